@@ -1,0 +1,258 @@
+"""What must hold of the arguments, and the errors that say so.
+
+ValueError for a shape, a device or a value, TypeError for a dtype or mixed libraries. One form: what must
+hold, then what came. Shapes, dtypes, devices and single values only, never the contents of an array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from numbers import Integral, Real
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    device,
+    dtype_name,
+    from_host,
+    has_values,
+    is_array_api_obj,
+    library_name,
+    to_host,
+)
+
+BLOCK_ELEMENTS = 2**24  # 64 MiB in float32
+
+
+def row_blocks(n_rows: int, row_elements: int) -> Iterator[slice]:
+    """Slices that cover ``n_rows`` rows in blocks of about ``BLOCK_ELEMENTS`` elements."""
+    size = max(1, BLOCK_ELEMENTS // max(1, row_elements))
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
+
+
+def check_array(name: str, array: Any) -> None:
+    """Raise unless ``array`` belongs to an array library."""
+    if not is_array_api_obj(array):
+        raise TypeError(
+            f"`{name}` must be an array of an array-API library (numpy, cupy, torch, jax); "
+            f"got {type(array).__name__}"
+        )
+
+
+def check_same_place(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Raise unless two arrays are of one library and on one device."""
+    check_array(name, array)
+    xp, other_xp = array_namespace(array), array_namespace(other)
+    if xp is not other_xp:
+        raise TypeError(
+            f"`{name}` must be an array of the library of `{other_name}`, {library_name(other_xp)}; "
+            f"got one of {library_name(xp)}"
+        )
+    here, there = device(array), device(other)
+    if here != there and here is not None and there is not None:  # None under a JAX tracer
+        raise ValueError(f"`{name}` must be on the device of `{other_name}`, {there}; got {here}")
+
+
+def check_network(net: Any) -> ModuleType:
+    """Raise unless ``net`` holds the four arrays of a network or a stack; return their namespace."""
+    W1, b1, W2, b2 = net
+    check_array("W1", W1)
+    xp = array_namespace(W1)
+    for name, array in (("b1", b1), ("W2", W2), ("b2", b2)):
+        check_same_place(name, array, "W1", W1)
+    for name, array in zip(("W1", "b1", "W2", "b2"), net, strict=True):
+        if not xp.isdtype(array.dtype, "real floating"):
+            raise TypeError(f"`{name}` must have a real floating dtype; got {dtype_name(array.dtype)}")
+        if array.dtype != W1.dtype:
+            raise TypeError(
+                f"`{name}` must have the dtype of `W1`, {dtype_name(W1.dtype)}; got {dtype_name(array.dtype)}"
+            )
+    if W1.ndim not in (2, 3):
+        raise ValueError(
+            f"`W1` must have shape (D, H) or, for a stack of networks, (K, D, H); got {tuple(W1.shape)}"
+        )
+    if min(W1.shape) < 1:
+        raise ValueError(f"`W1` must not be empty; got shape {tuple(W1.shape)}")
+    *stack, _, n_hidden = W1.shape
+    if W2.ndim != W1.ndim or tuple(W2.shape[:-1]) != (*stack, n_hidden) or W2.shape[-1] < 1:
+        wanted = ", ".join(str(n) for n in (*stack, n_hidden, "C"))
+        raise ValueError(
+            f"`W2` must have shape ({wanted}) to follow `W1` {tuple(W1.shape)}; got {tuple(W2.shape)}"
+        )
+    for name, array, length in (("b1", b1, n_hidden), ("b2", b2, W2.shape[-1])):
+        if tuple(array.shape) != (*stack, length):
+            raise ValueError(f"`{name}` must have shape {(*stack, length)}; got {tuple(array.shape)}")
+    return xp
+
+
+def check_features(X: Any, net: Any, *, name: str = "X") -> None:
+    """Raise unless ``X`` holds samples that ``net`` takes."""
+    check_same_place(name, X, "W1", net.W1)
+    check_feature_array(X, name=name)
+    n_features = math.prod(X.shape[1:])
+    if n_features != net.n_features:
+        raise ValueError(
+            f"`{name}` must have {net.n_features} features a sample to fit the network; "
+            f"got shape {tuple(X.shape)}, which is {n_features}"
+        )
+
+
+def check_feature_array(X: Array, *, name: str = "X") -> None:
+    """Raise unless ``X`` has the rank, the dtype and the length of a batch of samples."""
+    xp = array_namespace(X)
+    if not xp.isdtype(X.dtype, ("real floating", "integral", "bool")):
+        raise TypeError(f"`{name}` must have a real dtype; got {dtype_name(X.dtype)}")
+    if X.ndim < 2:
+        raise ValueError(
+            f"`{name}` must have a first axis of samples and at least one more of features; "
+            f"got shape {tuple(X.shape)}"
+        )
+    if min(X.shape) < 1:
+        raise ValueError(f"`{name}` must hold at least one sample; got shape {tuple(X.shape)}")
+
+
+def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: str = "X") -> None:
+    """Raise unless ``y`` holds integer labels (N,) or class probabilities (N, C) for ``X``.
+
+    The values are looked at where there are any (not under a JAX tracer).
+    """
+    check_same_place(name, y, X_name, X)
+    xp = array_namespace(y)
+    n_samples = X.shape[0]
+    if y.ndim not in (1, 2):
+        raise ValueError(
+            f"`{name}` must have shape ({n_samples},) for class labels or ({n_samples}, {n_classes}) for "
+            f"class probabilities; got {tuple(y.shape)}"
+        )
+    if y.ndim == 1:
+        if not xp.isdtype(y.dtype, "integral"):
+            raise TypeError(f"`{name}` must have an integer dtype for class labels; got {dtype_name(y.dtype)}")
+        if y.shape[0] != n_samples:
+            raise ValueError(
+                f"`{name}` must have one label for each of the {n_samples} samples of `{X_name}`; got {y.shape[0]}"
+            )
+        lowest, highest = xp.min(y), xp.max(y)
+        if has_values(lowest):
+            for label in (int(lowest), int(highest)):
+                if not 0 <= label < n_classes:
+                    raise ValueError(
+                        f"`{name}` must hold class labels in [0, {n_classes}); got a label of {label}"
+                    )
+        return
+    if not xp.isdtype(y.dtype, "real floating"):
+        raise TypeError(
+            f"`{name}` must have a real floating dtype for class probabilities; got {dtype_name(y.dtype)}"
+        )
+    if tuple(y.shape) != (n_samples, n_classes):
+        raise ValueError(
+            f"`{name}` must have shape {(n_samples, n_classes)} for class probabilities; got {tuple(y.shape)}"
+        )
+    lowest, furthest = xp.min(y), xp.max(xp.abs(xp.sum(y, axis=-1) - 1.0))
+    if has_values(lowest):
+        if not float(lowest) >= 0:
+            raise ValueError(f"`{name}` must hold class probabilities of at least 0; got {float(lowest):g}")
+        # Room for probabilities that were rounded before, to half precision at the coarsest.
+        if not float(furthest) <= 1e-3:
+            raise ValueError(
+                f"`{name}` must hold class probabilities that sum to 1 for each sample; "
+                f"got a sum that is off by {float(furthest):.3g}"
+            )
+
+
+def check_sample_weight(sample_weight: Any, X: Array) -> None:
+    """Raise unless ``sample_weight`` is None or holds a weight of at least 0 for each sample."""
+    if sample_weight is None:
+        return
+    check_same_place("sample_weight", sample_weight, "X", X)
+    xp = array_namespace(sample_weight)
+    if not xp.isdtype(sample_weight.dtype, ("real floating", "integral")):
+        raise TypeError(f"`sample_weight` must have a real dtype; got {dtype_name(sample_weight.dtype)}")
+    if tuple(sample_weight.shape) != (X.shape[0],):
+        raise ValueError(f"`sample_weight` must have shape ({X.shape[0]},); got {tuple(sample_weight.shape)}")
+    lowest, highest = xp.min(sample_weight), xp.max(sample_weight)
+    if has_values(lowest):
+        for weight in (float(lowest), float(highest)):
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"`sample_weight` must be finite and at least 0; got a weight of {weight:g}")
+        if highest == 0:
+            raise ValueError("`sample_weight` must hold a weight above 0; got 0 for every sample")
+
+
+def check_finite(X: Array, *, name: str = "X") -> None:
+    """Raise unless every value is finite. Looks in blocks, so it needs little memory."""
+    xp = array_namespace(X)
+    if not xp.isdtype(X.dtype, "real floating"):
+        return
+    for rows in row_blocks(X.shape[0], math.prod(X.shape[1:])):
+        if not bool(xp.all(xp.isfinite(X[rows, ...]))):
+            missing = bool(xp.any(xp.isnan(X[rows, ...])))
+            raise ValueError(
+                f"`{name}` must be finite; got {'nan' if missing else 'an infinite value'} "
+                f"in rows {rows.start} to {rows.stop - 1}"
+            )
+
+
+def host_per_network(name: str, value: Any, n_networks: int | None) -> HostArray:
+    """Return a number of at least 0, or one for each of a stack's K networks, as float64 (K,).
+
+    ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one network.
+    """
+    host = np.asarray(to_host(value) if is_array_api_obj(value) else value)
+    if host.dtype.kind not in "fiu":
+        shown = type(value).__name__ if host.ndim == 0 else str(host.dtype)
+        raise TypeError(f"`{name}` must be a number, or one for each network; got {shown}")
+    for entry in host.reshape(-1).tolist():
+        if not (math.isfinite(entry) and entry >= 0):
+            raise ValueError(f"`{name}` must be finite and at least 0; got {entry:g}")
+    _check_per_network_shape(name, host.shape, n_networks)
+    return np.broadcast_to(host, (n_networks or 1,)).astype(np.float64)
+
+
+def per_network(name: str, value: Any, net: Any, *, xp: ModuleType) -> Array:
+    """Return the same as an array (K,) beside ``net``, in its dtype; ``value`` may be a JAX tracer."""
+    dtype = net.W1.dtype
+    if is_array_api_obj(value) and not has_values(value):
+        _check_per_network_shape(name, tuple(value.shape), net.n_networks)
+        return xp.broadcast_to(xp.astype(value, dtype), (net.n_networks or 1,))
+    host = host_per_network(name, value, net.n_networks).astype(dtype_name(dtype))
+    return from_host(host, xp=xp, device=device(net.W1))
+
+
+def _check_per_network_shape(name: str, shape: tuple[int, ...], n_networks: int | None) -> None:
+    if shape != () and shape != (n_networks,):
+        wanted = "a number" if n_networks is None else f"a number or of shape ({n_networks},)"
+        raise ValueError(f"`{name}` must be {wanted}; got shape {shape}")
+
+
+def check_integer(name: str, value: Any, *, least: int) -> int:
+    """Return ``value`` as an int, or raise unless it is an integer of at least ``least``."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be an integer; got {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"`{name}` must be at least {least}; got {int(value)}")
+    return int(value)
+
+
+def check_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
+    """Return ``value`` as a float, or raise unless it is a finite number in its bounds."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be a number; got {type(value).__name__}")
+    bound = f"above {above:g}" if above is not None else f"at least {least:g}" if least is not None else "a number"
+    value = float(value)
+    if not math.isfinite(value) or (above is not None and value <= above) or (least is not None and value < least):
+        raise ValueError(f"`{name}` must be finite and {bound}; got {value:g}")
+    return value
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise unless ``value`` is one of the names."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{name}` must be one of {listed}; got {value!r}")

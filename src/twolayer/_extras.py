@@ -1,0 +1,24 @@
+"""Optional packages: imported where they are used, with an error that names the extra."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import ``module``, or say which extra of twolayer brings it.
+
+    Raises
+    ------
+    ImportError
+        If the module, or something that it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise ImportError(
+            f"{purpose} needs {package}, which could not be imported ({error}); "
+            f"`python -m pip install 'twolayer[{extra}]'` installs it"
+        ) from error

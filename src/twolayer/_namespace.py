@@ -1,0 +1,131 @@
+"""The array libraries: which one an array belongs to, where it lives, and copies to and from the host.
+
+The only module that imports array_api_compat. No array library but NumPy is imported here.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_obj,
+    is_cupy_array,
+    is_cupy_namespace,
+    is_jax_array,
+    is_jax_namespace,
+    is_numpy_namespace,
+    is_torch_array,
+    is_torch_namespace,
+    to_device,
+)
+
+__all__ = [
+    "Array",
+    "HostArray",
+    "array_namespace",
+    "device",
+    "dtype_name",
+    "float_dtype",
+    "from_host",
+    "has_values",
+    "is_array_api_obj",
+    "is_cupy_namespace",
+    "is_jax_namespace",
+    "is_numpy_namespace",
+    "is_torch_namespace",
+    "library_name",
+    "standard_namespace",
+    "to_host",
+]
+
+Array: TypeAlias = Any  # an array of any library that follows the array API standard
+HostArray: TypeAlias = npt.NDArray[Any]
+
+
+def standard_namespace(xp: ModuleType) -> ModuleType:
+    """Return the array-API namespace for ``xp``: a library such as ``torch``, or already a namespace.
+
+    Raises
+    ------
+    TypeError
+        If ``xp`` is not an array library.
+    """
+    name = getattr(xp, "__name__", "")
+    if name in ("numpy", "cupy", "torch"):
+        xp = __import__(f"{array_api_compat.__name__}.{name}", fromlist=["asarray"])
+    elif name == "jax":
+        xp = __import__("jax.numpy", fromlist=["asarray"])
+    if not (isinstance(xp, ModuleType) and hasattr(xp, "asarray") and hasattr(xp, "matmul")):
+        shown = name or type(xp).__name__
+        raise TypeError(f"`xp` must be an array library such as numpy, cupy, torch or jax.numpy; got {shown}")
+    return xp
+
+
+def library_name(xp: ModuleType) -> str:
+    """Name of the library behind a namespace: numpy, cupy, torch, jax, array_api_strict."""
+    parts = xp.__name__.split(".")
+    return parts[1] if parts[0] == "array_api_compat" and len(parts) > 1 else parts[0]
+
+
+def has_values(array: Array) -> bool:
+    """Whether the array's values can be read now: False for a JAX tracer.
+
+    Under `jax.jit` a computation with arrays that have values gives a tracer: ask of its result.
+    """
+    jax = sys.modules.get("jax")
+    return jax is None or not isinstance(array, jax.core.Tracer)
+
+
+def dtype_name(dtype: Any) -> str:
+    """Name of a dtype of any library, or of a string: ``"float32"``."""
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return str(dtype).rpartition(".")[2]
+
+
+def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
+    """Return the floating dtype that is named, as ``xp`` has it on ``device``.
+
+    Raises
+    ------
+    TypeError
+        If it is neither float32 nor float64, or is not available there.
+    """
+    name = dtype_name(dtype)
+    if name not in ("float32", "float64"):
+        raise TypeError(f"`dtype` must be float32 or float64; got {name}")
+    available = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
+    if name not in available or dtype_name(xp.empty(0, dtype=available[name], device=device).dtype) != name:
+        where = library_name(xp) if device is None else f"{library_name(xp)} on {device}"
+        hint = " (JAX has it after jax.config.update('jax_enable_x64', True))" if is_jax_namespace(xp) else ""
+        raise TypeError(f"`dtype` must be one that {where} has{hint}; got {name}")
+    return available[name]
+
+
+def to_host(array: Array) -> HostArray:
+    """Copy an array of any library, on any device, to a NumPy array of the same dtype."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np.array(array)
+    if is_torch_array(array):
+        return np.array(array.detach().cpu().numpy())
+    if is_cupy_array(array):
+        return np.asarray(array.get())
+    if is_jax_array(array):
+        return np.array(array)
+    xp = array_namespace(array)
+    info = xp.__array_namespace_info__()
+    return np.array(np.from_dlpack(to_device(array, info.default_device())))
+
+
+def from_host(host: npt.ArrayLike, *, xp: ModuleType, device: Any) -> Array:
+    """Copy host data to a new array of ``xp`` on ``device``, which shares no memory with it."""
+    # PyTorch takes neither negative strides nor, without a warning, memory that cannot be written.
+    return xp.asarray(np.array(host, order="C"), device=device, copy=True)

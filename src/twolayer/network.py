@@ -1,0 +1,462 @@
+"""The two-layer network: its four arrays, its forward and its backward pass.
+
+Publicly a stack of K networks has a leading axis K everywhere. The mathematics below always works on a
+stack, held so that the first layer of all K networks on one batch is one matrix product (`Core`).
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn
+
+import numpy
+
+from ._checks import (
+    check_features,
+    check_integer,
+    check_network,
+    check_number,
+    check_sample_weight,
+    check_targets,
+    per_network,
+    row_blocks,
+)
+from ._namespace import (
+    Array,
+    array_namespace,
+    device,
+    dtype_name,
+    float_dtype,
+    from_host,
+    is_array_api_obj,
+    library_name,
+    standard_namespace,
+    to_host,
+)
+from ._streams import RandomState, Stream, seed_of, stream
+from .losses import cross_entropy, l2_norms, log_softmax, softmax_cross_entropy
+
+# ---------------------------------------------------------------------------------------------------------
+# The mathematics. K networks, N samples, D features, H hidden units, C classes. Nothing is checked here.
+
+
+class Core(NamedTuple):
+    """The arrays of K networks as the mathematics holds them; gradients have the same type."""
+
+    W1: Array  # (D, K·H)
+    b1: Array  # (K·H,)
+    W2: Array  # (K, H, C)
+    b2: Array  # (K, C)
+
+
+def forward(core: Core, X: Array, *, xp: ModuleType) -> tuple[Array, Array]:
+    """Hidden activations H1 (N, K·H) and logits (K, N, C) of a batch X (N, D)."""
+    n_networks, n_hidden, _ = core.W2.shape
+    Z1 = xp.matmul(X, core.W1)
+    Z1 += core.b1
+    H1 = xp.maximum(Z1, 0.0)
+    each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 0, 2))
+    logits = xp.matmul(each, core.W2)
+    logits += xp.expand_dims(core.b2, axis=1)
+    return H1, logits
+
+
+def backward(core: Core, X: Array, H1: Array, dlogits: Array, *, xp: ModuleType) -> Core:
+    """Gradients of the data loss, from its gradient by the logits (K, N, C); linear in ``dlogits``."""
+    n_networks, n_hidden, _ = core.W2.shape
+    each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 2, 0))
+    dH1 = xp.matmul(dlogits, xp.matrix_transpose(core.W2))
+    dH1 = xp.reshape(xp.permute_dims(dH1, (1, 0, 2)), H1.shape)
+    dZ1 = xp.where(H1 > 0, dH1, 0.0)  # H1 > 0 exactly where Z1 > 0
+    return Core(
+        W1=xp.matmul(xp.matrix_transpose(X), dZ1),
+        b1=xp.sum(dZ1, axis=0),
+        W2=xp.matmul(each, dlogits),
+        b2=xp.sum(dlogits, axis=1),
+    )
+
+
+def per_unit(values: Array, n_hidden: int, *, xp: ModuleType) -> Array:
+    """Repeat one value for each network (K,) over its hidden units: (K·H,), as W1's columns lie."""
+    each = xp.broadcast_to(xp.expand_dims(values, axis=1), (values.shape[0], n_hidden))
+    return xp.reshape(each, (values.shape[0] * n_hidden,))
+
+
+def loss_and_gradients(
+    core: Core, X: Array, y: Array, reg: Array, sample_weight: Array | None, *, xp: ModuleType
+) -> tuple[Array, Core]:
+    """Loss (K,) = data_loss + reg · (‖W1‖² + ‖W2‖²), and its gradients, for reg (K,)."""
+    H1, logits = forward(core, X, xp=xp)
+    data_loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, xp=xp)
+    dW1, db1, dW2, db2 = backward(core, X, H1, dlogits, xp=xp)
+    dW1 += core.W1 * per_unit(2.0 * reg, core.W2.shape[1], xp=xp)
+    dW2 += core.W2 * xp.reshape(2.0 * reg, (-1, 1, 1))
+    return data_loss + reg * l2_norms(core.W1, core.W2, xp=xp), Core(dW1, db1, dW2, db2)
+
+
+def logits_in_blocks(core: Core, X: Array, *, xp: ModuleType) -> Array:
+    """Logits (K, N, C) of any number of samples, each block of them cast to the network's dtype."""
+    blocks = [
+        forward(core, xp.astype(X[rows, :], core.W1.dtype, copy=False), xp=xp)[1]
+        for rows in row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1]))
+    ]
+    return blocks[0] if len(blocks) == 1 else xp.concat(blocks, axis=1)
+
+
+def labels_of(y: Array, *, xp: ModuleType) -> Array:
+    """Labels (N,) of targets that are labels already, or class probabilities (N, C)."""
+    return y if y.ndim == 1 else xp.argmax(y, axis=-1)
+
+
+def hits(logits: Array, y: Array, *, xp: ModuleType) -> Array:
+    """Whether the largest logit is the label's: (K, N) truth values."""
+    return xp.argmax(logits, axis=-1) == labels_of(y, xp=xp)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Public arrays in, public arrays out.
+
+
+def pack(net: TwoLayerNet, *, xp: ModuleType) -> Core:
+    """Core of a network (views of it) or of a stack (W1 is copied)."""
+    if net.n_networks is None:
+        return Core(
+            net.W1, net.b1, xp.expand_dims(net.W2, axis=0), xp.expand_dims(net.b2, axis=0)
+        )
+    n_networks, n_features, n_hidden = net.W1.shape
+    width = n_networks * n_hidden
+    W1 = xp.reshape(xp.permute_dims(net.W1, (1, 0, 2)), (n_features, width))
+    return Core(W1, xp.reshape(net.b1, (width,)), net.W2, net.b2)
+
+
+def unpack(core: Core, *, stacked: bool, xp: ModuleType) -> TwoLayerNet:
+    """Network or stack of a core: the inverse of `pack`. May share memory with it."""
+    n_networks, n_hidden, _ = core.W2.shape
+    if not stacked:
+        return TwoLayerNet(core.W1, core.b1, core.W2[0, ...], core.b2[0, ...])
+    W1 = xp.reshape(core.W1, (core.W1.shape[0], n_networks, n_hidden))
+    return TwoLayerNet(
+        xp.permute_dims(W1, (1, 0, 2)), xp.reshape(core.b1, (n_networks, n_hidden)), core.W2, core.b2
+    )
+
+
+def flatten(X: Array, *, xp: ModuleType) -> Array:
+    """Samples of any rank as rows (N, D)."""
+    return xp.reshape(X, (X.shape[0], math.prod(X.shape[1:])))
+
+
+def as_targets(y: Array, dtype: Any, *, xp: ModuleType) -> Array:
+    """Labels as int32 (any number of classes fits), class probabilities in the network's dtype."""
+    return xp.astype(y, xp.int32 if y.ndim == 1 else dtype, copy=False)
+
+
+class TwoLayerNet(NamedTuple):
+    """A two-layer network with a softmax classifier, or a stack of K of them.
+
+    ::
+
+        Z1 = X W1 + b1      H1 = max(Z1, 0)      logits = H1 W2 + b2      probs = softmax(logits)
+
+    A network is its four arrays and nothing else: all of one library, one device and one real floating
+    dtype. Gradients have the same type. A stack has a leading axis K on each array, and on each result.
+
+    Parameters
+    ----------
+    W1 : array (D, H) or (K, D, H)
+        First-layer weights.
+    b1 : array (H,) or (K, H)
+        First-layer biases.
+    W2 : array (H, C) or (K, H, C)
+        Second-layer weights.
+    b2 : array (C,) or (K, C)
+        Second-layer biases.
+
+    Notes
+    -----
+    Samples ``X`` have shape (N, D), or more axes, images say, which are flattened per sample: any real
+    dtype, cast to the network's. Targets ``y`` are integer class labels (N,) or class probabilities (N, C).
+    ``X``, ``y`` and ``sample_weight`` are arrays of the network's library on its device, and so are results.
+
+    The loss is softmax cross-entropy plus an L2 penalty on the weights, never on the biases, and the
+    gradients are those of exactly this loss::
+
+        loss = Σ_i s_i · -log softmax(logits_i)[y_i] / Σ_i s_i  +  reg · (‖W1‖² + ‖W2‖²)
+
+    So ``reg`` is half of PyTorch's ``weight_decay`` (which is applied as ``weight_decay · W``), and
+    scikit-learn's ``alpha`` (``alpha / 2 · ‖W‖²``, divided by the batch size) is ``2 · reg · batch_size``.
+    Course code that reports ``reg · ‖W‖²`` but steps along ``reg · W`` at ``reg = r`` is this at ``r / 2``.
+
+    A float array as a network's four: comparing, adding and multiplying networks as tuples is refused,
+    as it would not do what it seems to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer import TwoLayerNet
+    >>> net = TwoLayerNet.initialize(4, 10, 3, rng=0)
+    >>> net
+    TwoLayerNet(W1: (4, 10), b1: (10,), W2: (10, 3), b2: (3,); float32, numpy on cpu)
+    >>> X = np.ones((5, 4), dtype=np.float32)
+    >>> net.logits(X).shape, net.predict(X).shape
+    ((5, 3), (5,))
+    """
+
+    W1: Array
+    b1: Array
+    W2: Array
+    b2: Array
+
+    @classmethod
+    def initialize(
+        cls,
+        n_features: int,
+        n_hidden: int,
+        n_classes: int,
+        *,
+        rng: RandomState = None,
+        weight_scale: float | str = "he",
+        xp: ModuleType = numpy,
+        dtype: Any = "float32",
+        device: Any = None,
+    ) -> TwoLayerNet:
+        """Return a network with random normal weights and zero biases.
+
+        The numbers are drawn in float64 on the host, from the stream for initial weights of the seed, so
+        they are the same for every library and, rounded, every dtype.
+
+        Parameters
+        ----------
+        n_features, n_hidden, n_classes : int
+            D, H and C.
+        rng : int, numpy.random.Generator or None
+            The seed; a Generator gives one and moves on; None takes a fresh one.
+        weight_scale : "he" or float
+            Standard deviation of the weights. ``"he"`` is sqrt(2 / fan-in) for each layer [1]_.
+        xp : module
+            The array library: numpy, cupy, torch, jax.numpy, or any array-API namespace.
+        dtype : dtype or str
+            float32 or float64.
+        device : device of ``xp`` or None
+            None is the library's default device.
+
+        Returns
+        -------
+        TwoLayerNet
+
+        Raises
+        ------
+        TypeError
+            If ``xp``, ``dtype``, ``rng`` or a size is not of its kind.
+        ValueError
+            If a size is below 1, or ``weight_scale`` is not a number above 0 or ``"he"``.
+
+        References
+        ----------
+        .. [1] K. He, X. Zhang, S. Ren, J. Sun: Delving Deep into Rectifiers, ICCV 2015.
+           https://doi.org/10.1109/ICCV.2015.123
+        """
+        n_features = check_integer("n_features", n_features, least=1)
+        n_hidden = check_integer("n_hidden", n_hidden, least=1)
+        n_classes = check_integer("n_classes", n_classes, least=1)
+        if isinstance(weight_scale, str):
+            if weight_scale != "he":
+                raise ValueError(f"`weight_scale` must be 'he' or a number above 0; got {weight_scale!r}")
+            scales = math.sqrt(2.0 / n_features), math.sqrt(2.0 / n_hidden)
+        else:
+            scales = (check_number("weight_scale", weight_scale, above=0.0),) * 2
+        xp = standard_namespace(xp)
+        name = dtype_name(float_dtype(dtype, xp=xp, device=device))
+        normal = stream(seed_of(rng), Stream.INITIAL_WEIGHTS).standard_normal
+        W1 = scales[0] * normal((n_features, n_hidden))
+        W2 = scales[1] * normal((n_hidden, n_classes))
+        host = W1, numpy.zeros(n_hidden), W2, numpy.zeros(n_classes)
+        return cls(*(from_host(array.astype(name), xp=xp, device=device) for array in host))
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of a sample, D."""
+        return int(self.W1.shape[-2])
+
+    @property
+    def n_hidden(self) -> int:
+        """Number of hidden units of each network, H."""
+        return int(self.W1.shape[-1])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, C."""
+        return int(self.W2.shape[-1])
+
+    @property
+    def n_networks(self) -> int | None:
+        """Number of networks of a stack, K; None for one network."""
+        return int(self.W1.shape[0]) if self.W1.ndim == 3 else None
+
+    def logits(self, X: Array) -> Array:
+        """Return the logits of each sample.
+
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+
+        Returns
+        -------
+        array (N, C), or (K, N, C) for a stack
+            In the network's dtype.
+        """
+        xp = check_network(self)
+        check_features(X, self)
+        logits = logits_in_blocks(pack(self, xp=xp), flatten(X, xp=xp), xp=xp)
+        return self._own(logits)
+
+    def predict_proba(self, X: Array) -> Array:
+        """Return the probability of each class, softmax(logits): (N, C), or (K, N, C) for a stack."""
+        logits = self.logits(X)
+        xp = array_namespace(logits)
+        return xp.exp(log_softmax(logits, xp=xp))
+
+    def predict(self, X: Array) -> Array:
+        """Return the label of the largest logit of each sample: (N,), or (K, N) for a stack.
+
+        The dtype is the library's default for indices. Of equal logits the first counts.
+        """
+        logits = self.logits(X)
+        return array_namespace(logits).argmax(logits, axis=-1)
+
+    def accuracy(self, X: Array, y: Array) -> Array:
+        """Return the share of samples whose predicted label is right: (), or (K,) for a stack.
+
+        ``y`` holds labels (N,) or class probabilities (N, C), whose largest is the label.
+        """
+        xp = self._check_batch(X, y)
+        core = pack(self, xp=xp)
+        _, right = evaluate(core, flatten(X, xp=xp), as_targets(y, self.W1.dtype, xp=xp), xp=xp)
+        return self._own(xp.astype(right, self.W1.dtype) / X.shape[0])
+
+    def loss(self, X: Array, y: Array, *, reg: Any = 0.0, sample_weight: Array | None = None) -> Array:
+        """Return the loss: cross-entropy plus ``reg`` · (‖W1‖² + ‖W2‖²).
+
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+        y : integer array (N,) or floating array (N, C)
+        reg : float, or (K,) for a stack
+            Strength of the L2 penalty; half of PyTorch's ``weight_decay``.
+        sample_weight : array (N,), optional
+            Weight of each sample in the mean, at least 0.
+
+        Returns
+        -------
+        array (), or (K,) for a stack
+        """
+        return self.loss_and_gradients(X, y, reg=reg, sample_weight=sample_weight)[0]
+
+    def loss_and_gradients(
+        self, X: Array, y: Array, *, reg: Any = 0.0, sample_weight: Array | None = None
+    ) -> tuple[Array, TwoLayerNet]:
+        """Return the loss and its gradient by each of the four arrays.
+
+        Parameters
+        ----------
+        X, y, reg, sample_weight
+            As for `loss`.
+
+        Returns
+        -------
+        loss : array (), or (K,) for a stack
+        gradients : TwoLayerNet
+            dW1, db1, dW2 and db2, of the shapes of W1, b1, W2 and b2.
+
+        Raises
+        ------
+        TypeError
+            If dtypes are not as said, or arrays of several libraries meet.
+        ValueError
+            If shapes do not fit, a label is out of range, a weight or ``reg`` is negative, or arrays of
+            several devices meet.
+        """
+        xp = self._check_batch(X, y)
+        check_sample_weight(sample_weight, X)
+        reg = per_network("reg", reg, self, xp=xp)
+        dtype = self.W1.dtype
+        if sample_weight is not None:
+            sample_weight = xp.astype(sample_weight, dtype, copy=False)
+        loss, gradients = loss_and_gradients(
+            pack(self, xp=xp),
+            xp.astype(flatten(X, xp=xp), dtype, copy=False),
+            as_targets(y, dtype, xp=xp),
+            reg,
+            sample_weight,
+            xp=xp,
+        )
+        return self._own(loss), unpack(gradients, stacked=self.n_networks is not None, xp=xp)
+
+    def select(self, k: int) -> TwoLayerNet:
+        """Return a copy of network ``k`` of a stack; negative ``k`` counts from the end.
+
+        Raises
+        ------
+        ValueError
+            If this is no stack, or it has no network ``k``.
+        """
+        xp = check_network(self)
+        if self.n_networks is None:
+            raise ValueError("`select` needs a stack of networks; got one network")
+        k = check_integer("k", k, least=-self.n_networks)
+        if k >= self.n_networks:
+            raise ValueError(f"`k` must be below the number of networks, {self.n_networks}; got {k}")
+        k %= self.n_networks
+        return TwoLayerNet(*(xp.asarray(array[k, ...], copy=True) for array in self))
+
+    def to(self, xp: ModuleType, device: Any = None) -> TwoLayerNet:
+        """Return a copy as arrays of library ``xp`` on ``device`` (None: the library's default)."""
+        check_network(self)
+        xp = standard_namespace(xp)
+        float_dtype(self.W1.dtype, xp=xp, device=device)
+        return TwoLayerNet(*(from_host(to_host(array), xp=xp, device=device) for array in self))
+
+    def astype(self, dtype: Any) -> TwoLayerNet:
+        """Return a copy in another dtype, float32 or float64."""
+        xp = check_network(self)
+        wanted = float_dtype(dtype, xp=xp, device=device(self.W1))
+        return TwoLayerNet(*(xp.astype(array, wanted, copy=True) for array in self))
+
+    def _check_batch(self, X: Array, y: Array) -> ModuleType:
+        xp = check_network(self)
+        check_features(X, self)
+        check_targets(y, X, self.n_classes)
+        return xp
+
+    def _own(self, result: Array) -> Array:
+        """Result (K, ...) of the mathematics, without the axis K where this is one network."""
+        return result if self.n_networks is not None else result[0, ...]
+
+    def __repr__(self) -> str:
+        if not all(is_array_api_obj(array) for array in self):  # a JAX pytree may hold anything
+            return f"TwoLayerNet({', '.join(type(array).__name__ for array in self)})"
+        shapes = ", ".join(f"{name}: {tuple(array.shape)}" for name, array in self._asdict().items())
+        library = library_name(array_namespace(self.W1))
+        return f"TwoLayerNet({shapes}; {dtype_name(self.W1.dtype)}, {library} on {device(self.W1)})"
+
+    def _refuse(self, other: object) -> NoReturn:
+        raise TypeError(
+            "networks are not compared or computed with as tuples; use their arrays, such as "
+            "`net.W1 + other.W1`, `twolayer.stack` to put networks together, or `is` for identity"
+        )
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse  # type: ignore[assignment]
+    __add__ = __radd__ = __mul__ = __rmul__ = _refuse  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+
+def evaluate(core: Core, X: Array, y: Array, *, xp: ModuleType) -> tuple[Array, Array]:
+    """Mean cross-entropy (K,) and number of right labels (K,) of any number of samples, in blocks."""
+    total, right = None, None
+    for rows in row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1])):
+        _, logits = forward(core, xp.astype(X[rows, :], core.W1.dtype, copy=False), xp=xp)
+        targets = y[rows, ...]
+        losses = xp.sum(cross_entropy(log_softmax(logits, xp=xp), targets, xp=xp), axis=-1)
+        found = xp.count_nonzero(hits(logits, targets, xp=xp), axis=-1)
+        total, right = (losses, found) if total is None else (total + losses, right + found)
+    return total / X.shape[0], right

@@ -1,0 +1,388 @@
+"""Networks in files: one network, or a stack, as a safetensors file that says what it is.
+
+The format, version 1
+---------------------
+The file is a safetensors file (https://github.com/huggingface/safetensors): an unsigned 64-bit little-endian
+integer, the length of a header; the header, JSON; then the tensors' bytes, little-endian and row-major.
+
+It holds four tensors and no others, all ``F32`` or all ``F64``, every value finite. For one network of D
+features, H hidden units and C classes, each at least 1; and for a stack of K networks, K at least 1:
+
+====== =========== ==============
+Name   Network     Stack
+====== =========== ==============
+``W1`` ``(D, H)``  ``(K, D, H)``
+``b1`` ``(H,)``    ``(K, H)``
+``W2`` ``(H, C)``  ``(K, H, C)``
+``b2`` ``(C,)``    ``(K, C)``
+====== =========== ==============
+
+A sample x is D numbers as its user has them (an image's pixels row by row, channels last, not scaled or
+centred). It gets the logits ``max(x W1 + b1, 0) W2 + b2``, a number for each class; the softmax of the logits
+is the probability of each class, and the largest logit is the predicted one.
+
+The header's ``__metadata__`` is strings. These are always there:
+
+- ``format``: ``twolayer``;
+- ``format_version``: ``1``;
+- ``n_features``, ``n_hidden``, ``n_classes``: D, H and C, in decimal;
+- ``twolayer_version``: which release wrote the file.
+
+These are there where they are known, each as JSON:
+
+- ``n_networks``: K, for a stack; left out for one network;
+- ``classes``: a list of C strings, the names of the classes;
+- ``image_shape``: a list of integers whose product is D, where samples are images: height, width and, where
+  there are any, channels;
+- ``preprocessing``: an object; what was done to samples before training. **It is information: it is folded
+  into W1 and b1 already, and is never to be applied again;**
+- ``information``: an object; settings and results of the run. Its content is not part of the format.
+
+A reader ignores other keys: a later release may add some to version 1. The version rises when a reader of
+version 1 would misread the file, so a reader refuses a version above its own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_finite, check_integer, check_network
+from ._files import written_whole
+from ._namespace import HostArray, dtype_name, to_host
+from .network import TwoLayerNet
+
+FORMAT_VERSION = 1
+
+_FORMAT = "twolayer"
+_NAMES = TwoLayerNet._fields
+
+
+@dataclass(frozen=True)
+class NetworkMetadata:
+    """What a saved network's file says of it.
+
+    Parameters
+    ----------
+    n_features, n_hidden, n_classes : int
+        Sizes of the network, D, H and C.
+    n_networks : int or None
+        Number of networks of a stack, K; None for one network.
+    classes : tuple of str, or None
+        Names of the classes.
+    image_shape : tuple of int, or None
+        Shape of a sample that is an image.
+    preprocessing : dict or None
+        What was done to samples before training. It is part of W1 and b1 already; never apply it again.
+    information : dict
+        Settings and results of the run.
+    format_version : int
+        Version of the file format.
+    twolayer_version : str
+        Release of twolayer that wrote the file.
+    """
+
+    n_features: int
+    n_hidden: int
+    n_classes: int
+    n_networks: int | None
+    classes: tuple[str, ...] | None
+    image_shape: tuple[int, ...] | None
+    preprocessing: dict[str, Any] | None
+    information: dict[str, Any]
+    format_version: int
+    twolayer_version: str
+
+
+def save(
+    net: TwoLayerNet,
+    path: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] | None = None,
+    image_shape: Sequence[int] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    information: Mapping[str, Any] | None = None,
+) -> None:
+    """Save a network, or a stack of them, as a safetensors file.
+
+    The file is written beside its place and moved there whole; a file that was there is replaced. The same
+    network with the same metadata gives the same bytes.
+
+    Parameters
+    ----------
+    net : TwoLayerNet
+        Arrays of any library on any device, float32 or float64.
+    path : path
+        The file. Its folder must exist.
+    classes : sequence of str, optional
+        Names of the classes.
+    image_shape : sequence of int, optional
+        Shape of a sample that is an image: (height, width) or (height, width, channels).
+    preprocessing : mapping, optional
+        What was done to samples before training, and is folded into ``W1`` and ``b1`` already.
+    information : mapping, optional
+        Whatever else is to be known: settings and results of the run.
+
+        Both mappings hold what JSON can: strings, numbers, truth values, None, lists, and mappings with
+        strings as keys; NumPy's numbers and arrays too. NaN and infinity, which JSON lacks, are stored as
+        None.
+
+    Raises
+    ------
+    TypeError
+        If the arrays are neither float32 nor float64, or a mapping holds what JSON cannot.
+    ValueError
+        If the arrays do not fit each other, or hold a NaN or infinity; if ``classes`` or ``image_shape`` do
+        not fit the network.
+    OSError
+        If the file cannot be written.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    from . import __version__
+
+    check_network(net)
+    dtype = dtype_name(net.W1.dtype)
+    if dtype not in ("float32", "float64"):
+        raise TypeError(f"`net` must hold float32 or float64 to be saved; got {dtype}")
+    # C order: safetensors writes an array's memory as it lies.
+    tensors = {name: np.ascontiguousarray(to_host(array)) for name, array in net._asdict().items()}
+    for name, tensor in tensors.items():
+        check_finite(tensor, name=name)
+
+    metadata = {
+        "format": _FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        "n_features": str(net.n_features),
+        "n_hidden": str(net.n_hidden),
+        "n_classes": str(net.n_classes),
+        "twolayer_version": __version__,
+    }
+    if net.n_networks is not None:
+        metadata["n_networks"] = str(net.n_networks)
+    if classes is not None:
+        names = list(classes)
+        if isinstance(classes, str) or not _is_list_of(names, str):
+            raise TypeError(f"`classes` must be a sequence of strings; got {type(classes).__name__}")
+        if len(names) != net.n_classes:
+            raise ValueError(f"`classes` must name the {net.n_classes} classes; got {len(names)} names")
+        metadata["classes"] = json.dumps(names)
+    if image_shape is not None:
+        shape = [check_integer("image_shape", size, least=1) for size in image_shape]
+        if math.prod(shape) != net.n_features:
+            raise ValueError(
+                f"`image_shape` must have the network's {net.n_features} features; got {tuple(shape)}"
+            )
+        metadata["image_shape"] = json.dumps(shape)
+    if preprocessing is not None:
+        metadata["preprocessing"] = json.dumps(_plain("preprocessing", preprocessing))
+    if information is not None:
+        metadata["information"] = json.dumps(_plain("information", information))
+
+    with written_whole(path) as partial:
+        partial.write_bytes(_in_order(to_bytes(tensors, metadata=metadata)))
+
+
+def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) -> TwoLayerNet:
+    """Load a network, or a stack of them, that `save` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    xp : module
+        The array library to have it in: numpy, cupy, torch, jax.numpy, or any array-API namespace.
+    device : device of ``xp``, optional
+        Where; the library's default device where not given.
+
+    Returns
+    -------
+    TwoLayerNet
+        In the dtype of the file. It takes samples as the user has them: preprocessing is folded into it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated, is no network saved by twolayer or is malformed, or if a newer twolayer
+        wrote it in a format that this one does not know.
+    TypeError
+        If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
+    """
+    with _opened(path) as file:
+        _checked_metadata(file, path)
+        host: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in _NAMES}
+    for name, tensor in host.items():
+        check_finite(tensor, name=f"{name} in {path}")
+    return TwoLayerNet(**host).to(xp, device)
+
+
+def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
+    """Load what a saved network's file says of it, without its arrays.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    NetworkMetadata
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        As for `load`.
+    """
+    with _opened(path) as file:
+        return _checked_metadata(file, path)
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort the metadata in a file's header, which safetensors writes in a random order."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)  # so that the tensors are aligned in memory
+    return len(text).to_bytes(8, "little") + text + content[start:]
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return ``value`` in the types that JSON has."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(name, entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(name, entry) for entry in value]
+    raise TypeError(f"`{name}` must hold what JSON can; got {type(value).__name__}")
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
+    from safetensors import SafetensorError, safe_open
+
+    with Path(path).open("rb"):
+        pass  # a missing file is the system's error to tell
+    try:
+        with safe_open(path, framework="np") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} must be a safetensors file; it is truncated, damaged or something else ({error})"
+        ) from error
+
+
+def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadata:
+    """Read the header, and check that metadata and tensors are as the format says."""
+    stored: dict[str, str] = file.metadata() or {}
+    if stored.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} must be a network saved by twolayer; it is a safetensors file of another kind"
+        )
+
+    def read(key: str, what: str, fits: Callable[[Any], bool], *, needed: bool = False) -> Any:
+        if key not in stored:
+            if needed:
+                raise ValueError(f"the metadata of {path} must have `{key}`; it is missing")
+            return None
+        try:
+            value = json.loads(stored[key])
+            if fits(value):
+                return value
+        except (ValueError, RecursionError):
+            pass
+        raise ValueError(f"`{key}` in the metadata of {path} must be {what}; got {stored[key][:40]!r}")
+
+    version = read("format_version", "an integer of at least 1", _is_size, needed=True)
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} must be of format version {FORMAT_VERSION}; got version {version}, "
+            f"which a newer twolayer wrote: upgrade twolayer to read it"
+        )
+    sizes = {
+        key: read(key, "an integer of at least 1", _is_size, needed=True)
+        for key in ("n_features", "n_hidden", "n_classes")
+    }
+    n_features, n_hidden, n_classes = sizes.values()
+    n_networks = read("n_networks", "an integer of at least 1", _is_size)
+    stack = () if n_networks is None else (n_networks,)
+    _check_tensors(
+        file,
+        {
+            "W1": (*stack, n_features, n_hidden),
+            "b1": (*stack, n_hidden),
+            "W2": (*stack, n_hidden, n_classes),
+            "b2": (*stack, n_classes),
+        },
+        path,
+    )
+
+    classes = read(
+        "classes",
+        f"a list of {n_classes} strings",
+        lambda value: _is_list_of(value, str) and len(value) == n_classes,
+    )
+    image_shape = read(
+        "image_shape",
+        f"a list of integers with the product {n_features}",
+        lambda value: (
+            isinstance(value, list) and all(map(_is_size, value)) and math.prod(value) == n_features
+        ),
+    )
+    if "twolayer_version" not in stored:
+        raise ValueError(f"the metadata of {path} must have `twolayer_version`; it is missing")
+    return NetworkMetadata(
+        **sizes,
+        n_networks=n_networks,
+        classes=None if classes is None else tuple(classes),
+        image_shape=None if image_shape is None else tuple(image_shape),
+        preprocessing=read("preprocessing", "an object", lambda value: isinstance(value, dict)),
+        information=read("information", "an object", lambda value: isinstance(value, dict)) or {},
+        format_version=version,
+        twolayer_version=stored["twolayer_version"],
+    )
+
+
+def _check_tensors(file: Any, shapes: dict[str, tuple[int, ...]], path: str | os.PathLike[str]) -> None:
+    found = sorted(file.keys())
+    if found != sorted(shapes):
+        raise ValueError(
+            f"{path} must hold the tensors {', '.join(shapes)}; got {', '.join(found) or 'none'}"
+        )
+    dtypes = set()
+    for name, shape in shapes.items():
+        tensor = file.get_slice(name)
+        dtypes.add(tensor.get_dtype())
+        if tuple(tensor.get_shape()) != shape:
+            raise ValueError(
+                f"`{name}` in {path} must have shape {shape}, as the metadata say; "
+                f"got {tuple(tensor.get_shape())}"
+            )
+    if dtypes not in ({"F32"}, {"F64"}):
+        raise ValueError(f"tensors in {path} must be all F32 or all F64; got {', '.join(sorted(dtypes))}")
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, kind) for entry in value)

@@ -1,0 +1,327 @@
+"""sweep(): candidates of hyper-parameters, trained as stacks of networks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ._checks import check_array, check_feature_array, check_integer, check_targets
+from ._namespace import Array, array_namespace, device, is_array_api_obj
+from ._streams import RandomState, seed_of
+from .network import TwoLayerNet
+from .stacks import stack
+from .training import Callback, History, Progress, Run, train
+from .training.schedules import Schedule
+
+DEFAULTS: dict[str, Any] = {
+    "learning_rate": 1e-2,
+    "reg": 0.0,
+    "n_hidden": 50,
+    "batch_size": 200,
+    "weight_scale": "he",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Best:
+    """The winner of a sweep.
+
+    Parameters
+    ----------
+    settings : dict
+        Its learning_rate, reg, n_hidden, batch_size, weight_scale and seed.
+    net : TwoLayerNet
+        Its network, as `train` judged it.
+    history : History
+    row : dict
+        Its row of `SweepResult.runs`.
+    """
+
+    settings: dict[str, Any]
+    net: TwoLayerNet
+    history: History
+    row: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Best({self.settings}, validation_accuracy={self.row['validation_accuracy']:.4f})"
+
+
+@dataclass(frozen=True, repr=False)
+class SweepResult:
+    """What `sweep` returns.
+
+    Parameters
+    ----------
+    best : Best or None
+        The best seed of the candidate with the highest mean validation accuracy; candidates of which a seed
+        diverged come after all others, and None where every run diverged.
+    table : list of dict
+        A row for each candidate, in the order of the settings: its settings; ``n_seeds``; ``diverged``, how
+        many of them diverged; ``train_accuracy`` and ``validation_accuracy``, means over the seeds that did
+        not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below two).
+    runs : list of dict
+        A row for each candidate and seed: its settings and ``seed``; ``diverged``, the step or None;
+        ``best_step``, ``train_accuracy`` and ``validation_accuracy`` of the network that was judged.
+    histories : list of History
+        The history of each of ``runs``.
+    complete : bool
+        False where a callback stopped the sweep: then ``runs`` holds only what was trained to the end.
+    """
+
+    best: Best | None
+    table: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+    histories: list[History]
+    complete: bool
+
+    def __repr__(self) -> str:
+        return f"SweepResult({len(self.table)} candidates, {len(self.runs)} runs, best={self.best!r})"
+
+
+def sweep(
+    X: Array,
+    y: Array,
+    *,
+    validation: tuple[Array, Array],
+    grid: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
+    n_classes: int | None = None,
+    dtype: Any = "float32",
+    rng: RandomState = 0,
+    max_networks: int | None = None,
+    sample_weight: Array | None = None,
+    schedule: Schedule | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    replacement: bool = False,
+    judge: str = "best",
+    callbacks: Iterable[Callback] = (),
+) -> SweepResult:
+    """Train a network for every candidate of hyper-parameters and every seed, and keep the best.
+
+    Candidates of one shape, batch size and seed train together as a stack, on the same batches; each ends
+    as it would have if trained alone: a row of ``runs`` is what `train` gives for its settings, with
+    ``TwoLayerNet.initialize(..., rng=seed, weight_scale=weight_scale)`` and ``rng=seed``.
+
+    Parameters
+    ----------
+    X, y, validation, sample_weight, schedule, epochs, steps, replacement, judge
+        As for `train`; ``validation`` must be given.
+    grid : mapping of sequences, or iterable of mappings
+        Either the values to combine, ``{"learning_rate": [1e-2, 1e-3], "reg": [0.0, 1e-4], "seed": [0, 1]}``,
+        or the settings themselves, ``[{"learning_rate": 1e-2, "reg": 0.0}, ...]``. Keys: ``learning_rate``
+        (default 1e-2), ``reg`` (0), ``n_hidden`` (50), ``batch_size`` (200), ``weight_scale`` ("he") and ``seed``.
+    n_classes : int, optional
+        Number of classes; else one more than the largest label, or the columns of class probabilities.
+    dtype : dtype or str
+        float32 or float64.
+    rng : int, numpy.random.Generator or None
+        The seed of the settings that name none.
+    max_networks : int, optional
+        The most networks to train at once, where memory is short.
+    callbacks : iterable of callables
+        Called as by `train`, with ``stage`` and ``stages`` set. If one returns True the sweep stops; runs
+        under way are dropped.
+
+    Returns
+    -------
+    SweepResult
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `train`; and if a setting is unknown, none is given, or one comes twice.
+
+    Examples
+    --------
+    >>> import twolayer
+    >>> digits = twolayer.datasets.load_digits()
+    >>> result = twolayer.sweep(
+    ...     digits.train.X, digits.train.y, validation=(digits.validation.X, digits.validation.y),
+    ...     grid={"learning_rate": [1e-4, 1e-3], "n_hidden": [10, 20]}, epochs=5)
+    >>> [row["n_hidden"] for row in result.table]
+    [10, 20, 10, 20]
+    >>> result.best.settings["learning_rate"]
+    0.001
+    """
+    check_array("X", X)
+    check_feature_array(X)
+    check_array("y", y)
+    if is_array_api_obj(validation) or not hasattr(validation, "__len__") or len(validation) != 2:
+        raise TypeError(f"`validation` must be a pair (X, y); got {type(validation).__name__}")
+    n_classes = _count_classes(y, validation[1]) if n_classes is None else check_integer("n_classes", n_classes, least=1)
+    check_targets(y, X, n_classes)
+    candidates = _candidates(grid, default_seed=seed_of(rng))
+    stacks = _stacks(candidates, max_networks)
+    xp, where, n_features = array_namespace(X), device(X), math.prod(X.shape[1:])
+    runs: dict[int, tuple[dict[str, Any], History, TwoLayerNet]] = {}
+    complete = True
+    for stage, members in enumerate(stacks, start=1):
+        common = candidates[members[0]]
+        watched = _Watched(tuple(callbacks), stage, len(stacks))
+        run = train(
+            stack(
+                TwoLayerNet.initialize(
+                    n_features, common["n_hidden"], n_classes, rng=common["seed"],
+                    weight_scale=candidates[i]["weight_scale"], xp=xp, dtype=dtype, device=where,
+                )
+                for i in members
+            ),
+            X,
+            y,
+            validation=validation,
+            sample_weight=sample_weight,
+            reg=[candidates[i]["reg"] for i in members],
+            learning_rate=[candidates[i]["learning_rate"] for i in members],
+            schedule=schedule,
+            batch_size=common["batch_size"],
+            epochs=epochs,
+            steps=steps,
+            replacement=replacement,
+            judge=judge,
+            rng=common["seed"],
+            callbacks=[watched] if watched.callbacks else (),
+        )
+        if watched.stopped:
+            complete = False
+            break
+        for k, i in enumerate(members):
+            runs[i] = _row(candidates[i], run, k), run.history.select(k), run.net.select(k)
+    finished = sorted(runs)
+    rows = [runs[i][0] for i in finished]
+    table = _table(rows)
+    best = _best(table, rows)
+    return SweepResult(
+        best=None
+        if best is None
+        else Best(
+            settings={key: rows[best][key] for key in (*DEFAULTS, "seed")},
+            net=runs[finished[best]][2],
+            history=runs[finished[best]][1],
+            row=rows[best],
+        ),
+        table=table,
+        runs=rows,
+        histories=[runs[i][1] for i in finished],
+        complete=complete,
+    )
+
+
+class _Watched:
+    """Callbacks of a sweep as one of a training run, which notes whether they stopped it."""
+
+    def __init__(self, callbacks: tuple[Callback, ...], stage: int, stages: int) -> None:
+        self.callbacks, self.stage, self.stages = callbacks, stage, stages
+        self.stopped = False
+
+    def __call__(self, progress: Progress) -> bool:
+        progress = replace(progress, stage=self.stage, stages=self.stages)
+        asked = any([callback(progress) is True for callback in self.callbacks])
+        finished = progress.epoch_ended and progress.step == progress.steps
+        self.stopped = self.stopped or (asked and not (finished and self.stage == self.stages))
+        return asked
+
+
+def _count_classes(y: Array, y_val: Array) -> int:
+    if y.ndim != 1:
+        return int(y.shape[-1])
+    xp = array_namespace(y)
+    if not xp.isdtype(y.dtype, "integral") or y.shape[0] == 0:
+        return 1  # check_targets says what is wrong
+    highest = int(xp.max(y))
+    if is_array_api_obj(y_val) and y_val.ndim == 1 and y_val.shape[0] and array_namespace(y_val) is xp:
+        highest = max(highest, int(xp.max(y_val)))
+    return highest + 1
+
+
+def _candidates(grid: Any, *, default_seed: int) -> list[dict[str, Any]]:
+    """Return the settings of every run, complete and checked, in their order."""
+    if isinstance(grid, Mapping):
+        for key, values in grid.items():
+            if isinstance(values, str) or not hasattr(values, "__iter__"):
+                raise TypeError(f"`grid` must map names to sequences of values; got {values!r} for {key!r}")
+        settings = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    else:
+        settings = [dict(one) for one in grid]
+    if not settings:
+        raise ValueError("`grid` must hold at least one candidate; got none")
+    names = (*DEFAULTS, "seed")
+    candidates = []
+    for one in settings:
+        for key in one:
+            if key not in names:
+                raise ValueError(f"`grid` must name settings among {', '.join(names)}; got {key!r}")
+        full = {**DEFAULTS, "seed": default_seed, **one}
+        full["n_hidden"] = check_integer("n_hidden", full["n_hidden"], least=1)
+        full["batch_size"] = check_integer("batch_size", full["batch_size"], least=1)
+        full["seed"] = check_integer("seed", full["seed"], least=0)
+        for key in ("learning_rate", "reg", "weight_scale"):
+            if not isinstance(full[key], str):
+                full[key] = float(full[key])
+        if full in candidates:
+            raise ValueError(f"`grid` must name each candidate once; got {one} twice")
+        candidates.append(full)
+    return candidates
+
+
+def _stacks(candidates: list[dict[str, Any]], max_networks: int | None) -> list[list[int]]:
+    """Return which candidates train together: those of one shape, batch size and seed."""
+    if max_networks is not None:
+        max_networks = check_integer("max_networks", max_networks, least=1)
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for i, one in enumerate(candidates):
+        groups.setdefault((one["n_hidden"], one["batch_size"], one["seed"]), []).append(i)
+    return [
+        members[start : start + (max_networks or len(members))]
+        for members in groups.values()
+        for start in range(0, len(members), max_networks or len(members))
+    ]
+
+
+def _row(settings: dict[str, Any], run: Run, k: int) -> dict[str, Any]:
+    return {
+        **settings,
+        "diverged": run.diverged[k],  # type: ignore[index]  # a tuple, as this is a stack
+        "best_step": int(run.best_step[k]),
+        "train_accuracy": float(run.train_accuracy[k]),
+        "validation_accuracy": float(run.validation_accuracy[k]),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a row for each candidate: the runs that differ in nothing but the seed."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in DEFAULTS), []).append(row)
+    table = []
+    for key, members in groups.items():
+        alive = [row for row in members if row["diverged"] is None]
+        scores = [row["validation_accuracy"] for row in alive]
+        table.append(
+            {
+                **dict(zip(DEFAULTS, key, strict=True)),
+                "n_seeds": len(members),
+                "diverged": len(members) - len(alive),
+                "train_accuracy": float(np.mean([row["train_accuracy"] for row in alive])) if alive else math.nan,
+                "validation_accuracy": float(np.mean(scores)) if alive else math.nan,
+                "validation_accuracy_std": float(np.std(scores, ddof=1)) if len(alive) > 1 else math.nan,
+            }
+        )
+    return table
+
+
+def _best(table: list[dict[str, Any]], rows: list[dict[str, Any]]) -> int | None:
+    """Return the index of the winning run: the best seed of the best candidate, of equals the first."""
+    alive = [candidate for candidate in table if candidate["diverged"] < candidate["n_seeds"]]
+    if not alive:
+        return None
+    winner = max(alive, key=lambda row: (row["diverged"] == 0, row["validation_accuracy"]))
+    members = [
+        i for i, row in enumerate(rows)
+        if row["diverged"] is None and all(row[key] == winner[key] for key in DEFAULTS)
+    ]
+    return max(members, key=lambda i: rows[i]["validation_accuracy"])

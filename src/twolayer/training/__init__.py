@@ -1,0 +1,9 @@
+"""Training: `train`, what it returns and what it tells its callbacks."""
+
+from __future__ import annotations
+
+from .history import History
+from . import schedules
+from .loop import Callback, Progress, Run, train
+
+__all__ = ["Callback", "History", "Progress", "Run", "schedules", "train"]

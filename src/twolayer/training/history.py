@@ -1,0 +1,115 @@
+"""What a run remembers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._checks import check_integer
+from .._namespace import HostArray
+
+
+class History(NamedTuple):
+    """The course of a run, as host arrays. Of a stack, all but ``step`` have a leading axis K.
+
+    Parameters
+    ----------
+    loss : (steps,) float64
+        The loss of every step, penalty included, on its own batch before its update.
+    batch_accuracy : (steps,) float64
+        The share of every step's batch that was classified rightly before its update.
+    step : (epochs,) int64
+        Number of steps done at each of the entries below: at the end of every epoch and of the run.
+    learning_rate : (epochs,) float64
+        The learning rate of the last of these steps.
+    train_accuracy : (epochs,) float64
+        Running mean over the epoch's own batches: each was judged when it came, so it lags a little.
+    validation_loss, validation_accuracy : (epochs,) float64
+        Mean cross-entropy (no penalty) and accuracy on the validation set; nan without one. From the step
+        on at which a network diverged, its accuracies and validation losses are nan.
+    """
+
+    loss: HostArray
+    batch_accuracy: HostArray
+    step: HostArray
+    learning_rate: HostArray
+    train_accuracy: HostArray
+    validation_loss: HostArray
+    validation_accuracy: HostArray
+
+    def select(self, k: int) -> History:
+        """Return the history of network ``k`` of a stack.
+
+        Raises
+        ------
+        ValueError
+            If this is the history of one network, or the stack has no network ``k``.
+        """
+        if self.loss.ndim == 1:
+            raise ValueError("`select` needs the history of a stack; got that of one network")
+        k = check_integer("k", k, least=-self.loss.shape[0])
+        if k >= self.loss.shape[0]:
+            raise ValueError(f"`k` must be below the number of networks, {self.loss.shape[0]}; got {k}")
+        return History(*(a if name == "step" else a[k] for name, a in self._asdict().items()))
+
+    def __repr__(self) -> str:
+        *_, steps = self.loss.shape
+        networks = "" if self.loss.ndim == 1 else f"{self.loss.shape[0]} networks, "
+        return f"History({networks}{steps} steps, {self.step.shape[0]} entries)"
+
+
+class Recorder:
+    """A history in the making, for K networks; it can go on from one that was made before."""
+
+    def __init__(self, n_networks: int, earlier: History | None = None) -> None:
+        self._loss = [np.zeros((0, n_networks))]
+        self._batch_accuracy = [np.zeros((0, n_networks))]
+        self._step: list[int] = []
+        self.n_steps = 0
+        self._entries: list[HostArray] = []  # (4, K) each
+        if earlier is not None:
+            self._loss = [np.atleast_2d(earlier.loss).T]
+            self._batch_accuracy = [np.atleast_2d(earlier.batch_accuracy).T]
+            self.n_steps = len(self._loss[0])
+            self._step = earlier.step.tolist()
+            self._entries = list(np.stack([np.atleast_2d(a).T for a in earlier[3:]], axis=1))
+
+    def add_steps(self, loss: HostArray, batch_accuracy: HostArray) -> None:
+        """Record steps: arrays (n, K)."""
+        self._loss.append(loss.astype(np.float64))
+        self._batch_accuracy.append(batch_accuracy.astype(np.float64))
+        self.n_steps += len(loss)
+
+    def add_entry(
+        self,
+        learning_rate: HostArray,
+        train_accuracy: HostArray,
+        validation_loss: HostArray,
+        validation_accuracy: HostArray,
+    ) -> None:
+        """Record the state after the steps so far: arrays (K,)."""
+        self._step.append(self.n_steps)
+        self._entries.append(
+            np.stack([learning_rate, train_accuracy, validation_loss, validation_accuracy]).astype(np.float64)
+        )
+
+    def batch_accuracies(self, start: int) -> HostArray:
+        """Accuracy of each batch from step ``start`` on: (n, K)."""
+        found: list[HostArray] = []
+        missing = self.n_steps - start
+        for block in reversed(self._batch_accuracy):
+            if missing <= 0:
+                break
+            found.append(block[-missing:])
+            missing -= len(block)
+        return np.concatenate(found[::-1])
+
+    def history(self, *, stacked: bool) -> History:
+        """Return what is recorded so far, as copies."""
+        loss, batch_accuracy = (np.concatenate(a).T.copy() for a in (self._loss, self._batch_accuracy))
+        entries = np.stack(self._entries) if self._entries else np.zeros((0, 4, loss.shape[0]))
+        arrays = [loss, batch_accuracy, *entries.transpose(1, 2, 0).copy()]
+        if not stacked:
+            arrays = [a[0] for a in arrays]
+        return History(*arrays[:2], np.asarray(self._step, dtype=np.int64), *arrays[2:])
