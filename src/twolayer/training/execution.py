@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -29,10 +29,12 @@ def running(xp: ModuleType) -> Iterator[None]:
             yield
 
 
+@cache
 def prepared(function: Callable[..., Any], xp: ModuleType, *, consumes: bool = False) -> Callable[..., Any]:
     """Return ``function`` with its ``xp`` bound, compiled where the library has a compiler for it.
 
     With ``consumes``, the first argument is given up to the call: its memory may be used for the result.
+    What was compiled is kept, so a second run of the same shapes does not compile again.
     """
     function = partial(function, xp=xp)
     if is_jax_namespace(xp):

@@ -1,0 +1,82 @@
+"""Which array libraries the tests run on, and how hard Hypothesis tries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import strategies
+from backends import BACKENDS, LIBRARIES, Backend
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "local",
+    deadline=None,  # the first call of a compiled function takes long
+    max_examples=100,
+    # The fixtures that stand beside drawn values name a library; they hold no state.
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
+# For JAX, which is slow at small operations.
+settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=10)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        action="append",
+        choices=LIBRARIES,
+        help="array library to test on, once for each; numpy and strict without it",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what does not concern a library: automatic differentiation in NumPy, say."""
+
+    def concerns(item: pytest.Item) -> bool:
+        marker = item.get_closest_marker("only_on")
+        return marker is None or item.callspec.params["backend"].library in marker.args
+
+    left_out = [item for item in items if not concerns(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if concerns(item)]
+
+
+def chosen_libraries(config: pytest.Config) -> list[str]:
+    return config.getoption("--backend") or ["numpy", "strict"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only_on(libraries): what is tested is a habit of these array libraries")
+    libraries = chosen_libraries(config)
+    for backend in BACKENDS:
+        if backend.library in libraries:
+            try:
+                backend.check_available()
+            except Exception as error:  # whatever the library raises: it was asked for and cannot run
+                raise pytest.UsageError(f"--backend {backend.library} cannot run: {error}") from error
+    strategies.few_sizes_only = "jax" in libraries
+    profile = "ci" if os.environ.get("CI") else "local"
+    settings.load_profile("few" if strategies.few_sizes_only else profile)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        libraries = chosen_libraries(metafunc.config)
+        chosen = [backend for backend in BACKENDS if backend.library in libraries]
+        metafunc.parametrize("backend", chosen, ids=[b.name for b in chosen], indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each array library that was asked for, on a device that is not its default where it has one."""
+    with request.param.active():
+        yield request.param
+
+
+@pytest.fixture
+def libraries(request: pytest.FixtureRequest) -> list[str]:
+    """Names of the array libraries that were asked for."""
+    return chosen_libraries(request.config)

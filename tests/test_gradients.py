@@ -1,0 +1,151 @@
+"""The gradient is the gradient of the loss that is reported: four independent witnesses."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from backends import Backend, to_host
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from oracles import networks, numerical_gradients, relative_error
+from strategies import Problem, problems
+
+from twolayer import TwoLayerNet, stack
+from twolayer.losses import softmax_cross_entropy
+from twolayer.network import Core, forward
+
+NAMES = TwoLayerNet._fields
+
+
+def toy() -> tuple[TwoLayerNet, np.ndarray, np.ndarray]:
+    """The network and the data of CS231n's assignment 1."""
+    np.random.seed(0)
+    W1, W2 = 1e-1 * np.random.randn(4, 10), 1e-1 * np.random.randn(10, 3)
+    np.random.seed(1)
+    X = 10 * np.random.randn(5, 4)
+    return TwoLayerNet(W1, np.zeros(10), W2, np.zeros(3)), X, np.array([0, 1, 2, 2, 1])
+
+
+def far_from_kinks(problem: Problem) -> bool:
+    """Whether no hidden unit is so near 0 that a difference would step over its kink."""
+    return all(np.min(np.abs(problem.X @ net.W1 + net.b1)) > 1e-3 for net in networks(problem.net))
+
+
+@pytest.mark.parametrize("reg", [0.0, 0.05, 0.1])
+@pytest.mark.parametrize("name", NAMES)
+def test_toy_network_gradient_check(name, reg):
+    net, X, y = toy()
+    _, gradients = net.loss_and_gradients(X, y, reg=reg)
+    numerical = numerical_gradients(lambda n: float(n.loss(X, y, reg=reg)), net)
+    assert relative_error(getattr(gradients, name), getattr(numerical, name)) <= 1e-8
+
+
+@pytest.mark.parametrize("name", ["W1", "W2"])
+def test_the_checker_sees_a_penalty_whose_gradient_lacks_the_factor_two(name):
+    """The coursework's mistake: it reports reg·‖W‖² and steps along reg·W."""
+    net, X, y = toy()
+    _, gradients = net.loss_and_gradients(X, y, reg=0.1)
+    wrong = getattr(gradients, name) - 0.1 * getattr(net, name)
+    numerical = numerical_gradients(lambda n: float(n.loss(X, y, reg=0.1)), net)
+    assert relative_error(wrong, getattr(numerical, name)) > 1e-2
+
+
+def test_the_checker_sees_a_coarse_step():
+    net, X, y = toy()
+    _, gradients = net.loss_and_gradients(X, y, reg=0.1)
+    numerical = numerical_gradients(lambda n: float(n.loss(X, y, reg=0.1)), net, h=0.1)
+    assert max(relative_error(a, b) for a, b in zip(gradients, numerical, strict=True)) > 1e-4
+
+
+@given(problem=problems())
+def test_gradients_are_the_central_differences_of_the_loss(problem: Problem):
+    assume(far_from_kinks(problem))
+    net, X, y, weight, reg = problem
+    _, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
+    # The members of a stack do not touch each other, so the sum of their losses has all their gradients.
+    numerical = numerical_gradients(
+        lambda n: float(np.sum(n.loss(X, y, reg=reg, sample_weight=weight))), net
+    )
+    for name, found, expected in zip(NAMES, gradients, numerical, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("n_networks", [None, 3])
+def test_directional_derivative_of_a_larger_network(n_networks):
+    rng = np.random.default_rng(5)
+    nets = [TwoLayerNet.initialize(60, 40, 10, rng=k, dtype="float64") for k in range(n_networks or 1)]
+    net = nets[0] if n_networks is None else stack(nets)
+    X, y = rng.standard_normal((30, 60)), rng.integers(0, 10, 30)
+    direction = TwoLayerNet(*(rng.standard_normal(array.shape) for array in net))
+    _, gradients = net.loss_and_gradients(X, y, reg=0.01)
+    analytic = sum(float(np.sum(g * d)) for g, d in zip(gradients, direction, strict=True))
+
+    def loss(h: float) -> float:
+        moved = TwoLayerNet(*(a + h * d for a, d in zip(net, direction, strict=True)))
+        return float(np.sum(moved.loss(X, y, reg=0.01)))
+
+    h = 1e-7  # a random direction crosses kinks at longer steps
+    assert analytic == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-6)
+
+
+@given(problem=problems(stacked=False))
+def test_complex_step_of_the_data_loss(problem: Problem):
+    """f'(x) = Im f(x + ih) / h, without the rounding of a difference. NumPy orders complex by real parts."""
+    assume(far_from_kinks(problem))
+    net, X, y, weight, _ = problem
+    _, gradients = net.loss_and_gradients(X, y, sample_weight=weight)
+    core = Core(net.W1, net.b1, net.W2[None], net.b2[None])
+    h = 1e-200
+    for name, gradient in zip(NAMES, (gradients.W1, gradients.b1, gradients.W2[None], gradients.b2[None]), strict=True):
+        array = getattr(core, name)
+        for index in np.ndindex(array.shape):
+            moved = array.astype(complex)
+            moved[index] += 1j * h
+            _, logits = forward(core._replace(**{name: moved}), X.astype(complex), xp=np)
+            loss, _ = softmax_cross_entropy(logits, y, weight, xp=np)
+            assert loss[0].imag / h == pytest.approx(gradient[index], rel=1e-12, abs=1e-13)
+
+
+@given(problem=problems())
+def test_float32_gradients_follow_float64(backend: Backend, problem: Problem):
+    net, X, y, weight, reg = problem
+    loss, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
+    assume(far_from_kinks(problem))  # rounding may put a unit on the other side
+    there = TwoLayerNet(*(backend.array(array, "float32") for array in net))
+    loss32, gradients32 = there.loss_and_gradients(
+        backend.array(X, "float32"),
+        backend.array(y, None if y.ndim == 1 else "float32"),
+        reg=reg,
+        sample_weight=None if weight is None else backend.array(weight, "float32"),
+    )
+    tolerance = 4 * float(np.sqrt(np.finfo(np.float32).eps))
+    for found, expected in ((loss32, loss), *zip(gradients32, gradients, strict=True)):
+        assert found.dtype == backend.xp.float32
+        assert backend.owns(found)
+        scale = max(1.0, float(np.max(np.abs(expected))))
+        np.testing.assert_allclose(to_host(found), expected, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.only_on("torch", "jax")
+@given(problem=problems())
+def test_automatic_differentiation_agrees(backend: Backend, problem: Problem):
+    """PyTorch's autograd and jax.grad of this library's own loss."""
+    assume(far_from_kinks(problem))
+    net, X, y, weight, reg = problem
+    there = TwoLayerNet(*(backend.array(array) for array in net))
+    X, y = backend.array(X), backend.array(y)
+    weight = None if weight is None else backend.array(weight)
+    _, gradients = there.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
+    xp = backend.xp
+    if backend.library == "torch":
+        torch = sys.modules["torch"]
+        leaves = TwoLayerNet(*(array.clone().requires_grad_() for array in there))
+        total = xp.sum(leaves.loss(X, y, reg=reg, sample_weight=weight))
+        automatic = torch.autograd.grad(total, tuple(leaves))
+    else:
+        jax = sys.modules["jax"]
+        automatic = jax.grad(lambda n: xp.sum(n.loss(X, y, reg=reg, sample_weight=weight)))(there)
+    for found, expected in zip(gradients, automatic, strict=True):
+        np.testing.assert_allclose(to_host(found), to_host(expected), rtol=backend.rtol, atol=10 * backend.rtol)
