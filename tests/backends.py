@@ -44,7 +44,7 @@ class Backend:
         return 4 * float(np.sqrt(np.finfo(self.dtype).eps)) if self.dtype == "float32" else 1e-9
 
     def array(self, host: Any, dtype: str | None = None) -> Any:
-        """The host array here: floating values in ``dtype`` (the widest), integers where int64 is missing as int32."""
+        """The host array here, floating values in ``dtype`` or the widest there is."""
         host = np.asarray(host)
         if host.dtype.kind == "f":
             host = host.astype(dtype or self.dtype)

@@ -49,7 +49,9 @@ def chosen_libraries(config: pytest.Config) -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "only_on(libraries): what is tested is a habit of these array libraries")
+    config.addinivalue_line(
+        "markers", "only_on(libraries): what is tested is a habit of these array libraries"
+    )
     libraries = chosen_libraries(config)
     for backend in BACKENDS:
         if backend.library in libraries:

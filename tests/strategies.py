@@ -63,9 +63,7 @@ def problems(
     if stacked is None:
         stacked = draw(st.booleans())
     lead = (K,) if stacked else ()
-    net = TwoLayerNet(
-        *(draw(floats((*lead, *shape))) for shape in ((D, H), (H,), (H, C), (C,)))
-    )
+    net = TwoLayerNet(*(draw(floats((*lead, *shape))) for shape in ((D, H), (H,), (H, C), (C,))))
     X = draw(floats((N, D)))
     if soft is None:
         soft = draw(st.booleans())
@@ -82,5 +80,9 @@ def problems(
         sample_weight = draw(hnp.arrays(np.float64, (N,), elements=entries))
         sample_weight[draw(st.integers(0, N - 1))] = 1.0
     number = st.floats(0, 1, width=16)
-    reg = draw(st.one_of(number, st.lists(number, min_size=lead[0], max_size=lead[0]))) if lead else draw(number)
+    reg = (
+        draw(st.one_of(number, st.lists(number, min_size=lead[0], max_size=lead[0])))
+        if lead
+        else draw(number)
+    )
     return Problem(net, X, y, sample_weight, reg)

@@ -28,24 +28,45 @@ y = np.array([0, 1, 0, 1, 1])
 @pytest.mark.parametrize(
     ("arrays", "error", "message"),
     [
-        (dict(W1=[[1.0]]), TypeError, r"`W1` must be an array of an array-API library \(numpy, .*\); got list"),
+        (
+            dict(W1=[[1.0]]),
+            TypeError,
+            r"`W1` must be an array of an array-API library \(numpy, .*\); got list",
+        ),
         (dict(b1=None), TypeError, "`b1` must be an array of an array-API library .*; got NoneType"),
         (dict(W1=np.ones((3, 4), int)), TypeError, "`W1` must have a real floating dtype; got int64"),
         (dict(b2=np.ones(2, complex)), TypeError, "`b2` must have a real floating dtype; got complex128"),
         (dict(W2=np.ones((4, 2))), TypeError, "`W2` must have the dtype of `W1`, float32; got float64"),
         (dict(W1=np.ones(3, np.float32)), ValueError, r"`W1` must have shape \(D, H\) or, .*; got \(3,\)"),
-        (dict(W1=np.ones((1, 1, 3, 4), np.float32)), ValueError, r"`W1` must have shape .*; got \(1, 1, 3, 4\)"),
+        (
+            dict(W1=np.ones((1, 1, 3, 4), np.float32)),
+            ValueError,
+            r"`W1` must have shape .*; got \(1, 1, 3, 4\)",
+        ),
         (dict(W1=np.ones((0, 4), np.float32)), ValueError, r"`W1` must not be empty; got shape \(0, 4\)"),
-        (dict(W2=np.ones((5, 2), np.float32)), ValueError, r"`W2` must have shape \(4, C\) to follow `W1` \(3, 4\); got \(5, 2\)"),
+        (
+            dict(W2=np.ones((5, 2), np.float32)),
+            ValueError,
+            r"`W2` must have shape \(4, C\) to follow `W1` \(3, 4\); got \(5, 2\)",
+        ),
         (dict(W2=np.ones((4, 0), np.float32)), ValueError, r"`W2` must have shape \(4, C\) .*; got \(4, 0\)"),
-        (dict(W2=np.ones((1, 4, 2), np.float32)), ValueError, r"`W2` must have shape \(4, C\) .*; got \(1, 4, 2\)"),
+        (
+            dict(W2=np.ones((1, 4, 2), np.float32)),
+            ValueError,
+            r"`W2` must have shape \(4, C\) .*; got \(1, 4, 2\)",
+        ),
         (dict(b1=np.ones(5, np.float32)), ValueError, r"`b1` must have shape \(4,\); got \(5,\)"),
         (dict(b1=np.ones((1, 4), np.float32)), ValueError, r"`b1` must have shape \(4,\); got \(1, 4\)"),
         (dict(b2=np.ones(3, np.float32)), ValueError, r"`b2` must have shape \(2,\); got \(3,\)"),
     ],
 )
 def test_a_network_that_does_not_hold_together(net, arrays, error, message):
-    for use in (lambda n: n.logits(X), lambda n: n.loss(X, y), lambda n: n.to(np), lambda n: n.astype("float64")):
+    for use in (
+        lambda n: n.logits(X),
+        lambda n: n.loss(X, y),
+        lambda n: n.to(np),
+        lambda n: n.astype("float64"),
+    ):
         with pytest.raises(error, match=message):
             use(net._replace(**arrays))
 
@@ -68,17 +89,35 @@ def test_a_stack_that_does_not_hold_together(net):
     ("samples", "error", "message"),
     [
         ([[1.0, 2.0, 3.0]], TypeError, "`X` must be an array of an array-API library .*; got list"),
-        (X[0], ValueError, r"`X` must have a first axis of samples and at least one more of features; got shape \(3,\)"),
+        (
+            X[0],
+            ValueError,
+            r"`X` must have a first axis of samples and at least one more of features; got shape \(3,\)",
+        ),
         (np.float32(1.0), ValueError, r"`X` must have a first axis of samples .*; got shape \(\)"),
         (X[:0], ValueError, r"`X` must hold at least one sample; got shape \(0, 3\)"),
         (X[:, :0], ValueError, r"`X` must hold at least one sample; got shape \(5, 0\)"),
-        (X[:, :2], ValueError, r"`X` must have 3 features a sample to fit the network; got shape \(5, 2\), which is 2"),
-        (np.ones((5, 2, 3)), ValueError, r"`X` must have 3 features a sample .*; got shape \(5, 2, 3\), which is 6"),
+        (
+            X[:, :2],
+            ValueError,
+            r"`X` must have 3 features a sample to fit the network; got shape \(5, 2\), which is 2",
+        ),
+        (
+            np.ones((5, 2, 3)),
+            ValueError,
+            r"`X` must have 3 features a sample .*; got shape \(5, 2, 3\), which is 6",
+        ),
         (X.astype(complex), TypeError, "`X` must have a real dtype; got complex128"),
     ],
 )
 def test_samples_that_do_not_fit(net, samples, error, message):
-    for use in (net.logits, net.predict, net.predict_proba, lambda X: net.loss(X, y), lambda X: net.accuracy(X, y)):
+    for use in (
+        net.logits,
+        net.predict,
+        net.predict_proba,
+        lambda X: net.loss(X, y),
+        lambda X: net.accuracy(X, y),
+    ):
         with pytest.raises(error, match=message):
             use(samples)
 
@@ -87,13 +126,21 @@ def test_mixed_libraries_and_devices(net):
     import array_api_strict as xp
 
     there = xp.asarray(X)
-    with pytest.raises(TypeError, match="`X` must be an array of the library of `W1`, numpy; got one of array_api_strict"):
+    with pytest.raises(
+        TypeError, match="`X` must be an array of the library of `W1`, numpy; got one of array_api_strict"
+    ):
         net.logits(there)
-    with pytest.raises(TypeError, match="`b1` must be an array of the library of `W1`, numpy; got one of array_api_strict"):
+    with pytest.raises(
+        TypeError, match="`b1` must be an array of the library of `W1`, numpy; got one of array_api_strict"
+    ):
         net._replace(b1=xp.zeros(4)).logits(X)
-    with pytest.raises(TypeError, match="`y` must be an array of the library of `X`, numpy; got one of array_api_strict"):
+    with pytest.raises(
+        TypeError, match="`y` must be an array of the library of `X`, numpy; got one of array_api_strict"
+    ):
         net.loss(X, xp.asarray(y))
-    with pytest.raises(TypeError, match="`sample_weight` must be an array of the library of `X`, numpy; got one of"):
+    with pytest.raises(
+        TypeError, match="`sample_weight` must be an array of the library of `X`, numpy; got one of"
+    ):
         net.loss(X, y, sample_weight=xp.ones(5))
     strict_net = net.to(xp)
     message = "`X` must be on the device of `W1`, .*CPU_DEVICE.*; got .*device1"
@@ -117,13 +164,25 @@ def test_mixed_libraries_and_devices(net):
         (y - 1, ValueError, r"`y` must hold class labels in \[0, 2\); got a label of -1"),
         (np.int64(1), ValueError, r"`y` must have shape \(5,\) for class labels or \(5, 2\) .*; got \(\)"),
         (np.zeros((5, 2, 1)), ValueError, r"`y` must have shape \(5,\) .*; got \(5, 2, 1\)"),
-        (np.eye(2, dtype=int)[y], TypeError, "`y` must have a real floating dtype for class probabilities; got int64"),
+        (
+            np.eye(2, dtype=int)[y],
+            TypeError,
+            "`y` must have a real floating dtype for class probabilities; got int64",
+        ),
         (np.eye(3)[y], ValueError, r"`y` must have shape \(5, 2\) for class probabilities; got \(5, 3\)"),
         (np.eye(2)[y][:4], ValueError, r"`y` must have shape \(5, 2\) for class probabilities; got \(4, 2\)"),
         (np.eye(2)[y] * 2 - 0.5, ValueError, "`y` must hold class probabilities of at least 0; got -0.5"),
         (np.full((5, 2), np.nan), ValueError, "`y` must hold class probabilities of at least 0; got nan"),
-        (np.full((5, 2), 0.6), ValueError, "`y` must hold class probabilities that sum to 1 .*; got a sum that is off by 0.2"),
-        (np.full((5, 2), np.inf), ValueError, "`y` must hold class probabilities that sum to 1 .*; got a sum that is off by inf"),
+        (
+            np.full((5, 2), 0.6),
+            ValueError,
+            "`y` must hold class probabilities that sum to 1 .*; got a sum that is off by 0.2",
+        ),
+        (
+            np.full((5, 2), np.inf),
+            ValueError,
+            "`y` must hold class probabilities that sum to 1 .*; got a sum that is off by inf",
+        ),
     ],
 )
 def test_targets_that_do_not_fit(net, targets, error, message):
@@ -140,7 +199,9 @@ def test_a_label_out_of_range_is_found_wherever_it_is(label, place):
     if 0 <= label < 2:
         assert math.isfinite(net.loss(X, labels))
     else:
-        with pytest.raises(ValueError, match=rf"`y` must hold class labels in \[0, 2\); got a label of {label}$"):
+        with pytest.raises(
+            ValueError, match=rf"`y` must hold class labels in \[0, 2\); got a label of {label}$"
+        ):
             net.loss(X, labels)
 
 
@@ -168,8 +229,16 @@ def test_probabilities_that_were_rounded_are_taken(net, dtype):
         (np.ones(4), ValueError, r"`sample_weight` must have shape \(5,\); got \(4,\)"),
         (np.ones((5, 1)), ValueError, r"`sample_weight` must have shape \(5,\); got \(5, 1\)"),
         (-np.ones(5), ValueError, "`sample_weight` must be finite and at least 0; got a weight of -1"),
-        (np.array([1, 1, np.nan, 1, 1]), ValueError, "`sample_weight` must be finite .*; got a weight of nan"),
-        (np.array([1, 1, np.inf, 1, 1]), ValueError, "`sample_weight` must be finite .*; got a weight of inf"),
+        (
+            np.array([1, 1, np.nan, 1, 1]),
+            ValueError,
+            "`sample_weight` must be finite .*; got a weight of nan",
+        ),
+        (
+            np.array([1, 1, np.inf, 1, 1]),
+            ValueError,
+            "`sample_weight` must be finite .*; got a weight of inf",
+        ),
         (np.zeros(5), ValueError, "`sample_weight` must hold a weight above 0; got 0 for every sample"),
     ],
 )

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from backends import Backend, to_host
 from hypothesis import assume, given
-from hypothesis import strategies as st
 from oracles import networks, numerical_gradients, relative_error
 from strategies import Problem, problems
 
@@ -65,9 +64,7 @@ def test_gradients_are_the_central_differences_of_the_loss(problem: Problem):
     net, X, y, weight, reg = problem
     _, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
     # The members of a stack do not touch each other, so the sum of their losses has all their gradients.
-    numerical = numerical_gradients(
-        lambda n: float(np.sum(n.loss(X, y, reg=reg, sample_weight=weight))), net
-    )
+    numerical = numerical_gradients(lambda n: float(np.sum(n.loss(X, y, reg=reg, sample_weight=weight))), net)
     for name, found, expected in zip(NAMES, gradients, numerical, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7, err_msg=name)
 
@@ -98,7 +95,9 @@ def test_complex_step_of_the_data_loss(problem: Problem):
     _, gradients = net.loss_and_gradients(X, y, sample_weight=weight)
     core = Core(net.W1, net.b1, net.W2[None], net.b2[None])
     h = 1e-200
-    for name, gradient in zip(NAMES, (gradients.W1, gradients.b1, gradients.W2[None], gradients.b2[None]), strict=True):
+    for name, gradient in zip(
+        NAMES, (gradients.W1, gradients.b1, gradients.W2[None], gradients.b2[None]), strict=True
+    ):
         array = getattr(core, name)
         for index in np.ndindex(array.shape):
             moved = array.astype(complex)
@@ -148,4 +147,6 @@ def test_automatic_differentiation_agrees(backend: Backend, problem: Problem):
         jax = sys.modules["jax"]
         automatic = jax.grad(lambda n: xp.sum(n.loss(X, y, reg=reg, sample_weight=weight)))(there)
     for found, expected in zip(gradients, automatic, strict=True):
-        np.testing.assert_allclose(to_host(found), to_host(expected), rtol=backend.rtol, atol=10 * backend.rtol)
+        np.testing.assert_allclose(
+            to_host(found), to_host(expected), rtol=backend.rtol, atol=10 * backend.rtol
+        )

@@ -86,7 +86,9 @@ def test_standard_namespace_is_the_one_that_arrays_have(backend: Backend):
     assert ns.standard_namespace(xp) is xp
 
 
-@pytest.mark.parametrize(("xp", "shown"), [(math, "math"), ("numpy", "str"), (None, "NoneType"), (np.zeros(1), "ndarray")])
+@pytest.mark.parametrize(
+    ("xp", "shown"), [(math, "math"), ("numpy", "str"), (None, "NoneType"), (np.zeros(1), "ndarray")]
+)
 def test_standard_namespace_refuses_what_is_none(xp, shown):
     with pytest.raises(TypeError, match=f"`xp` must be an array library such as numpy, .*; got {shown}"):
         ns.standard_namespace(xp)

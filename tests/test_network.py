@@ -193,9 +193,7 @@ def test_a_weight_of_two_is_the_sample_twice(backend: Backend, problem: Problem,
 
 @given(problem=problems(weights=True), factor=st.sampled_from([0.25, 4.0, 1024.0]))
 def test_only_the_proportions_of_the_weights_count(backend: Backend, problem: Problem, factor):
-    same_loss_and_gradients(
-        problem, problem._replace(sample_weight=factor * problem.sample_weight), backend
-    )
+    same_loss_and_gradients(problem, problem._replace(sample_weight=factor * problem.sample_weight), backend)
 
 
 @given(problem=problems())
@@ -235,7 +233,10 @@ def test_the_loss_is_affine_in_reg_and_biases_are_not_penalised(backend: Backend
     penalties = [float((n.W1**2).sum() + (n.W2**2).sum()) for n in networks(problem.net)]
     penalty = penalties if problem.net.W1.ndim == 3 else penalties[0]
     np.testing.assert_allclose(
-        to_host(loss) - to_host(without), reg * np.asarray(penalty), rtol=backend.rtol, atol=100 * backend.rtol
+        to_host(loss) - to_host(without),
+        reg * np.asarray(penalty),
+        rtol=backend.rtol,
+        atol=100 * backend.rtol,
     )
     for name, a, b in zip(TwoLayerNet._fields, gradients, gradients_without, strict=True):
         extra = 2 * reg * getattr(problem.net, name) if name.startswith("W") else 0.0
@@ -309,7 +310,9 @@ def test_it_is_a_pytree_and_runs_compiled(backend: Backend):
         by_reg = jax.jit(lambda r, n=n: n.loss(X, y, reg=r, sample_weight=backend.array(np.ones(7))))(0.1)
         np.testing.assert_allclose(to_host(by_reg), to_host(eager[0]), rtol=1e-5)
         probs = jax.jit(lambda n, X: n.predict_proba(X))(n, X)
-        soft = jax.jit(lambda n, X, T, s: n.loss(X, T, sample_weight=s))(n, X, probs if n is net else probs[0], X[:, 0] ** 2)
+        soft = jax.jit(lambda n, X, T, s: n.loss(X, T, sample_weight=s))(
+            n, X, probs if n is net else probs[0], X[:, 0] ** 2
+        )
         assert np.isfinite(to_host(soft)).all()
         assert to_host(jax.jit(lambda n, X: n.predict(X))(n, X)).shape == (*n.W1.shape[:-2], 7)
         accuracy = jax.jit(lambda n, X, y: n.accuracy(X, y))(n, X, y)
@@ -435,7 +438,7 @@ def test_float64_is_refused_where_there_is_none(backend: Backend):
         lambda: TwoLayerNet.initialize(2, 2, 2, xp=backend.xp, device=backend.device, dtype="float64"),
         lambda: TwoLayerNet.initialize(2, 2, 2, dtype="float64").to(backend.xp, backend.device),
     ):
-        with pytest.raises(TypeError, match="`dtype` must be one that .* has.*; got float64"):
+        with pytest.raises(TypeError, match=r"`dtype` must be one that .* has.*; got float64"):
             call()
 
 
@@ -459,18 +462,18 @@ def test_it_copies_and_pickles_whole():
 @pytest.mark.parametrize(
     "use",
     [
-        lambda n: n == n,  # noqa: PLR0124  # the comparison is what is tested
-        lambda n: n != n,  # noqa: PLR0124
+        lambda n: n == n,
+        lambda n: n != n,
         lambda n: n == (1, 2, 3, 4),
         lambda n: n + n,
         lambda n: n + (1,),  # noqa: RUF005
         lambda n: (1,) + n,  # noqa: RUF005
         lambda n: n * 2,
         lambda n: 2 * n,
-        lambda n: n < n,  # noqa: PLR0124
-        lambda n: n <= n,  # noqa: PLR0124
-        lambda n: n > n,  # noqa: PLR0124
-        lambda n: n >= n,  # noqa: PLR0124
+        lambda n: n < n,
+        lambda n: n <= n,
+        lambda n: n > n,
+        lambda n: n >= n,
     ],
 )
 def test_a_tuples_habits_are_refused(use):
@@ -505,7 +508,11 @@ def test_repr_shows_shapes_dtype_and_device_but_no_contents(backend: Backend):
         (dict(n_classes=0), ValueError, "`n_classes` must be at least 1; got 0"),
         (dict(n_hidden=2.5), TypeError, "`n_hidden` must be an integer; got float"),
         (dict(n_hidden=True), TypeError, "`n_hidden` must be an integer; got bool"),
-        (dict(weight_scale="xavier"), ValueError, "`weight_scale` must be 'he' or a number above 0; got 'xavier'"),
+        (
+            dict(weight_scale="xavier"),
+            ValueError,
+            "`weight_scale` must be 'he' or a number above 0; got 'xavier'",
+        ),
         (dict(weight_scale=0.0), ValueError, "`weight_scale` must be finite and above 0; got 0"),
         (dict(weight_scale=math.nan), ValueError, "`weight_scale` must be finite and above 0; got nan"),
         (dict(weight_scale=None), TypeError, "`weight_scale` must be a number; got NoneType"),
@@ -536,9 +543,7 @@ def test_select_refuses():
 
 
 def test_select_gives_a_copy_and_counts_from_the_end_too(backend: Backend):
-    nets = [
-        TwoLayerNet.initialize(3, 4, 2, rng=k, xp=backend.xp, device=backend.device) for k in range(3)
-    ]
+    nets = [TwoLayerNet.initialize(3, 4, 2, rng=k, xp=backend.xp, device=backend.device) for k in range(3)]
     stacked = stack(nets)
     for k in (0, 1, 2, -1, -3):
         for found, expected in zip(stacked.select(k), nets[k], strict=True):

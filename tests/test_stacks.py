@@ -67,9 +67,13 @@ def test_stack_refuses_mixed_devices_and_libraries():
 
     one = TwoLayerNet.initialize(3, 4, 2, rng=0, xp=array_api_strict)
     other = one.to(array_api_strict, array_api_strict.Device("device1"))
-    with pytest.raises(ValueError, match=r"`nets\[1\]` must be on the device of `nets\[0\]`, .*; got .*device1"):
+    with pytest.raises(
+        ValueError, match=r"`nets\[1\]` must be on the device of `nets\[0\]`, .*; got .*device1"
+    ):
         stack([one, other])
-    with pytest.raises(TypeError, match=r"`nets\[1\]` must be an array of the library of `nets\[0\]`, array_api_strict"):
+    with pytest.raises(
+        TypeError, match=r"`nets\[1\]` must be an array of the library of `nets\[0\]`, array_api_strict"
+    ):
         stack([one, TwoLayerNet.initialize(3, 4, 2, rng=0)])
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
-
-from . import preprocessing
+from . import datasets, preprocessing
 from .network import TwoLayerNet
 from .stacks import merge, stack
+from .storage import load, save
 from .sweeping import SweepResult, sweep
 from .training import History, Progress, Run, schedules, train
 
@@ -19,8 +17,11 @@ __all__ = [
     "Run",
     "SweepResult",
     "TwoLayerNet",
+    "datasets",
+    "load",
     "merge",
     "preprocessing",
+    "save",
     "schedules",
     "stack",
     "sweep",

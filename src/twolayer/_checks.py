@@ -133,10 +133,13 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
         )
     if y.ndim == 1:
         if not xp.isdtype(y.dtype, "integral"):
-            raise TypeError(f"`{name}` must have an integer dtype for class labels; got {dtype_name(y.dtype)}")
+            raise TypeError(
+                f"`{name}` must have an integer dtype for class labels; got {dtype_name(y.dtype)}"
+            )
         if y.shape[0] != n_samples:
             raise ValueError(
-                f"`{name}` must have one label for each of the {n_samples} samples of `{X_name}`; got {y.shape[0]}"
+                f"`{name}` must have one label for each of the {n_samples} samples of `{X_name}`; "
+                f"got {y.shape[0]}"
             )
         lowest, highest = xp.min(y), xp.max(y)
         if has_values(lowest):
@@ -202,7 +205,8 @@ def check_finite(X: Array, *, name: str = "X") -> None:
 def host_per_network(name: str, value: Any, n_networks: int | None) -> HostArray:
     """Return a number of at least 0, or one for each of a stack's K networks, as float64 (K,).
 
-    ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one network.
+    ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one
+    network.
     """
     host = np.asarray(to_host(value) if is_array_api_obj(value) else value)
     if host.dtype.kind not in "fiu":
@@ -244,11 +248,12 @@ def check_number(name: str, value: Any, *, above: float | None = None, least: fl
     """Return ``value`` as a float, or raise unless it is a finite number in its bounds."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be a number; got {type(value).__name__}")
-    bound = f"above {above:g}" if above is not None else f"at least {least:g}" if least is not None else "a number"
-    value = float(value)
-    if not math.isfinite(value) or (above is not None and value <= above) or (least is not None and value < least):
-        raise ValueError(f"`{name}` must be finite and {bound}; got {value:g}")
-    return value
+    bound = f"above {above:g}" if above is not None else f"at least {least:g}"
+    number = float(value)
+    too_low = (above is not None and number <= above) or (least is not None and number < least)
+    if too_low or not math.isfinite(number):
+        raise ValueError(f"`{name}` must be finite and {bound}; got {number:g}")
+    return number
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -17,10 +17,8 @@ from array_api_compat import (
     device,
     is_array_api_obj,
     is_cupy_array,
-    is_cupy_namespace,
     is_jax_array,
     is_jax_namespace,
-    is_numpy_namespace,
     is_torch_array,
     is_torch_namespace,
     to_device,
@@ -36,9 +34,7 @@ __all__ = [
     "from_host",
     "has_values",
     "is_array_api_obj",
-    "is_cupy_namespace",
     "is_jax_namespace",
-    "is_numpy_namespace",
     "is_torch_namespace",
     "library_name",
     "standard_namespace",
@@ -86,7 +82,7 @@ def has_values(array: Array) -> bool:
 def dtype_name(dtype: Any) -> str:
     """Name of a dtype of any library, or of a string: ``"float32"``."""
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype))
     except TypeError:
         return str(dtype).rpartition(".")[2]
 

@@ -121,9 +121,7 @@ def hits(logits: Array, y: Array, *, xp: ModuleType) -> Array:
 def pack(net: TwoLayerNet, *, xp: ModuleType) -> Core:
     """Core of a network (views of it) or of a stack (W1 is copied)."""
     if net.n_networks is None:
-        return Core(
-            net.W1, net.b1, xp.expand_dims(net.W2, axis=0), xp.expand_dims(net.b2, axis=0)
-        )
+        return Core(net.W1, net.b1, xp.expand_dims(net.W2, axis=0), xp.expand_dims(net.b2, axis=0))
     n_networks, n_features, n_hidden = net.W1.shape
     width = n_networks * n_hidden
     W1 = xp.reshape(xp.permute_dims(net.W1, (1, 0, 2)), (n_features, width))
@@ -187,8 +185,7 @@ class TwoLayerNet(NamedTuple):
     scikit-learn's ``alpha`` (``alpha / 2 · ‖W‖²``, divided by the batch size) is ``2 · reg · batch_size``.
     Course code that reports ``reg · ‖W‖²`` but steps along ``reg · W`` at ``reg = r`` is this at ``r / 2``.
 
-    A float array as a network's four: comparing, adding and multiplying networks as tuples is refused,
-    as it would not do what it seems to.
+    Comparing, adding and multiplying networks, which a tuple would do in its own way, is refused.
 
     Examples
     --------
@@ -439,15 +436,18 @@ class TwoLayerNet(NamedTuple):
         library = library_name(array_namespace(self.W1))
         return f"TwoLayerNet({shapes}; {dtype_name(self.W1.dtype)}, {library} on {device(self.W1)})"
 
-    def _refuse(self, other: object) -> NoReturn:
-        raise TypeError(
-            "networks are not compared or computed with as tuples; use their arrays, such as "
-            "`net.W1 + other.W1`, `twolayer.stack` to put networks together, or `is` for identity"
-        )
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse  # type: ignore[assignment]
-    __add__ = __radd__ = __mul__ = __rmul__ = _refuse  # type: ignore[assignment]
-    __hash__ = None  # type: ignore[assignment]
+def _refuse(self: TwoLayerNet, other: object) -> NoReturn:
+    raise TypeError(
+        "networks are not compared or computed with as tuples; use their arrays, such as "
+        "`net.W1 + other.W1`, `twolayer.stack` to put networks together, or `is` for identity"
+    )
+
+
+# A tuple would compare and concatenate where a reader expects arithmetic.
+for _name in ("eq", "ne", "lt", "le", "gt", "ge", "add", "radd", "mul", "rmul"):
+    setattr(TwoLayerNet, f"__{_name}__", _refuse)
+TwoLayerNet.__hash__ = None  # type: ignore[assignment]
 
 
 def evaluate(core: Core, X: Array, y: Array, *, xp: ModuleType) -> tuple[Array, Array]:

@@ -56,7 +56,7 @@ class Standardizer(NamedTuple):
         factor = 1.0 if isinstance(scale, str) else check_number("scale", scale, above=0.0)
         xp = array_namespace(X)
         X = flatten(X, xp=xp)
-        n_samples, n_features = X.shape
+        n_features = X.shape[1]
         mean = _mean_of(X, np.zeros(n_features), power=1, xp=xp)
         scales = np.full(n_features, factor)
         if isinstance(scale, str):
@@ -110,17 +110,22 @@ class Standardizer(NamedTuple):
         name, where = dtype_name(net.W1.dtype), device(net.W1)
         W1 = to_host(net.W1).astype(np.float64) * self.scale[:, None]
         b1 = to_host(net.b1).astype(np.float64) - self.mean @ W1
-        folded = (from_host(a.astype(name), xp=xp, device=where) for a in (W1, b1))
-        return TwoLayerNet(*folded, xp.asarray(net.W2, copy=True), xp.asarray(net.b2, copy=True))
+        return TwoLayerNet(
+            W1=from_host(W1.astype(name), xp=xp, device=where),
+            b1=from_host(b1.astype(name), xp=xp, device=where),
+            W2=xp.asarray(net.W2, copy=True),
+            b2=xp.asarray(net.b2, copy=True),
+        )
 
 
 def _mean_of(X: Array, mean: HostArray, *, power: int, xp: ModuleType) -> HostArray:
     """Mean of (X - mean)**power of each feature (D,), summed in float64 over blocks of samples."""
-    total = np.zeros(X.shape[1])
+    total: HostArray = np.zeros(X.shape[1])
     where = device(X)
     dtype = X.dtype if xp.isdtype(X.dtype, "real floating") else xp.float32
     shift = from_host(mean.astype(dtype_name(dtype)), xp=xp, device=where)
     for rows in row_blocks(X.shape[0], X.shape[1]):
         terms = (xp.astype(X[rows, :], dtype) - shift) ** power
         total += to_host(xp.sum(terms, axis=0)).astype(np.float64)
-    return total / X.shape[0]
+    total /= X.shape[0]
+    return total

@@ -139,7 +139,8 @@ def save(
     Raises
     ------
     TypeError
-        If the arrays are neither float32 nor float64, or a mapping holds what JSON cannot.
+        If the arrays are neither float32 nor float64, ``classes`` are not strings, or a mapping holds what
+        JSON cannot.
     ValueError
         If the arrays do not fit each other, or hold a NaN or infinity; if ``classes`` or ``image_shape`` do
         not fit the network.
@@ -184,9 +185,9 @@ def save(
             )
         metadata["image_shape"] = json.dumps(shape)
     if preprocessing is not None:
-        metadata["preprocessing"] = json.dumps(_plain("preprocessing", preprocessing))
+        metadata["preprocessing"] = _json_object("preprocessing", preprocessing)
     if information is not None:
-        metadata["information"] = json.dumps(_plain("information", information))
+        metadata["information"] = _json_object("information", information)
 
     with written_whole(path) as partial:
         partial.write_bytes(_in_order(to_bytes(tensors, metadata=metadata)))
@@ -258,6 +259,12 @@ def _in_order(content: bytes) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)  # so that the tensors are aligned in memory
     return len(text).to_bytes(8, "little") + text + content[start:]
+
+
+def _json_object(name: str, value: Mapping[str, Any]) -> str:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`{name}` must be a mapping; got {type(value).__name__}")
+    return json.dumps(_plain(name, value))
 
 
 def _plain(name: str, value: Any) -> Any:

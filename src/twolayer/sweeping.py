@@ -63,7 +63,8 @@ class SweepResult:
     table : list of dict
         A row for each candidate, in the order of the settings: its settings; ``n_seeds``; ``diverged``, how
         many of them diverged; ``train_accuracy`` and ``validation_accuracy``, means over the seeds that did
-        not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below two).
+        not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below
+        two).
     runs : list of dict
         A row for each candidate and seed: its settings and ``seed``; ``diverged``, the step or None;
         ``best_step``, ``train_accuracy`` and ``validation_accuracy`` of the network that was judged.
@@ -114,7 +115,8 @@ def sweep(
     grid : mapping of sequences, or iterable of mappings
         Either the values to combine, ``{"learning_rate": [1e-2, 1e-3], "reg": [0.0, 1e-4], "seed": [0, 1]}``,
         or the settings themselves, ``[{"learning_rate": 1e-2, "reg": 0.0}, ...]``. Keys: ``learning_rate``
-        (default 1e-2), ``reg`` (0), ``n_hidden`` (50), ``batch_size`` (200), ``weight_scale`` ("he") and ``seed``.
+        (default 1e-2), ``reg`` (0), ``n_hidden`` (50), ``batch_size`` (200), ``weight_scale`` ("he") and
+        ``seed``.
     n_classes : int, optional
         Number of classes; else one more than the largest label, or the columns of class probabilities.
     dtype : dtype or str
@@ -153,7 +155,9 @@ def sweep(
     check_array("y", y)
     if is_array_api_obj(validation) or not hasattr(validation, "__len__") or len(validation) != 2:
         raise TypeError(f"`validation` must be a pair (X, y); got {type(validation).__name__}")
-    n_classes = _count_classes(y, validation[1]) if n_classes is None else check_integer("n_classes", n_classes, least=1)
+    if n_classes is None:
+        n_classes = _count_classes(y, validation[1])
+    n_classes = check_integer("n_classes", n_classes, least=1)
     check_targets(y, X, n_classes)
     candidates = _candidates(grid, default_seed=seed_of(rng))
     stacks = _stacks(candidates, max_networks)
@@ -166,8 +170,14 @@ def sweep(
         run = train(
             stack(
                 TwoLayerNet.initialize(
-                    n_features, common["n_hidden"], n_classes, rng=common["seed"],
-                    weight_scale=candidates[i]["weight_scale"], xp=xp, dtype=dtype, device=where,
+                    n_features,
+                    common["n_hidden"],
+                    n_classes,
+                    rng=common["seed"],
+                    weight_scale=candidates[i]["weight_scale"],
+                    xp=xp,
+                    dtype=dtype,
+                    device=where,
                 )
                 for i in members
             ),
@@ -220,7 +230,8 @@ class _Watched:
 
     def __call__(self, progress: Progress) -> bool:
         progress = replace(progress, stage=self.stage, stages=self.stages)
-        asked = any([callback(progress) is True for callback in self.callbacks])
+        answers = [callback(progress) for callback in self.callbacks]
+        asked = any(answer is True for answer in answers)
         finished = progress.epoch_ended and progress.step == progress.steps
         self.stopped = self.stopped or (asked and not (finished and self.stage == self.stages))
         return asked
@@ -301,12 +312,13 @@ def _table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for key, members in groups.items():
         alive = [row for row in members if row["diverged"] is None]
         scores = [row["validation_accuracy"] for row in alive]
+        trained = [row["train_accuracy"] for row in alive]
         table.append(
             {
                 **dict(zip(DEFAULTS, key, strict=True)),
                 "n_seeds": len(members),
                 "diverged": len(members) - len(alive),
-                "train_accuracy": float(np.mean([row["train_accuracy"] for row in alive])) if alive else math.nan,
+                "train_accuracy": float(np.mean(trained)) if alive else math.nan,
                 "validation_accuracy": float(np.mean(scores)) if alive else math.nan,
                 "validation_accuracy_std": float(np.std(scores, ddof=1)) if len(alive) > 1 else math.nan,
             }
@@ -321,7 +333,8 @@ def _best(table: list[dict[str, Any]], rows: list[dict[str, Any]]) -> int | None
         return None
     winner = max(alive, key=lambda row: (row["diverged"] == 0, row["validation_accuracy"]))
     members = [
-        i for i, row in enumerate(rows)
+        i
+        for i, row in enumerate(rows)
         if row["diverged"] is None and all(row[key] == winner[key] for key in DEFAULTS)
     ]
     return max(members, key=lambda i: rows[i]["validation_accuracy"])

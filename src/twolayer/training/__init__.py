@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .history import History
 from . import schedules
+from .history import History
 from .loop import Callback, Progress, Run, train
 
 __all__ = ["Callback", "History", "Progress", "Run", "schedules", "train"]

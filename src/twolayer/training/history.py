@@ -109,7 +109,6 @@ class Recorder:
         """Return what is recorded so far, as copies."""
         loss, batch_accuracy = (np.concatenate(a).T.copy() for a in (self._loss, self._batch_accuracy))
         entries = np.stack(self._entries) if self._entries else np.zeros((0, 4, loss.shape[0]))
-        arrays = [loss, batch_accuracy, *entries.transpose(1, 2, 0).copy()]
-        if not stacked:
-            arrays = [a[0] for a in arrays]
-        return History(*arrays[:2], np.asarray(self._step, dtype=np.int64), *arrays[2:])
+        arrays = loss, batch_accuracy, *entries.transpose(1, 2, 0).copy()
+        loss, batch_accuracy, *rest = arrays if stacked else [a[0] for a in arrays]
+        return History(loss, batch_accuracy, np.asarray(self._step, dtype=np.int64), *rest)

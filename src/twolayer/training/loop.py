@@ -98,7 +98,7 @@ class Run:
     best: TwoLayerNet
     last: TwoLayerNet
     history: History
-    diverged: int | None | tuple[int | None, ...]
+    diverged: int | tuple[int | None, ...] | None
     train_accuracy: Any
     validation_accuracy: Any
     best_step: Any
@@ -236,9 +236,7 @@ def train(
         return trainer.result(judge)
 
 
-def check_data(
-    X: Array, y: Array, validation: Any, sample_weight: Array | None, net: TwoLayerNet
-) -> None:
+def check_data(X: Array, y: Array, validation: Any, sample_weight: Array | None, net: TwoLayerNet) -> None:
     """Raise unless the training data, and the validation data if any, fit the network and are finite."""
     check_features(X, net)
     check_targets(y, X, net.n_classes)
@@ -377,7 +375,8 @@ class _Trainer:
             mask = from_host(improved, xp=xp, device=self.device)
             units = per_unit(mask, self.core.W2.shape[1], xp=xp)
             masks = Core(units, units, xp.reshape(mask, (-1, 1, 1)), xp.reshape(mask, (-1, 1)))
-            self.best = Core(*(xp.where(m, new, old) for m, new, old in zip(masks, self.core, self.best, strict=True)))
+            arrays = zip(masks, self.core, self.best, strict=True)
+            self.best = Core(*(xp.where(mask, new, old) for mask, new, old in arrays))
 
     def _stopped(self, *, epoch_ended: bool) -> bool:
         """Call the callbacks; return whether one asked to stop."""
@@ -391,8 +390,8 @@ class _Trainer:
             history=self.history,
             net=lambda: self._public(self._copied(self.core)),
         )
-        # A list, so that every callback is called.
-        return any([callback(progress) is True for callback in self.callbacks])
+        answers = [callback(progress) for callback in self.callbacks]
+        return any(answer is True for answer in answers)
 
     def history(self) -> History:
         self._flush()

@@ -31,6 +31,7 @@ class Constant(NamedTuple):
     """The learning rate as it is."""
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
+        """Return 1 for each of the steps."""
         return np.ones(step.shape)
 
 
@@ -60,6 +61,7 @@ class Exponential(NamedTuple):
     first: int | None = None
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
+        """Return ``factor`` to the power of the decays before each of the steps."""
         factor = check_number("factor", self.factor, above=0.0)
         every = steps_per_epoch if self.every is None else check_integer("every", self.every, least=1)
         first = every if self.first is None else check_integer("first", self.first, least=1)

@@ -1,0 +1,69 @@
+"""The type that every data set comes in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .._namespace import HostArray
+
+
+class Split(NamedTuple):
+    """Samples and their labels: a pair, so that it goes wherever ``(X, y)`` does.
+
+    Parameters
+    ----------
+    X : numpy.ndarray, shape (N, D) or (N, height, width) or (N, height, width, channels)
+        Features, of the dtype in which they are stored.
+    y : numpy.ndarray, shape (N,), int64
+        Class labels in [0, C).
+    """
+
+    X: HostArray
+    y: HostArray
+
+    def __repr__(self) -> str:
+        return f"Split(X={self.X.shape} {self.X.dtype}, y={self.y.shape} {self.y.dtype})"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set, split for training, validation and testing.
+
+    Parameters
+    ----------
+    name : str
+        What to call it: ``"digits"``.
+    train : Split
+        Samples to train on.
+    validation, test : Split or None
+        Samples to choose the best network by, and to judge it by at the end.
+    classes : tuple of str
+        Name of each class; class ``k`` of the labels is ``classes[k]``.
+    image_shape : tuple of int, or None
+        Shape of a sample that is an image, (height, width) or (height, width, channels).
+    """
+
+    name: str
+    train: Split
+    validation: Split | None
+    test: Split | None
+    classes: tuple[str, ...]
+    image_shape: tuple[int, ...] | None
+
+    @property
+    def n_features(self) -> int:
+        """Number of features of a sample, D: the number of values in an image."""
+        return math.prod(self.train.X.shape[1:])
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, C."""
+        return len(self.classes)
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name!r}, train={self.train}, validation={self.validation}, test={self.test}, "
+            f"n_classes={self.n_classes}, image_shape={self.image_shape})"
+        )

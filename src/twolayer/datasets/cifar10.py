@@ -1,0 +1,310 @@
+"""CIFAR-10, read from the official binary files: from a folder, from the archive, or downloaded."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, Protocol, TypeAlias
+
+import numpy as np
+
+from .._checks import check_integer
+from .._extras import require
+from .._namespace import HostArray
+from ._dataset import Dataset, Split
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+_ARCHIVE = "cifar-10-binary.tar.gz"
+_FOLDER = "cifar-10-batches-bin"
+_PICKLED_ARCHIVE = "cifar-10-python.tar.gz"
+_PICKLED_FOLDER = "cifar-10-batches-py"
+_TEST_FILE = "test_batch.bin"
+_TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
+_CLASSES_FILE = "batches.meta.txt"
+
+_RECORDS = 10_000  # in a file
+_RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then the red, the green and the blue plane, row by row
+_CLASSES_BYTES = 1000  # no honest file of ten names is longer
+
+Take: TypeAlias = Callable[[str, bytes | bytearray, str], None]  # name, content, where it is
+
+
+class DownloadProgress(Protocol):
+    """What is told how far a download is, in bytes."""
+
+    total: Any
+
+    def update(self, n: int, /) -> Any:
+        """Add ``n`` to what is done."""
+
+    def reset(self) -> Any:
+        """Set what is done to 0."""
+
+    def close(self) -> Any:
+        """Take the end."""
+
+
+def load_cifar10(
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    n_train: int = 45_000,
+    n_validation: int = 5_000,
+    n_test: int = 10_000,
+    url: str | None = None,
+    progress: DownloadProgress | None = None,
+) -> Dataset:
+    """Load CIFAR-10 [1]_: colour images of 32×32 pixels in ten classes, 50,000 to train and 10,000 to test.
+
+    The images come in the official order. Of the training images the first ``n_train`` train and the
+    ``n_validation`` that follow them validate; of the test images the first ``n_test`` test.
+
+    Parameters
+    ----------
+    folder : path, optional
+        The official binary files: the folder that holds them, ``cifar-10-batches-bin``; a folder that holds
+        this folder, or the archive ``cifar-10-binary.tar.gz``; or the archive itself, which is read without
+        being unpacked to disk. Where it is not given, the archive is downloaded (162 MiB) to the user's
+        cache, or taken from there; this needs the extra ``data``.
+    n_train, n_validation, n_test : int
+        How many images to load. Only the files that hold them are needed. With 0 there is no validation, or
+        no test, set.
+    url : str, optional
+        Where to download the archive from, in place of its home. Its SHA-256 must be the official one all
+        the same.
+    progress : object, optional
+        Is told how far a download is: has ``total`` set to the number of bytes, then ``update(n)``,
+        ``reset()`` and ``close()`` called.
+
+    Returns
+    -------
+    Dataset
+        ``X`` (N, 32, 32, 3) uint8, the channels red, green, blue. ``y`` (N,) int64.
+
+    Raises
+    ------
+    ValueError
+        If more images are asked for than there are; if a file or an archive is truncated, has a wrong size or
+        label, or is not what it claims to be; if it is the pickled version, which is never opened, as
+        unpickling a file can run any code that is in it; if what was downloaded has the wrong SHA-256.
+    FileNotFoundError
+        If ``folder`` does not exist, or holds no such files.
+    OSError
+        If the download fails.
+    ImportError
+        If a download is needed and pooch is not installed.
+
+    References
+    ----------
+    .. [1] A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
+       https://www.cs.toronto.edu/~kriz/cifar.html
+    """
+    n_train, n_validation, n_test = _checked_counts(n_train, n_validation, n_test)
+    if folder is None:
+        source = _downloaded(URL if url is None else url, progress)
+    elif url is not None:
+        raise ValueError("`url` must be left out where `folder` is given; got both")
+    else:
+        source = _found(Path(folder))
+
+    n_both = n_train + n_validation
+    both, test = _room(n_both), _room(n_test)
+    starts = range(0, n_both, _RECORDS)
+    places = {
+        name: Split(both.X[start : start + _RECORDS], both.y[start : start + _RECORDS])
+        for name, start in zip(_TRAIN_FILES, starts, strict=False)
+    }
+    if n_test:
+        places[_TEST_FILE] = test
+
+    def take(name: str, content: bytes | bytearray, where: str) -> None:
+        if name == _CLASSES_FILE:
+            _check_classes(content, where)
+        else:
+            _fill(places[name], content, where)
+
+    (_read_folder if source.is_dir() else _read_archive)(source, set(places), take)
+
+    return Dataset(
+        name="cifar10",
+        train=Split(both.X[:n_train], both.y[:n_train]),
+        validation=Split(both.X[n_train:], both.y[n_train:]) if n_validation else None,
+        test=test if n_test else None,
+        classes=CLASSES,
+        image_shape=(32, 32, 3),
+    )
+
+
+def _checked_counts(n_train: int, n_validation: int, n_test: int) -> tuple[int, int, int]:
+    n_train = check_integer("n_train", n_train, least=1)
+    n_validation = check_integer("n_validation", n_validation, least=0)
+    n_test = check_integer("n_test", n_test, least=0)
+    there = len(_TRAIN_FILES) * _RECORDS
+    if n_train + n_validation > there:
+        raise ValueError(
+            f"`n_train` + `n_validation` must be at most the {there} training images that there are; "
+            f"got {n_train} + {n_validation}"
+        )
+    if n_test > _RECORDS:
+        raise ValueError(f"`n_test` must be at most the {_RECORDS} test images that there are; got {n_test}")
+    return n_train, n_validation, n_test
+
+
+def _room(n: int) -> Split:
+    return Split(np.empty((n, 32, 32, 3), np.uint8), np.empty(n, np.int64))
+
+
+def _fill(place: Split, content: bytes | bytearray, where: str) -> None:
+    """Copy the first records of a file to their place."""
+    records: HostArray = np.frombuffer(content, np.uint8).reshape(_RECORDS, _RECORD_BYTES)
+    wrong = np.flatnonzero(records[:, 0] >= len(CLASSES))
+    if wrong.size:
+        raise ValueError(
+            f"{where} must hold class labels in [0, {len(CLASSES)}); "
+            f"got a label of {records[wrong[0], 0]} in record {wrong[0]}"
+        )
+    n = len(place.y)
+    place.y[:] = records[:n, 0]
+    place.X[:] = records[:n, 1:].reshape(n, 3, 32, 32).transpose(0, 2, 3, 1)
+
+
+def _check_size(name: str, size: int, where: str) -> None:
+    if name == _CLASSES_FILE and size > _CLASSES_BYTES:
+        raise ValueError(f"{where} must have at most {_CLASSES_BYTES} bytes; got {size} bytes")
+    if name != _CLASSES_FILE and size != _RECORDS * _RECORD_BYTES:
+        raise ValueError(
+            f"{where} must have {_RECORDS * _RECORD_BYTES} bytes, "
+            f"{_RECORDS} records of {_RECORD_BYTES}; got {size} bytes"
+        )
+
+
+def _check_classes(content: bytes | bytearray, where: str) -> None:
+    if tuple(content.decode("ascii", errors="replace").split()) != CLASSES:
+        raise ValueError(f"{where} must name the classes of CIFAR-10: {', '.join(CLASSES)}; got other names")
+
+
+def _found(path: Path) -> Path:
+    """Find the folder with the binary files, or the archive, in what the user gave."""
+    if not path.exists():
+        raise FileNotFoundError(f"`folder` must be a folder or an archive that exists; got {path}")
+    if not path.is_dir():
+        if path.name == _PICKLED_ARCHIVE:
+            raise _pickled(path)
+        return path
+    if any((path / name).exists() for name in (*_TRAIN_FILES, _TEST_FILE)):
+        return path
+    if (path / _FOLDER).is_dir():
+        return path / _FOLDER
+    if (path / _ARCHIVE).is_file():
+        return path / _ARCHIVE
+    for name in (_PICKLED_FOLDER, _PICKLED_ARCHIVE, "data_batch_1", "test_batch"):
+        if (path / name).exists():
+            raise _pickled(path / name)
+    raise FileNotFoundError(
+        f"`folder` must hold {_TRAIN_FILES[0]} and the other binary files of CIFAR-10, the folder {_FOLDER}, "
+        f"or the archive {_ARCHIVE} ({URL}); found none of them in {path}"
+    )
+
+
+def _pickled(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} must be the binary version of CIFAR-10; it is the pickled one, which is not opened because "
+        f"unpickling a file can run any code that is in it: get {_ARCHIVE} ({URL})"
+    )
+
+
+def _read_folder(folder: Path, names: set[str], take: Take) -> None:
+    """Hand over the name of each file, its content, and where it is (for an error)."""
+    for name in sorted({_CLASSES_FILE, *names}):
+        path = folder / name
+        if path.is_file():
+            _check_size(name, path.stat().st_size, str(path))
+            take(name, path.read_bytes(), str(path))
+        elif name in names:
+            raise FileNotFoundError(f"{folder} must hold {name}; found no such file")
+
+
+def _read_archive(archive: Path, names: set[str], take: Take) -> None:
+    """Hand over the same of the files in the archive, in its order."""
+    missing = {f"{_FOLDER}/{name}" for name in (_CLASSES_FILE, *names)}
+    try:
+        with (
+            gzip.open(archive) as unpacked,
+            tarfile.open(fileobj=unpacked, mode="r|", bufsize=2**20) as members,
+        ):
+            for member in members:
+                if member.name.startswith(_PICKLED_FOLDER):
+                    raise _pickled(archive)
+                if member.name not in missing:
+                    continue
+                missing.remove(member.name)
+                name, where = member.name.rpartition("/")[2], f"{member.name} in {archive}"
+                file = members.extractfile(member) if member.isreg() else None
+                if file is None:
+                    raise ValueError(f"{where} must be a regular file; got a folder, a link or a device")
+                _check_size(name, member.size, where)
+                take(name, _read_pieces(file), where)
+            while unpacked.read(2**20):
+                pass  # at the end gzip compares its checksum
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{archive} must be the archive {_ARCHIVE} of CIFAR-10; it is truncated, damaged or something "
+            f"else ({error})"
+        ) from error
+    missing.discard(f"{_FOLDER}/{_CLASSES_FILE}")
+    if missing:
+        raise ValueError(f"{archive} must hold {', '.join(sorted(missing))}; found no such member")
+
+
+def _read_pieces(file: IO[bytes]) -> bytearray:
+    """Read a member in pieces: all at once, tarfile would hold it three times."""
+    content = bytearray()
+    while piece := file.read(2**20):
+        content += piece
+    return content
+
+
+def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
+    """Return the archive in the user's cache, which is downloaded where it is not there or not whole."""
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"`url` must begin with https:// or http://; got {url}")
+    pooch = require("pooch", extra="data", purpose="downloading CIFAR-10")
+    cache = Path(pooch.os_cache("twolayer"))
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # pooch writes on stderr that it downloads
+    try:
+        return Path(
+            pooch.retrieve(
+                url,
+                known_hash=f"sha256:{SHA256}",
+                fname=_ARCHIVE,
+                path=cache,
+                downloader=pooch.HTTPDownloader(
+                    progressbar=False if progress is None else progress, chunk_size=2**18
+                ),
+            )
+        )
+    except OSError as error:  # those of requests are
+        response = getattr(error, "response", None)
+        if response is not None:
+            response.close()  # pooch leaves it open
+        raise OSError(
+            f"CIFAR-10 could not be downloaded from {url} to {cache} ({error}); where there is no network, "
+            f"give `folder`, the path of {_ARCHIVE} or of its unpacked folder {_FOLDER}; where another place "
+            f"has the archive, give `url`"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"what {url} sends must be {_ARCHIVE}, with the SHA-256 {SHA256}; got another file, "
+            f"which was not kept"
+        ) from error
+    finally:
+        logger.setLevel(level)

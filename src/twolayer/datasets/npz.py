@@ -1,0 +1,245 @@
+"""A user's own data set, in a file that numpy.savez wrote."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .._checks import check_integer, check_number
+from .._namespace import HostArray
+from ._dataset import Dataset, Split
+
+_SUFFIXES = {"train": "", "validation": "_validation", "test": "_test"}
+_KEYS = tuple(f"{letter}{suffix}" for suffix in _SUFFIXES.values() for letter in "Xy")
+
+
+def load_npz(
+    path: str | os.PathLike[str],
+    *,
+    validation: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+) -> Dataset:
+    """Load a data set from an ``.npz`` file, as ``numpy.savez(path, X=X, y=y)`` writes it.
+
+    The file holds
+
+    - ``X``: numbers, (N, D), or images (N, height, width) or (N, height, width, channels) of 1 or 3 channels;
+    - ``y``: integers or strings, (N,), the label of each sample;
+    - ``X_validation`` and ``y_validation``, ``X_test`` and ``y_test``, optional: the same for these sets;
+    - ``classes``, optional: strings, (C,), the names of the classes. Integer labels then are places in it.
+      Without it, the classes are the different labels in ``y``, in ascending order.
+
+    A set that the file does not hold is drawn from ``X`` and ``y``: each class gives its share of it, as
+    far as whole samples allow, and keeps at least one sample to train on.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    validation, test : float
+        Share of the samples of ``X`` to draw for validation and for the test, in [0, 1). With 0, there is no
+        such set unless the file holds it.
+    seed : int
+        Of the draw. The same seed draws the same samples with every version of NumPy.
+
+    Returns
+    -------
+    Dataset
+        ``X`` in the dtype of the file; ``y`` (N,) int64. ``image_shape`` is set where ``X`` holds images.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If an array has the wrong dtype: features that are not real numbers, labels that are neither integers
+        nor strings, arrays of objects (which are stored by pickle and never read: unpickling a file can
+        run any code that is in it).
+    ValueError
+        If the file is truncated or not an ``.npz`` file; if arrays are missing or do not fit each other; if
+        there are no samples, fewer than two classes, a NaN or infinite feature, or a label outside of the
+        classes; if ``validation`` and ``test`` leave a class without a sample to train on.
+    """
+    for name, share in (("validation", validation), ("test", test)):
+        if check_number(name, share, least=0.0) >= 1:
+            raise ValueError(f"`{name}` must be below 1; got {share}")
+    seed = check_integer("seed", seed, least=0)
+    arrays = _read(path)
+
+    names = [name for name, suffix in _SUFFIXES.items() if f"X{suffix}" in arrays]
+    for name in names:
+        _check_pair(arrays, _SUFFIXES[name], path)
+    classes, labels = _classes(arrays, path)
+    splits = {name: Split(arrays[f"X{_SUFFIXES[name]}"], labels[f"y{_SUFFIXES[name]}"]) for name in names}
+    whole = Split(arrays["X"], labels["y"])
+    n_drawn = {
+        name: max(1, round(share * len(whole.y))) if share and name not in splits else 0
+        for name, share in (("validation", validation), ("test", test))
+    }
+    splits |= _drawn(whole, n_drawn, seed, path)
+    image_shape = whole.X.shape[1:]
+    return Dataset(
+        name=Path(path).stem,
+        train=splits["train"],
+        validation=splits.get("validation"),
+        test=splits.get("test"),
+        classes=classes,
+        image_shape=image_shape if len(image_shape) > 1 else None,
+    )
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, HostArray]:
+    """Read the arrays that belong to a data set, in the machine's byte order."""
+    with Path(path).open("rb") as file:
+        # A damaged zip file raises more than can be listed: BadZipFile, zlib.error, NotImplementedError, ...
+        try:
+            stored: Mapping[str, HostArray] = {}
+            if zipfile.is_zipfile(file):
+                stored = np.load(file, allow_pickle=False)
+            found = list(stored)
+        except Exception as error:
+            raise ValueError(f"{path} must be an .npz file; it cannot be read ({error})") from error
+        if not found:
+            raise ValueError(
+                f"{path} must be an .npz file with arrays; it is truncated, empty or something else"
+            )
+        _check_keys(found, path)
+        return {key: _array(stored, key, path) for key in (*_KEYS, "classes") if key in found}
+
+
+def _array(stored: Mapping[str, HostArray], key: str, path: str | os.PathLike[str]) -> HostArray:
+    try:
+        array = stored[key]
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is not an array")
+    except Exception as error:
+        if "allow_pickle" in str(error):
+            raise TypeError(
+                f"`{key}` in {path} must hold numbers or strings; got dtype object, which is stored by "
+                f"pickle and not read, because unpickling a file can run any code that is in it"
+            ) from error
+        raise ValueError(f"`{key}` in {path} must be a whole array; it cannot be read ({error})") from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _check_keys(found: list[str], path: str | os.PathLike[str]) -> None:
+    there = ", ".join(found)
+    for X_key, y_key in zip(_KEYS[::2], _KEYS[1::2], strict=True):
+        given = (X_key in found) + (y_key in found)
+        if given == 1 or (given == 0 and X_key == "X"):
+            raise ValueError(f"{path} must hold `{X_key}` and `{y_key}`; it holds {there}")
+    for key in found:
+        # A set under a name that is not read would silently be replaced by one that is drawn.
+        if key.startswith(("X_", "y_")) and key not in _KEYS:
+            raise ValueError(f"arrays in {path} must be named {', '.join(_KEYS)}, classes; got {key}")
+
+
+def _check_pair(arrays: dict[str, HostArray], suffix: str, path: str | os.PathLike[str]) -> None:
+    X, y = arrays[f"X{suffix}"], arrays[f"y{suffix}"]
+    X_name, y_name = f"`X{suffix}` in {path}", f"`y{suffix}` in {path}"
+    if X.dtype.kind not in "biuf" or X.dtype.itemsize > 8:
+        raise TypeError(f"{X_name} must hold real numbers of at most 64 bits; got dtype {X.dtype}")
+    if X.ndim not in (2, 3) and not (X.ndim == 4 and X.shape[3] in (1, 3)):
+        raise ValueError(
+            f"{X_name} must have shape (N, D), (N, height, width) or (N, height, width, 1 or 3); "
+            f"got {X.shape}"
+        )
+    if X.size == 0:
+        raise ValueError(f"{X_name} must hold at least one sample and one feature; got shape {X.shape}")
+    if X.shape[1:] != arrays["X"].shape[1:]:
+        raise ValueError(
+            f"{X_name} must hold samples of the shape of `X`, {arrays['X'].shape[1:]}; got {X.shape[1:]}"
+        )
+    if y.dtype.kind not in "biuU":
+        raise TypeError(f"{y_name} must hold integers or strings; got dtype {y.dtype}")
+    if y.shape != X.shape[:1]:
+        raise ValueError(f"{y_name} must have shape {X.shape[:1]}, a label for each sample; got {y.shape}")
+    if X.dtype.kind == "f":
+        n_wrong = X.size - int(np.count_nonzero(np.isfinite(X)))
+        if n_wrong:
+            raise ValueError(f"{X_name} must hold finite features; got {n_wrong} that are NaN or infinite")
+
+
+def _classes(
+    arrays: dict[str, HostArray], path: str | os.PathLike[str]
+) -> tuple[tuple[str, ...], dict[str, HostArray]]:
+    """Return the names of the classes, and the labels as places among them."""
+    y = arrays["y"]
+    named = arrays.get("classes")
+    if named is None:
+        values = np.unique(y)
+    else:
+        if named.dtype.kind != "U":
+            raise TypeError(f"`classes` in {path} must hold strings; got dtype {named.dtype}")
+        n_names = len(np.unique(named))
+        if named.shape != (n_names,) or n_names < 2:
+            raise ValueError(
+                f"`classes` in {path} must have shape (C,), a name for each of at least two classes; "
+                f"got shape {named.shape} with {n_names} different names"
+            )
+        values = named if y.dtype.kind == "U" else np.arange(len(named))
+    if len(np.unique(y)) < 2:
+        raise ValueError(f"`y` in {path} must hold labels of at least two classes; got one class")
+    labels = {key: _encoded(arrays[key], values, key, path) for key in arrays if key.startswith("y")}
+    return tuple(str(value) for value in (values if named is None else named)), labels
+
+
+def _encoded(labels: HostArray, values: HostArray, key: str, path: str | os.PathLike[str]) -> HostArray:
+    """Return the place of each label in ``values``."""
+    if (labels.dtype.kind == "U") != (values.dtype.kind == "U"):
+        raise TypeError(
+            f"`{key}` in {path} must hold {'strings' if values.dtype.kind == 'U' else 'integers'}, as `y` "
+            f"does; got dtype {labels.dtype}"
+        )
+    order = np.argsort(values)
+    ranks = np.searchsorted(values, labels, sorter=order)
+    places = order[np.minimum(ranks, len(values) - 1)]
+    unknown = labels[values[places] != labels]
+    if unknown.size:
+        raise ValueError(f"`{key}` in {path} must hold labels of the classes; got a label of {unknown[0]}")
+    return places.astype(np.int64)
+
+
+def _drawn(
+    whole: Split, n_drawn: dict[str, int], seed: int, path: str | os.PathLike[str]
+) -> dict[str, Split]:
+    """Draw validation and test sets, and leave the rest for training."""
+    n_all = sum(n_drawn.values())
+    if n_all == 0:
+        return {}
+    n_samples = len(whole.y)
+    # Raw bits of PCG64: NumPy promises that these never change, and promises it of no permutation.
+    bits = np.random.PCG64(seed).random_raw(n_samples + 2)
+    by_class = np.lexsort((bits[:n_samples], whole.y))
+    _, kept = np.unique(whole.y[by_class], return_index=True)
+    rest = np.delete(by_class, kept)
+    if n_all > len(rest):
+        raise ValueError(
+            f"`validation` and `test` must leave a sample of every class to train on; they take {n_all} of "
+            f"the {n_samples} samples in {len(kept)} classes that {path} holds"
+        )
+    drawn = rest[_spread(n_all, len(rest), start=int(bits[-2]))]
+    to_test = _spread(n_drawn["test"], n_all, start=int(bits[-1]))
+    rows = {
+        "train": np.setdiff1d(np.arange(n_samples), drawn),
+        "validation": np.sort(np.delete(drawn, to_test)),
+        "test": np.sort(drawn[to_test]),
+    }
+    return {
+        name: Split(whole.X[chosen], whole.y[chosen])
+        for name, chosen in rows.items()
+        if name == "train" or n_drawn[name]
+    }
+
+
+def _spread(n: int, among: int, *, start: int) -> HostArray:
+    """Return ``n`` of ``among`` places, evenly spaced: a run of them has its share, give or take one.
+
+    Over a random ``start``, each place is as likely as any other.
+    """
+    return np.asarray((np.arange(n) * among + start % among) // max(n, 1))
