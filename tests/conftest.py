@@ -18,6 +18,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
+# For the many runs of a mutation test.
+settings.register_profile("mutation", parent=settings.get_profile("ci"), max_examples=30)
 # For JAX, which is slow at small operations.
 settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=10)
 
@@ -60,8 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
             except Exception as error:  # whatever the library raises: it was asked for and cannot run
                 raise pytest.UsageError(f"--backend {backend.library} cannot run: {error}") from error
     strategies.few_sizes_only = "jax" in libraries
-    profile = "ci" if os.environ.get("CI") else "local"
-    settings.load_profile("few" if strategies.few_sizes_only else profile)
+    if not config.getoption("--hypothesis-profile"):
+        profile = "ci" if os.environ.get("CI") else "local"
+        settings.load_profile("few" if strategies.few_sizes_only else profile)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

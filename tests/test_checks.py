@@ -34,8 +34,9 @@ y = np.array([0, 1, 0, 1, 1])
             r"`W1` must be an array of an array-API library \(numpy, .*\); got list",
         ),
         (dict(b1=None), TypeError, "`b1` must be an array of an array-API library .*; got NoneType"),
-        (dict(W1=np.ones((3, 4), int)), TypeError, "`W1` must have a real floating dtype; got int64"),
-        (dict(b2=np.ones(2, complex)), TypeError, "`b2` must have a real floating dtype; got complex128"),
+        (dict(W1=np.ones((3, 4), int)), TypeError, "`W1` must have dtype float32 or float64; got int64"),
+        (dict(b2=np.ones(2, complex)), TypeError, "`b2` must have dtype float32 or float64; got complex128"),
+        (dict(b1=np.ones(4, np.float16)), TypeError, "`b1` must have dtype float32 or float64; got float16"),
         (dict(W2=np.ones((4, 2))), TypeError, "`W2` must have the dtype of `W1`, float32; got float64"),
         (dict(W1=np.ones(3, np.float32)), ValueError, r"`W1` must have shape \(D, H\) or, .*; got \(3,\)"),
         (

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import re
 import sys
 
 import numpy as np
@@ -17,7 +18,7 @@ from test_gradients import toy
 
 import twolayer
 from twolayer import TwoLayerNet, _checks, stack
-from twolayer.network import Core, forward, loss_and_gradients, pack, unpack
+from twolayer.network import Core, as_targets, evaluate, forward, loss_and_gradients, pack, unpack
 
 
 def moved(problem: Problem, backend: Backend) -> tuple:
@@ -159,6 +160,23 @@ def test_logits_of_ten_thousand_stay_finite(backend: Backend, size):
     assert to_host(net.predict_proba(X)).tolist() == [[float(size > 0), float(size < 0)]]
 
 
+@given(problem=problems(weights=False), block=st.integers(1, 20))
+def test_evaluating_in_blocks_is_the_mean_loss_and_the_number_of_hits(backend: Backend, problem, block):
+    net, X, y, _ = moved(problem, backend)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_checks, "BLOCK_ELEMENTS", block)
+        loss, right = evaluate(
+            pack(net, xp=backend.xp), X, as_targets(y, X.dtype, xp=backend.xp), xp=backend.xp
+        )
+    assert backend.owns(loss)
+    assert backend.owns(right)
+    members = networks(problem.net)
+    expected = [slow_loss(n, problem.X, problem.y, 0.0, None) for n in members]
+    np.testing.assert_allclose(to_host(loss), expected, rtol=backend.rtol, atol=10 * backend.rtol)
+    hits = [round(float(a) * len(problem.y)) for a in np.atleast_1d(to_host(net.accuracy(X, y)))]
+    assert to_host(right).tolist() == hits
+
+
 # ------------------------------------------------------------------------------------------ invariants
 
 
@@ -229,6 +247,8 @@ def same_loss_and_gradients(one: Problem, other: Problem, backend: Backend, chan
 def test_the_loss_is_affine_in_reg_and_biases_are_not_penalised(backend: Backend, problem: Problem, reg):
     net, X, y, weight = moved(problem, backend)
     without, gradients_without = net.loss_and_gradients(X, y, sample_weight=weight)
+    for default in (net.loss(X, y, sample_weight=weight), net.loss(X, y, reg=0, sample_weight=weight)):
+        assert_close(default, without)
     loss, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
     penalties = [float((n.W1**2).sum() + (n.W2**2).sum()) for n in networks(problem.net)]
     penalty = penalties if problem.net.W1.ndim == 3 else penalties[0]
@@ -478,7 +498,11 @@ def test_it_copies_and_pickles_whole():
 )
 def test_a_tuples_habits_are_refused(use):
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
-    with pytest.raises(TypeError, match="networks are not compared or computed with as tuples; use their"):
+    message = (
+        "networks are not compared or computed with as tuples; use their arrays, such as `net.W1 + other.W1`, "
+        "`twolayer.stack` to put networks together, or `is` for identity"
+    )
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         use(net)
 
 
@@ -530,7 +554,7 @@ def test_initialize_refuses(arguments, error, message):
 
 def test_select_refuses():
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
-    with pytest.raises(ValueError, match="`select` needs a stack of networks; got one network"):
+    with pytest.raises(ValueError, match="^`select` needs a stack of networks; got one network$"):
         net.select(0)
     stacked = stack([net, net])
     for k in (2, 5):

@@ -46,14 +46,14 @@ def test_results_share_no_memory_with_what_was_given():
 
 def test_stack_refuses():
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
-    with pytest.raises(ValueError, match="`nets` must hold at least one network; got none"):
+    with pytest.raises(ValueError, match="^`nets` must hold at least one network; got none$"):
         stack([])
     with pytest.raises(ValueError, match="`nets` must be single networks; got a stack of 1 at 1"):
         stack([net, stack([net])])
     with pytest.raises(ValueError, match="`nets` must be single networks; got a stack of 1 at 0"):
         stack([stack([net]), net])
     wider = TwoLayerNet.initialize(3, 5, 2, rng=0)
-    message = r"`nets` must have one shape \(D, H, C\), here \(3, 4, 2\); got \(3, 5, 2\) at 1"
+    message = r"^`nets` must have one shape \(D, H, C\), here \(3, 4, 2\); got \(3, 5, 2\) at 1$"
     with pytest.raises(ValueError, match=message):
         stack([net, wider])
     with pytest.raises(TypeError, match="`nets` must have one dtype, here float32; got float64 at 2"):
@@ -78,5 +78,5 @@ def test_stack_refuses_mixed_devices_and_libraries():
 
 
 def test_merge_refuses_one_network():
-    with pytest.raises(ValueError, match="`nets` must be a stack of networks; got one network"):
+    with pytest.raises(ValueError, match="^`nets` must be a stack of networks; got one network$"):
         merge(TwoLayerNet.initialize(3, 4, 2, rng=0))

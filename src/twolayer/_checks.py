@@ -62,14 +62,16 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
 
 def check_network(net: Any) -> ModuleType:
     """Raise unless ``net`` holds the four arrays of a network or a stack; return their namespace."""
+    if getattr(net, "_fields", None) != ("W1", "b1", "W2", "b2"):
+        raise TypeError(f"`net` must be a TwoLayerNet; got {type(net).__name__}")
     W1, b1, W2, b2 = net
     check_array("W1", W1)
     xp = array_namespace(W1)
     for name, array in (("b1", b1), ("W2", W2), ("b2", b2)):
         check_same_place(name, array, "W1", W1)
     for name, array in zip(("W1", "b1", "W2", "b2"), net, strict=True):
-        if not xp.isdtype(array.dtype, "real floating"):
-            raise TypeError(f"`{name}` must have a real floating dtype; got {dtype_name(array.dtype)}")
+        if array.dtype not in (xp.float32, xp.float64):
+            raise TypeError(f"`{name}` must have dtype float32 or float64; got {dtype_name(array.dtype)}")
         if array.dtype != W1.dtype:
             raise TypeError(
                 f"`{name}` must have the dtype of `W1`, {dtype_name(W1.dtype)}; got {dtype_name(array.dtype)}"
@@ -254,6 +256,15 @@ def check_number(name: str, value: Any, *, above: float | None = None, least: fl
     if too_low or not math.isfinite(number):
         raise ValueError(f"`{name}` must be finite and {bound}; got {number:g}")
     return number
+
+
+def check_weight_scale(value: Any) -> float | str:
+    """Return "he" or a float above 0, or raise unless it is one of them."""
+    if isinstance(value, str):
+        if value != "he":
+            raise ValueError(f"`weight_scale` must be 'he' or a number above 0; got {value!r}")
+        return value
+    return check_number("weight_scale", value, above=0.0)
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

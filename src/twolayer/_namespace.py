@@ -28,6 +28,7 @@ __all__ = [
     "Array",
     "HostArray",
     "array_namespace",
+    "cast",
     "device",
     "dtype_name",
     "float_dtype",
@@ -104,6 +105,11 @@ def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
         hint = " (JAX has it after jax.config.update('jax_enable_x64', True))" if is_jax_namespace(xp) else ""
         raise TypeError(f"`dtype` must be one that {where} has{hint}; got {name}")
     return available[name]
+
+
+def cast(array: Array, dtype: Any, *, xp: ModuleType) -> Array:
+    """Return the array in ``dtype``: itself where it has it already."""
+    return xp.astype(array, dtype, copy=False)
 
 
 def to_host(array: Array) -> HostArray:

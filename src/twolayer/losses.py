@@ -22,7 +22,7 @@ def log_softmax(logits: Array, *, xp: ModuleType) -> Array:
 
 def one_hot(y: Array, n_classes: int, *, xp: ModuleType) -> Array:
     """Truth values (N, C): whether class c is the label of sample i."""
-    return xp.expand_dims(y, axis=-1) == xp.arange(n_classes, dtype=y.dtype, device=device(y))
+    return xp.expand_dims(y, axis=1) == xp.arange(n_classes, dtype=y.dtype, device=device(y))
 
 
 def cross_entropy(log_probs: Array, y: Array, *, xp: ModuleType) -> Array:
@@ -62,9 +62,9 @@ def softmax_cross_entropy(
     else:
         dlogits = probs - y
     if sample_weight is None:
-        return xp.mean(losses, axis=-1), dlogits / y.shape[0]
+        return xp.mean(losses, axis=1), dlogits / y.shape[0]
     shares = sample_shares(sample_weight, xp=xp)
-    return xp.sum(losses * shares, axis=-1), dlogits * xp.expand_dims(shares, axis=-1)
+    return xp.sum(losses * shares, axis=1), dlogits * xp.expand_dims(shares, axis=1)
 
 
 def l2_norms(W1: Array, W2: Array, *, xp: ModuleType) -> Array:
@@ -74,4 +74,4 @@ def l2_norms(W1: Array, W2: Array, *, xp: ModuleType) -> Array:
     """
     n_networks, n_hidden, _ = W2.shape
     rows = xp.reshape(W1, (W1.shape[0], n_networks, n_hidden))
-    return xp.sum(xp.vecdot(rows, rows), axis=0) + xp.sum(xp.vecdot(W2, W2), axis=-1)
+    return xp.sum(xp.vecdot(rows, rows), axis=0) + xp.sum(xp.vecdot(W2, W2), axis=1)

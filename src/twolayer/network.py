@@ -16,15 +16,16 @@ from ._checks import (
     check_features,
     check_integer,
     check_network,
-    check_number,
     check_sample_weight,
     check_targets,
+    check_weight_scale,
     per_network,
     row_blocks,
 )
 from ._namespace import (
     Array,
     array_namespace,
+    cast,
     device,
     dtype_name,
     float_dtype,
@@ -91,22 +92,21 @@ def loss_and_gradients(
     data_loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, xp=xp)
     dW1, db1, dW2, db2 = backward(core, X, H1, dlogits, xp=xp)
     dW1 += core.W1 * per_unit(2.0 * reg, core.W2.shape[1], xp=xp)
-    dW2 += core.W2 * xp.reshape(2.0 * reg, (-1, 1, 1))
+    dW2 += core.W2 * (2.0 * reg[:, None, None])
     return data_loss + reg * l2_norms(core.W1, core.W2, xp=xp), Core(dW1, db1, dW2, db2)
 
 
 def logits_in_blocks(core: Core, X: Array, *, xp: ModuleType) -> Array:
     """Logits (K, N, C) of any number of samples, each block of them cast to the network's dtype."""
-    blocks = [
-        forward(core, xp.astype(X[rows, :], core.W1.dtype, copy=False), xp=xp)[1]
-        for rows in row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1]))
-    ]
-    return blocks[0] if len(blocks) == 1 else xp.concat(blocks, axis=1)
+    blocks = row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1]))
+    return xp.concat(
+        [forward(core, cast(X[rows, :], core.W1.dtype, xp=xp), xp=xp)[1] for rows in blocks], axis=1
+    )
 
 
 def labels_of(y: Array, *, xp: ModuleType) -> Array:
     """Labels (N,) of targets that are labels already, or class probabilities (N, C)."""
-    return y if y.ndim == 1 else xp.argmax(y, axis=-1)
+    return y if y.ndim == 1 else xp.argmax(y, axis=1)
 
 
 def hits(logits: Array, y: Array, *, xp: ModuleType) -> Array:
@@ -146,7 +146,7 @@ def flatten(X: Array, *, xp: ModuleType) -> Array:
 
 def as_targets(y: Array, dtype: Any, *, xp: ModuleType) -> Array:
     """Labels as int32 (any number of classes fits), class probabilities in the network's dtype."""
-    return xp.astype(y, xp.int32 if y.ndim == 1 else dtype, copy=False)
+    return cast(y, xp.int32 if y.ndim == 1 else dtype, xp=xp)
 
 
 class TwoLayerNet(NamedTuple):
@@ -156,8 +156,8 @@ class TwoLayerNet(NamedTuple):
 
         Z1 = X W1 + b1      H1 = max(Z1, 0)      logits = H1 W2 + b2      probs = softmax(logits)
 
-    A network is its four arrays and nothing else: all of one library, one device and one real floating
-    dtype. Gradients have the same type. A stack has a leading axis K on each array, and on each result.
+    A network is its four arrays and nothing else: all of one library, one device and one dtype, float32 or
+    float64. Gradients have the same type. A stack has a leading axis K on each array, and on each result.
 
     Parameters
     ----------
@@ -256,12 +256,9 @@ class TwoLayerNet(NamedTuple):
         n_features = check_integer("n_features", n_features, least=1)
         n_hidden = check_integer("n_hidden", n_hidden, least=1)
         n_classes = check_integer("n_classes", n_classes, least=1)
-        if isinstance(weight_scale, str):
-            if weight_scale != "he":
-                raise ValueError(f"`weight_scale` must be 'he' or a number above 0; got {weight_scale!r}")
-            scales = math.sqrt(2.0 / n_features), math.sqrt(2.0 / n_hidden)
-        else:
-            scales = (check_number("weight_scale", weight_scale, above=0.0),) * 2
+        scale = check_weight_scale(weight_scale)
+        he = math.sqrt(2.0 / n_features), math.sqrt(2.0 / n_hidden)
+        scales = he if isinstance(scale, str) else (scale, scale)
         xp = standard_namespace(xp)
         name = dtype_name(float_dtype(dtype, xp=xp, device=device))
         normal = stream(seed_of(rng), Stream.INITIAL_WEIGHTS).standard_normal
@@ -378,10 +375,10 @@ class TwoLayerNet(NamedTuple):
         reg = per_network("reg", reg, self, xp=xp)
         dtype = self.W1.dtype
         if sample_weight is not None:
-            sample_weight = xp.astype(sample_weight, dtype, copy=False)
+            sample_weight = cast(sample_weight, dtype, xp=xp)
         loss, gradients = loss_and_gradients(
             pack(self, xp=xp),
-            xp.astype(flatten(X, xp=xp), dtype, copy=False),
+            cast(flatten(X, xp=xp), dtype, xp=xp),
             as_targets(y, dtype, xp=xp),
             reg,
             sample_weight,
@@ -417,7 +414,7 @@ class TwoLayerNet(NamedTuple):
         """Return a copy in another dtype, float32 or float64."""
         xp = check_network(self)
         wanted = float_dtype(dtype, xp=xp, device=device(self.W1))
-        return TwoLayerNet(*(xp.astype(array, wanted, copy=True) for array in self))
+        return TwoLayerNet(*(xp.astype(array, wanted) for array in self))
 
     def _check_batch(self, X: Array, y: Array) -> ModuleType:
         xp = check_network(self)
@@ -454,9 +451,9 @@ def evaluate(core: Core, X: Array, y: Array, *, xp: ModuleType) -> tuple[Array, 
     """Mean cross-entropy (K,) and number of right labels (K,) of any number of samples, in blocks."""
     total, right = None, None
     for rows in row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1])):
-        _, logits = forward(core, xp.astype(X[rows, :], core.W1.dtype, copy=False), xp=xp)
+        _, logits = forward(core, cast(X[rows, :], core.W1.dtype, xp=xp), xp=xp)
         targets = y[rows, ...]
-        losses = xp.sum(cross_entropy(log_softmax(logits, xp=xp), targets, xp=xp), axis=-1)
-        found = xp.count_nonzero(hits(logits, targets, xp=xp), axis=-1)
+        losses = xp.sum(cross_entropy(log_softmax(logits, xp=xp), targets, xp=xp), axis=1)
+        found = xp.count_nonzero(hits(logits, targets, xp=xp), axis=1)
         total, right = (losses, found) if total is None else (total + losses, right + found)
     return total / X.shape[0], right

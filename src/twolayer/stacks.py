@@ -47,7 +47,7 @@ def stack(nets: Iterable[TwoLayerNet]) -> TwoLayerNet:
             )
         if net.W1.dtype != first.W1.dtype:
             raise TypeError(f"`nets` must have one dtype, here {first.W1.dtype}; got {net.W1.dtype} at {i}")
-    return TwoLayerNet(*(xp.stack(arrays, axis=0) for arrays in zip(*nets, strict=True)))
+    return TwoLayerNet(*(xp.stack([net[i] for net in nets]) for i in range(4)))
 
 
 def merge(nets: TwoLayerNet) -> TwoLayerNet:

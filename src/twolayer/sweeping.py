@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_array, check_feature_array, check_integer, check_targets
+from ._checks import (
+    check_array,
+    check_feature_array,
+    check_integer,
+    check_number,
+    check_targets,
+    check_weight_scale,
+)
 from ._namespace import Array, array_namespace, device, is_array_api_obj
 from ._streams import RandomState, seed_of
 from .network import TwoLayerNet
@@ -126,7 +133,7 @@ def sweep(
     max_networks : int, optional
         The most networks to train at once, where memory is short.
     callbacks : iterable of callables
-        Called as by `train`, with ``stage`` and ``stages`` set. If one returns True the sweep stops; runs
+        Called as by `train`, with ``stage`` and ``stages`` set. ``progress.stop()`` ends the sweep; the runs
         under way are dropped.
 
     Returns
@@ -160,13 +167,14 @@ def sweep(
     n_classes = check_integer("n_classes", n_classes, least=1)
     check_targets(y, X, n_classes)
     candidates = _candidates(grid, default_seed=seed_of(rng))
+    callbacks = tuple(callbacks)
     stacks = _stacks(candidates, max_networks)
     xp, where, n_features = array_namespace(X), device(X), math.prod(X.shape[1:])
     runs: dict[int, tuple[dict[str, Any], History, TwoLayerNet]] = {}
     complete = True
     for stage, members in enumerate(stacks, start=1):
         common = candidates[members[0]]
-        watched = _Watched(tuple(callbacks), stage, len(stacks))
+        watch = _Watch(callbacks, stage, len(stacks))
         run = train(
             stack(
                 TwoLayerNet.initialize(
@@ -194,13 +202,14 @@ def sweep(
             replacement=replacement,
             judge=judge,
             rng=common["seed"],
-            callbacks=[watched] if watched.callbacks else (),
+            callbacks=[watch] if watch.callbacks else (),
         )
-        if watched.stopped:
-            complete = False
+        if not watch.stopped or watch.ended or None not in run.diverged:  # type: ignore[operator]  # a stack's
+            for k, i in enumerate(members):
+                runs[i] = _row(candidates[i], run, k), run.history.select(k), run.net.select(k)
+        if watch.stopped:
+            complete = len(runs) == len(candidates)
             break
-        for k, i in enumerate(members):
-            runs[i] = _row(candidates[i], run, k), run.history.select(k), run.net.select(k)
     finished = sorted(runs)
     rows = [runs[i][0] for i in finished]
     table = _table(rows)
@@ -221,31 +230,34 @@ def sweep(
     )
 
 
-class _Watched:
+class _Watch:
     """Callbacks of a sweep as one of a training run, which notes whether they stopped it."""
 
     def __init__(self, callbacks: tuple[Callback, ...], stage: int, stages: int) -> None:
         self.callbacks, self.stage, self.stages = callbacks, stage, stages
-        self.stopped = False
+        self.stopped = self.ended = False
 
-    def __call__(self, progress: Progress) -> bool:
-        progress = replace(progress, stage=self.stage, stages=self.stages)
-        answers = [callback(progress) for callback in self.callbacks]
-        asked = any(answer is True for answer in answers)
-        finished = progress.epoch_ended and progress.step == progress.steps
-        self.stopped = self.stopped or (asked and not (finished and self.stage == self.stages))
-        return asked
+    def __call__(self, progress: Progress) -> None:
+        self.ended = progress.epoch_ended and progress.step == progress.steps
+
+        def stop() -> None:
+            self.stopped = True
+            progress.stop()
+
+        for callback in self.callbacks:
+            callback(replace(progress, stage=self.stage, stages=self.stages, stop=stop))
 
 
-def _count_classes(y: Array, y_val: Array) -> int:
-    if y.ndim != 1:
-        return int(y.shape[-1])
-    xp = array_namespace(y)
-    if not xp.isdtype(y.dtype, "integral") or y.shape[0] == 0:
-        return 1  # check_targets says what is wrong
-    highest = int(xp.max(y))
-    if is_array_api_obj(y_val) and y_val.ndim == 1 and y_val.shape[0] and array_namespace(y_val) is xp:
-        highest = max(highest, int(xp.max(y_val)))
+def _count_classes(y: Array, y_val: Any) -> int:
+    """Return the number of classes that targets speak of; what is wrong with them is said elsewhere."""
+    if y.ndim > 1:
+        return max(1, int(y.shape[1]))
+    xp, highest = array_namespace(y), 0
+    for labels in (y, y_val):
+        if not is_array_api_obj(labels) or array_namespace(labels) is not xp or labels.ndim != 1:
+            continue
+        if labels.shape[0] and xp.isdtype(labels.dtype, "integral"):
+            highest = max(highest, int(xp.max(labels)))
     return highest + 1
 
 
@@ -257,7 +269,12 @@ def _candidates(grid: Any, *, default_seed: int) -> list[dict[str, Any]]:
                 raise TypeError(f"`grid` must map names to sequences of values; got {values!r} for {key!r}")
         settings = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     else:
-        settings = [dict(one) for one in grid]
+        settings = list(grid) if isinstance(grid, Iterable) else [grid]
+        if not all(isinstance(one, Mapping) for one in settings):
+            raise TypeError(
+                "`grid` must be a mapping of sequences or an iterable of mappings; "
+                f"got {'an iterable' if isinstance(grid, Iterable) else type(grid).__name__}"
+            )
     if not settings:
         raise ValueError("`grid` must hold at least one candidate; got none")
     names = (*DEFAULTS, "seed")
@@ -270,9 +287,9 @@ def _candidates(grid: Any, *, default_seed: int) -> list[dict[str, Any]]:
         full["n_hidden"] = check_integer("n_hidden", full["n_hidden"], least=1)
         full["batch_size"] = check_integer("batch_size", full["batch_size"], least=1)
         full["seed"] = check_integer("seed", full["seed"], least=0)
-        for key in ("learning_rate", "reg", "weight_scale"):
-            if not isinstance(full[key], str):
-                full[key] = float(full[key])
+        full["learning_rate"] = check_number("learning_rate", full["learning_rate"], least=0.0)
+        full["reg"] = check_number("reg", full["reg"], least=0.0)
+        full["weight_scale"] = check_weight_scale(full["weight_scale"])
         if full in candidates:
             raise ValueError(f"`grid` must name each candidate once; got {one} twice")
         candidates.append(full)

@@ -75,6 +75,11 @@ class Recorder:
             self._step = earlier.step.tolist()
             self._entries = list(np.stack([np.atleast_2d(a).T for a in earlier[3:]], axis=1))
 
+    @property
+    def last_entry(self) -> int:
+        """Number of steps that were done at the latest entry; 0 where there is none."""
+        return self._step[-1] if self._step else 0
+
     def add_steps(self, loss: HostArray, batch_accuracy: HostArray) -> None:
         """Record steps: arrays (n, K)."""
         self._loss.append(loss.astype(np.float64))

@@ -47,6 +47,11 @@ class Progress:
         Returns the `History` so far; within an epoch it waits for the device.
     net : callable
         Returns a copy of the network, or stack, as it is now.
+    run : callable
+        Returns the `Run` that `train` would return if it were stopped here: it can be saved, and gone on with.
+        Its accuracies are measured for it, which takes a pass over the training samples.
+    stop : callable
+        Ends the run here, or the sweep: ``progress.stop()``. What a callback returns means nothing.
     stage, stages : int
         Which of the training runs of a sweep this is, counted from 1, and of how many.
     """
@@ -58,6 +63,8 @@ class Progress:
     epoch_ended: bool
     history: Callable[[], History]
     net: Callable[[], TwoLayerNet]
+    run: Callable[[], Run]
+    stop: Callable[[], None]
     stage: int = 1
     stages: int = 1
 
@@ -172,7 +179,8 @@ def train(
         The seed of the batches. The same seed gives the same run with every array library.
     callbacks : iterable of callables
         Each is called with a `Progress` after every step (or, where a library runs many steps at once, after
-        those) and after every epoch's entry in the history. If one returns True the run stops there.
+        those) and after every epoch's entry in the history. ``progress.stop()`` ends the run there; at the
+        last step of an epoch, after its entry.
 
     Returns
     -------
@@ -227,13 +235,14 @@ def train(
         reg=reg,
         rates=rates,
         schedule=Constant() if schedule is None else schedule,
+        judge=judge,
         batches=batches,
         steps=steps,
         callbacks=tuple(callbacks),
     )
     with running(xp):
         trainer.run()
-        return trainer.result(judge)
+        return trainer.result()
 
 
 def check_data(X: Array, y: Array, validation: Any, sample_weight: Array | None, net: TwoLayerNet) -> None:
@@ -265,12 +274,13 @@ class _Trainer:
         reg: Array,
         rates: HostArray,
         schedule: Schedule,
+        judge: str,
         batches: Batches,
         steps: int,
         callbacks: tuple[Callback, ...],
     ) -> None:
         self.xp, self.batches, self.steps, self.callbacks = xp, batches, steps, callbacks
-        self.reg, self.rates, self.schedule = reg, rates, schedule
+        self.reg, self.rates, self.schedule, self.judge = reg, rates, schedule, judge
         self.stacked, self.device, self.dtype = net.n_networks is not None, device(net.W1), net.W1.dtype
         self.core = self._copied(pack(net, xp=xp))
         X, y, sample_weight = data
@@ -293,24 +303,31 @@ class _Trainer:
             steps_of = earlier.diverged if isinstance(earlier.diverged, tuple) else (earlier.diverged,)
             self.diverged = np.asarray([at or 0 for at in steps_of], np.int64)
         self.pending: list[tuple[Array, Array]] = []
+        self.stopped = False
         self.take_step = prepared(training_step, xp, consumes=True)
         self.evaluate = prepared(evaluate, xp)
 
     def run(self) -> None:
         """Take the steps that are left, until a callback stops them or no network is left to train."""
         per_epoch = self.batches.steps_per_epoch
-        while self.done < self.steps and not self.diverged.all():
+        if self.done % per_epoch == 0 and self.recorder.last_entry < self.done:
+            self._end_epoch(self.done // per_epoch - 1)  # the run was taken between a last step and its entry
+        while self.done < self.steps and not self.stopped:
             epoch, start = divmod(self.done, per_epoch)
-            stop = min(per_epoch, start + self.steps - self.done)
-            for rows in self.batches.chunks(epoch, start, stop):
-                if not self._take_steps(rows):
-                    return
-            self._end_epoch(epoch)
-            if self._stopped(epoch_ended=True):
+            if start == 0 and self.diverged.all():
                 return
+            end = min((epoch + 1) * per_epoch, self.steps)
+            for rows in self.batches.chunks(epoch, start, start + end - self.done):
+                self._take_steps(rows)
+                if self.stopped:
+                    break
+            self._flush()
+            if self.done == end:
+                self._end_epoch(epoch)
+                self._call_back(epoch_ended=True)
 
-    def _take_steps(self, rows: HostArray) -> bool:
-        """Take a step for each row of ``rows`` (n, B); return whether to go on."""
+    def _take_steps(self, rows: HostArray) -> None:
+        """Take a step for each row of ``rows`` (n, B), until a callback stops the run."""
         xp, step = self.xp, self.take_step
         rates = self._rates(self.done, len(rows)).astype(dtype_name(self.dtype))
         moved = (xp.unstack(from_host(a, xp=xp, device=self.device)) for a in (rows, rates))
@@ -320,10 +337,11 @@ class _Trainer:
             )
             self.pending.append((loss, accuracy))
             self.done += 1
-            if self.callbacks and self._stopped(epoch_ended=False):
-                return False
+            if self.callbacks:
+                self._call_back(epoch_ended=False)
+                if self.stopped:
+                    return
         self._flush()
-        return True
 
     def _rates(self, start: int, n: int) -> HostArray:
         """Learning rates (n, K) of the steps from ``start`` on."""
@@ -378,8 +396,7 @@ class _Trainer:
             arrays = zip(masks, self.core, self.best, strict=True)
             self.best = Core(*(xp.where(mask, new, old) for mask, new, old in arrays))
 
-    def _stopped(self, *, epoch_ended: bool) -> bool:
-        """Call the callbacks; return whether one asked to stop."""
+    def _call_back(self, *, epoch_ended: bool) -> None:
         per_epoch = self.batches.steps_per_epoch
         progress = Progress(
             step=self.done,
@@ -389,20 +406,28 @@ class _Trainer:
             epoch_ended=epoch_ended,
             history=self.history,
             net=lambda: self._public(self._copied(self.core)),
+            run=self.result,
+            stop=self._stop,
         )
-        answers = [callback(progress) for callback in self.callbacks]
-        return any(answer is True for answer in answers)
+        for callback in self.callbacks:
+            callback(progress)
+
+    def _stop(self) -> None:
+        self.stopped = True
 
     def history(self) -> History:
         self._flush()
         return self.recorder.history(stacked=self.stacked)
 
-    def result(self, judge: str) -> Run:
+    def result(self) -> Run:
+        """Return the run as it is now: copies, and the judged network's exact accuracies."""
         self._flush()
-        n_networks = self.core.W2.shape[0]
+        n_networks, judge = self.core.W2.shape[0], self.judge
+        core, best_step = self._copied(self.core), self.best_step
+        best = self._copied(core if self.validation is None else self.best)
         if self.validation is None:
-            self.best, self.best_step = self._copied(self.core), np.full(n_networks, self.done)
-        judged = self.core if judge == "last" else self.best
+            best_step = np.full(n_networks, self.done)
+        judged = core if judge == "last" else best
         train_accuracy = self._accuracy(judged, self.X, self.y)
         if self.validation is None:
             validation_accuracy = np.full(n_networks, np.nan)
@@ -413,17 +438,16 @@ class _Trainer:
                 (self.best_accuracy < 0) | (self.diverged > 0), np.nan, self.best_accuracy
             )
         diverged = tuple(int(at) or None for at in self.diverged)
-        best, last = self._public(self.best), self._public(self.core)
-        stacked = self.stacked
+        stacked, public_best, public_last = self.stacked, self._public(best), self._public(core)
         return Run(
-            net=last if judge == "last" else best,
-            best=best,
-            last=last,
+            net=public_last if judge == "last" else public_best,
+            best=public_best,
+            last=public_last,
             history=self.history(),
             diverged=diverged if stacked else diverged[0],
             train_accuracy=train_accuracy if stacked else float(train_accuracy[0]),
             validation_accuracy=validation_accuracy if stacked else float(validation_accuracy[0]),
-            best_step=self.best_step if stacked else int(self.best_step[0]),
+            best_step=best_step if stacked else int(best_step[0]),
             seed=self.batches.seed,
             _best_accuracy=self.best_accuracy,
         )

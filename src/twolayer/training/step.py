@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from .._namespace import Array
+from .._namespace import Array, cast
 from ..losses import l2_norms, softmax_cross_entropy
 from ..network import Core, backward, forward, hits, per_unit
 
@@ -19,7 +19,7 @@ def sgd(core: Core, scaled: Core, learning_rate: Array, reg: Array, *, xp: Modul
     keep = 1.0 - 2.0 * learning_rate * reg
     W1 *= per_unit(keep, W2.shape[1], xp=xp)
     W1 -= scaled.W1
-    W2 *= xp.reshape(keep, (-1, 1, 1))
+    W2 *= keep[:, None, None]
     W2 -= scaled.W2
     b1 -= scaled.b1
     b2 -= scaled.b2
@@ -49,7 +49,7 @@ def step(
         The accuracy on the batch before it.
     """
     dtype = core.W1.dtype
-    X = xp.astype(xp.take(X, rows, axis=0), dtype, copy=False)
+    X = cast(xp.take(X, rows, axis=0), dtype, xp=xp)
     y = xp.take(y, rows, axis=0)
     if sample_weight is not None:
         sample_weight = xp.take(sample_weight, rows, axis=0)
@@ -58,6 +58,6 @@ def step(
     loss = data_loss + reg * l2_norms(core.W1, core.W2, xp=xp)
     accuracy = xp.mean(xp.astype(hits(logits, y, xp=xp), dtype), axis=-1)
     # The gradient is linear in dlogits: scaled here, the learning rate costs no pass over W1.
-    dlogits *= xp.reshape(learning_rate, (-1, 1, 1))
+    dlogits *= learning_rate[:, None, None]
     core = sgd(core, backward(core, X, H1, dlogits, xp=xp), learning_rate, reg, xp=xp)
     return core, loss, accuracy

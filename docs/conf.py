@@ -1,0 +1,67 @@
+"""How Sphinx builds the documentation. Nothing here, and nothing in the pages, needs the network."""
+
+from __future__ import annotations
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+from sphinx.application import Sphinx
+from sphinx.util.math import get_node_equation_number
+
+import twolayer
+
+project = "twolayer"
+author = "the twolayer contributors"
+copyright = "2026, the twolayer contributors"  # noqa: A001  (Sphinx's own name for it)
+version = release = twolayer.__version__
+
+extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"twolayer {version}"
+html_static_path = ["_static"]
+html_css_files = ["mathml.css"]
+html_math_renderer = "mathml"
+
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+# The docstrings say shapes and dtypes, which the annotations cannot.
+autodoc_typehints = "none"
+# `xp=numpy` in a signature, not the module's whole repr.
+autodoc_preserve_defaults = True
+
+numpydoc_show_class_members = False
+numpydoc_validation_checks = {
+    "GL02",  # a docstring closes on a line of its own
+    "GL08",  # it exists
+    "PR01",  # every parameter is described
+    "PR02",  # and no other
+    "PR03",  # in order
+    "SS03",  # the summary ends with a full stop
+}
+numpydoc_validation_exclude = {
+    r"\.Run$",  # `train` makes it, with a field of its own
+    r"\.Schedule$",  # a protocol has no parameters
+}
+
+
+def setup(app: Sphinx) -> None:
+    """Render equations as MathML, which browsers show without a script or a font from elsewhere."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+
+
+def visit_math(translator: nodes.NodeVisitor, node: nodes.math) -> None:
+    translator.body.append(latex2mathml.tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_math_block(translator: nodes.NodeVisitor, node: nodes.math_block) -> None:
+    translator.body.append(translator.starttag(node, "div", CLASS="math-block"))
+    if node["number"]:
+        number = get_node_equation_number(translator, node)
+        translator.body.append(f'<span class="eqno">({number})</span>')
+    translator.body.append(latex2mathml.tex2mathml(node.astext(), as_block=True))
+    translator.body.append("</div>")
+    raise nodes.SkipNode

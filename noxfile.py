@@ -1,0 +1,216 @@
+"""The project's checks. `nox` runs the everyday ones; `nox -l` lists them all."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+import tarfile
+import tempfile
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "typing", "tests-numpy", "docs"]
+
+# A process for each core.
+PARALLEL = "--numprocesses=auto"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of one of pyproject.toml's dependency groups."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def run_tests(
+    session: nox.Session, *backends: str, extras: str = "cli", options: tuple[str, ...] = (PARALLEL,)
+) -> None:
+    """Install twolayer as a user does, and run the tests on these backends, measuring coverage."""
+    session.install(f".[{extras}]", *group("test"))
+    data = f".coverage.{session.name}"
+    for stale in Path().glob(f"{data}.*"):
+        stale.unlink()
+    selection = [f"--backend={backend}" for backend in backends]
+    session.run(
+        *("coverage", "run", "-m", "pytest", *selection, *options, *session.posargs),
+        env={"COVERAGE_FILE": data},
+    )
+
+
+@nox.session(name="tests-numpy")
+def tests_numpy(session: nox.Session) -> None:
+    """The tests on NumPy and on array-api-strict, compared with each other."""
+    run_tests(session, "numpy", "strict")
+
+
+@nox.session(name="tests-torch")
+def tests_torch(session: nox.Session) -> None:
+    """The tests on PyTorch, on the CPU."""
+    run_tests(session, "torch", extras="cli,torch")
+
+
+@nox.session(name="tests-jax")
+def tests_jax(session: nox.Session) -> None:
+    """The tests on JAX, eager and jitted."""
+    run_tests(session, "jax", extras="cli,jax")
+
+
+@nox.session(name="tests-cupy")
+def tests_cupy(session: nox.Session) -> None:
+    """The tests on CuPy, where there is an NVIDIA GPU; then none may skip."""
+    extra, found = cuda_extra()
+    session.log(found)
+    if extra is None:
+        session.skip(f"{found}; CuPy has nothing to run on")
+    report = Path(session.create_tmp()).resolve() / "report.xml"
+    run_tests(session, "cupy", extras=f"cli,{extra}", options=(f"--junitxml={report}",))
+    skipped = [
+        f"{case.get('classname')}::{case.get('name')}: {skip.get('message')}"
+        for case in ElementTree.parse(report).iter("testcase")
+        for skip in case.iter("skipped")
+        if skip.get("type") == "pytest.skip"
+    ]
+    if skipped:
+        session.error("With a GPU every test must run, but these were skipped:\n" + "\n".join(skipped))
+
+
+def cuda_extra() -> tuple[str | None, str]:
+    """Ask the NVIDIA driver which of the extras `cuda12` and `cuda13` fits; None where neither does."""
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return None, f"no NVIDIA driver here ({library} could not be loaded)"
+    version, devices = ctypes.c_int(), ctypes.c_int()
+    status = driver.cuInit(0) or driver.cuDriverGetVersion(ctypes.byref(version))
+    status = status or driver.cuDeviceGetCount(ctypes.byref(devices))
+    if status or not devices.value:
+        return None, f"an NVIDIA driver, but no GPU that it can use (CUDA error {status})"
+    cuda = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    found = f"{devices.value} NVIDIA GPU(s), with a driver for CUDA {cuda}"
+    if version.value < 12000:
+        return None, f"{found}, which is older than the CUDA 12 that CuPy needs"
+    return ("cuda13" if version.value >= 13000 else "cuda12"), found
+
+
+@nox.session
+def minimums(session: nox.Session) -> None:
+    """The tests on the oldest versions that pyproject.toml allows, on every library but CuPy."""
+    requirements = list(PYPROJECT["project"]["dependencies"])
+    for extra, more in PYPROJECT["project"]["optional-dependencies"].items():
+        if not extra.startswith("cuda"):
+            requirements += [requirement for requirement in more if not requirement.startswith("twolayer")]
+    oldest = [re.sub(r"\[.*\]", "", requirement).replace(">=", "==") for requirement in requirements]
+    constraints = Path(session.create_tmp()) / "oldest.txt"
+    constraints.write_text("\n".join(oldest) + "\n", encoding="utf-8")
+    session.install("--constraint", str(constraints), ".[cli,jax,torch]", *group("test"))
+    session.run("python", "-m", "pip", "list")
+    backends = ("--backend=numpy", "--backend=strict", "--backend=torch", "--backend=jax")
+    # What stands beneath an old version may be newer than it, and have deprecated what it uses.
+    session.run("pytest", *backends, PARALLEL, "-W", "ignore::DeprecationWarning", *session.posargs)
+
+
+@nox.session(python=nox.project.python_versions(PYPROJECT))
+def pythons(session: nox.Session) -> None:
+    """The tests on NumPy and array-api-strict, on every version of Python that is here."""
+    run_tests(session, "numpy", "strict")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, both of it."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Mypy, strict."""
+    session.install(".[cli]", *group("typing"))
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, without the network and with warnings as errors; it lands in docs/_build/html."""
+    session.install(".[cli]", *group("docs"))
+    options = ("--nitpicky", "--fail-on-warning", "--keep-going", "--fresh-env")
+    session.run("sphinx-build", *options, "docs", "docs/_build/html")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The sdist and the wheel: built, installed and tried somewhere else."""
+    session.install(*group("package"))
+    elsewhere = Path(tempfile.mkdtemp(dir=session.create_tmp())).resolve()
+    session.run("python", "-m", "build", "--outdir", str(elsewhere), ".")
+    (sdist,), (wheel,) = elsewhere.glob("*.tar.gz"), elsewhere.glob("*.whl")
+    with tarfile.open(sdist) as archive:
+        holds(session, sdist, [name.partition("/src/")[2] for name in archive.getnames()])
+    with zipfile.ZipFile(wheel) as archive:
+        holds(session, wheel, archive.namelist())
+    session.chdir(elsewhere)
+    session.install(str(wheel))
+    session.run("python", "-c", "import twolayer; print(twolayer.TwoLayerNet.initialize(64, 10, 10))")
+    session.run("twolayer", success_codes=[1])  # it says which extra is missing
+    session.install(f"twolayer[cli] @ {wheel.as_uri()}")
+    sweep(session, elsewhere / "from-wheel")
+    session.install("--force-reinstall", "--no-deps", str(sdist))
+    sweep(session, elsewhere / "from-sdist")
+
+
+def sweep(session: nox.Session, out: Path) -> None:
+    """Run the command line once; fail unless it leaves a network and a picture."""
+    session.run("twolayer", "--help")
+    session.run("twolayer", "sweep", "--reg=1e-3", "--seeds=1", "--epochs=2", f"--out={out}")
+    for kind in ("safetensors", "png"):
+        if not list(out.rglob(f"*.{kind}")):
+            session.error(f"twolayer sweep left no {kind} file")
+
+
+def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
+    """Fail unless the artefact brings the files that no import would miss."""
+    for name in ("twolayer/py.typed", "twolayer/datasets/digits.npz", "twolayer/datasets/digits.txt"):
+        if name not in names:
+            session.error(f"{artefact.name} does not hold {name}")
+
+
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Change the mathematics bit by bit: each change must fail a test, or be listed as equivalent."""
+    session.install("--editable", ".[cli]", *group("test"), *group("mutation"))
+    session.run("mutmut", "run", *session.posargs, env={"CI": "true"})  # Hypothesis: the same examples again
+    listed = nox.project.load_toml("tests/equivalent_mutants.toml").get("equivalent", [])
+    equivalent = {(mutant["function"], mutant["becomes"]) for mutant in listed}
+    survivors = []
+    for result in session.run("mutmut", "results", silent=True).splitlines():
+        name, _, outcome = result.strip().partition(": ")
+        if outcome not in ("survived", "no tests", "suspicious"):
+            continue
+        change = session.run("mutmut", "show", name, silent=True)
+        becomes = "\n".join(re.findall(r"^\+ +(.*)$", change, re.MULTILINE))
+        if (name.partition("__mutmut")[0], becomes) not in equivalent:
+            survivors.append(change)
+    if survivors:
+        session.error(f"No test noticed {len(survivors)} changes:\n\n" + "\n".join(survivors))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """What the sessions before it covered together; the mathematics and the training must be whole."""
+    session.install(*group("coverage"))
+    session.run("coverage", "combine", "--keep")
+    session.run("coverage", "report")
+    for path in sorted(Path("src").rglob("*.py")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            if "# pragma: gpu" in line:
+                session.log(f"left out, as only a GPU can reach it: {path}:{number}: {line.strip()}")
+    whole = ("losses.py", "network.py", "stacks.py", "training/*")
+    included = ",".join(f"src/twolayer/{name}" for name in whole)
+    session.run("coverage", "report", f"--include={included}", "--fail-under=100")

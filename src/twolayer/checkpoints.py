@@ -1,0 +1,234 @@
+"""Training runs in files, so that one that was interrupted can go on exactly where it stopped.
+
+A checkpoint is a safetensors file: the arrays of the last and the best network, as they are in training
+(preprocessing is not folded into them), and the history. The rest is JSON in its metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ._files import written_whole
+from ._namespace import HostArray, to_host
+from .network import TwoLayerNet
+from .training import History, Progress, Run
+
+FORMAT_VERSION = 1
+
+_FORMAT = "twolayer checkpoint"
+
+
+def save_run(run: Run, path: str | os.PathLike[str]) -> None:
+    """Save what is needed to go on with a run; a file that was there is replaced, whole.
+
+    Parameters
+    ----------
+    run : Run
+        Of one network or of a stack, with any array library.
+    path : path
+        The file. Its folder must exist.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    arrays = {
+        **{f"last.{name}": to_host(array) for name, array in run.last._asdict().items()},
+        **{f"best.{name}": to_host(array) for name, array in run.best._asdict().items()},
+        **{f"history.{name}": array for name, array in run.history._asdict().items()},
+        "best_accuracy": run._best_accuracy,
+        "best_step": np.atleast_1d(np.asarray(run.best_step, np.int64)),
+    }
+    diverged = list(run.diverged) if isinstance(run.diverged, tuple) else run.diverged
+    metadata = {
+        "format": _FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        # The seed as text: JSON's readers may hold integers as floats.
+        "run": json.dumps({"seed": str(run.seed), "diverged": diverged}),
+    }
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
+
+
+def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) -> Run:
+    """Load a run that `save_run` saved, for `train` to go on with.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    xp : module
+        The array library to go on with; it may be another than before.
+    device : device of ``xp``, optional
+
+    Returns
+    -------
+    Run
+        Its ``net`` is the last network, and its accuracies are nan: they are measured at the end of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no checkpoint, is damaged, or was written by a newer twolayer.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with Path(path).open("rb"):
+        pass  # a missing file is the system's error to tell
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} must be a checkpoint; it is truncated, damaged or something else ({error})"
+        ) from error
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(f"{path} must be a checkpoint of a run; it is a safetensors file of another kind")
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        raise ValueError(
+            f"{path} must be a checkpoint of version {FORMAT_VERSION}; "
+            f"got version {metadata.get('format_version')}"
+        )
+    try:
+        last, best = (
+            TwoLayerNet(*(arrays[f"{which}.{name}"] for name in TwoLayerNet._fields)).to(xp, device)
+            for which in ("last", "best")
+        )
+        history = History(*(arrays[f"history.{name}"] for name in History._fields))
+        rest = json.loads(metadata["run"])
+        seed, diverged = int(rest["seed"]), rest["diverged"]
+        best_step = arrays["best_step"]
+        best_accuracy = arrays["best_accuracy"]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} must be a whole checkpoint; something is missing in it ({error})"
+        ) from error
+    stacked = last.n_networks is not None
+    unknown = np.full(last.n_networks or 1, np.nan)
+    return Run(
+        net=last,
+        best=best,
+        last=last,
+        history=history,
+        diverged=tuple(diverged) if stacked else diverged,
+        train_accuracy=unknown if stacked else float("nan"),
+        validation_accuracy=unknown if stacked else float("nan"),
+        best_step=best_step if stacked else int(best_step[0]),
+        seed=seed,
+        _best_accuracy=best_accuracy,
+    )
+
+
+class Checkpointer:
+    """A callback that saves a run at the ends of epochs, so that a process that is killed loses little.
+
+    Parameters
+    ----------
+    path : path
+        The checkpoint's file.
+    start : TwoLayerNet or Run
+        What `train` is given to start from.
+    seed : int
+        The run's.
+    validated : bool
+        Whether the run has a validation set.
+    every : float
+        Seconds that pass at least between two checkpoints.
+    clock : callable
+        Tells the time in seconds.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        start: TwoLayerNet | Run,
+        seed: int,
+        validated: bool,
+        every: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path, self._seed, self._validated = path, seed, validated
+        self._every, self._clock = every, clock
+        self._saved_at = clock()
+        if isinstance(start, Run):
+            self._best = _on_host(start.best)
+            self._best_accuracy = start._best_accuracy
+            self._best_step = np.atleast_1d(np.asarray(start.best_step, np.int64))
+        else:
+            self._best = _on_host(start)
+            self._best_accuracy = np.full(start.n_networks or 1, -1.0)
+            self._best_step = np.zeros(start.n_networks or 1, np.int64)
+
+    def __call__(self, progress: Progress) -> None:
+        """Note the best network, and save the run where it is time to."""
+        if not progress.epoch_ended:
+            return
+        history = progress.history()
+        if self._validated:
+            self._note_best(progress, history)
+        if self._clock() - self._saved_at < self._every:
+            return
+        last, diverged = _on_host(progress.net()), _divergences(history)
+        save_run(
+            Run(
+                net=last,
+                best=self._best if self._validated else last,
+                last=last,
+                history=history,
+                diverged=diverged if last.n_networks is not None else diverged[0],
+                train_accuracy=None,
+                validation_accuracy=None,
+                best_step=self._best_step
+                if self._validated
+                else np.full_like(self._best_step, progress.step),
+                seed=self._seed,
+                _best_accuracy=self._best_accuracy,
+            ),
+            self._path,
+        )
+        self._saved_at = self._clock()
+
+    def _note_best(self, progress: Progress, history: History) -> None:
+        """Keep the best network of each member, as `train` does: it tells its callbacks of the last only."""
+        accuracy = np.atleast_2d(history.validation_accuracy)[:, -1]
+        improved = accuracy > self._best_accuracy  # never where the accuracy is nan
+        if not improved.any():
+            return
+        net = _on_host(progress.net())
+        if net.n_networks is None:
+            self._best = net
+        else:
+            masks = (improved.reshape(-1, *[1] * (array.ndim - 1)) for array in net)
+            chosen = (np.where(*three) for three in zip(masks, net, self._best, strict=True))
+            self._best = TwoLayerNet(*chosen)
+        self._best_accuracy = np.where(improved, accuracy, self._best_accuracy)
+        self._best_step = np.where(improved, progress.step, self._best_step)
+
+
+def _on_host(net: TwoLayerNet) -> TwoLayerNet:
+    return TwoLayerNet(*(to_host(array) for array in net))
+
+
+def _divergences(history: History) -> tuple[int | None, ...]:
+    """Return the step at which each network diverged: its first loss, or entry, that is not finite."""
+    steps = []
+    for loss, entries in zip(np.atleast_2d(history.loss), np.atleast_2d(history.train_accuracy), strict=True):
+        bad = [*(np.flatnonzero(~np.isfinite(loss)) + 1)[:1], *history.step[np.isnan(entries)][:1]]
+        steps.append(int(min(bad)) if bad else None)
+    return tuple(steps)

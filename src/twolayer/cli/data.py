@@ -1,0 +1,141 @@
+"""The data set that the user names, and how it comes to the device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._namespace import Array, HostArray
+from ..datasets import Dataset, Split, load_cifar10, load_digits, load_npz
+from ..preprocessing import Standardizer
+from .console import Console
+from .libraries import Library
+
+COUNTS = ("n_train", "n_validation", "n_test")
+_BYTES = 255  # white, in an image of bytes
+_WHITE: dict[str, float] = {"digits": 16, "cifar10": _BYTES}
+
+
+def kind_of(dataset: str) -> str:
+    """Return which defaults a data set has: digits, cifar10 or npz.
+
+    Raises
+    ------
+    ValueError
+        If the name is neither that of a data set nor of an .npz file.
+    """
+    if dataset in ("digits", "cifar10"):
+        return dataset
+    if Path(dataset).suffix.lower() == ".npz":
+        return "npz"
+    raise ValueError(f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}")
+
+
+def file_name(dataset: str) -> str:
+    """Return a data set's name; of the path of a file its last part."""
+    return Path(dataset).name
+
+
+def file_stem(dataset: str) -> str:
+    """Return the same without the suffix."""
+    return Path(dataset).stem
+
+
+def load_data(dataset: str, folder: str | None, settings: Mapping[str, Any], console: Console) -> Dataset:
+    """Load a data set by its name.
+
+    Parameters
+    ----------
+    dataset : str
+        digits, cifar10, or the path of an .npz file.
+    folder : str, optional
+        Where CIFAR-10 is; without it, it is downloaded.
+    settings : mapping
+        ``n_train``, ``n_validation`` and ``n_test`` of CIFAR-10.
+    console : Console
+        Shows how far a download is.
+    """
+    kind = kind_of(dataset)
+    if folder is not None and kind != "cifar10":
+        raise ValueError(f"`--data` must be left out but for cifar10; got it with {dataset}")
+    if kind == "digits":
+        return load_digits()
+    if kind == "npz":
+        return load_npz(dataset)
+    counts = {name: settings[name] for name in COUNTS if name in settings}
+    if folder is not None:
+        return load_cifar10(folder, **counts)
+    with console.download("CIFAR-10") as progress:
+        return load_cifar10(progress=progress, **counts)
+
+
+class Prepared(NamedTuple):
+    """What a network is trained on: standardized samples, on the device."""
+
+    X: Array
+    y: Array
+    validation: tuple[Array, Array] | None
+
+
+def prepare(dataset: Dataset, scaling: Standardizer, library: Library) -> Prepared:
+    """Standardize the training and validation samples, and copy them to the device."""
+
+    def moved(split: Split) -> tuple[Array, Array]:
+        return library.put(scaling.apply(split.X, dtype=library.dtype)), labels_on(split.y, library)
+
+    X, y = moved(dataset.train)
+    return Prepared(X, y, None if dataset.validation is None else moved(dataset.validation))
+
+
+def raw_on(X: HostArray, library: Library) -> Array:
+    """Copy samples as they are to the device; bytes stay bytes, which every library has."""
+    return library.put(X if X.dtype == np.uint8 else X.astype(library.dtype))
+
+
+def labels_on(y: HostArray, library: Library) -> Array:
+    """Copy labels to the device, as an integer type that every library has."""
+    return library.put(y.astype(np.int32))
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Return a number that tells training and validation data from others."""
+    digest = hashlib.sha256()
+    for split in (dataset.train, dataset.validation):
+        for array in () if split is None else split:
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def white(dataset: Dataset, name: str) -> float | None:
+    """Return which value of a pixel is white; None where that is not known, or samples are no images."""
+    if kind_of(name) in _WHITE:
+        return _WHITE[name]
+    X = dataset.train.X
+    if dataset.image_shape is None:
+        return None
+    if X.dtype == np.uint8:
+        return _BYTES
+    return 1.0 if X.dtype.kind == "f" and X.min() >= 0 and X.max() <= 1 else None
+
+
+def describe(dataset: Dataset) -> str:
+    """Say in a line what there is."""
+    sizes = [
+        f"{len(split.y):,} {name}"
+        for name, split in (
+            ("training", dataset.train),
+            ("validation", dataset.validation),
+            ("test", dataset.test),
+        )
+        if split is not None
+    ]
+    shape = "×".join(map(str, dataset.image_shape)) + " pixels" if dataset.image_shape else None
+    return (
+        f"{dataset.name}: {', '.join(sizes)} samples; "
+        f"{shape or f'{dataset.n_features} features'}, {dataset.n_classes} classes"
+    )

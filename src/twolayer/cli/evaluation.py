@@ -1,0 +1,51 @@
+"""How a saved network, which takes samples as they are, does on a set of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import report
+from .._checks import row_blocks
+from .._namespace import HostArray, to_host
+from ..datasets import Split
+from ..network import TwoLayerNet
+from .data import labels_on, raw_on
+from .libraries import Library
+
+
+class Evaluation(NamedTuple):
+    """What a network gives for samples whose classes are known."""
+
+    accuracy: float
+    loss: float  # mean cross-entropy, no penalty
+    predicted: HostArray
+    confusion: HostArray
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it for results.json."""
+        return {
+            "accuracy": self.accuracy,
+            "loss": self.loss,
+            "n_samples": len(self.predicted),
+            "confusion": self.confusion,
+        }
+
+
+def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
+    """Judge a network by samples that are moved to its device block by block."""
+    n_samples = len(split.y)
+    predicted, loss = [], 0.0
+    for rows in row_blocks(n_samples, max(math.prod(split.X.shape[1:]), net.n_hidden)):
+        X, y = raw_on(split.X[rows], library), labels_on(split.y[rows], library)
+        predicted.append(to_host(net.predict(X)))
+        loss += float(net.loss(X, y)) * len(split.y[rows])
+    labels = np.concatenate(predicted).astype(np.int64)
+    return Evaluation(
+        accuracy=float(np.mean(labels == split.y)),
+        loss=loss / n_samples,
+        predicted=labels,
+        confusion=report.confusion_matrix(split.y, labels, net.n_classes),
+    )

@@ -1,0 +1,180 @@
+"""What the folder of a run holds, and the pictures that are drawn from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import plotting, report, storage
+from .._files import written_whole
+from ..training import History
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NETWORK = "network.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
+SETTINGS = "settings.json"
+RESULTS = "results.json"
+HISTORY = "history.json"
+FORMATS = ("png", "svg", "pdf")
+
+_TABLES = ("history.csv", "steps.csv", "results.csv", "runs.csv")
+_PICTURES = ("curves", "grid", "weights", "confusion")
+_OWN = (
+    *(NETWORK, CHECKPOINT, SETTINGS, RESULTS, HISTORY, *_TABLES),
+    *(f"{name}.{suffix}" for name in _PICTURES for suffix in FORMATS),
+)
+
+
+@contextmanager
+def fresh_folder(out: str | None, stem: str, *, overwrite: bool) -> Iterator[Path]:
+    """Make the folder for a run; if the run then fails before it has results, take it away again.
+
+    Parameters
+    ----------
+    out : str, optional
+        The folder that the user wants; without it, runs/``stem``-001 or the first number that is free.
+    stem : str
+    overwrite : bool
+        Remove the files of a run that ``out`` holds; nothing else in it is touched.
+
+    Raises
+    ------
+    ValueError
+        If there is something in ``out`` already.
+    OSError
+        If it cannot be made.
+    """
+    path = None if out is None else Path(out)
+    made = path is None or not path.exists()
+    if path is not None and path.is_dir() and any(path.iterdir()):
+        if not overwrite:
+            raise ValueError(
+                f"`--out` must be a new or an empty folder; {path} holds files "
+                "(--overwrite replaces the run that is in it)"
+            )
+        for name in _OWN:
+            (path / name).unlink(missing_ok=True)
+    try:
+        if path is None:
+            path = _first_free(stem)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"the output folder cannot be made ({error.strerror})", str(out or "runs")
+        ) from error
+    try:
+        yield path
+    except BaseException:
+        if made and {file.name for file in path.iterdir()} <= {SETTINGS}:
+            (path / SETTINGS).unlink(missing_ok=True)
+            path.rmdir()
+        raise
+
+
+def _first_free(stem: str) -> Path:
+    """Make the folder runs/``stem``-001, or that of the first number that is free."""
+    number = 1
+    while True:
+        path = Path("runs") / f"{stem}-{number:03d}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def written_in(folder: Path) -> list[str]:
+    """Return the names of the files of a run that a folder holds, the network first."""
+    return [name for name in _OWN if (folder / name).is_file()]
+
+
+def write_history(folder: Path, history: History) -> None:
+    """Write a run's history: whole as JSON, its epochs and its steps as CSV."""
+    report.write_json(folder / HISTORY, history._asdict())
+    report.write_csv(folder / "history.csv", report.history_rows(history))
+    report.write_csv(folder / "steps.csv", report.step_rows(history))
+
+
+def read_history(path: Path) -> History:
+    """Read the JSON that `write_history` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is not that.
+    """
+    stored = report.read_json(path)
+    try:
+        columns = {
+            # What JSON has no number for was written as null.
+            name: np.array([math.nan if value is None else value for value in stored[name]], dtype=np.float64)
+            for name in History._fields
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} must hold the history of a run; {error!r}") from error
+    return History(**columns | {"step": columns["step"].astype(np.int64)})
+
+
+def read_object(folder: Path, name: str) -> dict[str, Any]:
+    """Read the settings or the results of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds none.
+    ValueError
+        If the file is not a JSON object.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} must be the folder of a run; it holds no {name}")
+    stored = report.read_json(path)
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path} must hold a JSON object; got {type(stored).__name__}")
+    return stored
+
+
+def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
+    """Draw the pictures of a run from its files, and return which there are.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    results = read_object(folder, RESULTS)
+    pictures: dict[str, Figure] = {}
+    classes: Sequence[str] = results.get("classes") or ()
+    heading = str(results.get("heading") or "") or None
+    if (folder / HISTORY).is_file():
+        history = read_history(folder / HISTORY)
+        if history.loss.size:
+            pictures["curves"] = plotting.plot_history(history, title=heading)
+    table: Sequence[Mapping[str, Any]] = results.get("table") or ()
+    if len(table) > 1:
+        pictures["grid"] = plotting.plot_grid(table, title=results.get("table_heading"))
+    if (folder / NETWORK).is_file():
+        image_shape = storage.load_metadata(folder / NETWORK).image_shape
+        if image_shape is not None:
+            pictures["weights"] = plotting.plot_weights(
+                storage.load(folder / NETWORK), image_shape, title="First-layer weights"
+            )
+    test = results.get("test")
+    if isinstance(test, dict) and classes:
+        accuracy = report.format_accuracy(test.get("accuracy"))
+        title = f"{accuracy} of {test.get('n_samples'):,} test samples right"
+        pictures["confusion"] = plotting.plot_confusion(test["confusion"], classes, title=title)
+    paths = []
+    for name, figure in pictures.items():
+        paths.append(folder / f"{name}.{suffix}")
+        with written_whole(paths[-1]) as partial:
+            figure.savefig(partial, format=suffix)
+    return paths

@@ -1,0 +1,178 @@
+"""What training one network and sweeping over many have in common: their data, and what they leave behind."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__, report, storage
+from ..datasets import Dataset
+from ..network import TwoLayerNet
+from ..preprocessing import Standardizer
+from ..training.schedules import Exponential
+from . import folders
+from .console import Console
+from .data import COUNTS, describe, file_name, fingerprint, load_data, white
+from .evaluation import Evaluation, evaluate
+from .libraries import Library, open_library
+
+INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C ended
+
+_LOST_BY_FOLDING = 0.01  # of the accuracy; more is worth a warning
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done, and with what.
+
+    Parameters
+    ----------
+    settings : dict
+        Those of settings.json: a value for every option.
+    library : Library
+    dataset : Dataset
+    scaling : Standardizer
+        Fitted to the training samples.
+    console : Console
+    """
+
+    settings: dict[str, Any]
+    library: Library
+    dataset: Dataset
+    scaling: Standardizer
+    console: Console
+
+    def schedule_and_length(self) -> dict[str, Any]:
+        """Return the arguments that `train` and `sweep` share."""
+        factor, every = self.settings["learning_rate_decay"], self.settings["decay_every"]
+        return {
+            "schedule": None if factor == 1 else Exponential(factor, every, self.settings["decay_first"]),
+            **{name: self.settings[name] for name in ("epochs", "steps", "replacement", "judge")},
+        }
+
+    def save_network(
+        self, folder: Path, net: TwoLayerNet, settings: Mapping[str, Any], accuracies: Mapping[str, float]
+    ) -> TwoLayerNet:
+        """Fold the preprocessing into a network, save it with what is to be known of it, and return it."""
+        folded = self.scaling.fold(net)
+        if self.dataset.validation is not None:
+            now = evaluate(folded, self.dataset.validation, self.library).accuracy
+            if accuracies["validation_accuracy"] - now > _LOST_BY_FOLDING:
+                self.console.warn(
+                    "folding the preprocessing into the network's weights takes its accuracy on the "
+                    f"validation samples from {accuracies['validation_accuracy']:.3f} to {now:.3f}: "
+                    f"some features are too far from 0 for {self.library.dtype}; try --dtype float64"
+                )
+        scale = self.scaling.scale
+        storage.save(
+            folded,
+            folder / folders.NETWORK,
+            classes=self.dataset.classes,
+            image_shape=self.dataset.image_shape,
+            preprocessing={
+                "formula": "(X - mean) * scale",
+                "mean": self.scaling.mean if settings["center"] else 0.0,
+                "scale": scale[0] if np.all(scale == scale[0]) else scale,
+            },
+            information={
+                "dataset": file_name(settings["dataset"]),
+                **{name: settings[name] for name in COUNTS if name in settings},
+                "white": white(self.dataset, settings["dataset"]),
+                # Where the user's files are is nobody else's business.
+                "settings": {
+                    name: settings[name] for name in sorted(settings) if name not in ("dataset", "data")
+                },
+                **accuracies,
+            },
+        )
+        return folded
+
+    def test(self, folded: TwoLayerNet) -> Evaluation | None:
+        """Judge the network by the test samples, where there are any."""
+        return None if self.dataset.test is None else evaluate(folded, self.dataset.test, self.library)
+
+    def results(self, *, complete: bool, seconds: float) -> dict[str, Any]:
+        """Return what stands in every results.json."""
+        name = self.library.name
+        return {
+            "command": self.settings["command"],
+            "complete": complete,
+            "seconds": seconds,
+            "classes": self.dataset.classes,
+            "versions": {
+                "twolayer": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                name: str(importlib.import_module(name).__version__),
+            },
+        }
+
+    def show_accuracies(self, title: str, accuracies: Mapping[str, float], test: Evaluation | None) -> None:
+        """Write how good a network is."""
+        shown = [("training", self.dataset.train, accuracies["train_accuracy"])]
+        if self.dataset.validation is not None:
+            shown.append(("validation", self.dataset.validation, accuracies["validation_accuracy"]))
+        if test is not None and self.dataset.test is not None:
+            shown.append(("test", self.dataset.test, test.accuracy))
+        self.console.table(
+            ("samples", "number", "accuracy"),
+            [
+                (name, f"{len(split.y):,}", report.format_accuracy(accuracy))
+                for name, split, accuracy in shown
+            ],
+            title=title,
+            left=("samples",),
+        )
+
+    def finish(self, folder: Path) -> None:
+        """Draw the pictures, and say what was written."""
+        try:
+            folders.draw(folder)
+        except ImportError as error:
+            self.console.warn(f"there are no pictures: {error}")
+        self.console.say(f"In {folder}: {', '.join(folders.written_in(folder))}")
+
+
+def open_job(settings: dict[str, Any], console: Console) -> Job:
+    """Import the library and load the data that the settings name."""
+    library = open_library(settings["library"], settings.get("device"), settings["dtype"])
+    dataset = load_data(settings["dataset"], settings.get("data"), settings, console)
+    console.say(describe(dataset))
+    found = fingerprint(dataset)
+    if settings.setdefault("data_sha256", found) != found:
+        raise ValueError("`--resume` must be given the data of the run that it goes on with; got others")
+    scaling = Standardizer.fit(dataset.train.X, center=settings["center"], scale=settings["scale"])
+    return Job(settings, library, dataset, scaling, console)
+
+
+def in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    """Say settings in a line: learning rate 0.1, reg 1e-3."""
+
+    def text(value: Any) -> str:
+        return ",".join(report.format_numbers(value if isinstance(value, tuple) else (value,)))
+
+    return ", ".join(f"{report.label(name)} {text(settings[name])}" for name in names)
+
+
+def length_in_words(settings: Mapping[str, Any]) -> str:
+    """Say how long a training is."""
+    if settings["steps"] is not None:
+        return count(settings["steps"], "step")
+    return count(settings["epochs"], "epoch")
+
+
+def count(number: int, noun: str) -> str:
+    """Say how many there are: 1 epoch, 2,000 steps."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def write_results(folder: Path, results: Mapping[str, Any], test: Evaluation | None) -> None:
+    """Write results.json."""
+    extra = {} if test is None else {"test": test.as_data()}
+    report.write_json(folder / folders.RESULTS, {**results, **extra})

@@ -1,0 +1,154 @@
+"""The array library and the device that the user asks for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._extras import require
+from .._namespace import Array, HostArray, float_dtype, from_host, standard_namespace
+
+LIBRARIES = ("numpy", "cupy", "torch", "jax")
+
+# On products of two matrices with fewer operations than this, several threads of a BLAS cost more than they
+# bring, and several times the whole where other programs keep the cores busy.
+_SMALL_PRODUCT = 3e7
+
+
+class Library(NamedTuple):
+    """An array library, ready to be used on a device."""
+
+    name: str
+    xp: ModuleType
+    device: Any
+    dtype: str
+
+    def put(self, host: HostArray) -> Array:
+        """Copy host data to the device."""
+        return from_host(host, xp=self.xp, device=self.device)
+
+    @contextmanager
+    def threads_for(self, operations: float) -> Iterator[None]:
+        """Hold NumPy's BLAS to one thread where its products are small, if threadpoolctl is installed."""
+        if self.name == "numpy" and operations < _SMALL_PRODUCT and importlib.util.find_spec("threadpoolctl"):
+            with require("threadpoolctl", extra="cli", purpose="Choosing threads").threadpool_limits(
+                1, "blas"
+            ):
+                yield
+        else:
+            yield
+
+    def __str__(self) -> str:
+        where = "" if self.device is None else f" on {self.device}"
+        return f"{self.name}{where}, {self.dtype}"
+
+
+def open_library(name: str, device: str | None, dtype: str) -> Library:
+    """Import a library, and find the device.
+
+    Raises
+    ------
+    ImportError
+        If the library is not installed; the message names the extra.
+    ValueError
+        If it has no such device, or, CuPy, none at all.
+    TypeError
+        If the dtype is not to be had there.
+    """
+    place: Any
+    if name == "numpy":
+        xp, place = np, _numpy_device(device)
+    elif name == "torch":
+        xp, place = _torch(device)
+    elif name == "jax":
+        xp, place = _jax(device, dtype)
+    elif name == "cupy":
+        xp, place = _cupy(device)
+    else:
+        raise ValueError(f"`library` must be one of {', '.join(LIBRARIES)}; got {name!r}")
+    xp = standard_namespace(xp)
+    float_dtype(dtype, xp=xp, device=place)
+    return Library(name, xp, place, dtype)
+
+
+def _numpy_device(device: str | None) -> str | None:
+    if device not in (None, "cpu"):
+        raise ValueError(f"`--device` must be cpu for numpy, or be left out; got {device}")
+    return device
+
+
+def _torch(device: str | None) -> tuple[ModuleType, Any]:
+    torch = require("torch", extra="torch", purpose="`--library torch`")
+    if device is None:
+        return torch, None
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"`--device` must be one that PyTorch has here; got {device} ({_line(error)})"
+        ) from error
+    return torch, place
+
+
+def _jax(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
+    jax = require("jax", extra="jax", purpose="`--library jax`")
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    if device is None:
+        return jax.numpy, None
+    kind, _, number = device.partition(":")
+    try:
+        return jax.numpy, jax.devices(kind)[int(number or 0)]
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"`--device` must be one that JAX has here, such as cpu or gpu:0; got {device} ({_line(error)})"
+        ) from error
+
+
+def _cupy(device: str | None) -> tuple[ModuleType, Any]:
+    cupy, why = find_cupy()
+    if cupy is None:
+        raise ImportError(
+            f"`--library cupy` needs CuPy, which could not be imported ({why}); "
+            "`python -m pip install 'twolayer[cuda12]'` installs it, or 'twolayer[cuda13]' for CUDA 13"
+        )
+    n_devices, why = count_gpus(cupy)
+    if not n_devices:
+        raise ValueError(f"CuPy was asked for, but no CUDA GPU answers: {why}")
+    number = (device or "0").removeprefix("cuda:")  # pragma: gpu
+    if not number.isdecimal() or int(number) >= n_devices:  # pragma: gpu
+        raise ValueError(
+            f"`--device` must be the number of a GPU, in [0, {n_devices}), for cupy; got {device}"
+        )
+    place = cupy.cuda.Device(int(number))  # pragma: gpu
+    place.use()  # pragma: gpu
+    return cupy, place  # pragma: gpu
+
+
+def find_cupy() -> tuple[Any, str]:
+    """Return CuPy, or None and why it cannot be imported."""
+    try:
+        return importlib.import_module("cupy"), ""
+    except ImportError as error:
+        return None, _line(error)
+
+
+def count_gpus(cupy: Any) -> tuple[int, str]:
+    """Return how many GPUs answer CuPy, and, where none does, why."""
+    try:
+        n_devices = int(cupy.cuda.runtime.getDeviceCount())
+    except (RuntimeError, OSError) as error:
+        return 0, _line(error)
+    return n_devices, "" if n_devices else "there is none"
+
+
+def _line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

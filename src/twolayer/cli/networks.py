@@ -1,0 +1,238 @@
+"""``twolayer evaluate`` and ``twolayer predict``: what is done with a saved network."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import report, storage
+from .._checks import check_finite, row_blocks
+from .._extras import require
+from .._files import written_whole
+from .._namespace import HostArray, to_host
+from ..datasets import Dataset, Split
+from ..network import TwoLayerNet
+from ..storage import NetworkMetadata
+from . import folders
+from .console import Console
+from .data import COUNTS, load_data, raw_on
+from .evaluation import evaluate
+from .libraries import Library, open_library
+
+_MOST_SHOWN = 20
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_OUTPUTS = (".csv", ".json", ".npz")
+
+
+def evaluate_network(
+    network: str,
+    dataset: str | None,
+    data: str | None,
+    *,
+    split: str,
+    library: str,
+    device: str | None,
+    console: Console,
+) -> None:
+    """Show how many of some samples a saved network gets right."""
+    net, metadata, opened = _open(network, library, device)
+    trained_on = metadata.information.get("dataset")
+    name = dataset or trained_on
+    if name is None:
+        raise ValueError(f"`DATASET` must be given: {network} does not say what it was trained on")
+    if dataset is None and name not in ("digits", "cifar10"):
+        raise ValueError(f"`DATASET` must be given: the network was trained on {name}, a file of its user's")
+    # The same parts as in training, so that no training sample is taken for another.
+    counts = {key: metadata.information[key] for key in COUNTS if key in metadata.information}
+    found = load_data(name, data, counts if name == trained_on else {}, console)
+    _check_fit(metadata, found)
+    samples: Split | None = getattr(found, split)
+    if samples is None:
+        raise ValueError(f"`--split` must be one that {found.name} has; it has no {split} samples")
+    result = evaluate(net, samples, opened)
+    console.table(
+        ("class", "samples", "precision", "recall", "F1"),
+        [
+            (
+                row["class"],
+                f"{row['support']:,}",
+                *(report.format_accuracy(row[key]) for key in ("precision", "recall", "f1")),
+            )
+            for row in report.classification_summary(result.confusion, found.classes)
+        ],
+        title=f"{found.name}: {len(samples.y):,} {split} samples",
+        left=("class",),
+    )
+    console.result(f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f} (mean cross-entropy)")
+
+
+def predict_with_network(
+    network: str,
+    inputs: tuple[str, ...],
+    *,
+    top: int,
+    output: str | None,
+    invert: bool,
+    library: str,
+    device: str | None,
+    console: Console,
+) -> None:
+    """Show, or write to a file, which classes a saved network takes samples for."""
+    if output is not None and Path(output).suffix.lower() not in _OUTPUTS:
+        raise ValueError(f"`--output` must be a .csv, .json or .npz file; got {output}")
+    net, metadata, opened = _open(network, library, device)
+    X, names = _samples(inputs, metadata, invert=invert)
+    n_features = math.prod(X.shape[1:])
+    if n_features != net.n_features:
+        raise ValueError(
+            f"`INPUT` must have {net.n_features} features a sample to fit the network; got {n_features}"
+        )
+    check_finite(X, name="INPUT")
+    probs = np.concatenate(
+        [
+            to_host(net.predict_proba(raw_on(X[rows], opened)))
+            for rows in row_blocks(len(X), max(n_features, net.n_hidden))
+        ]
+    )
+    classes = metadata.classes or tuple(str(label) for label in range(net.n_classes))
+    order = np.argsort(-probs, axis=1, kind="stable")[:, : min(top, net.n_classes)]
+    if output is not None:
+        _write(Path(output), names, probs, classes)
+    n_shown = min(len(names), _MOST_SHOWN)
+    console.table(
+        ("sample", "class", "probability"),
+        [
+            (names[i] if place == 0 else "", classes[k], f"{probs[i, k]:.4f}")
+            for i in range(n_shown)
+            for place, k in enumerate(order[i])
+        ],
+        left=("sample", "class"),
+    )
+    if n_shown < len(names):
+        where = "" if output else "; --output FILE writes all"
+        console.say(f"and {len(names) - n_shown:,} more{where}")
+    if output is not None:
+        console.say(f"In {output}: the probabilities of {len(names):,} samples")
+
+
+def _open(network: str, library: str, device: str | None) -> tuple[TwoLayerNet, NetworkMetadata, Library]:
+    """Load a network from its file, or from the folder of a run."""
+    path = Path(network)
+    if path.is_dir():
+        path = path / folders.NETWORK
+        if not path.is_file():
+            raise FileNotFoundError(f"{network} must be the folder of a run; it holds no {folders.NETWORK}")
+    metadata = storage.load_metadata(path)
+    if metadata.n_networks is not None:
+        raise ValueError(f"{path} must hold one network; it holds a stack of {metadata.n_networks}")
+    dtype = storage.load(path).W1.dtype.name
+    opened = open_library(library, device, dtype)
+    return storage.load(path, opened.xp, opened.device), metadata, opened
+
+
+def _check_fit(metadata: NetworkMetadata, dataset: Dataset) -> None:
+    """Raise unless a network is one for the samples and the classes of a data set."""
+    if metadata.n_features != dataset.n_features:
+        raise ValueError(
+            f"the network takes samples of {metadata.n_features} features; "
+            f"those of {dataset.name} have {dataset.n_features}"
+        )
+    if metadata.n_classes != dataset.n_classes:
+        raise ValueError(
+            f"the network tells {metadata.n_classes} classes apart; {dataset.name} has {dataset.n_classes}"
+        )
+    for own, other in zip(metadata.classes or dataset.classes, dataset.classes, strict=True):
+        if own != other:
+            raise ValueError(
+                f"the network's classes must be those of {dataset.name}, in the same order; "
+                f"it has {own!r} where {dataset.name} has {other!r}"
+            )
+
+
+def _samples(
+    inputs: tuple[str, ...], metadata: NetworkMetadata, *, invert: bool
+) -> tuple[HostArray, list[str]]:
+    """Read samples, and what to call them."""
+    paths = [Path(name) for name in inputs]
+    if all(path.suffix.lower() in _IMAGES for path in paths):
+        images = np.stack([_image(path, metadata, invert=invert) for path in paths])
+        return images, [path.name for path in paths]
+    if invert:
+        raise ValueError("`--invert` must be left out but for image files")
+    if len(paths) > 1:
+        raise ValueError("`INPUT` must be one .npz or .npy file, or image files only; got several files")
+    X = _array(paths[0])
+    return X, [str(i) for i in range(len(X))]
+
+
+def _array(path: Path) -> HostArray:
+    if path.suffix.lower() not in (".npz", ".npy"):
+        raise ValueError(f"`INPUT` must be an .npz, an .npy or an image file; got {path}")
+    with path.open("rb") as file:
+        # A damaged file raises more than can be listed.
+        try:
+            stored = np.load(file, allow_pickle=False)
+            held = list(stored) if path.suffix.lower() == ".npz" else ["X"]
+            X: Any = None
+            if "X" in held:
+                X = stored["X"] if path.suffix.lower() == ".npz" else stored
+        except Exception as error:
+            raise ValueError(
+                f"{path} must be a file that NumPy wrote; it cannot be read ({error})"
+            ) from error
+    if X is None:
+        raise ValueError(f"{path} must hold `X`; it holds {', '.join(held) or 'nothing'}")
+    if X.dtype.kind not in "biuf" or X.ndim < 2 or X.size == 0:
+        raise ValueError(
+            f"`X` in {path} must hold numbers, of shape (N, D) or (N, …); got {X.dtype} of shape {X.shape}"
+        )
+    return np.asarray(X)
+
+
+def _image(path: Path, metadata: NetworkMetadata, *, invert: bool) -> HostArray:
+    """Read an image as the network takes it."""
+    shape, white = metadata.image_shape, metadata.information.get("white")
+    if shape is None or white is None:
+        raise ValueError(
+            "`INPUT` must be an .npz or .npy file: the network was not trained on images of a known range"
+        )
+    pillow = require("PIL.Image", extra="cli", purpose="reading images")
+    with path.open("rb") as file:
+        try:
+            with pillow.open(file) as image:
+                pixels = np.asarray(image.convert("RGB" if shape[2:] == (3,) else "L"), dtype=np.float64)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ValueError(f"{path} must be an image; it cannot be read ({error})") from error
+    if pixels.shape[:2] != tuple(shape[:2]):
+        raise ValueError(
+            f"{path} must have {shape[1]}×{shape[0]} pixels, as the images that the network was trained on; "
+            f"it has {pixels.shape[1]}×{pixels.shape[0]}"
+        )
+    return (255.0 - pixels if invert else pixels) * (float(white) / 255.0)
+
+
+def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, ...]) -> None:
+    """Write the predicted class and all probabilities of each sample."""
+    best = probs.argmax(axis=1)
+    if path.suffix.lower() == ".npz":
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file, sample=np.array(names), predicted=best, probabilities=probs, classes=np.array(classes)
+            )
+        return
+    rows = [
+        {"sample": name, "class": classes[label], "probability": float(row[label]), "probabilities": row}
+        for name, label, row in zip(names, best, probs, strict=True)
+    ]
+    if path.suffix.lower() == ".json":
+        report.write_json(path, {"classes": classes, "predictions": rows})
+        return
+    with written_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        # Not by report.write_csv: a class may have the name of another column.
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["sample", "class", "probability", *classes])
+        writer.writerows([*list(row.values())[:3], *map(float, row["probabilities"])] for row in rows)

@@ -1,0 +1,505 @@
+"""The options of the commands: their groups in the help, their types, and what they are when not given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from .. import presets
+from ..report import format_numbers
+from .folders import FORMATS
+from .libraries import LIBRARIES
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # which has no type arguments in older versions
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_DATASETS = ("digits", "cifar10", "npz")
+
+
+class Option(click.Option):
+    """An option that stands in the help under its group's heading, with what it is when not given."""
+
+    def __init__(self, *args: Any, group: str, shown: str | None = None, **kwargs: Any) -> None:
+        self.group = group
+        if shown is not None:
+            kwargs["help"] += f"  [default: {shown}]"
+        super().__init__(*args, **kwargs)
+
+
+class Command(click.Command):
+    """A command whose help shows its options by groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the groups, each with its options."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, Option):
+                record = parameter.get_help_record(ctx)
+                groups.setdefault(parameter.group, []).extend([record] if record else [])
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class Number(ParamType):
+    """A finite number, or one of a few words.
+
+    Parameters
+    ----------
+    kind : int or float
+    above, least : float, optional
+        What it must be above, or at least.
+    words : tuple of str
+    """
+
+    def __init__(
+        self,
+        kind: type[int] | type[float] = float,
+        *,
+        above: float | None = None,
+        least: float | None = None,
+        words: tuple[str, ...] = (),
+    ) -> None:
+        self.kind, self.above, self.least, self.words = kind, above, least, words
+        self.name = "integer" if kind is int else "number"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what stands for a value in the help."""
+        return "|".join((*self.words, "N" if self.kind is int else "X"))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or the word."""
+        if not isinstance(value, str) or value in self.words:
+            return value
+        try:
+            number = self.kind(value)
+        except ValueError:
+            number = math.nan
+        wrong = not math.isfinite(number)
+        wrong = wrong or (self.above is not None and number <= self.above)
+        wrong = wrong or (self.least is not None and number < self.least)
+        if wrong:
+            self.fail(f"must be {self.wanted()}; got {value!r}", param, ctx)
+        return number
+
+    def wanted(self) -> str:
+        """Say what it must be."""
+        noun = "an integer" if self.kind is int else "a number"
+        if self.above is not None:
+            noun += f" above {self.above:g}"
+        if self.least is not None:
+            noun += f" of at least {self.least:g}"
+        return ", ".join((*map(repr, self.words), "or " * bool(self.words) + noun))
+
+
+class Several(ParamType):
+    """Values with commas between them."""
+
+    def __init__(self, one: Number) -> None:
+        self.one, self.name = one, f"{one.name}s"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what stands for the values in the help."""
+        return f"{self.one.get_metavar(param, ctx)},…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the values as a tuple."""
+        return tuple(self.one.convert(part.strip(), param, ctx) for part in value.split(",") if part.strip())
+
+
+class Seeds(ParamType):
+    """How many seeds, or which: 3 is three of them, 0,1,5 are these."""
+
+    name = "seeds"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what stands for the value in the help."""
+        return "N|S,S,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return how many, an int, or which, a tuple."""
+        if "," in value:
+            return Several(Number(int, least=0)).convert(value, param, ctx)
+        return Number(int, least=1).convert(value, param, ctx)
+
+
+def _flattened(ctx: click.Context, param: click.Parameter, value: tuple[tuple[Any, ...], ...]) -> Any:
+    """Join the values of an option that was given several times; None where it was not."""
+    values = tuple(dict.fromkeys(entry for part in value for entry in part))
+    if value and not values:
+        raise click.BadParameter("must hold at least one value; got none", ctx=ctx, param=param)
+    return values or None
+
+
+def defaults_text(command: str, key: str) -> str | None:
+    """Say what a setting is for each data set where it is not given; None where it then is nothing."""
+    texts: dict[str, str] = {}
+    for dataset in _DATASETS:
+        value = presets.settings_for(command, dataset)[key]
+        if value is None:
+            continue
+        value = value if not isinstance(value, bool) else key if value else f"no-{key}"
+        values = value if isinstance(value, tuple) else (value,)
+        texts[dataset] = ",".join(format_numbers(values))
+    if len(set(texts.values())) <= 1:
+        return next(iter(texts.values()), None)
+    return "; ".join(f"{'.npz' if dataset == 'npz' else dataset} {text}" for dataset, text in texts.items())
+
+
+def data_options(command: Function) -> Function:
+    """Add what says which data."""
+    return _add(
+        command,
+        click.argument("dataset", required=False, metavar="[DATASET]"),
+        _option(
+            "Data",
+            "--data",
+            "data",
+            type=click.Path(),
+            help="For cifar10: the folder cifar-10-batches-bin or the archive cifar-10-binary.tar.gz. "
+            "Without it, they are downloaded (162 MiB) once, to the user's cache.",
+        ),
+    )
+
+
+def setting_options(command: str) -> Callable[[Function], Function]:
+    """Add what sets a training, for ``train`` one value each, for ``sweep`` several where it varies them."""
+    sweeps = command == "sweep"
+
+    def setting(group: str, name: str, key: str, kind: Number, text: str, *, varied: bool = False) -> Any:
+        more: dict[str, Any] = {"type": kind}
+        if varied and sweeps:
+            more = {"type": Several(kind), "multiple": True, "callback": _flattened}
+        shown = defaults_text(command, key)
+        return _option(group, name, key, help=text, shown=shown, default=None, **more)
+
+    def decorate(function: Function) -> Function:
+        positive = Number(above=0)
+        return _add(
+            function,
+            _option(
+                "Settings",
+                "--preset",
+                "preset",
+                metavar="NAME",
+                help="Settings of a known protocol. "
+                + " ".join(
+                    f"{name}: {one.summary} ({one.dataset})." for name, one in presets.PRESETS.items()
+                ),
+            ),
+            setting("Settings", "--hidden", "n_hidden", Number(int, least=1), "Hidden units.", varied=True),
+            setting("Settings", "--learning-rate", "learning_rate", positive, "Learning rate.", varied=True),
+            setting(
+                "Settings",
+                "--reg",
+                "reg",
+                Number(least=0),
+                "Strength of the L2 penalty, reg · (‖W1‖² + ‖W2‖²); half of PyTorch's weight_decay.",
+                varied=True,
+            ),
+            setting(
+                "Settings",
+                "--batch-size",
+                "batch_size",
+                Number(int, least=1),
+                "Samples of a step.",
+                varied=True,
+            ),
+            setting("Settings", "--epochs", "epochs", Number(int, least=1), "Passes through the data."),
+            setting(
+                "Settings", "--steps", "steps", Number(int, least=1), "Steps to take, in place of --epochs."
+            ),
+            setting(
+                "Settings",
+                "--learning-rate-decay",
+                "learning_rate_decay",
+                positive,
+                "What the learning rate is multiplied by after every epoch; 1 leaves it as it is.",
+            ),
+            setting(
+                "Settings",
+                "--decay-every",
+                "decay_every",
+                Number(int, least=1),
+                "Steps between two decays, in place of an epoch.",
+            ),
+            setting(
+                "Settings",
+                "--weight-scale",
+                "weight_scale",
+                Number(above=0, words=("he",)),
+                "Standard deviation of the initial weights; he is sqrt(2 / inputs) for each layer.",
+                varied=True,
+            ),
+            _option(
+                "Settings",
+                "--replacement/--no-replacement",
+                "replacement",
+                default=None,
+                shown=defaults_text(command, "replacement"),
+                help="Draw batches with replacement, or shuffle the samples for each epoch.",
+            ),
+            _option(
+                "Settings",
+                "--judge",
+                "judge",
+                type=click.Choice(["best", "last"]),
+                default=None,
+                shown=defaults_text(command, "judge"),
+                help="Keep the network of the best validation accuracy, or the last.",
+            ),
+            _option(
+                "Settings",
+                "--center/--no-center",
+                "center",
+                default=None,
+                shown=defaults_text(command, "center"),
+                help="Subtract each feature's mean, or not.",
+            ),
+            setting(
+                "Settings",
+                "--scale",
+                "scale",
+                Number(above=0, words=("global", "feature")),
+                "Divide by one standard deviation, or by each feature's; a number multiplies.",
+            ),
+            _option(
+                "Settings",
+                "--seed",
+                "seed",
+                type=Number(int, least=0),
+                default=None,
+                shown="0",
+                help="What everything random follows from"
+                + (": the first of --seeds, where that is a number of them." if sweeps else "."),
+            ),
+            *(
+                [
+                    _option(
+                        "Settings",
+                        "--seeds",
+                        "seeds",
+                        type=Seeds(),
+                        default=None,
+                        shown=defaults_text(command, "seeds"),
+                        help="Seeds for each candidate: how many, or which (0,1,2).",
+                    )
+                ]
+                if sweeps
+                else []
+            ),
+        )
+
+    return decorate
+
+
+def library_options(*, training: bool) -> Callable[[Function], Function]:
+    """Add what says where it runs."""
+
+    def decorate(function: Function) -> Function:
+        return _add(
+            function,
+            _option(
+                "Where it runs",
+                "--library",
+                "library",
+                type=click.Choice(LIBRARIES),
+                default="numpy",
+                show_default=True,
+                help="The array library.",
+            ),
+            _option(
+                "Where it runs",
+                "--device",
+                "device",
+                help="cuda:0 or cpu for torch, gpu:0 or cpu for jax, a GPU's number for cupy; "
+                "without it, the library's own choice.",
+            ),
+            *(
+                [
+                    _option(
+                        "Where it runs",
+                        "--dtype",
+                        "dtype",
+                        type=click.Choice(["float32", "float64"]),
+                        default=None,
+                        shown="float32",
+                        help="What numbers are computed in.",
+                    )
+                ]
+                if training
+                else []
+            ),
+        )
+
+    return decorate
+
+
+def folder_options(command: str) -> Callable[[Function], Function]:
+    """Add what says where the results go."""
+
+    def decorate(function: Function) -> Function:
+        return _add(
+            function,
+            _option(
+                "Output",
+                "--out",
+                "out",
+                type=click.Path(),
+                shown=f"runs/DATASET-{command}-001, -002, …",
+                help="The folder for the results: a new one.",
+            ),
+            _option(
+                "Output",
+                "--overwrite",
+                "overwrite",
+                is_flag=True,
+                help="Replace the results of a run that is in the folder already.",
+            ),
+        )
+
+    return decorate
+
+
+def resume_option(function: Function) -> Function:
+    """Add what says which run to go on with."""
+    return _add(
+        function,
+        _option(
+            "Output",
+            "--resume",
+            "resume",
+            metavar="FOLDER",
+            type=click.Path(),
+            help="Go on with the run in a folder, by its own settings; "
+            "--epochs or --steps may give a new total.",
+        ),
+    )
+
+
+def max_networks_option(function: Function) -> Function:
+    """Add what says how many networks train together."""
+    return _add(
+        function,
+        _option(
+            "Where it runs",
+            "--max-networks",
+            "max_networks",
+            type=Number(int, least=1),
+            shown="all",
+            help="The most networks to train together, where memory is short.",
+        ),
+    )
+
+
+def split_option(function: Function) -> Function:
+    """Add what says by which samples a network is judged."""
+    return _add(
+        function,
+        _option(
+            "Data",
+            "--split",
+            "split",
+            type=click.Choice(["test", "validation", "train"]),
+            default="test",
+            show_default=True,
+            help="Which samples.",
+        ),
+    )
+
+
+def prediction_options(function: Function) -> Function:
+    """Add what says which predictions are given, and where."""
+    return _add(
+        function,
+        _option(
+            "Output",
+            "--top",
+            "top",
+            type=Number(int, least=1),
+            default=1,
+            show_default=True,
+            help="How many classes to give for each sample, the most probable first.",
+        ),
+        _option(
+            "Output",
+            "--output",
+            "output",
+            metavar="FILE",
+            type=click.Path(),
+            help="Write the predictions to a .csv, .json or .npz file, which has all probabilities.",
+        ),
+        _option(
+            "Data", "--invert", "invert", is_flag=True, help="Take images with black and white exchanged."
+        ),
+    )
+
+
+def format_option(function: Function) -> Function:
+    """Add what says how pictures are written."""
+    return _add(
+        function,
+        _option(
+            "Output",
+            "--format",
+            "suffix",
+            type=click.Choice(FORMATS),
+            default="png",
+            show_default=True,
+            help="The pictures' format.",
+        ),
+    )
+
+
+def common_options(function: Function) -> Function:
+    """Add what every command has."""
+
+    def note_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        ctx.find_root().meta["twolayer.debug"] = value
+
+    return _add(
+        function,
+        _option("Output", "-q", "--quiet", "quiet", is_flag=True, help="Write results only."),
+        _option(
+            "Output",
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=note_debug,
+            help="Show where in the code an error came from.",
+        ),
+        # Its own, so that it stands in a group.
+        click.help_option("--help", "-h", cls=Option, group="Output", help="Show this help."),
+    )
+
+
+def flag(ctx: click.Context, name: str) -> str:
+    """Return how the user writes a parameter."""
+    parameter = next(one for one in ctx.command.params if one.name == name)
+    return parameter.opts[0] if isinstance(parameter, click.Option) else name.upper()
+
+
+def given(ctx: click.Context) -> list[str]:
+    """Return the names of the parameters that the user gave, in the order of the help."""
+    names = (parameter.name for parameter in ctx.command.params if parameter.name in ctx.params)
+    return [name for name in names if name and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
+
+
+def _option(group: str, *names: str, **more: Any) -> Any:
+    return click.option(*names, cls=Option, group=group, **more)
+
+
+def _add(function: Function, *decorators: Callable[[Any], Any]) -> Function:
+    decorated: Any = function
+    for decorator in reversed(decorators):
+        decorated = decorator(decorated)
+    return decorated  # type: ignore[no-any-return]

@@ -1,0 +1,205 @@
+"""``twolayer sweep``: a network for every combination of settings and every seed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import presets, report
+from ..sweeping import SweepResult, sweep
+from . import folders
+from .console import Console
+from .data import file_stem, prepare
+from .evaluation import Evaluation
+from .jobs import INTERRUPTED, Job, count, in_words, length_in_words, open_job, write_results
+
+GRID = ("n_hidden", "learning_rate", "reg", "batch_size", "weight_scale")
+
+
+def run_sweep(
+    settings: dict[str, Any],
+    console: Console,
+    *,
+    out: str | None,
+    overwrite: bool,
+    max_networks: int | None,
+) -> None:
+    """Try every combination of the values in ``settings``, in a fresh folder."""
+    job = open_job(settings, console)
+    dataset, library = job.dataset, job.library
+    if dataset.validation is None:
+        raise ValueError(f"a sweep must have validation samples to choose by; {dataset.name} has none")
+    n_candidates = math.prod(len(settings[name]) for name in GRID)
+    console.say(
+        f"{count(n_candidates, 'candidate')} × {count(len(settings['seeds']), 'seed')}; "
+        f"{length_in_words(settings)} each; {library}"
+    )
+    with folders.fresh_folder(out, f"{file_stem(settings['dataset'])}-sweep", overwrite=overwrite) as folder:
+        report.write_json(folder / folders.SETTINGS, settings)
+        data = prepare(dataset, job.scaling, library)
+        assert data.validation is not None
+        # The candidates of one shape and seed train together: their first layers are one product.
+        together = n_candidates // len(settings["n_hidden"]) // len(settings["batch_size"])
+        width = max(settings["n_hidden"]) * min(together, max_networks or together)
+        operations = 2.0 * dataset.n_features * max(settings["batch_size"]) * width
+        started = time.monotonic()
+        with library.threads_for(operations), console.watch("Sweep") as watch:
+            result = sweep(
+                data.X,
+                data.y,
+                validation=data.validation,
+                grid={name: settings[name] for name in GRID} | {"seed": settings["seeds"]},
+                n_classes=dataset.n_classes,
+                dtype=library.dtype,
+                max_networks=max_networks,
+                callbacks=[watch],
+                **job.schedule_and_length(),
+            )
+        _keep(job, folder, result, time.monotonic() - started)
+
+
+def _keep(job: Job, folder: Path, result: SweepResult, seconds: float) -> None:
+    """Write what a sweep gave, and show it."""
+    settings, console, best = job.settings, job.console, result.best
+    results = job.results(complete=result.complete, seconds=seconds) | {
+        "table_heading": f"{job.dataset.name}: validation accuracy",
+        "table": result.table,
+        "runs": result.runs,
+        "best": None if best is None else best.row,
+    }
+    test = None
+    if best is not None:
+        folders.write_history(folder, best.history)
+        own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
+        accuracies = {name: best.row[name] for name in ("train_accuracy", "validation_accuracy")}
+        test = job.test(job.save_network(folder, best.net, own, accuracies))
+        words = f"{in_words(best.settings, _shown(result))}, seed {best.settings['seed']}"
+        results["heading"] = f"{job.dataset.name}, the best: {words}"
+    write_results(folder, results, test)
+    if result.runs:
+        report.write_csv(folder / "results.csv", result.table)
+        report.write_csv(folder / "runs.csv", result.runs)
+
+        _show_table(result, console)
+    if best is not None:
+        job.show_accuracies(f"The best: {words}", accuracies, test)
+    if settings["preset"] is not None and result.runs:
+        compare(presets.preset(settings["preset"]), settings, result, test, job)
+    console.say(f"{count(len(result.runs), 'network')} in {seconds:.1f} s")
+    job.finish(folder)
+    if not result.complete:
+        n_runs = math.prod(len(settings[name]) for name in (*GRID, "seeds"))
+        console.warn(f"interrupted: {len(result.runs)} of {n_runs} networks were finished, and are kept")
+        raise click.exceptions.Exit(INTERRUPTED)
+    if best is None:
+        console.error("every network diverged: its loss stopped being finite; try a lower --learning-rate")
+        raise click.exceptions.Exit(1)
+
+
+def _shown(result: SweepResult) -> list[str]:
+    """Return the settings that tell one candidate from another."""
+    return report.varying(result.table) or ["learning_rate", "reg"]
+
+
+def _show_table(result: SweepResult, console: Console) -> None:
+    """Write a row for each candidate, the best first."""
+    table, names = result.table, _shown(result)
+    rows = report.sweep_table_rows(table)
+    # The rows come in another order; their settings, as text, tell which is which.
+    texts = zip(*(report.format_numbers([row[name] for row in table]) for name in names), strict=True)
+    by_text = dict(zip(texts, table, strict=True))
+    best = None
+    for i, row in enumerate(rows):
+        candidate = by_text[tuple(row[report.label(name)] for name in names)]
+        if candidate["diverged"]:
+            row["diverged"] = _divergence(result, candidate)
+        if result.best is not None and all(candidate[name] == result.best.settings[name] for name in names):
+            best = i
+    n_seeds = max(row["n_seeds"] for row in table)
+    title = "Candidates" if n_seeds == 1 else f"Candidates, mean ± standard deviation over {n_seeds} seeds"
+    console.table(list(rows[0]), [list(row.values()) for row in rows], title=title, best=best)
+
+
+def _divergence(result: SweepResult, row: Mapping[str, Any]) -> str:
+    """Say at which steps the runs of a candidate diverged."""
+    own = [run for run in result.runs if all(run[name] == row[name] for name in GRID)]
+    steps = sorted({run["diverged"] for run in own if run["diverged"] is not None})
+    text = f"at step {steps[0]:,}" if len(steps) == 1 else f"at steps {steps[0]:,} to {steps[-1]:,}"
+    return text if row["diverged"] == len(own) else f"{row['diverged']} of {len(own)} {text}"
+
+
+def compare(
+    preset: presets.Preset,
+    settings: Mapping[str, Any],
+    result: SweepResult,
+    test: Evaluation | None,
+    job: Job,
+) -> None:
+    """Show a sweep beside what others found by the same protocol."""
+    reference = preset.reference
+    if reference is None:
+        return
+    console, factor = job.console, reference.reg_factor
+    table = {(row["learning_rate"], row["reg"]): row for row in result.table}
+    theirs = {(rate, reg / factor): found for (rate, reg), found in reference.accuracies.items()}
+    rates, regs = (sorted({key[i] for key in (*table, *theirs)}) for i in (0, 1))
+    rows = []
+    for rate, text in zip(rates, report.format_numbers(rates), strict=True):
+        rows.append((text, "here", *(_cell(result, table.get((rate, reg))) for reg in regs)))
+        rows.append(("", reference.source, *(_their_cell(theirs, (rate, reg)) for reg in regs)))
+    own, other = report.format_numbers(regs), report.format_numbers([reg * factor for reg in regs])
+    console.table(
+        (
+            "learning rate",
+            "",
+            *(f"reg {a}\n({reference.source}: {b})" for a, b in zip(own, other, strict=True)),
+        ),
+        rows,
+        title="Training / validation accuracy",
+        left=("",),
+    )
+    console.say(
+        f"reg is the factor of ‖W‖² in the loss. The {reference.source} steps along the gradient of "
+        f"1/{factor:g} of the penalty that it reports, so its reg is {factor:g} times ours."
+    )
+    changed = [
+        name
+        for name, value in preset.sweep.items()
+        if name not in (*GRID, "seeds") and settings[name] != value
+    ]
+    changed += [name for name in ("n_hidden", "batch_size", "weight_scale") if _other(preset, settings, name)]
+    if changed:
+        console.warn(f"not by the protocol of the preset: {in_words(settings, changed)}")
+    if test is not None and job.dataset.test is not None:
+        right = test.predicted == job.dataset.test.y
+        n = min(reference.n_test, len(right))
+        console.result(
+            f"Test accuracy of the best: {right[:n].mean():.3f} on the first {n:,} "
+            f"({reference.source}: {reference.test_accuracy:.3f}), {right.mean():.3f} on all {len(right):,}"
+        )
+
+
+def _other(preset: presets.Preset, settings: Mapping[str, Any], name: str) -> bool:
+    return name in preset.sweep and tuple(settings[name]) != (preset.sweep[name],)
+
+
+def _cell(result: SweepResult, row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    if report.has_diverged(row):
+        return f"diverged {_divergence(result, row)}"
+    spread = row["validation_accuracy_std"]
+    text = f"{row['train_accuracy']:.3f} / {report.format_accuracy(row['validation_accuracy'], spread)}"
+    return f"{text}; diverged: {_divergence(result, row)}" if row["diverged"] else text
+
+
+def _their_cell(theirs: Mapping[Any, tuple[float, float] | None], key: tuple[float, float]) -> str:
+    if key not in theirs:
+        return "–"
+    found = theirs[key]
+    return "diverged" if found is None else f"{found[0]:.3f} / {found[1]:.3f}"

@@ -1,0 +1,218 @@
+"""Settings that have a name, as plain data: what suits each data set, and protocols to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+Settings: TypeAlias = Mapping[str, Any]
+
+
+def _frozen(*parts: Settings, **settings: Any) -> Settings:
+    """Join settings, the later ones over the earlier, so that they cannot be changed."""
+    joined: dict[str, Any] = {}
+    for part in (*parts, settings):
+        joined.update(part)
+    return MappingProxyType(joined)
+
+
+_COMMON = _frozen(
+    dtype="float32",
+    center=True,
+    scale="global",
+    weight_scale="he",
+    replacement=False,
+    judge="best",
+    learning_rate_decay=0.95,
+    decay_every=None,
+    decay_first=None,
+    epochs=None,
+    steps=None,
+)
+
+_DIGITS = _frozen(_COMMON, n_hidden=100, weight_scale=0.1, batch_size=50, epochs=50)
+_CIFAR10 = _frozen(
+    _COMMON,
+    batch_size=200,
+    learning_rate_decay=0.9,
+    n_train=45_000,
+    n_validation=5_000,
+    n_test=10_000,
+)
+_OWN = _frozen(_COMMON, scale="feature", n_hidden=100, batch_size=100, epochs=40)
+
+TRAIN: Mapping[str, Settings] = MappingProxyType(
+    {
+        "digits": _frozen(_DIGITS, learning_rate=0.5, reg=3e-3),
+        "cifar10": _frozen(_CIFAR10, n_hidden=256, learning_rate=0.05, reg=1e-3, epochs=20),
+        "npz": _frozen(_OWN, learning_rate=0.1, reg=1e-3),
+    }
+)
+"""What ``twolayer train`` takes for a data set where nothing else is asked for."""
+
+SWEEP: Mapping[str, Settings] = MappingProxyType(
+    {
+        "digits": _frozen(
+            _DIGITS,
+            learning_rate=(0.1, 0.3, 1.0, 3.0),  # at the last of which it diverges
+            reg=(3e-4, 3e-3, 3e-2),
+            seeds=(0, 1, 2),
+        ),
+        "cifar10": _frozen(
+            _CIFAR10,
+            n_hidden=64,
+            learning_rate=(0.02, 0.05, 0.1),
+            reg=(3e-4, 1e-3, 3e-3),
+            epochs=10,
+            seeds=(0,),
+        ),
+        "npz": _frozen(_OWN, learning_rate=(0.03, 0.1, 0.3), reg=(1e-4, 1e-3, 1e-2), seeds=(0, 1, 2)),
+    }
+)
+"""What ``twolayer sweep`` takes. A setting that is varied is a tuple; all combinations are tried."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What others found by the same protocol, to be shown beside one's own results.
+
+    Parameters
+    ----------
+    source : str
+        Who.
+    reg_factor : float
+        Their reg, in the loss that they report, for one of this library's.
+    accuracies : mapping
+        From (learning rate, their reg) to their training and validation accuracy; None where they diverged.
+    test_accuracy : float
+        Of their best.
+    n_test : int
+        The number of test samples, the first of all, that it was measured on.
+    """
+
+    source: str
+    reg_factor: float
+    accuracies: Mapping[tuple[float, float], tuple[float, float] | None]
+    test_accuracy: float
+    n_test: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A protocol that can be asked for by name.
+
+    Parameters
+    ----------
+    summary : str
+        What it is, in a line.
+    dataset : str
+        The data set that it is for.
+    train, sweep : mapping
+        Settings that stand in for those of `TRAIN` and `SWEEP`.
+    reference : Reference, optional
+        Results to compare with.
+    """
+
+    summary: str
+    dataset: str
+    train: Settings = field(default_factory=_frozen)
+    sweep: Settings = field(default_factory=_frozen)
+    reference: Reference | None = None
+
+
+_ASSIGNMENT = _frozen(
+    # The training images of the first two files, in order; pixels as they are, less the mean image.
+    n_train=19_000,
+    n_validation=1_000,
+    n_test=10_000,
+    center=True,
+    scale=1.0,
+    n_hidden=50,
+    weight_scale=1e-4,
+    batch_size=200,
+    steps=2_000,
+    epochs=None,
+    replacement=True,
+    judge="last",
+    # × 0.95 after steps 1, 96, 191, …
+    learning_rate_decay=0.95,
+    decay_every=95,
+    decay_first=1,
+)
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "assignment": Preset(
+            summary="a two-layer network on CIFAR-10, as a course's assignment trains it",
+            dataset="cifar10",
+            train=_frozen(_ASSIGNMENT, learning_rate=1e-3, reg=0.2),
+            # The coursework reports reg·‖W‖² but steps along reg·W, the gradient of half of it: its 0.3, 0.4
+            # and 0.5 are 0.15, 0.2 and 0.25 here.
+            sweep=_frozen(_ASSIGNMENT, learning_rate=(1e-4, 1e-3, 1e-2), reg=(0.15, 0.2, 0.25), seeds=(0,)),
+            reference=Reference(
+                source="coursework",
+                reg_factor=2.0,
+                accuracies=MappingProxyType(
+                    {
+                        (1e-4, 0.3): (0.326, 0.319),
+                        (1e-4, 0.4): (0.328, 0.321),
+                        (1e-4, 0.5): (0.326, 0.319),
+                        (1e-3, 0.3): (0.589, 0.441),
+                        (1e-3, 0.4): (0.580, 0.475),
+                        (1e-3, 0.5): (0.573, 0.453),
+                        # It printed 0.0996 / 0.097: every score nan, so every image in class 0.
+                        (1e-2, 0.3): None,
+                        (1e-2, 0.4): None,
+                        (1e-2, 0.5): None,
+                    }
+                ),
+                test_accuracy=0.477,
+                n_test=1_000,
+            ),
+        ),
+    }
+)
+"""Protocols by name."""
+
+
+def preset(name: str) -> Preset:
+    """Return a preset by its name.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}; got {name!r}")
+    return PRESETS[name]
+
+
+def settings_for(command: str, dataset: str, preset_name: str | None = None) -> dict[str, Any]:
+    """Return the settings of a command for a data set, with those of a preset over them.
+
+    Parameters
+    ----------
+    command : "train" or "sweep"
+    dataset : "digits", "cifar10" or "npz"
+    preset_name : str, optional
+
+    Returns
+    -------
+    dict
+        A new one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset, or it is for another data set.
+    """
+    settings = dict((SWEEP if command == "sweep" else TRAIN)[dataset])
+    if preset_name is not None:
+        chosen = preset(preset_name)
+        if chosen.dataset != dataset:
+            raise ValueError(f"`preset` {preset_name} must be used with {chosen.dataset}; got {dataset}")
+        settings |= chosen.sweep if command == "sweep" else chosen.train
+    return settings

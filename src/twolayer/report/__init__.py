@@ -1,0 +1,34 @@
+"""Results as data and as text: files, rows of tables, summaries of predictions, numbers in few digits.
+
+Everything here works on host values: Python's own, and NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from .files import read_json, write_csv, write_json
+from .history import history_rows, one_network, step_rows
+from .predictions import classification_summary, confusion_counts, confusion_matrix
+from .sweeps import Row, has_diverged, sweep_table_rows, varying, winner
+from .text import format_accuracy, format_number, format_numbers, is_finite, label
+
+__all__ = [
+    "Row",
+    "classification_summary",
+    "confusion_counts",
+    "confusion_matrix",
+    "format_accuracy",
+    "format_number",
+    "format_numbers",
+    "has_diverged",
+    "history_rows",
+    "is_finite",
+    "label",
+    "one_network",
+    "read_json",
+    "step_rows",
+    "sweep_table_rows",
+    "varying",
+    "winner",
+    "write_csv",
+    "write_json",
+]

@@ -1,0 +1,121 @@
+"""Results as files: JSON and CSV, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._files import written_whole
+
+
+def write_json(path: str | os.PathLike[str], data: Any) -> None:
+    """Write ``data`` to ``path`` as JSON, whole or not at all.
+
+    UTF-8, keys sorted, indented by two, a newline at the end: the same data give the same bytes.
+    JSON has no infinities and no nan: these become ``null``.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    data : mapping, sequence, NumPy array or scalar, str, number, bool, path or None
+        Nested as deep as you like. Arrays become lists, keys and paths become strings.
+
+    Raises
+    ------
+    TypeError
+        If something in ``data`` has no place in JSON; the message says where it is.
+    ValueError
+        If two keys of one mapping are written alike (``1`` and ``"1"``).
+    """
+    text = json.dumps(_plain(data, "data"), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    with written_whole(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read what `write_json` wrote; what was nan or infinite comes back as None.
+
+    Raises
+    ------
+    ValueError
+        If the file is not JSON in UTF-8; the message names it.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{os.fspath(path)} must be a JSON file in UTF-8; {error}") from error
+
+
+def _plain(value: Any, place: str) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        plain = {str(key): _plain(item, f"{place}[{key!r}]") for key, item in value.items()}
+        if len(plain) != len(value):
+            raise ValueError(f"`{place}` must have keys that differ as text; got two that are written alike")
+        return plain
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    raise TypeError(f"`{place}` must be something that JSON can hold; got {type(value).__name__}")
+
+
+def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write ``rows`` to ``path`` as CSV (RFC 4180, but lines end in a newline only), whole or not at all.
+
+    UTF-8. The columns are the rows' keys in the order in which they are first seen. Floats are written with
+    as many digits as give back the same number; None, and a key that a row does not have, as an empty field.
+
+    Parameters
+    ----------
+    path : path-like
+        The file to write.
+    rows : iterable of mappings
+        Values are str, numbers, bools, None, paths or NumPy scalars.
+
+    Raises
+    ------
+    TypeError
+        If a value is not one of these.
+    """
+    rows = list(rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, *([_field(row.get(column), column) for column in columns] for row in rows)]
+    with (
+        written_whole(path) as partial,
+        partial.open("w", encoding="utf-8", newline="") as file,
+    ):
+        if columns:
+            # A lone empty field is quoted: readers skip an empty line.
+            file.writelines((",".join(map(_quoted, line)) or '""') + "\n" for line in lines)
+
+
+def _quoted(field: str) -> str:
+    # `csv.writer` leaves a lone "\r" bare where lines end in "\n" (Python 3.11); readers end a line there.
+    return '"' + field.replace('"', '""') + '"' if set(field) & set(',"\r\n') else field
+
+
+def _field(value: Any, column: str) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, (bool, int, str, os.PathLike)):
+        return str(value)
+    raise TypeError(
+        f"`{column}` must hold text, numbers, booleans or None to be a column; got {type(value).__name__}"
+    )

@@ -1,0 +1,86 @@
+"""Settings and accuracies as text, in few digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+
+_LABELS = {
+    "learning_rate": "learning rate",
+    "n_hidden": "hidden units",
+    "batch_size": "batch size",
+    "weight_scale": "initial weight scale",
+    "train_accuracy": "training accuracy",
+}
+
+
+def label(name: str) -> str:
+    """Give the words for a column: training accuracy for ``train_accuracy``."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def format_number(value: Any, *, digits: int = 4) -> str:
+    """Write one setting in the shorter of the two notations: 0.25, 1e-3, 50, he.
+
+    Parameters
+    ----------
+    value : number, str or None
+        Integers and text are written as they are; None as a dash.
+    digits : int
+        The significant digits that a float keeps at most.
+    """
+    return _format(value, digits, scientific=None)
+
+
+def format_numbers(values: Sequence[Any]) -> list[str]:
+    """Write settings that are shown together: in one notation, and so that different ones look different.
+
+    Parameters
+    ----------
+    values : sequence of numbers, str or None
+        The settings.
+
+    Returns
+    -------
+    list of str
+        Scientific throughout where one of them is shorter so: 1e-4, 1e-3, 1e-2; but 0.3, 0.4, 0.5.
+    """
+    for digits in range(3, 18):
+        scientific = any("e" in _format(value, digits, scientific=None) for value in values)
+        texts = [_format(value, digits, scientific=scientific) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
+
+
+def format_accuracy(value: Any, spread: Any = None) -> str:
+    """Write an accuracy to three digits, with its spread where there is one: 0.972, 0.972 ± 0.004."""
+    if not is_finite(value):
+        return "–"
+    return f"{value:.3f} ± {spread:.3f}" if is_finite(spread) else f"{value:.3f}"
+
+
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Say whether ``value`` is a number, and finite; None, which JSON has for nan, is not."""
+    return value is not None and math.isfinite(value)
+
+
+def _format(value: Any, digits: int, *, scientific: bool | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, float):
+        return str(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    long = np.format_float_positional(float(f"{value:.{digits - 1}e}"), trim="-")
+    short = f"{mantissa}e{int(exponent)}"
+    if scientific is None:
+        scientific = len(short) < len(long)
+    return short if scientific else long

@@ -1,0 +1,156 @@
+"""Small training tasks, and a slow oracle of a run: float64, one sample at a time, by the textbook."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from backends import Backend, to_host
+from hypothesis import settings
+
+from twolayer import History, TwoLayerNet
+
+
+class Task(NamedTuple):
+    """A network or stack with training and validation data, on the host or as a backend's arrays."""
+
+    net: TwoLayerNet
+    X: Any
+    y: Any
+    X_val: Any
+    y_val: Any
+
+    @property
+    def validation(self) -> tuple[Any, Any]:
+        return self.X_val, self.y_val
+
+    def on(self, backend: Backend, dtype: str | None = None) -> Task:
+        """The same as arrays of the backend, floating ones in ``dtype`` (by default its widest)."""
+        data = (backend.array(a, dtype if a.dtype.kind == "f" else None) for a in self[1:])
+        return Task(TwoLayerNet(*(backend.array(a, dtype) for a in self.net)), *data)
+
+
+def make_task(
+    n_networks: int | None = None,
+    *,
+    n_samples: int = 23,
+    n_features: int = 4,
+    n_hidden: int = 5,
+    n_classes: int = 3,
+    n_validation: int = 11,
+    soft: bool = False,
+    noise: float = 1.0,
+    seed: int = 0,
+) -> Task:
+    """A task of noisy clusters; with ``soft``, its targets are class probabilities."""
+    rng = np.random.default_rng(seed)
+    lead = () if n_networks is None else (n_networks,)
+    shapes = ((n_features, n_hidden), (n_hidden,), (n_hidden, n_classes), (n_classes,))
+    net = TwoLayerNet(*(0.5 * rng.standard_normal((*lead, *shape)) for shape in shapes))
+    centres = rng.standard_normal((n_classes, n_features))
+    parts: list[np.ndarray] = []
+    for n in (n_samples, n_validation):
+        y = rng.integers(0, n_classes, n)
+        parts.append(centres[y] + noise * rng.standard_normal((n, n_features)))
+        if soft:
+            probabilities = 0.1 * rng.random((n, n_classes)) + np.eye(n_classes)[y]
+            parts.append(probabilities / probabilities.sum(axis=1, keepdims=True))
+        else:
+            parts.append(y)
+    return Task(net, *parts)
+
+
+def host_net(net: TwoLayerNet) -> TwoLayerNet:
+    """A copy as host arrays."""
+    return TwoLayerNet(*(to_host(array) for array in net))
+
+
+def assert_same_net(found: TwoLayerNet, expected: TwoLayerNet, *, rtol: float = 0.0) -> None:
+    """Bit for bit, or within ``rtol`` of each array's largest value."""
+    for name, a, b in zip(TwoLayerNet._fields, host_net(found), host_net(expected), strict=True):
+        finite = np.abs(b[np.isfinite(b)])
+        scale = float(finite.max()) if finite.size else 0.0
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale, err_msg=name)
+
+
+def assert_same_history(found: History, expected: History, *, rtol: float = 0.0) -> None:
+    """Every array of the two, nan where nan is."""
+    for name, a, b in zip(History._fields, found, expected, strict=True):
+        assert a.shape == b.shape, name
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol, err_msg=name)
+
+
+def tries(backend: Backend, most: int = 100) -> settings:
+    """How many examples a property of whole runs is given: all of them where a step is quick."""
+    share = {"numpy": 1.0, "torch": 0.25, "cupy": 0.1}.get(backend.library, 0.05)
+    return settings(max_examples=max(3, round(share * most)))
+
+
+def rows_of(seed: int, epoch: int, n_samples: int, batch_size: int, replacement: bool) -> list[np.ndarray]:
+    """The samples of each batch of an epoch. What a seed means is written out once more here."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(1, epoch))
+    rng = np.random.Generator(np.random.PCG64(sequence))
+    n_steps = -(-n_samples // batch_size)
+    if replacement:
+        return list(rng.integers(n_samples, size=(n_steps, batch_size)))
+    order = rng.permutation(n_samples)
+    return [order[i * batch_size : (i + 1) * batch_size] for i in range(n_steps)]
+
+
+class SlowRun(NamedTuple):
+    nets: list[TwoLayerNet]
+    loss: np.ndarray  # (K, steps)
+    batch_accuracy: np.ndarray  # (K, steps)
+
+
+def slow_train(
+    net: TwoLayerNet,
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    rates: np.ndarray,  # (K, steps)
+    reg: np.ndarray,  # (K,)
+    batch_size: int,
+    seed: int,
+    replacement: bool = False,
+    sample_weight: np.ndarray | None = None,
+) -> SlowRun:
+    """Train every member of a stack (or the one network) by itself."""
+    stacked = net.W1.ndim == 3
+    members = [
+        TwoLayerNet(*(a[k] if stacked else a for a in net)) for k in range(len(net.W1) if stacked else 1)
+    ]
+    n_steps = rates.shape[1]
+    loss, accuracy = np.zeros(rates.shape), np.zeros(rates.shape)
+    per_epoch = -(-len(X) // batch_size)
+    trained = []
+    for k, member in enumerate(members):
+        W1, b1, W2, b2 = (array.copy() for array in member)
+        for step in range(n_steps):
+            epoch, within = divmod(step, per_epoch)
+            rows = rows_of(seed, epoch, len(X), batch_size, replacement)[within]
+            weight = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
+            total = weight.sum() or 1.0
+            dW1, db1, dW2, db2 = (np.zeros_like(array) for array in (W1, b1, W2, b2))
+            for s, i in zip(weight / total, rows, strict=True):
+                Z1 = X[i] @ W1 + b1
+                H1 = np.maximum(Z1, 0)
+                z = H1 @ W2 + b2
+                log_p = z - z.max() - np.log(np.exp(z - z.max()).sum())
+                p = np.exp(log_p)
+                t = np.eye(len(b2))[y[i]] if y.ndim == 1 else y[i]
+                loss[k, step] -= s * np.sum(t * log_p)
+                accuracy[k, step] += (np.argmax(z) == np.argmax(t)) / len(rows)
+                dz = s * (p - t)
+                dZ1 = (W2 @ dz) * (Z1 > 0)
+                dW2 += np.outer(H1, dz)
+                db2 += dz
+                dW1 += np.outer(X[i], dZ1)
+                db1 += dZ1
+            loss[k, step] += reg[k] * (np.sum(W1**2) + np.sum(W2**2))
+            W1 -= rates[k, step] * (dW1 + 2 * reg[k] * W1)
+            b1 -= rates[k, step] * db1
+            W2 -= rates[k, step] * (dW2 + 2 * reg[k] * W2)
+            b2 -= rates[k, step] * db2
+        trained.append(TwoLayerNet(W1, b1, W2, b2))
+    return SlowRun(trained, loss, accuracy)

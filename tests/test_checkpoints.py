@@ -1,0 +1,186 @@
+"""Checkpoints: a run that goes on from one ends as if it had not stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import Backend
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+from small_runs import assert_same_history, assert_same_net, make_task
+
+from twolayer import Run, schedules, train
+from twolayer.checkpoints import Checkpointer, load_run, save_run
+
+HOW: dict[str, Any] = {
+    "reg": 1e-3,
+    "batch_size": 5,
+    "learning_rate": 0.05,
+    "schedule": schedules.Exponential(0.9),
+}
+
+
+def assert_same_run(found: Run, expected: Run) -> None:
+    assert_same_net(found.last, expected.last)
+    assert_same_net(found.best, expected.best)
+    assert_same_history(found.history, expected.history)
+    assert found.diverged == expected.diverged
+    assert found.seed == expected.seed
+    for name in ("best_step", "train_accuracy", "validation_accuracy", "_best_accuracy"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), err_msg=name)
+
+
+def stopping(step: int) -> Any:
+    """A callback that ends a run after a step."""
+
+    def callback(progress: Any) -> None:
+        if progress.step == step:
+            progress.stop()
+
+    return callback
+
+
+@settings(max_examples=20)
+@given(stop=st.integers(1, 24), n_networks=st.sampled_from([None, 1, 3]), validated=st.booleans())
+def test_a_run_that_went_through_a_file_goes_on_exactly(
+    backend: Backend,
+    tmp_path_factory: pytest.TempPathFactory,
+    stop: int,
+    n_networks: int | None,
+    validated: bool,
+) -> None:
+    path = tmp_path_factory.mktemp("run") / "checkpoint.safetensors"
+    task = make_task(n_networks).on(backend)
+    how = HOW | {"validation": task.validation if validated else None, "steps": 25}
+    whole = train(task.net, task.X, task.y, rng=7, **how)
+    part = train(task.net, task.X, task.y, rng=7, callbacks=[stopping(stop)], **how)
+    assert part.n_steps == stop
+    save_run(part, path)
+    loaded = load_run(path, backend.xp, backend.device)
+    assert all(backend.owns(array) for array in loaded.last)
+    assert_same_run(train(loaded, task.X, task.y, **how), whole)
+
+
+@pytest.mark.parametrize("n_networks", [None, 3])
+@pytest.mark.parametrize("validated", [False, True])
+def test_checkpoints_on_the_way_are_those_of_a_run_that_ended_there(
+    backend: Backend, tmp_path: Path, n_networks: int | None, validated: bool
+) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    task = make_task(n_networks).on(backend)
+    how = HOW | {"validation": task.validation if validated else None}
+    found = []
+
+    def look(progress: Any) -> None:
+        if progress.epoch_ended:
+            found.append(load_run(path, backend.xp, backend.device))
+
+    keeper = Checkpointer(path, start=task.net, seed=3, validated=validated, every=0.0)
+    train(task.net, task.X, task.y, rng=3, epochs=4, callbacks=[keeper, look], **how)
+    for epochs, run in enumerate(found, start=1):
+        ended = train(task.net, task.X, task.y, rng=3, epochs=epochs, **how)
+        unknown = np.full_like(np.asarray(ended.train_accuracy), np.nan)
+        if n_networks is None:
+            unknown = float("nan")
+        assert_same_run(run, replace(ended, train_accuracy=unknown, validation_accuracy=unknown))
+        # And from there on it ends as the whole.
+        again = Checkpointer(path, start=run, seed=3, validated=validated, every=0.0)
+        went_on = train(run, task.X, task.y, epochs=5, callbacks=[again], **how)
+        assert_same_run(went_on, train(task.net, task.X, task.y, rng=3, epochs=5, **how))
+        assert_same_net(load_run(path, backend.xp, backend.device).best, went_on.best)
+    assert len(found) == 4
+
+
+def test_a_checkpoint_knows_which_networks_diverged(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    task = make_task(3)
+    how = HOW | {"validation": task.validation, "epochs": 6, "learning_rate": [0.05, 1e9, 30.0]}
+    keeper = Checkpointer(path, start=task.net, seed=3, validated=True, every=0.0)
+    run = train(task.net, task.X, task.y, rng=3, callbacks=[keeper], **how)
+    assert run.diverged[0] is None
+    assert run.diverged[1] is not None
+    loaded = load_run(path)
+    assert loaded.diverged == run.diverged
+    assert_same_net(loaded.best, run.best)
+    np.testing.assert_array_equal(loaded.best_step, run.best_step)
+
+
+def test_checkpoints_are_as_far_apart_as_was_asked(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    task = make_task()
+    now = 0.0
+    saved_at = []
+
+    def pass_time(progress: Any) -> None:
+        nonlocal now
+        if progress.epoch_ended:
+            if path.exists():
+                saved_at.append(now)
+                path.unlink()
+            now += 10.0
+
+    keeper = Checkpointer(path, start=task.net, seed=0, validated=True, every=25.0, clock=lambda: now)
+    train(
+        task.net,
+        task.X,
+        task.y,
+        validation=task.validation,
+        rng=0,
+        epochs=10,
+        callbacks=[keeper, pass_time],
+    )
+    assert saved_at == [30.0, 60.0, 90.0]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoint.safetensors"
+    task = make_task()
+    save_run(train(task.net, task.X, task.y, steps=2, rng=0), path)
+    return path
+
+
+def rewrite(path: Path, *, drop: str = "", **metadata: str) -> None:
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    stored = json.loads(content[8 : 8 + length])["__metadata__"]
+    arrays = {name: array for name, array in load_file(path).items() if name != drop}
+    save_file(arrays, path, metadata={key: v for key, v in {**stored, **metadata}.items() if key != drop})
+
+
+def test_a_truncated_checkpoint_is_refused(checkpoint: Path) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=r"checkpoint.safetensors must be a checkpoint; it is truncated"):
+        load_run(checkpoint)
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+    save_file({"a": np.ones(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(
+        ValueError, match=r"other\.safetensors must be a checkpoint of a run; it is a safetensors"
+    ):
+        load_run(tmp_path / "other.safetensors")
+
+
+def test_a_newer_checkpoint_is_refused(checkpoint: Path) -> None:
+    rewrite(checkpoint, format_version="2")
+    with pytest.raises(ValueError, match="must be a checkpoint of version 1; got version 2"):
+        load_run(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["best.W1", "history.step", "best_step", "best_accuracy", "run"])
+def test_a_checkpoint_with_something_missing_is_refused(checkpoint: Path, name: str) -> None:
+    rewrite(checkpoint, drop=name)
+    with pytest.raises(ValueError, match=f"must be a whole checkpoint; something is missing in it .*{name}"):
+        load_run(checkpoint)
+
+
+def test_a_missing_checkpoint_is_the_systems_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        load_run(tmp_path / "none.safetensors")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from backends import Backend, to_host
+
+from twolayer.training.execution import prepared, running
+
+
+def double(state, x, *, xp):
+    assert xp is not None
+    return xp.asarray(state, copy=True) * 2.0 + x
+
+
+def test_a_prepared_function_knows_its_library(backend: Backend):
+    seen = []
+
+    def function(a, *, xp):
+        seen.append(xp)
+        return xp.sum(a)
+
+    total = prepared(function, backend.xp)(backend.array(np.arange(4.0)))
+    assert seen == [backend.xp]
+    assert backend.owns(total)
+    assert float(total) == 6.0
+
+
+def test_what_was_prepared_is_kept(backend: Backend):
+    """Else JAX would compile anew for every run."""
+    one = prepared(double, backend.xp)
+    assert prepared(double, backend.xp) is one
+    assert prepared(double, backend.xp, consumes=True) is not one
+
+
+@pytest.mark.parametrize("consumes", [False, True])
+def test_the_other_arguments_are_never_consumed(backend: Backend, consumes):
+    function = prepared(double, backend.xp, consumes=consumes)
+    state, x = backend.array(np.ones(3)), backend.array(np.ones(3))
+    state = function(state, x)
+    state = function(state, x)
+    assert to_host(state).tolist() == [7.0, 7.0, 7.0]
+    assert to_host(x).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_only_jax_compiles_and_then_gives_up_the_first_argument_alone(backend: Backend):
+    function = prepared(double, backend.xp, consumes=True)
+    assert isinstance(function, partial) == (backend.library != "jax")
+    state = backend.array(np.ones(3))
+    function(state, state + 0.0)
+    if backend.library == "jax":
+        assert state.is_deleted()
+        kept = backend.array(np.ones(3))
+        prepared(double, backend.xp)(kept, kept)
+        assert not kept.is_deleted()
+
+
+def test_overflow_is_silent_while_running_and_only_then(backend: Backend):
+    before = np.geterr()
+    with running(backend.xp):
+        huge = np.full(2, 1e300)
+        zero = np.zeros(2)
+        assert np.isinf(huge * huge).all()
+        assert np.isnan(zero / zero).all()
+        assert np.isinf(huge / zero).all()
+    assert np.geterr() == before
+    with pytest.raises(RuntimeWarning, match="overflow"):
+        np.multiply(huge, huge)
+
+
+def test_settings_are_put_back_where_the_block_raises(backend: Backend):
+    before = np.geterr()
+
+    def fail() -> None:
+        with running(backend.xp):
+            raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        fail()
+    assert np.geterr() == before
+    if backend.library == "torch":
+        assert backend.xp.is_grad_enabled()
+
+
+def test_pytorch_records_no_gradients_while_running(backend: Backend):
+    if backend.library != "torch":
+        assert not hasattr(backend.xp, "is_grad_enabled")
+        return
+    with running(backend.xp):
+        assert not backend.xp.is_grad_enabled()
+    assert backend.xp.is_grad_enabled()

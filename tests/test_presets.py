@@ -1,0 +1,88 @@
+"""The presets: complete, unchangeable, and what they say they are."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from twolayer import presets
+from twolayer.training.schedules import Exponential
+
+KEYS = {
+    *("batch_size", "center", "decay_every", "decay_first", "dtype", "epochs", "judge", "learning_rate"),
+    *("learning_rate_decay", "n_hidden", "reg", "replacement", "scale", "steps", "weight_scale"),
+}
+CIFAR10_KEYS = {"n_train", "n_validation", "n_test"}
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize(
+    ("dataset", "name"), [("digits", None), ("cifar10", None), ("npz", None), ("cifar10", "assignment")]
+)
+def test_settings_are_complete(command: str, dataset: str, name: str | None) -> None:
+    wanted = KEYS | (CIFAR10_KEYS if dataset == "cifar10" else set())
+    wanted |= {"seeds"} if command == "sweep" else set()
+    settings = presets.settings_for(command, dataset, name)
+    assert set(settings) == wanted
+    assert (settings["epochs"] is None) != (settings["steps"] is None)
+
+
+def test_a_training_has_one_value_for_each_setting() -> None:
+    for dataset in presets.TRAIN:
+        assert not [v for v in presets.settings_for("train", dataset).values() if isinstance(v, tuple)]
+
+
+def test_settings_are_a_copy_and_presets_cannot_be_changed() -> None:
+    presets.settings_for("train", "digits")["epochs"] = 1
+    assert presets.settings_for("train", "digits")["epochs"] != 1
+    for frozen in (presets.TRAIN["digits"], presets.SWEEP["npz"], presets.PRESETS["assignment"].sweep):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            frozen["epochs"] = 1  # type: ignore[index]
+
+
+def test_an_unknown_preset_is_refused_with_the_names_that_there_are() -> None:
+    with pytest.raises(ValueError, match="`preset` must be one of assignment; got 'homework'"):
+        presets.settings_for("sweep", "cifar10", "homework")
+
+
+def test_a_preset_for_other_data_is_refused() -> None:
+    with pytest.raises(ValueError, match="`preset` assignment must be used with cifar10; got digits"):
+        presets.settings_for("sweep", "digits", "assignment")
+
+
+def test_the_assignment_is_the_protocol_of_the_coursework() -> None:
+    settings = presets.settings_for("sweep", "cifar10", "assignment")
+    expected = {
+        "n_train": 19_000,
+        "n_validation": 1_000,
+        "n_hidden": 50,
+        "weight_scale": 1e-4,
+        "batch_size": 200,
+        "steps": 2_000,
+        "replacement": True,
+        "judge": "last",
+        "center": True,
+        "scale": 1.0,
+    }
+    assert {key: settings[key] for key in expected} == expected
+    decay = Exponential(
+        settings["learning_rate_decay"], every=settings["decay_every"], first=settings["decay_first"]
+    )
+    factors = decay(np.arange(200), steps_per_epoch=95, steps=2_000)
+    # Step 1 has the whole rate; it falls after steps 1, 96 and 191.
+    changes = np.flatnonzero(factors[1:] != factors[:-1]) + 1
+    assert changes.tolist() == [1, 96, 191]
+    assert factors[[0, 1, 96, 191]] == pytest.approx([1, 0.95, 0.95**2, 0.95**3])
+
+
+def test_the_coursework_is_compared_at_the_same_candidates() -> None:
+    preset = presets.preset("assignment")
+    reference = preset.reference
+    assert reference is not None
+    grid = itertools.product(preset.sweep["learning_rate"], preset.sweep["reg"])
+    assert set(reference.accuracies) == {(rate, reg * reference.reg_factor) for rate, reg in grid}
+    found = {key: value for key, value in reference.accuracies.items() if value is not None}
+    assert max(found, key=lambda key: found[key][1]) == (1e-3, 0.4)
+    assert (preset.train["learning_rate"], preset.train["reg"] * reference.reg_factor) == (1e-3, 0.4)

@@ -1,0 +1,148 @@
+"""What a user may rely on: the public names, how they are called, and that they are documented."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import twolayer
+
+ROOT = Path(__file__).parents[1]
+
+# A change here is a change that users see: it belongs in CHANGELOG.md too.
+NAMES = {
+    "History",
+    "Progress",
+    "Run",
+    "SweepResult",
+    "TwoLayerNet",
+    "datasets",
+    "load",
+    "merge",
+    "preprocessing",
+    "save",
+    "schedules",
+    "stack",
+    "sweep",
+    "train",
+}
+
+CALLS = """
+TwoLayerNet(W1, b1, W2, b2)
+TwoLayerNet.initialize(n_features, n_hidden, n_classes, *, rng=None, weight_scale='he', xp=numpy,
+    dtype='float32', device=None)
+TwoLayerNet.logits(X)
+TwoLayerNet.predict_proba(X)
+TwoLayerNet.predict(X)
+TwoLayerNet.accuracy(X, y)
+TwoLayerNet.loss(X, y, *, reg=0.0, sample_weight=None)
+TwoLayerNet.loss_and_gradients(X, y, *, reg=0.0, sample_weight=None)
+TwoLayerNet.select(k)
+TwoLayerNet.to(xp, device=None)
+TwoLayerNet.astype(dtype)
+stack(nets)
+merge(nets)
+train(net, X, y, *, validation=None, sample_weight=None, reg=0.0, learning_rate=0.01, schedule=None,
+    batch_size=200, epochs=None, steps=None, replacement=False, judge='best', rng=None, callbacks=())
+sweep(X, y, *, validation, grid, n_classes=None, dtype='float32', rng=0, max_networks=None,
+    sample_weight=None, schedule=None, epochs=None, steps=None, replacement=False, judge='best', callbacks=())
+schedules.Constant()
+schedules.Exponential(factor, every=None, first=None)
+preprocessing.Standardizer(mean, scale)
+preprocessing.Standardizer.fit(X, *, center=True, scale='global')
+preprocessing.Standardizer.apply(X, *, dtype='float32')
+preprocessing.Standardizer.fold(net)
+datasets.load_digits()
+datasets.load_cifar10(folder=None, *, n_train=45000, n_validation=5000, n_test=10000, url=None, progress=None)
+datasets.load_npz(path, *, validation=0.15, test=0.15, seed=0)
+datasets.Dataset(name, train, validation, test, classes, image_shape)
+datasets.Split(X, y)
+save(net, path, *, classes=None, image_shape=None, preprocessing=None, information=None)
+load(path, xp=numpy, device=None)
+storage.load_metadata(path)
+checkpoints.save_run(run, path)
+checkpoints.load_run(path, xp=numpy, device=None)
+plotting.plot_history(history, *, title=None, baseline=None)
+plotting.plot_grid(table, *, x='learning_rate', y='reg', value='validation_accuracy', title=None,
+    mark_best=True)
+plotting.plot_weights(net, image_shape, *, max_units=100, columns=None, title=None)
+plotting.plot_confusion(confusion, classes, *, percentages=False, title=None)
+plotting.plot_mistakes(X, y_true, y_pred, classes, image_shape, *, max_images=40, columns=None, title=None)
+"""
+SIGNATURES = dict(
+    re.fullmatch(r"([\w.]+)(.*)", re.sub(r"\s+", " ", call), re.DOTALL).groups()
+    for call in re.split(r"\n(?=\S)", CALLS.strip())
+)
+
+# What is read, not called.
+FIELDS = {
+    "History": "loss batch_accuracy step learning_rate train_accuracy validation_loss validation_accuracy",
+    "Run": "net best last history diverged train_accuracy validation_accuracy best_step seed n_steps",
+    "Progress": "step steps epoch epochs epoch_ended history net run stop stage stages",
+    "SweepResult": "best table runs histories complete",
+    "sweeping.Best": "settings net history row",
+    "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",
+}
+
+
+def test_public_names() -> None:
+    assert set(twolayer.__all__) == NAMES
+    assert set(dir(twolayer)) >= NAMES
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature(name: str) -> None:
+    signature = inspect.signature(named(name))
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
+    bare = str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+    assert re.sub(r"<module '(\w+)' from [^>]*>", r"\1", bare) == SIGNATURES[name]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields(name: str) -> None:
+    kind = named(name)
+    fields = getattr(kind, "_fields", None) or [field.name for field in dataclasses.fields(kind)]
+    properties = [key for key, value in vars(kind).items() if isinstance(value, property)]
+    assert {field for field in (*fields, *properties) if field[0] != "_"} == set(FIELDS[name].split())
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES, *SIGNATURES, *FIELDS}))
+def test_docstring(name: str) -> None:
+    assert (inspect.getdoc(named(name)) or "").partition("\n")[0].endswith(".")
+
+
+def test_the_api_reference_lists_what_can_be_called() -> None:
+    listed = set(re.findall(r"^\.\. auto\w+:: (?:twolayer\.)?(\S+)", page("docs/api.md"), re.MULTILINE))
+    methods = {name for name in SIGNATURES if re.match(r".*[A-Z]\w+\.", name)}  # their classes list them
+    assert listed >= ({*SIGNATURES, *FIELDS} - methods)
+
+
+def test_one_version() -> None:
+    assert importlib.metadata.version("twolayer") == twolayer.__version__
+    assert re.search(r"^version: (.*)$", page("CITATION.cff"), re.MULTILINE)[1] == twolayer.__version__
+    assert f"## [{twolayer.__version__}]" in page("CHANGELOG.md")
+
+
+def test_the_formatter_is_the_same_everywhere() -> None:
+    pinned = re.search(r"ruff==([\d.]+)", page("pyproject.toml"))[1]
+    assert f"rev: v{pinned} " in page(".pre-commit-config.yaml")
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def named(name: str) -> Any:
+    """What a name inside the package stands for: `train`, `plotting.plot_grid`, `TwoLayerNet.logits`."""
+    first, *rest = name.split(".")
+    found = getattr(twolayer, first, None) or importlib.import_module(f"twolayer.{first}")
+    for part in rest:
+        found = getattr(found, part)
+    return found
