@@ -73,9 +73,9 @@ def tests_cupy(session: nox.Session) -> None:
         f"{case.get('classname')}::{case.get('name')}: {skip.get('message')}"
         for case in ElementTree.parse(report).iter("testcase")
         for skip in case.iter("skipped")
-        if skip.get("type") == "pytest.skip"
+        if skip.get("type") != "pytest.xfail"
     ]
-    if skipped:
+    if skipped and sys.platform != "win32":  # which lacks what a few tests of files and terminals need
         session.error("With a GPU every test must run, but these were skipped:\n" + "\n".join(skipped))
 
 

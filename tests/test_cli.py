@@ -556,6 +556,14 @@ def test_a_finished_run_is_trained_longer_with_a_new_total() -> None:
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
 
 
+@pytest.mark.parametrize("length", [("--epochs", 3), ("--steps", 66)])
+def test_a_new_total_takes_the_place_of_the_old_one(length: tuple[str, int]) -> None:
+    for old in (("--epochs", 2), ("--steps", 44)):
+        done("train", *old, "--hidden", 8, "-q", "--out", "run", "--overwrite")
+        done("train", "--resume", "run", *length)
+        assert read("run/results.json")["n_steps"] == 66
+
+
 def test_resume_takes_no_other_settings() -> None:
     done("train", *QUICK, "--out", "run")
     line = refused("train", "--resume", "run", "--reg", 0.1, "--hidden", 9, code=2)
@@ -940,7 +948,7 @@ def test_the_assignment_over_several_seeds(cifar: Path) -> None:
 def test_a_run_goes_on_with_data_that_have_moved(cifar: Path) -> None:
     done("train", "cifar10", "--data", cifar, "--out", "run", "-q")
     moved = cifar.rename("elsewhere")
-    assert "`folder` must be a folder or an archive that exists" in refused(
+    assert "`--data` must be a folder or an archive that exists" in refused(
         "train", "--resume", "run", "--epochs", 3
     )
     done("train", "--resume", "run", "--epochs", 3, "--data", moved)
@@ -965,12 +973,12 @@ def test_settings_that_leave_the_protocol_are_named(cifar: Path) -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    assert "`preset` must be one of assignment; got 'homework'" in refused("sweep", "--preset", "homework")
+    assert "`--preset` must be one of assignment; got 'homework'" in refused("sweep", "--preset", "homework")
 
 
 def test_a_preset_for_other_data_is_refused() -> None:
     line = refused("sweep", "digits", "--preset", "assignment")
-    assert "`preset` assignment must be used with cifar10; got digits" in line
+    assert "`--preset` assignment must be used with cifar10; got digits" in line
 
 
 def test_a_truncated_data_file_is_refused(cifar: Path) -> None:
@@ -984,14 +992,17 @@ def test_a_folder_without_cifar10_is_refused(elsewhere: Path) -> None:
     assert "must hold data_batch_1.bin and the other binary files" in refused(
         "train", "cifar10", "--data", "empty"
     )
-    assert "`folder` must be a folder or an archive that exists" in refused(
+    assert "`--data` must be a folder or an archive that exists" in refused(
         "train", "cifar10", "--data", "none"
     )
 
 
 def test_a_download_is_shown(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def downloaded(folder: Any = None, *, progress: Any = None, **counts: int) -> Any:
+    urls: list[str | None] = []
+
+    def downloaded(folder: Any = None, *, url: str | None = None, progress: Any = None, **counts: int) -> Any:
         assert folder is None
+        urls.append(url)
         if progress is not None:
             progress.total = 170_052_171
             progress.update(100)
@@ -1003,7 +1014,17 @@ def test_a_download_is_shown(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("twolayer.cli.data.load_cifar10", downloaded)
     assert "Downloading CIFAR-10 (162 MiB)" in done("train", "cifar10", "--out", "run")
-    assert "Downloading" not in done("train", "cifar10", "-q", "--out", "quiet")
+    mirror = "https://example.org/cifar-10-binary.tar.gz"
+    assert "Downloading" not in done("train", "cifar10", "-q", "--url", mirror, "--out", "quiet")
+    assert urls == [None, mirror]
+
+
+def test_without_a_network_it_is_said_how_to_do_without() -> None:
+    pytest.importorskip("pooch", reason="comes with the extra `data`")
+    line = refused("train", "cifar10", "--url", "http://localhost:1/cifar-10-binary.tar.gz")
+    assert "CIFAR-10 could not be downloaded from http://localhost:1/" in line
+    assert "give `--data`, the path of" in line
+    assert "give `--url`" in line
 
 
 # What is refused
@@ -1063,7 +1084,9 @@ def test_an_unknown_data_set_is_refused(command: str) -> None:
 
 
 def test_data_are_for_cifar10_only(npz: Path) -> None:
-    assert "`--data` must be left out but for cifar10; got it with digits" in refused("train", "--data", npz)
+    for option in ("--data", "--url"):
+        message = f"`{option}` must be left out but for cifar10; got it with digits"
+        assert message in refused("train", option, npz)
 
 
 @pytest.mark.parametrize(

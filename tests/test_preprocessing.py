@@ -35,7 +35,9 @@ SCALES = pytest.mark.parametrize("scale", ["global", "feature", 0.25, 2, np.floa
 @SCALES
 @pytest.mark.parametrize("center", [True, False])
 def test_fit_gives_the_mean_and_the_standard_deviation(backend: Backend, scale, center):
-    for host in (IMAGES, IMAGES.astype(np.int32), np.random.default_rng(1).normal(3.0, 2.0, (50, 4))):
+    normal = np.random.default_rng(1).normal(3.0, 2.0, (50, 4))
+    one_constant = np.concatenate([normal, np.full((50, 1), 5.0)], axis=1)
+    for host in (IMAGES, IMAGES.astype(np.int32), normal, one_constant):
         X = backend.array(host)
         before = to_host(X)
         fitted = Standardizer.fit(X, center=center, scale=scale)

@@ -192,6 +192,13 @@ def test_a_grid_and_the_list_of_its_settings_are_the_same():
 
 
 def test_an_empty_grid_of_names_is_the_one_candidate_of_the_defaults():
+    assert DEFAULTS == {
+        "learning_rate": 0.01,
+        "reg": 0.0,
+        "n_hidden": 50,
+        "batch_size": 200,
+        "weight_scale": "he",
+    }
     result = swept(make_task(), {})
     assert [{key: row[key] for key in NAMES} for row in result.runs] == [{**DEFAULTS, "seed": 0}]
     assert_equal_rows(swept(make_task(), [{}]).runs, result.runs)

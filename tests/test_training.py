@@ -600,6 +600,29 @@ def test_a_number_of_steps_ends_with_an_entry(backend: Backend, steps, entries, 
     assert [step for step, ended in watcher.events if ended] == entries
 
 
+def test_what_is_taken_where_nothing_is_said():
+    task = make_task(n_samples=230)
+    plain = train(task.net, task.X, task.y, validation=task.validation, rng=7)
+    written_out = train(
+        task.net,
+        task.X,
+        task.y,
+        validation=task.validation,
+        sample_weight=None,
+        reg=0.0,
+        learning_rate=0.01,
+        schedule=schedules.Constant(),
+        batch_size=200,
+        epochs=10,
+        replacement=False,
+        judge="best",
+        rng=7,
+        callbacks=(),
+    )
+    assert_same_run(plain, written_out)
+    assert plain.history.learning_rate.tolist() == [0.01] * 10
+
+
 def test_epochs_are_as_many_steps():
     task = make_task(2)
     assert_same_run(trained(task, epochs=2), trained(task, epochs=None, steps=10))
@@ -1320,8 +1343,6 @@ def test_the_run_so_far_is_what_a_stop_would_return_and_can_be_gone_on_with(
     for (step, epoch_ended), run in taken.items():
         assert run.n_steps == step
         if (step, epoch_ended) != (5, False):  # a stop there still makes the epoch's entry
-            assert_same_run(
-                run, trained(task, validated=validated, callbacks=[stopping(step, epoch_ended)])
-            )
+            assert_same_run(run, trained(task, validated=validated, callbacks=[stopping(step, epoch_ended)]))
         assert_same_run(trained(task._replace(net=run), validated=validated, rng=None), whole)
     assert len(taken) == 4

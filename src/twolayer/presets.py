@@ -63,8 +63,8 @@ SWEEP: Mapping[str, Settings] = MappingProxyType(
         "cifar10": _frozen(
             _CIFAR10,
             n_hidden=64,
-            learning_rate=(0.02, 0.05, 0.1),
-            reg=(3e-4, 1e-3, 3e-3),
+            learning_rate=(0.03, 0.1, 0.3),
+            reg=(1e-3, 3e-3, 1e-2),
             epochs=10,
             seeds=(0,),
         ),

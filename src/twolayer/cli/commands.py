@@ -19,7 +19,9 @@ from .networks import evaluate_network, predict_with_network
 from .sweeps import GRID, run_sweep
 from .training import resume_train, run_train
 
-_RESUME_WITH = ("data", "epochs", "steps", "library", "device")
+# What the library calls otherwise than the command line.
+_OPTIONS = {"folder": "--data", "url": "--url", "preset": "--preset"}
+_RESUME_WITH = ("data", "url", "epochs", "steps", "library", "device")
 
 
 class Failure(click.ClickException):
@@ -60,7 +62,10 @@ def _message(error: Exception) -> str:
         return f"{error.strerror}: {error.filename}"
     if isinstance(error, MemoryError):
         return f"there is not enough memory ({error})"
-    return str(error) or type(error).__name__
+    message = str(error) or type(error).__name__
+    for argument, option in _OPTIONS.items():
+        message = message.replace(f"`{argument}`", f"`{option}`")
+    return message
 
 
 @click.group(
@@ -203,7 +208,7 @@ def _settings(command: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         "command": command,
         "dataset": _absolute(dataset) if kind == "npz" else dataset,
         "data": _absolute(parameters["data"]),
-        **{name: parameters[name] for name in ("preset", "library", "device")},
+        **{name: parameters[name] for name in ("url", "preset", "library", "device")},
         "twolayer_version": __version__,
     }
 

@@ -45,7 +45,9 @@ def file_stem(dataset: str) -> str:
     return Path(dataset).stem
 
 
-def load_data(dataset: str, folder: str | None, settings: Mapping[str, Any], console: Console) -> Dataset:
+def load_data(
+    dataset: str, folder: str | None, url: str | None, settings: Mapping[str, Any], console: Console
+) -> Dataset:
     """Load a data set by its name.
 
     Parameters
@@ -54,23 +56,26 @@ def load_data(dataset: str, folder: str | None, settings: Mapping[str, Any], con
         digits, cifar10, or the path of an .npz file.
     folder : str, optional
         Where CIFAR-10 is; without it, it is downloaded.
+    url : str, optional
+        Where from, in place of its home.
     settings : mapping
         ``n_train``, ``n_validation`` and ``n_test`` of CIFAR-10.
     console : Console
         Shows how far a download is.
     """
     kind = kind_of(dataset)
-    if folder is not None and kind != "cifar10":
-        raise ValueError(f"`--data` must be left out but for cifar10; got it with {dataset}")
+    for option, value in (("--data", folder), ("--url", url)):
+        if value is not None and kind != "cifar10":
+            raise ValueError(f"`{option}` must be left out but for cifar10; got it with {dataset}")
     if kind == "digits":
         return load_digits()
     if kind == "npz":
         return load_npz(dataset)
     counts = {name: settings[name] for name in COUNTS if name in settings}
     if folder is not None:
-        return load_cifar10(folder, **counts)
+        return load_cifar10(folder, url=url, **counts)
     with console.download("CIFAR-10") as progress:
-        return load_cifar10(progress=progress, **counts)
+        return load_cifar10(url=url, progress=progress, **counts)
 
 
 class Prepared(NamedTuple):

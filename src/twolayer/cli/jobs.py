@@ -24,6 +24,7 @@ from .libraries import Library, open_library
 
 INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C ended
 
+_PRIVATE = ("dataset", "data", "url")  # where the user's files are
 _LOST_BY_FOLDING = 0.01  # of the accuracy; more is worth a warning
 
 
@@ -84,10 +85,7 @@ class Job:
                 "dataset": file_name(settings["dataset"]),
                 **{name: settings[name] for name in COUNTS if name in settings},
                 "white": white(self.dataset, settings["dataset"]),
-                # Where the user's files are is nobody else's business.
-                "settings": {
-                    name: settings[name] for name in sorted(settings) if name not in ("dataset", "data")
-                },
+                "settings": {name: settings[name] for name in sorted(settings) if name not in _PRIVATE},
                 **accuracies,
             },
         )
@@ -141,8 +139,8 @@ class Job:
 
 def open_job(settings: dict[str, Any], console: Console) -> Job:
     """Import the library and load the data that the settings name."""
-    library = open_library(settings["library"], settings.get("device"), settings["dtype"])
-    dataset = load_data(settings["dataset"], settings.get("data"), settings, console)
+    library = open_library(settings["library"], settings["device"], settings["dtype"])
+    dataset = load_data(settings["dataset"], settings["data"], settings["url"], settings, console)
     console.say(describe(dataset))
     found = fingerprint(dataset)
     if settings.setdefault("data_sha256", found) != found:

@@ -32,6 +32,7 @@ def evaluate_network(
     network: str,
     dataset: str | None,
     data: str | None,
+    url: str | None,
     *,
     split: str,
     library: str,
@@ -48,7 +49,7 @@ def evaluate_network(
         raise ValueError(f"`DATASET` must be given: the network was trained on {name}, a file of its user's")
     # The same parts as in training, so that no training sample is taken for another.
     counts = {key: metadata.information[key] for key in COUNTS if key in metadata.information}
-    found = load_data(name, data, counts if name == trained_on else {}, console)
+    found = load_data(name, data, url, counts if name == trained_on else {}, console)
     _check_fit(metadata, found)
     samples: Split | None = getattr(found, split)
     if samples is None:

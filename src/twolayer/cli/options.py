@@ -167,6 +167,12 @@ def data_options(command: Function) -> Function:
             help="For cifar10: the folder cifar-10-batches-bin or the archive cifar-10-binary.tar.gz. "
             "Without it, they are downloaded (162 MiB) once, to the user's cache.",
         ),
+        _option(
+            "Data",
+            "--url",
+            "url",
+            help="Where to download cifar10 from, in place of its home.",
+        ),
     )
 
 
