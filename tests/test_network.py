@@ -499,8 +499,8 @@ def test_it_copies_and_pickles_whole():
 def test_a_tuples_habits_are_refused(use):
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
     message = (
-        "networks are not compared or computed with as tuples; use their arrays, such as `net.W1 + other.W1`, "
-        "`twolayer.stack` to put networks together, or `is` for identity"
+        "networks are not compared or computed with as tuples; use their arrays, such as "
+        "`net.W1 + other.W1`, `twolayer.stack` to put networks together, or `is` for identity"
     )
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         use(net)
@@ -554,7 +554,7 @@ def test_initialize_refuses(arguments, error, message):
 
 def test_select_refuses():
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
-    with pytest.raises(ValueError, match="^`select` needs a stack of networks; got one network$"):
+    with pytest.raises(ValueError, match=r"^`select` needs a stack of networks; got one network$"):
         net.select(0)
     stacked = stack([net, net])
     for k in (2, 5):

@@ -46,7 +46,7 @@ def test_results_share_no_memory_with_what_was_given():
 
 def test_stack_refuses():
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
-    with pytest.raises(ValueError, match="^`nets` must hold at least one network; got none$"):
+    with pytest.raises(ValueError, match=r"^`nets` must hold at least one network; got none$"):
         stack([])
     with pytest.raises(ValueError, match="`nets` must be single networks; got a stack of 1 at 1"):
         stack([net, stack([net])])
@@ -78,5 +78,5 @@ def test_stack_refuses_mixed_devices_and_libraries():
 
 
 def test_merge_refuses_one_network():
-    with pytest.raises(ValueError, match="^`nets` must be a stack of networks; got one network$"):
+    with pytest.raises(ValueError, match=r"^`nets` must be a stack of networks; got one network$"):
         merge(TwoLayerNet.initialize(3, 4, 2, rng=0))

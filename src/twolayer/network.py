@@ -288,16 +288,24 @@ class TwoLayerNet(NamedTuple):
         return int(self.W1.shape[0]) if self.W1.ndim == 3 else None
 
     def logits(self, X: Array) -> Array:
-        """Return the logits of each sample.
+        """Return the logits of each sample, H1 W2 + b2 with H1 = max(X W1 + b1, 0).
 
         Parameters
         ----------
         X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
 
         Returns
         -------
         array (N, C), or (K, N, C) for a stack
             In the network's dtype.
+
+        Raises
+        ------
+        TypeError
+            If ``X`` is not an array of the network's library, or its dtype is not real.
+        ValueError
+            If its shape does not fit the network, or it lives on another device.
         """
         xp = check_network(self)
         check_features(X, self)
@@ -305,23 +313,67 @@ class TwoLayerNet(NamedTuple):
         return self._own(logits)
 
     def predict_proba(self, X: Array) -> Array:
-        """Return the probability of each class, softmax(logits): (N, C), or (K, N, C) for a stack."""
+        """Return the probability of each class, softmax(logits).
+
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
+
+        Returns
+        -------
+        array (N, C), or (K, N, C) for a stack
+            In the network's dtype; sums to 1 over the classes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `logits`.
+        """
         logits = self.logits(X)
         xp = array_namespace(logits)
         return xp.exp(log_softmax(logits, xp=xp))
 
     def predict(self, X: Array) -> Array:
-        """Return the label of the largest logit of each sample: (N,), or (K, N) for a stack.
+        """Return the label of the largest logit of each sample; of equal ones the first.
 
-        The dtype is the library's default for indices. Of equal logits the first counts.
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
+
+        Returns
+        -------
+        array (N,), or (K, N) for a stack
+            Class labels, of the library's default dtype for indices.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `logits`.
         """
         logits = self.logits(X)
         return array_namespace(logits).argmax(logits, axis=-1)
 
     def accuracy(self, X: Array, y: Array) -> Array:
-        """Return the share of samples whose predicted label is right: (), or (K,) for a stack.
+        """Return the share of samples whose predicted label is right.
 
-        ``y`` holds labels (N,) or class probabilities (N, C), whose largest is the label.
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
+        y : integer array (N,) or floating array (N, C)
+            Class labels, or class probabilities, whose largest is the label.
+
+        Returns
+        -------
+        array (), or (K,) for a stack
+            In the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss`.
         """
         xp = self._check_batch(X, y)
         core = pack(self, xp=xp)
@@ -334,7 +386,9 @@ class TwoLayerNet(NamedTuple):
         Parameters
         ----------
         X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
         y : integer array (N,) or floating array (N, C)
+            Class labels, or class probabilities.
         reg : float, or (K,) for a stack
             Strength of the L2 penalty; half of PyTorch's ``weight_decay``.
         sample_weight : array (N,), optional
@@ -343,6 +397,12 @@ class TwoLayerNet(NamedTuple):
         Returns
         -------
         array (), or (K,) for a stack
+            In the network's dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `loss_and_gradients`.
         """
         return self.loss_and_gradients(X, y, reg=reg, sample_weight=sample_weight)[0]
 
@@ -387,7 +447,16 @@ class TwoLayerNet(NamedTuple):
         return self._own(loss), unpack(gradients, stacked=self.n_networks is not None, xp=xp)
 
     def select(self, k: int) -> TwoLayerNet:
-        """Return a copy of network ``k`` of a stack; negative ``k`` counts from the end.
+        """Return a copy of one network of a stack.
+
+        Parameters
+        ----------
+        k : int
+            Its number, from 0; a negative one counts from the end.
+
+        Returns
+        -------
+        TwoLayerNet
 
         Raises
         ------
@@ -404,14 +473,47 @@ class TwoLayerNet(NamedTuple):
         return TwoLayerNet(*(xp.asarray(array[k, ...], copy=True) for array in self))
 
     def to(self, xp: ModuleType, device: Any = None) -> TwoLayerNet:
-        """Return a copy as arrays of library ``xp`` on ``device`` (None: the library's default)."""
+        """Return a copy as arrays of another library, or on another device.
+
+        Parameters
+        ----------
+        xp : module
+            The array library: numpy, cupy, torch, jax.numpy, or any array-API namespace.
+        device : device of ``xp``, optional
+            The library's default device where it is left out.
+
+        Returns
+        -------
+        TwoLayerNet
+            In the same dtype.
+
+        Raises
+        ------
+        TypeError
+            If ``xp`` is no array library, or does not have the network's dtype there.
+        """
         check_network(self)
         xp = standard_namespace(xp)
         float_dtype(self.W1.dtype, xp=xp, device=device)
         return TwoLayerNet(*(from_host(to_host(array), xp=xp, device=device) for array in self))
 
     def astype(self, dtype: Any) -> TwoLayerNet:
-        """Return a copy in another dtype, float32 or float64."""
+        """Return a copy in another dtype.
+
+        Parameters
+        ----------
+        dtype : dtype or str
+            float32 or float64.
+
+        Returns
+        -------
+        TwoLayerNet
+
+        Raises
+        ------
+        TypeError
+            If it is another dtype, or one that the library does not have on the network's device.
+        """
         xp = check_network(self)
         wanted = float_dtype(dtype, xp=xp, device=device(self.W1))
         return TwoLayerNet(*(xp.astype(array, wanted) for array in self))

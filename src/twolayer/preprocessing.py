@@ -67,7 +67,18 @@ class Standardizer(NamedTuple):
         return cls(mean if center else np.zeros(n_features), scales)
 
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
-        """Return (X - mean) · scale, (N, D), as a new array of X's library on its device.
+        """Return (X - mean) · scale as a new array of X's library, on its device.
+
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
+        dtype : dtype or str
+            float32 or float64.
+
+        Returns
+        -------
+        array (N, D)
 
         Raises
         ------
@@ -96,6 +107,16 @@ class Standardizer(NamedTuple):
 
         ((X - mean) · scale) W1 + b1 = X (scale · W1) + (b1 - (mean · scale) W1), computed in float64 on the
         host and then rounded to the network's dtype.
+
+        Parameters
+        ----------
+        net : TwoLayerNet
+            A network, or a stack, that was trained on what `apply` returns.
+
+        Returns
+        -------
+        TwoLayerNet
+            A copy, of the same library, device and dtype.
 
         Raises
         ------

@@ -117,7 +117,7 @@ def sweep(
 
     Parameters
     ----------
-    X, y, validation, sample_weight, schedule, epochs, steps, replacement, judge
+    X, y, validation
         As for `train`; ``validation`` must be given.
     grid : mapping of sequences, or iterable of mappings
         Either the values to combine, ``{"learning_rate": [1e-2, 1e-3], "reg": [0.0, 1e-4], "seed": [0, 1]}``,
@@ -132,6 +132,8 @@ def sweep(
         The seed of the settings that name none.
     max_networks : int, optional
         The most networks to train at once, where memory is short.
+    sample_weight, schedule, epochs, steps, replacement, judge
+        As for `train`.
     callbacks : iterable of callables
         Called as by `train`, with ``stage`` and ``stages`` set. ``progress.stop()`` ends the sweep; the runs
         under way are dropped.

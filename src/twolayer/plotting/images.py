@@ -39,7 +39,7 @@ def plot_weights(
         One network, of any library, on any device.
     image_shape : (H, W), (H, W, 1) or (H, W, 3)
         The shape of an input image. One channel is drawn in red (positive) and blue (negative), three as
-        colours around grey, 0.5 + w / (2 max |w|).
+        colours around grey, 0.5 + w / (2 max abs(w)).
     max_units : int
         The most units to draw.
     columns : int, optional

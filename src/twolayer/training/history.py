@@ -39,7 +39,16 @@ class History(NamedTuple):
     validation_accuracy: HostArray
 
     def select(self, k: int) -> History:
-        """Return the history of network ``k`` of a stack.
+        """Return the history of one network of a stack.
+
+        Parameters
+        ----------
+        k : int
+            Its number, from 0; a negative one counts from the end.
+
+        Returns
+        -------
+        History
 
         Raises
         ------

@@ -48,8 +48,8 @@ class Progress:
     net : callable
         Returns a copy of the network, or stack, as it is now.
     run : callable
-        Returns the `Run` that `train` would return if it were stopped here: it can be saved, and gone on with.
-        Its accuracies are measured for it, which takes a pass over the training samples.
+        Returns the `Run` that `train` would return if it were stopped here: it can be saved, and gone on
+        with. Its accuracies are measured for it, which takes a pass over the training samples.
     stop : callable
         Ends the run here, or the sweep: ``progress.stop()``. What a callback returns means nothing.
     stage, stages : int
