@@ -74,7 +74,8 @@ class SweepResult:
         two).
     runs : list of dict
         A row for each candidate and seed: its settings and ``seed``; ``diverged``, the step or None;
-        ``best_step``, ``train_accuracy`` and ``validation_accuracy`` of the network that was judged.
+        ``best_step``, as of `Run`; ``train_accuracy`` and ``validation_accuracy`` of the network that was
+        judged.
     histories : list of History
         The history of each of ``runs``.
     complete : bool
