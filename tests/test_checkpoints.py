@@ -81,7 +81,7 @@ def test_checkpoints_on_the_way_are_those_of_a_run_that_ended_there(
         if progress.epoch_ended:
             found.append(load_run(path, backend.xp, backend.device))
 
-    keeper = Checkpointer(path, start=task.net, seed=3, validated=validated, every=0.0)
+    keeper = Checkpointer(path, every=0.0)
     train(task.net, task.X, task.y, rng=3, epochs=4, callbacks=[keeper, look], **how)
     for epochs, run in enumerate(found, start=1):
         ended = train(task.net, task.X, task.y, rng=3, epochs=epochs, **how)
@@ -90,7 +90,7 @@ def test_checkpoints_on_the_way_are_those_of_a_run_that_ended_there(
             unknown = float("nan")
         assert_same_run(run, replace(ended, train_accuracy=unknown, validation_accuracy=unknown))
         # And from there on it ends as the whole.
-        again = Checkpointer(path, start=run, seed=3, validated=validated, every=0.0)
+        again = Checkpointer(path, every=0.0)
         went_on = train(run, task.X, task.y, epochs=5, callbacks=[again], **how)
         assert_same_run(went_on, train(task.net, task.X, task.y, rng=3, epochs=5, **how))
         assert_same_net(load_run(path, backend.xp, backend.device).best, went_on.best)
@@ -101,7 +101,7 @@ def test_a_checkpoint_knows_which_networks_diverged(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     task = make_task(3)
     how = HOW | {"validation": task.validation, "epochs": 6, "learning_rate": [0.05, 1e9, 30.0]}
-    keeper = Checkpointer(path, start=task.net, seed=3, validated=True, every=0.0)
+    keeper = Checkpointer(path, every=0.0)
     run = train(task.net, task.X, task.y, rng=3, callbacks=[keeper], **how)
     assert run.diverged[0] is None
     assert run.diverged[1] is not None
@@ -125,7 +125,7 @@ def test_checkpoints_are_as_far_apart_as_was_asked(tmp_path: Path) -> None:
                 path.unlink()
             now += 10.0
 
-    keeper = Checkpointer(path, start=task.net, seed=0, validated=True, every=25.0, clock=lambda: now)
+    keeper = Checkpointer(path, every=25.0, clock=lambda: now)
     train(
         task.net,
         task.X,

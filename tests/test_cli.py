@@ -757,7 +757,8 @@ def test_predict_writes_files(of_digits: Path) -> None:
 def test_predict_reads_images(of_digits: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib")
     test = datasets.load_digits().test
-    predicted = storage.load("run/network.safetensors").predict(test.X[:4])
+    net = storage.load("run/network.safetensors")
+    predicted, probs = net.predict(test.X[:4]), net.predict_proba(test.X[:4])
     for i, pixels in enumerate(test.X[:4]):
         grey = np.round(pixels * (255 / 16)).astype(np.uint8)
         image.fromarray(grey).save(f"{i}.png")
@@ -766,6 +767,8 @@ def test_predict_reads_images(of_digits: Path) -> None:
     lines = [line.split() for line in output.splitlines() if ".png" in line]
     assert [line[0] for line in lines] == ["0.png", "1.png", "2.png", "3.png"]
     assert [int(line[1]) for line in lines] == predicted.tolist()
+    # 255 grey levels are not a multiple of 16.
+    assert [float(line[2]) for line in lines] == pytest.approx(probs.max(axis=1), abs=0.01)
     inverted = done("predict", of_digits, *(f"inverted{i}.png" for i in range(4)), "--invert")
     assert [line.split()[1:] for line in inverted.splitlines() if ".png" in line] == [
         line[1:] for line in lines

@@ -490,6 +490,16 @@ def test_callbacks_may_come_as_an_iterator():
     assert seen == [stage for stage, _, _ in ALL_EVENTS]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_stop_at_the_last_step_of_the_last_stage_comes_too_late(ended):
+    seen, result = events(
+        lambda progress: (progress.stage, progress.step, progress.epoch_ended) == (2, 3, ended)
+    )
+    assert seen == ALL_EVENTS
+    assert result.complete
+    assert_equal_rows(result.runs, events()[1].runs)
+
+
 @pytest.mark.parametrize("at", [(2, 1, False), (2, 2, False)])
 def test_a_stop_ends_the_sweep_and_what_was_finished_is_kept(at):
     whole = events()[1]
@@ -511,9 +521,10 @@ def test_a_sweep_that_is_stopped_at_once_has_no_rows_and_no_best():
     assert repr(result) == "SweepResult(0 candidates, 0 runs, best=None)"
 
 
-def test_a_stage_that_was_finished_when_the_sweep_was_stopped_is_kept():
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_stage_that_was_finished_when_the_sweep_was_stopped_is_kept(ended):
     """The end of a stage is the natural moment to stop."""
-    seen, result = events(lambda progress: progress.epoch_ended)
+    seen, result = events(lambda progress: progress.step == 3 and progress.epoch_ended == ended)
     assert seen == ALL_EVENTS[:4]
     assert not result.complete
     assert [(row["learning_rate"], row["n_hidden"]) for row in result.runs] == [(0.1, 3), (0.01, 3)]
@@ -533,13 +544,6 @@ def test_a_stage_whose_networks_all_diverged_is_finished_too():
     assert seen[-1] == (1, 3)
     assert len(result.runs) == 1
     assert not result.complete
-
-
-def test_to_ask_for_a_stop_at_the_very_end_changes_nothing():
-    seen, result = events(lambda progress: progress.stage == 2 and progress.epoch_ended)
-    assert seen == ALL_EVENTS
-    assert result.complete
-    assert_equal_rows(result.runs, events()[1].runs)
 
 
 def test_what_a_callback_returns_means_nothing():

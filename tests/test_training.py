@@ -862,11 +862,14 @@ def test_history_and_net_inside_a_callback_are_copies_of_the_present(backend: Ba
     def spoil(progress: Progress) -> None:
         history, net = progress.history(), progress.net()
         seen.append((progress, history, net))
-        for array in progress.history():
+        run = progress.run()
+        for array in (*progress.history(), *run.history):
             array[...] = 77
+        if n_networks is not None:
+            for array in (run.best_step, run.train_accuracy, run.validation_accuracy):
+                array[...] = 77
         if backend.library != "jax":
-            spoiled = progress.net()
-            for array in spoiled:
+            for array in (*progress.net(), *run.best, *run.last):
                 array[...] = 77.0
 
     run = trained(task, callbacks=[spoil])

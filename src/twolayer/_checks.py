@@ -70,7 +70,7 @@ def check_network(net: Any) -> ModuleType:
     for name, array in (("b1", b1), ("W2", W2), ("b2", b2)):
         check_same_place(name, array, "W1", W1)
     for name, array in zip(("W1", "b1", "W2", "b2"), net, strict=True):
-        if array.dtype not in (xp.float32, xp.float64):
+        if dtype_name(array.dtype) not in ("float32", "float64"):
             raise TypeError(f"`{name}` must have dtype float32 or float64; got {dtype_name(array.dtype)}")
         if array.dtype != W1.dtype:
             raise TypeError(

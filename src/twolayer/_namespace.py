@@ -29,6 +29,7 @@ __all__ = [
     "HostArray",
     "array_namespace",
     "cast",
+    "copied",
     "device",
     "dtype_name",
     "float_dtype",
@@ -83,7 +84,7 @@ def has_values(array: Array) -> bool:
 def dtype_name(dtype: Any) -> str:
     """Name of a dtype of any library, or of a string: ``"float32"``."""
     try:
-        return str(np.dtype(dtype))
+        return str(np.dtype(dtype).name)
     except TypeError:
         return str(dtype).rpartition(".")[2]
 
@@ -110,6 +111,11 @@ def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
 def cast(array: Array, dtype: Any, *, xp: ModuleType) -> Array:
     """Return the array in ``dtype``: itself where it has it already."""
     return xp.astype(array, dtype, copy=False)
+
+
+def copied(array: Array, *, xp: ModuleType) -> Array:
+    """Copy an array beside itself; of a PyTorch tensor its values, without their derivatives."""
+    return array.detach().clone() if is_torch_array(array) else xp.asarray(array, copy=True)
 
 
 def to_host(array: Array) -> HostArray:

@@ -141,12 +141,6 @@ class Checkpointer:
     ----------
     path : path
         The checkpoint's file.
-    start : TwoLayerNet or Run
-        What `train` is given to start from.
-    seed : int
-        The run's.
-    validated : bool
-        Whether the run has a validation set.
     every : float
         Seconds that pass at least between two checkpoints.
     clock : callable
@@ -157,78 +151,14 @@ class Checkpointer:
         self,
         path: str | os.PathLike[str],
         *,
-        start: TwoLayerNet | Run,
-        seed: int,
-        validated: bool,
         every: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._seed, self._validated = path, seed, validated
-        self._every, self._clock = every, clock
+        self._path, self._every, self._clock = path, every, clock
         self._saved_at = clock()
-        if isinstance(start, Run):
-            self._best = _on_host(start.best)
-            self._best_accuracy = start._best_accuracy
-            self._best_step = np.atleast_1d(np.asarray(start.best_step, np.int64))
-        else:
-            self._best = _on_host(start)
-            self._best_accuracy = np.full(start.n_networks or 1, -1.0)
-            self._best_step = np.zeros(start.n_networks or 1, np.int64)
 
     def __call__(self, progress: Progress) -> None:
-        """Note the best network, and save the run where it is time to."""
-        if not progress.epoch_ended:
-            return
-        history = progress.history()
-        if self._validated:
-            self._note_best(progress, history)
-        if self._clock() - self._saved_at < self._every:
-            return
-        last, diverged = _on_host(progress.net()), _divergences(history)
-        save_run(
-            Run(
-                net=last,
-                best=self._best if self._validated else last,
-                last=last,
-                history=history,
-                diverged=diverged if last.n_networks is not None else diverged[0],
-                train_accuracy=None,
-                validation_accuracy=None,
-                best_step=self._best_step
-                if self._validated
-                else np.full_like(self._best_step, progress.step),
-                seed=self._seed,
-                _best_accuracy=self._best_accuracy,
-            ),
-            self._path,
-        )
-        self._saved_at = self._clock()
-
-    def _note_best(self, progress: Progress, history: History) -> None:
-        """Keep the best network of each member, as `train` does: it tells its callbacks of the last only."""
-        accuracy = np.atleast_2d(history.validation_accuracy)[:, -1]
-        improved = accuracy > self._best_accuracy  # never where the accuracy is nan
-        if not improved.any():
-            return
-        net = _on_host(progress.net())
-        if net.n_networks is None:
-            self._best = net
-        else:
-            masks = (improved.reshape(-1, *[1] * (array.ndim - 1)) for array in net)
-            chosen = (np.where(*three) for three in zip(masks, net, self._best, strict=True))
-            self._best = TwoLayerNet(*chosen)
-        self._best_accuracy = np.where(improved, accuracy, self._best_accuracy)
-        self._best_step = np.where(improved, progress.step, self._best_step)
-
-
-def _on_host(net: TwoLayerNet) -> TwoLayerNet:
-    return TwoLayerNet(*(to_host(array) for array in net))
-
-
-def _divergences(history: History) -> tuple[int | None, ...]:
-    """Return the step at which each network diverged: its first loss, or entry, that is not finite."""
-    steps = []
-    for loss, entries in zip(np.atleast_2d(history.loss), np.atleast_2d(history.train_accuracy), strict=True):
-        bad = [*(np.flatnonzero(~np.isfinite(loss)) + 1)[:1], *history.step[np.isnan(entries)][:1]]
-        steps.append(int(min(bad)) if bad else None)
-    return tuple(steps)
+        """Save the run where an epoch ended and it is time to."""
+        if progress.epoch_ended and self._clock() - self._saved_at >= self._every:
+            save_run(progress.run(), self._path)
+            self._saved_at = self._clock()

@@ -26,6 +26,7 @@ from ._namespace import (
     Array,
     array_namespace,
     cast,
+    copied,
     device,
     dtype_name,
     float_dtype,
@@ -470,7 +471,7 @@ class TwoLayerNet(NamedTuple):
         if k >= self.n_networks:
             raise ValueError(f"`k` must be below the number of networks, {self.n_networks}; got {k}")
         k %= self.n_networks
-        return TwoLayerNet(*(xp.asarray(array[k, ...], copy=True) for array in self))
+        return TwoLayerNet(*(copied(array[k, ...], xp=xp) for array in self))
 
     def to(self, xp: ModuleType, device: Any = None) -> TwoLayerNet:
         """Return a copy as arrays of another library, or on another device.

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ._checks import check_array, check_feature_array, check_finite, check_network, check_number, row_blocks
-from ._namespace import Array, HostArray, array_namespace, device, dtype_name, float_dtype, from_host, to_host
+from ._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    copied,
+    device,
+    dtype_name,
+    float_dtype,
+    from_host,
+    to_host,
+)
 from .network import TwoLayerNet, flatten
 
 
@@ -54,13 +63,14 @@ class Standardizer(NamedTuple):
         if isinstance(scale, str) and scale not in ("global", "feature"):
             raise ValueError(f"`scale` must be 'global', 'feature' or a number above 0; got {scale!r}")
         factor = 1.0 if isinstance(scale, str) else check_number("scale", scale, above=0.0)
-        xp = array_namespace(X)
-        X = flatten(X, xp=xp)
-        n_features = X.shape[1]
-        mean = _mean_of(X, np.zeros(n_features), power=1, xp=xp)
+        X = flatten(X, xp=array_namespace(X))
+        n_samples, n_features = X.shape
+        mean = _mean_of_powers(X, np.zeros(n_features), power=1)
         scales = np.full(n_features, factor)
         if isinstance(scale, str):
-            variance = _mean_of(X, mean, power=2, xp=xp)
+            variance = _mean_of_powers(X, mean, power=2)
+            # What rounding of the mean alone can make of a feature that is constant.
+            variance[variance <= (n_samples * np.finfo(np.float64).eps * mean) ** 2] = 0.0
             if scale == "global":
                 variance = np.full(n_features, np.mean(variance))
             scales = 1.0 / np.sqrt(np.where(variance > 0, variance, 1.0))
@@ -134,19 +144,15 @@ class Standardizer(NamedTuple):
         return TwoLayerNet(
             W1=from_host(W1.astype(name), xp=xp, device=where),
             b1=from_host(b1.astype(name), xp=xp, device=where),
-            W2=xp.asarray(net.W2, copy=True),
-            b2=xp.asarray(net.b2, copy=True),
+            W2=copied(net.W2, xp=xp),
+            b2=copied(net.b2, xp=xp),
         )
 
 
-def _mean_of(X: Array, mean: HostArray, *, power: int, xp: ModuleType) -> HostArray:
-    """Mean of (X - mean)**power of each feature (D,), summed in float64 over blocks of samples."""
+def _mean_of_powers(X: Array, shift: HostArray, *, power: int) -> HostArray:
+    """Mean of (X - shift)**power of each feature (D,), in float64 on the host, block by block."""
     total: HostArray = np.zeros(X.shape[1])
-    where = device(X)
-    dtype = X.dtype if xp.isdtype(X.dtype, "real floating") else xp.float32
-    shift = from_host(mean.astype(dtype_name(dtype)), xp=xp, device=where)
-    for rows in row_blocks(X.shape[0], X.shape[1]):
-        terms = (xp.astype(X[rows, :], dtype) - shift) ** power
-        total += to_host(xp.sum(terms, axis=0)).astype(np.float64)
+    for rows in row_blocks(X.shape[0], 4 * X.shape[1]):  # a block takes several times its size here
+        total += np.sum((to_host(X[rows, :]).astype(np.float64) - shift) ** power, axis=0)
     total /= X.shape[0]
     return total

@@ -16,6 +16,7 @@ from .data import kind_of
 from .information import show_information
 from .jobs import INTERRUPTED
 from .networks import evaluate_network, predict_with_network
+from .parameters import Command
 from .sweeps import GRID, run_sweep
 from .training import resume_train, run_train
 
@@ -88,7 +89,7 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
 
 
 @app.command(
-    cls=options.Command,
+    cls=Command,
     help=f"""Train one network, and judge it by the test samples.
 
     {_DATASETS}
@@ -133,7 +134,7 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
 
 
 @app.command(
-    cls=options.Command,
+    cls=Command,
     help=f"""Train networks with all combinations of several settings, and keep the best.
 
     {_DATASETS}
@@ -219,7 +220,7 @@ def _absolute(path: str | None) -> str | None:
 
 
 @app.command(
-    cls=options.Command,
+    cls=Command,
     help="""Judge a saved network by samples whose classes are known.
 
     NETWORK is a network.safetensors, or the folder of a run. DATASET is digits, cifar10 or the path of an
@@ -243,7 +244,7 @@ def evaluate(quiet: bool, **parameters: Any) -> None:
 
 
 @app.command(
-    cls=options.Command,
+    cls=Command,
     help="""Predict the classes of samples with a saved network.
 
     NETWORK is a network.safetensors, or the folder of a run. INPUT is an .npz file with X, an .npy file, or
@@ -268,7 +269,7 @@ def predict(quiet: bool, **parameters: Any) -> None:
 
 
 @app.command(
-    cls=options.Command,
+    cls=Command,
     help="""Draw the pictures of a run again, from the files in its folder.
 
     \b
@@ -288,7 +289,7 @@ def plot(folder: str, suffix: str, quiet: bool) -> None:
 
 
 @app.command(
-    cls=options.Command,
+    cls=Command,
     help="Tell which array libraries and devices there are, and what NumPy's products are computed by.",
 )
 @options.common_options

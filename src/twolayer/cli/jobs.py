@@ -51,9 +51,9 @@ class Job:
 
     def schedule_and_length(self) -> dict[str, Any]:
         """Return the arguments that `train` and `sweep` share."""
-        factor, every = self.settings["learning_rate_decay"], self.settings["decay_every"]
+        decay = (self.settings[name] for name in ("learning_rate_decay", "decay_every", "decay_first"))
         return {
-            "schedule": None if factor == 1 else Exponential(factor, every, self.settings["decay_first"]),
+            "schedule": Exponential(*decay),
             **{name: self.settings[name] for name in ("epochs", "steps", "replacement", "judge")},
         }
 

@@ -1,10 +1,9 @@
-"""The options of the commands: their groups in the help, their types, and what they are when not given."""
+"""The options of the commands, and what they are when not given."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -13,122 +12,11 @@ from .. import presets
 from ..report import format_numbers
 from .folders import FORMATS
 from .libraries import LIBRARIES
-
-if TYPE_CHECKING:
-    ParamType = click.ParamType[Any]
-else:
-    ParamType = click.ParamType  # which has no type arguments in older versions
+from .parameters import Number, Option, Seeds, Several
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DATASETS = ("digits", "cifar10", "npz")
-
-
-class Option(click.Option):
-    """An option that stands in the help under its group's heading, with what it is when not given."""
-
-    def __init__(self, *args: Any, group: str, shown: str | None = None, **kwargs: Any) -> None:
-        self.group = group
-        if shown is not None:
-            kwargs["help"] += f"  [default: {shown}]"
-        super().__init__(*args, **kwargs)
-
-
-class Command(click.Command):
-    """A command whose help shows its options by groups."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the groups, each with its options."""
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            if isinstance(parameter, Option):
-                record = parameter.get_help_record(ctx)
-                groups.setdefault(parameter.group, []).extend([record] if record else [])
-        for heading, records in groups.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-class Number(ParamType):
-    """A finite number, or one of a few words.
-
-    Parameters
-    ----------
-    kind : int or float
-    above, least : float, optional
-        What it must be above, or at least.
-    words : tuple of str
-    """
-
-    def __init__(
-        self,
-        kind: type[int] | type[float] = float,
-        *,
-        above: float | None = None,
-        least: float | None = None,
-        words: tuple[str, ...] = (),
-    ) -> None:
-        self.kind, self.above, self.least, self.words = kind, above, least, words
-        self.name = "integer" if kind is int else "number"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what stands for a value in the help."""
-        return "|".join((*self.words, "N" if self.kind is int else "X"))
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or the word."""
-        if not isinstance(value, str) or value in self.words:
-            return value
-        try:
-            number = self.kind(value)
-        except ValueError:
-            number = math.nan
-        wrong = not math.isfinite(number)
-        wrong = wrong or (self.above is not None and number <= self.above)
-        wrong = wrong or (self.least is not None and number < self.least)
-        if wrong:
-            self.fail(f"must be {self.wanted()}; got {value!r}", param, ctx)
-        return number
-
-    def wanted(self) -> str:
-        """Say what it must be."""
-        noun = "an integer" if self.kind is int else "a number"
-        if self.above is not None:
-            noun += f" above {self.above:g}"
-        if self.least is not None:
-            noun += f" of at least {self.least:g}"
-        return ", ".join((*map(repr, self.words), "or " * bool(self.words) + noun))
-
-
-class Several(ParamType):
-    """Values with commas between them."""
-
-    def __init__(self, one: Number) -> None:
-        self.one, self.name = one, f"{one.name}s"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what stands for the values in the help."""
-        return f"{self.one.get_metavar(param, ctx)},…"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the values as a tuple."""
-        return tuple(self.one.convert(part.strip(), param, ctx) for part in value.split(",") if part.strip())
-
-
-class Seeds(ParamType):
-    """How many seeds, or which: 3 is three of them, 0,1,5 are these."""
-
-    name = "seeds"
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what stands for the value in the help."""
-        return "N|S,S,…"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return how many, an int, or which, a tuple."""
-        if "," in value:
-            return Several(Number(int, least=0)).convert(value, param, ctx)
-        return Number(int, least=1).convert(value, param, ctx)
 
 
 def _flattened(ctx: click.Context, param: click.Parameter, value: tuple[tuple[Any, ...], ...]) -> Any:

@@ -83,8 +83,6 @@ def _train(job: Job, folder: Path, *, earlier: Run | None) -> None:
         device=library.device,
     )
     checkpoint = folder / folders.CHECKPOINT
-    validated = data.validation is not None
-    keeper = Checkpointer(checkpoint, start=start, seed=settings["seed"], validated=validated)
     operations = 2.0 * dataset.n_features * settings["batch_size"] * settings["n_hidden"]
     started = time.monotonic()
     with library.threads_for(operations), job.console.watch("Training") as watch:
@@ -97,7 +95,7 @@ def _train(job: Job, folder: Path, *, earlier: Run | None) -> None:
             reg=settings["reg"],
             batch_size=settings["batch_size"],
             rng=settings["seed"],
-            callbacks=[watch, keeper],
+            callbacks=[watch, Checkpointer(checkpoint)],
             **job.schedule_and_length(),
         )
     seconds = time.monotonic() - started

@@ -20,7 +20,7 @@ from .._checks import (
     host_per_network,
     per_network,
 )
-from .._namespace import Array, HostArray, device, dtype_name, from_host, is_array_api_obj, to_host
+from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, is_array_api_obj, to_host
 from .._streams import RandomState, seed_of
 from ..losses import l2_norms
 from ..network import Core, TwoLayerNet, as_targets, evaluate, flatten, pack, per_unit, unpack
@@ -458,7 +458,7 @@ class _Trainer:
         return np.where(self.diverged > 0, np.nan, to_host(right).astype(np.float64) / X.shape[0])
 
     def _copied(self, core: Core) -> Core:
-        return Core(*(self.xp.asarray(array, copy=True) for array in core))
+        return Core(*(copied(array, xp=self.xp) for array in core))
 
     def _public(self, core: Core) -> TwoLayerNet:
         return unpack(core, stacked=self.stacked, xp=self.xp)
