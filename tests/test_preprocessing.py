@@ -122,7 +122,7 @@ def test_blocks_change_nothing(backend: Backend, monkeypatch, scale):
         sizes.append(len(blocks))
         return blocks
 
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 20)
+    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 80)
     monkeypatch.setattr("twolayer.preprocessing.row_blocks", counted)
     in_blocks = Standardizer.fit(X, scale=scale)
     assert set(sizes) == {14}  # 40 rows, 3 at a time
