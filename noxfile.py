@@ -18,6 +18,8 @@ nox.options.sessions = ["lint", "typing", "tests-numpy", "docs"]
 
 # A process for each core.
 PARALLEL = "--numprocesses=auto"
+# What no array library but NumPy runs, tests-numpy has run.
+ONLY_BACKENDS = (PARALLEL, "--only-backends")
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
@@ -51,13 +53,13 @@ def tests_numpy(session: nox.Session) -> None:
 @nox.session(name="tests-torch")
 def tests_torch(session: nox.Session) -> None:
     """The tests on PyTorch, on the CPU."""
-    run_tests(session, "torch", extras="cli,torch")
+    run_tests(session, "torch", extras="cli,torch", options=ONLY_BACKENDS)
 
 
 @nox.session(name="tests-jax")
 def tests_jax(session: nox.Session) -> None:
     """The tests on JAX, eager and jitted."""
-    run_tests(session, "jax", extras="cli,jax")
+    run_tests(session, "jax", extras="cli,jax", options=ONLY_BACKENDS)
 
 
 @nox.session(name="tests-cupy")

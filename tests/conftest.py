@@ -31,12 +31,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=LIBRARIES,
         help="array library to test on, once for each; numpy and strict without it",
     )
+    parser.addoption(
+        "--only-backends",
+        action="store_true",
+        help="leave out the tests that run on no array library but NumPy, whatever --backend says",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what does not concern a library: automatic differentiation in NumPy, say."""
 
     def concerns(item: pytest.Item) -> bool:
+        if config.getoption("--only-backends") and not {"backend", "libraries"} & set(item.fixturenames):
+            return False
         marker = item.get_closest_marker("only_on")
         return marker is None or item.callspec.params["backend"].library in marker.args
 
