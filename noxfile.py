@@ -112,9 +112,12 @@ def minimums(session: nox.Session) -> None:
     constraints.write_text("\n".join(oldest) + "\n", encoding="utf-8")
     session.install("--constraint", str(constraints), ".[cli,jax,torch]", *group("test"))
     session.run("python", "-m", "pip", "list")
-    backends = ("--backend=numpy", "--backend=strict", "--backend=torch", "--backend=jax")
     # What stands beneath an old version may be newer than it, and have deprecated what it uses.
-    session.run("pytest", *backends, PARALLEL, "-W", "ignore::DeprecationWarning", *session.posargs)
+    quiet = ("-W", "ignore::DeprecationWarning")
+    backends = ("--backend=numpy", "--backend=strict", "--backend=torch")
+    session.run("pytest", *backends, PARALLEL, *quiet, *session.posargs)
+    on_jax = (f"tests/test_{name}.py" for name in ("namespace", "network", "execution", "equivalence"))
+    session.run("pytest", "--backend=jax", *ONLY_BACKENDS, *quiet, *on_jax)
 
 
 @nox.session(python=nox.project.python_versions(PYPROJECT))

@@ -338,3 +338,21 @@ def test_numbers_and_choices():
     _checks.check_choice("judge", "best", ("best", "last"))
     with pytest.raises(ValueError, match="`judge` must be one of 'best', 'last'; got 'first'"):
         _checks.check_choice("judge", "first", ("best", "last"))
+
+
+@pytest.mark.only_on("torch")
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64"])
+def test_dtypes_that_pytorch_stores_but_does_not_compute_with(backend: Backend, dtype):
+    net = TwoLayerNet.initialize(3, 4, 2, rng=0, xp=backend.xp)
+    samples, labels = backend.array(X, "float32"), backend.array(y, dtype)
+    with pytest.raises(TypeError, match=f"`y` must have a dtype that PyTorch computes.*; got {dtype}$"):
+        net.loss(samples, labels)
+    with pytest.raises(TypeError, match=f"`X` must have a dtype that PyTorch computes.*; got {dtype}$"):
+        net.logits(backend.array(X, dtype))
+
+
+def test_a_network_beside_the_current_device_is_refused(net, monkeypatch):
+    """CuPy creates every result on its current device, wherever the arrays are."""
+    monkeypatch.setattr(_checks, "current_device", lambda xp: "GPU 0")
+    with pytest.raises(ValueError, match=r"`W1` must be on numpy's current device, GPU 0, .*; got cpu$"):
+        net.logits(X)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from backends import Backend, to_host
 from hypothesis import assume, given
+from hypothesis import strategies as st
 from oracles import networks, numerical_gradients, relative_error
 from strategies import Problem, problems
 
@@ -67,6 +68,16 @@ def test_gradients_are_the_central_differences_of_the_loss(problem: Problem):
     numerical = numerical_gradients(lambda n: float(np.sum(n.loss(X, y, reg=reg, sample_weight=weight))), net)
     for name, found, expected in zip(NAMES, gradients, numerical, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+@given(problem=problems(soft=True), off=st.floats(-9e-4, 9e-4))
+def test_gradients_are_right_where_probabilities_do_not_quite_sum_to_one(problem: Problem, off):
+    assume(far_from_kinks(problem))
+    T = problem.y * (1.0 + off)
+    _, gradients = problem.net.loss_and_gradients(problem.X, T)
+    numerical = numerical_gradients(lambda n: float(np.sum(n.loss(problem.X, T))), problem.net)
+    for found, expected in zip(gradients, numerical, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("n_networks", [None, 3])

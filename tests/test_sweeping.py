@@ -163,7 +163,7 @@ def test_rows_are_plain_numbers_in_the_order_of_the_settings():
     }
     result = swept(make_task(), grid)
     kinds = {
-        "learning_rate": float, "reg": float, "n_hidden": int, "batch_size": int, "weight_scale": str, "seed": int,
+        "learning_rate": float, "reg": float, "n_hidden": int, "batch_size": int, "weight_scale": str, "seed": int, "n_steps": int,
         "diverged": type(None), "best_step": int, "train_accuracy": float, "validation_accuracy": float,
     }  # fmt: skip
     for row in result.runs:
@@ -705,3 +705,24 @@ def test_validation_and_grid_must_be_given(missing):
     del arguments[missing]
     with pytest.raises(TypeError, match=f"missing .* keyword-only argument: '{missing}'"):
         sweep(TASK.X, TASK.y, **arguments)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 2])
+def test_what_is_under_way_counts_only_where_nothing_was_finished(n_seeds):
+    """One stage may be all that there is: what it has come to by the stop is kept."""
+    grid = {"learning_rate": [0.01, 0.1], "batch_size": [10], "seed": list(range(n_seeds))}
+    at = (n_seeds, 3, True)  # the first epoch of the last stage
+
+    def stop(progress: Progress) -> None:
+        if (progress.stage, progress.step, progress.epoch_ended) == at:
+            progress.stop()
+
+    result = swept(make_task(), grid, epochs=4, callbacks=[stop])
+    assert not result.complete
+    assert [row["n_steps"] for row in result.runs] == ([3, 3] if n_seeds == 1 else [12, 3, 12, 3])
+    assert [row["n_seeds"] for row in result.table] == [1, 1]
+    assert result.best.settings["seed"] == 0
+    assert result.best.row["n_steps"] == (3 if n_seeds == 1 else 12)
+    alone = swept(make_task(), {**grid, "seed": [0]}, epochs=1 if n_seeds == 1 else 4)
+    assert_equal_rows(result.table, alone.table)
+    assert result.best.row["validation_accuracy"] == alone.best.row["validation_accuracy"]

@@ -1330,6 +1330,17 @@ def test_pytorch_tensors_that_are_trained_elsewhere_are_taken_as_values(backend:
     assert all(array.grad is None and array.requires_grad for array in leaves)
 
 
+def test_the_run_so_far_knows_what_diverged_in_its_epoch(backend: Backend):
+    task = make_task(2).on(backend)
+    arguments = {"learning_rate": [0.1, 1e80], "reg": 1.0}
+    taken: list[Run] = []
+    trained(task, **arguments, callbacks=[lambda p: taken.append(p.run()) if p.step == 4 else None])
+    (run,) = taken
+    assert run.diverged[0] is None
+    assert run.diverged[1] is not None
+    assert_same_run(run, trained(task, **arguments, callbacks=[stopping(4)]))
+
+
 @pytest.mark.parametrize("n_networks", [None, 2])
 @pytest.mark.parametrize("validated", [False, True])
 def test_the_run_so_far_is_what_a_stop_would_return_and_can_be_gone_on_with(
@@ -1349,3 +1360,16 @@ def test_the_run_so_far_is_what_a_stop_would_return_and_can_be_gone_on_with(
             assert_same_run(run, trained(task, validated=validated, callbacks=[stopping(step, epoch_ended)]))
         assert_same_run(trained(task._replace(net=run), validated=validated, rng=None), whole)
     assert len(taken) == 4
+
+
+def test_a_total_below_what_a_run_has_taken_is_refused():
+    task = make_task()
+    run = trained(task, epochs=3)
+    with pytest.raises(ValueError, match=r"must be the new total, at least the 15 steps that .*; got 10$"):
+        trained(task._replace(net=run), epochs=2, rng=None)
+
+
+def test_a_number_is_no_schedule():
+    message = r"^`schedule` must be a schedule, such as twolayer.schedules.Exponential\(0.95\); got float$"
+    with pytest.raises(TypeError, match=message):
+        trained(make_task(), schedule=0.95)

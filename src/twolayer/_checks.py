@@ -18,11 +18,13 @@ from ._namespace import (
     Array,
     HostArray,
     array_namespace,
+    current_device,
     device,
     dtype_name,
     from_host,
     has_values,
     is_array_api_obj,
+    is_torch_namespace,
     library_name,
     to_host,
 )
@@ -76,6 +78,12 @@ def check_network(net: Any) -> ModuleType:
             raise TypeError(
                 f"`{name}` must have the dtype of `W1`, {dtype_name(W1.dtype)}; got {dtype_name(array.dtype)}"
             )
+    current = current_device(xp)
+    if current is not None and current != device(W1):
+        raise ValueError(
+            f"`W1` must be on {library_name(xp)}'s current device, {current}, where it puts every result; "
+            f"got {device(W1)}"
+        )
     if W1.ndim not in (2, 3):
         raise ValueError(
             f"`W1` must have shape (D, H) or, for a stack of networks, (K, D, H); got {tuple(W1.shape)}"
@@ -111,6 +119,7 @@ def check_feature_array(X: Array, *, name: str = "X") -> None:
     xp = array_namespace(X)
     if not xp.isdtype(X.dtype, ("real floating", "integral", "bool")):
         raise TypeError(f"`{name}` must have a real dtype; got {dtype_name(X.dtype)}")
+    check_computable(name, X)
     if X.ndim < 2:
         raise ValueError(
             f"`{name}` must have a first axis of samples and at least one more of features; "
@@ -118,6 +127,19 @@ def check_feature_array(X: Array, *, name: str = "X") -> None:
         )
     if min(X.shape) < 1:
         raise ValueError(f"`{name}` must hold at least one sample; got shape {tuple(X.shape)}")
+
+
+def check_computable(name: str, array: Array) -> None:
+    """Raise if the array's dtype is one that its library stores but does not compute with."""
+    if is_torch_namespace(array_namespace(array)) and dtype_name(array.dtype) in (
+        "uint16",
+        "uint32",
+        "uint64",
+    ):
+        raise TypeError(
+            f"`{name}` must have a dtype that PyTorch computes with, such as int64; "
+            f"got {dtype_name(array.dtype)}"
+        )
 
 
 def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: str = "X") -> None:
@@ -133,6 +155,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
             f"`{name}` must have shape ({n_samples},) for class labels or ({n_samples}, {n_classes}) for "
             f"class probabilities; got {tuple(y.shape)}"
         )
+    check_computable(name, y)
     if y.ndim == 1:
         if not xp.isdtype(y.dtype, "integral"):
             raise TypeError(

@@ -17,6 +17,7 @@ from array_api_compat import (
     device,
     is_array_api_obj,
     is_cupy_array,
+    is_cupy_namespace,
     is_jax_array,
     is_jax_namespace,
     is_torch_array,
@@ -30,6 +31,7 @@ __all__ = [
     "array_namespace",
     "cast",
     "copied",
+    "current_device",
     "device",
     "dtype_name",
     "float_dtype",
@@ -70,6 +72,13 @@ def library_name(xp: ModuleType) -> str:
     """Name of the library behind a namespace: numpy, cupy, torch, jax, array_api_strict."""
     parts = xp.__name__.split(".")
     return parts[1] if parts[0] == "array_api_compat" and len(parts) > 1 else parts[0]
+
+
+def current_device(xp: ModuleType) -> Any:
+    """Return the device on which the library puts every result, where it does so: CuPy's current one."""
+    if is_cupy_namespace(xp):
+        return sys.modules["cupy"].cuda.Device()  # pragma: gpu
+    return None
 
 
 def has_values(array: Array) -> bool:
@@ -136,4 +145,4 @@ def to_host(array: Array) -> HostArray:
 def from_host(host: npt.ArrayLike, *, xp: ModuleType, device: Any) -> Array:
     """Copy host data to a new array of ``xp`` on ``device``, which shares no memory with it."""
     # PyTorch takes neither negative strides nor, without a warning, memory that cannot be written.
-    return xp.asarray(np.array(host, order="C"), device=device, copy=True)
+    return xp.asarray(np.array(host, order="C"), device=device)

@@ -59,8 +59,8 @@ def softmax_cross_entropy(
     probs = xp.exp(log_probs)
     if y.ndim == 1:
         dlogits = xp.where(one_hot(y, logits.shape[-1], xp=xp), probs - 1.0, probs)
-    else:
-        dlogits = probs - y
+    else:  # the sums of y are 1 but for rounding, and this is the gradient all the same
+        dlogits = probs * xp.sum(y, axis=1, keepdims=True) - y
     if sample_weight is None:
         return xp.mean(losses, axis=1), dlogits / y.shape[0]
     shares = sample_shares(sample_weight, xp=xp)

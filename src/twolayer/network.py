@@ -85,10 +85,17 @@ def per_unit(values: Array, n_hidden: int, *, xp: ModuleType) -> Array:
     return xp.reshape(each, (values.shape[0] * n_hidden,))
 
 
+def loss(core: Core, X: Array, y: Array, reg: Array, sample_weight: Array | None, *, xp: ModuleType) -> Array:
+    """Loss (K,) = data_loss + reg · (‖W1‖² + ‖W2‖²), for reg (K,)."""
+    _, logits = forward(core, X, xp=xp)
+    data_loss, _ = softmax_cross_entropy(logits, y, sample_weight, xp=xp)
+    return data_loss + reg * l2_norms(core.W1, core.W2, xp=xp)
+
+
 def loss_and_gradients(
     core: Core, X: Array, y: Array, reg: Array, sample_weight: Array | None, *, xp: ModuleType
 ) -> tuple[Array, Core]:
-    """Loss (K,) = data_loss + reg · (‖W1‖² + ‖W2‖²), and its gradients, for reg (K,)."""
+    """The same loss, and its gradients."""
     H1, logits = forward(core, X, xp=xp)
     data_loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, xp=xp)
     dW1, db1, dW2, db2 = backward(core, X, H1, dlogits, xp=xp)
@@ -405,7 +412,8 @@ class TwoLayerNet(NamedTuple):
         TypeError, ValueError
             As `loss_and_gradients`.
         """
-        return self.loss_and_gradients(X, y, reg=reg, sample_weight=sample_weight)[0]
+        arguments, xp = self._arguments(X, y, reg, sample_weight)
+        return self._own(loss(*arguments, xp=xp))
 
     def loss_and_gradients(
         self, X: Array, y: Array, *, reg: Any = 0.0, sample_weight: Array | None = None
@@ -431,20 +439,8 @@ class TwoLayerNet(NamedTuple):
             If shapes do not fit, a label is out of range, a weight or ``reg`` is negative, or arrays of
             several devices meet.
         """
-        xp = self._check_batch(X, y)
-        check_sample_weight(sample_weight, X)
-        reg = per_network("reg", reg, self, xp=xp)
-        dtype = self.W1.dtype
-        if sample_weight is not None:
-            sample_weight = cast(sample_weight, dtype, xp=xp)
-        loss, gradients = loss_and_gradients(
-            pack(self, xp=xp),
-            cast(flatten(X, xp=xp), dtype, xp=xp),
-            as_targets(y, dtype, xp=xp),
-            reg,
-            sample_weight,
-            xp=xp,
-        )
+        arguments, xp = self._arguments(X, y, reg, sample_weight)
+        loss, gradients = loss_and_gradients(*arguments, xp=xp)
         return self._own(loss), unpack(gradients, stacked=self.n_networks is not None, xp=xp)
 
     def select(self, k: int) -> TwoLayerNet:
@@ -524,6 +520,18 @@ class TwoLayerNet(NamedTuple):
         check_features(X, self)
         check_targets(y, X, self.n_classes)
         return xp
+
+    def _arguments(
+        self, X: Array, y: Array, reg: Any, sample_weight: Array | None
+    ) -> tuple[tuple[Core, Array, Array, Array, Array | None], ModuleType]:
+        """Check what `loss` is given, and return it as the mathematics takes it."""
+        xp = self._check_batch(X, y)
+        check_sample_weight(sample_weight, X)
+        dtype = self.W1.dtype
+        if sample_weight is not None:
+            sample_weight = cast(sample_weight, dtype, xp=xp)
+        X, y = cast(flatten(X, xp=xp), dtype, xp=xp), as_targets(y, dtype, xp=xp)
+        return (pack(self, xp=xp), X, y, per_network("reg", reg, self, xp=xp), sample_weight), xp
 
     def _own(self, result: Array) -> Array:
         """Result (K, ...) of the mathematics, without the axis K where this is one network."""

@@ -73,13 +73,14 @@ class SweepResult:
         not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below
         two).
     runs : list of dict
-        A row for each candidate and seed: its settings and ``seed``; ``diverged``, the step or None;
-        ``best_step``, as of `Run`; ``train_accuracy`` and ``validation_accuracy`` of the network that was
-        judged.
+        A row for each candidate and seed: its settings and ``seed``; ``n_steps``, the steps taken;
+        ``diverged``, the step or None; ``best_step``, as of `Run`; ``train_accuracy`` and
+        ``validation_accuracy`` of the network that was judged.
     histories : list of History
         The history of each of ``runs``.
     complete : bool
-        False where a callback stopped the sweep: then ``runs`` holds only what was trained to the end.
+        False where a callback stopped the sweep. ``runs`` then holds what had been validated by then; the
+        runs that were under way count for ``table`` and ``best`` only where none was trained to the end.
     """
 
     best: Best | None
@@ -136,8 +137,7 @@ def sweep(
     sample_weight, schedule, epochs, steps, replacement, judge
         As for `train`.
     callbacks : iterable of callables
-        Called as by `train`, with ``stage`` and ``stages`` set. ``progress.stop()`` ends the sweep; the runs
-        under way are dropped.
+        Called as by `train`, with ``stage`` and ``stages`` set. ``progress.stop()`` ends the sweep there.
 
     Returns
     -------
@@ -175,6 +175,7 @@ def sweep(
     xp, where, n_features = array_namespace(X), device(X), math.prod(X.shape[1:])
     runs: dict[int, tuple[dict[str, Any], History, TwoLayerNet]] = {}
     complete = True
+    unfinished: list[int] = []
     for stage, members in enumerate(stacks, start=1):
         common = candidates[members[0]]
         watch = _Watch(callbacks, stage, len(stacks))
@@ -207,16 +208,20 @@ def sweep(
             rng=common["seed"],
             callbacks=[watch] if watch.callbacks else (),
         )
-        if not watch.stopped or watch.ended or None not in run.diverged:  # type: ignore[operator]  # a stack's
+        if run.history.step.size:  # else it was stopped before any validation
+            ended = not watch.stopped or watch.ended or None not in run.diverged  # type: ignore[operator]  # a stack's
+            unfinished += [] if ended else members
             for k, i in enumerate(members):
                 runs[i] = _row(candidates[i], run, k), run.history.select(k), run.net.select(k)
         if watch.stopped:
-            complete = len(runs) == len(candidates)
+            complete = len(runs) == len(candidates) and not unfinished
             break
     finished = sorted(runs)
     rows = [runs[i][0] for i in finished]
-    table = _table(rows)
-    best = _best(table, rows)
+    judged = [runs[i][0] for i in finished if i not in unfinished] or rows
+    table = _table(judged)
+    winner = _best(table, judged)
+    best = None if winner is None else rows.index(judged[winner])
     return SweepResult(
         best=None
         if best is None
@@ -316,6 +321,7 @@ def _stacks(candidates: list[dict[str, Any]], max_networks: int | None) -> list[
 def _row(settings: dict[str, Any], run: Run, k: int) -> dict[str, Any]:
     return {
         **settings,
+        "n_steps": run.n_steps,
         "diverged": run.diverged[k],  # type: ignore[index]  # a tuple, as this is a stack
         "best_step": int(run.best_step[k]),
         "train_accuracy": float(run.train_accuracy[k]),

@@ -94,7 +94,9 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float) -> None:
     job.finish(folder)
     if not result.complete:
         n_runs = math.prod(len(settings[name]) for name in (*GRID, "seeds"))
-        console.warn(f"interrupted: {len(result.runs)} of {n_runs} networks were finished, and are kept")
+        console.warn(
+            f"interrupted: {len(result.runs)} of {n_runs} networks are kept, those under way as they were"
+        )
         raise click.exceptions.Exit(INTERRUPTED)
     if best is None:
         console.error("every network diverged: its loss stopped being finite; try a lower --learning-rate")

@@ -121,7 +121,8 @@ class Recorder:
 
     def history(self, *, stacked: bool) -> History:
         """Return what is recorded so far, as copies."""
-        loss, batch_accuracy = (np.concatenate(a).T.copy() for a in (self._loss, self._batch_accuracy))
+        self._loss, self._batch_accuracy = ([np.concatenate(a)] for a in (self._loss, self._batch_accuracy))
+        loss, batch_accuracy = self._loss[0].T.copy(), self._batch_accuracy[0].T.copy()
         entries = np.stack(self._entries) if self._entries else np.zeros((0, 4, loss.shape[0]))
         arrays = loss, batch_accuracy, *entries.transpose(1, 2, 0).copy()
         loss, batch_accuracy, *rest = arrays if stacked else [a[0] for a in arrays]

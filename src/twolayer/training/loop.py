@@ -226,6 +226,16 @@ def train(
         steps = batches.steps_per_epoch * (10 if epochs is None else check_integer("epochs", epochs, least=1))
     else:
         steps = check_integer("steps", steps, least=1)
+    if earlier is not None and steps < earlier.n_steps:
+        raise ValueError(
+            "`epochs` or `steps` must be the new total, at least the "
+            f"{earlier.n_steps} steps that the run has taken; got {steps}"
+        )
+    if schedule is not None and not callable(schedule):
+        raise TypeError(
+            "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); "
+            f"got {type(schedule).__name__}"
+        )
     trainer = _Trainer(
         xp=xp,
         net=net,
@@ -423,7 +433,7 @@ class _Trainer:
         """Return the run as it is now: copies, and the judged network's exact accuracies."""
         self._flush()
         n_networks, judge = self.core.W2.shape[0], self.judge
-        core, best_step = self._copied(self.core), self.best_step
+        core, best_step = self._copied(self.core), self.best_step.copy()
         best = self._copied(core if self.validation is None else self.best)
         if self.validation is None:
             best_step = np.full(n_networks, self.done)
@@ -449,7 +459,7 @@ class _Trainer:
             validation_accuracy=validation_accuracy if stacked else float(validation_accuracy[0]),
             best_step=best_step if stacked else int(best_step[0]),
             seed=self.batches.seed,
-            _best_accuracy=self.best_accuracy,
+            _best_accuracy=self.best_accuracy.copy(),
         )
 
     def _accuracy(self, core: Core, X: Array, y: Array) -> HostArray:
