@@ -381,6 +381,36 @@ def test_a_run_that_fails_at_once_leaves_no_folder(monkeypatch: pytest.MonkeyPat
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize("module", ["torch", "jax.errors", "jaxlib._jax", "cupy_backends.cuda.api.runtime"])
+def test_an_error_of_the_device_is_a_line(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    error = type("DeviceError", (Exception,), {"__module__": module})
+
+    def fail(*args: Any, **more: Any) -> Any:
+        raise error("CUDA out of memory. Tried to allocate 9 GiB.\nMore, of no use.")
+
+    monkeypatch.setattr("twolayer.cli.training.train", fail)
+    monkeypatch.setattr("twolayer.cli.sweeps.sweep", fail)
+    assert refused("train", *QUICK).endswith(
+        "Tried to allocate 9 GiB; what may help: a smaller --batch-size, or another --device"
+    )
+    assert (
+        "; what may help: fewer networks at once with --max-networks, or a smaller --batch-size"
+        in refused("sweep", *QUICK)
+    )
+
+
+def test_a_plain_error_of_cuda_is_a_line_and_any_other_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **more: Any) -> Any:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("twolayer.cli.training.train", fail)
+    message = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"
+    assert f"Error: {message}; what may help: " in refused("train", *QUICK)
+    message = "a fault of the program"
+    with pytest.raises(RuntimeError, match=message):
+        cli("train", *QUICK)
+
+
 # Ctrl-C
 
 
@@ -441,9 +471,20 @@ def test_an_interrupted_sweep_keeps_what_is_finished(press: Any) -> None:
     press(5, stage=2)
     result = cli("sweep", *QUICK, "--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", 3, "--out", "run")
     assert result.exit_code == 130
-    assert "interrupted: 2 of 6 networks were finished, and are kept" in result.output
+    assert "interrupted: 2 of 6 networks are kept, those under way as they were" in result.output
     assert files_in("run") == SWEEP_FILES - PICTURES
     assert [run["seed"] for run in rows_of("run/runs.csv")] == ["0", "0"]
+    assert read("run/results.json")["complete"] is False
+
+
+def test_an_interrupted_sweep_of_one_stack_keeps_its_networks_as_they_were(press: Any) -> None:
+    press(25)  # in the second epoch
+    arguments = ("--epochs", 3, "--batch-size", 50, "--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", 1)
+    result = cli("sweep", *arguments, "--out", "run")
+    assert result.exit_code == 130
+    assert "interrupted: 2 of 2 networks are kept, those under way as they were" in result.output
+    assert files_in("run") == SWEEP_FILES - PICTURES
+    assert [run["n_steps"] for run in rows_of("run/runs.csv")] == ["25", "25"]
     assert read("run/results.json")["complete"] is False
 
 
@@ -787,6 +828,33 @@ def test_images_that_do_not_fit_are_refused(of_digits: Path) -> None:
     assert "No such file or directory: none.png" in refused("predict", of_digits, "none.png")
 
 
+def test_images_of_more_than_bytes_or_with_transparency_are_refused(of_digits: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib")
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    plain = image.fromarray(grey)
+    plain.save("plain.png")
+    half = image.merge("LA", (plain, image.new("L", (8, 8), 128)))
+    for name, refusable, mode in (
+        ("deep", image.fromarray(grey.astype(np.uint16) * 257), "I;16"),
+        ("half", half, "LA"),
+        ("halfcolour", half.convert("RGBA"), "RGBA"),
+    ):
+        refusable.save(f"{name}.png")
+        assert (
+            f"{name}.png must be an 8-bit greyscale or colour image without transparency; got mode {mode}"
+            in refused("predict", of_digits, f"{name}.png")
+        )
+    plain.convert("P").save("clear.png", transparency=0)
+    assert "without transparency; got mode P" in refused("predict", of_digits, "clear.png")
+    plain.convert("P").save("palette.png")
+    plain.convert("LA").save("opaque.png")
+    plain.convert("RGBA").save("opaquecolour.png")
+    output = done("predict", of_digits, "plain.png", "palette.png", "opaque.png", "opaquecolour.png")
+    lines = [line.split()[1:] for line in output.splitlines() if ".png" in line]
+    assert len(lines) == 4
+    assert all(line == lines[0] for line in lines)
+
+
 def test_a_network_that_was_not_trained_on_images_takes_none(trained: Path) -> None:
     Path("any.png").write_bytes(PNG)
     assert "the network was not trained on images of a known range" in refused("predict", trained, "any.png")
@@ -805,6 +873,14 @@ def test_what_is_white_is_known_of_images(X: np.ndarray, white: float | None) ->
     np.savez("images.npz", X=X, y=np.arange(30) % 2)
     done("train", "images.npz", *QUICK, "--out", "run")
     assert storage.load_metadata("run/network.safetensors").information["white"] == white
+
+
+def test_a_file_named_like_a_data_set_is_not_taken_for_it() -> None:
+    np.savez("digits.npz", X=np.zeros((30, 4, 4), np.uint8), y=np.arange(30) % 2)
+    done("train", "digits.npz", *QUICK, "--out", "run")
+    information = storage.load_metadata("run/network.safetensors").information
+    assert (information["dataset"], information["white"]) == ("digits.npz", 255)
+    assert "`DATASET` must be given: the network was trained on digits.npz" in refused("evaluate", "run")
 
 
 @pytest.mark.parametrize(
@@ -1167,7 +1243,8 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest
         monkeypatch.setitem(sys.modules, module, None)
         line = refused("train", "--library", module)
         assert f"`--library {module}` needs" in line
-        assert f"`python -m pip install 'twolayer[{extra}]'` installs it" in line
+        assert f"the extra `{extra}` brings it" in line
+        assert f"`python -m pip install 'twolayer[{extra}]'`, or in a clone of the repository" in line
 
 
 @pytest.mark.parametrize("found", [0, RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")])
@@ -1215,6 +1292,14 @@ def test_help_has_groups_and_examples(command: str) -> None:
         assert output.startswith(f"Usage: app {command}")
         assert "Output:" in output
         assert f"twolayer {command}" in output or command == "info"
+
+
+def test_help_cuts_no_description() -> None:
+    output = CliRunner().invoke(app, ["--help"], terminal_width=80).output
+    described = output.partition("Commands:")[2]
+    assert len(re.findall(r"^  (?:train|sweep|evaluate|predict|plot|info) +[A-Z].*\.$", described, re.M)) == 6
+    assert "..." not in described
+    assert "…" not in described
 
 
 def test_help_tells_what_is_taken_where_nothing_is_given() -> None:
@@ -1416,7 +1501,7 @@ def test_without_its_packages_it_names_the_extra(missing: str) -> None:
     )
     assert found.returncode == 1
     assert found.stderr.count("\n") == 1
-    assert "`python -m pip install 'twolayer[cli]'` installs them" in found.stderr
+    assert "the extra `cli` brings them: `python -m pip install 'twolayer[cli]'`, or in" in found.stderr
 
 
 def test_what_the_terminal_cannot_show_is_a_question_mark() -> None:

@@ -111,7 +111,8 @@ def test_each_row_is_the_single_run_of_its_settings(
         assert row["best_step"] == run.best_step
         for name in ("train_accuracy", "validation_accuracy"):
             np.testing.assert_equal(row[name], getattr(run, name))
-        assert history.loss.shape == run.history.loss.shape or run.diverged
+        assert row["n_steps"] == history.loss.size
+        assert row["n_steps"] == run.n_steps or run.diverged
         n_steps, n_entries = run.n_steps, len(run.history.step)  # a stack goes on while one of it does
         stop = n_steps if run.diverged is None else run.diverged - 1
         np.testing.assert_allclose(history.loss[:stop], run.history.loss[:stop], rtol=1e-7)
@@ -163,8 +164,8 @@ def test_rows_are_plain_numbers_in_the_order_of_the_settings():
     }
     result = swept(make_task(), grid)
     kinds = {
-        "learning_rate": float, "reg": float, "n_hidden": int, "batch_size": int, "weight_scale": str, "seed": int, "n_steps": int,
-        "diverged": type(None), "best_step": int, "train_accuracy": float, "validation_accuracy": float,
+        "learning_rate": float, "reg": float, "n_hidden": int, "batch_size": int, "weight_scale": str, "seed": int,
+        "n_steps": int, "diverged": type(None), "best_step": int, "train_accuracy": float, "validation_accuracy": float,
     }  # fmt: skip
     for row in result.runs:
         assert {key: type(value) for key, value in row.items()} == kinds

@@ -6,6 +6,14 @@ import importlib
 from types import ModuleType
 
 
+def how_to_install(extra: str) -> str:
+    """Say how an extra of twolayer is installed."""
+    return (
+        f"`python -m pip install 'twolayer[{extra}]'`, "
+        f"or in a clone of the repository `python -m pip install '.[{extra}]'`"
+    )
+
+
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import ``module``, or say which extra of twolayer brings it.
 
@@ -20,5 +28,5 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         package = module.partition(".")[0]
         raise ImportError(
             f"{purpose} needs {package}, which could not be imported ({error}); "
-            f"`python -m pip install 'twolayer[{extra}]'` installs it"
+            f"the extra `{extra}` brings it: {how_to_install(extra)}"
         ) from error

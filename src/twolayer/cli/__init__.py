@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from .._extras import how_to_install
+
 
 def main() -> None:
     """Run the command line: what ``twolayer`` and ``python -m twolayer`` do."""
@@ -13,7 +15,7 @@ def main() -> None:
     except ImportError as error:
         sys.exit(
             f"Error: the command line needs click and rich ({error}); "
-            "`python -m pip install 'twolayer[cli]'` installs them"
+            f"the extra `cli` brings them: {how_to_install('cli')}"
         )
     del _click, _rich
     from .commands import app

@@ -22,6 +22,8 @@ from .training import resume_train, run_train
 
 # What the library calls otherwise than the command line.
 _OPTIONS = {"folder": "--data", "url": "--url", "preset": "--preset"}
+# Array libraries whose errors come from the device rather than from this program.
+_DEVICE_PACKAGES = ("cupy", "cupy_backends", "jax", "jaxlib", "torch")
 _RESUME_WITH = ("data", "url", "epochs", "steps", "library", "device")
 
 
@@ -52,10 +54,38 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             Console().warn("aborted")
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except (TypeError, ValueError, OSError, ImportError, MemoryError) as error:
-            if ctx.find_root().meta.get("twolayer.debug") or getattr(error, "errno", None) == errno.EPIPE:
+        except Exception as error:
+            debug = ctx.find_root().meta.get("twolayer.debug")
+            if debug or getattr(error, "errno", None) == errno.EPIPE:
                 raise
-            raise Failure(_message(error)) from error
+            if _is_of_device(error):
+                raise Failure(_first_line(error) + self._hint(ctx)) from error
+            if isinstance(error, TypeError | ValueError | OSError | ImportError | MemoryError):
+                raise Failure(_message(error)) from error
+            raise
+
+    def _hint(self, ctx: click.Context) -> str:
+        """Say which options of the command may help where a device fails or is full."""
+        command = self.commands[ctx.invoked_subcommand or ""]
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        hints = {
+            "--max-networks": "fewer networks at once with --max-networks",
+            "--batch-size": "a smaller --batch-size",
+            "--device": "another --device",
+        }
+        found = [hint for flag, hint in hints.items() if flag in flags]
+        return f"; what may help: {', or '.join(found)}" if found else ""
+
+
+def _is_of_device(error: Exception) -> bool:
+    # PyTorch's errors of CUDA's libraries are plain ones.
+    return type(error).__module__.partition(".")[0] in _DEVICE_PACKAGES or (
+        type(error) is RuntimeError and str(error).startswith("CUDA error")
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".;: ")
 
 
 def _message(error: Exception) -> str:
@@ -90,6 +120,7 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
 
 @app.command(
     cls=Command,
+    short_help="Train one network, and judge it by the test samples.",
     help=f"""Train one network, and judge it by the test samples.
 
     {_DATASETS}
@@ -135,6 +166,7 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
 
 @app.command(
     cls=Command,
+    short_help="Train networks with several settings, and keep the best.",
     help=f"""Train networks with all combinations of several settings, and keep the best.
 
     {_DATASETS}
@@ -221,6 +253,7 @@ def _absolute(path: str | None) -> str | None:
 
 @app.command(
     cls=Command,
+    short_help="Judge a saved network by samples whose classes are known.",
     help="""Judge a saved network by samples whose classes are known.
 
     NETWORK is a network.safetensors, or the folder of a run. DATASET is digits, cifar10 or the path of an
@@ -245,6 +278,7 @@ def evaluate(quiet: bool, **parameters: Any) -> None:
 
 @app.command(
     cls=Command,
+    short_help="Predict the classes of samples with a saved network.",
     help="""Predict the classes of samples with a saved network.
 
     NETWORK is a network.safetensors, or the folder of a run. INPUT is an .npz file with X, an .npy file, or
@@ -270,6 +304,7 @@ def predict(quiet: bool, **parameters: Any) -> None:
 
 @app.command(
     cls=Command,
+    short_help="Draw the pictures of a run again.",
     help="""Draw the pictures of a run again, from the files in its folder.
 
     \b
@@ -290,6 +325,7 @@ def plot(folder: str, suffix: str, quiet: bool) -> None:
 
 @app.command(
     cls=Command,
+    short_help="Tell which array libraries and devices there are.",
     help="Tell which array libraries and devices there are, and what NumPy's products are computed by.",
 )
 @options.common_options

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from .._extras import how_to_install
 from .console import Console
 from .libraries import count_gpus, find_cupy
 
@@ -128,7 +129,7 @@ def _shown(value: Any) -> str:
 def _imported(name: str) -> tuple[Any, str]:
     """Import a library; return None and why where that fails, in whatever way it does."""
     if importlib.util.find_spec(name) is None:
-        return None, f"python -m pip install 'twolayer[{name}]'"
+        return None, how_to_install(name).replace("`", "")
     try:
         return importlib.import_module(name), ""
     except Exception as error:  # noqa: BLE001  # a broken installation must not hide the others
@@ -137,7 +138,7 @@ def _imported(name: str) -> tuple[Any, str]:
 
 def _cupy() -> tuple[str, str]:
     if importlib.util.find_spec("cupy") is None:
-        return "not installed", "python -m pip install 'twolayer[cuda12]' or 'twolayer[cuda13]'"
+        return "not installed", f"{how_to_install('cuda12').replace('`', '')}; cuda13 for CUDA 13"
     cupy, why = find_cupy()
     if cupy is None:
         return "does not import", why

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._extras import require
+from .._extras import how_to_install, require
 from .._namespace import Array, HostArray, float_dtype, from_host, standard_namespace
 
 LIBRARIES = ("numpy", "cupy", "torch", "jax")
@@ -117,7 +117,7 @@ def _cupy(device: str | None) -> tuple[ModuleType, Any]:
     if cupy is None:
         raise ImportError(
             f"`--library cupy` needs CuPy, which could not be imported ({why}); "
-            "`python -m pip install 'twolayer[cuda12]'` installs it, or 'twolayer[cuda13]' for CUDA 13"
+            f"the extra `cuda12` brings it, or `cuda13` for CUDA 13: {how_to_install('cuda12')}"
         )
     n_devices, why = count_gpus(cupy)
     if not n_devices:

@@ -205,15 +205,30 @@ def _image(path: Path, metadata: NetworkMetadata, *, invert: bool) -> HostArray:
     with path.open("rb") as file:
         try:
             with pillow.open(file) as image:
-                pixels = np.asarray(image.convert("RGB" if shape[2:] == (3,) else "L"), dtype=np.float64)
+                mode = image.mode
+                taken = _is_plain(image)
+                if taken:
+                    image = image.convert("RGB" if shape[2:] == (3,) else "L")
+                    pixels = np.asarray(image, dtype=np.float64)
         except (OSError, ValueError, SyntaxError) as error:
             raise ValueError(f"{path} must be an image; it cannot be read ({error})") from error
+    if not taken:
+        raise ValueError(
+            f"{path} must be an 8-bit greyscale or colour image without transparency; got mode {mode}"
+        )
     if pixels.shape[:2] != tuple(shape[:2]):
         raise ValueError(
             f"{path} must have {shape[1]}×{shape[0]} pixels, as the images that the network was trained on; "
             f"it has {pixels.shape[1]}×{pixels.shape[0]}"
         )
     return (255.0 - pixels if invert else pixels) * (float(white) / 255.0)
+
+
+def _is_plain(image: Any) -> bool:
+    """Return whether an image that Pillow has opened holds bytes, and is opaque."""
+    if image.mode in ("LA", "RGBA"):
+        return bool(image.getchannel("A").getextrema()[0] == 255)
+    return image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
 
 
 def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, ...]) -> None:
