@@ -173,8 +173,7 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
 
     Settings that take several values take them with commas between, or one by one. Each combination is
     trained from every seed; the best is the one of the highest mean accuracy on the validation samples. Its
-    best network is then judged by the test samples. Ctrl-C ends it cleanly, keeping the networks that are
-    finished.
+    best network is then judged by the test samples. Ctrl-C ends it cleanly, keeping what there is.
 
     \b
     Examples:
