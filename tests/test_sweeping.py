@@ -427,6 +427,7 @@ def test_the_number_of_classes_is_that_of_the_labels(backend: Backend):
     assert found(task._replace(y=task.y * 0, y_val=task.y_val * 0)) == 1
     soft = make_task(n_classes=3, soft=True)
     assert found(soft) == 3
+    assert found(make_task(n_classes=1, soft=True)) == 1
     assert found(soft._replace(y_val=soft.y_val.argmax(axis=1))) == 3
     assert found(task._replace(y_val=soft.y_val)) == 3
 
