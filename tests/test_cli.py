@@ -1199,7 +1199,7 @@ def test_features_that_are_not_finite_are_refused() -> None:
 
 
 def test_every_library_that_was_asked_for_gives_the_same(libraries: list[str]) -> None:
-    """Trained, evaluated and asked for predictions, with the library that this session tests."""
+    """Trained, evaluated and asked for predictions, with each library under test."""
     chosen = [name for name in libraries if name != "strict"]
     np.save("some.npy", datasets.load_digits().test.X[:5])
     length = ("--steps", 40, "--hidden", 8, "-q")

@@ -92,7 +92,7 @@ def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = No
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-            arrays: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+            arrays: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  # it is no dict
     except SafetensorError as error:
         raise ValueError(
             f"{path} must be a checkpoint; it is truncated, damaged or something else ({error})"

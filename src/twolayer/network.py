@@ -555,7 +555,7 @@ def _refuse(self: TwoLayerNet, other: object) -> NoReturn:
 # A tuple would compare and concatenate where a reader expects arithmetic.
 for _name in ("eq", "ne", "lt", "le", "gt", "ge", "add", "radd", "mul", "rmul"):
     setattr(TwoLayerNet, f"__{_name}__", _refuse)
-TwoLayerNet.__hash__ = None  # type: ignore[assignment]
+TwoLayerNet.__hash__ = None  # type: ignore[assignment]  # as Python marks it
 
 
 def evaluate(core: Core, X: Array, y: Array, *, xp: ModuleType) -> tuple[Array, Array]:
