@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ._checks import check_array, check_feature_array, check_finite, check_network, check_number, row_blocks
+from ._checks import (
+    check_array,
+    check_choice,
+    check_feature_array,
+    check_finite,
+    check_integer,
+    check_network,
+    check_number,
+    row_blocks,
+)
 from ._namespace import (
     Array,
     HostArray,
@@ -17,9 +28,57 @@ from ._namespace import (
     dtype_name,
     float_dtype,
     from_host,
+    is_jax_namespace,
     to_host,
 )
 from .network import TwoLayerNet, flatten
+
+
+class Preprocessing(Protocol):
+    """An affine map of samples that a network can take over; a user's own of this form is accepted."""
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features of a sample, D."""
+        ...
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of features that it is mapped to, M."""
+        ...
+
+    def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
+        """Return the samples ``X`` (N, D) or (N, ...), mapped, as a new array (N, M) of X's library."""
+        ...
+
+    def fold(self, net: TwoLayerNet) -> TwoLayerNet:
+        """Return the network, or stack, that does on raw samples what ``net`` does on mapped ones."""
+        ...
+
+    def host_arrays(self) -> tuple[HostArray, ...]:
+        """Return what the map is made of, as float64 host arrays."""
+        ...
+
+    @staticmethod
+    def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
+        """Return the map of a batch, as a new array in the arrays' dtype. It checks nothing.
+
+        It reads no value, so that it can be compiled, and leaves what it is given as it is.
+
+        Parameters
+        ----------
+        X : array (n, D)
+            Samples, of any real dtype.
+        arrays : tuple of arrays
+            Those of `host_arrays`, beside ``X``, in the dtype that is wanted.
+        xp : module
+            Their array-API namespace.
+
+        Returns
+        -------
+        array (n, M)
+        """
+        ...
 
 
 class Standardizer(NamedTuple):
@@ -37,44 +96,76 @@ class Standardizer(NamedTuple):
     scale: HostArray
 
     @classmethod
-    def fit(cls, X: Array, *, center: bool = True, scale: str | float = "global") -> Standardizer:
+    def fit(
+        cls,
+        X: Array,
+        *,
+        center: bool | str = True,
+        scale: str | float = "global",
+        n_channels: int | None = None,
+    ) -> Standardizer:
         """Fit to the training samples ``X`` (N, D) or (N, ...), in blocks, so that little memory is needed.
 
         Parameters
         ----------
         X : array (N, D) or (N, ...)
             Any library, any real dtype.
-        center : bool
-            Subtract each feature's mean (of images: the mean image); else 0.
-        scale : "global", "feature" or float
-            ``"global"`` divides by one standard deviation, over all features, about their means;
-            ``"feature"`` by each feature's own (a constant feature is left as it is); a number multiplies.
+        center : bool or "channel"
+            Subtract each feature's mean (of images: the mean image); else 0. ``"channel"`` subtracts the
+            mean of each channel.
+        scale : "global", "channel", "feature" or float
+            ``"global"`` divides by one standard deviation, over all features; ``"channel"`` by one for
+            each channel; ``"feature"`` by each feature's own. They are about the features' means, or about
+            the channels' where those are subtracted, so that what comes out varies by 1. Where nothing
+            varies (a constant feature), it is left at its scale. A number multiplies.
+        n_channels : int, optional
+            Number of channels, where ``"channel"`` is asked for. Channels are the last axis of a sample:
+            feature i is of channel i % n_channels. Of images (N, height, width, channels) it is known, and
+            those of shape (N, height, width) have one.
 
         Raises
         ------
         TypeError
-            If ``X`` is not an array of a real dtype.
+            If ``X`` is not an array of a real dtype, or another argument is not of its kind.
         ValueError
-            If ``X`` holds no sample or a value that is not finite, or ``scale`` is none of these.
+            If ``X`` holds no sample or a value that is not finite, ``center`` or ``scale`` is none of
+            these, or ``n_channels`` is missing or does not divide the number of features.
         """
-        check_array("X", X)
-        check_feature_array(X)
-        check_finite(X)
-        if isinstance(scale, str) and scale not in ("global", "feature"):
-            raise ValueError(f"`scale` must be 'global', 'feature' or a number above 0; got {scale!r}")
+        _check_samples(X)
+        if isinstance(center, str):
+            if center != "channel":
+                raise ValueError(f"`center` must be True, False or 'channel'; got {center!r}")
+        elif not isinstance(center, bool | np.bool_):
+            raise TypeError(f"`center` must be True, False or 'channel'; got {type(center).__name__}")
+        if isinstance(scale, str) and scale not in ("global", "channel", "feature"):
+            raise ValueError(
+                f"`scale` must be 'global', 'channel', 'feature' or a number above 0; got {scale!r}"
+            )
         factor = 1.0 if isinstance(scale, str) else check_number("scale", scale, above=0.0)
+        n_samples, n_features = X.shape[0], math.prod(X.shape[1:])
+        groups = {"global": 1, "feature": n_features}
+        if "channel" in (center, scale):
+            groups["channel"] = _check_channels(n_channels, X)
         X = flatten(X, xp=array_namespace(X))
-        n_samples, n_features = X.shape
-        mean = _mean_of_powers(X, np.zeros(n_features), power=1)
+        about = center if isinstance(center, str) else "feature"
+        mean = _group_means(_mean_of_powers(X, np.zeros(n_features), power=1), groups[about])
         scales = np.full(n_features, factor)
         if isinstance(scale, str):
             variance = _mean_of_powers(X, mean, power=2)
-            # What rounding of the mean alone can make of a feature that is constant.
-            variance[variance <= (n_samples * np.finfo(np.float64).eps * mean) ** 2] = 0.0
-            if scale == "global":
-                variance = np.full(n_features, np.mean(variance))
+            variance[variance <= _rounding(mean, n_samples * n_features // groups[about])] = 0.0
+            variance = _group_means(variance, groups[scale])
             scales = 1.0 / np.sqrt(np.where(variance > 0, variance, 1.0))
         return cls(mean if center else np.zeros(n_features), scales)
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features of a sample, D."""
+        return int(self.mean.shape[0])
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of features that come out: as many."""
+        return self.n_inputs
 
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
         """Return (X - mean) · scale as a new array of X's library, on its device.
@@ -97,20 +188,7 @@ class Standardizer(NamedTuple):
         ValueError
             If ``X`` does not have the features that were fitted.
         """
-        check_array("X", X)
-        check_feature_array(X)
-        if math.prod(X.shape[1:]) != self.mean.shape[0]:
-            raise ValueError(
-                f"`X` must have {self.mean.shape[0]} features a sample, as were fitted; "
-                f"got shape {tuple(X.shape)}"
-            )
-        xp, where = array_namespace(X), device(X)
-        wanted = float_dtype(dtype, xp=xp, device=where)
-        mean, scale = (from_host(a.astype(dtype_name(wanted)), xp=xp, device=where) for a in self)
-        result = xp.astype(flatten(X, xp=xp), wanted, copy=True)
-        result -= mean
-        result *= scale
-        return result
+        return _apply(self, X, dtype)
 
     def fold(self, net: TwoLayerNet) -> TwoLayerNet:
         """Return the network, or stack, that does on raw samples what ``net`` does on standardized ones.
@@ -133,26 +211,304 @@ class Standardizer(NamedTuple):
         ValueError
             If the network does not have the features that were fitted.
         """
-        xp = check_network(net)
-        if net.n_features != self.mean.shape[0]:
+        return _fold(self, net, self.mean, lambda W1: self.scale[:, None] * W1)
+
+    def host_arrays(self) -> tuple[HostArray, ...]:
+        """Return ``mean`` and ``scale``."""
+        return self.mean, self.scale
+
+    @staticmethod
+    def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
+        """Return (X - mean) · scale of a batch; see `Preprocessing.transform`."""
+        mean, scale = arrays
+        result = _centred(X, mean, xp=xp)
+        result *= scale
+        return result
+
+
+class Whitener(NamedTuple):
+    """An affine map that takes away the correlations of the features: (X - mean) matrix.
+
+    Parameters
+    ----------
+    mean : host array (D,), float64
+        What is subtracted.
+    matrix : host array (D, M), float64
+        What the difference is multiplied by.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer.preprocessing import Whitener
+    >>> X = np.random.default_rng(0).normal(size=(500, 3)) @ [[1.0, 1, 0], [0, 1, 1], [0, 0, 1]]
+    >>> white = Whitener.fit(X, epsilon=0).apply(X)
+    >>> bool(np.allclose(np.cov(white.T, bias=True), np.eye(3), atol=1e-5))
+    True
+    """
+
+    mean: HostArray
+    matrix: HostArray
+
+    @classmethod
+    def fit(
+        cls, X: Array, *, epsilon: float = 0.1, kind: str = "zca", n_components: int | None = None
+    ) -> Whitener:
+        """Fit to the training samples ``X`` (N, D) or (N, ...).
+
+        With the eigenvalues λ, the largest first, and the eigenvectors U of their covariance, of which the
+        m leading ones are used::
+
+            g_j = (λ_j / mean(λ) + epsilon)^(-1/2),  j = 1, …, m
+            matrix = s · U_m diag(g) U_mᵀ   ("zca", M = D)
+            matrix = s · U_m diag(g)        ("pca", M = m)
+
+        "pca" gives coordinates along the eigenvectors; "zca" turns them back to the features, so that
+        images remain images [1]_. With all components the two have the same distances between samples.
+        ``epsilon`` keeps directions that hardly vary, noise mostly, from being blown up [2]_. It is a
+        fraction of the features' mean variance, so it means the same whatever the samples are multiplied
+        by. Where it is 0, and the covariance of full rank, the outputs are uncorrelated and vary by 1; of
+        all such maps "zca" moves the samples the least [3]_. In every case the number s makes the mean
+        variance of the M outputs 1 over the training samples.
+
+        The covariance is summed in float64 on the host, block by block. It and its decomposition take
+        about 6 D² numbers of memory (0.5 GB for CIFAR-10, D = 3,072), and 10 D³ + N D² operations.
+
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+            Any library, any real dtype.
+        epsilon : float
+            At least 0. A direction whose λ / mean(λ) + ``epsilon`` is within float64's rounding of 0 (with
+            N ≤ D there are some that do not vary) gets g = 0: it is left out, not divided by 0.
+        kind : "zca" or "pca"
+            See above. "pca" makes the largest entry of each eigenvector positive.
+        n_components : int, optional
+            m, from 1 to D; without it, D. "zca" then projects onto the leading eigenvectors.
+
+        Raises
+        ------
+        TypeError
+            If ``X`` is not an array of a real dtype, or another argument is not of its kind.
+        ValueError
+            If ``X`` holds no sample or a value that is not finite, or another argument is out of range.
+
+        Notes
+        -----
+        Samples that are all alike have no covariance: they are taken to vary by 1 along each feature, so
+        that they are centred and left at their scale.
+
+        References
+        ----------
+        .. [1] A. Krizhevsky: Learning Multiple Layers of Features from Tiny Images, technical report,
+           University of Toronto 2009, appendix A.
+        .. [2] A. Coates, A. Y. Ng, H. Lee: An Analysis of Single-Layer Networks in Unsupervised Feature
+           Learning, AISTATS 2011. https://proceedings.mlr.press/v15/coates11a.html
+        .. [3] A. Kessy, A. Lewin, K. Strimmer: Optimal Whitening and Decorrelation, The American
+           Statistician 72 (2018). https://doi.org/10.1080/00031305.2016.1277159
+        """
+        _check_samples(X)
+        epsilon = check_number("epsilon", epsilon, least=0.0)
+        check_choice("kind", kind, ("zca", "pca"))
+        n_samples, n_features = X.shape[0], math.prod(X.shape[1:])
+        m = n_features if n_components is None else check_integer("n_components", n_components, least=1)
+        if m > n_features:
+            raise ValueError(f"`n_components` must be at most the number of features, {n_features}; got {m}")
+        X = flatten(X, xp=array_namespace(X))
+        mean = _mean_of_powers(X, np.zeros(n_features), power=1)
+        variances, U = _principal_axes(X, mean)
+        relative = variances / np.mean(variances)
+        shifted = relative + epsilon
+        lost = shifted <= max(n_samples, n_features) * np.finfo(np.float64).eps * relative[0]
+        gains = np.where(lost, np.inf, shifted)[:m] ** -0.5
+        n_outputs = n_features if kind == "zca" else m
+        gains *= math.sqrt(n_outputs / np.sum(gains**2 * variances[:m]))
+        if kind == "pca":
+            return cls(mean, U[:, :m] * gains)
+        half = U[:, :m] * np.sqrt(gains)
+        return cls(mean, half @ half.T)
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of features of a sample, D."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of features that come out, M."""
+        return int(self.matrix.shape[1])
+
+    def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
+        """Return (X - mean) matrix as a new array of X's library, on its device.
+
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
+        dtype : dtype or str
+            float32 or float64.
+
+        Returns
+        -------
+        array (N, M)
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `Standardizer.apply`.
+        """
+        return _apply(self, X, dtype)
+
+    def fold(self, net: TwoLayerNet) -> TwoLayerNet:
+        """Return the network, or stack, that does on raw samples what ``net`` does on whitened ones.
+
+        ((X - mean) matrix) W1 + b1 = X (matrix W1) + (b1 - mean matrix W1), computed in float64 on the host
+        and then rounded to the network's dtype.
+
+        Parameters
+        ----------
+        net : TwoLayerNet
+            A network, or a stack, of M features, that was trained on what `apply` returns.
+
+        Returns
+        -------
+        TwoLayerNet
+            A copy, of D features, of the same library, device and dtype.
+
+        Raises
+        ------
+        ValueError
+            If the network does not have the M features.
+        """
+        return _fold(self, net, self.mean, lambda W1: self.matrix @ W1)
+
+    def host_arrays(self) -> tuple[HostArray, ...]:
+        """Return ``mean`` and ``matrix``."""
+        return self.mean, self.matrix
+
+    @staticmethod
+    def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
+        """Return (X - mean) matrix of a batch; see `Preprocessing.transform`."""
+        mean, matrix = arrays
+        return xp.matmul(_centred(X, mean, xp=xp), matrix)
+
+
+def _check_samples(X: Any) -> None:
+    """Raise unless ``X`` holds samples that something can be fitted to."""
+    check_array("X", X)
+    check_feature_array(X)
+    check_finite(X)
+
+
+def _check_channels(n_channels: Any, X: Array) -> int:
+    """Return the number of channels, or raise unless it is given, or known of images, and divides D."""
+    if n_channels is None:
+        if X.ndim not in (3, 4):
             raise ValueError(
-                f"`net` must have {self.mean.shape[0]} features, as were fitted; got {net.n_features}"
+                "`n_channels` must be given where `center` or `scale` is 'channel' and the samples are not "
+                f"images of 2 or 3 axes; got None with `X` of shape {tuple(X.shape)}"
             )
-        name, where = dtype_name(net.W1.dtype), device(net.W1)
-        W1 = to_host(net.W1).astype(np.float64) * self.scale[:, None]
-        b1 = to_host(net.b1).astype(np.float64) - self.mean @ W1
-        return TwoLayerNet(
-            W1=from_host(W1.astype(name), xp=xp, device=where),
-            b1=from_host(b1.astype(name), xp=xp, device=where),
-            W2=copied(net.W2, xp=xp),
-            b2=copied(net.b2, xp=xp),
+        n_channels = X.shape[3] if X.ndim == 4 else 1
+    n, n_features = check_integer("n_channels", n_channels, least=1), math.prod(X.shape[1:])
+    if n_features % n:
+        raise ValueError(f"`n_channels` must divide the number of features, {n_features}; got {n}")
+    return n
+
+
+def _apply(fitted: Preprocessing, X: Array, dtype: Any) -> Array:
+    """Check what `apply` is given, and map it in blocks."""
+    check_array("X", X)
+    check_feature_array(X)
+    if math.prod(X.shape[1:]) != fitted.n_inputs:
+        raise ValueError(
+            f"`X` must have {fitted.n_inputs} features a sample, as were fitted; got shape {tuple(X.shape)}"
         )
+    xp, where = array_namespace(X), device(X)
+    wanted = float_dtype(dtype, xp=xp, device=where)
+    arrays = tuple(
+        from_host(array.astype(dtype_name(wanted)), xp=xp, device=where) for array in fitted.host_arrays()
+    )
+    X = flatten(X, xp=xp)
+    blocks = list(row_blocks(X.shape[0], max(fitted.n_inputs, fitted.n_outputs)))
+    if is_jax_namespace(xp):  # whose arrays cannot be written to
+        return xp.concat([fitted.transform(X[rows, :], arrays, xp=xp) for rows in blocks])
+    result = xp.empty((X.shape[0], fitted.n_outputs), dtype=wanted, device=where)
+    for rows in blocks:
+        result[rows, :] = fitted.transform(X[rows, :], arrays, xp=xp)
+    return result
+
+
+def _fold(
+    fitted: Preprocessing, net: TwoLayerNet, mean: HostArray, weigh: Callable[[HostArray], HostArray]
+) -> TwoLayerNet:
+    """Check what `fold` is given, and fold, one network of a stack after the other.
+
+    ``weigh`` gives the weights (D, H) of X - mean, from those (M, H) of what it is mapped to.
+    """
+    xp = check_network(net)
+    if net.n_features != fitted.n_outputs:
+        raise ValueError(f"`net` must have {fitted.n_outputs} features, as were fitted; got {net.n_features}")
+    where = device(net.W1)
+    W1, b1 = to_host(net.W1), to_host(net.b1)
+    folded = np.empty((*W1.shape[:-2], fitted.n_inputs, W1.shape[-1]), dtype=W1.dtype)
+    for k in np.ndindex(W1.shape[:-2]):  # once, with (), where this is one network
+        weights = weigh(W1[k].astype(np.float64))
+        folded[k] = weights
+        b1[k] = b1[k].astype(np.float64) - mean @ weights
+    return TwoLayerNet(
+        W1=from_host(folded, xp=xp, device=where),
+        b1=from_host(b1, xp=xp, device=where),
+        W2=copied(net.W2, xp=xp),
+        b2=copied(net.b2, xp=xp),
+    )
+
+
+def _centred(X: Array, mean: Array, *, xp: ModuleType) -> Array:
+    """X - mean (n, D) as a new array in the mean's dtype."""
+    result = xp.astype(X, mean.dtype, copy=True)
+    result -= mean
+    return result
+
+
+def _centred_blocks(X: Array, mean: HostArray) -> Iterator[HostArray]:
+    """X - mean of the samples, in float64 on the host, block by block."""
+    for rows in row_blocks(X.shape[0], 4 * X.shape[1]):  # a block takes several times its size here
+        yield to_host(X[rows, :]).astype(np.float64) - mean
 
 
 def _mean_of_powers(X: Array, shift: HostArray, *, power: int) -> HostArray:
-    """Mean of (X - shift)**power of each feature (D,), in float64 on the host, block by block."""
+    """Mean of (X - shift)**power of each feature (D,)."""
     total: HostArray = np.zeros(X.shape[1])
-    for rows in row_blocks(X.shape[0], 4 * X.shape[1]):  # a block takes several times its size here
-        total += np.sum((to_host(X[rows, :]).astype(np.float64) - shift) ** power, axis=0)
+    for block in _centred_blocks(X, shift):
+        total += np.sum(block**power, axis=0)
     total /= X.shape[0]
     return total
+
+
+def _group_means(values: HostArray, n_groups: int) -> HostArray:
+    """Mean of the values (D,) over each group, in its every place: i is of group i % n_groups."""
+    means = np.mean(values.reshape(-1, n_groups), axis=0)
+    return np.tile(means, values.shape[0] // n_groups)
+
+
+def _rounding(mean: HostArray, n_values: int) -> HostArray:
+    """What the rounding of its mean alone can make of the variance of a feature that is constant."""
+    return (n_values * np.finfo(np.float64).eps * mean) ** 2
+
+
+def _principal_axes(X: Array, mean: HostArray) -> tuple[HostArray, HostArray]:
+    """Eigenvalues (D,) of the samples' covariance, the largest first, and eigenvectors U (D, D)."""
+    n_samples, n_features = X.shape
+    covariance: HostArray = np.zeros((n_features, n_features))
+    for block in _centred_blocks(X, mean):
+        covariance += block.T @ block
+    covariance /= n_samples
+    constant = np.diagonal(covariance) <= _rounding(mean, n_samples)
+    if np.all(constant):
+        return np.ones(n_features), np.eye(n_features)
+    covariance[constant, :] = 0.0
+    covariance[:, constant] = 0.0
+    variances, U = np.linalg.eigh(covariance)
+    variances, U = variances[::-1], U[:, ::-1]
+    # Rounded, so that of entries that are equal but for rounding the first one counts.
+    largest = np.argmax(np.round(np.abs(U), 6), axis=0)
+    return variances, U * np.sign(U[largest, np.arange(n_features)])
