@@ -17,9 +17,9 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 
 # Each floor imports only from floors below it. A folder is one unit, whose files may import each other.
 FLOORS = (
-    {"_namespace", "_extras", "_files", "_streams"},
+    {"_namespace", "_extras", "_files", "_kinds", "_streams"},
     {"_checks", "losses"},
-    {"network"},
+    {"network", "_images"},
     {"stacks", "preprocessing", "augmentation"},
     {"training"},
     {"sweeping"},
@@ -31,7 +31,7 @@ FLOORS = (
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS, start=1) for unit in units}
 
 # The mathematics, which every library runs: no array library is named in it.
-MATHEMATICS = {"losses.py", "stacks.py", "training/step.py"}
+MATHEMATICS = {"_images.py", "losses.py", "stacks.py", "training/step.py"}
 
 
 def test_importing_twolayer_brings_only_numpy_and_array_api_compat() -> None:

@@ -1,10 +1,15 @@
-"""Many networks as one: stacking them, and merging a stack into one wider network."""
+"""Many networks as one: stacks of them, and wider networks whose logits are means."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from types import ModuleType
+from typing import Any
 
-from ._checks import check_network, check_same_place
+from ._checks import check_integer, check_network, check_same_place
+from ._images import check_border, check_flip, check_image_shape, check_shift, source_columns, source_rows
+from ._namespace import Array, copied, device
 from .network import TwoLayerNet
 
 
@@ -82,3 +87,119 @@ def merge(nets: TwoLayerNet) -> TwoLayerNet:
         W2=xp.reshape(nets.W2, (width, nets.n_classes)) / n_networks,
         b2=xp.mean(nets.b2, axis=0),
     )
+
+
+def symmetrize(
+    net: TwoLayerNet,
+    image_shape: Sequence[int],
+    *,
+    flip: bool = True,
+    shifts: int | Iterable[tuple[int, int]] = 0,
+    border: str = "reflect",
+) -> TwoLayerNet:
+    """Return the one network whose logits are the mean of ``net``'s over flips and shifts of the image.
+
+    A flipped and shifted image is R x, linear in the image x, so that (R x) W1 is x (Rᵀ W1). The V variants
+    lie side by side like networks in `merge`: W1 is [R_1ᵀ W1 … R_Vᵀ W1], and each counts one V-th in W2.
+    It is exact up to rounding. With ``flip``, an image and its mirror image have the same logits.
+
+    Parameters
+    ----------
+    net : TwoLayerNet
+        A network, or a stack, of which each network is symmetrized.
+    image_shape : sequence of int
+        (height, width) or (height, width, channels): a sample is an image flattened row by row.
+    flip : bool
+        Whether the mean goes over the image and its left-right mirror image.
+    shifts : int, or iterable of (dy, dx)
+        An int s stands for all (2s + 1)² shifts of at most s pixels along each axis. An image, first
+        flipped, is shifted like this: ``moved[r, c] = flipped[r + dy, c + dx]``. Shifts are smaller than it.
+    border : "reflect" or "zero"
+        What moves in at the border: the image's mirror image, the outermost pixels not repeated, or zeros.
+
+    Returns
+    -------
+    TwoLayerNet
+        W1 (D, V·H), b1 (V·H,), W2 (V·H, C), b2 (C,), with a leading axis K for a stack; a copy.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of its kind.
+    ValueError
+        If ``image_shape`` does not fit the network, a shift does not fit the image or comes twice, there is
+        none, or ``border`` is none of its choices.
+    """
+    xp = check_network(net)
+    height, width, channels = check_image_shape(image_shape, net.n_features)
+    check_flip(flip)
+    check_border(border)
+    pairs = _pairs(shifts, (height, width))
+    variants = [(flipped, dy, dx) for flipped in range(1 + flip) for dy, dx in pairs]
+    flips, dys, dxs = (
+        xp.asarray(numbers, dtype=xp.int32, device=device(net.W1)) for numbers in zip(*variants, strict=True)
+    )
+    rows = source_rows(dys, height, border=border, xp=xp)
+    columns = source_columns(flips, dxs, width, border=border, xp=xp)
+    images = xp.reshape(net.W1, (*net.W1.shape[:-2], height, width, channels * net.n_hidden))
+    W1 = []
+    for v in range(len(variants)):
+        moved = _moved_back(images, rows[v, :], axis=-3, xp=xp)
+        moved = _moved_back(moved, columns[v, :], axis=-2, xp=xp)
+        W1.append(xp.reshape(moved, net.W1.shape))
+    return TwoLayerNet(
+        W1=xp.concat(W1, axis=-1),
+        b1=xp.concat([net.b1] * len(variants), axis=-1),
+        W2=xp.concat([net.W2 / len(variants)] * len(variants), axis=-2),
+        b2=copied(net.b2, xp=xp),
+    )
+
+
+def _moved_back(images: Array, sources: Array, *, axis: int, xp: ModuleType) -> Array:
+    """Add each place p of an axis to the place ``sources[p]`` from which it came: Rᵀ, R being the gathering.
+
+    Two gatherings in place of a product with a matrix of 0 and 1, which on a GPU may round: of the places
+    that came from q, which are at most two (a reflected one, and its original), the first and the last.
+    """
+    size = sources.shape[0]
+    places = xp.arange(size, dtype=sources.dtype, device=device(sources))
+    came = xp.expand_dims(sources, axis=0) == xp.expand_dims(places, axis=1)  # (q, p)
+    first = xp.min(xp.where(came, places, size), axis=1)
+    last = xp.max(xp.where(came, places, -1), axis=1)
+    second = xp.where(last > first, last, size)
+    # Where there is none, a place of zeros beyond the last.
+    shape = list(images.shape)
+    shape[axis] = 1
+    nothing = xp.zeros(tuple(shape), dtype=images.dtype, device=device(images))
+    images = xp.concat([images, nothing], axis=axis)
+    return xp.take(images, first, axis=axis) + xp.take(images, second, axis=axis)
+
+
+def _pairs(shifts: Any, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """All shifts (dy, dx) of an image of this height and width, from a number or from pairs."""
+    if isinstance(shifts, Integral):
+        most = check_integer("shifts", shifts, least=0)
+        check_shift("shifts", (most, most), size)
+        each = range(-most, most + 1)
+        return [(dy, dx) for dy in each for dx in each]
+    if not isinstance(shifts, Iterable):
+        raise TypeError(f"`shifts` must be an integer, or pairs (dy, dx); got {type(shifts).__name__}")
+    pairs: list[tuple[int, int]] = []
+    for i, pair in enumerate(shifts):
+        name = f"shifts[{i}]"
+        if not isinstance(pair, Iterable):
+            raise TypeError(f"`{name}` must be a pair (dy, dx); got {type(pair).__name__}")
+        numbers = tuple(pair)
+        if len(numbers) != 2:
+            raise ValueError(f"`{name}` must be a pair (dy, dx); got {len(numbers)} values")
+        for number in numbers:
+            if not isinstance(number, Integral) or isinstance(number, bool):
+                raise TypeError(f"`{name}` must hold integers; got {type(number).__name__}")
+        dy, dx = map(int, numbers)
+        check_shift(name, (dy, dx), size)
+        if (dy, dx) in pairs:
+            raise ValueError(f"`shifts` must hold each pair once; got {(dy, dx)} twice")
+        pairs.append((dy, dx))
+    if not pairs:
+        raise ValueError("`shifts` must hold at least one pair (dy, dx); got none")
+    return pairs

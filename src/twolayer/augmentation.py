@@ -1,0 +1,277 @@
+"""Augmentation: batches changed at random while a network trains, so that it sees more than it was given.
+
+Everything random is drawn on the host (`draw`); what is made of it is a pure function of arrays (`apply`).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from ._checks import check_integer, check_number
+from ._images import check_border, check_flip, check_image_shape, check_shift, source_pixels
+from ._kinds import own_kind
+from ._namespace import Array, HostArray, cast, device
+
+Draws: TypeAlias = "HostArray | tuple[Draws, ...]"
+
+
+class Augmentation(Protocol):
+    """A random change of a batch; a user's own of this form is accepted.
+
+    It may have a method ``check(n_features)`` too, which is called before training and raises where the
+    augmentation does not fit samples of so many features. Compiled steps are kept for a later run where it
+    can be hashed.
+    """
+
+    def draw(self, rng: np.random.Generator, n: int) -> Draws:
+        """Draw what is random about a batch.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        n : int
+            Number of samples.
+
+        Returns
+        -------
+        host array, or tuple of them (or of such tuples)
+            Each with first axis n; of the same shapes and dtypes, integer or float64, for the same n.
+        """
+        ...
+
+    def apply(self, X: Array, T: Array, draws: Any, *, xp: ModuleType) -> tuple[Array, Array]:
+        """Return the changed batch, of the same library and device; what is given stays as it is.
+
+        A pure function of its arguments that reads no value of an array: it is compiled where the library
+        has a compiler.
+
+        Parameters
+        ----------
+        X : array (n, D)
+            Samples, of any real dtype.
+        T : array (n, C)
+            Class probabilities, in the network's dtype; times the samples' weights where they have some.
+        draws
+            What `draw` returned, as arrays of ``xp`` beside ``X``, floating ones in T's dtype.
+        xp : module
+            The arrays' namespace.
+
+        Returns
+        -------
+        X : array (n, D)
+            Of any real dtype.
+        T : array (n, C)
+            In T's dtype.
+        """
+        ...
+
+
+@own_kind
+class FlipAndShift(NamedTuple):
+    """Flip each image left-right with probability 1/2, then shift it by a few pixels.
+
+    The shifts along the two axes are drawn uniformly from -shift, …, shift. A sample is an image flattened
+    row by row, channels last. Its dtype is kept: bytes stay bytes.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        (height, width) or (height, width, channels).
+    flip : bool
+        Whether images are flipped.
+    shift : int
+        The largest shift, at least 0 and less than height and width.
+    border : "reflect" or "zero"
+        What moves in at the border: the image's mirror image, the outermost pixels not repeated, or zeros (of
+        the images as they are given: before preprocessing, where training has some).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer.augmentation import FlipAndShift
+    >>> X, T = np.arange(6, dtype=np.uint8)[None, :], np.ones((1, 1))
+    >>> flip, dy, dx = np.array([[1], [0], [1]])
+    >>> X, T = FlipAndShift((2, 3), shift=1).apply(X, T, (flip, dy, dx), xp=np)
+    >>> X.reshape(2, 3)
+    array([[1, 0, 1],
+           [4, 3, 4]], dtype=uint8)
+    """
+
+    image_shape: tuple[int, ...]
+    flip: bool = True
+    shift: int = 2
+    border: str = "reflect"
+
+    def check(self, n_features: int | None = None) -> None:
+        """Raise unless the settings are in order, for samples of ``n_features`` where it is given.
+
+        Raises
+        ------
+        TypeError
+            If one is not of its kind.
+        ValueError
+            If ``image_shape`` is not that of ``n_features`` features, ``shift`` is negative or not below
+            height and width, or ``border`` is none of its choices.
+        """
+        self._geometry(n_features)
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[HostArray, HostArray, HostArray]:
+        """Draw for n images whether each is flipped, and its shift: flip, dy and dx, each (n,) int32."""
+        self._geometry()
+        flip = rng.integers(1 + self.flip, size=n, dtype=np.int32)
+        dy, dx = rng.integers(-self.shift, self.shift, size=(2, n), dtype=np.int32, endpoint=True)
+        return flip, dy, dx
+
+    def apply(
+        self, X: Array, T: Array, draws: tuple[Array, Array, Array], *, xp: ModuleType
+    ) -> tuple[Array, Array]:
+        """Return the flipped and shifted images, in their dtype, and T as it is.
+
+        With (flip, dy, dx) drawn, ``moved[r, c] = flipped[r + dy, c + dx]``.
+        """
+        height, width, channels = self._geometry(X.shape[1])
+        flip, dy, dx = draws
+        n_pixels = X.shape[0] * height * width
+        dtype = xp.int32 if n_pixels < 2**31 else xp.int64
+        sources = source_pixels(flip, dy, dx, height, width, border=self.border, xp=xp)
+        first = xp.arange(0, n_pixels, height * width, dtype=dtype, device=device(X))
+        rows = sources + xp.expand_dims(first, axis=1)
+        pixels = xp.reshape(X, (n_pixels, channels))
+        if self.border == "zero":
+            black = xp.zeros((1, channels), dtype=X.dtype, device=device(X))
+            pixels = xp.concat([pixels, black])
+            rows = xp.where(sources < 0, n_pixels, rows)
+        return xp.reshape(xp.take(pixels, xp.reshape(rows, (n_pixels,)), axis=0), X.shape), T
+
+    def _geometry(self, n_features: int | None = None) -> tuple[int, int, int]:
+        """Height, width and channels of an image, after a check of everything."""
+        height, width, channels = check_image_shape(self.image_shape, n_features)
+        if not isinstance(self.image_shape, tuple):
+            name = type(self.image_shape).__name__
+            raise TypeError(f"`image_shape` must be a tuple, which can be hashed; got {name}")
+        check_flip(self.flip)
+        check_border(self.border)
+        shift = check_integer("shift", self.shift, least=0)
+        check_shift("shift", (shift, shift), (height, width))
+        return height, width, channels
+
+
+@own_kind
+class Mixup(NamedTuple):
+    """Mix each sample, and its target, with another one of the batch [1]_.
+
+    X_i becomes lam_i X_i + (1 - lam_i) X_j, and T_i likewise. The partner j of each i is drawn as a
+    permutation of the batch, so every sample is a partner once (its own, now and then), and lam_i from
+    Beta(alpha, alpha), for each sample by itself.
+
+    Parameters
+    ----------
+    alpha : float
+        Above 0: near 0 samples are hardly mixed; at 1 lam is uniform.
+
+    References
+    ----------
+    .. [1] H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz: mixup: Beyond Empirical Risk Minimization,
+       ICLR 2018. https://arxiv.org/abs/1710.09412
+    """
+
+    alpha: float = 0.2
+
+    def check(self, n_features: int | None = None) -> None:
+        """Raise unless ``alpha`` is a number above 0; samples of any ``n_features`` can be mixed."""
+        check_number("alpha", self.alpha, above=0.0)
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[HostArray, HostArray]:
+        """Draw for n samples lam (n,) float64, the sample's own share, and partner (n,) int32."""
+        self.check()
+        return rng.beta(self.alpha, self.alpha, size=n), rng.permutation(n).astype(np.int32)
+
+    def apply(self, X: Array, T: Array, draws: tuple[Array, Array], *, xp: ModuleType) -> tuple[Array, Array]:
+        """Return the mixed samples and targets, both in T's dtype."""
+        self.check()
+        lam, partner = draws
+        lam = xp.expand_dims(cast(lam, T.dtype, xp=xp), axis=1)
+        mixed = []
+        for own in (cast(X, T.dtype, xp=xp), T):
+            other = xp.take(own, partner, axis=0)
+            other *= 1.0 - lam
+            other += lam * own
+            mixed.append(other)
+        return mixed[0], mixed[1]
+
+
+class _Parts(NamedTuple):
+    parts: tuple[Augmentation, ...]
+
+
+@own_kind
+class Chain(_Parts):
+    """One augmentation after the other.
+
+    Parameters
+    ----------
+    *parts : Augmentation
+        At least one, in the order in which they are applied.
+
+    Raises
+    ------
+    TypeError
+        If one is no augmentation.
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> from twolayer.augmentation import Chain, FlipAndShift, Mixup
+    >>> Chain(FlipAndShift((32, 32, 3)), Mixup())
+    Chain(FlipAndShift(image_shape=(32, 32, 3), flip=True, shift=2, border='reflect'), Mixup(alpha=0.2))
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *parts: Augmentation) -> Chain:
+        """Check that there are parts, and that each is an augmentation."""
+        if not parts:
+            raise ValueError("`parts` must hold at least one augmentation; got none")
+        for i, part in enumerate(parts):
+            _check_form(f"parts[{i}]", part)
+        return super().__new__(cls, parts)
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self.parts
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self.parts))})"
+
+    def check(self, n_features: int) -> None:
+        """Raise unless each part is in order for samples of ``n_features``."""
+        for i, part in enumerate(self.parts):
+            check_augmentation(f"parts[{i}]", part, n_features)
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[Draws, ...]:
+        """Draw for each part in turn: a tuple with the draws of each."""
+        return tuple(part.draw(rng, n) for part in self.parts)
+
+    def apply(self, X: Array, T: Array, draws: tuple[Any, ...], *, xp: ModuleType) -> tuple[Array, Array]:
+        """Return the batch after all parts."""
+        for part, drawn in zip(self.parts, draws, strict=True):
+            X, T = part.apply(X, T, drawn, xp=xp)
+        return X, T
+
+
+def check_augmentation(name: str, value: Any, n_features: int) -> None:
+    """Raise unless ``value`` is an augmentation, and its own ``check``, where it has one, lets it pass."""
+    _check_form(name, value)
+    check = getattr(value, "check", None)
+    if check is not None:
+        check(n_features)
+
+
+def _check_form(name: str, value: Any) -> None:
+    methods = (getattr(value, method, None) for method in ("draw", "apply"))
+    if isinstance(value, type) or not all(map(callable, methods)):
+        shown = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"`{name}` must be an augmentation, with `draw` and `apply`; got {shown}")
