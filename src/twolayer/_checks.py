@@ -227,30 +227,36 @@ def check_finite(X: Array, *, name: str = "X") -> None:
             )
 
 
-def host_per_network(name: str, value: Any, n_networks: int | None) -> HostArray:
+def host_per_network(
+    name: str, value: Any, n_networks: int | None, *, most: float | None = None, below: float | None = None
+) -> HostArray:
     """Return a number of at least 0, or one for each of a stack's K networks, as float64 (K,).
 
     ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one
-    network.
+    network. ``most`` or ``below`` bounds it from above.
     """
     host = np.asarray(to_host(value) if is_array_api_obj(value) else value)
     if host.dtype.kind not in "fiu":
         shown = type(value).__name__ if host.ndim == 0 else str(host.dtype)
         raise TypeError(f"`{name}` must be a number, or one for each network; got {shown}")
+    bounds = "finite and at least 0"
+    if most is not None or below is not None:
+        bounds = f"in [0, {most:g}]" if most is not None else f"in [0, {below:g})"
     for entry in host.reshape(-1).tolist():
-        if not (math.isfinite(entry) and entry >= 0):
-            raise ValueError(f"`{name}` must be finite and at least 0; got {entry:g}")
+        too_high = (most is not None and entry > most) or (below is not None and entry >= below)
+        if too_high or not (math.isfinite(entry) and entry >= 0):
+            raise ValueError(f"`{name}` must be {bounds}; got {entry:g}")
     _check_per_network_shape(name, host.shape, n_networks)
     return np.broadcast_to(host, (n_networks or 1,)).astype(np.float64)
 
 
-def per_network(name: str, value: Any, net: Any, *, xp: ModuleType) -> Array:
+def per_network(name: str, value: Any, net: Any, *, xp: ModuleType, most: float | None = None) -> Array:
     """Return the same as an array (K,) beside ``net``, in its dtype; ``value`` may be a JAX tracer."""
     dtype = net.W1.dtype
     if is_array_api_obj(value) and not has_values(value):
         _check_per_network_shape(name, tuple(value.shape), net.n_networks)
         return xp.broadcast_to(xp.astype(value, dtype), (net.n_networks or 1,))
-    host = host_per_network(name, value, net.n_networks).astype(dtype_name(dtype))
+    host = host_per_network(name, value, net.n_networks, most=most).astype(dtype_name(dtype))
     return from_host(host, xp=xp, device=device(net.W1))
 
 
@@ -269,15 +275,28 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
     return int(value)
 
 
-def check_number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> float:
     """Return ``value`` as a float, or raise unless it is a finite number in its bounds."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be a number; got {type(value).__name__}")
-    bound = f"above {above:g}" if above is not None else f"at least {least:g}"
+    bounds = f"finite and above {above:g}" if above is not None else f"finite and at least {least:g}"
+    if below is not None:
+        bounds = f"in [{least:g}, {below:g})"
+    if most is not None:
+        bounds = f"in [{least:g}, {most:g}]"
     number = float(value)
     too_low = (above is not None and number <= above) or (least is not None and number < least)
-    if too_low or not math.isfinite(number):
-        raise ValueError(f"`{name}` must be finite and {bound}; got {number:g}")
+    too_high = (below is not None and number >= below) or (most is not None and number > most)
+    if too_low or too_high or not math.isfinite(number):
+        raise ValueError(f"`{name}` must be {bounds}; got {number:g}")
     return number
 
 

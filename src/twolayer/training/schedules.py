@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from .._checks import check_integer, check_number
+from .._kinds import own_kind
 from .._namespace import HostArray
 
 
@@ -27,6 +29,7 @@ class Schedule(Protocol):
         ...
 
 
+@own_kind
 class Constant(NamedTuple):
     """The learning rate as it is."""
 
@@ -35,6 +38,7 @@ class Constant(NamedTuple):
         return np.ones(step.shape)
 
 
+@own_kind
 class Exponential(NamedTuple):
     """Multiply the learning rate by ``factor`` after every ``every`` steps, or after every epoch.
 
@@ -67,3 +71,125 @@ class Exponential(NamedTuple):
         first = every if self.first is None else check_integer("first", self.first, least=1)
         decays = np.maximum((step - first) // every + 1, 0)
         return np.asarray(factor ** decays.astype(np.float64))
+
+
+@own_kind
+class Step(NamedTuple):
+    """Multiply the learning rate by ``factor`` after every ``epochs`` epochs, or after each of those named.
+
+    Parameters
+    ----------
+    factor : float
+        Above 0.
+    epochs : int or tuple of int
+        How many epochs lie between two decays; or the number of epochs done at each decay, rising.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer import schedules
+    >>> schedules.Step(0.5, epochs=2)(np.arange(6), steps_per_epoch=1, steps=6).tolist()
+    [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    >>> schedules.Step(0.5, epochs=(1, 4))(np.arange(6), steps_per_epoch=1, steps=6).tolist()
+    [1.0, 0.5, 0.5, 0.5, 0.25, 0.25]
+    """
+
+    factor: float = 0.1
+    epochs: int | tuple[int, ...] = 10
+
+    def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
+        """Return ``factor`` to the power of the decays before each of the steps."""
+        factor = check_number("factor", self.factor, above=0.0)
+        epoch = step // steps_per_epoch
+        if isinstance(self.epochs, tuple):
+            ends = [check_integer("epochs", end, least=1) for end in self.epochs]
+            if not ends:
+                raise ValueError("`epochs` must hold at least one epoch where it is a tuple; got none")
+            for end, later in pairwise(ends):
+                if later <= end:
+                    raise ValueError(f"`epochs` must rise where it is a tuple; got {later} after {end}")
+            decays = np.searchsorted(np.asarray(ends), epoch, side="right")
+        elif np.ndim(self.epochs) > 0:
+            kind = type(self.epochs).__name__
+            raise TypeError(f"`epochs` must be an integer or a tuple of integers; got {kind}")
+        else:
+            decays = epoch // check_integer("epochs", self.epochs, least=1)
+        return np.asarray(factor ** decays.astype(np.float64))
+
+
+@own_kind
+class Cosine(NamedTuple):
+    """Lower the learning rate from all of it to nothing over the run, along half a cosine [1]_.
+
+    The factor of a step, counted from 0, is (1 + cos(π · step / steps)) / 2. It depends on how long the run
+    is: one that goes on with a higher total than it began with has another course than one that did not
+    stop.
+
+    References
+    ----------
+    .. [1] I. Loshchilov, F. Hutter: SGDR: Stochastic Gradient Descent with Warm Restarts, ICLR 2017 (here
+       without restarts). https://arxiv.org/abs/1608.03983
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer import schedules
+    >>> schedules.Cosine()(np.arange(4), steps_per_epoch=2, steps=4).round(3).tolist()
+    [1.0, 0.854, 0.5, 0.146]
+    """
+
+    def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
+        """Return (1 + cos(π · step / steps)) / 2 for each of the steps."""
+        return np.asarray(0.5 * (1.0 + np.cos(np.pi * step / steps)))
+
+
+@own_kind
+class Warmup(NamedTuple):
+    """Raise the learning rate evenly over the first steps, then follow another schedule.
+
+    Of a warm-up of n steps, the step that is counted ``step`` from 0 has (step + 1) / n of the other
+    schedule's first factor. After it the other schedule begins, with its step 0, and its run is the rest of
+    this one: ``steps - n``, or 1 where nothing is left. Epochs that it counts begin there too.
+
+    Parameters
+    ----------
+    schedule : Schedule
+        What follows; a user's own may be given.
+    epochs, steps : int, optional
+        How long the warm-up is: one of them; 1 epoch where neither is given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer import schedules
+    >>> warm = schedules.Warmup(schedules.Exponential(0.5, every=2), steps=4)
+    >>> warm(np.arange(8), steps_per_epoch=10, steps=8).tolist()
+    [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.5]
+    """
+
+    schedule: Schedule = Cosine()
+    epochs: int | None = None
+    steps: int | None = None
+
+    def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
+        """Return the warm-up's factor times the other schedule's for each of the steps."""
+        if not callable(self.schedule) or isinstance(self.schedule, type):
+            kind = type(self.schedule).__name__
+            shown = f"the class {self.schedule.__name__}" if isinstance(self.schedule, type) else kind
+            raise TypeError(
+                f"`schedule` must be a schedule, such as twolayer.schedules.Cosine(); got {shown}"
+            )
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("`epochs` or `steps` must be given, not both; got both")
+        if self.steps is not None:
+            n = check_integer("steps", self.steps, least=1)
+        else:
+            n = steps_per_epoch * (
+                1 if self.epochs is None else check_integer("epochs", self.epochs, least=1)
+            )
+        factors = self.schedule(
+            np.maximum(step - n, 0), steps_per_epoch=steps_per_epoch, steps=max(steps - n, 1)
+        )
+        if np.shape(factors) != step.shape:
+            raise ValueError(f"`schedule` must return factors of shape {step.shape}; got {np.shape(factors)}")
+        return np.asarray(np.minimum((step + 1) / n, 1.0) * factors)

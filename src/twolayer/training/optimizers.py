@@ -1,0 +1,621 @@
+"""Optimizers: how a step follows the gradient. Plain data with pure functions, for networks and stacks.
+
+`train` takes its steps with `move`, which checks nothing and consumes what it is given; `init` and `update`
+are the same for a loop of one's own.
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from .._checks import check_integer, check_network, check_number, check_same_place, per_network
+from .._kinds import own_kind
+from .._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    copied,
+    device,
+    dtype_name,
+    from_host,
+    has_values,
+    is_array_api_obj,
+    to_host,
+)
+from ..network import TwoLayerNet
+
+Arrays: TypeAlias = tuple[Array, ...]  # in the order W1, b1, W2, b2, of a network's or a Core's shapes
+
+DECAYS = (True, False, True, False)  # weights decay, biases never
+
+
+class OptimizerState(NamedTuple):
+    """What an optimizer remembers from one update to the next.
+
+    Parameters
+    ----------
+    step : int
+        Number of updates done.
+    moments : tuple of TwoLayerNet
+        Running sums over the gradients, as many as the optimizer needs, each like the network.
+    """
+
+    step: int
+    moments: tuple[TwoLayerNet, ...]
+
+
+class Optimizer(Protocol):
+    """What `train` needs of an optimizer; a user's own of this form is accepted.
+
+    It is hashable data: of two that are equal, `train` may use either. `init` and `update` are not asked
+    for.
+    """
+
+    @property
+    def n_moments(self) -> int:
+        """How many arrays it remembers for each array of the network; all are 0 at the start."""
+        ...
+
+    @property
+    def scaled(self) -> bool:
+        """Whether a step is W ← W - lr · dW and nothing else, which `train` then does without `move`.
+
+        False for all but plain gradient descent.
+        """
+        ...
+
+    def check(self) -> None:
+        """Raise a TypeError or ValueError if a setting means nothing."""
+        ...
+
+    def coefficients(self, step: HostArray) -> HostArray:
+        """Return the numbers (n, m) that each of the steps (n,) needs, and that depend on nothing else.
+
+        Parameters
+        ----------
+        step : host array (n,), int64
+            Counted from 0.
+
+        Returns
+        -------
+        host array (n, m), float64
+            m may be 0.
+        """
+        ...
+
+    def move(
+        self,
+        weights: Arrays,
+        gradients: Arrays,
+        moments: tuple[Arrays, ...],
+        rates: Arrays,
+        coefficients: Array,
+        *,
+        xp: ModuleType,
+    ) -> tuple[Arrays, tuple[Arrays, ...]]:
+        """Return the weights and moments after one step, in array-API code that reads no value.
+
+        Parameters
+        ----------
+        weights : tuple of 4 arrays
+            W1, b1, W2, b2, of any shapes: those of K networks may lie beside each other. Like the gradients
+            and the moments they may be updated in place.
+        gradients : tuple of 4 arrays
+            Of the loss, its penalty included.
+        moments : tuple of ``n_moments`` tuples of 4 arrays
+        rates : tuple of 4 arrays
+            Learning rates, which broadcast against the weights.
+        coefficients : array (m,)
+            Those of this step, in the weights' dtype; there may be more numbers after them.
+        xp : module
+            The array namespace.
+
+        Returns
+        -------
+        weights : tuple of 4 arrays
+        moments : tuple of ``n_moments`` tuples of 4 arrays
+        """
+        ...
+
+
+@own_kind
+class SGD(NamedTuple):
+    """Gradient descent, with momentum [1]_ or Nesterov's [2]_ if wanted, as PyTorch has them.
+
+    ::
+
+        v ← momentum · v + dW           from v = 0
+        W ← W - lr · v                  or, with nesterov,  W ← W - lr · (dW + momentum · v)
+
+    The learning rate multiplies the whole velocity v. Where it changes, this is not the form
+    v ← momentum · v - lr · dW of the papers, in which each gradient keeps the rate of its own step.
+
+    Parameters
+    ----------
+    momentum : float
+        In [0, 1); 0.9, say.
+    nesterov : bool
+        Whether the gradient counts as if it were taken one step ahead; with momentum only.
+
+    References
+    ----------
+    .. [1] B. T. Polyak: Some methods of speeding up the convergence of iteration methods, USSR Computational
+       Mathematics and Mathematical Physics 4(5), 1964. https://doi.org/10.1016/0041-5553(64)90137-5
+    .. [2] I. Sutskever, J. Martens, G. Dahl, G. Hinton: On the importance of initialization and momentum in
+       deep learning, ICML 2013. https://proceedings.mlr.press/v28/sutskever13.html
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer import TwoLayerNet
+    >>> from twolayer.training.optimizers import SGD
+    >>> X, y = np.eye(3, dtype=np.float32), np.arange(3)
+    >>> net = TwoLayerNet.initialize(3, 10, 3, rng=0)
+    >>> optimizer = SGD(momentum=0.9)
+    >>> state = optimizer.init(net)
+    >>> for _ in range(100):
+    ...     loss, gradients = net.loss_and_gradients(X, y)
+    ...     net, state = optimizer.update(net, gradients, state, learning_rate=0.1)
+    >>> state.step, net.predict(X).tolist()
+    (100, [0, 1, 2])
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    @property
+    def n_moments(self) -> int:
+        """1, the velocity; without momentum 0."""
+        return int(self.momentum != 0)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether there is no momentum."""
+        return self.n_moments == 0
+
+    def check(self) -> None:
+        """Raise unless the settings are in their bounds.
+
+        Raises
+        ------
+        TypeError, ValueError
+        """
+        momentum = check_number("momentum", self.momentum, least=0.0, below=1.0)
+        if not isinstance(self.nesterov, bool | np.bool_):
+            raise TypeError(f"`nesterov` must be True or False; got {type(self.nesterov).__name__}")
+        if self.nesterov and momentum == 0.0:
+            raise ValueError("`momentum` must be above 0 with `nesterov`; got 0")
+
+    def coefficients(self, step: HostArray) -> HostArray:
+        """Return none for each of the steps: (n, 0)."""
+        return np.empty((step.shape[0], 0))
+
+    def move(
+        self,
+        weights: Arrays,
+        gradients: Arrays,
+        moments: tuple[Arrays, ...],
+        rates: Arrays,
+        coefficients: Array,
+        *,
+        xp: ModuleType,
+    ) -> tuple[Arrays, tuple[Arrays, ...]]:
+        """Return the weights and the velocity after one step; see `Optimizer`."""
+        momentum = float(self.momentum)
+        moved: list[Array] = []
+        velocity: list[Array] = []
+        if self.scaled:
+            for W, dW, rate in zip(weights, gradients, rates, strict=True):
+                dW *= rate
+                W -= dW
+                moved.append(W)
+            return tuple(moved), ()
+        for W, dW, v, rate in zip(weights, gradients, *moments, rates, strict=True):
+            v *= momentum
+            v += dW
+            if self.nesterov:
+                dW += momentum * v
+                dW *= rate
+                W -= dW
+            else:
+                W -= rate * v
+            moved.append(W)
+            velocity.append(v)
+        return tuple(moved), (tuple(velocity),)
+
+    def init(self, net: TwoLayerNet) -> OptimizerState:
+        """Return the state before the first update.
+
+        Parameters
+        ----------
+        net : TwoLayerNet
+            The network, or stack, to come.
+
+        Returns
+        -------
+        OptimizerState
+            No updates done, and moments of 0 beside the network: as many as ``n_moments``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a setting of the optimizer is out of its bounds, or ``net`` is no network.
+        """
+        return _init(self, net)
+
+    def update(
+        self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
+    ) -> tuple[TwoLayerNet, OptimizerState]:
+        """Return the network and the state after one step against the gradients; new arrays.
+
+        Under `jax.jit` it works as well, also where the learning rate and ``state.step`` have no values yet.
+
+        Parameters
+        ----------
+        net : TwoLayerNet
+            The network, or stack.
+        gradients : TwoLayerNet
+            Of the loss that is to fall, as `TwoLayerNet.loss_and_gradients` returns them.
+        state : OptimizerState
+            From `init`, or the update before.
+        learning_rate : float, or (K,) for a stack
+            At least 0.
+
+        Returns
+        -------
+        net : TwoLayerNet
+        state : OptimizerState
+
+        Raises
+        ------
+        TypeError
+            If dtypes or argument types are not as said, or arrays of several libraries meet.
+        ValueError
+            If shapes do not fit, a number is not finite or out of its bounds, or arrays of several devices
+            meet.
+        """
+        return _update(self, net, gradients, state, learning_rate)
+
+
+@own_kind
+class Adam(NamedTuple):
+    """Adam [1]_: a step of its own for each weight, by the averages of its gradient and of its square.
+
+    ::
+
+        m ← beta1 · m + (1 - beta1) · dW        v ← beta2 · v + (1 - beta2) · dW²        from m = v = 0
+        W ← W - lr · m / (1 - beta1^t) / (√(v / (1 - beta2^t)) + eps)       t = 1, 2, … being the update
+
+    This is PyTorch's ``Adam``. An L2 penalty of the loss is part of its gradient, and so of m and v; for
+    weights that decay by themselves see `AdamW`. The moments of the state are m / (1 - beta1) and
+    v / (1 - beta2), which are a little less work.
+
+    Parameters
+    ----------
+    beta1, beta2 : float
+        How much of the averages is kept in each update; in [0, 1).
+    eps : float
+        Above 0.
+
+    References
+    ----------
+    .. [1] D. P. Kingma, J. Ba: Adam: A Method for Stochastic Optimization, ICLR 2015.
+       https://arxiv.org/abs/1412.6980
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer import TwoLayerNet
+    >>> from twolayer.training.optimizers import Adam
+    >>> X, y = np.eye(3, dtype=np.float32), np.arange(3)
+    >>> net = TwoLayerNet.initialize(3, 10, 3, rng=0)
+    >>> optimizer = Adam()
+    >>> state = optimizer.init(net)
+    >>> for _ in range(100):
+    ...     loss, gradients = net.loss_and_gradients(X, y)
+    ...     net, state = optimizer.update(net, gradients, state, learning_rate=0.01)
+    >>> state.step, net.predict(X).tolist()
+    (100, [0, 1, 2])
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    @property
+    def n_moments(self) -> int:
+        """2, the averages of the gradient and of its square."""
+        return 2
+
+    @property
+    def scaled(self) -> bool:
+        """Return False: a step is more than the gradient times the learning rate."""
+        return False
+
+    def check(self) -> None:
+        """Raise unless the settings are in their bounds.
+
+        Raises
+        ------
+        TypeError, ValueError
+        """
+        _check_adam(self)
+
+    def coefficients(self, step: HostArray) -> HostArray:
+        """Return the two corrections of each of the steps: (n, 2)."""
+        return np.asarray(_corrections(self, step + 1.0, xp=np))
+
+    def move(
+        self,
+        weights: Arrays,
+        gradients: Arrays,
+        moments: tuple[Arrays, ...],
+        rates: Arrays,
+        coefficients: Array,
+        *,
+        xp: ModuleType,
+    ) -> tuple[Arrays, tuple[Arrays, ...]]:
+        """Return the weights and the averages after one step; see `Optimizer`."""
+        return _move_adam(self, 0.0, weights, gradients, moments, rates, coefficients, xp=xp)
+
+    def init(self, net: TwoLayerNet) -> OptimizerState:
+        """Return the state before the first update, as `SGD.init`."""
+        return _init(self, net)
+
+    def update(
+        self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
+    ) -> tuple[TwoLayerNet, OptimizerState]:
+        """Return the network and the state after one step, as `SGD.update`."""
+        return _update(self, net, gradients, state, learning_rate)
+
+
+@own_kind
+class AdamW(NamedTuple):
+    """Adam with decoupled weight decay [1]_: W1 and W2 also shrink by themselves, the biases never do.
+
+    ::
+
+        W ← (1 - lr · weight_decay) W       W1 and W2 only, before the step of `Adam`
+
+    This is PyTorch's ``AdamW``, with the biases in a parameter group whose ``weight_decay`` is 0. The decay
+    takes the place of the loss's penalty: leave ``reg`` at 0, or there are both.
+
+    Parameters
+    ----------
+    beta1, beta2, eps : float
+        As for `Adam`.
+    weight_decay : float
+        At least 0.
+
+    References
+    ----------
+    .. [1] I. Loshchilov, F. Hutter: Decoupled Weight Decay Regularization, ICLR 2019 (where the decay is
+       multiplied by the schedule but not by the learning rate). https://arxiv.org/abs/1711.05101
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from twolayer import TwoLayerNet
+    >>> from twolayer.training.optimizers import AdamW
+    >>> net = TwoLayerNet.initialize(3, 10, 3, rng=0)
+    >>> none = TwoLayerNet(*(np.zeros_like(array) for array in net))
+    >>> optimizer = AdamW(weight_decay=0.5)
+    >>> smaller, _ = optimizer.update(net, none, optimizer.init(net), learning_rate=0.1)
+    >>> np.allclose(smaller.W1, 0.95 * net.W1)
+    True
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    @property
+    def n_moments(self) -> int:
+        """2, the averages of the gradient and of its square."""
+        return 2
+
+    @property
+    def scaled(self) -> bool:
+        """Return False: a step is more than the gradient times the learning rate."""
+        return False
+
+    def check(self) -> None:
+        """Raise unless the settings are in their bounds.
+
+        Raises
+        ------
+        TypeError, ValueError
+        """
+        _check_adam(self)
+        check_number("weight_decay", self.weight_decay, least=0.0)
+
+    def coefficients(self, step: HostArray) -> HostArray:
+        """Return the two corrections of each of the steps: (n, 2)."""
+        return np.asarray(_corrections(self, step + 1.0, xp=np))
+
+    def move(
+        self,
+        weights: Arrays,
+        gradients: Arrays,
+        moments: tuple[Arrays, ...],
+        rates: Arrays,
+        coefficients: Array,
+        *,
+        xp: ModuleType,
+    ) -> tuple[Arrays, tuple[Arrays, ...]]:
+        """Return the weights and the averages after one step; see `Optimizer`."""
+        decay = float(self.weight_decay)
+        return _move_adam(self, decay, weights, gradients, moments, rates, coefficients, xp=xp)
+
+    def init(self, net: TwoLayerNet) -> OptimizerState:
+        """Return the state before the first update, as `SGD.init`."""
+        return _init(self, net)
+
+    def update(
+        self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
+    ) -> tuple[TwoLayerNet, OptimizerState]:
+        """Return the network and the state after one step, as `SGD.update`."""
+        return _update(self, net, gradients, state, learning_rate)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What Adam and AdamW share.
+
+
+def _check_adam(optimizer: Adam | AdamW) -> None:
+    check_number("beta1", optimizer.beta1, least=0.0, below=1.0)
+    check_number("beta2", optimizer.beta2, least=0.0, below=1.0)
+    check_number("eps", optimizer.eps, above=0.0)
+
+
+def _corrections(optimizer: Adam | AdamW, t: Array, *, xp: ModuleType) -> Array:
+    """Return c₁ and c₂ (..., 2) of the updates ``t`` (...), counted from 1, in a floating dtype.
+
+    ::
+
+        M ← beta1 · M + dW        V ← beta2 · V + dW²        m = (1 - beta1) M        v = (1 - beta2) V
+        c₂ = √(1 - beta2^t) / √(1 - beta2)                   c₁ = c₂ (1 - beta1) / (1 - beta1^t)
+
+    With both sides of Adam's fraction multiplied by c₂ the step is lr · c₁ · M / (√V + eps · c₂): what
+    depends on t costs no pass over the weights.
+    """
+    beta1, beta2 = float(optimizer.beta1), float(optimizer.beta2)
+    # 1 - beta^t, in a form that does not cancel in float32 either.
+    rest1, rest2 = (-xp.expm1(t * (math.log(beta) if beta > 0 else -math.inf)) for beta in (beta1, beta2))
+    c2 = xp.sqrt(rest2 / (1.0 - beta2))
+    return xp.stack([c2 * (1.0 - beta1) / rest1, float(optimizer.eps) * c2], axis=-1)
+
+
+def _move_adam(
+    optimizer: Adam | AdamW,
+    weight_decay: float,
+    weights: Arrays,
+    gradients: Arrays,
+    moments: tuple[Arrays, ...],
+    rates: Arrays,
+    coefficients: Array,
+    *,
+    xp: ModuleType,
+) -> tuple[Arrays, tuple[Arrays, ...]]:
+    beta1, beta2 = float(optimizer.beta1), float(optimizer.beta2)
+    moved: list[Array] = []
+    first: list[Array] = []
+    second: list[Array] = []
+    for W, dW, M, V, rate, decays in zip(weights, gradients, *moments, rates, DECAYS, strict=True):
+        M *= beta1
+        M += dW
+        dW *= dW
+        V *= beta2
+        V += dW
+        root = xp.sqrt(V)
+        root += coefficients[1]
+        towards = M / root
+        towards *= rate * coefficients[0]
+        if decays and weight_decay > 0:
+            W *= 1.0 - weight_decay * rate
+        W -= towards
+        moved.append(W)
+        first.append(M)
+        second.append(V)
+    return tuple(moved), (tuple(first), tuple(second))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The public door, the same for each.
+
+
+def _init(optimizer: SGD | Adam | AdamW, net: TwoLayerNet) -> OptimizerState:
+    optimizer.check()
+    xp = check_network(net)
+    zeros = (
+        TwoLayerNet(*(xp.zeros_like(array, device=device(array)) for array in net))
+        for _ in range(optimizer.n_moments)
+    )
+    return OptimizerState(0, tuple(zeros))
+
+
+def _update(
+    optimizer: SGD | Adam | AdamW,
+    net: TwoLayerNet,
+    gradients: TwoLayerNet,
+    state: OptimizerState,
+    learning_rate: Any,
+) -> tuple[TwoLayerNet, OptimizerState]:
+    optimizer.check()
+    xp = check_network(net)
+    _check_like("gradients", gradients, net)
+    step = _check_state(optimizer, state, net)
+    rates = per_network("learning_rate", learning_rate, net, xp=xp)
+    if net.n_networks is not None:
+        flat, deep = rates[:, None], rates[:, None, None]
+        each = deep, flat, deep, flat
+    else:
+        each = (rates,) * 4
+    weights, moments = optimizer.move(
+        _copies(net, xp=xp),
+        _copies(gradients, xp=xp),
+        tuple(_copies(moment, xp=xp) for moment in state.moments),
+        each,
+        _coefficients(optimizer, step, net, xp=xp),
+        xp=xp,
+    )
+    return TwoLayerNet(*weights), OptimizerState(step + 1, tuple(TwoLayerNet(*m) for m in moments))
+
+
+def _copies(net: TwoLayerNet, *, xp: ModuleType) -> Arrays:
+    return tuple(copied(array, xp=xp) for array in net)
+
+
+def _coefficients(optimizer: SGD | Adam | AdamW, step: Any, net: TwoLayerNet, *, xp: ModuleType) -> Array:
+    """Coefficients (m,) of one step, as an array beside the network."""
+    dtype, place = net.W1.dtype, device(net.W1)
+    if isinstance(step, int):
+        host = optimizer.coefficients(np.asarray([step], np.int64))[0, :]
+        return from_host(host.astype(dtype_name(dtype)), xp=xp, device=place)
+    if isinstance(optimizer, SGD):
+        return xp.zeros(0, dtype=dtype, device=place)
+    return _corrections(optimizer, xp.astype(step, dtype) + 1.0, xp=xp)
+
+
+def _check_state(optimizer: SGD | Adam | AdamW, state: Any, net: TwoLayerNet) -> Any:
+    """Raise unless ``state`` fits; return its number of updates, an int or the JAX tracer that it is."""
+    if getattr(state, "_fields", None) != OptimizerState._fields:
+        raise TypeError(f"`state` must be an OptimizerState; got {type(state).__name__}")
+    step, moments = state
+    if not isinstance(moments, tuple):
+        raise TypeError(f"`state.moments` must be a tuple; got {type(moments).__name__}")
+    if len(moments) != optimizer.n_moments:
+        raise ValueError(
+            f"`state.moments` must be the {optimizer.n_moments} of {optimizer!r}; got {len(moments)}"
+        )
+    for i, moment in enumerate(moments):
+        _check_like(f"state.moments[{i}]", moment, net)
+    if is_array_api_obj(step) and tuple(step.shape) == ():
+        if has_values(step):
+            step = to_host(step).item()
+        elif array_namespace(step).isdtype(step.dtype, "integral"):
+            return step
+    return check_integer("state.step", step, least=0)
+
+
+def _check_like(name: str, other: Any, net: TwoLayerNet) -> None:
+    """Raise unless ``other`` holds four arrays such as those of ``net``."""
+    if getattr(other, "_fields", None) != TwoLayerNet._fields:
+        raise TypeError(f"`{name}` must be a TwoLayerNet; got {type(other).__name__}")
+    for field, array, like in zip(TwoLayerNet._fields, other, net, strict=True):
+        check_same_place(f"{name}.{field}", array, field, like)
+        if array.dtype != like.dtype:
+            raise TypeError(
+                f"`{name}.{field}` must have the dtype of `{field}`, {dtype_name(like.dtype)}; "
+                f"got {dtype_name(array.dtype)}"
+            )
+        if tuple(array.shape) != tuple(like.shape):
+            raise ValueError(
+                f"`{name}.{field}` must have the shape of `{field}`, {tuple(like.shape)}; "
+                f"got {tuple(array.shape)}"
+            )
