@@ -21,7 +21,14 @@ def slow_logits(net: TwoLayerNet, X: np.ndarray) -> np.ndarray:
     return out
 
 
-def slow_loss(net: TwoLayerNet, X: np.ndarray, y: np.ndarray, reg: float, weight: np.ndarray | None) -> float:
+def slow_loss(
+    net: TwoLayerNet,
+    X: np.ndarray,
+    y: np.ndarray,
+    reg: float,
+    weight: np.ndarray | None,
+    smoothing: float = 0.0,
+) -> float:
     logits = slow_logits(net, X)
     weight = np.ones(len(X)) if weight is None else weight
     total = 0.0
@@ -29,6 +36,7 @@ def slow_loss(net: TwoLayerNet, X: np.ndarray, y: np.ndarray, reg: float, weight
         largest = max(z)
         log_sum = largest + math.log(sum(math.exp(v - largest) for v in z))
         target = [float(c == y[i]) for c in range(len(z))] if y.ndim == 1 else y[i]
+        target = [(1 - smoothing) * t + smoothing / len(z) for t in target]
         total += weight[i] * sum(t * (log_sum - v) for t, v in zip(target, z, strict=True))
     penalty = sum(float(w) ** 2 for W in (net.W1, net.W2) for w in W.reshape(-1))
     return total / sum(weight) + reg * penalty

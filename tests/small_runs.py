@@ -8,7 +8,10 @@ import numpy as np
 from backends import Backend, to_host
 from hypothesis import settings
 
-from twolayer import History, TwoLayerNet
+from twolayer import History, TwoLayerNet, optimizers, schedules
+
+# Gradient descent by the textbook, in place of the defaults.
+PLAIN: dict[str, Any] = {"optimizer": optimizers.SGD(), "schedule": schedules.Constant()}
 
 
 class Task(NamedTuple):

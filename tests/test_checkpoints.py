@@ -16,7 +16,9 @@ from safetensors.numpy import load_file, save_file
 from small_runs import assert_same_history, assert_same_net, make_task
 
 from twolayer import Run, schedules, train
+from twolayer.augmentation import Mixup
 from twolayer.checkpoints import Checkpointer, load_run, save_run
+from twolayer.training.optimizers import SGD, Adam
 
 HOW: dict[str, Any] = {
     "reg": 1e-3,
@@ -29,6 +31,13 @@ HOW: dict[str, Any] = {
 def assert_same_run(found: Run, expected: Run) -> None:
     assert_same_net(found.last, expected.last)
     assert_same_net(found.best, expected.best)
+    assert (found.average is None) == (expected.average is None)
+    if expected.average is not None:
+        assert_same_net(found.average, expected.average)
+    assert len(found._moments) == len(expected._moments)
+    for moment, wanted in zip(found._moments, expected._moments, strict=True):
+        assert_same_net(moment, wanted)
+    assert found.stopped == expected.stopped
     assert_same_history(found.history, expected.history)
     assert found.diverged == expected.diverged
     assert found.seed == expected.seed
@@ -97,6 +106,83 @@ def test_checkpoints_on_the_way_are_those_of_a_run_that_ended_there(
     assert len(found) == 4
 
 
+ADAM: dict[str, Any] = {
+    "optimizer": Adam(),
+    "ema_decay": 0.9,
+    "patience": 2,
+    "dropout": 0.3,
+    "augmentation": Mixup(0.3),
+    "epochs": 8,
+}
+
+
+@pytest.mark.parametrize("n_networks", [None, 3])
+def test_everything_that_a_run_goes_on_with_is_in_its_checkpoint(
+    backend: Backend, tmp_path: Path, n_networks: int | None
+) -> None:
+    """The state of the optimizer, the average, and whose patience ended, one after the other."""
+    path = tmp_path / "checkpoint.safetensors"
+    task = make_task(n_networks, noise=2.0, seed=3).on(backend)
+    how = HOW | ADAM | {"validation": task.validation}
+    if n_networks:
+        how |= {"learning_rate": [0.0, 0.01, 0.1]}
+    kept: list[Any] = []
+
+    def look(progress: Any) -> None:
+        if progress.epoch_ended and progress.step < progress.steps:
+            run = progress.run()
+            save_run(run, path)
+            kept.append((run, load_run(path, backend.xp, backend.device)))
+
+    whole = train(task.net, task.X, task.y, rng=3, callbacks=[look], **how)
+    for run, loaded in kept:
+        arrays = [array for net in (loaded.last, loaded.average, *loaded._moments) for array in net]
+        assert len(arrays) == 16
+        assert all(backend.owns(array) for array in arrays)
+        unknown = np.full(n_networks, np.nan) if n_networks else float("nan")
+        assert_same_run(loaded, replace(run, train_accuracy=unknown, validation_accuracy=unknown))
+        assert type(loaded.stopped) is type(run.stopped)
+    for _, loaded in (kept[0], kept[-1]):
+        assert_same_run(train(loaded, task.X, task.y, **how), whole)
+    if n_networks:
+        assert whole.stopped[0] == 15
+        assert kept[3][1].stopped[0] == 15
+        assert kept[3][1].stopped.count(None) < 3
+
+
+def test_a_checkpoint_goes_on_with_its_own_optimizer_and_average_alone(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    task = make_task()
+    how = HOW | {"steps": 5}
+    save_run(train(task.net, task.X, task.y, rng=0, optimizer=Adam(), ema_decay=0.5, **how), path)
+    how["steps"] = 9
+    with pytest.raises(ValueError, match=r"`optimizer` must be the run's, whose state has 2 moments; got"):
+        train(load_run(path), task.X, task.y, ema_decay=0.5, **how)
+    with pytest.raises(ValueError, match=r"`ema_decay` must be the run's, which has an average; got None"):
+        train(load_run(path), task.X, task.y, optimizer=Adam(), **how)
+    save_run(train(task.net, task.X, task.y, rng=0, optimizer=SGD(), **how), path)
+    with pytest.raises(ValueError, match=r"`optimizer` must be the run's, whose state has 0 moments; got"):
+        train(load_run(path), task.X, task.y, **how)
+    with pytest.raises(ValueError, match=r"`ema_decay` must be the run's, which has no average; got 0.9"):
+        train(load_run(path), task.X, task.y, optimizer=SGD(), ema_decay=0.9, **how)
+
+
+def test_a_run_may_go_on_in_another_library(backend: Backend, tmp_path: Path) -> None:
+    """From NumPy, with everything that is random."""
+    path = tmp_path / "checkpoint.safetensors"
+    host, there = make_task(2), make_task(2).on(backend)
+    how = HOW | ADAM | {"patience": None}
+    whole = train(there.net, there.X, there.y, rng=3, **how)
+    X = host.X.astype(backend.dtype)
+    net = there.net.to(np)
+    save_run(train(net, X, host.y, rng=3, callbacks=[stopping(7)], **how), path)
+    went_on = train(load_run(path, backend.xp, backend.device), there.X, there.y, **how)
+    rtol = 1e-9 if backend.dtype == "float64" else 5e-3
+    assert_same_net(went_on.last, whole.last, rtol=rtol)
+    assert_same_net(went_on.average, whole.average, rtol=rtol)
+    np.testing.assert_allclose(went_on.history.loss, whole.history.loss, rtol=rtol)
+
+
 def test_a_checkpoint_knows_which_networks_diverged(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     task = make_task(3)
@@ -142,7 +228,7 @@ def test_checkpoints_are_as_far_apart_as_was_asked(tmp_path: Path) -> None:
 def checkpoint(tmp_path: Path) -> Path:
     path = tmp_path / "checkpoint.safetensors"
     task = make_task()
-    save_run(train(task.net, task.X, task.y, steps=2, rng=0), path)
+    save_run(train(task.net, task.X, task.y, steps=2, ema_decay=0.5, rng=0), path)
     return path
 
 
@@ -168,13 +254,17 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         load_run(tmp_path / "other.safetensors")
 
 
-def test_a_newer_checkpoint_is_refused(checkpoint: Path) -> None:
-    rewrite(checkpoint, format_version="2")
-    with pytest.raises(ValueError, match="must be a checkpoint of version 1; got version 2"):
+@pytest.mark.parametrize("version", ["1", "3"])
+def test_a_checkpoint_of_another_version_is_refused(checkpoint: Path, version: str) -> None:
+    rewrite(checkpoint, format_version=version)
+    with pytest.raises(ValueError, match=f"must be a checkpoint of version 2; got version {version}"):
         load_run(checkpoint)
 
 
-@pytest.mark.parametrize("name", ["best.W1", "history.step", "best_step", "best_accuracy", "run"])
+NAMES = ["best.W1", "history.step", "best_step", "best_accuracy", "run", "moment0.b1", "average.W2"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_checkpoint_with_something_missing_is_refused(checkpoint: Path, name: str) -> None:
     rewrite(checkpoint, drop=name)
     with pytest.raises(ValueError, match=f"must be a whole checkpoint; something is missing in it .*{name}"):

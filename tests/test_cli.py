@@ -172,6 +172,7 @@ def test_train_is_what_the_library_does() -> None:
         reg=0.01,
         batch_size=40,
         epochs=3,
+        optimizer=twolayer.optimizers.SGD(),
         schedule=twolayer.schedules.Exponential(0.9, every=10),
         judge="last",
         replacement=True,
@@ -1125,7 +1126,7 @@ def test_without_a_network_it_is_said_how_to_do_without() -> None:
         (("--epochs", 0), "'--epochs': must be an integer of at least 1; got '0'"),
         (("--seed", -1), "'--seed': must be an integer of at least 0; got '-1'"),
         (("--weight-scale", "xavier"), "must be 'he', or a number above 0; got 'xavier'"),
-        (("--scale", 0), "must be 'global', 'feature', or a number above 0; got '0'"),
+        (("--scale", 0), "must be 'global', 'feature', 'channel', or a number above 0; got '0'"),
         (("--epochs", 2, "--steps", 2), "--epochs or --steps must be given, not both"),
         (("--library", "matlab"), "'matlab' is not one of 'numpy', 'cupy', 'torch', 'jax'"),
         (("--dtype", "float16"), "'float16' is not one of 'float32', 'float64'"),
@@ -1306,7 +1307,7 @@ def test_help_cuts_no_description() -> None:
 
 def test_help_tells_what_is_taken_where_nothing_is_given() -> None:
     output = " ".join(done("train", "--help").split())
-    assert "[default: digits 0.5; cifar10 0.05; .npz 0.1]" in output
+    assert "[default: digits 0.5; cifar10 0.1; .npz 0.02]" in output
     assert "Data: " in output
     output = " ".join(done("sweep", "--help").split())
     assert "0.1,0.3,1,3" in output

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from backends import Backend, to_host
-from small_runs import assert_same_net, make_task
+from small_runs import PLAIN, assert_same_net, make_task
 
 from twolayer import TwoLayerNet, schedules, stack, sweep, train
 
 DATA = make_task(n_samples=200, n_features=20, n_hidden=15, n_classes=5, n_validation=60, noise=2.0, seed=1)
 
-SETTINGS = {"schedule": schedules.Exponential(0.95, every=50), "batch_size": 32, "rng": 3}
+SETTINGS = {**PLAIN, "schedule": schedules.Exponential(0.95, every=50), "batch_size": 32, "rng": 3}
 
 
 def run_on(backend: Backend | None, n_networks: int | None, dtype: str, steps: int, **changes):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -32,6 +33,77 @@ def test_what_was_prepared_is_kept(backend: Backend):
     one = prepared(double, backend.xp)
     assert prepared(double, backend.xp) is one
     assert prepared(double, backend.xp, consumes=True) is not one
+
+
+def scaled(state, *, xp, factor, offset=0.0):
+    return state * float(factor) + float(offset)
+
+
+class Factor:  # noqa: PLW1641  # that it has no hash is the point
+    """A number by which to multiply; equal ones are interchangeable."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Factor) and self.value == other.value
+
+    def __float__(self) -> float:
+        return self.value
+
+
+class HashableFactor(Factor):
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+@pytest.mark.parametrize("consumes", [False, True])
+def test_what_is_fixed_is_bound_and_told_apart(backend: Backend, consumes):
+    def call(function) -> list[float]:
+        return to_host(function(backend.array(np.ones(2)))).tolist()
+
+    twice = prepared(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0))
+    thrice = prepared(scaled, backend.xp, consumes=consumes, factor=HashableFactor(3.0))
+    more = prepared(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0), offset=1.0)
+    assert [call(f) for f in (twice, thrice, more)] == [[2.0, 2.0], [3.0, 3.0], [3.0, 3.0]]
+    same = prepared(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0))
+    assert same is twice
+    assert prepared(scaled, backend.xp, consumes=consumes, offset=1.0, factor=HashableFactor(2.0)) is more
+
+
+def test_what_cannot_be_hashed_is_bound_all_the_same_but_not_kept(backend: Backend):
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Factor(2.0))
+    factor = Factor(2.0)
+    first = prepared(scaled, backend.xp, factor=factor)
+    factor.value = 5.0
+    second = prepared(scaled, backend.xp, factor=factor)
+    assert second is not first
+    assert to_host(second(backend.array(np.ones(2)))).tolist() == [5.0, 5.0]
+    inside = prepared(scaled, backend.xp, factor=HashableFactor(2.0), offset=np.ones(()))
+    assert to_host(inside(backend.array(np.ones(2)))).tolist() == [3.0, 3.0]
+
+
+class Twice(NamedTuple):
+    factor: float = 2.0
+
+
+class Half(NamedTuple):
+    factor: float = 2.0
+
+
+def test_equal_tuples_of_two_kinds_are_prepared_apart(backend: Backend):
+    """A user's optimizers or augmentations, which hold the same numbers and do something else."""
+
+    def function(a, *, xp, method):
+        kind = method[0]
+        return a * kind.factor if isinstance(kind, Twice) else a / kind.factor
+
+    one, other = (prepared(function, backend.xp, method=(kind(),)) for kind in (Twice, Half))
+    a = backend.array(np.ones(2))
+    assert to_host(one(a)).tolist() == [2.0, 2.0]
+    assert to_host(other(a)).tolist() == [0.5, 0.5]
+    assert prepared(function, backend.xp, method=(Twice(),)) is one
 
 
 @pytest.mark.parametrize("consumes", [False, True])

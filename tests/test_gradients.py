@@ -33,6 +33,13 @@ def far_from_kinks(problem: Problem) -> bool:
     return all(np.min(np.abs(problem.X @ net.W1 + net.b1)) > 1e-3 for net in networks(problem.net))
 
 
+def smoothings(problem: Problem) -> st.SearchStrategy:
+    """A share of label smoothing for all, or one for each network of a stack."""
+    share = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=16))
+    K = problem.net.n_networks
+    return share if K is None else st.one_of(share, st.lists(share, min_size=K, max_size=K))
+
+
 @pytest.mark.parametrize("reg", [0.0, 0.05, 0.1])
 @pytest.mark.parametrize("name", NAMES)
 def test_toy_network_gradient_check(name, reg):
@@ -80,6 +87,19 @@ def test_gradients_are_right_where_probabilities_do_not_quite_sum_to_one(problem
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
+@given(problem=problems(), data=st.data())
+def test_gradients_with_smoothed_targets_are_the_central_differences(problem: Problem, data: st.DataObject):
+    assume(far_from_kinks(problem))
+    net, X, y, weight, reg = problem
+    smoothing = data.draw(smoothings(problem), label="smoothing")
+    arguments = {"reg": reg, "sample_weight": weight, "label_smoothing": smoothing}
+    loss, gradients = net.loss_and_gradients(X, y, **arguments)
+    np.testing.assert_array_equal(loss, net.loss(X, y, **arguments))
+    numerical = numerical_gradients(lambda n: float(np.sum(n.loss(X, y, **arguments))), net)
+    for name, found, expected in zip(NAMES, gradients, numerical, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7, err_msg=name)
+
+
 @pytest.mark.parametrize("n_networks", [None, 3])
 def test_directional_derivative_of_a_larger_network(n_networks):
     rng = np.random.default_rng(5)
@@ -98,12 +118,13 @@ def test_directional_derivative_of_a_larger_network(n_networks):
     assert analytic == pytest.approx((loss(h) - loss(-h)) / (2 * h), rel=1e-6)
 
 
-@given(problem=problems(stacked=False))
-def test_complex_step_of_the_data_loss(problem: Problem):
+@given(problem=problems(stacked=False), smoothing=st.sampled_from([None, 0.0, 0.1, 1.0]))
+def test_complex_step_of_the_data_loss(problem: Problem, smoothing: float | None):
     """f'(x) = Im f(x + ih) / h, without the rounding of a difference. NumPy orders complex by real parts."""
     assume(far_from_kinks(problem))
     net, X, y, weight, _ = problem
-    _, gradients = net.loss_and_gradients(X, y, sample_weight=weight)
+    _, gradients = net.loss_and_gradients(X, y, sample_weight=weight, label_smoothing=smoothing or 0.0)
+    each = None if smoothing is None else np.array([smoothing])
     core = Core(net.W1, net.b1, net.W2[None], net.b2[None])
     h = 1e-200
     for name, gradient in zip(
@@ -114,7 +135,7 @@ def test_complex_step_of_the_data_loss(problem: Problem):
             moved = array.astype(complex)
             moved[index] += 1j * h
             _, logits = forward(core._replace(**{name: moved}), X.astype(complex), xp=np)
-            loss, _ = softmax_cross_entropy(logits, y, weight, xp=np)
+            loss, _ = softmax_cross_entropy(logits, y, weight, each, xp=np)
             assert loss[0].imag / h == pytest.approx(gradient[index], rel=1e-12, abs=1e-13)
 
 
@@ -139,24 +160,26 @@ def test_float32_gradients_follow_float64(backend: Backend, problem: Problem):
 
 
 @pytest.mark.only_on("torch", "jax")
-@given(problem=problems())
-def test_automatic_differentiation_agrees(backend: Backend, problem: Problem):
+@given(problem=problems(), data=st.data())
+def test_automatic_differentiation_agrees(backend: Backend, problem: Problem, data: st.DataObject):
     """PyTorch's autograd and jax.grad of this library's own loss."""
     assume(far_from_kinks(problem))
     net, X, y, weight, reg = problem
     there = TwoLayerNet(*(backend.array(array) for array in net))
     X, y = backend.array(X), backend.array(y)
     weight = None if weight is None else backend.array(weight)
-    _, gradients = there.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
+    smoothing = data.draw(st.just(0.0) | smoothings(problem), label="smoothing")
+    settings = {"reg": reg, "sample_weight": weight, "label_smoothing": smoothing}
+    _, gradients = there.loss_and_gradients(X, y, **settings)
     xp = backend.xp
     if backend.library == "torch":
         torch = sys.modules["torch"]
         leaves = TwoLayerNet(*(array.clone().requires_grad_() for array in there))
-        total = xp.sum(leaves.loss(X, y, reg=reg, sample_weight=weight))
+        total = xp.sum(leaves.loss(X, y, **settings))
         automatic = torch.autograd.grad(total, tuple(leaves))
     else:
         jax = sys.modules["jax"]
-        automatic = jax.grad(lambda n: xp.sum(n.loss(X, y, reg=reg, sample_weight=weight)))(there)
+        automatic = jax.grad(lambda n: xp.sum(n.loss(X, y, **settings)))(there)
     for found, expected in zip(gradients, automatic, strict=True):
         np.testing.assert_allclose(
             to_host(found), to_host(expected), rtol=backend.rtol, atol=10 * backend.rtol

@@ -87,6 +87,8 @@ def test_going_on_gives_the_same_as_not_having_stopped(n_networks, before, after
         expected = -np.atleast_2d(whole.history(stacked=True).loss)[:, start:].T
         np.testing.assert_array_equal(whole.batch_accuracies(start), expected)
         np.testing.assert_array_equal(resumed.batch_accuracies(start), expected)
+        for recorder in (whole, resumed):  # a sum rounds as the values lie
+            assert recorder.batch_accuracies(start).flags.c_contiguous
 
 
 def test_what_is_returned_is_a_copy():
@@ -120,6 +122,53 @@ def test_select_gives_one_networks_history():
 def test_select_refuses_a_network_that_is_not_there(k, error, message):
     with pytest.raises(error, match=re.escape(message) + "$"):
         recorded(3, [5]).history(stacked=True).select(k)
+
+
+@given(n_networks=st.integers(1, 3), sizes=st.lists(st.integers(1, 4), max_size=4), stop=st.integers(0, 20))
+def test_until_is_what_was_recorded_by_then(n_networks, sizes, stop):
+    stacked = n_networks > 1
+    whole = recorded(n_networks, sizes).history(stacked=stacked)
+    copies = [array.copy() for array in whole]
+    ends = np.cumsum(sizes, dtype=int)
+    part = whole.until(stop)
+    n_entries = int(sum(end <= stop for end in ends))
+    n_steps = min(stop, sum(sizes))
+    assert isinstance(part, History)
+    for name, array in part._asdict().items():
+        n = n_steps if name in ("loss", "batch_accuracy") else n_entries
+        np.testing.assert_array_equal(array, getattr(whole, name)[..., :n], err_msg=name)
+        assert array.dtype == getattr(whole, name).dtype
+        assert array.shape == (*getattr(whole, name).shape[:-1], n)
+    if stop in ends:  # as if it had not gone on
+        same = recorded(n_networks, sizes[:n_entries]).history(stacked=stacked)
+        assert_same_history(part, same)
+        assert_same_history(whole.until(np.int64(stop)), same)
+    assert_same_history(whole.until(sum(sizes)), whole)
+    for array, copy in zip(whole, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        (-1, ValueError, "`step` must be at least 0; got -1"),
+        (1.0, TypeError, "`step` must be an integer; got float"),
+        (True, TypeError, "`step` must be an integer; got bool"),
+        (None, TypeError, "`step` must be an integer; got NoneType"),
+    ],
+)
+def test_until_refuses_what_is_no_number_of_steps(step, error, message):
+    with pytest.raises(error, match=re.escape(message) + "$"):
+        recorded(1, [5]).history(stacked=False).until(step)
+
+
+def test_entries_after_a_step_are_counted():
+    recorder = recorded(2, [3, 2, 4])  # entries after 3, 5 and 9 steps
+    assert [recorder.entries_after(step) for step in (0, 2, 3, 4, 5, 8, 9, 10)] == [3, 3, 2, 2, 1, 1, 0, 0]
+    assert Recorder(1).entries_after(0) == 0
+    assert (Recorder(1).last_entry, recorder.last_entry) == (0, 9)
+    resumed = recorded(2, [1], recorder.history(stacked=True))
+    assert [resumed.entries_after(step) for step in (3, 9, 10)] == [3, 1, 0]
 
 
 def test_select_needs_a_stack():

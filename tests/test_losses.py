@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from array_api_extra.testing import assert_close
@@ -70,6 +72,69 @@ def test_labels_and_their_one_hot_probabilities_mean_the_same(backend: Backend, 
     by_probability = losses.softmax_cross_entropy(logits, backend.array(onehot), xp=backend.xp)
     for one, other in zip(by_label, by_probability, strict=True):
         assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+@given(drawn=logits_and_labels(), soft=st.booleans(), weighted=st.booleans(), data=st.data())
+def test_smoothed_targets_are_those_mixed_with_equal_probabilities(
+    backend: Backend, drawn, soft, weighted, data
+):
+    """Each network by its own share ε: as if it had been given (1 - ε) T + ε / C."""
+    logits, y = drawn
+    K, N, C = logits.shape
+    shares = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=16))
+    smoothing = data.draw(hnp.arrays(np.float64, (K,), elements=shares), label="smoothing")
+    T = np.eye(C)[y]
+    if soft:
+        y = T = T * 0.75 + np.roll(T, 1, axis=1) * 0.25
+    weight = backend.array(np.linspace(0.5, 2.0, N)) if weighted else None
+    there, targets, own = (backend.array(a) for a in (logits, y, smoothing))
+    found = losses.softmax_cross_entropy(there, targets, weight, own, xp=backend.xp)
+    log_probs = losses.log_softmax(there, xp=backend.xp)
+    each = losses.cross_entropy(log_probs, targets, own, xp=backend.xp)
+    assert each.shape == (K, N)
+    tolerance = {"rtol": 1e-12, "atol": 1e-13} if backend.dtype == "float64" else {"rtol": 1e-5, "atol": 1e-4}
+    for k, share in enumerate(smoothing):
+        mixed = backend.array((1 - share) * T + share / C)
+        expected = losses.softmax_cross_entropy(
+            backend.array(logits[k : k + 1]), mixed, weight, xp=backend.xp
+        )
+        for a, b in zip(found, expected, strict=True):
+            assert backend.owns(a)
+            assert a.dtype == getattr(backend.xp, backend.dtype)
+            np.testing.assert_allclose(to_host(a)[k], to_host(b)[0], **tolerance)
+        expected = losses.cross_entropy(log_probs, mixed, xp=backend.xp)
+        np.testing.assert_allclose(to_host(each)[k], to_host(expected)[k], **tolerance)
+
+
+@given(drawn=logits_and_labels(), soft=st.booleans())
+def test_rows_of_dlogits_sum_to_zero_with_smoothing_too(backend: Backend, drawn, soft):
+    logits, y = drawn
+    y = np.eye(logits.shape[-1])[y] if soft else y
+    smoothing = backend.array(np.linspace(0.0, 1.0, len(logits)))
+    loss, dlogits = losses.softmax_cross_entropy(
+        backend.array(logits), backend.array(y), label_smoothing=smoothing, xp=backend.xp
+    )
+    eps = np.finfo(backend.dtype).eps
+    assert (to_host(loss) >= -eps).all()
+    np.testing.assert_allclose(to_host(dlogits).sum(axis=-1), 0.0, atol=16 * eps)
+
+
+@pytest.mark.only_on("torch")
+@given(drawn=logits_and_labels(), smoothing=st.floats(0, 1), soft=st.booleans())
+def test_smoothing_is_pytorchs(backend: Backend, drawn, smoothing, soft):
+    torch = sys.modules["torch"]
+    logits, y = drawn
+    targets = np.eye(logits.shape[-1])[y] if soft else y.astype(np.int64)
+    each = backend.array(np.full(len(logits), smoothing))
+    loss, dlogits = losses.softmax_cross_entropy(
+        backend.array(logits), backend.array(targets), label_smoothing=each, xp=backend.xp
+    )
+    for k in range(len(logits)):
+        own = backend.array(logits[k]).requires_grad_()
+        theirs = torch.nn.functional.cross_entropy(own, backend.array(targets), label_smoothing=smoothing)
+        (gradient,) = torch.autograd.grad(theirs, own)
+        np.testing.assert_allclose(to_host(loss)[k], to_host(theirs), rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(to_host(dlogits)[k], to_host(gradient), rtol=1e-10, atol=1e-12)
 
 
 def test_a_probability_of_zero_costs_nothing_even_where_its_logarithm_is_minus_infinity(backend: Backend):

@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracles import networks, slow_logits, slow_loss
 from strategies import Problem, problems
-from test_gradients import toy
+from test_gradients import smoothings, toy
 
 import twolayer
 from twolayer import TwoLayerNet, _checks, stack
@@ -47,17 +47,18 @@ def test_published_toy_network_has_the_published_logits_and_loss():
     assert f"{net.loss(X, y, reg=0.05):.11f}" == "1.30378789133"
 
 
-@given(problem=problems())
-def test_loss_and_logits_are_those_of_slow_loops(backend: Backend, problem: Problem):
+@given(problem=problems(), data=st.data())
+def test_loss_and_logits_are_those_of_slow_loops(backend: Backend, problem: Problem, data):
     net, X, y, weight = moved(problem, backend)
     logits = net.logits(X)
-    loss = net.loss(X, y, reg=problem.reg, sample_weight=weight)
+    smoothing = data.draw(st.just(0.0) | smoothings(problem), label="smoothing")
+    loss = net.loss(X, y, reg=problem.reg, sample_weight=weight, label_smoothing=smoothing)
     members = networks(problem.net)
-    regs = np.broadcast_to(problem.reg, len(members))
+    regs, shares = (np.broadcast_to(numbers, len(members)) for numbers in (problem.reg, smoothing))
     expected_logits = [slow_logits(n, problem.X) for n in members]
     expected = [
-        slow_loss(n, problem.X, problem.y, r, problem.sample_weight)
-        for n, r in zip(members, regs, strict=True)
+        slow_loss(n, problem.X, problem.y, r, problem.sample_weight, share)
+        for n, r, share in zip(members, regs, shares, strict=True)
     ]
     if problem.net.W1.ndim == 2:
         expected_logits, expected = expected_logits[0], expected[0]
@@ -66,13 +67,17 @@ def test_loss_and_logits_are_those_of_slow_loops(backend: Backend, problem: Prob
     np.testing.assert_allclose(to_host(loss), expected, rtol=backend.rtol, atol=backend.rtol * scale)
 
 
-@given(problem=problems())
-def test_gradients_are_those_of_numpy(backend: Backend, problem: Problem):
+@given(problem=problems(), data=st.data())
+def test_gradients_are_those_of_numpy(backend: Backend, problem: Problem, data):
     net, X, y, weight = moved(problem, backend)
     assume(all(np.min(np.abs(problem.X @ n.W1 + n.b1)) > 1e-3 for n in networks(problem.net)))
-    loss, gradients = net.loss_and_gradients(X, y, reg=problem.reg, sample_weight=weight)
+    shared = {
+        "reg": problem.reg,
+        "label_smoothing": data.draw(st.just(0.0) | smoothings(problem), label="smoothing"),
+    }
+    loss, gradients = net.loss_and_gradients(X, y, sample_weight=weight, **shared)
     host_loss, expected = problem.net.loss_and_gradients(
-        problem.X, problem.y, reg=problem.reg, sample_weight=problem.sample_weight
+        problem.X, problem.y, sample_weight=problem.sample_weight, **shared
     )
     np.testing.assert_allclose(to_host(loss), host_loss, rtol=backend.rtol, atol=backend.rtol)
     for name, found, wanted in zip(TwoLayerNet._fields, gradients, expected, strict=True):
@@ -161,7 +166,7 @@ def test_logits_of_ten_thousand_stay_finite(backend: Backend, size):
 
 
 @given(problem=problems(weights=False), block=st.integers(1, 20))
-def test_evaluating_in_blocks_is_the_mean_loss_and_the_number_of_hits(backend: Backend, problem, block):
+def test_evaluating_in_blocks_is_the_summed_loss_and_the_number_of_hits(backend: Backend, problem, block):
     net, X, y, _ = moved(problem, backend)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_checks, "BLOCK_ELEMENTS", block)
@@ -172,7 +177,8 @@ def test_evaluating_in_blocks_is_the_mean_loss_and_the_number_of_hits(backend: B
     assert backend.owns(right)
     members = networks(problem.net)
     expected = [slow_loss(n, problem.X, problem.y, 0.0, None) for n in members]
-    np.testing.assert_allclose(to_host(loss), expected, rtol=backend.rtol, atol=10 * backend.rtol)
+    mean = to_host(loss) / len(problem.y)
+    np.testing.assert_allclose(mean, expected, rtol=backend.rtol, atol=10 * backend.rtol)
     hits = [round(float(a) * len(problem.y)) for a in np.atleast_1d(to_host(net.accuracy(X, y)))]
     assert to_host(right).tolist() == hits
 
@@ -365,7 +371,7 @@ def test_the_mathematics_reads_no_value(monkeypatch):
     Mute(monkeypatch)
     with pytest.raises(AssertionError, match="a value was read"):
         bool(reg[0])
-    loss, gradients = loss_and_gradients(core, X, y, reg, xp.ones(5), xp=xp)
+    loss, gradients = loss_and_gradients(core, X, y, reg, xp.ones(5), xp.full(2, 0.1), xp=xp)
     assert loss.shape == (2,)
     assert [g.shape for g in gradients] == [a.shape for a in core]
 
@@ -460,6 +466,59 @@ def test_float64_is_refused_where_there_is_none(backend: Backend):
     ):
         with pytest.raises(TypeError, match=r"`dtype` must be one that .* has.*; got float64"):
             call()
+
+
+def test_a_smoothing_of_zero_is_none_and_may_be_of_any_kind(backend: Backend):
+    host = TwoLayerNet.initialize(3, 4, 2, rng=0, dtype=backend.dtype)
+    X, y = backend.array(np.linspace(-1.0, 1.0, 15).reshape(5, 3)), backend.array(np.arange(5) % 2)
+    one, pair = host.to(backend.xp, backend.device), stack([host, host]).to(backend.xp, backend.device)
+    zeros = (0, 0.0, np.float32(0), backend.array(np.zeros(())))
+    for net, kinds in ((one, zeros), (pair, (*zeros, [0, 0], backend.array(np.zeros(2))))):
+        plain = net.loss(X, y, reg=0.1)
+        for zero in kinds:
+            np.testing.assert_allclose(
+                to_host(net.loss(X, y, reg=0.1, label_smoothing=zero)), to_host(plain), rtol=1e-6
+            )
+    expected = to_host(pair.loss(X, y, label_smoothing=[0.25, 0.5]))
+    for kind in (tuple, np.asarray, backend.array):
+        loss, _ = pair.loss_and_gradients(X, y, label_smoothing=kind([0.25, 0.5]))
+        np.testing.assert_array_equal(to_host(loss), expected)
+    assert expected[0] != expected[1]
+
+
+@pytest.mark.parametrize(
+    ("smoothing", "error", "message"),
+    [
+        (-0.1, ValueError, "`label_smoothing` must be in [0, 1]; got -0.1"),
+        (1.5, ValueError, "`label_smoothing` must be in [0, 1]; got 1.5"),
+        (2, ValueError, "`label_smoothing` must be in [0, 1]; got 2"),
+        (math.nan, ValueError, "`label_smoothing` must be in [0, 1]; got nan"),
+        (math.inf, ValueError, "`label_smoothing` must be in [0, 1]; got inf"),
+        ([0.1], ValueError, "`label_smoothing` must be a number; got shape (1,)"),
+        ("some", TypeError, "`label_smoothing` must be a number, or one for each network; got str"),
+        (None, TypeError, "`label_smoothing` must be a number, or one for each network; got NoneType"),
+        (True, TypeError, "`label_smoothing` must be a number, or one for each network; got bool"),
+        (False, TypeError, "`label_smoothing` must be a number, or one for each network; got bool"),
+    ],
+)
+def test_a_smoothing_out_of_its_bounds_is_refused(smoothing, error, message):
+    net = TwoLayerNet.initialize(3, 4, 2, rng=0)
+    X, y = np.ones((5, 3)), np.arange(5) % 2
+    for call in (net.loss, net.loss_and_gradients):
+        with pytest.raises(error, match="^" + re.escape(message) + "$"):
+            call(X, y, label_smoothing=smoothing)
+    if isinstance(smoothing, float):
+        with pytest.raises(error, match="^" + re.escape(message) + "$"):
+            stack([net, net]).loss(X, y, label_smoothing=[0.1, smoothing])
+
+
+@pytest.mark.only_on("jax")
+def test_a_smoothing_may_be_traced(backend: Backend):
+    jax = sys.modules["jax"]
+    net = TwoLayerNet.initialize(3, 4, 2, rng=0, xp=backend.xp, dtype=backend.dtype)
+    X, y = backend.array(np.ones((5, 3))), backend.array(np.arange(5) % 2)
+    loss = jax.jit(lambda smoothing: net.loss(X, y, label_smoothing=smoothing))(0.25)
+    np.testing.assert_allclose(loss, net.loss(X, y, label_smoothing=0.25), rtol=1e-6)
 
 
 def test_sizes():

@@ -13,6 +13,9 @@ from twolayer.training.schedules import Exponential
 KEYS = {
     *("batch_size", "center", "decay_every", "decay_first", "dtype", "epochs", "judge", "learning_rate"),
     *("learning_rate_decay", "n_hidden", "reg", "replacement", "scale", "steps", "weight_scale"),
+    *("whiten", "epsilon", "components", "class_weight", "flip", "shift", "border", "mixup"),
+    *("input_dropout", "dropout", "label_smoothing", "optimizer", "momentum", "weight_decay", "schedule"),
+    *("warmup", "ema_decay", "patience", "symmetrize", "symmetrize_shift"),
 }
 CIFAR10_KEYS = {"n_train", "n_validation", "n_test"}
 
@@ -23,7 +26,7 @@ CIFAR10_KEYS = {"n_train", "n_validation", "n_test"}
 )
 def test_settings_are_complete(command: str, dataset: str, name: str | None) -> None:
     wanted = KEYS | (CIFAR10_KEYS if dataset == "cifar10" else set())
-    wanted |= {"seeds"} if command == "sweep" else set()
+    wanted |= {"seeds"} if command == "sweep" else {"networks"}
     settings = presets.settings_for(command, dataset, name)
     assert set(settings) == wanted
     assert (settings["epochs"] is None) != (settings["steps"] is None)
@@ -43,7 +46,7 @@ def test_settings_are_a_copy_and_presets_cannot_be_changed() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_names_that_there_are() -> None:
-    with pytest.raises(ValueError, match="`preset` must be one of assignment; got 'homework'"):
+    with pytest.raises(ValueError, match="`preset` must be one of cpu, no-augmentation, record, assignment; got 'homework'"):
         presets.settings_for("sweep", "cifar10", "homework")
 
 

@@ -23,14 +23,17 @@ NAMES = {
     "Run",
     "SweepResult",
     "TwoLayerNet",
+    "augmentation",
     "datasets",
     "load",
     "merge",
+    "optimizers",
     "preprocessing",
     "save",
     "schedules",
     "stack",
     "sweep",
+    "symmetrize",
     "train",
 }
 
@@ -42,23 +45,49 @@ TwoLayerNet.logits(X)
 TwoLayerNet.predict_proba(X)
 TwoLayerNet.predict(X)
 TwoLayerNet.accuracy(X, y)
-TwoLayerNet.loss(X, y, *, reg=0.0, sample_weight=None)
-TwoLayerNet.loss_and_gradients(X, y, *, reg=0.0, sample_weight=None)
+TwoLayerNet.loss(X, y, *, reg=0.0, sample_weight=None, label_smoothing=0.0)
+TwoLayerNet.loss_and_gradients(X, y, *, reg=0.0, sample_weight=None, label_smoothing=0.0)
 TwoLayerNet.select(k)
 TwoLayerNet.to(xp, device=None)
 TwoLayerNet.astype(dtype)
 stack(nets)
 merge(nets)
-train(net, X, y, *, validation=None, sample_weight=None, reg=0.0, learning_rate=0.01, schedule=None,
-    batch_size=200, epochs=None, steps=None, replacement=False, judge='best', rng=None, callbacks=())
+symmetrize(net, image_shape, *, flip=True, shifts=0, border='reflect')
+train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, preprocessing=None,
+    augmentation=None, reg=0.0, dropout=0.0, input_dropout=0.0, label_smoothing=0.0,
+    optimizer=SGD(momentum=0.9, nesterov=True), learning_rate=0.01, schedule=Cosine(), batch_size=200,
+    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge='best', stream=False,
+    rng=None, callbacks=())
 sweep(X, y, *, validation, grid, n_classes=None, dtype='float32', rng=0, max_networks=None,
-    sample_weight=None, schedule=None, epochs=None, steps=None, replacement=False, judge='best', callbacks=())
+    sample_weight=None, class_weight=None, preprocessing=None, augmentation=None,
+    optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(), epochs=None, steps=None, replacement=False,
+    ema_decay=None, patience=None, judge='best', callbacks=())
+History.select(k)
+History.until(step)
 schedules.Constant()
 schedules.Exponential(factor, every=None, first=None)
+schedules.Step(factor=0.1, epochs=10)
+schedules.Cosine()
+schedules.Warmup(schedule=Cosine(), epochs=None, steps=None)
+optimizers.SGD(momentum=0.0, nesterov=False)
+optimizers.SGD.init(net)
+optimizers.SGD.update(net, gradients, state, *, learning_rate)
+optimizers.Adam(beta1=0.9, beta2=0.999, eps=1e-08)
+optimizers.AdamW(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01)
+optimizers.OptimizerState(step, moments)
+augmentation.FlipAndShift(image_shape, flip=True, shift=2, border='reflect')
+augmentation.FlipAndShift.draw(rng, n)
+augmentation.FlipAndShift.apply(X, T, draws, *, xp)
+augmentation.Mixup(alpha=0.2)
+augmentation.Chain(*parts)
 preprocessing.Standardizer(mean, scale)
-preprocessing.Standardizer.fit(X, *, center=True, scale='global')
+preprocessing.Standardizer.fit(X, *, center=True, scale='global', n_channels=None)
 preprocessing.Standardizer.apply(X, *, dtype='float32')
 preprocessing.Standardizer.fold(net)
+preprocessing.Whitener(mean, matrix)
+preprocessing.Whitener.fit(X, *, epsilon=0.1, kind='zca', n_components=None)
+preprocessing.Whitener.apply(X, *, dtype='float32')
+preprocessing.Whitener.fold(net)
 datasets.load_digits()
 datasets.load_cifar10(folder=None, *, n_train=45000, n_validation=5000, n_test=10000, url=None, progress=None)
 datasets.load_npz(path, *, validation=0.15, test=0.15, seed=0)
@@ -84,7 +113,8 @@ SIGNATURES = dict(
 # What is read, not called.
 FIELDS = {
     "History": "loss batch_accuracy step learning_rate train_accuracy validation_loss validation_accuracy",
-    "Run": "net best last history diverged train_accuracy validation_accuracy best_step seed n_steps",
+    "Run": "net best last average history diverged stopped train_accuracy validation_accuracy best_step seed "
+    "n_steps",
     "Progress": "step steps epoch epochs epoch_ended history net run stop stage stages",
     "SweepResult": "best table runs histories complete",
     "sweeping.Best": "settings net history row",

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
-from backends import Backend, to_host
+from backends import BACKENDS, Backend, to_host
 from hypothesis import given
 from small_runs import Task, host_net, make_task, tries
 from strategies import Problem, problems
 
 from twolayer import TwoLayerNet
+from twolayer.augmentation import Chain, FlipAndShift, Mixup
 from twolayer.network import Core, pack, unpack
-from twolayer.training.step import step
+from twolayer.preprocessing import Standardizer
+from twolayer.training.batches import Batches, Draws, Source, moved, unstacked
+from twolayer.training.optimizers import SGD, Adam, AdamW
+from twolayer.training.step import Method, Numbers, Samples, State, kept_units, step
 
 ROWS = np.array([4, 0, 4, 2])
 WEIGHT = np.linspace(0.5, 2.0, 23)
+ADAM = Adam(eps=1e-3)
 
 
 def arguments(backend: Backend, task: Task, *, rate=0.3, reg=0.02, weighted=False, rows=ROWS) -> list:
@@ -26,9 +32,64 @@ def arguments(backend: Backend, task: Task, *, rate=0.3, reg=0.02, weighted=Fals
     n_networks = there.net.n_networks or 1
     core = Core(*(xp.asarray(array, copy=True) for array in pack(there.net, xp=xp)))
     y = there.y if there.y.ndim == 2 else xp.astype(there.y, xp.int32)
-    numbers = (backend.array(np.full(n_networks, number)) for number in (rate, reg))
     weight = backend.array(WEIGHT) if weighted else None
-    return [core, there.X, y, weight, backend.array(rows, "int32"), *numbers]
+    return [
+        State(core, (), None),
+        Samples(there.X, y, weight, ()),
+        Draws(backend.array(rows, "int32"), None, None, None),
+        numbers(backend, np.full(n_networks, rate), np.full(n_networks, reg)),
+    ]
+
+
+def numbers(backend: Backend, rates: np.ndarray, regs: np.ndarray) -> Numbers:
+    return Numbers(backend.array(rates), backend.array(regs), None, None, backend.array(np.zeros(0)))
+
+
+def leaves(tree) -> list:
+    """The arrays of nested tuples."""
+    if isinstance(tree, tuple | list):
+        return [leaf for part in tree for leaf in leaves(part)]
+    return [] if tree is None else [tree]
+
+
+plain_step = partial(step, method=Method(SGD()))
+
+SCALING = Standardizer(np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9, 1.1]))
+
+
+def everything(backend: Backend, task: Task, optimizer: Any = ADAM) -> tuple[list, Method]:
+    """The same with all that there is switched on, in a step that is not the first."""
+    args = arguments(backend, task, weighted=True)
+    state, samples, draws, plain = args
+    xp, n_networks = backend.xp, task.net.n_networks or 1
+    augmentation = Chain(FlipAndShift((2, 2), shift=1), Mixup(0.4))
+
+    def like(core: Core, factor: float) -> Core:
+        return Core(*(factor * xp.asarray(array, copy=True) for array in core))
+
+    (drawn,) = Source(Batches(3, 4, 4, replacement=False), 4, 5, augmentation).draws(0, 1)
+    (drawn,) = unstacked(moved(drawn, backend.array), 1, unstack=xp.unstack)
+    moments = tuple(like(state.core, 0.01) for _ in range(optimizer.n_moments))
+    if optimizer.n_moments == 2:  # the second is of squares
+        moments = moments[0], Core(*(array * array for array in moments[1]))
+    coefficients = np.append(optimizer.coefficients(np.array([6])), 0.25)
+    return [
+        State(state.core, moments, like(state.core, 0.9)),
+        samples._replace(preprocessing=tuple(map(backend.array, SCALING.host_arrays()))),
+        drawn._replace(rows=draws.rows),
+        plain._replace(
+            dropout=backend.array(np.linspace(64, 128, n_networks).astype(np.uint8)),
+            label_smoothing=backend.array(np.full(n_networks, 0.1)),
+            coefficients=backend.array(coefficients),
+        ),
+    ], Method(optimizer, augmentation, SCALING.transform, input_dropout=26)
+
+
+EVERYTHING = pytest.mark.parametrize(
+    ("n_networks", "soft", "optimizer"),
+    [(None, False, ADAM), (3, False, SGD(0.9, nesterov=True)), (2, True, SGD()), (2, False, SGD(0.5))],
+    ids=["one-adam", "stack-nesterov", "probabilities-sgd", "stack-momentum"],
+)
 
 
 TASKS = pytest.mark.parametrize(
@@ -47,8 +108,8 @@ def test_a_step_goes_down_the_gradient_of_its_batchs_loss(backend: Backend, task
     weight = WEIGHT[ROWS] if weighted else None
     expected_loss, gradients = net.loss_and_gradients(X, y, reg=0.02, sample_weight=weight)
     expected = TwoLayerNet(*(a - 0.3 * g for a, g in zip(net, gradients, strict=True)))
-    core, loss, accuracy = step(*arguments(backend, task, weighted=weighted), xp=backend.xp)
-    found = unpack(core, stacked=net.n_networks is not None, xp=backend.xp)
+    state, loss, accuracy = plain_step(*arguments(backend, task, weighted=weighted), xp=backend.xp)
+    found = unpack(state.core, stacked=net.n_networks is not None, xp=backend.xp)
     for name, a, b in zip(TwoLayerNet._fields, found, expected, strict=True):
         assert backend.owns(a)
         np.testing.assert_allclose(to_host(a), b, rtol=backend.rtol, atol=backend.rtol, err_msg=name)
@@ -69,19 +130,22 @@ def test_a_step_is_the_gradient_step_of_any_problem(backend: Backend):
         loss, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
         xp = backend.xp
         there = TwoLayerNet(*(backend.array(array) for array in net))
-        core, found_loss, _ = step(
-            Core(*(xp.asarray(array, copy=True) for array in pack(there, xp=xp))),
+        samples = Samples(
             backend.array(X),
             backend.array(y) if problem.probabilities else backend.array(y, "int32"),
             None if weight is None else backend.array(weight),
-            backend.array(np.arange(len(X)), "int32"),
-            backend.array(rates),
-            backend.array(np.broadcast_to(np.asarray(reg, float), (n_networks,))),
+            (),
+        )
+        state, found_loss, _ = plain_step(
+            State(Core(*(xp.asarray(array, copy=True) for array in pack(there, xp=xp))), (), None),
+            samples,
+            Draws(backend.array(np.arange(len(X)), "int32"), None, None, None),
+            numbers(backend, rates, np.broadcast_to(np.asarray(reg, float), (n_networks,))),
             xp=xp,
         )
         tolerance = max(backend.rtol, 1e-12) * 10
         np.testing.assert_allclose(to_host(found_loss), np.atleast_1d(loss), rtol=tolerance, atol=tolerance)
-        found = unpack(core, stacked=net.n_networks is not None, xp=xp)
+        found = unpack(state.core, stacked=net.n_networks is not None, xp=xp)
         for a, b, g in zip(found, net, gradients, strict=True):
             rate = rates.reshape(-1, *(1 for _ in b.shape[1:])) if net.n_networks else rates[0]
             np.testing.assert_allclose(to_host(a), b - rate * g, rtol=tolerance, atol=10 * tolerance)
@@ -92,9 +156,9 @@ def test_a_step_is_the_gradient_step_of_any_problem(backend: Backend):
 def test_a_batch_without_any_weight_moves_nothing_but_the_decay(backend: Backend):
     task = make_task(2)
     args = arguments(backend, task)
-    args[3] = backend.array(np.zeros(23))
-    core, loss, _ = step(*args, xp=backend.xp)
-    found = host_net(unpack(core, stacked=True, xp=backend.xp))
+    args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
+    state, loss, _ = plain_step(*args, xp=backend.xp)
+    found = host_net(unpack(state.core, stacked=True, xp=backend.xp))
     keep = 1 - 2 * 0.3 * 0.02
     tolerance = {"rtol": backend.rtol, "atol": 0}
     np.testing.assert_allclose(found.W1, keep * task.net.W1, **tolerance)
@@ -110,25 +174,24 @@ def test_only_the_batch_is_cast(backend: Backend):
     images = np.random.default_rng(0).integers(0, 256, (23, 4), dtype=np.uint8)
     task = make_task()._replace(X=images)
     args = arguments(backend, task, rate=1e-3)
-    assert args[1].dtype == backend.xp.uint8
-    core, loss, _ = step(*args, xp=backend.xp)
+    assert args[1].X.dtype == backend.xp.uint8
+    state, loss, _ = plain_step(*args, xp=backend.xp)
     expected, gradients = task.net.loss_and_gradients(images[ROWS].astype(float), task.y[ROWS], reg=0.02)
     np.testing.assert_allclose(to_host(loss)[0], expected, rtol=backend.rtol)
     wanted = task.net.W1 - 1e-3 * gradients.W1
-    np.testing.assert_allclose(to_host(core.W1), wanted, rtol=backend.rtol, atol=backend.rtol)
+    np.testing.assert_allclose(to_host(state.core.W1), wanted, rtol=backend.rtol, atol=backend.rtol)
 
 
 @TASKS
 def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, task: Task, weighted):
     args = arguments(backend, task, weighted=weighted)
-    state, others = args[0], args[1:]
-    before = [None if array is None else to_host(array) for array in others]
+    state, others = leaves(args[0]), leaves(args[1:])
+    before = [to_host(array) for array in others]
     old = [to_host(array) for array in state]
-    core, _, _ = step(*args, xp=backend.xp)
+    after, _, _ = plain_step(*args, xp=backend.xp)
     for array, copy in zip(others, before, strict=True):
-        if array is not None:
-            np.testing.assert_array_equal(to_host(array), copy)
-    for a, b, was in zip(core, state, old, strict=True):
+        np.testing.assert_array_equal(to_host(array), copy)
+    for a, b, was in zip(leaves(after), state, old, strict=True):
         if backend.library == "jax":  # its arrays cannot change; `jit` gives their memory to the result
             np.testing.assert_array_equal(to_host(b), was)
         else:
@@ -136,60 +199,154 @@ def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, tas
         assert not np.array_equal(to_host(a), was)
 
 
+@EVERYTHING
+def test_with_everything_the_state_is_updated_in_place_and_nothing_else_is(
+    backend: Backend, n_networks, soft, optimizer
+):
+    args, method = everything(backend, make_task(n_networks, soft=soft), optimizer)
+    state, others = leaves(args[0]), leaves(args[1:])
+    before, old = ([to_host(array) for array in arrays] for arrays in (others, state))
+    after, loss, accuracy = step(*args, method=method, xp=backend.xp)
+    for array, copy in zip(others, before, strict=True):
+        np.testing.assert_array_equal(to_host(array), copy)
+    assert len(leaves(after)) == len(state) == 4 * (2 + optimizer.n_moments)
+    for a, b, was in zip(leaves(after), state, old, strict=True):
+        assert backend.owns(a)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        if backend.library == "jax":
+            np.testing.assert_array_equal(to_host(b), was)
+        else:
+            assert a is b
+        assert not np.array_equal(to_host(a), was)
+    for result in (loss, accuracy):
+        assert result.shape == (n_networks or 1,)
+        assert result.dtype == getattr(backend.xp, backend.dtype)
+    # And of the average a quarter is the new weights.
+    for newest, average, was in zip(after.core, after.average, old[-4:], strict=True):
+        wanted = 0.75 * was + 0.25 * to_host(newest)
+        np.testing.assert_allclose(to_host(average), wanted, rtol=backend.rtol, atol=1e-7)
+
+
+@EVERYTHING
+def test_a_step_with_everything_is_that_of_numpy(backend: Backend, n_networks, soft, optimizer):
+    task = make_task(n_networks, soft=soft)
+    args, method = everything(backend, task, optimizer)
+    found = step(*args, method=method, xp=backend.xp)
+    args, method = everything(BACKENDS[0], task, optimizer)
+    for a, b in zip(leaves(found), leaves(step(*args, method=method, xp=np)), strict=True):
+        np.testing.assert_allclose(to_host(a), b, rtol=backend.rtol, atol=backend.rtol)
+
+
+@EVERYTHING
+def test_samples_that_are_given_without_rows_are_the_batch(backend: Backend, n_networks, soft, optimizer):
+    task = make_task(n_networks, soft=soft)
+    args, method = everything(backend, task, optimizer)
+    X, y, weight, arrays = args[1]
+    taken = [backend.xp.take(array, args[2].rows, axis=0) for array in (X, y, weight)]
+    alone = [args[0], Samples(*taken, arrays), args[2]._replace(rows=None), args[3]]
+    alone[0] = moved(args[0], lambda array: backend.xp.asarray(array, copy=True))
+    found = step(*alone, method=method, xp=backend.xp)
+    expected = step(*args, method=method, xp=backend.xp)
+    for a, b in zip(leaves(found), leaves(expected), strict=True):
+        np.testing.assert_array_equal(to_host(a), to_host(b))
+
+
+def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(backend: Backend):
+    """Whatever its draws; the moments fade, and nothing becomes nan."""
+    task = make_task(2)
+    args, method = everything(backend, task, SGD(0.5))
+    args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
+    core, (velocity,), _ = moved(args[0], to_host)
+    state, loss, _ = step(*args, method=method, xp=backend.xp)
+    tolerance = {"rtol": 10 * backend.rtol, "atol": 1e-7}
+    for name, penalised in (("W1", True), ("b1", False), ("W2", True), ("b2", False)):
+        before, v = getattr(core, name), getattr(velocity, name)
+        v = 0.5 * v + (2 * 0.02 * before if penalised else 0.0)
+        np.testing.assert_allclose(to_host(getattr(state.core, name)), before - 0.3 * v, **tolerance)
+    W1, W2 = task.net.W1, task.net.W2
+    penalty = 0.02 * ((W1**2).sum((1, 2)) + (W2**2).sum((1, 2)))
+    np.testing.assert_allclose(to_host(loss), penalty, rtol=10 * backend.rtol)
+
+
+def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Backend):
+    drawn = backend.array(np.array([[0, 63, 64, 255], [127, 128, 1, 0]], np.uint8))
+    thresholds = backend.array(np.array([0, 64, 128, 255], np.uint8))
+    kept = to_host(kept_units(drawn, thresholds, xp=backend.xp)).reshape(2, 4, 4)
+    for k, threshold in enumerate((0, 64, 128, 255)):
+        np.testing.assert_array_equal(kept[:, k], to_host(drawn) >= threshold)
+
+
 def test_the_buffers_of_numpy_stay_where_they_are():
     """What looks like an update in place would be lost in a copy."""
     task = make_task(3)
-    core = Core(*(array.copy() for array in pack(task.net, xp=np)))
-    addresses = [array.__array_interface__["data"][0] for array in core]
-    y = task.y.astype(np.int32)
+    backend = BACKENDS[0]
+    args = arguments(backend, task, rate=0.1, reg=0.01)
+    addresses = [array.__array_interface__["data"][0] for array in leaves(args[0])]
     for _ in range(3):
-        core, _, _ = step(core, task.X, y, None, ROWS, np.full(3, 0.1), np.full(3, 0.01), xp=np)
-    assert [array.__array_interface__["data"][0] for array in core] == addresses
+        args[0], _, _ = plain_step(*args, xp=np)
+    assert [array.__array_interface__["data"][0] for array in leaves(args[0])] == addresses
 
 
-@TASKS
-def test_no_value_is_read_on_strict_arrays(monkeypatch, task: Task, weighted):
+WITHOUT_VALUES = pytest.mark.parametrize(
+    ("task", "optimizer"),
+    [
+        pytest.param(make_task(), None, id="one"),
+        pytest.param(make_task(3), None, id="stack"),
+        pytest.param(make_task(2, soft=True), None, id="stack-probabilities"),
+        pytest.param(make_task(), ADAM, id="everything-one"),
+        pytest.param(make_task(3), SGD(0.9, nesterov=True), id="everything-stack"),
+        pytest.param(make_task(2, soft=True), AdamW(), id="everything-probabilities"),
+        pytest.param(make_task(2), SGD(), id="everything-scaled"),
+    ],
+)
+
+
+@WITHOUT_VALUES
+def test_no_value_is_read_on_strict_arrays(monkeypatch, task: Task, optimizer):
     import array_api_strict as xp
-    from backends import BACKENDS
 
     backend = next(b for b in BACKENDS if b.library == "strict")
+
+    def prepared() -> tuple[list, Method]:
+        if optimizer is None:
+            return arguments(backend, task, weighted=True), Method(SGD())
+        return everything(backend, task, optimizer)
+
     with backend.active():
-        args = arguments(backend, task, weighted=weighted)
-        expected = step(*arguments(backend, task, weighted=weighted), xp=xp)
+        args, method = prepared()
+        expected = step(*prepared()[0], method=method, xp=xp)
 
         def refuse(self: object) -> None:
             raise AssertionError("a value was read inside a step")
 
         with monkeypatch.context() as patch:
             for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__"):
-                patch.setattr(type(args[1]), name, refuse, raising=False)
+                patch.setattr(type(args[1].X), name, refuse, raising=False)
             with pytest.raises(AssertionError, match="a value was read"):
-                float(args[5][0])
-            found = step(*args, xp=xp)
-        for a, b in zip((*found[0], *found[1:]), (*expected[0], *expected[1:]), strict=True):
+                float(args[3].reg[0])
+            found = step(*args, method=method, xp=xp)
+        for a, b in zip(leaves(found), leaves(expected), strict=True):
             np.testing.assert_array_equal(to_host(a), to_host(b))
 
 
-@TASKS
-def test_no_value_is_read_where_there_is_none(backend: Backend, task: Task, weighted):
+@WITHOUT_VALUES
+def test_no_value_is_read_where_there_is_none(backend: Backend, task: Task, optimizer):
     """JAX's tracers and PyTorch's meta device have shapes and dtypes alone: reading a value raises."""
-    args = arguments(backend, task, weighted=weighted)
+    args, method = arguments(backend, task, weighted=True), Method(SGD())
+    if optimizer is not None:
+        args, method = everything(backend, task, optimizer)
+    chosen = partial(step, method=method, xp=backend.xp)
     if backend.library == "jax":
         jax = sys.modules["jax"]
-        core, loss, accuracy = jax.jit(partial(step, xp=backend.xp))(*args)
+        state, loss, accuracy = jax.jit(chosen)(*args)
         assert not isinstance(loss, jax.core.Tracer)
     elif backend.library == "torch":
         torch = sys.modules["torch"]
-        core, *rest = args
-        core, loss, accuracy = step(
-            Core(*(array.to("meta") for array in core)),
-            *(None if array is None else array.to("meta") for array in rest),
-            xp=backend.xp,
-        )
+        state, loss, accuracy = chosen(*moved(tuple(args), lambda a: a.to("meta")))
         assert loss.device == torch.device("meta")
     else:
-        core, loss, accuracy = step(*args, xp=backend.xp)
+        state, loss, accuracy = chosen(*args)
     n_networks = task.net.n_networks or 1
-    assert core.W1.shape == (4, n_networks * 5)
-    assert core.W2.shape == (n_networks, 5, 3)
+    assert state.core.W1.shape == (4, n_networks * 5)
+    assert state.core.W2.shape == (n_networks, 5, 3)
     assert loss.shape == accuracy.shape == (n_networks,)

@@ -14,7 +14,13 @@ from twolayer._streams import Stream, seed_of, stream
 
 
 def test_the_numbers_of_the_streams_never_change():
-    assert {purpose.name: int(purpose) for purpose in Stream} == {"INITIAL_WEIGHTS": 0, "BATCHES": 1}
+    assert {purpose.name: int(purpose) for purpose in Stream} == {
+        "INITIAL_WEIGHTS": 0,
+        "BATCHES": 1,
+        "INPUT_DROPOUT": 2,
+        "DROPOUT": 3,
+        "AUGMENTATION": 4,
+    }
     np.testing.assert_allclose(
         stream(0, Stream.INITIAL_WEIGHTS).standard_normal(3),
         [0.7859067677198036, -0.9199529560235964, 1.4715789384981375],

@@ -6,20 +6,26 @@ import itertools
 import math
 import re
 import statistics
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from backends import BACKENDS, Backend, to_host
-from hypothesis import given
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from small_runs import Task, assert_same_history, assert_same_net, make_task
+from small_runs import PLAIN, Task, assert_same_history, assert_same_net, make_task
 
 from twolayer import Progress, SweepResult, TwoLayerNet, schedules, sweep, train
+from twolayer.augmentation import FlipAndShift, Mixup
+from twolayer.preprocessing import Standardizer
 from twolayer.sweeping import DEFAULTS
+from twolayer.training.optimizers import SGD, Adam
 
 NAMES = (*DEFAULTS, "seed")
-BASE: dict[str, Any] = {"epochs": 3, "dtype": "float64"}
+COMMON = ("optimizer", "schedule", "augmentation")
+BASE: dict[str, Any] = {**PLAIN, "epochs": 3, "dtype": "float64"}
 
 
 def swept(task: Task, grid: Any, **changes: Any) -> SweepResult:
@@ -28,7 +34,7 @@ def swept(task: Task, grid: Any, **changes: Any) -> SweepResult:
 
 def single(task: Task, settings: dict[str, Any], backend: Backend | None = None, **changes: Any):
     """What `train` gives for a row's settings."""
-    arguments = {**BASE, **changes}
+    arguments = {**BASE, **changes, **{key: settings[key] for key in COMMON if key in settings}}
     dtype = arguments.pop("dtype")
     place = {} if backend is None else {"xp": backend.xp, "device": backend.device}
     net = TwoLayerNet.initialize(
@@ -47,6 +53,9 @@ def single(task: Task, settings: dict[str, Any], backend: Backend | None = None,
         validation=task.validation,
         learning_rate=settings["learning_rate"],
         reg=settings["reg"],
+        dropout=settings["dropout"],
+        input_dropout=settings["input_dropout"],
+        label_smoothing=settings["label_smoothing"],
         batch_size=settings["batch_size"],
         rng=settings["seed"],
         **arguments,
@@ -76,11 +85,20 @@ any_grid = st.fixed_dictionaries(
         "n_hidden": st.lists(st.sampled_from([1, 3, 4]), min_size=1, max_size=2, unique=True),
         "batch_size": st.lists(st.sampled_from([4, 10, 50]), min_size=1, max_size=2, unique=True),
         "weight_scale": st.lists(st.sampled_from(["he", 0.01, 1.0]), min_size=1, max_size=2, unique=True),
+        "dropout": st.lists(st.sampled_from([0.0, 0.3, 0.5]), min_size=1, max_size=2, unique=True),
+        "input_dropout": st.lists(st.sampled_from([0.0, 0.2]), min_size=1, max_size=2, unique=True),
+        "label_smoothing": st.lists(st.sampled_from([0.0, 0.1]), min_size=1, max_size=2, unique=True),
+        "optimizer": st.sampled_from([[SGD(0.5), SGD()], [Adam(eps=1e-3)]]),
+        "schedule": st.sampled_from(
+            [[schedules.Constant(), schedules.Step(0.5, epochs=1)], [schedules.Warmup()]]
+        ),
+        "augmentation": st.sampled_from([[None, Mixup(0.5)], [FlipAndShift((2, 2), shift=1)]]),
         "seed": st.lists(st.integers(0, 2**40), min_size=1, max_size=2, unique=True),
     },
 )
 
 
+@hypothesis_settings(max_examples=30)
 @given(
     grid=any_grid,
     judge=st.sampled_from(["best", "last"]),
@@ -88,16 +106,21 @@ any_grid = st.fixed_dictionaries(
     weighted=st.booleans(),
     max_networks=st.none() | st.integers(1, 4),
     default_seed=st.integers(0, 5),
+    ema_decay=st.sampled_from([None, 0.7]),
+    patience=st.none() | st.integers(1, 2),
 )
 def test_each_row_is_the_single_run_of_its_settings(
-    grid, judge, replacement, weighted, max_networks, default_seed
+    grid, judge, replacement, weighted, max_networks, default_seed, ema_decay, patience
 ):
+    assume(math.prod(map(len, grid.values())) <= 16)
     task = make_task(noise=2.0)
     common = {
         "judge": judge,
         "replacement": replacement,
         "sample_weight": np.arange(23) % 3 + 0.5 if weighted else None,
         "schedule": schedules.Exponential(0.9),
+        "ema_decay": ema_decay,
+        "patience": patience,
     }
     result = swept(task, grid, rng=default_seed, max_networks=max_networks, **common)
     defaults = {key: [value] for key, value in DEFAULTS.items()} | {"seed": [default_seed]} | grid
@@ -105,7 +128,10 @@ def test_each_row_is_the_single_run_of_its_settings(
     assert len(result.runs) == len(expected) == math.prod(len(values) for values in defaults.values())
     for row, settings, history in zip(result.runs, expected, result.histories, strict=True):
         full = {key: values[0] for key, values in defaults.items()} | settings
-        assert {key: row[key] for key in NAMES} == full
+        assert {key: row[key] for key in (*NAMES, *(key for key in COMMON if key in grid))} == full
+        assert set(row) - set(full) == {
+            "n_steps", "diverged", "best_step", "train_accuracy", "validation_accuracy"
+        }  # fmt: skip
         run = single(task, full, **common)
         assert row["diverged"] == run.diverged
         assert row["best_step"] == run.best_step
@@ -113,6 +139,7 @@ def test_each_row_is_the_single_run_of_its_settings(
             np.testing.assert_equal(row[name], getattr(run, name))
         assert row["n_steps"] == history.loss.size
         assert row["n_steps"] == run.n_steps or run.diverged
+        assert history.step[-1] == row["n_steps"]
         n_steps, n_entries = run.n_steps, len(run.history.step)  # a stack goes on while one of it does
         stop = n_steps if run.diverged is None else run.diverged - 1
         np.testing.assert_allclose(history.loss[:stop], run.history.loss[:stop], rtol=1e-7)
@@ -161,10 +188,14 @@ def test_rows_are_plain_numbers_in_the_order_of_the_settings():
         "batch_size": range(5, 7),
         "seed": (seed for seed in (0, 1)),
         "reg": [np.float32(0.5)],
+        "dropout": [np.float32(0.25)],
+        "input_dropout": [0],
+        "label_smoothing": [1],
     }
     result = swept(make_task(), grid)
     kinds = {
-        "learning_rate": float, "reg": float, "n_hidden": int, "batch_size": int, "weight_scale": str, "seed": int,
+        "learning_rate": float, "reg": float, "n_hidden": int, "batch_size": int, "weight_scale": str,
+        "dropout": float, "input_dropout": float, "label_smoothing": float, "seed": int,
         "n_steps": int, "diverged": type(None), "best_step": int, "train_accuracy": float, "validation_accuracy": float,
     }  # fmt: skip
     for row in result.runs:
@@ -199,6 +230,9 @@ def test_an_empty_grid_of_names_is_the_one_candidate_of_the_defaults():
         "n_hidden": 50,
         "batch_size": 200,
         "weight_scale": "he",
+        "dropout": 0.0,
+        "input_dropout": 0.0,
+        "label_smoothing": 0.0,
     }
     result = swept(make_task(), {})
     assert [{key: row[key] for key in NAMES} for row in result.runs] == [{**DEFAULTS, "seed": 0}]
@@ -246,6 +280,136 @@ def test_weight_scales_share_a_stack():
         callbacks=[lambda progress: stages.add(progress.stages)],
     )
     assert stages == {1}
+
+
+def test_what_stands_in_the_grid_comes_before_what_is_common():
+    task = make_task(noise=2.0)
+    grid = [
+        {"n_hidden": 3, "learning_rate": 0.1},
+        {"n_hidden": 3, "learning_rate": 0.1, "optimizer": SGD(0.9)},
+    ]
+    result = swept(task, grid, optimizer=Adam(), augmentation=Mixup(0.3))
+    assert [row["optimizer"] for row in result.runs] == [Adam(), SGD(0.9)]
+    assert [row["optimizer"] for row in result.table] == [Adam(), SGD(0.9)]
+    for rows, last in ((result.runs, "validation_accuracy"), (result.table, "validation_accuracy_std")):
+        for row in rows:
+            assert not {"augmentation", "schedule"} & set(row)  # they are the same for all
+            assert list(row)[: len(DEFAULTS) + 1] == [*DEFAULTS, "optimizer"]
+            assert list(row)[-1] == last
+    for row, history in zip(result.runs, result.histories, strict=True):
+        run = single(task, row, augmentation=Mixup(0.3))
+        assert_same_history(history, run.history, rtol=1e-10)
+    assert set(result.best.settings) == {*NAMES, "optimizer"}
+
+
+@pytest.mark.parametrize(("key", "values"), [
+    ("optimizer", [SGD(), SGD(0.9), Adam()]),
+    ("schedule", [schedules.Constant(), schedules.Cosine(), schedules.Exponential(0.5)]),
+    ("augmentation", [None, Mixup(0.2), Mixup(1.0)]),
+    ("input_dropout", [0.0, 0.2, 0.4]),
+])  # fmt: skip
+def test_what_a_whole_stack_shares_divides_candidates_into_stacks(key, values):
+    found = {}
+
+    def watch(progress: Progress) -> None:
+        found[progress.stage] = progress.net().n_networks
+
+    grid = {key: values, "dropout": [0.0, 0.5], "label_smoothing": [0.0, 0.1], "n_hidden": [3]}
+    result = swept(make_task(), grid, callbacks=[watch])
+    assert list(found.values()) == [4, 4, 4]
+    assert [row[key] for row in result.table] == [value for value in values for _ in range(4)]
+    losses = [history.loss.tolist() for history in result.histories]
+    assert len({str(loss) for loss in losses}) == 12
+
+
+def test_parts_that_cannot_be_hashed_are_told_apart():
+    @dataclass
+    class Shifted:
+        by: float
+
+        def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
+            return rng.random(n)
+
+        def apply(self, X: Any, T: Any, draws: Any, *, xp: Any) -> tuple[Any, Any]:
+            return X + self.by * xp.expand_dims(draws, axis=1), T
+
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Shifted(0.1))
+    parts = [Shifted(0.1), Shifted(0.5)]
+    grid = {"augmentation": parts, "n_hidden": [3], "reg": [0.0, 0.1], "seed": [0, 1]}
+    result = swept(make_task(), grid)
+    assert [row["augmentation"] for row in result.table] == [parts[0], parts[0], parts[1], parts[1]]
+    assert [row["n_seeds"] for row in result.table] == [2] * 4
+    for row, history in zip(result.runs, result.histories, strict=True):
+        assert_same_history(history, single(make_task(), row).history, rtol=1e-9)
+    with pytest.raises(ValueError, match="`grid` must name each candidate once"):
+        swept(make_task(), {"augmentation": [Shifted(0.1), Shifted(0.1)]})
+
+
+def test_patience_ends_each_candidate_by_itself(backend: Backend):
+    host = make_task(noise=2.0, seed=3)
+    task = host.on(backend)
+    grid = {
+        "learning_rate": [0.0, 0.05, 0.5, 1.0],
+        "n_hidden": [4],
+        "batch_size": [5],
+        "label_smoothing": [0.1],
+    }
+    common = {"patience": 2, "epochs": 9, "dtype": backend.dtype, "ema_decay": 0.5}
+    seen: list[Progress] = []
+    result = swept(task, grid, **common, callbacks=[seen.append])
+    assert result.complete
+    assert result.runs[0]["n_steps"] == 15  # its accuracy never changes
+    assert result.histories[0].step.tolist() == [5, 10, 15]
+    for row, history in zip(result.runs, result.histories, strict=True):
+        assert history.loss.shape == (row["n_steps"],)
+        assert np.isfinite(history.loss).all()
+        assert np.isfinite(history.validation_accuracy).all()
+        if backend.dtype == "float64":
+            run = single(task, row, backend, **common)
+            assert (run.stopped or run.n_steps) == row["n_steps"] == run.n_steps
+            assert_same_history(history, run.history, rtol=1e-8)
+            for name in ("best_step", "train_accuracy", "validation_accuracy", "diverged"):
+                assert row[name] == getattr(run, name)
+    assert len({row["n_steps"] for row in result.runs}) > 1
+    assert seen[-1].step == max(row["n_steps"] for row in result.runs)
+
+
+def test_a_stage_whose_candidates_all_ended_is_finished_too():
+    grid = [{"learning_rate": 0.0, "batch_size": 10}, {"learning_rate": 0.1, "n_hidden": 3}]
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 6 and progress.epoch_ended:  # the second epoch
+            progress.stop()
+
+    result = swept(make_task(), grid, epochs=5, patience=1, callbacks=[stop])
+    assert not result.complete
+    (row,) = result.runs
+    assert (row["learning_rate"], row["n_steps"]) == (0.0, 6)
+    whole = swept(make_task(), grid[:1], epochs=5, patience=1)
+    assert_equal_rows(result.runs, whole.runs)
+
+
+def test_preprocessing_and_weights_of_classes_are_those_of_train(backend: Backend):
+    scaling = Standardizer(np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9, 1.1]))
+    task = make_task(noise=2.0).on(backend)
+    common = {"preprocessing": scaling, "class_weight": "balanced", "dtype": backend.dtype}
+    grid = {"learning_rate": [0.1, 0.3], "n_hidden": [4], "dropout": [0.25], "seed": [3]}
+    result = swept(task, grid, **common)
+    for row, history in zip(result.runs, result.histories, strict=True):
+        run = single(task, row, backend, **common)
+        np.testing.assert_allclose(history.loss, run.history.loss, rtol=10 * backend.rtol)
+        assert row["train_accuracy"] == pytest.approx(run.train_accuracy, abs=1.5 / 23)
+    unscaled = swept(task, grid, **{**common, "preprocessing": None})
+    assert not np.allclose(unscaled.histories[0].loss, result.histories[0].loss, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["preprocessing", "optimizer", "schedule", "augmentation"])
+def test_parts_of_another_form_are_refused(name):
+    called: list[Progress] = []
+    with pytest.raises(TypeError, match=f"^`{name}` must be an? {name}, such as twolayer.*; got str$"):
+        swept(make_task(), {"n_hidden": [3]}, **{name: "this"}, callbacks=[called.append])
+    assert called == []
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -327,13 +491,14 @@ def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
             (0.01, 0, None, 0.4), (0.01, 1, None, 0.7),
         ]
     ]  # fmt: skip
-    table = sweeping._table(rows)
+    names = tuple(DEFAULTS)
+    table = sweeping._table(rows, names)
     assert [row["diverged"] for row in table] == [1, 0, 0]
     assert table[0]["validation_accuracy"] == 0.9
     assert math.isnan(table[0]["validation_accuracy_std"])
-    assert sweeping._best(table, rows) == 3  # of equal means, 0.55, the first; then its best seed
-    assert sweeping._best(sweeping._table(rows[:2]), rows[:2]) == 0
-    assert sweeping._best(sweeping._table(rows[1:2]), rows[1:2]) is None
+    assert sweeping._best(table, rows, names) == 3  # of equal means, 0.55, the first; then its best seed
+    assert sweeping._best(sweeping._table(rows[:2], names), rows[:2], names) == 0
+    assert sweeping._best(sweeping._table(rows[1:2], names), rows[1:2], names) is None
 
 
 def test_where_all_diverged_there_is_no_best_and_the_rows_remain(backend: Backend):
@@ -573,7 +738,10 @@ def test_every_callback_is_called_and_what_one_raises_comes_out():
 # Errors
 
 
-KEYS = "learning_rate, reg, n_hidden, batch_size, weight_scale, seed"
+KEYS = (
+    "learning_rate, reg, n_hidden, batch_size, weight_scale, dropout, input_dropout, label_smoothing, optimizer, "
+    "schedule, augmentation, seed"
+)
 
 BAD_GRIDS = {
     "unknown": ({"lr": [0.1]}, ValueError, f"`grid` must name settings among {KEYS}; got 'lr'"),
@@ -603,6 +771,21 @@ BAD_GRIDS = {
     "scale-name": ({"weight_scale": ["xavier"]}, ValueError, "`weight_scale` must be 'he' or a number above 0; got 'xavier'"),
     "scale-zero": ({"weight_scale": [0.0]}, ValueError, "`weight_scale` must be finite and above 0; got 0"),
     "scale-none": ({"weight_scale": [None]}, TypeError, "`weight_scale` must be"),
+    "dropout-one": ({"dropout": [1.0]}, ValueError, "`dropout` must be in [0, 1); got 1"),
+    "dropout-negative": ({"dropout": [-0.1]}, ValueError, "`dropout` must be in [0, 1); got -0.1"),
+    "dropout-list": ({"dropout": [[0.1]]}, TypeError, "`dropout` must be a number; got list"),
+    "input-one": ({"input_dropout": [1]}, ValueError, "`input_dropout` must be in [0, 1); got 1"),
+    "input-none": ({"input_dropout": [None]}, TypeError, "`input_dropout` must be a number; got NoneType"),
+    "smoothing-high": ({"label_smoothing": [1.5]}, ValueError, "`label_smoothing` must be in [0, 1]; got 1.5"),
+    "smoothing-nan": ({"label_smoothing": [math.nan]}, ValueError, "`label_smoothing` must be in [0, 1]; got nan"),
+    "optimizer-text": ({"optimizer": ["adam"]}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got str"),
+    "optimizer-none": ({"optimizer": [None]}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got NoneType"),
+    "optimizer-setting": ({"optimizer": [SGD(2.0)]}, ValueError, "`momentum` must be in [0, 1); got 2"),
+    "schedule-number": ({"schedule": [0.9]}, TypeError, "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); got float"),
+    "augmentation-class": ({"augmentation": [Mixup]}, TypeError, "`augmentation` must be an augmentation, such as twolayer.augmentation.Mixup(0.2); got the class Mixup"),
+    "augmentation-setting": ({"augmentation": [Mixup(0.0)]}, ValueError, "`alpha` must be finite and above 0; got 0"),
+    "augmentation-shape": ({"augmentation": [FlipAndShift((3, 3))]}, ValueError, "`image_shape` must have as many values as a sample has features, 4; got (3, 3)"),
+    "optimizer-twice": ([{}, {"optimizer": PLAIN["optimizer"]}], ValueError, "`grid` must name each candidate once; got {'optimizer': SGD(momentum=0.0, nesterov=False)} twice"),
     "not-settings": ([0.1, 0.2], TypeError, "`grid` must be a mapping of sequences or an iterable of mappings"),
     "not-a-grid": (5, TypeError, "`grid` must be a mapping of sequences or an iterable of mappings"),
     "nothing": (None, TypeError, "`grid` must be a mapping of sequences or an iterable of mappings"),
@@ -617,7 +800,14 @@ def test_grids_that_mean_nothing_are_refused(case):
         swept(make_task(), grid)
 
 
-@pytest.mark.parametrize("case", ["rate-negative", "reg-negative", "rate-text", "scale-name", "scale-zero"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("rate-negative", "reg-negative", "rate-text", "scale-name", "scale-zero", "dropout-one"),
+        *("smoothing-high", "optimizer-text", "optimizer-setting", "schedule-number", "augmentation-class"),
+        *("augmentation-setting", "augmentation-shape"),
+    ],
+)
 def test_a_bad_candidate_is_refused_before_any_is_trained(case):
     """It may be the last of a sweep of hours."""
     grid, error, message = BAD_GRIDS[case]

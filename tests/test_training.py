@@ -17,6 +17,7 @@ from backends import BACKENDS, Backend, to_host
 from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import (
+    PLAIN,
     Task,
     assert_same_history,
     assert_same_net,
@@ -27,9 +28,16 @@ from small_runs import (
     tries,
 )
 
-from twolayer import History, Progress, Run, TwoLayerNet, _checks, schedules, stack, train
+from twolayer import History, Progress, Run, TwoLayerNet, _checks, optimizers, schedules, stack, train
 
-SETTINGS: dict[str, Any] = {"batch_size": 5, "learning_rate": 0.2, "reg": 0.01, "epochs": 3, "rng": 7}
+SETTINGS: dict[str, Any] = {
+    **PLAIN,
+    "batch_size": 5,
+    "learning_rate": 0.2,
+    "reg": 0.01,
+    "epochs": 3,
+    "rng": 7,
+}
 PER_EPOCH = 5  # 23 samples in batches of 5
 
 
@@ -68,7 +76,11 @@ def assert_same_run(found: Run, expected: Run, *, rtol: float = 0.0) -> None:
     assert_same_history(found.history, expected.history, rtol=rtol)
     for name in ("net", "best", "last"):
         assert_same_net(getattr(found, name), getattr(expected, name), rtol=rtol)
+    assert (found.average is None) == (expected.average is None)
+    if expected.average is not None:
+        assert_same_net(found.average, expected.average, rtol=rtol)
     assert found.diverged == expected.diverged
+    assert found.stopped == expected.stopped
     np.testing.assert_array_equal(found.best_step, expected.best_step)
     np.testing.assert_array_equal(found.train_accuracy, expected.train_accuracy)
     np.testing.assert_array_equal(found.validation_accuracy, expected.validation_accuracy)
@@ -609,18 +621,29 @@ def test_what_is_taken_where_nothing_is_said():
         task.y,
         validation=task.validation,
         sample_weight=None,
+        class_weight=None,
+        preprocessing=None,
+        augmentation=None,
         reg=0.0,
+        dropout=0.0,
+        input_dropout=0.0,
+        label_smoothing=0.0,
+        optimizer=optimizers.SGD(momentum=0.9, nesterov=True),
         learning_rate=0.01,
-        schedule=schedules.Constant(),
+        schedule=schedules.Cosine(),
         batch_size=200,
         epochs=10,
         replacement=False,
+        ema_decay=None,
+        patience=None,
         judge="best",
+        stream=False,
         rng=7,
         callbacks=(),
     )
     assert_same_run(plain, written_out)
-    assert plain.history.learning_rate.tolist() == [0.01] * 10
+    falling = 0.01 * (1 + np.cos(np.pi * np.arange(1, 20, 2) / 20)) / 2
+    np.testing.assert_allclose(plain.history.learning_rate, falling, rtol=1e-14)
 
 
 def test_epochs_are_as_many_steps():
@@ -997,7 +1020,7 @@ def test_a_run_goes_on_from_any_step_as_if_it_had_not_stopped(backend: Backend, 
             "reg": 1.0,
             "learning_rate": rates if n_networks else rates[0],
             "sample_weight": backend.array(np.arange(23) % 3 + 0.5) if weighted else None,
-            "schedule": schedules.Exponential(0.9, every=2) if scheduled else None,
+            "schedule": schedules.Exponential(0.9, every=2) if scheduled else schedules.Constant(),
             "rng": seed,
         }
         whole = trained(task, **arguments)

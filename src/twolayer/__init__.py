@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from . import datasets, preprocessing
+from . import augmentation, datasets, preprocessing
 from .network import TwoLayerNet
-from .stacks import merge, stack
+from .stacks import merge, stack, symmetrize
 from .storage import load, save
 from .sweeping import SweepResult, sweep
-from .training import History, Progress, Run, schedules, train
+from .training import History, Progress, Run, optimizers, schedules, train
 
 __version__ = "0.1.0"
 
@@ -17,13 +17,16 @@ __all__ = [
     "Run",
     "SweepResult",
     "TwoLayerNet",
+    "augmentation",
     "datasets",
     "load",
     "merge",
+    "optimizers",
     "preprocessing",
     "save",
     "schedules",
     "stack",
     "sweep",
+    "symmetrize",
     "train",
 ]

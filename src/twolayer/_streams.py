@@ -1,7 +1,8 @@
 """The random streams of a seed: everything random is drawn on the host from one of them.
 
-Streams of one seed are independent of each other, and so are the epochs within a stream; the same seed
-gives the same numbers whatever the array library, and any epoch's can be drawn without those before it.
+Streams of one seed are independent of each other, and so are the epochs within a stream and the steps within
+an epoch; the same seed gives the same numbers whatever the array library, and any epoch's or step's can be
+drawn without those before it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ class Stream(IntEnum):
 
     INITIAL_WEIGHTS = 0
     BATCHES = 1
+    INPUT_DROPOUT = 2
+    DROPOUT = 3
+    AUGMENTATION = 4
 
 
 def seed_of(rng: RandomState) -> int:
@@ -46,7 +50,8 @@ def seed_of(rng: RandomState) -> int:
     raise TypeError(f"`rng` must be an int, a numpy.random.Generator or None; got {type(rng).__name__}")
 
 
-def stream(seed: int, purpose: Stream, epoch: int = 0) -> np.random.Generator:
-    """Return a fresh generator for one purpose and epoch of a seed."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(int(purpose), epoch))
+def stream(seed: int, purpose: Stream, epoch: int = 0, step: int | None = None) -> np.random.Generator:
+    """Return a fresh generator for one purpose and epoch of a seed, or for one step of the epoch."""
+    place = (int(purpose), epoch) if step is None else (int(purpose), epoch, step)
+    sequence = np.random.SeedSequence(seed, spawn_key=place)
     return np.random.Generator(np.random.PCG64(sequence))

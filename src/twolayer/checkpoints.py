@@ -1,7 +1,8 @@
 """Training runs in files, so that one that was interrupted can go on exactly where it stopped.
 
 A checkpoint is a safetensors file: the arrays of the last and the best network, as they are in training
-(preprocessing is not folded into them), and the history. The rest is JSON in its metadata.
+(preprocessing is not folded into them), of the average and the optimizer's moments where there are any, and
+the history. The rest is JSON in its metadata.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ._namespace import HostArray, to_host
 from .network import TwoLayerNet
 from .training import History, Progress, Run
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _FORMAT = "twolayer checkpoint"
 
@@ -43,19 +44,29 @@ def save_run(run: Run, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.numpy import save
 
+    nets = {"last": run.last, "best": run.best}
+    nets |= {f"moment{i}": moment for i, moment in enumerate(run._moments)}
+    if run.average is not None:
+        nets["average"] = run.average
     arrays = {
-        **{f"last.{name}": to_host(array) for name, array in run.last._asdict().items()},
-        **{f"best.{name}": to_host(array) for name, array in run.best._asdict().items()},
+        **{f"{which}.{name}": to_host(a) for which, net in nets.items() for name, a in net._asdict().items()},
         **{f"history.{name}": array for name, array in run.history._asdict().items()},
         "best_accuracy": run._best_accuracy,
         "best_step": np.atleast_1d(np.asarray(run.best_step, np.int64)),
     }
-    diverged = list(run.diverged) if isinstance(run.diverged, tuple) else run.diverged
     metadata = {
         "format": _FORMAT,
         "format_version": str(FORMAT_VERSION),
         # The seed as text: JSON's readers may hold integers as floats.
-        "run": json.dumps({"seed": str(run.seed), "diverged": diverged}),
+        "run": json.dumps(
+            {
+                "seed": str(run.seed),
+                "diverged": run.diverged,
+                "stopped": run.stopped,
+                "n_moments": len(run._moments),
+                "average": run.average is not None,
+            }
+        ),
     }
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata)
     with written_whole(path) as partial:
@@ -105,13 +116,17 @@ def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = No
             f"got version {metadata.get('format_version')}"
         )
     try:
-        last, best = (
-            TwoLayerNet(*(arrays[f"{which}.{name}"] for name in TwoLayerNet._fields)).to(xp, device)
-            for which in ("last", "best")
-        )
-        history = History(*(arrays[f"history.{name}"] for name in History._fields))
         rest = json.loads(metadata["run"])
-        seed, diverged = int(rest["seed"]), rest["diverged"]
+
+        def net(which: str) -> TwoLayerNet:
+            host = TwoLayerNet(*(arrays[f"{which}.{name}"] for name in TwoLayerNet._fields))
+            return host.to(xp, device)
+
+        last, best = net("last"), net("best")
+        moments = tuple(net(f"moment{i}") for i in range(rest["n_moments"]))
+        average = net("average") if rest["average"] else None
+        history = History(*(arrays[f"history.{name}"] for name in History._fields))
+        seed, diverged, stopped = int(rest["seed"]), rest["diverged"], rest["stopped"]
         best_step = arrays["best_step"]
         best_accuracy = arrays["best_accuracy"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
@@ -125,12 +140,15 @@ def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = No
         best=best,
         last=last,
         history=history,
+        average=average,
         diverged=tuple(diverged) if stacked else diverged,
+        stopped=tuple(stopped) if stacked else stopped,
         train_accuracy=unknown if stacked else float("nan"),
         validation_accuracy=unknown if stacked else float("nan"),
         best_step=best_step if stacked else int(best_step[0]),
         seed=seed,
         _best_accuracy=best_accuracy,
+        _moments=moments,
     )
 
 

@@ -7,6 +7,7 @@ stack, held so that the first layer of all K networks on one batch is one matrix
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
@@ -52,12 +53,17 @@ class Core(NamedTuple):
     b2: Array  # (K, C)
 
 
-def forward(core: Core, X: Array, *, xp: ModuleType) -> tuple[Array, Array]:
-    """Hidden activations H1 (N, K·H) and logits (K, N, C) of a batch X (N, D)."""
+def forward(core: Core, X: Array, kept: Array | None = None, *, xp: ModuleType) -> tuple[Array, Array]:
+    """Hidden activations H1 (N, K·H) and logits (K, N, C) of a batch X (N, D).
+
+    Units where ``kept`` (N, K·H) is false count as 0.
+    """
     n_networks, n_hidden, _ = core.W2.shape
     Z1 = xp.matmul(X, core.W1)
     Z1 += core.b1
     H1 = xp.maximum(Z1, 0.0)
+    if kept is not None:
+        H1 = xp.where(kept, H1, 0.0)
     each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 0, 2))
     logits = xp.matmul(each, core.W2)
     logits += xp.expand_dims(core.b2, axis=1)
@@ -70,7 +76,7 @@ def backward(core: Core, X: Array, H1: Array, dlogits: Array, *, xp: ModuleType)
     each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 2, 0))
     dH1 = xp.matmul(dlogits, xp.matrix_transpose(core.W2))
     dH1 = xp.reshape(xp.permute_dims(dH1, (1, 0, 2)), H1.shape)
-    dZ1 = xp.where(H1 > 0, dH1, 0.0)  # H1 > 0 exactly where Z1 > 0
+    dZ1 = xp.where(H1 > 0, dH1, 0.0)  # H1 > 0 exactly where Z1 > 0 and the unit was kept
     return Core(
         W1=xp.matmul(xp.matrix_transpose(X), dZ1),
         b1=xp.sum(dZ1, axis=0),
@@ -85,23 +91,45 @@ def per_unit(values: Array, n_hidden: int, *, xp: ModuleType) -> Array:
     return xp.reshape(each, (values.shape[0] * n_hidden,))
 
 
-def loss(core: Core, X: Array, y: Array, reg: Array, sample_weight: Array | None, *, xp: ModuleType) -> Array:
+def loss(
+    core: Core,
+    X: Array,
+    y: Array,
+    reg: Array,
+    sample_weight: Array | None,
+    label_smoothing: Array | None,
+    *,
+    xp: ModuleType,
+) -> Array:
     """Loss (K,) = data_loss + reg · (‖W1‖² + ‖W2‖²), for reg (K,)."""
     _, logits = forward(core, X, xp=xp)
-    data_loss, _ = softmax_cross_entropy(logits, y, sample_weight, xp=xp)
+    data_loss, _ = softmax_cross_entropy(logits, y, sample_weight, label_smoothing, xp=xp)
     return data_loss + reg * l2_norms(core.W1, core.W2, xp=xp)
 
 
 def loss_and_gradients(
-    core: Core, X: Array, y: Array, reg: Array, sample_weight: Array | None, *, xp: ModuleType
+    core: Core,
+    X: Array,
+    y: Array,
+    reg: Array,
+    sample_weight: Array | None,
+    label_smoothing: Array | None,
+    *,
+    xp: ModuleType,
 ) -> tuple[Array, Core]:
     """The same loss, and its gradients."""
     H1, logits = forward(core, X, xp=xp)
-    data_loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, xp=xp)
-    dW1, db1, dW2, db2 = backward(core, X, H1, dlogits, xp=xp)
+    data_loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, label_smoothing, xp=xp)
+    gradients = with_penalty(core, backward(core, X, H1, dlogits, xp=xp), reg, xp=xp)
+    return data_loss + reg * l2_norms(core.W1, core.W2, xp=xp), gradients
+
+
+def with_penalty(core: Core, gradients: Core, reg: Array, *, xp: ModuleType) -> Core:
+    """Add 2 reg W1 and 2 reg W2, the gradients of the penalty, to those of the data loss, in place."""
+    dW1, db1, dW2, db2 = gradients
     dW1 += core.W1 * per_unit(2.0 * reg, core.W2.shape[1], xp=xp)
     dW2 += core.W2 * (2.0 * reg[:, None, None])
-    return data_loss + reg * l2_norms(core.W1, core.W2, xp=xp), Core(dW1, db1, dW2, db2)
+    return Core(dW1, db1, dW2, db2)
 
 
 def logits_in_blocks(core: Core, X: Array, *, xp: ModuleType) -> Array:
@@ -388,7 +416,15 @@ class TwoLayerNet(NamedTuple):
         _, right = evaluate(core, flatten(X, xp=xp), as_targets(y, self.W1.dtype, xp=xp), xp=xp)
         return self._own(xp.astype(right, self.W1.dtype) / X.shape[0])
 
-    def loss(self, X: Array, y: Array, *, reg: Any = 0.0, sample_weight: Array | None = None) -> Array:
+    def loss(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        reg: Any = 0.0,
+        sample_weight: Array | None = None,
+        label_smoothing: Any = 0.0,
+    ) -> Array:
         """Return the loss: cross-entropy plus ``reg`` · (‖W1‖² + ‖W2‖²).
 
         Parameters
@@ -401,6 +437,8 @@ class TwoLayerNet(NamedTuple):
             Strength of the L2 penalty; half of PyTorch's ``weight_decay``.
         sample_weight : array (N,), optional
             Weight of each sample in the mean, at least 0.
+        label_smoothing : float, or (K,) for a stack
+            ε in [0, 1]: the targets are (1 - ε) T + ε / C, T being the class probabilities [1]_.
 
         Returns
         -------
@@ -411,18 +449,29 @@ class TwoLayerNet(NamedTuple):
         ------
         TypeError, ValueError
             As `loss_and_gradients`.
+
+        References
+        ----------
+        .. [1] C. Szegedy et al.: Rethinking the Inception Architecture for Computer Vision, CVPR 2016.
+           https://doi.org/10.1109/CVPR.2016.308
         """
-        arguments, xp = self._arguments(X, y, reg, sample_weight)
+        arguments, xp = self._arguments(X, y, reg, sample_weight, label_smoothing)
         return self._own(loss(*arguments, xp=xp))
 
     def loss_and_gradients(
-        self, X: Array, y: Array, *, reg: Any = 0.0, sample_weight: Array | None = None
+        self,
+        X: Array,
+        y: Array,
+        *,
+        reg: Any = 0.0,
+        sample_weight: Array | None = None,
+        label_smoothing: Any = 0.0,
     ) -> tuple[Array, TwoLayerNet]:
         """Return the loss and its gradient by each of the four arrays.
 
         Parameters
         ----------
-        X, y, reg, sample_weight
+        X, y, reg, sample_weight, label_smoothing
             As for `loss`.
 
         Returns
@@ -436,10 +485,10 @@ class TwoLayerNet(NamedTuple):
         TypeError
             If dtypes are not as said, or arrays of several libraries meet.
         ValueError
-            If shapes do not fit, a label is out of range, a weight or ``reg`` is negative, or arrays of
-            several devices meet.
+            If shapes do not fit, a label is out of range, a weight or ``reg`` is negative,
+            ``label_smoothing`` is not in [0, 1], or arrays of several devices meet.
         """
-        arguments, xp = self._arguments(X, y, reg, sample_weight)
+        arguments, xp = self._arguments(X, y, reg, sample_weight, label_smoothing)
         loss, gradients = loss_and_gradients(*arguments, xp=xp)
         return self._own(loss), unpack(gradients, stacked=self.n_networks is not None, xp=xp)
 
@@ -522,8 +571,8 @@ class TwoLayerNet(NamedTuple):
         return xp
 
     def _arguments(
-        self, X: Array, y: Array, reg: Any, sample_weight: Array | None
-    ) -> tuple[tuple[Core, Array, Array, Array, Array | None], ModuleType]:
+        self, X: Array, y: Array, reg: Any, sample_weight: Array | None, label_smoothing: Any
+    ) -> tuple[tuple[Core, Array, Array, Array, Array | None, Array | None], ModuleType]:
         """Check what `loss` is given, and return it as the mathematics takes it."""
         xp = self._check_batch(X, y)
         check_sample_weight(sample_weight, X)
@@ -531,7 +580,12 @@ class TwoLayerNet(NamedTuple):
         if sample_weight is not None:
             sample_weight = cast(sample_weight, dtype, xp=xp)
         X, y = cast(flatten(X, xp=xp), dtype, xp=xp), as_targets(y, dtype, xp=xp)
-        return (pack(self, xp=xp), X, y, per_network("reg", reg, self, xp=xp), sample_weight), xp
+        reg = per_network("reg", reg, self, xp=xp)
+        # No smoothing costs nothing.
+        smoothing = None
+        if type(label_smoothing) not in (int, float) or label_smoothing != 0:  # a bool is no number
+            smoothing = per_network("label_smoothing", label_smoothing, self, xp=xp, most=1.0)
+        return (pack(self, xp=xp), X, y, reg, sample_weight, smoothing), xp
 
     def _own(self, result: Array) -> Array:
         """Result (K, ...) of the mathematics, without the axis K where this is one network."""
@@ -558,13 +612,25 @@ for _name in ("eq", "ne", "lt", "le", "gt", "ge", "add", "radd", "mul", "rmul"):
 TwoLayerNet.__hash__ = None  # type: ignore[assignment]  # as Python marks it
 
 
-def evaluate(core: Core, X: Array, y: Array, *, xp: ModuleType) -> tuple[Array, Array]:
-    """Mean cross-entropy (K,) and number of right labels (K,) of any number of samples, in blocks."""
+def evaluate(
+    core: Core,
+    X: Array,
+    y: Array,
+    arrays: tuple[Array, ...] = (),
+    *,
+    xp: ModuleType,
+    transform: Callable[..., Array] | None = None,
+) -> tuple[Array, Array]:
+    """Summed cross-entropy (K,) and number of right labels (K,) of any number of samples, in blocks.
+
+    ``transform(X, arrays, xp=xp)``, where given, is the preprocessing of the samples.
+    """
     total, right = None, None
     for rows in row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1])):
-        _, logits = forward(core, cast(X[rows, :], core.W1.dtype, xp=xp), xp=xp)
+        block = X[rows, :] if transform is None else transform(X[rows, :], arrays, xp=xp)
+        _, logits = forward(core, cast(block, core.W1.dtype, xp=xp), xp=xp)
         targets = y[rows, ...]
         losses = xp.sum(cross_entropy(log_softmax(logits, xp=xp), targets, xp=xp), axis=1)
         found = xp.count_nonzero(hits(logits, targets, xp=xp), axis=1)
         total, right = (losses, found) if total is None else (total + losses, right + found)
-    return total / X.shape[0], right
+    return total, right

@@ -20,9 +20,13 @@ from ._checks import (
 )
 from ._namespace import Array, array_namespace, device, is_array_api_obj
 from ._streams import RandomState, seed_of
+from .augmentation import Augmentation
 from .network import TwoLayerNet
+from .preprocessing import Preprocessing
 from .stacks import stack
 from .training import Callback, History, Progress, Run, train
+from .training.loop import COSINE, NESTEROV, check_method
+from .training.optimizers import Optimizer
 from .training.schedules import Schedule
 
 DEFAULTS: dict[str, Any] = {
@@ -31,7 +35,14 @@ DEFAULTS: dict[str, Any] = {
     "n_hidden": 50,
     "batch_size": 200,
     "weight_scale": "he",
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "label_smoothing": 0.0,
 }
+# What may be varied too; a row tells of it only where it is.
+_COMMON = ("optimizer", "schedule", "augmentation")
+# What the networks of a stack may differ in; all else divides candidates into several stacks.
+_OWN = ("learning_rate", "reg", "weight_scale", "dropout", "label_smoothing")
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,7 +52,8 @@ class Best:
     Parameters
     ----------
     settings : dict
-        Its learning_rate, reg, n_hidden, batch_size, weight_scale and seed.
+        Its learning_rate, reg, n_hidden, batch_size, weight_scale, dropout, input_dropout, label_smoothing
+        and seed, and what else was varied.
     net : TwoLayerNet
         Its network, as `train` judged it.
     history : History
@@ -104,17 +116,24 @@ def sweep(
     rng: RandomState = 0,
     max_networks: int | None = None,
     sample_weight: Array | None = None,
-    schedule: Schedule | None = None,
+    class_weight: Sequence[float] | Array | str | None = None,
+    preprocessing: Preprocessing | None = None,
+    augmentation: Augmentation | None = None,
+    optimizer: Optimizer = NESTEROV,
+    schedule: Schedule = COSINE,
     epochs: int | None = None,
     steps: int | None = None,
     replacement: bool = False,
+    ema_decay: float | None = None,
+    patience: int | None = None,
     judge: str = "best",
     callbacks: Iterable[Callback] = (),
 ) -> SweepResult:
     """Train a network for every candidate of hyper-parameters and every seed, and keep the best.
 
-    Candidates of one shape, batch size and seed train together as a stack, on the same batches; each ends
-    as it would have if trained alone: a row of ``runs`` is what `train` gives for its settings, with
+    Candidates that differ only in ``learning_rate``, ``reg``, ``dropout``, ``label_smoothing`` and
+    ``weight_scale`` train together as a stack, on the same batches; each ends as it would have if trained
+    alone: a row of ``runs`` is what `train` gives for its settings, with
     ``TwoLayerNet.initialize(..., rng=seed, weight_scale=weight_scale)`` and ``rng=seed``.
 
     Parameters
@@ -124,8 +143,9 @@ def sweep(
     grid : mapping of sequences, or iterable of mappings
         Either the values to combine, ``{"learning_rate": [1e-2, 1e-3], "reg": [0.0, 1e-4], "seed": [0, 1]}``,
         or the settings themselves, ``[{"learning_rate": 1e-2, "reg": 0.0}, ...]``. Keys: ``learning_rate``
-        (default 1e-2), ``reg`` (0), ``n_hidden`` (50), ``batch_size`` (200), ``weight_scale`` ("he") and
-        ``seed``.
+        (default 1e-2), ``reg`` (0), ``n_hidden`` (50), ``batch_size`` (200), ``weight_scale`` ("he"),
+        ``dropout`` (0), ``input_dropout`` (0), ``label_smoothing`` (0) and ``seed``; and ``optimizer``,
+        ``schedule`` and ``augmentation``, in place of what stands below.
     n_classes : int, optional
         Number of classes; else one more than the largest label, or the columns of class probabilities.
     dtype : dtype or str
@@ -134,7 +154,8 @@ def sweep(
         The seed of the settings that name none.
     max_networks : int, optional
         The most networks to train at once, where memory is short.
-    sample_weight, schedule, epochs, steps, replacement, judge
+    sample_weight, class_weight, preprocessing, augmentation, optimizer, schedule, epochs, steps, \
+    replacement, ema_decay, patience, judge
         As for `train`.
     callbacks : iterable of callables
         Called as by `train`, with ``stage`` and ``stages`` set. ``progress.stop()`` ends the sweep there.
@@ -169,64 +190,82 @@ def sweep(
         n_classes = _count_classes(y, validation[1])
     n_classes = check_integer("n_classes", n_classes, least=1)
     check_targets(y, X, n_classes)
-    candidates = _candidates(grid, default_seed=seed_of(rng))
+    common = {"optimizer": optimizer, "schedule": schedule, "augmentation": augmentation}
+    candidates = _candidates(grid, common, default_seed=seed_of(rng))
+    names = tuple(key for key in candidates[0] if key != "seed")
+    n_features = math.prod(X.shape[1:])
+    for one in candidates:  # before any is trained
+        chosen = {key: one.get(key, value) for key, value in common.items()}
+        check_method(preprocessing, **chosen)
+        if hasattr(chosen["augmentation"], "check"):
+            chosen["augmentation"].check(n_features)
     callbacks = tuple(callbacks)
     stacks = _stacks(candidates, max_networks)
-    xp, where, n_features = array_namespace(X), device(X), math.prod(X.shape[1:])
+    xp, where = array_namespace(X), device(X)
+    if preprocessing is not None:
+        n_features = preprocessing.n_outputs
     runs: dict[int, tuple[dict[str, Any], History, TwoLayerNet]] = {}
     complete = True
     unfinished: list[int] = []
     for stage, members in enumerate(stacks, start=1):
-        common = candidates[members[0]]
+        first = candidates[members[0]]
+        own: dict[str, Any] = {key: [candidates[i][key] for i in members] for key in _OWN}
+        scales = own.pop("weight_scale")
         watch = _Watch(callbacks, stage, len(stacks))
         run = train(
             stack(
                 TwoLayerNet.initialize(
                     n_features,
-                    common["n_hidden"],
+                    first["n_hidden"],
                     n_classes,
-                    rng=common["seed"],
-                    weight_scale=candidates[i]["weight_scale"],
+                    rng=first["seed"],
+                    weight_scale=scale,
                     xp=xp,
                     dtype=dtype,
                     device=where,
                 )
-                for i in members
+                for scale in scales
             ),
             X,
             y,
             validation=validation,
             sample_weight=sample_weight,
-            reg=[candidates[i]["reg"] for i in members],
-            learning_rate=[candidates[i]["learning_rate"] for i in members],
-            schedule=schedule,
-            batch_size=common["batch_size"],
+            class_weight=class_weight,
+            preprocessing=preprocessing,
+            input_dropout=first["input_dropout"],
+            batch_size=first["batch_size"],
             epochs=epochs,
             steps=steps,
             replacement=replacement,
+            ema_decay=ema_decay,
+            patience=patience,
             judge=judge,
-            rng=common["seed"],
+            rng=first["seed"],
+            **own,
+            **{key: first.get(key, value) for key, value in common.items()},
             callbacks=[watch] if watch.callbacks else (),
         )
         if run.history.step.size:  # else it was stopped before any validation
-            ended = not watch.stopped or watch.ended or None not in run.diverged  # type: ignore[operator]  # a stack's
+            ended = not watch.stopped or watch.ended or all(map(_is_over, run.diverged, run.stopped))  # type: ignore[arg-type]  # a stack's
             unfinished += [] if ended else members
             for k, i in enumerate(members):
-                runs[i] = _row(candidates[i], run, k), run.history.select(k), run.net.select(k)
+                steps_of_own = run.stopped[k] or run.n_steps  # type: ignore[index]  # a stack's
+                history = run.history.select(k).until(steps_of_own)
+                runs[i] = _row(candidates[i], run, k, steps_of_own), history, run.net.select(k)
         if watch.stopped:
             complete = len(runs) == len(candidates) and not unfinished
             break
     finished = sorted(runs)
     rows = [runs[i][0] for i in finished]
     judged = [runs[i][0] for i in finished if i not in unfinished] or rows
-    table = _table(judged)
-    winner = _best(table, judged)
+    table = _table(judged, names)
+    winner = _best(table, judged, names)
     best = None if winner is None else rows.index(judged[winner])
     return SweepResult(
         best=None
         if best is None
         else Best(
-            settings={key: rows[best][key] for key in (*DEFAULTS, "seed")},
+            settings={key: rows[best][key] for key in (*names, "seed")},
             net=runs[finished[best]][2],
             history=runs[finished[best]][1],
             row=rows[best],
@@ -269,7 +308,7 @@ def _count_classes(y: Array, y_val: Any) -> int:
     return highest + 1
 
 
-def _candidates(grid: Any, *, default_seed: int) -> list[dict[str, Any]]:
+def _candidates(grid: Any, common: dict[str, Any], *, default_seed: int) -> list[dict[str, Any]]:
     """Return the settings of every run, complete and checked, in their order."""
     if isinstance(grid, Mapping):
         for key, values in grid.items():
@@ -285,18 +324,24 @@ def _candidates(grid: Any, *, default_seed: int) -> list[dict[str, Any]]:
             )
     if not settings:
         raise ValueError("`grid` must hold at least one candidate; got none")
-    names = (*DEFAULTS, "seed")
-    candidates = []
+    names = (*DEFAULTS, *_COMMON, "seed")
+    varied = {key: common[key] for key in _COMMON if any(key in one for one in settings)}
+    candidates: list[dict[str, Any]] = []
     for one in settings:
         for key in one:
             if key not in names:
                 raise ValueError(f"`grid` must name settings among {', '.join(names)}; got {key!r}")
-        full = {**DEFAULTS, "seed": default_seed, **one}
+        full = {**DEFAULTS, **varied, "seed": default_seed, **one}
         full["n_hidden"] = check_integer("n_hidden", full["n_hidden"], least=1)
         full["batch_size"] = check_integer("batch_size", full["batch_size"], least=1)
         full["seed"] = check_integer("seed", full["seed"], least=0)
         full["learning_rate"] = check_number("learning_rate", full["learning_rate"], least=0.0)
         full["reg"] = check_number("reg", full["reg"], least=0.0)
+        full["dropout"] = check_number("dropout", full["dropout"], least=0.0, below=1.0)
+        full["input_dropout"] = check_number("input_dropout", full["input_dropout"], least=0.0, below=1.0)
+        full["label_smoothing"] = check_number(
+            "label_smoothing", full["label_smoothing"], least=0.0, most=1.0
+        )
         full["weight_scale"] = check_weight_scale(full["weight_scale"])
         if full in candidates:
             raise ValueError(f"`grid` must name each candidate once; got {one} twice")
@@ -305,12 +350,13 @@ def _candidates(grid: Any, *, default_seed: int) -> list[dict[str, Any]]:
 
 
 def _stacks(candidates: list[dict[str, Any]], max_networks: int | None) -> list[list[int]]:
-    """Return which candidates train together: those of one shape, batch size and seed."""
+    """Return which candidates train together: those that differ in nothing else than they may."""
     if max_networks is not None:
         max_networks = check_integer("max_networks", max_networks, least=1)
-    groups: dict[tuple[int, int, int], list[int]] = {}
+    groups: dict[tuple[Any, ...], list[int]] = {}
     for i, one in enumerate(candidates):
-        groups.setdefault((one["n_hidden"], one["batch_size"], one["seed"]), []).append(i)
+        shared = tuple(_key(value) for key, value in one.items() if key not in _OWN)
+        groups.setdefault(shared, []).append(i)
     return [
         members[start : start + (max_networks or len(members))]
         for members in groups.values()
@@ -318,10 +364,23 @@ def _stacks(candidates: list[dict[str, Any]], max_networks: int | None) -> list[
     ]
 
 
-def _row(settings: dict[str, Any], run: Run, k: int) -> dict[str, Any]:
+def _key(value: Any) -> Any:
+    """Return by what a setting is told apart: itself, or its identity where it cannot be hashed."""
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
+def _is_over(diverged: int | None, stopped: int | None) -> bool:
+    return diverged is not None or stopped is not None
+
+
+def _row(settings: dict[str, Any], run: Run, k: int, n_steps: int) -> dict[str, Any]:
     return {
         **settings,
-        "n_steps": run.n_steps,
+        "n_steps": n_steps,
         "diverged": run.diverged[k],  # type: ignore[index]  # a tuple, as this is a stack
         "best_step": int(run.best_step[k]),
         "train_accuracy": float(run.train_accuracy[k]),
@@ -329,19 +388,19 @@ def _row(settings: dict[str, Any], run: Run, k: int) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _table(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return a row for each candidate: the runs that differ in nothing but the seed."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[key] for key in DEFAULTS), []).append(row)
+        groups.setdefault(tuple(_key(row[key]) for key in names), []).append(row)
     table = []
-    for key, members in groups.items():
+    for members in groups.values():
         alive = [row for row in members if row["diverged"] is None]
         scores = [row["validation_accuracy"] for row in alive]
         trained = [row["train_accuracy"] for row in alive]
         table.append(
             {
-                **dict(zip(DEFAULTS, key, strict=True)),
+                **{key: members[0][key] for key in names},
                 "n_seeds": len(members),
                 "diverged": len(members) - len(alive),
                 "train_accuracy": float(np.mean(trained)) if alive else math.nan,
@@ -352,7 +411,7 @@ def _table(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
-def _best(table: list[dict[str, Any]], rows: list[dict[str, Any]]) -> int | None:
+def _best(table: list[dict[str, Any]], rows: list[dict[str, Any]], names: tuple[str, ...]) -> int | None:
     """Return the index of the winning run: the best seed of the best candidate, of equals the first."""
     alive = [candidate for candidate in table if candidate["diverged"] < candidate["n_seeds"]]
     if not alive:
@@ -361,6 +420,6 @@ def _best(table: list[dict[str, Any]], rows: list[dict[str, Any]]) -> int | None
     members = [
         i
         for i, row in enumerate(rows)
-        if row["diverged"] is None and all(row[key] == winner[key] for key in DEFAULTS)
+        if row["diverged"] is None and all(row[key] == winner[key] for key in names)
     ]
     return max(members, key=lambda i: rows[i]["validation_accuracy"])

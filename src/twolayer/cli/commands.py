@@ -15,6 +15,7 @@ from .console import Console
 from .data import kind_of
 from .information import show_information
 from .jobs import INTERRUPTED
+from .method import completed
 from .networks import evaluate_network, predict_with_network
 from .parameters import Command
 from .sweeps import GRID, run_sweep
@@ -137,6 +138,7 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
     """,
 )
 @options.data_options
+@options.validation_option
 @options.setting_options("train")
 @options.library_options(training=True)
 @options.folder_options("train")
@@ -184,6 +186,7 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
     """,
 )
 @options.data_options
+@options.validation_option
 @options.setting_options("sweep")
 @options.library_options(training=True)
 @options.max_networks_option
@@ -232,11 +235,18 @@ def _settings(command: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     kind = kind_of(dataset)
     settings = presets.settings_for(command, kind, preset)
     given = {name: parameters[name] for name in settings if parameters.get(name) is not None}
+    if parameters["validation"] is not None:
+        if kind != "cifar10":
+            raise ValueError(f"`--validation` must be left out but for cifar10; got it with {dataset}")
+        n_both = settings["n_train"] + settings["n_validation"]
+        if parameters["validation"] >= n_both:
+            raise ValueError(f"`--validation` must be below {n_both}; got {parameters['validation']}")
+        settings["n_validation"] = parameters["validation"]
+        settings["n_train"] = n_both - parameters["validation"]
     if "epochs" in given or "steps" in given:
         settings |= {"epochs": None, "steps": None}
     return {
-        **settings,
-        **given,
+        **completed(settings | given, given),
         "command": command,
         "dataset": _absolute(dataset) if kind == "npz" else dataset,
         "data": _absolute(parameters["data"]),

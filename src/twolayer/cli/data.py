@@ -11,7 +11,7 @@ import numpy as np
 
 from .._namespace import Array, HostArray
 from ..datasets import Dataset, Split, load_cifar10, load_digits, load_npz
-from ..preprocessing import Standardizer
+from ..preprocessing import Preprocessing
 from .console import Console
 from .libraries import Library
 
@@ -79,21 +79,30 @@ def load_data(
 
 
 class Prepared(NamedTuple):
-    """What a network is trained on: standardized samples, on the device."""
+    """What a network is trained on, on the device, and what is left to be done to each batch of it."""
 
     X: Array
     y: Array
     validation: tuple[Array, Array] | None
+    preprocessing: Preprocessing | None
 
 
-def prepare(dataset: Dataset, scaling: Standardizer, library: Library) -> Prepared:
-    """Standardize the training and validation samples, and copy them to the device."""
+def prepare(dataset: Dataset, preprocessing: Preprocessing, library: Library, *, augmented: bool) -> Prepared:
+    """Copy the training and validation samples to the device.
+
+    They are preprocessed once, unless each batch is augmented before: then they stay as they are.
+    """
 
     def moved(split: Split) -> tuple[Array, Array]:
-        return library.put(scaling.apply(split.X, dtype=library.dtype)), labels_on(split.y, library)
+        X = raw_on(split.X, library) if augmented else preprocessed(split.X)
+        return X, labels_on(split.y, library)
+
+    def preprocessed(X: HostArray) -> Array:
+        return library.put(preprocessing.apply(X, dtype=library.dtype))
 
     X, y = moved(dataset.train)
-    return Prepared(X, y, None if dataset.validation is None else moved(dataset.validation))
+    validation = None if dataset.validation is None else moved(dataset.validation)
+    return Prepared(X, y, validation, preprocessing if augmented else None)
 
 
 def raw_on(X: HostArray, library: Library) -> Array:

@@ -11,6 +11,7 @@ from .. import report
 from .._checks import row_blocks
 from .._namespace import HostArray, to_host
 from ..datasets import Split
+from ..losses import cross_entropy, log_softmax
 from ..network import TwoLayerNet
 from .data import labels_on, raw_on
 from .libraries import Library
@@ -39,9 +40,10 @@ def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
     n_samples = len(split.y)
     predicted, loss = [], 0.0
     for rows in row_blocks(n_samples, max(math.prod(split.X.shape[1:]), net.n_hidden)):
-        X, y = raw_on(split.X[rows], library), labels_on(split.y[rows], library)
-        predicted.append(to_host(net.predict(X)))
-        loss += float(net.loss(X, y)) * len(split.y[rows])
+        logits, y = net.logits(raw_on(split.X[rows], library)), labels_on(split.y[rows], library)
+        predicted.append(to_host(library.xp.argmax(logits, axis=-1)))
+        losses = cross_entropy(log_softmax(logits[None, ...], xp=library.xp), y, xp=library.xp)
+        loss += float(np.sum(to_host(losses), dtype=np.float64))
     labels = np.concatenate(predicted).astype(np.int64)
     return Evaluation(
         accuracy=float(np.mean(labels == split.y)),

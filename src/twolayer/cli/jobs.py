@@ -12,15 +12,24 @@ from typing import Any
 import numpy as np
 
 from .. import __version__, report, storage
+from ..augmentation import Augmentation
 from ..datasets import Dataset
 from ..network import TwoLayerNet
-from ..preprocessing import Standardizer
-from ..training.schedules import Exponential
+from ..preprocessing import Preprocessing
+from ..stacks import merge
 from . import folders
 from .console import Console
-from .data import COUNTS, describe, file_name, fingerprint, load_data, white
+from .data import COUNTS, Prepared, describe, file_name, fingerprint, load_data, prepare, white
 from .evaluation import Evaluation, evaluate
 from .libraries import Library, open_library
+from .method import (
+    augmentation_for,
+    image_shape,
+    preprocessing_for,
+    preprocessing_in_words,
+    symmetrized,
+    training_arguments,
+)
 
 INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C ended
 
@@ -38,49 +47,59 @@ class Job:
         Those of settings.json: a value for every option.
     library : Library
     dataset : Dataset
-    scaling : Standardizer
+    preprocessing : Preprocessing
         Fitted to the training samples.
+    augmentation : Augmentation or None
     console : Console
     """
 
     settings: dict[str, Any]
     library: Library
     dataset: Dataset
-    scaling: Standardizer
+    preprocessing: Preprocessing
+    augmentation: Augmentation | None
     console: Console
 
-    def schedule_and_length(self) -> dict[str, Any]:
-        """Return the arguments that `train` and `sweep` share."""
-        decay = (self.settings[name] for name in ("learning_rate_decay", "decay_every", "decay_first"))
-        return {
-            "schedule": Exponential(*decay),
-            **{name: self.settings[name] for name in ("epochs", "steps", "replacement", "judge")},
+    def prepare(self) -> tuple[Prepared, dict[str, Any]]:
+        """Bring the samples to the device; return them and the arguments that `train` and `sweep` share."""
+        data = prepare(
+            self.dataset, self.preprocessing, self.library, augmented=self.augmentation is not None
+        )
+        return data, {
+            "validation": data.validation,
+            "preprocessing": data.preprocessing,
+            "augmentation": self.augmentation,
+            **training_arguments(self.settings),
         }
 
     def save_network(
-        self, folder: Path, net: TwoLayerNet, settings: Mapping[str, Any], accuracies: Mapping[str, float]
+        self, folder: Path, net: TwoLayerNet, settings: Mapping[str, Any], accuracies: dict[str, float]
     ) -> TwoLayerNet:
-        """Fold the preprocessing into a network, save it with what is to be known of it, and return it."""
-        folded = self.scaling.fold(net)
+        """Make the one network that takes samples as they are, save it, and return it.
+
+        The preprocessing is folded into it; the networks of a stack are merged; and where that is asked for
+        it is averaged over flips and shifts. Its validation accuracy replaces that of its parts.
+        """
+        folded = self.preprocessing.fold(net)
+        if folded.n_networks is not None:
+            folded = merge(folded)
+        folded = symmetrized(folded, self.settings, self.dataset)
         if self.dataset.validation is not None:
             now = evaluate(folded, self.dataset.validation, self.library).accuracy
-            if accuracies["validation_accuracy"] - now > _LOST_BY_FOLDING:
+            if folded.n_hidden > net.n_hidden:
+                accuracies["validation_accuracy"] = now
+            elif accuracies["validation_accuracy"] - now > _LOST_BY_FOLDING:
                 self.console.warn(
                     "folding the preprocessing into the network's weights takes its accuracy on the "
                     f"validation samples from {accuracies['validation_accuracy']:.3f} to {now:.3f}: "
                     f"some features are too far from 0 for {self.library.dtype}; try --dtype float64"
                 )
-        scale = self.scaling.scale
         storage.save(
             folded,
             folder / folders.NETWORK,
             classes=self.dataset.classes,
             image_shape=self.dataset.image_shape,
-            preprocessing={
-                "formula": "(X - mean) * scale",
-                "mean": self.scaling.mean if settings["center"] else 0.0,
-                "scale": scale[0] if np.all(scale == scale[0]) else scale,
-            },
+            preprocessing=preprocessing_in_words(self.settings, self.preprocessing),
             information={
                 "dataset": file_name(settings["dataset"]),
                 **{name: settings[name] for name in COUNTS if name in settings},
@@ -145,8 +164,13 @@ def open_job(settings: dict[str, Any], console: Console) -> Job:
     found = fingerprint(dataset)
     if settings.setdefault("data_sha256", found) != found:
         raise ValueError("`--resume` must be given the data of the run that it goes on with; got others")
-    scaling = Standardizer.fit(dataset.train.X, center=settings["center"], scale=settings["scale"])
-    return Job(settings, library, dataset, scaling, console)
+    augmentation = augmentation_for(settings, dataset)
+    # What is wrong with these is said before anything takes long.
+    training_arguments(settings)
+    if settings["symmetrize"] or settings["symmetrize_shift"]:
+        image_shape(dataset, "--symmetrize")
+    preprocessing = preprocessing_for(settings, dataset)
+    return Job(settings, library, dataset, preprocessing, augmentation, console)
 
 
 def in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:

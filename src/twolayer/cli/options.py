@@ -12,6 +12,7 @@ from .. import presets
 from ..report import format_numbers
 from .folders import FORMATS
 from .libraries import LIBRARIES
+from .method import BORDERS, OPTIMIZERS, SCHEDULES, WHITENINGS
 from .parameters import Number, Option, Seeds, Several
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -64,6 +65,21 @@ def data_options(command: Function) -> Function:
     )
 
 
+def validation_option(function: Function) -> Function:
+    """Add what says how many samples are set aside to choose by."""
+    return _add(
+        function,
+        _option(
+            "Data",
+            "--validation",
+            "validation",
+            type=Number(int, least=0),
+            shown="5000, of the preset assignment 1000, of the others 0",
+            help="For cifar10: how many of the training images, the last, are kept for validation.",
+        ),
+    )
+
+
 def setting_options(command: str) -> Callable[[Function], Function]:
     """Add what sets a training, for ``train`` one value each, for ``sweep`` several where it varies them."""
     sweeps = command == "sweep"
@@ -74,6 +90,14 @@ def setting_options(command: str) -> Callable[[Function], Function]:
             more = {"type": Several(kind), "multiple": True, "callback": _flattened}
         shown = defaults_text(command, key)
         return _option(group, name, key, help=text, shown=shown, default=None, **more)
+
+    def choice(group: str, name: str, key: str, values: tuple[str, ...], text: str) -> Any:
+        shown = defaults_text(command, key)
+        return _option(group, name, key, help=text, shown=shown, default=None, type=click.Choice(values))
+
+    def flag_setting(group: str, key: str, text: str) -> Any:
+        shown = defaults_text(command, key)
+        return _option(group, f"--{key}/--no-{key}", key, default=None, shown=shown, help=text)
 
     def decorate(function: Function) -> Function:
         positive = Number(above=0)
@@ -111,12 +135,42 @@ def setting_options(command: str) -> Callable[[Function], Function]:
             setting(
                 "Settings", "--steps", "steps", Number(int, least=1), "Steps to take, in place of --epochs."
             ),
+            choice(
+                "Settings",
+                "--optimizer",
+                "optimizer",
+                OPTIMIZERS,
+                "How steps follow the gradient: gradient descent with Nesterov's or with plain momentum, or "
+                "without (sgd); Adam; Adam with decoupled decay.",
+            ),
+            setting("Settings", "--momentum", "momentum", Number(least=0, below=1), "Of the first two."),
+            setting(
+                "Settings",
+                "--weight-decay",
+                "weight_decay",
+                Number(least=0),
+                "Decoupled decay of the weights, with adamw.",
+            ),
+            choice(
+                "Settings",
+                "--schedule",
+                "schedule",
+                SCHEDULES,
+                "How the learning rate falls: to zero along a cosine, by a factor, or not at all.",
+            ),
+            setting(
+                "Settings",
+                "--warmup",
+                "warmup",
+                Number(int, least=0),
+                "Epochs through which the learning rate rises first.",
+            ),
             setting(
                 "Settings",
                 "--learning-rate-decay",
                 "learning_rate_decay",
                 positive,
-                "What the learning rate is multiplied by after every epoch; 1 leaves it as it is.",
+                "With --schedule exponential: what the learning rate is multiplied by after every epoch.",
             ),
             setting(
                 "Settings",
@@ -133,13 +187,55 @@ def setting_options(command: str) -> Callable[[Function], Function]:
                 "Standard deviation of the initial weights; he is sqrt(2 / inputs) for each layer.",
                 varied=True,
             ),
-            _option(
+            flag_setting(
                 "Settings",
-                "--replacement/--no-replacement",
                 "replacement",
-                default=None,
-                shown=defaults_text(command, "replacement"),
-                help="Draw batches with replacement, or shuffle the samples for each epoch.",
+                "Draw batches with replacement, or shuffle the samples for each epoch.",
+            ),
+            setting(
+                "Settings",
+                "--dropout",
+                "dropout",
+                Number(least=0, below=1),
+                "Probability with which each hidden unit is left out of a step.",
+                varied=True,
+            ),
+            setting(
+                "Settings",
+                "--input-dropout",
+                "input_dropout",
+                Number(least=0, below=1),
+                "The same for features.",
+                varied=True,
+            ),
+            setting(
+                "Settings",
+                "--label-smoothing",
+                "label_smoothing",
+                Number(least=0, most=1),
+                "How much of the target is spread over all classes.",
+                varied=True,
+            ),
+            choice(
+                "Settings",
+                "--class-weight",
+                "class_weight",
+                ("none", "balanced"),
+                "Weigh samples so that every class counts the same, or not.",
+            ),
+            setting(
+                "Settings",
+                "--ema-decay",
+                "ema_decay",
+                Number(least=0, below=1),
+                "Keep an average of the weights, in which the old one counts this much at each step.",
+            ),
+            setting(
+                "Settings",
+                "--patience",
+                "patience",
+                Number(int, least=1),
+                "Stop after so many epochs without a better validation accuracy.",
             ),
             _option(
                 "Settings",
@@ -150,20 +246,82 @@ def setting_options(command: str) -> Callable[[Function], Function]:
                 shown=defaults_text(command, "judge"),
                 help="Keep the network of the best validation accuracy, or the last.",
             ),
-            _option(
-                "Settings",
-                "--center/--no-center",
-                "center",
-                default=None,
-                shown=defaults_text(command, "center"),
-                help="Subtract each feature's mean, or not.",
-            ),
+            flag_setting("Preprocessing", "center", "Subtract each feature's mean, or not."),
             setting(
-                "Settings",
+                "Preprocessing",
                 "--scale",
                 "scale",
-                Number(above=0, words=("global", "feature")),
-                "Divide by one standard deviation, or by each feature's; a number multiplies.",
+                Number(above=0, words=("global", "feature", "channel")),
+                "Divide by one standard deviation, or by each feature's or channel's; a number multiplies.",
+            ),
+            choice(
+                "Preprocessing",
+                "--whiten",
+                "whiten",
+                WHITENINGS,
+                "In place of --scale, whiten: zca gives images again, pca the coordinates along the leading "
+                "--components.",
+            ),
+            setting(
+                "Preprocessing",
+                "--components",
+                "components",
+                Number(int, least=1),
+                "How many principal components whitening keeps; all where it is not given.",
+            ),
+            setting(
+                "Preprocessing",
+                "--epsilon",
+                "epsilon",
+                Number(least=0),
+                "What whitening adds to each variance, as a share of their mean.",
+            ),
+            flag_setting("Augmentation", "flip", "Flip every other image left to right, or not."),
+            setting(
+                "Augmentation",
+                "--shift",
+                "shift",
+                Number(int, least=0),
+                "Shift images by up to so many pixels.",
+            ),
+            choice(
+                "Augmentation",
+                "--border",
+                "border",
+                BORDERS,
+                "What comes in from outside where images are shifted.",
+            ),
+            setting(
+                "Augmentation",
+                "--mixup",
+                "mixup",
+                Number(least=0),
+                "Mix pairs of samples in shares of a Beta(X, X) distribution; 0 for none.",
+            ),
+            flag_setting(
+                "The network that is kept",
+                "symmetrize",
+                "Fold the mean over an image and its mirror image into it, or not.",
+            ),
+            setting(
+                "The network that is kept",
+                "--symmetrize-shift",
+                "symmetrize_shift",
+                Number(int, least=0),
+                "And over the image shifted by up to so many pixels in each of four directions.",
+            ),
+            *(
+                [
+                    setting(
+                        "The network that is kept",
+                        "--networks",
+                        "networks",
+                        Number(int, least=1),
+                        "Train so many networks from different weights, and merge them to one.",
+                    )
+                ]
+                if not sweeps
+                else []
             ),
             _option(
                 "Settings",

@@ -44,8 +44,8 @@ class Number(ParamType):
     Parameters
     ----------
     kind : int or float
-    above, least : float, optional
-        What it must be above, or at least.
+    above, least, below, most : float, optional
+        What it must be above, at least, below, or at most.
     words : tuple of str
     """
 
@@ -55,9 +55,12 @@ class Number(ParamType):
         *,
         above: float | None = None,
         least: float | None = None,
+        below: float | None = None,
+        most: float | None = None,
         words: tuple[str, ...] = (),
     ) -> None:
         self.kind, self.above, self.least, self.words = kind, above, least, words
+        self.below, self.most = below, most
         self.name = "integer" if kind is int else "number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
@@ -75,6 +78,8 @@ class Number(ParamType):
         wrong = not math.isfinite(number)
         wrong = wrong or (self.above is not None and number <= self.above)
         wrong = wrong or (self.least is not None and number < self.least)
+        wrong = wrong or (self.below is not None and number >= self.below)
+        wrong = wrong or (self.most is not None and number > self.most)
         if wrong:
             self.fail(f"must be {self.wanted()}; got {value!r}", param, ctx)
         return number
@@ -86,6 +91,10 @@ class Number(ParamType):
             noun += f" above {self.above:g}"
         if self.least is not None:
             noun += f" of at least {self.least:g}"
+        if self.below is not None:
+            noun += f" and below {self.below:g}"
+        if self.most is not None:
+            noun += f" and at most {self.most:g}"
         return ", ".join((*map(repr, self.words), "or " * bool(self.words) + noun))
 
 

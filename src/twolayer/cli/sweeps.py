@@ -14,11 +14,14 @@ from .. import presets, report
 from ..sweeping import SweepResult, sweep
 from . import folders
 from .console import Console
-from .data import file_stem, prepare
+from .data import file_stem
 from .evaluation import Evaluation
 from .jobs import INTERRUPTED, Job, count, in_words, length_in_words, open_job, write_results
 
-GRID = ("n_hidden", "learning_rate", "reg", "batch_size", "weight_scale")
+GRID = (
+    *("n_hidden", "learning_rate", "reg", "batch_size", "weight_scale"),
+    *("dropout", "input_dropout", "label_smoothing"),
+)
 
 
 def run_sweep(
@@ -41,10 +44,11 @@ def run_sweep(
     )
     with folders.fresh_folder(out, f"{file_stem(settings['dataset'])}-sweep", overwrite=overwrite) as folder:
         report.write_json(folder / folders.SETTINGS, settings)
-        data = prepare(dataset, job.scaling, library)
-        assert data.validation is not None
+        data, arguments = job.prepare()
         # The candidates of one shape and seed train together: their first layers are one product.
-        together = n_candidates // len(settings["n_hidden"]) // len(settings["batch_size"])
+        together = n_candidates
+        for name in ("n_hidden", "batch_size", "input_dropout"):
+            together //= len(settings[name])
         width = max(settings["n_hidden"]) * min(together, max_networks or together)
         operations = 2.0 * dataset.n_features * max(settings["batch_size"]) * width
         started = time.monotonic()
@@ -52,13 +56,12 @@ def run_sweep(
             result = sweep(
                 data.X,
                 data.y,
-                validation=data.validation,
                 grid={name: settings[name] for name in GRID} | {"seed": settings["seeds"]},
                 n_classes=dataset.n_classes,
                 dtype=library.dtype,
                 max_networks=max_networks,
                 callbacks=[watch],
-                **job.schedule_and_length(),
+                **arguments,
             )
         _keep(job, folder, result, time.monotonic() - started)
 

@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from .. import report
 from ..checkpoints import Checkpointer, load_run, save_run
 from ..network import TwoLayerNet
-from ..training import Run, train
+from ..stacks import stack
+from ..training import History, Run, train
 from . import folders
 from .console import Console
-from .data import file_stem, prepare
+from .data import file_stem
 from .jobs import INTERRUPTED, Job, count, in_words, length_in_words, open_job, write_results
 
 _SHOWN = ("n_hidden", "learning_rate", "reg", "batch_size")
+_OF_TRAIN = (*_SHOWN[1:], "dropout", "input_dropout", "label_smoothing")
 _MOST_EPOCHS_SHOWN = 10
 
 
@@ -48,8 +51,9 @@ def resume_train(folder: Path, changes: Mapping[str, Any], console: Console) -> 
     except KeyError as error:
         raise ValueError(f"{folder / folders.SETTINGS} must hold {error}; it is missing") from error
     earlier = load_run(checkpoint, job.library.xp, job.library.device)
-    if earlier.diverged is not None:
-        raise ValueError(f"the run in {folder} diverged at step {earlier.diverged}: it cannot go on")
+    diverged, _, _ = _of_members(earlier)
+    if diverged is not None:
+        raise ValueError(f"the run in {folder} diverged at step {diverged}: it cannot go on")
     if earlier.n_steps >= total:
         raise ValueError(
             f"the run in {folder} has taken all of its {total:,} steps; to train it longer, "
@@ -68,35 +72,37 @@ def _total_steps(job: Job) -> int:
 
 def _train(job: Job, folder: Path, *, earlier: Run | None) -> None:
     settings, library, dataset = job.settings, job.library, job.dataset
-    data = prepare(dataset, job.scaling, library)
-    job.console.say(
-        f"{in_words(settings, _SHOWN)}; {length_in_words(settings)}, seed {settings['seed']}; {library}"
+    data, arguments = job.prepare()
+    n_networks = settings["networks"]
+    several = f"{count(n_networks, 'network')}: " if n_networks > 1 else ""
+    length = f"{length_in_words(settings)}, seed {settings['seed']}"
+    job.console.say(f"{several}{in_words(settings, _SHOWN)}; {length}; {library}")
+    nets = (
+        TwoLayerNet.initialize(
+            job.preprocessing.n_outputs,
+            settings["n_hidden"],
+            dataset.n_classes,
+            rng=settings["seed"] + k,
+            weight_scale=settings["weight_scale"],
+            xp=library.xp,
+            dtype=library.dtype,
+            device=library.device,
+        )
+        for k in range(n_networks)
     )
-    start = earlier or TwoLayerNet.initialize(
-        dataset.n_features,
-        settings["n_hidden"],
-        dataset.n_classes,
-        rng=settings["seed"],
-        weight_scale=settings["weight_scale"],
-        xp=library.xp,
-        dtype=library.dtype,
-        device=library.device,
-    )
+    start = earlier or (next(nets) if n_networks == 1 else stack(nets))
     checkpoint = folder / folders.CHECKPOINT
-    operations = 2.0 * dataset.n_features * settings["batch_size"] * settings["n_hidden"]
+    operations = 2.0 * dataset.n_features * settings["batch_size"] * settings["n_hidden"] * n_networks
     started = time.monotonic()
     with library.threads_for(operations), job.console.watch("Training") as watch:
         run = train(
             start,
             data.X,
             data.y,
-            validation=data.validation,
-            learning_rate=settings["learning_rate"],
-            reg=settings["reg"],
-            batch_size=settings["batch_size"],
+            **{name: settings[name] for name in _OF_TRAIN},
             rng=settings["seed"],
             callbacks=[watch, Checkpointer(checkpoint)],
-            **job.schedule_and_length(),
+            **arguments,
         )
     seconds = time.monotonic() - started
     save_run(run, checkpoint)
@@ -107,36 +113,36 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float) -> None:
     """Write what a training gave, and show it."""
     settings, console = job.settings, job.console
     total = _total_steps(job)
-    complete = run.n_steps >= total or run.diverged is not None
+    diverged, best_steps, members = _of_members(run)
+    stopped = run.stopped if isinstance(run.stopped, tuple) else (run.stopped,)
+    complete = run.n_steps >= total or diverged is not None or None not in stopped
     chooses = settings["judge"] == "best" and job.dataset.validation is not None
-    accuracies = {"train_accuracy": run.train_accuracy, "validation_accuracy": run.validation_accuracy}
+    accuracies = {name: float(np.mean([member[name] for member in members])) for name in members[0]}
     results = job.results(complete=complete, seconds=seconds) | {
         "heading": f"{job.dataset.name}: {in_words(settings, _SHOWN[:3])}",
-        "n_steps": run.n_steps,
-        "best_step": run.best_step,
-        "diverged": run.diverged,
-        **accuracies,
     }
-    folders.write_history(folder, run.history)
+    history = _mean_history(run)
+    folders.write_history(folder, history)
     test = None
-    usable = run.diverged is None and (run.best_step > 0 or not chooses)
+    usable = diverged is None and (min(best_steps) > 0 or not chooses)
     if usable:
         test = job.test(job.save_network(folder, run.net, settings, accuracies))
-    write_results(folder, results, test)
-    row = {"n_steps": run.n_steps, "best_step": run.best_step, "diverged": run.diverged, **accuracies}
+    best_step = best_steps[0] if len(set(best_steps)) == 1 else None
+    row = {"n_steps": run.n_steps, "best_step": best_step, "diverged": diverged, **accuracies}
+    if len(members) > 1:
+        results["members"] = members
+    write_results(folder, results | row, test)
     row["test_accuracy"] = None if test is None else test.accuracy
     report.write_csv(folder / "results.csv", [row])
 
-    _show_epochs(run, console, mark=chooses)
+    _show_epochs(history, best_step if chooses else None, console)
     if usable:
-        step = run.best_step if chooses else run.n_steps
-        title = f"The {'best' if chooses else 'last'} network, of step {step:,}"
-        job.show_accuracies(title, accuracies, test)
+        job.show_accuracies(_title(job, run, best_steps, chooses=chooses), accuracies, test)
     console.say(f"{count(run.n_steps, 'step')} in all; this took {seconds:.1f} s")
     job.finish(folder)
-    if run.diverged is not None:
+    if diverged is not None:
         console.error(
-            f"the network diverged: from step {run.diverged} on its loss is not finite; "
+            f"the network diverged: from step {diverged} on its loss is not finite; "
             "try a lower --learning-rate"
         )
         raise click.exceptions.Exit(1)
@@ -148,13 +154,42 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float) -> None:
         raise click.exceptions.Exit(INTERRUPTED)
 
 
-def _show_epochs(run: Run, console: Console, *, mark: bool) -> None:
+def _of_members(run: Run) -> tuple[int | None, list[int], list[dict[str, float]]]:
+    """Return the first divergence of any network of a run, their best steps and their accuracies."""
+    found = {"train_accuracy": run.train_accuracy, "validation_accuracy": run.validation_accuracy}
+    if not isinstance(run.diverged, tuple):
+        return run.diverged, [run.best_step], [found]
+    members = [dict(zip(found, map(float, one), strict=True)) for one in zip(*found.values(), strict=True)]
+    diverged = min((step for step in run.diverged if step is not None), default=None)
+    return diverged, run.best_step.tolist(), members
+
+
+def _mean_history(run: Run) -> History:
+    """Return the history of a run; of several networks the mean over them."""
+    if run.last.n_networks is None:
+        return run.history
+    return History(*(a if name == "step" else a.mean(axis=0) for name, a in run.history._asdict().items()))
+
+
+def _title(job: Job, run: Run, best_steps: list[int], *, chooses: bool) -> str:
+    """Say which network it is whose accuracies are shown."""
+    which = f"The {'best' if chooses else 'last'} network"
+    steps = sorted(set(best_steps if chooses else [run.n_steps]))
+    of = f"of step {steps[0]:,}" if len(steps) == 1 else f"of steps {steps[0]:,} to {steps[-1]:,}"
+    if job.settings["networks"] > 1:
+        which = f"The {'best' if chooses else 'last'} networks merged"
+    if job.settings["symmetrize"] or job.settings["symmetrize_shift"]:
+        of += ", averaged over flips and shifts"
+    return f"{which}, {of}"
+
+
+def _show_epochs(history: History, best_step: int | None, console: Console) -> None:
     """Write some of the epochs: evenly spread ones, the last, and the best."""
-    rows = report.history_rows(run.history)
+    rows = report.history_rows(history)
     if not rows:
         return
     spread = {round((i + 1) * len(rows) / _MOST_EPOCHS_SHOWN) - 1 for i in range(_MOST_EPOCHS_SHOWN)}
-    best = next((i for i, row in enumerate(rows) if mark and row["step"] == run.best_step), None)
+    best = next((i for i, row in enumerate(rows) if row["step"] == best_step), None)
     shown = sorted(i for i in {*spread, best, len(rows) - 1} if i is not None and i >= 0)
     console.table(
         ("epoch", "step", "learning rate", "loss", "training", "validation"),

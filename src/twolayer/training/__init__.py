@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from . import schedules
+from . import optimizers, schedules
 from .history import History
-from .loop import Callback, Progress, Run, train
+from .loop import train
+from .run import Callback, Progress, Run
 
-__all__ = ["Callback", "History", "Progress", "Run", "schedules", "train"]
+__all__ = ["Callback", "History", "Progress", "Run", "optimizers", "schedules", "train"]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from .._namespace import HostArray
 from .._streams import Stream, stream
+from ..augmentation import Augmentation
 
 CHUNK_STEPS = 256  # how many steps' draws are held, and moved to the device in one copy
+CHUNK_BYTES = 2**26  # fewer steps where their draws are larger than this together
+
+Item = TypeVar("Item")
 
 
 class Batches(NamedTuple):
@@ -66,3 +71,151 @@ class Batches(NamedTuple):
             yield full[first : min(first + CHUNK_STEPS, stop, n_full), :].astype(dtype)
         if start <= n_full < stop:
             yield rest.astype(dtype)
+
+
+class Draws(NamedTuple):
+    """What is random about a step; as `Draws.steps` gives them, about n steps, with a first axis n.
+
+    Parameters
+    ----------
+    rows : array (B,) int32 or int64
+        The samples of the batch.
+    input_bytes : array (B, D) uint8, or None
+        Random bytes for the dropout of features; None where there is none.
+    hidden_bytes : array (B, H) uint8, or None
+        The same for hidden units. The networks of a stack share them.
+    augmentation : arrays (B, ...), tuples of them, or None
+        What the augmentation drew.
+    """
+
+    rows: Any
+    input_bytes: Any
+    hidden_bytes: Any
+    augmentation: Any
+
+
+class Source(NamedTuple):
+    """Where the draws of a run come from.
+
+    Parameters
+    ----------
+    batches : Batches
+    n_inputs, n_hidden : int
+        How many bytes a sample needs for the dropout of its features and of its hidden units; 0 for none.
+    augmentation : Augmentation, optional
+    sample_bytes : int
+        How much of each sample is held beside its draws, where samples come from the host.
+    """
+
+    batches: Batches
+    n_inputs: int = 0
+    n_hidden: int = 0
+    augmentation: Augmentation | None = None
+    sample_bytes: int = 0
+
+    def draws(self, start: int, stop: int) -> Iterator[Draws]:
+        """Draws of the steps ``start`` to ``stop`` - 1 of the run, n of one batch size at a time.
+
+        Never across the end of an epoch. n is at most ``CHUNK_STEPS``, and such that they take about
+        ``CHUNK_BYTES`` at the most, or 1. What is drawn does not depend on how it is divided.
+        """
+        per_epoch = self.batches.steps_per_epoch
+        while start < stop:
+            epoch, within = divmod(start, per_epoch)
+            last = min(stop - epoch * per_epoch, per_epoch)
+            for rows in self.batches.chunks(epoch, within, last):
+                yield from self._with_noise(rows, epoch, within)
+                within += len(rows)
+            start = epoch * per_epoch + last
+
+    def _with_noise(self, rows: HostArray, epoch: int, within: int) -> Iterator[Draws]:
+        if not self.noisy:
+            yield Draws(rows, None, None, None)
+            return
+        held: list[Draws] = []
+        n_bytes = 0
+        for i, batch in enumerate(rows):
+            one = Draws(batch, *self._noise(epoch, within + i, len(batch)))
+            held.append(one)
+            n_bytes += _size(one) + self.sample_bytes * len(batch)
+            if n_bytes >= CHUNK_BYTES or i == len(rows) - 1:
+                yield _stacked(held)
+                held, n_bytes = [], 0
+
+    @property
+    def noisy(self) -> bool:
+        """Whether there is more to a step than its rows."""
+        return bool(self.n_inputs or self.n_hidden or self.sample_bytes) or self.augmentation is not None
+
+    def _noise(self, epoch: int, step: int, n: int) -> tuple[Any, Any, Any]:
+        seed, augmentation = self.batches.seed, self.augmentation
+        found = None
+        if augmentation is not None:
+            found = augmentation.draw(stream(seed, Stream.AUGMENTATION, epoch, step), n)
+            _check_lengths(found, n)
+        return (
+            _random_bytes(stream(seed, Stream.INPUT_DROPOUT, epoch, step), n, self.n_inputs),
+            _random_bytes(stream(seed, Stream.DROPOUT, epoch, step), n, self.n_hidden),
+            found,
+        )
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the items, each being made in a thread of its own while the one before it is used."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        upcoming = pool.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = pool.submit(next, items, None)
+            yield item
+
+
+def moved(tree: Any, move: Any) -> Any:
+    """Apply ``move`` to every array of nested tuples of arrays; None stays None."""
+    if isinstance(tree, tuple):
+        parts = [moved(part, move) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return None if tree is None else move(tree)
+
+
+def unstacked(tree: Any, n: int, *, unstack: Any) -> list[Any]:
+    """Divide nested tuples of arrays (n, ...) into n of arrays (...)."""
+    if isinstance(tree, tuple):
+        columns = [unstacked(part, n, unstack=unstack) for part in tree]
+        made = type(tree) if hasattr(tree, "_fields") else lambda *parts: parts
+        return [made(*parts) for parts in zip(*columns, strict=True)] if columns else [tree] * n
+    return [None] * n if tree is None else list(unstack(tree))
+
+
+def _random_bytes(rng: np.random.Generator, n: int, width: int) -> HostArray | None:
+    """Draw n rows of ``width`` bytes, the same ones on every machine."""
+    if not width:
+        return None
+    words = rng.integers(2**64 - 1, size=-(-n * width // 8), dtype=np.uint64, endpoint=True)
+    return words.astype("<u8", copy=False).view(np.uint8)[: n * width].reshape(n, width)
+
+
+def _stacked(parts: list[Any]) -> Any:
+    """Join draws of single steps to those of several."""
+    first = parts[0]
+    if isinstance(first, tuple):
+        joined = [_stacked([part[i] for part in parts]) for i in range(len(first))]
+        return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
+    return None if first is None else np.stack(parts)
+
+
+def _size(tree: Any) -> int:
+    if isinstance(tree, tuple):
+        return sum(_size(part) for part in tree)
+    return 0 if tree is None else int(np.asarray(tree).nbytes)
+
+
+def _check_lengths(tree: Any, n: int) -> None:
+    if isinstance(tree, tuple):
+        for part in tree:
+            _check_lengths(part, n)
+    elif not isinstance(tree, np.ndarray) or tree.shape[:1] != (n,):
+        shown = f"shape {tree.shape}" if isinstance(tree, np.ndarray) else type(tree).__name__
+        raise ValueError(
+            f"`augmentation.draw` must return NumPy arrays, or tuples of them, with a first axis of {n}; "
+            f"got {shown}"
+        )

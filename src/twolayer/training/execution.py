@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from .._kinds import kinds
 from .._namespace import is_jax_namespace, is_torch_namespace
 
 
@@ -29,14 +30,32 @@ def running(xp: ModuleType) -> Iterator[None]:
             yield
 
 
-@cache
-def prepared(function: Callable[..., Any], xp: ModuleType, *, consumes: bool = False) -> Callable[..., Any]:
-    """Return ``function`` with its ``xp`` bound, compiled where the library has a compiler for it.
+def prepared(
+    function: Callable[..., Any], xp: ModuleType, *, consumes: bool = False, **fixed: Any
+) -> Callable[..., Any]:
+    """Return ``function`` with its ``xp`` and ``fixed`` bound, compiled where the library has a compiler.
 
     With ``consumes``, the first argument is given up to the call: its memory may be used for the result.
-    What was compiled is kept, so a second run of the same shapes does not compile again.
+    What was compiled is kept, so a second run of the same shapes does not compile again, unless something
+    that is fixed cannot be hashed.
     """
-    function = partial(function, xp=xp)
+    names = tuple(sorted(fixed.items()))
+    try:
+        hash(names)
+    except TypeError:
+        return _prepared.__wrapped__(function, xp, consumes, names, None)
+    return _prepared(function, xp, consumes, names, kinds(names))
+
+
+@lru_cache(maxsize=64)
+def _prepared(
+    function: Callable[..., Any],
+    xp: ModuleType,
+    consumes: bool,
+    fixed: tuple[tuple[str, Any], ...],
+    kinds: Any,  # equal tuples of several kinds are several
+) -> Callable[..., Any]:
+    function = partial(function, xp=xp, **dict(fixed))
     if is_jax_namespace(xp):
         import jax
 

@@ -16,7 +16,8 @@ class History(NamedTuple):
     Parameters
     ----------
     loss : (steps,) float64
-        The loss of every step, penalty included, on its own batch before its update.
+        The loss of every step, penalty included, on its own batch before its update: as it is minimised, of
+        augmented and preprocessed samples, with dropout and label smoothing.
     batch_accuracy : (steps,) float64
         The share of every step's batch that was classified rightly before its update.
     step : (epochs,) int64
@@ -26,8 +27,10 @@ class History(NamedTuple):
     train_accuracy : (epochs,) float64
         Running mean over the epoch's own batches: each was judged when it came, so it lags a little.
     validation_loss, validation_accuracy : (epochs,) float64
-        Mean cross-entropy (no penalty) and accuracy on the validation set; nan without one. From the step
-        on at which a network diverged, its accuracies and validation losses are nan.
+        Mean cross-entropy (no penalty, no smoothing) and accuracy on the validation set, of the averaged
+        networks where there is an average; nan without a validation set. From the step on at which a network
+        diverged, its accuracies and validation losses are nan; after the one at which the patience with a
+        member of a stack ended, everything of it but the learning rate is.
     """
 
     loss: HostArray
@@ -62,6 +65,23 @@ class History(NamedTuple):
             raise ValueError(f"`k` must be below the number of networks, {self.loss.shape[0]}; got {k}")
         return History(*(a if name == "step" else a[k] for name, a in self._asdict().items()))
 
+    def until(self, step: int) -> History:
+        """Return what of the history had happened when ``step`` steps were done.
+
+        Parameters
+        ----------
+        step : int
+            Number of steps, at least 0.
+
+        Returns
+        -------
+        History
+        """
+        step = check_integer("step", step, least=0)
+        n_entries = int(np.searchsorted(self.step, step, side="right"))
+        ends = {"loss": step, "batch_accuracy": step}
+        return History(*(a[..., : ends.get(name, n_entries)] for name, a in self._asdict().items()))
+
     def __repr__(self) -> str:
         *_, steps = self.loss.shape
         networks = "" if self.loss.ndim == 1 else f"{self.loss.shape[0]} networks, "
@@ -88,6 +108,10 @@ class Recorder:
     def last_entry(self) -> int:
         """Number of steps that were done at the latest entry; 0 where there is none."""
         return self._step[-1] if self._step else 0
+
+    def entries_after(self, step: int) -> int:
+        """Number of entries that were made after more than ``step`` steps."""
+        return sum(at > step for at in self._step)
 
     def add_steps(self, loss: HostArray, batch_accuracy: HostArray) -> None:
         """Record steps: arrays (n, K)."""
@@ -117,7 +141,8 @@ class Recorder:
                 break
             found.append(block[-missing:])
             missing -= len(block)
-        return np.concatenate(found[::-1])
+        # In one order: the rounding of a sum is not to depend on where a run was taken up again.
+        return np.ascontiguousarray(np.concatenate(found[::-1]))
 
     def history(self, *, stacked: bool) -> History:
         """Return what is recorded so far, as copies."""

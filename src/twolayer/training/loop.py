@@ -1,11 +1,11 @@
-"""train(): epochs, validation, the best network, callbacks, and going on where a run stopped."""
+"""train(): what is asked for, checked, and carried out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -18,110 +18,32 @@ from .._checks import (
     check_sample_weight,
     check_targets,
     host_per_network,
-    per_network,
 )
-from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, is_array_api_obj, to_host
+from .._namespace import (
+    Array,
+    HostArray,
+    device,
+    dtype_name,
+    from_host,
+    is_array_api_obj,
+    standard_namespace,
+    to_host,
+)
 from .._streams import RandomState, seed_of
-from ..losses import l2_norms
-from ..network import Core, TwoLayerNet, as_targets, evaluate, flatten, pack, per_unit, unpack
-from .batches import Batches
-from .execution import prepared, running
-from .history import History, Recorder
-from .schedules import Constant, Schedule
-from .step import step as training_step
+from ..augmentation import Augmentation
+from ..losses import one_hot
+from ..network import TwoLayerNet, as_targets, flatten
+from ..preprocessing import Preprocessing
+from .batches import Batches, Source
+from .execution import running
+from .optimizers import SGD, Optimizer
+from .run import Callback, Run
+from .schedules import Cosine, Schedule
+from .step import Method, Samples
+from .trainer import Plan, Trainer
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is: what a callback is given.
-
-    Parameters
-    ----------
-    step, steps : int
-        Steps done, and steps of the whole run.
-    epoch, epochs : int
-        Epochs completed, and epochs of the whole run, a last incomplete one counted.
-    epoch_ended : bool
-        Whether an entry of the history was just made.
-    history : callable
-        Returns the `History` so far; within an epoch it waits for the device.
-    net : callable
-        Returns a copy of the network, or stack, as it is now.
-    run : callable
-        Returns the `Run` that `train` would return if it were stopped here: it can be saved, and gone on
-        with. Its accuracies are measured for it, which takes a pass over the training samples.
-    stop : callable
-        Ends the run here, or the sweep: ``progress.stop()``. What a callback returns means nothing.
-    stage, stages : int
-        Which of the training runs of a sweep this is, counted from 1, and of how many.
-    """
-
-    step: int
-    steps: int
-    epoch: int
-    epochs: int
-    epoch_ended: bool
-    history: Callable[[], History]
-    net: Callable[[], TwoLayerNet]
-    run: Callable[[], Run]
-    stop: Callable[[], None]
-    stage: int = 1
-    stages: int = 1
-
-
-Callback: TypeAlias = Callable[[Progress], object]
-
-
-@dataclass(frozen=True, repr=False)
-class Run:
-    """What `train` returns. Of a stack, ``diverged``, ``best_step`` and the accuracies have an axis K.
-
-    Parameters
-    ----------
-    net : TwoLayerNet
-        The network that is judged: ``best`` where there was a validation set and ``judge="best"``, else
-        ``last``.
-    best : TwoLayerNet
-        The network of the highest validation accuracy (of equals the earliest), for every member of a
-        stack; the last without a validation set. One that was never validated, because it diverged in its
-        first epoch, is the network as it was given.
-    last : TwoLayerNet
-        The network after the last step.
-    history : History
-    diverged : int or None, or a tuple of K of them
-        The first step, counted from 1, whose loss was not finite (or whose update left weights that are
-        not, where it was the last of an epoch); None where there is none.
-    train_accuracy : float, or host array (K,)
-        Exact accuracy of ``net`` on all training samples after the run; nan where it diverged.
-    validation_accuracy : float, or host array (K,)
-        Accuracy of ``net`` on the validation set; nan where it diverged, or without a validation set.
-    best_step : int, or host array (K,)
-        Number of steps after which ``best`` was taken.
-    seed : int
-        The seed of the run; ``rng=run.seed`` repeats it.
-    """
-
-    net: TwoLayerNet
-    best: TwoLayerNet
-    last: TwoLayerNet
-    history: History
-    diverged: int | tuple[int | None, ...] | None
-    train_accuracy: Any
-    validation_accuracy: Any
-    best_step: Any
-    seed: int
-    _best_accuracy: HostArray = field(default_factory=lambda: np.zeros(0))  # (K,); -1 where never validated
-
-    @property
-    def n_steps(self) -> int:
-        """Number of steps done."""
-        return int(self.history.loss.shape[-1])
-
-    def __repr__(self) -> str:
-        return (
-            f"Run({self.net!r}, {self.n_steps} steps, train_accuracy={self.train_accuracy}, "
-            f"validation_accuracy={self.validation_accuracy}, diverged={self.diverged})"
-        )
+NESTEROV = SGD(momentum=0.9, nesterov=True)
+COSINE = Cosine()
 
 
 def train(
@@ -131,52 +53,95 @@ def train(
     *,
     validation: tuple[Array, Array] | None = None,
     sample_weight: Array | None = None,
+    class_weight: Sequence[float] | Array | str | None = None,
+    preprocessing: Preprocessing | None = None,
+    augmentation: Augmentation | None = None,
     reg: Any = 0.0,
+    dropout: Any = 0.0,
+    input_dropout: float = 0.0,
+    label_smoothing: Any = 0.0,
+    optimizer: Optimizer = NESTEROV,
     learning_rate: Any = 1e-2,
-    schedule: Schedule | None = None,
+    schedule: Schedule = COSINE,
     batch_size: int = 200,
     epochs: int | None = None,
     steps: int | None = None,
     replacement: bool = False,
+    ema_decay: float | None = None,
+    patience: int | None = None,
     judge: str = "best",
+    stream: bool = False,
     rng: RandomState = None,
     callbacks: Iterable[Callback] = (),
 ) -> Run:
     """Train a network, or every network of a stack, by minibatch gradient descent.
 
     Each step lowers, on one batch, the loss of `TwoLayerNet.loss`: cross-entropy + reg · (‖W1‖² + ‖W2‖²).
-    The networks of a stack see the same batches, each with its own ``reg`` and ``learning_rate``, and
-    each ends as it would have if trained alone, up to rounding.
+    The networks of a stack see the same batches, each with its own ``reg``, ``learning_rate``, ``dropout``
+    and ``label_smoothing``, and each ends as it would have if trained alone, up to rounding.
+
+    A batch is gathered, augmented, preprocessed, and cast to the network's dtype, in this order; then
+    ``input_dropout`` and ``dropout`` thin it. Everything random is drawn on the host from the seed's streams,
+    so any mix of these gives the same run with every array library.
 
     Parameters
     ----------
     net : TwoLayerNet or Run
         Where to start; its arrays are copied, not changed. A `Run` goes on where it stopped: pass the same
         data and settings, and as ``epochs`` or ``steps`` the new total. A run that was stopped by a callback
-        or ended with an epoch then continues exactly as if it had not.
+        or ended with an epoch then continues exactly as if it had not, if the schedule is one that does not
+        depend on the total: `Cosine`, the default, does.
     X : array (N, D) or (N, ...)
-        Training samples, of any real dtype; each batch is cast to the network's. Scale them first: mean 0
-        and standard deviation 1 suit the default learning rate.
+        Training samples, of any real dtype, which is what they stay in: each batch is cast. Scale them first,
+        or give a ``preprocessing``: mean 0 and standard deviation 1 suit the default learning rate.
     y : integer array (N,) or floating array (N, C)
         Class labels, or class probabilities.
     validation : (X, y), optional
-        Samples by whose accuracy the best network is kept.
+        Samples by whose accuracy the best network is kept. They are preprocessed, but never augmented.
     sample_weight : array (N,), optional
         Weight of each sample in its batch's mean.
+    class_weight : sequence or array (C,), or "balanced", optional
+        Weight of each class, by which its samples' weights are multiplied; "balanced" is
+        N / (C · number of samples of the class).
+    preprocessing : Preprocessing, optional
+        What is done to each batch, after augmentation, a fitted `Standardizer` or `Whitener` say. The
+        network takes what it gives; `fold` makes the network that takes samples as they are.
+    augmentation : Augmentation, optional
+        What is done to the samples of each batch as they are in ``X``; see `twolayer.augmentation`.
     reg : float, or (K,) for a stack
         Strength of the L2 penalty on W1 and W2; half of PyTorch's ``weight_decay``.
+    dropout : float, or (K,) for a stack
+        Probability in [0, 1) with which each hidden unit is left out for each sample [1]_, rounded to a
+        256th; those that are left count 1 / (1 - p) times. When predicting, none is left out.
+    input_dropout : float
+        The same for the features of each sample, of the whole stack.
+    label_smoothing : float, or (K,) for a stack
+        ε in [0, 1]: the targets are (1 - ε) T + ε / C.
+    optimizer : Optimizer
+        See `twolayer.optimizers`; stochastic gradient descent with Nesterov momentum 0.9 by default.
     learning_rate : float, or (K,) for a stack
-    schedule : Schedule, optional
-        What the learning rate is multiplied by at each step; see `twolayer.schedules`.
+    schedule : Schedule
+        What the learning rate is multiplied by at each step; see `twolayer.schedules`. By default it falls
+        to zero along a cosine.
     batch_size : int
     epochs, steps : int, optional
         How long: one of them; 10 epochs where neither is given.
     replacement : bool
         Draw each batch with replacement instead of shuffling the samples anew for each epoch.
+    ema_decay : float, optional
+        Keep an exponential moving average of the weights, average ← d · average + (1 - d) · weights after
+        each step, d being this in [0, 1). It begins with the weights after the first step. It is then the
+        average that is validated, kept as the best and judged.
+    patience : int, optional
+        End the training of a network after so many epochs without a higher validation accuracy. Of a stack,
+        the others go on.
     judge : "best" or "last"
         Which network ``run.net`` is.
+    stream : bool
+        ``X``, ``y``, ``sample_weight`` and ``validation`` are NumPy arrays (of images in a `numpy.memmap`
+        larger than memory, say) for a network that may be anywhere: each batch is copied to it.
     rng : int, numpy.random.Generator or None
-        The seed of the batches. The same seed gives the same run with every array library.
+        The seed of everything random. The same seed gives the same run with every array library.
     callbacks : iterable of callables
         Each is called with a `Progress` after every step (or, where a library runs many steps at once, after
         those) and after every epoch's entry in the history. ``progress.stop()`` ends the run there; at the
@@ -194,17 +159,23 @@ def train(
         If shapes do not fit, a value is not finite or out of range, arrays of several devices meet, or both
         ``epochs`` and ``steps`` are given.
 
+    References
+    ----------
+    .. [1] N. Srivastava et al.: Dropout: A Simple Way to Prevent Neural Networks from Overfitting,
+       JMLR 15 (2014), 1929-1958. https://jmlr.org/papers/v15/srivastava14a.html
+
     Examples
     --------
     >>> import twolayer
     >>> digits = twolayer.datasets.load_digits()
     >>> scaling = twolayer.preprocessing.Standardizer.fit(digits.train.X)
-    >>> X, X_val = scaling.apply(digits.train.X), scaling.apply(digits.validation.X)
     >>> net = twolayer.TwoLayerNet.initialize(64, 50, 10, rng=0)
-    >>> run = twolayer.train(net, X, digits.train.y, validation=(X_val, digits.validation.y),
-    ...                      learning_rate=0.1, epochs=20, batch_size=50, rng=0)
+    >>> run = twolayer.train(net, digits.train.X, digits.train.y, preprocessing=scaling, epochs=20,
+    ...                      validation=(digits.validation.X, digits.validation.y), batch_size=50, rng=0)
     >>> run.validation_accuracy > 0.9
     True
+    >>> scaling.fold(run.net).accuracy(digits.test.X, digits.test.y) > 0.9
+    np.True_
     """
     earlier = net if isinstance(net, Run) else None
     if earlier is not None:
@@ -213,10 +184,30 @@ def train(
         rng, net = earlier.seed, earlier.last
     xp = check_network(net)
     assert isinstance(net, TwoLayerNet)
-    check_data(X, y, validation, sample_weight, net)
-    reg = per_network("reg", reg, net, xp=xp)
-    rates = host_per_network("learning_rate", learning_rate, net.n_networks)
+    check_method(preprocessing, augmentation, optimizer, schedule)
+    n_inputs = net.n_features if preprocessing is None else preprocessing.n_inputs
+    if preprocessing is not None and preprocessing.n_outputs != net.n_features:
+        raise ValueError(
+            f"`preprocessing` must give the {net.n_features} features that the network takes; "
+            f"got {preprocessing.n_outputs}"
+        )
+    if stream:
+        check_on_host(X, y, validation, sample_weight)
+    beside = taking(net, n_inputs, streamed=bool(stream), xp=xp)
+    check_data(X, y, validation, sample_weight, beside)
+    if augmentation is not None and hasattr(augmentation, "check"):
+        augmentation.check(n_inputs)
+    n_networks = net.n_networks
+    penalty = host_per_network("reg", reg, n_networks)
+    thresholds = dropout_threshold(host_per_network("dropout", dropout, n_networks, below=1.0))
+    input_threshold = dropout_threshold(host_per_network("input_dropout", input_dropout, None, below=1.0))
     check_choice("judge", judge, ("best", "last"))
+    if ema_decay is not None:
+        ema_decay = float(host_per_network("ema_decay", ema_decay, None, below=1.0)[0])
+    if patience is not None:
+        patience = check_integer("patience", patience, least=1)
+        if validation is None:
+            raise ValueError("`validation` must be given for `patience` to go by; got none")
     batches = Batches(
         seed_of(rng), X.shape[0], check_integer("batch_size", batch_size, least=1), bool(replacement)
     )
@@ -226,33 +217,91 @@ def train(
         steps = batches.steps_per_epoch * (10 if epochs is None else check_integer("epochs", epochs, least=1))
     else:
         steps = check_integer("steps", steps, least=1)
-    if earlier is not None and steps < earlier.n_steps:
-        raise ValueError(
-            "`epochs` or `steps` must be the new total, at least the "
-            f"{earlier.n_steps} steps that the run has taken; got {steps}"
-        )
-    if schedule is not None and not callable(schedule):
-        raise TypeError(
-            "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); "
-            f"got {type(schedule).__name__}"
-        )
-    trainer = _Trainer(
-        xp=xp,
-        net=net,
-        earlier=earlier,
-        data=(X, y, sample_weight),
-        validation=validation,
-        reg=reg,
-        rates=rates,
-        schedule=Constant() if schedule is None else schedule,
-        judge=judge,
-        batches=batches,
+    if earlier is not None:
+        check_earlier(earlier, steps, optimizer, ema_decay)
+    method = Method(
+        optimizer=optimizer,
+        augmentation=augmentation,
+        transform=None if preprocessing is None else preprocessing.transform,
+        input_dropout=int(input_threshold[0]),
+        penalised=bool(penalty.any()),
+    )
+    streamed = bool(stream)
+    plan = Plan(
+        samples=_samples(X, y, sample_weight, class_weight, preprocessing, net, streamed=streamed, xp=xp),
+        validation=None
+        if validation is None
+        else _flat(*validation, net, xp=standard_namespace(np) if streamed else xp),
+        streamed=streamed,
+        learning_rate=host_per_network("learning_rate", learning_rate, n_networks),
+        reg=penalty,
+        dropout=thresholds,
+        label_smoothing=host_per_network("label_smoothing", label_smoothing, n_networks, most=1.0),
+        ema_decay=ema_decay,
+        method=method,
+        schedule=schedule,
+        source=Source(
+            batches,
+            n_inputs=net.n_features if input_threshold.any() else 0,
+            n_hidden=net.n_hidden if thresholds.any() else 0,
+            augmentation=augmentation,
+            sample_bytes=X[:1].nbytes if streamed else 0,
+        ),
         steps=steps,
+        patience=patience,
+        judge=judge,
         callbacks=tuple(callbacks),
     )
     with running(xp):
+        trainer = Trainer(net, plan, earlier=earlier, xp=xp)
         trainer.run()
         return trainer.result()
+
+
+def taking(net: TwoLayerNet, n_inputs: int, *, streamed: bool, xp: ModuleType) -> TwoLayerNet:
+    """Network that samples are checked against: of the features and in the place that they must have."""
+    if not streamed and n_inputs == net.n_features:
+        return net
+    if streamed:
+        xp, where, dtype = standard_namespace(np), None, dtype_name(net.W1.dtype)
+    else:
+        where, dtype = device(net.W1), net.W1.dtype
+    # No memory is taken.
+    zero = xp.zeros((1, 1), dtype=dtype, device=where)
+    shapes = (n_inputs, net.n_hidden), (net.n_hidden,), (net.n_hidden, net.n_classes), (net.n_classes,)
+    return TwoLayerNet(*(xp.broadcast_to(zero if len(s) == 2 else zero[0, ...], s) for s in shapes))
+
+
+def check_method(preprocessing: Any, augmentation: Any, optimizer: Any, schedule: Any) -> None:
+    """Raise unless what a run trains with is of the form that it must have."""
+    wanted = {
+        "preprocessing": (preprocessing, ("transform", "host_arrays"), "preprocessing.Standardizer.fit(X)"),
+        "augmentation": (augmentation, ("draw", "apply"), "augmentation.Mixup(0.2)"),
+        "optimizer": (optimizer, ("move", "coefficients"), "optimizers.SGD(momentum=0.9)"),
+        "schedule": (schedule, ("__call__",), "schedules.Exponential(0.95)"),
+    }
+    for name, (value, methods, example) in wanted.items():
+        needed = value is not None or name in ("optimizer", "schedule")
+        if isinstance(value, type) or (needed and not all(hasattr(value, method) for method in methods)):
+            shown = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+            article = "an" if name[0] in "ao" else "a"
+            raise TypeError(f"`{name}` must be {article} {name}, such as twolayer.{example}; got {shown}")
+    if hasattr(optimizer, "check"):
+        optimizer.check()
+
+
+def check_on_host(X: Any, y: Any, validation: Any, sample_weight: Any) -> None:
+    """Raise unless what is streamed is NumPy's; whether ``validation`` is a pair is said elsewhere."""
+    arrays = {"X": X, "y": y}
+    if sample_weight is not None:
+        arrays["sample_weight"] = sample_weight
+    if isinstance(validation, tuple | list) and len(validation) == 2:
+        arrays["validation X"], arrays["validation y"] = validation
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"`{name}` must be a NumPy array where samples are streamed; got {type(array).__name__}"
+            )
 
 
 def check_data(X: Array, y: Array, validation: Any, sample_weight: Array | None, net: TwoLayerNet) -> None:
@@ -270,205 +319,80 @@ def check_data(X: Array, y: Array, validation: Any, sample_weight: Array | None,
         check_finite(X_val, name="validation X")
 
 
-class _Trainer:
-    """The state of a run in progress."""
-
-    def __init__(
-        self,
-        *,
-        xp: ModuleType,
-        net: TwoLayerNet,
-        earlier: Run | None,
-        data: tuple[Array, Array, Array | None],
-        validation: tuple[Array, Array] | None,
-        reg: Array,
-        rates: HostArray,
-        schedule: Schedule,
-        judge: str,
-        batches: Batches,
-        steps: int,
-        callbacks: tuple[Callback, ...],
-    ) -> None:
-        self.xp, self.batches, self.steps, self.callbacks = xp, batches, steps, callbacks
-        self.reg, self.rates, self.schedule, self.judge = reg, rates, schedule, judge
-        self.stacked, self.device, self.dtype = net.n_networks is not None, device(net.W1), net.W1.dtype
-        self.core = self._copied(pack(net, xp=xp))
-        X, y, sample_weight = data
-        self.X, self.y = flatten(X, xp=xp), as_targets(y, self.dtype, xp=xp)
-        self.sample_weight = None if sample_weight is None else xp.astype(sample_weight, self.dtype)
-        self.validation = None
-        if validation is not None:
-            self.validation = flatten(validation[0], xp=xp), as_targets(validation[1], self.dtype, xp=xp)
-        n_networks = self.core.W2.shape[0]
-        self.recorder = Recorder(n_networks, None if earlier is None else earlier.history)
-        self.done = self.recorder.n_steps
-        if earlier is None:
-            self.best = self._copied(self.core)
-            self.best_accuracy, self.best_step = np.full(n_networks, -1.0), np.zeros(n_networks, np.int64)
-            self.diverged = np.zeros(n_networks, np.int64)
-        else:
-            self.best = self._copied(pack(earlier.best, xp=xp))
-            self.best_accuracy = earlier._best_accuracy.copy()
-            self.best_step = np.atleast_1d(np.asarray(earlier.best_step, np.int64)).copy()
-            steps_of = earlier.diverged if isinstance(earlier.diverged, tuple) else (earlier.diverged,)
-            self.diverged = np.asarray([at or 0 for at in steps_of], np.int64)
-        self.pending: list[tuple[Array, Array]] = []
-        self.stopped = False
-        self.take_step = prepared(training_step, xp, consumes=True)
-        self.evaluate = prepared(evaluate, xp)
-
-    def run(self) -> None:
-        """Take the steps that are left, until a callback stops them or no network is left to train."""
-        per_epoch = self.batches.steps_per_epoch
-        if self.done % per_epoch == 0 and self.recorder.last_entry < self.done:
-            self._end_epoch(self.done // per_epoch - 1)  # the run was taken between a last step and its entry
-        while self.done < self.steps and not self.stopped:
-            epoch, start = divmod(self.done, per_epoch)
-            if start == 0 and self.diverged.all():
-                return
-            end = min((epoch + 1) * per_epoch, self.steps)
-            for rows in self.batches.chunks(epoch, start, start + end - self.done):
-                self._take_steps(rows)
-                if self.stopped:
-                    break
-            self._flush()
-            if self.done == end:
-                self._end_epoch(epoch)
-                self._call_back(epoch_ended=True)
-
-    def _take_steps(self, rows: HostArray) -> None:
-        """Take a step for each row of ``rows`` (n, B), until a callback stops the run."""
-        xp, step = self.xp, self.take_step
-        rates = self._rates(self.done, len(rows)).astype(dtype_name(self.dtype))
-        moved = (xp.unstack(from_host(a, xp=xp, device=self.device)) for a in (rows, rates))
-        for batch, rate in zip(*moved, strict=True):
-            self.core, loss, accuracy = step(
-                self.core, self.X, self.y, self.sample_weight, batch, rate, self.reg
-            )
-            self.pending.append((loss, accuracy))
-            self.done += 1
-            if self.callbacks:
-                self._call_back(epoch_ended=False)
-                if self.stopped:
-                    return
-        self._flush()
-
-    def _rates(self, start: int, n: int) -> HostArray:
-        """Learning rates (n, K) of the steps from ``start`` on."""
-        factors = self.schedule(
-            np.arange(start, start + n), steps_per_epoch=self.batches.steps_per_epoch, steps=self.steps
+def check_earlier(earlier: Run, steps: int, optimizer: Optimizer, ema_decay: float | None) -> None:
+    """Raise unless a run can go on with these settings."""
+    if steps < earlier.n_steps:
+        raise ValueError(
+            "`epochs` or `steps` must be the new total, at least the "
+            f"{earlier.n_steps} steps that the run has taken; got {steps}"
         )
-        if np.shape(factors) != (n,):
-            raise ValueError(f"`schedule` must return factors of shape ({n},); got {np.shape(factors)}")
-        return np.asarray(factors)[:, None] * self.rates
-
-    def _flush(self) -> None:
-        """Bring the losses of the steps so far to the host: here the device is waited for."""
-        if self.pending:
-            loss, accuracy = (to_host(self.xp.stack(list(a))) for a in zip(*self.pending, strict=True))
-            self.pending = []
-            bad = ~np.isfinite(loss)
-            found = np.where(bad.any(axis=0), self.recorder.n_steps + bad.argmax(axis=0) + 1, 0)
-            self.diverged = np.where(self.diverged > 0, self.diverged, found)
-            self.recorder.add_steps(loss, accuracy)
-
-    def _end_epoch(self, epoch: int) -> None:
-        xp, core = self.xp, self.core
-        size = l2_norms(core.W1, core.W2, xp=xp) + xp.sum(core.b2, axis=-1)
-        size += xp.sum(xp.reshape(core.b1, core.W2.shape[:2]), axis=-1)
-        finite = np.isfinite(to_host(size))
-        self.diverged = np.where(finite | (self.diverged > 0), self.diverged, self.done)
-        first = epoch * self.batches.steps_per_epoch
-        sizes = np.asarray([self.batches.size(i) for i in range(first, self.done)], np.float64)
-        batch_accuracies = self.recorder.batch_accuracies(first)
-        train_accuracy = sizes @ batch_accuracies / sizes.sum()
-        loss = accuracy = np.full(self.rates.shape, np.nan)
-        if self.validation is not None:
-            loss, right = (to_host(a).astype(np.float64) for a in self.evaluate(core, *self.validation))
-            accuracy = right / self.validation[0].shape[0]
-        alive = self.diverged == 0
-        train_accuracy, loss, accuracy = (
-            np.where(alive, a, np.nan) for a in (train_accuracy, loss, accuracy)
+    if len(earlier._moments) != optimizer.n_moments:
+        raise ValueError(
+            f"`optimizer` must be the run's, whose state has {len(earlier._moments)} moments; "
+            f"got one with {optimizer.n_moments}"
         )
-        self.recorder.add_entry(self._rates(self.done - 1, 1)[0], train_accuracy, loss, accuracy)
-        if self.validation is not None:
-            self._keep_best(accuracy)
-
-    def _keep_best(self, accuracy: HostArray) -> None:
-        improved = accuracy > self.best_accuracy  # never where the accuracy is nan
-        if improved.any():
-            xp = self.xp
-            self.best_accuracy = np.where(improved, accuracy, self.best_accuracy)
-            self.best_step = np.where(improved, self.done, self.best_step)
-            mask = from_host(improved, xp=xp, device=self.device)
-            units = per_unit(mask, self.core.W2.shape[1], xp=xp)
-            masks = Core(units, units, xp.reshape(mask, (-1, 1, 1)), xp.reshape(mask, (-1, 1)))
-            arrays = zip(masks, self.core, self.best, strict=True)
-            self.best = Core(*(xp.where(mask, new, old) for mask, new, old in arrays))
-
-    def _call_back(self, *, epoch_ended: bool) -> None:
-        per_epoch = self.batches.steps_per_epoch
-        progress = Progress(
-            step=self.done,
-            steps=self.steps,
-            epoch=self.done // per_epoch,
-            epochs=-(-self.steps // per_epoch),
-            epoch_ended=epoch_ended,
-            history=self.history,
-            net=lambda: self._public(self._copied(self.core)),
-            run=self.result,
-            stop=self._stop,
-        )
-        for callback in self.callbacks:
-            callback(progress)
-
-    def _stop(self) -> None:
-        self.stopped = True
-
-    def history(self) -> History:
-        self._flush()
-        return self.recorder.history(stacked=self.stacked)
-
-    def result(self) -> Run:
-        """Return the run as it is now: copies, and the judged network's exact accuracies."""
-        self._flush()
-        n_networks, judge = self.core.W2.shape[0], self.judge
-        core, best_step = self._copied(self.core), self.best_step.copy()
-        best = self._copied(core if self.validation is None else self.best)
-        if self.validation is None:
-            best_step = np.full(n_networks, self.done)
-        judged = core if judge == "last" else best
-        train_accuracy = self._accuracy(judged, self.X, self.y)
-        if self.validation is None:
-            validation_accuracy = np.full(n_networks, np.nan)
-        elif judge == "last":
-            validation_accuracy = self._accuracy(judged, *self.validation)
-        else:
-            validation_accuracy = np.where(
-                (self.best_accuracy < 0) | (self.diverged > 0), np.nan, self.best_accuracy
-            )
-        diverged = tuple(int(at) or None for at in self.diverged)
-        stacked, public_best, public_last = self.stacked, self._public(best), self._public(core)
-        return Run(
-            net=public_last if judge == "last" else public_best,
-            best=public_best,
-            last=public_last,
-            history=self.history(),
-            diverged=diverged if stacked else diverged[0],
-            train_accuracy=train_accuracy if stacked else float(train_accuracy[0]),
-            validation_accuracy=validation_accuracy if stacked else float(validation_accuracy[0]),
-            best_step=best_step if stacked else int(best_step[0]),
-            seed=self.batches.seed,
-            _best_accuracy=self.best_accuracy.copy(),
+    if (earlier.average is None) != (ema_decay is None):
+        raise ValueError(
+            f"`ema_decay` must be the run's, which has {'no' if earlier.average is None else 'an'} average; "
+            f"got {ema_decay}"
         )
 
-    def _accuracy(self, core: Core, X: Array, y: Array) -> HostArray:
-        """Exact accuracy of each network (K,), nan where it diverged."""
-        _, right = self.evaluate(core, X, y)
-        return np.where(self.diverged > 0, np.nan, to_host(right).astype(np.float64) / X.shape[0])
 
-    def _copied(self, core: Core) -> Core:
-        return Core(*(copied(array, xp=self.xp) for array in core))
+def dropout_threshold(probability: HostArray) -> HostArray:
+    """Return below which a random byte leaves something out: 256 p, rounded, but not to nothing or all."""
+    rounded = np.clip(np.rint(256.0 * probability), 1.0, 255.0)
+    return np.where(probability > 0, rounded, 0.0).astype(np.int64)
 
-    def _public(self, core: Core) -> TwoLayerNet:
-        return unpack(core, stacked=self.stacked, xp=self.xp)
+
+def _samples(
+    X: Array,
+    y: Array,
+    sample_weight: Array | None,
+    class_weight: Any,
+    preprocessing: Preprocessing | None,
+    net: TwoLayerNet,
+    *,
+    streamed: bool,
+    xp: ModuleType,
+) -> Samples:
+    where, name = device(net.W1), dtype_name(net.W1.dtype)
+    arrays: tuple[HostArray, ...] = () if preprocessing is None else preprocessing.host_arrays()
+    on_device = tuple(from_host(array.astype(name), xp=xp, device=where) for array in arrays)
+    if streamed:
+        xp, where = standard_namespace(np), None
+    X, y = _flat(X, y, net, xp=xp)
+    dtype = getattr(xp, name)
+    if sample_weight is not None:
+        sample_weight = xp.astype(sample_weight, dtype)
+    if class_weight is not None:
+        of_class = check_class_weight(class_weight, y, net.n_classes, xp=xp).astype(name)
+        weights = from_host(of_class, xp=xp, device=where)
+        own = xp.take(weights, y, axis=0) if y.ndim == 1 else xp.matmul(y, weights)
+        sample_weight = own if sample_weight is None else sample_weight * own
+    return Samples(X, y, sample_weight, on_device)
+
+
+def _flat(X: Array, y: Array, net: TwoLayerNet, *, xp: ModuleType) -> tuple[Array, Array]:
+    return flatten(X, xp=xp), as_targets(y, getattr(xp, dtype_name(net.W1.dtype)), xp=xp)
+
+
+def check_class_weight(class_weight: Any, y: Array, n_classes: int, *, xp: ModuleType) -> HostArray:
+    """Return the weight of each class as (C,) float64, or raise unless they are as they must be."""
+    if isinstance(class_weight, str):
+        check_choice("class_weight", class_weight, ("balanced",))
+        counted = xp.astype(one_hot(y, n_classes, xp=xp), xp.float32) if y.ndim == 1 else y
+        counts = to_host(xp.sum(counted, axis=0)).astype(np.float64)
+        return np.where(counts > 0, y.shape[0] / (n_classes * np.where(counts > 0, counts, 1.0)), 0.0)
+    host = np.asarray(to_host(class_weight) if is_array_api_obj(class_weight) else class_weight)
+    if host.dtype.kind not in "fiu":
+        raise TypeError(
+            f"`class_weight` must hold a number for each class, or be 'balanced'; got {host.dtype}"
+        )
+    if host.shape != (n_classes,):
+        raise ValueError(f"`class_weight` must have shape ({n_classes},); got {host.shape}")
+    for weight in host.tolist():
+        if not (math.isfinite(weight) and weight >= 0):
+            raise ValueError(f"`class_weight` must be finite and at least 0; got {weight:g}")
+    if not host.any():
+        raise ValueError("`class_weight` must hold a weight above 0; got 0 for every class")
+    return host.astype(np.float64)

@@ -2,62 +2,186 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import NamedTuple
 
 from .._namespace import Array, cast
-from ..losses import l2_norms, softmax_cross_entropy
-from ..network import Core, backward, forward, hits, per_unit
+from ..augmentation import Augmentation
+from ..losses import l2_norms, one_hot, softmax_cross_entropy
+from ..network import Core, backward, forward, hits, per_unit, with_penalty
+from .batches import Draws
+from .optimizers import Optimizer
 
 
-def sgd(core: Core, scaled: Core, learning_rate: Array, reg: Array, *, xp: ModuleType) -> Core:
+class State(NamedTuple):
+    """What a step changes: the networks, their optimizer's moments, and their running average if any."""
+
+    core: Core
+    moments: tuple[Core, ...]
+    average: Core | None
+
+
+class Samples(NamedTuple):
+    """All training samples, or, where a step draws no rows, those of its batch."""
+
+    X: Array  # (N, D), of any real dtype
+    y: Array  # (N,) int32 or (N, C) in the networks' dtype
+    sample_weight: Array | None  # (N,)
+    preprocessing: tuple[Array, ...]  # what the method's `transform` needs
+
+
+class Numbers(NamedTuple):
+    """Numbers of a step, as arrays; but for the last, one for each network (K,)."""
+
+    learning_rate: Array
+    reg: Array
+    dropout: Array | None  # thresholds for random bytes, uint8
+    label_smoothing: Array | None
+    coefficients: Array  # (m,): the optimizer's, then what the newest weights count in the average
+
+
+class Method(NamedTuple):
+    """How a run trains: what stays the same for all of its steps, and is compiled into them."""
+
+    optimizer: Optimizer
+    augmentation: Augmentation | None = None
+    transform: Callable[..., Array] | None = None
+    input_dropout: int = 0  # threshold for random bytes
+    penalised: bool = True  # whether any reg is above 0
+
+
+def step(
+    state: State, samples: Samples, draws: Draws, numbers: Numbers, *, method: Method, xp: ModuleType
+) -> tuple[State, Array, Array]:
+    """Take one step on the samples ``draws.rows``.
+
+    Returns
+    -------
+    state : State
+        That after the step.
+    loss : array (K,)
+        The loss of the batch before it, penalty included.
+    accuracy : array (K,)
+        The accuracy on the batch before it.
+    """
+    core, moments, average = state
+    dtype = core.W1.dtype
+    X, y, sample_weight = batch(samples, draws, core, method, xp=xp)
+    thinned, kept = core, None
+    if numbers.dropout is not None:
+        # 1 / (1 - p) once on W2 in place of on every activation.
+        scale = xp.reshape(256.0 / (256.0 - xp.astype(numbers.dropout, dtype)), (-1, 1, 1))
+        thinned = core._replace(W2=core.W2 * scale)
+        kept = kept_units(draws.hidden_bytes, numbers.dropout, xp=xp)
+    H1, logits = forward(thinned, X, kept, xp=xp)
+    loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, numbers.label_smoothing, xp=xp)
+    if method.penalised:
+        loss = loss + numbers.reg * l2_norms(core.W1, core.W2, xp=xp)
+    accuracy = xp.mean(xp.astype(hits(logits, y, xp=xp), dtype), axis=-1)
+    if method.optimizer.scaled:
+        # The gradient is linear in dlogits: scaled here, the learning rate costs no pass over W1.
+        dlogits *= numbers.learning_rate[:, None, None]
+    gradients = backward(thinned, X, H1, dlogits, xp=xp)
+    if numbers.dropout is not None:
+        gradients = gradients._replace(W2=gradients.W2 * scale)
+    core, moments = moved_by(core, gradients, moments, numbers, method, xp=xp)
+    if average is not None:
+        newest = numbers.coefficients[-1]
+        average = Core(*(mixed(a, w, newest) for a, w in zip(average, core, strict=True)))
+    return State(core, moments, average), loss, accuracy
+
+
+def batch(
+    samples: Samples, draws: Draws, core: Core, method: Method, *, xp: ModuleType
+) -> tuple[Array, Array, Array | None]:
+    """Samples of a batch as the networks take them: gathered, augmented, preprocessed and thinned."""
+    dtype = core.W1.dtype
+    X, y, sample_weight, arrays = samples
+    if draws.rows is not None:
+        X, y = xp.take(X, draws.rows, axis=0), xp.take(y, draws.rows, axis=0)
+        if sample_weight is not None:
+            sample_weight = xp.take(sample_weight, draws.rows, axis=0)
+    if method.augmentation is not None:
+        X, y, sample_weight = augmented(X, y, sample_weight, draws, core, method.augmentation, xp=xp)
+    X = cast(X, dtype, xp=xp) if method.transform is None else method.transform(X, arrays, xp=xp)
+    if method.input_dropout:
+        scale = 256.0 / (256.0 - method.input_dropout)
+        X = xp.where(draws.input_bytes >= method.input_dropout, X * scale, 0.0)
+    return X, y, sample_weight
+
+
+def augmented(
+    X: Array,
+    y: Array,
+    sample_weight: Array | None,
+    draws: Draws,
+    core: Core,
+    augmentation: Augmentation,
+    *,
+    xp: ModuleType,
+) -> tuple[Array, Array, Array | None]:
+    """Augment a batch. Where it mixes targets, it mixes them by the samples' weights."""
+    T = y
+    if y.ndim == 1:
+        T = xp.astype(one_hot(y, core.W2.shape[2], xp=xp), core.W1.dtype)
+    if sample_weight is None:
+        return *augmentation.apply(X, T, draws.augmentation, xp=xp), None
+    X, weighted = augmentation.apply(X, T * xp.expand_dims(sample_weight, axis=1), draws.augmentation, xp=xp)
+    sample_weight = xp.sum(weighted, axis=1)
+    weights = xp.expand_dims(sample_weight, axis=1)
+    return X, xp.where(weights > 0, weighted / xp.where(weights > 0, weights, 1.0), T), sample_weight
+
+
+def kept_units(hidden_bytes: Array, thresholds: Array, *, xp: ModuleType) -> Array:
+    """Whether each hidden unit of each network is kept for each sample: (B, K·H) truth values."""
+    kept = xp.expand_dims(hidden_bytes, axis=1) >= xp.reshape(thresholds, (1, -1, 1))
+    return xp.reshape(kept, (hidden_bytes.shape[0], thresholds.shape[0] * hidden_bytes.shape[1]))
+
+
+def moved_by(
+    core: Core,
+    gradients: Core,
+    moments: tuple[Core, ...],
+    numbers: Numbers,
+    method: Method,
+    *,
+    xp: ModuleType,
+) -> tuple[Core, tuple[Core, ...]]:
+    """Networks and moments after the optimizer's update, from the gradients of the data loss."""
+    n_hidden, rate, reg = core.W2.shape[1], numbers.learning_rate, numbers.reg
+    if method.optimizer.scaled:
+        return sgd(core, gradients, rate, reg if method.penalised else None, xp=xp), moments
+    if method.penalised:
+        gradients = with_penalty(core, gradients, reg, xp=xp)
+    units = per_unit(rate, n_hidden, xp=xp)
+    rates = units, units, rate[:, None, None], rate[:, None]
+    weights, moved = method.optimizer.move(
+        tuple(core), tuple(gradients), moments, rates, numbers.coefficients, xp=xp
+    )
+    return Core(*weights), tuple(Core(*moment) for moment in moved)
+
+
+def sgd(core: Core, scaled: Core, learning_rate: Array, reg: Array | None, *, xp: ModuleType) -> Core:
     """Stochastic gradient descent: W ← (1 - 2·reg·lr) W - lr dW of the data loss; biases do not decay.
 
     ``scaled`` are the gradients of the data loss times the learning rate. The state is updated in place
     where the library can.
     """
     W1, b1, W2, b2 = core
-    keep = 1.0 - 2.0 * learning_rate * reg
-    W1 *= per_unit(keep, W2.shape[1], xp=xp)
+    if reg is not None:
+        keep = 1.0 - 2.0 * learning_rate * reg
+        W1 *= per_unit(keep, W2.shape[1], xp=xp)
+        W2 *= keep[:, None, None]
     W1 -= scaled.W1
-    W2 *= keep[:, None, None]
     W2 -= scaled.W2
     b1 -= scaled.b1
     b2 -= scaled.b2
     return Core(W1, b1, W2, b2)
 
 
-def step(
-    core: Core,
-    X: Array,
-    y: Array,
-    sample_weight: Array | None,
-    rows: Array,
-    learning_rate: Array,
-    reg: Array,
-    *,
-    xp: ModuleType,
-) -> tuple[Core, Array, Array]:
-    """Take one step on the samples ``rows`` (B,) of X (N, D), for learning_rate and reg (K,).
-
-    Returns
-    -------
-    core : Core
-        The networks after the step.
-    loss : array (K,)
-        The loss of the batch before it, penalty included.
-    accuracy : array (K,)
-        The accuracy on the batch before it.
-    """
-    dtype = core.W1.dtype
-    X = cast(xp.take(X, rows, axis=0), dtype, xp=xp)
-    y = xp.take(y, rows, axis=0)
-    if sample_weight is not None:
-        sample_weight = xp.take(sample_weight, rows, axis=0)
-    H1, logits = forward(core, X, xp=xp)
-    data_loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, xp=xp)
-    loss = data_loss + reg * l2_norms(core.W1, core.W2, xp=xp)
-    accuracy = xp.mean(xp.astype(hits(logits, y, xp=xp), dtype), axis=-1)
-    # The gradient is linear in dlogits: scaled here, the learning rate costs no pass over W1.
-    dlogits *= learning_rate[:, None, None]
-    core = sgd(core, backward(core, X, H1, dlogits, xp=xp), learning_rate, reg, xp=xp)
-    return core, loss, accuracy
+def mixed(average: Array, weights: Array, newest: Array) -> Array:
+    """Return (1 - newest) · average + newest · weights, in place where the library can."""
+    average *= 1.0 - newest
+    average += newest * weights
+    return average

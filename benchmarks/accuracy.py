@@ -1,0 +1,160 @@
+"""The ladder of docs/accuracy.md: what each ingredient brings on CIFAR-10, one after another.
+
+Usage: python benchmarks/accuracy.py OUT --data FOLDER [--library jax] [--seeds 0,1,2] [--rungs 1,2,3]
+
+Runs `twolayer train cifar10` for each rung and seed: 45,000 images to train on, 5,000 to choose by, and the
+10,000 test images judged once, by the network that the run ends with. A run that OUT holds already is not
+made again. Prints each command and a table, and writes OUT/accuracy.json and OUT/accuracy.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+START = "--hidden 1024 --epochs 20 --batch-size 250 --validation 5000 --judge last --warmup 0 --dropout 0"
+PLAIN = "--whiten none --label-smoothing 0 --no-flip --shift 0 --no-symmetrize --symmetrize-shift 0"
+
+# What each rung adds to the command of the one before it: later options win.
+LADDER = (
+    ("gradient descent", f"{START} {PLAIN} --optimizer sgd --schedule constant --learning-rate 0.03"),
+    ("+ Nesterov momentum, cosine schedule", "--optimizer nesterov --schedule cosine --learning-rate 0.01"),
+    ("+ label smoothing 0.1, dropout 0.5", "--label-smoothing 0.1 --dropout 0.5"),
+    ("+ whitening to 256 components", "--whiten pca --components 256 --warmup 2 --learning-rate 0.1"),
+    ("+ flips", "--flip"),
+    ("+ shifts by up to 2 pixels, no dropout", "--shift 2 --dropout 0"),
+    ("+ 4,096 hidden units", "--hidden 4096"),
+    ("+ mean over flips, folded in", "--symmetrize"),
+    ("+ mean over shifts by 1, folded in", "--symmetrize-shift 1"),
+    ("+ 60 epochs", "--epochs 60"),
+)
+
+# Test accuracies of networks with one hidden, fully connected layer; their sources are in docs/accuracy.md.
+PUBLISHED = {
+    "no augmentation, random initial weights": 0.582,
+    "no augmentation, pretrained": 0.648,
+    "augmentation, hard labels": 0.681,
+    "augmentation, distilled from convolutional networks": 0.702,
+}
+
+
+class Rung(NamedTuple):
+    """A rung's results, a value for each seed."""
+
+    label: str
+    options: str
+    validation: list[float]
+    test: list[float]
+    seconds: list[float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", required=True, help="the folder cifar-10-batches-bin")
+    parser.add_argument("--library", default="numpy")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--rungs", help="only these, numbered from 1")
+    options = parser.parse_args()
+    chosen = [int(n) for n in (options.rungs or ",".join(map(str, range(1, len(LADDER) + 1)))).split(",")]
+    options.out.mkdir(parents=True, exist_ok=True)
+    rungs, so_far = [], ""
+    for number, (label, added) in enumerate(LADDER, start=1):
+        so_far = merged(so_far, added)
+        if number not in chosen:
+            continue
+        print(f"\n{number}. {label}\n   twolayer train cifar10 {so_far}", flush=True)
+        found = [
+            run(options.out / f"{number:02d}-seed-{seed}", so_far, seed, options.library, options.data)
+            for seed in options.seeds.split(",")
+        ]
+        rungs.append(Rung(label, so_far, *(list(column) for column in zip(*found, strict=True))))
+        print("   " + in_words(rungs[-1]), flush=True)
+    (options.out / "accuracy.json").write_text(json.dumps([rung._asdict() for rung in rungs], indent=1))
+    print("\n| | validation | test | seconds |\n| --- | --- | --- | --- |")
+    for rung in rungs:
+        print(
+            f"| {rung.label} | {spread(rung.validation)} | {spread(rung.test)} | "
+            f"{statistics.median(rung.seconds):.0f} |"
+        )
+    draw(rungs, options.out / "accuracy.png")
+
+
+def merged(before: str, added: str) -> str:
+    """Join two lists of options, a later one in the place of an earlier one of the same meaning."""
+    found: dict[str, str] = {}
+    for text in (before, added):
+        name = ""
+        for word in shlex.split(text):
+            if word.startswith("--"):
+                name = word.removeprefix("--no-").removeprefix("--")
+                found[name] = word
+            else:
+                found[name] += f" {word}"
+    return " ".join(found.values())
+
+
+def run(folder: Path, options: str, seed: str, library: str, data: str) -> tuple[float, float, float]:
+    """Train, unless that is done; return validation and test accuracy, and the seconds of the training."""
+    results = folder / "results.json"
+    if not results.is_file():
+        place = ["--out", str(folder), "--overwrite", "--data", data, "--library", library, "--quiet"]
+        command = ["train", "cifar10", *shlex.split(options), "--seed", seed, *place]
+        subprocess.run([sys.executable, "-m", "twolayer", *command], check=True, stdout=subprocess.DEVNULL)
+    stored: dict[str, Any] = json.loads(results.read_text())
+    for large in ("network.safetensors", "checkpoint.safetensors"):
+        (folder / large).unlink(missing_ok=True)
+    return stored["validation_accuracy"], stored["test"]["accuracy"], stored["seconds"]
+
+
+def spread(values: list[float]) -> str:
+    """Mean ± sample standard deviation."""
+    text = f"{statistics.mean(values):.3f}"
+    return f"{text} ± {statistics.stdev(values):.3f}" if len(values) > 1 else text
+
+
+def in_words(rung: Rung) -> str:
+    return f"validation {spread(rung.validation)}, test {spread(rung.test)}, {rung.seconds} s"
+
+
+def draw(rungs: list[Rung], path: Path) -> None:
+    """Draw the rungs' test accuracies beside the published ones."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 0.45 * len(rungs) + 1.6), layout="constrained")
+    axes.invert_yaxis()
+    for i, rung in enumerate(rungs):
+        axes.plot(rung.test, [i] * len(rung.test), "o", color="tab:blue", alpha=0.5, markersize=4)
+        mean = statistics.mean(rung.test)
+        axes.plot([mean], [i], "|", color="tab:blue", markersize=16, markeredgewidth=2)
+        axes.annotate(f"{mean:.3f}", (max(rung.test), i), (8, 0), textcoords="offset points", va="center")
+    for label, accuracy in PUBLISHED.items():
+        axes.axvline(accuracy, color="tab:grey", linewidth=1, linestyle=":")
+        axes.annotate(
+            f"{accuracy:.3f} {label}",
+            (accuracy, 0.02),
+            (-3, 0),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="bottom",
+            fontsize=7,
+            color="tab:grey",
+        )
+    axes.set_yticks(range(len(rungs)), [rung.label for rung in rungs])
+    axes.set_xlabel("accuracy on the 10,000 test images of CIFAR-10, a dot for each seed")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""How plain settings become what `train` and `sweep` take, and what is done to networks afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import augmentation
+from ..datasets import Dataset
+from ..network import TwoLayerNet
+from ..preprocessing import Preprocessing, Standardizer, Whitener
+from ..stacks import symmetrize
+from ..training import optimizers, schedules
+
+OPTIMIZERS = ("nesterov", "momentum", "sgd", "adam", "adamw")
+SCHEDULES = ("cosine", "exponential", "constant")
+WHITENINGS = ("none", "zca", "pca")
+BORDERS = ("reflect", "zero")
+
+
+# What an option needs of another setting to mean anything.
+_NEEDS: dict[str, tuple[str, tuple[Any, ...], str]] = {
+    "momentum": ("optimizer", ("nesterov", "momentum"), "--momentum"),
+    "weight_decay": ("optimizer", ("adamw",), "--weight-decay"),
+    "learning_rate_decay": ("schedule", ("exponential",), "--learning-rate-decay"),
+    "decay_every": ("schedule", ("exponential",), "--decay-every"),
+    "epsilon": ("whiten", ("zca", "pca"), "--epsilon"),
+    "components": ("whiten", ("zca", "pca"), "--components"),
+    "scale": ("whiten", ("none",), "--scale"),
+    "center": ("whiten", ("none",), "--center"),
+}
+
+
+def completed(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with what the given ones imply; raise if one of these would mean nothing.
+
+    Parameters
+    ----------
+    settings : dict
+        All of them, the given ones included.
+    given : mapping
+        Those that the user named.
+    """
+    settings = dict(settings)
+    for name, value in (("schedule", "exponential"), ("whiten", "none")):
+        # A preset's choice gives way to an option that only another one has a use for.
+        if name not in given and any(
+            value in _NEEDS[o][1] and _NEEDS[o][0] == name for o in given if o in _NEEDS
+        ):
+            settings[name] = value
+    for option in given:
+        if option in _NEEDS:
+            other, values, flag = _NEEDS[option]
+            if settings[other] not in values:
+                wanted = " or ".join(values)
+                raise ValueError(
+                    f"`{flag}` must be left out but with --{other} {wanted}; got it with {settings[other]}"
+                )
+    return settings
+
+
+def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset) -> Preprocessing:
+    """Fit the preprocessing to the training samples."""
+    X = dataset.train.X
+    if settings["whiten"] != "none":
+        return Whitener.fit(
+            X,
+            epsilon=settings["epsilon"],
+            kind=settings["whiten"],
+            n_components=settings["components"],
+        )
+    n_channels = None
+    if settings["scale"] == "channel":
+        shape = image_shape(dataset, "--scale channel")
+        n_channels = shape[2] if len(shape) == 3 else 1
+    return Standardizer.fit(X, center=settings["center"], scale=settings["scale"], n_channels=n_channels)
+
+
+def preprocessing_in_words(settings: Mapping[str, Any], fitted: Preprocessing) -> dict[str, Any]:
+    """Say what a network's file tells of the preprocessing that is folded into it."""
+    if isinstance(fitted, Standardizer):
+        scale = fitted.scale
+        return {
+            "formula": "(X - mean) * scale",
+            "mean": fitted.mean if settings["center"] else 0.0,
+            "scale": scale[0] if (scale == scale[0]).all() else scale,
+        }
+    names = ("whiten", "epsilon", "components")
+    return {"formula": "(X - mean) @ matrix", **{name: settings[name] for name in names}}
+
+
+def augmentation_for(settings: Mapping[str, Any], dataset: Dataset) -> augmentation.Augmentation | None:
+    """Return what is done to the samples of each batch, as they are; None where that is nothing."""
+    parts: list[augmentation.Augmentation] = []
+    if settings["flip"] or settings["shift"]:
+        shape = image_shape(dataset, "--flip" if settings["flip"] else "--shift")
+        parts.append(
+            augmentation.FlipAndShift(
+                shape, flip=settings["flip"], shift=settings["shift"], border=settings["border"]
+            )
+        )
+    if settings["mixup"]:
+        parts.append(augmentation.Mixup(settings["mixup"]))
+    if not parts:
+        return None
+    return parts[0] if len(parts) == 1 else augmentation.Chain(*parts)
+
+
+def optimizer_for(settings: Mapping[str, Any]) -> optimizers.Optimizer:
+    """Return the optimizer that is named."""
+    name, momentum = settings["optimizer"], settings["momentum"]
+    if name == "adam":
+        return optimizers.Adam()
+    if name == "adamw":
+        return optimizers.AdamW(weight_decay=settings["weight_decay"])
+    if name == "sgd":
+        return optimizers.SGD()
+    return optimizers.SGD(momentum=momentum, nesterov=name == "nesterov")
+
+
+def schedule_for(settings: Mapping[str, Any]) -> schedules.Schedule:
+    """Return the schedule that is named, after a warm-up if one is asked for."""
+    schedule: schedules.Schedule = schedules.Cosine()
+    if settings["schedule"] == "exponential":
+        decay = (settings[name] for name in ("learning_rate_decay", "decay_every", "decay_first"))
+        schedule = schedules.Exponential(*decay)
+    elif settings["schedule"] == "constant":
+        schedule = schedules.Constant()
+    if settings["warmup"]:
+        schedule = schedules.Warmup(schedule, epochs=settings["warmup"])
+    return schedule
+
+
+def training_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that `train` and `sweep` share, but for the samples and what is done to them."""
+    weight = settings["class_weight"]
+    return {
+        "optimizer": optimizer_for(settings),
+        "schedule": schedule_for(settings),
+        "class_weight": None if weight == "none" else weight,
+        **{
+            name: settings[name]
+            for name in ("epochs", "steps", "replacement", "judge", "ema_decay", "patience")
+        },
+    }
+
+
+def symmetrized(net: TwoLayerNet, settings: Mapping[str, Any], dataset: Dataset) -> TwoLayerNet:
+    """Average a network that takes images as they are over their flips and shifts, if that is asked for."""
+    flip, shift = settings["symmetrize"], settings["symmetrize_shift"]
+    if not flip and not shift:
+        return net
+    shape = image_shape(dataset, "--symmetrize")
+    # The image as it is and, for each pixel of the distance, one to each side.
+    shifts = [(0, 0)]
+    for distance in range(1, shift + 1):
+        shifts += [(distance, 0), (-distance, 0), (0, distance), (0, -distance)]
+    return symmetrize(net, shape, flip=flip, shifts=shifts, border=settings["border"])
+
+
+def image_shape(dataset: Dataset, option: str) -> tuple[int, ...]:
+    """Return the shape of a sample, or raise unless samples are images."""
+    if dataset.image_shape is None:
+        raise ValueError(f"`{option}` must be left out where samples are no images, as in {dataset.name}")
+    return dataset.image_shape

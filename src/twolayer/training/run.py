@@ -1,0 +1,116 @@
+"""What a run tells its callbacks while it goes on, and what it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .._namespace import HostArray
+from ..network import TwoLayerNet
+from .history import History
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: what a callback is given.
+
+    Parameters
+    ----------
+    step, steps : int
+        Steps done, and steps of the whole run.
+    epoch, epochs : int
+        Epochs completed, and epochs of the whole run, a last incomplete one counted.
+    epoch_ended : bool
+        Whether an entry of the history was just made.
+    history : callable
+        Returns the `History` so far; within an epoch it waits for the device.
+    net : callable
+        Returns a copy of the network, or stack, as it is now; with ``ema_decay`` of the average.
+    run : callable
+        Returns the `Run` that `train` would return if it were stopped here: it can be saved, and gone on
+        with. Its accuracies are measured for it, which takes a pass over the training samples.
+    stop : callable
+        Ends the run here, or the sweep: ``progress.stop()``. What a callback returns means nothing.
+    stage, stages : int
+        Which of the training runs of a sweep this is, counted from 1, and of how many.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    epoch_ended: bool
+    history: Callable[[], History]
+    net: Callable[[], TwoLayerNet]
+    run: Callable[[], Run]
+    stop: Callable[[], None]
+    stage: int = 1
+    stages: int = 1
+
+
+Callback: TypeAlias = Callable[[Progress], object]
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """What `train` returns.
+
+    Of a stack, ``diverged``, ``stopped``, ``best_step`` and the accuracies have an axis K.
+
+    Parameters
+    ----------
+    net : TwoLayerNet
+        The network that is judged: ``best`` where there was a validation set and ``judge="best"``, else
+        ``average`` where there is one, else ``last``.
+    best : TwoLayerNet
+        The network of the highest validation accuracy (of equals the earliest), for every member of a
+        stack; with ``ema_decay`` it is an average. Without a validation set, the average or the last. One
+        that was never validated, because it diverged in its first epoch, is the network as it was given.
+    last : TwoLayerNet
+        The network after the last step.
+    average : TwoLayerNet or None
+        The exponential moving average after the last step; None without ``ema_decay``.
+    history : History
+    diverged : int or None, or a tuple of K of them
+        The first step, counted from 1, whose loss was not finite (or whose update left weights that are
+        not, where it was the last of an epoch); None where there is none.
+    stopped : int or None, or a tuple of K of them
+        The number of steps after which ``patience`` ended the training; None where it did not.
+    train_accuracy : float, or host array (K,)
+        Exact accuracy of ``net`` on all training samples after the run, as they are (nothing augmented,
+        nothing dropped); nan where it diverged.
+    validation_accuracy : float, or host array (K,)
+        Accuracy of ``net`` on the validation set; nan where it diverged, or without a validation set.
+    best_step : int, or host array (K,)
+        Number of steps after which ``best`` was taken.
+    seed : int
+        The seed of the run; ``rng=run.seed`` repeats it.
+    """
+
+    net: TwoLayerNet
+    best: TwoLayerNet
+    last: TwoLayerNet
+    history: History
+    diverged: int | tuple[int | None, ...] | None
+    train_accuracy: Any
+    validation_accuracy: Any
+    best_step: Any
+    seed: int
+    average: TwoLayerNet | None = None
+    stopped: int | tuple[int | None, ...] | None = None
+    _best_accuracy: HostArray = field(default_factory=lambda: np.zeros(0))  # (K,); -1 where never validated
+    _moments: tuple[TwoLayerNet, ...] = ()  # the optimizer's
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps done."""
+        return int(self.history.loss.shape[-1])
+
+    def __repr__(self) -> str:
+        return (
+            f"Run({self.net!r}, {self.n_steps} steps, train_accuracy={self.train_accuracy}, "
+            f"validation_accuracy={self.validation_accuracy}, diverged={self.diverged})"
+        )

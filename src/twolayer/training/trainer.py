@@ -1,0 +1,364 @@
+"""The state of a run in progress: steps, epochs, validation, the best network, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._checks import row_blocks
+from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, to_host
+from ..losses import l2_norms
+from ..network import Core, TwoLayerNet, evaluate, pack, per_unit, unpack
+from .batches import Draws, Source, ahead, moved, unstacked
+from .execution import prepared
+from .history import History, Recorder
+from .run import Callback, Progress, Run
+from .schedules import Schedule
+from .step import Method, Numbers, Samples, State
+from .step import step as training_step
+
+
+class Plan(NamedTuple):
+    """Everything that `train` was asked for, checked; numbers as host arrays (K,)."""
+
+    samples: Samples  # on the device; where they are streamed, X, y and the weights are host arrays
+    validation: tuple[Array, Array] | None  # beside the samples
+    streamed: bool
+    learning_rate: HostArray
+    reg: HostArray
+    dropout: HostArray  # thresholds
+    label_smoothing: HostArray
+    ema_decay: float | None
+    method: Method
+    schedule: Schedule
+    source: Source
+    steps: int
+    patience: int | None
+    judge: str
+    callbacks: tuple[Callback, ...]
+
+
+class Trainer:
+    """A run in progress."""
+
+    def __init__(self, net: TwoLayerNet, plan: Plan, *, earlier: Run | None, xp: ModuleType) -> None:
+        self.xp, self.plan, self.batches = xp, plan, plan.source.batches
+        self.stacked, self.device, self.dtype = net.n_networks is not None, device(net.W1), net.W1.dtype
+        core = self._copied(pack(net, xp=xp))
+        self.n_networks = core.W2.shape[0]
+        n_moments = plan.method.optimizer.n_moments
+        self.recorder = Recorder(self.n_networks, None if earlier is None else earlier.history)
+        self.done = self.recorder.n_steps
+        if earlier is None:
+            moments = tuple(Core(*(xp.zeros_like(array) for array in core)) for _ in range(n_moments))
+            average = None if plan.ema_decay is None else self._copied(core)
+            self.best = self._copied(core)
+            self.best_accuracy = np.full(self.n_networks, -1.0)
+            self.best_step = np.zeros(self.n_networks, np.int64)
+            self.diverged = np.zeros(self.n_networks, np.int64)
+            self.stopped = np.zeros(self.n_networks, np.int64)
+        else:
+            moments = tuple(self._copied(pack(moment, xp=xp)) for moment in earlier._moments)
+            average = None
+            if earlier.average is not None:
+                average = self._copied(pack(earlier.average, xp=xp))
+            self.best = self._copied(pack(earlier.best, xp=xp))
+            self.best_accuracy = earlier._best_accuracy.copy()
+            self.best_step = np.atleast_1d(np.asarray(earlier.best_step, np.int64)).copy()
+            self.diverged, self.stopped = _steps(earlier.diverged), _steps(earlier.stopped)
+        self.state = State(core, moments, average)
+        # What networks whose patience ended were then; the others' places in it mean nothing.
+        self.ended = State(self._copied(core), (), None if average is None else self._copied(average))
+        self.numbers = Numbers(
+            learning_rate=None,
+            reg=self._on_device(plan.reg.astype(dtype_name(self.dtype))),
+            dropout=self._on_device(plan.dropout.astype(np.uint8)) if plan.dropout.any() else None,
+            label_smoothing=self._on_device(plan.label_smoothing.astype(dtype_name(self.dtype)))
+            if plan.label_smoothing.any()
+            else None,
+            coefficients=None,
+        )
+        self.pending: list[tuple[Array, Array]] = []
+        self.halted = False
+        self.take_step = prepared(training_step, xp, consumes=True, method=plan.method)
+        self.evaluate = prepared(evaluate, xp, transform=plan.method.transform)
+
+    def run(self) -> None:
+        """Take the steps that are left, until a callback stops them or no network is left to train."""
+        per_epoch, steps = self.batches.steps_per_epoch, self.plan.steps
+        if self.done % per_epoch == 0 and self.recorder.last_entry < self.done:
+            self._end_epoch(self.done // per_epoch - 1)  # the run was taken between a last step and its entry
+        if self._finished():
+            return
+        chunks = self._chunks()
+        for chunk in ahead(chunks) if self.plan.source.noisy else chunks:
+            self._take_steps(*chunk)
+            if self.done == steps or self.done % per_epoch == 0:
+                self._end_epoch((self.done - 1) // per_epoch)
+                self._call_back(epoch_ended=True)
+                if self._finished():
+                    return
+            if self.halted:
+                return
+
+    def _finished(self) -> bool:
+        """Whether all steps are done, or nothing is left to train after the latest entry."""
+        over = self.done == self.recorder.last_entry and bool(np.all(self.diverged + self.stopped))
+        return self.done >= self.plan.steps or over
+
+    def _chunks(self) -> Iterator[tuple[Draws, Samples | None]]:
+        """Draws of the steps that are left, each with its batches where samples come from the host."""
+        X, y, sample_weight, arrays = self.plan.samples
+        for draws in self.plan.source.draws(self.done, self.plan.steps):
+            if not self.plan.streamed:
+                yield draws, None
+                continue
+            weights = None if sample_weight is None else sample_weight[draws.rows]
+            yield draws._replace(rows=None), Samples(X[draws.rows], y[draws.rows], weights, arrays)
+
+    def _take_steps(self, draws: Draws, batches: Samples | None) -> None:
+        """Take a step for each of the draws, until a callback stops the run."""
+        xp, step, plan = self.xp, self.take_step, self.plan
+        n = len(draws.rows if batches is None else batches.X)
+        name = dtype_name(self.dtype)
+        rates = self._rates(self.done, n).astype(name)
+        coefficients = self._coefficients(self.done, n).astype(name)
+
+        def each(tree: Any) -> list[Any]:
+            return unstacked(moved(tree, self._cast_on_device), n, unstack=xp.unstack)
+
+        samples = [plan.samples] * n
+        if batches is not None:
+            arrays = plan.samples.preprocessing
+            samples = [
+                Samples(X, y, weight, arrays)
+                for X, y, weight in each((batches.X, batches.y, batches.sample_weight))
+            ]
+        for own, one, rate, coefficient in zip(
+            samples, each(draws), each(rates), each(coefficients), strict=True
+        ):
+            numbers = self.numbers._replace(learning_rate=rate, coefficients=coefficient)
+            self.state, loss, accuracy = step(self.state, own, one, numbers)
+            self.pending.append((loss, accuracy))
+            self.done += 1
+            if plan.callbacks:
+                self._call_back(epoch_ended=False)
+                if self.halted:
+                    break
+        self._flush()
+
+    def _rates(self, start: int, n: int) -> HostArray:
+        """Learning rates (n, K) of the steps from ``start`` on."""
+        factors = self.plan.schedule(
+            np.arange(start, start + n), steps_per_epoch=self.batches.steps_per_epoch, steps=self.plan.steps
+        )
+        if np.shape(factors) != (n,):
+            raise ValueError(f"`schedule` must return factors of shape ({n},); got {np.shape(factors)}")
+        return np.asarray(factors)[:, None] * self.plan.learning_rate
+
+    def _coefficients(self, start: int, n: int) -> HostArray:
+        """Numbers (n, m) of the steps from ``start`` on that are the same for all networks."""
+        steps = np.arange(start, start + n)
+        coefficients = self.plan.method.optimizer.coefficients(steps)
+        if self.plan.ema_decay is None:
+            return coefficients
+        # The average begins with the weights after the first step.
+        newest = np.where(steps == 0, 1.0, 1.0 - self.plan.ema_decay)
+        return np.concatenate([coefficients, newest[:, None]], axis=1)
+
+    def _flush(self) -> None:
+        """Bring the losses of the steps so far to the host: here the device is waited for."""
+        if self.pending:
+            loss, accuracy = (
+                to_host(self.xp.stack(list(a))).astype(np.float64) for a in zip(*self.pending, strict=True)
+            )
+            self.pending = []
+            over = self.stopped > 0
+            loss[:, over] = accuracy[:, over] = np.nan
+            bad = ~np.isfinite(loss) & ~over
+            found = np.where(bad.any(axis=0), self.recorder.n_steps + bad.argmax(axis=0) + 1, 0)
+            self.diverged = np.where(self.diverged > 0, self.diverged, found)
+            self.recorder.add_steps(loss, accuracy)
+
+    def _end_epoch(self, epoch: int) -> None:
+        xp, core = self.xp, self.state.core
+        size = l2_norms(core.W1, core.W2, xp=xp) + xp.sum(core.b2, axis=-1)
+        size += xp.sum(xp.reshape(core.b1, core.W2.shape[:2]), axis=-1)
+        sound = np.isfinite(to_host(size)) | (self.diverged > 0) | (self.stopped > 0)
+        self.diverged = np.where(sound, self.diverged, self.done)
+        first = epoch * self.batches.steps_per_epoch
+        sizes = np.asarray([self.batches.size(i) for i in range(first, self.done)], np.float64)
+        batch_accuracies = self.recorder.batch_accuracies(first)
+        train_accuracy = sizes @ batch_accuracies / sizes.sum()
+        loss = accuracy = np.full(self.n_networks, np.nan)
+        if self.plan.validation is not None:
+            loss, accuracy = self._evaluate(self._judged(self.state), *self.plan.validation)
+        alive = (self.diverged == 0) & (self.stopped == 0)
+        train_accuracy, loss, accuracy = (
+            np.where(alive, a, np.nan) for a in (train_accuracy, loss, accuracy)
+        )
+        self.recorder.add_entry(self._rates(self.done - 1, 1)[0], train_accuracy, loss, accuracy)
+        if self.plan.validation is not None:
+            self._keep_best(accuracy)
+            self._lose_patience(alive)
+
+    def _keep_best(self, accuracy: HostArray) -> None:
+        improved = accuracy > self.best_accuracy  # never where the accuracy is nan
+        if improved.any():
+            self.best_accuracy = np.where(improved, accuracy, self.best_accuracy)
+            self.best_step = np.where(improved, self.done, self.best_step)
+            self.best = self._chosen(improved, self._judged(self.state), self.best)
+
+    def _lose_patience(self, alive: HostArray) -> None:
+        """End the training of the networks that have not become better for too long."""
+        if self.plan.patience is None:
+            return
+        waited = np.asarray([self.recorder.entries_after(step) for step in self.best_step])
+        over = alive & (waited >= self.plan.patience)
+        if over.any():
+            self.stopped = np.where(over, self.done, self.stopped)
+            self.ended = State(
+                self._chosen(over, self.state.core, self.ended.core),
+                (),
+                None
+                if self.state.average is None or self.ended.average is None
+                else self._chosen(over, self.state.average, self.ended.average),
+            )
+
+    def _chosen(self, mask: HostArray, new: Core, old: Core) -> Core:
+        """Networks of ``new`` where the mask (K,) is true, else of ``old``."""
+        xp, where = self.xp, self._on_device(mask)
+        units = per_unit(where, new.W2.shape[1], xp=xp)
+        masks = Core(units, units, xp.reshape(where, (-1, 1, 1)), xp.reshape(where, (-1, 1)))
+        return Core(*(xp.where(m, a, b) for m, a, b in zip(masks, new, old, strict=True)))
+
+    def _call_back(self, *, epoch_ended: bool) -> None:
+        if not self.plan.callbacks:
+            return
+        per_epoch, steps = self.batches.steps_per_epoch, self.plan.steps
+        progress = Progress(
+            step=self.done,
+            steps=steps,
+            epoch=self.done // per_epoch,
+            epochs=-(-steps // per_epoch),
+            epoch_ended=epoch_ended,
+            history=self.history,
+            net=lambda: self._public(self._copied(self._judged(self._state_now()))),
+            run=self.result,
+            stop=self._halt,
+        )
+        for callback in self.plan.callbacks:
+            callback(progress)
+
+    def _halt(self) -> None:
+        self.halted = True
+
+    def history(self) -> History:
+        """Return the history so far."""
+        self._flush()
+        return self.recorder.history(stacked=self.stacked)
+
+    def _state_now(self) -> State:
+        """State of the networks, of those whose patience ended as it was then."""
+        if not self.stopped.any():
+            return self.state
+        over, state, ended = self.stopped > 0, self.state, self.ended
+        return state._replace(
+            core=self._chosen(over, ended.core, state.core),
+            average=None
+            if ended.average is None or state.average is None
+            else self._chosen(over, ended.average, state.average),
+        )
+
+    def result(self) -> Run:
+        """Return the run as it is now: copies, and the judged network's exact accuracies."""
+        self._flush()
+        state, last_judged = self._state_now(), self.plan.judge == "last"
+        validation = self.plan.validation
+        now = self._judged(state)
+        best, best_step = self._copied(self.best), self.best_step.copy()
+        if validation is None:
+            best, best_step = self._copied(now), np.where(self.stopped > 0, self.stopped, self.done)
+        judged = now if last_judged else best
+        train_accuracy = self._accuracy(judged, *self.plan.samples[:2])
+        if validation is None:
+            validation_accuracy = np.full(self.n_networks, np.nan)
+        elif last_judged:
+            validation_accuracy = self._accuracy(judged, *validation)
+        else:
+            unknown = (self.best_accuracy < 0) | (self.diverged > 0)
+            validation_accuracy = np.where(unknown, np.nan, self.best_accuracy)
+        public_best, public_last = self._public(best), self._public(self._copied(state.core))
+        average = None if state.average is None else self._public(self._copied(state.average))
+        net = public_best
+        if last_judged:
+            net = public_last if average is None else average
+        return Run(
+            net=net,
+            best=public_best,
+            last=public_last,
+            average=average,
+            history=self.history(),
+            diverged=self._public_steps(self.diverged),
+            stopped=self._public_steps(self.stopped),
+            train_accuracy=self._public_numbers(train_accuracy, float),
+            validation_accuracy=self._public_numbers(validation_accuracy, float),
+            best_step=self._public_numbers(best_step, int),
+            seed=self.batches.seed,
+            _best_accuracy=self.best_accuracy.copy(),
+            _moments=tuple(self._public(self._copied(moment)) for moment in self.state.moments),
+        )
+
+    def _judged(self, state: State) -> Core:
+        """Networks that validation looks at: the averages where there are any."""
+        return state.core if state.average is None else state.average
+
+    def _evaluate(self, core: Core, X: Array, y: Array) -> tuple[HostArray, HostArray]:
+        """Mean cross-entropy and accuracy of each network (K,)."""
+        n_samples, arrays = X.shape[0], self.plan.samples.preprocessing
+        blocks: Any = [slice(0, n_samples)]
+        if self.plan.streamed:
+            blocks = row_blocks(n_samples, max(X.shape[1], core.W1.shape[1]))
+        total = np.zeros((2, self.n_networks))
+        for rows in blocks:
+            part = X[rows, ...], y[rows, ...]
+            if self.plan.streamed:
+                part = self._cast_on_device(part[0]), self._cast_on_device(part[1])
+            total += np.stack([to_host(a).astype(np.float64) for a in self.evaluate(core, *part, arrays)])
+        total /= n_samples
+        return total[0], total[1]
+
+    def _accuracy(self, core: Core, X: Array, y: Array) -> HostArray:
+        """Exact accuracy of each network (K,), nan where it diverged."""
+        return np.where(self.diverged > 0, np.nan, self._evaluate(core, X, y)[1])
+
+    def _on_device(self, host: HostArray) -> Array:
+        return from_host(host, xp=self.xp, device=self.device)
+
+    def _cast_on_device(self, host: HostArray) -> Array:
+        """Copy of any host array, floats in the networks' dtype: the device may have no other."""
+        floating = host.dtype.kind == "f"
+        # Of another byte order is what files may hold; only NumPy takes it.
+        dtype = dtype_name(self.dtype) if floating else host.dtype.newbyteorder("=")
+        return self._on_device(host.astype(dtype, copy=False))
+
+    def _copied(self, core: Core) -> Core:
+        return Core(*(copied(array, xp=self.xp) for array in core))
+
+    def _public(self, core: Core) -> TwoLayerNet:
+        return unpack(core, stacked=self.stacked, xp=self.xp)
+
+    def _public_steps(self, steps: HostArray) -> Any:
+        found = tuple(int(step) or None for step in steps)
+        return found if self.stacked else found[0]
+
+    def _public_numbers(self, numbers: HostArray, kind: type) -> Any:
+        return numbers if self.stacked else kind(numbers[0])
+
+
+def _steps(found: int | tuple[int | None, ...] | None) -> HostArray:
+    """Steps of each network as (K,), 0 where there is none."""
+    return np.asarray([step or 0 for step in (found if isinstance(found, tuple) else (found,))], np.int64)

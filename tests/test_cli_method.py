@@ -1,0 +1,212 @@
+"""How the command line's plain settings become a training, and what is made of its networks."""
+
+# ruff: noqa: E501  # messages stand in their table on one line
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from moved_images import slow_moved
+
+from twolayer import augmentation, datasets, optimizers, presets, schedules, storage
+from twolayer.checkpoints import load_run
+from twolayer.cli import console, jobs, method
+from twolayer.cli.commands import app
+from twolayer.preprocessing import Standardizer, Whitener
+
+DIGITS = datasets.load_digits()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    return tmp_path
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+
+
+def done(*arguments: object) -> dict[str, Any]:
+    """Results of a run in the folder "run"."""
+    result = run(*arguments, "--out", "run", "--overwrite")
+    assert result.exit_code == 0, result.output
+    return json.loads(Path("run/results.json").read_text(encoding="utf-8"))
+
+
+def refused(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code != 0
+    return result.output.splitlines()[-1]
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    return presets.settings_for("train", "digits") | changes
+
+
+def test_every_optimizer_has_its_name() -> None:
+    found = {name: method.optimizer_for(settings(optimizer=name, momentum=0.5)) for name in method.OPTIMIZERS}
+    assert found == {
+        "nesterov": optimizers.SGD(momentum=0.5, nesterov=True),
+        "momentum": optimizers.SGD(momentum=0.5),
+        "sgd": optimizers.SGD(),
+        "adam": optimizers.Adam(),
+        "adamw": optimizers.AdamW(weight_decay=0.0),
+    }
+    decaying = method.optimizer_for(settings(optimizer="adamw", weight_decay=0.25))
+    assert decaying == optimizers.AdamW(weight_decay=0.25)
+
+
+def test_every_schedule_has_its_name() -> None:
+    decay = {"learning_rate_decay": 0.5, "decay_every": 7, "decay_first": 2}
+    found = {name: method.schedule_for(settings(schedule=name, **decay)) for name in method.SCHEDULES}
+    assert found == {
+        "cosine": schedules.Cosine(),
+        "exponential": schedules.Exponential(0.5, 7, 2),
+        "constant": schedules.Constant(),
+    }
+    warm = method.schedule_for(settings(schedule="constant", warmup=3))
+    assert warm == schedules.Warmup(schedules.Constant(), epochs=3)
+
+
+def test_augmentation_is_what_was_asked_for_and_in_its_order() -> None:
+    moved = augmentation.FlipAndShift((8, 8), flip=True, shift=1, border="zero")
+    mixed = augmentation.Mixup(0.3)
+    only_flips = augmentation.FlipAndShift((8, 8), flip=True, shift=0, border="reflect")
+    cases = [
+        ({}, None),
+        ({"flip": True, "shift": 1, "border": "zero"}, moved),
+        ({"flip": True}, only_flips),
+        ({"mixup": 0.3}, mixed),
+        ({"flip": True, "shift": 1, "border": "zero", "mixup": 0.3}, augmentation.Chain(moved, mixed)),
+    ]
+    for changes, expected in cases:
+        assert method.augmentation_for(settings(**changes), DIGITS) == expected
+
+
+def test_preprocessing_is_fitted_to_the_training_samples() -> None:
+    X = DIGITS.train.X
+    cases = [
+        ({}, Standardizer.fit(X)),
+        ({"center": False, "scale": 0.5}, Standardizer.fit(X, center=False, scale=0.5)),
+        ({"scale": "channel"}, Standardizer.fit(X, scale="channel", n_channels=1)),
+        ({"whiten": "zca", "epsilon": 0.5}, Whitener.fit(X, epsilon=0.5)),
+        ({"whiten": "pca", "components": 9}, Whitener.fit(X, kind="pca", n_components=9)),
+    ]
+    for changes, expected in cases:
+        found = method.preprocessing_for(settings(**changes), DIGITS)
+        assert type(found) is type(expected)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+ALL = (
+    *("--networks", 2, "--hidden", 12, "--epochs", 3, "--batch-size", 64, "--whiten", "pca"),
+    *("--components", 20, "--flip", "--shift", 1, "--mixup", 0.2, "--dropout", 0.1, "--input-dropout", 0.1),
+    *("--label-smoothing", 0.1, "--optimizer", "adamw", "--weight-decay", 0.01, "--learning-rate", 0.01),
+    *("--schedule", "cosine", "--warmup", 1, "--ema-decay", 0.9, "--class-weight", "balanced"),
+    *("--symmetrize", "--symmetrize-shift", 1),
+)
+
+
+def test_the_saved_network_is_the_mean_of_all_of_its_parts_on_raw_images() -> None:
+    results = done("train", *ALL)
+    net, metadata = storage.load("run/network.safetensors"), storage.load_metadata("run/network.safetensors")
+    checkpoint = load_run("run/checkpoint.safetensors")
+    whitener = Whitener.fit(DIGITS.train.X, kind="pca", n_components=20)
+    images = DIGITS.test.X.reshape(-1, 8, 8)
+    moves = [(f, *move) for f in (0, 1) for move in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
+    parts = [
+        checkpoint.best.logits(
+            whitener.apply(np.stack([slow_moved(image[..., None], *move, "reflect") for image in images]))
+        ).mean(axis=0)
+        for move in moves
+    ]
+    assert net.n_hidden == 2 * 12 * len(moves)
+    np.testing.assert_allclose(net.logits(DIGITS.test.X), np.mean(parts, axis=0), rtol=1e-3, atol=1e-3)
+    accuracy = float(net.accuracy(DIGITS.test.X, DIGITS.test.y))
+    assert results["test"]["accuracy"] == pytest.approx(accuracy)
+    validated = float(net.accuracy(DIGITS.validation.X, DIGITS.validation.y))
+    assert results["validation_accuracy"] == pytest.approx(validated)
+    assert [set(member) for member in results["members"]] == [{"train_accuracy", "validation_accuracy"}] * 2
+    assert metadata.preprocessing["whiten"] == "pca"
+    assert metadata.preprocessing["components"] == 20
+
+
+def test_a_training_with_everything_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    done("train", *ALL)
+    whole = load_run("run/checkpoint.safetensors")
+    original = console.Watch.__call__
+
+    def stop_at_20(self: console.Watch, progress: Any) -> None:
+        original(self, progress)
+        if progress.step == 20:
+            progress.stop()
+
+    monkeypatch.setattr(console.Watch, "__call__", stop_at_20)
+    assert run("train", *ALL, "--out", "part").exit_code == jobs.INTERRUPTED
+    monkeypatch.setattr(console.Watch, "__call__", original)
+    assert load_run("part/checkpoint.safetensors").n_steps == 20
+    result = run("train", "--resume", "part")
+    assert result.exit_code == 0, result.output
+    part = load_run("part/checkpoint.safetensors")
+    for name in ("last", "best", "average"):
+        for a, b in zip(getattr(part, name), getattr(whole, name), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_whose_patience_ends_is_complete() -> None:
+    results = done("train", "--epochs", 60, "--patience", 1, "--hidden", 20)
+    assert results["complete"] is True
+    assert results["n_steps"] < 60 * 22
+
+
+def test_a_sweep_varies_the_regularisation() -> None:
+    arguments = ("--dropout", "0,0.5", "--label-smoothing", "0,0.1", "--learning-rate", 0.5, "--reg", 0)
+    results = done("sweep", *arguments, "--seeds", 1, "--epochs", 2, "--hidden", 10)
+    varied = [(row["dropout"], row["label_smoothing"]) for row in results["table"]]
+    assert varied == [(0.0, 0.0), (0.0, 0.1), (0.5, 0.0), (0.5, 0.1)]
+    assert len({row["train_accuracy"] for row in results["table"]}) > 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--dropout", 1), "--dropout': must be a number of at least 0 and below 1; got '1'"),
+        (("--label-smoothing", 2), "must be a number of at least 0 and at most 1; got '2'"),
+        (("--momentum", 0.5, "--optimizer", "adam"), "`--momentum` must be left out but with --optimizer nesterov or momentum; got it with adam"),
+        (("--weight-decay", 0.1), "`--weight-decay` must be left out but with --optimizer adamw; got it with sgd"),
+        (("--learning-rate-decay", 0.9, "--schedule", "cosine"), "`--learning-rate-decay` must be left out but with --schedule exponential; got it with cosine"),
+        (("--epsilon", 0.1), "`--epsilon` must be left out but with --whiten zca or pca; got it with none"),
+        (("--scale", "global", "--whiten", "pca"), "`--scale` must be left out but with --whiten none; got it with pca"),
+        (("--whiten", "pca", "--components", 65), "`n_components` must be at most the number of features, 64; got 65"),
+        (("--shift", 8), "`shift` must be smaller than the image, (height, width) = (8, 8)"),
+        (("--validation", 10), "`--validation` must be left out but for cifar10; got it with digits"),
+        (("--optimizer", "lion"), "'lion' is not one of 'nesterov', 'momentum', 'sgd', 'adam', 'adamw'"),
+    ],
+)  # fmt: skip
+def test_what_means_nothing_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+    assert message in refused("train", *arguments)
+
+
+@pytest.mark.parametrize("option", ["--flip", "--shift", "--symmetrize", "--scale"])
+def test_images_are_needed_where_pixels_move(elsewhere: Path, option: str) -> None:
+    np.savez("mine.npz", X=np.random.default_rng(0).normal(size=(60, 6)), y=np.arange(60) % 3)
+    more = {"--shift": (1,), "--scale": ("channel",)}.get(option, ())
+    message = refused("train", "mine.npz", option, *more, "--epochs", 1)
+    assert "must be left out where samples are no images, as in mine" in message
+
+
+def test_a_preset_gives_way_to_an_option_that_only_another_choice_has_a_use_for() -> None:
+    plain = presets.settings_for("train", "cifar10")
+    found = method.completed(plain | {"learning_rate_decay": 0.9}, {"learning_rate_decay": 0.9})
+    assert found["schedule"] == "exponential"
+    found = method.completed(plain | {"whiten": "pca", "scale": "channel"}, {"scale": "channel"})
+    assert found["whiten"] == "none"
+    assert plain == presets.settings_for("train", "cifar10")
