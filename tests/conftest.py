@@ -44,8 +44,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     def concerns(item: pytest.Item) -> bool:
         if config.getoption("--only-backends") and not {"backend", "libraries"} & set(item.fixturenames):
             return False
+        backend = item.callspec.params["backend"] if "backend" in item.fixturenames else None
+        if backend is not None and backend.name == "jax-x32" and item.get_closest_marker("once_on_jax"):
+            return False
         marker = item.get_closest_marker("only_on")
-        return marker is None or item.callspec.params["backend"].library in marker.args
+        return marker is None or backend.library in marker.args
 
     left_out = [item for item in items if not concerns(item)]
     if left_out:
@@ -60,6 +63,9 @@ def chosen_libraries(config: pytest.Config) -> list[str]:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "only_on(libraries): what is tested is a habit of these array libraries"
+    )
+    config.addinivalue_line(
+        "markers", "once_on_jax: with float64 alone, as JAX compiles everything anew for float32"
     )
     libraries = chosen_libraries(config)
     for backend in BACKENDS:

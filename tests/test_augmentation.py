@@ -18,6 +18,8 @@ from small_runs import tries
 from twolayer._images import source_pixels
 from twolayer.augmentation import Augmentation, Chain, FlipAndShift, Mixup, check_augmentation
 
+pytestmark = pytest.mark.once_on_jax
+
 SHAPE = (4, 5, 3)
 N_FEATURES = 60
 KINDS = pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from twolayer import TwoLayerNet
 from twolayer.network import Core, pack, per_unit, unpack
 from twolayer.training.optimizers import SGD, Adam, AdamW, OptimizerState
 
+pytestmark = pytest.mark.once_on_jax
+
 OPTIMIZERS = (
     SGD(),
     SGD(0.9),

@@ -20,6 +20,8 @@ from strategies import floats, sizes
 from twolayer import TwoLayerNet, _checks
 from twolayer.preprocessing import Preprocessing, Standardizer, Whitener
 
+pytestmark = pytest.mark.once_on_jax
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 3, 2), dtype=np.uint8)
 PICTURES = np.random.default_rng(1).integers([0, 50, 100], [50, 200, 110], (30, 2, 4, 3), dtype=np.uint8)
 CORRELATED = np.random.default_rng(2).normal(3.0, 2.0, (60, 5)) @ np.triu(np.ones((5, 5)))

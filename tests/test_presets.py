@@ -46,7 +46,9 @@ def test_settings_are_a_copy_and_presets_cannot_be_changed() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_names_that_there_are() -> None:
-    with pytest.raises(ValueError, match="`preset` must be one of cpu, no-augmentation, record, assignment; got 'homework'"):
+    with pytest.raises(
+        ValueError, match="`preset` must be one of cpu, no-augmentation, record, assignment; got 'homework'"
+    ):
         presets.settings_for("sweep", "cifar10", "homework")
 
 

@@ -30,6 +30,8 @@ from twolayer.training import batches as batches_module
 from twolayer.training.loop import check_class_weight, dropout_threshold
 from twolayer.training.optimizers import SGD, Adam, AdamW
 
+pytestmark = pytest.mark.once_on_jax
+
 PER_EPOCH = 5  # 23 samples in batches of 5
 BASE: dict[str, Any] = {**PLAIN, "batch_size": 5, "learning_rate": 0.2, "reg": 0.01, "epochs": 2, "rng": 7}
 HOST = Standardizer(np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9, 1.1]))
@@ -714,6 +716,14 @@ def test_integers_weigh_classes_too():
     assert_same_run(
         trained(make_task(), class_weight=[1, 0, 3]), trained(make_task(), class_weight=[1.0, 0.0, 3.0])
     )
+
+
+def test_weights_of_classes_that_leave_no_sample_are_refused(backend: Backend):
+    task = make_task()
+    task = task._replace(y=np.zeros_like(task.y)).on(backend)
+    message = "`class_weight` must leave a sample a weight above 0; got 0 for all of them"
+    with pytest.raises(ValueError, match=message):
+        trained(task, class_weight=[0.0, 1.0, 1.0])
 
 
 # ---------------------------------------------------------------------------------------------------------

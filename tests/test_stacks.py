@@ -18,6 +18,8 @@ from twolayer import TwoLayerNet, merge, stack
 from twolayer.augmentation import FlipAndShift
 from twolayer.stacks import symmetrize
 
+pytestmark = pytest.mark.once_on_jax
+
 
 @given(problem=problems(stacked=True))
 def test_a_merged_stacks_logits_are_the_mean_of_its_networks_logits(backend: Backend, problem: Problem):

@@ -275,9 +275,17 @@ def taking(net: TwoLayerNet, n_inputs: int, *, streamed: bool, xp: ModuleType) -
 def check_method(preprocessing: Any, augmentation: Any, optimizer: Any, schedule: Any) -> None:
     """Raise unless what a run trains with is of the form that it must have."""
     wanted = {
-        "preprocessing": (preprocessing, ("transform", "host_arrays"), "preprocessing.Standardizer.fit(X)"),
+        "preprocessing": (
+            preprocessing,
+            ("transform", "host_arrays", "n_inputs", "n_outputs"),
+            "preprocessing.Standardizer.fit(X)",
+        ),
         "augmentation": (augmentation, ("draw", "apply"), "augmentation.Mixup(0.2)"),
-        "optimizer": (optimizer, ("move", "coefficients"), "optimizers.SGD(momentum=0.9)"),
+        "optimizer": (
+            optimizer,
+            ("move", "coefficients", "n_moments", "scaled"),
+            "optimizers.SGD(momentum=0.9)",
+        ),
         "schedule": (schedule, ("__call__",), "schedules.Exponential(0.95)"),
     }
     for name, (value, methods, example) in wanted.items():
@@ -369,6 +377,8 @@ def _samples(
         weights = from_host(of_class, xp=xp, device=where)
         own = xp.take(weights, y, axis=0) if y.ndim == 1 else xp.matmul(y, weights)
         sample_weight = own if sample_weight is None else sample_weight * own
+        if not float(xp.max(sample_weight)) > 0:
+            raise ValueError("`class_weight` must leave a sample a weight above 0; got 0 for all of them")
     return Samples(X, y, sample_weight, on_device)
 
 
