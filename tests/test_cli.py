@@ -1055,7 +1055,8 @@ def test_settings_that_leave_the_protocol_are_named(cifar: Path) -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    assert "`--preset` must be one of cpu, no-augmentation, record, assignment; got 'homework'" in refused("sweep", "--preset", "homework")
+    message = "`--preset` must be one of cpu, no-augmentation, record, assignment; got 'homework'"
+    assert message in refused("sweep", "--preset", "homework")
 
 
 def test_a_preset_for_other_data_is_refused() -> None:

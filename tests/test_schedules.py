@@ -196,7 +196,7 @@ def pytorch_factors(make, n: int) -> np.ndarray:
             lambda lr, of: lr.LinearLR(of, start_factor=1 / 9, total_iters=8),
         ),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_schedules_are_those_of_pytorch(backend: Backend, schedule, make):
     np.testing.assert_allclose(factors(schedule, 40), pytorch_factors(make, 40), rtol=1e-9, atol=1e-12)

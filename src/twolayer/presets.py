@@ -187,19 +187,19 @@ _ASSIGNMENT = _frozen(
 _ALL = _frozen(n_train=50_000, n_validation=0, networks=1, judge="last")
 _SET_ASIDE = _frozen(n_train=45_000, n_validation=5_000, seeds=(0,))
 
-_CPU = _frozen(_CIFAR10, n_hidden=8_192, epochs=70, learning_rate=0.08, symmetrize_shift=1)
+_CPU = _frozen(_CIFAR10, n_hidden=1_024, epochs=80)
 _NO_AUGMENTATION = _frozen(
     _CIFAR10, n_hidden=512, components=192, dropout=0.5, flip=False, shift=0, symmetrize=False
 )
-_RECORD = _frozen(_CIFAR10, n_hidden=16_384, epochs=120, learning_rate=0.06, symmetrize_shift=1)
+_RECORD = _frozen(_CIFAR10, n_hidden=2_048, epochs=160)
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "cpu": Preset(
             summary="the best of ten minutes on two cores",
             dataset="cifar10",
-            train=_frozen(_CPU, _ALL),
-            sweep=_frozen(_CPU, _SET_ASIDE, learning_rate=(0.05, 0.07, 0.1), n_hidden=2_048),
+            train=_frozen(_CPU, _ALL, networks=8),
+            sweep=_frozen(_CPU, _SET_ASIDE, learning_rate=(0.05, 0.1, 0.2)),
         ),
         "no-augmentation": Preset(
             summary="images as they are, neither flipped nor shifted",
@@ -210,8 +210,8 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "record": Preset(
             summary="the best that there is, for a GPU",
             dataset="cifar10",
-            train=_frozen(_RECORD, _ALL),
-            sweep=_frozen(_RECORD, _SET_ASIDE, dropout=(0.1, 0.2, 0.3)),
+            train=_frozen(_RECORD, _ALL, networks=8),
+            sweep=_frozen(_RECORD, _SET_ASIDE, dropout=(0.0, 0.1, 0.2)),
         ),
         "assignment": Preset(
             summary="a two-layer network on CIFAR-10, as a course's assignment trains it",
