@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -92,6 +93,14 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each array library that was asked for, on a device that is not its default where it has one."""
     with request.param.active():
         yield request.param
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_functions_do_not_pile_up() -> Iterator[None]:
+    """What JAX has compiled for one file is of no use to the next, and takes gigabytes in the end."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture
