@@ -43,7 +43,7 @@ numpydoc_validation_checks = {
 }
 numpydoc_validation_exclude = {
     r"\.Run$",  # `train` makes it, with a field of its own
-    r"\.Schedule$",  # a protocol has no parameters
+    r"\.(Augmentation|Optimizer|Preprocessing|Schedule)$",  # a protocol has no parameters
 }
 
 

@@ -48,11 +48,33 @@ class Preprocessing(Protocol):
         ...
 
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
-        """Return the samples ``X`` (N, D) or (N, ...), mapped, as a new array (N, M) of X's library."""
+        """Return samples, mapped, as a new array of their library.
+
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
+        dtype : dtype or str
+            float32 or float64.
+
+        Returns
+        -------
+        array (N, M)
+        """
         ...
 
     def fold(self, net: TwoLayerNet) -> TwoLayerNet:
-        """Return the network, or stack, that does on raw samples what ``net`` does on mapped ones."""
+        """Return the network that does on raw samples what ``net`` does on mapped ones.
+
+        Parameters
+        ----------
+        net : TwoLayerNet
+            A network, or a stack.
+
+        Returns
+        -------
+        TwoLayerNet
+        """
         ...
 
     def host_arrays(self) -> tuple[HostArray, ...]:

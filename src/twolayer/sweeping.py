@@ -154,8 +154,9 @@ def sweep(
         The seed of the settings that name none.
     max_networks : int, optional
         The most networks to train at once, where memory is short.
-    sample_weight, class_weight, preprocessing, augmentation, optimizer, schedule, epochs, steps, \
-    replacement, ema_decay, patience, judge
+    sample_weight, class_weight, preprocessing, augmentation, optimizer, schedule
+        As for `train`.
+    epochs, steps, replacement, ema_decay, patience, judge
         As for `train`.
     callbacks : iterable of callables
         Called as by `train`, with ``stage`` and ``stages`` set. ``progress.stop()`` ends the sweep there.

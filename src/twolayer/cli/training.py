@@ -48,6 +48,7 @@ def resume_train(folder: Path, changes: Mapping[str, Any], console: Console) -> 
     try:
         job = open_job(settings, console)
         total = _total_steps(job)
+        _ = [settings[name] for name in ("networks", *_OF_TRAIN)]
     except KeyError as error:
         raise ValueError(f"{folder / folders.SETTINGS} must hold {error}; it is missing") from error
     earlier = load_run(checkpoint, job.library.xp, job.library.device)
@@ -74,9 +75,8 @@ def _train(job: Job, folder: Path, *, earlier: Run | None) -> None:
     settings, library, dataset = job.settings, job.library, job.dataset
     data, arguments = job.prepare()
     n_networks = settings["networks"]
-    several = f"{count(n_networks, 'network')}: " if n_networks > 1 else ""
     length = f"{length_in_words(settings)}, seed {settings['seed']}"
-    job.console.say(f"{several}{in_words(settings, _SHOWN)}; {length}; {library}")
+    job.console.say(f"{_in_words(settings, _SHOWN)}; {length}; {library}")
     nets = (
         TwoLayerNet.initialize(
             job.preprocessing.n_outputs,
@@ -119,7 +119,7 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float) -> None:
     chooses = settings["judge"] == "best" and job.dataset.validation is not None
     accuracies = {name: float(np.mean([member[name] for member in members])) for name in members[0]}
     results = job.results(complete=complete, seconds=seconds) | {
-        "heading": f"{job.dataset.name}: {in_words(settings, _SHOWN[:3])}",
+        "heading": f"{job.dataset.name}: {_in_words(settings, _SHOWN[:3])}",
     }
     history = _mean_history(run)
     folders.write_history(folder, history)
@@ -152,6 +152,12 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float) -> None:
             "from there"
         )
         raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _in_words(settings: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """Say settings in a line, after the number of networks where it is not one."""
+    several = f"{settings['networks']} networks, " if settings["networks"] > 1 else ""
+    return several + in_words(settings, names)
 
 
 def _of_members(run: Run) -> tuple[int | None, list[int], list[dict[str, float]]]:
