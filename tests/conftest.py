@@ -22,7 +22,7 @@ settings.register_profile("ci", parent=settings.get_profile("local"), derandomiz
 # For the many runs of a mutation test.
 settings.register_profile("mutation", parent=settings.get_profile("ci"), max_examples=30)
 # For JAX, which is slow at small operations.
-settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=5)
+settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=3)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

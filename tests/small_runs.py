@@ -85,7 +85,7 @@ def assert_same_history(found: History, expected: History, *, rtol: float = 0.0)
 
 def tries(backend: Backend, most: int = 100) -> settings:
     """How many examples a property of whole runs is given: all of them where a step is quick."""
-    share = {"numpy": 1.0, "torch": 0.25, "cupy": 0.1}.get(backend.library, 0.05)
+    share = {"numpy": 1.0, "torch": 0.25, "cupy": 0.1, "jax": 0.03}.get(backend.library, 0.05)
     return settings(max_examples=max(3, round(share * most)))
 
 
