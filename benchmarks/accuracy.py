@@ -140,14 +140,14 @@ def draw(rungs: list[Rung], path: Path) -> None:
         axes.axvline(accuracy, color="tab:grey", linewidth=1, linestyle=":")
         axes.annotate(
             f"{accuracy:.3f} {label}",
-            (accuracy, 0.02),
-            (-3, 0),
+            (accuracy, 0.98),
+            (3, 0),
             xycoords=axes.get_xaxis_transform(),
             textcoords="offset points",
             rotation=90,
-            ha="right",
-            va="bottom",
-            fontsize=7,
+            ha="left",
+            va="top",
+            fontsize=8,
             color="tab:grey",
         )
     axes.set_yticks(range(len(rungs)), [rung.label for rung in rungs])
