@@ -147,7 +147,7 @@ def draw(rungs: list[Rung], path: Path) -> None:
             rotation=90,
             ha="left",
             va="top",
-            fontsize=8,
+            fontsize=7,
             color="tab:grey",
         )
     axes.set_yticks(range(len(rungs)), [rung.label for rung in rungs])
