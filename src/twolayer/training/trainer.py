@@ -71,7 +71,9 @@ class Trainer:
             self.diverged, self.stopped = _steps(earlier.diverged), _steps(earlier.stopped)
         self.state = State(core, moments, average)
         # What networks whose patience ended were then; the others' places in it mean nothing.
-        self.ended = State(self._copied(core), (), None if average is None else self._copied(average))
+        self.ended = State(core, (), average)
+        if plan.patience is not None or self.stopped.any():
+            self.ended = State(self._copied(core), (), None if average is None else self._copied(average))
         self.numbers = Numbers(
             learning_rate=None,
             reg=self._on_device(plan.reg.astype(dtype_name(self.dtype))),
