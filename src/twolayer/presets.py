@@ -183,7 +183,7 @@ _ASSIGNMENT = _frozen(
     decay_first=1,
 )
 
-# All 50,000 training images: these were chosen with the last 5,000 of them set aside, as the sweeps do.
+# All 50,000 training images: what to do with them was chosen with the last 5,000 set aside, as the sweeps do.
 _ALL = _frozen(n_train=50_000, n_validation=0, networks=1, judge="last")
 _SET_ASIDE = _frozen(n_train=45_000, n_validation=5_000, seeds=(0,))
 
