@@ -35,6 +35,7 @@ NAMES = {
     "sweep",
     "symmetrize",
     "train",
+    "unroll",
 }
 
 CALLS = """
@@ -53,6 +54,7 @@ TwoLayerNet.astype(dtype)
 stack(nets)
 merge(nets)
 symmetrize(net, image_shape, *, flip=True, shifts=0, border='reflect')
+unroll(filters, b1, W2, b2, *, image_shape, stride=1, padding=0)
 train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, preprocessing=None,
     augmentation=None, reg=0.0, dropout=0.0, input_dropout=0.0, label_smoothing=0.0,
     optimizer=SGD(momentum=0.9, nesterov=True), learning_rate=0.01, schedule=Cosine(), batch_size=200,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import augmentation, datasets, preprocessing
+from .convolution import unroll
 from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
 from .storage import load, save
@@ -29,4 +30,5 @@ __all__ = [
     "sweep",
     "symmetrize",
     "train",
+    "unroll",
 ]

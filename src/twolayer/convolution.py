@@ -1,0 +1,171 @@
+"""A convolution, a rectifier, average pooling and a linear layer, written out as a two-layer network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+from ._checks import check_array, check_integer, check_same_place
+from ._images import check_image_shape
+from ._namespace import Array, array_namespace, copied, device, dtype_name
+from .network import TwoLayerNet
+
+
+def unroll(
+    filters: Array,
+    b1: Array,
+    W2: Array,
+    b2: Array,
+    *,
+    image_shape: Sequence[int],
+    stride: int = 1,
+    padding: int = 0,
+) -> TwoLayerNet:
+    """Return the two-layer network that a small convolutional network is.
+
+    A filter at one position is a hidden unit whose weights are 0 outside its patch; the mean over a region of
+    positions is linear, and belongs to the second layer. With x zero outside the image,
+
+        H1[i, j, k] = max(Σ_{u, v, c} x[i·stride + u - padding, j·stride + v - padding, c]
+                      · filters[u, v, c, k] + b1[k], 0)
+        logits = Σ_{p, q, k} mean_{(i, j) in region (p, q)} H1[i, j, k] · W2[p, q, k] + b2
+
+    The result has a hidden unit for each filter at each position, and gives the same logits up to rounding.
+    Like every correlation that is called a convolution in this field, it does not mirror the filters.
+
+    Parameters
+    ----------
+    filters : array (h, w, channels, F)
+        Float32 or float64. PyTorch's ``Conv2d.weight`` is (F, channels, h, w): permute it by (2, 3, 1, 0).
+    b1 : array (F,)
+        Biases of the filters.
+    W2 : array (R, S, F, C)
+        Second layer, on the means over R × S regions of one size, which together are all positions. One
+        region for each position is no pooling, and R = S = 1 is global pooling.
+    b2 : array (C,)
+        Biases of the classes.
+    image_shape : sequence of int
+        (height, width) or (height, width, channels): a sample is an image flattened row by row.
+    stride : int
+        Pixels between neighbouring positions of the filters, along both axes.
+    padding : int
+        Rows and columns of zeros around the image, of what the filters see: after preprocessing, where there
+        is some, which can be folded into the result afterwards.
+
+    Returns
+    -------
+    TwoLayerNet
+        W1 (D, P·F), b1 (P·F,), W2 (P·F, C), b2 (C,), with P positions, those of one row together, and the
+        filters of one position together; a copy.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not of its kind, or libraries or dtypes differ.
+    ValueError
+        If shapes do not fit each other, the filters do not fit the padded image, or the regions do not divide
+        the positions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import twolayer
+    >>> edges = np.array([1.0, -1.0]).reshape(1, 2, 1, 1)  # a pixel less the one on its right
+    >>> W2 = np.array([0.0, 1.0]).reshape(1, 1, 1, 2)
+    >>> net = twolayer.unroll(edges, np.zeros(1), W2, np.zeros(2), image_shape=(2, 3))
+    >>> net.n_hidden
+    4
+    >>> net.logits(np.array([[[9.0, 5.0, 5.0], [0.0, 3.0, 3.0]]]))  # the mean of 4, 0, 0 and 0
+    array([[0., 1.]])
+    """
+    xp = _check_arrays(filters, b1, W2, b2)
+    height, width, channels = check_image_shape(image_shape)
+    stride = check_integer("stride", stride, least=1)
+    padding = check_integer("padding", padding, least=0)
+    high, wide, n_channels, n_filters = filters.shape
+    if n_channels != channels:
+        raise ValueError(f"`filters` must have the image's channels, {channels}; got {n_channels}")
+    rows, columns = (
+        _n_positions(size, patch, region, stride, padding, axis)
+        for size, patch, region, axis in (
+            (height, high, W2.shape[0], "rows"),
+            (width, wide, W2.shape[1], "columns"),
+        )
+    )
+    n_hidden = rows * columns * n_filters
+    # Which row and column of the filter meets each row and column of the image: one of zeros where none does.
+    W1 = _spread(filters, height, rows, stride, padding, axis=0, xp=xp)
+    W1 = _spread(W1, width, columns, stride, padding, axis=1, xp=xp)
+    W1 = xp.reshape(W1, (height, rows, width, columns, channels, n_filters))
+    W1 = xp.reshape(xp.permute_dims(W1, (0, 2, 4, 1, 3, 5)), (height * width * channels, n_hidden))
+    counts = (rows // W2.shape[0], columns // W2.shape[1])
+    for axis, count in enumerate(counts):
+        W2 = xp.repeat(W2, count, axis=axis)
+    return TwoLayerNet(
+        W1=W1,
+        b1=xp.tile(b1, (rows * columns,)),
+        W2=xp.reshape(W2, (n_hidden, W2.shape[-1])) / (counts[0] * counts[1]),
+        b2=copied(b2, xp=xp),
+    )
+
+
+def _spread(
+    filters: Array, size: int, n_positions: int, stride: int, padding: int, *, axis: int, xp: ModuleType
+) -> Array:
+    """Give an axis of the filters a place for each pixel and each position, (size · n_positions)."""
+    patch = filters.shape[axis]
+    here = device(filters)
+    shape = list(filters.shape)
+    shape[axis] = 1
+    filters = xp.concat([filters, xp.zeros(tuple(shape), dtype=filters.dtype, device=here)], axis=axis)
+    pixels = xp.expand_dims(xp.arange(size, dtype=xp.int32, device=here), axis=1)
+    positions = xp.expand_dims(xp.arange(n_positions, dtype=xp.int32, device=here), axis=0)
+    places = pixels + padding - positions * stride
+    places = xp.where((places >= 0) & (places < patch), places, patch)
+    return xp.take(filters, xp.reshape(places, (size * n_positions,)), axis=axis)
+
+
+def _n_positions(size: int, patch: int, regions: int, stride: int, padding: int, axis: str) -> int:
+    """Positions of a filter along an axis, or raise unless there are some and the regions divide them."""
+    if patch > size + 2 * padding:
+        raise ValueError(
+            f"`filters` must be no larger than the image with its padding, {size + 2 * padding} {axis}; "
+            f"got {patch}"
+        )
+    n_positions = (size + 2 * padding - patch) // stride + 1
+    if n_positions % regions != 0:
+        raise ValueError(
+            f"`W2` must have a number of {axis} of regions that divides the {n_positions} {axis} of "
+            f"positions; got {regions}"
+        )
+    return n_positions
+
+
+def _check_arrays(filters: Array, b1: Array, W2: Array, b2: Array) -> ModuleType:
+    """Raise unless the arrays fit each other; return their namespace."""
+    check_array("filters", filters)
+    for name, array, form in (
+        ("filters", filters, "(height, width, channels, filters)"),
+        ("b1", b1, "(filters,)"),
+        ("W2", W2, "(rows of regions, columns of regions, filters, classes)"),
+        ("b2", b2, "(classes,)"),
+    ):
+        check_same_place(name, array, "filters", filters)
+        if dtype_name(array.dtype) not in ("float32", "float64"):
+            raise TypeError(f"`{name}` must have dtype float32 or float64; got {dtype_name(array.dtype)}")
+        if array.dtype != filters.dtype:
+            raise TypeError(
+                f"`{name}` must have the dtype of `filters`, {dtype_name(filters.dtype)}; "
+                f"got {dtype_name(array.dtype)}"
+            )
+        if array.ndim != form.count(",") + (not form.endswith(",)")) or min(array.shape) < 1:
+            raise ValueError(f"`{name}` must have shape {form}; got {tuple(array.shape)}")
+    n_filters, n_classes = filters.shape[-1], W2.shape[-1]
+    for name, found, wanted, what in (
+        ("b1", b1.shape[0], n_filters, "bias for each of the filters"),
+        ("W2", W2.shape[2], n_filters, "row for each of the filters"),
+        ("b2", b2.shape[0], n_classes, "bias for each of the classes"),
+    ):
+        if found != wanted:
+            raise ValueError(f"`{name}` must have a {what}, {wanted}; got {found}")
+    return array_namespace(filters)
