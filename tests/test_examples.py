@@ -1,0 +1,63 @@
+"""The programs of examples/, run as a user would, on very little data."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from backends import Backend
+from test_cifar10 import FEW, write_folder
+
+import twolayer
+from twolayer.datasets import cifar10
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def example(name: str) -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(EXAMPLES / f"{name}.py")))
+
+
+@pytest.fixture
+def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cifar10, "_RECORDS", FEW)
+    write_folder(tmp_path / "cifar-10-batches-bin", FEW)
+    return tmp_path / "cifar-10-batches-bin"
+
+
+@pytest.mark.only_on("torch")
+def test_an_unrolled_convolution(backend: Backend, cifar: Path, capsys: pytest.CaptureFixture[str]):
+    program = example("convolution")
+    options = "--filters 2 --patch 8 --stride 3 --pool 3 --epochs 2 --batch-size 4 --learning-rate 0.01"
+    out = cifar.parent / "out"
+    given = [str(out), "--data", str(cifar), *options.split(), "--train", str(4 * FEW)]
+    accuracy = program.main([*given, "--validation", str(FEW)])
+    net, printed = twolayer.load(out / "network.safetensors"), capsys.readouterr().out
+    assert net.n_hidden == 2 * 9 * 9 * 2
+    assert "epoch   2 of 2: loss" in printed
+    assert f"validation {accuracy:.4f}" in printed
+    data = cifar10.load_cifar10(cifar, n_train=4 * FEW, n_validation=FEW, n_test=FEW)
+    assert float(net.accuracy(*data.validation)) == accuracy
+    # It is symmetrized: an image and its mirror image are the same to it.
+    np.testing.assert_allclose(
+        net.logits(data.test.X), net.logits(data.test.X[:, :, ::-1]), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.only_on("torch")
+def test_the_example_trains_the_convolution_that_it_unrolls(backend: Backend, cifar: Path):
+    import torch
+
+    program = example("convolution")
+    options = program.parsed(["out", "--filters=3", "--patch=6", "--stride=2", "--pool=7"])
+    torch.manual_seed(0)
+    whitening = torch.randn(108, 108) / 10
+    model = program.Convolution(whitening, options)
+    images = torch.randn(5, 32, 32, 3)
+    with torch.no_grad():
+        model.b1 += torch.randn(3)
+        expected = model(images.reshape(5, -1)).numpy()
+    np.testing.assert_allclose(model.unrolled().logits(images.numpy()), expected, rtol=1e-4, atol=1e-4)
