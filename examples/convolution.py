@@ -86,9 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     net = twolayer.symmetrize(scaling.fold(model.unrolled()), data.image_shape)
     name, judged = ("validation", data.validation) if options.validation else ("test", data.test)
     accuracy = float(net.accuracy(*judged))
-    print(
-        f"W1 {net.W1.shape}: {net.n_hidden:,} hidden units. {seconds:.0f} s of training, {name} {accuracy:.4f}"
-    )
+    print(f"{net.n_hidden:,} hidden units; {seconds:.0f} s of training; {name} {accuracy:.4f}")
     options.out.mkdir(parents=True, exist_ok=True)
     information = {**vars(options), "out": str(options.out), f"{name}_accuracy": accuracy, "seconds": seconds}
     path = options.out / "network.safetensors"
