@@ -1,6 +1,6 @@
 """A small convolutional network on CIFAR-10, trained with PyTorch and written out as a two-layer network.
 
-Usage: python examples/convolution.py OUT --data FOLDER [--filters 256] [--epochs 60] [--validation 5000]
+Usage: python examples/convolution.py OUT --data FOLDER [--filters 256] [--epochs 30] [--validation 5000]
 
 One layer of filters, a rectifier, average pooling and a linear layer: `twolayer.unroll` makes of it a network
 that is nothing but W1, b1, W2 and b2 on raw pixels, and `twolayer.symmetrize` takes its mean over the image
@@ -38,7 +38,7 @@ class Convolution(torch.nn.Module):
     def __init__(self, whitening: torch.Tensor, options: argparse.Namespace) -> None:
         super().__init__()
         n_inputs, F, patch = whitening.shape[0], options.filters, options.patch
-        positions = (32 - patch) // options.stride + 1
+        positions = (32 + 2 * options.padding - patch) // options.stride + 1
         if positions % options.pool:
             raise SystemExit(f"--pool must divide the {positions} positions along a side; got {options.pool}")
         self.options, self.regions = options, positions // options.pool
@@ -58,7 +58,8 @@ class Convolution(torch.nn.Module):
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         images = X.reshape(-1, 32, 32, 3).permute(0, 3, 1, 2)
         weight = self.filters().permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
-        H1 = torch.relu(functional.conv2d(images, weight, self.b1, stride=self.options.stride))
+        stride, padding = self.options.stride, self.options.padding
+        H1 = torch.relu(functional.conv2d(images, weight, self.b1, stride=stride, padding=padding))
         return functional.linear(functional.avg_pool2d(H1, self.options.pool).flatten(1), self.W2, self.b2)
 
     @torch.no_grad()
@@ -66,7 +67,8 @@ class Convolution(torch.nn.Module):
         """The two-layer network that this is, as NumPy arrays."""
         W2 = self.W2.reshape(10, -1, self.regions, self.regions).permute(2, 3, 1, 0)
         arrays = (array.detach().numpy() for array in (self.filters(), self.b1, W2, self.b2))
-        return twolayer.unroll(*arrays, image_shape=(32, 32, 3), stride=self.options.stride)
+        stride, padding = self.options.stride, self.options.padding
+        return twolayer.unroll(*arrays, image_shape=(32, 32, 3), stride=stride, padding=padding)
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
@@ -149,9 +151,10 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--filters", type=int, default=256)
     parser.add_argument("--patch", type=int, default=6, help="height and width of a filter")
     parser.add_argument("--stride", type=int, default=2, help="pixels from one position to the next")
-    parser.add_argument("--pool", type=int, default=2, help="positions along a side of a region")
+    parser.add_argument("--padding", type=int, default=1, help="zeros around the image")
+    parser.add_argument("--pool", type=int, default=3, help="positions along a side of a region")
     parser.add_argument("--epsilon", type=float, default=0.01, help="added to variances in whitening")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=250)
     parser.add_argument("--learning-rate", type=float, default=0.3)
     parser.add_argument("--label-smoothing", type=float, default=0.1)

@@ -31,7 +31,9 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.only_on("torch")
 def test_an_unrolled_convolution(backend: Backend, cifar: Path, capsys: pytest.CaptureFixture[str]):
     program = example("convolution")
-    options = "--filters 2 --patch 8 --stride 3 --pool 3 --epochs 2 --batch-size 4 --learning-rate 0.01"
+    options = (
+        "--filters 2 --patch 8 --stride 3 --padding 0 --pool 3 --epochs 2 --batch-size 4 --learning-rate 0.01"
+    )
     out = cifar.parent / "out"
     given = [str(out), "--data", str(cifar), *options.split(), "--train", str(4 * FEW)]
     accuracy = program.main([*given, "--validation", str(FEW)])
@@ -52,7 +54,7 @@ def test_the_example_trains_the_convolution_that_it_unrolls(backend: Backend, ci
     import torch
 
     program = example("convolution")
-    options = program.parsed(["out", "--filters=3", "--patch=6", "--stride=2", "--pool=7"])
+    options = program.parsed(["out", "--filters=3", "--patch=6", "--stride=2", "--padding=1", "--pool=5"])
     torch.manual_seed(0)
     whitening = torch.randn(108, 108) / 10
     model = program.Convolution(whitening, options)
