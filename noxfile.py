@@ -187,6 +187,20 @@ def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks in their quick form: one for each question, of the libraries that are installed."""
+    session.install(".[cli]", *group("bench"))
+    for name, *options in (
+        ("steps", "--rounds=5", "--whole=1"),
+        ("sweeps", "--networks=1,9", "--steps=100", "--rounds=1"),
+        ("growth", "--rounds=3"),
+        ("memory", "--hidden=512", "--libraries=numpy"),
+        ("startup", "--rounds=3"),
+    ):
+        session.run("python", f"benchmarks/{name}.py", *options, *session.posargs)
+
+
+@nox.session
 def mutation(session: nox.Session) -> None:
     """Change the mathematics bit by bit: each change must fail a test, or be listed as equivalent."""
     session.install("--editable", ".[cli]", *group("test"), *group("mutation"))

@@ -3,7 +3,8 @@
 Usage: python benchmarks/accuracy.py OUT --data FOLDER [--library jax] [--seeds 0,1,2] [--rungs 1,2,3]
 
 Runs `twolayer train cifar10` for each rung and seed: 45,000 images to train on, 5,000 to choose by, and the
-10,000 test images judged once, by the network that the run ends with. A run that OUT holds already is not
+10,000 test images judged once, by the network that the run ends with. The last rungs train on all 50,000
+images: the presets, and examples/convolution.py, which needs PyTorch. A run that OUT holds already is not
 made again. Prints each command and a table, and writes OUT/accuracy.json and OUT/accuracy.png.
 """
 
@@ -35,6 +36,13 @@ LADDER = (
     ("+ mean over shifts by 1, folded in", "--symmetrize-shift 1"),
 )
 
+# What is trained on all images, each by a command of its own.
+WHOLE = (
+    ("preset cpu: 80 epochs, all 50,000 images", "--preset cpu"),
+    ("preset record", "--preset record"),
+    ("another class: a convolution, written out", "examples/convolution.py"),
+)
+
 # Test accuracies of networks with one hidden, fully connected layer; their sources are in docs/accuracy.md.
 PUBLISHED = {
     "no augmentation, random initial weights": 0.582,
@@ -49,7 +57,7 @@ class Rung(NamedTuple):
 
     label: str
     options: str
-    validation: list[float]
+    validation: list[float | None]
     test: list[float]
     seconds: list[float]
 
@@ -64,14 +72,16 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--rungs", help="only these, numbered from 1")
     options = parser.parse_args()
-    chosen = [int(n) for n in (options.rungs or ",".join(map(str, range(1, len(LADDER) + 1)))).split(",")]
+    every = range(1, len(LADDER) + len(WHOLE) + 1)
+    chosen = [int(n) for n in options.rungs.split(",")] if options.rungs else list(every)
     options.out.mkdir(parents=True, exist_ok=True)
     rungs, so_far = [], ""
-    for number, (label, added) in enumerate(LADDER, start=1):
-        so_far = merged(so_far, added)
+    for number, (label, added) in enumerate((*LADDER, *WHOLE), start=1):
+        so_far = merged(so_far, added) if number <= len(LADDER) else added
         if number not in chosen:
             continue
-        print(f"\n{number}. {label}\n   twolayer train cifar10 {so_far}", flush=True)
+        shown = f"python {so_far}" if so_far.endswith(".py") else f"twolayer train cifar10 {so_far}"
+        print(f"\n{number}. {label}\n   {shown}", flush=True)
         found = [
             run(options.out / f"{number:02d}-seed-{seed}", so_far, seed, options.library, options.data)
             for seed in options.seeds.split(",")
@@ -102,21 +112,30 @@ def merged(before: str, added: str) -> str:
     return " ".join(found.values())
 
 
-def run(folder: Path, options: str, seed: str, library: str, data: str) -> tuple[float, float, float]:
+def run(folder: Path, options: str, seed: str, library: str, data: str) -> tuple[float | None, float, float]:
     """Train, unless that is done; return validation and test accuracy, and the seconds of the training."""
     results = folder / "results.json"
-    if not results.is_file():
+    if options.endswith(".py"):
+        if not results.is_file():
+            program = Path(__file__).parents[1] / options
+            subprocess.run(
+                [sys.executable, str(program), str(folder), "--data", data, "--seed", seed], check=True
+            )
+    elif not results.is_file():
         place = ["--out", str(folder), "--overwrite", "--data", data, "--library", library, "--quiet"]
         command = ["train", "cifar10", *shlex.split(options), "--seed", seed, *place]
         subprocess.run([sys.executable, "-m", "twolayer", *command], check=True, stdout=subprocess.DEVNULL)
     stored: dict[str, Any] = json.loads(results.read_text())
     for large in ("network.safetensors", "checkpoint.safetensors"):
         (folder / large).unlink(missing_ok=True)
-    return stored["validation_accuracy"], stored["test"]["accuracy"], stored["seconds"]
+    return stored.get("validation_accuracy"), stored["test"]["accuracy"], stored["seconds"]
 
 
-def spread(values: list[float]) -> str:
-    """Mean ± sample standard deviation."""
+def spread(values: list[float | None]) -> str:
+    """Mean ± sample standard deviation; nothing where there was no validation."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return ""
     text = f"{statistics.mean(values):.3f}"
     return f"{text} ± {statistics.stdev(values):.3f}" if len(values) > 1 else text
 

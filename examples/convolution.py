@@ -8,13 +8,14 @@ and its mirror image. That network is what is judged, in one forward pass, and w
 as it has convolutions; the flips and shifts of the images are twolayer's.
 
 `--validation N` sets the last N training images aside; test images are looked at once, at the end, and not at
-all where images are set aside. Prints the accuracies and writes OUT/network.safetensors, which
-`twolayer evaluate` and `twolayer predict` read.
+all where images are set aside. Prints the accuracy and writes OUT/results.json and OUT/network.safetensors,
+which `twolayer evaluate` and `twolayer predict` read.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -90,9 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> float:
     accuracy = float(net.accuracy(*judged))
     print(f"{net.n_hidden:,} hidden units; {seconds:.0f} s of training; {name} {accuracy:.4f}")
     options.out.mkdir(parents=True, exist_ok=True)
-    information = {**vars(options), "out": str(options.out), f"{name}_accuracy": accuracy, "seconds": seconds}
+    settings = {**vars(options), "out": str(options.out)}
+    results = {"settings": settings, name: {"accuracy": accuracy}, "seconds": seconds}
     path = options.out / "network.safetensors"
-    twolayer.save(net, path, classes=data.classes, image_shape=data.image_shape, information=information)
+    twolayer.save(net, path, classes=data.classes, image_shape=data.image_shape, information=results)
+    (options.out / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     return accuracy
 
 

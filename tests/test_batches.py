@@ -13,7 +13,7 @@ from slow_mixes import bytes_of, generator
 
 from twolayer.augmentation import Mixup
 from twolayer.training import batches as module
-from twolayer.training.batches import Batches, Draws, Source, ahead, moved, unstacked
+from twolayer.training.batches import Batches, Draws, Source, ahead, length, moved, unstacked
 
 
 def rows(batches: Batches, epoch: int, start: int = 0, stop: int | None = None) -> list[list[int]]:
@@ -367,3 +367,11 @@ def test_trees_of_arrays_are_moved_and_divided_whole():
     assert listed(first.hidden_bytes) == [["float64", [1.0]], []]
     assert unstacked((), 3, unstack=list) == [(), (), ()]
     assert unstacked(None, 2, unstack=list) == [None, None]
+
+
+def test_the_length_of_a_tree_is_that_of_its_arrays():
+    tree = Draws(None, None, (np.ones((2, 1)), ()), ((), np.zeros(2)))
+    assert length(tree) == 2
+    assert length((None, (tree,))) == 2
+    assert length(np.zeros((0, 3))) == 0
+    assert length((None, ())) == -1

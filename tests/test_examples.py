@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +42,9 @@ def test_an_unrolled_convolution(backend: Backend, cifar: Path, capsys: pytest.C
     assert net.n_hidden == 2 * 9 * 9 * 2
     assert "epoch   2 of 2: loss" in printed
     assert f"validation {accuracy:.4f}" in printed
+    results = json.loads((out / "results.json").read_text())
+    assert results["validation"] == {"accuracy": accuracy}
+    assert results["settings"]["filters"] == 2
     data = cifar10.load_cifar10(cifar, n_train=4 * FEW, n_validation=FEW, n_test=FEW)
     assert float(net.accuracy(*data.validation)) == accuracy
     # It is symmetrized: an image and its mirror image are the same to it.

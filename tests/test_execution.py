@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from backends import Backend, to_host
 
-from twolayer.training.execution import prepared, running
+from twolayer.training import execution
+from twolayer.training.execution import in_turn, lean, prepared, running
 
 
 def double(state, x, *, xp):
@@ -23,9 +24,16 @@ def test_a_prepared_function_knows_its_library(backend: Backend):
         return xp.sum(a)
 
     total = prepared(function, backend.xp)(backend.array(np.arange(4.0)))
-    assert seen == [backend.xp]
+    assert seen == [lean(backend.xp)]
     assert backend.owns(total)
     assert float(total) == 6.0
+
+
+def test_steps_run_in_numpy_itself_and_in_the_namespace_of_any_other_library(backend: Backend, monkeypatch):
+    own = backend.library == "numpy"
+    assert lean(backend.xp) is (np if own and hasattr(np, "unstack") else backend.xp)
+    monkeypatch.delattr(np, "unstack", raising=False)  # as in NumPy 2.0, which lacks some of the standard
+    assert lean(backend.xp) is backend.xp
 
 
 def test_what_was_prepared_is_kept(backend: Backend):
@@ -162,3 +170,36 @@ def test_pytorch_records_no_gradients_while_running(backend: Backend):
     with running(backend.xp):
         assert not backend.xp.is_grad_enabled()
     assert backend.xp.is_grad_enabled()
+
+
+def added(state, constant, one, *, xp, factor=1.0):
+    state = xp.asarray(state, copy=True) + factor * constant * one[0]
+    return state, (xp.sum(state), one[1][0] + 0.0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_steps_are_taken_in_turn(backend: Backend, monkeypatch, n):
+    monkeypatch.setattr(execution, "SCANNED_STEPS", 2)
+    take = in_turn(added, backend.xp, factor=10.0)
+    numbers = np.arange(1.0, n + 1)
+    varying = (numbers, (100 * numbers, None))
+    done, seen = 0, []
+    steps = take(backend.array(np.ones(3)), backend.array(np.full(3, 0.5)), varying, backend.array)
+    for state, taken, results in steps:
+        assert taken == (2 if backend.library == "jax" and n - done >= 2 else 1)
+        done += taken
+        assert to_host(state).tolist() == [1.0 + 5.0 * sum(range(1, done + 1))] * 3
+        first, second = (to_host(result).reshape(-1).tolist() for result in results)
+        assert len(first) == taken
+        assert first[-1] == 3 * to_host(state)[0]
+        seen += second
+    assert done == n
+    assert seen == (100 * numbers).tolist()
+
+
+def test_what_takes_steps_is_compiled_once(backend: Backend):
+    one, other = in_turn(added, backend.xp), in_turn(added, backend.xp)
+    assert one.__closure__ is not None
+    assert other.__closure__ is not None
+    kept = [[cell.cell_contents for cell in take.__closure__] for take in (one, other)]
+    assert [f for f in kept[0] if callable(f)] == [f for f in kept[1] if callable(f)]

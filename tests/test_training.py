@@ -29,6 +29,7 @@ from small_runs import (
 )
 
 from twolayer import History, Progress, Run, TwoLayerNet, _checks, optimizers, schedules, stack, train
+from twolayer.training import execution
 
 SETTINGS: dict[str, Any] = {
     **PLAIN,
@@ -954,6 +955,29 @@ def test_every_callback_is_called_even_where_one_asked_to_stop():
     assert first.events == second.events == third.events
     assert len(first.events) == 4
     assert run.n_steps == 4
+
+
+@pytest.mark.parametrize("n_networks", [None, 2])
+@pytest.mark.parametrize("stream", [False, True])
+def test_many_steps_in_one_call_are_the_same_run(backend: Backend, monkeypatch, n_networks, stream):
+    """JAX takes them so; callbacks are then called after those."""
+    task = make_task(n_networks)
+    there = task.on(backend)
+    if stream:
+        there = task._replace(net=there.net)
+    settings = {"stream": stream, "dropout": 0.25, "batch_size": 4}  # of six steps an epoch, the last short
+    expected = trained(there, **settings)
+    monkeypatch.setattr(execution, "SCANNED_STEPS", 2)
+    watcher = Watcher()
+    run = trained(there, **settings, callbacks=[watcher])
+    assert_same_run(run, expected, rtol=backend.rtol)
+    epoch = (2, 4, 5, 6) if backend.library == "jax" else range(1, 7)
+    assert [step for step, ended in watcher.events if not ended] == [
+        6 * i + n for i in range(3) for n in epoch
+    ]
+    stopped = trained(there, **settings, callbacks=[stopping(10)])
+    assert stopped.n_steps == 10
+    np.testing.assert_array_equal(stopped.history.loss, run.history.loss[..., :10])
 
 
 def test_what_a_callback_raises_comes_out(backend: Backend):

@@ -1,7 +1,7 @@
 """Softmax cross-entropy, its gradient, and the L2 penalty: array-API code that checks nothing.
 
 In the shapes, K is the number of networks, N of samples, C of classes, D of features, H of hidden units.
-Targets are either integer labels ``y`` (N,) or class probabilities (N, C); weights are (N,) or None; label
+Targets ``y`` are integer labels (N,) or class probabilities (N, C); weights are (N,) or None; label
 smoothing is (K,) or None.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ._namespace import Array, device
+from ._namespace import Array, cast, device
 
 
 def log_softmax(logits: Array, *, xp: ModuleType) -> Array:
@@ -23,7 +23,7 @@ def log_softmax(logits: Array, *, xp: ModuleType) -> Array:
 
 def one_hot(y: Array, n_classes: int, *, xp: ModuleType) -> Array:
     """Truth values (N, C): whether class c is the label of sample i."""
-    return xp.expand_dims(y, axis=1) == xp.arange(n_classes, dtype=y.dtype, device=device(y))
+    return y[:, None] == xp.arange(n_classes, dtype=y.dtype, device=device(y))
 
 
 def cross_entropy(
@@ -31,17 +31,20 @@ def cross_entropy(
 ) -> Array:
     """Cross-entropy of each sample, -log p[y_i] or -Σ_c T_ic log p_ic: (K, N, C) to (K, N).
 
-    With label smoothing ε the targets are (1 - ε) T + ε / C.
+    With label smoothing ε the targets are (1 - ε) T + ε / C. Labels may come as the truth values of
+    `one_hot` too.
     """
-    # Chosen by `where`: 0 * log(0) is nan, and the limit is 0.
     if y.ndim == 1:
-        terms = xp.where(one_hot(y, log_probs.shape[-1], xp=xp), log_probs, 0.0)
+        y = one_hot(y, log_probs.shape[-1], xp=xp)
+    # Chosen by `where`: 0 * log(0) is nan, and the limit is 0.
+    if y.dtype == xp.bool:
+        terms = xp.where(y, log_probs, 0.0)
     else:
         terms = xp.where(y > 0, y * log_probs, 0.0)
     losses = -xp.sum(terms, axis=-1)
     if label_smoothing is None:
         return losses
-    smoothing = xp.expand_dims(label_smoothing, axis=1)
+    smoothing = label_smoothing[:, None]
     return (1.0 - smoothing) * losses - smoothing * xp.mean(log_probs, axis=-1)
 
 
@@ -71,22 +74,28 @@ def softmax_cross_entropy(
     data_loss : array (K,)
     dlogits : array (K, N, C)
     """
-    log_probs = log_softmax(logits, xp=xp)
-    losses = cross_entropy(log_probs, y, label_smoothing, xp=xp)
-    probs = xp.exp(log_probs)
+    n_samples, n_classes = logits.shape[-2:]
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    exponentials = xp.exp(shifted)
+    total = xp.sum(exponentials, axis=-1, keepdims=True)
+    dlogits = exponentials / total  # the probabilities; not in place, as autograd may need them
+    shifted -= xp.log(total)  # the log-probabilities, as log_softmax has them
+    T = y if y.ndim == 2 else one_hot(y, n_classes, xp=xp)
+    losses = cross_entropy(shifted, T, label_smoothing, xp=xp)
     smoothing = None if label_smoothing is None else xp.reshape(label_smoothing, (-1, 1, 1))
-    kept = 1.0 if smoothing is None else 1.0 - smoothing
-    if y.ndim == 1:
-        dlogits = xp.where(one_hot(y, logits.shape[-1], xp=xp), probs - kept, probs)
-    else:  # the sums of y are 1 but for rounding, and this is the gradient all the same
-        total = xp.sum(y, axis=1, keepdims=True)
-        dlogits = probs * (total if smoothing is None else kept * total + smoothing) - kept * y
+    T = cast(T, logits.dtype, xp=xp)
+    if y.ndim == 2:  # the sums of y are 1 but for rounding, and this is the gradient all the same
+        sums = xp.sum(T, axis=1, keepdims=True)
+        dlogits *= sums if smoothing is None else (1.0 - smoothing) * sums + smoothing
+    dlogits -= T if smoothing is None else (1.0 - smoothing) * T
     if smoothing is not None:
-        dlogits -= smoothing / logits.shape[-1]
+        dlogits -= smoothing / n_classes
     if sample_weight is None:
-        return xp.mean(losses, axis=1), dlogits / y.shape[0]
+        dlogits /= n_samples
+        return xp.sum(losses, axis=1) / n_samples, dlogits
     shares = sample_shares(sample_weight, xp=xp)
-    return xp.sum(losses * shares, axis=1), dlogits * xp.expand_dims(shares, axis=1)
+    dlogits *= shares[:, None]
+    return xp.sum(losses * shares, axis=1), dlogits
 
 
 def l2_norms(W1: Array, W2: Array, *, xp: ModuleType) -> Array:
@@ -94,6 +103,10 @@ def l2_norms(W1: Array, W2: Array, *, xp: ModuleType) -> Array:
 
     Inner products: no squared copy of W1 is made.
     """
-    n_networks, n_hidden, _ = W2.shape
+    n_networks, n_hidden, n_classes = W2.shape
+    if n_networks == 1:  # two long ones
+        first, second = (xp.vecdot(flat, flat) for flat in (xp.reshape(a, (-1,)) for a in (W1, W2)))
+        return xp.reshape(first + second, (1,))
     rows = xp.reshape(W1, (W1.shape[0], n_networks, n_hidden))
-    return xp.sum(xp.vecdot(rows, rows), axis=0) + xp.sum(xp.vecdot(W2, W2), axis=1)
+    flat = xp.reshape(W2, (n_networks, n_hidden * n_classes))
+    return xp.sum(xp.vecdot(rows, rows), axis=0) + xp.vecdot(flat, flat)

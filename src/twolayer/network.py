@@ -59,35 +59,41 @@ def forward(core: Core, X: Array, kept: Array | None = None, *, xp: ModuleType) 
     Units where ``kept`` (N, K·H) is false count as 0.
     """
     n_networks, n_hidden, _ = core.W2.shape
-    Z1 = xp.matmul(X, core.W1)
+    Z1 = X @ core.W1
     Z1 += core.b1
     H1 = xp.maximum(Z1, 0.0)
     if kept is not None:
-        H1 = xp.where(kept, H1, 0.0)
-    each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 0, 2))
-    logits = xp.matmul(each, core.W2)
-    logits += xp.expand_dims(core.b2, axis=1)
-    return H1, logits
+        H1 *= xp.astype(kept, H1.dtype)
+    # A class's logits lie side by side: over samples a reduction over classes is vectorised.
+    each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 2, 0))
+    logits = core.W2.mT @ each
+    logits += core.b2[:, :, None]
+    return H1, logits.mT
 
 
 def backward(core: Core, X: Array, H1: Array, dlogits: Array, *, xp: ModuleType) -> Core:
     """Gradients of the data loss, from its gradient by the logits (K, N, C); linear in ``dlogits``."""
     n_networks, n_hidden, _ = core.W2.shape
     each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 2, 0))
-    dH1 = xp.matmul(dlogits, xp.matrix_transpose(core.W2))
-    dH1 = xp.reshape(xp.permute_dims(dH1, (1, 0, 2)), H1.shape)
-    dZ1 = xp.where(H1 > 0, dH1, 0.0)  # H1 > 0 exactly where Z1 > 0 and the unit was kept
+    dH1 = dlogits @ core.W2.mT
+    dZ1 = xp.reshape(xp.permute_dims(dH1, (1, 0, 2)), H1.shape)
+    dZ1 *= xp.astype(H1 > 0, H1.dtype)  # 1 exactly where Z1 > 0 and the unit was kept
     return Core(
-        W1=xp.matmul(xp.matrix_transpose(X), dZ1),
+        W1=X.T @ dZ1,
         b1=xp.sum(dZ1, axis=0),
-        W2=xp.matmul(each, dlogits),
+        W2=each @ dlogits,
         b2=xp.sum(dlogits, axis=1),
     )
 
 
 def per_unit(values: Array, n_hidden: int, *, xp: ModuleType) -> Array:
-    """Repeat one value for each network (K,) over its hidden units: (K·H,), as W1's columns lie."""
-    each = xp.broadcast_to(xp.expand_dims(values, axis=1), (values.shape[0], n_hidden))
+    """Repeat one value for each network (K,) over its hidden units: (K·H,), as W1's columns lie.
+
+    Of one network (1,), which broadcasts as well and lets the library go through W1 at once.
+    """
+    if values.shape[0] == 1:
+        return values
+    each = xp.broadcast_to(values[:, None], (values.shape[0], n_hidden))
     return xp.reshape(each, (values.shape[0] * n_hidden,))
 
 
@@ -135,9 +141,11 @@ def with_penalty(core: Core, gradients: Core, reg: Array, *, xp: ModuleType) -> 
 def logits_in_blocks(core: Core, X: Array, *, xp: ModuleType) -> Array:
     """Logits (K, N, C) of any number of samples, each block of them cast to the network's dtype."""
     blocks = row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1]))
-    return xp.concat(
+    logits = xp.concat(
         [forward(core, cast(X[rows, :], core.W1.dtype, xp=xp), xp=xp)[1] for rows in blocks], axis=1
     )
+    # A sample's logits lie side by side, as others expect it.
+    return xp.reshape(xp.reshape(logits, (-1,)), logits.shape)
 
 
 def labels_of(y: Array, *, xp: ModuleType) -> Array:

@@ -177,6 +177,13 @@ def moved(tree: Any, move: Any) -> Any:
     return None if tree is None else move(tree)
 
 
+def length(tree: Any) -> int:
+    """Length of the first axis of nested tuples of arrays, which is that of all of them."""
+    if isinstance(tree, tuple):
+        return next((n for part in tree if (n := length(part)) >= 0), -1)
+    return -1 if tree is None else len(tree)
+
+
 def unstacked(tree: Any, n: int, *, unstack: Any) -> list[Any]:
     """Divide nested tuples of arrays (n, ...) into n of arrays (...)."""
     if isinstance(tree, tuple):

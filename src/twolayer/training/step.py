@@ -51,6 +51,35 @@ class Method(NamedTuple):
     penalised: bool = True  # whether any reg is above 0
 
 
+class Constant(NamedTuple):
+    """What all steps of a run share."""
+
+    samples: Samples  # where they are streamed, only what the preprocessing needs
+    numbers: Numbers  # without the learning rate and the coefficients
+
+
+class Varying(NamedTuple):
+    """What is a step's own; or, with a first axis n, that of n steps."""
+
+    draws: Draws
+    batch: tuple[Array, Array, Array | None] | None  # X, y and weights, where samples are streamed
+    learning_rate: Array  # (K,)
+    coefficients: Array  # (m,)
+
+
+def next_step(
+    state: State, constant: Constant, one: Varying, *, method: Method, xp: ModuleType
+) -> tuple[State, tuple[Array, Array]]:
+    """Take the step of a run; return the state after it, and the loss and accuracy of its batch."""
+    samples, numbers = constant
+    if one.batch is not None:
+        X, y, sample_weight = one.batch
+        samples = Samples(X, y, sample_weight, samples.preprocessing)
+    numbers = numbers._replace(learning_rate=one.learning_rate, coefficients=one.coefficients)
+    state, loss, accuracy = step(state, samples, one.draws, numbers, method=method, xp=xp)
+    return state, (loss, accuracy)
+
+
 def step(
     state: State, samples: Samples, draws: Draws, numbers: Numbers, *, method: Method, xp: ModuleType
 ) -> tuple[State, Array, Array]:
@@ -78,7 +107,7 @@ def step(
     loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, numbers.label_smoothing, xp=xp)
     if method.penalised:
         loss = loss + numbers.reg * l2_norms(core.W1, core.W2, xp=xp)
-    accuracy = xp.mean(xp.astype(hits(logits, y, xp=xp), dtype), axis=-1)
+    accuracy = xp.sum(xp.astype(hits(logits, y, xp=xp), dtype), axis=-1) / X.shape[0]
     if method.optimizer.scaled:
         # The gradient is linear in dlogits: scaled here, the learning rate costs no pass over W1.
         dlogits *= numbers.learning_rate[:, None, None]
@@ -107,7 +136,8 @@ def batch(
     X = cast(X, dtype, xp=xp) if method.transform is None else method.transform(X, arrays, xp=xp)
     if method.input_dropout:
         scale = 256.0 / (256.0 - method.input_dropout)
-        X = xp.where(draws.input_bytes >= method.input_dropout, X * scale, 0.0)
+        X = X * scale
+        X *= xp.astype(draws.input_bytes >= method.input_dropout, dtype)
     return X, y, sample_weight
 
 
@@ -127,15 +157,15 @@ def augmented(
         T = xp.astype(one_hot(y, core.W2.shape[2], xp=xp), core.W1.dtype)
     if sample_weight is None:
         return *augmentation.apply(X, T, draws.augmentation, xp=xp), None
-    X, weighted = augmentation.apply(X, T * xp.expand_dims(sample_weight, axis=1), draws.augmentation, xp=xp)
+    X, weighted = augmentation.apply(X, T * sample_weight[:, None], draws.augmentation, xp=xp)
     sample_weight = xp.sum(weighted, axis=1)
-    weights = xp.expand_dims(sample_weight, axis=1)
+    weights = sample_weight[:, None]
     return X, xp.where(weights > 0, weighted / xp.where(weights > 0, weights, 1.0), T), sample_weight
 
 
 def kept_units(hidden_bytes: Array, thresholds: Array, *, xp: ModuleType) -> Array:
     """Whether each hidden unit of each network is kept for each sample: (B, K·H) truth values."""
-    kept = xp.expand_dims(hidden_bytes, axis=1) >= xp.reshape(thresholds, (1, -1, 1))
+    kept = hidden_bytes[:, None, :] >= xp.reshape(thresholds, (1, -1, 1))
     return xp.reshape(kept, (hidden_bytes.shape[0], thresholds.shape[0] * hidden_bytes.shape[1]))
 
 

@@ -12,13 +12,12 @@ from .._checks import row_blocks
 from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, to_host
 from ..losses import l2_norms
 from ..network import Core, TwoLayerNet, evaluate, pack, per_unit, unpack
-from .batches import Draws, Source, ahead, moved, unstacked
-from .execution import prepared
+from .batches import Source, ahead, length
+from .execution import in_turn, prepared
 from .history import History, Recorder
 from .run import Callback, Progress, Run
 from .schedules import Schedule
-from .step import Method, Numbers, Samples, State
-from .step import step as training_step
+from .step import Constant, Method, Numbers, Samples, State, Varying, next_step
 
 
 class Plan(NamedTuple):
@@ -74,7 +73,7 @@ class Trainer:
         self.ended = State(core, (), average)
         if plan.patience is not None or self.stopped.any():
             self.ended = State(self._copied(core), (), None if average is None else self._copied(average))
-        self.numbers = Numbers(
+        numbers = Numbers(
             learning_rate=None,
             reg=self._on_device(plan.reg.astype(dtype_name(self.dtype))),
             dropout=self._on_device(plan.dropout.astype(np.uint8)) if plan.dropout.any() else None,
@@ -83,9 +82,13 @@ class Trainer:
             else None,
             coefficients=None,
         )
+        samples = plan.samples
+        if plan.streamed:
+            samples = Samples(None, None, None, samples.preprocessing)
+        self.constant = Constant(samples, numbers)
         self.pending: list[tuple[Array, Array]] = []
         self.halted = False
-        self.take_step = prepared(training_step, xp, consumes=True, method=plan.method)
+        self.take_steps = in_turn(next_step, xp, method=plan.method)
         self.evaluate = prepared(evaluate, xp, transform=plan.method.transform)
 
     def run(self) -> None:
@@ -97,7 +100,7 @@ class Trainer:
             return
         chunks = self._chunks()
         for chunk in ahead(chunks) if self.plan.source.noisy else chunks:
-            self._take_steps(*chunk)
+            self._take_steps(chunk)
             if self.done == steps or self.done % per_epoch == 0:
                 self._end_epoch((self.done - 1) // per_epoch)
                 self._call_back(epoch_ended=True)
@@ -111,42 +114,29 @@ class Trainer:
         over = self.done == self.recorder.last_entry and bool(np.all(self.diverged + self.stopped))
         return self.done >= self.plan.steps or over
 
-    def _chunks(self) -> Iterator[tuple[Draws, Samples | None]]:
-        """Draws of the steps that are left, each with its batches where samples come from the host."""
-        X, y, sample_weight, arrays = self.plan.samples
+    def _chunks(self) -> Iterator[Varying]:
+        """What is random about the steps that are left, with their batches where samples are streamed."""
+        X, y, sample_weight, _ = self.plan.samples
         for draws in self.plan.source.draws(self.done, self.plan.steps):
-            if not self.plan.streamed:
-                yield draws, None
-                continue
-            weights = None if sample_weight is None else sample_weight[draws.rows]
-            yield draws._replace(rows=None), Samples(X[draws.rows], y[draws.rows], weights, arrays)
+            batch = None
+            if self.plan.streamed:
+                weights = None if sample_weight is None else sample_weight[draws.rows]
+                batch, draws = (X[draws.rows], y[draws.rows], weights), draws._replace(rows=None)
+            yield Varying(draws, batch, None, None)
 
-    def _take_steps(self, draws: Draws, batches: Samples | None) -> None:
-        """Take a step for each of the draws, until a callback stops the run."""
-        xp, step, plan = self.xp, self.take_step, self.plan
-        n = len(draws.rows if batches is None else batches.X)
-        name = dtype_name(self.dtype)
-        rates = self._rates(self.done, n).astype(name)
-        coefficients = self._coefficients(self.done, n).astype(name)
-
-        def each(tree: Any) -> list[Any]:
-            return unstacked(moved(tree, self._cast_on_device), n, unstack=xp.unstack)
-
-        samples = [plan.samples] * n
-        if batches is not None:
-            arrays = plan.samples.preprocessing
-            samples = [
-                Samples(X, y, weight, arrays)
-                for X, y, weight in each((batches.X, batches.y, batches.sample_weight))
-            ]
-        for own, one, rate, coefficient in zip(
-            samples, each(draws), each(rates), each(coefficients), strict=True
-        ):
-            numbers = self.numbers._replace(learning_rate=rate, coefficients=coefficient)
-            self.state, loss, accuracy = step(self.state, own, one, numbers)
-            self.pending.append((loss, accuracy))
-            self.done += 1
-            if plan.callbacks:
+    def _take_steps(self, chunk: Varying) -> None:
+        """Take the steps of a chunk, until a callback stops the run."""
+        n, name = length(chunk), dtype_name(self.dtype)
+        varying = chunk._replace(
+            learning_rate=self._rates(self.done, n).astype(name),
+            coefficients=self._coefficients(self.done, n).astype(name),
+        )
+        steps = self.take_steps(self.state, self.constant, varying, self._cast_on_device)
+        for state, taken, results in steps:
+            self.state = state
+            self.pending.append(results)
+            self.done += taken
+            if self.plan.callbacks:
                 self._call_back(epoch_ended=False)
                 if self.halted:
                     break
@@ -175,8 +165,10 @@ class Trainer:
         """Bring the losses of the steps so far to the host: here the device is waited for."""
         if self.pending:
             loss, accuracy = (
-                to_host(self.xp.stack(list(a))).astype(np.float64) for a in zip(*self.pending, strict=True)
+                to_host(self.xp.concat([self.xp.reshape(a, (-1, self.n_networks)) for a in each]))
+                for each in zip(*self.pending, strict=True)
             )
+            loss, accuracy = loss.astype(np.float64), accuracy.astype(np.float64)
             self.pending = []
             over = self.stopped > 0
             loss[:, over] = accuracy[:, over] = np.nan

@@ -1,0 +1,237 @@
+"""Training steps written by hand, as tightly as each library allows, and their matrix products alone.
+
+All take the same step: plain stochastic gradient descent with an L2 penalty, in float32, the batch gathered
+from 10,000 samples of 3,072 features, 10 classes. None but scikit-learn's reports the loss.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from measuring import Contestant, has
+
+FEATURES, CLASSES, SAMPLES = 3072, 10, 10_000
+LEARNING_RATE, REG = 1e-3, 0.2
+
+
+class Task(NamedTuple):
+    """Host arrays of one size of network and batch."""
+
+    X: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray  # (1000, batch)
+    W1: np.ndarray
+    W2: np.ndarray
+
+    @property
+    def hidden(self) -> int:
+        return self.W1.shape[1]
+
+    @property
+    def batch(self) -> int:
+        return self.rows.shape[1]
+
+
+def task(hidden: int, batch: int, *, samples: int = SAMPLES, features: int = FEATURES) -> Task:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((samples, features), dtype=np.float32)
+    y = rng.integers(0, CLASSES, samples)
+    rows = rng.integers(0, samples, (1000, batch)).astype(np.int32)
+    W1 = (1e-2 * rng.standard_normal((features, hidden))).astype(np.float32)
+    W2 = (1e-2 * rng.standard_normal((hidden, CLASSES))).astype(np.float32)
+    return Task(X, y, rows, W1, W2)
+
+
+def turns(rows: Any) -> Callable[[], Any]:
+    """Give the rows of one batch after another, beginning anew at the end."""
+    turn = [-1]
+
+    def following() -> Any:
+        turn[0] = (turn[0] + 1) % len(rows)
+        return rows[turn[0]]
+
+    return following
+
+
+def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: None) -> Contestant:
+    """The five matrix products of a step, on NumPy's arrays or CuPy's."""
+    Xb, W1, W2 = (xp.asarray(np.ascontiguousarray(a)) for a in (t.X[: t.batch], t.W1, t.W2))
+    dZ1 = xp.ones((t.batch, t.hidden), xp.float32)
+    dlogits = xp.ones((t.batch, CLASSES), xp.float32)
+
+    def step() -> None:
+        Xb @ W1
+        dZ1 @ W2
+        dlogits @ W2.T
+        dZ1.T @ dlogits
+        Xb.T @ dZ1
+        wait()
+
+    return Contestant(step)
+
+
+def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: None) -> Contestant:
+    """A tight step, on NumPy's arrays or CuPy's: in place wherever that is possible."""
+    X, y, W1, W2 = (xp.array(a) for a in (t.X, t.y, t.W1, t.W2))
+    b1, b2 = xp.zeros(t.hidden, xp.float32), xp.zeros(CLASSES, xp.float32)
+    following, rate = turns(xp.asarray(t.rows)), np.float32(LEARNING_RATE)
+    decay, sample = np.float32(1 - 2 * REG * LEARNING_RATE), xp.arange(t.batch)
+
+    def step() -> None:
+        rows = following()
+        Xb, yb = X[rows], y[rows]
+        H1 = Xb @ W1
+        xp.add(H1, b1, out=H1)
+        xp.maximum(H1, 0, out=H1)
+        P = H1 @ W2
+        P += b2
+        P -= P.max(axis=1, keepdims=True)
+        xp.exp(P, out=P)
+        P /= P.sum(axis=1, keepdims=True)
+        P[sample, yb] -= 1
+        P *= -rate / t.batch
+        dZ1 = P @ W2.T
+        dZ1 *= H1 > 0
+        dW2, dW1 = H1.T @ P, Xb.T @ dZ1
+        xp.multiply(W1, decay, out=W1)
+        xp.multiply(W2, decay, out=W2)
+        xp.add(W1, dW1, out=W1)
+        xp.add(W2, dW2, out=W2)
+        xp.add(b1, dZ1.sum(axis=0), out=b1)
+        xp.add(b2, P.sum(axis=0), out=b2)
+        wait()
+
+    return Contestant(step)
+
+
+def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
+    """PyTorch's products; its layers with autograd and `torch.optim.SGD`, eager, and compiled on a GPU."""
+    import torch
+
+    gpu = device != "cpu"
+    wait: Callable[[], object] = torch.cuda.synchronize if gpu else (lambda: None)
+    X, y, rows = (torch.from_numpy(a).to(device) for a in (t.X, t.y, t.rows.astype(np.int64)))
+    Xb, dZ1 = X[: t.batch].clone(), torch.ones(t.batch, t.hidden, device=device)
+    W1, W2 = torch.from_numpy(t.W1).to(device), torch.from_numpy(t.W2).to(device)
+    dlogits = torch.ones(t.batch, CLASSES, device=device)
+
+    def products() -> None:
+        Xb @ W1
+        dZ1 @ W2
+        dlogits @ W2.T
+        dZ1.T @ dlogits
+        Xb.T @ dZ1
+        wait()
+
+    def stepping(compiled: bool) -> Contestant:
+        net = torch.nn.Sequential(
+            torch.nn.Linear(FEATURES, t.hidden), torch.nn.ReLU(), torch.nn.Linear(t.hidden, CLASSES)
+        ).to(device)
+        weights, biases = [net[0].weight, net[2].weight], [net[0].bias, net[2].bias]
+        groups = [{"params": weights, "weight_decay": 2 * REG}, {"params": biases, "weight_decay": 0.0}]
+        optimizer, loss = torch.optim.SGD(groups, lr=LEARNING_RATE), torch.nn.CrossEntropyLoss()
+        following = turns(rows)
+
+        def forward(Xb: Any, yb: Any) -> Any:
+            return loss(net(Xb), yb)
+
+        evaluate = torch.compile(forward, mode="reduce-overhead") if compiled else forward
+
+        def step() -> None:
+            batch = following()
+            optimizer.zero_grad()
+            evaluate(X[batch], y[batch]).backward()
+            optimizer.step()
+            wait()
+
+        return Contestant(step)
+
+    found = {"PyTorch, products": Contestant(products), "PyTorch, eager": stepping(compiled=False)}
+    if gpu:
+        found["PyTorch, compiled"] = stepping(compiled=True)
+    return found
+
+
+def jax_steps(t: Task, scanned: int = 50) -> dict[str, Contestant]:
+    """JAX with automatic differentiation, compiled: a step a call, and many in one loop."""
+    import jax
+    import jax.numpy as jnp
+
+    X, y, rows = jnp.asarray(t.X), jnp.asarray(t.y), jnp.asarray(t.rows)
+    params = {
+        "W1": jnp.asarray(t.W1),
+        "b1": jnp.zeros(t.hidden),
+        "W2": jnp.asarray(t.W2),
+        "b2": jnp.zeros(CLASSES),
+    }
+
+    def loss(p: Any, Xb: Any, yb: Any) -> Any:
+        log_probs = jax.nn.log_softmax(jax.nn.relu(Xb @ p["W1"] + p["b1"]) @ p["W2"] + p["b2"])
+        data_loss = -jnp.take_along_axis(log_probs, yb[:, None], axis=1).mean()
+        return data_loss + REG * ((p["W1"] ** 2).sum() + (p["W2"] ** 2).sum())
+
+    def update(p: Any, rows: Any) -> Any:
+        gradients = jax.grad(loss)(p, X[rows], y[rows])
+        return jax.tree.map(lambda a, g: a - LEARNING_RATE * g, p, gradients)
+
+    one = jax.jit(update, donate_argnums=0)
+    many = jax.jit(
+        lambda p, takes: jax.lax.scan(lambda q, r: (update(q, r), None), p, takes)[0], donate_argnums=0
+    )
+    state = {"one": jax.tree.map(jnp.copy, params), "many": jax.tree.map(jnp.copy, params)}
+    following = turns(list(rows))
+
+    def step() -> None:
+        state["one"] = jax.block_until_ready(one(state["one"], following()))
+
+    def steps() -> None:
+        state["many"] = jax.block_until_ready(many(state["many"], rows[:scanned]))
+
+    return {"JAX, jit": Contestant(step), "JAX, scan": Contestant(steps, scanned)}
+
+
+def sklearn_epoch(t: Task) -> Contestant:
+    """An epoch of scikit-learn's MLPClassifier, which reports the loss."""
+    from sklearn.neural_network import MLPClassifier
+
+    model = MLPClassifier(
+        (t.hidden,),
+        solver="sgd",
+        batch_size=t.batch,
+        alpha=2 * REG * t.batch,
+        learning_rate_init=LEARNING_RATE,
+        max_iter=1,
+        momentum=0,
+        nesterovs_momentum=False,
+    )
+
+    def epoch() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.partial_fit(t.X, t.y, classes=np.arange(CLASSES))
+
+    return Contestant(epoch, len(t.X) / t.batch)
+
+
+def all_of_them(t: Task, *, gpu: bool) -> dict[str, Contestant]:
+    """Every hand-written contestant that can run here."""
+    found = {}
+    if gpu:
+        import cupy
+
+        wait = cupy.cuda.get_current_stream().synchronize
+        found["CuPy, products"] = numpy_products(t, cupy, wait)
+        found["CuPy, by hand"] = numpy_step(t, cupy, wait)
+    else:
+        found["NumPy, products"] = numpy_products(t)
+        found["NumPy, by hand"] = numpy_step(t)
+    if has("torch"):
+        found |= torch_steps(t, "cuda" if gpu else "cpu")
+    if has("jax"):
+        found |= jax_steps(t)
+    if has("sklearn") and not gpu:
+        found["scikit-learn"] = sklearn_epoch(t)
+    return found

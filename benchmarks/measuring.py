@@ -1,0 +1,129 @@
+"""What the benchmarks share: contestants that take turns, tables of ratios, and what the machine is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Contestant(NamedTuple):
+    """Something to time: a call, which waits for the device, and how many steps it makes."""
+
+    call: Callable[[], object]
+    steps: float = 1.0
+
+
+def in_turns(
+    contestants: Mapping[str, Contestant], *, rounds: int, seconds: float = 0.06
+) -> dict[str, list[float]]:
+    """Seconds a step of each contestant, a value for each round.
+
+    They take turns of about ``seconds``, round by round, so that a slow moment of the machine falls on all of
+    them. What a first call costs, a compiler's work for one, is not counted.
+    """
+    calls, times = {}, {name: [] for name in contestants}
+    for name, (call, _) in contestants.items():
+        call()
+        start = time.perf_counter()
+        call()
+        calls[name] = max(1, round(seconds / max(time.perf_counter() - start, 1e-9)))
+    for _ in range(rounds):
+        for name, (call, steps) in contestants.items():
+            start = time.perf_counter()
+            for _ in range(calls[name]):
+                call()
+            times[name].append((time.perf_counter() - start) / calls[name] / steps)
+    return times
+
+
+def ratios(times: Mapping[str, list[float]], name: str, to: str) -> list[float]:
+    """How many times as long as another contestant one took, round by round."""
+    return [a / b for a, b in zip(times[name], times[to], strict=True)]
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """Median, and in brackets the quartiles."""
+    middle = f"{statistics.median(values):.{digits}f}"
+    if len(values) < 4:
+        return f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+    low, _, high = statistics.quantiles(values, n=4)
+    return f"{middle} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown, its columns aligned."""
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+
+    def line(cells: list[str]) -> str:
+        first, *rest = (
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        )
+        return "| " + " | ".join([first, *rest]) + " |"
+
+    rule = "| " + " | ".join(["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]) + " |"
+    return "\n".join([line(head), rule, *map(line, rows)])
+
+
+def has(library: str) -> bool:
+    """Whether a library is installed; CuPy counts where a GPU answers too."""
+    if importlib.util.find_spec(library) is None:
+        return False
+    if library == "cupy":
+        import cupy
+
+        return bool(cupy.is_available())
+    return True
+
+
+def machine() -> str:
+    """The machine and what runs on it: processor, BLAS with its kernels and threads, versions, GPU."""
+    import numpy  # noqa: F401  # so that its BLAS is there to be seen
+    from threadpoolctl import threadpool_info
+
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [f"{processor()}, {here} processors, Python {platform.python_version()}"]
+    for pool in threadpool_info():
+        if pool["user_api"] == "blas" and "numpy" in pool["filepath"]:
+            name, kernels = f"{pool['internal_api']} {pool['version']}", pool.get("architecture", "?")
+            parts.append(f"{name}, {kernels} kernels, {pool['num_threads']} threads")
+    names = ("numpy", "torch", "jax", "cupy", "scikit-learn")
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    parts.append(", ".join(found))
+    if has("torch"):
+        import torch
+
+        if torch.cuda.is_available():
+            parts.append(torch.cuda.get_device_name())
+    return "; ".join(parts)
+
+
+def processor() -> str:
+    """Name of the processor."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def stored(path: Path | None, name: str, results: object) -> None:
+    """Write results, and the machine, as JSON where a path is given."""
+    if path is not None:
+        path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"machine": machine(), "results": results}, indent=1)
+        (path / f"{name}.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,181 @@
+"""What a training step costs: the library's, on each array library, beside others' and the bare products.
+
+Usage: python benchmarks/steps.py [--sizes 50x200,512x200,1024x500] [--rounds 15] [--gpu] [--out FOLDER]
+
+Float32, 3,072 features, 10 classes; plain gradient descent with an L2 penalty; hidden units x batch. The
+library's steps are those that `train` takes, in the same way: drawn batches are moved to the device, and each
+step reports its loss, penalty included, and its accuracy, which the steps written by hand do not. Prints for
+each size a table: microseconds a step, and how many times as long as the step written by hand in the same
+library, and as its matrix products alone, each the median and the quartiles over rounds in which all take
+turns. The last table is of a whole `train` of 2,000 steps against 2,000 such steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import by_hand
+import numpy as np
+from by_hand import CLASSES, LEARNING_RATE, REG, Task
+from measuring import Contestant, has, in_turns, machine, ratios, spread, stored, table
+
+import twolayer
+from twolayer._namespace import copied, from_host, standard_namespace, to_host
+from twolayer.network import Core, pack
+from twolayer.training.batches import Draws
+from twolayer.training.execution import in_turn, running
+from twolayer.training.optimizers import SGD
+from twolayer.training.step import Constant, Method, Numbers, Samples, State, Varying, next_step
+
+STEPS = 64  # of a call
+
+# Which contestants written by hand a library's step is held against.
+AGAINST = {
+    "numpy": ("NumPy, by hand", "NumPy, products"),
+    "cupy": ("CuPy, by hand", "CuPy, products"),
+    "torch": ("PyTorch, eager", "PyTorch, products"),
+    "jax": ("JAX, jit", None),
+}
+
+
+def network(t: Task, xp: ModuleType, device: Any) -> twolayer.TwoLayerNet:
+    zeros = np.zeros(t.hidden, np.float32), np.zeros(CLASSES, np.float32)
+    arrays = (from_host(a, xp=xp, device=device) for a in (t.W1, zeros[0], t.W2, zeros[1]))
+    return twolayer.TwoLayerNet(*arrays)
+
+
+def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 1) -> Contestant:
+    """The steps of `train`, of one network or of a stack: of a chunk of draws, as it takes them."""
+    xp = standard_namespace(__import__(library))
+    net = network(t, xp, device)
+    if networks > 1:
+        net = twolayer.stack([net] * networks)
+
+    def place(host: Any) -> Any:
+        return from_host(host, xp=xp, device=device)
+
+    take = in_turn(next_step, xp, method=Method(SGD()))
+    reg = place(np.full(networks, REG, np.float32))
+    samples = Samples(place(t.X), place(t.y.astype(np.int32)), None, ())
+    constant = Constant(samples, Numbers(None, reg, None, None, None))
+    rates, none = np.full((STEPS, networks), LEARNING_RATE, np.float32), np.empty((STEPS, 0), np.float32)
+    core = pack(net, xp=xp)
+    states = [State(Core(*(copied(array, xp=xp) for array in core)), (), None)]
+    following = by_hand.turns([t.rows[i : i + STEPS] for i in range(0, len(t.rows) - STEPS, STEPS)])
+
+    def steps() -> None:
+        varying = Varying(Draws(following(), None, None, None), None, rates, none)
+        with running(xp):
+            for state, _, results in take(states[0], constant, varying, place):
+                states[0], last = state, results
+            to_host(last[0])  # waits for the device
+
+    return Contestant(steps, STEPS)
+
+
+def whole(t: Task, library: str, device: Any, rounds: int, steps: int = 2000) -> dict[str, float]:
+    """Seconds of a `train` and of as many bare steps; and of what is not counted, its evaluations."""
+    xp = standard_namespace(__import__(library))
+    bare = library_steps(t, library, device)
+    X, y = (from_host(a, xp=xp, device=device) for a in (t.X, t.y.astype(np.int32)))
+    X_val, y_val = X[:1000, :], y[:1000]
+    net, seen = network(t, xp, device), []
+    found: dict[str, list[float]] = {"train": [], "steps": [], "evaluations": []}
+    epochs = -(-steps * t.batch // len(t.X))
+    for i in range(rounds + 1):
+        start = time.perf_counter()
+        twolayer.train(
+            net,
+            X,
+            y,
+            validation=(X_val, y_val),
+            reg=REG,
+            learning_rate=LEARNING_RATE,
+            optimizer=SGD(),
+            batch_size=t.batch,
+            steps=steps,
+            rng=0,
+            callbacks=[lambda progress: seen.append(progress.step)],
+        )
+        trained = time.perf_counter()
+        for _ in range(round(steps / STEPS)):
+            bare.call()
+        stepped = time.perf_counter()
+        for _ in range(epochs):
+            float(net.accuracy(X_val, y_val))
+        float(net.accuracy(X, y))
+        evaluated = time.perf_counter()
+        if i:  # the first is for compilers
+            found["train"].append(trained - start)
+            found["steps"].append((stepped - trained) * steps / (round(steps / STEPS) * STEPS))
+            found["evaluations"].append(evaluated - stepped)
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", default="50x200,512x200,1024x500")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--whole", type=int, default=3, help="rounds of whole runs; 0 for none")
+    parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    words = [word for word in options.only.split(",") if word]
+    print(machine() + "\n")
+    results = {}
+    for size in options.sizes.split(","):
+        hidden, batch = map(int, size.split("x"))
+        t = by_hand.task(hidden, batch)
+        contestants = by_hand.all_of_them(t, gpu=options.gpu)
+        own = {}
+        for library, device in libraries(options.gpu):
+            own[f"twolayer, {library}"] = library, device
+            contestants[f"twolayer, {library}"] = library_steps(t, library, device)
+        if words:
+            contestants = {n: c for n, c in contestants.items() if any(word in n for word in words)}
+        times = in_turns(contestants, rounds=options.rounds)
+        print(f"{hidden} hidden units, batch {batch}\n")
+        rows = []
+        for name in sorted(times, key=lambda name: statistics.median(times[name])):
+            against = AGAINST[own[name][0]] if name in own else (None, None)
+            compared = [spread(ratios(times, name, to)) if to in times else "" for to in against]
+            rows.append([name, spread([1e6 * s for s in times[name]], 0), *compared])
+        print(table(["", "µs a step", "× by hand", "× products"], rows) + "\n", flush=True)
+        results[size] = times
+    if options.whole:
+        rows = []
+        for size in options.sizes.split(","):
+            for library, device in libraries(options.gpu):
+                if words and not any(word in library for word in words):
+                    continue
+                hidden, batch = map(int, size.split("x"))
+                found = whole(by_hand.task(hidden, batch), library, device, options.whole)
+                ratio = (found["train"] - found["evaluations"]) / found["steps"]
+                rows.append([f"{size}, {library}", *(f"{s:.2f}" for s in found.values()), f"{ratio:.3f}"])
+                results[f"whole {size} {library}"] = found
+        head = ["2,000 steps", "train, s", "steps, s", "evaluations, s", "(train - evaluations) / steps"]
+        print(table(head, rows))
+    stored(options.out, "steps", results)
+
+
+def libraries(gpu: bool) -> list[tuple[str, Any]]:
+    """Array libraries that are here, with the device to use."""
+    if gpu:
+        import torch
+
+        found = [("cupy", None)] if has("cupy") else []
+        found += [("torch", torch.device("cuda"))] if torch.cuda.is_available() else []
+        return found + ([("jax", None)] if has("jax") else [])
+    return [(library, None) for library in ("numpy", "torch", "jax") if has(library)]
+
+
+if __name__ == "__main__":
+    main()
