@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+REST = 0.05  # seconds; OpenBLAS's threads give up after half of it
+
 
 class Contestant(NamedTuple):
     """Something to time: a call, which waits for the device, and how many steps it makes."""
@@ -27,7 +29,8 @@ def in_turns(
     """Seconds a step of each contestant, a value for each round.
 
     They take turns of about ``seconds``, round by round, so that a slow moment of the machine falls on all of
-    them. What a first call costs, a compiler's work for one, is not counted.
+    them; between turns there is a rest, as the threads of a library go on looking for work for a while and
+    would slow down the next one. What a first call costs, a compiler's work for one, is not counted.
     """
     calls, times = {}, {name: [] for name in contestants}
     for name, (call, _) in contestants.items():
@@ -37,6 +40,7 @@ def in_turns(
         calls[name] = max(1, round(seconds / max(time.perf_counter() - start, 1e-9)))
     for _ in range(rounds):
         for name, (call, steps) in contestants.items():
+            time.sleep(REST)
             start = time.perf_counter()
             for _ in range(calls[name]):
                 call()
