@@ -230,6 +230,6 @@ def coverage(session: nox.Session) -> None:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             if "# pragma: gpu" in line:
                 session.log(f"left out, as only a GPU can reach it: {path}:{number}: {line.strip()}")
-    whole = ("losses.py", "network.py", "stacks.py", "training/*")
+    whole = ("convolution.py", "losses.py", "network.py", "stacks.py", "training/*")
     included = ",".join(f"src/twolayer/{name}" for name in whole)
     session.run("coverage", "report", f"--include={included}", "--fail-under=100")

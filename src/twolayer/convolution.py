@@ -24,7 +24,7 @@ def unroll(
     """Return the two-layer network that a small convolutional network is.
 
     A filter at one position is a hidden unit whose weights are 0 outside its patch; the mean over a region of
-    positions is linear, and belongs to the second layer. With x zero outside the image,
+    positions is linear, and belongs to the second layer. With x zero outside the image::
 
         H1[i, j, k] = max(Σ_{u, v, c} x[i·stride + u - padding, j·stride + v - padding, c]
                       · filters[u, v, c, k] + b1[k], 0)
