@@ -20,7 +20,7 @@ FLOORS = (
     {"_namespace", "_extras", "_files", "_kinds", "_streams"},
     {"_checks", "losses"},
     {"network", "_images"},
-    {"stacks", "preprocessing", "augmentation"},
+    {"convolution", "stacks", "preprocessing", "augmentation"},
     {"training"},
     {"sweeping"},
     {"checkpoints", "datasets", "storage", "report", "presets"},
@@ -31,7 +31,7 @@ FLOORS = (
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS, start=1) for unit in units}
 
 # The mathematics, which every library runs: no array library is named in it.
-MATHEMATICS = {"_images.py", "losses.py", "stacks.py", "training/step.py"}
+MATHEMATICS = {"_images.py", "convolution.py", "losses.py", "stacks.py", "training/step.py"}
 
 
 def test_importing_twolayer_brings_only_numpy_and_array_api_compat() -> None:
