@@ -109,8 +109,10 @@ def test_hidden_units_lie_position_by_position(backend: Backend):
     np.testing.assert_array_equal(to_host(net.b2), [5.0])
 
 
+@pytest.mark.only_on("torch")
 def test_it_is_what_pytorch_computes(backend: Backend):
-    torch = pytest.importorskip("torch", reason="PyTorch is what this compares with")
+    import torch
+
     torch.manual_seed(0)
     layers = torch.nn.Sequential(
         torch.nn.Conv2d(3, 5, (4, 3), stride=2, padding=1), torch.nn.ReLU(), torch.nn.AvgPool2d((2, 5))
