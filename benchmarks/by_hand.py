@@ -56,11 +56,8 @@ def turns(rows: Any) -> Callable[[], Any]:
     return following
 
 
-def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: None) -> Contestant:
-    """The five matrix products of a step, on NumPy's arrays or CuPy's."""
-    Xb, W1, W2 = (xp.asarray(np.ascontiguousarray(a)) for a in (t.X[: t.batch], t.W1, t.W2))
-    dZ1 = xp.ones((t.batch, t.hidden), xp.float32)
-    dlogits = xp.ones((t.batch, CLASSES), xp.float32)
+def products(Xb: Any, W1: Any, W2: Any, dZ1: Any, dlogits: Any, wait: Callable[[], object]) -> Contestant:
+    """The five matrix products of a step, of any library's arrays."""
 
     def step() -> None:
         Xb @ W1
@@ -71,6 +68,15 @@ def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: N
         wait()
 
     return Contestant(step)
+
+
+def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: None) -> Contestant:
+    """The five matrix products of a step, on NumPy's arrays or CuPy's."""
+    Xb, W1, W2 = (xp.asarray(np.ascontiguousarray(a)) for a in (t.X[: t.batch], t.W1, t.W2))
+    dZ1 = xp.ones((t.batch, t.hidden), xp.float32)
+    dlogits = xp.ones((t.batch, CLASSES), xp.float32)
+
+    return products(Xb, W1, W2, dZ1, dlogits, wait)
 
 
 def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: None) -> Contestant:
@@ -118,14 +124,6 @@ def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
     W1, W2 = torch.from_numpy(t.W1).to(device), torch.from_numpy(t.W2).to(device)
     dlogits = torch.ones(t.batch, CLASSES, device=device)
 
-    def products() -> None:
-        Xb @ W1
-        dZ1 @ W2
-        dlogits @ W2.T
-        dZ1.T @ dlogits
-        Xb.T @ dZ1
-        wait()
-
     def stepping(compiled: bool) -> Contestant:
         net = torch.nn.Sequential(
             torch.nn.Linear(FEATURES, t.hidden), torch.nn.ReLU(), torch.nn.Linear(t.hidden, CLASSES)
@@ -149,7 +147,10 @@ def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
 
         return Contestant(step)
 
-    found = {"PyTorch, products": Contestant(products), "PyTorch, eager": stepping(compiled=False)}
+    found = {
+        "PyTorch, products": products(Xb, W1, W2, dZ1, dlogits, wait),
+        "PyTorch, eager": stepping(compiled=False),
+    }
     if gpu:
         found["PyTorch, compiled"] = stepping(compiled=True)
     return found

@@ -209,7 +209,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             sweep=_frozen(_NO_AUGMENTATION, _SET_ASIDE, dropout=(0.3, 0.5, 0.7)),
         ),
         "record": Preset(
-            summary="the best that there is, in an hour and more on two cores, or on a GPU",
+            summary="the best that there is: an hour or two on a CPU, or a GPU",
             dataset="cifar10",
             train=_frozen(_RECORD, _ALL, networks=8),
             sweep=_frozen(_RECORD, _SET_ASIDE, dropout=(0.0, 0.1, 0.2)),
