@@ -28,9 +28,9 @@ import twolayer
 from twolayer._namespace import copied, from_host, standard_namespace, to_host
 from twolayer.network import Core, pack
 from twolayer.training.batches import Draws
-from twolayer.training.execution import in_turn, running
+from twolayer.training.execution import Steps, running
 from twolayer.training.optimizers import SGD
-from twolayer.training.step import Constant, Method, Numbers, Samples, State, Varying, next_step
+from twolayer.training.step import Constant, Method, Numbers, Samples, State, Varying, next_step, report
 
 STEPS = 64  # of a call
 
@@ -59,7 +59,7 @@ def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 
     def place(host: Any) -> Any:
         return from_host(host, xp=xp, device=device)
 
-    take = in_turn(next_step, xp, method=Method(SGD()))
+    taking = Steps(next_step, report, xp, method=Method(SGD()))
     reg = place(np.full(networks, REG, np.float32))
     samples = Samples(place(t.X), place(t.y.astype(np.int32)), None, ())
     constant = Constant(samples, Numbers(None, reg, None, None, None))
@@ -71,9 +71,10 @@ def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 
     def steps() -> None:
         varying = Varying(Draws(following(), None, None, None), None, rates, none)
         with running(xp):
-            for state, _, results in take(states[0], constant, varying, place):
-                states[0], last = state, results
-            to_host(last[0])  # waits for the device
+            for state, _ in taking.take(states[0], constant, varying, place):
+                states[0] = state
+            for loss, accuracy in taking.reported():
+                to_host(loss), to_host(accuracy)  # waits for the device
 
     return Contestant(steps, STEPS)
 

@@ -8,7 +8,7 @@ import pytest
 from backends import Backend, to_host
 
 from twolayer.training import execution
-from twolayer.training.execution import in_turn, lean, prepared, running
+from twolayer.training.execution import Steps, lean, prepared, running
 
 
 def double(state, x, *, xp):
@@ -177,29 +177,60 @@ def added(state, constant, one, *, xp, factor=1.0):
     return state, (xp.sum(state), one[1][0] + 0.0)
 
 
+def doubled(seen, constant, *, xp):
+    """(m,) each: what m steps saw, twice, the second plus the constant."""
+    sums, numbers = (xp.stack(each) for each in zip(*seen, strict=True))
+    return 2.0 * sums, 2.0 * numbers + constant[0]
+
+
+@pytest.mark.parametrize("held", [1, 2, 2**17])
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_steps_are_taken_in_turn(backend: Backend, monkeypatch, n):
+def test_steps_are_taken_in_turn_and_reported(backend: Backend, monkeypatch, n, held):
     monkeypatch.setattr(execution, "SCANNED_STEPS", 2)
-    take = in_turn(added, backend.xp, factor=10.0)
+    monkeypatch.setattr(execution, "HELD_NUMBERS", held)
+    steps = Steps(added, doubled, backend.xp, factor=10.0)
     numbers = np.arange(1.0, n + 1)
     varying = (numbers, (100 * numbers, None))
-    done, seen = 0, []
-    steps = take(backend.array(np.ones(3)), backend.array(np.full(3, 0.5)), varying, backend.array)
-    for state, taken, results in steps:
+    done = 0
+    sums, seen = [], []
+    for state, taken in steps.take(
+        backend.array(np.ones(3)), backend.array(np.full(3, 0.5)), varying, backend.array
+    ):
         assert taken == (2 if backend.library == "jax" and n - done >= 2 else 1)
         done += taken
         assert to_host(state).tolist() == [1.0 + 5.0 * sum(range(1, done + 1))] * 3
-        first, second = (to_host(result).reshape(-1).tolist() for result in results)
-        assert len(first) == taken
-        assert first[-1] == 3 * to_host(state)[0]
-        seen += second
+        if done == 2:  # in the middle, as a callback may ask
+            for first, second in steps.reported():
+                sums += to_host(first).tolist()
+                seen += to_host(second).tolist()
+            assert len(sums) == 2
     assert done == n
-    assert seen == (100 * numbers).tolist()
+    for first, second in steps.reported():
+        sums += to_host(first).tolist()
+        seen += to_host(second).tolist()
+    assert steps.reported() == []
+    assert sums == [2 * 3 * (1.0 + 5.0 * sum(range(1, i + 1))) for i in range(1, n + 1)]
+    assert seen == (200 * numbers + 0.5).tolist()
+
+
+def test_what_is_seen_is_not_held_for_ever(backend: Backend, monkeypatch):
+    monkeypatch.setattr(execution, "SCANNED_STEPS", 10**9)
+    monkeypatch.setattr(execution, "HELD_NUMBERS", 3)
+    lengths = []
+
+    def counted(seen, constant, *, xp):
+        lengths.append(len(seen))
+        return (xp.stack([one[0] for one in seen]),)
+
+    steps = Steps(added, counted, backend.xp)
+    numbers = np.arange(7.0)
+    varying = (numbers, (numbers, None))
+    for _ in steps.take(backend.array(np.ones(3)), backend.array(np.ones(3)), varying, backend.array):
+        pass
+    assert lengths == ([1] if backend.library == "jax" else [3, 3, 1])  # JAX compiled it once
 
 
 def test_what_takes_steps_is_compiled_once(backend: Backend):
-    one, other = in_turn(added, backend.xp), in_turn(added, backend.xp)
-    assert one.__closure__ is not None
-    assert other.__closure__ is not None
-    kept = [[cell.cell_contents for cell in take.__closure__] for take in (one, other)]
-    assert [f for f in kept[0] if callable(f)] == [f for f in kept[1] if callable(f)]
+    one, other = (Steps(added, doubled, backend.xp) for _ in range(2))
+    assert vars(one)["_one_step"] is vars(other)["_one_step"]
+    assert vars(one).get("_scanned") is vars(other).get("_scanned")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,11 @@ from hypothesis.extra import numpy as hnp
 from strategies import floats, sizes
 
 from twolayer import losses
+
+
+def loss_and_gradient(*args: Any, **keywords: Any) -> tuple[Any, Any]:
+    """The data loss (K,) and its gradient by the logits (K, N, C)."""
+    return losses.data_loss(*args, **keywords), losses.softmax_gradient(*args, **keywords)
 
 
 @st.composite
@@ -50,9 +56,7 @@ def test_rows_of_dlogits_sum_to_zero_and_the_loss_is_not_negative(backend: Backe
         st.none() | hnp.arrays(np.float64, y.shape, elements=st.floats(0.125, 4, width=16)), label="weight"
     )
     weight = None if weight is None else backend.array(weight)
-    loss, dlogits = losses.softmax_cross_entropy(
-        backend.array(logits), backend.array(y), weight, xp=backend.xp
-    )
+    loss, dlogits = loss_and_gradient(backend.array(logits), backend.array(y), weight, xp=backend.xp)
     assert loss.shape == logits.shape[:1]
     assert dlogits.shape == logits.shape
     assert backend.owns(loss)
@@ -68,8 +72,8 @@ def test_labels_and_their_one_hot_probabilities_mean_the_same(backend: Backend, 
     logits, y = drawn
     onehot = np.eye(logits.shape[-1])[y]
     logits = backend.array(logits)
-    by_label = losses.softmax_cross_entropy(logits, backend.array(y), xp=backend.xp)
-    by_probability = losses.softmax_cross_entropy(logits, backend.array(onehot), xp=backend.xp)
+    by_label = loss_and_gradient(logits, backend.array(y), xp=backend.xp)
+    by_probability = loss_and_gradient(logits, backend.array(onehot), xp=backend.xp)
     for one, other in zip(by_label, by_probability, strict=True):
         assert_close(one, other, rtol=1e-6, atol=1e-7)
 
@@ -88,16 +92,14 @@ def test_smoothed_targets_are_those_mixed_with_equal_probabilities(
         y = T = T * 0.75 + np.roll(T, 1, axis=1) * 0.25
     weight = backend.array(np.linspace(0.5, 2.0, N)) if weighted else None
     there, targets, own = (backend.array(a) for a in (logits, y, smoothing))
-    found = losses.softmax_cross_entropy(there, targets, weight, own, xp=backend.xp)
+    found = loss_and_gradient(there, targets, weight, own, xp=backend.xp)
     log_probs = losses.log_softmax(there, xp=backend.xp)
     each = losses.cross_entropy(log_probs, targets, own, xp=backend.xp)
     assert each.shape == (K, N)
     tolerance = {"rtol": 1e-12, "atol": 1e-13} if backend.dtype == "float64" else {"rtol": 1e-5, "atol": 1e-4}
     for k, share in enumerate(smoothing):
         mixed = backend.array((1 - share) * T + share / C)
-        expected = losses.softmax_cross_entropy(
-            backend.array(logits[k : k + 1]), mixed, weight, xp=backend.xp
-        )
+        expected = loss_and_gradient(backend.array(logits[k : k + 1]), mixed, weight, xp=backend.xp)
         for a, b in zip(found, expected, strict=True):
             assert backend.owns(a)
             assert a.dtype == getattr(backend.xp, backend.dtype)
@@ -111,7 +113,7 @@ def test_rows_of_dlogits_sum_to_zero_with_smoothing_too(backend: Backend, drawn,
     logits, y = drawn
     y = np.eye(logits.shape[-1])[y] if soft else y
     smoothing = backend.array(np.linspace(0.0, 1.0, len(logits)))
-    loss, dlogits = losses.softmax_cross_entropy(
+    loss, dlogits = loss_and_gradient(
         backend.array(logits), backend.array(y), label_smoothing=smoothing, xp=backend.xp
     )
     eps = np.finfo(backend.dtype).eps
@@ -126,7 +128,7 @@ def test_smoothing_is_pytorchs(backend: Backend, drawn, smoothing, soft):
     logits, y = drawn
     targets = np.eye(logits.shape[-1])[y] if soft else y.astype(np.int64)
     each = backend.array(np.full(len(logits), smoothing))
-    loss, dlogits = losses.softmax_cross_entropy(
+    loss, dlogits = loss_and_gradient(
         backend.array(logits), backend.array(targets), label_smoothing=each, xp=backend.xp
     )
     for k in range(len(logits)):
@@ -149,7 +151,7 @@ def test_a_probability_of_zero_costs_nothing_even_where_its_logarithm_is_minus_i
 def test_the_cross_entropy_of_equal_logits_is_the_logarithm_of_the_number_of_classes(backend: Backend):
     logits = backend.array(np.zeros((2, 3, 7)))
     y = backend.array(np.array([0, 3, 6], np.int32))
-    loss, _ = losses.softmax_cross_entropy(logits, y, xp=backend.xp)
+    loss, _ = loss_and_gradient(logits, y, xp=backend.xp)
     np.testing.assert_allclose(to_host(loss), np.log(7), rtol=1e-6)
 
 
@@ -158,6 +160,22 @@ def test_shares_are_proportional_to_the_weights_and_zero_where_there_is_none(bac
     shares = to_host(losses.sample_shares(backend.array(weights), xp=backend.xp))
     total = weights.sum()
     np.testing.assert_allclose(shares, weights / total if total > 0 else weights, rtol=1e-5, atol=1e-7)
+
+
+@given(data=st.data(), n_batches=st.integers(1, 3), weighted=st.booleans())
+def test_means_of_several_batches_at_once_are_those_of_each(backend: Backend, data, n_batches, weighted):
+    K, N, *_ = data.draw(sizes(), label="sizes")
+    values = data.draw(floats((K, n_batches * N)), label="values")
+    weights = data.draw(hnp.arrays(np.float64, n_batches * N, elements=st.floats(0, 4, width=16)))
+    weight = backend.array(weights) if weighted else None
+    found = losses.batch_means(backend.array(values), weight, n_batches, xp=backend.xp)
+    assert backend.owns(found)
+    assert found.shape == (n_batches, K)
+    for i in range(n_batches):
+        part = slice(i * N, (i + 1) * N)
+        total = weights[part].sum()
+        shares = np.full(N, 1 / N) if not weighted else weights[part] / (total if total > 0 else 1.0)
+        np.testing.assert_allclose(to_host(found)[i], values[:, part] @ shares, rtol=1e-4, atol=1e-5)
 
 
 def test_one_hot_keeps_the_device_and_marks_the_label(backend: Backend):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from twolayer.network import Core, pack, unpack
 from twolayer.preprocessing import Standardizer
 from twolayer.training.batches import Batches, Draws, Source, moved, unstacked
 from twolayer.training.optimizers import SGD, Adam, AdamW
-from twolayer.training.step import Method, Numbers, Samples, State, kept_units, step
+from twolayer.training.step import Constant, Method, Numbers, Samples, State, kept_units, report, step
 
 ROWS = np.array([4, 0, 4, 2])
 WEIGHT = np.linspace(0.5, 2.0, 23)
@@ -52,7 +53,15 @@ def leaves(tree) -> list:
     return [] if tree is None else [tree]
 
 
-plain_step = partial(step, method=Method(SGD()))
+def reported_step(state, samples, draws, numbers, *, method: Method, xp: ModuleType) -> tuple[Any, Any, Any]:
+    """A step's state, and the loss and accuracy of its batch, (K,) each."""
+    state, seen = step(state, samples, draws, numbers, method=method, xp=xp)
+    loss, accuracy = report([seen], Constant(samples, numbers), xp=xp)
+    assert loss.shape[0] == accuracy.shape[0] == 1
+    return state, loss[0, :], accuracy[0, :]
+
+
+plain_step = partial(reported_step, method=Method(SGD()))
 
 SCALING = Standardizer(np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9, 1.1]))
 
@@ -206,7 +215,7 @@ def test_with_everything_the_state_is_updated_in_place_and_nothing_else_is(
     args, method = everything(backend, make_task(n_networks, soft=soft), optimizer)
     state, others = leaves(args[0]), leaves(args[1:])
     before, old = ([to_host(array) for array in arrays] for arrays in (others, state))
-    after, loss, accuracy = step(*args, method=method, xp=backend.xp)
+    after, loss, accuracy = reported_step(*args, method=method, xp=backend.xp)
     for array, copy in zip(others, before, strict=True):
         np.testing.assert_array_equal(to_host(array), copy)
     assert len(leaves(after)) == len(state) == 4 * (2 + optimizer.n_moments)
@@ -231,9 +240,9 @@ def test_with_everything_the_state_is_updated_in_place_and_nothing_else_is(
 def test_a_step_with_everything_is_that_of_numpy(backend: Backend, n_networks, soft, optimizer):
     task = make_task(n_networks, soft=soft)
     args, method = everything(backend, task, optimizer)
-    found = step(*args, method=method, xp=backend.xp)
+    found = reported_step(*args, method=method, xp=backend.xp)
     args, method = everything(BACKENDS[0], task, optimizer)
-    for a, b in zip(leaves(found), leaves(step(*args, method=method, xp=np)), strict=True):
+    for a, b in zip(leaves(found), leaves(reported_step(*args, method=method, xp=np)), strict=True):
         np.testing.assert_allclose(to_host(a), b, rtol=backend.rtol, atol=backend.rtol)
 
 
@@ -245,8 +254,8 @@ def test_samples_that_are_given_without_rows_are_the_batch(backend: Backend, n_n
     taken = [backend.xp.take(array, args[2].rows, axis=0) for array in (X, y, weight)]
     alone = [args[0], Samples(*taken, arrays), args[2]._replace(rows=None), args[3]]
     alone[0] = moved(args[0], lambda array: backend.xp.asarray(array, copy=True))
-    found = step(*alone, method=method, xp=backend.xp)
-    expected = step(*args, method=method, xp=backend.xp)
+    found = reported_step(*alone, method=method, xp=backend.xp)
+    expected = reported_step(*args, method=method, xp=backend.xp)
     for a, b in zip(leaves(found), leaves(expected), strict=True):
         np.testing.assert_array_equal(to_host(a), to_host(b))
 
@@ -257,7 +266,7 @@ def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(
     args, method = everything(backend, task, SGD(0.5))
     args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
     core, (velocity,), _ = moved(args[0], to_host)
-    state, loss, _ = step(*args, method=method, xp=backend.xp)
+    state, loss, _ = reported_step(*args, method=method, xp=backend.xp)
     tolerance = {"rtol": 10 * backend.rtol, "atol": 1e-7}
     for name, penalised in (("W1", True), ("b1", False), ("W2", True), ("b2", False)):
         before, v = getattr(core, name), getattr(velocity, name)
@@ -266,6 +275,25 @@ def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(
     W1, W2 = task.net.W1, task.net.W2
     penalty = 0.02 * ((W1**2).sum((1, 2)) + (W2**2).sum((1, 2)))
     np.testing.assert_allclose(to_host(loss), penalty, rtol=10 * backend.rtol)
+
+
+@TASKS
+def test_what_several_steps_saw_is_reported_at_once_as_one_by_one(backend: Backend, task: Task, weighted):
+    args, method = everything(backend, task, SGD())
+    args[1] = args[1] if weighted else args[1]._replace(sample_weight=None)
+    seen = []
+    for rate in (0.1, 0.2, 0.3):
+        rates = backend.array(np.full(task.net.n_networks or 1, rate))
+        args[0], one = step(*args[:3], args[3]._replace(learning_rate=rates), method=method, xp=backend.xp)
+        seen.append(one)
+    constant = Constant(args[1], args[3])
+    together = report(seen, constant, xp=backend.xp)
+    alone = [report([one], constant, xp=backend.xp) for one in seen]
+    for i, each in enumerate(together):
+        assert backend.owns(each)
+        assert each.shape == (3, task.net.n_networks or 1)
+        expected = np.concatenate([to_host(results[i]) for results in alone])
+        np.testing.assert_allclose(to_host(each), expected, rtol=backend.rtol)
 
 
 def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Backend):
@@ -314,7 +342,7 @@ def test_no_value_is_read_on_strict_arrays(monkeypatch, task: Task, optimizer):
 
     with backend.active():
         args, method = prepared()
-        expected = step(*prepared()[0], method=method, xp=xp)
+        expected = reported_step(*prepared()[0], method=method, xp=xp)
 
         def refuse(self: object) -> None:
             raise AssertionError("a value was read inside a step")
@@ -324,7 +352,7 @@ def test_no_value_is_read_on_strict_arrays(monkeypatch, task: Task, optimizer):
                 patch.setattr(type(args[1].X), name, refuse, raising=False)
             with pytest.raises(AssertionError, match="a value was read"):
                 float(args[3].reg[0])
-            found = step(*args, method=method, xp=xp)
+            found = reported_step(*args, method=method, xp=xp)
         for a, b in zip(leaves(found), leaves(expected), strict=True):
             np.testing.assert_array_equal(to_host(a), to_host(b))
 
@@ -335,7 +363,7 @@ def test_no_value_is_read_where_there_is_none(backend: Backend, task: Task, opti
     args, method = arguments(backend, task, weighted=True), Method(SGD())
     if optimizer is not None:
         args, method = everything(backend, task, optimizer)
-    chosen = partial(step, method=method, xp=backend.xp)
+    chosen = partial(reported_step, method=method, xp=backend.xp)
     if backend.library == "jax":
         jax = sys.modules["jax"]
         state, loss, accuracy = jax.jit(chosen)(*args)

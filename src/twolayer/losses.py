@@ -22,8 +22,8 @@ def log_softmax(logits: Array, *, xp: ModuleType) -> Array:
 
 
 def one_hot(y: Array, n_classes: int, *, xp: ModuleType) -> Array:
-    """Truth values (N, C): whether class c is the label of sample i."""
-    return y[:, None] == xp.arange(n_classes, dtype=y.dtype, device=device(y))
+    """Truth values (N, C): whether class c is the label of sample i. They lie as the logits of `forward`."""
+    return (xp.arange(n_classes, dtype=y.dtype, device=device(y))[:, None] == y[None, :]).T
 
 
 def cross_entropy(
@@ -49,41 +49,41 @@ def cross_entropy(
 
 
 def sample_shares(sample_weight: Array, *, xp: ModuleType) -> Array:
-    """Each sample's share of the mean, s_i / Σ s (N,); all 0 where every weight is 0."""
-    total = xp.sum(sample_weight)
+    """Each sample's share of the mean, s_i / Σ s over the last axis; all 0 where every weight is 0."""
+    total = xp.sum(sample_weight, axis=-1, keepdims=True)
     return sample_weight / xp.where(total > 0, total, 1.0)
 
 
-def softmax_cross_entropy(
+def batch_means(
+    values: Array, sample_weight: Array | None = None, n_batches: int = 1, *, xp: ModuleType
+) -> Array:
+    """Weighted mean over each of m batches that lie one after another: (K, m·N) to (m, K).
+
+    Weights are (m·N,). Where all of a batch are 0, so is its mean.
+    """
+    n_networks, n_samples = values.shape
+    size = n_samples // n_batches
+    each = xp.reshape(values, (n_networks, n_batches, size))
+    if sample_weight is None:
+        return (xp.sum(each, axis=-1) / size).T
+    shares = sample_shares(xp.reshape(sample_weight, (n_batches, size)), xp=xp)
+    return xp.sum(each * shares, axis=-1).T
+
+
+def softmax_gradient(
     logits: Array,
     y: Array,
     sample_weight: Array | None = None,
     label_smoothing: Array | None = None,
     *,
     xp: ModuleType,
-) -> tuple[Array, Array]:
-    """Mean cross-entropy of the softmax and its gradient, for logits (K, N, C).
-
-    data_loss = Σ_i s_i · -Σ_c T_ic log softmax(logits_i)_c / Σ_i s_i
-    dlogits   = s_i (softmax(logits_i) - T_i) / Σ_i s_i
-
-    T_i is onehot(y_i) or the class probabilities; with label smoothing ε it is (1 - ε) T_i + ε / C.
-
-    Returns
-    -------
-    data_loss : array (K,)
-    dlogits : array (K, N, C)
-    """
+) -> Array:
+    """Gradient of `data_loss` by the logits: (K, N, C), s_i (softmax(logits_i) - T_i) / Σ_i s_i."""
     n_samples, n_classes = logits.shape[-2:]
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
-    exponentials = xp.exp(shifted)
-    total = xp.sum(exponentials, axis=-1, keepdims=True)
-    dlogits = exponentials / total  # the probabilities; not in place, as autograd may need them
-    shifted -= xp.log(total)  # the log-probabilities, as log_softmax has them
-    T = y if y.ndim == 2 else one_hot(y, n_classes, xp=xp)
-    losses = cross_entropy(shifted, T, label_smoothing, xp=xp)
+    exponentials = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    dlogits = exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
+    T = cast(y if y.ndim == 2 else one_hot(y, n_classes, xp=xp), logits.dtype, xp=xp)
     smoothing = None if label_smoothing is None else xp.reshape(label_smoothing, (-1, 1, 1))
-    T = cast(T, logits.dtype, xp=xp)
     if y.ndim == 2:  # the sums of y are 1 but for rounding, and this is the gradient all the same
         sums = xp.sum(T, axis=1, keepdims=True)
         dlogits *= sums if smoothing is None else (1.0 - smoothing) * sums + smoothing
@@ -92,10 +92,25 @@ def softmax_cross_entropy(
         dlogits -= smoothing / n_classes
     if sample_weight is None:
         dlogits /= n_samples
-        return xp.sum(losses, axis=1) / n_samples, dlogits
-    shares = sample_shares(sample_weight, xp=xp)
-    dlogits *= shares[:, None]
-    return xp.sum(losses * shares, axis=1), dlogits
+    else:
+        dlogits *= sample_shares(sample_weight, xp=xp)[:, None]
+    return dlogits
+
+
+def data_loss(
+    logits: Array,
+    y: Array,
+    sample_weight: Array | None = None,
+    label_smoothing: Array | None = None,
+    *,
+    xp: ModuleType,
+) -> Array:
+    """Mean cross-entropy of the softmax: (K,), Σ_i s_i · -Σ_c T_ic log softmax(logits_i)_c / Σ_i s_i.
+
+    T_i is onehot(y_i) or the class probabilities; with label smoothing ε it is (1 - ε) T_i + ε / C.
+    """
+    losses = cross_entropy(log_softmax(logits, xp=xp), y, label_smoothing, xp=xp)
+    return batch_means(losses, sample_weight, xp=xp)[0, :]
 
 
 def l2_norms(W1: Array, W2: Array, *, xp: ModuleType) -> Array:

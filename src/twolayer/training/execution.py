@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,7 @@ from .._namespace import Array, HostArray, is_jax_namespace, is_numpy_namespace,
 from .batches import length, moved, unstacked
 
 SCANNED_STEPS = 32  # in one call of what JAX compiled
-
-Taken: TypeAlias = tuple[Any, int, tuple[Array, ...]]
+HELD_NUMBERS = 2**17  # of the first array that steps saw, until they are reported together
 
 
 @contextmanager
@@ -73,52 +73,103 @@ def _prepared(
     return function
 
 
-def in_turn(
-    step: Callable[..., Any], xp: ModuleType, **fixed: Any
-) -> Callable[[Any, Any, Any, Callable[[HostArray], Array]], Iterator[Taken]]:
-    """Return a function that takes steps one after another, in as few calls as the library needs.
+class Steps:
+    """Takes steps one after another, in as few calls as the library needs, and holds what they report.
 
     Parameters
     ----------
     step : callable
-        ``step(state, constant, one, xp=xp, **fixed)`` returns the next state, and a tuple of results.
-        It consumes the state.
+        ``step(state, constant, one, xp=xp, **fixed)`` returns the next state, and what it saw: a tuple of
+        arrays. It consumes the state.
+    report : callable
+        ``report(seen, constant, xp=xp)``, of what m steps saw, returns a tuple of arrays (m, ...).
     xp : module
     **fixed
-        Further arguments.
-
-    Returns
-    -------
-    callable
-        ``take(state, constant, varying, place)``, of nested tuples of arrays: ``varying`` of host arrays
-        (n, ...), of which each step gets one, copied by ``place``. Yields the state, how many steps were
-        taken since the last one, m, and their results: of one step, or with a first axis m.
+        Further arguments of the step.
     """
-    one_step = prepared(step, xp, consumes=True, **fixed)
-    scanned = prepared(_scanned, xp, consumes=True, step=step, fixed=tuple(sorted(fixed.items())))
 
-    def take(state: Any, constant: Any, varying: Any, place: Callable[[HostArray], Array]) -> Iterator[Taken]:
-        n, done = length(varying), 0
-        if is_jax_namespace(xp):
-            while done + SCANNED_STEPS <= n:
-                rows = slice(done, done + SCANNED_STEPS)
-                block = moved(varying, lambda array, rows=rows: place(array[rows]))
-                state, results = scanned(state, constant, block)
-                done += SCANNED_STEPS
-                yield state, SCANNED_STEPS, results
+    def __init__(
+        self, step: Callable[..., Any], report: Callable[..., Any], xp: ModuleType, **fixed: Any
+    ) -> None:
+        self._xp, self._compiled = xp, is_jax_namespace(xp)
+        self._report = prepared(report, xp)
+        if self._compiled:
+            both = {"step": step, "report": report, "fixed": tuple(sorted(fixed.items()))}
+            self._one_step = prepared(_reported, xp, consumes=True, **both)
+            self._scanned = prepared(_scanned, xp, consumes=True, **both)
+        else:
+            self._one_step = prepared(step, xp, consumes=True, **fixed)
+        self._constant: Any = None
+        self._seen: list[Any] = []  # of steps of one batch size, not reported yet
+        self._reported: list[tuple[Array, ...]] = []
+
+    def take(
+        self, state: Any, constant: Any, varying: Any, place: Callable[[HostArray], Array]
+    ) -> Iterator[tuple[Any, int]]:
+        """Take n steps. Yields the state, and how many steps were taken since the last one.
+
+        Parameters
+        ----------
+        state, constant : nested tuples of arrays
+        varying : nested tuple of host arrays (n, ...)
+            Of which each step gets one.
+        place : callable
+            Copies a host array to the device.
+        """
+        xp, n, done = self._xp, length(varying), 0
+        self._constant = constant
+        while self._compiled and done + SCANNED_STEPS <= n:
+            rows = slice(done, done + SCANNED_STEPS)
+            block = moved(varying, lambda array, rows=rows: place(array[rows]))
+            state, reported = self._scanned(state, constant, block)
+            self._reported.append(reported)
+            done += SCANNED_STEPS
+            yield state, SCANNED_STEPS
         rest = moved(varying, lambda array: place(array[done:]))
         for one in unstacked(rest, n - done, unstack=xp.unstack):
-            state, results = one_step(state, constant, one)
-            yield state, 1, results
+            state, seen = self._one_step(state, constant, one)
+            if self._compiled:
+                self._reported.append(seen)
+            else:
+                self._seen.append(seen)
+                if len(self._seen) * math.prod(seen[0].shape) >= HELD_NUMBERS:
+                    self._report_seen()
+            yield state, 1
+        self._report_seen()
 
-    return take
+    def reported(self) -> list[tuple[Array, ...]]:
+        """Return what was reported since the last call: tuples of arrays (m, ...), of m steps each."""
+        self._report_seen()
+        found, self._reported = self._reported, []
+        return found
+
+    def _report_seen(self) -> None:
+        if self._seen:
+            self._reported.append(self._report(self._seen, self._constant))
+            self._seen = []
 
 
-def _scanned(
-    state: Any, constant: Any, varying: Any, *, step: Callable[..., Any], fixed: Any, xp: ModuleType
+def _reported(
+    state: Any,
+    constant: Any,
+    one: Any,
+    *,
+    step: Callable[..., Any],
+    report: Callable[..., Any],
+    fixed: Any,
+    xp: ModuleType,
 ) -> Any:
+    """Take a step and report it at once, as a compiler prefers it."""
+    state, seen = step(state, constant, one, xp=xp, **dict(fixed))
+    return state, report([seen], constant, xp=xp)
+
+
+def _scanned(state: Any, constant: Any, varying: Any, **fixed: Any) -> Any:
     """Take a step for each first index of ``varying``, in one loop that JAX compiles."""
     import jax
 
-    one_step = partial(step, xp=xp, **dict(fixed))
-    return jax.lax.scan(lambda state, one: one_step(state, constant, one), state, varying)
+    def one_step(state: Any, one: Any) -> Any:
+        return _reported(state, constant, one, **fixed)
+
+    state, reported = jax.lax.scan(one_step, state, varying)  # of one step each: (n, 1, ...)
+    return state, tuple(each[:, 0, ...] for each in reported)

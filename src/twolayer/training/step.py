@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
 from .._namespace import Array, cast
 from ..augmentation import Augmentation
-from ..losses import l2_norms, one_hot, softmax_cross_entropy
+from ..losses import batch_means, cross_entropy, l2_norms, log_softmax, one_hot, softmax_gradient
 from ..network import Core, backward, forward, hits, per_unit, with_penalty
 from .batches import Draws
 from .optimizers import Optimizer
@@ -67,33 +67,32 @@ class Varying(NamedTuple):
     coefficients: Array  # (m,)
 
 
+class Seen(NamedTuple):
+    """What a step saw before its update, of which `report` makes its loss and accuracy."""
+
+    logits: Array  # (K, N, C)
+    y: Array
+    sample_weight: Array | None
+    norms: Array | None  # (K,) of the weights; None where there is no penalty
+
+
 def next_step(
     state: State, constant: Constant, one: Varying, *, method: Method, xp: ModuleType
-) -> tuple[State, tuple[Array, Array]]:
-    """Take the step of a run; return the state after it, and the loss and accuracy of its batch."""
+) -> tuple[State, Seen]:
+    """Take the step of a run; return the state after it, and what it saw."""
     samples, numbers = constant
     if one.batch is not None:
         X, y, sample_weight = one.batch
         samples = Samples(X, y, sample_weight, samples.preprocessing)
-    numbers = numbers._replace(learning_rate=one.learning_rate, coefficients=one.coefficients)
-    state, loss, accuracy = step(state, samples, one.draws, numbers, method=method, xp=xp)
-    return state, (loss, accuracy)
+    rate, coefficients = one.learning_rate, one.coefficients
+    numbers = Numbers(rate, numbers.reg, numbers.dropout, numbers.label_smoothing, coefficients)
+    return step(state, samples, one.draws, numbers, method=method, xp=xp)
 
 
 def step(
     state: State, samples: Samples, draws: Draws, numbers: Numbers, *, method: Method, xp: ModuleType
-) -> tuple[State, Array, Array]:
-    """Take one step on the samples ``draws.rows``.
-
-    Returns
-    -------
-    state : State
-        That after the step.
-    loss : array (K,)
-        The loss of the batch before it, penalty included.
-    accuracy : array (K,)
-        The accuracy on the batch before it.
-    """
+) -> tuple[State, Seen]:
+    """Take one step on the samples ``draws.rows``; return the state after it, and what it saw."""
     core, moments, average = state
     dtype = core.W1.dtype
     X, y, sample_weight = batch(samples, draws, core, method, xp=xp)
@@ -104,21 +103,42 @@ def step(
         thinned = core._replace(W2=core.W2 * scale)
         kept = kept_units(draws.hidden_bytes, numbers.dropout, xp=xp)
     H1, logits = forward(thinned, X, kept, xp=xp)
-    loss, dlogits = softmax_cross_entropy(logits, y, sample_weight, numbers.label_smoothing, xp=xp)
-    if method.penalised:
-        loss = loss + numbers.reg * l2_norms(core.W1, core.W2, xp=xp)
-    accuracy = xp.sum(xp.astype(hits(logits, y, xp=xp), dtype), axis=-1) / X.shape[0]
+    dlogits = softmax_gradient(logits, y, sample_weight, numbers.label_smoothing, xp=xp)
     if method.optimizer.scaled:
         # The gradient is linear in dlogits: scaled here, the learning rate costs no pass over W1.
         dlogits *= numbers.learning_rate[:, None, None]
     gradients = backward(thinned, X, H1, dlogits, xp=xp)
     if numbers.dropout is not None:
         gradients = gradients._replace(W2=gradients.W2 * scale)
+    # Here, as the update, which reads W1 next, then finds it in the cache.
+    norms = l2_norms(core.W1, core.W2, xp=xp) if method.penalised else None
     core, moments = moved_by(core, gradients, moments, numbers, method, xp=xp)
     if average is not None:
         newest = numbers.coefficients[-1]
         average = Core(*(mixed(a, w, newest) for a, w in zip(average, core, strict=True)))
-    return State(core, moments, average), loss, accuracy
+    return State(core, moments, average), Seen(logits, y, sample_weight, norms)
+
+
+def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple[Array, Array]:
+    """Loss, penalty included, and accuracy of the batches of m steps before their updates: (m, K) each.
+
+    All of them at once, in as many calls as one takes.
+    """
+    logits, y, sample_weight, norms = zip(*seen, strict=True)
+    numbers, n_batches = constant.numbers, len(seen)
+    every_logits, every_y = joined(logits, axis=1, xp=xp), joined(y, axis=0, xp=xp)
+    weights = None if sample_weight[0] is None else joined(sample_weight, axis=0, xp=xp)
+    losses = cross_entropy(log_softmax(every_logits, xp=xp), every_y, numbers.label_smoothing, xp=xp)
+    loss = batch_means(losses, weights, n_batches, xp=xp)
+    if norms[0] is not None:
+        loss = loss + numbers.reg * xp.stack(norms)
+    right = xp.astype(hits(every_logits, every_y, xp=xp), loss.dtype)
+    return loss, batch_means(right, None, n_batches, xp=xp)
+
+
+def joined(arrays: Sequence[Array], *, axis: int, xp: ModuleType) -> Array:
+    """Concatenate the arrays, or return the only one."""
+    return arrays[0] if len(arrays) == 1 else xp.concat(arrays, axis=axis)
 
 
 def batch(

@@ -13,11 +13,11 @@ from .._namespace import Array, HostArray, copied, device, dtype_name, from_host
 from ..losses import l2_norms
 from ..network import Core, TwoLayerNet, evaluate, pack, per_unit, unpack
 from .batches import Source, ahead, length
-from .execution import in_turn, prepared
+from .execution import Steps, prepared
 from .history import History, Recorder
 from .run import Callback, Progress, Run
 from .schedules import Schedule
-from .step import Constant, Method, Numbers, Samples, State, Varying, next_step
+from .step import Constant, Method, Numbers, Samples, State, Varying, next_step, report
 
 
 class Plan(NamedTuple):
@@ -86,9 +86,8 @@ class Trainer:
         if plan.streamed:
             samples = Samples(None, None, None, samples.preprocessing)
         self.constant = Constant(samples, numbers)
-        self.pending: list[tuple[Array, Array]] = []
         self.halted = False
-        self.take_steps = in_turn(next_step, xp, method=plan.method)
+        self.steps = Steps(next_step, report, xp, method=plan.method)
         self.evaluate = prepared(evaluate, xp, transform=plan.method.transform)
 
     def run(self) -> None:
@@ -131,10 +130,9 @@ class Trainer:
             learning_rate=self._rates(self.done, n).astype(name),
             coefficients=self._coefficients(self.done, n).astype(name),
         )
-        steps = self.take_steps(self.state, self.constant, varying, self._cast_on_device)
-        for state, taken, results in steps:
+        steps = self.steps.take(self.state, self.constant, varying, self._cast_on_device)
+        for state, taken in steps:
             self.state = state
-            self.pending.append(results)
             self.done += taken
             if self.plan.callbacks:
                 self._call_back(epoch_ended=False)
@@ -163,13 +161,11 @@ class Trainer:
 
     def _flush(self) -> None:
         """Bring the losses of the steps so far to the host: here the device is waited for."""
-        if self.pending:
+        reported = self.steps.reported()
+        if reported:
             loss, accuracy = (
-                to_host(self.xp.concat([self.xp.reshape(a, (-1, self.n_networks)) for a in each]))
-                for each in zip(*self.pending, strict=True)
+                to_host(self.xp.concat(each)).astype(np.float64) for each in zip(*reported, strict=True)
             )
-            loss, accuracy = loss.astype(np.float64), accuracy.astype(np.float64)
-            self.pending = []
             over = self.stopped > 0
             loss[:, over] = accuracy[:, over] = np.nan
             bad = ~np.isfinite(loss) & ~over
