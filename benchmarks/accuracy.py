@@ -25,7 +25,7 @@ PLAIN = "--whiten none --label-smoothing 0 --no-flip --shift 0 --no-symmetrize -
 # What each rung adds to the command of the one before it: later options win.
 LADDER = (
     ("gradient descent", f"{START} {PLAIN} --optimizer sgd --schedule constant --learning-rate 0.03"),
-    ("+ Nesterov momentum, cosine schedule", "--optimizer nesterov --schedule cosine --learning-rate 0.01"),
+    ("+ Nesterov momentum, cosine schedule", "--optimizer nesterov --schedule cosine"),
     ("+ label smoothing 0.1, dropout 0.5", "--label-smoothing 0.1 --dropout 0.5"),
     ("+ whitening to 256 components", "--whiten pca --components 256 --warmup 2 --learning-rate 0.1"),
     ("+ flips", "--flip"),
@@ -148,7 +148,7 @@ def draw(rungs: list[Rung], path: Path) -> None:
     """Draw the rungs' test accuracies beside the published ones."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 0.45 * len(rungs) + 1.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, max(4.0, 0.45 * len(rungs) + 1.6)), layout="constrained")
     axes.invert_yaxis()
     for i, rung in enumerate(rungs):
         axes.plot(rung.test, [i] * len(rung.test), "o", color="tab:blue", alpha=0.5, markersize=4)

@@ -120,7 +120,7 @@ def l2_norms(W1: Array, W2: Array, *, xp: ModuleType) -> Array:
     """
     n_networks, n_hidden, n_classes = W2.shape
     if n_networks == 1:  # two long ones
-        first, second = (xp.vecdot(flat, flat) for flat in (xp.reshape(a, (-1,)) for a in (W1, W2)))
+        first, second = (flat @ flat for flat in (xp.reshape(a, (-1,)) for a in (W1, W2)))
         return xp.reshape(first + second, (1,))
     rows = xp.reshape(W1, (W1.shape[0], n_networks, n_hidden))
     flat = xp.reshape(W2, (n_networks, n_hidden * n_classes))
