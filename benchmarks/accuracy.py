@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--library", default="numpy")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--rungs", help="only these, numbered from 1")
+    parser.add_argument("--held", action="store_true", help="train nothing: show all runs that OUT holds")
     options = parser.parse_args()
     every = range(1, len(LADDER) + len(WHOLE) + 1)
     chosen = [int(n) for n in options.rungs.split(",")] if options.rungs else list(every)
@@ -80,11 +81,19 @@ def main() -> None:
         so_far = merged(so_far, added) if number <= len(LADDER) else added
         if number not in chosen:
             continue
+        seeds = options.seeds.split(",")
+        if options.held:
+            seeds = [
+                path.parent.name.rpartition("-")[2]
+                for path in sorted(options.out.glob(f"{number:02d}-seed-*/results.json"))
+            ]
+            if not seeds:
+                continue
         shown = f"python {so_far}" if so_far.endswith(".py") else f"twolayer train cifar10 {so_far}"
         print(f"\n{number}. {label}\n   {shown}", flush=True)
         found = [
             run(options.out / f"{number:02d}-seed-{seed}", so_far, seed, options.library, options.data)
-            for seed in options.seeds.split(",")
+            for seed in seeds
         ]
         rungs.append(Rung(label, so_far, *(list(column) for column in zip(*found, strict=True))))
         print("   " + in_words(rungs[-1]), flush=True)

@@ -124,7 +124,9 @@ def main() -> None:
     )
     parser.add_argument("--sizes", default="50x200,512x200,1024x500")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--whole", type=int, default=3, help="rounds of whole runs; 0 for none")
+    parser.add_argument(
+        "--whole", type=int, default=3, help="rounds of whole runs, of the first size; 0 for none"
+    )
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
     parser.add_argument("--out", type=Path)
@@ -151,17 +153,17 @@ def main() -> None:
             rows.append([name, spread([1e6 * s for s in times[name]], 0), *compared])
         print(table(["", "µs a step", "× by hand", "× products"], rows) + "\n", flush=True)
         results[size] = times
+    stored(options.out, "steps", results)
     if options.whole:
-        rows = []
-        for size in options.sizes.split(","):
-            for library, device in libraries(options.gpu):
-                if words and not any(word in library for word in words):
-                    continue
-                hidden, batch = map(int, size.split("x"))
-                found = whole(by_hand.task(hidden, batch), library, device, options.whole)
-                ratio = (found["train"] - found["evaluations"]) / found["steps"]
-                rows.append([f"{size}, {library}", *(f"{s:.2f}" for s in found.values()), f"{ratio:.3f}"])
-                results[f"whole {size} {library}"] = found
+        size, rows = options.sizes.split(",")[0], []
+        hidden, batch = map(int, size.split("x"))
+        for library, device in libraries(options.gpu):
+            if words and not any(word in library for word in words):
+                continue
+            found = whole(by_hand.task(hidden, batch), library, device, options.whole)
+            ratio = (found["train"] - found["evaluations"]) / found["steps"]
+            rows.append([f"{size}, {library}", *(f"{s:.2f}" for s in found.values()), f"{ratio:.3f}"])
+            results[f"whole {size} {library}"] = found
         head = ["2,000 steps", "train, s", "steps, s", "evaluations, s", "(train - evaluations) / steps"]
         print(table(head, rows))
     stored(options.out, "steps", results)
