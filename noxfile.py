@@ -30,7 +30,7 @@ def group(name: str) -> list[str]:
 
 
 def run_tests(
-    session: nox.Session, *backends: str, extras: str = "cli", options: tuple[str, ...] = (PARALLEL,)
+    session: nox.Session, *backends: str, extras: str = "cli,onnx", options: tuple[str, ...] = (PARALLEL,)
 ) -> None:
     """Install twolayer as a user does, and run the tests on these backends, measuring coverage."""
     session.install(f".[{extras}]", *group("test"))
@@ -53,13 +53,13 @@ def tests_numpy(session: nox.Session) -> None:
 @nox.session(name="tests-torch")
 def tests_torch(session: nox.Session) -> None:
     """The tests on PyTorch, on the CPU."""
-    run_tests(session, "torch", extras="cli,torch", options=ONLY_BACKENDS)
+    run_tests(session, "torch", extras="cli,onnx,torch", options=ONLY_BACKENDS)
 
 
 @nox.session(name="tests-jax")
 def tests_jax(session: nox.Session) -> None:
     """The tests on JAX, eager and jitted."""
-    run_tests(session, "jax", extras="cli,jax", options=ONLY_BACKENDS)
+    run_tests(session, "jax", extras="cli,jax,onnx", options=ONLY_BACKENDS)
 
 
 @nox.session(name="tests-cupy")
@@ -70,7 +70,7 @@ def tests_cupy(session: nox.Session) -> None:
     if extra is None:
         session.skip(f"{found}; CuPy has nothing to run on")
     report = Path(session.create_tmp()).resolve() / "report.xml"
-    run_tests(session, "cupy", extras=f"cli,{extra}", options=(f"--junitxml={report}",))
+    run_tests(session, "cupy", extras=f"cli,onnx,{extra}", options=(f"--junitxml={report}",))
     skipped = [
         f"{case.get('classname')}::{case.get('name')}: {skip.get('message')}"
         for case in ElementTree.parse(report).iter("testcase")
@@ -110,7 +110,7 @@ def minimums(session: nox.Session) -> None:
     oldest = [re.sub(r"\[.*\]", "", requirement).replace(">=", "==") for requirement in requirements]
     constraints = Path(session.create_tmp()) / "oldest.txt"
     constraints.write_text("\n".join(oldest) + "\n", encoding="utf-8")
-    session.install("--constraint", str(constraints), ".[cli,jax,torch]", *group("test"))
+    session.install("--constraint", str(constraints), ".[cli,jax,onnx,torch]", *group("test"))
     session.run("python", "-m", "pip", "list")
     # What stands beneath an old version may be newer than it, and have deprecated what it uses.
     quiet = ("-W", "ignore::DeprecationWarning")
@@ -203,7 +203,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def mutation(session: nox.Session) -> None:
     """Change the mathematics bit by bit: each change must fail a test, or be listed as equivalent."""
-    session.install("--editable", ".[cli]", *group("test"), *group("mutation"))
+    session.install("--editable", ".[cli,onnx]", *group("test"), *group("mutation"))
     session.run("mutmut", "run", *session.posargs, env={"CI": "true"})  # Hypothesis: the same examples again
     listed = nox.project.load_toml("tests/equivalent_mutants.toml").get("equivalent", [])
     equivalent = {(mutant["function"], mutant["becomes"]) for mutant in listed}

@@ -1289,7 +1289,7 @@ def test_small_products_take_one_thread_of_the_blas() -> None:
 # What is said
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "predict", "plot", "info"])
+@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "predict", "export", "plot", "info"])
 def test_help_has_groups_and_examples(command: str) -> None:
     for flag in ("--help", "-h"):
         output = done(command, flag)
@@ -1301,7 +1301,10 @@ def test_help_has_groups_and_examples(command: str) -> None:
 def test_help_cuts_no_description() -> None:
     output = CliRunner().invoke(app, ["--help"], terminal_width=80).output
     described = output.partition("Commands:")[2]
-    assert len(re.findall(r"^  (?:train|sweep|evaluate|predict|plot|info) +[A-Z].*\.$", described, re.M)) == 6
+    assert (
+        len(re.findall(r"^  (?:train|sweep|evaluate|predict|export|plot|info) +[A-Z].*\.$", described, re.M))
+        == 7
+    )
     assert "..." not in described
     assert "…" not in described
 
@@ -1325,7 +1328,7 @@ def test_defaults_in_the_help_are_those_of_the_presets() -> None:
 
 def test_the_group_tells_of_its_commands() -> None:
     output = done("--help")
-    for command in ("train", "sweep", "evaluate", "predict", "plot", "info"):
+    for command in ("train", "sweep", "evaluate", "predict", "export", "plot", "info"):
         assert re.search(rf"^  {command} ", output, re.M)
 
 

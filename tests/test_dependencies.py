@@ -23,7 +23,7 @@ FLOORS = (
     {"convolution", "stacks", "preprocessing", "augmentation"},
     {"training"},
     {"sweeping"},
-    {"checkpoints", "datasets", "storage", "report", "presets"},
+    {"checkpoints", "datasets", "onnx", "storage", "report", "presets"},
     {"plotting"},
     {"cli"},
     {"__init__", "__main__"},

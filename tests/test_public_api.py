@@ -27,6 +27,7 @@ NAMES = {
     "datasets",
     "load",
     "merge",
+    "onnx",
     "optimizers",
     "preprocessing",
     "save",
@@ -98,6 +99,7 @@ datasets.Split(X, y)
 save(net, path, *, classes=None, image_shape=None, preprocessing=None, information=None)
 load(path, xp=numpy, device=None)
 storage.load_metadata(path)
+onnx.export(net, path, *, classes=None, image_shape=None, input_dtype=None)
 checkpoints.save_run(run, path)
 checkpoints.load_run(path, xp=numpy, device=None)
 plotting.plot_history(history, *, title=None, baseline=None)

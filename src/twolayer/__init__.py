@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import augmentation, datasets, preprocessing
+from . import augmentation, datasets, onnx, preprocessing
 from .convolution import unroll
 from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
@@ -22,6 +22,7 @@ __all__ = [
     "datasets",
     "load",
     "merge",
+    "onnx",
     "optimizers",
     "preprocessing",
     "save",

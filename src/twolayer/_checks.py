@@ -7,7 +7,7 @@ hold, then what came. Shapes, dtypes, devices and single values only, never the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from types import ModuleType
 from typing import Any
@@ -273,6 +273,24 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
     if value < least:
         raise ValueError(f"`{name}` must be at least {least}; got {int(value)}")
     return int(value)
+
+
+def checked_classes(classes: Sequence[str], n_classes: int) -> list[str]:
+    """Return the names of the classes, or raise unless they are strings, one for each class."""
+    names = list(classes)
+    if isinstance(classes, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"`classes` must be a sequence of strings; got {type(classes).__name__}")
+    if len(names) != n_classes:
+        raise ValueError(f"`classes` must name the {n_classes} classes; got {len(names)} names")
+    return names
+
+
+def checked_image_shape(image_shape: Sequence[int], n_features: int) -> list[int]:
+    """Return the shape of an image, or raise unless it has the network's number of features."""
+    shape = [check_integer("image_shape", size, least=1) for size in image_shape]
+    if math.prod(shape) != n_features:
+        raise ValueError(f"`image_shape` must have the network's {n_features} features; got {tuple(shape)}")
+    return shape
 
 
 def check_number(

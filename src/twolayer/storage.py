@@ -56,7 +56,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_finite, check_integer, check_network
+from ._checks import check_finite, check_network, checked_classes, checked_image_shape
 from ._files import written_whole
 from ._namespace import HostArray, dtype_name, to_host
 from .network import TwoLayerNet
@@ -171,19 +171,9 @@ def save(
     if net.n_networks is not None:
         metadata["n_networks"] = str(net.n_networks)
     if classes is not None:
-        names = list(classes)
-        if isinstance(classes, str) or not _is_list_of(names, str):
-            raise TypeError(f"`classes` must be a sequence of strings; got {type(classes).__name__}")
-        if len(names) != net.n_classes:
-            raise ValueError(f"`classes` must name the {net.n_classes} classes; got {len(names)} names")
-        metadata["classes"] = json.dumps(names)
+        metadata["classes"] = json.dumps(checked_classes(classes, net.n_classes))
     if image_shape is not None:
-        shape = [check_integer("image_shape", size, least=1) for size in image_shape]
-        if math.prod(shape) != net.n_features:
-            raise ValueError(
-                f"`image_shape` must have the network's {net.n_features} features; got {tuple(shape)}"
-            )
-        metadata["image_shape"] = json.dumps(shape)
+        metadata["image_shape"] = json.dumps(checked_image_shape(image_shape, net.n_features))
     if preprocessing is not None:
         metadata["preprocessing"] = _json_object("preprocessing", preprocessing)
     if information is not None:

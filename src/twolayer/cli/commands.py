@@ -16,7 +16,7 @@ from .data import kind_of
 from .information import show_information
 from .jobs import INTERRUPTED
 from .method import completed
-from .networks import evaluate_network, predict_with_network
+from .networks import evaluate_network, export_network, predict_with_network
 from .parameters import Command
 from .sweeps import GRID, run_sweep
 from .training import resume_train, run_train
@@ -309,6 +309,30 @@ def evaluate(quiet: bool, **parameters: Any) -> None:
 def predict(quiet: bool, **parameters: Any) -> None:
     """Predict classes with a saved network."""
     predict_with_network(**parameters, console=Console(quiet=quiet))
+
+
+@app.command(
+    cls=Command,
+    short_help="Write a saved network as an ONNX model.",
+    help="""Write a saved network as an ONNX model, which onnxruntime and many other programs can run.
+
+    NETWORK is a network.safetensors, or the folder of a run. The model takes samples as predict does, images
+    as images, any number of them at once, and gives logits, probabilities and label. It needs no
+    preprocessing.
+
+    \b
+    Examples:
+      twolayer export runs/digits-sweep-001
+      twolayer export runs/cifar10-train-001 --input uint8 --out cifar10.onnx
+      twolayer export network.safetensors --flat
+    """,
+)
+@click.argument("network")
+@options.export_options
+@options.common_options
+def export(quiet: bool, **parameters: Any) -> None:
+    """Write a saved network as an ONNX model."""
+    export_network(**parameters, console=Console(quiet=quiet))
 
 
 @app.command(

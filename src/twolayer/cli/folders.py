@@ -30,6 +30,8 @@ _OWN = (
     *(NETWORK, CHECKPOINT, SETTINGS, RESULTS, HISTORY, *_TABLES),
     *(f"{name}.{suffix}" for name in _PICTURES for suffix in FORMATS),
 )
+# What `export` leaves there: of no use beside another network.
+_EXPORTED = ("network.onnx", "network.onnx.data")
 
 
 @contextmanager
@@ -59,7 +61,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool) -> Iterator[Pat
                 f"`--out` must be a new or an empty folder; {path} holds files "
                 "(--overwrite replaces the run that is in it)"
             )
-        for name in _OWN:
+        for name in (*_OWN, *_EXPORTED):
             (path / name).unlink(missing_ok=True)
     try:
         if path is None:

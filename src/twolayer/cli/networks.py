@@ -1,4 +1,4 @@
-"""``twolayer evaluate`` and ``twolayer predict``: what is done with a saved network."""
+"""``twolayer evaluate``, ``predict`` and ``export``: what is done with a saved network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import report, storage
+from .. import onnx, report, storage
 from .._checks import check_finite, row_blocks
 from .._extras import require
 from .._files import written_whole
@@ -120,8 +120,32 @@ def predict_with_network(
         console.say(f"In {output}: the probabilities of {len(names):,} samples")
 
 
+def export_network(
+    network: str, *, out: str | None, input_dtype: str | None, flat: bool, console: Console
+) -> None:
+    """Write a saved network as an ONNX model, beside it where no other place is named."""
+    path, metadata = _found(network)
+    target = path.with_suffix(".onnx") if out is None else Path(out)
+    if target.suffix.lower() != ".onnx":
+        raise ValueError(f"`--out` must be an .onnx file; got {out}")
+    image_shape = None if flat else metadata.image_shape
+    net = storage.load(path)
+    onnx.export(net, target, classes=metadata.classes, image_shape=image_shape, input_dtype=input_dtype)
+    shape = ", ".join(str(size) for size in ("N", *(image_shape or (metadata.n_features,))))
+    console.say(f"It takes X ({shape}) in {input_dtype or net.W1.dtype.name}; ONNX operator set {onnx.OPSET}")
+    console.result(str(target))
+
+
 def _open(network: str, library: str, device: str | None) -> tuple[TwoLayerNet, NetworkMetadata, Library]:
     """Load a network from its file, or from the folder of a run."""
+    path, metadata = _found(network)
+    dtype = storage.load(path).W1.dtype.name
+    opened = open_library(library, device, dtype)
+    return storage.load(path, opened.xp, opened.device), metadata, opened
+
+
+def _found(network: str) -> tuple[Path, NetworkMetadata]:
+    """Return the file of one network, given itself or the folder of a run, and what it says."""
     path = Path(network)
     if path.is_dir():
         path = path / folders.NETWORK
@@ -130,9 +154,7 @@ def _open(network: str, library: str, device: str | None) -> tuple[TwoLayerNet, 
     metadata = storage.load_metadata(path)
     if metadata.n_networks is not None:
         raise ValueError(f"{path} must hold one network; it holds a stack of {metadata.n_networks}")
-    dtype = storage.load(path).W1.dtype.name
-    opened = open_library(library, device, dtype)
-    return storage.load(path, opened.xp, opened.device), metadata, opened
+    return path, metadata
 
 
 def _check_fit(metadata: NetworkMetadata, dataset: Dataset) -> None:

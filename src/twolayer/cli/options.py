@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .. import presets
+from .. import onnx, presets
 from ..report import format_numbers
 from .folders import FORMATS
 from .libraries import LIBRARIES
@@ -491,6 +491,38 @@ def prediction_options(function: Function) -> Function:
         ),
         _option(
             "Data", "--invert", "invert", is_flag=True, help="Take images with black and white exchanged."
+        ),
+    )
+
+
+def export_options(function: Function) -> Function:
+    """Add what says what an exported network takes, and where it goes."""
+    return _add(
+        function,
+        _option(
+            "Input",
+            "--input",
+            "input_dtype",
+            type=click.Choice(onnx.INPUT_DTYPES),
+            default=None,
+            shown="what the network computes in",
+            help="What the model takes, and casts itself: uint8 for images as they are.",
+        ),
+        _option(
+            "Input",
+            "--flat",
+            "flat",
+            is_flag=True,
+            help="Take samples as rows of features where they are images, too.",
+        ),
+        _option(
+            "Output",
+            "--out",
+            "out",
+            metavar="FILE",
+            type=click.Path(),
+            shown="beside the network",
+            help="The .onnx file to write.",
         ),
     )
 
