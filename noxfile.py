@@ -187,6 +187,34 @@ def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
 
 
 @nox.session
+def recipes(session: nox.Session) -> None:
+    """The recipes for pandas, polars, Optuna, TensorBoard and MLflow: each must run and leave something."""
+    session.install(".", *group("recipes"))
+    folder = Path(session.create_tmp()).resolve()
+    session.run("python", "examples/recipes/tables.py")
+    session.run("python", "examples/recipes/optuna_search.py", "6")
+    session.run("python", "examples/recipes/tensorboard_log.py", str(folder / "tensorboard"))
+    session.run("python", "examples/recipes/mlflow_log.py", str(folder / "mlflow"))
+    for pattern in ("tensorboard/events.*", "mlflow/mlflow.db", "mlflow/network.safetensors"):
+        if not list(folder.glob(pattern)):
+            session.error(f"no recipe left {pattern}")
+
+
+@nox.session
+def embedding(session: nox.Session) -> None:
+    """The project of examples/embedding and its tests, on the wheel as it would be released."""
+    session.install(*group("package"))
+    elsewhere = Path(tempfile.mkdtemp(dir=session.create_tmp())).resolve()
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(elsewhere), ".")
+    (wheel,) = elsewhere.glob("*.whl")
+    session.install(f"twolayer[jax,torch] @ {wheel.as_uri()}")
+    project = nox.project.load_toml("examples/embedding/pyproject.toml")
+    session.install("./examples/embedding", *nox.project.dependency_groups(project, "test"))
+    session.chdir("examples/embedding")
+    session.run("python", "-m", "pytest")
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks in their quick form: one for each question, of the libraries that are installed."""
     session.install(".[cli]", *group("bench"))
