@@ -1,6 +1,6 @@
 """MLflow keeps the settings, the course and the network of a run.
 
-Usage: python examples/recipes/mlflow_log.py [FOLDER]      (needs mlflow; or mlflow-skinny, sqlalchemy, alembic)
+Usage: python examples/recipes/mlflow_log.py [FOLDER]  (needs mlflow; or mlflow-skinny, sqlalchemy, alembic)
 Then:  mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow.db
 """
 
