@@ -127,6 +127,22 @@ def pythons(session: nox.Session) -> None:
 
 
 @nox.session
+def killed(session: nox.Session) -> None:
+    """Trainings that are killed fifty times, and go on each time, end as those left alone: to the bit."""
+    session.install(".[cli]", *group("test"))
+    options = ("--backend=numpy", "-s", "-v", "tests/test_killed.py")
+    session.run("pytest", *options, *session.posargs, env={"TWOLAYER_KILLS": "50"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Every reader of files, fed 2,000 of each kind that are none, damaged, or lie."""
+    session.install(".[cli]", *group("test"))
+    options = ("--backend=numpy", PARALLEL, "tests/test_fuzzed_files.py")
+    session.run("pytest", *options, *session.posargs, env={"TWOLAYER_FUZZ": "2000"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, both of it."""
     session.install(*group("lint"))

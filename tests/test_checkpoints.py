@@ -90,7 +90,7 @@ def test_checkpoints_on_the_way_are_those_of_a_run_that_ended_there(
         if progress.epoch_ended:
             found.append(load_run(path, backend.xp, backend.device))
 
-    keeper = Checkpointer(path, every=0.0)
+    keeper = Checkpointer(path, seconds=0.0)
     train(task.net, task.X, task.y, rng=3, epochs=4, callbacks=[keeper, look], **how)
     for epochs, run in enumerate(found, start=1):
         ended = train(task.net, task.X, task.y, rng=3, epochs=epochs, **how)
@@ -99,7 +99,7 @@ def test_checkpoints_on_the_way_are_those_of_a_run_that_ended_there(
             unknown = float("nan")
         assert_same_run(run, replace(ended, train_accuracy=unknown, validation_accuracy=unknown))
         # And from there on it ends as the whole.
-        again = Checkpointer(path, every=0.0)
+        again = Checkpointer(path, seconds=0.0)
         went_on = train(run, task.X, task.y, epochs=5, callbacks=[again], **how)
         assert_same_run(went_on, train(task.net, task.X, task.y, rng=3, epochs=5, **how))
         assert_same_net(load_run(path, backend.xp, backend.device).best, went_on.best)
@@ -187,7 +187,7 @@ def test_a_checkpoint_knows_which_networks_diverged(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     task = make_task(3)
     how = HOW | {"validation": task.validation, "epochs": 6, "learning_rate": [0.05, 1e9, 30.0]}
-    keeper = Checkpointer(path, every=0.0)
+    keeper = Checkpointer(path, seconds=0.0)
     run = train(task.net, task.X, task.y, rng=3, callbacks=[keeper], **how)
     assert run.diverged[0] is None
     assert run.diverged[1] is not None
@@ -211,7 +211,7 @@ def test_checkpoints_are_as_far_apart_as_was_asked(tmp_path: Path) -> None:
                 path.unlink()
             now += 10.0
 
-    keeper = Checkpointer(path, every=25.0, clock=lambda: now)
+    keeper = Checkpointer(path, seconds=25.0, clock=lambda: now)
     train(
         task.net,
         task.X,
@@ -254,10 +254,10 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         load_run(tmp_path / "other.safetensors")
 
 
-@pytest.mark.parametrize("version", ["1", "3"])
+@pytest.mark.parametrize("version", ["1", "2", "4"])
 def test_a_checkpoint_of_another_version_is_refused(checkpoint: Path, version: str) -> None:
     rewrite(checkpoint, format_version=version)
-    with pytest.raises(ValueError, match=f"must be a checkpoint of version 2; got version {version}"):
+    with pytest.raises(ValueError, match=f"must be a checkpoint of version 3; got version {version}"):
         load_run(checkpoint)
 
 
@@ -268,6 +268,123 @@ NAMES = ["best.W1", "history.step", "best_step", "best_accuracy", "run", "moment
 def test_a_checkpoint_with_something_missing_is_refused(checkpoint: Path, name: str) -> None:
     rewrite(checkpoint, drop=name)
     with pytest.raises(ValueError, match=f"must be a whole checkpoint; something is missing in it .*{name}"):
+        load_run(checkpoint)
+
+
+def lied(path: Path, arrays: dict[str, Any], said: dict[str, Any]) -> None:
+    """Write a checkpoint anew, with other arrays, or other things said of the run."""
+    content = path.read_bytes()
+    stored = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+    stored["run"] = json.dumps(json.loads(stored["run"]) | said)
+    held = load_file(path)
+    save_file(held | {name: change(held.get(name)) for name, change in arrays.items()}, path, metadata=stored)
+
+
+STEPS_IN_ORDER = r"`history.step` in .* must rise from 1 to at most 2; got other steps"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said", "message"),
+    [
+        ({"last.W1": lambda a: a[0]}, {}, r"`last.W1` in .* must have 2 or 3 axes; got shape \(5,\)"),
+        ({"last.W1": lambda a: a[:0]}, {}, r"`last.W1` in .* must have no empty axis; got shape \(0, 5\)"),
+        ({"last.W1": lambda a: a.astype("float16")}, {}, "`last.W1` in .* must be F32 or F64; got F16"),
+        ({"best.W1": lambda a: a.astype("float32")}, {}, "`best.W1` in .* must be F64; got F32"),
+        ({"moment0.W2": lambda a: a.T.copy()}, {}, r"must have shape \(5, 3\) to fit the rest; got \(3, 5\)"),
+        ({"average.b1": lambda a: a[:4]}, {}, r"must have shape \(5,\) to fit the rest; got \(4,\)"),
+        (
+            {"history.loss": lambda a: a[:1]},
+            {},
+            r"`history.batch_accuracy` in .* must have shape \(1,\) to fit",
+        ),
+        ({"history.step": lambda a: a.astype("int32")}, {}, "`history.step` in .* must be I64; got I32"),
+        ({"history.step": lambda a: a + 1}, {}, STEPS_IN_ORDER),
+        ({"history.step": lambda a: a * 0}, {}, STEPS_IN_ORDER),
+        (
+            {"best_step": lambda a: a + 1},
+            {},
+            r"`best_step` in .* must be in \[0, 2\], the steps of the run; got",
+        ),
+        (
+            {"best_step": lambda a: -a},
+            {},
+            r"`best_step` in .* must be in \[0, 2\], the steps of the run; got",
+        ),
+        ({"best_accuracy": lambda a: a * np.nan}, {}, "`best_accuracy` in .* must be finite; got others"),
+        ({"extra": lambda _: np.ones(2)}, {}, "must hold nothing but a run; got extra"),
+        ({}, {"seed": -1}, "`seed` in the metadata of .* must be digits; got -1"),
+        ({}, {"seed": "-1"}, "`seed` in the metadata of .* must be digits; got '-1'"),
+        ({}, {"seed": "9" * 4000}, "`seed` in the metadata of .* must be digits; got '9{39}$"),
+        ({}, {"diverged": 3}, "`diverged` in the metadata of .* must be one of the 2 steps; got 3"),
+        (
+            {},
+            {"diverged": 0},
+            "`diverged` in the metadata of .* must be a step or null, or a list of these; got 0",
+        ),
+        ({}, {"diverged": True}, "`diverged` in the metadata of .* must be a step or null, or a list of"),
+        ({}, {"stopped": [None]}, r"`stopped` in the metadata of .* must be one step or null; got \[None\]"),
+        ({}, {"n_moments": 17}, r"`n_moments` in the metadata of .* must be an integer in \[0, 16\]; got 17"),
+        ({}, {"n_moments": 2}, "must be a whole checkpoint; something is missing in it .'moment1.W1'"),
+        ({}, {"average": 1}, "`average` in the metadata of .* must be true or false; got 1"),
+        (
+            {},
+            {"average": False},
+            "must hold nothing but a run; got average.W1, average.W2, average.b1, average",
+        ),
+        (
+            {},
+            {"preprocessing": "Zca"},
+            "`preprocessing` in .* must be Standardizer, Whitener or null; got 'Zca'",
+        ),
+        ({}, {"preprocessing": "Whitener"}, "something is missing in it .'preprocessing.mean'"),
+        ({}, {"fingerprint": {"reg": 1}}, "`fingerprint` in .* must be an object of texts; got {'reg': 1}"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_together_is_refused(
+    checkpoint: Path, arrays: dict[str, Any], said: dict[str, Any], message: str
+) -> None:
+    lied(checkpoint, {}, {})
+    assert load_run(checkpoint).n_steps == 2
+    lied(checkpoint, arrays, said)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_run(checkpoint)
+    assert str(checkpoint) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"diverged": None}, "`diverged` in the metadata of .* must be a list of 3; got None"),
+        ({"stopped": [None, 1]}, r"`stopped` in the metadata of .* must be a list of 3; got \[None, 1\]"),
+        ({"stopped": [None, 1, 9]}, "`stopped` in the metadata of .* must be one of the 2 steps; got 9"),
+    ],
+)
+def test_a_checkpoint_of_a_stack_must_tell_of_each_network(
+    tmp_path: Path, said: dict[str, Any], message: str
+) -> None:
+    path, task = tmp_path / "checkpoint.safetensors", make_task(3)
+    save_run(train(task.net, task.X, task.y, steps=2, rng=0), path)
+    lied(path, {}, {"stopped": [None, 1, 2]})
+    assert load_run(path).stopped == (None, 1, 2)
+    lied(path, {}, said)
+    with pytest.raises(ValueError, match=message):
+        load_run(path)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ("{", "`run` in the metadata of .* must be JSON; it cannot be read"),
+        ("[" * 100_000, "`run` in the metadata of .* must be JSON; it cannot be read"),
+        ("9" * 5000, "`run` in the metadata of .* must be JSON; it cannot be read"),
+        ("[]", "`run` in the metadata of .* must be an object; got list"),
+        ("{}", "must be a whole checkpoint; something is missing in it .'seed'"),
+    ],
+    ids=["half", "deep", "long", "list", "empty"],
+)
+def test_a_checkpoint_must_say_what_its_run_is(checkpoint: Path, run: str, message: str) -> None:
+    rewrite(checkpoint, run=run)
+    with pytest.raises(ValueError, match=message):
         load_run(checkpoint)
 
 

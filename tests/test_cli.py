@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +25,11 @@ from click.testing import CliRunner, Result
 
 import twolayer
 from twolayer import datasets, presets, storage
+from twolayer.checkpoints import load_run
 from twolayer.cli import console, folders, information, jobs, libraries, options
 from twolayer.cli.commands import app
 from twolayer.datasets import cifar10
-from twolayer.preprocessing import Standardizer
+from twolayer.preprocessing import Standardizer, Whitener
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TRAIN_FILES = {
@@ -652,6 +654,145 @@ def test_resume_needs_whole_settings(content: str, message: str) -> None:
     done("train", *QUICK, "--out", "run")
     Path("run/settings.json").write_text(content)
     assert message in refused("train", "--resume", "run")
+
+
+# What a process that was killed leaves is gone on with. (Whole processes are killed in test_killed.py.)
+
+
+def same_results(*names: str) -> None:
+    for name in names or ("network.safetensors", "history.json", "results.csv", "settings.json"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
+
+
+def test_a_training_that_was_killed_before_its_first_checkpoint_begins_anew() -> None:
+    done("train", *QUICK, "--out", "whole")
+    Path("run").mkdir()
+    shutil.copy("whole/settings.json", "run")
+    assert "Going on from step 0 of 44" in done("train", "--resume", "run")
+    same_results()
+
+
+@pytest.mark.parametrize("left", [(), ("network.safetensors", "history.json"), ("results.csv",)])
+def test_a_training_that_was_killed_before_its_results_were_written_is_finished(
+    left: tuple[str, ...],
+) -> None:
+    done("train", *QUICK, "--out", "whole")
+    Path("run").mkdir()
+    for name in ("settings.json", "checkpoint.safetensors", *left):
+        shutil.copy(f"whole/{name}", "run")
+    assert "Going on from step 44 of 44" in done("train", "--resume", "run")
+    same_results()
+    assert "has taken all of its 44 steps" in refused("train", "--resume", "run")
+
+
+def test_a_longer_training_that_was_killed_before_its_results_were_written_is_finished() -> None:
+    done("train", *QUICK, "--out", "whole")
+    done("train", *QUICK, "--out", "run")
+    done("train", "--resume", "whole", "--epochs", 3)
+    # The results are those of two epochs still.
+    for name in ("settings.json", "checkpoint.safetensors"):
+        shutil.copy(f"whole/{name}", "run")
+    done("train", "--resume", "run")
+    same_results()
+
+
+def test_what_was_half_written_is_removed() -> None:
+    done("train", *QUICK, "--out", "run")
+    half = Path("run/.checkpoint.safetensors.abc.safetensors")
+    for arguments in (("--resume", "run", "--epochs", 3), (*QUICK, "--out", "run", "--overwrite")):
+        half.write_bytes(b"half")
+        done("train", *arguments)
+        assert not half.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--checkpoint-steps", 15), [15, 30, 44, 44]),
+        (("--checkpoint-steps", 15, "--checkpoint-seconds", 1e6), [15, 30, 44, 44]),
+        (("--checkpoint-seconds", 1e6), [44, 44]),
+        ((), [44, 44]),
+    ],
+)
+def test_checkpoints_are_written_as_often_as_was_asked(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], expected: list[int]
+) -> None:
+    from twolayer.cli import training
+    from twolayer.training import checkpoint
+
+    saved: list[int] = []
+
+    def save_run(run: Any, path: Path, **more: Any) -> None:
+        saved.append(run.n_steps)
+        original(run, path, **more)
+
+    original = checkpoint.save_run
+    monkeypatch.setattr(checkpoint, "save_run", save_run)
+    monkeypatch.setattr(training, "save_run", save_run)
+    done("train", *QUICK, *options, "--out", "run")
+    assert saved == expected
+    saved.clear()
+    done("train", "--resume", "run", "--epochs", 4, "--checkpoint-steps", 20)
+    assert saved == [64, 84, 88, 88]
+
+
+@pytest.mark.parametrize("flip", ["--flip", "--no-flip"])
+def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
+    monkeypatch: pytest.MonkeyPatch, flip: str
+) -> None:
+    """To fit it again on another machine may round otherwise."""
+    done("train", *QUICK, "--whiten", "pca", "--components", 20, flip, "--out", "whole", "--epochs", 3)
+    done("train", *QUICK, "--whiten", "pca", "--components", 20, flip, "--out", "run")
+    assert isinstance(load_run("run/checkpoint.safetensors").preprocessing, Whitener)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was fitted again")
+
+    monkeypatch.setattr(jobs, "preprocessing_for", refuse)
+    done("train", "--resume", "run", "--epochs", 3)
+    same_results()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"learning_rate": "fast"},
+            "`learning_rate` in run/settings.json must be a number above 0; got 'fast'",
+        ),
+        ({"learning_rate": -1}, "`learning_rate` in run/settings.json must be a number above 0; got '-1'"),
+        (
+            {"learning_rate": [0.1]},
+            "`learning_rate` in run/settings.json must be a number or text; got [0.1]",
+        ),
+        (
+            {"batch_size": 2.5},
+            "`batch_size` in run/settings.json must be an integer of at least 1; got '2.5'",
+        ),
+        ({"batch_size": None}, "`batch_size` in run/settings.json must be a number or text; got None"),
+        ({"flip": 1}, "`flip` in run/settings.json must be true or false; got 1"),
+        (
+            {"optimizer": "lbfgs"},
+            "`optimizer` in run/settings.json must be one of nesterov, momentum, sgd, adam, adamw; got",
+        ),
+        ({"steps": 5}, "must hold `epochs` or `steps`, and the other as null; got both or neither"),
+        ({"epochs": None}, "must hold `epochs` or `steps`, and the other as null; got both or neither"),
+        ({"dataset": 3}, "`dataset` in run/settings.json must be text; got int"),
+        ({"data_sha256": 3}, "`data_sha256` in run/settings.json must be text; got int"),
+        ({"n_hidden": 9}, "checkpoint.safetensors must have `n_hidden` 9, as its settings say; got 8"),
+        ({"networks": 2}, "checkpoint.safetensors must have `networks` 2, as its settings say; got 1"),
+        ({"learning_rate": 0.25}, "`learning_rate` must be the run's, 0.5; got 0.25"),
+        ({"optimizer": "adam"}, "`optimizer` must be the run's, whose state has 0 moments; got one with 2"),
+        ({"seed": 1}, "`rng` must be left out or be the run's seed, 0, to go on with it"),
+    ],
+)
+def test_settings_that_were_changed_by_hand_are_refused(changes: dict[str, Any], message: str) -> None:
+    done("train", *QUICK, "--out", "run")
+    before = files_in("run")
+    stored = read("run/settings.json") | {"epochs": 3} | changes
+    Path("run/settings.json").write_text(json.dumps(stored))
+    assert message in refused("train", "--resume", "run").replace("\\", "/")
+    assert files_in("run") == before
 
 
 # Using a network

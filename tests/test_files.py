@@ -5,11 +5,12 @@ import os
 import stat
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
 from twolayer import _files
-from twolayer._files import written_whole
+from twolayer._files import remove_partial, written_whole
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -124,3 +125,68 @@ def test_the_mode_is_that_of_any_new_file(tmp_path, umask):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "net.csv").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """A file that another program holds for a while, as Windows has it; yields how often a move was tried."""
+    replace, tried = Path.replace, []
+
+    def hold(times):
+        def refuse(self, target):
+            tried.append(target)
+            if len(tried) <= times:
+                raise PermissionError(errno.EACCES, "Access is denied", str(self))
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", refuse)
+        return tried
+
+    monkeypatch.setattr(_files, "_PAUSE_SECONDS", 0.0)
+    return hold
+
+
+def test_windows_is_asked_again_while_a_file_is_held(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(_files.sys, "platform", "win32")
+    tried = held(3)
+    with written_whole(tmp_path / "net.csv") as partial:
+        partial.write_text("whole")
+    assert len(tried) == 4
+    assert (tmp_path / "net.csv").read_text() == "whole"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_windows_is_not_asked_for_ever(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(_files.sys, "platform", "win32")
+    monkeypatch.setattr(_files, "_PATIENCE_SECONDS", 0.01)
+    held(10**9)
+    with (
+        pytest.raises(PermissionError, match="Access is denied"),
+        written_whole(tmp_path / "net.csv") as partial,
+    ):
+        partial.write_text("whole")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_systems_are_asked_once(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(_files.sys, "platform", "linux")
+    tried = held(1)
+    with (
+        pytest.raises(PermissionError, match="Access is denied"),
+        written_whole(tmp_path / "net.csv") as partial,
+    ):
+        partial.write_text("whole")
+    assert len(tried) == 1
+
+
+def test_what_was_left_half_written_is_removed(tmp_path):
+    path = tmp_path / "net.csv"
+    path.write_text("whole")
+    others = [
+        tmp_path / name for name in ("net.csv.bak", ".net.csv.swp", ".other.csv.abc.csv", "x.net.csv.csv")
+    ]
+    for file in (tmp_path / ".net.csv.k3j2.csv", tmp_path / ".net.csv.x_y.csv", *others):
+        file.write_text("half")
+    remove_partial(path)
+    assert set(tmp_path.iterdir()) == {path, *others}
+    remove_partial(tmp_path / "nowhere" / "net.csv")

@@ -60,7 +60,7 @@ train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, prep
     augmentation=None, reg=0.0, dropout=0.0, input_dropout=0.0, label_smoothing=0.0,
     optimizer=SGD(momentum=0.9, nesterov=True), learning_rate=0.01, schedule=Cosine(), batch_size=200,
     epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge='best', stream=False,
-    rng=None, callbacks=())
+    rng=None, resume=None, callbacks=())
 sweep(X, y, *, validation, grid, n_classes=None, dtype='float32', rng=0, max_networks=None,
     sample_weight=None, class_weight=None, preprocessing=None, augmentation=None,
     optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(), epochs=None, steps=None, replacement=False,
@@ -100,7 +100,9 @@ save(net, path, *, classes=None, image_shape=None, preprocessing=None, informati
 load(path, xp=numpy, device=None)
 storage.load_metadata(path)
 onnx.export(net, path, *, classes=None, image_shape=None, input_dtype=None)
-checkpoints.save_run(run, path)
+checkpoints.Checkpointer(path, *, seconds=None, steps=None, preprocessing=None,
+    clock=<built-in function monotonic>)
+checkpoints.save_run(run, path, *, preprocessing=None)
 checkpoints.load_run(path, xp=numpy, device=None)
 plotting.plot_history(history, *, title=None, baseline=None)
 plotting.plot_grid(table, *, x='learning_rate', y='reg', value='validation_accuracy', title=None,
@@ -118,8 +120,8 @@ SIGNATURES = dict(
 FIELDS = {
     "History": "loss batch_accuracy step learning_rate train_accuracy validation_loss validation_accuracy",
     "Run": "net best last average history diverged stopped train_accuracy validation_accuracy best_step seed "
-    "n_steps",
-    "Progress": "step steps epoch epochs epoch_ended history net run stop stage stages",
+    "preprocessing n_steps",
+    "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
     "SweepResult": "best table runs histories complete",
     "sweeping.Best": "settings net history row",
     "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",

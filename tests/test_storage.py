@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import json
 import struct
 
@@ -212,6 +213,66 @@ def test_the_file_is_as_specified(path, stack, dtype, letter):
         assert list(values) == array.reshape(-1).tolist()
 
 
+# Others read it too: without twolayer, by what their library has for safetensors files.
+
+
+def awkward(stack, dtype="float32"):
+    """A network whose arrays lie in memory in other orders than safetensors writes."""
+    net = network(stack, dtype)
+    reversed_, doubled = net.b1[..., ::-1].copy()[..., ::-1], np.repeat(net.b2, 2, axis=-1)[..., ::2]
+    return TwoLayerNet(np.asfortranarray(net.W1), reversed_, np.asfortranarray(net.W2), doubled)
+
+
+def logits_by_hand(tensors, X, xp):
+    hidden = xp.maximum(X @ tensors["W1"] + tensors["b1"], xp.zeros_like(tensors["b1"]))
+    return hidden @ tensors["W2"] + tensors["b2"]
+
+
+@pytest.mark.parametrize("stack", [(), (2,)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_plain_safetensors_reads_it(path, stack, dtype):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file
+
+    net = awkward(stack, dtype)
+    assert not net.W1.flags.c_contiguous
+    save(net, path, classes=CLASSES, preprocessing={"mean": 0.5})
+    found = load_file(path)
+    assert set(found) == set(NAMES)
+    assert same([found[name] for name in NAMES], net)
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in NAMES}
+    assert shapes == {name: getattr(net, name).shape for name in NAMES}
+    assert (metadata["format"], metadata["format_version"]) == ("twolayer", "1")
+    assert json.loads(metadata["classes"]) == list(CLASSES)
+    assert json.loads(metadata["preprocessing"]) == {"mean": 0.5}
+
+
+@pytest.mark.only_on("torch", "jax")
+def test_the_plain_reader_of_a_library_reads_it(backend, path):
+    net = awkward(())
+    save(net, path)
+    name, module = {"torch": ("torch", "torch"), "jax": ("flax", "jax.numpy")}[backend.library]
+    reader, xp = importlib.import_module(f"safetensors.{name}"), importlib.import_module(module)
+    found = reader.load_file(path)
+    assert same([to_host(found[name]) for name in NAMES], net)
+    X = np.random.default_rng(0).standard_normal((5, 6)).astype("float32")
+    by_hand = to_host(logits_by_hand(found, xp.asarray(X), xp))
+    np.testing.assert_allclose(by_hand, net.logits(X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.only_on("torch", "jax")
+def test_arrays_of_a_library_in_any_order_are_saved_as_they_are(backend, path):
+    """What is transposed or sliced there lies in another order: safetensors would write its memory."""
+    net = network()
+    arrays = [backend.array(array, "float32") for array in net]
+    for i in (0, 2):
+        arrays[i] = backend.array(net[i].T.copy(), "float32").T
+    save(TwoLayerNet(*arrays), path)
+    assert same(load(path), net)
+
+
 def write(path, tensors=None, metadata=None, drop=(), **changes):
     """Write a file by hand: what `save` writes, with changes."""
     net = network()
@@ -296,10 +357,12 @@ def test_refuses_to_save_a_network_that_diverged(path, name, value):
         ({"classes": ("a", "b", "c", "d")}, ValueError, "`classes` must name the 3 classes; got 4 names"),
         ({"classes": "abc"}, TypeError, "`classes` must be a sequence of strings; got str"),
         ({"classes": (0, 1, 2)}, TypeError, "`classes` must be a sequence of strings; got tuple"),
-        ({"image_shape": (3, 3)}, ValueError, r"`image_shape` must have .* 6 features; got \(3, 3\)"),
+        ({"image_shape": (3, 3)}, ValueError, r"`image_shape` must be .* 6 features; got \(3, 3\)"),
         ({"image_shape": (-2, -3)}, ValueError, "`image_shape` must be at least 1; got -2"),
         ({"image_shape": (2.0, 3.0)}, TypeError, "`image_shape` must be an integer; got float"),
-        ({"image_shape": ()}, ValueError, r"`image_shape` must have .* 6 features; got \(\)"),
+        ({"image_shape": (6,)}, ValueError, r"`image_shape` must be \(height, width\) or .*; got \(6,\)"),
+        ({"image_shape": (1, 1, 2, 3)}, ValueError, r"`image_shape` must be .*; got \(1, 1, 2, 3\)"),
+        ({"image_shape": ()}, ValueError, r"`image_shape` must be .* 6 features; got \(\)"),
         ({"preprocessing": [1]}, TypeError, "`preprocessing` must be a mapping; got list"),
         (
             {"information": {"a": {"b": [{1, 2}]}}},
@@ -364,9 +427,20 @@ def changed(**arrays):
         ({"classes": "[1, 2, 3]"}, "`classes` in .* must be a list of 3 strings; got"),
         ({"classes": '"abc"'}, "`classes` in .* must be a list of 3 strings; got"),
         ({"classes": "[" * 100_000}, "`classes` in .* must be a list of 3 strings; got"),
-        ({"image_shape": "[2, 2]"}, "`image_shape` in .* must be a list of integers with the product 6; got"),
-        ({"image_shape": "[-2, -3]"}, "`image_shape` in .* must be a list of integers with the product 6"),
-        ({"image_shape": "6"}, "`image_shape` in .* must be a list of integers with the product 6; got '6'"),
+        (
+            {"image_shape": "[2, 2]"},
+            "`image_shape` in .* must be a list of two or three integers with the product 6; got",
+        ),
+        (
+            {"image_shape": "[-2, -3]"},
+            "`image_shape` in .* must be a list of two or three integers with the product 6",
+        ),
+        ({"image_shape": "[6]"}, "`image_shape` in .* must be a list of two or three integers with .*; got"),
+        ({"image_shape": "[1, 2, 3, 1]"}, "`image_shape` in .* must be a list of two or three integers with"),
+        (
+            {"image_shape": "6"},
+            "`image_shape` in .* must be a list of two or three integers with the product 6; got '6'",
+        ),
         ({"preprocessing": "[]"}, r"`preprocessing` in .* must be an object; got '\[\]'"),
         ({"information": "{"}, "`information` in .* must be an object; got '{'"),
         ({"tensors": changed(b2=None)}, "must hold the tensors W1, b1, W2, b2; got W1, W2, b1$"),

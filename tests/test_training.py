@@ -241,7 +241,8 @@ def test_what_was_given_is_not_changed_and_shares_no_memory(backend: Backend, n_
     for array, copy in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(to_host(array), copy)
     assert_same_run(second, first)
-    train(first, task.X, task.y, validation=task.validation, **{**SETTINGS, "epochs": 5, "rng": None})
+    more = {"sample_weight": weight, "learning_rate": rates, "epochs": 5, "rng": None}
+    assert trained(task._replace(net=first), **more).n_steps == 25
     for array, copy in zip((*first.best, *first.last), arrays, strict=True):
         np.testing.assert_array_equal(to_host(array), copy)
     if backend.library == "numpy":
@@ -1107,8 +1108,11 @@ def test_a_run_that_is_already_long_enough_is_returned_as_it_is(backend: Backend
 
 def test_going_on_keeps_the_best_that_there_was():
     task = make_task(3, noise=2.0, seed=3)
-    first = trained(task, learning_rate=0.5)
-    frozen = trained(task._replace(net=first), learning_rate=0.0, reg=0.0, epochs=6, rng=None)
+    # From the fourth epoch on nothing moves.
+    how = {"learning_rate": 0.5, "schedule": schedules.Step(1e-300, epochs=3)}
+    first = trained(task, **how)
+    frozen = trained(task._replace(net=first), epochs=6, rng=None, **how)
+    assert_same_net(frozen.last, first.last)
     assert_same_net(frozen.best, first.best)
     np.testing.assert_array_equal(frozen.best_step, first.best_step)
     np.testing.assert_array_equal(frozen.validation_accuracy, first.validation_accuracy)

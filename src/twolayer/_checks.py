@@ -286,10 +286,13 @@ def checked_classes(classes: Sequence[str], n_classes: int) -> list[str]:
 
 
 def checked_image_shape(image_shape: Sequence[int], n_features: int) -> list[int]:
-    """Return the shape of an image, or raise unless it has the network's number of features."""
+    """Return the shape of an image, or raise unless it is one, of the network's number of features."""
     shape = [check_integer("image_shape", size, least=1) for size in image_shape]
-    if math.prod(shape) != n_features:
-        raise ValueError(f"`image_shape` must have the network's {n_features} features; got {tuple(shape)}")
+    if math.prod(shape) != n_features or len(shape) not in (2, 3):
+        raise ValueError(
+            "`image_shape` must be (height, width) or (height, width, channels), and have the network's "
+            f"{n_features} features; got {tuple(shape)}"
+        )
     return shape
 
 

@@ -1,19 +1,27 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and safetensors files, opened with a clear error."""
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+# For how long another program may hold a file that is to be replaced; only Windows refuses it then.
+_PATIENCE_SECONDS = 2.0
+_PAUSE_SECONDS = 0.02
 
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it there when the block ends well.
 
-    Where the block raises, the temporary file is removed and what stood at ``path`` stays.
+    Where the block raises, the temporary file is removed and what stood at ``path`` stays. A process that is
+    killed leaves the temporary file, and at ``path`` the whole of the old one or of the new.
 
     Raises
     ------
@@ -22,7 +30,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
     except OSError as error:
         raise type(error)(
             error.errno, f"cannot write into the folder of {path.name} ({error.strerror})", str(path.parent)
@@ -35,7 +43,59 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)
-        partial.replace(path)
+        _replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}."
+
+
+def _replace(partial: Path, path: Path) -> None:
+    """Move a file to its place; on Windows, wait for whoever reads what stands there."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            partial.replace(path)
+        except PermissionError:
+            if sys.platform != "win32" or path.is_dir() or time.monotonic() >= until:
+                raise
+            time.sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
+def remove_partial(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files that processes left which were killed while they wrote ``path``."""
+    path = Path(path)
+    if path.parent.is_dir():
+        for file in path.parent.iterdir():
+            if file.name.startswith(_prefix(path)) and file.suffix == path.suffix:
+                with suppress(OSError):
+                    file.unlink()
+
+
+@contextmanager
+def opened_safetensors(path: str | os.PathLike[str], kind: str) -> Iterator[Any]:
+    """Open a safetensors file; yield what safetensors reads it by.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no safetensors file, or not a whole one; the message says that it must be ``kind``.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with Path(path).open("rb"):
+        pass  # a missing file is the system's error to tell
+    try:
+        with safe_open(path, framework="np") as file:
+            yield file
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} must be {kind}; it is truncated, damaged or something else ({error!s:.200})"
+        ) from error

@@ -32,8 +32,8 @@ These are there where they are known, each as JSON:
 
 - ``n_networks``: K, for a stack; left out for one network;
 - ``classes``: a list of C strings, the names of the classes;
-- ``image_shape``: a list of integers whose product is D, where samples are images: height, width and, where
-  there are any, channels;
+- ``image_shape``: a list of two or three integers whose product is D, where samples are images: height, width
+  and, where there are any, channels;
 - ``preprocessing``: an object; what was done to samples before training. **It is information: it is folded
   into W1 and b1 already, and is never to be applied again;**
 - ``information``: an object; settings and results of the run. Its content is not part of the format.
@@ -47,17 +47,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ._checks import check_finite, check_network, checked_classes, checked_image_shape
-from ._files import written_whole
+from ._files import opened_safetensors, written_whole
 from ._namespace import HostArray, dtype_name, to_host
 from .network import TwoLayerNet
 
@@ -210,7 +208,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
     TypeError
         If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
     """
-    with _opened(path) as file:
+    with opened_safetensors(path, "a safetensors file") as file:
         _checked_metadata(file, path)
         host: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in _NAMES}
     for name, tensor in host.items():
@@ -237,7 +235,7 @@ def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
     ValueError
         As for `load`.
     """
-    with _opened(path) as file:
+    with opened_safetensors(path, "a safetensors file") as file:
         return _checked_metadata(file, path)
 
 
@@ -270,21 +268,6 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(name, entry) for entry in value]
     raise TypeError(f"`{name}` must hold what JSON can; got {type(value).__name__}")
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    from safetensors import SafetensorError, safe_open
-
-    with Path(path).open("rb"):
-        pass  # a missing file is the system's error to tell
-    try:
-        with safe_open(path, framework="np") as file:
-            yield file
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} must be a safetensors file; it is truncated, damaged or something else ({error})"
-        ) from error
 
 
 def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadata:
@@ -339,9 +322,12 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
     )
     image_shape = read(
         "image_shape",
-        f"a list of integers with the product {n_features}",
+        f"a list of two or three integers with the product {n_features}",
         lambda value: (
-            isinstance(value, list) and all(map(_is_size, value)) and math.prod(value) == n_features
+            isinstance(value, list)
+            and len(value) in (2, 3)
+            and all(map(_is_size, value))
+            and math.prod(value) == n_features
         ),
     )
     if "twolayer_version" not in stored:

@@ -17,9 +17,9 @@ from .information import show_information
 from .jobs import INTERRUPTED
 from .method import completed
 from .networks import evaluate_network, export_network, predict_with_network
-from .parameters import Command
+from .parameters import Command, Number
 from .sweeps import GRID, run_sweep
-from .training import resume_train, run_train
+from .training import Pace, resume_train, run_train
 
 # What the library calls otherwise than the command line.
 _OPTIONS = {"folder": "--data", "url": "--url", "preset": "--preset"}
@@ -126,7 +126,8 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
 
     {_DATASETS}
 
-    Ctrl-C ends it cleanly, keeping what there is; --resume then goes on as if nothing had been.
+    Ctrl-C ends it cleanly, keeping what there is; --resume then goes on as if nothing had been. It does so
+    after a crash too, from the last checkpoint, or from the beginning where there is none yet.
 
     \b
     Examples:
@@ -142,20 +143,22 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
 @options.setting_options("train")
 @options.library_options(training=True)
 @options.folder_options("train")
-@options.resume_option
+@options.resume_options
 @options.common_options
 @click.pass_context
 def train(ctx: click.Context, /, **parameters: Any) -> None:
     """Train one network."""
     console = Console(quiet=parameters["quiet"])
     _check_length(ctx, parameters)
+    pace = Pace(parameters["checkpoint_seconds"], parameters["checkpoint_steps"])
     if parameters["resume"] is None:
         settings = _settings("train", parameters)
         settings["seed"] = parameters["seed"] or 0
-        run_train(settings, console, out=parameters["out"], overwrite=parameters["overwrite"])
+        run_train(settings, console, out=parameters["out"], overwrite=parameters["overwrite"], pace=pace)
         return
     given = options.given(ctx)
-    others = [options.flag(ctx, name) for name in given if name not in ("resume", "quiet", *_RESUME_WITH)]
+    allowed = ("resume", "quiet", "checkpoint_seconds", "checkpoint_steps", *_RESUME_WITH)
+    others = [options.flag(ctx, name) for name in given if name not in allowed]
     if others:
         raise click.UsageError(
             f"--resume goes on with the run's own settings: leave out {', '.join(others)}", ctx
@@ -163,7 +166,53 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
     changes = {name: parameters[name] for name in given if name in _RESUME_WITH}
     if "data" in changes:
         changes["data"] = _absolute(changes["data"])
-    resume_train(Path(parameters["resume"]), changes, console)
+
+    def check(settings: dict[str, Any], path: Path) -> None:
+        _check_stored(ctx, settings, path)
+
+    resume_train(Path(parameters["resume"]), changes, console, check=check, pace=pace)
+
+
+def _check_stored(ctx: click.Context, settings: dict[str, Any], path: Path) -> None:
+    """Raise unless stored settings are such as the options of a command may leave."""
+    dataset = settings.get("dataset", "digits")
+    if not isinstance(dataset, str):
+        raise ValueError(f"`dataset` in {path} must be text; got {type(dataset).__name__}")
+    options_by_name = {parameter.name: parameter for parameter in ctx.command.params}
+    defaults = presets.settings_for(ctx.command.name or "", kind_of(dataset))
+    for name in ("library", "device", "data", "url", "preset", "dataset", "seed", *defaults):
+        if name not in settings:
+            raise ValueError(f"{path} must hold '{name}'; it is missing")
+        value, option = settings[name], options_by_name.get(name)
+        if value is None and (name not in defaults or defaults[name] is None or name in ("epochs", "steps")):
+            continue
+        try:
+            settings[name] = _converted(value, option, ctx)
+        except (click.UsageError, ValueError) as error:
+            said = error.message if isinstance(error, click.UsageError) else str(error)
+            raise ValueError(f"`{name}` in {path} {said}") from error
+    if (settings["epochs"] is None) == (settings["steps"] is None):
+        raise ValueError(f"{path} must hold `epochs` or `steps`, and the other as null; got both or neither")
+    found = settings.get("data_sha256")
+    if found is not None and not isinstance(found, str):
+        raise ValueError(f"`data_sha256` in {path} must be text; got {type(found).__name__}")
+
+
+def _converted(value: Any, option: click.Parameter | None, ctx: click.Context) -> Any:
+    """Return a stored value as an option has it; raise where it is none of the option's."""
+    if isinstance(option, click.Option) and option.is_flag:
+        if not isinstance(value, bool):
+            raise ValueError(f"must be true or false; got {value!r:.40}")
+        return value
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"must be a number or text; got {value!r:.40}")
+    if option is not None and isinstance(option.type, click.Choice):
+        if value not in option.type.choices:
+            raise ValueError(f"must be one of {', '.join(option.type.choices)}; got {value!r:.40}")
+        return value
+    if option is None:  # a setting that no option changes
+        return Number(int, least=0).convert(str(value), None, ctx)
+    return option.type.convert(str(value), option, ctx)
 
 
 @app.command(

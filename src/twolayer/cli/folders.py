@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from .. import plotting, report, storage
+from .. import _files, plotting, report, storage
 from .._files import written_whole
 from ..training import History
+from .stored import read_history, read_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,6 +61,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool) -> Iterator[Pat
             )
         for name in (*_OWN, *_EXPORTED):
             (path / name).unlink(missing_ok=True)
+        remove_partial(path)
     try:
         if path is None:
             path = _first_free(stem)
@@ -93,6 +92,12 @@ def _first_free(stem: str) -> Path:
             return path
 
 
+def remove_partial(folder: Path) -> None:
+    """Remove what a process left of the files that it was writing when it was killed."""
+    for name in _OWN:
+        _files.remove_partial(folder / name)
+
+
 def written_in(folder: Path) -> list[str]:
     """Return the names of the files of a run that a folder holds, the network first."""
     return [name for name in _OWN if (folder / name).is_file()]
@@ -105,75 +110,36 @@ def write_history(folder: Path, history: History) -> None:
     report.write_csv(folder / "steps.csv", report.step_rows(history))
 
 
-def read_history(path: Path) -> History:
-    """Read the JSON that `write_history` wrote.
-
-    Raises
-    ------
-    ValueError
-        If it is not that.
-    """
-    stored = report.read_json(path)
-    try:
-        columns = {
-            # What JSON has no number for was written as null.
-            name: np.array([math.nan if value is None else value for value in stored[name]], dtype=np.float64)
-            for name in History._fields
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} must hold the history of a run; {error!r}") from error
-    return History(**columns | {"step": columns["step"].astype(np.int64)})
-
-
-def read_object(folder: Path, name: str) -> dict[str, Any]:
-    """Read the settings or the results of a run.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder holds none.
-    ValueError
-        If the file is not a JSON object.
-    """
-    path = folder / name
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} must be the folder of a run; it holds no {name}")
-    stored = report.read_json(path)
-    if not isinstance(stored, dict):
-        raise ValueError(f"{path} must hold a JSON object; got {type(stored).__name__}")
-    return stored
-
-
 def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
     """Draw the pictures of a run from its files, and return which there are.
 
     Raises
     ------
+    FileNotFoundError
+        If the folder holds no results.
+    ValueError
+        If a file in it is not what `twolayer train` and `sweep` write.
     ImportError
         If matplotlib is not installed.
     """
-    results = read_object(folder, RESULTS)
+    results = read_results(folder / RESULTS)
     pictures: dict[str, Figure] = {}
-    classes: Sequence[str] = results.get("classes") or ()
-    heading = str(results.get("heading") or "") or None
     if (folder / HISTORY).is_file():
         history = read_history(folder / HISTORY)
         if history.loss.size:
-            pictures["curves"] = plotting.plot_history(history, title=heading)
-    table: Sequence[Mapping[str, Any]] = results.get("table") or ()
-    if len(table) > 1:
-        pictures["grid"] = plotting.plot_grid(table, title=results.get("table_heading"))
+            pictures["curves"] = plotting.plot_history(history, title=results.heading)
+    if len(results.table) > 1:
+        pictures["grid"] = plotting.plot_grid(results.table, title=results.table_heading)
     if (folder / NETWORK).is_file():
         image_shape = storage.load_metadata(folder / NETWORK).image_shape
         if image_shape is not None:
             pictures["weights"] = plotting.plot_weights(
                 storage.load(folder / NETWORK), image_shape, title="First-layer weights"
             )
-    test = results.get("test")
-    if isinstance(test, dict) and classes:
-        accuracy = report.format_accuracy(test.get("accuracy"))
-        title = f"{accuracy} of {test.get('n_samples'):,} test samples right"
-        pictures["confusion"] = plotting.plot_confusion(test["confusion"], classes, title=title)
+    test = results.test
+    if test is not None and results.classes:
+        title = f"{report.format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
+        pictures["confusion"] = plotting.plot_confusion(test.confusion, results.classes, title=title)
     paths = []
     for name, figure in pictures.items():
         paths.append(folder / f"{name}.{suffix}")

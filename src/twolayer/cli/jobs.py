@@ -156,8 +156,10 @@ class Job:
         self.console.say(f"In {folder}: {', '.join(folders.written_in(folder))}")
 
 
-def open_job(settings: dict[str, Any], console: Console) -> Job:
-    """Import the library and load the data that the settings name."""
+def open_job(
+    settings: dict[str, Any], console: Console, *, preprocessing: Preprocessing | None = None
+) -> Job:
+    """Import the library and load the data that the settings name; fit a preprocessing, or take this one."""
     library = open_library(settings["library"], settings["device"], settings["dtype"])
     dataset = load_data(settings["dataset"], settings["data"], settings["url"], settings, console)
     console.say(describe(dataset))
@@ -169,7 +171,8 @@ def open_job(settings: dict[str, Any], console: Console) -> Job:
     training_arguments(settings)
     if settings["symmetrize"] or settings["symmetrize_shift"]:
         image_shape(dataset, "--symmetrize")
-    preprocessing = preprocessing_for(settings, dataset)
+    if preprocessing is None:
+        preprocessing = preprocessing_for(settings, dataset)
     return Job(settings, library, dataset, preprocessing, augmentation, console)
 
 

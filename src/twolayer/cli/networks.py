@@ -42,6 +42,8 @@ def evaluate_network(
     """Show how many of some samples a saved network gets right."""
     net, metadata, opened = _open(network, library, device)
     trained_on = metadata.information.get("dataset")
+    if trained_on is not None and not isinstance(trained_on, str):
+        raise ValueError(f"`dataset` in the information of {network} must be text; got {trained_on!r:.40}")
     name = dataset or trained_on
     if name is None:
         raise ValueError(f"`DATASET` must be given: {network} does not say what it was trained on")
@@ -205,7 +207,7 @@ def _array(path: Path) -> HostArray:
                 X = stored["X"] if path.suffix.lower() == ".npz" else stored
         except Exception as error:
             raise ValueError(
-                f"{path} must be a file that NumPy wrote; it cannot be read ({error})"
+                f"{path} must be a file that NumPy wrote; it cannot be read ({error!s:.200})"
             ) from error
     if X is None:
         raise ValueError(f"{path} must hold `X`; it holds {', '.join(held) or 'nothing'}")
@@ -223,6 +225,8 @@ def _image(path: Path, metadata: NetworkMetadata, *, invert: bool) -> HostArray:
         raise ValueError(
             "`INPUT` must be an .npz or .npy file: the network was not trained on images of a known range"
         )
+    if isinstance(white, bool) or not isinstance(white, int | float) or not 0 < white < 2**64:
+        raise ValueError(f"`white` in the network's information must be a number above 0; got {white!r:.40}")
     pillow = require("PIL.Image", extra="cli", purpose="reading images")
     with path.open("rb") as file:
         try:
@@ -233,7 +237,7 @@ def _image(path: Path, metadata: NetworkMetadata, *, invert: bool) -> HostArray:
                     image = image.convert("RGB" if shape[2:] == (3,) else "L")
                     pixels = np.asarray(image, dtype=np.float64)
         except (OSError, ValueError, SyntaxError) as error:
-            raise ValueError(f"{path} must be an image; it cannot be read ({error})") from error
+            raise ValueError(f"{path} must be an image; it cannot be read ({error!s:.200})") from error
     if not taken:
         raise ValueError(
             f"{path} must be an 8-bit greyscale or colour image without transparency; got mode {mode}"

@@ -421,8 +421,8 @@ def folder_options(command: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def resume_option(function: Function) -> Function:
-    """Add what says which run to go on with."""
+def resume_options(function: Function) -> Function:
+    """Add what says which run to go on with, and how often there is a checkpoint to go on from."""
     return _add(
         function,
         _option(
@@ -433,6 +433,21 @@ def resume_option(function: Function) -> Function:
             type=click.Path(),
             help="Go on with the run in a folder, by its own settings; "
             "--epochs or --steps may give a new total.",
+        ),
+        _option(
+            "Output",
+            "--checkpoint-seconds",
+            "checkpoint_seconds",
+            type=Number(least=0),
+            shown="60, without --checkpoint-steps",
+            help="Seconds that pass at least between two checkpoints, from which --resume goes on.",
+        ),
+        _option(
+            "Output",
+            "--checkpoint-steps",
+            "checkpoint_steps",
+            type=Number(int, least=1),
+            help="Steps that are taken at least between two checkpoints.",
         ),
     )
 

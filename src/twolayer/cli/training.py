@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -19,50 +20,105 @@ from . import folders
 from .console import Console
 from .data import file_stem
 from .jobs import INTERRUPTED, Job, count, in_words, length_in_words, open_job, write_results
+from .stored import read_object
 
+# Of the data: what the preprocessing has been through.
+_PREPROCESSED = ("X", "validation X", "preprocessing")
 _SHOWN = ("n_hidden", "learning_rate", "reg", "batch_size")
 _OF_TRAIN = (*_SHOWN[1:], "dropout", "input_dropout", "label_smoothing")
 _MOST_EPOCHS_SHOWN = 10
 
 
-def run_train(settings: dict[str, Any], console: Console, *, out: str | None, overwrite: bool) -> None:
+class Pace(NamedTuple):
+    """How often checkpoints are written: the least seconds, the least steps between two."""
+
+    seconds: float | None = None
+    steps: int | None = None
+
+
+def run_train(
+    settings: dict[str, Any], console: Console, *, out: str | None, overwrite: bool, pace: Pace
+) -> None:
     """Train a network by ``settings``, in a fresh folder."""
     job = open_job(settings, console)
     stem = f"{file_stem(settings['dataset'])}-train"
     with folders.fresh_folder(out, stem, overwrite=overwrite) as folder:
         report.write_json(folder / folders.SETTINGS, settings)
-        _train(job, folder, earlier=None)
+        _train(job, folder, earlier=None, pace=pace)
 
 
-def resume_train(folder: Path, changes: Mapping[str, Any], console: Console) -> None:
-    """Go on with the training in ``folder``, with ``changes`` to its settings."""
-    settings = folders.read_object(folder, folders.SETTINGS)
+def resume_train(
+    folder: Path,
+    changes: Mapping[str, Any],
+    console: Console,
+    *,
+    check: Callable[[dict[str, Any], Path], None],
+    pace: Pace,
+) -> None:
+    """Go on with the training in ``folder``, with ``changes`` to its settings, which ``check`` looks at."""
+    settings = read_object(folder / folders.SETTINGS)
     if settings.get("command") != "train":
         raise ValueError(f"`--resume` must be the folder of a training; {folder} is that of a sweep")
+    check(settings, folder / folders.SETTINGS)
     if "epochs" in changes or "steps" in changes:
         settings |= {"epochs": None, "steps": None}
     settings |= changes
     checkpoint = folder / folders.CHECKPOINT
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"{folder} must hold {folders.CHECKPOINT} to go on from; there is none yet")
-    try:
-        job = open_job(settings, console)
-        total = _total_steps(job)
-        _ = [settings[name] for name in ("networks", *_OF_TRAIN)]
-    except KeyError as error:
-        raise ValueError(f"{folder / folders.SETTINGS} must hold {error}; it is missing") from error
-    earlier = load_run(checkpoint, job.library.xp, job.library.device)
-    diverged, _, _ = _of_members(earlier)
-    if diverged is not None:
-        raise ValueError(f"the run in {folder} diverged at step {diverged}: it cannot go on")
-    if earlier.n_steps >= total:
-        raise ValueError(
-            f"the run in {folder} has taken all of its {total:,} steps; to train it longer, "
-            "give --epochs or --steps, the new total"
+    begun, kept = checkpoint.is_file(), _kept(folder)
+    if not begun and kept is not None:
+        raise FileNotFoundError(f"{folder} must hold {folders.CHECKPOINT} to go on from; there is none")
+    preprocessing = load_run(checkpoint).preprocessing if begun else None
+    job = open_job(settings, console, preprocessing=preprocessing)
+    total = _total_steps(job)
+    earlier = None
+    if begun:
+        earlier = load_run(checkpoint, job.library.xp, job.library.device)
+        _check_fit(job, earlier, checkpoint)
+        # The samples as they are were compared already; preprocessed on another machine, or by another
+        # library, they may differ in their last bits.
+        earlier = replace(
+            earlier, _fingerprint={k: v for k, v in earlier._fingerprint.items() if k not in _PREPROCESSED}
         )
-    console.say(f"Going on from step {earlier.n_steps:,} of {total:,}")
+        diverged, _, _ = _of_members(earlier)
+        finished = kept == earlier.n_steps  # else its results are not written yet
+        if diverged is not None and finished:
+            raise ValueError(f"the run in {folder} diverged at step {diverged}: it cannot go on")
+        if earlier.n_steps >= total and finished:
+            raise ValueError(
+                f"the run in {folder} has taken all of its {total:,} steps; to train it longer, "
+                "give --epochs or --steps, the new total"
+            )
+    folders.remove_partial(folder)
+    console.say(f"Going on from step {0 if earlier is None else earlier.n_steps:,} of {total:,}")
     report.write_json(folder / folders.SETTINGS, settings)
-    _train(job, folder, earlier=earlier)
+    _train(job, folder, earlier=earlier, pace=pace)
+
+
+def _check_fit(job: Job, earlier: Run, checkpoint: Path) -> None:
+    """Raise unless a run has networks of the sizes that its settings say."""
+    net, n_networks = earlier.last, job.settings["networks"]
+    found = {
+        "n_features": (net.n_features, job.preprocessing.n_outputs),
+        "n_hidden": (net.n_hidden, job.settings["n_hidden"]),
+        "n_classes": (net.n_classes, job.dataset.n_classes),
+        "networks": (net.n_networks or 1, n_networks),
+    }
+    for name, (held, wanted) in found.items():
+        if held != wanted:
+            raise ValueError(f"{checkpoint} must have `{name}` {wanted}, as its settings say; got {held}")
+    if job.preprocessing.n_inputs != job.dataset.n_features:
+        raise ValueError(
+            f"the preprocessing in {checkpoint} must take samples of {job.dataset.n_features} features; "
+            f"got {job.preprocessing.n_inputs}"
+        )
+
+
+def _kept(folder: Path) -> int | None:
+    """Return how many steps the run had taken whose results the folder holds; None where it holds none."""
+    if not (folder / folders.RESULTS).is_file():
+        return None
+    n_steps = read_object(folder / folders.RESULTS).get("n_steps")
+    return n_steps if isinstance(n_steps, int) else -1
 
 
 def _total_steps(job: Job) -> int:
@@ -71,7 +127,7 @@ def _total_steps(job: Job) -> int:
     return int(settings["epochs"] * per_epoch if settings["steps"] is None else settings["steps"])
 
 
-def _train(job: Job, folder: Path, *, earlier: Run | None) -> None:
+def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Pace) -> None:
     settings, library, dataset = job.settings, job.library, job.dataset
     data, arguments = job.prepare()
     n_networks = settings["networks"]
@@ -101,11 +157,16 @@ def _train(job: Job, folder: Path, *, earlier: Run | None) -> None:
             data.y,
             **{name: settings[name] for name in _OF_TRAIN},
             rng=settings["seed"],
-            callbacks=[watch, Checkpointer(checkpoint)],
+            callbacks=[
+                watch,
+                Checkpointer(
+                    checkpoint, seconds=pace.seconds, steps=pace.steps, preprocessing=job.preprocessing
+                ),
+            ],
             **arguments,
         )
     seconds = time.monotonic() - started
-    save_run(run, checkpoint)
+    save_run(run, checkpoint, preprocessing=job.preprocessing)
     _keep(job, folder, run, seconds)
 
 
@@ -131,9 +192,9 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float) -> None:
     row = {"n_steps": run.n_steps, "best_step": best_step, "diverged": diverged, **accuracies}
     if len(members) > 1:
         results["members"] = members
-    write_results(folder, results | row, test)
-    row["test_accuracy"] = None if test is None else test.accuracy
-    report.write_csv(folder / "results.csv", [row])
+    tested = {"test_accuracy": None if test is None else test.accuracy}
+    report.write_csv(folder / "results.csv", [row | tested])
+    write_results(folder, results | row, test)  # the last: a run without it is gone on with
 
     _show_epochs(history, best_step if chooses else None, console)
     if usable:

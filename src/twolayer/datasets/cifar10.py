@@ -6,8 +6,8 @@ import gzip
 import logging
 import os
 import tarfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeAlias
 
@@ -234,33 +234,55 @@ def _read_folder(folder: Path, names: set[str], take: Take) -> None:
 def _read_archive(archive: Path, names: set[str], take: Take) -> None:
     """Hand over the same of the files in the archive, in its order."""
     missing = {f"{_FOLDER}/{name}" for name in (_CLASSES_FILE, *names)}
-    try:
-        with (
-            gzip.open(archive) as unpacked,
-            tarfile.open(fileobj=unpacked, mode="r|", bufsize=2**20) as members,
-        ):
-            for member in members:
-                if member.name.startswith(_PICKLED_FOLDER):
-                    raise _pickled(archive)
-                if member.name not in missing:
-                    continue
-                missing.remove(member.name)
-                name, where = member.name.rpartition("/")[2], f"{member.name} in {archive}"
+    with ExitStack() as stack:
+        with _reading(archive):
+            unpacked = stack.enter_context(gzip.open(archive))
+            members = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|", bufsize=2**20))
+        while True:
+            with _reading(archive):
+                member = members.next()
+            if member is None:
+                break
+            if member.name.startswith(_PICKLED_FOLDER):
+                raise _pickled(archive)
+            if member.name not in missing:
+                continue
+            missing.remove(member.name)
+            name, where = member.name.rpartition("/")[2], f"{member.name} in {archive}"
+            with _reading(archive):
                 file = members.extractfile(member) if member.isreg() else None
-                if file is None:
-                    raise ValueError(f"{where} must be a regular file; got a folder, a link or a device")
-                _check_size(name, member.size, where)
-                take(name, _read_pieces(file), where)
+            if file is None:
+                raise ValueError(f"{where} must be a regular file; got a folder, a link or a device")
+            _check_size(name, member.size, where)
+            with _reading(archive):
+                content = _read_pieces(file)
+            _check_size(name, len(content), where)
+            take(name, content, where)
+        with _reading(archive):
             while unpacked.read(2**20):
                 pass  # at the end gzip compares its checksum
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(
-            f"{archive} must be the archive {_ARCHIVE} of CIFAR-10; it is truncated, damaged or something "
-            f"else ({error})"
-        ) from error
     missing.discard(f"{_FOLDER}/{_CLASSES_FILE}")
     if missing:
         raise ValueError(f"{archive} must hold {', '.join(sorted(missing))}; found no such member")
+
+
+@contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Say of whatever goes wrong in an archive that it is the archive's fault.
+
+    A damaged one raises more than can be listed: TarError, EOFError, zlib.error, ValueError, ...
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, MemoryError) or (
+            isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
+        ):
+            raise
+        raise ValueError(
+            f"{archive} must be the archive {_ARCHIVE} of CIFAR-10; it is truncated, damaged or something "
+            f"else ({error!s:.200})"
+        ) from error
 
 
 def _read_pieces(file: IO[bytes]) -> bytearray:

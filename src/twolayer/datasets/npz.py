@@ -103,7 +103,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, HostArray]:
                 stored = np.load(file, allow_pickle=False)
             found = list(stored)
         except Exception as error:
-            raise ValueError(f"{path} must be an .npz file; it cannot be read ({error})") from error
+            raise ValueError(f"{path} must be an .npz file; it cannot be read ({error!s:.200})") from error
         if not found:
             raise ValueError(
                 f"{path} must be an .npz file with arrays; it is truncated, empty or something else"
@@ -123,7 +123,9 @@ def _array(stored: Mapping[str, HostArray], key: str, path: str | os.PathLike[st
                 f"`{key}` in {path} must hold numbers or strings; got dtype object, which is stored by "
                 f"pickle and not read, because unpickling a file can run any code that is in it"
             ) from error
-        raise ValueError(f"`{key}` in {path} must be a whole array; it cannot be read ({error})") from error
+        raise ValueError(
+            f"`{key}` in {path} must be a whole array; it cannot be read ({error!s:.200})"
+        ) from error
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

@@ -49,7 +49,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)} must be a JSON file in UTF-8; {error}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from .._checks import (
 from .._namespace import (
     Array,
     HostArray,
+    array_namespace,
     device,
     dtype_name,
     from_host,
@@ -35,7 +37,16 @@ from ..losses import one_hot
 from ..network import TwoLayerNet, as_targets, flatten
 from ..preprocessing import Preprocessing
 from .batches import Batches, Source
+from .checkpoint import load_run
 from .execution import running
+from .fingerprint import (
+    check_same,
+    described,
+    described_array,
+    described_network,
+    described_numbers,
+    described_preprocessing,
+)
 from .optimizers import SGD, Optimizer
 from .run import Callback, Run
 from .schedules import Cosine, Schedule
@@ -47,7 +58,7 @@ COSINE = Cosine()
 
 
 def train(
-    net: TwoLayerNet | Run,
+    net: TwoLayerNet | Run | None,
     X: Array,
     y: Array,
     *,
@@ -72,6 +83,7 @@ def train(
     judge: str = "best",
     stream: bool = False,
     rng: RandomState = None,
+    resume: Run | str | os.PathLike[str] | None = None,
     callbacks: Iterable[Callback] = (),
 ) -> Run:
     """Train a network, or every network of a stack, by minibatch gradient descent.
@@ -86,11 +98,9 @@ def train(
 
     Parameters
     ----------
-    net : TwoLayerNet or Run
-        Where to start; its arrays are copied, not changed. A `Run` goes on where it stopped: pass the same
-        data and settings, and as ``epochs`` or ``steps`` the new total. A run that was stopped by a callback
-        or ended with an epoch then continues exactly as if it had not, if the schedule is one that does not
-        depend on the total: `Cosine`, the default, does.
+    net : TwoLayerNet, Run or None
+        Where to start; its arrays are copied, not changed. A `Run` goes on, as with ``resume``; beside this,
+        None is enough.
     X : array (N, D) or (N, ...)
         Training samples, of any real dtype, which is what they stay in: each batch is cast. Scale them first,
         or give a ``preprocessing``: mean 0 and standard deviation 1 suit the default learning rate.
@@ -142,6 +152,17 @@ def train(
         larger than memory, say) for a network that may be anywhere: each batch is copied to it.
     rng : int, numpy.random.Generator or None
         The seed of everything random. The same seed gives the same run with every array library.
+    resume : Run or path, optional
+        A run to go on with from where it stopped, or the file of its checkpoint: see
+        `twolayer.checkpoints`. What is a network in ``net`` then says only where a checkpoint is loaded to;
+        without one, it is beside ``X``.
+
+        Pass the same data and settings: others are refused, but for ``epochs`` or ``steps`` (the new total),
+        ``patience``, ``judge``, ``stream``, ``callbacks``, and the array library. (Of each array of the data,
+        shape, dtype and at most 2^18 values in evenly lying rows are compared.) A run that was stopped by a
+        callback or ended with an epoch, and one that goes on from any checkpoint, then ends exactly as if
+        it had not stopped, with NumPy to the bit; where the total is another one, if the schedule does not
+        depend on it: `Cosine`, the default, does.
     callbacks : iterable of callables
         Each is called with a `Progress` after every step (or, where a library runs many steps at once, after
         those) and after every epoch's entry in the history. ``progress.stop()`` ends the run there; at the
@@ -156,8 +177,10 @@ def train(
     TypeError
         If dtypes or argument types are not as said, or arrays of several libraries meet.
     ValueError
-        If shapes do not fit, a value is not finite or out of range, arrays of several devices meet, or both
-        ``epochs`` and ``steps`` are given.
+        If shapes do not fit, a value is not finite or out of range, arrays of several devices meet, both
+        ``epochs`` and ``steps`` are given, or what is to go on was begun with other settings or data.
+    FileNotFoundError
+        If there is no such file as ``resume``.
 
     References
     ----------
@@ -177,7 +200,11 @@ def train(
     >>> scaling.fold(run.net).accuracy(digits.test.X, digits.test.y) > 0.9
     np.True_
     """
-    earlier = net if isinstance(net, Run) else None
+    if isinstance(net, Run):
+        if resume is not None:
+            raise ValueError("`net` must be a network or None where `resume` is given; got a Run")
+        net, resume = None, net
+    earlier = None if resume is None else _earlier(resume, net, X, streamed=bool(stream))
     if earlier is not None:
         if rng is not None and rng != earlier.seed:
             raise ValueError(f"`rng` must be left out or be the run's seed, {earlier.seed}, to go on with it")
@@ -199,7 +226,8 @@ def train(
         augmentation.check(n_inputs)
     n_networks = net.n_networks
     penalty = host_per_network("reg", reg, n_networks)
-    thresholds = dropout_threshold(host_per_network("dropout", dropout, n_networks, below=1.0))
+    left_out = host_per_network("dropout", dropout, n_networks, below=1.0)
+    thresholds = dropout_threshold(left_out)
     input_threshold = dropout_threshold(host_per_network("input_dropout", input_dropout, None, below=1.0))
     check_choice("judge", judge, ("best", "last"))
     if ema_decay is not None:
@@ -227,16 +255,43 @@ def train(
         penalised=bool(penalty.any()),
     )
     streamed = bool(stream)
+    samples = _samples(X, y, sample_weight, class_weight, preprocessing, net, streamed=streamed, xp=xp)
+    rates = host_per_network("learning_rate", learning_rate, n_networks)
+    smoothing = host_per_network("label_smoothing", label_smoothing, n_networks, most=1.0)
+    held_out = None
+    if validation is not None:
+        held_out = _flat(*validation, net, xp=standard_namespace(np) if streamed else xp)
+    fingerprint = {
+        "net": described_network(net),
+        "reg": described_numbers(penalty),
+        "learning_rate": described_numbers(rates),
+        "dropout": described_numbers(left_out),
+        "label_smoothing": described_numbers(smoothing),
+        "input_dropout": described(float(input_dropout)),
+        "optimizer": described(optimizer),
+        "schedule": described(schedule),
+        "batch_size": described(batches.batch_size),
+        "replacement": described(batches.replacement),
+        "ema_decay": described(ema_decay),
+        "augmentation": described(augmentation),
+        "preprocessing": described_preprocessing(preprocessing),
+        "class_weight": described(class_weight),
+        "sample_weight": described_array(sample_weight, dtype=net.W1.dtype),
+        "X": described_array(samples.X),
+        "y": described_array(samples.y, dtype=net.W1.dtype),
+        "validation X": described_array(None if held_out is None else held_out[0]),
+        "validation y": described_array(None if held_out is None else held_out[1], dtype=net.W1.dtype),
+    }
+    if earlier is not None:
+        check_same(fingerprint, earlier._fingerprint)
     plan = Plan(
-        samples=_samples(X, y, sample_weight, class_weight, preprocessing, net, streamed=streamed, xp=xp),
-        validation=None
-        if validation is None
-        else _flat(*validation, net, xp=standard_namespace(np) if streamed else xp),
+        samples=samples,
+        validation=held_out,
         streamed=streamed,
-        learning_rate=host_per_network("learning_rate", learning_rate, n_networks),
+        learning_rate=rates,
         reg=penalty,
         dropout=thresholds,
-        label_smoothing=host_per_network("label_smoothing", label_smoothing, n_networks, most=1.0),
+        label_smoothing=smoothing,
         ema_decay=ema_decay,
         method=method,
         schedule=schedule,
@@ -251,11 +306,33 @@ def train(
         patience=patience,
         judge=judge,
         callbacks=tuple(callbacks),
+        preprocessing=preprocessing,
+        fingerprint=fingerprint,
     )
     with running(xp):
         trainer = Trainer(net, plan, earlier=earlier, xp=xp)
         trainer.run()
         return trainer.result()
+
+
+def _earlier(
+    resume: Run | str | os.PathLike[str], net: TwoLayerNet | None, X: Array, *, streamed: bool
+) -> Run:
+    """Return the run that is to go on, beside the network, or beside the samples."""
+    xp = None if net is None else check_network(net)
+    if isinstance(resume, Run):
+        earlier = resume
+    elif not isinstance(resume, str | os.PathLike):
+        raise TypeError(f"`resume` must be a Run or the path of a checkpoint; got {type(resume).__name__}")
+    elif net is not None and xp is not None:
+        earlier = load_run(resume, xp, device(net.W1))
+    elif streamed or not is_array_api_obj(X):
+        earlier = load_run(resume)
+    else:
+        earlier = load_run(resume, array_namespace(X), device(X))
+    if net is not None:
+        check_same({"net": described_network(net)}, {"net": described_network(earlier.last)})
+    return earlier
 
 
 def taking(net: TwoLayerNet, n_inputs: int, *, streamed: bool, xp: ModuleType) -> TwoLayerNet:

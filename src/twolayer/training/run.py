@@ -10,6 +10,8 @@ import numpy as np
 
 from .._namespace import HostArray
 from ..network import TwoLayerNet
+from ..preprocessing import Preprocessing
+from .fingerprint import Fingerprint
 from .history import History
 
 
@@ -32,6 +34,8 @@ class Progress:
     run : callable
         Returns the `Run` that `train` would return if it were stopped here: it can be saved, and gone on
         with. Its accuracies are measured for it, which takes a pass over the training samples.
+    snapshot : callable
+        Returns the same without these accuracies, which are nan: what a checkpoint needs, and no pass.
     stop : callable
         Ends the run here, or the sweep: ``progress.stop()``. What a callback returns means nothing.
     stage, stages : int
@@ -46,6 +50,7 @@ class Progress:
     history: Callable[[], History]
     net: Callable[[], TwoLayerNet]
     run: Callable[[], Run]
+    snapshot: Callable[[], Run]
     stop: Callable[[], None]
     stage: int = 1
     stages: int = 1
@@ -88,6 +93,8 @@ class Run:
         Number of steps after which ``best`` was taken.
     seed : int
         The seed of the run; ``rng=run.seed`` repeats it.
+    preprocessing : Preprocessing or None
+        What `train` was given to be done to each batch; it is not folded into the networks.
     """
 
     net: TwoLayerNet
@@ -101,8 +108,10 @@ class Run:
     seed: int
     average: TwoLayerNet | None = None
     stopped: int | tuple[int | None, ...] | None = None
+    preprocessing: Preprocessing | None = None
     _best_accuracy: HostArray = field(default_factory=lambda: np.zeros(0))  # (K,); -1 where never validated
     _moments: tuple[TwoLayerNet, ...] = ()  # the optimizer's
+    _fingerprint: Fingerprint = field(default_factory=dict)  # of its settings and data
 
     @property
     def n_steps(self) -> int:

@@ -12,8 +12,10 @@ from .._checks import row_blocks
 from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, to_host
 from ..losses import l2_norms
 from ..network import Core, TwoLayerNet, evaluate, pack, per_unit, unpack
+from ..preprocessing import Preprocessing
 from .batches import Source, ahead, length
 from .execution import Steps, prepared
+from .fingerprint import Fingerprint
 from .history import History, Recorder
 from .run import Callback, Progress, Run
 from .schedules import Schedule
@@ -38,6 +40,8 @@ class Plan(NamedTuple):
     patience: int | None
     judge: str
     callbacks: tuple[Callback, ...]
+    preprocessing: Preprocessing | None
+    fingerprint: Fingerprint
 
 
 class Trainer:
@@ -238,6 +242,7 @@ class Trainer:
             history=self.history,
             net=lambda: self._public(self._copied(self._judged(self._state_now()))),
             run=self.result,
+            snapshot=lambda: self.result(measured=False),
             stop=self._halt,
         )
         for callback in self.plan.callbacks:
@@ -263,8 +268,8 @@ class Trainer:
             else self._chosen(over, ended.average, state.average),
         )
 
-    def result(self) -> Run:
-        """Return the run as it is now: copies, and the judged network's exact accuracies."""
+    def result(self, *, measured: bool = True) -> Run:
+        """Return the run as it is now: copies, and where wanted the judged network's exact accuracies."""
         self._flush()
         state, last_judged = self._state_now(), self.plan.judge == "last"
         validation = self.plan.validation
@@ -273,8 +278,10 @@ class Trainer:
         if validation is None:
             best, best_step = self._copied(now), np.where(self.stopped > 0, self.stopped, self.done)
         judged = now if last_judged else best
-        train_accuracy = self._accuracy(judged, *self.plan.samples[:2])
-        if validation is None:
+        train_accuracy = np.full(self.n_networks, np.nan)
+        if measured:
+            train_accuracy = self._accuracy(judged, *self.plan.samples[:2])
+        if validation is None or not measured:
             validation_accuracy = np.full(self.n_networks, np.nan)
         elif last_judged:
             validation_accuracy = self._accuracy(judged, *validation)
@@ -298,8 +305,10 @@ class Trainer:
             validation_accuracy=self._public_numbers(validation_accuracy, float),
             best_step=self._public_numbers(best_step, int),
             seed=self.batches.seed,
+            preprocessing=self.plan.preprocessing,
             _best_accuracy=self.best_accuracy.copy(),
             _moments=tuple(self._public(self._copied(moment)) for moment in self.state.moments),
+            _fingerprint=dict(self.plan.fingerprint),
         )
 
     def _judged(self, state: State) -> Core:

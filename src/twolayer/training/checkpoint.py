@@ -1,0 +1,400 @@
+"""Runs in files: everything that `train` needs to go on with one as if it had not stopped.
+
+The format, version 3
+---------------------
+A checkpoint is a safetensors file, as the one of a network is, of these tensors and no others. Of a run of K
+networks, the shapes of networks begin with an axis K, and so do those of the history, but for
+``history.step``. There are S steps and E entries of the history.
+
+======================================== =========== ========================================================
+Name                                     dtype       What it is
+======================================== =========== ========================================================
+``last.W1``, ``b1``, ``W2``, ``b2``      F32 or F64  the network after the last step, as it is in training:
+                                                     the preprocessing is not folded into it
+``best.W1`` and so on                    the same    the network of the highest validation accuracy
+``moment0.W1`` and so on                 the same    what the optimizer remembers, as many as there are
+``average.W1`` and so on                 the same    the moving average of the weights, where there is one
+``history.loss``, ``.batch_accuracy``    F64         (S,), or (K, S)
+``history.step``                         I64         (E,)
+``history.learning_rate``, and the rest  F64         (E,), or (K, E)
+``best_accuracy``                        F64         (K,), or (1,): of ``best``; -1 where never validated
+``best_step``                            I64         (K,), or (1,): when it was taken
+``preprocessing.mean``, ``.scale`` or    F64         of the preprocessing, where it is one of twolayer's own:
+``.matrix``                                          what it is made of, by its own names
+======================================== =========== ========================================================
+
+The header's ``__metadata__`` holds ``format``, ``twolayer checkpoint``; ``format_version``, ``3``; and
+``run``, a JSON object: ``seed`` (as text), ``diverged`` and ``stopped`` (a step or null, of K networks a
+list), ``n_moments``, ``average`` (whether there is one), ``preprocessing`` (the name of its class, or null)
+and ``fingerprint``, an object of texts, which tells the settings and the data from others. The seed and the
+number of steps are the place in the epoch and in every random stream.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .._checks import check_integer, check_number
+from .._files import opened_safetensors, remove_partial, written_whole
+from .._namespace import HostArray, to_host
+from ..network import TwoLayerNet
+from ..preprocessing import Preprocessing, Standardizer, Whitener
+from .history import History
+from .run import Progress, Run
+
+FORMAT_VERSION = 3
+
+_FORMAT = "twolayer checkpoint"
+_MOST_MOMENTS = 16
+_PREPROCESSING: dict[str, type[Standardizer | Whitener]] = {
+    kind.__name__: kind for kind in (Standardizer, Whitener)
+}
+
+
+def save_run(run: Run, path: str | os.PathLike[str], *, preprocessing: Preprocessing | None = None) -> None:
+    """Save what is needed to go on with a run; a file that was there is replaced, whole.
+
+    It is written beside its place and moved there: a process that is killed meanwhile leaves the old file.
+
+    Parameters
+    ----------
+    run : Run
+        Of one network or of a stack, with any array library.
+    path : path
+        The file. Its folder must exist.
+    preprocessing : Preprocessing, optional
+        What was done to the samples before they were given to `train`, to be kept beside the run; without it,
+        the run's own. Only twolayer's own kinds are kept.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    from safetensors.numpy import save
+
+    nets = {"last": run.last, "best": run.best}
+    nets |= {f"moment{i}": moment for i, moment in enumerate(run._moments)}
+    if run.average is not None:
+        nets["average"] = run.average
+    arrays = {
+        **{f"{which}.{name}": to_host(a) for which, net in nets.items() for name, a in net._asdict().items()},
+        **{f"history.{name}": array for name, array in run.history._asdict().items()},
+        "best_accuracy": run._best_accuracy,
+        "best_step": np.atleast_1d(np.asarray(run.best_step, np.int64)),
+    }
+    if preprocessing is None:
+        preprocessing = run.preprocessing
+    kind = None
+    if isinstance(preprocessing, Standardizer | Whitener):
+        kind = type(preprocessing).__name__
+        arrays |= {
+            f"preprocessing.{name}": np.asarray(array, np.float64)
+            for name, array in preprocessing._asdict().items()
+        }
+    metadata = {
+        "format": _FORMAT,
+        "format_version": str(FORMAT_VERSION),
+        # The seed as text: JSON's readers may hold integers as floats.
+        "run": json.dumps(
+            {
+                "seed": str(run.seed),
+                "diverged": run.diverged,
+                "stopped": run.stopped,
+                "n_moments": len(run._moments),
+                "average": run.average is not None,
+                "preprocessing": kind,
+                "fingerprint": run._fingerprint,
+            }
+        ),
+    }
+    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
+
+
+def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) -> Run:
+    """Load a run that `save_run` saved, for `train` to go on with.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    xp : module
+        The array library to go on with; it may be another than before.
+    device : device of ``xp``, optional
+
+    Returns
+    -------
+    Run
+        Its ``net`` is the last network, and its accuracies are nan: they are measured at the end of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no checkpoint, is truncated or damaged, does not hold what it says, or is of another version
+        of the format.
+    TypeError
+        If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
+    """
+    with opened_safetensors(path, "a checkpoint") as file:
+        stored = _checked_run(file.metadata() or {}, path)
+        _check_tensors(file, stored, path)
+        arrays: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  # it is no dict
+    best_step, best_accuracy, entries = (
+        arrays[key] for key in ("best_step", "best_accuracy", "history.step")
+    )
+    stacked, n_steps = arrays["last.W1"].ndim == 3, arrays["history.loss"].shape[-1]
+    _check_steps(stored, best_step, entries, n_steps, len(best_step) if stacked else None, path)
+    if not np.all(np.isfinite(best_accuracy)):
+        raise ValueError(f"`best_accuracy` in {path} must be finite; got others")
+
+    def net(which: str) -> TwoLayerNet:
+        return TwoLayerNet(*(arrays[f"{which}.{name}"] for name in TwoLayerNet._fields)).to(xp, device)
+
+    kind = stored["preprocessing"]
+    preprocessing = None
+    if kind is not None:
+        fields = _PREPROCESSING[kind]._fields
+        preprocessing = _PREPROCESSING[kind](*(arrays[f"preprocessing.{name}"] for name in fields))
+    last = net("last")
+    unknown = np.full(last.n_networks or 1, np.nan)
+    return Run(
+        net=last,
+        best=net("best"),
+        last=last,
+        history=History(*(arrays[f"history.{name}"] for name in History._fields)),
+        average=net("average") if stored["average"] else None,
+        diverged=tuple(stored["diverged"]) if stacked else stored["diverged"],
+        stopped=tuple(stored["stopped"]) if stacked else stored["stopped"],
+        train_accuracy=unknown if stacked else float("nan"),
+        validation_accuracy=unknown.copy() if stacked else float("nan"),
+        best_step=best_step if stacked else int(best_step[0]),
+        seed=int(stored["seed"]),
+        preprocessing=preprocessing,
+        _best_accuracy=best_accuracy,
+        _moments=tuple(net(f"moment{i}") for i in range(stored["n_moments"])),
+        _fingerprint=stored["fingerprint"],
+    )
+
+
+def _checked_run(metadata: dict[str, str], path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what the metadata say of a run, each of the type that it must have."""
+    if metadata.get("format") != _FORMAT:
+        raise ValueError(f"{path} must be a checkpoint of a run; it is a safetensors file of another kind")
+    if metadata.get("format_version") != str(FORMAT_VERSION):
+        raise ValueError(
+            f"{path} must be a checkpoint of version {FORMAT_VERSION}; "
+            f"got version {str(metadata.get('format_version'))[:40]}"
+        )
+    if "run" not in metadata:
+        raise _missing(path, "run")
+    try:
+        stored = json.loads(metadata["run"])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"`run` in the metadata of {path} must be JSON; it cannot be read ({error})"
+        ) from error
+    if not isinstance(stored, dict):
+        raise ValueError(f"`run` in the metadata of {path} must be an object; got {type(stored).__name__}")
+
+    fits: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "seed": ("digits", lambda v: isinstance(v, str) and v.isascii() and v.isdigit() and len(v) < 4000),
+        "diverged": ("a step or null, or a list of these", _are_steps),
+        "stopped": ("a step or null, or a list of these", _are_steps),
+        "n_moments": (
+            f"an integer in [0, {_MOST_MOMENTS}]",
+            lambda v: type(v) is int and 0 <= v <= _MOST_MOMENTS,
+        ),
+        "average": ("true or false", lambda v: isinstance(v, bool)),
+        "preprocessing": (
+            f"{', '.join(_PREPROCESSING)} or null",
+            lambda v: v is None or (isinstance(v, str) and v in _PREPROCESSING),
+        ),
+        "fingerprint": (
+            "an object of texts",
+            lambda v: isinstance(v, dict) and all(isinstance(entry, str) for entry in v.values()),
+        ),
+    }
+    for name, (what, fit) in fits.items():
+        if name not in stored:
+            raise _missing(path, name)
+        if not fit(stored[name]):
+            raise ValueError(f"`{name}` in the metadata of {path} must be {what}; got {stored[name]!r:.40}")
+    return stored
+
+
+def _are_steps(value: Any) -> bool:
+    entries = value if isinstance(value, list) else [value]
+    return all(entry is None or (type(entry) is int and entry >= 1) for entry in entries)
+
+
+def _missing(path: str | os.PathLike[str], name: str) -> ValueError:
+    return ValueError(f"{path} must be a whole checkpoint; something is missing in it ('{name}')")
+
+
+def _check_tensors(file: Any, stored: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Raise unless a file has the tensors of a run, in the shapes and dtypes that fit each other."""
+    there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
+    shapes = {name: tuple(tensor.get_shape()) for name, tensor in there.items()}
+
+    def shape_of(name: str, *ranks: int) -> tuple[int, ...]:
+        if name not in shapes:
+            raise _missing(path, name)
+        if len(shapes[name]) not in ranks:
+            raise ValueError(
+                f"`{name}` in {path} must have {' or '.join(map(str, ranks))} axes; got shape {shapes[name]}"
+            )
+        return shapes[name]
+
+    *stack, n_features, n_hidden = shape_of("last.W1", 2, 3)
+    n_classes = shape_of("last.b2", 1, 2)[-1]
+    if min(*stack, n_features, n_hidden, n_classes) < 1:
+        raise ValueError(f"`last.W1` in {path} must have no empty axis; got shape {shapes['last.W1']}")
+    n_steps, n_entries = shape_of("history.loss", 1, 2)[-1], shape_of("history.step", 1)[0]
+    dtype = there["last.W1"].get_dtype()
+    if dtype not in ("F32", "F64"):
+        raise ValueError(f"`last.W1` in {path} must be F32 or F64; got {dtype}")
+    of_net = {
+        "W1": (n_features, n_hidden),
+        "b1": (n_hidden,),
+        "W2": (n_hidden, n_classes),
+        "b2": (n_classes,),
+    }
+    nets = ["last", "best", *(f"moment{i}" for i in range(stored["n_moments"]))]
+    nets += ["average"] if stored["average"] else []
+    expected: dict[str, tuple[str, tuple[int, ...]]] = {
+        **{f"{which}.{name}": (dtype, (*stack, *shape)) for which in nets for name, shape in of_net.items()},
+        **{f"history.{name}": ("F64", (*stack, n_entries)) for name in History._fields},
+        **{f"history.{name}": ("F64", (*stack, n_steps)) for name in ("loss", "batch_accuracy")},
+        "history.step": ("I64", (n_entries,)),
+        "best_accuracy": ("F64", tuple(stack or (1,))),
+        "best_step": ("I64", tuple(stack or (1,))),
+    }
+    if stored["preprocessing"] == "Standardizer":
+        expected |= {f"preprocessing.{name}": ("F64", (n_features,)) for name in Standardizer._fields}
+    elif stored["preprocessing"] == "Whitener":
+        n_inputs = shape_of("preprocessing.mean", 1)[0]
+        expected |= {
+            "preprocessing.mean": ("F64", (n_inputs,)),
+            "preprocessing.matrix": ("F64", (n_inputs, n_features)),
+        }
+    for name, (kind, shape) in expected.items():
+        if name not in there:
+            raise _missing(path, name)
+        if there[name].get_dtype() != kind:
+            raise ValueError(f"`{name}` in {path} must be {kind}; got {there[name].get_dtype()}")
+        if shapes[name] != shape:
+            raise ValueError(
+                f"`{name}` in {path} must have shape {shape} to fit the rest; got {shapes[name]}"
+            )
+    others = sorted(set(there) - set(expected))
+    if others:
+        raise ValueError(f"{path} must hold nothing but a run; got {', '.join(others)[:80]}")
+
+
+def _check_steps(
+    stored: dict[str, Any],
+    best_step: HostArray,
+    entries: HostArray,
+    n_steps: int,
+    n_networks: int | None,
+    path: str | os.PathLike[str],
+) -> None:
+    """Raise unless all steps that are named are steps of the run."""
+    if np.any(best_step < 0) or np.any(best_step > n_steps):
+        raise ValueError(f"`best_step` in {path} must be in [0, {n_steps}], the steps of the run; got others")
+    if np.any(np.diff(entries, prepend=0) < 1) or np.any(entries > n_steps):
+        raise ValueError(f"`history.step` in {path} must rise from 1 to at most {n_steps}; got other steps")
+    for name in ("diverged", "stopped"):
+        found = stored[name]
+        if isinstance(found, list) != (n_networks is not None) or (
+            n_networks is not None and len(found) != n_networks
+        ):
+            wanted = "one step or null" if n_networks is None else f"a list of {n_networks}"
+            raise ValueError(f"`{name}` in the metadata of {path} must be {wanted}; got {found!r:.40}")
+        for step in found if isinstance(found, list) else [found]:
+            if step is not None and step > n_steps:
+                raise ValueError(
+                    f"`{name}` in the metadata of {path} must be one of the {n_steps} steps; got {step}"
+                )
+
+
+class Checkpointer:
+    """A callback of `train` that saves the run now and then, so that a process that is killed loses little.
+
+    It costs a copy of the networks to the host and a file of their size. At the end of the last epoch the
+    run is saved in any case. The file is whole at any time, as it is replaced at once; only one process at a
+    time may write to it.
+
+    Parameters
+    ----------
+    path : path
+        The checkpoint's file, for ``train(resume=path)`` or `load_run`. Its folder must exist.
+    seconds : float, optional
+        How many seconds pass at least between two checkpoints; 60 where ``steps`` is not given either.
+    steps : int, optional
+        How many steps are done at least between two checkpoints. Of both, what comes first counts.
+    preprocessing : Preprocessing, optional
+        As for `save_run`.
+    clock : callable
+        Tells the time in seconds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``seconds`` is no number of at least 0, or ``steps`` no integer of at least 1.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import twolayer
+    >>> from twolayer.checkpoints import Checkpointer
+    >>> X, y = twolayer.datasets.load_digits().train
+    >>> net = twolayer.TwoLayerNet.initialize(64, 50, 10, rng=0)
+    >>> path = pathlib.Path("run.safetensors")
+    >>> for epochs in (2, 3):  # the second time, it goes on from the end of the first
+    ...     run = twolayer.train(net, X / 16, y, epochs=epochs, rng=0, callbacks=[Checkpointer(path)],
+    ...                          resume=path if path.exists() else None)
+    >>> run.n_steps
+    18
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        seconds: float | None = None,
+        steps: int | None = None,
+        preprocessing: Preprocessing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if seconds is None and steps is None:
+            seconds = 60.0
+        self._seconds = None if seconds is None else check_number("seconds", seconds, least=0.0)
+        self._steps = None if steps is None else check_integer("steps", steps, least=1)
+        self._path, self._preprocessing, self._clock = path, preprocessing, clock
+        self._saved_at = clock()
+        self._saved_step: int | None = None
+        remove_partial(path)
+
+    def __call__(self, progress: Progress) -> None:
+        """Save the run where it is time to."""
+        if self._saved_step is None or progress.step < self._saved_step:  # it is another run
+            self._saved_step = progress.step - 1
+        due = self._seconds is not None and self._clock() - self._saved_at >= self._seconds
+        due = due or (self._steps is not None and progress.step - self._saved_step >= self._steps)
+        # An epoch's entry is part of what its last step leaves.
+        due = due or (progress.epoch_ended and progress.step in (progress.steps, self._saved_step))
+        if due:
+            save_run(progress.snapshot(), self._path, preprocessing=self._preprocessing)
+            self._saved_at, self._saved_step = self._clock(), progress.step

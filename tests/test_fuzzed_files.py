@@ -1,0 +1,569 @@
+"""Every reader, fed what is no such file, half of one, or one that lies: a clear error, and nothing else.
+
+A few examples in the ordinary tests; ``nox -s fuzz`` takes as many as TWOLAYER_FUZZ says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import struct
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib.figure
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_runs import make_task
+
+from twolayer import Run, TwoLayerNet, load, save, train
+from twolayer.checkpoints import load_run, save_run
+from twolayer.cli import folders, jobs, training
+from twolayer.cli.commands import app
+from twolayer.cli.stored import read_history, read_results
+from twolayer.datasets import cifar10, load_cifar10, load_npz
+from twolayer.preprocessing import Standardizer
+from twolayer.storage import load_metadata
+from twolayer.training.optimizers import Adam
+
+EXAMPLES = int(os.environ.get("TWOLAYER_FUZZ", "40"))
+often = settings(max_examples=EXAMPLES)
+
+NUMBERS = st.sampled_from([0, -1, 1, 2, 3, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, 1e-320])
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+# What json.dumps would not write.
+NO_JSON = st.sampled_from(["", "{", "nul", "[" * 10_000, "9" * 5_000, '"\\ud800"', "1e999", "NaN", "\x00"])
+
+
+def damaged(content: bytes) -> st.SearchStrategy[bytes]:
+    """What is no such file at all, only the beginning of one, or one with a few bytes changed."""
+
+    def changed(edits: list[tuple[int, int]]) -> bytes:
+        edited = bytearray(content)
+        for place, byte in edits:
+            edited[place] = byte
+        return bytes(edited)
+
+    # In the first bytes damage has most ways to go.
+    places = st.integers(0, len(content) - 1) | st.integers(0, min(len(content), 300) - 1)
+    return st.one_of(
+        st.binary(max_size=300),
+        st.integers(0, len(content) - 1).map(lambda n: content[:n]),
+        st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=4).map(changed),
+        st.tuples(st.integers(0, len(content)), st.binary(min_size=1, max_size=20)).map(
+            lambda cut: content[: cut[0]] + cut[1] + content[cut[0] :]
+        ),
+    )
+
+
+def read_or_refused(read: Callable[[Path], Any], path: Path, content: bytes) -> Any:
+    """What is read, or None where it is refused in words that name the file."""
+    path.write_bytes(content)
+    try:
+        return read(path)
+    except (ValueError, TypeError) as error:
+        assert path.name in str(error)  # noqa: PT017  # there may be none
+        assert len(str(error)) < 1000  # noqa: PT017
+        return None
+
+
+# Networks and checkpoints: safetensors files
+
+
+SIZES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "U64": 8,
+}
+
+
+def header_of(content: bytes) -> tuple[dict[str, Any], bytes]:
+    start = 8 + struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8:start]), content[start:]
+
+
+@st.composite
+def lying(draw: Any, content: bytes, inner: str | None = None) -> bytes:
+    """A well-formed safetensors file that says something else than it should, in up to three places.
+
+    ``inner`` is a key of its metadata that holds JSON of its own.
+    """
+    header, data = header_of(content)
+    metadata = header.pop("__metadata__")
+    tensors = {
+        name: (one["dtype"], tuple(one["shape"]), data[slice(*one["data_offsets"])])
+        for name, one in header.items()
+    }
+    shift = 0
+    for _ in range(draw(st.integers(1, 3))):
+        edit = draw(
+            st.sampled_from(["shape", "dtype", "bytes", "drop", "add", "metadata", "inner", "offsets"])
+        )
+        name = draw(st.sampled_from(sorted(tensors))) if tensors else "W1"
+        dtype, shape, held = tensors.get(name, ("F32", (1,), bytes(4)))
+        if edit == "shape":
+            shape = draw(
+                st.lists(st.integers(0, 6), max_size=4).map(tuple) | st.permutations(shape).map(tuple)
+            )
+            tensors[name] = dtype, shape, (held + bytes(10_000))[: SIZES[dtype] * int(np.prod(shape))]
+        elif edit == "dtype":
+            dtype = draw(st.sampled_from(sorted(SIZES)))
+            tensors[name] = dtype, shape, (held + bytes(10_000))[: SIZES[dtype] * int(np.prod(shape))]
+        elif edit == "bytes":
+            pattern = draw(st.binary(min_size=8, max_size=8) | st.sampled_from([b"\xff" * 8, bytes(8)]))
+            tensors[name] = dtype, shape, (pattern * len(held))[: len(held)]
+        elif edit == "drop":
+            tensors.pop(name, None)
+        elif edit == "add":
+            tensors[draw(st.text(max_size=8) | st.sampled_from(["moment2.W1", "average.W1"]))] = (
+                dtype,
+                shape,
+                held,
+            )
+        elif edit == "metadata":
+            key = draw(st.sampled_from(sorted(metadata)) | st.text(max_size=5))
+            if draw(st.integers(0, 5)):
+                metadata[key] = draw(JSON.map(json.dumps) | NO_JSON | st.text(max_size=8))
+            else:
+                metadata.pop(key, None)
+        elif edit == "inner" and inner in metadata:
+            try:
+                stored = json.loads(metadata[inner])
+                stored[draw(st.sampled_from(sorted(stored)))] = draw(JSON)
+            except (ValueError, TypeError, IndexError, RecursionError):
+                continue  # it is no object any more
+            metadata[inner] = json.dumps(stored)
+        elif edit == "offsets":
+            shift = draw(st.sampled_from([-1, 1, 8, 2**62, 2**64]))
+    whole, parts = {"__metadata__": metadata}, b""
+    for name, (dtype, shape, held) in tensors.items():
+        offsets = [len(parts) + shift, len(parts) + len(held)]
+        whole[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
+        parts += held
+    text = json.dumps(whole).encode()
+    return struct.pack("<Q", len(text)) + text + parts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzzed")
+
+
+def saved_network(path: Path, stacked: bool) -> bytes:
+    net = make_task(2 if stacked else None).net
+    about = {"preprocessing": {"mean": 0.5}, "information": {"reg": 0.1, "dataset": "digits"}}
+    save(net, path, classes=("a", "b", "c"), image_shape=(2, 2), **about)
+    return path.read_bytes()
+
+
+def check_network(net: TwoLayerNet) -> None:
+    """A network that was accepted is one."""
+    assert all(np.isfinite(array).all() for array in net)
+    X = np.zeros((2, net.n_features), net.W1.dtype)
+    stack = () if net.n_networks is None else (net.n_networks,)
+    assert net.logits(X).shape == (*stack, 2, net.n_classes)
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_networks(folder: Path, stacked: bool, lies: bool) -> None:
+    path = folder / "net.safetensors"
+    content = saved_network(path, stacked)
+
+    @often
+    @given(lying(content, "information") if lies else damaged(content))
+    def check(found: bytes) -> None:
+        net = read_or_refused(load, path, found)
+        metadata = read_or_refused(load_metadata, path, found)
+        if net is not None:
+            check_network(net)
+            assert metadata is not None
+            assert metadata.image_shape is None or len(metadata.image_shape) in (2, 3)
+            assert (metadata.n_features, metadata.n_networks) == (net.n_features, net.n_networks)
+
+    check()
+
+
+HOW: dict[str, Any] = {"batch_size": 5, "optimizer": Adam(), "ema_decay": 0.9, "learning_rate": 0.01}
+
+
+def checkpointed(path: Path, stacked: bool) -> tuple[bytes, Callable[[Run], Run]]:
+    """A checkpoint's bytes, and what goes on with it."""
+    task = make_task(2 if stacked else None)
+    how = HOW | {"validation": task.validation, "preprocessing": Standardizer.fit(task.X)}
+    save_run(train(task.net, task.X, task.y, epochs=2, rng=1, **how), path)
+    return path.read_bytes(), lambda run: train(run, task.X, task.y, steps=11, **how)
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_checkpoints(folder: Path, stacked: bool, lies: bool) -> None:
+    path = folder / "run.safetensors"
+    content, go_on = checkpointed(path, stacked)
+
+    @often
+    @given(lying(content, "run") if lies else damaged(content))
+    def check(found: bytes) -> None:
+        run = read_or_refused(load_run, path, found)
+        if run is not None:
+            assert "Run(" in repr(run)
+            save_run(run, path)
+            assert load_run(path).n_steps == run.n_steps
+            try:
+                go_on(run)
+            except ValueError as error:
+                assert "must be the run's" in str(error) or "must be the new total" in str(error)  # noqa: PT017
+
+    check()
+
+
+# Data sets
+
+
+FEW = 3
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar10, "_RECORDS", FEW)
+
+
+def records(seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    found = rng.integers(0, 256, (FEW, 3073), dtype=np.uint8)
+    found[:, 0] %= 10
+    return found.tobytes()
+
+
+def load_few(path: Path) -> Any:
+    return load_cifar10(path, n_train=2, n_validation=1, n_test=2)
+
+
+def check_dataset(data: Any) -> None:
+    for split in (data.train, data.validation, data.test):
+        if split is not None:
+            assert split.y.dtype == np.int64
+            assert len(split.X) == len(split.y)
+            assert (split.y >= 0).all()
+            assert (split.y < data.n_classes).all()
+    assert data.n_features >= 1
+
+
+def test_cifar10_files(folder: Path, few: None) -> None:
+    there = folder / "cifar-10-batches-bin"
+    there.mkdir(exist_ok=True)
+    names = ["batches.meta.txt", "data_batch_1.bin", "test_batch.bin"]
+    contents = ["\n".join(cifar10.CLASSES).encode(), records(0), records(1)]
+
+    @often
+    @given(st.data(), st.sampled_from([0, 1, 2]))
+    def check(data: st.DataObject, which: int) -> None:
+        for name, content in zip(names, contents, strict=True):
+            (there / name).write_bytes(content)
+        found = read_or_refused(
+            lambda _: load_few(there), there / names[which], data.draw(damaged(contents[which]))
+        )
+        if found is not None:
+            check_dataset(found)
+
+    check()
+
+
+def packed(members: list[tuple[dict[str, Any], bytes]]) -> bytes:
+    """A tar of members with these fields."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for fields, content in members:
+            info = tarfile.TarInfo()
+            for name, value in fields.items():
+                setattr(info, name, value)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_cifar10_archives(folder: Path, few: None, inside: bool) -> None:
+    """Damage to the packed archive, and to what is in one whose checksum is right."""
+    path = folder / "cifar-10-binary.tar.gz"
+    names = [
+        f"cifar-10-batches-bin/{name}" for name in ("data_batch_1.bin", "batches.meta.txt", "test_batch.bin")
+    ]
+    contents = [records(0), "\n".join(cifar10.CLASSES).encode(), records(1)]
+    tar = packed([({"name": name}, content) for name, content in zip(names, contents, strict=True)])
+    headers = [i for i in range(0, len(tar), 512) if tar[i : i + 5] == b"cifar"]
+
+    @st.composite
+    def lying_headers(draw: Any) -> bytes:
+        """A tar whose headers say something else, and have the right checksums."""
+        edited = bytearray(tar)
+        for _ in range(draw(st.integers(1, 2))):
+            start = draw(st.sampled_from(headers))
+            field = draw(
+                st.sampled_from([(0, 100), (100, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8)])
+            )
+            kinds = st.sampled_from([b"L", b"K", b"x", b"g", b"S", b"1", b"2", b"5", b"7", b"V"])
+            value = draw(
+                kinds if field[1] == 1 else st.binary(max_size=field[1]) | st.just(b"7" * (field[1] - 1))
+            )
+            edited[start + field[0] : start + field[0] + len(value)] = value
+            edited[start + 148 : start + 156] = b" " * 8
+            edited[start + 148 : start + 156] = b"%06o\0 " % sum(edited[start : start + 512])
+        return bytes(edited)
+
+    whole = gzip.compress(tar, compresslevel=1, mtime=0)
+
+    @often
+    @given(
+        (damaged(tar) | lying_headers()).map(lambda t: gzip.compress(t, 1, mtime=0))
+        if inside
+        else damaged(whole)
+    )
+    def check(content: bytes) -> None:
+        found = read_or_refused(load_few, path, content)
+        if found is not None:
+            check_dataset(found)
+
+    check()
+
+
+DESCRIPTIONS = [
+    *("<f4", "<f8", ">f8", "<f2", "|u1", "<i8", "<u8", "|b1", "<U3", "<U0", "|S3", "|S0", "|O", "|V0", "|V4"),
+    *("<c16", "<M8[s]", "<m8", "<f16", "", "x", [("a", "<f4")], [("a", "|O")], ("<f4", (2,)), None, 3),
+]
+
+
+@st.composite
+def npy(draw: Any, array: np.ndarray) -> bytes:
+    """An array in a file whose header lies."""
+    stream = io.BytesIO()
+    np.save(stream, array)
+    content = stream.getvalue()
+    start = 10 + int.from_bytes(content[8:10], "little")
+    sizes = st.integers(-1, 12) | st.sampled_from([2**31, 2**40, 2**63, 10**30, 1.5, "a", None, True])
+    fields = {
+        "descr": draw(st.just(array.dtype.str) | st.sampled_from(DESCRIPTIONS)),
+        "fortran_order": draw(st.booleans() | st.sampled_from([0, None])),
+        "shape": draw(st.just(array.shape) | st.lists(sizes, max_size=4).map(tuple)),
+    }
+    if draw(st.integers(0, 9)) == 0:
+        fields.pop(draw(st.sampled_from(sorted(fields))))
+    text = draw(
+        st.just(repr(fields)) | st.sampled_from([repr(fields)[:-1], "(" * 1000, "{}", "1", "\x00"])
+    ).encode()
+    version = draw(st.sampled_from([(1, 0), (2, 0), (3, 0), (9, 9)]))
+    text += b" " * (-len(text) % 16) + b"\n"
+    length = len(text).to_bytes(2 if version == (1, 0) else 4, "little")
+    return b"\x93NUMPY" + bytes(version) + length + text + content[start:]
+
+
+ARRAYS = {
+    "X": np.arange(24.0).reshape(12, 2),
+    "y": np.arange(12) % 3,
+    "X_test": np.arange(6.0).reshape(3, 2),
+    "y_test": np.arange(3),
+    "classes": np.array(["a", "b", "c"]),
+}
+
+
+@st.composite
+def lying_npz(draw: Any) -> bytes:
+    """A whole zip file whose arrays, or their names, are not what they should be."""
+    liars = draw(st.lists(st.sampled_from(sorted(ARRAYS)), min_size=1, max_size=2, unique=True))
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as file:
+        warnings.simplefilter("ignore")  # two members of one name are a lie too
+        for name, array in ARRAYS.items():
+            plain = io.BytesIO()
+            np.save(plain, array)
+            content = draw(npy(array)) if name in liars else plain.getvalue()
+            if name in liars and draw(st.integers(0, 9)) == 0:
+                name = draw(
+                    st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(
+                        lambda t: "\0" not in t
+                    )
+                )
+            file.writestr(name + draw(st.sampled_from([".npy", ".npy", ".npy", ""])), content)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_npz_files(folder: Path, compressed: bool, lies: bool) -> None:
+    path = folder / "mine.npz"
+    (np.savez_compressed if compressed else np.savez)(path, **ARRAYS)
+
+    @often
+    @given(lying_npz() if lies else damaged(path.read_bytes()))
+    def check(content: bytes) -> None:
+        found = read_or_refused(load_npz, path, content)
+        if found is not None:
+            check_dataset(found)
+
+    check()
+
+
+# What the command line reads back
+
+
+@st.composite
+def edited_json(draw: Any, stored: Any) -> bytes:
+    """JSON that differs in up to three places, at any depth, or is none."""
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        return draw(NO_JSON.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=50))
+    if kind == 1:
+        return json.dumps(draw(JSON)).encode()
+    edited = json.loads(json.dumps(stored))
+    for _ in range(draw(st.integers(1, 3))):
+        place = edited
+        while True:
+            keys = sorted(place) if isinstance(place, dict) else range(len(place))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(place[key], dict | list) and place[key] and draw(st.integers(0, 2)):
+                place = place[key]
+                continue
+            if draw(st.integers(0, 4)):
+                place[key] = draw(JSON)
+            else:
+                del place[key]
+            break
+    return json.dumps(edited).encode()
+
+
+def said(*arguments: object) -> str:
+    """Run a command, which must end well or say in one line what is wrong."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code in (0, 1), result.output
+    if result.exit_code:
+        errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+        assert len(errors) == 1, result.output
+        assert result.output.endswith(errors[0] + "\n"), result.output
+        return errors[0]
+    return ""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped in its middle."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+        where = tmp_path_factory.mktemp("trained")
+        said("train", "--steps", 30, "--hidden", 4, "--out", where / "run", "-q")
+        said(
+            "sweep",
+            "--epochs",
+            1,
+            "--hidden",
+            "4,5",
+            "--reg",
+            "0,1",
+            "--seeds",
+            1,
+            "--out",
+            where / "sweep",
+            "-q",
+        )
+    return where
+
+
+def test_settings(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = trained / "run" / "settings.json"
+    stored = json.loads(path.read_text(encoding="utf-8")) | {"steps": 40}
+    begun: list[Any] = []
+    # What it would train: by settings that were accepted, as long and as wide as they may say.
+    monkeypatch.setattr(training, "_train", lambda job, folder, **more: begun.append(job.settings))
+
+    @often
+    @given(edited_json(stored))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        begun.clear()
+        error = said("train", "--resume", path.parent)
+        assert len(error) < 2000
+        if not error:
+            (found,) = begun
+            assert type(found["batch_size"]) is int
+            assert type(found["learning_rate"]) is float
+            assert found["optimizer"] in ("nesterov", "momentum", "sgd", "adam", "adamw")
+
+    path.write_text(json.dumps(stored), encoding="utf-8")
+    assert said("train", "--resume", path.parent) == ""
+    assert begun[0] | {"data_sha256": ""} == stored | {"data_sha256": ""}
+    check()
+
+
+READERS: dict[str, Callable[[Path], Any]] = {"results.json": read_results, "history.json": read_history}
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("name", READERS)
+def test_results(trained: Path, folder: Path, kind: str, name: str) -> None:
+    path = folder / name
+    stored = json.loads((trained / kind / name).read_text(encoding="utf-8"))
+
+    @often
+    @given(edited_json(stored))
+    def check(content: bytes) -> None:
+        read_or_refused(READERS[name], path, content)
+
+    assert read_or_refused(READERS[name], path, json.dumps(stored).encode()) is not None
+    check()
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("name", READERS)
+def test_pictures(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    """What was accepted can be drawn; a tenth of the examples, as drawing takes long."""
+    drawn: list[Path] = []
+
+    def savefig(self: Any, file: Path, **more: Any) -> None:
+        drawn.append(file)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", savefig)
+    path = tmp_path / name
+    (tmp_path / "results.json").write_text("{}", encoding="utf-8")
+    path.write_bytes((trained / kind / name).read_bytes())
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    said("plot", tmp_path)
+    assert drawn
+
+    @settings(max_examples=max(5, EXAMPLES // 10))
+    @given(edited_json(stored))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        assert len(said("plot", tmp_path)) < 2000
+
+    check()
+
+
+def test_plot_reads_the_files_that_are_fuzzed() -> None:
+    assert (folders.RESULTS, folders.HISTORY, folders.SETTINGS) == (
+        "results.json",
+        "history.json",
+        "settings.json",
+    )
