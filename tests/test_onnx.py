@@ -143,7 +143,7 @@ def test_the_model_says_what_it_is_and_what_it_needs(path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("input_dtype", ["float32", "float64", "uint8", np.float64, np.dtype(np.uint8), None])
-@pytest.mark.parametrize("image_shape", [None, (6,), (2, 3), (1, 2, 3)])
+@pytest.mark.parametrize("image_shape", [None, (2, 3), (1, 2, 3)])
 def test_the_model_casts_and_flattens_only_what_needs_it(path, dtype, input_dtype, image_shape):
     export(network(dtype), path, input_dtype=input_dtype, image_shape=image_shape)
     model = onnx.load(path)
@@ -200,7 +200,7 @@ def test_the_same_network_gives_the_same_bytes(path):
 @st.composite
 def problems(draw):
     """A network, a shape of its samples, and samples of a dtype."""
-    shape = draw(st.lists(st.integers(1, 4), max_size=3).map(tuple))
+    shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple))
     sizes = (math.prod(shape), draw(st.integers(1, 6)), draw(st.integers(1, 5)))
     net = for_pixels(draw(st.sampled_from(["float32", "float64"])), sizes, draw(st.integers(0, 99)))
     dtype = draw(st.sampled_from(["uint8", "float32", "float64"]))
@@ -212,7 +212,7 @@ def problems(draw):
 @given(problems())
 def test_two_runtimes_give_what_the_network_gives(shared_path, problem):
     net, shape, X = problem
-    export(net, shared_path, image_shape=shape, input_dtype=X.dtype)
+    export(net, shared_path, image_shape=shape if len(shape) > 1 else None, input_dtype=X.dtype)
     expected = net.predict_proba(X.reshape(len(X), -1))
     for logits, probs, label in (
         run(shared_path, X),
@@ -372,7 +372,8 @@ def test_refuses_a_stack(path):
     [
         ({"classes": ("a", "b")}, ValueError, "`classes` must name the 3 classes; got 2 names"),
         ({"classes": "abc"}, TypeError, "`classes` must be a sequence of strings; got str"),
-        ({"image_shape": (3, 3)}, ValueError, r"`image_shape` must have .* 6 features; got \(3, 3\)"),
+        ({"image_shape": (3, 3)}, ValueError, r"`image_shape` must be .* 6 features; got \(3, 3\)"),
+        ({"image_shape": (6,)}, ValueError, r"`image_shape` must be \(height, width\) .* got \(6,\)"),
         ({"image_shape": (2.0, 3)}, TypeError, "`image_shape` must be an integer; got float"),
         ({"input_dtype": "int8"}, TypeError, "`input_dtype` must be float32, float64 or uint8; got int8"),
         (
