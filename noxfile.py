@@ -30,7 +30,10 @@ def group(name: str) -> list[str]:
 
 
 def run_tests(
-    session: nox.Session, *backends: str, extras: str = "cli,onnx", options: tuple[str, ...] = (PARALLEL,)
+    session: nox.Session,
+    *backends: str,
+    extras: str = "cli,onnx,sklearn",
+    options: tuple[str, ...] = (PARALLEL,),
 ) -> None:
     """Install twolayer as a user does, and run the tests on these backends, measuring coverage."""
     session.install(f".[{extras}]", *group("test"))
@@ -53,13 +56,13 @@ def tests_numpy(session: nox.Session) -> None:
 @nox.session(name="tests-torch")
 def tests_torch(session: nox.Session) -> None:
     """The tests on PyTorch, on the CPU."""
-    run_tests(session, "torch", extras="cli,onnx,torch", options=ONLY_BACKENDS)
+    run_tests(session, "torch", extras="cli,onnx,sklearn,torch", options=ONLY_BACKENDS)
 
 
 @nox.session(name="tests-jax")
 def tests_jax(session: nox.Session) -> None:
     """The tests on JAX, eager and jitted."""
-    run_tests(session, "jax", extras="cli,jax,onnx", options=ONLY_BACKENDS)
+    run_tests(session, "jax", extras="cli,jax,onnx,sklearn", options=ONLY_BACKENDS)
 
 
 @nox.session(name="tests-cupy")
@@ -70,7 +73,7 @@ def tests_cupy(session: nox.Session) -> None:
     if extra is None:
         session.skip(f"{found}; CuPy has nothing to run on")
     report = Path(session.create_tmp()).resolve() / "report.xml"
-    run_tests(session, "cupy", extras=f"cli,onnx,{extra}", options=(f"--junitxml={report}",))
+    run_tests(session, "cupy", extras=f"cli,onnx,sklearn,{extra}", options=(f"--junitxml={report}",))
     skipped = [
         f"{case.get('classname')}::{case.get('name')}: {skip.get('message')}"
         for case in ElementTree.parse(report).iter("testcase")
@@ -79,6 +82,19 @@ def tests_cupy(session: nox.Session) -> None:
     ]
     if skipped and sys.platform != "win32":  # which lacks what a few tests of files and terminals need
         session.error("With a GPU every test must run, but these were skipped:\n" + "\n".join(skipped))
+
+
+@nox.session(name="tests-sklearn")
+@nox.parametrize("release", ["oldest", "newest"])
+def tests_sklearn(session: nox.Session, release: str) -> None:
+    """The tests of the estimator, with the oldest scikit-learn that pyproject.toml allows and the newest."""
+    (requirement,) = PYPROJECT["project"]["optional-dependencies"]["sklearn"]
+    if release == "oldest":
+        requirement = requirement.replace(">=", "==")
+    session.install(".[sklearn,torch]", requirement, *group("test"))
+    session.run("python", "-m", "pip", "list")
+    backends = ("--backend=numpy", "--backend=strict", "--backend=torch")
+    session.run("pytest", "tests/test_sklearn.py", *backends, *session.posargs)
 
 
 def cuda_extra() -> tuple[str | None, str]:
@@ -110,7 +126,7 @@ def minimums(session: nox.Session) -> None:
     oldest = [re.sub(r"\[.*\]", "", requirement).replace(">=", "==") for requirement in requirements]
     constraints = Path(session.create_tmp()) / "oldest.txt"
     constraints.write_text("\n".join(oldest) + "\n", encoding="utf-8")
-    session.install("--constraint", str(constraints), ".[cli,jax,onnx,torch]", *group("test"))
+    session.install("--constraint", str(constraints), ".[cli,jax,onnx,sklearn,torch]", *group("test"))
     session.run("python", "-m", "pip", "list")
     # What stands beneath an old version may be newer than it, and have deprecated what it uses.
     quiet = ("-W", "ignore::DeprecationWarning")
@@ -160,7 +176,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation, without the network and with warnings as errors; it lands in docs/_build/html."""
-    session.install(".[cli]", *group("docs"))
+    session.install(".[cli,sklearn]", *group("docs"))
     options = ("--nitpicky", "--fail-on-warning", "--keep-going", "--fresh-env")
     session.run("sphinx-build", *options, "docs", "docs/_build/html")
 
@@ -247,7 +263,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def mutation(session: nox.Session) -> None:
     """Change the mathematics bit by bit: each change must fail a test, or be listed as equivalent."""
-    session.install("--editable", ".[cli,onnx]", *group("test"), *group("mutation"))
+    session.install("--editable", ".[cli,onnx,sklearn]", *group("test"), *group("mutation"))
     session.run("mutmut", "run", *session.posargs, env={"CI": "true"})  # Hypothesis: the same examples again
     listed = nox.project.load_toml("tests/equivalent_mutants.toml").get("equivalent", [])
     equivalent = {(mutant["function"], mutant["becomes"]) for mutant in listed}
@@ -274,6 +290,6 @@ def coverage(session: nox.Session) -> None:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             if "# pragma: gpu" in line:
                 session.log(f"left out, as only a GPU can reach it: {path}:{number}: {line.strip()}")
-    whole = ("convolution.py", "losses.py", "network.py", "stacks.py", "training/*")
+    whole = ("convolution.py", "losses.py", "network.py", "sklearn.py", "stacks.py", "training/*")
     included = ",".join(f"src/twolayer/{name}" for name in whole)
     session.run("coverage", "report", f"--include={included}", "--fail-under=100")

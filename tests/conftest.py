@@ -11,6 +11,9 @@ import strategies
 from backends import BACKENDS, LIBRARIES, Backend
 from hypothesis import HealthCheck, settings
 
+# scikit-learn dispatches to array libraries only where SciPy does, which asks for this when it is imported.
+os.environ["SCIPY_ARRAY_API"] = "1"
+
 settings.register_profile(
     "local",
     deadline=None,  # the first call of a compiled function takes long

@@ -25,8 +25,13 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = module.partition(".")[0]
-        raise ImportError(
-            f"{purpose} needs {package}, which could not be imported ({error}); "
-            f"the extra `{extra}` brings it: {how_to_install(extra)}"
-        ) from error
+        raise missing(module, error, extra=extra, purpose=purpose) from error
+
+
+def missing(module: str, error: ImportError, *, extra: str, purpose: str) -> ImportError:
+    """Return the error that says which extra of twolayer brings a module that could not be imported."""
+    package = module.partition(".")[0]
+    return ImportError(
+        f"{purpose} needs {package}, which could not be imported ({error}); "
+        f"the extra `{extra}` brings it: {how_to_install(extra)}"
+    )
