@@ -429,3 +429,26 @@ def test_without_the_package_the_extra_is_named(path, monkeypatch):
     ):
         export(network(), path)
     assert not path.exists()
+
+
+def test_a_pickled_estimator_and_the_files_of_its_network_say_the_same(path, tmp_path):
+    import pickle
+
+    from twolayer.sklearn import TwoLayerClassifier
+
+    rng = np.random.default_rng(0)
+    images, more = (rng.integers(0, 256, (n, 48)) / 255 for n in (200, 10_000))
+    labels = (images[:, :3] @ np.array([1.0, 2.0, 4.0])).round().astype(int)
+    for dtype in ("float32", "float64"):
+        model = TwoLayerClassifier(20, max_iter=5, random_state=0).fit(images.astype(dtype), labels)
+        X = more.astype(dtype)
+        expected = model.net_.predict_proba(X)
+        again = pickle.loads(pickle.dumps(model))  # noqa: S301  # our own
+        codes = np.searchsorted(model.classes_, again.predict(X))
+        assert_same(again.predict_proba(X), codes, expected)
+        twolayer.save(model.net_, tmp_path / "net.safetensors")
+        loaded = twolayer.load(tmp_path / "net.safetensors")
+        assert_same(loaded.predict_proba(X), loaded.predict(X), expected)
+        export(model.net_, path)
+        _, probs, label = run(path, X)
+        assert_same(probs, label, expected)

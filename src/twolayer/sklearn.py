@@ -99,7 +99,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         `optimizers.Adam`, stochastic gradient descent with Nesterov momentum 0.9, or another of
         `twolayer.optimizers`: ``AdamW(weight_decay=0.1)``, say.
     learning_rate_init : float
-        The learning rate, which the schedule multiplies.
+        The learning rate, which the schedule multiplies. The default suits scaled samples; of many features
+        that are not scaled, raw images say, networks learn nothing at it, and 0.001 is better.
     learning_rate : {"cosine", "constant"} or Schedule
         How the learning rate goes on: falling along a cosine, to 0 at ``max_iter``; constant; or as another
         of `twolayer.schedules` has it.
