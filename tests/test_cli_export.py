@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from click.testing import CliRunner, Result
+from command_line import done, refused
 
 import twolayer
 from twolayer import TwoLayerNet, datasets, storage
 from twolayer.cli import jobs
-from twolayer.cli.commands import app
 
 DIGITS = datasets.load_digits()
 
@@ -25,24 +24,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
     return tmp_path
-
-
-def cli(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
-
-
-def done(*arguments: object) -> str:
-    result = cli(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-def refused(*arguments: object, code: int = 1) -> str:
-    result = cli(*arguments)
-    assert result.exit_code == code, result.output
-    line = result.output.splitlines()[-1]
-    assert line.startswith("Error: ")
-    return line
 
 
 def session(path: Path | str) -> onnxruntime.InferenceSession:

@@ -81,7 +81,7 @@ def softmax_gradient(
     """Gradient of `data_loss` by the logits: (K, N, C), s_i (softmax(logits_i) - T_i) / Σ_i s_i."""
     n_samples, n_classes = logits.shape[-2:]
     exponentials = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-    dlogits = exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
+    dlogits = exponentials / xp.sum(exponentials, axis=-1, keepdims=True)  # not in place, for autograd
     T = cast(y if y.ndim == 2 else one_hot(y, n_classes, xp=xp), logits.dtype, xp=xp)
     smoothing = None if label_smoothing is None else xp.reshape(label_smoothing, (-1, 1, 1))
     if y.ndim == 2:  # the sums of y are 1 but for rounding, and this is the gradient all the same

@@ -55,7 +55,7 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             Console().warn("aborted")
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except Exception as error:
+        except Exception as error:  # which a user is to read in one line; what is not foreseen goes on
             debug = ctx.find_root().meta.get("twolayer.debug")
             if debug or getattr(error, "errno", None) == errno.EPIPE:
                 raise

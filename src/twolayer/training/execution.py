@@ -92,13 +92,13 @@ class Steps:
         self, step: Callable[..., Any], report: Callable[..., Any], xp: ModuleType, **fixed: Any
     ) -> None:
         self._xp, self._compiled = xp, is_jax_namespace(xp)
-        self._report = prepared(report, xp)
         if self._compiled:
             both = {"step": step, "report": report, "fixed": tuple(sorted(fixed.items()))}
             self._one_step = prepared(_reported, xp, consumes=True, **both)
             self._scanned = prepared(_scanned, xp, consumes=True, **both)
         else:
             self._one_step = prepared(step, xp, consumes=True, **fixed)
+            self._report = prepared(report, xp)
         self._constant: Any = None
         self._seen: list[Any] = []  # of steps of one batch size, not reported yet
         self._reported: list[tuple[Array, ...]] = []
