@@ -549,8 +549,37 @@ def test_early_stopping_sets_a_share_of_every_class_aside():
     again = Watched(random_state=1, **options).fit(samples, y, sample_weight=np.linspace(1, 2, 90))
     same_net(model.net_, again.net_)
     # A third of 90, exactly, is what the accuracies are shares of.
-    shares = np.array(model.validation_scores_) * 30
+    shares = np.array(clone(model).fit(samples, y).validation_scores_) * 30
     assert_allclose(shares, np.round(shares), atol=1e-9)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_validation_samples_count_by_their_weights(own):
+    X, y = problem()
+    X = X + 3.0 * np.random.default_rng(1).standard_normal(X.shape)
+    weight = np.random.default_rng(2).integers(1, 5, 60).astype(float)
+    seen = []
+
+    def record(net, X, y, *, validation, **more):
+        seen.append(validation)
+        return train(net, X, y, validation=validation, **more)
+
+    model = quick(early_stopping=True, max_iter=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("twolayer.sklearn.train", record)
+        if own:
+            model.fit(X[20:], y[20:], X_val=X[:20], y_val=y[:20], sample_weight_val=weight[:20])
+        else:
+            model.fit(X, y, sample_weight=weight)
+    ((X_val, _, weight_val),) = seen
+    rows = [int(np.flatnonzero((row == X).all(axis=1))[0]) for row in X_val]
+    assert_allclose(weight_val, weight[rows])
+    if own:
+        assert rows == list(range(20))
+    right = model.predict(X_val) == y[rows]
+    best = np.average(right, weights=weight[rows])
+    assert model.best_validation_score_ == pytest.approx(best)
+    assert best != pytest.approx(right.mean())  # else the weights would not show
 
 
 def test_the_samples_set_aside_are_not_trained_on():
@@ -578,6 +607,16 @@ def test_the_samples_set_aside_are_not_trained_on():
             "`y_val` must hold labels that are in the classes; got 9",
         ),
         (dict(early_stopping=True), dict(X_val=1, y_val=0), "X has 4 features.* expecting 5 features"),
+        (
+            dict(early_stopping=True),
+            dict(sample_weight_val=1),
+            "`X_val` must be given where `sample_weight_val` is; got None",
+        ),
+        (
+            dict(early_stopping=True),
+            dict(X_val=0, y_val=0, sample_weight_val=-1),
+            "`sample_weight_val` must be at least 0; got a weight of -1",
+        ),
     ],
 )
 def test_validation_sets_that_are_refused(parameters, validation, message):

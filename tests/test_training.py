@@ -575,6 +575,32 @@ def test_the_validation_loss_is_the_cross_entropy_without_the_penalty(backend: B
         np.testing.assert_allclose(run.history.validation_loss, expected, rtol=10 * backend.rtol)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("n_networks", [None, 3])
+def test_validation_samples_count_by_their_weights(backend: Backend, n_networks, stream, monkeypatch):
+    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 20)  # several blocks
+    counts = np.array([1, 0, 3, 2, 1, 0, 5, 1, 1, 2, 4])
+    for soft in (False, True):
+        task = make_task(n_networks, soft=soft)
+        place = (lambda array: array) if stream else backend.array
+        net = task.on(backend).net
+
+        def run(*validation, place=place, net=net, task=task):
+            there = [place(array) for array in (task.X, task.y)]
+            held_out = tuple(map(place, validation))
+            return train(net, *there, validation=held_out, stream=stream, **SETTINGS)
+
+        weighted = run(task.X_val, task.y_val, 0.5 * counts)
+        repeated = run(task.X_val.repeat(counts, axis=0), task.y_val.repeat(counts, axis=0))
+        for name in ("validation_loss", "validation_accuracy"):
+            found, expected = (getattr(one.history, name) for one in (weighted, repeated))
+            np.testing.assert_allclose(found, expected, rtol=10 * backend.rtol)
+        np.testing.assert_array_equal(weighted.best_step, repeated.best_step)
+        np.testing.assert_allclose(weighted.validation_accuracy, repeated.validation_accuracy, rtol=1e-6)
+        # Whole numbers are weights, too.
+        assert_same_history(run(task.X_val, task.y_val, counts).history, weighted.history, rtol=1e-6)
+
+
 def test_training_lowers_the_loss_and_learns(backend: Backend):
     task = make_task(2, noise=0.2).on(backend)
     run = trained(task, epochs=30)
@@ -1177,6 +1203,11 @@ BAD_INPUT = {
     "y_val-high": ({"y_val": lambda a: edited(a, 0, 3)}, ValueError, "`validation y` must hold class labels in [0, 3); got a label of 3"),
     "y_val-float": ({"y_val": lambda a: a.astype(np.float32)}, TypeError, "`validation y` must have an integer dtype for class labels; got float"),
     "T_val-sum": ({"y_val": lambda a: edited(np.eye(3)[a], 4, 0.5)}, ValueError, "`validation y` must hold class probabilities that sum to 1 for each sample; got a sum that is off by 0.5"),
+    "w_val-short": ({"w_val": lambda _: np.ones(10)}, ValueError, "`validation sample_weight` must have shape (11,); got (10,)"),
+    "w_val-negative": ({"w_val": lambda a: edited(a, 4, -1.5)}, ValueError, "`validation sample_weight` must be finite and at least 0; got a weight of -1.5"),
+    "w_val-nan": ({"w_val": lambda a: edited(a, 4, np.nan)}, ValueError, "`validation sample_weight` must be finite and at least 0; got a weight of nan"),
+    "w_val-zero": ({"w_val": np.zeros_like}, ValueError, "`validation sample_weight` must hold a weight above 0; got 0 for every sample"),
+    "w_val-bool": ({"w_val": lambda a: a.astype(bool)}, TypeError, "`validation sample_weight` must have a real dtype; got bool"),
     # weights of the samples
     "weight-short": ({"sample_weight": lambda _: np.ones(22)}, ValueError, "`sample_weight` must have shape (23,); got (22,)"),
     "weight-rank": ({"sample_weight": lambda _: np.ones((23, 1))}, ValueError, "`sample_weight` must have shape (23,); got (23, 1)"),
@@ -1193,13 +1224,14 @@ BAD_INPUT = {
 def test_arrays_that_do_not_do_are_refused(backend: Backend, case):
     changes, error, message = BAD_INPUT[case]
     task = make_task(2)
-    host = {"X": task.X, "y": task.y, "X_val": task.X_val, "y_val": task.y_val, "sample_weight": np.ones(23)}
+    held_out = {"X_val": task.X_val, "y_val": task.y_val, "w_val": np.ones(11)}
+    host = {"X": task.X, "y": task.y, "sample_weight": np.ones(23), **held_out}
     host |= {name: change(host[name]) for name, change in changes.items()}
     there = {name: backend.array(array) for name, array in host.items()}
-    X_val, y_val = there.pop("X_val"), there.pop("y_val")
+    validation = tuple(there.pop(name) for name in held_out)
     called = Watcher()
     with pytest.raises(error, match=re.escape(message)):
-        train(task.on(backend).net, **there, validation=(X_val, y_val), **SETTINGS, callbacks=[called])
+        train(task.on(backend).net, **there, validation=validation, **SETTINGS, callbacks=[called])
     assert called.events == []
 
 
@@ -1248,9 +1280,9 @@ BAD_SETTINGS = {
     "judge-none": ({"judge": None}, ValueError, "`judge` must be one of 'best', 'last'; got None"),
     "rng-float": ({"rng": 0.5}, TypeError, "`rng` must be an int, a numpy.random.Generator or None; got float"),
     "rng-negative": ({"rng": -1}, ValueError, "`rng` must be non-negative where it is an int; got -1"),
-    "validation-none-pair": ({"validation": 3}, TypeError, "`validation` must be a pair (X, y); got int"),
-    "validation-three": ({"validation": (1, 2, 3)}, TypeError, "`validation` must be a pair (X, y); got tuple"),
-    "validation-array": ({"validation": np.zeros((2, 4))}, TypeError, "`validation` must be a pair (X, y); got ndarray"),
+    "validation-none-pair": ({"validation": 3}, TypeError, "`validation` must be (X, y) or (X, y, sample_weight); got int"),
+    "validation-four": ({"validation": (1, 2, 3, 4)}, TypeError, "`validation` must be (X, y) or (X, y, sample_weight); got a tuple of 4"),
+    "validation-array": ({"validation": np.zeros((2, 4))}, TypeError, "`validation` must be (X, y) or (X, y, sample_weight); got ndarray"),
     "validation-lists": ({"validation": ([[1.0]], [0])}, TypeError, "`validation X` must be an array of an array-API library (numpy, cupy, torch, jax); got list"),
 }  # fmt: skip
 

@@ -194,23 +194,25 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
             )
 
 
-def check_sample_weight(sample_weight: Any, X: Array) -> None:
+def check_sample_weight(
+    sample_weight: Any, X: Array, *, name: str = "sample_weight", X_name: str = "X"
+) -> None:
     """Raise unless ``sample_weight`` is None or holds a weight of at least 0 for each sample."""
     if sample_weight is None:
         return
-    check_same_place("sample_weight", sample_weight, "X", X)
+    check_same_place(name, sample_weight, X_name, X)
     xp = array_namespace(sample_weight)
     if not xp.isdtype(sample_weight.dtype, ("real floating", "integral")):
-        raise TypeError(f"`sample_weight` must have a real dtype; got {dtype_name(sample_weight.dtype)}")
+        raise TypeError(f"`{name}` must have a real dtype; got {dtype_name(sample_weight.dtype)}")
     if tuple(sample_weight.shape) != (X.shape[0],):
-        raise ValueError(f"`sample_weight` must have shape ({X.shape[0]},); got {tuple(sample_weight.shape)}")
+        raise ValueError(f"`{name}` must have shape ({X.shape[0]},); got {tuple(sample_weight.shape)}")
     lowest, highest = xp.min(sample_weight), xp.max(sample_weight)
     if has_values(lowest):
         for weight in (float(lowest), float(highest)):
             if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"`sample_weight` must be finite and at least 0; got a weight of {weight:g}")
+                raise ValueError(f"`{name}` must be finite and at least 0; got a weight of {weight:g}")
         if highest == 0:
-            raise ValueError("`sample_weight` must hold a weight above 0; got 0 for every sample")
+            raise ValueError(f"`{name}` must hold a weight above 0; got 0 for every sample")
 
 
 def check_finite(X: Array, *, name: str = "X") -> None:

@@ -626,6 +626,7 @@ def evaluate(
     core: Core,
     X: Array,
     y: Array,
+    sample_weight: Array | None = None,
     arrays: tuple[Array, ...] = (),
     *,
     xp: ModuleType,
@@ -633,14 +634,20 @@ def evaluate(
 ) -> tuple[Array, Array]:
     """Summed cross-entropy (K,) and number of right labels (K,) of any number of samples, in blocks.
 
-    ``transform(X, arrays, xp=xp)``, where given, is the preprocessing of the samples.
+    With ``sample_weight`` (N,) each counts by its weight. ``transform(X, arrays, xp=xp)``, where given, is
+    the preprocessing of the samples.
     """
     total, right = None, None
     for rows in row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1])):
         block = X[rows, :] if transform is None else transform(X[rows, :], arrays, xp=xp)
         _, logits = forward(core, cast(block, core.W1.dtype, xp=xp), xp=xp)
         targets = y[rows, ...]
-        losses = xp.sum(cross_entropy(log_softmax(logits, xp=xp), targets, xp=xp), axis=1)
-        found = xp.count_nonzero(hits(logits, targets, xp=xp), axis=1)
+        losses = cross_entropy(log_softmax(logits, xp=xp), targets, xp=xp)
+        found = hits(logits, targets, xp=xp)
+        if sample_weight is None:
+            losses, found = xp.sum(losses, axis=1), xp.count_nonzero(found, axis=1)
+        else:
+            weights = sample_weight[None, rows]
+            losses, found = xp.sum(losses * weights, axis=1), xp.sum(xp.where(found, weights, 0.0), axis=1)
         total, right = (losses, found) if total is None else (total + losses, right + found)
     return total, right

@@ -221,7 +221,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> TwoLayerClassifier:
         """Train the network.
 
@@ -238,6 +245,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Validation samples for ``early_stopping``, instead of a share of the training samples.
         y_val : array-like (M,), optional
             Their labels.
+        sample_weight_val : array-like (M,), optional
+            Their weights in the validation accuracy. Samples that are set aside keep their own there.
 
         Returns
         -------
@@ -268,9 +277,11 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             _check_several(classes, name="y")
         if (X_val is None) != (y_val is None):
             raise ValueError("`X_val` and `y_val` must be given together; got one of them")
+        if sample_weight_val is not None and X_val is None:
+            raise ValueError("`X_val` must be given where `sample_weight_val` is; got None")
         if X_val is not None and not settings.early_stopping:
             raise ValueError("`early_stopping` must be True where `X_val` is given; got False")
-        X, codes, weights = _weighed(X, codes, sample_weight)
+        X, codes, weights = _weighed(X, codes, sample_weight, name="sample_weight")
         done = self.n_iter_ if goes_on else 0
         seed = self._seed()
         if done:  # other batches than those of the epochs before
@@ -278,7 +289,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation = None
         if X_val is not None:
             X_val, labels_val = self._samples(X_val, y_val, reset=False, method="fit", like=X)
-            validation = X_val, _beside(_codes(labels_val, classes, name="y_val"), X)
+            codes_val = _codes(labels_val, classes, name="y_val")
+            validation = _placed(*_weighed(X_val, codes_val, sample_weight_val, name="sample_weight_val"))
         elif settings.early_stopping:
             rows, aside = train_test_split(
                 np.arange(len(codes)),
@@ -286,7 +298,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 stratify=codes,
                 random_state=seed % 2**32,
             )
-            validation = _rows(X, aside), _beside(codes[aside], X)
+            X_val, weights_val = _rows(X, aside), None if weights is None else weights[aside]
+            validation = _placed(X_val, codes[aside], weights_val)
             X, codes, weights = _rows(X, rows), codes[rows], None if weights is None else weights[rows]
         stopping = Stopping(settings, len(codes))
         net = self.net_.astype(X.dtype) if goes_on else _new_net(X, classes, settings, seed)
@@ -295,7 +308,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X,
             _beside(codes, X),
             validation=validation,
-            sample_weight=None if weights is None else _beside(weights.astype(dtype_name(X.dtype)), X),
+            sample_weight=_weights_beside(weights, X),
             class_weight=self._class_weights(classes, codes, weights),
             schedule=settings.schedule,
             epochs=settings.epochs,
@@ -360,7 +373,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             _check_several(known, name="classes")
         elif classes is not None and not np.array_equal(np.unique(_host(classes)), known):
             raise ValueError("`classes` must hold the labels of the first call, or be left out; got others")
-        X, codes, weights = _weighed(X, _codes(labels, known, name="y"), sample_weight)
+        X, codes, weights = _weighed(X, _codes(labels, known, name="y"), sample_weight, name="sample_weight")
         per_epoch = -(-len(codes) // settings.batch_size)
         start: TwoLayerNet | Run
         optimizer, run = (None, None) if first or self._partial is None else self._partial
@@ -376,7 +389,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             start,
             X,
             _beside(codes, X),
-            sample_weight=None if weights is None else _beside(weights.astype(dtype_name(X.dtype)), X),
+            sample_weight=_weights_beside(weights, X),
             class_weight=self._class_weights(known, codes, weights),
             schedule=SCHEDULES["constant"] if schedule == SCHEDULES["cosine"] else schedule,
             steps=done + per_epoch,
@@ -674,20 +687,31 @@ def _check_several(classes: HostArray, *, name: str) -> None:
         raise ValueError(f"`{name}` must hold at least two classes; got one class")
 
 
-def _weighed(X: Array, codes: HostArray, sample_weight: Any) -> tuple[Array, HostArray, HostArray | None]:
+def _placed(X: Array, codes: HostArray, weights: HostArray | None) -> tuple[Array, Array, Array | None]:
+    """Samples, labels and weights, all of them where X is."""
+    return X, _beside(codes, X), _weights_beside(weights, X)
+
+
+def _weights_beside(weights: HostArray | None, X: Array) -> Array | None:
+    return None if weights is None else _beside(weights.astype(dtype_name(X.dtype)), X)
+
+
+def _weighed(
+    X: Array, codes: HostArray, sample_weight: Any, *, name: str
+) -> tuple[Array, HostArray, HostArray | None]:
     """Samples, labels and weights (N,) float64 or None, without the samples of weight 0."""
     if sample_weight is None:
         return X, codes, None
     n_samples = len(codes)
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_samples, sample_weight)
-    weights = check_array(_host(sample_weight), ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    weights = check_array(_host(sample_weight), ensure_2d=False, dtype=np.float64, input_name=name)
     if weights.shape != (n_samples,):
-        raise ValueError(f"`sample_weight` must have shape ({n_samples},); got {weights.shape}")
+        raise ValueError(f"`{name}` must have shape ({n_samples},); got {weights.shape}")
     if weights.min() < 0:
-        raise ValueError(f"`sample_weight` must be at least 0; got a weight of {weights.min():g}")
+        raise ValueError(f"`{name}` must be at least 0; got a weight of {weights.min():g}")
     if not weights.any():
-        raise ValueError("`sample_weight` must hold a weight above zero; got 0 for every sample")
+        raise ValueError(f"`{name}` must hold a weight above zero; got 0 for every sample")
     if weights.all():
         return X, codes, weights
     rows = np.flatnonzero(weights)

@@ -25,7 +25,7 @@ from .network import TwoLayerNet
 from .preprocessing import Preprocessing
 from .stacks import stack
 from .training import Callback, History, Progress, Run, train
-from .training.loop import COSINE, NESTEROV, check_method
+from .training.loop import COSINE, NESTEROV, check_method, check_validation
 from .training.optimizers import Optimizer
 from .training.schedules import Schedule
 
@@ -109,7 +109,7 @@ def sweep(
     X: Array,
     y: Array,
     *,
-    validation: tuple[Array, Array],
+    validation: tuple[Array, ...],
     grid: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
     n_classes: int | None = None,
     dtype: Any = "float32",
@@ -185,8 +185,7 @@ def sweep(
     check_array("X", X)
     check_feature_array(X)
     check_array("y", y)
-    if is_array_api_obj(validation) or not hasattr(validation, "__len__") or len(validation) != 2:
-        raise TypeError(f"`validation` must be a pair (X, y); got {type(validation).__name__}")
+    check_validation(validation)
     if n_classes is None:
         n_classes = _count_classes(y, validation[1])
     n_classes = check_integer("n_classes", n_classes, least=1)

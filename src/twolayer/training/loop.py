@@ -62,7 +62,7 @@ def train(
     X: Array,
     y: Array,
     *,
-    validation: tuple[Array, Array] | None = None,
+    validation: tuple[Array, ...] | None = None,
     sample_weight: Array | None = None,
     class_weight: Sequence[float] | Array | str | None = None,
     preprocessing: Preprocessing | None = None,
@@ -106,8 +106,9 @@ def train(
         or give a ``preprocessing``: mean 0 and standard deviation 1 suit the default learning rate.
     y : integer array (N,) or floating array (N, C)
         Class labels, or class probabilities.
-    validation : (X, y), optional
-        Samples by whose accuracy the best network is kept. They are preprocessed, but never augmented.
+    validation : (X, y) or (X, y, sample_weight), optional
+        Samples by whose accuracy the best network is kept; given weights (N,), by the share of the weights
+        that is of right ones. They are preprocessed, but never augmented.
     sample_weight : array (N,), optional
         Weight of each sample in its batch's mean.
     class_weight : sequence or array (C,), or "balanced", optional
@@ -260,7 +261,7 @@ def train(
     smoothing = host_per_network("label_smoothing", label_smoothing, n_networks, most=1.0)
     held_out = None
     if validation is not None:
-        held_out = _flat(*validation, net, xp=standard_namespace(np) if streamed else xp)
+        held_out = _held_out(*validation, net=net, xp=standard_namespace(np) if streamed else xp)
     fingerprint = {
         "net": described_network(net),
         "reg": described_numbers(penalty),
@@ -281,6 +282,7 @@ def train(
         "y": described_array(samples.y, dtype=net.W1.dtype),
         "validation X": described_array(None if held_out is None else held_out[0]),
         "validation y": described_array(None if held_out is None else held_out[1], dtype=net.W1.dtype),
+        "validation sample_weight": described_array(None if held_out is None else held_out[2]),
     }
     if earlier is not None:
         check_same(fingerprint, earlier._fingerprint)
@@ -376,12 +378,13 @@ def check_method(preprocessing: Any, augmentation: Any, optimizer: Any, schedule
 
 
 def check_on_host(X: Any, y: Any, validation: Any, sample_weight: Any) -> None:
-    """Raise unless what is streamed is NumPy's; whether ``validation`` is a pair is said elsewhere."""
+    """Raise unless what is streamed is NumPy's; what ``validation`` must be is said elsewhere."""
     arrays = {"X": X, "y": y}
     if sample_weight is not None:
         arrays["sample_weight"] = sample_weight
-    if isinstance(validation, tuple | list) and len(validation) == 2:
-        arrays["validation X"], arrays["validation y"] = validation
+    if isinstance(validation, tuple | list) and len(validation) in (2, 3):
+        names = "validation X", "validation y", "validation sample_weight"
+        arrays |= {name: one for name, one in zip(names, validation, strict=False) if one is not None}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise TypeError(
@@ -396,12 +399,24 @@ def check_data(X: Array, y: Array, validation: Any, sample_weight: Array | None,
     check_sample_weight(sample_weight, X)
     check_finite(X)
     if validation is not None:
-        if is_array_api_obj(validation) or not hasattr(validation, "__len__") or len(validation) != 2:
-            raise TypeError(f"`validation` must be a pair (X, y); got {type(validation).__name__}")
-        X_val, y_val = validation
+        check_validation(validation)
+        X_val, y_val, *weights = validation
         check_features(X_val, net, name="validation X")
         check_targets(y_val, X_val, net.n_classes, name="validation y", X_name="validation X")
+        for weight in weights:
+            check_sample_weight(weight, X_val, name="validation sample_weight", X_name="validation X")
         check_finite(X_val, name="validation X")
+
+
+def check_validation(validation: Any) -> None:
+    """Raise unless ``validation`` is two or three of something."""
+    if is_array_api_obj(validation) or not hasattr(validation, "__len__") or len(validation) not in (2, 3):
+        raise TypeError(f"`validation` must be (X, y) or (X, y, sample_weight); got {_kind_of(validation)}")
+
+
+def _kind_of(value: Any) -> str:
+    name = type(value).__name__
+    return f"a {name} of {len(value)}" if isinstance(value, tuple | list) else name
 
 
 def check_earlier(earlier: Run, steps: int, optimizer: Optimizer, ema_decay: float | None) -> None:
@@ -461,6 +476,15 @@ def _samples(
 
 def _flat(X: Array, y: Array, net: TwoLayerNet, *, xp: ModuleType) -> tuple[Array, Array]:
     return flatten(X, xp=xp), as_targets(y, getattr(xp, dtype_name(net.W1.dtype)), xp=xp)
+
+
+def _held_out(
+    X: Array, y: Array, sample_weight: Array | None = None, *, net: TwoLayerNet, xp: ModuleType
+) -> tuple[Array, Array, Array | None]:
+    X, y = _flat(X, y, net, xp=xp)
+    if sample_weight is not None:
+        sample_weight = xp.astype(sample_weight, getattr(xp, dtype_name(net.W1.dtype)))
+    return X, y, sample_weight
 
 
 def check_class_weight(class_weight: Any, y: Array, n_classes: int, *, xp: ModuleType) -> HostArray:

@@ -13,7 +13,7 @@ from .._namespace import Array, HostArray, copied, device, dtype_name, from_host
 from ..losses import l2_norms
 from ..network import Core, TwoLayerNet, evaluate, pack, per_unit, unpack
 from ..preprocessing import Preprocessing
-from .batches import Source, ahead, length
+from .batches import Source, ahead, length, moved
 from .execution import Steps, prepared
 from .fingerprint import Fingerprint
 from .history import History, Recorder
@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     """Everything that `train` was asked for, checked; numbers as host arrays (K,)."""
 
     samples: Samples  # on the device; where they are streamed, X, y and the weights are host arrays
-    validation: tuple[Array, Array] | None  # beside the samples
+    validation: tuple[Array, Array, Array | None] | None  # X, y and weights, beside the samples
     streamed: bool
     learning_rate: HostArray
     reg: HostArray
@@ -315,24 +315,27 @@ class Trainer:
         """Networks that validation looks at: the averages where there are any."""
         return state.core if state.average is None else state.average
 
-    def _evaluate(self, core: Core, X: Array, y: Array) -> tuple[HostArray, HostArray]:
-        """Mean cross-entropy and accuracy of each network (K,)."""
+    def _evaluate(
+        self, core: Core, X: Array, y: Array, sample_weight: Array | None = None
+    ) -> tuple[HostArray, HostArray]:
+        """Mean cross-entropy and accuracy of each network (K,), by the samples' weights."""
         n_samples, arrays = X.shape[0], self.plan.samples.preprocessing
         blocks: Any = [slice(0, n_samples)]
         if self.plan.streamed:
             blocks = row_blocks(n_samples, max(X.shape[1], core.W1.shape[1]))
         total = np.zeros((2, self.n_networks))
         for rows in blocks:
-            part = X[rows, ...], y[rows, ...]
+            weights = None if sample_weight is None else sample_weight[rows]
+            part = X[rows, ...], y[rows, ...], weights
             if self.plan.streamed:
-                part = self._cast_on_device(part[0]), self._cast_on_device(part[1])
+                part = moved(part, self._cast_on_device)
             total += np.stack([to_host(a).astype(np.float64) for a in self.evaluate(core, *part, arrays)])
-        total /= n_samples
+        total /= n_samples if sample_weight is None else to_host(sample_weight).astype(np.float64).sum()
         return total[0], total[1]
 
-    def _accuracy(self, core: Core, X: Array, y: Array) -> HostArray:
+    def _accuracy(self, core: Core, *samples: Array) -> HostArray:
         """Exact accuracy of each network (K,), nan where it diverged."""
-        return np.where(self.diverged > 0, np.nan, self._evaluate(core, X, y)[1])
+        return np.where(self.diverged > 0, np.nan, self._evaluate(core, *samples)[1])
 
     def _on_device(self, host: HostArray) -> Array:
         return from_host(host, xp=self.xp, device=self.device)
