@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,37 @@ def test_what_stood_there_is_replaced(tmp_path):
         partial.write_text("new")
         assert path.read_text() == "old"
     assert path.read_text() == "new"
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
+    path = tmp_path / "net.safetensors"
+    path.write_text("old")
+    flushed = []
+
+    def fsync(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_size, path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with written_whole(path) as partial:
+        partial.write_text("the new")
+    assert flushed == [(len("the new"), "old")]
+    assert path.read_text() == "the new"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
+def test_a_disk_that_fails_is_told_and_one_that_cannot_be_asked_is_not(tmp_path, monkeypatch, number):
+    path = tmp_path / "net.safetensors"
+    path.write_text("old")
+
+    def fsync(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    fails = number == errno.EIO
+    with pytest.raises(OSError, match="error") if fails else nullcontext(), written_whole(path) as partial:
+        partial.write_text("new")
+    assert path.read_text() == ("old" if fails else "new")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

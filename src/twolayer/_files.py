@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -21,7 +22,8 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it there when the block ends well.
 
     Where the block raises, the temporary file is removed and what stood at ``path`` stays. A process that is
-    killed leaves the temporary file, and at ``path`` the whole of the old one or of the new.
+    killed leaves the temporary file, and at ``path`` the whole of the old one or of the new; so does a
+    machine that loses its power, as the new one is on the disk before it takes its place.
 
     Raises
     ------
@@ -43,6 +45,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)
+        _flush(partial)
         _replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -51,6 +54,16 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def _prefix(path: Path) -> str:
     return f".{path.name}."
+
+
+def _flush(path: Path) -> None:
+    """Have what was written to a file brought to the disk, where the file system can be asked to."""
+    with path.open("rb+") as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                raise
 
 
 def _replace(partial: Path, path: Path) -> None:
