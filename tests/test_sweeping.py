@@ -891,6 +891,37 @@ def test_float64_is_refused_where_there_is_none(backend: Backend):
         swept(task, grid)
 
 
+@pytest.mark.parametrize("placed", [False, True])
+def test_streamed_samples_give_the_same_rows(backend: Backend, placed):
+    grid = {"learning_rate": [0.01, 0.1], "n_hidden": [3, 5]}
+    expected = swept(TASK.on(backend), grid, dtype=backend.dtype)
+    where = {"xp": backend.xp, "device": backend.device} if placed else {}
+    result = swept(TASK, grid, dtype=backend.dtype, stream=True, **where)
+    if not placed:  # NumPy's
+        assert type(result.best.net.W1) is np.ndarray
+        expected = swept(TASK, grid, dtype=backend.dtype)
+    else:
+        assert backend.owns(result.best.net.W1)
+    for found, wanted in zip(result.runs, expected.runs, strict=True):
+        assert found.keys() == wanted.keys()
+        for key, value in wanted.items():
+            assert found[key] == (value if isinstance(value, str | None) else pytest.approx(value)), key
+
+
+def test_samples_elsewhere_are_not_streamed(backend: Backend):
+    if backend.library == "numpy":
+        pytest.skip("NumPy's are the ones that are streamed")
+    with pytest.raises(TypeError, match=r"^`X` must be a NumPy array where samples are streamed; got "):
+        swept(TASK.on(backend), {"n_hidden": [3]}, dtype=backend.dtype, stream=True, xp=backend.xp)
+
+
+@pytest.mark.parametrize(("name", "value", "shown"), [("xp", np, "numpy"), ("device", "cpu", "cpu")])
+def test_where_the_networks_are_is_said_by_the_samples_unless_they_are_streamed(name, value, shown):
+    message = f"`{name}` must be left out where `X` says it, without `stream`; got {shown}"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        swept(TASK, {"n_hidden": [3]}, **{name: value})
+
+
 @pytest.mark.parametrize("missing", ["validation", "grid"])
 def test_validation_and_grid_must_be_given(missing):
     arguments = {"validation": TASK.validation, "grid": {}}

@@ -18,7 +18,8 @@ from ._checks import (
     check_targets,
     check_weight_scale,
 )
-from ._namespace import Array, array_namespace, device, is_array_api_obj
+from ._namespace import Array, array_namespace, is_array_api_obj
+from ._namespace import device as device_of
 from ._streams import RandomState, seed_of
 from .augmentation import Augmentation
 from .network import TwoLayerNet
@@ -127,6 +128,9 @@ def sweep(
     ema_decay: float | None = None,
     patience: int | None = None,
     judge: str = "best",
+    stream: bool = False,
+    xp: Any = None,
+    device: Any = None,
     callbacks: Iterable[Callback] = (),
 ) -> SweepResult:
     """Train a network for every candidate of hyper-parameters and every seed, and keep the best.
@@ -158,6 +162,13 @@ def sweep(
         As for `train`.
     epochs, steps, replacement, ema_decay, patience, judge
         As for `train`.
+    stream : bool
+        The samples are NumPy arrays, of which each batch is copied to where the networks are; as for `train`.
+    xp : module, optional
+        With ``stream``: the array library of the networks, ``cupy`` say; NumPy where it is not given.
+        Otherwise that of ``X``.
+    device : optional
+        With ``stream``: where they are; by default the library's default device. Otherwise that of ``X``.
     callbacks : iterable of callables
         Called as by `train`, with ``stage`` and ``stages`` set. ``progress.stop()`` ends the sweep there.
 
@@ -201,7 +212,16 @@ def sweep(
             chosen["augmentation"].check(n_features)
     callbacks = tuple(callbacks)
     stacks = _stacks(candidates, max_networks)
-    xp, where = array_namespace(X), device(X)
+    if not stream:
+        for name, value in (("xp", xp), ("device", device)):
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` must be left out where `X` says it, without `stream`; "
+                    f"got {getattr(value, '__name__', value)}"
+                )
+        xp, device = array_namespace(X), device_of(X)
+    elif xp is None:
+        xp = np
     if preprocessing is not None:
         n_features = preprocessing.n_outputs
     runs: dict[int, tuple[dict[str, Any], History, TwoLayerNet]] = {}
@@ -222,7 +242,7 @@ def sweep(
                     weight_scale=scale,
                     xp=xp,
                     dtype=dtype,
-                    device=where,
+                    device=device,
                 )
                 for scale in scales
             ),
@@ -240,6 +260,7 @@ def sweep(
             ema_decay=ema_decay,
             patience=patience,
             judge=judge,
+            stream=stream,
             rng=first["seed"],
             **own,
             **{key: first.get(key, value) for key, value in common.items()},
