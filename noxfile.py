@@ -220,11 +220,13 @@ def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
 
 @nox.session
 def recipes(session: nox.Session) -> None:
-    """The recipes for pandas, polars, Optuna, TensorBoard and MLflow: each must run and leave something."""
+    """The recipes for other libraries, clusters and large data: each must run, and leave something."""
     session.install(".", *group("recipes"))
     folder = Path(session.create_tmp()).resolve()
     session.run("python", "examples/recipes/tables.py")
     session.run("python", "examples/recipes/optuna_search.py", "6")
+    session.run("python", "examples/recipes/cluster.py")
+    session.run("python", "examples/recipes/larger_than_memory.py", str(folder / "samples"))
     session.run("python", "examples/recipes/tensorboard_log.py", str(folder / "tensorboard"))
     session.run("python", "examples/recipes/mlflow_log.py", str(folder / "mlflow"))
     for pattern in ("tensorboard/events.*", "mlflow/mlflow.db", "mlflow/network.safetensors"):

@@ -64,7 +64,7 @@ train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, prep
 sweep(X, y, *, validation, grid, n_classes=None, dtype='float32', rng=0, max_networks=None,
     sample_weight=None, class_weight=None, preprocessing=None, augmentation=None,
     optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(), epochs=None, steps=None, replacement=False,
-    ema_decay=None, patience=None, judge='best', callbacks=())
+    ema_decay=None, patience=None, judge='best', stream=False, xp=None, device=None, callbacks=())
 History.select(k)
 History.until(step)
 schedules.Constant()
@@ -108,7 +108,7 @@ sklearn.TwoLayerClassifier(hidden_layer_size=100, *, solver='adam', learning_rat
     learning_rate='cosine', reg=0.0001, dropout=0.0, label_smoothing=0.0, batch_size='auto', max_iter=200,
     tol=0.0001, n_iter_no_change=20, early_stopping=False, validation_fraction=0.1, class_weight=None,
     warm_start=False, random_state=None)
-sklearn.TwoLayerClassifier.fit(X, y, sample_weight=None, *, X_val=None, y_val=None)
+sklearn.TwoLayerClassifier.fit(X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None)
 sklearn.TwoLayerClassifier.partial_fit(X, y, classes=None, sample_weight=None)
 sklearn.TwoLayerClassifier.predict(X)
 sklearn.TwoLayerClassifier.predict_proba(X)
