@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,20 +22,21 @@ from typing import Any
 import numpy as np
 import pytest
 import rich.console
+import tomli_w
 from click.testing import CliRunner
 from command_line import cli, done, refused
 
 import twolayer
 from twolayer import datasets, presets, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, folders, information, jobs, libraries, options
+from twolayer.cli import console, folders, information, jobs, libraries, options, outcomes
 from twolayer.cli.commands import app
 from twolayer.datasets import cifar10
 from twolayer.preprocessing import Standardizer, Whitener
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TRAIN_FILES = {
-    *("network.safetensors", "checkpoint.safetensors", "settings.json", "results.json", "results.csv"),
+    *("network.safetensors", "checkpoint.safetensors", "settings.toml", "results.json", "results.csv"),
     *("history.json", "history.csv", "steps.csv", "curves.png", "weights.png", "confusion.png"),
 }
 PICTURES = {"curves.png", "grid.png", "weights.png", "confusion.png"}
@@ -61,6 +63,10 @@ def no_pictures_unless_asked_for(request: pytest.FixtureRequest, monkeypatch: py
 
 def read(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def settings_in(folder: Path | str) -> dict[str, Any]:
+    return tomllib.loads(Path(folder, "settings.toml").read_text(encoding="utf-8"))
 
 
 def rows_of(path: Path | str) -> list[dict[str, str]]:
@@ -97,7 +103,7 @@ def test_train_writes_a_whole_run(pictures: None) -> None:
     assert files_in("run") == TRAIN_FILES
     for name in ("curves", "weights", "confusion"):
         assert Path(f"run/{name}.png").read_bytes().startswith(PNG)
-    results, settings = read("run/results.json"), read("run/settings.json")
+    results, settings = read("run/results.json"), settings_in("run")
     assert results["complete"] is True
     assert results["n_steps"] == 4 * 22
     assert results["test"]["n_samples"] == 400
@@ -166,7 +172,7 @@ def test_train_is_what_the_library_does() -> None:
 def test_steps_take_the_place_of_epochs() -> None:
     done("train", "--steps", 30, "--out", "run", "-q")
     assert read("run/results.json")["n_steps"] == 30
-    assert read("run/settings.json")["epochs"] is None
+    assert "epochs" not in settings_in("run")
 
 
 def test_a_learning_rate_decay_of_1_leaves_the_learning_rate_as_it_is() -> None:
@@ -196,7 +202,7 @@ def test_the_best_epoch_is_marked() -> None:
 
 def test_a_run_that_diverges_says_so_and_keeps_no_network(pictures: None) -> None:
     result = cli("train", "--epochs", 2, "--learning-rate", 1e6, "--out", "run")
-    assert result.exit_code == 1
+    assert result.exit_code == outcomes.DIVERGED
     assert re.search(r"Error: the network diverged: from step \d+ on its loss is not finite", result.output)
     assert "network.safetensors" not in files_in("run")
     assert {"history.csv", "results.json", "curves.png"} <= files_in("run")
@@ -276,7 +282,7 @@ def test_a_row_of_a_sweep_is_what_train_gives() -> None:
 )
 def test_seeds_are_a_number_of_them_or_the_seeds_themselves(given: tuple[str, ...], seeds: list[int]) -> None:
     done("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0, *given, "--out", "run")
-    assert read("run/settings.json")["seeds"] == seeds
+    assert settings_in("run")["seeds"] == seeds
     assert [int(run["seed"]) for run in rows_of("run/runs.csv")] == seeds
 
 
@@ -290,9 +296,9 @@ def test_diverged_candidates_are_named_with_the_steps() -> None:
 
 def test_a_sweep_that_only_diverges_keeps_its_table_and_fails(pictures: None) -> None:
     result = cli("sweep", *QUICK, "--learning-rate", "1e6,1e7", "--reg", 0, "--out", "run")
-    assert result.exit_code == 1
+    assert result.exit_code == outcomes.DIVERGED
     assert "Error: every network diverged" in result.output
-    assert files_in("run") == {"settings.json", "results.json", "results.csv", "runs.csv", "grid.png"}
+    assert files_in("run") == {"settings.toml", "results.json", "results.csv", "runs.csv", "grid.png"}
 
 
 def test_a_sweep_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +356,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(monkeypatch: pytest.
     Path("run").mkdir()
     monkeypatch.setattr("tempfile.mkstemp", deny)
     line = refused("train", *QUICK, "--out", "run")
-    assert "cannot write into the folder of settings.json (Permission denied): run" in line
+    assert "cannot write into the folder of settings.toml (Permission denied): run" in line
 
 
 def test_a_run_that_fails_at_once_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +481,7 @@ def test_a_sweep_that_is_interrupted_at_once_keeps_its_settings(press: Any) -> N
     press(5)
     result = cli("sweep", *QUICK, "--learning-rate", "0.1,0.3", "--reg", 0, "--out", "run")
     assert result.exit_code == 130
-    assert files_in("run") == {"settings.json", "results.json"}
+    assert files_in("run") == {"settings.toml", "results.json"}
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
@@ -576,7 +582,7 @@ def test_a_finished_run_is_trained_longer_with_a_new_total() -> None:
     done("train", "--epochs", 2, "--hidden", 8, "-q", "--out", "run")
     assert "has taken all of its 44 steps" in refused("train", "--resume", "run")
     done("train", "--resume", "run", "--epochs", 4)
-    for name in ("network.safetensors", "history.json", "settings.json"):
+    for name in ("network.safetensors", "history.json", "settings.toml"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
 
 
@@ -598,18 +604,21 @@ def test_resume_needs_the_same_data(npz: Path) -> None:
     done("train", npz, *QUICK, "--out", "run")
     clusters(npz, seed=1)
     line = refused("train", "--resume", "run", "--epochs", 5)
-    assert "`--resume` must be given the data of the run that it goes on with; got others" in line
+    assert (
+        "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
+        in line
+    )
 
 
 def test_resume_needs_a_training(elsewhere: Path) -> None:
     done("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0, "--out", "run")
-    assert "`--resume` must be the folder of a training; run is that of a sweep" in refused(
+    assert "`--resume` must be the folder of a training; run/settings.toml is not of `train`" in refused(
         "train", "--resume", "run"
     )
 
 
 def test_resume_needs_a_run() -> None:
-    assert "none must be the folder of a run; it holds no settings.json" in refused(
+    assert "none must be the folder of a run; it holds no settings.toml" in refused(
         "train", "--resume", "none"
     )
 
@@ -623,14 +632,14 @@ def test_resume_needs_a_checkpoint() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "must be a JSON file"),
-        ("[]", "must hold a JSON object; got list"),
-        ('{"command": "train"}', "settings.json must hold 'library'; it is missing"),
+        ("{", "settings.toml must be a TOML file in UTF-8; Invalid"),
+        ("", "must be the folder of a training"),
+        ('command = "train"', "settings.toml must hold `dataset`; it is missing"),
     ],
 )
 def test_resume_needs_whole_settings(content: str, message: str) -> None:
     done("train", *QUICK, "--out", "run")
-    Path("run/settings.json").write_text(content)
+    Path("run/settings.toml").write_text(content)
     assert message in refused("train", "--resume", "run")
 
 
@@ -638,14 +647,14 @@ def test_resume_needs_whole_settings(content: str, message: str) -> None:
 
 
 def same_results(*names: str) -> None:
-    for name in names or ("network.safetensors", "history.json", "results.csv", "settings.json"):
+    for name in names or ("network.safetensors", "history.json", "results.csv", "settings.toml"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
 
 
 def test_a_training_that_was_killed_before_its_first_checkpoint_begins_anew() -> None:
     done("train", *QUICK, "--out", "whole")
     Path("run").mkdir()
-    shutil.copy("whole/settings.json", "run")
+    shutil.copy("whole/settings.toml", "run")
     assert "Going on from step 0 of 44" in done("train", "--resume", "run")
     same_results()
 
@@ -656,7 +665,7 @@ def test_a_training_that_was_killed_before_its_results_were_written_is_finished(
 ) -> None:
     done("train", *QUICK, "--out", "whole")
     Path("run").mkdir()
-    for name in ("settings.json", "checkpoint.safetensors", *left):
+    for name in ("settings.toml", "checkpoint.safetensors", *left):
         shutil.copy(f"whole/{name}", "run")
     assert "Going on from step 44 of 44" in done("train", "--resume", "run")
     same_results()
@@ -668,7 +677,7 @@ def test_a_longer_training_that_was_killed_before_its_results_were_written_is_fi
     done("train", *QUICK, "--out", "run")
     done("train", "--resume", "whole", "--epochs", 3)
     # The results are those of two epochs still.
-    for name in ("settings.json", "checkpoint.safetensors"):
+    for name in ("settings.toml", "checkpoint.safetensors"):
         shutil.copy(f"whole/{name}", "run")
     done("train", "--resume", "run")
     same_results()
@@ -736,27 +745,28 @@ def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
     [
         (
             {"learning_rate": "fast"},
-            "`learning_rate` in run/settings.json must be a number above 0; got 'fast'",
+            "`learning_rate` in run/settings.toml must be a number above 0; got 'fast'",
         ),
-        ({"learning_rate": -1}, "`learning_rate` in run/settings.json must be a number above 0; got '-1'"),
+        ({"learning_rate": -1}, "`learning_rate` in run/settings.toml must be a number above 0; got '-1'"),
         (
             {"learning_rate": [0.1]},
-            "`learning_rate` in run/settings.json must be a number or text; got [0.1]",
+            "`learning_rate` in run/settings.toml must be a number or text; got [0.1]",
         ),
         (
             {"batch_size": 2.5},
-            "`batch_size` in run/settings.json must be an integer of at least 1; got '2.5'",
+            "`batch_size` in run/settings.toml must be an integer of at least 1; got '2.5'",
         ),
-        ({"batch_size": None}, "`batch_size` in run/settings.json must be a number or text; got None"),
-        ({"flip": 1}, "`flip` in run/settings.json must be true or false; got 1"),
+        ({"batch_size": None}, "run/settings.toml must hold `batch_size`; it is missing"),
+        ({"batch_size": True}, "`batch_size` in run/settings.toml must be a number or text; got True"),
+        ({"flip": 1}, "`flip` in run/settings.toml must be true or false; got 1"),
         (
             {"optimizer": "lbfgs"},
-            "`optimizer` in run/settings.json must be one of nesterov, momentum, sgd, adam, adamw; got",
+            "`optimizer` in run/settings.toml must be one of nesterov, momentum, sgd, adam, adamw; got",
         ),
-        ({"steps": 5}, "must hold `epochs` or `steps`, and the other as null; got both or neither"),
-        ({"epochs": None}, "must hold `epochs` or `steps`, and the other as null; got both or neither"),
-        ({"dataset": 3}, "`dataset` in run/settings.json must be text; got int"),
-        ({"data_sha256": 3}, "`data_sha256` in run/settings.json must be text; got int"),
+        ({"steps": 5}, "must hold either `epochs` or `steps`; got both or neither"),
+        ({"epochs": None}, "must hold either `epochs` or `steps`; got both or neither"),
+        ({"dataset": 3}, "`dataset` in run/settings.toml must be text; got int"),
+        ({"data_sha256": 3}, "`data_sha256` in run/settings.toml must be text; got int"),
         ({"n_hidden": 9}, "checkpoint.safetensors must have `n_hidden` 9, as its settings say; got 8"),
         ({"networks": 2}, "checkpoint.safetensors must have `networks` 2, as its settings say; got 1"),
         ({"learning_rate": 0.25}, "`learning_rate` must be the run's, 0.5; got 0.25"),
@@ -767,8 +777,9 @@ def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
 def test_settings_that_were_changed_by_hand_are_refused(changes: dict[str, Any], message: str) -> None:
     done("train", *QUICK, "--out", "run")
     before = files_in("run")
-    stored = read("run/settings.json") | {"epochs": 3} | changes
-    Path("run/settings.json").write_text(json.dumps(stored))
+    stored = settings_in("run") | {"epochs": 3} | changes
+    kept = {name: value for name, value in stored.items() if value is not None}
+    Path("run/settings.toml").write_text(tomli_w.dumps(kept), encoding="utf-8")
     assert message in refused("train", "--resume", "run").replace("\\", "/")
     assert files_in("run") == before
 
@@ -1023,7 +1034,7 @@ def test_input_that_is_not_samples_is_refused(trained: Path, write: Any, message
 
 def test_input_of_other_kinds_is_refused(trained: Path) -> None:
     np.save("X.npy", np.ones((2, 6)))
-    assert "`INPUT` must be an .npz, an .npy or an image file; got a.txt" in refused(
+    assert "`INPUT` must be an .npz or .npy file, or images, in files or folders; got a.txt" in refused(
         "predict", trained, "a.txt"
     )
     assert "got several files" in refused("predict", trained, "X.npy", "X.npy")
@@ -1153,7 +1164,7 @@ def test_a_run_goes_on_with_data_that_have_moved(cifar: Path) -> None:
         "train", "--resume", "run", "--epochs", 3
     )
     done("train", "--resume", "run", "--epochs", 3, "--data", moved)
-    assert read("run/settings.json")["data"] == str(moved.absolute())
+    assert settings_in("run")["data"] == str(moved.absolute())
 
 
 def test_a_preset_without_a_reference_is_not_compared(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1175,11 +1186,11 @@ def test_settings_that_leave_the_protocol_are_named(cifar: Path) -> None:
 
 def test_an_unknown_preset_is_refused() -> None:
     message = "`--preset` must be one of cpu, no-augmentation, record, assignment; got 'homework'"
-    assert message in refused("sweep", "--preset", "homework")
+    assert message in refused("sweep", "--preset", "homework", code=2)
 
 
 def test_a_preset_for_other_data_is_refused() -> None:
-    line = refused("sweep", "digits", "--preset", "assignment")
+    line = refused("sweep", "digits", "--preset", "assignment", code=2)
     assert "`--preset` assignment must be used with cifar10; got digits" in line
 
 
@@ -1281,7 +1292,7 @@ def test_an_unknown_command_is_refused() -> None:
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_an_unknown_data_set_is_refused(command: str) -> None:
-    line = refused(command, "mnist")
+    line = refused(command, "mnist", code=2)
     assert "`DATASET` must be digits, cifar10 or the path of an .npz file; got 'mnist'" in line
 
 
@@ -1419,10 +1430,16 @@ def test_help_has_groups_and_examples(command: str) -> None:
 
 def test_help_cuts_no_description() -> None:
     output = CliRunner().invoke(app, ["--help"], terminal_width=80).output
-    described = output.partition("Commands:")[2]
+    described = output.partition("Commands:")[2].partition("Exit codes:")[0]
     assert (
-        len(re.findall(r"^  (?:train|sweep|evaluate|predict|export|plot|info) +[A-Z].*\.$", described, re.M))
-        == 7
+        len(
+            re.findall(
+                r"^  (?:train|sweep|evaluate|predict|export|plot|info|completion) +[A-Z].*\.$",
+                described,
+                re.M,
+            )
+        )
+        == 8
     )
     assert "..." not in described
     assert "…" not in described
@@ -1615,7 +1632,7 @@ def test_as_a_module() -> None:
 
 def test_as_a_module_its_errors_are_lines_on_standard_error() -> None:
     found = started("train", "mnist")
-    assert (found.returncode, found.stdout) == (1, "")
+    assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.startswith("Error: `DATASET` must be")
     assert found.stderr.count("\n") == 1
 
@@ -1646,4 +1663,4 @@ def test_what_the_terminal_cannot_show_is_a_question_mark() -> None:
 
 def test_the_folder_modules_list_covers_what_is_written() -> None:
     assert set(folders._OWN) >= TRAIN_FILES | SWEEP_FILES
-    assert jobs.INTERRUPTED == 128 + signal.SIGINT
+    assert (outcomes.INTERRUPTED, outcomes.TERMINATED) == (130, 143)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from moved_images import slow_moved
 
 from twolayer import augmentation, datasets, optimizers, presets, schedules, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, jobs, method
+from twolayer.cli import console, jobs, method, outcomes
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
 
@@ -145,12 +146,12 @@ def test_a_training_with_everything_goes_on_where_it_was_stopped(monkeypatch: py
     original = console.Watch.__call__
 
     def stop_at_20(self: console.Watch, progress: Any) -> None:
-        original(self, progress)
         if progress.step == 20:
-            progress.stop()
+            self.interrupted = signal.SIGINT
+        original(self, progress)
 
     monkeypatch.setattr(console.Watch, "__call__", stop_at_20)
-    assert run("train", *ALL, "--out", "part").exit_code == jobs.INTERRUPTED
+    assert run("train", *ALL, "--out", "part").exit_code == outcomes.INTERRUPTED
     monkeypatch.setattr(console.Watch, "__call__", original)
     assert load_run("part/checkpoint.safetensors").n_steps == 20
     result = run("train", "--resume", "part")

@@ -151,11 +151,11 @@ def test_a_command_that_is_killed_and_resumed(tmp_path: Path) -> None:
         checkpoint = folder / "checkpoint.safetensors"
         while not finished(folder):
             start = [*settings, "--out", folder, "--overwrite"]
-            if (folder / "settings.json").exists():
+            if (folder / "settings.toml").exists():
                 start = ["--resume", folder]
             if not killer.start([*command, *start, *often], checkpoint) and checkpoint.exists():
                 assert load_run(checkpoint).n_steps >= 1
-        for name in ("network.safetensors", "history.json", "results.csv", "settings.json"):
+        for name in ("network.safetensors", "history.json", "results.csv", "settings.toml"):
             assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
         found, whole = (load_run(path / checkpoint.name) for path in (folder, tmp_path / "whole"))
         for net in ("last", "best", "average"):

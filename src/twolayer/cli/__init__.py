@@ -19,8 +19,9 @@ def main() -> None:
         )
     del _click, _rich
     from .commands import app
+    from .completion import VARIABLE
 
     for stream in (sys.stdout, sys.stderr):
         # A terminal of few characters gets question marks rather than an error.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    app(windows_expand_args=False)
+    app(windows_expand_args=False, complete_var=VARIABLE)

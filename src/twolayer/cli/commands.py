@@ -3,61 +3,76 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+import click.shell_completion
 
-from .. import __version__, presets
+from .. import __version__, report
 from . import folders, options
+from .completion import SHELLS, VARIABLE, complete_networks, complete_runs
 from .console import Console
 from .data import kind_of
 from .information import show_information
-from .jobs import INTERRUPTED
-from .method import completed
 from .networks import evaluate_network, export_network, predict_with_network
-from .parameters import Command, Number
-from .sweeps import GRID, run_sweep
+from .outcomes import EXIT_CODES, INTERRUPTED, WRONG_USAGE, Failure
+from .parameters import Command
+from .settings import absolute, read_settings, settings_of
+from .sweeps import run_sweep
 from .training import Pace, resume_train, run_train
 
 # What the library calls otherwise than the command line.
 _OPTIONS = {"folder": "--data", "url": "--url", "preset": "--preset"}
 # Array libraries whose errors come from the device rather than from this program.
 _DEVICE_PACKAGES = ("cupy", "cupy_backends", "jax", "jaxlib", "torch")
+_ANSWER = "twolayer.answer"
 _RESUME_WITH = ("data", "url", "epochs", "steps", "library", "device")
-
-
-class Failure(click.ClickException):
-    """An error that the user can do something about: one line, no traceback."""
-
-    def show(self, file: Any = None) -> None:
-        """Write it."""
-        Console().error(self.message)
-
-
-class UsageFailure(Failure):
-    """The same, of how a command was typed."""
-
-    exit_code = 2
 
 
 class Commands(click.Group):
     """The group of commands: what goes wrong in them becomes one line."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order in which they are needed."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the command that was asked for, and write its answer where that is wanted as JSON."""
+        if not _asks_for_json(ctx):
+            return self._run(ctx)
+        answer = ctx.meta[_ANSWER] = {}
+        try:
+            value = self._run(ctx)
+        except Failure as failure:
+            failure.show()
+            _write(answer | {"error": failure.as_data()})
+            raise click.exceptions.Exit(failure.exit_code) from failure
+        except click.exceptions.Exit:  # after the help, say
+            raise
+        except Exception as error:  # a fault of the program, or --debug
+            message = f"{type(error).__name__}: {_message(error)}"
+            _write(answer | {"error": Failure(message).as_data()})
+            raise
+        _write(answer)
+        return value
+
+    def _run(self, ctx: click.Context) -> Any:
+        """Run the command; what goes wrong in it becomes a failure."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             where = "" if error.ctx is None else f" (see {error.ctx.command_path} --help)"
-            raise UsageFailure(f"{error.format_message().rstrip('.')}{where}") from error
+            said = error.format_message().rstrip(".").replace("\n", " ")
+            raise Failure(said + where, WRONG_USAGE) from error
         except KeyboardInterrupt:
-            Console().warn("aborted")
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            raise Failure("aborted", INTERRUPTED, wanted=True) from None
+        except click.ClickException:
+            raise
         except Exception as error:  # which a user is to read in one line; what is not foreseen goes on
-            debug = ctx.find_root().meta.get("twolayer.debug")
-            if debug or getattr(error, "errno", None) == errno.EPIPE:
+            if _debugged(ctx) or getattr(error, "errno", None) == errno.EPIPE:
                 raise
             if _is_of_device(error):
                 raise Failure(_first_line(error) + self._hint(ctx)) from error
@@ -76,6 +91,35 @@ class Commands(click.Group):
         }
         found = [hint for flag, hint in hints.items() if flag in flags]
         return f"; what may help: {', or '.join(found)}" if found else ""
+
+
+def _asks_for_json(ctx: click.Context) -> bool:
+    """Return whether --json was given: known even where the command cannot be read."""
+    words = [*getattr(ctx, "_protected_args", ()), *ctx.args]
+    return "--json" in (words[: words.index("--")] if "--" in words else words)
+
+
+def _write(answer: Mapping[str, Any]) -> None:
+    click.echo(report.format_json(answer, in_a_line=True))
+
+
+def _console(quiet: bool) -> Console:
+    return Console(quiet=quiet, answer=click.get_current_context().meta.get(_ANSWER))
+
+
+def _debugged(ctx: click.Context) -> bool:
+    return bool(ctx.find_root().meta.get("twolayer.debug"))
+
+
+@contextmanager
+def _usage(ctx: click.Context) -> Iterator[None]:
+    """Take what is wrong with settings for what it is: a command that was typed wrongly."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if _debugged(ctx):
+            raise
+        raise click.UsageError(_message(error), ctx) from error
 
 
 def _is_of_device(error: Exception) -> bool:
@@ -103,7 +147,8 @@ def _message(error: Exception) -> str:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="`twolayer COMMAND --help` tells more of each, with examples.",
+    epilog="`twolayer COMMAND --help` tells more of each, with examples.\n\n\b\nExit codes:\n"
+    + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items()),
 )
 @click.version_option(__version__, prog_name="twolayer")
 def app() -> None:
@@ -135,12 +180,14 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
       twolayer train --hidden 200 --learning-rate 0.3 --epochs 100
       twolayer train cifar10 --data ~/cifar-10-batches-bin --out runs/first
       twolayer train my.npz --library torch --device cuda:0
+      twolayer train --config settings.toml --seed 1
       twolayer train --resume runs/first
     """,
 )
 @options.data_options
 @options.validation_option
 @options.setting_options("train")
+@options.config_option
 @options.library_options(training=True)
 @options.folder_options("train")
 @options.resume_options
@@ -148,12 +195,12 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
 @click.pass_context
 def train(ctx: click.Context, /, **parameters: Any) -> None:
     """Train one network."""
-    console = Console(quiet=parameters["quiet"])
+    console = _console(parameters["quiet"])
     _check_length(ctx, parameters)
     pace = Pace(parameters["checkpoint_seconds"], parameters["checkpoint_steps"])
     if parameters["resume"] is None:
-        settings = _settings("train", parameters)
-        settings["seed"] = parameters["seed"] or 0
+        with _usage(ctx):
+            settings = settings_of(ctx, parameters)
         run_train(settings, console, out=parameters["out"], overwrite=parameters["overwrite"], pace=pace)
         return
     given = options.given(ctx)
@@ -165,54 +212,12 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
         )
     changes = {name: parameters[name] for name in given if name in _RESUME_WITH}
     if "data" in changes:
-        changes["data"] = _absolute(changes["data"])
+        changes["data"] = absolute(changes["data"])
 
-    def check(settings: dict[str, Any], path: Path) -> None:
-        _check_stored(ctx, settings, path)
+    def read(path: Path) -> dict[str, Any]:
+        return read_settings(path, ctx)
 
-    resume_train(Path(parameters["resume"]), changes, console, check=check, pace=pace)
-
-
-def _check_stored(ctx: click.Context, settings: dict[str, Any], path: Path) -> None:
-    """Raise unless stored settings are such as the options of a command may leave."""
-    dataset = settings.get("dataset", "digits")
-    if not isinstance(dataset, str):
-        raise ValueError(f"`dataset` in {path} must be text; got {type(dataset).__name__}")
-    options_by_name = {parameter.name: parameter for parameter in ctx.command.params}
-    defaults = presets.settings_for(ctx.command.name or "", kind_of(dataset))
-    for name in ("library", "device", "data", "url", "preset", "dataset", "seed", *defaults):
-        if name not in settings:
-            raise ValueError(f"{path} must hold '{name}'; it is missing")
-        value, option = settings[name], options_by_name.get(name)
-        if value is None and (name not in defaults or defaults[name] is None or name in ("epochs", "steps")):
-            continue
-        try:
-            settings[name] = _converted(value, option, ctx)
-        except (click.UsageError, ValueError) as error:
-            said = error.message if isinstance(error, click.UsageError) else str(error)
-            raise ValueError(f"`{name}` in {path} {said}") from error
-    if (settings["epochs"] is None) == (settings["steps"] is None):
-        raise ValueError(f"{path} must hold `epochs` or `steps`, and the other as null; got both or neither")
-    found = settings.get("data_sha256")
-    if found is not None and not isinstance(found, str):
-        raise ValueError(f"`data_sha256` in {path} must be text; got {type(found).__name__}")
-
-
-def _converted(value: Any, option: click.Parameter | None, ctx: click.Context) -> Any:
-    """Return a stored value as an option has it; raise where it is none of the option's."""
-    if isinstance(option, click.Option) and option.is_flag:
-        if not isinstance(value, bool):
-            raise ValueError(f"must be true or false; got {value!r:.40}")
-        return value
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"must be a number or text; got {value!r:.40}")
-    if option is not None and isinstance(option.type, click.Choice):
-        if value not in option.type.choices:
-            raise ValueError(f"must be one of {', '.join(option.type.choices)}; got {value!r:.40}")
-        return value
-    if option is None:  # a setting that no option changes
-        return Number(int, least=0).convert(str(value), None, ctx)
-    return option.type.convert(str(value), option, ctx)
+    resume_train(Path(parameters["resume"]), changes, console, read=read, pace=pace)
 
 
 @app.command(
@@ -232,11 +237,13 @@ def _converted(value: Any, option: click.Parameter | None, ctx: click.Context) -
       twolayer sweep --hidden 50,100,200 --reg 1e-4,1e-3 --seeds 5
       twolayer sweep cifar10 --preset assignment --data ~/cifar-10-batches-bin
       twolayer sweep my.npz --learning-rate 0.1 --learning-rate 0.3
+      twolayer sweep --config runs/digits-sweep-001/settings.toml --seeds 5
     """,
 )
 @options.data_options
 @options.validation_option
 @options.setting_options("sweep")
+@options.config_option
 @options.library_options(training=True)
 @options.max_networks_option
 @options.folder_options("sweep")
@@ -245,68 +252,15 @@ def _converted(value: Any, option: click.Parameter | None, ctx: click.Context) -
 def sweep(ctx: click.Context, /, **parameters: Any) -> None:
     """Train networks with several settings."""
     _check_length(ctx, parameters)
-    settings = _settings("sweep", parameters)
-    settings["seeds"] = _seeds(ctx, parameters, settings["seeds"])
-    for name in GRID:
-        if not isinstance(settings[name], tuple):
-            settings[name] = (settings[name],)
-    run_sweep(
-        settings,
-        Console(quiet=parameters["quiet"]),
-        out=parameters["out"],
-        overwrite=parameters["overwrite"],
-        max_networks=parameters["max_networks"],
-    )
+    with _usage(ctx):
+        settings = settings_of(ctx, parameters)
+    console = _console(parameters["quiet"])
+    run_sweep(settings, console, out=parameters["out"], overwrite=parameters["overwrite"])
 
 
 def _check_length(ctx: click.Context, parameters: Mapping[str, Any]) -> None:
     if parameters["epochs"] is not None and parameters["steps"] is not None:
         raise click.UsageError("--epochs or --steps must be given, not both; got both", ctx)
-
-
-def _seeds(ctx: click.Context, parameters: Mapping[str, Any], default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the seeds of a sweep: those that were given, or as many as were asked for."""
-    first, seeds = parameters["seed"], parameters["seeds"]
-    if isinstance(seeds, tuple):
-        if first is not None:
-            raise click.UsageError("--seed or all --seeds must be given, not both; got both", ctx)
-        return seeds
-    if first is None and seeds is None:
-        return default
-    return tuple((first or 0) + i for i in range(seeds or len(default)))
-
-
-def _settings(command: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a command: what the user gave, else the preset's, else the data set's."""
-    dataset, preset = parameters["dataset"], parameters["preset"]
-    if dataset is None:
-        dataset = "digits" if preset is None else presets.preset(preset).dataset
-    kind = kind_of(dataset)
-    settings = presets.settings_for(command, kind, preset)
-    given = {name: parameters[name] for name in settings if parameters.get(name) is not None}
-    if parameters["validation"] is not None:
-        if kind != "cifar10":
-            raise ValueError(f"`--validation` must be left out but for cifar10; got it with {dataset}")
-        n_both = settings["n_train"] + settings["n_validation"]
-        if parameters["validation"] >= n_both:
-            raise ValueError(f"`--validation` must be below {n_both}; got {parameters['validation']}")
-        settings["n_validation"] = parameters["validation"]
-        settings["n_train"] = n_both - parameters["validation"]
-    if "epochs" in given or "steps" in given:
-        settings |= {"epochs": None, "steps": None}
-    return {
-        **completed(settings | given, given),
-        "command": command,
-        "dataset": _absolute(dataset) if kind == "npz" else dataset,
-        "data": _absolute(parameters["data"]),
-        **{name: parameters[name] for name in ("url", "preset", "library", "device")},
-        "twolayer_version": __version__,
-    }
-
-
-def _absolute(path: str | None) -> str | None:
-    """Return a path that is found from any folder."""
-    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 @app.command(
@@ -324,14 +278,18 @@ def _absolute(path: str | None) -> str | None:
       twolayer evaluate network.safetensors my.npz
     """,
 )
-@click.argument("network")
+@click.argument("network", shell_complete=complete_networks)
 @options.data_options
 @options.split_option
 @options.library_options(training=False)
 @options.common_options
-def evaluate(quiet: bool, **parameters: Any) -> None:
+@click.pass_context
+def evaluate(ctx: click.Context, /, quiet: bool, **parameters: Any) -> None:
     """Judge a saved network."""
-    evaluate_network(**parameters, console=Console(quiet=quiet))
+    if parameters["dataset"] is not None:
+        with _usage(ctx):
+            kind_of(parameters["dataset"])
+    evaluate_network(**parameters, console=_console(quiet))
 
 
 @app.command(
@@ -339,25 +297,27 @@ def evaluate(quiet: bool, **parameters: Any) -> None:
     short_help="Predict the classes of samples with a saved network.",
     help="""Predict the classes of samples with a saved network.
 
-    NETWORK is a network.safetensors, or the folder of a run. INPUT is an .npz file with X, an .npy file, or
-    one or more image files of the size that the network was trained on. The digits that come with twolayer
-    are white on black; --invert takes images of black on white.
+    NETWORK is a network.safetensors, or the folder of a run. INPUT is an .npz file with X, an .npy file, -
+    for one of these from standard input, or images: files, patterns (scans/*.png), and folders, whose images
+    are taken in the order of their names, but not those in folders within. Images have the size that the
+    network was trained on, or --resize makes it so. The digits that come with twolayer are white on black;
+    --invert takes images of black on white.
 
     \b
     Examples:
       twolayer predict runs/digits-sweep-001 seven.png --top 3
-      twolayer predict runs/digits-sweep-001 scans/*.png --invert
-      twolayer predict network.safetensors my.npz --output predictions.csv
+      twolayer predict runs/digits-sweep-001 scans --invert --resize --output predictions.csv
+      twolayer predict network.safetensors my.npz --json
     """,
 )
-@click.argument("network")
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.argument("network", shell_complete=complete_networks)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(allow_dash=True))
 @options.prediction_options
 @options.library_options(training=False)
 @options.common_options
 def predict(quiet: bool, **parameters: Any) -> None:
     """Predict classes with a saved network."""
-    predict_with_network(**parameters, console=Console(quiet=quiet))
+    predict_with_network(**parameters, console=_console(quiet))
 
 
 @app.command(
@@ -376,12 +336,12 @@ def predict(quiet: bool, **parameters: Any) -> None:
       twolayer export network.safetensors --flat
     """,
 )
-@click.argument("network")
+@click.argument("network", shell_complete=complete_networks)
 @options.export_options
 @options.common_options
 def export(quiet: bool, **parameters: Any) -> None:
     """Write a saved network as an ONNX model."""
-    export_network(**parameters, console=Console(quiet=quiet))
+    export_network(**parameters, console=_console(quiet))
 
 
 @app.command(
@@ -395,14 +355,18 @@ def export(quiet: bool, **parameters: Any) -> None:
       twolayer plot runs/digits-sweep-001 --format pdf
     """,
 )
-@click.argument("folder", type=click.Path(file_okay=False, exists=True))
+@click.argument(
+    "folder", type=click.Path(file_okay=False, exists=True), shell_complete=complete_runs(folders.RESULTS)
+)
 @options.format_option
 @options.common_options
 def plot(folder: str, suffix: str, quiet: bool) -> None:
     """Draw the pictures of a run again."""
-    console = Console(quiet=quiet)
-    for path in folders.draw(Path(folder), suffix=suffix):
+    console = _console(quiet)
+    paths = folders.draw(Path(folder), suffix=suffix)
+    for path in paths:
         console.result(str(path))
+    console.answer({"folder": folder, "files": [path.name for path in paths]})
 
 
 @app.command(
@@ -413,4 +377,27 @@ def plot(folder: str, suffix: str, quiet: bool) -> None:
 @options.common_options
 def info(quiet: bool) -> None:
     """Tell what there is to compute with."""
-    show_information(Console(quiet=quiet))
+    show_information(_console(quiet))
+
+
+@app.command(
+    cls=Command,
+    short_help="Print what makes the Tab key complete commands.",
+    help="""Print the script that has a shell complete commands, options, presets, data sets and runs at the
+    Tab key.
+
+    \b
+    To turn it on:
+      echo 'eval "$(twolayer completion bash)"' >> ~/.bashrc
+      echo 'eval "$(twolayer completion zsh)"' >> ~/.zshrc
+      twolayer completion fish > ~/.config/fish/completions/twolayer.fish
+    """,
+)
+@click.argument("shell", type=click.Choice(SHELLS))
+@options.help_option
+def completion(shell: str) -> None:
+    """Print the script for a shell."""
+    kind = click.shell_completion.get_completion_class(shell)
+    if kind is None:
+        raise ValueError(f"`SHELL` must be one that click knows; got {shell}")
+    click.echo(kind(app, {}, "twolayer", VARIABLE).source())

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -32,20 +32,38 @@ class Console:
     ----------
     quiet : bool
         Say nothing but results and warnings.
+    answer : dict, optional
+        Where the results go in place of standard output, which is then left to the JSON that is made of it.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, answer: dict[str, Any] | None = None) -> None:
         self.quiet = quiet
+        self._answer = answer
         self._out, self._err = _rich_console(stderr=False), _rich_console(stderr=True)
+
+    @property
+    def wants_answer(self) -> bool:
+        """Whether the results are wanted as data."""
+        return self._answer is not None
+
+    def answer(self, data: Mapping[str, Any]) -> None:
+        """Give results as data, where they are wanted so."""
+        if self._answer is not None:
+            self._answer.update(data)
 
     def say(self, text: str = "", *, style: str | None = None) -> None:
         """Write a line that is left out where the user wants quiet."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        if self.wants_answer:
+            self._line(text)
+        else:
             self.result(text, style=style)
 
     def result(self, text: str = "", *, style: str | None = None) -> None:
-        """Write a line of the result."""
-        self._out.print(text, style=style, soft_wrap=True)
+        """Write a line of the result, unless that is wanted as data."""
+        if not self.wants_answer:
+            self._out.print(text, style=style, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Write a warning."""
@@ -65,6 +83,8 @@ class Console:
         left: Sequence[str] = (),
     ) -> None:
         """Write a table: numbers to the right, the columns in ``left`` to the left, the best row marked."""
+        if self.wants_answer:
+            return
         if title is not None:
             self.result()
             self.result(title, style="bold")
@@ -83,17 +103,7 @@ class Console:
     @contextmanager
     def watch(self, what: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Watch]:
         """Show how far a training is; yield the callback that is told, and that Ctrl-C stops it by."""
-        bar = None
-        if self._err.is_terminal and not self.quiet:
-            bar = rich.progress.Progress(
-                rich.progress.TextColumn("{task.description}"),
-                rich.progress.BarColumn(bar_width=30),
-                rich.progress.TaskProgressColumn(),
-                rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
-                rich.progress.TextColumn("{task.fields[state]}", style="dim"),
-                console=self._err,
-                transient=True,
-            )
+        bar = self._bar()
         line = None if self.quiet or bar is not None else self._line
         watch = Watch(what, bar=bar, line=line, clock=clock)
         with watch.interruptible():
@@ -105,6 +115,43 @@ class Console:
 
     def _line(self, text: str) -> None:
         self._err.print(text, soft_wrap=True)
+
+    def _bar(self) -> rich.progress.Progress | None:
+        """Return a bar, where there is a terminal to draw it on and the user wants to see it."""
+        if not self._err.is_terminal or self.quiet:
+            return None
+        return rich.progress.Progress(
+            rich.progress.TextColumn("{task.description}"),
+            rich.progress.BarColumn(bar_width=30),
+            rich.progress.TaskProgressColumn(),
+            rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+            rich.progress.TextColumn("{task.fields[state]}", style="dim"),
+            console=self._err,
+            transient=True,
+        )
+
+    @contextmanager
+    def counting(
+        self, what: str, total: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> Iterator[Callable[[], None]]:
+        """Show how far something is that is done ``total`` times; yield what is called after each."""
+        bar, done, shown_at = self._bar(), 0, clock()
+
+        def advance() -> None:
+            nonlocal done, shown_at
+            done += 1
+            if bar is not None:
+                bar.update(task, advance=1, state=f"{done:,} of {total:,}")
+            elif not self.quiet and clock() - shown_at >= _LINE_SECONDS:
+                shown_at = clock()
+                self._line(f"{what}: {done:,} of {total:,}")
+
+        if bar is None:
+            yield advance
+        else:
+            task = bar.add_task(what, total=total, state="")
+            with bar:
+                yield advance
 
     @contextmanager
     def download(self, what: str) -> Iterator[Download | None]:
@@ -140,7 +187,7 @@ class Watch:
         line: Callable[[str], None] | None,
         clock: Callable[[], float],
     ) -> None:
-        self.interrupted = False
+        self.interrupted = 0  # by this signal
         self._what, self._bar, self._line, self._clock = what, bar, line, clock
         self._task = None if bar is None else bar.add_task(what, total=1.0, state="")
         self._shown_at = clock()
@@ -180,20 +227,23 @@ class Watch:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C ask to stop, and a second one abort."""
+        """Let the first Ctrl-C, or SIGTERM, ask to stop, and a second one abort."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def ask(number: int, frame: FrameType | None) -> None:
-            self.interrupted = True
+            self.interrupted = number
             signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-        previous = signal.signal(signal.SIGINT, ask)
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                # None where it was not Python that set it.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class Download:

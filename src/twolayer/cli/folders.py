@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _files, plotting, report, storage
 from .._files import written_whole
 from ..training import History
-from .stored import read_history, read_results
+from .stored import read_history, read_object, read_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NETWORK = "network.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
-SETTINGS = "settings.json"
+SETTINGS = "settings.toml"
 RESULTS = "results.json"
 HISTORY = "history.json"
 FORMATS = ("png", "svg", "pdf")
@@ -101,6 +101,11 @@ def remove_partial(folder: Path) -> None:
 def written_in(folder: Path) -> list[str]:
     """Return the names of the files of a run that a folder holds, the network first."""
     return [name for name in _OWN if (folder / name).is_file()]
+
+
+def answer_of(folder: Path) -> dict[str, Any]:
+    """Return what a run gave, as data: its results, its folder and the files in that."""
+    return {**read_object(folder / RESULTS), "folder": folder, "files": written_in(folder)}
 
 
 def write_history(folder: Path, history: History) -> None:

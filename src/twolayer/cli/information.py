@@ -33,9 +33,10 @@ def show_information(console: Console) -> None:
         "torch": _torch,
         "jax": _jax,
     }
+    libraries = {name: find() for name, find in finders.items()}
     console.table(
         ("--library", "version", "devices"),
-        [(name, *find()) for name, find in finders.items()],
+        [(name, *found) for name, found in libraries.items()],
         title="Array libraries",
         left=("--library", "version", "devices"),
     )
@@ -46,8 +47,33 @@ def show_information(console: Console) -> None:
         title="NumPy's linear algebra (BLAS)",
         left=("library", "version", "kernels", "threads"),
     )
-    for line in advice(pools, processor_flags(), dict(os.environ)):
+    lines = advice(pools, processor_flags(), dict(os.environ))
+    for line in lines:
         console.result(line)
+    console.answer(
+        {
+            "twolayer": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "n_processors": os.cpu_count(),
+            "processor": processor or None,
+            "libraries": [_library_as_data(name, *found) for name, found in libraries.items()],
+            "blas": pools,
+            "advice": lines,
+        }
+    )
+
+
+def _library_as_data(name: str, version: str, devices: str) -> dict[str, Any]:
+    """Return what was found of a library: its version where it can be imported, else why it cannot."""
+    found = version[:1].isdigit()
+    usable = found and not devices.startswith("none: ")
+    return {
+        "name": name,
+        "version": version if found else None,
+        "devices": devices.split(", ") if usable else [],
+        "problem": None if usable else devices if found else f"{version}: {devices}",
+    }
 
 
 def blas_pools() -> list[dict[str, Any]]:

@@ -31,8 +31,6 @@ from .method import (
     training_arguments,
 )
 
-INTERRUPTED = 130  # what a shell gives for a program that Ctrl-C ended
-
 _PRIVATE = ("dataset", "data", "url")  # where the user's files are
 _LOST_BY_FOLDING = 0.01  # of the accuracy; more is worth a warning
 
@@ -44,7 +42,7 @@ class Job:
     Parameters
     ----------
     settings : dict
-        Those of settings.json: a value for every option.
+        Those of settings.toml: a value for every option.
     library : Library
     dataset : Dataset
     preprocessing : Preprocessing
@@ -165,7 +163,9 @@ def open_job(
     console.say(describe(dataset))
     found = fingerprint(dataset)
     if settings.setdefault("data_sha256", found) != found:
-        raise ValueError("`--resume` must be given the data of the run that it goes on with; got others")
+        raise ValueError(
+            "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
+        )
     augmentation = augmentation_for(settings, dataset)
     # What is wrong with these is said before anything takes long.
     training_arguments(settings)

@@ -59,6 +59,11 @@ def completed(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return settings
 
 
+def without_effect(settings: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings that nothing asks for, as others are what they are."""
+    return [option for option, (other, values, _) in _NEEDS.items() if settings[other] not in values]
+
+
 def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset) -> Preprocessing:
     """Fit the preprocessing to the training samples."""
     X = dataset.train.X

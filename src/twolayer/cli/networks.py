@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .. import onnx, report, storage
 from .._checks import check_finite, row_blocks
-from .._extras import require
 from .._files import written_whole
 from .._namespace import HostArray, to_host
 from ..datasets import Dataset, Split
@@ -21,10 +23,10 @@ from . import folders
 from .console import Console
 from .data import COUNTS, load_data, raw_on
 from .evaluation import evaluate
+from .images import STANDARD_INPUT, found_at, is_image, pixels_for
 from .libraries import Library, open_library
 
 _MOST_SHOWN = 20
-_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _OUTPUTS = (".csv", ".json", ".npz")
 
 
@@ -57,6 +59,7 @@ def evaluate_network(
     if samples is None:
         raise ValueError(f"`--split` must be one that {found.name} has; it has no {split} samples")
     result = evaluate(net, samples, opened)
+    summary = report.classification_summary(result.confusion, found.classes)
     console.table(
         ("class", "samples", "precision", "recall", "F1"),
         [
@@ -65,12 +68,22 @@ def evaluate_network(
                 f"{row['support']:,}",
                 *(report.format_accuracy(row[key]) for key in ("precision", "recall", "f1")),
             )
-            for row in report.classification_summary(result.confusion, found.classes)
+            for row in summary
         ],
         title=f"{found.name}: {len(samples.y):,} {split} samples",
         left=("class",),
     )
     console.result(f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f} (mean cross-entropy)")
+    console.answer(
+        {
+            "network": network,
+            "dataset": name,
+            "split": split,
+            "classes": found.classes,
+            "by_class": summary,
+            **result.as_data(),
+        }
+    )
 
 
 def predict_with_network(
@@ -80,6 +93,7 @@ def predict_with_network(
     top: int,
     output: str | None,
     invert: bool,
+    resize: bool,
     library: str,
     device: str | None,
     console: Console,
@@ -88,19 +102,8 @@ def predict_with_network(
     if output is not None and Path(output).suffix.lower() not in _OUTPUTS:
         raise ValueError(f"`--output` must be a .csv, .json or .npz file; got {output}")
     net, metadata, opened = _open(network, library, device)
-    X, names = _samples(inputs, metadata, invert=invert)
-    n_features = math.prod(X.shape[1:])
-    if n_features != net.n_features:
-        raise ValueError(
-            f"`INPUT` must have {net.n_features} features a sample to fit the network; got {n_features}"
-        )
-    check_finite(X, name="INPUT")
-    probs = np.concatenate(
-        [
-            to_host(net.predict_proba(raw_on(X[rows], opened)))
-            for rows in row_blocks(len(X), max(n_features, net.n_hidden))
-        ]
-    )
+    names, blocks = _samples(inputs, net, metadata, console, invert=invert, resize=resize)
+    probs = np.concatenate([to_host(net.predict_proba(raw_on(X, opened))) for X in blocks])
     classes = metadata.classes or tuple(str(label) for label in range(net.n_classes))
     order = np.argsort(-probs, axis=1, kind="stable")[:, : min(top, net.n_classes)]
     if output is not None:
@@ -120,6 +123,11 @@ def predict_with_network(
         console.say(f"and {len(names) - n_shown:,} more{where}")
     if output is not None:
         console.say(f"In {output}: the probabilities of {len(names):,} samples")
+    if console.wants_answer:
+        found = _as_data(names, probs, classes)
+        for row, places in zip(found["predictions"], order, strict=True):
+            row["top"] = [{"class": classes[k], "probability": row["probabilities"][k]} for k in places]
+        console.answer({"network": network, "output": output, **found})
 
 
 def export_network(
@@ -136,6 +144,17 @@ def export_network(
     shape = ", ".join(str(size) for size in ("N", *(image_shape or (metadata.n_features,))))
     console.say(f"It takes X ({shape}) in {input_dtype or net.W1.dtype.name}; ONNX operator set {onnx.OPSET}")
     console.result(str(target))
+    console.answer(
+        {
+            "network": network,
+            "model": target,
+            "input": {
+                "dtype": input_dtype or net.W1.dtype.name,
+                "shape": [None, *(image_shape or (metadata.n_features,))],
+            },
+            "opset": onnx.OPSET,
+        }
+    )
 
 
 def _open(network: str, library: str, device: str | None) -> tuple[TwoLayerNet, NetworkMetadata, Library]:
@@ -179,32 +198,60 @@ def _check_fit(metadata: NetworkMetadata, dataset: Dataset) -> None:
 
 
 def _samples(
-    inputs: tuple[str, ...], metadata: NetworkMetadata, *, invert: bool
-) -> tuple[HostArray, list[str]]:
-    """Read samples, and what to call them."""
-    paths = [Path(name) for name in inputs]
-    if all(path.suffix.lower() in _IMAGES for path in paths):
-        images = np.stack([_image(path, metadata, invert=invert) for path in paths])
-        return images, [path.name for path in paths]
-    if invert:
-        raise ValueError("`--invert` must be left out but for image files")
+    inputs: tuple[str, ...],
+    net: TwoLayerNet,
+    metadata: NetworkMetadata,
+    console: Console,
+    *,
+    invert: bool,
+    resize: bool,
+) -> tuple[list[str], Iterator[HostArray]]:
+    """Return what to call samples, and the samples in blocks."""
+    paths = [path for name in inputs for path in found_at(name)]
+    if all(map(is_image, paths)):
+        as_pixels = pixels_for(metadata, invert=invert, resize=resize)
+        return [path.as_posix() for path in paths], _image_blocks(paths, net, as_pixels, console)
+    for flag, given in (("--invert", invert), ("--resize", resize)):
+        if given:
+            raise ValueError(f"`{flag}` must be left out but for image files")
     if len(paths) > 1:
         raise ValueError("`INPUT` must be one .npz or .npy file, or image files only; got several files")
     X = _array(paths[0])
-    return X, [str(i) for i in range(len(X))]
+    n_features = math.prod(X.shape[1:])
+    if n_features != net.n_features:
+        raise ValueError(
+            f"`INPUT` must have {net.n_features} features a sample to fit the network; got {n_features}"
+        )
+    check_finite(X, name="INPUT")
+    rows = row_blocks(len(X), max(n_features, net.n_hidden))
+    return [str(i) for i in range(len(X))], (X[part] for part in rows)
+
+
+def _image_blocks(
+    paths: list[Path], net: TwoLayerNet, as_pixels: Callable[[Path], HostArray], console: Console
+) -> Iterator[HostArray]:
+    """Read images, no more at once than a block."""
+    with console.counting("Reading images", len(paths)) as advance:
+        for rows in row_blocks(len(paths), max(net.n_features, net.n_hidden)):
+            images = []
+            for path in paths[rows]:
+                images.append(as_pixels(path))
+                advance()
+            yield np.stack(images)
 
 
 def _array(path: Path) -> HostArray:
-    if path.suffix.lower() not in (".npz", ".npy"):
-        raise ValueError(f"`INPUT` must be an .npz, an .npy or an image file; got {path}")
-    with path.open("rb") as file:
+    if path.suffix.lower() not in (".npz", ".npy") and path != STANDARD_INPUT:
+        raise ValueError(f"`INPUT` must be an .npz or .npy file, or images, in files or folders; got {path}")
+    with _opened(path) as file:
         # A damaged file raises more than can be listed.
         try:
-            stored = np.load(file, allow_pickle=False)
-            held = list(stored) if path.suffix.lower() == ".npz" else ["X"]
+            stored: Any = np.load(file, allow_pickle=False)
+            several = not isinstance(stored, np.ndarray)
+            held = list(stored) if several else ["X"]
             X: Any = None
             if "X" in held:
-                X = stored["X"] if path.suffix.lower() == ".npz" else stored
+                X = stored["X"] if several else stored
         except Exception as error:
             raise ValueError(
                 f"{path} must be a file that NumPy wrote; it cannot be read ({error!s:.200})"
@@ -218,63 +265,43 @@ def _array(path: Path) -> HostArray:
     return np.asarray(X)
 
 
-def _image(path: Path, metadata: NetworkMetadata, *, invert: bool) -> HostArray:
-    """Read an image as the network takes it."""
-    shape, white = metadata.image_shape, metadata.information.get("white")
-    if shape is None or white is None:
-        raise ValueError(
-            "`INPUT` must be an .npz or .npy file: the network was not trained on images of a known range"
-        )
-    if isinstance(white, bool) or not isinstance(white, int | float) or not 0 < white < 2**64:
-        raise ValueError(f"`white` in the network's information must be a number above 0; got {white!r:.40}")
-    pillow = require("PIL.Image", extra="cli", purpose="reading images")
-    with path.open("rb") as file:
-        try:
-            with pillow.open(file) as image:
-                mode = image.mode
-                taken = _is_plain(image)
-                if taken:
-                    image = image.convert("RGB" if shape[2:] == (3,) else "L")
-                    pixels = np.asarray(image, dtype=np.float64)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise ValueError(f"{path} must be an image; it cannot be read ({error!s:.200})") from error
-    if not taken:
-        raise ValueError(
-            f"{path} must be an 8-bit greyscale or colour image without transparency; got mode {mode}"
-        )
-    if pixels.shape[:2] != tuple(shape[:2]):
-        raise ValueError(
-            f"{path} must have {shape[1]}×{shape[0]} pixels, as the images that the network was trained on; "
-            f"it has {pixels.shape[1]}×{pixels.shape[0]}"
-        )
-    return (255.0 - pixels if invert else pixels) * (float(white) / 255.0)
+def _opened(path: Path) -> BinaryIO:
+    """Open a file; of standard input, take all of it first, as a file's end is read before its beginning."""
+    if path != STANDARD_INPUT:
+        return path.open("rb")
+    return io.BytesIO(sys.stdin.buffer.read())
 
 
-def _is_plain(image: Any) -> bool:
-    """Return whether an image that Pillow has opened holds bytes, and is opaque."""
-    if image.mode in ("LA", "RGBA"):
-        return bool(image.getchannel("A").getextrema()[0] == 255)
-    return image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data
+def _as_data(names: list[str], probs: HostArray, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return the predicted class and all probabilities of each sample."""
+    rows: list[dict[str, Any]] = [
+        {"sample": name, "class": classes[label], "probability": row[label], "probabilities": row}
+        for name, label, row in zip(names, probs.argmax(axis=1), probs, strict=True)
+    ]
+    return {"classes": classes, "predictions": rows}
 
 
 def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, ...]) -> None:
     """Write the predicted class and all probabilities of each sample."""
-    best = probs.argmax(axis=1)
     if path.suffix.lower() == ".npz":
+        arrays = {
+            "sample": np.array(names),
+            "predicted": probs.argmax(axis=1),
+            "probabilities": probs,
+            "classes": np.array(classes),
+        }
         with written_whole(path) as partial, partial.open("wb") as file:
-            np.savez(
-                file, sample=np.array(names), predicted=best, probabilities=probs, classes=np.array(classes)
-            )
+            np.savez(file, **arrays)
         return
-    rows = [
-        {"sample": name, "class": classes[label], "probability": float(row[label]), "probabilities": row}
-        for name, label, row in zip(names, best, probs, strict=True)
-    ]
+    found = _as_data(names, probs, classes)
     if path.suffix.lower() == ".json":
-        report.write_json(path, {"classes": classes, "predictions": rows})
+        report.write_json(path, found)
         return
     with written_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         # Not by report.write_csv: a class may have the name of another column.
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sample", "class", "probability", *classes])
-        writer.writerows([*list(row.values())[:3], *map(float, row["probabilities"])] for row in rows)
+        for row in found["predictions"]:
+            writer.writerow(
+                [*list(row.values())[:2], float(row["probability"]), *map(float, row["probabilities"])]
+            )

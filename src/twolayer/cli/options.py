@@ -10,7 +10,8 @@ from click.core import ParameterSource
 
 from .. import onnx, presets
 from ..report import format_numbers
-from .folders import FORMATS
+from .completion import complete_datasets, complete_files, complete_presets, complete_runs
+from .folders import CHECKPOINT, FORMATS
 from .libraries import LIBRARIES
 from .method import BORDERS, OPTIMIZERS, SCHEDULES, WHITENINGS
 from .parameters import Number, Option, Seeds, Several
@@ -47,7 +48,7 @@ def data_options(command: Function) -> Function:
     """Add what says which data."""
     return _add(
         command,
-        click.argument("dataset", required=False, metavar="[DATASET]"),
+        click.argument("dataset", required=False, metavar="[DATASET]", shell_complete=complete_datasets),
         _option(
             "Data",
             "--data",
@@ -108,6 +109,7 @@ def setting_options(command: str) -> Callable[[Function], Function]:
                 "--preset",
                 "preset",
                 metavar="NAME",
+                shell_complete=complete_presets,
                 help="Settings of a known protocol. "
                 + " ".join(
                     f"{name}: {one.summary} ({one.dataset})." for name, one in presets.PRESETS.items()
@@ -353,6 +355,24 @@ def setting_options(command: str) -> Callable[[Function], Function]:
     return decorate
 
 
+def config_option(function: Function) -> Function:
+    """Add what names a file with settings."""
+    return _add(
+        function,
+        _option(
+            "Settings",
+            "--config",
+            "config",
+            metavar="FILE",
+            type=click.Path(),
+            shell_complete=complete_files(".toml"),
+            help="A TOML file with settings, by their names in the settings.toml that each run leaves, which "
+            "repeats the run. An option that is given as well goes before it; what neither says is as the "
+            "preset and the data set have it.",
+        ),
+    )
+
+
 def library_options(*, training: bool) -> Callable[[Function], Function]:
     """Add what says where it runs."""
 
@@ -431,6 +451,7 @@ def resume_options(function: Function) -> Function:
             "resume",
             metavar="FOLDER",
             type=click.Path(),
+            shell_complete=complete_runs(CHECKPOINT),
             help="Go on with the run in a folder, by its own settings; "
             "--epochs or --steps may give a new total.",
         ),
@@ -507,6 +528,14 @@ def prediction_options(function: Function) -> Function:
         _option(
             "Data", "--invert", "invert", is_flag=True, help="Take images with black and white exchanged."
         ),
+        _option(
+            "Data",
+            "--resize",
+            "resize",
+            is_flag=True,
+            help="Bring images of another size to the network's: cut evenly to its proportions, from the "
+            "longer sides, then scaled, smoothly.",
+        ),
     )
 
 
@@ -569,6 +598,13 @@ def common_options(function: Function) -> Function:
         _option("Output", "-q", "--quiet", "quiet", is_flag=True, help="Write results only."),
         _option(
             "Output",
+            "--json",
+            is_flag=True,
+            expose_value=False,
+            help="Write the results to standard output as JSON, and nothing else there.",
+        ),
+        _option(
+            "Output",
             "--debug",
             is_flag=True,
             expose_value=False,
@@ -576,8 +612,14 @@ def common_options(function: Function) -> Function:
             callback=note_debug,
             help="Show where in the code an error came from.",
         ),
-        # Its own, so that it stands in a group.
-        click.help_option("--help", "-h", cls=Option, group="Output", help="Show this help."),
+        help_option,
+    )
+
+
+def help_option(function: Function) -> Function:
+    """Add --help: an option of its own, so that it stands in a group."""
+    return _add(
+        function, click.help_option("--help", "-h", cls=Option, group="Output", help="Show this help.")
     )
 
 

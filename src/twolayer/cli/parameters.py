@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import click
+import click.shell_completion
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
@@ -73,9 +74,9 @@ class Number(ParamType):
             return value
         try:
             number = self.kind(value)
-        except ValueError:
-            number = math.nan
-        wrong = not math.isfinite(number)
+            wrong = not math.isfinite(number)
+        except (ValueError, OverflowError):  # an integer may be beyond all floats
+            number, wrong = math.nan, True
         wrong = wrong or (self.above is not None and number <= self.above)
         wrong = wrong or (self.least is not None and number < self.least)
         wrong = wrong or (self.below is not None and number >= self.below)
@@ -83,6 +84,13 @@ class Number(ParamType):
         if wrong:
             self.fail(f"must be {self.wanted()}; got {value!r}", param, ctx)
         return number
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Return the words that a shell may offer."""
+        item = click.shell_completion.CompletionItem
+        return [item(word) for word in self.words if word.startswith(incomplete)]
 
     def wanted(self) -> str:
         """Say what it must be."""

@@ -35,7 +35,7 @@ class Results(NamedTuple):
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read the settings or the results of a run.
+    """Read the results of a run.
 
     Raises
     ------

@@ -8,20 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
 from .. import presets, report
 from ..sweeping import SweepResult, sweep
 from . import folders
 from .console import Console
 from .data import file_stem
 from .evaluation import Evaluation
-from .jobs import INTERRUPTED, Job, count, in_words, length_in_words, open_job, write_results
-
-GRID = (
-    *("n_hidden", "learning_rate", "reg", "batch_size", "weight_scale"),
-    *("dropout", "input_dropout", "label_smoothing"),
-)
+from .jobs import Job, count, in_words, length_in_words, open_job, write_results
+from .outcomes import DIVERGED, OF_SIGNALS, Failure
+from .settings import GRID, write_settings
 
 
 def run_sweep(
@@ -30,10 +25,9 @@ def run_sweep(
     *,
     out: str | None,
     overwrite: bool,
-    max_networks: int | None,
 ) -> None:
     """Try every combination of the values in ``settings``, in a fresh folder."""
-    job = open_job(settings, console)
+    job, max_networks = open_job(settings, console), settings["max_networks"]
     dataset, library = job.dataset, job.library
     if dataset.validation is None:
         raise ValueError(f"a sweep must have validation samples to choose by; {dataset.name} has none")
@@ -43,7 +37,7 @@ def run_sweep(
         f"{length_in_words(settings)} each; {library}"
     )
     with folders.fresh_folder(out, f"{file_stem(settings['dataset'])}-sweep", overwrite=overwrite) as folder:
-        report.write_json(folder / folders.SETTINGS, settings)
+        write_settings(folder / folders.SETTINGS, settings)
         data, arguments = job.prepare()
         # The candidates of one shape and seed train together: their first layers are one product.
         together = n_candidates
@@ -63,11 +57,11 @@ def run_sweep(
                 callbacks=[watch],
                 **arguments,
             )
-        _keep(job, folder, result, time.monotonic() - started)
+        _keep(job, folder, result, time.monotonic() - started, stopped_by=watch.interrupted)
 
 
-def _keep(job: Job, folder: Path, result: SweepResult, seconds: float) -> None:
-    """Write what a sweep gave, and show it."""
+def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stopped_by: int) -> None:
+    """Write what a sweep gave, and show it; raise unless it went to its end."""
     settings, console, best = job.settings, job.console, result.best
     results = job.results(complete=result.complete, seconds=seconds) | {
         "table_heading": f"{job.dataset.name}: validation accuracy",
@@ -95,15 +89,18 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float) -> None:
         compare(presets.preset(settings["preset"]), settings, result, test, job)
     console.say(f"{count(len(result.runs), 'network')} in {seconds:.1f} s")
     job.finish(folder)
+    console.answer(folders.answer_of(folder))
     if not result.complete:
         n_runs = math.prod(len(settings[name]) for name in (*GRID, "seeds"))
-        console.warn(
-            f"interrupted: {len(result.runs)} of {n_runs} networks are kept, those under way as they were"
+        raise Failure(
+            f"interrupted: {len(result.runs)} of {n_runs} networks are kept, those under way as they were",
+            OF_SIGNALS + stopped_by,
+            wanted=True,
         )
-        raise click.exceptions.Exit(INTERRUPTED)
     if best is None:
-        console.error("every network diverged: its loss stopped being finite; try a lower --learning-rate")
-        raise click.exceptions.Exit(1)
+        raise Failure(
+            "every network diverged: its loss stopped being finite; try a lower --learning-rate", DIVERGED
+        )
 
 
 def _shown(result: SweepResult) -> list[str]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import numpy as np
 
 from .. import report
@@ -19,7 +18,9 @@ from ..training import History, Run, train
 from . import folders
 from .console import Console
 from .data import file_stem
-from .jobs import INTERRUPTED, Job, count, in_words, length_in_words, open_job, write_results
+from .jobs import Job, count, in_words, length_in_words, open_job, write_results
+from .outcomes import DIVERGED, OF_SIGNALS, Failure
+from .settings import write_settings
 from .stored import read_object
 
 # Of the data: what the preprocessing has been through.
@@ -43,7 +44,7 @@ def run_train(
     job = open_job(settings, console)
     stem = f"{file_stem(settings['dataset'])}-train"
     with folders.fresh_folder(out, stem, overwrite=overwrite) as folder:
-        report.write_json(folder / folders.SETTINGS, settings)
+        write_settings(folder / folders.SETTINGS, settings)
         _train(job, folder, earlier=None, pace=pace)
 
 
@@ -52,14 +53,11 @@ def resume_train(
     changes: Mapping[str, Any],
     console: Console,
     *,
-    check: Callable[[dict[str, Any], Path], None],
+    read: Callable[[Path], dict[str, Any]],
     pace: Pace,
 ) -> None:
-    """Go on with the training in ``folder``, with ``changes`` to its settings, which ``check`` looks at."""
-    settings = read_object(folder / folders.SETTINGS)
-    if settings.get("command") != "train":
-        raise ValueError(f"`--resume` must be the folder of a training; {folder} is that of a sweep")
-    check(settings, folder / folders.SETTINGS)
+    """Go on with the training in ``folder``, with ``changes`` to its settings, which ``read`` reads."""
+    settings = read(folder / folders.SETTINGS)
     if "epochs" in changes or "steps" in changes:
         settings |= {"epochs": None, "steps": None}
     settings |= changes
@@ -90,7 +88,7 @@ def resume_train(
             )
     folders.remove_partial(folder)
     console.say(f"Going on from step {0 if earlier is None else earlier.n_steps:,} of {total:,}")
-    report.write_json(folder / folders.SETTINGS, settings)
+    write_settings(folder / folders.SETTINGS, settings)
     _train(job, folder, earlier=earlier, pace=pace)
 
 
@@ -167,11 +165,11 @@ def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Pace) -> None:
         )
     seconds = time.monotonic() - started
     save_run(run, checkpoint, preprocessing=job.preprocessing)
-    _keep(job, folder, run, seconds)
+    _keep(job, folder, run, seconds, stopped_by=watch.interrupted)
 
 
-def _keep(job: Job, folder: Path, run: Run, seconds: float) -> None:
-    """Write what a training gave, and show it."""
+def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) -> None:
+    """Write what a training gave, and show it; raise unless it went to its end."""
     settings, console = job.settings, job.console
     total = _total_steps(job)
     diverged, best_steps, members = _of_members(run)
@@ -201,18 +199,20 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float) -> None:
         job.show_accuracies(_title(job, run, best_steps, chooses=chooses), accuracies, test)
     console.say(f"{count(run.n_steps, 'step')} in all; this took {seconds:.1f} s")
     job.finish(folder)
+    console.answer(folders.answer_of(folder))
     if diverged is not None:
-        console.error(
+        raise Failure(
             f"the network diverged: from step {diverged} on its loss is not finite; "
-            "try a lower --learning-rate"
+            "try a lower --learning-rate",
+            DIVERGED,
         )
-        raise click.exceptions.Exit(1)
     if not complete:
-        console.warn(
+        raise Failure(
             f"interrupted at step {run.n_steps:,} of {total:,}; `twolayer train --resume {folder}` goes on "
-            "from there"
+            "from there",
+            OF_SIGNALS + stopped_by,
+            wanted=True,
         )
-        raise click.exceptions.Exit(INTERRUPTED)
 
 
 def _in_words(settings: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ Everything here works on host values: Python's own, and NumPy arrays.
 
 from __future__ import annotations
 
-from .files import read_json, write_csv, write_json
+from .files import format_json, read_json, write_csv, write_json
 from .history import history_rows, one_network, step_rows
 from .predictions import classification_summary, confusion_counts, confusion_matrix
 from .sweeps import Row, has_diverged, sweep_table_rows, varying, winner
@@ -17,6 +17,7 @@ __all__ = [
     "confusion_counts",
     "confusion_matrix",
     "format_accuracy",
+    "format_json",
     "format_number",
     "format_numbers",
     "has_diverged",

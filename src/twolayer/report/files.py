@@ -34,9 +34,27 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     ValueError
         If two keys of one mapping are written alike (``1`` and ``"1"``).
     """
-    text = json.dumps(_plain(data, "data"), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = format_json(data)
     with written_whole(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def format_json(data: Any, *, in_a_line: bool = False) -> str:
+    """Return the text that `write_json` writes, without the newline at its end.
+
+    Parameters
+    ----------
+    data : mapping, sequence, NumPy array or scalar, str, number, bool, path or None
+    in_a_line : bool
+        Write it in one line and in ASCII, the other characters as escapes, for a pipe of any encoding.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `write_json`.
+    """
+    form: dict[str, Any] = {"ensure_ascii": True} if in_a_line else {"ensure_ascii": False, "indent": 2}
+    return json.dumps(_plain(data, "data"), sort_keys=True, allow_nan=False, **form)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -1,0 +1,81 @@
+"""What a shell offers for the word that the user has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from .. import presets
+from . import folders
+
+SHELLS = ("bash", "zsh", "fish")
+VARIABLE = "_TWOLAYER_COMPLETE"
+_DATASETS = {"digits": "1,797 handwritten digits", "cifar10": "60,000 colour images"}
+
+Items = list[CompletionItem]
+Completer = Callable[[click.Context, click.Parameter, str], Items]
+
+
+def complete_datasets(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+    """Offer the data sets that have names, and .npz files."""
+    named = [CompletionItem(name, help=text) for name, text in _DATASETS.items()]
+    found = [item for item in named if item.value.startswith(incomplete)]
+    return _or_files([*found, *map(CompletionItem, _files(incomplete, ".npz"))], incomplete)
+
+
+def complete_presets(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+    """Offer the presets."""
+    return [
+        CompletionItem(name, help=preset.summary)
+        for name, preset in presets.PRESETS.items()
+        if name.startswith(incomplete)
+    ]
+
+
+def complete_files(*suffixes: str) -> Completer:
+    """Return what offers the files of these suffixes."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+        return _or_files(map(CompletionItem, _files(incomplete, *suffixes)), incomplete)
+
+    return complete
+
+
+def complete_runs(holding: str, *suffixes: str) -> Completer:
+    """Return what offers the folders of runs that hold a file, and the files of these suffixes."""
+
+    def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
+        runs = {*_matching(incomplete), *(_matching("runs/") if "runs/".startswith(incomplete) else ())}
+        found = sorted(path.as_posix() for path in runs if (path / holding).is_file())
+        return _or_files(map(CompletionItem, [*found, *_files(incomplete, *suffixes)]), incomplete)
+
+    return complete
+
+
+complete_networks = complete_runs(folders.NETWORK, ".safetensors")
+
+
+def _or_files(items: Iterable[CompletionItem], incomplete: str) -> Items:
+    """Return items; where there are none, have the shell offer files and folders."""
+    return list(items) or [CompletionItem(incomplete, type="file")]
+
+
+def _files(incomplete: str, *suffixes: str) -> list[str]:
+    return sorted(path.as_posix() for path in _matching(incomplete) if path.suffix.lower() in suffixes)
+
+
+def _matching(incomplete: str) -> list[Path]:
+    """Return what there is in a folder whose path begins so."""
+    folder, _, start = incomplete.rpartition("/")
+    parent = Path(f"{folder}/" if "/" in incomplete else ".")
+    try:
+        return [path for path in parent.iterdir() if path.name.startswith(start) and _is_offered(path, start)]
+    except OSError:
+        return []
+
+
+def _is_offered(path: Path, start: str) -> bool:
+    return not path.name.startswith(".") or start.startswith(".")

@@ -1,0 +1,95 @@
+"""The images that a network is asked about: where they are, and how they become what it takes."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._extras import require
+from .._namespace import HostArray
+from ..storage import NetworkMetadata
+
+STANDARD_INPUT = Path("-")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file is an image by its name."""
+    return path.suffix.lower() in _SUFFIXES
+
+
+def found_at(name: str) -> list[Path]:
+    """Return the files that a name stands for: a file, the images in a folder, or what a pattern matches."""
+    path = Path(name)
+    if path.is_dir():
+        images = sorted((one for one in path.iterdir() if is_image(one)), key=lambda one: one.name)
+        if not images:
+            raise ValueError(
+                f"`INPUT` must be a folder with images; {path} holds none ({', '.join(_SUFFIXES)})"
+            )
+        return images
+    if not path.exists() and glob.has_magic(name):
+        matched = map(Path, sorted(glob.glob(name, recursive=True)))  # noqa: PTH207  # it may be absolute
+        files = [one for one in matched if one.is_file()]
+        if not files:
+            raise ValueError(f"`INPUT` must be a pattern that files match; none match {name}")
+        return files
+    return [path]
+
+
+def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Callable[[Path], HostArray]:
+    """Return what reads an image as a network takes it.
+
+    Raises
+    ------
+    ImportError
+        If Pillow is not installed.
+    ValueError
+        If the network was not trained on images whose white is known.
+    """
+    shape, white = metadata.image_shape, metadata.information.get("white")
+    if shape is None or white is None:
+        raise ValueError(
+            "`INPUT` must be an .npz or .npy file: the network was not trained on images of a known range"
+        )
+    if isinstance(white, bool) or not isinstance(white, int | float) or not 0 < white < 2**64:
+        raise ValueError(f"`white` in the network's information must be a number above 0; got {white!r:.40}")
+    factor, size, mode = float(white) / 255.0, (shape[1], shape[0]), "RGB" if shape[2:] == (3,) else "L"
+    pillow, ops = (
+        require(f"PIL.{name}", extra="cli", purpose="reading images") for name in ("Image", "ImageOps")
+    )
+
+    def read(path: Path) -> HostArray:
+        with path.open("rb") as file:
+            try:
+                with pillow.open(file) as image:
+                    found = image.mode
+                    plain = ops.exif_transpose(image).convert(mode) if _is_plain(image) else None
+            except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
+                raise ValueError(f"{path} must be an image; it cannot be read ({error!s:.200})") from error
+        if plain is None:
+            raise ValueError(
+                f"{path} must be an 8-bit greyscale or colour image without transparency; got mode {found}"
+            )
+        if plain.size != size:
+            if not resize:
+                raise ValueError(
+                    f"{path} must have {size[0]}×{size[1]} pixels, as the images that the network was "
+                    f"trained on; it has {plain.size[0]}×{plain.size[1]} (--resize makes it so)"
+                )
+            plain = ops.fit(plain, size)
+        pixels = np.asarray(plain, dtype=np.float64)
+        return (255.0 - pixels if invert else pixels) * factor
+
+    return read
+
+
+def _is_plain(image: Any) -> bool:
+    """Return whether an image that Pillow has opened holds bytes, and is opaque."""
+    if image.mode in ("LA", "RGBA"):
+        return bool(image.getchannel("A").getextrema()[0] == 255)
+    return image.mode in ("1", "L", "P", "RGB") and not image.has_transparency_data

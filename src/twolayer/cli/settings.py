@@ -1,0 +1,281 @@
+"""What a run is told, by options, a configuration file, a preset and the data set; and the file it leaves."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import __version__, presets
+from .._extras import require
+from .._files import written_whole
+from . import options
+from .data import COUNTS, kind_of
+from .method import completed, without_effect
+from .parameters import Number, Several
+
+# What a sweep takes several values of.
+GRID = (
+    *("n_hidden", "learning_rate", "reg", "batch_size", "weight_scale"),
+    *("dropout", "input_dropout", "label_smoothing"),
+)
+
+_KINDS = ("digits", "cifar10", "npz")
+_PATHS = ("dataset", "data")
+# What is no setting of the training itself.
+_PLACES = ("dataset", "preset", "data", "url", "library", "device")
+_SEEDS = {"train": ("seed",), "sweep": ("seed", "seeds", "max_networks")}
+# What a run notes down for whoever repeats it.
+_NOTES = ("command", "data_sha256", "twolayer_version")
+_LEAST_LIKENESS = 0.6
+
+
+def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a command: the command line's, else the file's, the preset's, the data set's.
+
+    Raises
+    ------
+    ValueError
+        If they do not go together, or the file holds something else.
+    """
+    command = str(ctx.command.name)
+    path = None if parameters["config"] is None else Path(parameters["config"])
+    stored = {} if path is None else _read_config(path, ctx)
+    given = set(options.given(ctx))
+    places = {name: parameters[name] for name in _PLACES if name in parameters}
+    places |= {name: stored[name] for name in _PLACES if name in stored and name not in given}
+    dataset, preset = places["dataset"], places["preset"]
+    if dataset is None:
+        dataset = "digits" if preset is None else presets.preset(preset).dataset
+    kind = kind_of(dataset)
+    base = presets.settings_for(command, kind, preset)
+    settings = base | {"seed": 0} | ({"max_networks": None} if command == "sweep" else {})
+
+    if path is not None:
+        for name in stored:
+            if name in COUNTS and name not in base:
+                raise ValueError(
+                    f"`{name}` in {path} must be left out but for cifar10; got it with {dataset}"
+                )
+        try:
+            settings = _joined(settings, stored, usual=base)
+        except ValueError as error:
+            raise ValueError(f"in {path}, {error}") from error
+    settings = _joined(settings, {name: parameters.get(name) for name in settings})
+    if parameters["validation"] is not None:
+        settings |= _set_aside(parameters["validation"], settings, dataset)
+    for name in without_effect(settings):
+        settings[name] = base[name]
+    if command == "sweep":
+        settings |= {name: _several(settings[name]) for name in GRID}
+        del settings["seed"]
+    # Of the data that the file is of, and of no others.
+    if "data_sha256" in stored and not {"dataset", "preset", "validation"} & given:
+        settings["data_sha256"] = stored["data_sha256"]
+    return {
+        **settings,
+        **places,
+        "command": command,
+        "dataset": absolute(dataset) if kind == "npz" else dataset,
+        "data": absolute(places["data"]),
+        "twolayer_version": __version__,
+    }
+
+
+def _joined(
+    settings: Mapping[str, Any], over: Mapping[str, Any], *, usual: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return settings with others over them; raise if one of these would mean nothing, unless it is usual."""
+    given = {name: over[name] for name in settings if over.get(name) is not None}
+    if {"epochs", "steps"} <= set(given):
+        raise ValueError("--epochs or --steps must be given, not both; got both")
+    joined = dict(settings)
+    if "epochs" in given or "steps" in given:
+        joined |= {"epochs": None, "steps": None}
+    pointless = without_effect(joined | given) if usual is not None else ()
+    named = {
+        name: value
+        for name, value in given.items()
+        if usual is None or name not in pointless or value != usual[name]
+    }
+    joined = completed(joined | given, named)
+    if "seeds" in settings:
+        joined["seeds"] = _seeds(given.get("seed"), given.get("seeds"), settings["seeds"])
+    return joined
+
+
+def _seeds(first: int | None, seeds: int | tuple[int, ...] | None, default: tuple[int, ...]) -> Any:
+    """Return the seeds of a sweep: those that were given, or as many as were asked for."""
+    if isinstance(seeds, tuple):
+        if first is not None:
+            raise ValueError("--seed or all --seeds must be given, not both; got both")
+        return seeds
+    if first is None and seeds is None:
+        return default
+    return tuple((first or 0) + i for i in range(seeds or len(default)))
+
+
+def _set_aside(n_validation: int, settings: Mapping[str, Any], dataset: str) -> dict[str, int]:
+    if "n_validation" not in settings:
+        raise ValueError(f"`--validation` must be left out but for cifar10; got it with {dataset}")
+    n_both = settings["n_train"] + settings["n_validation"]
+    if n_validation >= n_both:
+        raise ValueError(f"`--validation` must be below {n_both}; got {n_validation}")
+    return {"n_validation": n_validation, "n_train": n_both - n_validation}
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def absolute(path: str | None) -> str | None:
+    """Return a path that is found from any folder."""
+    return None if path is None else str(Path(path).expanduser().absolute())
+
+
+# As a file
+
+
+def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Write the settings of a run as a configuration file that repeats it."""
+    tomli_w = require("tomli_w", extra="cli", purpose="writing settings")
+    first = ("command", *_PLACES, "seed", "seeds")
+    names = [*first, *sorted(settings.keys() - {*first, *_NOTES}), *_NOTES[1:]]
+    found = {name: settings[name] for name in names if settings.get(name) is not None}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+    command = settings["command"]
+    text = f"# To do it again: twolayer {command} --config {path.name}\n{tomli_w.dumps(plain)}"
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
+    """Read the settings of a training that is to go on.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it does not hold all settings of a training.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}")
+    stored = _read_toml(path)
+    if stored.get("command") != "train":
+        raise ValueError(f"`--resume` must be the folder of a training; {path} is not of `train`")
+    settings = _converted(stored, path, ctx)
+    usual = presets.settings_for("train", kind_of(settings.get("dataset", "digits")))
+    may_lack = {"preset", "data", "url", "device", "epochs", "steps"}
+    may_lack |= {name for name, value in usual.items() if value is None}
+    for name in (*_PLACES, "seed", *usual):
+        if name not in settings and name not in may_lack:
+            raise ValueError(f"{path} must hold `{name}`; it is missing")
+        settings.setdefault(name, None)
+    if (settings["epochs"] is None) == (settings["steps"] is None):
+        raise ValueError(f"{path} must hold either `epochs` or `steps`; got both or neither")
+    return settings
+
+
+def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
+    """Read a configuration file; paths in it are relative to its folder."""
+    stored = _read_toml(path)
+    command = stored.get("command", ctx.command.name)
+    if command != ctx.command.name:
+        raise ValueError(
+            f"`command` in {path} must be {ctx.command.name}, or be left out; got {command!r:.40}"
+        )
+    settings = _converted(stored, path, ctx)
+    for name in _PATHS:
+        if name in settings and (name != "dataset" or kind_of(settings[name]) == "npz"):
+            settings[name] = str(path.absolute().parent / Path(settings[name]).expanduser())
+    return settings
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        try:
+            return tomllib.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} must be a TOML file in UTF-8; {error!s:.200}") from error
+
+
+def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dict[str, Any]:
+    """Return what a file holds as the options would give it; raise where they would not."""
+    command = str(ctx.command.name)
+    parameters = {parameter.name: parameter for parameter in ctx.command.params}
+    known = {*_NOTES, *_PLACES, *_SEEDS[command]}
+    for kind in _KINDS:
+        known |= presets.settings_for(command, kind).keys()
+    settings = {}
+    for name, value in stored.items():
+        if name not in known:
+            raise ValueError(_unknown(name, path, ctx, known))
+        try:
+            settings[name] = _value(name, value, parameters.get(name), ctx)
+        except (click.UsageError, ValueError) as error:
+            said = error.message if isinstance(error, click.UsageError) else str(error)
+            raise ValueError(f"`{name}` in {path} {said}") from error
+    return settings
+
+
+def _unknown(name: str, path: Path, ctx: click.Context, known: Collection[str]) -> str:
+    """Say what the user may have meant by a key that is none."""
+    for parameter in ctx.command.params:
+        names = {parameter.name, *(flag.lstrip("-") for flag in (*parameter.opts, *parameter.secondary_opts))}
+        if name in names | {one.replace("-", "_") for one in names if one}:
+            if parameter.name in known:
+                return f"`{name}` in {path} must be a setting's name; did you mean `{parameter.name}`?"
+            return f"`{name}` in {path} must be given on the command line: {parameter.opts[0]}"
+    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=_LEAST_LIKENESS)
+    hint = f"; did you mean `{near[0]}`?" if near else f"; `{ctx.command_path} --help` tells of them"
+    return f"`{name:.40}` in {path} must be a setting's name{hint}"
+
+
+def _value(name: str, value: Any, option: click.Parameter | None, ctx: click.Context) -> Any:
+    """Return the value of a key as its option gives it; raise where it is none of the option's."""
+    if name in (*_NOTES, *_PLACES) and name != "library":
+        return _text(name, value)
+    kind: Any = Number(int, least=0) if option is None else option.type
+    if isinstance(option, click.Option) and option.is_flag:
+        if not isinstance(value, bool):
+            raise ValueError(f"must be true or false; got {_shown(value)}")
+        return value
+    if isinstance(value, list) and (isinstance(kind, Several) or name == "seeds"):
+        one = kind.one if isinstance(kind, Several) else Number(int, least=0)
+        if not value:
+            raise ValueError("must hold at least one value; got none")
+        return tuple(dict.fromkeys(_scalar(each, one, option, ctx) for each in value))
+    if isinstance(kind, click.Choice):
+        if value not in kind.choices:
+            raise ValueError(f"must be one of {', '.join(kind.choices)}; got {_shown(value)}")
+        return value
+    found = _scalar(value, kind.one if isinstance(kind, Several) else kind, option, ctx)
+    return (found,) if isinstance(kind, Several) else found
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text; got {type(value).__name__}")
+    if name == "dataset":
+        try:
+            kind_of(value)
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix("`DATASET` ")) from error
+    if name == "preset" and value not in presets.PRESETS:
+        raise ValueError(f"must be one of {', '.join(presets.PRESETS)}; got {_shown(value)}")
+    return value
+
+
+def _scalar(value: Any, kind: Any, option: click.Parameter | None, ctx: click.Context) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"must be a number or text; got {_shown(value)}")
+    return kind.convert(str(value), option, ctx)
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.40}"
