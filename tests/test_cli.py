@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,14 +23,13 @@ import pytest
 import rich.console
 import tomli_w
 from click.testing import CliRunner
-from command_line import cli, done, refused
+from command_line import cli, clusters, done, refused, settings_in, small_cifar10
 
 import twolayer
 from twolayer import datasets, presets, storage
 from twolayer.checkpoints import load_run
 from twolayer.cli import console, folders, information, jobs, libraries, options, outcomes
 from twolayer.cli.commands import app
-from twolayer.datasets import cifar10
 from twolayer.preprocessing import Standardizer, Whitener
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -65,10 +63,6 @@ def read(path: Path | str) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def settings_in(folder: Path | str) -> dict[str, Any]:
-    return tomllib.loads(Path(folder, "settings.toml").read_text(encoding="utf-8"))
-
-
 def rows_of(path: Path | str) -> list[dict[str, str]]:
     with Path(path).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -76,15 +70,6 @@ def rows_of(path: Path | str) -> list[dict[str, str]]:
 
 def files_in(folder: Path | str) -> set[str]:
     return {path.name for path in Path(folder).iterdir()}
-
-
-def clusters(path: Path, *, n: int = 120, shape: tuple[int, ...] = (6,), seed: int = 0, **more: Any) -> Path:
-    """A small data set of three clusters, which are easily told apart."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % 3
-    centres = rng.normal(size=(3, *shape))
-    np.savez(path, X=10 + centres[y] + 0.3 * rng.normal(size=(n, *shape)), y=y, **more)
-    return path
 
 
 @pytest.fixture
@@ -1079,31 +1064,7 @@ def test_plot_needs_a_whole_history(pictures: None, content: str) -> None:
 
 @pytest.fixture
 def cifar(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in the official layout with 40 records in a file, and presets that are content with them."""
-    monkeypatch.setattr(cifar10, "_RECORDS", 40)
-    folder = elsewhere / "cifar-10-batches-bin"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
-        labels = rng.integers(0, 10, (40, 1))
-        images = np.clip(25 * labels + rng.integers(-20, 20, (40, 3072)), 0, 255)
-        (folder / name).write_bytes(np.hstack([labels, images]).astype(np.uint8).tobytes())
-    few = {"n_train": 150, "n_validation": 50, "n_test": 40, "batch_size": 20}
-    for table in ("TRAIN", "SWEEP"):
-        kept = getattr(presets, table)
-        small = {**kept["cifar10"], **few, "n_hidden": 6, "epochs": 2}
-        monkeypatch.setattr(presets, table, {**kept, "cifar10": small})
-    preset = presets.PRESETS["assignment"]
-    assert preset.reference is not None
-    few = {"n_train": 70, "n_validation": 10, "n_test": 40, "steps": 60, "batch_size": 20}
-    small_preset = replace(
-        preset,
-        train={**preset.train, **few},
-        sweep={**preset.sweep, **few, "n_hidden": 10},
-        reference=replace(preset.reference, n_test=10),
-    )
-    monkeypatch.setattr(presets, "PRESETS", {"assignment": small_preset})
-    return folder
+    return small_cifar10(elsewhere / "cifar-10-batches-bin", monkeypatch)
 
 
 def test_train_on_cifar10(pictures: None, cifar: Path) -> None:

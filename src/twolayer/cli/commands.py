@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,13 @@ class Commands(click.Group):
         """Return the names of the commands, in the order in which they are needed."""
         return list(self.commands)
 
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read what stands before the command."""
+        try:
+            return super().make_context(*args, **more)
+        except click.NoSuchOption as error:
+            raise _wrong_usage(error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was asked for, and write its answer where that is wanted as JSON."""
         if not _asks_for_json(ctx):
@@ -64,9 +73,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            where = "" if error.ctx is None else f" (see {error.ctx.command_path} --help)"
-            said = error.format_message().rstrip(".").replace("\n", " ")
-            raise Failure(said + where, WRONG_USAGE) from error
+            raise _wrong_usage(error) from error
         except KeyboardInterrupt:
             raise Failure("aborted", INTERRUPTED, wanted=True) from None
         except click.ClickException:
@@ -91,6 +98,11 @@ class Commands(click.Group):
         }
         found = [hint for flag, hint in hints.items() if flag in flags]
         return f"; what may help: {', or '.join(found)}" if found else ""
+
+
+def _wrong_usage(error: click.UsageError) -> Failure:
+    where = "" if error.ctx is None else f" (see {error.ctx.command_path} --help)"
+    return Failure(error.format_message().rstrip(".").replace("\n", " ") + where, WRONG_USAGE)
 
 
 def _asks_for_json(ctx: click.Context) -> bool:
@@ -133,14 +145,25 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".;: ")
 
 
+def _near(error: OSError) -> str:
+    """Say which file the user may have meant by one that does not exist."""
+    path = Path(str(error.filename))
+    if not isinstance(error, FileNotFoundError) or not path.parent.is_dir():
+        return ""
+    names = [one.name for one in path.parent.iterdir() if one.suffix == path.suffix]
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _message(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {error.filename}"
+        return f"{error.strerror}: {error.filename}{_near(error)}"
     if isinstance(error, MemoryError):
         return f"there is not enough memory ({error})"
     message = str(error) or type(error).__name__
     for argument, option in _OPTIONS.items():
-        message = message.replace(f"`{argument}`", f"`{option}`")
+        # But for the key of a file.
+        message = re.sub(f"`{argument}`(?! in )", f"`{option}`", message)
     return message
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..preprocessing import Preprocessing
 from .console import Console
 from .libraries import Library
 
+_NAMED = ("digits", "cifar10")
 COUNTS = ("n_train", "n_validation", "n_test")
 _BYTES = 255  # white, in an image of bytes
 _WHITE: dict[str, float] = {"digits": 16, "cifar10": _BYTES}
@@ -28,11 +30,17 @@ def kind_of(dataset: str) -> str:
     ValueError
         If the name is neither that of a data set nor of an .npz file.
     """
-    if dataset in ("digits", "cifar10"):
+    if dataset in _NAMED:
         return dataset
     if Path(dataset).suffix.lower() == ".npz":
         return "npz"
-    raise ValueError(f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}")
+    near = difflib.get_close_matches(dataset.lower(), _NAMED, n=1)
+    if Path(f"{dataset}.npz").is_file():
+        near = [f"{dataset}.npz"]
+    elif dataset.startswith("cifar-10-"):
+        near = [f"cifar10 --data {dataset}"]
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}{hint}")
 
 
 def file_name(dataset: str) -> str:

@@ -164,7 +164,11 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
         If it does not hold all settings of a training.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}")
+        older = (path.parent / "settings.json").is_file()
+        hint = (
+            " but settings.json, of an older version, whose runs do not go on with this one" if older else ""
+        )
+        raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}{hint}")
     stored = _read_toml(path)
     if stored.get("command") != "train":
         raise ValueError(f"`--resume` must be the folder of a training; {path} is not of `train`")
