@@ -50,7 +50,8 @@ def complete_runs(holding: str, *suffixes: str) -> Completer:
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
         runs = {*_matching(incomplete), *(_matching("runs/") if "runs/".startswith(incomplete) else ())}
         found = sorted(path.as_posix() for path in runs if (path / holding).is_file())
-        return _or_files(map(CompletionItem, [*found, *_files(incomplete, *suffixes)]), incomplete)
+        files = [name for name in _files(incomplete, *suffixes) if not name.endswith(folders.CHECKPOINT)]
+        return _or_files(map(CompletionItem, [*found, *files]), incomplete)
 
     return complete
 

@@ -120,6 +120,12 @@ class Several(ParamType):
         """Return the values as a tuple."""
         return tuple(self.one.convert(part.strip(), param, ctx) for part in value.split(",") if part.strip())
 
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Return the words that a shell may offer."""
+        return self.one.shell_complete(ctx, param, incomplete)
+
 
 class Seeds(ParamType):
     """How many seeds, or which: 3 is three of them, 0,1,5 are these."""
