@@ -13,7 +13,8 @@ from typing import Any
 import click
 import click.shell_completion
 
-from .. import __version__, report
+from .. import __version__
+from ..report import format_json
 from . import folders, options
 from .completion import SHELLS, VARIABLE, complete_networks, complete_runs
 from .console import Console
@@ -112,7 +113,7 @@ def _asks_for_json(ctx: click.Context) -> bool:
 
 
 def _write(answer: Mapping[str, Any]) -> None:
-    click.echo(report.format_json(answer, in_a_line=True))
+    click.echo(format_json(answer, in_a_line=True))
 
 
 def _console(quiet: bool) -> Console:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from . import options
 from .data import COUNTS, kind_of
 from .method import completed, without_effect
 from .parameters import Number, Several
+from .stored import read_toml
 
 # What a sweep takes several values of.
 GRID = (
@@ -169,7 +169,7 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
             " but settings.json, of an older version, whose runs do not go on with this one" if older else ""
         )
         raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}{hint}")
-    stored = _read_toml(path)
+    stored = read_toml(path)
     if stored.get("command") != "train":
         raise ValueError(f"`--resume` must be the folder of a training; {path} is not of `train`")
     settings = _converted(stored, path, ctx)
@@ -187,7 +187,7 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
 
 def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
     """Read a configuration file; paths in it are relative to its folder."""
-    stored = _read_toml(path)
+    stored = read_toml(path)
     command = stored.get("command", ctx.command.name)
     if command != ctx.command.name:
         raise ValueError(
@@ -198,14 +198,6 @@ def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
         if name in settings and (name != "dataset" or kind_of(settings[name]) == "npz"):
             settings[name] = str(path.absolute().parent / Path(settings[name]).expanduser())
     return settings
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        try:
-            return tomllib.load(file)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} must be a TOML file in UTF-8; {error!s:.200}") from error
 
 
 def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dict[str, Any]:

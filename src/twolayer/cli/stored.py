@@ -1,8 +1,9 @@
-"""What is read back from the folder of a run: JSON that people may have edited, and that may be damaged."""
+"""What is read back from the folder of a run: files that people may have edited, and that may be damaged."""
 
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +51,23 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise ValueError(f"{path} must hold a JSON object; got {type(stored).__name__}")
     return stored
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a file with settings.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not TOML.
+    """
+    with path.open("rb") as file:
+        try:
+            return tomllib.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} must be a TOML file in UTF-8; {error!s:.200}") from error
 
 
 def read_history(path: Path) -> History:
