@@ -108,7 +108,7 @@ def _wrong_usage(error: click.UsageError) -> Failure:
 
 def _asks_for_json(ctx: click.Context) -> bool:
     """Return whether --json was given: known even where the command cannot be read."""
-    words = [*getattr(ctx, "_protected_args", ()), *ctx.args]
+    words = ctx.args
     return "--json" in (words[: words.index("--")] if "--" in words else words)
 
 
