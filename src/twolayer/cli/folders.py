@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import _files, plotting, report, storage
+from .. import _files, report, storage
 from .._files import written_whole
+from ..plotting import _house
 from ..training import History
 from .stored import read_history, read_object, read_results
 
@@ -132,19 +133,19 @@ def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
     if (folder / HISTORY).is_file():
         history = read_history(folder / HISTORY)
         if history.loss.size:
-            pictures["curves"] = plotting.plot_history(history, title=results.heading)
+            pictures["curves"] = _house.curves(history, title=results.heading)
     if len(results.table) > 1:
-        pictures["grid"] = plotting.plot_grid(results.table, title=results.table_heading)
+        pictures["grid"] = _house.grid(results.table, title=results.table_heading)
     if (folder / NETWORK).is_file():
         image_shape = storage.load_metadata(folder / NETWORK).image_shape
         if image_shape is not None:
-            pictures["weights"] = plotting.plot_weights(
+            pictures["weights"] = _house.weights(
                 storage.load(folder / NETWORK), image_shape, title="First-layer weights"
             )
     test = results.test
     if test is not None and results.classes:
         title = f"{report.format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
-        pictures["confusion"] = plotting.plot_confusion(test.confusion, results.classes, title=title)
+        pictures["confusion"] = _house.confusion(test.confusion, results.classes, title=title)
     paths = []
     for name, figure in pictures.items():
         paths.append(folder / f"{name}.{suffix}")

@@ -1,15 +1,30 @@
 """Pictures of training, sweeps, weights and predictions.
 
-Each function returns a `matplotlib.figure.Figure`, which its caller saves (``figure.savefig("history.png")``)
-or shows. Nothing here imports pyplot or changes matplotlib's settings; the fonts are those that are set
-there, for the sake of class names in any script. Needs the extra ``plots``.
+Each function draws on one matplotlib ``Axes`` and returns it: on ``ax`` where it is given, else on that of a
+new figure of `matplotlib.pyplot`, which a notebook shows, and ``plt.show()`` elsewhere. Of the figure of a
+given ``ax`` nothing else is touched, nor are matplotlib's settings. Texts take the colour of the labels of
+``ax``, and everything else is mixed from that and the background, so that dark styles stay legible. Colour is
+never alone in telling things apart: markers, line styles, hatching, lightness and words say the same.
+
+Arrays are of any library, on any device. Needs the extra ``plots``.
 """
 
 from __future__ import annotations
 
+from .calibration import plot_calibration
 from .confusion import plot_confusion
-from .curves import plot_history
-from .grid import plot_grid
+from .curves import plot_accuracy, plot_loss
+from .heat_map import plot_heat_map
 from .images import plot_mistakes, plot_weights
+from .parallel import plot_parallel_coordinates
 
-__all__ = ["plot_confusion", "plot_grid", "plot_history", "plot_mistakes", "plot_weights"]
+__all__ = [
+    "plot_accuracy",
+    "plot_calibration",
+    "plot_confusion",
+    "plot_heat_map",
+    "plot_loss",
+    "plot_mistakes",
+    "plot_parallel_coordinates",
+    "plot_weights",
+]

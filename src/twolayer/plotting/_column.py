@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..report import Row, format_accuracy, has_diverged, is_finite, label, winner
 from ._figures import load_matplotlib
+from ._inks import Inks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Column:
     """The column of a table that is drawn, with its colours and the winner."""
 
     name: str
+    judged: str  # the column that decides which row is the best
     best: Row | None
     scale: Any = None  # matplotlib's ScalarMappable; None where no number is finite
 
@@ -54,19 +57,21 @@ class Column:
             lines.append(f"{row['diverged']}/{row['n_seeds']} diverged")
         return "\n".join(lines)
 
-    def add_colour_bar(self, figure: Figure, axes: list[Axes]) -> None:
-        """Add the scale of the colours, where there are any, beside ``axes``."""
+    def add_colour_bar(self, ax: Axes | list[Axes], inks: Inks) -> None:
+        """Add the scale of the colours, where there are any, beside ``ax``."""
         if self.scale is None:
             return
-        bar = figure.colorbar(self.scale, ax=axes, label=label(self.name), fraction=0.05, pad=0.02, aspect=25)
+        figure: Any = (ax[0] if isinstance(ax, list) else ax).get_figure()
+        bar = figure.colorbar(self.scale, ax=ax, fraction=0.05, pad=0.02, aspect=25)
+        bar.set_label(label(self.name), color=inks.ink)
         bar.outline.set_visible(False)
-        bar.ax.tick_params(length=0)
+        bar.ax.tick_params(length=0, labelcolor=inks.ink)
 
 
 def column_of(table: Sequence[Row], name: str, *, mark_best: bool) -> Column:
     """Give a column with its scale of colours, and the winner where it is to be marked."""
     judged = "validation_accuracy" if any("validation_accuracy" in row for row in table) else name
-    column = Column(name, winner(table, value=judged) if mark_best else None)
+    column = Column(name, judged, winner(table, value=judged) if mark_best else None)
     numbers = [column.number(row) for row in table if column.shown(row)]
     if not numbers:
         return column
@@ -91,3 +96,25 @@ def settings_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
 def axis_label(name: str) -> str:
     """Give the words for a setting along an axis."""
     return "reg (L2 penalty)" if name == "reg" else label(name)
+
+
+def check_table(table: Sequence[Row], names: Sequence[str]) -> None:
+    """Raise unless the table has rows and each of the columns."""
+    if not len(table):
+        raise ValueError("`table` must have at least one row; got none")
+    for name in dict.fromkeys(names):
+        if not any(name in row for row in table):
+            columns = ", ".join(dict.fromkeys(key for row in table for key in row))
+            raise ValueError(f"`table` must have a column {name}; got {columns}")
+
+
+def places_of(values: Sequence[Any]) -> tuple[list[float], str]:
+    """Give the places of sorted values along an axis, and its kind: linear, log or steps.
+
+    Positive numbers stand where they belong, on a logarithmic axis from a factor of ten on; others in equal
+    steps.
+    """
+    if not all(isinstance(v, (int, float, np.number)) and v > 0 for v in values):
+        return [float(i) for i in range(len(values))], "steps"
+    places = [float(v) for v in values]
+    return places, "log" if places[-1] >= 10 * places[0] else "linear"

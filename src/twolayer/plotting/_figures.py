@@ -1,4 +1,4 @@
-"""What all pictures share: matplotlib, one style, and the figure that it is drawn on."""
+"""Where pictures are drawn: the user's axes, a new figure of pyplot, or a figure in the house's style."""
 
 from __future__ import annotations
 
@@ -6,102 +6,102 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._extras import require
+from .._namespace import HostArray, is_array_api_obj, to_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart.
-BLUE = "#0072B2"
-VERMILLION = "#D55E00"
-INK = "#1a1a1a"
-MUTED = "#666666"
-RULE = "#b0b0b0"
-GRID = "#e8e8e8"
-PALE = "#f0f0f0"
+_MODULES = "cm collections colors figure font_manager patches patheffects style ticker"
 
-SMALL, MEDIUM, LARGE = 8.5, 9.5, 11
+# Relative to the user's font.
+SMALL = "small"
 
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": RULE,
-    "axes.facecolor": "white",
-    "axes.grid": False,
-    "axes.labelcolor": INK,
-    "axes.labelsize": MEDIUM,
-    "axes.linewidth": 0.8,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": MEDIUM,
-    "axes.titleweight": "bold",
-    "axes.unicode_minus": True,
-    "figure.dpi": 150,
-    "figure.facecolor": "white",
-    "font.size": MEDIUM,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "hatch.color": RULE,
-    "hatch.linewidth": 0.8,
-    "lines.solid_capstyle": "round",
-    "text.color": INK,
-    "xtick.color": RULE,
-    "xtick.labelcolor": INK,
-    "xtick.labelsize": SMALL,
-    "ytick.color": RULE,
-    "ytick.labelcolor": INK,
-    "ytick.labelsize": SMALL,
-}
-_FONTS = ("font.family", "font.sans-serif", "font.serif", "font.monospace")
+_POINTS, _SMALL_POINTS, _TITLE_POINTS = 10, 8.5, 11
 
 
 def load_matplotlib() -> Any:
     """Import matplotlib and those of its modules that are used here; pyplot is not among them."""
-    for module in ("cm", "colors", "figure", "patches", "style", "ticker"):
+    for module in _MODULES.split():
         require(f"matplotlib.{module}", extra="plots", purpose="Drawing")
     return require("matplotlib", extra="plots", purpose="Drawing")
 
 
+def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
+    """Give ``ax`` or, where it is None, the axes of a new figure of pyplot, its size in inches."""
+    load_matplotlib()
+    if ax is not None:
+        return ax
+    pyplot = require("matplotlib.pyplot", extra="plots", purpose="Drawing")
+    new: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+    return new
+
+
+def on_host(values: Any) -> HostArray:
+    """Copy an array of any library, or a sequence, to the host."""
+    return to_host(values) if is_array_api_obj(values) else np.asarray(values)
+
+
 @contextmanager
-def drawing(width: float, height: float, title: str | None) -> Iterator[Figure]:
-    """Yield an empty figure; while it is drawn on, this module's style is in force and no other."""
+def figure(width: float, height: float, title: str | None = None, *, dark: bool = False) -> Iterator[Figure]:
+    """Yield an empty figure; while it is drawn on, the house's style is in force and no other.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches; a heading comes on top of them.
+    title : str, optional
+        A heading.
+    dark : bool
+        Whether it is to stand on dark paper: light ink, and nothing behind it.
+    """
     matplotlib = load_matplotlib()
-    fonts = {name: matplotlib.rcParams[name] for name in _FONTS}
-    with matplotlib.style.context(fonts | _STYLE, after_reset=True):
-        figure = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
-        if title is not None:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=LARGE, fontweight="bold")
-        yield figure
+    style = _style(dark=dark)
+    # Class names may be in any script, for which users set fonts.
+    for name in ("font.family", "font.sans-serif", "font.serif", "font.monospace"):
+        style[name] = matplotlib.rcParams[name]
+    with matplotlib.style.context(style, after_reset=True):
+        size = (width, height + (0.3 if title else 0))
+        page = matplotlib.figure.Figure(figsize=size, layout="constrained")
+        if title:
+            page.suptitle(title, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold")
+        yield page
         # How many ticks there is room for is asked again at every drawing: by this size, not by the setting
         # of that moment.
-        for axes in figure.axes:
-            axes.tick_params(labelsize=SMALL)
+        for axes in page.axes:
+            axes.tick_params(labelsize=_SMALL_POINTS)
 
 
-def heading_height(title: str | None) -> float:
-    """Give the inches that a heading takes, where the contents decide on a figure's height."""
-    return 0.3 if title else 0.0
-
-
-def ring(axes: Axes, x: float, y: float) -> None:
-    """Mark the best of the points of a curve or a plane."""
-    axes.plot(
-        [x],
-        [y],
-        marker="o",
-        markersize=10,
-        markerfacecolor="none",
-        markeredgecolor=INK,
-        markeredgewidth=1.6,
-        linestyle="none",
-        label="best",
-        zorder=4,
-    )
-
-
-def ink_on(colour: tuple[float, float, float, float]) -> str:
-    """Give the colour of text that can be read on ``colour``, by its luma (ITU-R BT.601)."""
-    red, green, blue, _ = colour
-    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
+def _style(*, dark: bool) -> dict[str, Any]:
+    ink, rule, paper = ("#e6e6e6", "#6f6f6f", "none") if dark else ("#1a1a1a", "#b0b0b0", "white")
+    return {
+        "axes.edgecolor": rule,
+        "axes.facecolor": paper,
+        "axes.labelcolor": ink,
+        "axes.labelsize": 9.5,
+        "axes.linewidth": 0.8,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": ink,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.unicode_minus": True,
+        "figure.dpi": 150,
+        "figure.facecolor": paper,
+        "font.size": _POINTS,
+        "hatch.linewidth": 0.8,
+        "lines.solid_capstyle": "round",
+        "text.color": ink,
+        "xtick.color": rule,
+        "xtick.labelcolor": ink,
+        "xtick.labelsize": _SMALL_POINTS,
+        "xtick.major.size": 3,
+        "ytick.color": rule,
+        "ytick.labelcolor": ink,
+        "ytick.labelsize": _SMALL_POINTS,
+        "ytick.major.size": 3,
+    }

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..report import confusion_counts
-from ._figures import GRID, SMALL, drawing, heading_height, ink_on, load_matplotlib
+from ._figures import SMALL, axes_for, load_matplotlib, on_host
+from ._inks import ink_on, inks_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+
+_MOST_ANNOTATED = 25
 
 
 def plot_confusion(
-    confusion: npt.ArrayLike,
-    classes: Sequence[str],
-    *,
-    percentages: bool = False,
-    title: str | None = None,
-) -> Figure:
+    confusion: Any, classes: Sequence[str], *, percentages: bool = False, ax: Axes | None = None
+) -> Axes:
     """Draw a confusion matrix: hits in blue, errors in orange, as shares of each true class.
 
     Parameters
@@ -32,12 +30,12 @@ def plot_confusion(
         The classes' names.
     percentages : bool
         Whether to write shares of the true class, in per cent, instead of counts.
-    title : str, optional
-        A heading.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default, a new figure.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    matplotlib.axes.Axes
         Cells without samples are blank.
 
     Raises
@@ -47,48 +45,55 @@ def plot_confusion(
     ImportError
         If matplotlib is not installed.
     """
-    counts = confusion_counts(confusion, classes)
+    counts = confusion_counts(on_host(confusion), classes)
     n_classes = len(classes)
-    support = counts.sum(axis=1, keepdims=True)
-    shares = counts / np.maximum(support, 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ax = axes_for(ax, *confusion_size(classes))
+    inks = inks_of(ax)
     matplotlib = load_matplotlib()
+    if inks.dark:
+        hue = matplotlib.colors.LinearSegmentedColormap.from_list
+        errors, right = (hue("", [inks.paper, inks.colours[index]]) for index in (1, 0))
+    else:
+        errors, right = (matplotlib.colormaps[name] for name in ("Oranges", "Blues"))
     # Square roots, so that errors of one per cent are seen beside hits of a hundred.
-    strength = np.sqrt(shares)
-    cells = matplotlib.colormaps["Oranges"](0.85 * strength)
+    cells = errors(0.85 * np.sqrt(shares))
     hits = np.eye(n_classes, dtype=bool)
-    cells[hits] = matplotlib.colormaps["Blues"](0.9 * shares[hits])
-    cells[counts == 0] = 1.0
-    annotated = n_classes <= 25
-    side = 0.46 if annotated else 7.5 / n_classes
-    long_names = max((len(str(name)) for name in classes), default=0) > 3
-    size = side * n_classes
-    with drawing(
-        size + (1.4 if long_names else 0.9),
-        size + (1.35 if long_names else 0.9) + heading_height(title),
-        title,
-    ) as figure:
-        axes = figure.subplots()
-        axes.imshow(cells, interpolation="nearest")
-        if annotated:
-            for i, j in zip(*np.nonzero(counts), strict=True):
-                share = 100 * shares[i, j]
-                text = (f"{share:.0f}" if share >= 0.5 else "<1") if percentages else str(counts[i, j])
-                axes.text(
-                    j, i, text, ha="center", va="center", fontsize=SMALL, color=ink_on(tuple(cells[i, j]))
-                )
-            axes.set_xticks(
-                range(n_classes),
-                classes,
-                rotation=45 if long_names else 0,
-                ha="right" if long_names else "center",
-                rotation_mode="anchor",
-            )
-            axes.set_yticks(range(n_classes), classes)
-        axes.set_xticks(np.arange(1, n_classes) - 0.5, minor=True)
-        axes.set_yticks(np.arange(1, n_classes) - 0.5, minor=True)
-        axes.grid(which="minor", color=GRID, linewidth=0.8)
-        axes.tick_params(which="both", length=0)
-        axes.spines[:].set_visible(True)
-        axes.set_xlabel("predicted class" + (" (% of the true class)" if percentages else ""))
-        axes.set_ylabel("true class")
-    return figure
+    cells[hits] = right(0.9 * shares[hits])
+    cells[counts == 0] = (*inks.paper, 1)
+    ax.grid(False)
+    ax.imshow(cells, interpolation="none")
+    if n_classes <= _MOST_ANNOTATED:
+        for i, j in zip(*np.nonzero(counts), strict=True):
+            share = 100 * shares[i, j]
+            text = (f"{share:.0f}" if share >= 0.5 else "<1") if percentages else str(counts[i, j])
+            ink = ink_on(tuple(cells[i, j]))
+            ax.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=ink)
+        slanted = _are_long(classes)
+        ax.set_xticks(
+            range(n_classes),
+            classes,
+            rotation=45 if slanted else 0,
+            ha="right" if slanted else "center",
+            rotation_mode="anchor",
+        )
+        ax.set_yticks(range(n_classes), classes)
+    ax.set_xticks(np.arange(1, n_classes) - 0.5, minor=True)
+    ax.set_yticks(np.arange(1, n_classes) - 0.5, minor=True)
+    ax.grid(which="minor", color=inks.faint, linewidth=0.8, linestyle="-")
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(True)
+    ax.set_xlabel("predicted class" + (" (% of the true class)" if percentages else ""))
+    ax.set_ylabel("true class")
+    return ax
+
+
+def confusion_size(classes: Sequence[str]) -> tuple[float, float]:
+    """Give the inches that suit a confusion matrix."""
+    n_classes = len(classes)
+    side = (0.46 if n_classes <= _MOST_ANNOTATED else 7.5 / n_classes) * n_classes
+    return side + (1.4 if _are_long(classes) else 0.9), side + (1.35 if _are_long(classes) else 0.9)
+
+
+def _are_long(classes: Sequence[str]) -> bool:
+    return max((len(str(name)) for name in classes), default=0) > 3

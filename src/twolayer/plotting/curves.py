@@ -1,97 +1,216 @@
-"""A run's history: the loss of every step beside the accuracy of every epoch."""
+"""The course of training: the loss of every step, and the accuracy of every epoch."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._namespace import HostArray
 from ..report import one_network
-from ._figures import BLUE, INK, MUTED, PALE, RULE, SMALL, VERMILLION, drawing, load_matplotlib, ring
+from ._figures import SMALL, axes_for, load_matplotlib
+from ._inks import MARKERS, Inks, inks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from ..training.history import History
 
 _HIGHEST = 1e100  # beyond it matplotlib's axes overflow
 
 
-def plot_history(history: History, *, title: str | None = None, baseline: float | None = None) -> Figure:
-    """Draw the loss of every step beside the accuracy of every epoch.
+def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = None) -> Axes:
+    """Draw the loss of every step, and its moving average.
 
     Parameters
     ----------
-    history : History
-        Of one network (``history.select(k)`` of a stack).
-    title : str, optional
-        A heading.
-    baseline : float, optional
-        An accuracy to compare with, drawn as a dashed line: that of chance, or of another classifier.
+    history : History or mapping of str to History
+        Of one network (``history.select(k)`` of a stack); or several of them, each with its name, of which
+        the moving averages are drawn.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default, a new figure.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        Left, the loss, with a moving average over it; on a logarithmic axis where it spans two decades; if it
-        stops being finite, the step is marked. Right, the accuracy on the training batches and, where there
-        is one, on the validation set, its best value marked.
+    matplotlib.axes.Axes
+        On a logarithmic axis where the loss spans two decades. Where it stops being finite, the step is
+        marked.
 
     Raises
     ------
     ValueError
-        If the history is of a stack.
+        If a history is of a stack, or there is none.
     ImportError
         If matplotlib is not installed.
     """
-    losses = one_network(history)
-    with drawing(8.4, 3.3, title) as figure:
-        left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.06})
-        _frame(left, "Loss", "step")
-        _draw_losses(left, losses)
+    histories = _named(history)
+    losses = {name: one_network(each) for name, each in histories.items()}
+    ax = axes_for(ax, 5.4, 3.4)
+    inks = inks_of(ax)
+    _prepare(ax, inks, "step", "loss")
+    ax.set_xlim(0, max(1, *(each.size for each in losses.values())))
+    if isinstance(history, Mapping):
+        for index, (name, each) in enumerate(histories.items()):
+            _draw_one_of_several(ax, inks, index, name, each)
+    else:
+        _draw_losses(ax, inks, losses[""])
+    _fit_losses(ax, [each[: _n_finite(each)] for each in losses.values()])
+    if not isinstance(history, Mapping):
         step = _diverged_at(history)
         if step is not None:
-            _mark_divergence(left, step, losses)
-        _frame(right, "Accuracy", "epoch")
-        _draw_accuracies(right, history, baseline)
-    return figure
+            _mark_divergence(ax, inks, step, losses[""])
+    if ax.get_legend_handles_labels()[0]:
+        inks.legend(ax, loc="upper right")
+    return ax
 
 
-def _frame(axes: Axes, title: str, x_label: str) -> None:
-    axes.set_title(title)
-    axes.set_xlabel(x_label)
-    axes.grid(axis="y")
-    axes.tick_params(length=3)
+def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None = None) -> Axes:
+    """Draw the accuracy of every epoch: on its training batches and on the validation set.
+
+    Parameters
+    ----------
+    history : History or mapping of str to History
+        Of one network (``history.select(k)`` of a stack), or several of them, each with its name.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default, a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The training accuracy is dashed. The best epoch, the first of the highest validation accuracy, has a
+        ring. The legend gives the accuracies of the last epoch and of the best one.
+
+    Raises
+    ------
+    ValueError
+        If a history is of a stack, or there is none.
+    ImportError
+        If matplotlib is not installed.
+    """
+    histories = _named(history)
+    for each in histories.values():
+        one_network(each)
+    ax = axes_for(ax, 5.4, 3.4)
+    inks = inks_of(ax)
+    _prepare(ax, inks, "epoch", "accuracy")
+    heights = [
+        height
+        for index, (name, each) in enumerate(histories.items())
+        for height in (
+            _draw_named_accuracies(ax, inks, index, name, each)
+            if isinstance(history, Mapping)
+            else _draw_accuracies(ax, inks, each)
+        )
+    ]
+    n_epochs = max(1, *(len(each.step) for each in histories.values()))
+    side = 0.03 * max(n_epochs - 1, 1)
+    ax.set_xlim(1 - side, n_epochs + side)
+    whole = load_matplotlib().ticker.MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
+    ax.xaxis.set_major_locator(whole)
+    if not heights:
+        ax.set_yticks([])
+        ax.text(
+            *(0.5, 0.5, "no epoch to show"),
+            transform=ax.transAxes,
+            ha="center",
+            color=inks.muted,
+            fontsize=SMALL,
+        )
+        return ax
+    low, high = min(heights), max(heights)
+    margin = max(0.08 * (high - low), 0.025)
+    ax.set_ylim(max(low - margin, -0.01), min(high + margin, 1.02))
+    if isinstance(history, Mapping):
+        ax.plot([], [], color=inks.muted, linestyle=(0, (4, 2)), linewidth=1.1, label="training")
+    inks.legend(ax, loc="best")
+    return ax
 
 
-def _draw_losses(axes: Axes, losses: HostArray) -> None:
-    axes.set_xlim(0, max(losses.size, 1))
-    n_finite = _n_finite(losses)
-    if not n_finite:
-        axes.set_yticks([])
+def _named(history: History | Mapping[str, History]) -> dict[str, History]:
+    if not isinstance(history, Mapping):
+        return {"": history}
+    if not history:
+        raise ValueError("`history` must hold at least one history; got none")
+    return dict(history)
+
+
+def _prepare(ax: Axes, inks: Inks, x_label: str, y_label: str) -> None:
+    ax.set_xlabel(x_label)
+    ax.set_ylabel(y_label)
+    ax.grid(axis="y", color=inks.faint, linewidth=0.8, linestyle="-")
+    ax.set_axisbelow(True)
+
+
+def _draw_losses(ax: Axes, inks: Inks, losses: HostArray) -> None:
+    finite = losses[: _n_finite(losses)]
+    if not finite.size:
         return
-    shown = np.clip(losses[:n_finite], -_HIGHEST, _HIGHEST)
-    axes.plot(
-        np.arange(1, n_finite + 1),
+    shown = np.clip(finite, -_HIGHEST, _HIGHEST)
+    ax.plot(
+        np.arange(1, shown.size + 1),
         shown,
-        color=BLUE,
-        alpha=0.35,
+        color=inks.colours[0],
+        alpha=0.4,
         linewidth=0.8,
-        marker="o" if n_finite <= 2 else None,
+        marker="o" if shown.size <= 2 else None,
         # Thousands of segments are a burden in a vector format, and no clearer there.
-        rasterized=n_finite > 5000,
-        label="loss",
+        rasterized=shown.size > 2000,
+        label="each step",
     )
-    centres, smooth = smoothed(shown)
-    axes.plot(centres, smooth, color=BLUE, linewidth=1.6, label="smoothed loss")
+    if shown.size > 2:
+        centres, smooth = smoothed(shown)
+        ax.plot(centres, smooth, color=inks.colours[0], linewidth=2, label="moving average")
+
+
+def _draw_one_of_several(ax: Axes, inks: Inks, index: int, name: str, history: History) -> None:
+    losses, step = history.loss, _diverged_at(history)
+    finite = losses[: _n_finite(losses)]
+    label = name if step is None else f"{name}, diverged at step {step}"
+    if not finite.size:
+        ax.plot([], [], color=_colour(inks, index), marker="x", linestyle="none", label=label)
+        return
+    centres, smooth = smoothed(np.clip(finite, -_HIGHEST, _HIGHEST))
+    _draw_marked(ax, inks, index, centres, smooth, label=label)
+    if step is not None:
+        ax.plot(centres[-1:], smooth[-1:], color=_colour(inks, index), marker="x", markersize=9, mew=2)
+
+
+def _draw_marked(
+    ax: Axes, inks: Inks, index: int, x: HostArray, y: HostArray, *, label: str, dashed: bool = False
+) -> None:
+    """Draw one of several curves, which colour and markers tell apart."""
+    every = max(1, x.size // 10)
+    ax.plot(
+        x,
+        y,
+        color=_colour(inks, index),
+        linestyle=(0, (4, 2)) if dashed else "-",
+        linewidth=1.1 if dashed else 1.8,
+        marker=MARKERS[index % len(MARKERS)],
+        markersize=4 if dashed else 5.5,
+        markerfacecolor=inks.paper if dashed else None,
+        # Markers of different curves at different places.
+        markevery=(index % every, every),
+        label=label,
+    )
+
+
+def _colour(inks: Inks, index: int) -> str:
+    return inks.colours[index % len(inks.colours)]
+
+
+def _fit_losses(ax: Axes, losses: list[HostArray]) -> None:
+    losses = [np.clip(each, -_HIGHEST, _HIGHEST) for each in losses if each.size]
+    if not losses:
+        ax.set_yticks([])
+        return
+    smooth = np.concatenate([smoothed(each)[1] for each in losses])
     positive = smooth[smooth > 0]
     if positive.size and positive.max() >= 100 * positive.min():
-        axes.set_yscale("log")
-        axes.set_ylim(float(positive.min()) / 2, 2 * float(shown.max()))
+        ax.set_yscale("log")
+        ax.set_ylim(float(positive.min()) / 2, 2 * max(float(each.max()) for each in losses))
 
 
 def smoothed(losses: HostArray) -> tuple[HostArray, HostArray]:
@@ -117,100 +236,71 @@ def _diverged_at(history: History) -> int | None:
     return min(found, default=None)
 
 
-def _mark_divergence(axes: Axes, step: int, losses: HostArray) -> None:
-    axes.axvspan(step, losses.size, facecolor=PALE, edgecolor=RULE, hatch="////", linewidth=0)
-    axes.axvline(step, color=VERMILLION, linewidth=1.4, label="diverged")
+def _mark_divergence(ax: Axes, inks: Inks, step: int, losses: HostArray) -> None:
+    # The curve keeps its legend: the line has its own words beside it.
+    colour = inks.colours[1]
+    ax.axvspan(step, losses.size, facecolor=inks.pale, edgecolor=inks.rule, hatch="////", linewidth=0)
+    ax.axvline(step, color=colour, linewidth=1.6, linestyle=(0, (5, 1)), label="_diverged")
     # Beside the line stands the label where the hatching has room for it, else before it, off the curve.
     late = step > losses.size / 2
-    low = False
+    low = True
     if late and step > 1:
-        last = axes.transScale.transform((step, min(losses[step - 2], _HIGHEST)))
-        low = axes.transLimits.transform(last)[1] > 0.5
-    axes.annotate(
+        last = ax.transScale.transform((step, min(losses[step - 2], _HIGHEST)))
+        low = ax.transLimits.transform(last)[1] > 0.5
+    ax.annotate(
         f"diverged at step {step}",
-        (step, 0.05 if low else 0.95),
+        (step, 0.05 if low else 0.72),
         xycoords=("data", "axes fraction"),
         xytext=(-6 if late else 6, 0),
         textcoords="offset points",
         ha="right" if late else "left",
         va="bottom" if low else "top",
-        color=VERMILLION,
+        color=inks.ink,
         fontsize=SMALL,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 2},
+        bbox={"facecolor": inks.paper, "edgecolor": colour, "linewidth": 0.8, "pad": 2},
     )
 
 
-def _draw_accuracies(axes: Axes, history: History, baseline: float | None) -> None:
-    n_epochs = max(len(history.step), 1)
+def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> list[float]:
     heights: list[float] = []
-    labels: list[tuple[float, str, str]] = []  # height, text, colour
-    for name, accuracy, colour in (
-        ("training", history.train_accuracy, BLUE),
-        ("validation", history.validation_accuracy, VERMILLION),
+    for index, (name, accuracy) in enumerate(
+        (("training", history.train_accuracy), ("validation", history.validation_accuracy))
     ):
         finite = accuracy[np.isfinite(accuracy)].tolist()
         if not finite:
             continue
-        axes.plot(
+        dashed = name == "training"
+        few = accuracy.size <= 20
+        ax.plot(
             range(1, accuracy.size + 1),
             accuracy,
-            color=colour,
-            linewidth=1.6,
-            marker="o" if n_epochs <= 20 else None,
+            color=inks.colours[index],
+            linestyle=(0, (4, 2)) if dashed else "-",
+            linewidth=1.4 if dashed else 1.8,
+            marker=MARKERS[1 - index] if few else None,
             markersize=3.5,
-            label=name,
+            label=f"{name} {finite[-1]:.3f}",
         )
         heights += finite
-        labels.append((finite[-1], f"{name} {finite[-1]:.3f}", colour))
         if name == "validation":
             epoch = int(np.nanargmax(accuracy)) + 1
-            ring(axes, epoch, max(finite))
-            labels.append((max(finite), f"best {max(finite):.3f}, epoch {epoch}", INK))
-    if baseline is not None:
-        axes.axhline(baseline, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="baseline")
-        heights.append(baseline)
-        labels.append((baseline, f"baseline {baseline:.3f}", MUTED))
-
-    if not heights:
-        axes.set_yticks([])
-        axes.text(
-            0.5, 0.5, "no epoch to show", transform=axes.transAxes, ha="center", color=MUTED, fontsize=SMALL
-        )
-        heights = [0.0, 1.0]
-    low, high = min(heights), max(heights)
-    margin = max(0.08 * (high - low), 0.025)
-    axes.set_ylim(max(low - margin, -0.01), min(high + margin, 1.02))
-    side = 0.03 * max(n_epochs - 1, 1)
-    axes.set_xlim(1 - side, n_epochs + side)
-    whole = load_matplotlib().ticker.MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
-    axes.xaxis.set_major_locator(whole)
-    _label_heights(axes, labels)
+            inks.ring(ax, epoch, max(finite), label=f"best {max(finite):.3f}, epoch {epoch}")
+    return heights
 
 
-def _label_heights(axes: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
-    """Write texts to the right of the axes, each at its height or as near as there is room."""
-    bottom, top = axes.get_ylim()
-    places = _apart([(height - bottom) / (top - bottom) for height, _, _ in labels], 0.075)
-    for (_, text, colour), place in zip(labels, places, strict=True):
-        axes.annotate(
-            text,
-            (1, place),
-            xycoords="axes fraction",
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=SMALL,
-        )
-
-
-def _apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Move labels until neighbours are ``gap`` apart, and keep their order."""
-    order = sorted(range(len(heights)), key=lambda index: heights[index])
-    placed = list(heights)
-    for _ in range(100):
-        for lower, upper in itertools.pairwise(order):
-            overlap = max(0.0, gap - (placed[upper] - placed[lower]))
-            placed[lower] -= overlap / 2
-            placed[upper] += overlap / 2
-    return placed
+def _draw_named_accuracies(ax: Axes, inks: Inks, index: int, name: str, history: History) -> list[float]:
+    epochs = np.arange(1, history.step.size + 1)
+    validation, training = history.validation_accuracy, history.train_accuracy
+    heights = [height for height in (*validation.tolist(), *training.tolist()) if math.isfinite(height)]
+    if np.isfinite(training).any():
+        _draw_marked(ax, inks, index, epochs, training, label=f"_{name}, training", dashed=True)
+    if np.isfinite(validation).any():
+        epoch = int(np.nanargmax(validation)) + 1
+        best = float(validation[epoch - 1])
+        _draw_marked(ax, inks, index, epochs, validation, label=f"{name}: best {best:.3f}, epoch {epoch}")
+        inks.ring(ax, epoch, best, label="_best")
+    else:
+        marker = MARKERS[index % len(MARKERS)] if heights else "x"
+        label = f"{name}: training {heights[-1]:.3f}" if heights else f"{name}: no epoch to show"
+        ax.plot([], [], color=_colour(inks, index), marker=marker, linestyle="none", label=label)
+    return heights

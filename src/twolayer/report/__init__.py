@@ -7,15 +7,27 @@ from __future__ import annotations
 
 from .files import format_json, read_json, write_csv, write_json
 from .history import history_rows, one_network, step_rows
-from .predictions import classification_summary, confusion_counts, confusion_matrix
+from .predictions import (
+    CalibrationBins,
+    calibration_bins,
+    checked_predictions,
+    classification_summary,
+    confusion_counts,
+    confusion_matrix,
+    expected_calibration_error,
+)
 from .sweeps import Row, has_diverged, sweep_table_rows, varying, winner
 from .text import format_accuracy, format_number, format_numbers, is_finite, label
 
 __all__ = [
+    "CalibrationBins",
     "Row",
+    "calibration_bins",
+    "checked_predictions",
     "classification_summary",
     "confusion_counts",
     "confusion_matrix",
+    "expected_calibration_error",
     "format_accuracy",
     "format_json",
     "format_number",

@@ -1,13 +1,15 @@
-"""Predictions against the truth: the confusion matrix, and each class's precision, recall and F1."""
+"""Predictions against the truth: the confusion matrix, each class's precision, recall and F1, calibration."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from .._checks import check_integer
 
 
 def confusion_matrix(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int) -> npt.NDArray[np.int64]:
@@ -115,3 +117,128 @@ def confusion_counts(confusion: npt.ArrayLike, classes: Sequence[str]) -> npt.ND
 
 def _ratio(numerator: int, denominator: int) -> float:
     return numerator / denominator if denominator else math.nan
+
+
+class CalibrationBins(NamedTuple):
+    """Samples by their confidence, the probability of the predicted class.
+
+    Parameters
+    ----------
+    edges : (n_bins + 1,) float64
+        Bin m holds confidences in (edges[m], edges[m + 1]].
+    n_samples : (n_bins,) int64
+        How many samples are in each bin.
+    confidence, accuracy : (n_bins,) float64
+        The mean confidence of a bin's samples, and the share of them that was predicted rightly; nan where
+        there is none.
+    """
+
+    edges: npt.NDArray[np.float64]
+    n_samples: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float64]
+    accuracy: npt.NDArray[np.float64]
+
+    @property
+    def expected_calibration_error(self) -> float:
+        """Σ_m n_m / N · abs(accuracy_m − confidence_m), over the bins that have samples."""
+        filled = self.n_samples > 0
+        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
+        return float(gaps @ self.n_samples[filled] / self.n_samples.sum())
+
+
+def calibration_bins(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: int = 10) -> CalibrationBins:
+    """Sort samples into bins of equal width by their confidence, the probability of the predicted class.
+
+    Parameters
+    ----------
+    y : array_like of int, shape (N,)
+        The classes, in [0, C).
+    probs : array_like of float, shape (N, C)
+        The classes' predicted probabilities. The largest is the prediction, the first of several.
+    n_bins : int
+        The number of bins, M; the m-th of them, from 0, is (m / M, (m + 1) / M].
+
+    Returns
+    -------
+    CalibrationBins
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers or the probabilities not floating.
+    ValueError
+        If they do not fit each other, are out of range or none, or ``n_bins`` is below 1.
+
+    References
+    ----------
+    C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
+    https://arxiv.org/abs/1706.04599
+    """
+    n_bins = check_integer("n_bins", n_bins, least=1)
+    true, given = checked_predictions(y, probs)
+    confidence = np.minimum(given.max(axis=1), 1.0)
+    hits = given.argmax(axis=1) == true
+    edges = np.arange(n_bins + 1) / n_bins
+    index = np.searchsorted(edges[1:], confidence)
+    count = np.bincount(index, minlength=n_bins)
+    sums = (np.bincount(index, weights=each, minlength=n_bins) for each in (confidence, hits))
+    means = (np.where(count > 0, total / np.maximum(count, 1), math.nan) for total in sums)
+    return CalibrationBins(edges, count.astype(np.int64), *means)
+
+
+def expected_calibration_error(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: int = 10) -> float:
+    """Give how far confidences are from accuracies: ECE = Σ_m n_m / N · abs(accuracy_m − confidence_m).
+
+    Parameters
+    ----------
+    y, probs, n_bins
+        As for `calibration_bins`, whose bins are summed.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 0 where in every bin the mean confidence is the accuracy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `calibration_bins` does.
+
+    References
+    ----------
+    C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017,
+    https://arxiv.org/abs/1706.04599
+    """
+    return calibration_bins(y, probs, n_bins).expected_calibration_error
+
+
+def checked_predictions(
+    y: npt.ArrayLike, probs: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Give labels and class probabilities that have been checked against each other.
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers or the probabilities not floating.
+    ValueError
+        If the probabilities are not of shape (N, C) and such, or the labels not (N,) in [0, C).
+    """
+    given = np.asarray(probs)
+    if given.ndim != 2 or not given.size:
+        raise ValueError(f"`probs` must have shape (N, C), of at least one sample; got {given.shape}")
+    if not np.issubdtype(given.dtype, np.floating):
+        raise TypeError(f"`probs` must have a real floating dtype; got {given.dtype}")
+    given = given.astype(np.float64)
+    # Room for probabilities that were rounded, to half precision at the coarsest.
+    off = np.abs(given.sum(axis=1) - 1)
+    if not (given.min() >= 0 and off.max() <= 1e-3):
+        number = given.min() if given.min() < 0 else 1 + (given.sum(axis=1) - 1)[np.argmax(off)]
+        raise ValueError(
+            "`probs` must hold class probabilities of at least 0 that sum to 1 for each sample; "
+            f"got a {'probability' if given.min() < 0 else 'sum'} of {number:.3g}"
+        )
+    true = _labels(y, given.shape[1], "y")
+    if true.shape != given.shape[:1]:
+        raise ValueError(f"`y` must have one label for each row of `probs`, {len(given)}; got {true.size}")
+    return true, given

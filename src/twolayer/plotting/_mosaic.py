@@ -1,0 +1,132 @@
+"""Images of one size side by side, as a single image, with texts below them."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._namespace import HostArray
+from ._figures import SMALL, load_matplotlib
+from ._inks import Inks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LETTER = 0.58  # the width of a letter, of the font's size; a line takes 1.25 of it
+_LINE = 1.25
+
+
+def arranged(n_tiles: int, columns: int | None) -> tuple[int, int]:
+    """Give the numbers of rows and columns; where free, few places stay empty, and the page is wide."""
+    if columns is None:
+        ideal = math.sqrt(1.6 * n_tiles)
+        candidates = range(math.ceil(math.sqrt(n_tiles)), math.ceil(math.sqrt(3 * n_tiles)) + 1)
+        columns = min(candidates, key=lambda n: (-n_tiles % n, abs(n - ideal)))
+    if columns < 1:
+        raise ValueError(f"`columns` must be at least 1; got {columns}")
+    columns = min(columns, n_tiles)
+    return math.ceil(n_tiles / columns), columns
+
+
+def mosaic_size(
+    n_rows: int, columns: int, shape: tuple[int, int], texts: Sequence[str] = ()
+) -> tuple[float, float]:
+    """Give the inches that suit tiles of one shape, with these texts below them."""
+    height, width = shape
+    # With texts, wide enough for them in 8 points.
+    tile = max(0.85, 0.1 + 8 / 72 * _LETTER * _longest(texts)) if texts else 0.85
+    tile = min(tile, (9.6 if texts else 7.6) / columns)
+    below = 0.33 if texts else 0.0
+    return max(columns * tile + 0.2, 3.4), n_rows * (tile * height / width + below) + 0.5
+
+
+def draw_mosaic(
+    ax: Axes,
+    inks: Inks,
+    tiles: HostArray,
+    n_rows: int,
+    columns: int,
+    caption: str,
+    texts: Sequence[str] = (),
+) -> None:
+    """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all."""
+    count, height, width, _ = tiles.shape
+    # Small images are enlarged by a whole factor, so that the gaps can be thinner than their pixels.
+    factor = math.ceil(32 / max(height, width))
+    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    tiles = np.broadcast_to(tiles, (*tiles.shape[:3], 3))
+    tiles = np.concatenate([tiles, np.ones((*tiles.shape[:3], 1))], axis=3)
+    # Around the images, and where none is, the paper shows.
+    inner, gap = tiles.shape[1:3], max(1, round(0.04 * max(height, width) * factor))
+    points, below = _text_size(ax, inner, n_rows, columns, texts)
+    tiles = np.pad(tiles, [(0, n_rows * columns - count), (gap, gap + below), (gap, gap), (0, 0)])
+    height, width = tiles.shape[1:3]
+    page = tiles.reshape(n_rows, columns, height, width, 4).swapaxes(1, 2)
+    page = page.reshape(n_rows * height, columns * width, 4)
+    ax.grid(False)
+    ax.imshow(np.rint(255 * page).astype(np.uint8), interpolation="none")
+    corners = [(i % columns * width + gap - 0.5, i // columns * height + gap - 0.5) for i in range(count)]
+    matplotlib = load_matplotlib()
+    ax.add_collection(
+        matplotlib.collections.PatchCollection(
+            [matplotlib.patches.Rectangle(corner, inner[1], inner[0]) for corner in corners],
+            facecolor="none",
+            edgecolor=inks.rule,
+            linewidth=0.6,
+        )
+    )
+    for (left, top), text in zip(corners, texts, strict=False):
+        ax.text(
+            left + inner[1] / 2,
+            top + inner[0] + gap / 2,
+            text,
+            ha="center",
+            va="top",
+            color=inks.ink,
+            fontsize=points,
+            linespacing=1.1,
+        )
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    line = int(_room(ax)[0] / (0.52 * _small_points()))
+    ax.set_xlabel(textwrap.fill(caption, max(line, 20)), fontsize=SMALL, color=inks.muted)
+
+
+def _text_size(
+    ax: Axes, shape: tuple[int, int], n_rows: int, columns: int, texts: Sequence[str]
+) -> tuple[float, int]:
+    """Give the size of a font that fits below the tiles, in points, and its two lines' height, in pixels."""
+    points = _small_points()
+    if not texts:
+        return points, 0
+    across, up = _room(ax)
+    height, width = shape
+    tile = max(1.0, min(across / columns, (up / n_rows - 2 * _LINE * points) * width / height))
+    points = max(min(points, 0.95 * tile / (_LETTER * _longest(texts))), 3.0)
+    return points, math.ceil((2 * _LINE * points + 2) * width / tile)
+
+
+def _room(ax: Axes) -> tuple[float, float]:
+    """Give the points that the axes have across and up; of a layout engine, about what it will give."""
+    figure: Any = ax.get_figure()
+    spec = ax.get_subplotspec()
+    box = ax.get_window_extent()
+    across, up = box.width, box.height
+    if figure.get_layout_engine() is not None and spec is not None:
+        rows, columns = spec.get_gridspec().get_geometry()
+        across = 0.95 * figure.bbox.width * len(spec.colspan) / columns
+        up = 0.9 * figure.bbox.height * len(spec.rowspan) / rows
+    return across * 72 / figure.dpi, up * 72 / figure.dpi
+
+
+def _small_points() -> float:
+    return float(load_matplotlib().font_manager.FontProperties(size=SMALL).get_size_in_points())
+
+
+def _longest(texts: Sequence[str]) -> int:
+    return max(len(line) for text in texts for line in text.split("\n"))

@@ -1,0 +1,118 @@
+"""How far predicted probabilities are to be believed: the reliability diagram."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..report import calibration_bins
+from ._figures import SMALL, axes_for, on_host
+from ._inks import inks_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_STRIP = (-0.24, -0.04)  # where the counts stand, below the diagram
+
+
+def plot_calibration(y: Any, probs: Any, *, n_bins: int = 10, ax: Axes | None = None) -> Axes:
+    """Draw the accuracy over the confidence, the probability of the predicted class: a reliability diagram.
+
+    Parameters
+    ----------
+    y : array of int, shape (N,)
+        The classes, of any library.
+    probs : array of float, shape (N, C)
+        The classes' predicted probabilities, as ``net.predict_proba(X)`` gives them.
+    n_bins : int
+        Into how many bins of equal width the confidences are divided.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default, a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A point for each bin that has samples, its mean confidence across and its accuracy up, with a line to
+        the diagonal, on which calibrated probabilities are. Below, how many samples each bin has. The text
+        gives the expected calibration error (`report.expected_calibration_error`).
+
+    Raises
+    ------
+    TypeError
+        If the labels are not integers or the probabilities not floating.
+    ValueError
+        If they do not fit each other, are out of range or none, or ``n_bins`` is below 1.
+    ImportError
+        If matplotlib is not installed.
+    """
+    bins = calibration_bins(on_host(y), on_host(probs), n_bins)
+    ax = axes_for(ax, 4.6, 4.8)
+    inks = inks_of(ax)
+    blue, contrast = inks.colours[:2]
+    filled = bins.n_samples > 0
+    confidence, accuracy, count = bins.confidence[filled], bins.accuracy[filled], bins.n_samples[filled]
+
+    ax.plot([0, 1], [0, 1], color=inks.muted, linewidth=1, linestyle=(0, (4, 3)), label="calibrated")
+    ax.vlines(confidence, confidence, accuracy, color=contrast, linewidth=2.5, label="gap")
+    ax.plot(confidence, accuracy, color=blue, linewidth=1, label="_accuracy")
+    ax.scatter(
+        confidence,
+        accuracy,
+        s=18 + 62 * count / count.max(),
+        color=blue,
+        edgecolors=inks.paper,
+        linewidths=0.8,
+        zorder=2.5,
+        label="accuracy",
+    )
+    bottom, top = _STRIP
+    tallest = (top - bottom) * 0.68
+    ax.bar(
+        bins.edges[:-1],
+        tallest * bins.n_samples / bins.n_samples.max(),
+        width=np.diff(bins.edges),
+        bottom=bottom,
+        align="edge",
+        facecolor=inks.faint,
+        edgecolor=inks.rule,
+        linewidth=0.8,
+        label="samples",
+    )
+    if n_bins <= 12:
+        middles = (bins.edges[:-1] + bins.edges[1:])[filled] / 2
+        for middle, number in zip(middles, count.tolist(), strict=True):
+            ax.text(
+                middle,
+                bottom + tallest * number / bins.n_samples.max() + 0.008,
+                f"{number}",
+                ha="center",
+                va="bottom",
+                color=inks.muted,
+                fontsize="x-small",
+            )
+    n_samples = int(count.sum())
+    ax.text(
+        0.03,
+        0.97,
+        f"ECE {bins.expected_calibration_error:.3f}\n"
+        f"accuracy {float(accuracy @ count) / n_samples:.3f}\n"
+        f"mean confidence {float(confidence @ count) / n_samples:.3f}\n"
+        f"{n_samples:,} sample{'s' if n_samples > 1 else ''}",
+        va="top",
+        color=inks.ink,
+        fontsize=SMALL,
+        linespacing=1.4,
+        bbox={"facecolor": inks.paper, "edgecolor": "none", "alpha": 0.85, "pad": 2},
+    )
+    inks.legend(ax, loc="lower right", bbox_to_anchor=(1, 0.22))
+    ax.axhline(0, color=inks.rule, linewidth=0.8)
+    ax.grid(color=inks.faint, linewidth=0.8, linestyle="-")
+    ax.set_axisbelow(True)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(bottom, 1.02)
+    ax.set_xticks(np.linspace(0, 1, 6))
+    ax.set_yticks(np.linspace(0, 1, 6))
+    ax.set_xlabel("confidence (probability of the predicted class)")
+    ax.set_ylabel("accuracy")
+    return ax

@@ -1,0 +1,229 @@
+"""A sweep's table in parallel coordinates: a line for each candidate, an axis for each setting."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..report import Row, format_accuracy, format_numbers, has_diverged, label, varying
+from ._column import axis_label, check_table, column_of, places_of, values_of
+from ._figures import SMALL, axes_for, load_matplotlib
+from ._inks import Inks, inks_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LOST = -0.12  # where the lines of the diverged end
+_STRIP = 0.05  # the width of the value's axis, of a distance between two
+
+
+def plot_parallel_coordinates(
+    table: Sequence[Row],
+    *,
+    value: str = "validation_accuracy",
+    mark_best: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw each row of a sweep's table as a line through its settings to its value.
+
+    Parameters
+    ----------
+    table : sequence of mappings
+        ``result.table`` of a sweep, or ``result.runs``; also as read back from JSON.
+    value : str
+        The column on the last axis, which gives the lines their colours.
+    mark_best : bool
+        Whether to draw the winner on top of all, thick and with markers: the highest validation accuracy,
+        whatever ``value`` is; in a table without it, the highest ``value``.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default, a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        An axis for each setting that varies: logarithmic from a factor of ten on, in equal steps where a
+        value is no positive number. Rows that share a value are spread a little around it, by how well they
+        did. Those that diverged are dashed, without colour, and end below the last axis.
+
+    Raises
+    ------
+    ValueError
+        If the table is empty, does not have the column, or no setting varies.
+    ImportError
+        If matplotlib is not installed.
+    """
+    check_table(table, [value])
+    names = varying(table)
+    if not names:
+        raise ValueError("`table` must have a setting that varies; got one value of each")
+    ax = axes_for(ax, max(1.5 * len(names) + 2.0, 4.5), 4.2)
+    inks = inks_of(ax)
+    column = column_of(table, value, mark_best=mark_best)
+    shown = sorted((row for row in table if column.shown(row)), key=column.number)
+    lost = [row for row in table if has_diverged(row)]
+    axes = [_axis_of(table, name) for name in names]
+    end = _value_axis(value, [column.number(row) for row in shown])
+
+    collections, last = load_matplotlib().collections, len(names)
+    # The best are to stand out from the paper.
+    colours = load_matplotlib().colormaps["viridis" if inks.dark else "viridis_r"]
+    heights = {id(row): end.places[column.number(row)] for row in shown}
+
+    def line_of(row: Row) -> list[tuple[float, float]]:
+        height = heights.get(id(row), 0.5)
+        settings = [axis.places[row.get(axis.name)] + axis.spread * (height - 0.5) for axis in axes]
+        return list(enumerate([*settings, heights.get(id(row), _LOST)]))
+
+    ax.add_collection(
+        collections.LineCollection(
+            [line_of(row) for row in lost],
+            colors=[inks.muted],
+            linestyles=[(0, (2, 2))],
+            linewidths=0.8,
+            label="diverged",
+        )
+    )
+    ax.add_collection(
+        collections.LineCollection(
+            [line_of(row) for row in shown],
+            colors=[colours(0.08 + 0.92 * heights[id(row)]) for row in shown],
+            linewidths=1.4 if len(shown) <= 40 else 1.0,
+            alpha=0.9,
+            label=label(value),
+            zorder=2.1,
+        )
+    )
+    for index, axis in enumerate(axes):
+        ax.plot([index, index], [0, 1], color=inks.muted, linewidth=1, zorder=2.2, label="_axis")
+        _write_ticks(ax, inks, index, axis, side=-1)
+    if shown:
+        strip = colours(0.08 + 0.92 * np.linspace(0, 1, 256))[:, np.newaxis]
+        ax.imshow(
+            strip,
+            extent=(last, last + _STRIP, 0, 1),
+            aspect="auto",
+            origin="lower",
+            interpolation="none",
+            zorder=2.2,
+        )
+        _write_ticks(ax, inks, last + _STRIP, end, side=1)
+    if lost:
+        ax.plot([last], [_LOST], marker="x", color=inks.muted, markersize=6, mew=1.6, label="_diverged")
+        _write(ax, inks, last + _STRIP, _LOST, f"{len(lost)} diverged", side=1, color=inks.muted)
+    if column.best is not None and column.shown(column.best):
+        best = np.array(line_of(column.best))
+        ax.plot(
+            *best.T,
+            color=inks.ink,
+            linewidth=2.6,
+            marker="o",
+            markersize=6,
+            label="best",
+            zorder=3,
+            path_effects=inks.outline(5),
+        )
+        text = f"best {format_accuracy(column.number(column.best))}"
+        ax.annotate(
+            text,
+            tuple(best[-1]),
+            xytext=(-8, 8),
+            textcoords="offset points",
+            ha="right",
+            color=inks.ink,
+            fontsize=SMALL,
+            fontweight="bold",
+            zorder=4,
+            path_effects=inks.outline(4),
+        )
+    ax.grid(False)
+    ax.set_xlim(-0.5, last + 0.5)
+    ax.set_ylim(_LOST - 0.06 if lost else -0.06, 1.08)
+    headings = [axis_label(name).replace(" (", "\n(") for name in names]
+    ax.set_xticks(range(last + 1), [*headings, label(value).replace(" ", "\n", 1)])
+    ax.set_yticks([])
+    ax.tick_params(axis="x", length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A vertical axis from 0 to 1: the places of its values, its ticks, and the room around a value."""
+
+    name: str
+    places: dict[Any, float]
+    ticks: list[tuple[float, str]]
+    spread: float = 0.0
+
+
+def _axis_of(table: Sequence[Row], name: str) -> _Axis:
+    values = values_of(table, name)
+    places, kind = places_of(values)
+    scaled = [math.log10(p) if kind == "log" else p for p in places]
+    low, high = scaled[0], scaled[-1]
+    # Room at both ends, as lines are spread around the values.
+    heights = [0.04 + 0.92 * (s - low) / (high - low) for s in scaled]
+    gap = min(b - a for a, b in itertools.pairwise(heights))
+    if gap > 0.045 or kind == "steps":
+        every = math.ceil(len(values) / 18)
+        ticks = list(zip(heights[::every], format_numbers(values)[::every], strict=True))
+    else:
+        marks = _round_marks(low, high, kind=kind)
+        numbers = [10.0**mark for mark in marks] if kind == "log" else marks
+        ticks = [
+            (0.04 + 0.92 * (mark - low) / (high - low), text)
+            for mark, text in zip(marks, format_numbers(numbers), strict=True)
+        ]
+    spread = min(0.08, 0.6 * gap) if 2 * len(values) <= len(table) else 0.0
+    return _Axis(name, dict(zip(values, heights, strict=True)), ticks, spread)
+
+
+def _round_marks(low: float, high: float, *, kind: str) -> list[float]:
+    """Give round numbers between two; of a logarithmic axis, powers of ten, or more where there are few."""
+    if kind == "log":
+        decades = [float(mark) for mark in range(math.floor(low), math.ceil(high) + 1)]
+        inside = [mark for mark in decades if low <= mark <= high]
+        if len(inside) >= 3:
+            return inside[:: math.ceil(len(inside) / 9)]
+        finer = [decade + math.log10(digit) for decade in decades for digit in (1, 2, 5)]
+        return [mark for mark in finer if low <= mark <= high]
+    located = load_matplotlib().ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(mark) for mark in located if low <= mark <= high]
+
+
+def _value_axis(name: str, numbers: Sequence[float]) -> _Axis:
+    if not numbers:
+        return _Axis(name, {}, [])
+    low, high = min(numbers), max(numbers)
+    margin = 0.0 if high > low else 0.01
+    low, high = low - margin, high + margin
+    marks = _round_marks(low, high, kind="linear")
+    ticks = [
+        ((mark - low) / (high - low), text) for mark, text in zip(marks, format_numbers(marks), strict=True)
+    ]
+    return _Axis(name, {number: (number - low) / (high - low) for number in numbers}, ticks)
+
+
+def _write_ticks(ax: Axes, inks: Inks, x: float, axis: _Axis, *, side: int) -> None:
+    for height, text in axis.ticks:
+        _write(ax, inks, x, height, text, side=side, color=inks.ink)
+
+
+def _write(ax: Axes, inks: Inks, x: float, y: float, text: str, *, side: int, color: Any) -> None:
+    ax.annotate(
+        text,
+        (x, y),
+        xytext=(5 * side, 0),
+        textcoords="offset points",
+        ha="left" if side > 0 else "right",
+        va="center",
+        color=color,
+        fontsize=SMALL,
+        zorder=2.5,
+        path_effects=inks.outline(3),
+    )
