@@ -62,7 +62,7 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
         if step is not None:
             _mark_divergence(ax, inks, step, losses[""])
     if ax.get_legend_handles_labels()[0]:
-        inks.legend(ax, loc="upper right")
+        inks.legend(ax, loc=_free_corner(losses[""]) if "" in losses else "best")
     return ax
 
 
@@ -221,6 +221,12 @@ def smoothed(losses: HostArray) -> tuple[HostArray, HostArray]:
     window = np.ones(max(1, round(means.size / 50)))
     weights = np.convolve(np.ones(means.size), window, mode="same")
     return starts + (counts + 1) / 2, np.convolve(means, window, mode="same") / weights
+
+
+def _free_corner(losses: HostArray) -> str:
+    # "best" would look at every step.
+    smooth = smoothed(losses[: _n_finite(losses)])[1]
+    return "upper left" if smooth[-1] > smooth[0] else "upper right"
 
 
 def _n_finite(losses: HostArray) -> int:
