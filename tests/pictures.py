@@ -1,4 +1,4 @@
-"""What the tests of the pictures draw, and how they read it."""
+"""What the tests of the pictures draw, on what, and how they read it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ import numpy as np
 from twolayer import History, TwoLayerNet
 
 
+def new_ax():
+    """Axes on a figure that pyplot knows nothing of."""
+    from matplotlib.figure import Figure
+
+    return Figure(layout="constrained").subplots()
+
+
+def drawn(plot, *arguments, **keywords):
+    """What a function of `plotting` draws on axes of its own."""
+    ax = new_ax()
+    assert plot(*arguments, **keywords, ax=ax) is ax
+    return ax
+
+
 def rendered(figure):
     """The pixels of a figure; warnings on the way are errors."""
     buffer = io.BytesIO()
@@ -20,10 +34,6 @@ def rendered(figure):
 
 def texts(axes):
     return [text.get_text() for text in axes.texts]
-
-
-def caption(figure):
-    return figure.get_supxlabel()
 
 
 def labelled(axes, label):

@@ -114,12 +114,18 @@ sklearn.TwoLayerClassifier.predict(X)
 sklearn.TwoLayerClassifier.predict_proba(X)
 sklearn.TwoLayerClassifier.predict_log_proba(X)
 sklearn.TwoLayerClassifier.decision_function(X)
-plotting.plot_history(history, *, title=None, baseline=None)
-plotting.plot_grid(table, *, x='learning_rate', y='reg', value='validation_accuracy', title=None,
-    mark_best=True)
-plotting.plot_weights(net, image_shape, *, max_units=100, columns=None, title=None)
-plotting.plot_confusion(confusion, classes, *, percentages=False, title=None)
-plotting.plot_mistakes(X, y_true, y_pred, classes, image_shape, *, max_images=40, columns=None, title=None)
+plotting.plot_loss(history, *, ax=None)
+plotting.plot_accuracy(history, *, ax=None)
+plotting.plot_heat_map(table, *, x='learning_rate', y='reg', value='validation_accuracy', mark_best=True,
+    ax=None)
+plotting.plot_parallel_coordinates(table, *, value='validation_accuracy', mark_best=True, ax=None)
+plotting.plot_weights(net, image_shape, *, max_units=100, columns=None, ax=None)
+plotting.plot_confusion(confusion, classes, *, percentages=False, ax=None)
+plotting.plot_mistakes(X, y, probs, classes, image_shape, *, max_images=24, columns=None, ax=None)
+plotting.plot_calibration(y, probs, *, n_bins=10, ax=None)
+report.confusion_matrix(y_true, y_pred, n_classes)
+report.calibration_bins(y, probs, n_bins=10)
+report.expected_calibration_error(y, probs, n_bins=10)
 """
 SIGNATURES = dict(
     re.fullmatch(r"([\w.]+)(.*)", re.sub(r"\s+", " ", call), re.DOTALL).groups()
@@ -134,6 +140,7 @@ FIELDS = {
     "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
     "SweepResult": "best table runs histories complete",
     "sweeping.Best": "settings net history row",
+    "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",
     "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",
 }
 
@@ -186,7 +193,7 @@ def page(name: str) -> str:
 
 
 def named(name: str) -> Any:
-    """What a name inside the package stands for: `train`, `plotting.plot_grid`, `TwoLayerNet.logits`."""
+    """What a name inside the package stands for: `train`, `plotting.plot_loss`, `TwoLayerNet.logits`."""
     first, *rest = name.split(".")
     found = getattr(twolayer, first, None) or importlib.import_module(f"twolayer.{first}")
     for part in rest:

@@ -304,6 +304,87 @@ def test_summary_refuses_counts_that_do_not_fit():
         report.classification_summary(np.zeros((2, 3), dtype=int), ["a", "b"])
 
 
+probabilities = st.tuples(st.integers(1, 5), st.integers(1, 30), st.integers(0, 2**32)).map(
+    lambda shape: np.random.default_rng(shape[2]).dirichlet(np.full(shape[0], 0.5), shape[1])
+)
+
+
+@given(probabilities, st.integers(1, 20), st.integers(0, 2**32))
+def test_calibration_agrees_with_slow_loops(probs, n_bins, seed):
+    n_samples, n_classes = probs.shape
+    y = np.random.default_rng(seed).integers(0, n_classes, n_samples)
+    bins = report.calibration_bins(y, probs, n_bins)
+    error = 0.0
+    for m in range(n_bins):
+        members = [
+            (max(row), list(row).index(max(row)) == label)
+            for row, label in zip(probs.tolist(), y.tolist(), strict=True)
+            if m / n_bins < min(max(row), 1.0) <= (m + 1) / n_bins
+        ]
+        assert bins.n_samples[m] == len(members)
+        confidence, accuracy = (
+            math.fsum(each) / len(members) if members else math.nan
+            for each in (zip(*members, strict=True) if members else ((), ()))
+        )
+        assert bins.confidence[m] == pytest.approx(confidence, nan_ok=True)
+        assert bins.accuracy[m] == pytest.approx(accuracy, nan_ok=True)
+        if members:
+            error += len(members) / n_samples * abs(accuracy - confidence)
+    assert bins.n_samples.sum() == n_samples
+    assert bins.edges.tolist() == [m / n_bins for m in range(n_bins + 1)]
+    assert bins.expected_calibration_error == pytest.approx(error)
+    assert report.expected_calibration_error(y, probs, n_bins) == bins.expected_calibration_error
+    assert 0 <= error <= 1
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    sure = np.array([m / 10 for m in range(5, 11)])
+    bins = report.calibration_bins([0] * 6, np.stack([sure, 1 - sure], axis=1))
+    assert bins.n_samples.tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+
+
+def test_calibration_of_one_bin_is_the_gap_of_the_means():
+    probs = np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3]])
+    assert report.expected_calibration_error([0, 1, 1], probs, 1) == pytest.approx(2.2 / 3 - 2 / 3)
+
+
+def test_calibration_takes_rounded_probabilities():
+    rounded = np.array([[0.33349609375] * 3], dtype=np.float16)
+    assert report.calibration_bins([0], rounded).n_samples[3] == 1
+    over = np.array([[1.0000001, 0]], dtype=np.float32)
+    assert report.calibration_bins([0], over).n_samples[9] == 1
+
+
+def test_calibration_refuses_what_are_no_predictions():
+    fair = np.full((2, 2), 0.5)
+    for shape in ((2,), (0, 2), (2, 0)):
+        with pytest.raises(
+            ValueError, match=r"`probs` must have shape \(N, C\), of at least one sample; got"
+        ):
+            report.calibration_bins([0, 1], np.ones(shape))
+    with pytest.raises(TypeError, match=r"`probs` must have a real floating dtype; got int64"):
+        report.calibration_bins([0, 1], np.eye(2, dtype=np.int64))
+    message = r"`probs` must hold class probabilities of at least 0 that sum to 1 for each sample; got a "
+    for probs, got in (
+        ([[0.5, 0.4], [0.5, 0.5]], "sum of 0.9"),
+        ([[1.5, -0.5], [0.5, 0.5]], "probability of -0.5"),
+        ([[math.nan, 0.5], [0.5, 0.5]], "sum of nan"),
+        ([[math.inf, 0.5], [0.5, 0.5]], "sum of inf"),
+    ):
+        with pytest.raises(ValueError, match=message + got):
+            report.expected_calibration_error([0, 1], probs)
+    with pytest.raises(ValueError, match=r"`y` must have one label for each row of `probs`, 2; got 3"):
+        report.calibration_bins([0, 1, 0], fair)
+    with pytest.raises(ValueError, match=r"`y` must hold class labels in \[0, 2\); got a label of 2"):
+        report.calibration_bins([0, 2], fair)
+    with pytest.raises(TypeError, match=r"`y` must hold integers; got dtype float64"):
+        report.calibration_bins([0.0, 1.0], fair)
+    with pytest.raises(ValueError, match=r"`n_bins` must be at least 1; got 0"):
+        report.calibration_bins([0, 1], fair, 0)
+    with pytest.raises(TypeError, match=r"`n_bins` must be an integer; got float"):
+        report.expected_calibration_error([0, 1], fair, 2.0)
+
+
 # Numbers as text
 
 

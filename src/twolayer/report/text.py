@@ -49,7 +49,8 @@ def format_numbers(values: Sequence[Any]) -> list[str]:
         Scientific throughout where one of them is shorter so: 1e-4, 1e-3, 1e-2; but 0.3, 0.4, 0.5.
     """
     for digits in range(3, 18):
-        scientific = any("e" in _format(value, digits, scientific=None) for value in values)
+        numbers = [value for value in values if not isinstance(value, str)]
+        scientific = any("e" in _format(value, digits, scientific=None) for value in numbers)
         texts = [_format(value, digits, scientific=scientific) for value in values]
         if len(set(texts)) == len(set(values)):
             break
