@@ -460,6 +460,20 @@ def test_a_hundred_candidates_of_a_narrow_logarithmic_range_have_few_ticks():
     rendered(ax.get_figure())
 
 
+@pytest.mark.parametrize("width", [5, 8])
+def test_headings_of_the_axes_do_not_overlap(width):
+    table = [
+        {**row, "n_hidden": 5 + i, "batch_size": 10 + i, "weight_scale": 0.1 + i}
+        for i, row in enumerate(random_search(9))
+    ]
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(width, 4), layout="constrained")
+    ax = plotting.plot_parallel_coordinates(table, ax=figure.subplots())
+    rendered(figure)
+    boxes = [text.get_window_extent() for text in ax.get_xticklabels()]
+    assert len(boxes) == 6
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+
+
 def test_tables_without_parallel_coordinates_are_refused():
     with pytest.raises(ValueError, match=r"`table` must have at least one row; got none"):
         parallel([])

@@ -62,7 +62,9 @@ class Column:
         if self.scale is None:
             return
         figure: Any = (ax[0] if isinstance(ax, list) else ax).get_figure()
-        bar = figure.colorbar(self.scale, ax=ax, fraction=0.05, pad=0.02, aspect=25)
+        # A layout engine finds room for the bar's words itself.
+        share = 0.05 if figure.get_layout_engine() is not None else 0.18
+        bar = figure.colorbar(self.scale, ax=ax, fraction=share, pad=0.02, aspect=25)
         bar.set_label(label(self.name), color=inks.ink)
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0, labelcolor=inks.ink)

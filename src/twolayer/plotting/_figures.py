@@ -45,6 +45,24 @@ def on_host(values: Any) -> HostArray:
     return to_host(values) if is_array_api_obj(values) else np.asarray(values)
 
 
+def room(ax: Axes) -> tuple[float, float]:
+    """Give the points that the axes have across and up; of a layout engine, about what it will give."""
+    figure: Any = ax.get_figure()
+    spec = ax.get_subplotspec()
+    box = ax.get_window_extent()
+    across, up = box.width, box.height
+    if figure.get_layout_engine() is not None and spec is not None:
+        rows, columns = spec.get_gridspec().get_geometry()
+        across = 0.95 * figure.bbox.width * len(spec.colspan) / columns
+        up = 0.9 * figure.bbox.height * len(spec.rowspan) / rows
+    return across * 72 / figure.dpi, up * 72 / figure.dpi
+
+
+def small_points() -> float:
+    """Give the size of small texts in the style of this moment."""
+    return float(load_matplotlib().font_manager.FontProperties(size=SMALL).get_size_in_points())
+
+
 @contextmanager
 def figure(width: float, height: float, title: str | None = None, *, dark: bool = False) -> Iterator[Figure]:
     """Yield an empty figure; while it is drawn on, the house's style is in force and no other.

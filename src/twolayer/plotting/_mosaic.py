@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._namespace import HostArray
-from ._figures import SMALL, load_matplotlib
+from ._figures import SMALL, load_matplotlib, room, small_points
 from ._inks import Inks
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def draw_mosaic(
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-    line = int(_room(ax)[0] / (0.52 * _small_points()))
+    line = int(room(ax)[0] / (0.62 * small_points()))
     ax.set_xlabel(textwrap.fill(caption, max(line, 20)), fontsize=SMALL, color=inks.muted)
 
 
@@ -101,31 +101,14 @@ def _text_size(
     ax: Axes, shape: tuple[int, int], n_rows: int, columns: int, texts: Sequence[str]
 ) -> tuple[float, int]:
     """Give the size of a font that fits below the tiles, in points, and its two lines' height, in pixels."""
-    points = _small_points()
+    points = small_points()
     if not texts:
         return points, 0
-    across, up = _room(ax)
+    across, up = room(ax)
     height, width = shape
     tile = max(1.0, min(across / columns, (up / n_rows - 2 * _LINE * points) * width / height))
     points = max(min(points, 0.95 * tile / (_LETTER * _longest(texts))), 3.0)
     return points, math.ceil((2 * _LINE * points + 2) * width / tile)
-
-
-def _room(ax: Axes) -> tuple[float, float]:
-    """Give the points that the axes have across and up; of a layout engine, about what it will give."""
-    figure: Any = ax.get_figure()
-    spec = ax.get_subplotspec()
-    box = ax.get_window_extent()
-    across, up = box.width, box.height
-    if figure.get_layout_engine() is not None and spec is not None:
-        rows, columns = spec.get_gridspec().get_geometry()
-        across = 0.95 * figure.bbox.width * len(spec.colspan) / columns
-        up = 0.9 * figure.bbox.height * len(spec.rowspan) / rows
-    return across * 72 / figure.dpi, up * 72 / figure.dpi
-
-
-def _small_points() -> float:
-    return float(load_matplotlib().font_manager.FontProperties(size=SMALL).get_size_in_points())
 
 
 def _longest(texts: Sequence[str]) -> int:

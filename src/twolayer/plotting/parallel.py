@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from ..report import Row, format_accuracy, format_numbers, has_diverged, label, varying
 from ._column import axis_label, check_table, column_of, places_of, values_of
-from ._figures import SMALL, axes_for, load_matplotlib
+from ._figures import SMALL, axes_for, load_matplotlib, room, small_points
 from ._inks import Inks, inks_of
 
 if TYPE_CHECKING:
@@ -143,8 +144,10 @@ def plot_parallel_coordinates(
     ax.grid(False)
     ax.set_xlim(-0.5, last + 0.5)
     ax.set_ylim(_LOST - 0.06 if lost else -0.06, 1.08)
-    headings = [axis_label(name).replace(" (", "\n(") for name in names]
-    ax.set_xticks(range(last + 1), [*headings, label(value).replace(" ", "\n", 1)])
+    letters = max(round(room(ax)[0] / (last + 1) / (0.7 * small_points())), 7)
+    words = [*map(axis_label, names), label(value)]
+    headings = [textwrap.fill(text, letters, break_long_words=False) for text in words]
+    ax.set_xticks(range(last + 1), headings, fontsize=SMALL)
     ax.set_yticks([])
     ax.tick_params(axis="x", length=0)
     ax.spines[:].set_visible(False)
