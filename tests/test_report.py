@@ -279,6 +279,68 @@ def test_summary_agrees_with_its_definition(case):
             assert row["f1"] == pytest.approx(harmonic)
 
 
+@pytest.mark.parametrize(
+    ("n_right", "n_samples", "low", "high"),
+    [
+        # R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, table I.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_as_published(n_right, n_samples, low, high):
+    assert report.wilson_interval(n_right, n_samples) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_is_where_the_score_test_does_not_reject(case):
+    n_right, n_samples = case
+    low, high = report.wilson_interval(n_right, n_samples)
+    assert 0 <= low <= n_right / n_samples <= high <= 1
+    for end in (low, high):
+        # By its definition; at 0 and at 1 there is nothing beyond.
+        if 0 < end < 1:
+            score = abs(n_right / n_samples - end) / math.sqrt(end * (1 - end) / n_samples)
+            assert score == pytest.approx(1.959963984540054, rel=1e-6)
+    mirrored = report.wilson_interval(n_samples - n_right, n_samples)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+def test_wilson_interval_of_all_and_of_none():
+    assert report.wilson_interval(0, 10)[0] == 0
+    assert report.wilson_interval(10, 10)[1] == 1
+    narrow, wide = (report.wilson_interval(5, 10, confidence=c) for c in (0.5, 0.99))
+    assert wide[0] < narrow[0] < 0.5 < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0), "`n_samples` must be at least 1; got 0"),
+        ((3, 2), r"`n_right` must be in \[0, 2\]; got 3"),
+        ((-1, 2), r"`n_right` must be in \[0, 2\]; got -1"),
+        ((1, 2, 1.0), r"`confidence` must be in \(0, 1\); got 1.0"),
+    ],
+)
+def test_wilson_interval_refuses_what_is_no_count(arguments, message):
+    n_right, n_samples, *confidence = arguments
+    with pytest.raises(ValueError, match=message):
+        report.wilson_interval(n_right, n_samples, **({"confidence": confidence[0]} if confidence else {}))
+
+
+def test_the_most_wrong_come_first_and_the_right_not_at_all():
+    probs = [[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.2, 0.2, 0.6], [0.6, 0.4, 0.0], [0.5, 0.1, 0.4]]
+    assert report.most_wrong([1, 1, 2, 1, 2], probs).tolist() == [1, 0, 3, 4]
+    assert report.most_wrong([0], [[0.5, 0.5]]).tolist() == []  # the first of equal ones is predicted
+    assert report.most_wrong([0], [[0.5, 0.5]]).dtype == np.int64
+
+
+def test_most_wrong_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"`y` must have one label for each row of `probs`, 1; got 2"):
+        report.most_wrong([0, 1], [[0.5, 0.5]])
+
+
 def test_small_integer_labels_do_not_overflow():
     y = np.array([99, 98], dtype=np.int8)
     counts = report.confusion_matrix(y, y, 100)
@@ -527,6 +589,17 @@ def test_rows_of_runs():
     assert [row["seed"] for row in rows] == ["1", "0"]
     assert [row["diverged"] for row in rows] == ["", "at step 12"]
     assert rows[1]["validation accuracy"] == "–"
+
+
+def test_ranks_are_the_order_of_the_rows():
+    table = [
+        {"reg": 0.1, "n_seeds": 1, "diverged": 1, "validation_accuracy": None},
+        {"reg": 0.2, "n_seeds": 1, "diverged": None, "validation_accuracy": 0.5},
+        {"reg": 0.3, "n_seeds": 2, "diverged": 1, "validation_accuracy": 0.9},
+        {"reg": 0.4, "n_seeds": 1, "diverged": 0, "validation_accuracy": 0.7},
+    ]
+    assert report.ranked(table) == [3, 1, 2, 0]
+    assert [row["reg"] for row in report.sweep_table_rows(table)] == ["0.4", "0.2", "0.3", "0.1"]
 
 
 def test_rows_of_nothing():

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and safetensors files, opened with a clear error."""
+"""Files that are written whole or not at all, and safetensors and .npz files, opened with a clear error."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 # For how long another program may hold a file that is to be replaced; only Windows refuses it then.
 _PATIENCE_SECONDS = 2.0
@@ -112,3 +116,58 @@ def opened_safetensors(path: str | os.PathLike[str], kind: str) -> Iterator[Any]
         raise ValueError(
             f"{path} must be {kind}; it is truncated, damaged or something else ({error!s:.200})"
         ) from error
+
+
+@contextmanager
+def opened_npz(path: str | os.PathLike[str]) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """Open an .npz file; yield its arrays by their names, which `npz_array` reads.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no .npz file, or holds no arrays.
+    """
+    with Path(path).open("rb") as file:
+        # A damaged zip file raises more than can be listed: BadZipFile, zlib.error, NotImplementedError, ...
+        try:
+            stored: Mapping[str, npt.NDArray[Any]] = {}
+            if zipfile.is_zipfile(file):
+                stored = np.load(file, allow_pickle=False)
+            found = list(stored)
+        except Exception as error:
+            raise ValueError(f"{path} must be an .npz file; it cannot be read ({error!s:.200})") from error
+        if not found:
+            raise ValueError(
+                f"{path} must be an .npz file with arrays; it is truncated, empty or something else"
+            )
+        yield stored
+
+
+def npz_array(
+    stored: Mapping[str, npt.NDArray[Any]], key: str, path: str | os.PathLike[str]
+) -> npt.NDArray[Any]:
+    """Read an array of an .npz file, in the machine's byte order.
+
+    Raises
+    ------
+    TypeError
+        If it holds objects, which are stored by pickle.
+    ValueError
+        If it is not whole.
+    """
+    try:
+        array = stored[key]
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it is not an array")
+    except Exception as error:
+        if "allow_pickle" in str(error):
+            raise TypeError(
+                f"`{key}` in {path} must hold numbers or strings; got dtype object, which is stored by "
+                f"pickle and not read, because unpickling a file can run any code that is in it"
+            ) from error
+        raise ValueError(
+            f"`{key}` in {path} must be a whole array; it cannot be read ({error!s:.200})"
+        ) from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .._checks import check_integer, check_number
+from .._files import npz_array, opened_npz
 from .._namespace import HostArray
 from ._dataset import Dataset, Split
 
@@ -95,38 +94,10 @@ def load_npz(
 
 def _read(path: str | os.PathLike[str]) -> dict[str, HostArray]:
     """Read the arrays that belong to a data set, in the machine's byte order."""
-    with Path(path).open("rb") as file:
-        # A damaged zip file raises more than can be listed: BadZipFile, zlib.error, NotImplementedError, ...
-        try:
-            stored: Mapping[str, HostArray] = {}
-            if zipfile.is_zipfile(file):
-                stored = np.load(file, allow_pickle=False)
-            found = list(stored)
-        except Exception as error:
-            raise ValueError(f"{path} must be an .npz file; it cannot be read ({error!s:.200})") from error
-        if not found:
-            raise ValueError(
-                f"{path} must be an .npz file with arrays; it is truncated, empty or something else"
-            )
+    with opened_npz(path) as stored:
+        found = list(stored)
         _check_keys(found, path)
-        return {key: _array(stored, key, path) for key in (*_KEYS, "classes") if key in found}
-
-
-def _array(stored: Mapping[str, HostArray], key: str, path: str | os.PathLike[str]) -> HostArray:
-    try:
-        array = stored[key]
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is not an array")
-    except Exception as error:
-        if "allow_pickle" in str(error):
-            raise TypeError(
-                f"`{key}` in {path} must hold numbers or strings; got dtype object, which is stored by "
-                f"pickle and not read, because unpickling a file can run any code that is in it"
-            ) from error
-        raise ValueError(
-            f"`{key}` in {path} must be a whole array; it cannot be read ({error!s:.200})"
-        ) from error
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return {key: npz_array(stored, key, path) for key in (*_KEYS, "classes") if key in found}
 
 
 def _check_keys(found: list[str], path: str | os.PathLike[str]) -> None:

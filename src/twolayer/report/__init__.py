@@ -15,8 +15,10 @@ from .predictions import (
     confusion_counts,
     confusion_matrix,
     expected_calibration_error,
+    most_wrong,
+    wilson_interval,
 )
-from .sweeps import Row, has_diverged, sweep_table_rows, varying, winner
+from .sweeps import Row, has_diverged, ranked, sweep_table_rows, varying, winner
 from .text import format_accuracy, format_number, format_numbers, is_finite, label
 
 __all__ = [
@@ -36,11 +38,14 @@ __all__ = [
     "history_rows",
     "is_finite",
     "label",
+    "most_wrong",
     "one_network",
+    "ranked",
     "read_json",
     "step_rows",
     "sweep_table_rows",
     "varying",
+    "wilson_interval",
     "winner",
     "write_csv",
     "write_json",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,6 +97,71 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
             }
         )
     return rows
+
+
+def wilson_interval(n_right: int, n_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Give the interval in which the accuracy on all samples of the kind lies, by those that were seen.
+
+    With p = n_right / n_samples and z the quantile of the standard normal distribution, by E. B. Wilson
+    (1927, doi:10.1080/01621459.1927.10502953):
+
+        (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
+
+    Parameters
+    ----------
+    n_right, n_samples : int
+        How many samples are right, of how many, at least one.
+    confidence : float
+        How often such intervals hold the true accuracy, in (0, 1).
+
+    Returns
+    -------
+    tuple of float
+        The lower and the upper end, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+    if n_samples < 1:
+        raise ValueError(f"`n_samples` must be at least 1; got {n_samples}")
+    if not 0 <= n_right <= n_samples:
+        raise ValueError(f"`n_right` must be in [0, {n_samples}]; got {n_right}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"`confidence` must be in (0, 1); got {confidence}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, seen = n_right / n_samples, z * z / n_samples
+    centre = (share + seen / 2) / (1 + seen)
+    half = z * math.sqrt(share * (1 - share) / n_samples + seen / (4 * n_samples)) / (1 + seen)
+    # At the ends the two terms are equal but for rounding.
+    low = 0.0 if n_right == 0 else max(0.0, centre - half)
+    return low, 1.0 if n_right == n_samples else min(1.0, centre + half)
+
+
+def most_wrong(y: npt.ArrayLike, probs: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Give the samples whose most probable class is not theirs, the most wrong first.
+
+    Parameters
+    ----------
+    y : array_like of int, shape (N,)
+        The classes, in [0, C).
+    probs : array_like of float, shape (N, C)
+        The classes' predicted probabilities.
+
+    Returns
+    -------
+    ndarray of int64, shape (M,)
+        Their places, by the probability of the true class, the lowest first; of equal ones the earlier first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `calibration_bins` does.
+    """
+    true, given = checked_predictions(y, probs)
+    wrong = np.flatnonzero(given.argmax(axis=1) != true)
+    return wrong[np.argsort(given[wrong, true[wrong]], kind="stable")].astype(np.int64)
 
 
 def confusion_counts(confusion: npt.ArrayLike, classes: Sequence[str]) -> npt.NDArray[Any]:

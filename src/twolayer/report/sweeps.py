@@ -25,7 +25,7 @@ def varying(table: Sequence[Row]) -> list[str]:
 def has_diverged(row: Row) -> bool:
     """Say whether a row of a sweep has nothing to show: every seed of the candidate, or the run, diverged."""
     if "n_seeds" in row:
-        return bool(row.get("diverged", 0) >= row["n_seeds"])
+        return bool((row.get("diverged") or 0) >= row["n_seeds"])
     return row.get("diverged") is not None
 
 
@@ -64,8 +64,13 @@ def sweep_table_rows(table: Sequence[Row]) -> list[dict[str, str]]:
     diverged = [_divergence(row) for row in table]
     if any(diverged):
         columns["diverged"] = diverged
-    order = sorted(range(len(table)), key=lambda index: _rank(table[index]))
+    order = ranked(table)
     return [{heading: texts[index] for heading, texts in columns.items()} for index in order]
+
+
+def ranked(table: Sequence[Row]) -> list[int]:
+    """Give the places of the rows of ``table`` by rank: the best first, the diverged last."""
+    return sorted(range(len(table)), key=lambda index: _rank(table[index]))
 
 
 def _divergence(row: Row) -> str:
