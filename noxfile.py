@@ -203,17 +203,20 @@ def package(session: nox.Session) -> None:
 
 
 def sweep(session: nox.Session, out: Path) -> None:
-    """Run the command line once; fail unless it leaves a network and a picture."""
+    """Run the command line once; fail unless it leaves a network, a picture and a page."""
     session.run("twolayer", "--help")
     session.run("twolayer", "sweep", "--reg=1e-3", "--seeds=1", "--epochs=2", f"--out={out}")
-    for kind in ("safetensors", "png"):
+    session.run("twolayer", "report", str(out))
+    for kind in ("safetensors", "png", "html"):
         if not list(out.rglob(f"*.{kind}")):
             session.error(f"twolayer sweep left no {kind} file")
 
 
 def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
     """Fail unless the artefact brings the files that no import would miss."""
-    for name in ("twolayer/py.typed", "twolayer/datasets/digits.npz", "twolayer/datasets/digits.txt"):
+    data = ("py.typed", "datasets/digits.npz", "datasets/digits.txt")
+    page = ("cli/page/page.html.jinja", "cli/page/page.css", "cli/page/page.js")
+    for name in (f"twolayer/{one}" for one in (*data, *page)):
         if name not in names:
             session.error(f"{artefact.name} does not hold {name}")
 

@@ -35,7 +35,8 @@ from twolayer.preprocessing import Standardizer, Whitener
 PNG = b"\x89PNG\r\n\x1a\n"
 TRAIN_FILES = {
     *("network.safetensors", "checkpoint.safetensors", "settings.toml", "results.json", "results.csv"),
-    *("history.json", "history.csv", "steps.csv", "curves.png", "weights.png", "confusion.png"),
+    *("history.json", "history.csv", "steps.csv", "predictions.npz"),
+    *("curves.png", "weights.png", "confusion.png"),
 }
 PICTURES = {"curves.png", "grid.png", "weights.png", "confusion.png"}
 SWEEP_FILES = TRAIN_FILES - {"checkpoint.safetensors"} | {"runs.csv", "grid.png"}
@@ -1380,7 +1381,9 @@ def test_small_products_take_one_thread_of_the_blas() -> None:
 # What is said
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "predict", "export", "plot", "info"])
+@pytest.mark.parametrize(
+    "command", ["train", "sweep", "evaluate", "predict", "export", "plot", "report", "info"]
+)
 def test_help_has_groups_and_examples(command: str) -> None:
     for flag in ("--help", "-h"):
         output = done(command, flag)
@@ -1395,12 +1398,12 @@ def test_help_cuts_no_description() -> None:
     assert (
         len(
             re.findall(
-                r"^  (?:train|sweep|evaluate|predict|export|plot|info|completion) +[A-Z].*\.$",
+                r"^  (?:train|sweep|evaluate|predict|export|plot|report|info|completion) +[A-Z].*\.$",
                 described,
                 re.M,
             )
         )
-        == 8
+        == 9
     )
     assert "..." not in described
     assert "…" not in described
@@ -1425,7 +1428,7 @@ def test_defaults_in_the_help_are_those_of_the_presets() -> None:
 
 def test_the_group_tells_of_its_commands() -> None:
     output = done("--help")
-    for command in ("train", "sweep", "evaluate", "predict", "export", "plot", "info"):
+    for command in ("train", "sweep", "evaluate", "predict", "export", "plot", "report", "info"):
         assert re.search(rf"^  {command} ", output, re.M)
 
 

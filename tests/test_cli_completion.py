@@ -36,7 +36,7 @@ def tab(*words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("",), ["train", "sweep", "evaluate", "predict", "export", "plot", "info", "completion"]),
+        (("",), ["train", "sweep", "evaluate", "predict", "export", "plot", "report", "info", "completion"]),
         (("ex",), ["export"]),
         (("train", "--hid"), ["--hidden"]),
         (("sweep", "--see"), ["--seed", "--seeds"]),

@@ -27,11 +27,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import make_task
 
-from twolayer import Run, TwoLayerNet, load, save, train
+from twolayer import Run, TwoLayerNet, load, report, save, train
 from twolayer.checkpoints import load_run, save_run
-from twolayer.cli import commands, folders, jobs, training
+from twolayer.cli import commands, folders, jobs, stored, training
 from twolayer.cli.commands import app
-from twolayer.cli.stored import read_history, read_results
+from twolayer.cli.page import pictures
+from twolayer.cli.stored import read_history, read_predictions, read_results
 from twolayer.datasets import cifar10, load_cifar10, load_npz
 from twolayer.preprocessing import Standardizer
 from twolayer.storage import load_metadata
@@ -389,13 +390,13 @@ ARRAYS = {
 
 
 @st.composite
-def lying_npz(draw: Any) -> bytes:
+def lying_npz(draw: Any, arrays: dict[str, np.ndarray] = ARRAYS) -> bytes:
     """A whole zip file whose arrays, or their names, are not what they should be."""
-    liars = draw(st.lists(st.sampled_from(sorted(ARRAYS)), min_size=1, max_size=2, unique=True))
+    liars = draw(st.lists(st.sampled_from(sorted(arrays)), min_size=1, max_size=2, unique=True))
     stream = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as file:
         warnings.simplefilter("ignore")  # two members of one name are a lie too
-        for name, array in ARRAYS.items():
+        for name, array in arrays.items():
             plain = io.BytesIO()
             np.save(plain, array)
             content = draw(npy(array)) if name in liars else plain.getvalue()
@@ -600,9 +601,59 @@ def test_pictures(
     check()
 
 
-def test_plot_reads_the_files_that_are_fuzzed() -> None:
-    assert (folders.RESULTS, folders.HISTORY, folders.SETTINGS) == (
+@pytest.mark.parametrize("lies", [False, True])
+def test_predictions(folder: Path, lies: bool) -> None:
+    path = folder / "predictions.npz"
+    probs = np.random.default_rng(0).dirichlet([1, 1, 1], 12).astype(np.float32)
+    arrays = {"y": np.arange(12) % 3, "probabilities": probs, "images": np.arange(8).reshape(2, 2, 2)}
+    arrays["rows"] = np.array([1, 0])
+    test = stored.Tested(None, 12, report.confusion_matrix(arrays["y"], probs.argmax(axis=1), 3))
+    np.savez(path, **arrays)
+    whole = path.read_bytes()
+
+    def read(path: Path) -> Any:
+        return read_predictions(path, test)
+
+    @often
+    @given(lying_npz(arrays) if lies else damaged(whole))
+    def check(content: bytes) -> None:
+        found = read_or_refused(read, path, content)
+        if found is not None:
+            assert found.probabilities.shape == (len(found.y), 3)
+            assert (found.images is None) == (found.rows is None)
+
+    assert read_or_refused(read, path, whole) is not None
+    check()
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("name", ["results.json", "settings.toml"])
+def test_pages(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str) -> None:
+    """What was accepted gives a page, whose pictures are left out as they take long."""
+    monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
+    for file in ("results.json", "settings.toml", "predictions.npz", "network.safetensors"):
+        (tmp_path / file).write_bytes((trained / kind / file).read_bytes())
+    path = tmp_path / name
+    text = path.read_text(encoding="utf-8")
+    edited = edited_json(json.loads(text)) if path.suffix == ".json" else edited_toml(tomllib.loads(text))
+
+    @often
+    @given(edited)
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        assert len(said("report", tmp_path)) < 2000
+
+    assert said("report", tmp_path) == ""
+    check()
+
+
+PARTS = ("candidates", "course", "classes", "calibration", "weights")
+
+
+def test_plot_and_report_read_the_files_that_are_fuzzed() -> None:
+    assert (folders.RESULTS, folders.HISTORY, folders.SETTINGS, folders.PREDICTIONS) == (
         "results.json",
         "history.json",
         "settings.toml",
+        "predictions.npz",
     )

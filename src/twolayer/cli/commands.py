@@ -22,6 +22,7 @@ from .data import kind_of
 from .information import show_information
 from .networks import evaluate_network, export_network, predict_with_network
 from .outcomes import EXIT_CODES, INTERRUPTED, WRONG_USAGE, Failure
+from .page import write_page
 from .parameters import Command
 from .settings import absolute, read_settings, settings_of
 from .sweeps import run_sweep
@@ -391,6 +392,32 @@ def plot(folder: str, suffix: str, quiet: bool) -> None:
     for path in paths:
         console.result(str(path))
     console.answer({"folder": folder, "files": [path.name for path in paths]})
+
+
+@app.command(
+    cls=Command,
+    short_help="Make one page of a run or a sweep.",
+    help="""Make one page of a run or a sweep: an HTML file, which needs no other file and no network.
+
+    It is written to report.html in the folder.
+
+    \b
+    Examples:
+      twolayer report runs/digits-sweep-001
+      twolayer report runs/digits-sweep-001 --out sweep.html
+    """,
+)
+@click.argument(
+    "folder", type=click.Path(file_okay=False, exists=True), shell_complete=complete_runs(folders.RESULTS)
+)
+@options.page_option
+@options.common_options
+def report(folder: str, out: str | None, quiet: bool) -> None:
+    """Make a page of a run."""
+    console = _console(quiet)
+    path = write_page(Path(folder), None if out is None else Path(out), app.commands)
+    console.result(str(path))
+    console.answer({"folder": folder, "file": str(path)})
 
 
 @app.command(

@@ -24,6 +24,7 @@ class Evaluation(NamedTuple):
     loss: float  # mean cross-entropy, no penalty
     predicted: HostArray
     confusion: HostArray
+    probabilities: HostArray  # (N, C) float32
 
     def as_data(self) -> dict[str, Any]:
         """Return it for results.json."""
@@ -38,16 +39,19 @@ class Evaluation(NamedTuple):
 def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
     """Judge a network by samples that are moved to its device block by block."""
     n_samples = len(split.y)
-    predicted, loss = [], 0.0
+    xp = library.xp
+    predicted, probabilities, loss = [], [], 0.0
     for rows in row_blocks(n_samples, max(math.prod(split.X.shape[1:]), net.n_hidden)):
         logits, y = net.logits(raw_on(split.X[rows], library)), labels_on(split.y[rows], library)
-        predicted.append(to_host(library.xp.argmax(logits, axis=-1)))
-        losses = cross_entropy(log_softmax(logits[None, ...], xp=library.xp), y, xp=library.xp)
-        loss += float(np.sum(to_host(losses), dtype=np.float64))
+        predicted.append(to_host(xp.argmax(logits, axis=-1)))
+        log_probs = log_softmax(logits[None, ...], xp=xp)
+        probabilities.append(to_host(xp.exp(log_probs[0, ...])).astype(np.float32))
+        loss += float(np.sum(to_host(cross_entropy(log_probs, y, xp=xp)), dtype=np.float64))
     labels = np.concatenate(predicted).astype(np.int64)
     return Evaluation(
         accuracy=float(np.mean(labels == split.y)),
         loss=loss / n_samples,
         predicted=labels,
         confusion=report.confusion_matrix(split.y, labels, net.n_classes),
+        probabilities=np.concatenate(probabilities),
     )

@@ -21,12 +21,14 @@ CHECKPOINT = "checkpoint.safetensors"
 SETTINGS = "settings.toml"
 RESULTS = "results.json"
 HISTORY = "history.json"
+PREDICTIONS = "predictions.npz"
+PAGE = "report.html"
 FORMATS = ("png", "svg", "pdf")
 
 _TABLES = ("history.csv", "steps.csv", "results.csv", "runs.csv")
 _PICTURES = ("curves", "grid", "weights", "confusion")
 _OWN = (
-    *(NETWORK, CHECKPOINT, SETTINGS, RESULTS, HISTORY, *_TABLES),
+    *(NETWORK, CHECKPOINT, SETTINGS, RESULTS, HISTORY, PREDICTIONS, PAGE, *_TABLES),
     *(f"{name}.{suffix}" for name in _PICTURES for suffix in FORMATS),
 )
 # What `export` leaves there: of no use beside another network.

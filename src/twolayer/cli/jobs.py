@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__, report, storage
+from .._files import written_whole
 from ..augmentation import Augmentation
 from ..datasets import Dataset
 from ..network import TwoLayerNet
@@ -30,6 +32,8 @@ from .method import (
     symmetrized,
     training_arguments,
 )
+
+MOST_IMAGES = 24  # that are kept of the test samples
 
 _PRIVATE = ("dataset", "data", "url")  # where the user's files are
 _LOST_BY_FOLDING = 0.01  # of the accuracy; more is worth a warning
@@ -120,6 +124,16 @@ class Job:
             "complete": complete,
             "seconds": seconds,
             "classes": self.dataset.classes,
+            "samples": {
+                name: 0 if split is None else len(split.y)
+                for name, split in (
+                    ("train", self.dataset.train),
+                    ("validation", self.dataset.validation),
+                    ("test", self.dataset.test),
+                )
+            },
+            "n_features": self.dataset.n_features,
+            "image_shape": self.dataset.image_shape,
             "versions": {
                 "twolayer": __version__,
                 "python": platform.python_version(),
@@ -147,11 +161,13 @@ class Job:
 
     def finish(self, folder: Path) -> None:
         """Draw the pictures, and say what was written."""
+        (folder / folders.PAGE).unlink(missing_ok=True)  # of the run before it was gone on with
         try:
             folders.draw(folder)
         except ImportError as error:
             self.console.warn(f"there are no pictures: {error}")
         self.console.say(f"In {folder}: {', '.join(folders.written_in(folder))}")
+        self.console.say(f"`twolayer report {shlex.quote(str(folder))}` makes one page of it")
 
 
 def open_job(
@@ -195,6 +211,21 @@ def length_in_words(settings: Mapping[str, Any]) -> str:
 def count(number: int, noun: str) -> str:
     """Say how many there are: 1 epoch, 2,000 steps."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def write_predictions(folder: Path, dataset: Dataset, test: Evaluation | None) -> None:
+    """Write the probabilities of the test samples, and the images most wrong; or remove those of before."""
+    path = folder / folders.PREDICTIONS
+    if test is None or dataset.test is None:
+        path.unlink(missing_ok=True)
+        return
+    X, y = dataset.test
+    arrays: dict[str, Any] = {"y": y, "probabilities": test.probabilities}
+    if dataset.image_shape is not None:
+        rows = report.most_wrong(y, test.probabilities)[:MOST_IMAGES]
+        arrays |= {"rows": rows, "images": X[rows].reshape(len(rows), *dataset.image_shape)}
+    with written_whole(path) as partial:
+        np.savez(partial, **arrays)
 
 
 def write_results(folder: Path, results: Mapping[str, Any], test: Evaluation | None) -> None:

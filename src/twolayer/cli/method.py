@@ -64,6 +64,19 @@ def without_effect(settings: Mapping[str, Any]) -> list[str]:
     return [option for option, (other, values, _) in _NEEDS.items() if settings[other] not in values]
 
 
+# Of what no option is refused: settings that mean nothing where another one is off.
+_IDLE_WITHOUT = {"border": ("shift", "symmetrize_shift"), "decay_first": ("decay_every",)}
+
+
+def has_effect(name: str, settings: Mapping[str, Any]) -> bool:
+    """Say whether a setting meant anything beside the others."""
+    other, values, _ = _NEEDS.get(name, (name, (settings.get(name),), ""))
+    if name == "decay_first":
+        other, values, _ = _NEEDS["decay_every"]
+    others = _IDLE_WITHOUT.get(name)
+    return settings.get(other) in values and (others is None or any(settings.get(one) for one in others))
+
+
 def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset) -> Preprocessing:
     """Fit the preprocessing to the training samples."""
     X = dataset.train.X

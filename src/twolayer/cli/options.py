@@ -587,6 +587,22 @@ def format_option(function: Function) -> Function:
     )
 
 
+def page_option(function: Function) -> Function:
+    """Add what says where the page of a run goes."""
+    return _add(
+        function,
+        _option(
+            "Output",
+            "--out",
+            "out",
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            shown="report.html in the folder",
+            help="The .html file to write.",
+        ),
+    )
+
+
 def common_options(function: Function) -> Function:
     """Add what every command has."""
 

@@ -6,15 +6,18 @@ import math
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import report
+from .._files import npz_array, opened_npz
 from .._namespace import HostArray
 from ..training import History
 
 _MOST = 2**53  # to which every integer is a float
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Tested(NamedTuple):
@@ -23,16 +26,43 @@ class Tested(NamedTuple):
     accuracy: float | None
     n_samples: int
     confusion: HostArray
+    loss: float | None = None
+
+
+class Predictions(NamedTuple):
+    """What a network gave for the test samples."""
+
+    y: HostArray  # (N,) int64
+    probabilities: HostArray  # (N, C)
+    rows: HostArray | None  # (M,) int64, of the images
+    images: HostArray | None  # (M, height, width) or (M, height, width, channels)
 
 
 class Results(NamedTuple):
-    """What of a run's results is drawn."""
+    """What of a run's results is drawn and reported."""
 
     heading: str | None
     table_heading: str | None
     classes: tuple[str, ...]
     table: tuple[Mapping[str, Any], ...]
     test: Tested | None
+    command: str | None = None
+    complete: bool = True
+    seconds: float | None = None
+    versions: Mapping[str, str] = _NOTHING
+    samples: Mapping[str, int] = _NOTHING
+    n_features: int | None = None
+    image_shape: tuple[int, ...] | None = None
+    # Of a training:
+    n_steps: int | None = None
+    best_step: int | None = None
+    diverged: int | None = None
+    train_accuracy: float | None = None
+    validation_accuracy: float | None = None
+    members: tuple[Mapping[str, Any], ...] = ()
+    # Of a sweep:
+    runs: tuple[Mapping[str, Any], ...] = ()
+    best: Mapping[str, Any] | None = None
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -139,14 +169,148 @@ def read_results(path: Path) -> Results:
         )
         if n_samples is None or confusion is None:
             raise ValueError(f"`test` in {path} must hold `n_samples` and `confusion`; one is missing")
-        test = Tested(accuracy, n_samples, np.array(confusion, np.int64).reshape(n_classes, n_classes))
+        counts = np.array(confusion, np.int64).reshape(n_classes, n_classes)
+        loss = read("loss", "a number", _is_number, within=test)
+        test = Tested(accuracy, n_samples, counts, loss)
+    rows = "a list of rows, of numbers and texts"
+    shape = read(
+        "image_shape", "two or three sizes", lambda value: _is_list(value, _is_size) and len(value) in (2, 3)
+    )
+    complete = read("complete", "true or false", lambda value: isinstance(value, bool))
     return Results(
         heading=read("heading", "text", _is_text) or None,
         table_heading=read("table_heading", "text", _is_text) or None,
         classes=tuple(classes),
         table=tuple(table),
         test=test,
+        command=read("command", "train or sweep", lambda value: value in ("train", "sweep")),
+        complete=complete is None or complete,
+        seconds=read("seconds", "a number", _is_number),
+        versions=read("versions", "texts by names", lambda value: _is_mapping(value, _is_text)) or {},
+        samples=read("samples", "counts by names", lambda value: _is_mapping(value, _is_count)) or {},
+        n_features=read("n_features", "an integer", _is_count),
+        image_shape=None if shape is None else tuple(shape),
+        n_steps=read("n_steps", "an integer", _is_count),
+        best_step=read("best_step", "an integer", _is_count),
+        diverged=read("diverged", "an integer", _is_count),
+        train_accuracy=read("train_accuracy", "a number", _is_number),
+        validation_accuracy=read("validation_accuracy", "a number", _is_number),
+        members=tuple(read("members", rows, lambda value: _is_list(value, _is_row)) or ()),
+        runs=tuple(read("runs", rows, lambda value: _is_list(value, _is_row)) or ()),
+        best=read("best", "a row of numbers and texts", _is_row),
     )
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """Read settings to show them: numbers, texts, truth values and lists of these.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds something else.
+    """
+    settings = read_toml(path)
+    for name, value in settings.items():
+        if not (_is_text(name) and (_is_plain(value) or _is_list(value, _is_plain))):
+            raise ValueError(f"`{name!s:.40}` in {path} must be a number, text or a list; got {value!r:.40}")
+    return settings
+
+
+def read_predictions(path: Path, test: Tested) -> Predictions:
+    """Read the .npz file that `jobs.write_predictions` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    test : Tested
+        What results.json says of the same samples.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If an array has the wrong dtype.
+    ValueError
+        If it is not that file, or of other samples or another network.
+    """
+    n_classes = len(test.confusion)
+    with opened_npz(path) as stored:
+        missing = [key for key in ("y", "probabilities") if key not in stored]
+        if missing or ("rows" in stored) != ("images" in stored):
+            raise ValueError(
+                f"{path} must hold `y` and `probabilities`, and `rows` and `images` or neither of them; "
+                f"it holds {', '.join(stored)!s:.200}"
+            )
+        arrays = {
+            key: npz_array(stored, key, path)
+            for key in ("y", "probabilities", "rows", "images")
+            if key in stored
+        }
+
+    def check(key: str, *, kinds: str, holds: bool, what: str) -> None:
+        array = arrays[key]
+        if array.dtype.kind not in kinds or array.dtype.itemsize > 8:
+            raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {array.dtype}")
+        if not holds:
+            raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {array.shape}")
+
+    y, probs = arrays["y"], arrays["probabilities"]
+    check(
+        "y",
+        kinds="iu",
+        holds=y.ndim == 1 and len(y) > 0 and bool(((y >= 0) & (y < n_classes)).all()),
+        what=f"class labels in [0, {n_classes}), (N,)",
+    )
+    check(
+        "probabilities",
+        kinds="f",
+        holds=probs.shape == (len(y), n_classes) and _are_probabilities(probs),
+        what=f"probabilities of {n_classes} classes for each of the {len(y)} samples",
+    )
+    if "rows" in arrays:
+        rows, images = arrays["rows"], arrays["images"]
+        check(
+            "rows",
+            kinds="iu",
+            holds=rows.ndim == 1
+            and len(np.unique(rows)) == len(rows)
+            and bool(((rows >= 0) & (rows < len(y))).all()),
+            what=f"different places in [0, {len(y)}), (M,)",
+        )
+        check(
+            "images",
+            kinds="biuf",
+            holds=images.ndim in (3, 4)
+            and images.shape[0] == len(rows)
+            and min(images.shape[1:]) > 0
+            and images.shape[3:] in ((), (1,), (3,))
+            and bool(np.isfinite(images).all()),
+            what=f"{len(rows)} images of (height, width), or of 1 or 3 channels",
+        )
+        arrays["rows"] = rows.astype(np.int64)
+    y, probs = y.astype(np.int64), probs.astype(np.float64)
+    # Two classes that are as good as equally probable may have changed places in few digits.
+    top = np.sort(probs, axis=1)[:, -2:]
+    n_tied = int(np.count_nonzero(top[:, 0] >= top[:, -1] * (1 - 1e-5)))
+    n_right = int(np.count_nonzero(probs.argmax(axis=1) == y))
+    if (
+        np.any(np.bincount(y, minlength=n_classes) != test.confusion.sum(axis=1))
+        or abs(n_right - int(np.trace(test.confusion))) > n_tied
+    ):
+        raise ValueError(
+            f"{path} must be of the run that results.json is of; got other samples or another network"
+        )
+    return Predictions(y, probs, arrays.get("rows"), arrays.get("images"))
+
+
+def _are_probabilities(probs: HostArray) -> bool:
+    """Say whether all are in [0, 1] and, of a sample, add up to 1, but for rounding."""
+    if not (np.isfinite(probs).all() and (probs >= 0).all() and (probs <= 1.001).all()):
+        return False
+    return bool((np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= 1e-3).all())
 
 
 def _is_number(value: Any) -> bool:
@@ -162,6 +326,18 @@ def _is_count(value: Any) -> bool:
 def _is_text(value: Any) -> bool:
     # JSON can write halves of a character, which nothing can show.
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_size(value: Any) -> bool:
+    return _is_count(value) and value > 0
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool) or _is_number(value) or _is_text(value)
+
+
+def _is_mapping(value: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(_is_text(key) and fits(value[key]) for key in value)
 
 
 def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
@@ -186,7 +362,7 @@ def _is_row(row: Any) -> bool:
         elif "accuracy" in name:
             fits = value is None or _is_number(value)
         else:
-            fits = value is None or isinstance(value, bool) or _is_number(value) or _is_text(value)
+            fits = _is_plain(value)
         if not fits:
             return False
     return True

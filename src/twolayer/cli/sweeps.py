@@ -14,7 +14,7 @@ from . import folders
 from .console import Console
 from .data import file_stem
 from .evaluation import Evaluation
-from .jobs import Job, count, in_words, length_in_words, open_job, write_results
+from .jobs import Job, count, in_words, length_in_words, open_job, write_predictions, write_results
 from .outcomes import DIVERGED, OF_SIGNALS, Failure
 from .settings import GRID, write_settings
 
@@ -77,6 +77,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         test = job.test(job.save_network(folder, best.net, own, accuracies))
         words = f"{in_words(best.settings, _shown(result))}, seed {best.settings['seed']}"
         results["heading"] = f"{job.dataset.name}, the best: {words}"
+    write_predictions(folder, job.dataset, test)
     write_results(folder, results, test)
     if result.runs:
         report.write_csv(folder / "results.csv", result.table)

@@ -18,7 +18,7 @@ from ..training import History, Run, train
 from . import folders
 from .console import Console
 from .data import file_stem
-from .jobs import Job, count, in_words, length_in_words, open_job, write_results
+from .jobs import Job, count, in_words, length_in_words, open_job, write_predictions, write_results
 from .outcomes import DIVERGED, OF_SIGNALS, Failure
 from .settings import write_settings
 from .stored import read_object
@@ -192,6 +192,7 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
         results["members"] = members
     tested = {"test_accuracy": None if test is None else test.accuracy}
     report.write_csv(folder / "results.csv", [row | tested])
+    write_predictions(folder, job.dataset, test)
     write_results(folder, results | row, test)  # the last: a run without it is gone on with
 
     _show_epochs(history, best_step if chooses else None, console)

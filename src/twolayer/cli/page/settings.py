@@ -1,0 +1,161 @@
+"""The settings of a run, by groups, and the command that does it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from ... import presets, report
+from ..data import COUNTS, file_name, kind_of
+from ..method import has_effect
+
+# The settings as the page shows them; what is in none of these groups stands in a last one.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "Network": ("n_hidden", "networks", "weight_scale"),
+    "Loss": ("reg", "dropout", "input_dropout", "label_smoothing", "class_weight"),
+    "Steps": (
+        *("optimizer", "momentum", "weight_decay", "learning_rate", "schedule", "learning_rate_decay"),
+        *("decay_every", "decay_first", "warmup", "batch_size", "replacement", "epochs", "steps"),
+        *("patience", "seed", "seeds"),
+    ),
+    "Data": (
+        *("dataset", "preset", *COUNTS, "center", "scale", "whiten", "components", "epsilon"),
+        *("flip", "shift", "border", "mixup"),
+    ),
+    "The network that is kept": ("judge", "ema_decay", "symmetrize", "symmetrize_shift"),
+    "Where it ran": ("library", "device", "dtype", "max_networks"),
+}
+# What stands elsewhere on the page, or in the file of settings only.
+_ELSEWHERE = ("command", "data", "url", "twolayer_version", "data_sha256")
+
+_LABELS = {
+    "n_train": "training samples",
+    "n_validation": "validation samples",
+    "n_test": "test samples",
+    "ema_decay": "average of the weights, decay",
+    "class_weight": "class weights",
+    "learning_rate_decay": "decay of the learning rate",
+    "decay_every": "decay every (steps)",
+    "decay_first": "first decay after (steps)",
+    "replacement": "drawn with replacement",
+    "warmup": "warm-up (epochs)",
+    "patience": "patience (epochs)",
+    "flip": "flipped images",
+    "shift": "shifted images (pixels)",
+    "symmetrize": "averaged over flips",
+    "symmetrize_shift": "averaged over shifts (pixels)",
+    "dtype": "numbers",
+    "reg": "reg (L2 penalty)",
+    "judge": "judged",
+    "max_networks": "networks at once, at most",
+}
+
+SETTINGS = tuple(name for names in GROUPS.values() for name in names)
+
+
+def in_words(value: Any) -> str:
+    """Write a setting, or the several values of one."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(in_words, value)) if any(isinstance(v, bool) for v in value) else _several(value)
+    return f"{value:,}" if type(value) is int else report.format_number(value)
+
+
+def _several(values: Sequence[Any]) -> str:
+    return ", ".join(report.format_numbers(values)) if values else "none"
+
+
+def _label(name: str) -> str:
+    """Give the words for a setting."""
+    return _LABELS.get(name, report.label(name))
+
+
+def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Give the settings that had an effect, by groups, with the default where another was given."""
+    defaults = _defaults(settings)
+    other = sorted(name for name in settings if name not in SETTINGS and name not in _ELSEWHERE)
+    groups = []
+    for title, names in (*GROUPS.items(), ("Other", tuple(other))):
+        rows = []
+        for name in names:
+            value = settings.get(name)
+            if value is None or not has_effect(name, settings):
+                continue
+            if name == "dataset" and isinstance(value, str):
+                value = file_name(value)  # not where the user's files are
+            default = defaults.get(name)
+            given = name in defaults and not _same(value, default)
+            rows.append(
+                {
+                    "label": _label(name),
+                    "value": in_words(value),
+                    "given": given,
+                    "default": in_words(default) if given and default is not None else None,
+                }
+            )
+        if rows:
+            groups.append({"title": title, "rows": rows})
+    return groups
+
+
+def _same(one: Any, other: Any) -> bool:
+    def plain(value: Any) -> Any:
+        # Of a sweep, one value is as good as a list of it.
+        return list(value) if isinstance(value, list | tuple) else [value]
+
+    return bool(plain(one) == plain(other))
+
+
+def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the settings were, had none been given; nothing where that is not known."""
+    command, dataset, preset = (settings.get(name) for name in ("command", "dataset", "preset"))
+    if command not in ("train", "sweep") or not isinstance(dataset, str):
+        return {}
+    try:
+        found = presets.settings_for(command, kind_of(dataset), preset)
+    except (ValueError, TypeError):  # a file of another suffix, a preset that there is no more
+        return {}
+    return found | {"library": "numpy"} | ({"seed": 0} if command == "train" else {"max_networks": None})
+
+
+def command_line(settings: Mapping[str, Any], commands: Mapping[str, click.Command]) -> str | None:
+    """Give the command that does it again; None where that is not known.
+
+    Parameters
+    ----------
+    settings : mapping
+        Those of settings.toml.
+    commands : mapping
+        The commands by their names, which know what their options are called.
+    """
+    defaults = _defaults(settings)
+    if not defaults:
+        return None
+    words = ["twolayer", settings["command"], settings["dataset"]]
+    n_validation = settings.get("n_validation")
+    if n_validation is not None and n_validation != defaults.get("n_validation"):
+        words += ["--validation", _exact(n_validation)]
+    for option in commands[settings["command"]].params:
+        name = option.name or ""
+        value = settings.get(name)
+        if not isinstance(option, click.Option) or value is None or not has_effect(name, settings):
+            continue
+        if _same(value, defaults.get(name)):
+            continue
+        if option.secondary_opts:
+            words.append(option.opts[0] if value else option.secondary_opts[0])
+            continue
+        values = value if isinstance(value, list) else [value]
+        if name == "seeds" and len(values) == 1:
+            words += ["--seed", _exact(values[0])]
+            values = [1]  # how many, as there is no comma
+        words += [option.opts[0], ",".join(map(_exact, values))]
+    return shlex.join(words)
+
+
+def _exact(value: Any) -> str:
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
