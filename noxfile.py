@@ -21,6 +21,9 @@ PARALLEL = "--numprocesses=auto"
 # What no array library but NumPy runs, tests-numpy has run.
 ONLY_BACKENDS = (PARALLEL, "--only-backends")
 
+# Where uv would not find the builds of PyTorch that pip is told of.
+WITH_PIP = "virtualenv"
+
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
@@ -53,7 +56,7 @@ def tests_numpy(session: nox.Session) -> None:
     run_tests(session, "numpy", "strict")
 
 
-@nox.session(name="tests-torch")
+@nox.session(name="tests-torch", venv_backend=WITH_PIP)
 def tests_torch(session: nox.Session) -> None:
     """The tests on PyTorch, on the CPU."""
     run_tests(session, "torch", extras="cli,onnx,sklearn,torch", options=ONLY_BACKENDS)
@@ -84,7 +87,7 @@ def tests_cupy(session: nox.Session) -> None:
         session.error("With a GPU every test must run, but these were skipped:\n" + "\n".join(skipped))
 
 
-@nox.session(name="tests-sklearn")
+@nox.session(name="tests-sklearn", venv_backend=WITH_PIP)
 @nox.parametrize("release", ["oldest", "newest"])
 def tests_sklearn(session: nox.Session, release: str) -> None:
     """The tests of the estimator, with the oldest scikit-learn that pyproject.toml allows and the newest."""
@@ -116,7 +119,7 @@ def cuda_extra() -> tuple[str | None, str]:
     return ("cuda13" if version.value >= 13000 else "cuda12"), found
 
 
-@nox.session
+@nox.session(venv_backend=WITH_PIP)
 def minimums(session: nox.Session) -> None:
     """The tests on the oldest versions that pyproject.toml allows, on every library but CuPy."""
     requirements = list(PYPROJECT["project"]["dependencies"])
@@ -237,7 +240,7 @@ def recipes(session: nox.Session) -> None:
             session.error(f"no recipe left {pattern}")
 
 
-@nox.session
+@nox.session(venv_backend=WITH_PIP)
 def embedding(session: nox.Session) -> None:
     """The project of examples/embedding and its tests, on the wheel as it would be released."""
     session.install(*group("package"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -49,7 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if config.getoption("--only-backends") and not {"backend", "libraries"} & set(item.fixturenames):
             return False
         backend = item.callspec.params["backend"] if "backend" in item.fixturenames else None
-        if backend is not None and backend.name == "jax-x32" and item.get_closest_marker("once_on_jax"):
+        once = item.get_closest_marker("once_on_jax") and not item.get_closest_marker("float32_on_jax")
+        if backend is not None and backend.name == "jax-x32" and once:
             return False
         marker = item.get_closest_marker("only_on")
         return marker is None or backend.library in marker.args
@@ -71,7 +73,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "once_on_jax: with float64 alone, as JAX compiles everything anew for float32"
     )
+    config.addinivalue_line("markers", "float32_on_jax: with float32 too, though its file says once_on_jax")
     libraries = chosen_libraries(config)
+    if "jax" in libraries:
+        share_what_jax_compiles(config)
     for backend in BACKENDS:
         if backend.library in libraries:
             try:
@@ -82,6 +87,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--hypothesis-profile"):
         profile = "ci" if os.environ.get("CI") else "local"
         settings.load_profile("few" if strategies.few_sizes_only else profile)
+
+
+def share_what_jax_compiles(config: pytest.Config) -> None:
+    """Let one process of the tests read what another has compiled, from a folder that goes with them."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # the first process set it, or whoever runs the tests
+        return
+    folder = tempfile.TemporaryDirectory(prefix="compiled", ignore_cleanup_errors=True)
+    config.add_cleanup(folder.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -31,6 +31,8 @@ from small_runs import (
 from twolayer import History, Progress, Run, TwoLayerNet, _checks, optimizers, schedules, stack, train
 from twolayer.training import execution
 
+pytestmark = pytest.mark.once_on_jax
+
 SETTINGS: dict[str, Any] = {
     **PLAIN,
     "batch_size": 5,
@@ -123,6 +125,7 @@ ORACLE_CASES = {
 }
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("case", ORACLE_CASES)
 def test_a_slow_loop_over_samples_agrees(backend: Backend, case):
     n_networks, shape, changes, factor = ORACLE_CASES[case]
@@ -194,6 +197,7 @@ def test_the_assignments_decay_of_the_learning_rate(backend: Backend):
 # What comes in and what goes out
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("n_networks", [None, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_library_device_dtype_and_shapes_are_kept(backend: Backend, n_networks, dtype):
@@ -228,6 +232,7 @@ def test_library_device_dtype_and_shapes_are_kept(backend: Backend, n_networks, 
     assert type(run.n_steps) is int
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("n_networks", [None, 2])
 def test_what_was_given_is_not_changed_and_shares_no_memory(backend: Backend, n_networks):
     task = make_task(n_networks).on(backend)
@@ -293,6 +298,7 @@ def test_samples_of_several_axes_are_flattened(backend: Backend):
     assert_same_run(trained(images), trained(task))
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "int32", "int64", "float32"])
 def test_samples_of_any_real_dtype_are_cast_to_the_networks(backend: Backend, dtype):
     task = make_task(2)
@@ -310,6 +316,7 @@ def test_samples_of_any_real_dtype_are_cast_to_the_networks(backend: Backend, dt
     assert_same_run(trained(cast), trained(there))
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "int64"])
 def test_labels_of_any_integer_dtype(backend: Backend, dtype):
     task = make_task()
@@ -318,6 +325,7 @@ def test_labels_of_any_integer_dtype(backend: Backend, dtype):
     assert_same_run(trained(cast), trained(there))
 
 
+@pytest.mark.float32_on_jax
 def test_integer_weights_are_cast(backend: Backend):
     there, weight = make_task(2).on(backend), np.arange(23) % 3 + 1
     cast = trained(there, sample_weight=backend.array(weight, "int32"))
@@ -351,6 +359,7 @@ def test_blocks_change_nothing(backend: Backend, monkeypatch, n_networks):
     assert_same_run(in_blocks, whole, rtol=backend.rtol)
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("size", [1e4, -1e4])
 @pytest.mark.parametrize("n_networks", [None, 2])
 def test_huge_logits_are_no_trouble(backend: Backend, n_networks, size):
@@ -363,6 +372,7 @@ def test_huge_logits_are_no_trouble(backend: Backend, n_networks, size):
     assert all(np.isfinite(array).all() for array in host_net(run.last))
 
 
+@pytest.mark.float32_on_jax
 def test_weights_of_zero_leave_their_samples_out(backend: Backend):
     """An epoch of the others' batches, as the shuffled order has them."""
     task = make_task()
@@ -391,6 +401,7 @@ def test_weights_of_zero_leave_their_samples_out(backend: Backend):
     assert run.history.loss[1] == pytest.approx(penalty, rel=1e-5)
 
 
+@pytest.mark.float32_on_jax
 def test_numbers_of_each_network_may_be_of_any_kind(backend: Backend):
     task = make_task(2).on(backend)
     expected = trained(task, learning_rate=[0.25, 0.5], reg=[0.0, 0.125])
@@ -565,6 +576,7 @@ def test_without_a_validation_set_the_last_network_is_the_best(backend: Backend,
     np.testing.assert_allclose(run.train_accuracy, to_host(run.net.accuracy(task.X, task.y)), rtol=1e-6)
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("n_networks", [None, 3])
 def test_the_validation_loss_is_the_cross_entropy_without_the_penalty(backend: Backend, n_networks):
     for soft in (False, True):
@@ -710,6 +722,7 @@ def slowly_diverging(n_networks: int | None, rates: list[float], n_steps: int) -
     return task, np.where(bad.any(axis=1), bad.argmax(axis=1) + 1, 0)
 
 
+@pytest.mark.float32_on_jax
 def test_a_diverged_network_is_reported_with_its_step_and_the_others_go_on(backend: Backend):
     rates = [0.1, 1e9, 0.05, 1e30, 1e14]
     task, steps = slowly_diverging(5, rates, 30)
@@ -984,6 +997,7 @@ def test_every_callback_is_called_even_where_one_asked_to_stop():
     assert run.n_steps == 4
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("n_networks", [None, 2])
 @pytest.mark.parametrize("stream", [False, True])
 def test_many_steps_in_one_call_are_the_same_run(backend: Backend, monkeypatch, n_networks, stream):
@@ -1220,6 +1234,7 @@ BAD_INPUT = {
 }  # fmt: skip
 
 
+@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_arrays_that_do_not_do_are_refused(backend: Backend, case):
     changes, error, message = BAD_INPUT[case]
