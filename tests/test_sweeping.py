@@ -23,6 +23,8 @@ from twolayer.preprocessing import Standardizer
 from twolayer.sweeping import DEFAULTS
 from twolayer.training.optimizers import SGD, Adam
 
+pytestmark = pytest.mark.once_on_jax
+
 NAMES = (*DEFAULTS, "seed")
 COMMON = ("optimizer", "schedule", "augmentation")
 BASE: dict[str, Any] = {**PLAIN, "epochs": 3, "dtype": "float64"}
@@ -152,6 +154,7 @@ def test_each_row_is_the_single_run_of_its_settings(
         assert_same_net(result.best.net, run.net, rtol=1e-8)
 
 
+@pytest.mark.float32_on_jax
 def test_rows_on_every_library(backend: Backend):
     task = make_task(noise=2.0).on(backend)
     grid = {
@@ -561,6 +564,7 @@ def test_read_only_and_non_contiguous_arrays():
     assert_equal_rows(swept(odd, grid).runs, swept(task, grid).runs)
 
 
+@pytest.mark.float32_on_jax
 def test_networks_are_float32_where_nothing_is_said(backend: Backend):
     task = make_task().on(backend)
     result = sweep(task.X, task.y, validation=task.validation, grid={"n_hidden": [3]}, epochs=1)
@@ -882,6 +886,7 @@ def test_arrays_of_two_libraries_are_refused(backend: Backend):
         swept(task._replace(X_val=other.array(TASK.X_val, "float32")), grid, dtype=backend.dtype)
 
 
+@pytest.mark.float32_on_jax
 def test_float64_is_refused_where_there_is_none(backend: Backend):
     task, grid = TASK.on(backend), {"n_hidden": [3]}
     if "float64" in backend.dtypes:
