@@ -233,13 +233,14 @@ def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
 def recipes(session: nox.Session) -> None:
     """The recipes for other libraries, clusters and large data: each must run, and leave something."""
     session.install(".", *group("recipes"))
-    folder = Path(session.create_tmp()).resolve()
-    session.run("python", "examples/recipes/tables.py")
-    session.run("python", "examples/recipes/optuna_search.py", "6")
-    session.run("python", "examples/recipes/cluster.py")
-    session.run("python", "examples/recipes/larger_than_memory.py", str(folder / "samples"))
-    session.run("python", "examples/recipes/tensorboard_log.py", str(folder / "tensorboard"))
-    session.run("python", "examples/recipes/mlflow_log.py", str(folder / "mlflow"))
+    folder, programs = Path(session.create_tmp()).resolve(), Path("examples/recipes").resolve()
+    session.chdir(folder)  # MLflow puts what is logged where it is started
+    session.run("python", str(programs / "tables.py"))
+    session.run("python", str(programs / "optuna_search.py"), "6")
+    session.run("python", str(programs / "cluster.py"))
+    session.run("python", str(programs / "larger_than_memory.py"), str(folder / "samples"))
+    session.run("python", str(programs / "tensorboard_log.py"), str(folder / "tensorboard"))
+    session.run("python", str(programs / "mlflow_log.py"), str(folder / "mlflow"))
     for pattern in ("tensorboard/events.*", "mlflow/mlflow.db", "mlflow/network.safetensors"):
         if not list(folder.glob(pattern)):
             session.error(f"no recipe left {pattern}")
