@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from moved_images import slow_moved
 
-from twolayer import augmentation, datasets, optimizers, presets, schedules, storage
+from twolayer import TwoLayerNet, augmentation, datasets, optimizers, presets, schedules, storage
 from twolayer.checkpoints import load_run
 from twolayer.cli import console, jobs, method, outcomes
 from twolayer.cli.commands import app
@@ -135,9 +135,52 @@ def test_the_saved_network_is_the_mean_of_all_of_its_parts_on_raw_images() -> No
     assert results["test"]["accuracy"] == pytest.approx(accuracy)
     validated = float(net.accuracy(DIGITS.validation.X, DIGITS.validation.y))
     assert results["validation_accuracy"] == pytest.approx(validated)
-    assert [set(member) for member in results["members"]] == [{"train_accuracy", "validation_accuracy"}] * 2
+    keys = {"train_accuracy", "validation_accuracy", "best_step", "diverged"}
+    assert [set(member) for member in results["members"]] == [keys] * 2
     assert metadata.preprocessing["whiten"] == "pca"
     assert metadata.preprocessing["components"] == 20
+
+
+@pytest.mark.parametrize("lost", [[1], [0, 2], [0, 1, 2]])
+def test_networks_that_diverge_are_left_out(lost: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    original = TwoLayerNet.initialize
+
+    def initialize(*args: Any, rng: int, **more: Any) -> TwoLayerNet:
+        net = original(*args, rng=rng, **more)
+        return net._replace(W1=net.W1 * np.float32(1e30)) if rng in lost else net
+
+    monkeypatch.setattr(TwoLayerNet, "initialize", initialize)
+    settings = ("--networks", 3, "--hidden", 12, "--epochs", 3, "--out", "run")
+    result = run("train", *settings)
+    results = json.loads(Path("run/results.json").read_text())
+    assert [k for k, member in enumerate(results["members"]) if member["diverged"]] == lost
+    if len(lost) == 3:
+        assert result.exit_code == 3
+        assert "Error: every network diverged: from step 1 on no loss is finite" in result.output
+        assert results["diverged"] > 0
+        assert "test" not in results
+        assert not Path("run/network.safetensors").exists()
+        assert "diverged at step" in run("train", "--resume", "run", "--epochs", 5).output
+        return
+    assert result.exit_code == 0
+    assert f"{len(lost)} of the 3 networks diverged and are left out; try a lower" in result.output
+    assert results["diverged"] is None
+    kept = [k for k in range(3) if k not in lost]
+    best = load_run("run/checkpoint.safetensors").best
+    net = storage.load("run/network.safetensors")
+    assert net.n_hidden == 12 * len(kept)
+    assert results["test"]["accuracy"] > 0.8
+    own = [results["members"][k]["train_accuracy"] for k in kept]
+    assert results["train_accuracy"] == pytest.approx(np.mean(own))
+    history = json.loads(Path("run/history.json").read_text())
+    assert np.isfinite(np.array(history["loss"], float)).all()
+    assert all(np.isfinite(best.select(k).W1).all() for k in kept)
+    assert run("train", "--resume", "run", "--epochs", 5).exit_code == 0
+    page = run("report", "run")
+    assert page.exit_code == 0
+    text = Path("run/report.html").read_text(encoding="utf-8")
+    assert f"{len(lost)} of the 3 networks diverged and are left out." in text
+    assert f"The means over the {len(kept)} network" in text
 
 
 def test_a_training_with_everything_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

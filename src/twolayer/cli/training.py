@@ -77,7 +77,7 @@ def resume_train(
         earlier = replace(
             earlier, _fingerprint={k: v for k, v in earlier._fingerprint.items() if k not in _PREPROCESSED}
         )
-        diverged, _, _ = _of_members(earlier)
+        diverged = _divergence(_members(earlier))
         finished = kept == earlier.n_steps  # else its results are not written yet
         if diverged is not None and finished:
             raise ValueError(f"the run in {folder} diverged at step {diverged}: it cannot go on")
@@ -172,20 +172,27 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
     """Write what a training gave, and show it; raise unless it went to its end."""
     settings, console = job.settings, job.console
     total = _total_steps(job)
-    diverged, best_steps, members = _of_members(run)
+    members = _members(run)
+    diverged = _divergence(members)
+    usable = [k for k, member in enumerate(members) if diverged is not None or member["diverged"] is None]
+    best_steps = [members[k]["best_step"] for k in usable]
     stopped = run.stopped if isinstance(run.stopped, tuple) else (run.stopped,)
-    complete = run.n_steps >= total or diverged is not None or None not in stopped
+    complete = run.n_steps >= total or diverged is not None or all(stopped[k] for k in usable)
     chooses = settings["judge"] == "best" and job.dataset.validation is not None
-    accuracies = {name: float(np.mean([member[name] for member in members])) for name in members[0]}
+    accuracies = {
+        name: float(np.mean([members[k][name] for k in usable]))
+        for name in ("train_accuracy", "validation_accuracy")
+    }
     results = job.results(complete=complete, seconds=seconds) | {
         "heading": f"{job.dataset.name}: {_in_words(settings, _SHOWN[:3])}",
     }
-    history = _mean_history(run)
+    history = _mean_history(run, usable)
     folders.write_history(folder, history)
     test = None
-    usable = diverged is None and (min(best_steps) > 0 or not chooses)
-    if usable:
-        test = job.test(job.save_network(folder, run.net, settings, accuracies))
+    keeps = diverged is None and (min(best_steps) > 0 or not chooses)
+    if keeps:
+        net = run.net if len(usable) == len(members) else stack(run.net.select(k) for k in usable)
+        test = job.test(job.save_network(folder, net, settings, accuracies))
     best_step = best_steps[0] if len(set(best_steps)) == 1 else None
     row = {"n_steps": run.n_steps, "best_step": best_step, "diverged": diverged, **accuracies}
     if len(members) > 1:
@@ -196,14 +203,20 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
     write_results(folder, results | row, test)  # the last: a run without it is gone on with
 
     _show_epochs(history, best_step if chooses else None, console)
-    if usable:
+    if keeps:
         job.show_accuracies(_title(job, run, best_steps, chooses=chooses), accuracies, test)
+    if len(usable) < len(members):
+        console.warn(
+            f"{len(members) - len(usable)} of the {len(members)} networks diverged and are left out; "
+            "try a lower --learning-rate"
+        )
     console.say(f"{count(run.n_steps, 'step')} in all; this took {seconds:.1f} s")
     job.finish(folder)
     console.answer(folders.answer_of(folder))
     if diverged is not None:
         raise Failure(
-            f"the network diverged: from step {diverged} on its loss is not finite; "
+            f"{'every' if len(members) > 1 else 'the'} network diverged: from step {diverged} on "
+            f"{'no loss is finite' if len(members) > 1 else 'its loss is not finite'}; "
             "try a lower --learning-rate",
             DIVERGED,
         )
@@ -222,21 +235,32 @@ def _in_words(settings: Mapping[str, Any], names: tuple[str, ...]) -> str:
     return several + in_words(settings, names)
 
 
-def _of_members(run: Run) -> tuple[int | None, list[int], list[dict[str, float]]]:
-    """Return the first divergence of any network of a run, their best steps and their accuracies."""
-    found = {"train_accuracy": run.train_accuracy, "validation_accuracy": run.validation_accuracy}
+def _members(run: Run) -> list[dict[str, Any]]:
+    """Return of each network of a run its accuracies, its best step, and the step at which it diverged."""
+    found = {
+        "train_accuracy": run.train_accuracy,
+        "validation_accuracy": run.validation_accuracy,
+        "best_step": run.best_step,
+        "diverged": run.diverged,
+    }
     if not isinstance(run.diverged, tuple):
-        return run.diverged, [run.best_step], [found]
-    members = [dict(zip(found, map(float, one), strict=True)) for one in zip(*found.values(), strict=True)]
-    diverged = min((step for step in run.diverged if step is not None), default=None)
-    return diverged, run.best_step.tolist(), members
+        return [found]
+    columns = (values if isinstance(values, tuple) else values.tolist() for values in found.values())
+    return [dict(zip(found, one, strict=True)) for one in zip(*columns, strict=True)]
 
 
-def _mean_history(run: Run) -> History:
-    """Return the history of a run; of several networks the mean over them."""
+def _divergence(members: list[dict[str, Any]]) -> int | None:
+    """Return the step at which the last of the networks diverged; None where there is one that did not."""
+    steps = [member["diverged"] for member in members]
+    return None if None in steps else max(steps)
+
+
+def _mean_history(run: Run, members: list[int]) -> History:
+    """Return the history of a run; of several networks the mean over some of them."""
     if run.last.n_networks is None:
         return run.history
-    return History(*(a if name == "step" else a.mean(axis=0) for name, a in run.history._asdict().items()))
+    columns = run.history._asdict().items()
+    return History(*(a if name == "step" else a[members].mean(axis=0) for name, a in columns))
 
 
 def _title(job: Job, run: Run, best_steps: list[int], *, chooses: bool) -> str:

@@ -128,12 +128,20 @@ def notices(found: Found) -> list[dict[str, str]]:
     results = found.results
     said = []
     if results.diverged is not None:
-        several = "One of the networks" if results.members else "The network"
+        several = "The last of the networks" if results.members else "The network"
         said.append(
             {
                 "title": "Diverged",
                 "text": f"{several} diverged at step {results.diverged:,}: from there on its loss is not "
                 "finite. No network was kept and none was tested. A lower learning rate may help.",
+            }
+        )
+    elif _lost(found):
+        said.append(
+            {
+                "title": "Some diverged",
+                "text": f"{_lost(found)} of the {len(results.members)} networks diverged and are left out. "
+                "A lower learning rate may help.",
             }
         )
     diverged = [row for row in results.table if row.get("diverged")]
@@ -236,6 +244,11 @@ def _merged(found: Found, of: str) -> str:
     return f"{of}; of the merged network, its {len(own)} parts have {min(own):.3f} to {max(own):.3f}"
 
 
+def _lost(found: Found) -> int:
+    """Give how many of several networks diverged."""
+    return sum(1 for member in found.results.members if member.get("diverged"))
+
+
 def _finite(row: Mapping[str, Any], name: str) -> bool:
     return report.is_finite(row.get(name))
 
@@ -301,7 +314,9 @@ def course(found: Found) -> str:
     if found.sweeps:
         return f"That of the best network{_of_seed(found)}."
     if found.results.members:
-        return f"The means over the {len(found.results.members)} networks."
+        alive = [member for member in found.results.members if not member.get("diverged")]
+        which = f"{len(alive)} networks that did not diverge" if _lost(found) else f"{len(alive)} networks"
+        return f"The means over the {which}." if alive else ""
     return ""
 
 
