@@ -183,10 +183,21 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation, without the network and with warnings as errors; it lands in docs/_build/html."""
+    """The documentation, without the network and with warnings as errors; it lands in docs/_build/html.
+
+    Its gallery and those of its tutorials that are scripts are run, and fail it where they fail.
+    """
     session.install(".[cli,sklearn]", *group("docs"))
     options = ("--nitpicky", "--fail-on-warning", "--keep-going", "--fresh-env")
     session.run("sphinx-build", *options, "docs", "docs/_build/html")
+
+
+@nox.session
+def links(session: nox.Session) -> None:
+    """The links of the documentation to other places: this needs the network. The gallery is not run."""
+    session.install(".[cli,sklearn]", *group("docs"))
+    quick = ("-D", "plot_gallery=0")
+    session.run("sphinx-build", "-b", "linkcheck", *quick, "docs", "docs/_build/links")
 
 
 @nox.session

@@ -14,17 +14,49 @@ author = "the twolayer contributors"
 copyright = "2026, the twolayer contributors"  # noqa: A001  (Sphinx's own name for it)
 version = release = twolayer.__version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+# The index of the tutorials is written by hand: some of them are no scripts.
+exclude_patterns = ["_build", "tutorials/index.rst", "gallery/*.ipynb", "tutorials/*.ipynb"]
 
 html_theme = "furo"
 html_title = f"twolayer {version}"
 html_static_path = ["_static"]
-html_css_files = ["mathml.css"]
+html_css_files = ["mathml.css", "pages.css"]
 html_math_renderer = "mathml"
+html_copy_source = False
+html_show_sourcelink = False
 
-myst_enable_extensions = ["dollarmath", "deflist"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+# The scripts of the gallery and the tutorials are run at each build; an error in one is the build's.
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples/gallery", "../examples/tutorials"],
+    "gallery_dirs": ["gallery", "tutorials"],
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "abort_on_example_error": True,
+    "run_stale_examples": True,
+    "doc_module": ("twolayer",),
+    "reference_url": {"twolayer": None},
+    "backreferences_dir": "gallery/uses",
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+}
+
+linkcheck_timeout = 30
 
 autodoc_member_order = "bysource"
 # The docstrings say shapes and dtypes, which the annotations cannot.

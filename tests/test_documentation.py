@@ -1,4 +1,7 @@
-"""The examples of the docstrings, and the Python blocks of the README and the documentation, are run."""
+"""The examples of the docstrings, and the Python blocks of the README and the documentation, are run.
+
+The scripts of examples/gallery and examples/tutorials are run where their pages are built, by `nox -s docs`.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,26 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 import twolayer
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [
-    page
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    if BLOCK.search(page.read_text(encoding="utf-8"))
+OUTSIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]  # of docs/
+MARKDOWN = [
+    *OUTSIDE,
+    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts),
 ]
+PAGES = [page for page in MARKDOWN if BLOCK.search(page.read_text(encoding="utf-8"))]
+# What stands in a block that is not run. A directive that shows code could hide Python: there is none.
+OTHERS = {"console", "js", "json", "sh", "text", "toml", ""}
+DIRECTIVES = {"admonition", "eval-rst", "image", "include", "literalinclude", "raw", "toctree"}
 
 
 def docstring_examples() -> Iterator[tuple[str, doctest.DocTest]]:
@@ -62,7 +72,7 @@ def run_page(text: str, *, name: str, libraries: Collection[str]) -> None:
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in BLOCK.finditer(text):
         source, line = block[1], text.count("\n", 0, block.start(1))
-        imported = re.findall(r"^\s*(?:import|from) (cupy|jax|torch)\b", source, re.MULTILINE)
+        imported = re.findall(r"^(?:>>> )?\s*(?:import|from) (cupy|jax|torch)\b", source, re.MULTILINE)
         if not set(imported) <= set(libraries):
             continue
         if ">>>" in source:
@@ -76,6 +86,53 @@ def run_page(text: str, *, name: str, libraries: Collection[str]) -> None:
 
 def test_the_readme_has_python_that_is_run() -> None:
     assert ROOT / "README.md" in PAGES
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_python_of_a_page_is_left_out(page: Path) -> None:
+    check_blocks(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", OUTSIDE, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Those of pages outside docs/; Sphinx looks after the others."""
+    assert broken_links(page) == []
+
+
+def check_blocks(text: str) -> None:
+    """Fail where a block may hold Python that `run_page` would not find."""
+    kinds = [token.info.strip() for token in tokens(text) if token.type == "fence"]
+    assert {kind for kind in kinds if kind[:1] != "{"} <= OTHERS | {"python"}
+    assert {kind[1:].partition("}")[0] for kind in kinds if kind[:1] == "{"} <= DIRECTIVES
+    assert kinds.count("python") == len(BLOCK.findall(text))
+
+
+def broken_links(page: Path) -> list[str]:
+    """Return the links of a page to files, and to headings in them, that do not exist."""
+    broken = []
+    for token in tokens(page.read_text(encoding="utf-8")):
+        link = str(token.attrs.get("href") or token.attrs.get("src") or "")
+        if not link or re.match(r"\w+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that GitHub, and Sphinx, give the headings of a page."""
+    found = tokens(page.read_text(encoding="utf-8"))
+    headings = (after.content for token, after in pairwise(found) if token.type == "heading_open")
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """Yield what a page is made of, what stands inside of lines included."""
+    for token in MarkdownIt().enable("table").parse(text):
+        yield token
+        yield from token.children or ()
 
 
 def test_a_block_that_raises_fails_with_its_line() -> None:
@@ -96,8 +153,38 @@ def test_a_block_that_prints_something_else_fails() -> None:
         run_page("```python\n>>> 1 + 1\n3\n```\n", name="page.md", libraries=())
 
 
-def test_a_block_runs_on_the_libraries_that_are_tested() -> None:
-    page = "```python\nfrom torch import no_such_name\n```\n"
+@pytest.mark.parametrize(("prompt", "kind"), [("", ImportError), (">>> ", pytest.fail.Exception)])
+def test_a_block_runs_on_the_libraries_that_are_tested(prompt: str, kind: type[BaseException]) -> None:
+    page = f"```python\n{prompt}from torch import no_such_name\n```\n"
     run_page(page, name="page.md", libraries=["numpy"])
-    with pytest.raises(ImportError, match="torch"):
+    with pytest.raises(kind, match="cannot import name 'no_such_name' from 'torch'"):
         run_page(page, name="page.md", libraries=["numpy", "torch"])
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "```py\nx = 1\n```",
+        "```{code-block} python\nx = 1\n```",
+        "~~~python\nx = 1\n~~~",
+        "- In a list:\n\n  ```python\n  x = 1\n  ```",
+    ],
+)
+def test_python_that_would_be_left_out_is_noticed(block: str) -> None:
+    check_blocks("A page.\n\n```python\nx = 1\n```\n")
+    with pytest.raises(AssertionError):
+        check_blocks(f"A page.\n\n{block}\n")
+
+
+@pytest.mark.parametrize("link", ["other.md", "other.md#two-words", "#a-page", "https://example.org/x#y"])
+def test_a_link_that_leads_somewhere(link: str, tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# One\n\n## Two `words`\n")
+    (tmp_path / "page.md").write_text(f"# A page\n\n| a | b |\n| - | - |\n| 1 | [link]({link}) |\n")
+    assert broken_links(tmp_path / "page.md") == []
+
+
+@pytest.mark.parametrize("link", ["missing.md", "other.md#three", "#two-words", "missing.png"])
+def test_a_link_that_leads_nowhere_is_noticed(link: str, tmp_path: Path) -> None:
+    (tmp_path / "other.md").write_text("# One\n\n## Two `words`\n")
+    (tmp_path / "page.md").write_text(f"# A page\n\n| a | b |\n| - | - |\n| 1 | ![link]({link}) |\n")
+    assert broken_links(tmp_path / "page.md") == [link]

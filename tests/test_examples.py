@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,8 @@ from test_cifar10 import FEW, write_folder
 import twolayer
 from twolayer.datasets import cifar10
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 def example(name: str) -> SimpleNamespace:
@@ -67,3 +69,36 @@ def test_the_example_trains_the_convolution_that_it_unrolls(backend: Backend, ci
         model.b1 += torch.randn(3)
         expected = model(images.reshape(5, -1)).numpy()
     np.testing.assert_allclose(model.unrolled().logits(images.numpy()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_cifar10_from_python(
+    cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    few = {"n_train": 4 * FEW, "n_validation": FEW, "n_test": FEW}
+    monkeypatch.setattr(twolayer.datasets, "load_cifar10", partial(cifar10.load_cifar10, **few))
+    out = cifar.parent / "out"
+    accuracy = example("cifar10").main([str(out), f"--data={cifar}", "--hidden=4", "--epochs=2"])
+    assert "epoch  2: validation accuracy" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {
+        "network.safetensors",
+        "curves.png",
+        "weights.png",
+        "confusion.png",
+        "mistakes.png",
+    }
+    data = cifar10.load_cifar10(cifar, **few)
+    net = twolayer.load(out / "network.safetensors")
+    assert float(net.accuracy(*data.test)) == pytest.approx(accuracy)
+
+
+def test_every_example_is_run() -> None:
+    """By a test here, by a session of its own, or where the documentation is built."""
+    here = {"cifar10.py", "convolution.py"}
+    noxfile, conf = (ROOT / name for name in ("noxfile.py", "docs/conf.py"))
+    programs = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} - here
+    sessions = {name for name in programs if f"examples/{name}" in noxfile.read_text(encoding="utf-8")}
+    galleries = ("gallery", "tutorials")
+    built = {name for name in programs if name.partition("/")[0] in galleries and name.count("/") == 1}
+    assert all(f'"../examples/{name}"' in conf.read_text(encoding="utf-8") for name in galleries)
+    project = {name for name in programs if name.startswith("embedding/")}  # `nox -s embedding`
+    assert programs == sessions | built | project

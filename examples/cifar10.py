@@ -1,0 +1,92 @@
+"""CIFAR-10 from Python: whitened, flipped and shifted; the mean over flips folded in; and pictures of it.
+
+Usage: python examples/cifar10.py OUT [--data FOLDER] [--hidden 1024] [--epochs 20]
+
+Without `--data` the images are downloaded once, to the user's cache. Writes OUT/network.safetensors and the
+pictures OUT/curves.png, OUT/weights.png, OUT/confusion.png and OUT/mistakes.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+import twolayer
+from twolayer import plotting
+from twolayer.report import confusion_matrix
+
+
+def main(arguments: Sequence[str] | None = None) -> float:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--hidden", type=int, default=1024)
+    parser.add_argument("--epochs", type=int, default=20)
+    options = parser.parse_args(arguments)
+    data = twolayer.datasets.load_cifar10(options.data)
+
+    # 256 numbers hold most of what the 3,072 pixels vary in, and make the first layer a twelfth of the size.
+    whitener = twolayer.preprocessing.Whitener.fit(data.train.X, kind="pca", n_components=256)
+    run = twolayer.train(
+        twolayer.TwoLayerNet.initialize(256, options.hidden, data.n_classes, rng=0),
+        data.train.X,  # the bytes as they are: batches are augmented and whitened one by one
+        data.train.y,
+        validation=data.validation,
+        preprocessing=whitener,
+        augmentation=twolayer.augmentation.FlipAndShift(data.image_shape, shift=2),
+        label_smoothing=0.1,
+        learning_rate=0.1,
+        schedule=twolayer.schedules.Warmup(epochs=2),
+        batch_size=250,
+        epochs=options.epochs,
+        rng=0,
+        callbacks=[report],
+    )
+
+    # Into one network that takes pixels, and that gives an image and its mirror image the same logits.
+    net = twolayer.symmetrize(whitener.fold(run.net), data.image_shape)
+    options.out.mkdir(parents=True, exist_ok=True)
+    twolayer.save(
+        net, options.out / "network.safetensors", classes=data.classes, image_shape=data.image_shape
+    )
+
+    probs = net.predict_proba(data.test.X)
+    accuracy = float((probs.argmax(axis=1) == data.test.y).mean())
+    print(f"{run.validation_accuracy:.3f} of the validation images right, {accuracy:.3f} of the test images")
+
+    curves = Figure(figsize=(10, 4), layout="constrained")
+    left, right = curves.subplots(1, 2)
+    plotting.plot_loss(run.history, ax=left)
+    plotting.plot_accuracy(run.history, ax=right)
+    curves.savefig(options.out / "curves.png")
+
+    weights = Figure(figsize=(8, 3.7), layout="constrained")
+    plotting.plot_weights(
+        whitener.fold(run.net), data.image_shape, max_units=60, columns=12, ax=weights.subplots()
+    )
+    weights.savefig(options.out / "weights.png")
+
+    confusion = confusion_matrix(data.test.y, probs.argmax(axis=1), data.n_classes)
+    classes = Figure(figsize=(7, 6), layout="constrained")
+    plotting.plot_confusion(confusion, data.classes, ax=classes.subplots())
+    classes.savefig(options.out / "confusion.png")
+
+    mistakes = Figure(figsize=(9, 6), layout="constrained")
+    plotting.plot_mistakes(
+        data.test.X, data.test.y, probs, data.classes, data.image_shape, ax=mistakes.subplots()
+    )
+    mistakes.savefig(options.out / "mistakes.png")
+    return accuracy
+
+
+def report(progress: twolayer.Progress) -> None:
+    if progress.epoch_ended:
+        history = progress.history()
+        print(f"epoch {progress.epoch:2}: validation accuracy {history.validation_accuracy[-1]:.3f}")
+
+
+if __name__ == "__main__":
+    main()

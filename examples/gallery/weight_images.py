@@ -1,0 +1,57 @@
+"""
+What the hidden units look for
+==============================
+
+Each hidden unit multiplies an image by its own weights, pixel by pixel, and adds up: it
+answers to images that look like its weights. Drawn as images, they show what it looks
+for.
+"""
+
+# sphinx_gallery_thumbnail_number = 2
+import matplotlib.pyplot as plt
+
+import twolayer
+from twolayer import plotting
+
+digits = twolayer.datasets.load_digits()
+scaling = twolayer.preprocessing.Standardizer.fit(digits.train.X)
+
+
+def trained(reg):
+    return twolayer.train(
+        twolayer.TwoLayerNet.initialize(64, 40, 10, rng=0),
+        digits.train.X,
+        digits.train.y,
+        validation=digits.validation,
+        preprocessing=scaling,
+        reg=reg,
+        learning_rate=0.1,
+        batch_size=50,
+        epochs=40,
+        rng=0,
+    )
+
+
+runs = {reg: trained(reg) for reg in (0.0, 1e-2)}
+
+# %%
+# Without a penalty the weights keep much of the noise that they were drawn from:
+# nothing in the loss takes it away.
+
+_, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
+plotting.plot_weights(runs[0.0].net, (8, 8), columns=10, ax=axes)
+plt.show()
+
+# %%
+# The L2 penalty takes away what the classes do not need. What is left are strokes, and
+# places where there must be none.
+
+_, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
+plotting.plot_weights(runs[1e-2].net, (8, 8), columns=10, ax=axes)
+plt.show()
+
+# %%
+# Which of the two does better?
+
+for reg, run in runs.items():
+    print(f"reg {reg:g}: {run.validation_accuracy:.3f} of the validation images right")
