@@ -293,7 +293,7 @@ best = max(
     (result.best, further.best), key=lambda best: best.row["validation_accuracy"]
 )
 p = float(scaling.fold(best.net).accuracy(digits.test.X, digits.test.y))
-print(best.settings)
+print({key: best.settings[key] for key in ("learning_rate", "reg", "seed")})
 print(f"test accuracy {p:.3f} ± {np.sqrt(p * (1 - p) / len(digits.test.y)):.3f}")
 
 # %%
