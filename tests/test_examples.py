@@ -96,9 +96,10 @@ def test_every_example_is_run() -> None:
     here = {"cifar10.py", "convolution.py"}
     noxfile, conf = (ROOT / name for name in ("noxfile.py", "docs/conf.py"))
     programs = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} - here
-    sessions = {name for name in programs if f"examples/{name}" in noxfile.read_text(encoding="utf-8")}
+    recipes = {name for name in programs if name.startswith("recipes/")}
+    run = {name for name in recipes if f'"{name[8:]}"' in noxfile.read_text(encoding="utf-8")}
     galleries = ("gallery", "tutorials")
     built = {name for name in programs if name.partition("/")[0] in galleries and name.count("/") == 1}
     assert all(f'"../examples/{name}"' in conf.read_text(encoding="utf-8") for name in galleries)
     project = {name for name in programs if name.startswith("embedding/")}  # `nox -s embedding`
-    assert programs == sessions | built | project
+    assert programs == run | built | project
