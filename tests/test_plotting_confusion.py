@@ -43,6 +43,14 @@ def test_confusion_of_many_classes_is_drawn_without_numbers():
     rendered(axes.get_figure())
 
 
+def test_names_with_dollars_are_no_formulas():
+    names = ["$5_$", "US$ 5 to US$ 9", "c"]
+    axes = drawn(plotting.plot_confusion, np.eye(3, dtype=int), names)
+    assert tick_texts(axes.xaxis) == tick_texts(axes.yaxis) == names
+    assert rendered(axes.get_figure())  # where a formula would be refused
+    assert rendered(_house.confusion(np.eye(3, dtype=int), names, title="$_$.npz"))
+
+
 def test_confusion_that_does_not_fit_the_classes_is_refused():
     with pytest.raises(
         ValueError, match=r"`confusion` must have a row and a column for each of the 2 classes"

@@ -183,6 +183,12 @@ def test_mistakes_without_any_probability_of_the_truth_come_in_order():
     assert [text[-4:] for text in texts(ax)] == ["1.00", "1.00", "0.60"]
 
 
+def test_names_with_dollars_below_images_are_no_formulas():
+    ax = mistakes_of(np.eye(2), np.array([1, 0]), probs_of([0, 1]), ["$_$", "$^$"], (1, 2))
+    assert texts(ax)[0].startswith("$^$ → $_$")
+    assert rendered(ax.get_figure())
+
+
 @pytest.mark.parametrize("columns", [4, 8, 12])
 @pytest.mark.parametrize("figsize", [(12, 5), (5, 4), (4, 9)])
 def test_names_below_images_neither_overlap_nor_reach_into_the_next_image(columns, figsize):

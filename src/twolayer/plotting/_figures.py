@@ -85,7 +85,8 @@ def figure(width: float, height: float, title: str | None = None, *, dark: bool 
         size = (width, height + (0.3 if title else 0))
         page = matplotlib.figure.Figure(figsize=size, layout="constrained")
         if title:
-            page.suptitle(title, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold")
+            heading = page.suptitle(title, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold")
+            heading.set_parse_math(False)  # a file's name may hold a dollar or two
         yield page
         # How many ticks there is room for is asked again at every drawing: by this size, not by the setting
         # of that moment.

@@ -89,6 +89,7 @@ def draw_mosaic(
             color=inks.ink,
             fontsize=points,
             linespacing=1.1,
+            parse_math=False,
         )
     ax.set_xticks([])
     ax.set_yticks([])

@@ -70,14 +70,17 @@ def plot_confusion(
             ink = ink_on(tuple(cells[i, j]))
             ax.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=ink)
         slanted = _are_long(classes)
+        # A name may hold a dollar or two.
+        plain = {"parse_math": False}
         ax.set_xticks(
             range(n_classes),
             classes,
             rotation=45 if slanted else 0,
             ha="right" if slanted else "center",
             rotation_mode="anchor",
+            **plain,
         )
-        ax.set_yticks(range(n_classes), classes)
+        ax.set_yticks(range(n_classes), classes, **plain)
     ax.set_xticks(np.arange(1, n_classes) - 0.5, minor=True)
     ax.set_yticks(np.arange(1, n_classes) - 0.5, minor=True)
     ax.grid(which="minor", color=inks.faint, linewidth=0.8, linestyle="-")
