@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._namespace import to_host
-from ..report import checked_predictions
+from ..report import checked_predictions, most_wrong
 from ._figures import SMALL, axes_for, on_host
 from ._inks import inks_of
 from ._mosaic import arranged, draw_mosaic, mosaic_size
@@ -157,8 +157,8 @@ def plot_mistakes(
     if max_images < 1:
         raise ValueError(f"`max_images` must be at least 1; got {max_images}")
     predicted = given.argmax(axis=1)
-    wrong = np.flatnonzero(true != predicted)
-    chosen = wrong[np.argsort(given[wrong, true[wrong]], kind="stable")][:max_images]
+    wrong = most_wrong(true, given)
+    chosen = wrong[:max_images]
     low, high = float(host.min()), float(host.max())
     tiles = host[chosen].astype(np.float64).reshape(-1, height, width, n_channels)
     tiles = (tiles - low) / ((high - low) or 1.0)
