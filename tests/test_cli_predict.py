@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,13 @@ def test_standard_input_that_holds_no_array_is_refused(
     code, data, _ = answered("predict", "net.safetensors", "-")
     assert code == 1
     assert data["error"]["message"].startswith("- must be a file that NumPy wrote; it cannot be read")
+
+
+def test_a_file_of_an_archive_that_is_no_array_is_refused(net: twolayer.TwoLayerNet) -> None:
+    with zipfile.ZipFile("raw.npz", "w") as archive:
+        archive.writestr("X", b"no array")
+    line = refused("predict", "net.safetensors", "raw.npz")
+    assert "raw.npz must be a file that NumPy wrote; it cannot be read (`X` is not an array)" in line
 
 
 def test_resize_is_for_images_only(net: twolayer.TwoLayerNet) -> None:

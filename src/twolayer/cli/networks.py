@@ -252,6 +252,8 @@ def _array(path: Path) -> HostArray:
             X: Any = None
             if "X" in held:
                 X = stored["X"] if several else stored
+                if not isinstance(X, np.ndarray):
+                    raise ValueError("`X` is not an array")
         except Exception as error:
             raise ValueError(
                 f"{path} must be a file that NumPy wrote; it cannot be read ({error!s:.200})"
