@@ -179,6 +179,8 @@ def test_a_library_on_the_command_line_goes_before_the_files() -> None:
         ({"seeds": [5, 3]}, ("--seeds", 1), [0]),
         ({"seeds": [5, 3]}, ("--seed", 7), [7, 8]),
         ({"seed": 4}, ("--seeds", "9,8"), [9, 8]),
+        ({"seed": 4}, ("--seeds", 3), [4, 5, 6]),
+        ({"seed": 4}, ("--seeds", 2, "--seed", 1), [1, 2]),
     ],
 )
 def test_seeds(stored: dict[str, Any], given: tuple[object, ...], seeds: list[int]) -> None:
@@ -207,6 +209,12 @@ def test_paths_in_a_file_are_relative_to_it(elsewhere: Path, monkeypatch: pytest
     config(dataset="cifar10", data=data.name, epochs=1).rename("project/config.toml")
     done("train", "--config", "project/config.toml", "--out", "cifar", "-q")
     assert settings_in("cifar")["data"] == str(data)
+
+
+def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
+    nobody = "~nobody-of-this-name/mine.npz"
+    assert nobody in refused("train", nobody)
+    assert nobody in refused("train", "--config", config(dataset=nobody))
 
 
 # What is refused, with the file and the key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,10 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
             settings = _joined(settings, stored, usual=base)
         except ValueError as error:
             raise ValueError(f"in {path}, {error}") from error
-    settings = _joined(settings, {name: parameters.get(name) for name in settings})
+    over = {name: parameters.get(name) for name in settings}
+    if type(over.get("seeds")) is int and over["seed"] is None:
+        over["seed"] = stored.get("seed")  # from which so many are counted
+    settings = _joined(settings, over)
     if parameters["validation"] is not None:
         settings |= _set_aside(parameters["validation"], settings, dataset)
     for name in without_effect(settings):
@@ -134,7 +138,14 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 def absolute(path: str | None) -> str | None:
     """Return a path that is found from any folder."""
-    return None if path is None else str(Path(path).expanduser().absolute())
+    return None if path is None else str(_expanded(path).absolute())
+
+
+def _expanded(path: str) -> Path:
+    """Return a path with the user's home in place of ~; as it is where nobody has that name."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
 
 
 # As a file
@@ -196,7 +207,7 @@ def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
     settings = _converted(stored, path, ctx)
     for name in _PATHS:
         if name in settings and (name != "dataset" or kind_of(settings[name]) == "npz"):
-            settings[name] = str(path.absolute().parent / Path(settings[name]).expanduser())
+            settings[name] = str(path.absolute().parent / _expanded(settings[name]))
     return settings
 
 
