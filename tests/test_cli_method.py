@@ -247,6 +247,59 @@ def test_images_are_needed_where_pixels_move(elsewhere: Path, option: str) -> No
     assert "must be left out where samples are no images, as in mine" in message
 
 
+@pytest.mark.parametrize(
+    ("changes", "idle"),
+    [
+        ({}, {"border", "decay_first"}),
+        ({"shift": 1}, {"decay_first"}),
+        ({"symmetrize_shift": 1}, {"decay_first"}),
+        ({"schedule": "exponential", "decay_every": 5}, {"border"}),
+        ({"schedule": "cosine", "decay_every": 5}, {"border", "decay_first", "decay_every"}),
+        ({"optimizer": "adam"}, {"border", "decay_first", "momentum"}),
+    ],
+)
+def test_settings_that_mean_nothing_beside_others(changes: dict[str, Any], idle: set[str]) -> None:
+    base = settings(schedule="exponential", optimizer="nesterov", whiten="none") | changes
+    asked = ("border", "decay_first", "decay_every", "learning_rate_decay", "momentum", "scale", "reg")
+    if base["schedule"] == "cosine":
+        idle = idle | {"learning_rate_decay"}
+    assert {name for name in asked if not method.has_effect(name, base)} == idle
+    assert set(method.without_effect(base)) & set(asked) == idle - {"border", "decay_first"}
+
+
+def test_what_a_network_was_averaged_over_is_said() -> None:
+    short = ("train", "--epochs", 1, "--hidden", 4)
+    for options, words in (
+        (("--symmetrize",), "averaged over flips"),
+        (("--symmetrize-shift", 1), "averaged over shifts"),
+        (("--symmetrize", "--symmetrize-shift", 1), "averaged over flips and shifts"),
+    ):
+        lines = run(*short, *options).output.splitlines()
+        (title,) = (line for line in lines if line.startswith("The best network, of step"))
+        assert title.endswith(f", {words}")
+
+
+def test_test_samples_beyond_the_networks_numbers_lose_no_results() -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    X = rng.random((60, 4, 4)) + y[:, None, None]
+    far = X.copy()
+    far[0] = 1e39  # infinite in float32
+    np.savez("far.npz", X=X, y=y, X_test=far, y_test=y)
+    with np.errstate(all="ignore"):
+        results = done("train", "far.npz", "--epochs", 2, "--hidden", 5)
+        assert results["test"]["n_samples"] == 60
+        assert not Path("run/predictions.npz").exists()
+        assert run("report", "run").exit_code == 0
+        assert (
+            run(
+                "train", "far.npz", "--epochs", 2, "--hidden", 5, "--dtype", "float64", "--out", "run64"
+            ).exit_code
+            == 0
+        )
+    assert Path("run64/predictions.npz").exists()
+
+
 def test_a_preset_gives_way_to_an_option_that_only_another_choice_has_a_use_for() -> None:
     plain = presets.settings_for("train", "cifar10")
     found = method.completed(plain | {"learning_rate_decay": 0.9}, {"learning_rate_decay": 0.9})

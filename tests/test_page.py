@@ -283,7 +283,33 @@ def test_several_networks(runs: Path) -> None:
     assert re.search(
         r"300 samples; of the merged network, its 2 parts have 0\.\d+ to 0\.\d+", words(part(page, "figures"))
     )
+    assert re.search(
+        r"Training accuracy 0\.\d+ 1,097 samples; mean of the 2 networks before they were merged",
+        words(part(page, "figures")),
+    )
     assert "The means over the 2 networks." in words(part(page, "course"))
+
+
+def test_a_network_that_is_averaged(copied: Callable[[str], Path], undrawn: None) -> None:
+    folder = copied("train")
+    edit_settings(folder, {"symmetrize_shift": 1})
+    done("report", folder)
+    figures = words(part(page_of(folder), "figures"))
+    assert "1,097 samples; of the network before it was averaged" in figures
+
+
+def test_the_spread_is_told_of_the_seeds_that_it_is_over(
+    copied: Callable[[str], Path], undrawn: None
+) -> None:
+    folder = copied("sweep")
+
+    def change(stored: Any) -> None:
+        stored["table"] = [row | {"n_seeds": 4, "diverged": 1} for row in stored["table"]]
+
+    edit(folder / "results.json", change)
+    done("report", folder)
+    figures = words(part(page_of(folder), "figures"))
+    assert "mean ± standard deviation over 3 seeds" in figures
 
 
 # What is not there, and why
@@ -329,7 +355,8 @@ def test_a_run_of_an_earlier_version(copied: Callable[[str], Path], undrawn: Non
     page = page_of(folder)
     for name in ("calibration", "mistakes"):
         assert words(part(page, name)).endswith(
-            "The folder holds no predictions.npz, which runs of earlier versions did not write."
+            "The folder holds no predictions.npz: an earlier version did not write it, or not all "
+            "probabilities are finite."
         )
     assert "number of samples not recorded" in words(part(page, "figures"))
     assert "was trained on samples of digits (images of 8×8 pixels" in words(page.find(".//header"))

@@ -214,9 +214,12 @@ def count(number: int, noun: str) -> str:
 
 
 def write_predictions(folder: Path, dataset: Dataset, test: Evaluation | None) -> None:
-    """Write the probabilities of the test samples, and the images most wrong; or remove those of before."""
+    """Write the probabilities of the test samples, and the images most wrong; or remove those of before.
+
+    None are written where a sample is too far from the others for the network to give a number.
+    """
     path = folder / folders.PREDICTIONS
-    if test is None or dataset.test is None:
+    if test is None or dataset.test is None or not np.isfinite(test.probabilities).all():
         path.unlink(missing_ok=True)
         return
     X, y = dataset.test

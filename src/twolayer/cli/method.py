@@ -61,7 +61,7 @@ def completed(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, A
 
 def without_effect(settings: Mapping[str, Any]) -> list[str]:
     """Return the names of the settings that nothing asks for, as others are what they are."""
-    return [option for option, (other, values, _) in _NEEDS.items() if settings[other] not in values]
+    return [option for option in _NEEDS if not has_effect(option, settings)]
 
 
 # Of what no option is refused: settings that mean nothing where another one is off.
@@ -70,11 +70,11 @@ _IDLE_WITHOUT = {"border": ("shift", "symmetrize_shift"), "decay_first": ("decay
 
 def has_effect(name: str, settings: Mapping[str, Any]) -> bool:
     """Say whether a setting meant anything beside the others."""
-    other, values, _ = _NEEDS.get(name, (name, (settings.get(name),), ""))
-    if name == "decay_first":
-        other, values, _ = _NEEDS["decay_every"]
+    if name in _NEEDS:
+        other, values, _ = _NEEDS[name]
+        return settings.get(other) in values
     others = _IDLE_WITHOUT.get(name)
-    return settings.get(other) in values and (others is None or any(settings.get(one) for one in others))
+    return others is None or any(settings.get(one) and has_effect(one, settings) for one in others)
 
 
 def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset) -> Preprocessing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -222,8 +223,8 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
         )
     if not complete:
         raise Failure(
-            f"interrupted at step {run.n_steps:,} of {total:,}; `twolayer train --resume {folder}` goes on "
-            "from there",
+            f"interrupted at step {run.n_steps:,} of {total:,}; "
+            f"`twolayer train --resume {shlex.quote(str(folder))}` goes on from there",
             OF_SIGNALS + stopped_by,
             wanted=True,
         )
@@ -270,8 +271,10 @@ def _title(job: Job, run: Run, best_steps: list[int], *, chooses: bool) -> str:
     of = f"of step {steps[0]:,}" if len(steps) == 1 else f"of steps {steps[0]:,} to {steps[-1]:,}"
     if job.settings["networks"] > 1:
         which = f"The {'best' if chooses else 'last'} networks merged"
-    if job.settings["symmetrize"] or job.settings["symmetrize_shift"]:
-        of += ", averaged over flips and shifts"
+    images = {"symmetrize": "flips", "symmetrize_shift": "shifts"}
+    averaged = [name for setting, name in images.items() if job.settings[setting]]
+    if averaged:
+        of += f", averaged over {' and '.join(averaged)}"
     return f"{which}, {of}"
 
 

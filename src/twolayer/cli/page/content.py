@@ -202,8 +202,8 @@ def figures(found: Found) -> list[dict[str, str]]:
     of = _of(samples.get("validation"))
     if report.is_finite(accuracy):
         detail = f"{of}; the network was chosen by them" if _chosen(found) else of
-        n_seeds = row.get("n_seeds")
-        if report.is_finite(spread) and n_seeds and n_seeds > 1:
+        n_seeds = (row.get("n_seeds") or 1) - (row.get("diverged") or 0)
+        if report.is_finite(spread) and n_seeds > 1:
             detail = f"mean ± standard deviation over {n_seeds} seeds; {detail}"
         elif results.members:
             detail = _merged(found, of)
@@ -213,7 +213,13 @@ def figures(found: Found) -> list[dict[str, str]]:
         why = "the data have no validation samples" if without else lost or "not known"
         add("Validation accuracy", "–", why)
     if report.is_finite(row.get("train_accuracy")):
-        add("Training accuracy", report.format_accuracy(row["train_accuracy"]), _of(samples.get("train")))
+        detail = _of(samples.get("train"))
+        if results.members:
+            n_parts = len(results.members) - _lost(found)
+            detail = f"{detail}; mean of the {n_parts} networks before they were merged"
+        elif found.setting("symmetrize") or found.setting("symmetrize_shift"):
+            detail = f"{detail}; of the network before it was averaged"
+        add("Training accuracy", report.format_accuracy(row["train_accuracy"]), detail)
     if results.test is not None and report.is_finite(results.test.loss):
         add("Test loss", f"{results.test.loss:.4f}", "mean cross-entropy, without the penalty")
     return shown
@@ -345,7 +351,8 @@ def missing(found: Found) -> dict[str, str]:
         reasons["predictions"] = reasons["test"]
     elif found.predictions is None:
         reasons["predictions"] = (
-            f"The folder holds no {folders.PREDICTIONS}, which runs of earlier versions did not write."
+            f"The folder holds no {folders.PREDICTIONS}: an earlier version did not write it, or not all "
+            "probabilities are finite."
         )
     if found.net is None:
         reasons["weights"] = "No network was kept."
