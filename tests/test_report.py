@@ -602,6 +602,22 @@ def test_ranks_are_the_order_of_the_rows():
     assert [row["reg"] for row in report.sweep_table_rows(table)] == ["0.4", "0.2", "0.3", "0.1"]
 
 
+def test_the_steps_at_which_a_candidate_diverged():
+    runs = [
+        {"learning_rate": rate, "reg": reg, "seed": seed, "diverged": step}
+        for rate, reg, seed, step in [
+            (1.0, 0.0, 0, 3),
+            (1.0, 0.0, 1, 1200),
+            (1.0, 0.5, 0, 1000),
+            (1.0, 0.5, 1, None),
+            (0.1, 0.0, 0, None),
+        ]
+    ]
+    rows = [{"learning_rate": 1.0, "reg": 0.0}, {"learning_rate": 1.0, "reg": 0.5}, {"learning_rate": 0.1}]
+    said = [report.steps_of_divergence(row, runs) for row in rows]
+    assert said == ["at steps 3 to 1,200", "at step 1,000", ""]
+
+
 def test_rows_of_nothing():
     assert report.sweep_table_rows([]) == []
 

@@ -111,18 +111,12 @@ def _shown(result: SweepResult) -> list[str]:
 
 def _show_table(result: SweepResult, console: Console) -> None:
     """Write a row for each candidate, the best first."""
-    table, names = result.table, _shown(result)
+    table = result.table
     rows = report.sweep_table_rows(table)
-    # The rows come in another order; their settings, as text, tell which is which.
-    texts = zip(*(report.format_numbers([row[name] for row in table]) for name in names), strict=True)
-    by_text = dict(zip(texts, table, strict=True))
-    best = None
-    for i, row in enumerate(rows):
-        candidate = by_text[tuple(row[report.label(name)] for name in names)]
-        if candidate["diverged"]:
-            row["diverged"] = _divergence(result, candidate)
-        if result.best is not None and all(candidate[name] == result.best.settings[name] for name in names):
-            best = i
+    for row, place in zip(rows, report.ranked(table), strict=True):
+        if table[place]["diverged"]:
+            row["diverged"] = _divergence(result, table[place])
+    best = None if result.best is None else 0
     n_seeds = max(row["n_seeds"] for row in table)
     title = "Candidates" if n_seeds == 1 else f"Candidates, mean ± standard deviation over {n_seeds} seeds"
     console.table(list(rows[0]), [list(row.values()) for row in rows], title=title, best=best)
@@ -130,10 +124,8 @@ def _show_table(result: SweepResult, console: Console) -> None:
 
 def _divergence(result: SweepResult, row: Mapping[str, Any]) -> str:
     """Say at which steps the runs of a candidate diverged."""
-    own = [run for run in result.runs if all(run[name] == row[name] for name in GRID)]
-    steps = sorted({run["diverged"] for run in own if run["diverged"] is not None})
-    text = f"at step {steps[0]:,}" if len(steps) == 1 else f"at steps {steps[0]:,} to {steps[-1]:,}"
-    return text if row["diverged"] == len(own) else f"{row['diverged']} of {len(own)} {text}"
+    text = report.steps_of_divergence(row, result.runs)
+    return text if report.has_diverged(row) else f"{row['diverged']} of {row['n_seeds']} {text}"
 
 
 def compare(

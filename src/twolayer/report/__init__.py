@@ -18,7 +18,7 @@ from .predictions import (
     most_wrong,
     wilson_interval,
 )
-from .sweeps import Row, has_diverged, ranked, sweep_table_rows, varying, winner
+from .sweeps import Row, has_diverged, ranked, steps_of_divergence, sweep_table_rows, varying, winner
 from .text import format_accuracy, format_number, format_numbers, is_finite, label
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "ranked",
     "read_json",
     "step_rows",
+    "steps_of_divergence",
     "sweep_table_rows",
     "varying",
     "wilson_interval",

@@ -29,6 +29,29 @@ def has_diverged(row: Row) -> bool:
     return row.get("diverged") is not None
 
 
+def steps_of_divergence(row: Row, runs: Sequence[Row]) -> str:
+    """Say at which steps the runs of a candidate diverged: "at step 3", "at steps 3 to 8".
+
+    Parameters
+    ----------
+    row : mapping
+        A row of ``result.table``.
+    runs : sequence of mappings
+        ``result.runs``.
+
+    Returns
+    -------
+    str
+        Empty where no run of the candidate diverged.
+    """
+    names = [name for name in DEFAULTS if name in row]
+    own = [run for run in runs if all(run.get(name) == row[name] for name in names)]
+    steps = sorted({run["diverged"] for run in own if run.get("diverged") is not None})
+    if len(steps) > 1:
+        return f"at steps {steps[0]:,} to {steps[-1]:,}"
+    return f"at step {steps[0]:,}" if steps else ""
+
+
 def winner(table: Sequence[Row], *, value: str = "validation_accuracy") -> Row | None:
     """Give the row that `sweep` calls the best, were it to judge by ``value``; None where all diverged.
 

@@ -11,7 +11,7 @@ from ... import report
 from .. import folders
 from ..jobs import count
 from .found import Found
-from .settings import SETTINGS, in_words
+from .settings import in_words
 
 _OPTIMIZERS = {
     "sgd": "gradient descent",
@@ -305,14 +305,9 @@ def _key(value: Any) -> str:
 def _divergence(found: Found, row: Mapping[str, Any]) -> str:
     if not row.get("diverged"):
         return ""
-    settings = [name for name in SETTINGS if name in row]
-    own = [run for run in found.results.runs if all(run.get(name) == row[name] for name in settings)]
-    steps = sorted({run["diverged"] for run in own if run.get("diverged") is not None})
     n_seeds = row.get("n_seeds") or 1
     text = "diverged" if report.has_diverged(row) else f"{row['diverged']} of {n_seeds} seeds diverged"
-    if steps:
-        text += f" at step {steps[0]:,}" if len(steps) == 1 else f" at steps {steps[0]:,} to {steps[-1]:,}"
-    return text
+    return f"{text} {report.steps_of_divergence(row, found.results.runs)}".rstrip()
 
 
 def course(found: Found) -> str:
