@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pictures import drawn, net_of, rendered, texts
 
 from twolayer import TwoLayerNet, plotting
+from twolayer.plotting import _house
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
@@ -187,6 +188,13 @@ def test_names_with_dollars_below_images_are_no_formulas():
     ax = mistakes_of(np.eye(2), np.array([1, 0]), probs_of([0, 1]), ["$_$", "$^$"], (1, 2))
     assert texts(ax)[0].startswith("$^$ → $_$")
     assert rendered(ax.get_figure())
+
+
+@pytest.mark.parametrize("shape", [(1500, 1), (1, 1500)])
+def test_weights_of_images_of_one_row_or_column_are_a_picture_of_usual_size(shape):
+    net = TwoLayerNet.initialize(1500, 30, 3, rng=0)
+    width, height = _house.weights(net, shape).get_size_inches()
+    assert max(width, height) <= 21
 
 
 @pytest.mark.parametrize("columns", [4, 8, 12])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LETTER = 0.58  # the width of a letter, of the font's size; a line takes 1.25 of it
 _LINE = 1.25
+_TALLEST = 20.0  # inches of all tiles together
 
 
 def arranged(n_tiles: int, columns: int | None) -> tuple[int, int]:
@@ -40,6 +41,8 @@ def mosaic_size(
     # With texts, wide enough for them in 8 points.
     tile = max(0.85, 0.1 + 8 / 72 * _LETTER * _longest(texts)) if texts else 0.85
     tile = min(tile, (9.6 if texts else 7.6) / columns)
+    # A series of a thousand values is an image of a thousand rows.
+    tile = min(tile, _TALLEST * width / (n_rows * height))
     below = 0.33 if texts else 0.0
     return max(columns * tile + 0.2, 3.4), n_rows * (tile * height / width + below) + 0.5
 
