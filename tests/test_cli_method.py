@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from moved_images import slow_moved
 
 from twolayer import TwoLayerNet, augmentation, datasets, optimizers, presets, schedules, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, jobs, method, outcomes
+from twolayer.cli import console, jobs, method, outcomes, training
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
 
@@ -181,6 +182,31 @@ def test_networks_that_diverge_are_left_out(lost: list[int], monkeypatch: pytest
     text = Path("run/report.html").read_text(encoding="utf-8")
     assert f"{len(lost)} of the 3 networks diverged and are left out." in text
     assert f"The means over the {len(kept)} network" in text
+
+
+def test_a_run_that_diverges_when_it_goes_on_keeps_its_network_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("train", "--hidden", 12, "--epochs", 2, "--out", "run")
+    Path("run/network.onnx").write_bytes(b"exported")
+    Path("run/weights.svg").write_text("drawn")
+    before = Path("run/network.safetensors").read_bytes()
+    original = training.train
+
+    def poisoned(start: Any, *args: Any, **more: Any) -> Any:
+        last = start.last._replace(W1=start.last.W1 * np.float32(1e30))
+        return original(replace(start, last=last), *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", poisoned)
+        result = run("train", "--resume", "run", "--epochs", 4)
+    assert result.exit_code == 3
+    assert "the network of the run as it was before is now run/network-before.safetensors" in result.output
+    assert Path("run/network-before.safetensors").read_bytes() == before
+    left = {path.name for path in Path("run").iterdir()}
+    assert not {"network.safetensors", "network.onnx", "weights.svg"} & left
+    assert json.loads(
+        run("train", "--hidden", 12, "--epochs", 1, "--out", "run", "--overwrite", "--json").stdout
+    )
+    assert not Path("run/network-before.safetensors").exists()
 
 
 def test_a_training_with_everything_goes_on_where_it_was_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

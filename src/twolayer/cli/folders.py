@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NETWORK = "network.safetensors"
+BEFORE = "network-before.safetensors"  # of a run that diverged when it was gone on with
 CHECKPOINT = "checkpoint.safetensors"
 SETTINGS = "settings.toml"
 RESULTS = "results.json"
@@ -27,9 +28,10 @@ FORMATS = ("png", "svg", "pdf")
 
 _TABLES = ("history.csv", "steps.csv", "results.csv", "runs.csv")
 _PICTURES = ("curves", "grid", "weights", "confusion")
+_DRAWN = tuple(f"{name}.{suffix}" for name in _PICTURES for suffix in FORMATS)
 _OWN = (
-    *(NETWORK, CHECKPOINT, SETTINGS, RESULTS, HISTORY, PREDICTIONS, PAGE, *_TABLES),
-    *(f"{name}.{suffix}" for name in _PICTURES for suffix in FORMATS),
+    *(NETWORK, BEFORE, CHECKPOINT, SETTINGS, RESULTS, HISTORY, PREDICTIONS, PAGE, *_TABLES),
+    *_DRAWN,
 )
 # What `export` leaves there: of no use beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
@@ -93,6 +95,19 @@ def _first_free(stem: str) -> Path:
             number += 1
         else:
             return path
+
+
+def clear_outcome(folder: Path, *, keeps_network: bool) -> bool:
+    """Remove what shows how a run stood before it was gone on with; say whether a network was set aside.
+
+    That is its network, if the run now has none.
+    """
+    for name in (PAGE, *_DRAWN, *_EXPORTED):
+        (folder / name).unlink(missing_ok=True)
+    set_aside = not keeps_network and (folder / NETWORK).is_file()
+    if set_aside:
+        (folder / NETWORK).replace(folder / BEFORE)
+    return set_aside
 
 
 def remove_partial(folder: Path) -> None:

@@ -161,7 +161,6 @@ class Job:
 
     def finish(self, folder: Path) -> None:
         """Draw the pictures, and say what was written."""
-        (folder / folders.PAGE).unlink(missing_ok=True)  # of the run before it was gone on with
         try:
             folders.draw(folder)
         except ImportError as error:

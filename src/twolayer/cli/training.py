@@ -191,6 +191,8 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
     folders.write_history(folder, history)
     test = None
     keeps = diverged is None and (min(best_steps) > 0 or not chooses)
+    if folders.clear_outcome(folder, keeps_network=keeps):
+        console.warn(f"the network of the run as it was before is now {folder / folders.BEFORE}")
     if keeps:
         net = run.net if len(usable) == len(members) else stack(run.net.select(k) for k in usable)
         test = job.test(job.save_network(folder, net, settings, accuracies))

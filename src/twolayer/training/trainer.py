@@ -73,6 +73,8 @@ class Trainer:
             self.best_step = np.atleast_1d(np.asarray(earlier.best_step, np.int64)).copy()
             self.diverged, self.stopped = _steps(earlier.diverged), _steps(earlier.stopped)
         self.state = State(core, moments, average)
+        weights = None if plan.validation is None else plan.validation[2]
+        self.validation_weight = None if weights is None else to_host(weights).astype(np.float64).sum()
         # What networks whose patience ended were then; the others' places in it mean nothing.
         self.ended = State(core, (), average)
         if plan.patience is not None or self.stopped.any():
@@ -330,7 +332,7 @@ class Trainer:
             if self.plan.streamed:
                 part = moved(part, self._cast_on_device)
             total += np.stack([to_host(a).astype(np.float64) for a in self.evaluate(core, *part, arrays)])
-        total /= n_samples if sample_weight is None else to_host(sample_weight).astype(np.float64).sum()
+        total /= n_samples if sample_weight is None else self.validation_weight
         return total[0], total[1]
 
     def _accuracy(self, core: Core, *samples: Array) -> HostArray:
