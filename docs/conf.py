@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from docutils.utils.math import latex2mathml
 from sphinx.application import Sphinx
@@ -82,6 +84,20 @@ numpydoc_validation_exclude = {
 def setup(app: Sphinx) -> None:
     """Render equations as MathML, which browsers show without a script or a font from elsewhere."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("source-read", build_from_markdown)
+
+
+def build_from_markdown(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Do with plain Markdown, which code hosts show as it is, what only a build can do.
+
+    A link to a script of the gallery or the tutorials leads to the page that is made of it, and a diagram
+    stands in the page itself, so that it has the page's colours.
+    """
+    text = re.sub(r"\]\((?:\.\./)+examples/(gallery|tutorials)/(\w+)\.py\)", r"](/\1/\2.rst)", source[0])
+    text = re.sub(r"\]\((?:\.\./)+examples/gallery\)", "](/gallery/index.rst)", text)
+    source[0] = re.sub(
+        r"^!\[[^]]*\]\((diagrams/\w+\.svg)\)$", r"```{raw} html\n:file: \1\n```", text, flags=re.MULTILINE
+    )
 
 
 def visit_math(translator: nodes.NodeVisitor, node: nodes.math) -> None:

@@ -29,7 +29,9 @@ MARKDOWN = [
 PAGES = [page for page in MARKDOWN if BLOCK.search(page.read_text(encoding="utf-8"))]
 # What stands in a block that is not run. A directive that shows code could hide Python: there is none.
 OTHERS = {"console", "js", "json", "sh", "text", "toml", ""}
-DIRECTIVES = {"admonition", "eval-rst", "image", "include", "literalinclude", "raw", "toctree"}
+DIRECTIVES = {"eval-rst", "image", "include", "literalinclude", "toctree"}
+# Pages that say something only where they are built; the others are read on a code host, too.
+BUILT = [ROOT / "docs" / name for name in ("api.md", "changelog.md", "index.md", "tutorials/index.md")]
 
 
 def docstring_examples() -> Iterator[tuple[str, doctest.DocTest]]:
@@ -93,10 +95,39 @@ def test_no_python_of_a_page_is_left_out(page: Path) -> None:
     check_blocks(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", OUTSIDE, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    """Those of pages outside docs/; Sphinx looks after the others."""
+    """Where Sphinx does not build the pages, too."""
     assert broken_links(page) == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in MARKDOWN if page not in BUILT],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_a_page_is_plain_markdown(page: Path) -> None:
+    assert only_for_sphinx(page.read_text(encoding="utf-8")) == []
+
+
+def only_for_sphinx(text: str) -> list[str]:
+    """Return the roles and directives of a page, which a code host shows raw.
+
+    A `literalinclude` may stay where a link above it leads to the same file.
+    """
+    found, links = [], set()
+    for token, after in pairwise([*tokens(text), Token("end", "", 0)]):
+        if token.type == "link_open":
+            links.add(token.attrs["href"])
+        elif token.type == "fence" and token.info.startswith("{"):
+            directive, _, path = token.info.partition(" ")
+            if directive != "{literalinclude}" or path not in links:
+                found.append(token.info)
+        elif token.type == "text":
+            if after.type == "code_inline":
+                found += re.findall(r"\{[\w:-]+\}$", token.content)
+            found += re.findall(r"^\s*:::+.*", token.content)
+    return found
 
 
 def check_blocks(text: str) -> None:
@@ -175,6 +206,23 @@ def test_python_that_would_be_left_out_is_noticed(block: str) -> None:
     check_blocks("A page.\n\n```python\nx = 1\n```\n")
     with pytest.raises(AssertionError):
         check_blocks(f"A page.\n\n{block}\n")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "See {doc}`start`.",
+        "| a |\n| - |\n| {func}`~twolayer.train` |",
+        "```{raw} html\n:file: x.svg\n```",
+        "```{literalinclude} x.py\n```",
+        "[x](x.py)\n\n```{literalinclude} y.py\n```",
+        ":::{admonition} Mind\nthis\n:::",
+    ],
+)
+def test_what_only_sphinx_shows_is_noticed(raw: str) -> None:
+    page = "# A page\n\n`{0}` {1}, [x](x.py).\n\n```{literalinclude} x.py\n```\n\n```sh\necho {doc}`x`\n```\n"
+    assert only_for_sphinx(page) == []
+    assert only_for_sphinx(f"# A page\n\n{raw}\n\nMore.\n") != []
 
 
 @pytest.mark.parametrize("link", ["other.md", "other.md#two-words", "#a-page", "https://example.org/x#y"])
