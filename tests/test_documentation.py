@@ -5,15 +5,20 @@ The scripts of examples/gallery and examples/tutorials are run where their pages
 
 from __future__ import annotations
 
+import csv
 import doctest
 import importlib
+import math
 import pkgutil
 import re
+import textwrap
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from command_line import done
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -84,6 +89,28 @@ def run_page(text: str, *, name: str, libraries: Collection[str]) -> None:
         else:
             # Empty lines before it, so that a traceback tells the line of the page.
             exec(compile("\n" * line + source, name, "exec"), namespace)
+
+
+def test_the_recipe_of_the_tutorial_about_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stands in text that is not run where its page is built."""
+    monkeypatch.chdir(tmp_path)
+    grid = ("--learning-rate", "0.1,0.3,1000", "--reg", "0.03,0", "--epochs", "2", "--seeds", "3")
+    done("sweep", *grid, "--out", "runs/digits-sweep-001")
+    text = (ROOT / "examples" / "tutorials" / "sweep.py").read_text(encoding="utf-8")
+    recipe = textwrap.dedent(text.partition(".. code-block:: python\n")[2].partition("\nA candidate")[0])
+    capsys.readouterr()
+    exec(compile(recipe, "sweep.py", "exec"), {})
+    *_, first, second, third, last = capsys.readouterr().out.splitlines()  # 1000 diverged
+
+    with Path("runs/digits-sweep-001/runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["learning_rate"] != "1000.0"]
+    accuracies = np.array([float(row["validation_accuracy"]) for row in rows]).reshape(4, 3)
+    behind = accuracies[accuracies.mean(axis=1).argmax()] - accuracies
+    expected = np.stack([behind.mean(axis=1), behind.std(axis=1, ddof=1) / math.sqrt(3)], axis=1)
+    printed = [[float(number) for number in line.split()[-2:]] for line in (first, second, third, last)]
+    np.testing.assert_allclose(printed, expected[expected[:, 0].argsort()], atol=1e-6)
 
 
 def test_the_readme_has_python_that_is_run() -> None:
