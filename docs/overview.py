@@ -40,7 +40,8 @@ def weights(axes, digits):
         epochs=40,
         rng=0,
     )
-    plotting.plot_weights(run.net, digits.image_shape, max_units=36, columns=6, ax=axes)
+    plotting.plot_weights(run.net, digits.image_shape, max_units=42, columns=7, ax=axes)
+    axes.set_xlabel(axes.get_xlabel().replace("\n", " "))  # for which there is room, once all is laid out
     axes.set_title("what hidden units look for")
 
 
@@ -81,8 +82,8 @@ def plane(axes):
 
 if __name__ == "__main__":
     digits = twolayer.datasets.load_digits()
-    figure = Figure(figsize=(13, 4.2), dpi=110, layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.3, 1.1, 1.05])
+    figure = Figure(figsize=(13.5, 4.2), dpi=110, layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1.3, 1.25, 1.05])
     sweep(left, digits)
     weights(middle, digits)
     plane(right)
