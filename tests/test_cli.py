@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from command_line import cli, clusters, done, refused, settings_in, small_cifar10
 
 import twolayer
-from twolayer import datasets, presets, storage
+from twolayer import datasets, presets, report, storage
 from twolayer.checkpoints import load_run
 from twolayer.cli import console, folders, information, jobs, libraries, options, outcomes
 from twolayer.cli.commands import app
@@ -239,6 +239,50 @@ def test_sweep_writes_a_whole_run(pictures: None) -> None:
     assert re.search(r"test +400 +0\.\d\d\d", output)
 
 
+def test_a_sweep_says_how_sure_it_is() -> None:
+    grid = ("--learning-rate", "0.01,0.3,0.6", "--reg", "0,1e-4")
+    output = done("sweep", *QUICK, *grid, "--seeds", 3, "--out", "run")
+    results = read("run/results.json")
+    assert "behind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good" in output
+    best = report.winner(results["table"])
+    close = [row for row in results["table"] if row["within_noise"] and row is not best]
+    far = [row for row in results["table"] if row["within_noise"] is False]
+    assert close
+    assert far
+    assert output.count("≈ best") == len(close) + 1  # and in the title
+    for row in close:
+        assert re.search(rf" {report.format_difference(row)}  +≈ best", output)
+    for sentence in report.certainty_in_words(results["table"], 300):
+        assert f"\n{sentence}\n" in output
+    assert results["grid_ends"] == report.grid_ends(results["table"]) != []
+    for end in results["grid_ends"]:
+        assert f"\n{report.grid_end_in_words(end)}\n" in output
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        ("--learning-rate", "0.1,1e6", "--reg", "0,1e-4", "--seeds", 2),
+        ("--learning-rate", "0.1,0.3", "--reg", "0,1e-4", "--hidden", "10,20", "--seeds", 2),
+        ("--learning-rate", 0.4, "--reg", 1e-3, "--seeds", 10),
+    ],
+)
+def test_the_table_of_a_sweep_fits_a_terminal_of_80_columns(
+    grid: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("COLUMNS", "80"), ("FORCE_COLOR", "1"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)
+    output = re.sub(r"\x1b\[[0-9;]*m", "", done("sweep", *QUICK, *grid))
+    table = output[output.index("Candidates, mean") : output.index("validation samples know")]
+    lines = [line for line in table.splitlines() if re.search(r"\d\.\d{3} ± ", line)]
+    assert all(len(line) <= 80 for line in table.splitlines()[:-1] if not line.startswith("Cannot be"))
+    # Nothing is broken within: each candidate is one line.
+    assert all(re.findall(r" ± (\S+)", line) for line in lines)
+    assert not re.search(r" ±\s*\n", table)
+    assert "learning" in table
+    assert "batch" not in table
+
+
 def test_the_digits_are_told_apart_by_the_sweep_that_stands_in_the_readme() -> None:
     output = done("sweep", "--seeds", 1, "--learning-rate", 1, "--out", "run")
     assert read("run/results.json")["test"]["accuracy"] >= 0.96, output
@@ -277,7 +321,7 @@ def test_diverged_candidates_are_named_with_the_steps() -> None:
     steps = [run["diverged"] for run in read("run/results.json")["runs"] if run["diverged"]]
     (line,) = [line for line in output.splitlines() if line.strip().startswith("1e6")]
     first, last = min(steps), max(steps)
-    assert (f"at step {first} " if first == last else f"at steps {first} to {last} ") in line
+    assert (f" step {first} " if first == last else f" steps {first}–{last} ") in line
 
 
 def test_a_sweep_that_only_diverges_keeps_its_table_and_fails(pictures: None) -> None:
@@ -446,7 +490,9 @@ def test_an_interrupted_sweep_keeps_what_is_finished(press: Any) -> None:
     press(5, stage=2)
     result = cli("sweep", *QUICK, "--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", 3, "--out", "run")
     assert result.exit_code == 130
-    assert "interrupted: 2 of 6 networks are kept, those under way as they were" in result.output
+    assert "interrupted: 2 of 6 networks are in the tables, those under way as they were" in result.output
+    assert "A sweep does not go on from there: `--resume` is of `train` alone" in result.output
+    assert "try " not in result.output  # the ends of a grid that was not finished are not known
     assert files_in("run") == SWEEP_FILES - PICTURES
     assert [run["seed"] for run in rows_of("run/runs.csv")] == ["0", "0"]
     assert read("run/results.json")["complete"] is False
@@ -457,7 +503,7 @@ def test_an_interrupted_sweep_of_one_stack_keeps_its_networks_as_they_were(press
     arguments = ("--epochs", 3, "--batch-size", 50, "--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", 1)
     result = cli("sweep", *arguments, "--out", "run")
     assert result.exit_code == 130
-    assert "interrupted: 2 of 2 networks are kept, those under way as they were" in result.output
+    assert "interrupted: 2 of 2 networks are in the tables, those under way as they were" in result.output
     assert files_in("run") == SWEEP_FILES - PICTURES
     assert [run["n_steps"] for run in rows_of("run/runs.csv")] == ["25", "25"]
     assert read("run/results.json")["complete"] is False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from command_line import answered, cli, clusters, done, refused
 import twolayer
 from twolayer import datasets, storage
 from twolayer.cli import commands, console, jobs, outcomes
+from twolayer.cli.settings import GRID
 
 QUICK = ("--epochs", 2, "--hidden", 8)
 
@@ -52,6 +54,20 @@ def test_a_run_answers_with_its_results_its_folder_and_its_files(command: str, m
     if command == "sweep":
         # What is not a number is null.
         assert data["table"][1]["validation_accuracy"] is None
+        compared = ("n_pairs", "difference", "difference_error", "difference_margin", "within_noise")
+        assert [data["table"][1][name] for name in compared] == [0, None, None, None, None]
+        assert [data["table"][0][name] for name in compared] == [1, 0.0, 0.0, 0.0, True]
+        assert data["grid_ends"] == [
+            {"setting": "learning_rate", "value": 0.1, "end": "lowest", "try": [0.01, 0.001]}
+        ]
+
+
+def test_the_keys_of_a_sweep_are_those_of_the_documentation(no_pictures: None) -> None:
+    _, data, _ = answered("sweep", *QUICK, "--learning-rate", "0.1,0.2", "--seeds", 2)
+    text = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("| `sweep` | those of")]
+    named = set(re.findall(r"`(\w+)`", line))
+    assert {*data, *data["table"][0]} - set(GRID) <= named
 
 
 def test_quiet_leaves_standard_error_empty(no_pictures: None) -> None:

@@ -18,7 +18,7 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 # Each floor imports only from floors below it. A folder is one unit, whose files may import each other.
 FLOORS = (
     {"_namespace", "_extras", "_files", "_kinds", "_streams"},
-    {"_checks", "losses"},
+    {"_checks", "_comparison", "losses"},
     {"network", "_images"},
     {"convolution", "stacks", "preprocessing", "augmentation"},
     {"training"},

@@ -174,14 +174,25 @@ def test_a_sweep(runs: Path) -> None:
     spread = f"{best['validation_accuracy']:.3f} ± {best['validation_accuracy_std']:.3f}"
     assert f"Validation accuracy {spread} mean ± standard deviation over 2 seeds; 300 samples" in figures
     assert "Some diverged. Of 2 of the 4 candidates" in words(page.find(".//p[@class='notice']"))
+    said = [words(notice) for notice in page.iterfind(".//p[@class='notice']")][1:]
+    ends = [report.grid_end_in_words(end) for end in report.grid_ends(results.table)]
+    assert said == [f"At the end of the grid. {end}" for end in ends]
+    assert "lower end of learning rate, 0.3: try 0.03, 3e-3 too." in said[0]
     assert "That of the best network (seed " in words(part(page, "course"))
 
     rows = table_rows(part(page, "candidates"), "4 candidates, the best first")
-    assert rows[0] == ["rank", "learning rate", "reg", "validation accuracy", "training accuracy", "note"]
+    columns = ["rank", "learning rate", "reg", "validation accuracy", "training accuracy", "behind the best"]
+    assert rows[0] == [*columns, "note"]
     assert [row[0] for row in rows[1:]] == ["1", "2", "3", "4"]
-    assert rows[1][3:] == [spread, f"{best['train_accuracy']:.3f}", "best"]
+    assert rows[1][3:] == [spread, f"{best['train_accuracy']:.3f}", "", "best"]
+    second = results.table[report.ranked(results.table)[1]]
+    assert rows[2][5] == f"{report.format_difference(second)}"
+    assert rows[2][6] == ("≈ best" if second["within_noise"] else "")
+    section = words(part(page, "candidates"))
+    assert all(sentence in section for sentence in report.certainty_in_words(results.table, 300))
+    assert "The best was picked among 4" in section.replace("but the best", "The best")
     assert [row[1] for row in rows[1:]] == report.format_numbers([0.3, 0.3, 1000.0, 1000.0])
-    assert all(row[3:5] == ["–", "–"] and row[5].startswith("diverged at step") for row in rows[3:])
+    assert all(row[3:6] == ["–"] * 3 and row[6].startswith("diverged at step") for row in rows[3:])
     (marked,) = (row for row in page.iter("tr") if row.get("class") == "best")
     assert "best" in words(marked)
 
@@ -204,6 +215,7 @@ def test_every_cell_of_a_sortable_table_says_what_it_is_sorted_by(runs: Path) ->
     assert [key[2] for key in keys] == [repr(row["reg"]) for row in ranked]
     assert [key[3] for key in keys] == [repr(ranked[0]["validation_accuracy"]), *(k[3] for k in keys[1:])]
     assert [key[3] for key in keys[2:]] == ["", ""]  # of those that diverged
+    assert [key[5] for key in keys] == ["0.0", repr(ranked[1]["difference"]), "", ""]
 
 
 def test_the_classes_and_what_was_taken_for_what(runs: Path) -> None:
@@ -409,7 +421,9 @@ def test_a_sweep_that_was_interrupted_at_once(
     assert cli("sweep", *QUICK, "--out", tmp_path / "run").exit_code == INTERRUPTED
     done("report", tmp_path / "run")
     page = page_of(tmp_path / "run")
-    assert words(page.find(".//p[@class='notice']")).startswith("Interrupted.")
+    notice = words(page.find(".//p[@class='notice']"))
+    assert notice.startswith("Interrupted.")
+    assert notice.endswith("A sweep does not go on from there: it begins again.")
     assert "candidates" in {one.get("id") for one in page.iter("h2")}
 
 

@@ -123,6 +123,7 @@ plotting.plot_weights(net, image_shape, *, max_units=100, columns=None, ax=None)
 plotting.plot_confusion(confusion, classes, *, percentages=False, ax=None)
 plotting.plot_mistakes(X, y, probs, classes, image_shape, *, max_images=24, columns=None, ax=None)
 plotting.plot_calibration(y, probs, *, n_bins=10, ax=None)
+report.grid_ends(table)
 report.confusion_matrix(y_true, y_pred, n_classes)
 report.calibration_bins(y, probs, n_bins=10)
 report.expected_calibration_error(y, probs, n_bins=10)
@@ -139,7 +140,7 @@ FIELDS = {
     "preprocessing n_steps",
     "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
     "SweepResult": "best table runs histories complete",
-    "sweeping.Best": "settings net history row",
+    "sweeping.Best": "settings net history row candidate",
     "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",
     "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from pathlib import Path
@@ -564,14 +565,148 @@ def test_one_seed_has_no_spread():
     assert row["validation accuracy"] == "0.500"
 
 
-def test_rows_of_a_single_candidate_show_all_its_settings():
+def test_rows_of_a_single_candidate_show_its_rate_and_reg():
     assert list(report.sweep_table_rows([candidate(0.1, 0.5, n_hidden=50)])[0]) == [
         "learning rate",
         "reg",
-        "hidden units",
         "training accuracy",
         "validation accuracy",
     ]
+
+
+def compared(learning_rate, difference, margin, within, *, n_pairs=3, **settings):
+    row = candidate(learning_rate, 0.9 + difference, n_seeds=3, std=0.01, **settings)
+    return row | {
+        "n_pairs": n_pairs,
+        "difference": difference,
+        "difference_error": margin / 4.3,
+        "difference_margin": margin,
+        "within_noise": within,
+    }
+
+
+BEST = compared(0.4, 0.0, 0.0, True)
+CLOSE = compared(0.2, -0.004, 0.01, True)
+BEHIND = compared(0.1, -0.05, 0.01, False)
+
+
+def test_rows_say_how_far_they_are_behind_the_best():
+    lost = candidate(9.0, math.nan, diverged=3, n_seeds=3) | {"difference": math.nan, "within_noise": None}
+    ahead = compared(0.3, 0.0002, 0.01, True) | {"diverged": 1}
+    rows = report.sweep_table_rows([lost, BEHIND, ahead, BEST, CLOSE])
+    assert [row["behind the best"] for row in rows] == [
+        "",
+        "−0.004 ± 0.010",
+        "−0.050 ± 0.010",
+        "0.000 ± 0.010",
+        "–",
+    ]
+    one = [candidate(rate, score) | {"difference": score - 0.5} for rate, score in ((0.1, 0.5), (0.2, 0.4))]
+    assert [row["behind the best"] for row in report.sweep_table_rows(one)] == ["", "−0.100"]
+    assert "behind the best" not in report.sweep_table_rows([BEST])[0]
+    assert "behind the best" not in report.sweep_table_rows([lost, {**lost, "learning_rate": 10.0}])[0]
+
+
+def test_who_cannot_be_told_from_the_best_is_named():
+    assert report.certainty_in_words([BEHIND, BEST, CLOSE], 300) == [
+        "Cannot be told apart from the best by 3 seeds: learning rate 0.2.",
+        "The 300 validation samples know an accuracy of 0.900 to ± 0.017 (standard error).",
+    ]
+    (sentence,) = report.certainty_in_words([BEHIND, BEST], None)
+    assert sentence == "By 3 seeds, all others are behind the best by more than chance explains."
+    many = [compared(rate, -0.001, 0.01, True) for rate in (0.11, 0.12, 0.13, 0.14)]
+    assert report.certainty_in_words([*many, BEST, BEHIND], None) == [
+        "4 of the other 5 candidates cannot be told apart from the best by 3 seeds (≈)."
+    ]
+    assert report.certainty_in_words([*many, BEST], None) == [
+        "None of the other 4 candidates can be told apart from the best by 3 seeds (≈)."
+    ]
+
+
+def test_what_is_not_known_is_said_to_be_so():
+    unknown = compared(0.3, -0.01, math.nan, None, n_pairs=1)
+    assert report.certainty_in_words([BEST, CLOSE | {"n_pairs": 2}, BEHIND, unknown], None) == [
+        "Cannot be told apart from the best by 2 to 3 seeds: learning rate 0.2; "
+        "not known of 1 with fewer than two seeds to compare."
+    ]
+    one = [row | {"n_seeds": 1, "n_pairs": 1, "within_noise": None} for row in (BEST, BEHIND)]
+    (sentence,) = report.certainty_in_words(one, None)
+    assert sentence.startswith("One seed does not tell which differences are chance")
+    (sentence,) = report.certainty_in_words([BEST, unknown], None)
+    assert sentence.startswith("Candidates of other seeds cannot be compared")
+    # Alone, from before there were comparisons, and where all diverged.
+    assert report.certainty_in_words([BEST], None) == []
+    assert report.certainty_in_words([candidate(0.1, 0.5), candidate(0.2, 0.4)], None) == []
+    assert report.certainty_in_words([candidate(0.1, math.nan, diverged=1)], 300) == []
+
+
+def test_an_accuracy_of_one_is_not_known_exactly():
+    (sentence,) = report.certainty_in_words([candidate(0.1, 1.0)], 300)
+    assert (
+        sentence == "The 300 validation samples know an accuracy of 1.000 to within 0.987 and 1.000 (95 %)."
+    )
+
+
+def grid_of(best, **values):
+    """A full grid, of which the candidate ``best`` wins."""
+    return [
+        dict(zip(values, one, strict=True))
+        | {"n_seeds": 1, "diverged": 0, "validation_accuracy": 0.9 if one == best else 0.5}
+        for one in itertools.product(*values.values())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "best", "further"),
+    [
+        ("learning_rate", [0.02, 0.04, 0.08], 0.08, [0.16, 0.32]),
+        ("learning_rate", [0.08, 0.04, 0.02], 0.02, [0.01, 0.005]),
+        ("learning_rate", [0.1, 0.3], 0.3, [0.9, 2.7]),
+        ("learning_rate", [0.1, 0.2, 0.3], 0.3, [0.4, 0.5]),
+        ("learning_rate", [0.1, 0.2, 0.3], 0.1, []),  # the step goes to 0
+        ("learning_rate", [1.0, 2.0, 5.0, 10.0], 10.0, [20.0, 40.0]),
+        ("learning_rate", [0.02, 0.04, 0.08], 0.04, []),
+        ("learning_rate", [0.1], 0.1, []),
+        ("learning_rate", [0.1, 1e6], 0.1, [0.01, 0.001]),
+        ("reg", [0.0, 1e-3, 1e-2], 1e-2, [0.1, 1.0]),
+        ("reg", [0.0, 1e-3, 1e-2], 0.0, []),
+        ("reg", [0.0, 1e-3], 1e-3, [2e-3, 3e-3]),
+        ("n_hidden", [20, 40], 40, [80, 160]),
+        ("n_hidden", [2, 4], 2, [1]),
+        ("n_hidden", [1, 4], 1, []),
+        ("dropout", [0.0, 0.4], 0.4, [0.8]),
+        ("dropout", [0.2, 0.3], 0.2, [0.1, 0.0]),
+        ("dropout", [0.0, 0.2], 0.0, []),
+        ("weight_scale", ["he", 0.01, 0.1], 0.1, []),
+        ("weight_scale", [0.01, 0.1], 0.1, [1.0, 10.0]),
+    ],
+)
+def test_a_winner_at_an_end_of_the_grid(name, values, best, further):
+    table = grid_of((0.5, best), label_smoothing=[0.5], **{name: values})
+    found = report.grid_ends(table)
+    assert [one["try"] for one in found] == ([further] if further else [])
+    if further:
+        assert (found[0]["setting"], found[0]["value"]) == (name, best)
+        assert found[0]["end"] == ("highest" if best == max(values) else "lowest")
+        assert all(type(value) is type(best) for value in further)
+
+
+def test_several_ends_in_words():
+    table = grid_of((0.4, 1e-4), learning_rate=[0.1, 0.2, 0.4], reg=[1e-4, 1e-3])
+    assert [report.grid_end_in_words(end) for end in report.grid_ends(table)] == [
+        "The best is at the upper end of learning rate, 0.4: try 0.8, 1.6 too.",
+        "The best is at the lower end of reg, 1e-4: try 1e-5, 1e-6 too.",
+    ]
+    # What diverged is of the grid too: the best is not at its end.
+    grid = grid_of((0.4,), learning_rate=[0.2, 0.4, 0.8])
+    assert report.grid_ends([{**row, "diverged": int(row["learning_rate"] == 0.8)} for row in grid]) == []
+
+
+def test_of_what_is_no_whole_grid_the_ends_are_not_known():
+    table = grid_of((0.4, 1e-4), learning_rate=[0.1, 0.2, 0.4], reg=[1e-4, 1e-3])
+    assert report.grid_ends([row for row in table if row is not table[0]]) == []
+    assert report.grid_ends([]) == []
+    assert report.grid_ends([{**row, "diverged": 1} for row in table]) == []
 
 
 def test_rows_of_runs():

@@ -209,6 +209,8 @@ def test_rows_are_plain_numbers_in_the_order_of_the_settings():
     kinds = {
         **{key: kinds[key] for key in DEFAULTS}, "n_seeds": int, "diverged": int,
         "train_accuracy": float, "validation_accuracy": float, "validation_accuracy_std": float,
+        "validation_accuracy_error": float, "n_pairs": int, "difference": float, "difference_error": float,
+        "difference_margin": float, "within_noise": bool,
     }  # fmt: skip
     for row in result.table:
         assert {key: type(value) for key, value in row.items()} == kinds
@@ -223,7 +225,13 @@ def test_a_grid_and_the_list_of_its_settings_are_the_same():
         assert_equal_rows(swept(task, settings).runs, by_grid.runs)
     backwards = swept(task, listed[::-1])
     assert_equal_rows(backwards.runs, by_grid.runs[::-1])
-    assert_equal_rows(backwards.table, by_grid.table[::-1])
+    # Of equals the first is the best, which all are compared with.
+    compared = {"n_pairs", "difference", "difference_error", "difference_margin", "within_noise"}
+    tables = [
+        [{key: value for key, value in row.items() if key not in compared} for row in table]
+        for table in (backwards.table, by_grid.table[::-1])
+    ]
+    assert_equal_rows(*tables)
 
 
 def test_an_empty_grid_of_names_is_the_one_candidate_of_the_defaults():
@@ -294,7 +302,7 @@ def test_what_stands_in_the_grid_comes_before_what_is_common():
     result = swept(task, grid, optimizer=Adam(), augmentation=Mixup(0.3))
     assert [row["optimizer"] for row in result.runs] == [Adam(), SGD(0.9)]
     assert [row["optimizer"] for row in result.table] == [Adam(), SGD(0.9)]
-    for rows, last in ((result.runs, "validation_accuracy"), (result.table, "validation_accuracy_std")):
+    for rows, last in ((result.runs, "validation_accuracy"), (result.table, "within_noise")):
         for row in rows:
             assert not {"augmentation", "schedule"} & set(row)  # they are the same for all
             assert list(row)[: len(DEFAULTS) + 1] == [*DEFAULTS, "optimizer"]
@@ -420,7 +428,7 @@ def test_parts_of_another_form_are_refused(name):
 
 
 def expected_table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Means and sample standard deviations by the statistics module."""
+    """Means, sample standard deviations and paired differences by the statistics module."""
     table = []
     for key in dict.fromkeys(tuple(row[name] for name in DEFAULTS) for row in runs):
         members = [row for row in runs if tuple(row[name] for name in DEFAULTS) == key]
@@ -439,6 +447,21 @@ def expected_table(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return table
 
 
+def expected_differences(
+    runs: list[dict[str, Any]], row: dict[str, Any], best: dict[str, Any]
+) -> list[float]:
+    """Of a candidate and the best one, for each seed in which neither diverged."""
+    own, theirs = (
+        {
+            run["seed"]: run["validation_accuracy"]
+            for run in runs
+            if run["diverged"] is None and all(run[name] == one[name] for name in DEFAULTS)
+        }
+        for one in (row, best)
+    )
+    return [own[seed] - theirs[seed] for seed in own.keys() & theirs.keys()]
+
+
 @given(
     rates=st.lists(
         st.sampled_from([1e-3, 0.05, 0.1, 0.3, 1.0, 1e18, 1e60]), min_size=1, max_size=4, unique=True
@@ -452,7 +475,9 @@ def test_the_table_and_the_winner(rates, seeds, task_seed):
     table = expected_table(result.runs)
     assert len(result.table) == len(table) == 2 * len(rates)
     for found, expected in zip(result.table, table, strict=True):
-        assert list(found) == list(expected)
+        assert list(found)[: len(expected)] == list(expected)
+        p, error = found["validation_accuracy"], found["validation_accuracy_error"]
+        np.testing.assert_allclose(error, np.sqrt(p * (1 - p) / len(task.validation[1])), atol=1e-15)
         for key, value in expected.items():
             if isinstance(value, float):
                 np.testing.assert_allclose(found[key], value, rtol=1e-12, atol=1e-15)
@@ -465,6 +490,18 @@ def test_the_table_and_the_winner(rates, seeds, task_seed):
     whole = [row for row in ranked if not row["diverged"]] or ranked
     highest = max(row["validation_accuracy"] for row in whole)
     winner = next(row for row in whole if row["validation_accuracy"] == highest)
+    assert result.best.candidate is winner
+    for row in result.table:
+        differences = expected_differences(result.runs, row, winner)
+        assert row["n_pairs"] == len(differences)
+        if differences:
+            np.testing.assert_allclose(row["difference"], statistics.mean(differences), atol=1e-15)
+        if row is winner:
+            assert (row["difference"], row["difference_error"], row["within_noise"]) == (0, 0, True)
+        elif len(differences) > 1:
+            assert row["within_noise"] is (row["difference"] >= -row["difference_margin"])
+        else:
+            assert row["within_noise"] is None
     members = [
         row
         for row in result.runs
@@ -495,13 +532,19 @@ def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
         ]
     ]  # fmt: skip
     names = tuple(DEFAULTS)
-    table = sweeping._table(rows, names)
+    table = sweeping._table(rows, names, 10)
     assert [row["diverged"] for row in table] == [1, 0, 0]
     assert table[0]["validation_accuracy"] == 0.9
     assert math.isnan(table[0]["validation_accuracy_std"])
-    assert sweeping._best(table, rows, names) == 3  # of equal means, 0.55, the first; then its best seed
-    assert sweeping._best(sweeping._table(rows[:2], names), rows[:2], names) == 0
-    assert sweeping._best(sweeping._table(rows[1:2], names), rows[1:2], names) is None
+    # Of equal means, 0.55, the first; then its best seed.
+    assert sweeping._winner(table) is table[1]
+    assert sweeping._best(table[1], rows, names) == 3
+    assert [row["n_pairs"] for row in table] == [1, 2, 2]
+    assert table[0]["difference"] == pytest.approx(0.4)  # in the seed that both have
+    assert [row["within_noise"] for row in table] == [None, True, True]
+    (alone,) = sweeping._table(rows[:2], names, 10)
+    assert sweeping._best(alone, rows[:2], names) == 0
+    assert sweeping._winner(sweeping._table(rows[1:2], names, 10)) is None
 
 
 def test_where_all_diverged_there_is_no_best_and_the_rows_remain(backend: Backend):
@@ -535,7 +578,13 @@ def test_diverged_candidates_are_rows_beside_the_others(backend: Backend):
 def test_repr_shows_sizes_and_the_winner():
     result = swept(make_task(), {"learning_rate": [0.1, 0.01], "seed": [0, 1]})
     best = result.best
-    assert repr(best) == f"Best({best.settings}, validation_accuracy={best.row['validation_accuracy']:.4f})"
+    mean, std = (best.candidate[name] for name in ("validation_accuracy", "validation_accuracy_std"))
+    assert repr(best) == (
+        f"Best({best.settings}, validation_accuracy={best.row['validation_accuracy']:.4f}, "
+        f"of 2 seeds {mean:.4f} ± {std:.4f})"
+    )
+    assert best.row["validation_accuracy"] > mean
+    assert repr(swept(make_task(), {"learning_rate": [0.1]}).best).endswith(", of one seed)")
     assert repr(result) == f"SweepResult(2 candidates, 4 runs, best={best!r})"
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -80,21 +80,25 @@ class Console:
         *,
         title: str | None = None,
         best: int | None = None,
+        marks: Mapping[int, str] = MappingProxyType({}),
         left: Sequence[str] = (),
     ) -> None:
-        """Write a table: numbers to the right, the columns in ``left`` to the left, the best row marked."""
+        """Write a table: numbers to the right, the columns in ``left`` to the left, the best row marked.
+
+        ``marks`` are what stands after other rows.
+        """
         if self.wants_answer:
             return
         if title is not None:
             self.result()
             self.result(title, style="bold")
-        table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+        table = rich.table.Table(box=rich.box.SIMPLE_HEAD, collapse_padding=True)
         for column in columns:
             table.add_column(column, justify="left" if column in left else "right", overflow="fold")
         if best is not None:
             table.add_column()
         for index, row in enumerate(rows):
-            mark = [] if best is None else ["← best" if index == best else ""]
+            mark = [] if best is None else ["← best" if index == best else marks.get(index, "")]
             # Text, as a string may hold what rich takes for markup.
             cells = [rich.text.Text(cell) for cell in (*row, *mark)]
             table.add_row(*cells, style="bold green" if index == best else None)

@@ -345,7 +345,8 @@ def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
 
 
 # Of a row of a sweep's table: what is counted; and what is a number, or null where there is none.
-_COUNTED = ("n_seeds", "diverged")
+_COUNTED = ("n_seeds", "n_pairs", "diverged")
+_COMPARED = ("difference", "difference_error", "difference_margin")
 _MEASURED = ("learning_rate", "reg")
 
 
@@ -359,7 +360,7 @@ def _is_row(row: Any) -> bool:
             fits = _is_count(value) or (value is None and name == "diverged")
         elif name in _MEASURED:
             fits = _is_number(value) and value >= 0
-        elif "accuracy" in name:
+        elif "accuracy" in name or name in _COMPARED:
             fits = value is None or _is_number(value)
         else:
             fits = _is_plain(value)

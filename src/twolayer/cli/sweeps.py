@@ -68,6 +68,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         "table": result.table,
         "runs": result.runs,
         "best": None if best is None else best.row,
+        # Of a grid that was not finished, the ends are not known.
+        "grid_ends": report.grid_ends(result.table) if result.complete else [],
     }
     test = None
     if best is not None:
@@ -75,7 +77,9 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
         accuracies = {name: best.row[name] for name in ("train_accuracy", "validation_accuracy")}
         test = job.test(job.save_network(folder, best.net, own, accuracies))
-        words = f"{in_words(best.settings, _shown(result))}, seed {best.settings['seed']}"
+        words = (
+            f"{in_words(best.settings, report.shown_settings(result.table))}, seed {best.settings['seed']}"
+        )
         results["heading"] = f"{job.dataset.name}, the best: {words}"
     write_predictions(folder, job.dataset, test)
     write_results(folder, results, test)
@@ -84,6 +88,10 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         report.write_csv(folder / "runs.csv", result.runs)
 
         _show_table(result, console)
+        n_validation = results["samples"]["validation"]
+        ends = [report.grid_end_in_words(end) for end in results["grid_ends"]]
+        for sentence in (*report.certainty_in_words(result.table, n_validation), *ends):
+            console.result(sentence)
     if best is not None:
         job.show_accuracies(f"The best: {words}", accuracies, test)
     if settings["preset"] is not None and result.runs:
@@ -94,7 +102,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
     if not result.complete:
         n_runs = math.prod(len(settings[name]) for name in (*GRID, "seeds"))
         raise Failure(
-            f"interrupted: {len(result.runs)} of {n_runs} networks are kept, those under way as they were",
+            f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
+            "they were; the best is kept. A sweep does not go on from there: `--resume` is of `train` alone",
             OF_SIGNALS + stopped_by,
             wanted=True,
         )
@@ -104,22 +113,22 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         )
 
 
-def _shown(result: SweepResult) -> list[str]:
-    """Return the settings that tell one candidate from another."""
-    return report.varying(result.table) or ["learning_rate", "reg"]
-
-
 def _show_table(result: SweepResult, console: Console) -> None:
     """Write a row for each candidate, the best first."""
     table = result.table
-    rows = report.sweep_table_rows(table)
-    for row, place in zip(rows, report.ranked(table), strict=True):
+    rows, marks = report.sweep_table_rows(table), {}
+    for i, (row, place) in enumerate(zip(rows, report.ranked(table), strict=True)):
         if table[place]["diverged"]:
-            row["diverged"] = _divergence(result, table[place])
+            row["diverged"] = _divergence(result, table[place]).removeprefix("at ").replace(" to ", "–")
+        if table[place]["within_noise"]:
+            marks[i] = "≈ best"
     best = None if result.best is None else 0
     n_seeds = max(row["n_seeds"] for row in table)
     title = "Candidates" if n_seeds == 1 else f"Candidates, mean ± standard deviation over {n_seeds} seeds"
-    console.table(list(rows[0]), [list(row.values()) for row in rows], title=title, best=best)
+    if n_seeds > 1 and len(table) > 1 and best is not None:
+        title += "\nbehind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good"
+    headings = [heading.replace(" ", "\n", 1) for heading in rows[0]]  # so that more of them fit in a line
+    console.table(headings, [list(row.values()) for row in rows], title=title, best=best, marks=marks)
 
 
 def _divergence(result: SweepResult, row: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ Everything here works on host values: Python's own, and NumPy arrays.
 
 from __future__ import annotations
 
+from .certainty import certainty_in_words, grid_end_in_words, grid_ends
 from .files import format_json, read_json, write_csv, write_json
 from .history import history_rows, one_network, step_rows
 from .predictions import (
@@ -18,22 +19,36 @@ from .predictions import (
     most_wrong,
     wilson_interval,
 )
-from .sweeps import Row, has_diverged, ranked, steps_of_divergence, sweep_table_rows, varying, winner
+from .sweeps import (
+    Row,
+    format_difference,
+    has_diverged,
+    ranked,
+    shown_settings,
+    steps_of_divergence,
+    sweep_table_rows,
+    varying,
+    winner,
+)
 from .text import format_accuracy, format_number, format_numbers, is_finite, label
 
 __all__ = [
     "CalibrationBins",
     "Row",
     "calibration_bins",
+    "certainty_in_words",
     "checked_predictions",
     "classification_summary",
     "confusion_counts",
     "confusion_matrix",
     "expected_calibration_error",
     "format_accuracy",
+    "format_difference",
     "format_json",
     "format_number",
     "format_numbers",
+    "grid_end_in_words",
+    "grid_ends",
     "has_diverged",
     "history_rows",
     "is_finite",
@@ -42,6 +57,7 @@ __all__ = [
     "one_network",
     "ranked",
     "read_json",
+    "shown_settings",
     "step_rows",
     "steps_of_divergence",
     "sweep_table_rows",

@@ -22,6 +22,11 @@ def varying(table: Sequence[Row]) -> list[str]:
     return [name for name in _SETTINGS if len({row[name] for row in table if name in row}) > 1]
 
 
+def shown_settings(table: Sequence[Row]) -> list[str]:
+    """Give the settings to show of each row: those that vary, else the learning rate and reg."""
+    return varying(table) or [name for name in ("learning_rate", "reg") if any(name in row for row in table)]
+
+
 def has_diverged(row: Row) -> bool:
     """Say whether a row of a sweep has nothing to show: every seed of the candidate, or the run, diverged."""
     if "n_seeds" in row:
@@ -73,22 +78,37 @@ def sweep_table_rows(table: Sequence[Row]) -> list[dict[str, str]]:
     Returns
     -------
     list of dict of str to str
-        From the column's heading to the text. The columns: the settings that vary (all, where none does),
-        the accuracies, with their spread over the seeds where there are several, and, where any diverged,
-        how many.
+        From the column's heading to the text. The columns: the settings that vary (learning rate and reg,
+        where none does), the accuracies, with their spread over the seeds where there are several; of several
+        candidates how far each is behind the best, with its 95 % margin; and, where any diverged, how many.
     """
-    settings = varying(table) or [name for name in _SETTINGS if any(name in row for row in table)]
-    columns = {label(name): format_numbers([row.get(name) for row in table]) for name in settings}
+    names = shown_settings(table)
+    columns = {label(name): format_numbers([row.get(name) for row in table]) for name in names}
     for name in ("train_accuracy", "validation_accuracy"):
         columns[label(name)] = [
             "–" if has_diverged(row) else format_accuracy(row.get(name), row.get(f"{name}_std"))
             for row in table
         ]
+    best = winner(table)
+    if len(table) > 1 and best is not None and any("difference" in row for row in table):
+        columns["behind the best"] = ["" if row is best else format_difference(row) for row in table]
     diverged = [_divergence(row) for row in table]
     if any(diverged):
         columns["diverged"] = diverged
     order = ranked(table)
     return [{heading: texts[index] for heading, texts in columns.items()} for index in order]
+
+
+def format_difference(row: Row) -> str:
+    """Write how far a candidate is from the best, with its 95 % margin where there is one: −0.012 ± 0.004."""
+    difference = row.get("difference")
+    if has_diverged(row) or not is_finite(difference):
+        return "–"
+    text = f"{abs(difference):.3f}"
+    if float(text):
+        text = f"{'−' if difference < 0 else '+'}{text}"
+    margin = row.get("difference_margin")
+    return f"{text} ± {format_accuracy(margin)}" if is_finite(margin) else text
 
 
 def ranked(table: Sequence[Row]) -> list[int]:

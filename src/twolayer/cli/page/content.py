@@ -161,8 +161,15 @@ def notices(found: Found) -> list[dict[str, str]]:
                 "network diverged. Such a candidate is the best only where every other diverged too.",
             }
         )
+    if results.complete:
+        said += [
+            {"title": "At the end of the grid", "text": report.grid_end_in_words(end)}
+            for end in report.grid_ends(results.table)
+        ]
     if not results.complete:
         text = "The figures are those of what there was by then."
+        if found.sweeps:
+            text += " A sweep does not go on from there: it begins again."
         if not found.sweeps and results.n_steps is not None:
             text = (
                 f"It ended at step {results.n_steps:,}. {text} `twolayer train --resume` goes on from there."
@@ -268,7 +275,7 @@ def candidates(found: Found) -> dict[str, Any] | None:
     table = found.results.table
     if not table:
         return None
-    names = report.varying(table) or ["learning_rate", "reg"]
+    names = report.shown_settings(table)
     several = max(row.get("n_seeds") or 1 for row in table) > 1
     best = report.winner(table)
     noted = any(row.get("diverged") for row in table)
@@ -276,6 +283,9 @@ def candidates(found: Found) -> dict[str, Any] | None:
     columns = [{"label": "rank", "first": "ascending", "number": True}]
     columns += [{"label": report.label(name), "first": "ascending", "number": True} for name in names]
     columns += [{"label": report.label(name), "first": "descending", "number": True} for name in accuracies]
+    compared = best is not None and len(table) > 1 and any("difference" in row for row in table)
+    if compared:
+        columns += [{"label": "behind the best", "first": "descending", "number": True}]
     columns += [{"label": "note", "first": "ascending", "number": False}]
     texts = {name: report.format_numbers([row.get(name) for row in table]) for name in names}
     rows = []
@@ -286,16 +296,29 @@ def candidates(found: Found) -> dict[str, Any] | None:
         for name in accuracies:
             shown = report.format_accuracy(row.get(name), row.get(f"{name}_std"))
             cells.append({"text": "–", "key": ""} if gone else {"text": shown, "key": _key(row.get(name))})
-        note = _divergence(found, row)
-        if row is best:
-            note = f"best; {note}" if note else "best"
+        if compared:
+            shown = "" if row is best else report.format_difference(row)
+            cells.append({"text": shown, "key": "" if gone else _key(row.get("difference"))})
+        notes = [
+            "best" if row is best else "≈ best" if row.get("within_noise") else "",
+            _divergence(found, row),
+        ]
+        note = "; ".join(filter(None, notes))
         cells.append({"text": note, "key": note})
         rows.append({"rank": str(rank), "best": row is best, "diverged": gone, "cells": cells})
     n_seeds = max(row.get("n_seeds") or 1 for row in table)
     caption = count(len(table), "candidate") + ", the best first"
     caption += f"; accuracies are means ± standard deviations over {n_seeds} seeds" if several else ""
+    if compared and several:
+        caption += "; behind the best: means over the seeds in pairs ± 95 % margins"
     caption += "; – where every network diverged" if noted else ""
-    return {"columns": columns, "rows": rows, "caption": caption}
+    sentences = report.certainty_in_words(table, found.results.samples.get("validation"))
+    if compared and several and len(table) > 2:
+        sentences.append(
+            f"A margin is of one comparison, but the best was picked among {len(table)}, and so partly for "
+            "its luck: where it matters, train the first few again from other seeds."
+        )
+    return {"columns": columns, "rows": rows, "caption": caption, "certainty": " ".join(sentences)}
 
 
 def _key(value: Any) -> str:

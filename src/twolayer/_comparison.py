@@ -1,0 +1,100 @@
+"""How far candidates are apart, and how far chance alone would put them; of host values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def accuracy_error(accuracy: float, n_samples: int) -> float:
+    """Give the binomial standard error of an accuracy, √(p (1 − p) / N).
+
+    Parameters
+    ----------
+    accuracy : float
+        The share p of samples that are right.
+    n_samples : int
+        Their number N; nan for none.
+    """
+    return math.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_samples) if n_samples else math.nan
+
+
+def paired_difference(
+    own: Mapping[Any, float], others: Mapping[Any, float], *, n_samples: int
+) -> dict[str, Any]:
+    """Compare two candidates by the seeds that both have.
+
+    The two networks of a seed share their initial weights, where their sizes agree, and their batches; the
+    differences of such pairs scatter less than accuracies do. Of n pairs the standard error of the mean
+    difference is s / √n, with the sample standard deviation s; and the half width of its 95 % confidence
+    interval is t₀.₉₇₅(n − 1) times that, by Student's t distribution [1]_. s is taken as no less than
+    1 / (N √12), the standard deviation of what is rounded to the grain of an accuracy, 1 / N: a few
+    differences that happen to be equal do not make it certain.
+
+    Parameters
+    ----------
+    own, others : mapping of seed to float
+        The accuracies of the candidate, and of the one that it is compared with.
+    n_samples : int
+        The number N of samples that they are of.
+
+    Returns
+    -------
+    dict
+        ``n_pairs``; ``difference``, the mean of own − other; ``difference_error``, its standard error;
+        ``difference_margin``, the half width of the interval; and ``within_noise``, whether the candidate is
+        not clearly behind. With fewer than two pairs the errors are nan, and None says that it is not known.
+
+    References
+    ----------
+    .. [1] Student, "The probable error of a mean", Biometrika 6 (1908), doi:10.1093/biomet/6.1.1
+    """
+    differences = [own[seed] - others[seed] for seed in own if seed in others]
+    n_pairs = len(differences)
+    mean = float(np.mean(differences)) if n_pairs else math.nan
+    error = margin = math.nan
+    if n_pairs > 1:
+        grain = 1 / (n_samples * math.sqrt(12)) if n_samples else 0.0
+        error = max(float(np.std(differences, ddof=1)), grain) / math.sqrt(n_pairs)
+        margin = t_quantile(n_pairs - 1) * error
+    return {
+        "n_pairs": n_pairs,
+        "difference": mean,
+        "difference_error": error,
+        "difference_margin": margin,
+        "within_noise": mean >= -margin if n_pairs > 1 else None,
+    }
+
+
+def t_quantile(n_degrees: int) -> float:
+    """Give the 0.975 quantile of Student's t distribution: 95 % lie between it and its negative.
+
+    With t = √ν tan θ the probability between −t and t is a finite sum of powers of cos θ [1]_, which rises
+    with θ from 0 to 1.
+
+    Parameters
+    ----------
+    n_degrees : int
+        The degrees of freedom ν, at least 1.
+
+    References
+    ----------
+    .. [1] Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4
+    """
+
+    def within(theta: float) -> float:
+        sine, cosine = math.sin(theta), math.cos(theta)
+        odd = n_degrees % 2
+        term, total = (cosine if odd else 1.0), 0.0
+        for power in range(odd, n_degrees - 1, 2):
+            total += term
+            term *= cosine * cosine * (power + 1) / (power + 2)
+        return 2 / math.pi * (theta + sine * total) if odd else sine * total
+
+    low, high = 0.0, math.pi / 2
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return math.sqrt(n_degrees) * math.tan(high)

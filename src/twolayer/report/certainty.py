@@ -1,0 +1,154 @@
+"""How sure a sweep's winner is, in words; and whether it stands at an end of the grid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .predictions import wilson_interval
+from .sweeps import Row, has_diverged, shown_settings, winner
+from .text import format_number, format_numbers, label
+
+# What goes on by its ratio: 0.1, 0.2, 0.4; and shares, which go on by their step, to this at most.
+_BY_RATIO = ("learning_rate", "reg", "n_hidden", "batch_size", "weight_scale")
+_BY_STEP = {"dropout": 0.9, "input_dropout": 0.9, "label_smoothing": 0.9}
+_MOST_RATIO = 10.0
+_NAMED = 3  # candidates at most; more are counted
+
+
+def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[str]:
+    """Say which candidates cannot be told from the best, and how well the validation samples know it.
+
+    Parameters
+    ----------
+    table : sequence of mappings
+        ``result.table`` of a sweep.
+    n_validation : int or None
+        The number of validation samples; None where it is not known.
+
+    Returns
+    -------
+    list of str
+        Sentences. None where every candidate diverged.
+    """
+    best = winner(table)
+    if best is None:
+        return []
+    others = [row for row in table if row is not best and "within_noise" in row and not has_diverged(row)]
+    sentences = [_others_in_words(table, best, others)] if others else []
+    if n_validation:
+        sentences.append(_validation_in_words(best["validation_accuracy"], n_validation))
+    return sentences
+
+
+def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> str:
+    known = [row for row in others if row["within_noise"] is not None]
+    if not known:
+        n_seeds = best["n_seeds"]
+        return (
+            "One seed does not tell which differences are chance: it takes two at least, better five."
+            if n_seeds == 1
+            else "Candidates of other seeds cannot be compared: give all of them the same."
+        )
+    pairs = sorted({row["n_pairs"] for row in known})
+    seeds = f"{pairs[0]} seeds" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} seeds"
+    close = [row for row in known if row["within_noise"]]
+    if not close:
+        text = f"By {seeds}, all others are behind the best by more than chance explains"
+    elif len(close) > _NAMED and len(close) == len(table) - 1:
+        text = f"None of the other {len(close)} candidates can be told apart from the best by {seeds} (≈)"
+    elif len(close) > _NAMED:
+        which = f"{len(close)} of the other {len(table) - 1} candidates"
+        text = f"{which} cannot be told apart from the best by {seeds} (≈)"
+    else:
+        names = shown_settings(table)
+        texts = {name: format_numbers([row.get(name) for row in table]) for name in names}
+        places = [next(i for i, row in enumerate(table) if row is one) for one in close]
+        words = [", ".join(f"{label(name)} {texts[name][i]}" for name in names) for i in places]
+        text = f"Cannot be told apart from the best by {seeds}: {'; '.join(words)}"
+    unknown = len(others) - len(known)
+    return text + (f"; not known of {unknown} with fewer than two seeds to compare." if unknown else ".")
+
+
+def _validation_in_words(accuracy: float, n_validation: int) -> str:
+    error = math.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_validation)
+    samples = f"The {n_validation:,} validation samples"
+    if error < 0.0005:
+        low, high = wilson_interval(round(accuracy * n_validation), n_validation)
+        return f"{samples} know an accuracy of {accuracy:.3f} to within {low:.3f} and {high:.3f} (95 %)."
+    return f"{samples} know an accuracy of {accuracy:.3f} to ± {error:.3f} (standard error)."
+
+
+def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
+    """Say where the best candidate stands at an end of the grid, and with which values that goes on.
+
+    Parameters
+    ----------
+    table : sequence of mappings
+        ``result.table`` of a sweep over a whole grid. Of settings that are not a grid, and of a grid of
+        which candidates are missing, nothing is said.
+
+    Returns
+    -------
+    list of dict
+        For each setting of two or more numbers of which the best has the least or the greatest: ``setting``;
+        ``value``, the best's; ``end``, "lowest" or "highest"; and ``try``, one or two values further out, by
+        the grid's own ratio, of 10 at most, or step; not below 0, and shares not above 0.9.
+    """
+    best = winner(table)
+    grid: Mapping[str, list[Any]] = {
+        name: list(dict.fromkeys(row[name] for row in table))
+        for name in (*_BY_RATIO, *_BY_STEP)
+        if all(name in row for row in table)
+    }
+    if best is None or math.prod(map(len, grid.values())) != len(table):
+        return []
+    found = []
+    for name, values in grid.items():
+        if len(values) < 2 or not all(_is_number(value) for value in values):
+            continue
+        ordered = sorted(values)
+        for end, outwards in (("lowest", ordered[::-1]), ("highest", ordered)):
+            if best[name] == outwards[-1] and (further := _further(name, outwards)):
+                found.append({"setting": name, "value": best[name], "end": end, "try": further})
+    return found
+
+
+def grid_end_in_words(end: Mapping[str, Any]) -> str:
+    """Say one of `grid_ends`: The best is at the upper end of learning rate, 0.4: try 0.8, 1.6 too."""
+    value, *further = map(format_number, (end["value"], *end["try"]))
+    which = {"lowest": "lower", "highest": "upper"}[end["end"]]
+    return (
+        f"The best is at the {which} end of {label(end['setting'])}, {value}: try {', '.join(further)} too."
+    )
+
+
+def _further(name: str, outwards: Sequence[Any]) -> list[Any]:
+    """Give two values that go on from the last of ``outwards``, the values of the grid in their order."""
+    before, last = outwards[-2:]
+    steps = {_rounded(b - a) for a, b in itertools.pairwise(outwards)}
+    evenly = name in _BY_STEP or before <= 0 or (len(outwards) > 2 and len(steps) == 1)
+    values = [round(last + k * (last - before), 12) for k in (1, 2)]
+    if not evenly and last > 0:
+        ratio = min(max(last / before, 1 / _MOST_RATIO), _MOST_RATIO)
+        values = [last * ratio**k for k in (1, 2)]
+    if isinstance(last, int):
+        values = [math.floor(value + 0.5) for value in values]
+    else:
+        values = [_rounded(value) for value in values]
+    least = 1 if isinstance(last, int) else 0.0 if name in _BY_STEP else math.ulp(0.0)
+    return [
+        value
+        for value in dict.fromkeys(values)
+        if least <= value <= _BY_STEP.get(name, math.inf) and value != last
+    ]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
