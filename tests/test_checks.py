@@ -314,8 +314,16 @@ def test_a_value_that_is_not_finite_is_found_in_its_block(backend: Backend, monk
     for value, shown in ((np.nan, "nan"), (np.inf, "an infinite value"), (-np.inf, "an infinite value")):
         bad = host.copy()
         bad[5, 1, 0] = value
-        with pytest.raises(ValueError, match=f"`X` must be finite; got {shown} in rows 4 to 5"):
+        with pytest.raises(
+            ValueError, match=rf"`X` must be finite; got {shown}, first in row 5, at \(1, 0\) "
+        ):
             _checks.check_finite(backend.array(bad))
+        bad = bad.reshape(10, 4)
+        bad[7, 0] = np.nan
+        with pytest.raises(ValueError, match=rf"got {shown}, first in row 5, column 2 \(counted from 0\)$"):
+            _checks.check_finite(backend.array(bad))
+        with pytest.raises(ValueError, match=rf"`b` must be .* {shown}, first in row 5 \(counted from 0\)$"):
+            _checks.check_finite(backend.array(bad[:, 2]), name="b")
     _checks.check_finite(backend.array(np.ones((3, 2), np.uint8)))
 
 

@@ -859,17 +859,19 @@ def test_a_network_for_other_features_is_refused(trained: Path) -> None:
     )
 
 
-def test_a_network_for_another_number_of_classes_is_refused(trained: Path) -> None:
-    np.savez("two.npz", X=np.random.default_rng(0).normal(size=(40, 6)), y=np.arange(40) % 2)
-    assert "the network tells 3 classes apart; two has 2" in refused("evaluate", trained, "two.npz")
+def test_a_network_for_another_number_of_classes_is_refused() -> None:
+    storage.save(twolayer.TwoLayerNet.initialize(64, 5, 3, rng=0), "three.safetensors")
+    assert "the network tells 3 classes apart; digits has 10" in refused(
+        "evaluate", "three.safetensors", "digits"
+    )
 
 
-def test_a_network_for_other_classes_is_refused(trained: Path) -> None:
-    clusters(Path("named.npz"), classes=np.array(["0", "2", "1"]))
-    line = refused("evaluate", trained, "named.npz")
+def test_a_network_for_other_classes_is_refused() -> None:
+    net = twolayer.TwoLayerNet.initialize(64, 5, 10, rng=0)
+    storage.save(net, "turned.safetensors", classes=list("0213456789"))
     assert (
-        "the network's classes must be those of named, in the same order; it has '1' where named has '2'"
-        in line
+        "the network's classes must be those of digits, in the same order; it has '2' where digits has '1'"
+        in refused("evaluate", "turned.safetensors", "digits")
     )
 
 

@@ -320,7 +320,9 @@ def test_refuses_features_that_are_not_finite(path, value, dtype):
     X = numbered(dtype=dtype)
     X[3, 1] = X[7, 0] = value
     with pytest.raises(
-        ValueError, match=r"`X` in .* must hold finite features; got 2 that are NaN or infinite"
+        ValueError,
+        match=r"`X` in .* must hold finite features; got 2 that are NaN or infinite, the first in row 3, "
+        r"column 1 \(counted from 0\)$",
     ):
         loaded(path, X=X, y=LABELS)
 

@@ -1187,9 +1187,9 @@ BAD_INPUT = {
     "X-empty": ({"X": lambda a: a[:0], "y": lambda a: a[:0]}, ValueError, "`X` must hold at least one sample; got shape (0, 4)"),
     "X-no-features": ({"X": lambda a: a[:, :0]}, ValueError, "`X` must hold at least one sample; got shape (23, 0)"),
     "X-complex": ({"X": lambda a: a.astype(np.complex64)}, TypeError, "`X` must have a real dtype; got complex64"),
-    "X-nan": ({"X": lambda a: edited(a, (3, 1), np.nan)}, ValueError, "`X` must be finite; got nan in rows 0 to 22"),
-    "X-inf": ({"X": lambda a: edited(a, (3, 1), np.inf)}, ValueError, "`X` must be finite; got an infinite value in rows 0 to 22"),
-    "X-minus-inf": ({"X": lambda a: edited(a, (22, 3), -np.inf)}, ValueError, "`X` must be finite; got an infinite value in rows 0 to 22"),
+    "X-nan": ({"X": lambda a: edited(a, (3, 1), np.nan)}, ValueError, "`X` must be finite; got nan, first in row 3, column 1 (counted from 0)"),
+    "X-inf": ({"X": lambda a: edited(a, (3, 1), np.inf)}, ValueError, "`X` must be finite; got an infinite value, first in row 3, column 1 "),
+    "X-minus-inf": ({"X": lambda a: edited(a, (22, 3), -np.inf)}, ValueError, "`X` must be finite; got an infinite value, first in row 22, column 3 "),
     # labels
     "y-short": ({"y": lambda a: a[:22]}, ValueError, "`y` must have one label for each of the 23 samples of `X`; got 22"),
     "y-long": ({"y": lambda a: np.append(a, 0)}, ValueError, "`y` must have one label for each of the 23 samples of `X`; got 24"),
@@ -1211,8 +1211,8 @@ BAD_INPUT = {
     "X_val-rank": ({"X_val": lambda a: a[:, 0]}, ValueError, "`validation X` must have a first axis of samples and at least one more of features; got shape (11,)"),
     "X_val-empty": ({"X_val": lambda a: a[:0], "y_val": lambda a: a[:0]}, ValueError, "`validation X` must hold at least one sample; got shape (0, 4)"),
     "X_val-complex": ({"X_val": lambda a: a.astype(np.complex64)}, TypeError, "`validation X` must have a real dtype; got complex64"),
-    "X_val-nan": ({"X_val": lambda a: edited(a, (3, 1), np.nan)}, ValueError, "`validation X` must be finite; got nan in rows 0 to 10"),
-    "X_val-inf": ({"X_val": lambda a: edited(a, (3, 1), np.inf)}, ValueError, "`validation X` must be finite; got an infinite value in rows 0 to 10"),
+    "X_val-nan": ({"X_val": lambda a: edited(a, (3, 1), np.nan)}, ValueError, "`validation X` must be finite; got nan, first in row 3, column 1 "),
+    "X_val-inf": ({"X_val": lambda a: edited(a, (3, 1), np.inf)}, ValueError, "`validation X` must be finite; got an infinite value, first in row 3, column 1 "),
     "y_val-short": ({"y_val": lambda a: a[:10]}, ValueError, "`validation y` must have one label for each of the 11 samples of `validation X`; got 10"),
     "y_val-high": ({"y_val": lambda a: edited(a, 0, 3)}, ValueError, "`validation y` must hold class labels in [0, 3); got a label of 3"),
     "y_val-float": ({"y_val": lambda a: a.astype(np.float32)}, TypeError, "`validation y` must have an integer dtype for class labels; got float"),
@@ -1254,11 +1254,11 @@ def test_a_value_that_is_not_finite_is_found_in_its_block(backend: Backend, monk
     monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 20)
     task = make_task()
     bad = task._replace(X=edited(task.X, (12, 0), np.nan)).on(backend)
-    with pytest.raises(ValueError, match=r"`X` must be finite; got nan in rows 10 to 14$"):
+    with pytest.raises(ValueError, match=r"`X` must be finite; got nan, first in row 12, column 0 "):
         trained(bad)
     bad = task._replace(X_val=edited(task.X_val, (10, 3), -np.inf)).on(backend)
     with pytest.raises(
-        ValueError, match=r"`validation X` must be finite; got an infinite value in rows 10 to 10$"
+        ValueError, match=r"`validation X` must be finite; got an infinite value, first in row 10, column 3 "
     ):
         trained(bad)
 

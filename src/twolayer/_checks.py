@@ -216,17 +216,33 @@ def check_sample_weight(
 
 
 def check_finite(X: Array, *, name: str = "X") -> None:
-    """Raise unless every value is finite. Looks in blocks, so it needs little memory."""
+    """Raise unless every value is finite. Looks in blocks, so it needs little memory.
+
+    The first value that is not is looked for in the block that has it, where the array is.
+    """
     xp = array_namespace(X)
     if not xp.isdtype(X.dtype, "real floating"):
         return
     for rows in row_blocks(X.shape[0], math.prod(X.shape[1:])):
-        if not bool(xp.all(xp.isfinite(X[rows, ...]))):
-            missing = bool(xp.any(xp.isnan(X[rows, ...])))
+        block = X[rows, ...]
+        finite = xp.isfinite(block)
+        if not bool(xp.all(finite)):
+            flat = xp.reshape(finite, (-1,))
+            first = int(xp.argmin(xp.astype(flat, xp.int32)))
+            missing = math.isnan(float(xp.reshape(block, (-1,))[first]))
+            row, place = divmod(first, math.prod(X.shape[1:]))
             raise ValueError(
-                f"`{name}` must be finite; got {'nan' if missing else 'an infinite value'} "
-                f"in rows {rows.start} to {rows.stop - 1}"
+                f"`{name}` must be finite; got {'nan' if missing else 'an infinite value'}, first in "
+                f"{row_and_place(rows.start + row, np.unravel_index(place, X.shape[1:]))}"
             )
+
+
+def row_and_place(row: Any, place: Sequence[Any]) -> str:
+    """Say where a value is in an array of samples: its row, and its place in the sample."""
+    if not len(place):
+        return f"row {row} (counted from 0)"
+    where = f"column {place[0]}" if len(place) == 1 else f"at ({', '.join(map(str, place))})"
+    return f"row {row}, {where} (counted from 0)"
 
 
 def host_per_network(

@@ -146,9 +146,23 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Mapping[str, npt.NDArra
 
 
 def npz_array(
-    stored: Mapping[str, npt.NDArray[Any]], key: str, path: str | os.PathLike[str]
+    stored: Mapping[str, npt.NDArray[Any]],
+    key: str,
+    path: str | os.PathLike[str],
+    *,
+    cure: str | None = None,
 ) -> npt.NDArray[Any]:
     """Read an array of an .npz file, in the machine's byte order.
+
+    Parameters
+    ----------
+    stored : mapping
+        What `opened_npz` yields.
+    key : str
+    path : path
+        Of the file.
+    cure : str, optional
+        Code that makes of objects what can be stored.
 
     Raises
     ------
@@ -166,6 +180,7 @@ def npz_array(
             raise TypeError(
                 f"`{key}` in {path} must hold numbers or strings; got dtype object, which is stored by "
                 f"pickle and not read, because unpickling a file can run any code that is in it"
+                + (f"; store `{cure}`" if cure else "")
             ) from error
         raise ValueError(
             f"`{key}` in {path} must be a whole array; it cannot be read ({error!s:.200})"

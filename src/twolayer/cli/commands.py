@@ -296,6 +296,9 @@ def _check_length(ctx: click.Context, parameters: Mapping[str, Any]) -> None:
     NETWORK is a network.safetensors, or the folder of a run. DATASET is digits, cifar10 or the path of an
     .npz file; without it, the one of the first two that the network was trained on.
 
+    Of the file that it was trained on, those samples are taken which were set aside for the test; of any
+    other, all that there are, X_test and y_test alone too. Labels are matched by the names of the classes.
+
     \b
     Examples:
       twolayer evaluate runs/digits-sweep-001

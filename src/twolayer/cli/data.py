@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,9 +73,7 @@ def load_data(
         Shows how far a download is.
     """
     kind = kind_of(dataset)
-    for option, value in (("--data", folder), ("--url", url)):
-        if value is not None and kind != "cifar10":
-            raise ValueError(f"`{option}` must be left out but for cifar10; got it with {dataset}")
+    check_place(dataset, folder, url)
     if kind == "digits":
         return load_digits()
     if kind == "npz":
@@ -84,6 +83,13 @@ def load_data(
         return load_cifar10(folder, url=url, **counts)
     with console.download("CIFAR-10") as progress:
         return load_cifar10(url=url, progress=progress, **counts)
+
+
+def check_place(dataset: str, folder: str | None, url: str | None) -> None:
+    """Raise if it is said where CIFAR-10 is, but the data are others."""
+    for option, value in (("--data", folder), ("--url", url)):
+        if value is not None and kind_of(dataset) != "cifar10":
+            raise ValueError(f"`{option}` must be left out but for cifar10; got it with {dataset}")
 
 
 class Prepared(NamedTuple):
@@ -124,9 +130,12 @@ def labels_on(y: HostArray, library: Library) -> Array:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a number that tells training and validation data from others."""
+    """Return a number that tells these samples, their division and their classes from others."""
     digest = hashlib.sha256()
-    for split in (dataset.train, dataset.validation):
+    digest.update(json.dumps(dataset.classes).encode())
+    for name in ("train", "validation", "test"):
+        split = getattr(dataset, name)
+        digest.update(name.encode())
         for array in () if split is None else split:
             digest.update(f"{array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)

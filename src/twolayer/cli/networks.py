@@ -7,6 +7,7 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,12 +17,13 @@ from .. import onnx, report, storage
 from .._checks import check_finite, row_blocks
 from .._files import written_whole
 from .._namespace import HostArray, to_host
-from ..datasets import Dataset, Split
+from ..datasets import Dataset, Split, load_npz
+from ..datasets.npz import load_labelled
 from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from . import folders
 from .console import Console
-from .data import COUNTS, load_data, raw_on
+from .data import COUNTS, check_place, file_stem, fingerprint, kind_of, load_data, raw_on
 from .evaluation import evaluate
 from .images import STANDARD_INPUT, found_at, is_image, pixels_for
 from .libraries import Library, open_library
@@ -36,7 +38,7 @@ def evaluate_network(
     data: str | None,
     url: str | None,
     *,
-    split: str,
+    split: str | None,
     library: str,
     device: str | None,
     console: Console,
@@ -51,15 +53,19 @@ def evaluate_network(
         raise ValueError(f"`DATASET` must be given: {network} does not say what it was trained on")
     if dataset is None and name not in ("digits", "cifar10"):
         raise ValueError(f"`DATASET` must be given: the network was trained on {name}, a file of its user's")
-    # The same parts as in training, so that no training sample is taken for another.
-    counts = {key: metadata.information[key] for key in COUNTS if key in metadata.information}
-    found = load_data(name, data, url, counts if name == trained_on else {}, console)
-    _check_fit(metadata, found)
-    samples: Split | None = getattr(found, split)
-    if samples is None:
-        raise ValueError(f"`--split` must be one that {found.name} has; it has no {split} samples")
+    if kind_of(name) == "npz":
+        check_place(name, data, url)
+        split = split or _usual_split(name, metadata, console)
+        classes, samples = _class_names(metadata), _samples_of_file(name, split, metadata)
+    else:
+        # The same parts as in training, so that no training sample is taken for another.
+        counts = {key: metadata.information[key] for key in COUNTS if key in metadata.information}
+        found = load_data(name, data, url, counts if name == trained_on else {}, console)
+        _check_fit(metadata, found)
+        split, classes = split or "test", found.classes
+        samples = _samples_of(found, split)
     result = evaluate(net, samples, opened)
-    summary = report.classification_summary(result.confusion, found.classes)
+    summary = report.classification_summary(result.confusion, classes)
     console.table(
         ("class", "samples", "precision", "recall", "F1"),
         [
@@ -70,7 +76,7 @@ def evaluate_network(
             )
             for row in summary
         ],
-        title=f"{found.name}: {len(samples.y):,} {split} samples",
+        title=f"{file_stem(name)}: {_count(len(samples.y), split)}",
         left=("class",),
     )
     console.result(f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f} (mean cross-entropy)")
@@ -79,7 +85,7 @@ def evaluate_network(
             "network": network,
             "dataset": name,
             "split": split,
-            "classes": found.classes,
+            "classes": classes,
             "by_class": summary,
             **result.as_data(),
         }
@@ -104,7 +110,7 @@ def predict_with_network(
     net, metadata, opened = _open(network, library, device)
     names, blocks = _samples(inputs, net, metadata, console, invert=invert, resize=resize)
     probs = np.concatenate([to_host(net.predict_proba(raw_on(X, opened))) for X in blocks])
-    classes = metadata.classes or tuple(str(label) for label in range(net.n_classes))
+    classes = _class_names(metadata)
     order = np.argsort(-probs, axis=1, kind="stable")[:, : min(top, net.n_classes)]
     if output is not None:
         _write(Path(output), names, probs, classes)
@@ -178,13 +184,65 @@ def _found(network: str) -> tuple[Path, NetworkMetadata]:
     return path, metadata
 
 
+def _class_names(metadata: NetworkMetadata) -> tuple[str, ...]:
+    return metadata.classes or tuple(str(label) for label in range(metadata.n_classes))
+
+
+def _usual_split(path: str, metadata: NetworkMetadata, console: Console) -> str:
+    """Return which samples of a file judge a network: all, but where it was trained on others of them."""
+    settings = metadata.information.get("settings")
+    known = settings.get("data_sha256") if isinstance(settings, dict) else None
+    if known is not None:
+        # What `load_npz` refuses nothing was trained on.
+        with suppress(ValueError, TypeError):
+            if fingerprint(load_npz(path)) == known:
+                return "test"
+    console.say(f"{path} is not known as the data of the training: all of its samples are judged")
+    return "all"
+
+
+def _samples_of_file(path: str, split: str, metadata: NetworkMetadata) -> Split:
+    """Return samples of an .npz file, their labels as places among the network's classes."""
+    held = load_labelled(path, _class_names(metadata))
+    for samples in held.values():
+        _check_features(metadata, math.prod(samples.X.shape[1:]), Path(path).stem)
+    if split == "all":
+        return _joined(list(held.values()))
+    if split != "train" and split in held:
+        return held[split]
+    rows = (load_npz(path).rows or {})[split]
+    return Split(*(array[rows] for array in held["train"]))
+
+
+def _samples_of(dataset: Dataset, split: str) -> Split:
+    """Return the samples of a data set that a network is judged by."""
+    if split == "all":
+        parts = (dataset.train, dataset.validation, dataset.test)
+        return _joined([part for part in parts if part is not None])
+    samples: Split | None = getattr(dataset, split)
+    if samples is None:
+        raise ValueError(f"`--split` must be one that {dataset.name} has; it has no {split} samples")
+    return samples
+
+
+def _joined(parts: list[Split]) -> Split:
+    return parts[0] if len(parts) == 1 else Split(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _count(n_samples: int, split: str) -> str:
+    return f"all {n_samples:,} samples" if split == "all" else f"{n_samples:,} {split} samples"
+
+
+def _check_features(metadata: NetworkMetadata, n_features: int, name: str) -> None:
+    if metadata.n_features != n_features:
+        raise ValueError(
+            f"the network takes samples of {metadata.n_features} features; those of {name} have {n_features}"
+        )
+
+
 def _check_fit(metadata: NetworkMetadata, dataset: Dataset) -> None:
     """Raise unless a network is one for the samples and the classes of a data set."""
-    if metadata.n_features != dataset.n_features:
-        raise ValueError(
-            f"the network takes samples of {metadata.n_features} features; "
-            f"those of {dataset.name} have {dataset.n_features}"
-        )
+    _check_features(metadata, dataset.n_features, dataset.name)
     if metadata.n_classes != dataset.n_classes:
         raise ValueError(
             f"the network tells {metadata.n_classes} classes apart; {dataset.name} has {dataset.n_classes}"

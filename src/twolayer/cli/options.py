@@ -496,9 +496,9 @@ def split_option(function: Function) -> Function:
             "Data",
             "--split",
             "split",
-            type=click.Choice(["test", "validation", "train"]),
-            default="test",
-            show_default=True,
+            type=click.Choice(["test", "validation", "train", "all"]),
+            default=None,
+            shown="test; of a file other than the one trained on, all",
             help="Which samples.",
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,6 +44,10 @@ class Dataset:
         Name of each class; class ``k`` of the labels is ``classes[k]``.
     image_shape : tuple of int, or None
         Shape of a sample that is an image, (height, width) or (height, width, channels).
+    rows : mapping of str to numpy.ndarray, or None
+        Of a file: which rows of its ``X`` a split holds, (N,) int64, counted from 0, by the split's name. The
+        samples of ``test`` are ``X[rows["test"]]``. A split with arrays of its own in the file is not there:
+        its order is theirs.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Dataset:
     test: Split | None
     classes: tuple[str, ...]
     image_shape: tuple[int, ...] | None
+    rows: Mapping[str, HostArray] | None = None
 
     @property
     def n_features(self) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from .._checks import check_integer, check_number
+from .._checks import check_integer, check_number, row_and_place
 from .._files import npz_array, opened_npz
 from .._namespace import HostArray
 from ._dataset import Dataset, Split
 
 _SUFFIXES = {"train": "", "validation": "_validation", "test": "_test"}
 _KEYS = tuple(f"{letter}{suffix}" for suffix in _SUFFIXES.values() for letter in "Xy")
+_ONE_HOT = " (of rows with a 1 at the class, `y.argmax(axis=1)` makes labels)"
 
 
 def load_npz(
@@ -49,7 +51,8 @@ def load_npz(
     Returns
     -------
     Dataset
-        ``X`` in the dtype of the file; ``y`` (N,) int64. ``image_shape`` is set where ``X`` holds images.
+        ``X`` in the dtype of the file; ``y`` (N,) int64. ``image_shape`` is set where ``X`` holds images, and
+        ``rows`` tells which rows of ``X`` went where.
 
     Raises
     ------
@@ -69,18 +72,19 @@ def load_npz(
             raise ValueError(f"`{name}` must be below 1; got {share}")
     seed = check_integer("seed", seed, least=0)
     arrays = _read(path)
+    if "X" not in arrays:
+        raise ValueError(f"{path} must hold `X` and `y`; it holds {', '.join(arrays)}")
 
-    names = [name for name, suffix in _SUFFIXES.items() if f"X{suffix}" in arrays]
-    for name in names:
-        _check_pair(arrays, _SUFFIXES[name], path)
     classes, labels = _classes(arrays, path)
-    splits = {name: Split(arrays[f"X{_SUFFIXES[name]}"], labels[f"y{_SUFFIXES[name]}"]) for name in names}
-    whole = Split(arrays["X"], labels["y"])
+    splits = _splits(arrays, labels)
+    whole = splits["train"]
     n_drawn = {
         name: max(1, round(share * len(whole.y))) if share and name not in splits else 0
         for name, share in (("validation", validation), ("test", test))
     }
-    splits |= _drawn(whole, n_drawn, seed, path)
+    rows = _drawn(whole.y, n_drawn, seed, path)
+    if len(rows) > 1:
+        splits |= {name: Split(whole.X[chosen], whole.y[chosen]) for name, chosen in rows.items()}
     image_shape = whole.X.shape[1:]
     return Dataset(
         name=Path(path).stem,
@@ -89,34 +93,95 @@ def load_npz(
         test=splits.get("test"),
         classes=classes,
         image_shape=image_shape if len(image_shape) > 1 else None,
+        rows=rows,
     )
 
 
+def load_labelled(path: str | os.PathLike[str], classes: Sequence[str]) -> dict[str, Split]:
+    """Load samples with labels of classes that are known already, to judge a network by.
+
+    Parameters
+    ----------
+    path : path
+        An ``.npz`` file as `load_npz` reads it, but one that may hold only some of the classes, in another
+        order, and only some of the sets: ``X_test`` and ``y_test`` are enough.
+    classes : sequence of str
+        The names of the classes.
+
+    Returns
+    -------
+    dict of str to Split
+        The sets that the file holds, nothing drawn: ``"train"`` (of ``X``), ``"validation"``, ``"test"``.
+        The labels are places in ``classes``: matched by their names, as text. Integer labels are places in
+        the file's own ``classes``, where it has them; else, where no name is that of an integer, in
+        ``classes``.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        As for `load_npz`; and if a label is of none of the classes.
+    """
+    arrays = _read(path)
+    own = _own_classes(arrays, path)
+    labels = {
+        key: _matched(arrays[key], own, list(classes), key, path) for key in arrays if key.startswith("y")
+    }
+    return _splits(arrays, labels)
+
+
+def _splits(arrays: Mapping[str, HostArray], labels: Mapping[str, HostArray]) -> dict[str, Split]:
+    return {
+        name: Split(arrays[f"X{suffix}"], labels[f"y{suffix}"])
+        for name, suffix in _SUFFIXES.items()
+        if f"X{suffix}" in arrays
+    }
+
+
 def _read(path: str | os.PathLike[str]) -> dict[str, HostArray]:
-    """Read the arrays that belong to a data set, in the machine's byte order."""
+    """Read the arrays that belong to a data set, in the machine's byte order, and check the samples."""
     with opened_npz(path) as stored:
         found = list(stored)
         _check_keys(found, path)
-        return {key: npz_array(stored, key, path) for key in (*_KEYS, "classes") if key in found}
+        cures = {"X": "X.astype('float64')", "y": "y.astype(str)"}
+        arrays = {
+            key: npz_array(stored, key, path, cure=cures.get(key.partition("_")[0]))
+            for key in (*_KEYS, "classes")
+            if key in found
+        }
+    shape = next(arrays[key] for key in _KEYS if key in arrays).shape[1:]
+    for suffix in _SUFFIXES.values():
+        if f"X{suffix}" in arrays:
+            _check_pair(arrays, suffix, shape, path)
+    return arrays
 
 
 def _check_keys(found: list[str], path: str | os.PathLike[str]) -> None:
     there = ", ".join(found)
     for X_key, y_key in zip(_KEYS[::2], _KEYS[1::2], strict=True):
-        given = (X_key in found) + (y_key in found)
-        if given == 1 or (given == 0 and X_key == "X"):
+        if (X_key in found) + (y_key in found) == 1:
             raise ValueError(f"{path} must hold `{X_key}` and `{y_key}`; it holds {there}")
+    if not any(key in found for key in _KEYS):
+        raise ValueError(
+            f"{path} must hold `X` and `y`; it holds {there}; name them so: "
+            f"numpy.savez({Path(path).name!r}, X=…, y=…)"
+        )
     for key in found:
         # A set under a name that is not read would silently be replaced by one that is drawn.
         if key.startswith(("X_", "y_")) and key not in _KEYS:
             raise ValueError(f"arrays in {path} must be named {', '.join(_KEYS)}, classes; got {key}")
 
 
-def _check_pair(arrays: dict[str, HostArray], suffix: str, path: str | os.PathLike[str]) -> None:
+def _check_pair(
+    arrays: Mapping[str, HostArray], suffix: str, shape: tuple[int, ...], path: str | os.PathLike[str]
+) -> None:
+    """Raise unless one set holds finite samples, of the shape of the others, and a label for each."""
     X, y = arrays[f"X{suffix}"], arrays[f"y{suffix}"]
     X_name, y_name = f"`X{suffix}` in {path}", f"`y{suffix}` in {path}"
     if X.dtype.kind not in "biuf" or X.dtype.itemsize > 8:
-        raise TypeError(f"{X_name} must hold real numbers of at most 64 bits; got dtype {X.dtype}")
+        hint = ""
+        if X.dtype.kind in "US":
+            hint = " (of texts that are numbers, `X.astype('float64')` makes numbers)"
+        raise TypeError(f"{X_name} must hold real numbers of at most 64 bits; got dtype {X.dtype}{hint}")
     if X.ndim not in (2, 3) and not (X.ndim == 4 and X.shape[3] in (1, 3)):
         raise ValueError(
             f"{X_name} must have shape (N, D), (N, height, width) or (N, height, width, 1 or 3); "
@@ -124,42 +189,89 @@ def _check_pair(arrays: dict[str, HostArray], suffix: str, path: str | os.PathLi
         )
     if X.size == 0:
         raise ValueError(f"{X_name} must hold at least one sample and one feature; got shape {X.shape}")
-    if X.shape[1:] != arrays["X"].shape[1:]:
+    if X.shape[1:] != shape:
+        first = next(key for key in _KEYS if key in arrays)
+        raise ValueError(f"{X_name} must hold samples of the shape of `{first}`, {shape}; got {X.shape[1:]}")
+    if y.shape != X.shape[:1]:
+        hint = ""
+        if y.ndim == 2 and len(y) == len(X):
+            hint = " (`y.ravel()` takes the column)" if y.shape[1] == 1 else _ONE_HOT
         raise ValueError(
-            f"{X_name} must hold samples of the shape of `X`, {arrays['X'].shape[1:]}; got {X.shape[1:]}"
+            f"{y_name} must have shape {X.shape[:1]}, a label for each sample; got {y.shape}{hint}"
         )
     if y.dtype.kind not in "biuU":
-        raise TypeError(f"{y_name} must hold integers or strings; got dtype {y.dtype}")
-    if y.shape != X.shape[:1]:
-        raise ValueError(f"{y_name} must have shape {X.shape[:1]}, a label for each sample; got {y.shape}")
+        cure = "y.astype(int)` makes integers of whole numbers" if y.dtype.kind == "f" else None
+        cure = "y.astype(str)` makes strings" if y.dtype.kind == "S" else cure
+        hint = f" (`{cure})" if cure else ""
+        raise TypeError(f"{y_name} must hold integers or strings; got dtype {y.dtype}{hint}")
     if X.dtype.kind == "f":
         n_wrong = X.size - int(np.count_nonzero(np.isfinite(X)))
         if n_wrong:
-            raise ValueError(f"{X_name} must hold finite features; got {n_wrong} that are NaN or infinite")
+            row, *place = np.unravel_index(int(np.argmin(np.isfinite(X))), X.shape)
+            raise ValueError(
+                f"{X_name} must hold finite features; got {n_wrong} that are NaN or infinite, "
+                f"the first in {row_and_place(row, place)}"
+            )
 
 
 def _classes(
     arrays: dict[str, HostArray], path: str | os.PathLike[str]
 ) -> tuple[tuple[str, ...], dict[str, HostArray]]:
     """Return the names of the classes, and the labels as places among them."""
-    y = arrays["y"]
-    named = arrays.get("classes")
+    y, named = arrays["y"], _own_classes(arrays, path)
     if named is None:
         values = np.unique(y)
     else:
-        if named.dtype.kind != "U":
-            raise TypeError(f"`classes` in {path} must hold strings; got dtype {named.dtype}")
-        n_names = len(np.unique(named))
-        if named.shape != (n_names,) or n_names < 2:
-            raise ValueError(
-                f"`classes` in {path} must have shape (C,), a name for each of at least two classes; "
-                f"got shape {named.shape} with {n_names} different names"
-            )
         values = named if y.dtype.kind == "U" else np.arange(len(named))
     if len(np.unique(y)) < 2:
         raise ValueError(f"`y` in {path} must hold labels of at least two classes; got one class")
     labels = {key: _encoded(arrays[key], values, key, path) for key in arrays if key.startswith("y")}
     return tuple(str(value) for value in (values if named is None else named)), labels
+
+
+def _own_classes(arrays: Mapping[str, HostArray], path: str | os.PathLike[str]) -> HostArray | None:
+    """Return the names of the classes that the file holds itself."""
+    named = arrays.get("classes")
+    if named is None:
+        return None
+    if named.dtype.kind != "U":
+        raise TypeError(f"`classes` in {path} must hold strings; got dtype {named.dtype}")
+    n_names = len(np.unique(named))
+    if named.shape != (n_names,) or n_names < 2:
+        raise ValueError(
+            f"`classes` in {path} must have shape (C,), a name for each of at least two classes; "
+            f"got shape {named.shape} with {n_names} different names"
+        )
+    return named
+
+
+def _matched(
+    labels: HostArray, own: HostArray | None, classes: list[str], key: str, path: str | os.PathLike[str]
+) -> HostArray:
+    """Return the place in ``classes`` of each label."""
+    if own is not None and labels.dtype.kind != "U":
+        labels = own[_encoded(labels, np.arange(len(own)), key, path)]
+    wanted = f"be of the classes {', '.join(classes)!s:.200}"
+    if labels.dtype.kind in "iu" and not any(map(_is_integer, classes)):
+        wanted += f", or their places, in [0, {len(classes)})"
+        values = np.arange(len(classes))
+    else:
+        values, labels = np.array(classes), labels.astype(str)
+    order = np.argsort(values)
+    ranks = np.searchsorted(values, labels, sorter=order)
+    places = order[np.minimum(ranks, len(values) - 1)]
+    unknown = labels[values[places] != labels]
+    if unknown.size:
+        raise ValueError(f"labels in `{key}` in {path} must {wanted}; got {str(unknown[0])!r:.80}")
+    return places.astype(np.int64)
+
+
+def _is_integer(name: str) -> bool:
+    try:
+        int(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _encoded(labels: HostArray, values: HostArray, key: str, path: str | os.PathLike[str]) -> HostArray:
@@ -179,17 +291,17 @@ def _encoded(labels: HostArray, values: HostArray, key: str, path: str | os.Path
 
 
 def _drawn(
-    whole: Split, n_drawn: dict[str, int], seed: int, path: str | os.PathLike[str]
-) -> dict[str, Split]:
-    """Draw validation and test sets, and leave the rest for training."""
+    y: HostArray, n_drawn: dict[str, int], seed: int, path: str | os.PathLike[str]
+) -> dict[str, HostArray]:
+    """Draw rows for validation and for the test, and leave the rest for training."""
     n_all = sum(n_drawn.values())
+    n_samples = len(y)
     if n_all == 0:
-        return {}
-    n_samples = len(whole.y)
+        return {"train": np.arange(n_samples)}
     # Raw bits of PCG64: NumPy promises that these never change, and promises it of no permutation.
     bits = np.random.PCG64(seed).random_raw(n_samples + 2)
-    by_class = np.lexsort((bits[:n_samples], whole.y))
-    _, kept = np.unique(whole.y[by_class], return_index=True)
+    by_class = np.lexsort((bits[:n_samples], y))
+    _, kept = np.unique(y[by_class], return_index=True)
     rest = np.delete(by_class, kept)
     if n_all > len(rest):
         raise ValueError(
@@ -203,11 +315,7 @@ def _drawn(
         "validation": np.sort(np.delete(drawn, to_test)),
         "test": np.sort(drawn[to_test]),
     }
-    return {
-        name: Split(whole.X[chosen], whole.y[chosen])
-        for name, chosen in rows.items()
-        if name == "train" or n_drawn[name]
-    }
+    return {name: chosen for name, chosen in rows.items() if name == "train" or n_drawn[name]}
 
 
 def _spread(n: int, among: int, *, start: int) -> HostArray:
