@@ -262,3 +262,59 @@ def test_of_cifar10_too(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "must be given the data of that run; got others" in refused(
         "train", "--resume", "run", "--epochs", 2
     )
+
+
+# Which rows are where
+
+
+def test_predictions_tell_the_rows_of_the_file() -> None:
+    stored = arrays(named("mine.npz"))
+    done("train", "mine.npz", *QUICK, "--out", "run")
+    found = arrays("run/predictions.npz")
+    rows = found["rows_in_file"]
+    assert len(rows) == 18
+    net = storage.load("run/network.safetensors")
+    np.testing.assert_allclose(net.predict_proba(stored["X"][rows]), found["probabilities"], rtol=1e-5)
+    assert (np.unique(NAMES)[found["y"]] == stored["y"][rows]).all()
+
+
+def test_samples_that_have_arrays_of_their_own_are_in_their_order() -> None:
+    found = arrays(named("mine.npz"))
+    np.savez("mine.npz", **found, X_test=found["X"][:9], y_test=found["y"][:9])
+    done("train", "mine.npz", *QUICK, "--out", "run")
+    assert "rows_in_file" not in arrays("run/predictions.npz")
+    done("train", *QUICK, "--out", "digits")
+    assert "rows_in_file" not in arrays("digits/predictions.npz")
+
+
+# Classes that may be none
+
+
+def test_a_class_of_few_samples_is_warned_of() -> None:
+    found = arrays(named("mine.npz"))
+    assert "classes of fewer than" not in done("train", "mine.npz", *QUICK[:-1])
+    found["y"] = found["y"].astype("U4")
+    found["y"][0] = "rare"
+    found["y"][5:7] = "two"
+    found["y"][1] = str(float("nan"))
+    np.savez("mine.npz", **found)
+    output = " ".join(done("train", "mine.npz", *QUICK[:-1]).split())
+    assert "classes of fewer than 3 samples: 'nan' (1), 'rare' (1), 'two' (2); there is none of" in output
+    assert "labels that are missing may have become a class: 'nan' (1); leave such samples out" in output
+
+
+def test_a_missing_label_is_warned_of_however_many_there_are() -> None:
+    found = arrays(named("mine.npz"))
+    found["y"][20:40] = ""
+    np.savez("mine.npz", **found)
+    output = done("sweep", "mine.npz", *QUICK[:-1], "--learning-rate", 0.1, "--reg", 0, "--seeds", 1)
+    assert "may have become a class: '' (20)" in output
+    assert "classes of fewer than" not in output
+
+
+def test_of_many_rare_classes_some_are_named() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez("mine.npz", X=X, y=np.concatenate([np.zeros(26), np.arange(34) // 2 + 1]).astype(int))
+    assert "'1' (2), '2' (2), '3' (2), '4' (2), '5' (2) and 12 more;" in done(
+        "train", "mine.npz", *QUICK[:-1]
+    )

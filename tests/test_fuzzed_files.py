@@ -607,6 +607,7 @@ def test_predictions(folder: Path, lies: bool) -> None:
     probs = np.random.default_rng(0).dirichlet([1, 1, 1], 12).astype(np.float32)
     arrays = {"y": np.arange(12) % 3, "probabilities": probs, "images": np.arange(8).reshape(2, 2, 2)}
     arrays["rows"] = np.array([1, 0])
+    arrays["rows_in_file"] = np.arange(12) * 3
     test = stored.Tested(None, 12, report.confusion_matrix(arrays["y"], probs.argmax(axis=1), 3))
     np.savez(path, **arrays)
     whole = path.read_bytes()

@@ -178,6 +178,19 @@ def test_the_draw_is_the_same_for_ever(path):
     assert (rows(data.validation), rows(data.test)) == ([1, 7, 14], [3, 9, 12])
 
 
+def test_a_data_set_knows_the_rows_of_its_splits(path):
+    data = loaded(path, X=numbered(), y=LABELS, validation=0.15, test=0.15)
+    assert list(data.rows) == ["train", "validation", "test"]
+    for name, chosen in data.rows.items():
+        assert chosen.dtype == np.int64
+        assert chosen.tolist() == rows(getattr(data, name))
+    held = {"X_test": numbered(3), "y_test": LABELS[:3]}
+    data = loaded(path, X=numbered(), y=LABELS, validation=0.15, **held)
+    assert list(data.rows) == ["train", "validation"]
+    data = loaded(path, X=numbered(), y=LABELS)
+    assert {name: chosen.tolist() for name, chosen in data.rows.items()} == {"train": list(range(20))}
+
+
 def test_the_seed_changes_the_draw(path):
     drawn = {
         tuple(rows(loaded(path, X=numbered(), y=LABELS, validation=0.2, test=0.2, seed=seed).test))
@@ -248,6 +261,23 @@ GOOD = {"X": numbered(), "y": LABELS}
         ({"classes": ["a", "b", "c"]}, ValueError, r"`y` in .* labels of the classes; got a label of 3"),
         ({"y": LABELS - 1, "classes": list("abcd")}, ValueError, "of the classes; got a label of -1"),
         ({"y": LABELS.astype(str), "classes": list("012x")}, ValueError, "of the classes; got a label of 3"),
+        (
+            {"X": None, "y": None, "features": numbered(), "target": LABELS},
+            ValueError,
+            r"it holds features, target; name them so: numpy\.savez\('mine.npz', X=…, y=…\)$",
+        ),
+        ({"X": None, "y": None, "arr_0": LABELS}, ValueError, "it holds arr_0; name them so: numpy"),
+        ({"X": numbered().astype(object)}, TypeError, r"; store `X\.astype\('float64'\)`$"),
+        ({"y": LABELS.astype(str).astype(object)}, TypeError, r"; store `y\.astype\(str\)`$"),
+        (
+            {"X": numbered().astype("U5")},
+            TypeError,
+            r"texts that are numbers, `X\.astype\('float64'\)` makes",
+        ),
+        ({"y": LABELS.astype(float)}, TypeError, r"\(`y\.astype\(int\)` makes integers of whole numbers\)$"),
+        ({"y": LABELS.astype("S1")}, TypeError, r"\(`y\.astype\(str\)` makes strings\)$"),
+        ({"y": np.eye(4)[LABELS]}, ValueError, r"got \(20, 4\) \(of rows .* `y\.argmax\(axis=1\)` makes lab"),
+        ({"y": LABELS[:, None]}, ValueError, r"got \(20, 1\) \(`y\.ravel\(\)` takes the column\)$"),
         ({"classes": np.arange(4)}, TypeError, r"`classes` in .* must hold strings; got dtype int64"),
         ({"classes": ["a"]}, ValueError, r"at least two classes; got shape \(1,\) with 1 different names"),
         ({"classes": list("abca")}, ValueError, r"got shape \(4,\) with 3 different names"),

@@ -262,7 +262,7 @@ def test_the_images_most_wrong(runs: Path) -> None:
     assert len(items) == min(24, n_wrong) == len(found.rows)
     for item, row in zip(items, found.rows, strict=True):
         guess = int(found.probabilities[row].argmax())
-        assert words(item) == f"{found.y[row]} → {guess} {found.probabilities[row, guess]:.3f}"
+        assert words(item) == f"{found.y[row]} → {guess} {found.probabilities[row, guess]:.3f} sample {row}"
         image = item.find(".//img")
         assert image is not None
         assert image.get("alt") == f"Test sample {row}"
@@ -281,7 +281,15 @@ def test_samples_that_are_no_images(runs: Path) -> None:
     page = page_of(runs / "weird")
     assert words(part(page, "weights")).endswith("Samples are no images, so the weights are none either.")
     rows = table_rows(part(page, "mistakes"), "The test samples most wrong")
-    assert rows[0] == ["row", "true", "its probability", "predicted", "its probability"]
+    name = "weird &lt; 'more'.npz"
+    assert rows[0] == [f"row of {name}", "true", "its probability", "predicted", "its probability"]
+    assert f"numbered from 0, as in NumPy, by their rows of X in {name}." in words(part(page, "mistakes"))
+    with np.load(runs / name) as stored:
+        labels = [NAMES[label] for label in stored["y"]]
+    assert [labels[int(row[0])] for row in rows[1:]] == [row[1] for row in rows[1:]]
+    in_test = datasets.load_npz(runs / name).rows
+    assert in_test is not None
+    assert {int(row[0]) for row in rows[1:]} <= set(in_test["test"].tolist())
     assert len(rows) > 2
     assert all(row[1] in NAMES and row[3] in NAMES and row[1] != row[3] for row in rows[1:])
     assert [float(row[2]) for row in rows[1:]] == sorted(float(row[2]) for row in rows[1:])

@@ -21,7 +21,7 @@ from ..preprocessing import Preprocessing
 from ..stacks import merge
 from . import folders
 from .console import Console
-from .data import COUNTS, Prepared, describe, file_name, fingerprint, load_data, prepare, white
+from .data import COUNTS, Prepared, describe, file_name, fingerprint, kind_of, load_data, prepare, white
 from .evaluation import Evaluation, evaluate
 from .libraries import Library, open_library
 from .method import (
@@ -37,6 +37,9 @@ MOST_IMAGES = 24  # that are kept of the test samples
 
 _PRIVATE = ("dataset", "data", "url")  # where the user's files are
 _LOST_BY_FOLDING = 0.01  # of the accuracy; more is worth a warning
+_FEW_SAMPLES = 3  # of a class: one to train on, one to validate, one to test
+_MOST_NAMED = 5
+_MISSING = ("", "nan", "none", "null", "<na>", "nat", "n/a")  # what labels that are missing become as text
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,8 @@ def open_job(
         raise ValueError(
             "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
         )
+    if kind_of(settings["dataset"]) == "npz":
+        _warn_of_classes(dataset, console)
     augmentation = augmentation_for(settings, dataset)
     # What is wrong with these is said before anything takes long.
     training_arguments(settings)
@@ -189,6 +194,26 @@ def open_job(
     if preprocessing is None:
         preprocessing = preprocessing_for(settings, dataset)
     return Job(settings, library, dataset, preprocessing, augmentation, console)
+
+
+def _warn_of_classes(dataset: Dataset, console: Console) -> None:
+    """Warn of classes that may be none: of too few samples to learn from, or of labels that are missing."""
+    splits = (dataset.train, dataset.validation, dataset.test)
+    counts = sum(np.bincount(split.y, minlength=dataset.n_classes) for split in splits if split is not None)
+    found = [(name, int(n)) for name, n in zip(dataset.classes, np.asarray(counts), strict=True)]
+    rare = [f"{name!r:.40} ({n})" for name, n in found if n < _FEW_SAMPLES]
+    if rare:
+        more = f" and {len(rare) - _MOST_NAMED:,} more" if len(rare) > _MOST_NAMED else ""
+        console.warn(
+            f"classes of fewer than {_FEW_SAMPLES} samples: {', '.join(rare[:_MOST_NAMED])}{more}; there is "
+            "none of them to validate by, or none to test by"
+        )
+    missing = [f"{name!r:.40} ({n})" for name, n in found if name.lower() in _MISSING]
+    if missing:
+        console.warn(
+            f"labels that are missing may have become a class: {', '.join(missing)}; "
+            "leave such samples out of the file"
+        )
 
 
 def in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -226,6 +251,8 @@ def write_predictions(folder: Path, dataset: Dataset, test: Evaluation | None) -
     if dataset.image_shape is not None:
         rows = report.most_wrong(y, test.probabilities)[:MOST_IMAGES]
         arrays |= {"rows": rows, "images": X[rows].reshape(len(rows), *dataset.image_shape)}
+    if dataset.rows is not None and "test" in dataset.rows:
+        arrays["rows_in_file"] = dataset.rows["test"]
     with written_whole(path) as partial:
         np.savez(partial, **arrays)
 

@@ -36,6 +36,7 @@ class Predictions(NamedTuple):
     probabilities: HostArray  # (N, C)
     rows: HostArray | None  # (M,) int64, of the images
     images: HostArray | None  # (M, height, width) or (M, height, width, channels)
+    rows_in_file: HostArray | None = None  # (N,) int64, where they were in the user's file
 
 
 class Results(NamedTuple):
@@ -246,7 +247,7 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
             )
         arrays = {
             key: npz_array(stored, key, path)
-            for key in ("y", "probabilities", "rows", "images")
+            for key in ("y", "probabilities", "rows", "images", "rows_in_file")
             if key in stored
         }
 
@@ -291,6 +292,17 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
             what=f"{len(rows)} images of (height, width), or of 1 or 3 channels",
         )
         arrays["rows"] = rows.astype(np.int64)
+    if "rows_in_file" in arrays:
+        places = arrays["rows_in_file"]
+        check(
+            "rows_in_file",
+            kinds="iu",
+            holds=places.shape == y.shape
+            and len(np.unique(places)) == len(places)
+            and bool((places >= 0).all() and (places <= _MOST).all()),
+            what=f"different rows of a file, ({len(y)},)",
+        )
+        arrays["rows_in_file"] = places.astype(np.int64)
     y, probs = y.astype(np.int64), probs.astype(np.float64)
     # Two classes that are as good as equally probable may have changed places in few digits.
     top = np.sort(probs, axis=1)[:, -2:]
@@ -303,7 +315,7 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
         raise ValueError(
             f"{path} must be of the run that results.json is of; got other samples or another network"
         )
-    return Predictions(y, probs, arrays.get("rows"), arrays.get("images"))
+    return Predictions(y, probs, arrays.get("rows"), arrays.get("images"), arrays.get("rows_in_file"))
 
 
 def _are_probabilities(probs: HostArray) -> bool:

@@ -91,12 +91,16 @@ def mistakes(found: Found) -> dict[str, Any] | None:
         chosen = [row for row in map(int, predictions.rows) if probs[row].argmax() != y[row]]
     else:
         chosen = [int(row) for row in order[:MOST_IMAGES]]
+    in_file = predictions.rows_in_file
     items = []
     for row in chosen:
         guess = int(probs[row].argmax())
         items.append(
             {
-                "row": f"{row:,}",
+                "row": str(row if in_file is None else in_file[row]),
+                "place": f"Test sample {row}"
+                if in_file is None
+                else f"Row {in_file[row]} of {found.dataset}",
                 "true": names[y[row]],
                 "predicted": names[guess],
                 "probability": f"{probs[row, guess]:.3f}",
@@ -110,11 +114,15 @@ def mistakes(found: Found) -> dict[str, Any] | None:
         if len(items) < len(order):
             which = f"here are the {len(items)} whose true class got the least probability"
         sentence += f"; {which}, the most wrong first: true → predicted, with the probability of the latter"
+        whose = "order among the test samples" if in_file is None else f"rows of X in {found.dataset}"
+        sentence += f". They are numbered from 0, as in NumPy, by their {whose}"
     shape = () if predictions.images is None else predictions.images.shape[1:3]
     return {
         "shown": items,
         "sentence": sentence + ".",
         "images": bool(images),
+        "noun": "sample" if in_file is None else "row",
+        "column": "test sample" if in_file is None else f"row of {found.dataset}",
         "height": round(96 * shape[0] / shape[1]) if shape else None,
     }
 
