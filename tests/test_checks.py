@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from backends import Backend
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twolayer import TwoLayerNet, _checks, stack
+from twolayer import TwoLayerNet, _checks, stack, sweep, train
 
 
 @pytest.fixture
@@ -364,3 +365,48 @@ def test_a_network_beside_the_current_device_is_refused(net, monkeypatch):
     monkeypatch.setattr(_checks, "current_device", lambda xp: "GPU 0")
     with pytest.raises(ValueError, match=r"`W1` must be on numpy's current device, GPU 0, .*; got cpu$"):
         net.logits(X)
+
+
+class Frame:
+    """What pandas and polars have in common."""
+
+    def to_numpy(self) -> np.ndarray:
+        return np.ones((4, 3))
+
+
+@pytest.mark.parametrize("name", ["X", "y"])
+def test_a_table_is_told_how_to_become_an_array(net: TwoLayerNet, name: str) -> None:
+    given = {"X": np.ones((4, 3)), "y": np.zeros(4, int)} | {name: Frame()}
+    message = rf"{name}` must be an array of .*; got Frame; `{name}\.to_numpy\(\)` is one$"
+    for call in (
+        lambda: net.loss(**given),
+        lambda: train(net, **given, epochs=1),
+        lambda: train(net, np.ones((4, 3)), np.zeros(4, int), validation=tuple(given.values()), epochs=1),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("dtype", [object, str, "S1"])
+def test_labels_that_are_names_are_told_how_to_become_integers(net: TwoLayerNet, dtype: type) -> None:
+    X, y = np.ones((4, 3), "float32"), np.array(["b", "a", "b", "a"]).astype(dtype)
+    message = (
+        "`y` must have an integer dtype for class labels; got .*; `classes, y = numpy.unique(y, "
+        "return_inverse=True)` makes integers of them, and twolayer.sklearn.TwoLayerClassifier takes them as"
+    )
+    message = re.escape(message).replace(re.escape(".*"), ".*")
+    for call in (
+        lambda: net.loss(X, y),
+        lambda: train(net, X, y, epochs=1),
+        lambda: sweep(X, y, validation=(X, y), grid={"learning_rate": [0.1]}, epochs=1),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
+def test_objects_are_told_how_to_become_numbers(net: TwoLayerNet) -> None:
+    for dtype in (object, str):
+        with pytest.raises(
+            TypeError, match=r"`X` must have a real dtype; got .*; `X\.astype\('float32'\)` m"
+        ):
+            net.logits(np.ones((4, 3)).astype(dtype))

@@ -318,3 +318,28 @@ def test_of_many_rare_classes_some_are_named() -> None:
     assert "'1' (2), '2' (2), '3' (2), '4' (2), '5' (2) and 12 more;" in done(
         "train", "mine.npz", *QUICK[:-1]
     )
+
+
+# What is no .npz file
+
+
+@pytest.mark.parametrize("name", ["wine.csv", "my tables/wine.parquet", "wine.XLSX"])
+def test_of_a_table_it_is_said_how_to_make_a_file(name: str) -> None:
+    line = refused("train", name, code=2)
+    assert f"`DATASET` must be digits, cifar10 or the path of an .npz file; got '{name}'; of a table" in line
+    assert (
+        "numpy.savez('wine.npz', X=frame.drop(columns='label').to_numpy(), y=frame['label'].to_numpy(str))"
+        in line
+    )
+
+
+def test_what_is_said_of_a_table_works() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not needed by the package")
+    found = arrays(named("mine.npz"))
+    frame = pandas.DataFrame(found["X"]).assign(label=found["y"])
+    line = refused("train", "wine.csv", code=2)
+    code = line[line.index("numpy.savez") : line.index("to_numpy(str))") + len("to_numpy(str))")]
+    exec(code, {"numpy": np, "frame": frame})
+    data = datasets.load_npz("wine.npz")
+    assert data.classes == ("ant", "bee", "cat")
+    assert data.n_features == 6

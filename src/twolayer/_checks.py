@@ -42,9 +42,10 @@ def row_blocks(n_rows: int, row_elements: int) -> Iterator[slice]:
 def check_array(name: str, array: Any) -> None:
     """Raise unless ``array`` belongs to an array library."""
     if not is_array_api_obj(array):
+        hint = f"; `{_variable(name)}.to_numpy()` is one" if hasattr(array, "to_numpy") else ""
         raise TypeError(
             f"`{name}` must be an array of an array-API library (numpy, cupy, torch, jax); "
-            f"got {type(array).__name__}"
+            f"got {type(array).__name__}{hint}"
         )
 
 
@@ -118,7 +119,10 @@ def check_feature_array(X: Array, *, name: str = "X") -> None:
     """Raise unless ``X`` has the rank, the dtype and the length of a batch of samples."""
     xp = array_namespace(X)
     if not xp.isdtype(X.dtype, ("real floating", "integral", "bool")):
-        raise TypeError(f"`{name}` must have a real dtype; got {dtype_name(X.dtype)}")
+        hint = ""
+        if _holds_text(X):
+            hint = f"; `{_variable(name)}.astype('float32')` makes numbers of texts and objects that are ones"
+        raise TypeError(f"`{name}` must have a real dtype; got {dtype_name(X.dtype)}{hint}")
     check_computable(name, X)
     if X.ndim < 2:
         raise ValueError(
@@ -160,6 +164,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
         if not xp.isdtype(y.dtype, "integral"):
             raise TypeError(
                 f"`{name}` must have an integer dtype for class labels; got {dtype_name(y.dtype)}"
+                + _label_hint(name, y)
             )
         if y.shape[0] != n_samples:
             raise ValueError(
@@ -192,6 +197,27 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
                 f"`{name}` must hold class probabilities that sum to 1 for each sample; "
                 f"got a sum that is off by {float(furthest):.3g}"
             )
+
+
+def _label_hint(name: str, y: Array) -> str:
+    """Say how labels that are texts or objects become integers from 0."""
+    if not _holds_text(y):
+        return ""
+    y_name = _variable(name)
+    return (
+        f"; `classes, {y_name} = numpy.unique({y_name}, return_inverse=True)` makes integers of them, "
+        "and twolayer.sklearn.TwoLayerClassifier takes them as they are"
+    )
+
+
+def _holds_text(array: Array) -> bool:
+    """Return whether an array has a dtype that of all libraries NumPy alone has: of texts, or of objects."""
+    return getattr(array.dtype, "kind", "") in ("O", "S", "U")
+
+
+def _variable(name: str) -> str:
+    """Return what code would call an argument: of `validation X` its X."""
+    return name.rpartition(" ")[2]
 
 
 def check_sample_weight(

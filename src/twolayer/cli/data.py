@@ -18,6 +18,7 @@ from .console import Console
 from .libraries import Library
 
 _NAMED = ("digits", "cifar10")
+_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".xlsx", ".xls")
 COUNTS = ("n_train", "n_validation", "n_test")
 _BYTES = 255  # white, in an image of bytes
 _WHITE: dict[str, float] = {"digits": 16, "cifar10": _BYTES}
@@ -35,6 +36,12 @@ def kind_of(dataset: str) -> str:
         return dataset
     if Path(dataset).suffix.lower() == ".npz":
         return "npz"
+    if Path(dataset).suffix.lower() in _TABLES:
+        raise ValueError(
+            f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}; of a table, "
+            f"pandas makes one: numpy.savez({file_stem(dataset) + '.npz'!r}, "
+            "X=frame.drop(columns='label').to_numpy(), y=frame['label'].to_numpy(str))"
+        )
     near = difflib.get_close_matches(dataset.lower(), _NAMED, n=1)
     if Path(f"{dataset}.npz").is_file():
         near = [f"{dataset}.npz"]
