@@ -650,8 +650,12 @@ def test_resume_needs_a_training(elsewhere: Path) -> None:
 
 
 def test_resume_needs_a_run() -> None:
-    assert "none must be the folder of a run; it holds no settings.toml" in refused(
+    assert "`--resume` must be the folder of a run; none does not exist" in refused(
         "train", "--resume", "none"
+    )
+    Path("empty").mkdir()
+    assert "empty must be the folder of a run; it holds no settings.toml" in refused(
+        "train", "--resume", "empty"
     )
 
 
@@ -894,7 +898,10 @@ def test_a_sweep_needs_validation_samples(monkeypatch: pytest.MonkeyPatch) -> No
 def test_evaluate_needs_a_network(elsewhere: Path, npz: Path) -> None:
     assert "No such file or directory: none.safetensors" in refused("evaluate", "none.safetensors")
     assert "must be the folder of a run; it holds no network.safetensors" in refused("evaluate", elsewhere)
-    assert "must be a safetensors file; it is truncated" in refused("evaluate", npz)
+    Path("short.safetensors").write_bytes(b"short")
+    assert "must be a safetensors file; it is truncated" in refused("evaluate", "short.safetensors")
+    line = refused("evaluate", npz)
+    assert "`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got" in line
 
 
 def test_a_stack_is_refused() -> None:
@@ -1053,7 +1060,9 @@ def test_a_file_named_like_a_data_set_is_not_taken_for_it() -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda p: p.write_bytes(b"PK\x03\x04"), "it cannot be read"),
+        (lambda p: p.write_bytes(b"PK\x03\x04"), "must be an .npz file with arrays; it is truncated, empty"),
+        (lambda p: p.write_text("1,2,3"), "must be an .npz file with arrays; it is truncated, empty or some"),
+        (lambda p: np.savez(p, X=np.array([[None]])), "got dtype object, which is stored by pickle"),
         (lambda p: np.savez(p, Z=np.ones(3)), "must hold `X`; it holds Z"),
         (lambda p: np.savez(p, X=np.array(["a"])), "must hold numbers, of shape"),
         (lambda p: np.savez(p, X=np.ones(3)), "must hold numbers, of shape"),
@@ -1388,7 +1397,7 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest
         line = refused("train", "--library", module)
         assert f"`--library {module}` needs" in line
         assert f"the extra `{extra}` brings it" in line
-        assert f"`python -m pip install 'twolayer[{extra}]'`, or in a clone of the repository" in line
+        assert f"`python -m pip install '.[{extra}]'` in a clone of the repository" in line
 
 
 @pytest.mark.parametrize("found", [0, RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")])
@@ -1543,8 +1552,8 @@ def test_info_tells_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     output = done("info")
     assert f"twolayer {twolayer.__version__}, Python {sys.version.split()[0]}" in output
     assert re.search(rf"numpy +{re.escape(np.__version__)} +cpu", output)
-    assert re.search(r"torch +not installed +python -m pip install 'twolayer\[torch\]'", output)
-    assert re.search(r"cupy +not installed +python -m pip install 'twolayer\[cuda12\]'", output)
+    assert re.search(r"torch +not installed +python -m pip install '\.\[torch\]'", output)
+    assert re.search(r"cupy +not installed +python -m pip install '\.\[cuda12\]'", output)
     assert "NumPy's linear algebra (BLAS)" in output
 
 
@@ -1656,7 +1665,7 @@ def test_without_its_packages_it_names_the_extra(missing: str) -> None:
     )
     assert found.returncode == 1
     assert found.stderr.count("\n") == 1
-    assert "the extra `cli` brings them: `python -m pip install 'twolayer[cli]'`, or in" in found.stderr
+    assert "the extra `cli` brings them: `python -m pip install '.[cli]'` in" in found.stderr
 
 
 def test_what_the_terminal_cannot_show_is_a_question_mark() -> None:

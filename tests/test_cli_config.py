@@ -251,7 +251,7 @@ def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
             "`preset` in config.toml must be one of cpu, no-augmentation, record, assign",
         ),
         ({"device": 0}, "`device` in config.toml must be text; got int"),
-        ({"command": "sweep"}, "`command` in config.toml must be train, or be left out; got 'sweep'"),
+        ({"command": "sweep"}, "`command` in config.toml must be train, or be left out; got 'sweep', w"),
         ({"n_train": 3}, "`n_train` in config.toml must be left out but for cifar10; got it with digits"),
         ({"epochs": 1, "steps": 1}, "in config.toml, --epochs or --steps must be given, not both; got both"),
         (

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from command_line import answered, clusters, done, refused, small_cifar10
+from command_line import answered, cli, clusters, done, refused, settings_in, small_cifar10
 
-from twolayer import datasets, storage
+import twolayer
+from twolayer import datasets, report, storage
 from twolayer.cli import jobs
 from twolayer.cli.data import fingerprint
 
@@ -343,3 +345,176 @@ def test_what_is_said_of_a_table_works() -> None:
     data = datasets.load_npz("wine.npz")
     assert data.classes == ("ant", "bee", "cat")
     assert data.n_features == 6
+
+
+# Words for what users try
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: p.write_text("1,2,3"), "a.npy must be a file that NumPy wrote; it is truncated, empty or"),
+        (lambda p: p.write_bytes(b""), "a.npy must be a file that NumPy wrote; it is truncated, empty or"),
+        (
+            lambda p: np.save(p, np.array([[1.0, None]])),
+            "a.npy must hold numbers; got dtype object, which is stored by pickle and not read, because "
+            "unpickling a file can run any code that is in it; store `X.astype('float64')`",
+        ),
+    ],
+)
+def test_an_array_that_is_none(run: Path, write: Any, message: str) -> None:
+    write(Path("a.npy"))
+    line = refused("predict", run, "a.npy")
+    assert message in line
+    assert "allow_pickle" not in line
+
+
+def test_train_and_predict_say_the_same_of_a_text(run: Path) -> None:
+    Path("a.npz").write_text("1,2,3")
+    assert refused("predict", run, "a.npz") == refused("train", "a.npz").replace(f"{Path.cwd()}{os.sep}", "")
+
+
+@pytest.mark.parametrize("name", ["new.npy", "new.npz", "seven.png"])
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_arguments_that_were_exchanged(run: Path, command: str, name: str) -> None:
+    line = refused(command, name, run, code=1 if command == "predict" else 2)
+    assert "`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("train", "--lr", 1),
+            "No such option '--lr'. Did you mean '--learning-rate'? (see app train --help)",
+        ),
+        (("sweep", "--l2", 1), "No such option '--l2'. Did you mean '--reg'? (see"),
+        (("train", "--hidden-units", 1), "No such option '--hidden-units'. Did you mean '--hidden'? (see"),
+        (("train", "--n_epochs", 1), "No such option '--n_epochs'. Did you mean '--epochs'? (see"),
+        (("predict", "run", "x", "--gpu"), "No such option '--gpu'. Did you mean '--device'? (see"),
+        (("sweep", "--learning-rate", 0.1, 0.2), "got '0.2'; a sweep takes several values of an option with"),
+        (("sweep", "--reg", 0.1, 0.2, "3e-1"), "Got unexpected extra argument (3e-1); a sweep takes several"),
+        (("sweep", "digits", "--reg", 0.1, 0.2, 3), "extra arguments (0.2 3); a sweep takes several values"),
+        (("train", "--reg", "0.1,0.2"), "at least 0; got '0.1,0.2'; `twolayer sweep` takes several"),
+        (("train", "--hidden", "5,6"), "at least 1; got '5,6'; `twolayer sweep` takes several"),
+    ],
+)
+def test_options_by_other_names_and_of_several_values(arguments: Any, message: str) -> None:
+    assert message in refused(*arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--epochs", "5,6"), "of at least 1; got '5,6' (see"),
+        (("train", "--reg", "x"), "of at least 0; got 'x' (see"),
+        (("train", "digits", "more"), "Got unexpected extra argument (more) (see"),
+        (("info", "--lr", 1), "No such option '--lr'. Did you mean '--help'? (see"),
+    ],
+)
+def test_no_such_hint_where_it_does_not_help(arguments: Any, message: str) -> None:
+    assert message in refused(*arguments, code=2)
+
+
+def test_the_network_of_a_training_that_was_killed(run: Path) -> None:
+    for name in ("network.safetensors", "results.json"):
+        (run / name).unlink()
+    line = refused("predict", run, "mine.npz")
+    assert line.endswith(
+        "holds no network.safetensors; its training was not finished: `twolayer train --resume run` goes on"
+    )
+    done("train", "--resume", run)
+    done("predict", run, "mine.npz")
+    (run / "network.safetensors").unlink()  # as after a divergence
+    assert refused("predict", run, "mine.npz").endswith("it holds no network.safetensors")
+
+
+def test_a_library_user_may_name_the_folder_of_a_run(run: Path) -> None:
+    for name, array in twolayer.load(run)._asdict().items():
+        np.testing.assert_array_equal(array, getattr(twolayer.load(run / "network.safetensors"), name))
+    assert storage.load_metadata(run).classes == ("ant", "bee", "cat")
+    for load in (twolayer.load, storage.load_metadata):
+        with pytest.raises(FileNotFoundError, match=r"or the folder of a run; it holds no network\.safeten"):
+            load(Path())
+
+
+# The best of a sweep, trained again
+
+
+def test_the_best_candidate_of_a_sweep_is_trained_by_the_settings_of_the_sweep() -> None:
+    named("mine.npz")
+    grid = ("--learning-rate", "0.001,0.1", "--reg", "0.01,0.1", "--hidden", "4,6", "--seeds", "3,5")
+    done("sweep", "mine.npz", "--epochs", 4, "-q", *grid, "--out", "sweep")
+    done("train", "--config", "sweep/settings.toml", "-q", "--out", "run")
+    best, settings = report.read_json(Path("sweep/results.json"))["best"], settings_in("run")
+    for name in ("learning_rate", "reg", "n_hidden", "seed"):
+        assert settings[name] == best[name], name
+    assert (settings["command"], settings["networks"]) == ("train", 1)
+    assert settings["data_sha256"] == settings_in("sweep")["data_sha256"]
+    for name, array in twolayer.load("run")._asdict().items():
+        np.testing.assert_allclose(array, getattr(twolayer.load("sweep"), name), rtol=1e-4, atol=1e-6)
+    done("train", "--config", "sweep/settings.toml", "-q", "--out", "longer", "--epochs", 5)
+    assert (settings_in("longer")["epochs"], settings_in("longer")["reg"]) == (5, best["reg"])
+
+
+def test_without_results_there_is_no_best_candidate() -> None:
+    done("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0, "--seeds", 1, "--out", "sweep")
+    Path("sweep/results.json").unlink()
+    line = refused("train", "--config", "sweep/settings.toml", code=2)
+    assert "got 'sweep', whose best candidate can be trained where results.json of that sweep, with a" in line
+
+
+def test_of_a_sweep_that_diverged_there_is_no_best_candidate() -> None:
+    cli("sweep", *QUICK, "--learning-rate", 1e6, "--reg", 0, "--seeds", 1, "--out", "sweep")
+    line = refused("train", "--config", "sweep/settings.toml", code=2)
+    assert "results.json of that sweep, with a best one, is beside it" in line
+
+
+# Images of black on white
+
+
+def scans(folder: str, images: Any, *, white: float) -> list[str]:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib")
+    Path(folder).mkdir()
+    for i, pixels in enumerate(images):
+        pillow.fromarray(np.uint8(np.round(pixels * (255 / white)))).save(f"{folder}/{i:03}.png")
+    return [folder]
+
+
+def test_images_that_look_inverted_are_warned_of() -> None:
+    done("train", *QUICK, "--out", "run")
+    digits = datasets.load_digits()
+    information = storage.load_metadata("run").information
+    assert information["mean_pixel"] == pytest.approx(digits.train.X.mean())
+    scans("right", digits.test.X, white=16)
+    scans("wrong", 16 - digits.test.X, white=16)
+    mixed = np.concatenate([digits.test.X[:2], 16 - digits.test.X[:1]])
+    scans("mixed", mixed, white=16)
+    assert "inverted" not in done("predict", "run", "right")
+    assert "inverted" not in done("predict", "run", "wrong", "--invert")
+    output = " ".join(done("predict", "run", "mixed").split())
+    assert (
+        "1 of 3 images look inverted beside those of the training, dark for bright, mixed/002.png first"
+        in output
+    )
+    assert "try it with --invert" in output
+    assert "398 of 400 images look inverted" in done("predict", "run", "wrong")
+    assert "try it without --invert" in " ".join(done("predict", "run", "right", "--invert").split())
+
+
+@pytest.mark.parametrize("mean", [None, "grey", True, -1, 10**400, float("nan")])
+def test_without_a_mean_pixel_nothing_is_said(mean: Any) -> None:
+    information = {"white": 255} | ({} if mean is None else {"mean_pixel": mean})
+    net = twolayer.TwoLayerNet.initialize(64, 5, 10, rng=0)
+    storage.save(net, "net.safetensors", image_shape=(8, 8), information=information)
+    scans("scans", [np.full((8, 8), 16), np.zeros((8, 8))], white=16)
+    assert "inverted" not in done("predict", "net.safetensors", "scans")
+
+
+def test_images_of_mean_brightness_are_never_inverted() -> None:
+    net = twolayer.TwoLayerNet.initialize(64, 5, 10, rng=0)
+    scans("scans", [np.full((8, 8), 16), np.zeros((8, 8))], white=16)
+    for mean, n in ((130, 0), (30, 1), (220, 1)):
+        information = {"white": 255, "mean_pixel": mean}
+        storage.save(net, "net.safetensors", image_shape=(8, 8), information=information)
+        assert done("predict", "net.safetensors", "scans").count("1 of 2 images look inverted") == n

@@ -245,7 +245,7 @@ def test_standard_input_that_holds_no_array_is_refused(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"no array")))
     code, data, _ = answered("predict", "net.safetensors", "-")
     assert code == 1
-    assert data["error"]["message"].startswith("- must be a file that NumPy wrote; it cannot be read")
+    assert data["error"]["message"].startswith("- must be a file that NumPy wrote; it is truncated, emp")
 
 
 def test_a_file_of_an_archive_that_is_no_array_is_refused(net: twolayer.TwoLayerNet) -> None:

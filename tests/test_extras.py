@@ -17,8 +17,7 @@ def test_a_missing_package_names_the_purpose_the_package_and_the_extra():
     message = (
         "Drawing needs no_such_package_here, which could not be imported "
         "(No module named 'no_such_package_here'); the extra `plots` brings it: "
-        "`python -m pip install 'twolayer[plots]'`, "
-        "or in a clone of the repository `python -m pip install '.[plots]'`"
+        "`python -m pip install '.[plots]'` in a clone of the repository"
     )
     with pytest.raises(ImportError, match=re.escape(message) + "$") as caught:
         require("no_such_package_here.pyplot", extra="plots", purpose="Drawing")

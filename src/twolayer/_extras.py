@@ -8,10 +8,8 @@ from types import ModuleType
 
 def how_to_install(extra: str) -> str:
     """Say how an extra of twolayer is installed."""
-    return (
-        f"`python -m pip install 'twolayer[{extra}]'`, "
-        f"or in a clone of the repository `python -m pip install '.[{extra}]'`"
-    )
+    # Until there is a release on a package index, 'twolayer[…]' would find nothing.
+    return f"`python -m pip install '.[{extra}]'` in a clone of the repository"
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

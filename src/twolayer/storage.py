@@ -49,6 +49,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -60,6 +61,9 @@ from ._namespace import HostArray, dtype_name, to_host
 from .network import TwoLayerNet
 
 FORMAT_VERSION = 1
+
+FILE_NAME = "network.safetensors"
+"""What the file of a network is called in the folder of a run."""
 
 _FORMAT = "twolayer"
 _NAMES = TwoLayerNet._fields
@@ -187,7 +191,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
     Parameters
     ----------
     path : path
-        The file.
+        The file, or the folder of a run of the command line.
     xp : module
         The array library to have it in: numpy, cupy, torch, jax.numpy, or any array-API namespace.
     device : device of ``xp``, optional
@@ -208,6 +212,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
     TypeError
         If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
     """
+    path = _file_at(path)
     with opened_safetensors(path, "a safetensors file") as file:
         _checked_metadata(file, path)
         host: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in _NAMES}
@@ -222,7 +227,7 @@ def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
     Parameters
     ----------
     path : path
-        The file.
+        The file, or the folder of a run of the command line.
 
     Returns
     -------
@@ -235,8 +240,19 @@ def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
     ValueError
         As for `load`.
     """
+    path = _file_at(path)
     with opened_safetensors(path, "a safetensors file") as file:
         return _checked_metadata(file, path)
+
+
+def _file_at(path: str | os.PathLike[str]) -> Path:
+    """Return the file of a network, given itself or the folder of a run."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if not (path / FILE_NAME).is_file():
+        raise FileNotFoundError(f"{path} must be a file, or the folder of a run; it holds no {FILE_NAME}")
+    return path / FILE_NAME
 
 
 def _in_order(content: bytes) -> bytes:

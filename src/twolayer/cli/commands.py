@@ -18,9 +18,9 @@ from ..report import format_json
 from . import folders, options
 from .completion import SHELLS, VARIABLE, complete_networks, complete_runs
 from .console import Console
-from .data import kind_of
+from .data import COMMAS, is_number, kind_of
 from .information import show_information
-from .networks import evaluate_network, export_network, predict_with_network
+from .networks import check_is_no_input, evaluate_network, export_network, predict_with_network
 from .outcomes import EXIT_CODES, INTERRUPTED, WRONG_USAGE, Failure
 from .page import write_page
 from .parameters import Command
@@ -33,6 +33,20 @@ _OPTIONS = {"folder": "--data", "url": "--url", "preset": "--preset"}
 # Array libraries whose errors come from the device rather than from this program.
 _DEVICE_PACKAGES = ("cupy", "cupy_backends", "jax", "jaxlib", "torch")
 _ANSWER = "twolayer.answer"
+# What options are called elsewhere.
+_ALIASES = {
+    **dict.fromkeys(("lr", "eta", "alpha", "learning-rate-init", "step-size", "rate"), "--learning-rate"),
+    **dict.fromkeys(("n-hidden", "hidden-units", "hidden-size", "hidden-layer-size", "units"), "--hidden"),
+    **dict.fromkeys(("l2", "lambda", "regularization", "regularisation", "penalty"), "--reg"),
+    **dict.fromkeys(("batch", "bs", "minibatch"), "--batch-size"),
+    **dict.fromkeys(("n-epochs", "num-epochs", "epoch", "max-iter"), "--epochs"),
+    **dict.fromkeys(("iterations", "iters", "num-steps"), "--steps"),
+    **dict.fromkeys(("random-state", "random-seed"), "--seed"),
+    **dict.fromkeys(("early-stopping", "n-iter-no-change"), "--patience"),
+    **dict.fromkeys(("backend", "framework"), "--library"),
+    **dict.fromkeys(("gpu", "cuda"), "--device"),
+    **dict.fromkeys(("output", "output-dir", "folder"), "--out"),
+}
 _RESUME_WITH = ("data", "url", "epochs", "steps", "library", "device")
 
 
@@ -104,7 +118,15 @@ class Commands(click.Group):
 
 def _wrong_usage(error: click.UsageError) -> Failure:
     where = "" if error.ctx is None else f" (see {error.ctx.command_path} --help)"
-    return Failure(error.format_message().rstrip(".").replace("\n", " ") + where, WRONG_USAGE)
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+        meant = _ALIASES.get(error.option_name.lstrip("-").replace("_", "-"))
+        if any(meant in parameter.opts for parameter in error.ctx.command.params):
+            message = f"{error.message} Did you mean '{meant}'?"
+    extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)\.?", message)
+    if extra and all(map(is_number, extra[1].split())):
+        message = f"{message.rstrip('.')}; {COMMAS}"
+    return Failure(message.rstrip(".").replace("\n", " ") + where, WRONG_USAGE)
 
 
 def _asks_for_json(ctx: click.Context) -> bool:
@@ -316,6 +338,7 @@ def evaluate(ctx: click.Context, /, quiet: bool, **parameters: Any) -> None:
     """Judge a saved network."""
     if parameters["dataset"] is not None:
         with _usage(ctx):
+            check_is_no_input(parameters["network"])
             kind_of(parameters["dataset"])
     evaluate_network(**parameters, console=_console(quiet))
 

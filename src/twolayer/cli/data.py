@@ -19,6 +19,7 @@ from .libraries import Library
 
 _NAMED = ("digits", "cifar10")
 _TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".xlsx", ".xls")
+COMMAS = "a sweep takes several values of an option with commas between, without spaces: 0.1,0.2"
 COUNTS = ("n_train", "n_validation", "n_test")
 _BYTES = 255  # white, in an image of bytes
 _WHITE: dict[str, float] = {"digits": 16, "cifar10": _BYTES}
@@ -45,10 +46,23 @@ def kind_of(dataset: str) -> str:
     near = difflib.get_close_matches(dataset.lower(), _NAMED, n=1)
     if Path(f"{dataset}.npz").is_file():
         near = [f"{dataset}.npz"]
+    elif is_number(dataset):
+        raise ValueError(
+            f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}; {COMMAS}"
+        )
     elif dataset.startswith("cifar-10-"):
         near = [f"cifar10 --data {dataset}"]
     hint = f"; did you mean {near[0]}?" if near else ""
     raise ValueError(f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}{hint}")
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is that of a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def file_name(dataset: str) -> str:
@@ -159,6 +173,11 @@ def white(dataset: Dataset, name: str) -> float | None:
     if X.dtype == np.uint8:
         return _BYTES
     return 1.0 if X.dtype.kind == "f" and X.min() >= 0 and X.max() <= 1 else None
+
+
+def mean_pixel(dataset: Dataset) -> float | None:
+    """Return the mean over all training images and pixels; None where samples are no images."""
+    return None if dataset.image_shape is None else float(dataset.train.X.mean(dtype=np.float64))
 
 
 def describe(dataset: Dataset) -> str:

@@ -16,7 +16,7 @@ from .stored import read_history, read_object, read_results
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NETWORK = "network.safetensors"
+NETWORK = storage.FILE_NAME
 BEFORE = "network-before.safetensors"  # of a run that diverged when it was gone on with
 CHECKPOINT = "checkpoint.safetensors"
 SETTINGS = "settings.toml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from .._namespace import HostArray
 from ..storage import NetworkMetadata
 
 STANDARD_INPUT = Path("-")
+_LEAN = 0.1  # how far the mean of dark or bright images is from grey, as a share of white
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -86,6 +87,30 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
         return (255.0 - pixels if invert else pixels) * factor
 
     return read
+
+
+def inverted_for(metadata: NetworkMetadata) -> Callable[[HostArray], bool]:
+    """Return what tells whether an image looks inverted beside those that a network was trained on.
+
+    It does where its mean is nearer to the mean of their negatives, by far, and they are dark or bright
+    themselves. Where that is not known, no image does.
+    """
+    white, usual = (metadata.information.get(name) for name in ("white", "mean_pixel"))
+    if not (_is_brightness(white) and _is_brightness(usual)):
+        return lambda image: False
+
+    def lean(brightness: Any) -> float:
+        return float(brightness) / float(white) - 0.5
+
+    def looks_inverted(image: HostArray) -> bool:
+        own = lean(image.mean())
+        return own * lean(usual) < 0 and min(abs(own), abs(lean(usual))) > _LEAN
+
+    return looks_inverted
+
+
+def _is_brightness(value: Any) -> TypeGuard[int | float]:
+    return type(value) in (int, float) and 0 <= value < 2**64
 
 
 def _is_plain(image: Any) -> bool:

@@ -21,7 +21,18 @@ from ..preprocessing import Preprocessing
 from ..stacks import merge
 from . import folders
 from .console import Console
-from .data import COUNTS, Prepared, describe, file_name, fingerprint, kind_of, load_data, prepare, white
+from .data import (
+    COUNTS,
+    Prepared,
+    describe,
+    file_name,
+    fingerprint,
+    kind_of,
+    load_data,
+    mean_pixel,
+    prepare,
+    white,
+)
 from .evaluation import Evaluation, evaluate
 from .libraries import Library, open_library
 from .method import (
@@ -109,6 +120,7 @@ class Job:
                 "dataset": file_name(settings["dataset"]),
                 **{name: settings[name] for name in COUNTS if name in settings},
                 "white": white(self.dataset, settings["dataset"]),
+                "mean_pixel": mean_pixel(self.dataset),
                 "settings": {name: settings[name] for name in sorted(settings) if name not in _PRIVATE},
                 **accuracies,
             },

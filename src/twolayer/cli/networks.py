@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +16,7 @@ import numpy as np
 
 from .. import onnx, report, storage
 from .._checks import check_finite, row_blocks
-from .._files import written_whole
+from .._files import npz_array, opened_npz, written_whole
 from .._namespace import HostArray, to_host
 from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
@@ -25,11 +26,14 @@ from . import folders
 from .console import Console
 from .data import COUNTS, check_place, file_stem, fingerprint, kind_of, load_data, raw_on
 from .evaluation import evaluate
-from .images import STANDARD_INPUT, found_at, is_image, pixels_for
+from .images import STANDARD_INPUT, found_at, inverted_for, is_image, pixels_for
 from .libraries import Library, open_library
+from .stored import read_toml
 
 _MOST_SHOWN = 20
 _OUTPUTS = (".csv", ".json", ".npz")
+_SAMPLES = (".npz", ".npy")
+_CURE = "X.astype('float64')"
 
 
 def evaluate_network(
@@ -174,14 +178,35 @@ def _open(network: str, library: str, device: str | None) -> tuple[TwoLayerNet, 
 def _found(network: str) -> tuple[Path, NetworkMetadata]:
     """Return the file of one network, given itself or the folder of a run, and what it says."""
     path = Path(network)
+    check_is_no_input(network)
     if path.is_dir():
-        path = path / folders.NETWORK
+        folder, path = path, path / folders.NETWORK
         if not path.is_file():
-            raise FileNotFoundError(f"{network} must be the folder of a run; it holds no {folders.NETWORK}")
+            raise FileNotFoundError(
+                f"{network} must be the folder of a run; it holds no {folders.NETWORK}{_unfinished(folder)}"
+            )
     metadata = storage.load_metadata(path)
     if metadata.n_networks is not None:
         raise ValueError(f"{path} must hold one network; it holds a stack of {metadata.n_networks}")
     return path, metadata
+
+
+def check_is_no_input(network: str) -> None:
+    """Raise if what is to be a network has the name of a file with samples: of arguments exchanged."""
+    if Path(network).suffix.lower() in _SAMPLES or is_image(Path(network)):
+        raise ValueError(
+            f"`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got {network}"
+        )
+
+
+def _unfinished(folder: Path) -> str:
+    """Say how a training that was killed goes on."""
+    settings = folder / folders.SETTINGS
+    if not settings.is_file() or (folder / folders.RESULTS).is_file():
+        return ""
+    if read_toml(settings).get("command") != "train":
+        return ""
+    return f"; its training was not finished: `twolayer train --resume {shlex.quote(str(folder))}` goes on"
 
 
 def _class_names(metadata: NetworkMetadata) -> tuple[str, ...]:
@@ -268,7 +293,11 @@ def _samples(
     paths = [path for name in inputs for path in found_at(name)]
     if all(map(is_image, paths)):
         as_pixels = pixels_for(metadata, invert=invert, resize=resize)
-        return [path.as_posix() for path in paths], _image_blocks(paths, net, as_pixels, console)
+        looks_inverted = inverted_for(metadata)
+        blocks = _image_blocks(paths, net, as_pixels, console)
+        return [path.as_posix() for path in paths], _watched(
+            blocks, paths, looks_inverted, "without --invert" if invert else "with --invert", console
+        )
     for flag, given in (("--invert", invert), ("--resize", resize)):
         if given:
             raise ValueError(f"`{flag}` must be left out but for image files")
@@ -298,31 +327,64 @@ def _image_blocks(
             yield np.stack(images)
 
 
+def _watched(
+    blocks: Iterator[HostArray],
+    paths: list[Path],
+    looks_inverted: Callable[[HostArray], bool],
+    cure: str,
+    console: Console,
+) -> Iterator[HostArray]:
+    """Pass blocks of images on, and warn at their end where some look inverted."""
+    found: list[bool] = []
+    for images in blocks:
+        found += map(looks_inverted, images)
+        yield images
+    if any(found):
+        console.warn(
+            f"{sum(found):,} of {len(paths):,} images look inverted beside those of the training, dark for "
+            f"bright, {paths[found.index(True)].as_posix()} first: try it {cure}"
+        )
+
+
 def _array(path: Path) -> HostArray:
-    if path.suffix.lower() not in (".npz", ".npy") and path != STANDARD_INPUT:
+    if path.suffix.lower() not in _SAMPLES and path != STANDARD_INPUT:
         raise ValueError(f"`INPUT` must be an .npz or .npy file, or images, in files or folders; got {path}")
-    with _opened(path) as file:
-        # A damaged file raises more than can be listed.
-        try:
-            stored: Any = np.load(file, allow_pickle=False)
-            several = not isinstance(stored, np.ndarray)
-            held = list(stored) if several else ["X"]
-            X: Any = None
-            if "X" in held:
-                X = stored["X"] if several else stored
-                if not isinstance(X, np.ndarray):
-                    raise ValueError("`X` is not an array")
-        except Exception as error:
-            raise ValueError(
-                f"{path} must be a file that NumPy wrote; it cannot be read ({error!s:.200})"
-            ) from error
-    if X is None:
-        raise ValueError(f"{path} must hold `X`; it holds {', '.join(held) or 'nothing'}")
+    if path.suffix.lower() == ".npz":
+        with opened_npz(path) as stored:
+            X = _held(stored, path)
+    else:
+        with _opened(path) as file:
+            X = _loaded(file, path)
     if X.dtype.kind not in "biuf" or X.ndim < 2 or X.size == 0:
         raise ValueError(
             f"`X` in {path} must hold numbers, of shape (N, D) or (N, …); got {X.dtype} of shape {X.shape}"
         )
     return np.asarray(X)
+
+
+def _held(stored: Mapping[str, HostArray], path: Path) -> HostArray:
+    if "X" not in stored:
+        raise ValueError(f"{path} must hold `X`; it holds {', '.join(stored) or 'nothing'}")
+    return npz_array(stored, "X", path, cure=_CURE)
+
+
+def _loaded(file: BinaryIO, path: Path) -> HostArray:
+    """Read what `numpy.save` wrote, or `numpy.savez`."""
+    # A damaged file raises more than can be listed.
+    try:
+        stored: Any = np.load(file, allow_pickle=False)
+    except Exception as error:
+        if str(error).startswith("Object arrays"):
+            raise TypeError(
+                f"{path} must hold numbers; got dtype object, which is stored by pickle and not read, "
+                f"because unpickling a file can run any code that is in it; store `{_CURE}`"
+            ) from error
+        # NumPy takes for a pickle whatever it does not know.
+        reason = "" if "pickle" in str(error) else f" ({error!s:.200})"
+        raise ValueError(
+            f"{path} must be a file that NumPy wrote; it is truncated, empty or something else{reason}"
+        ) from error
+    return stored if isinstance(stored, np.ndarray) else _held(stored, path)
 
 
 def _opened(path: Path) -> BinaryIO:

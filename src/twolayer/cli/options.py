@@ -86,7 +86,7 @@ def setting_options(command: str) -> Callable[[Function], Function]:
     sweeps = command == "sweep"
 
     def setting(group: str, name: str, key: str, kind: Number, text: str, *, varied: bool = False) -> Any:
-        more: dict[str, Any] = {"type": kind}
+        more: dict[str, Any] = {"type": kind, "swept": varied and not sweeps}
         if varied and sweeps:
             more = {"type": Several(kind), "multiple": True, "callback": _flattened}
         shown = defaults_text(command, key)

@@ -15,10 +15,22 @@ else:
 
 
 class Option(click.Option):
-    """An option that stands in the help under its group's heading, with what it is when not given."""
+    """An option that stands in the help under its group's heading, with what it is when not given.
 
-    def __init__(self, *args: Any, group: str, shown: str | None = None, **kwargs: Any) -> None:
-        self.group = group
+    Parameters
+    ----------
+    group : str
+        The heading.
+    shown : str, optional
+        What it is when not given.
+    swept : bool
+        Whether it takes one value of several that a sweep takes.
+    """
+
+    def __init__(
+        self, *args: Any, group: str, shown: str | None = None, swept: bool = False, **kwargs: Any
+    ) -> None:
+        self.group, self.swept = group, swept
         if shown is not None:
             kwargs["help"] += f"  [default: {shown}]"
         super().__init__(*args, **kwargs)
@@ -82,7 +94,10 @@ class Number(ParamType):
         wrong = wrong or (self.below is not None and number >= self.below)
         wrong = wrong or (self.most is not None and number > self.most)
         if wrong:
-            self.fail(f"must be {self.wanted()}; got {value!r}", param, ctx)
+            hint = (
+                "; `twolayer sweep` takes several" if "," in value and getattr(param, "swept", False) else ""
+            )
+            self.fail(f"must be {self.wanted()}; got {value!r}{hint}", param, ctx)
         return number
 
     def shell_complete(

@@ -15,9 +15,10 @@ from .._extras import require
 from .._files import written_whole
 from . import options
 from .data import COUNTS, kind_of
+from .folders import RESULTS
 from .method import completed, without_effect
 from .parameters import Number, Several
-from .stored import read_toml
+from .stored import read_object, read_toml
 
 # What a sweep takes several values of.
 GRID = (
@@ -174,6 +175,8 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
     ValueError
         If it does not hold all settings of a training.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"`--resume` must be the folder of a run; {path.parent} does not exist")
     if not path.is_file():
         older = (path.parent / "settings.json").is_file()
         hint = (
@@ -200,7 +203,9 @@ def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
     """Read a configuration file; paths in it are relative to its folder."""
     stored = read_toml(path)
     command = stored.get("command", ctx.command.name)
-    if command != ctx.command.name:
+    if (command, ctx.command.name) == ("sweep", "train"):
+        stored = _of_best(stored, path)
+    elif command != ctx.command.name:
         raise ValueError(
             f"`command` in {path} must be {ctx.command.name}, or be left out; got {command!r:.40}"
         )
@@ -209,6 +214,20 @@ def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
         if name in settings and (name != "dataset" or kind_of(settings[name]) == "npz"):
             settings[name] = str(path.absolute().parent / _expanded(settings[name]))
     return settings
+
+
+def _of_best(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the settings of the best network of a sweep, given the sweep's, by the results beside them."""
+    results = path.with_name(RESULTS)
+    best = read_object(results).get("best") if results.is_file() else None
+    if not isinstance(best, dict) or "seed" not in best:
+        raise ValueError(
+            f"`command` in {path} must be train, or be left out; got 'sweep', whose best candidate can be "
+            f"trained where {RESULTS} of that sweep, with a best one, is beside it"
+        )
+    settings = {name: value for name, value in stored.items() if name not in ("seeds", "max_networks")}
+    settings |= {name: best[name] for name in GRID if name in best}
+    return settings | {"command": "train", "seed": best["seed"], "networks": 1}
 
 
 def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dict[str, Any]:
