@@ -186,7 +186,7 @@ def test_a_folder_is_read_in_blocks(net: twolayer.TwoLayerNet, monkeypatch: pyte
         return original(arrays, *args, **more)
 
     monkeypatch.setattr("twolayer._checks.BLOCK_ELEMENTS", 24 * 4)
-    monkeypatch.setattr("twolayer.cli.networks.np.stack", stack)
+    monkeypatch.setattr("twolayer.cli.inputs.np.stack", stack)
     found, probs = predicted("scans")
     assert sizes == [4, 4, 3]
     assert len(found) == 11

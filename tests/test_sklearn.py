@@ -930,5 +930,5 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"twolayer.sklearn needs sklearn.*'twolayer\[sklearn\]'"):
+    with pytest.raises(ImportError, match=r"twolayer.sklearn needs sklearn.*'\.\[sklearn\]'"):
         importlib.import_module("twolayer.sklearn")

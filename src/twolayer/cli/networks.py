@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from .. import onnx, report, storage
-from .._checks import check_finite, row_blocks
-from .._files import npz_array, opened_npz, written_whole
+from .._files import written_whole
 from .._namespace import HostArray, to_host
 from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
@@ -26,14 +22,13 @@ from . import folders
 from .console import Console
 from .data import COUNTS, check_place, file_stem, fingerprint, kind_of, load_data, raw_on
 from .evaluation import evaluate
-from .images import STANDARD_INPUT, found_at, inverted_for, is_image, pixels_for
+from .images import is_image
+from .inputs import ARRAYS, samples_for
 from .libraries import Library, open_library
 from .stored import read_toml
 
 _MOST_SHOWN = 20
 _OUTPUTS = (".csv", ".json", ".npz")
-_SAMPLES = (".npz", ".npy")
-_CURE = "X.astype('float64')"
 
 
 def evaluate_network(
@@ -112,7 +107,7 @@ def predict_with_network(
     if output is not None and Path(output).suffix.lower() not in _OUTPUTS:
         raise ValueError(f"`--output` must be a .csv, .json or .npz file; got {output}")
     net, metadata, opened = _open(network, library, device)
-    names, blocks = _samples(inputs, net, metadata, console, invert=invert, resize=resize)
+    names, blocks = samples_for(inputs, net, metadata, console, invert=invert, resize=resize)
     probs = np.concatenate([to_host(net.predict_proba(raw_on(X, opened))) for X in blocks])
     classes = _class_names(metadata)
     order = np.argsort(-probs, axis=1, kind="stable")[:, : min(top, net.n_classes)]
@@ -193,7 +188,7 @@ def _found(network: str) -> tuple[Path, NetworkMetadata]:
 
 def check_is_no_input(network: str) -> None:
     """Raise if what is to be a network has the name of a file with samples: of arguments exchanged."""
-    if Path(network).suffix.lower() in _SAMPLES or is_image(Path(network)):
+    if Path(network).suffix.lower() in ARRAYS or is_image(Path(network)):
         raise ValueError(
             f"`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got {network}"
         )
@@ -278,120 +273,6 @@ def _check_fit(metadata: NetworkMetadata, dataset: Dataset) -> None:
                 f"the network's classes must be those of {dataset.name}, in the same order; "
                 f"it has {own!r} where {dataset.name} has {other!r}"
             )
-
-
-def _samples(
-    inputs: tuple[str, ...],
-    net: TwoLayerNet,
-    metadata: NetworkMetadata,
-    console: Console,
-    *,
-    invert: bool,
-    resize: bool,
-) -> tuple[list[str], Iterator[HostArray]]:
-    """Return what to call samples, and the samples in blocks."""
-    paths = [path for name in inputs for path in found_at(name)]
-    if all(map(is_image, paths)):
-        as_pixels = pixels_for(metadata, invert=invert, resize=resize)
-        looks_inverted = inverted_for(metadata)
-        blocks = _image_blocks(paths, net, as_pixels, console)
-        return [path.as_posix() for path in paths], _watched(
-            blocks, paths, looks_inverted, "without --invert" if invert else "with --invert", console
-        )
-    for flag, given in (("--invert", invert), ("--resize", resize)):
-        if given:
-            raise ValueError(f"`{flag}` must be left out but for image files")
-    if len(paths) > 1:
-        raise ValueError("`INPUT` must be one .npz or .npy file, or image files only; got several files")
-    X = _array(paths[0])
-    n_features = math.prod(X.shape[1:])
-    if n_features != net.n_features:
-        raise ValueError(
-            f"`INPUT` must have {net.n_features} features a sample to fit the network; got {n_features}"
-        )
-    check_finite(X, name="INPUT")
-    rows = row_blocks(len(X), max(n_features, net.n_hidden))
-    return [str(i) for i in range(len(X))], (X[part] for part in rows)
-
-
-def _image_blocks(
-    paths: list[Path], net: TwoLayerNet, as_pixels: Callable[[Path], HostArray], console: Console
-) -> Iterator[HostArray]:
-    """Read images, no more at once than a block."""
-    with console.counting("Reading images", len(paths)) as advance:
-        for rows in row_blocks(len(paths), max(net.n_features, net.n_hidden)):
-            images = []
-            for path in paths[rows]:
-                images.append(as_pixels(path))
-                advance()
-            yield np.stack(images)
-
-
-def _watched(
-    blocks: Iterator[HostArray],
-    paths: list[Path],
-    looks_inverted: Callable[[HostArray], bool],
-    cure: str,
-    console: Console,
-) -> Iterator[HostArray]:
-    """Pass blocks of images on, and warn at their end where some look inverted."""
-    found: list[bool] = []
-    for images in blocks:
-        found += map(looks_inverted, images)
-        yield images
-    if any(found):
-        console.warn(
-            f"{sum(found):,} of {len(paths):,} images look inverted beside those of the training, dark for "
-            f"bright, {paths[found.index(True)].as_posix()} first: try it {cure}"
-        )
-
-
-def _array(path: Path) -> HostArray:
-    if path.suffix.lower() not in _SAMPLES and path != STANDARD_INPUT:
-        raise ValueError(f"`INPUT` must be an .npz or .npy file, or images, in files or folders; got {path}")
-    if path.suffix.lower() == ".npz":
-        with opened_npz(path) as stored:
-            X = _held(stored, path)
-    else:
-        with _opened(path) as file:
-            X = _loaded(file, path)
-    if X.dtype.kind not in "biuf" or X.ndim < 2 or X.size == 0:
-        raise ValueError(
-            f"`X` in {path} must hold numbers, of shape (N, D) or (N, …); got {X.dtype} of shape {X.shape}"
-        )
-    return np.asarray(X)
-
-
-def _held(stored: Mapping[str, HostArray], path: Path) -> HostArray:
-    if "X" not in stored:
-        raise ValueError(f"{path} must hold `X`; it holds {', '.join(stored) or 'nothing'}")
-    return npz_array(stored, "X", path, cure=_CURE)
-
-
-def _loaded(file: BinaryIO, path: Path) -> HostArray:
-    """Read what `numpy.save` wrote, or `numpy.savez`."""
-    # A damaged file raises more than can be listed.
-    try:
-        stored: Any = np.load(file, allow_pickle=False)
-    except Exception as error:
-        if str(error).startswith("Object arrays"):
-            raise TypeError(
-                f"{path} must hold numbers; got dtype object, which is stored by pickle and not read, "
-                f"because unpickling a file can run any code that is in it; store `{_CURE}`"
-            ) from error
-        # NumPy takes for a pickle whatever it does not know.
-        reason = "" if "pickle" in str(error) else f" ({error!s:.200})"
-        raise ValueError(
-            f"{path} must be a file that NumPy wrote; it is truncated, empty or something else{reason}"
-        ) from error
-    return stored if isinstance(stored, np.ndarray) else _held(stored, path)
-
-
-def _opened(path: Path) -> BinaryIO:
-    """Open a file; of standard input, take all of it first, as a file's end is read before its beginning."""
-    if path != STANDARD_INPUT:
-        return path.open("rb")
-    return io.BytesIO(sys.stdin.buffer.read())
 
 
 def _as_data(names: list[str], probs: HostArray, classes: tuple[str, ...]) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""The samples that a network is asked about: of an array in a file, or of images."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .._checks import check_finite, row_blocks
+from .._files import npz_array, opened_npz
+from .._namespace import HostArray
+from ..network import TwoLayerNet
+from ..storage import NetworkMetadata
+from .console import Console
+from .images import STANDARD_INPUT, found_at, inverted_for, is_image, pixels_for
+
+ARRAYS = (".npz", ".npy")
+_CURE = "X.astype('float64')"
+
+
+def samples_for(
+    inputs: tuple[str, ...],
+    net: TwoLayerNet,
+    metadata: NetworkMetadata,
+    console: Console,
+    *,
+    invert: bool,
+    resize: bool,
+) -> tuple[list[str], Iterator[HostArray]]:
+    """Return what to call samples, and the samples in blocks."""
+    paths = [path for name in inputs for path in found_at(name)]
+    if all(map(is_image, paths)):
+        as_pixels = pixels_for(metadata, invert=invert, resize=resize)
+        looks_inverted = inverted_for(metadata)
+        blocks = _image_blocks(paths, net, as_pixels, console)
+        return [path.as_posix() for path in paths], _watched(
+            blocks, paths, looks_inverted, "without --invert" if invert else "with --invert", console
+        )
+    for flag, given in (("--invert", invert), ("--resize", resize)):
+        if given:
+            raise ValueError(f"`{flag}` must be left out but for image files")
+    if len(paths) > 1:
+        raise ValueError("`INPUT` must be one .npz or .npy file, or image files only; got several files")
+    X = _array(paths[0])
+    n_features = math.prod(X.shape[1:])
+    if n_features != net.n_features:
+        raise ValueError(
+            f"`INPUT` must have {net.n_features} features a sample to fit the network; got {n_features}"
+        )
+    check_finite(X, name="INPUT")
+    rows = row_blocks(len(X), max(n_features, net.n_hidden))
+    return [str(i) for i in range(len(X))], (X[part] for part in rows)
+
+
+def _image_blocks(
+    paths: list[Path], net: TwoLayerNet, as_pixels: Callable[[Path], HostArray], console: Console
+) -> Iterator[HostArray]:
+    """Read images, no more at once than a block."""
+    with console.counting("Reading images", len(paths)) as advance:
+        for rows in row_blocks(len(paths), max(net.n_features, net.n_hidden)):
+            images = []
+            for path in paths[rows]:
+                images.append(as_pixels(path))
+                advance()
+            yield np.stack(images)
+
+
+def _watched(
+    blocks: Iterator[HostArray],
+    paths: list[Path],
+    looks_inverted: Callable[[HostArray], bool],
+    cure: str,
+    console: Console,
+) -> Iterator[HostArray]:
+    """Pass blocks of images on, and warn at their end where some look inverted."""
+    found: list[bool] = []
+    for images in blocks:
+        found += map(looks_inverted, images)
+        yield images
+    if any(found):
+        console.warn(
+            f"{sum(found):,} of {len(paths):,} images look inverted beside those of the training, dark for "
+            f"bright, {paths[found.index(True)].as_posix()} first: try it {cure}"
+        )
+
+
+def _array(path: Path) -> HostArray:
+    if path.suffix.lower() not in ARRAYS and path != STANDARD_INPUT:
+        raise ValueError(f"`INPUT` must be an .npz or .npy file, or images, in files or folders; got {path}")
+    if path.suffix.lower() == ".npz":
+        with opened_npz(path) as stored:
+            X = _held(stored, path)
+    else:
+        with _opened(path) as file:
+            X = _loaded(file, path)
+    if X.dtype.kind not in "biuf" or X.ndim < 2 or X.size == 0:
+        raise ValueError(
+            f"`X` in {path} must hold numbers, of shape (N, D) or (N, …); got {X.dtype} of shape {X.shape}"
+        )
+    return np.asarray(X)
+
+
+def _held(stored: Mapping[str, HostArray], path: Path) -> HostArray:
+    if "X" not in stored:
+        raise ValueError(f"{path} must hold `X`; it holds {', '.join(stored) or 'nothing'}")
+    return npz_array(stored, "X", path, cure=_CURE)
+
+
+def _loaded(file: BinaryIO, path: Path) -> HostArray:
+    """Read what `numpy.save` wrote, or `numpy.savez`."""
+    # A damaged file raises more than can be listed.
+    try:
+        stored: Any = np.load(file, allow_pickle=False)
+    except Exception as error:
+        if str(error).startswith("Object arrays"):
+            raise TypeError(
+                f"{path} must hold numbers; got dtype object, which is stored by pickle and not read, "
+                f"because unpickling a file can run any code that is in it; store `{_CURE}`"
+            ) from error
+        # NumPy takes for a pickle whatever it does not know.
+        reason = "" if "pickle" in str(error) else f" ({error!s:.200})"
+        raise ValueError(
+            f"{path} must be a file that NumPy wrote; it is truncated, empty or something else{reason}"
+        ) from error
+    return stored if isinstance(stored, np.ndarray) else _held(stored, path)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file; of standard input, take all of it first, as a file's end is read before its beginning."""
+    if path != STANDARD_INPUT:
+        return path.open("rb")
+    return io.BytesIO(sys.stdin.buffer.read())
