@@ -252,7 +252,7 @@ def test_a_file_of_an_archive_that_is_no_array_is_refused(net: twolayer.TwoLayer
     with zipfile.ZipFile("raw.npz", "w") as archive:
         archive.writestr("X", b"no array")
     line = refused("predict", "net.safetensors", "raw.npz")
-    assert "raw.npz must be a file that NumPy wrote; it cannot be read (`X` is not an array)" in line
+    assert "`X` in raw.npz must be a whole array; it cannot be read (it is not an array)" in line
 
 
 def test_resize_is_for_images_only(net: twolayer.TwoLayerNet) -> None:
