@@ -10,11 +10,11 @@ All of the figures on it are computed by the code that stands above them.
 Your own sweep, at once
 -----------------------
 
-The table of ``twolayer sweep`` tells how far each candidate is behind the best, with the
-margin that chance has, and marks those that may be as good; so do ``result.table`` and
-the report. It leaves the accuracy of every candidate and seed in ``runs.csv``, of which
-these lines make the same: the mean of the differences seed by seed, and its standard
-error. They want pandas, and two seeds or more.
+The table of ``twolayer sweep`` tells how far each candidate is behind the best, with
+the margin that chance has, and marks those that may be as good; so do ``result.table``
+and the report. It leaves the accuracy of every candidate and seed in ``runs.csv``, of
+which these lines make the same: the mean of the differences seed by seed, and its
+standard error. They want pandas, and two seeds or more.
 
 .. code-block:: python
 
