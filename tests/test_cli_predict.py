@@ -65,6 +65,8 @@ def test_the_images_of_a_folder_in_the_order_of_their_names(net: twolayer.TwoLay
     names = ["a.PNG", "b10.png", "b9.bmp", "c.tif"]
     pixels = [picture(f"scans/{name}", seed=seed) for seed, name in reversed(list(enumerate(names)))][::-1]
     picture("scans/within/d.png")
+    Path("scans/folder.png").mkdir()
+    Path("scans/._a.png").write_text("what macOS leaves beside a.png")
     Path("scans/notes.txt").write_text("not an image")
     found, probs = predicted("scans")
     assert found == [f"scans/{name}" for name in names]

@@ -27,7 +27,9 @@ def found_at(name: str) -> list[Path]:
     """Return the files that a name stands for: a file, the images in a folder, or what a pattern matches."""
     path = Path(name)
     if path.is_dir():
-        images = sorted((one for one in path.iterdir() if is_image(one)), key=lambda one: one.name)
+        # What begins with a dot is a system's own, such as the ._ files of macOS.
+        shown = (one for one in path.iterdir() if not one.name.startswith(".") and one.is_file())
+        images = sorted(filter(is_image, shown), key=lambda one: one.name)
         if not images:
             raise ValueError(
                 f"`INPUT` must be a folder with images; {path} holds none ({', '.join(_SUFFIXES)})"
