@@ -279,7 +279,7 @@ def decoded(uri: str | None) -> bytes:
 
 def test_samples_that_are_no_images(runs: Path) -> None:
     page = page_of(runs / "weird")
-    assert words(part(page, "weights")).endswith("Samples are no images, so the weights are none either.")
+    assert words(part(page, "weights")).endswith("The samples are not images, so neither are the weights.")
     rows = table_rows(part(page, "mistakes"), "The test samples most wrong")
     name = "weird &lt; 'more'.npz"
     assert rows[0] == [f"row of {name}", "true", "its probability", "predicted", "its probability"]

@@ -22,6 +22,7 @@ _OPTIMIZERS = {
 }
 
 _HOLDS = {
+    folders.BEFORE: "the network as it was before the run went on, and diverged",
     folders.NETWORK: "the network, which takes samples as they are",
     folders.CHECKPOINT: "what the training goes on from",
     folders.SETTINGS: "everything that is needed to do it again",
@@ -375,7 +376,7 @@ def missing(found: Found) -> dict[str, str]:
     if found.net is None:
         reasons["weights"] = "No network was kept."
     elif found.image_shape is None:
-        reasons["weights"] = "Samples are no images, so the weights are none either."
+        reasons["weights"] = "The samples are not images, so neither are the weights."
     return reasons
 
 

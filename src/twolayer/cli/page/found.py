@@ -68,9 +68,6 @@ def read_run(folder: Path) -> Found:
     settings, history = there(folders.SETTINGS), there(folders.HISTORY)
     network, predictions = there(folders.NETWORK), there(folders.PREDICTIONS)
     test = results.test
-    # A network that stays from before the run went on, and diverged, is not of these results.
-    if results.diverged is not None:
-        network = None
     return Found(
         folder=folder,
         results=results,
