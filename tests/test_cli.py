@@ -612,7 +612,7 @@ def test_outside_of_the_main_thread_ctrl_c_is_left_alone() -> None:
 def test_a_finished_run_is_trained_longer_with_a_new_total() -> None:
     done("train", "--epochs", 4, "--hidden", 8, "-q", "--out", "whole")
     done("train", "--epochs", 2, "--hidden", 8, "-q", "--out", "run")
-    assert "has taken all of its 44 steps" in refused("train", "--resume", "run")
+    assert "has taken 44 steps already, of the 44 that it is to take" in refused("train", "--resume", "run")
     done("train", "--resume", "run", "--epochs", 4)
     for name in ("network.safetensors", "history.json", "settings.toml"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
@@ -705,7 +705,7 @@ def test_a_training_that_was_killed_before_its_results_were_written_is_finished(
         shutil.copy(f"whole/{name}", "run")
     assert "Going on from step 44 of 44" in done("train", "--resume", "run")
     same_results()
-    assert "has taken all of its 44 steps" in refused("train", "--resume", "run")
+    assert "has taken 44 steps already, of the 44 that it is to take" in refused("train", "--resume", "run")
 
 
 def test_a_longer_training_that_was_killed_before_its_results_were_written_is_finished() -> None:
@@ -1077,9 +1077,10 @@ def test_input_that_is_not_samples_is_refused(trained: Path, write: Any, message
 
 def test_input_of_other_kinds_is_refused(trained: Path) -> None:
     np.save("X.npy", np.ones((2, 6)))
-    assert "`INPUT` must be an .npz or .npy file, or images, in files or folders; got a.txt" in refused(
-        "predict", trained, "a.txt"
+    assert "`INPUT` must be an .npz or .npy file, or images, in files or folders; got a.svg" in refused(
+        "predict", trained, "a.svg"
     )
+    assert "got new.csv; of a table, pandas makes one: numpy.save(" in refused("predict", trained, "new.csv")
     assert "got several files" in refused("predict", trained, "X.npy", "X.npy")
     assert "`--invert` must be left out but for image files" in refused(
         "predict", trained, "X.npy", "--invert"
@@ -1468,7 +1469,7 @@ def test_help_cuts_no_description() -> None:
 
 def test_help_tells_what_is_taken_where_nothing_is_given() -> None:
     output = " ".join(done("train", "--help").split())
-    assert "[default: digits 0.5; cifar10 0.1; .npz 0.02]" in output
+    assert "[default: digits 0.5; cifar10 0.1; .npz 0.03]" in output
     assert "Data: " in output
     output = " ".join(done("sweep", "--help").split())
     assert "0.1,0.3,1,3" in output

@@ -267,12 +267,16 @@ GOOD = {"X": numbered(), "y": LABELS}
             r"it holds features, target; name them so: numpy\.savez\('mine.npz', X=…, y=…\)$",
         ),
         ({"X": None, "y": None, "arr_0": LABELS}, ValueError, "it holds arr_0; name them so: numpy"),
-        ({"X": numbered().astype(object)}, TypeError, r"; store `X\.astype\('float64'\)`$"),
+        (
+            {"X": numbered().astype(object)},
+            TypeError,
+            r"; store `X\.astype\('float64'\)`, or of .* `pandas\.get",
+        ),
         ({"y": LABELS.astype(str).astype(object)}, TypeError, r"; store `y\.astype\(str\)`$"),
         (
             {"X": numbered().astype("U5")},
             TypeError,
-            r"texts that are numbers, `X\.astype\('float64'\)` makes",
+            r"`X\.astype\('float64'\)` makes numbers of texts that are some",
         ),
         ({"y": LABELS.astype(float)}, TypeError, r"\(`y\.astype\(int\)` makes integers of whole numbers\)$"),
         ({"y": LABELS.astype("S1")}, TypeError, r"\(`y\.astype\(str\)` makes strings\)$"),

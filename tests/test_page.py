@@ -282,7 +282,8 @@ def test_samples_that_are_no_images(runs: Path) -> None:
     assert words(part(page, "weights")).endswith("The samples are not images, so neither are the weights.")
     rows = table_rows(part(page, "mistakes"), "The test samples most wrong")
     name = "weird &lt; 'more'.npz"
-    assert rows[0] == [f"row of {name}", "true", "its probability", "predicted", "its probability"]
+    of = "probability of the"
+    assert rows[0] == [f"row of {name}", "true", f"{of} true", "predicted", f"{of} predicted"]
     assert f"numbered from 0, as in NumPy, by their rows of X in {name}." in words(part(page, "mistakes"))
     with np.load(runs / name) as stored:
         labels = [NAMES[label] for label in stored["y"]]

@@ -69,8 +69,10 @@ def test_grid_without_the_winner():
     assert not frames(heat_map(table_of(), mark_best=False))
 
 
-def test_colours_rise_with_the_value_and_texts_can_be_read_on_them():
-    axes = heat_map(table_of(rates=np.linspace(0.001, 0.02, 8).tolist())).axes[0]
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_best_stand_out_from_the_paper_and_texts_can_be_read_on_them(dark):
+    with matplotlib.style.context("dark_background" if dark else "default"):
+        axes = heat_map(table_of(rates=np.linspace(0.001, 0.02, 8).tolist())).axes[0]
     shown = {tuple(map(int, text.get_position())): text for text in axes.texts}
     luma = {}
     for place, cell in cells(axes).items():
@@ -78,7 +80,7 @@ def test_colours_rise_with_the_value_and_texts_can_be_read_on_them():
         ink = np.dot(matplotlib.colors.to_rgb(shown[place].get_color()), [0.299, 0.587, 0.114])
         assert abs(luma[place] - ink) > 0.35
     rising = sorted(luma, key=lambda place: shown[place].get_text())
-    assert [luma[place] for place in rising] == sorted(luma.values())
+    assert [luma[place] for place in rising] == sorted(luma.values(), reverse=not dark)
 
 
 def test_spread_over_seeds_is_shown_only_where_there_are_several():
@@ -145,7 +147,7 @@ def test_equal_values_have_a_colour_too():
     axes, bar = heat_map([candidate(rate, reg, 0.5) for rate in (1, 2) for reg in (1, 2)]).axes
     low, high = bar.get_ylim()
     assert low < 0.5 < high
-    expected = matplotlib.colormaps["viridis"]((0.5 - low) / (high - low))
+    expected = matplotlib.colormaps["viridis_r"]((0.5 - low) / (high - low))
     np.testing.assert_allclose([cell.get_facecolor() for cell in cells(axes).values()], [expected] * 4)
 
 

@@ -7,6 +7,8 @@ import importlib
 import importlib.metadata
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +146,20 @@ FIELDS = {
     "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",
     "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",
 }
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "plotting", "sklearn"])
+def test_modules_that_are_imported_when_they_are_asked_for(name: str) -> None:
+    code = (
+        f"import sys, twolayer; assert 'twolayer.{name}' not in sys.modules; "
+        f"assert twolayer.{name} is sys.modules['twolayer.{name}']"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_there_are_no_others() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'twolayer' has no attribute 'keras'$"):
+        _ = twolayer.keras
 
 
 def test_public_names() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from . import augmentation, datasets, onnx, preprocessing
 from .convolution import unroll
 from .network import TwoLayerNet
@@ -11,6 +14,16 @@ from .sweeping import SweepResult, sweep
 from .training import History, Progress, Run, optimizers, schedules, train
 
 __version__ = "0.1.0"
+
+# What is imported when it is first asked for: `twolayer.plotting`, say, needs matplotlib.
+_LATER = ("checkpoints", "plotting", "sklearn")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "History",

@@ -18,7 +18,7 @@ from .console import Console
 from .libraries import Library
 
 _NAMED = ("digits", "cifar10")
-_TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".xlsx", ".xls")
+TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".xlsx", ".xls")
 COMMAS = "a sweep takes several values of an option with commas between, without spaces: 0.1,0.2"
 COUNTS = ("n_train", "n_validation", "n_test")
 _BYTES = 255  # white, in an image of bytes
@@ -37,7 +37,7 @@ def kind_of(dataset: str) -> str:
         return dataset
     if Path(dataset).suffix.lower() == ".npz":
         return "npz"
-    if Path(dataset).suffix.lower() in _TABLES:
+    if Path(dataset).suffix.lower() in TABLES:
         raise ValueError(
             f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}; of a table, "
             f"pandas makes one: numpy.savez({file_stem(dataset) + '.npz'!r}, "

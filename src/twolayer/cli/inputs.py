@@ -17,6 +17,7 @@ from .._namespace import HostArray
 from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from .console import Console
+from .data import TABLES
 from .images import STANDARD_INPUT, found_at, inverted_for, is_image, pixels_for
 
 ARRAYS = (".npz", ".npy")
@@ -91,7 +92,12 @@ def _watched(
 
 def _array(path: Path) -> HostArray:
     if path.suffix.lower() not in ARRAYS and path != STANDARD_INPUT:
-        raise ValueError(f"`INPUT` must be an .npz or .npy file, or images, in files or folders; got {path}")
+        hint = ""
+        if path.suffix.lower() in TABLES:
+            hint = "; of a table, pandas makes one: numpy.save('new.npy', frame[columns].to_numpy('float64'))"
+        raise ValueError(
+            f"`INPUT` must be an .npz or .npy file, or images, in files or folders; got {path}{hint}"
+        )
     if path.suffix.lower() == ".npz":
         with opened_npz(path) as stored:
             X = _held(stored, path)

@@ -148,6 +148,8 @@ def export_network(
     onnx.export(net, target, classes=metadata.classes, image_shape=image_shape, input_dtype=input_dtype)
     shape = ", ".join(str(size) for size in ("N", *(image_shape or (metadata.n_features,))))
     console.say(f"It takes X ({shape}) in {input_dtype or net.W1.dtype.name}; ONNX operator set {onnx.OPSET}")
+    if metadata.classes is not None:
+        console.say("The names of the classes are in its metadata, `classes`, as JSON")
     console.result(str(target))
     console.answer(
         {

@@ -84,8 +84,8 @@ def resume_train(
             raise ValueError(f"the run in {folder} diverged at step {diverged}: it cannot go on")
         if earlier.n_steps >= total and finished:
             raise ValueError(
-                f"the run in {folder} has taken all of its {total:,} steps; to train it longer, "
-                "give --epochs or --steps, the new total"
+                f"the run in {folder} has taken {earlier.n_steps:,} steps already, of the {total:,} that it "
+                "is to take; to train it longer, give --epochs or --steps, the new total"
             )
     folders.remove_partial(folder)
     console.say(f"Going on from step {0 if earlier is None else earlier.n_steps:,} of {total:,}")

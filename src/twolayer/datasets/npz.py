@@ -142,7 +142,10 @@ def _read(path: str | os.PathLike[str]) -> dict[str, HostArray]:
     with opened_npz(path) as stored:
         found = list(stored)
         _check_keys(found, path)
-        cures = {"X": "X.astype('float64')", "y": "y.astype(str)"}
+        cures = {
+            "X": "X.astype('float64')`, or of a table with texts `pandas.get_dummies(frame).to_numpy(float)",
+            "y": "y.astype(str)",
+        }
         arrays = {
             key: npz_array(stored, key, path, cure=cures.get(key.partition("_")[0]))
             for key in (*_KEYS, "classes")
@@ -180,7 +183,7 @@ def _check_pair(
     if X.dtype.kind not in "biuf" or X.dtype.itemsize > 8:
         hint = ""
         if X.dtype.kind in "US":
-            hint = " (of texts that are numbers, `X.astype('float64')` makes numbers)"
+            hint = " (`X.astype('float64')` makes numbers of texts that are some; others want a column each)"
         raise TypeError(f"{X_name} must hold real numbers of at most 64 bits; got dtype {X.dtype}{hint}")
     if X.ndim not in (2, 3) and not (X.ndim == 4 and X.shape[3] in (1, 3)):
         raise ValueError(

@@ -57,6 +57,12 @@ class Column:
             lines.append(f"{row['diverged']}/{row['n_seeds']} diverged")
         return "\n".join(lines)
 
+    def on(self, inks: Inks) -> Column:
+        """Give the column in the colours that stand out from the paper."""
+        if self.scale is None:
+            return self
+        return replace(self, scale=load_matplotlib().cm.ScalarMappable(self.scale.norm, inks.ramp))
+
     def add_colour_bar(self, ax: Axes | list[Axes], inks: Inks) -> None:
         """Add the scale of the colours, where there are any, beside ``ax``."""
         if self.scale is None:
@@ -81,7 +87,7 @@ def column_of(table: Sequence[Row], name: str, *, mark_best: bool) -> Column:
     margin = 0.0 if high > low else 0.01
     matplotlib = load_matplotlib()
     norm = matplotlib.colors.Normalize(low - margin, high + margin)
-    return replace(column, scale=matplotlib.cm.ScalarMappable(norm, matplotlib.colormaps["viridis"]))
+    return replace(column, scale=matplotlib.cm.ScalarMappable(norm))
 
 
 def values_of(table: Sequence[Row], name: str) -> list[Any]:

@@ -73,11 +73,12 @@ def _panels(
     with figure(max(width, 3.6), max(height, 2.0), title, dark=dark) as page:
         panels = list(page.subplots(n_rows, n_columns, squeeze=False).flat)
         inks = inks_of(panels[0])
+        column = plan.column.on(inks)
         for ax in panels[len(combinations) :]:
             ax.set_axis_off()
         for index, (ax, combination) in enumerate(zip(panels, combinations, strict=False)):
             rows = [row for row in table if settings_of(row, plan.others) == combination]
-            draw_cells(ax, inks, rows, (plan.x, xs), (plan.y, ys), plan.column)
+            draw_cells(ax, inks, rows, (plan.x, xs), (plan.y, ys), column)
             named = zip(plan.others, combination, strict=True)
             ax.set_title(", ".join(f"{label(name)} = {format_number(value)}" for name, value in named))
             if index + n_columns < len(combinations):
@@ -86,7 +87,7 @@ def _panels(
             if index % n_columns:
                 ax.tick_params(labelleft=False)
                 ax.set_ylabel("")
-        plan.column.add_colour_bar(panels, inks)
+        column.add_colour_bar(panels, inks)
     return page
 
 

@@ -56,6 +56,11 @@ class Inks:
         """Colours that can be told apart, in lines and markers."""
         return _ON_DARK if self.dark else _ON_LIGHT
 
+    @property
+    def ramp(self) -> Any:
+        """A scale of colours at whose upper end things stand out from the paper."""
+        return load_matplotlib().colormaps["viridis" if self.dark else "viridis_r"]
+
     def outline(self, width: float) -> list[Any]:
         """Give the path effect that keeps ink apart from what is beneath it."""
         return [load_matplotlib().patheffects.withStroke(linewidth=width, foreground=self.paper)]

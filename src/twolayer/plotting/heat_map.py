@@ -64,14 +64,15 @@ def plot_heat_map(
     plan = plan_of(table, x, y, value, mark_best=mark_best)
     ax = axes_for(ax, *plan.size)
     inks = inks_of(ax)
+    column = plan.column.on(inks)
     if plan.kind == "line":
-        draw_line(ax, inks, table, plan.x, plan.column)
+        draw_line(ax, inks, table, plan.x, column)
     elif plan.kind == "plane":
-        draw_plane(ax, inks, table, plan.x, plan.y, plan.column)
+        draw_plane(ax, inks, table, plan.x, plan.y, column)
     else:
-        best = best_of_each(table, plan.x, plan.y, plan.column)
-        draw_cells(ax, inks, best, (plan.x, plan.xs), (plan.y, plan.ys), plan.column)
-        plan.column.add_colour_bar(ax, inks)
+        best = best_of_each(table, plan.x, plan.y, column)
+        draw_cells(ax, inks, best, (plan.x, plan.xs), (plan.y, plan.ys), column)
+        column.add_colour_bar(ax, inks)
         if plan.others:
             words = f"in each cell, the best over {', '.join(map(label, plan.others))}"
             words = textwrap.fill(words, round(12 * plan.size[0]))

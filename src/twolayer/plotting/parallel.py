@@ -71,8 +71,7 @@ def plot_parallel_coordinates(
     end = _value_axis(value, [column.number(row) for row in shown])
 
     collections, last = load_matplotlib().collections, len(names)
-    # The best are to stand out from the paper.
-    colours = load_matplotlib().colormaps["viridis" if inks.dark else "viridis_r"]
+    colours = inks.ramp
     heights = {id(row): end.places[column.number(row)] for row in shown}
 
     def line_of(row: Row) -> list[tuple[float, float]]:

@@ -56,7 +56,7 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
     seeds = f"{pairs[0]} seeds" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} seeds"
     close = [row for row in known if row["within_noise"]]
     if not close:
-        text = f"By {seeds}, all others are behind the best by more than chance explains"
+        text = f"By {seeds}, all others are behind the best by more than seeds explain, on these samples"
     elif len(close) > _NAMED and len(close) == len(table) - 1:
         text = f"None of the other {len(close)} candidates can be told apart from the best by {seeds} (≈)"
     elif len(close) > _NAMED:
@@ -78,7 +78,10 @@ def _validation_in_words(accuracy: float, n_validation: int) -> str:
     if error < 0.0005:
         low, high = wilson_interval(round(accuracy * n_validation), n_validation)
         return f"{samples} know an accuracy of {accuracy:.3f} to within {low:.3f} and {high:.3f} (95 %)."
-    return f"{samples} know an accuracy of {accuracy:.3f} to ± {error:.3f} (standard error)."
+    return (
+        f"{samples} know an accuracy of {accuracy:.3f} to ± {error:.3f} (standard error): "
+        "others may rank candidates that are closer than this in another order."
+    )
 
 
 def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
