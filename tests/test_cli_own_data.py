@@ -409,11 +409,16 @@ def test_options_by_other_names_and_of_several_values(arguments: Any, message: s
         (("train", "--epochs", "5,6"), "of at least 1; got '5,6' (see"),
         (("train", "--reg", "x"), "of at least 0; got 'x' (see"),
         (("train", "digits", "more"), "Got unexpected extra argument (more) (see"),
-        (("info", "--lr", 1), "No such option '--lr'. Did you mean '--help'? (see"),
     ],
 )
 def test_no_such_hint_where_it_does_not_help(arguments: Any, message: str) -> None:
     assert message in refused(*arguments, code=2)
+
+
+def test_no_other_name_where_the_command_has_no_such_option() -> None:
+    line = refused("info", "--lr", 1, code=2)
+    assert "--lr" in line
+    assert "--learning-rate" not in line
 
 
 def test_the_network_of_a_training_that_was_killed(run: Path) -> None:

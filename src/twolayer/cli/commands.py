@@ -122,7 +122,7 @@ def _wrong_usage(error: click.UsageError) -> Failure:
     if isinstance(error, click.NoSuchOption) and error.ctx is not None:
         meant = _ALIASES.get(error.option_name.lstrip("-").replace("_", "-"))
         if any(meant in parameter.opts for parameter in error.ctx.command.params):
-            message = f"{error.message} Did you mean '{meant}'?"
+            message = f"No such option '{error.option_name}'. Did you mean '{meant}'?"
     extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)\.?", message)
     if extra and all(map(is_number, extra[1].split())):
         message = f"{message.rstrip('.')}; {COMMAS}"
