@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-REST = 0.05  # seconds; OpenBLAS's threads give up after half of it
+QUIET = 0.01, 0.001  # a library's threads are at rest when in so many seconds they took less than so many
+LONGEST_REST = 2.0  # seconds
 
 
 class Contestant(NamedTuple):
@@ -29,8 +30,7 @@ def in_turns(
     """Seconds a step of each contestant, a value for each round.
 
     They take turns of about ``seconds``, round by round, so that a slow moment of the machine falls on all of
-    them; between turns there is a rest, as the threads of a library go on looking for work for a while and
-    would slow down the next one. What a first call costs, a compiler's work for one, is not counted.
+    them; between turns there is a `rest`. What a first call costs, a compiler's work for one, is not counted.
     """
     calls, times = {}, {name: [] for name in contestants}
     for name, (call, _) in contestants.items():
@@ -40,12 +40,27 @@ def in_turns(
         calls[name] = max(1, round(seconds / max(time.perf_counter() - start, 1e-9)))
     for _ in range(rounds):
         for name, (call, steps) in contestants.items():
-            time.sleep(REST)
+            rest()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 call()
             times[name].append((time.perf_counter() - start) / calls[name] / steps)
     return times
+
+
+def rest() -> None:
+    """Wait until this process is idle.
+
+    The threads of a library go on looking for work for a while, OpenBLAS's for a tenth of a second on some
+    processors, and would slow down whatever is timed next.
+    """
+    span, busy = QUIET
+    end = time.perf_counter() + LONGEST_REST
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(span)
+        if time.process_time() - before < busy:
+            return
 
 
 def ratios(times: Mapping[str, list[float]], name: str, to: str) -> list[float]:

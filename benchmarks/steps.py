@@ -30,7 +30,17 @@ from twolayer.network import Core, pack
 from twolayer.training.batches import Draws
 from twolayer.training.execution import Steps, running
 from twolayer.training.optimizers import SGD
-from twolayer.training.step import Constant, Method, Numbers, Samples, State, Varying, next_step, report
+from twolayer.training.step import (
+    Constant,
+    Method,
+    Numbers,
+    Samples,
+    State,
+    Varying,
+    kept_shares,
+    next_step,
+    report,
+)
 
 STEPS = 64  # of a call
 
@@ -62,14 +72,15 @@ def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 
     taking = Steps(next_step, report, xp, method=Method(SGD()))
     reg = place(np.full(networks, REG, np.float32))
     samples = Samples(place(t.X), place(t.y.astype(np.int32)), None, ())
-    constant = Constant(samples, Numbers(None, reg, None, None, None))
+    constant = Constant(samples, Numbers(None, None, reg, None, None, None))
     rates, none = np.full((STEPS, networks), LEARNING_RATE, np.float32), np.empty((STEPS, 0), np.float32)
+    kept = kept_shares(rates, np.float32(REG))
     core = pack(net, xp=xp)
     states = [State(Core(*(copied(array, xp=xp) for array in core)), (), None)]
     following = by_hand.turns([t.rows[i : i + STEPS] for i in range(0, len(t.rows) - STEPS, STEPS)])
 
     def steps() -> None:
-        varying = Varying(Draws(following(), None, None, None), None, rates, none)
+        varying = Varying(Draws(following(), None, None, None), None, rates, kept, none)
         with running(xp):
             for state, _ in taking.take(states[0], constant, varying, place):
                 states[0] = state

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from backends import Backend, to_host
 
+from twolayer._namespace import fuses
 from twolayer.training import execution
 from twolayer.training.execution import Steps, lean, prepared, running
 
@@ -31,6 +32,9 @@ def test_a_prepared_function_knows_its_library(backend: Backend):
 
 def test_steps_run_in_numpy_itself_and_in_the_namespace_of_any_other_library(backend: Backend, monkeypatch):
     own = backend.library == "numpy"
+    if backend.library == "cupy":  # its own, but that it fuses: tests/test_fusing.py
+        assert fuses(lean(backend.xp))
+        return
     assert lean(backend.xp) is (np if own and hasattr(np, "unstack") else backend.xp)
     monkeypatch.delattr(np, "unstack", raising=False)  # as in NumPy 2.0, which lacks some of the standard
     assert lean(backend.xp) is backend.xp
@@ -187,7 +191,7 @@ def doubled(seen, constant, *, xp):
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_steps_are_taken_in_turn_and_reported(backend: Backend, monkeypatch, n, held):
     monkeypatch.setattr(execution, "SCANNED_STEPS", 2)
-    monkeypatch.setattr(execution, "HELD_NUMBERS", held)
+    monkeypatch.setattr(execution, "HELD_BY_CUPY" if backend.library == "cupy" else "HELD_NUMBERS", held)
     steps = Steps(added, doubled, backend.xp, factor=10.0)
     numbers = np.arange(1.0, n + 1)
     varying = (numbers, (100 * numbers, None))
@@ -215,7 +219,7 @@ def test_steps_are_taken_in_turn_and_reported(backend: Backend, monkeypatch, n, 
 
 def test_what_is_seen_is_not_held_for_ever(backend: Backend, monkeypatch):
     monkeypatch.setattr(execution, "SCANNED_STEPS", 10**9)
-    monkeypatch.setattr(execution, "HELD_NUMBERS", 3)
+    monkeypatch.setattr(execution, "HELD_BY_CUPY" if backend.library == "cupy" else "HELD_NUMBERS", 3)
     lengths = []
 
     def counted(seen, constant, *, xp):

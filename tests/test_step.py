@@ -20,7 +20,7 @@ from twolayer.network import Core, pack, unpack
 from twolayer.preprocessing import Standardizer
 from twolayer.training.batches import Batches, Draws, Source, moved, unstacked
 from twolayer.training.optimizers import SGD, Adam, AdamW
-from twolayer.training.step import Constant, Method, Numbers, Samples, State, kept_units, report, step
+from twolayer.training.step import Constant, Method, Numbers, Samples, State, kept_shares, kept_units, report, step
 
 ROWS = np.array([4, 0, 4, 2])
 WEIGHT = np.linspace(0.5, 2.0, 23)
@@ -43,7 +43,8 @@ def arguments(backend: Backend, task: Task, *, rate=0.3, reg=0.02, weighted=Fals
 
 
 def numbers(backend: Backend, rates: np.ndarray, regs: np.ndarray) -> Numbers:
-    return Numbers(backend.array(rates), backend.array(regs), None, None, backend.array(np.zeros(0)))
+    kept = backend.array(kept_shares(rates, regs))
+    return Numbers(backend.array(rates), kept, backend.array(regs), None, None, backend.array(np.zeros(0)))
 
 
 def leaves(tree) -> list:

@@ -6,6 +6,9 @@ The only module that imports array_api_compat. No array library but NumPy is imp
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import wraps
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -28,6 +31,7 @@ from array_api_compat import (
 
 __all__ = [
     "Array",
+    "FusingNamespace",
     "HostArray",
     "array_namespace",
     "cast",
@@ -37,8 +41,11 @@ __all__ = [
     "dtype_name",
     "float_dtype",
     "from_host",
+    "fuses",
+    "fusible",
     "has_values",
     "is_array_api_obj",
+    "is_cupy_namespace",
     "is_jax_namespace",
     "is_numpy_namespace",
     "is_torch_namespace",
@@ -49,6 +56,35 @@ __all__ = [
 
 Array: TypeAlias = Any  # an array of any library that follows the array API standard
 HostArray: TypeAlias = npt.NDArray[Any]
+
+
+class FusingNamespace(ModuleType, ABC):
+    """An array namespace that runs each function marked as `fusible` in its own way, as one operation."""
+
+    @abstractmethod
+    def fused(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
+        """Return ``function(*arrays, xp=…, **fixed)``, all of it new arrays."""
+
+
+def fusible(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a function that some library can run as one operation: see `FusingNamespace`.
+
+    It computes element by element, and may sum at its end. Its positional arguments are arrays that broadcast,
+    or None, and are its own: it may write to them. Keywords are what stays the same from call to call.
+    """
+
+    @wraps(function)
+    def call(*arrays: Array | None, xp: ModuleType, **fixed: Any) -> Any:
+        if isinstance(xp, FusingNamespace):
+            return xp.fused(function, arrays, fixed)
+        return function(*arrays, xp=xp, **fixed)
+
+    return call
+
+
+def fuses(xp: ModuleType) -> bool:
+    """Whether the namespace runs each `fusible` function as one operation."""
+    return isinstance(xp, FusingNamespace)
 
 
 def standard_namespace(xp: ModuleType) -> ModuleType:

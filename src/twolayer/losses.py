@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from ._namespace import Array, cast, device
+from ._namespace import Array, cast, device, fuses, fusible
 
 
 def log_softmax(logits: Array, *, xp: ModuleType) -> Array:
@@ -75,25 +75,69 @@ def softmax_gradient(
     y: Array,
     sample_weight: Array | None = None,
     label_smoothing: Array | None = None,
+    factor: Array | None = None,
     *,
     xp: ModuleType,
 ) -> Array:
-    """Gradient of `data_loss` by the logits: (K, N, C), s_i (softmax(logits_i) - T_i) / Σ_i s_i."""
+    """Gradient of `data_loss` by the logits: (K, N, C), s_i (softmax(logits_i) - T_i) / Σ_i s_i.
+
+    Where a ``factor`` (K,) is given, times this.
+    """
     n_samples, n_classes = logits.shape[-2:]
-    exponentials = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-    dlogits = exponentials / xp.sum(exponentials, axis=-1, keepdims=True)  # not in place, for autograd
-    T = cast(y if y.ndim == 2 else one_hot(y, n_classes, xp=xp), logits.dtype, xp=xp)
-    smoothing = None if label_smoothing is None else xp.reshape(label_smoothing, (-1, 1, 1))
-    if y.ndim == 2:  # the sums of y are 1 but for rounding, and this is the gradient all the same
-        sums = xp.sum(T, axis=1, keepdims=True)
+    Z = logits.mT  # as `forward` leaves them in memory
+    exponentials = exp_of_difference(Z, xp.max(Z, axis=1, keepdims=True), xp=xp)
+    classes = sums = smoothing = shares = factors = None
+    if y.ndim == 1:
+        classes = xp.arange(n_classes, dtype=y.dtype, device=device(y))[:, None]
+    else:
+        y = cast(y, logits.dtype, xp=xp).mT
+        sums = xp.sum(y, axis=0)
+    if label_smoothing is not None:
+        smoothing = label_smoothing[:, None, None]
+    if sample_weight is not None:
+        shares = sample_shares(sample_weight, xp=xp)
+    if factor is not None:
+        factors = factor[:, None, None]
+    total = xp.sum(exponentials, axis=1, keepdims=True)
+    sizes = {"n_samples": n_samples, "n_classes": n_classes}
+    return errors(exponentials, total, y, classes, sums, smoothing, shares, factors, **sizes, xp=xp).mT
+
+
+@fusible
+def exp_of_difference(a: Array, b: Array, *, xp: ModuleType) -> Array:
+    """exp(a - b)."""
+    return xp.exp(a - b)
+
+
+@fusible
+def errors(
+    exponentials: Array,
+    total: Array,
+    y: Array,
+    classes: Array | None,
+    sums: Array | None,
+    smoothing: Array | None,
+    shares: Array | None,
+    factors: Array | None,
+    *,
+    n_samples: int,
+    n_classes: int,
+    xp: ModuleType,
+) -> Array:
+    """`softmax_gradient` of each class and sample (K, C, N), from exponentials and their sums over classes."""
+    dlogits = exponentials / total  # not in place, for autograd
+    T = y if classes is None else xp.astype(classes == y, dlogits.dtype)
+    if sums is not None:  # they are 1 but for rounding, and this is the gradient all the same
         dlogits *= sums if smoothing is None else (1.0 - smoothing) * sums + smoothing
     dlogits -= T if smoothing is None else (1.0 - smoothing) * T
     if smoothing is not None:
         dlogits -= smoothing / n_classes
-    if sample_weight is None:
+    if shares is None:
         dlogits /= n_samples
     else:
-        dlogits *= sample_shares(sample_weight, xp=xp)[:, None]
+        dlogits *= shares
+    if factors is not None:
+        dlogits *= factors
     return dlogits
 
 
@@ -114,14 +158,25 @@ def data_loss(
 
 
 def l2_norms(W1: Array, W2: Array, *, xp: ModuleType) -> Array:
-    """Return ‖W1‖² + ‖W2‖² of each network, (K,), from W1 (D, K·H) and W2 (K, H, C).
+    """Return ‖W1‖² + ‖W2‖² of each network, (K,), from W1 (D, K·H) and W2 (K, H, C)."""
+    first, second = squared_parts(W1, W2, xp=xp)
+    return xp.sum(first, axis=0) + xp.sum(second, axis=0)
+
+
+def squared_parts(W1: Array, W2: Array, *, xp: ModuleType) -> tuple[Array, Array]:
+    """‖W1‖² and ‖W2‖² of each network in m parts that are to be summed: (m, K) each.
 
     Inner products: no squared copy of W1 is made.
     """
-    n_networks, n_hidden, n_classes = W2.shape
-    if n_networks == 1:  # two long ones
-        first, second = (flat @ flat for flat in (xp.reshape(a, (-1,)) for a in (W1, W2)))
-        return xp.reshape(first + second, (1,))
+    n_networks, n_hidden, _ = W2.shape
+    if n_networks == 1 and not fuses(xp):  # two long ones
+        flat = (xp.reshape(W, (-1,)) for W in (W1, W2))
+        return tuple(xp.reshape(W @ W, (1, 1)) for W in flat)
     rows = xp.reshape(W1, (W1.shape[0], n_networks, n_hidden))
-    flat = xp.reshape(W2, (n_networks, n_hidden * n_classes))
-    return xp.sum(xp.vecdot(rows, rows), axis=0) + xp.vecdot(flat, flat)
+    return squares(rows, xp=xp), squares(xp.permute_dims(W2, (1, 0, 2)), xp=xp)
+
+
+@fusible
+def squares(rows: Array, *, xp: ModuleType) -> Array:
+    """Sum of the squares of each row: (..., n) to (...)."""
+    return xp.vecdot(rows, rows)

@@ -6,17 +6,26 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from .._kinds import kinds
-from .._namespace import Array, HostArray, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+from .._namespace import (
+    Array,
+    FusingNamespace,
+    HostArray,
+    is_cupy_namespace,
+    is_jax_namespace,
+    is_numpy_namespace,
+    is_torch_namespace,
+)
 from .batches import length, moved, unstacked
 
 SCANNED_STEPS = 32  # in one call of what JAX compiled
 HELD_NUMBERS = 2**17  # of the first array that steps saw, until they are reported together
+HELD_BY_CUPY = 2**22  # the same: no cache has to hold them, and calls are dear
 
 
 @contextmanager
@@ -36,8 +45,52 @@ def running(xp: ModuleType) -> Iterator[None]:
 
 
 def lean(xp: ModuleType) -> ModuleType:
-    """Return the namespace in which steps run: from its version 2.1 on NumPy itself is one."""
-    return np if is_numpy_namespace(xp) and hasattr(np, "unstack") else xp
+    """Return the namespace in which steps run.
+
+    From its version 2.1 on NumPy itself is one. CuPy's fuses what can be fused.
+    """
+    if is_numpy_namespace(xp) and hasattr(np, "unstack"):
+        return np
+    return fusing(xp) if is_cupy_namespace(xp) else xp
+
+
+@lru_cache(maxsize=1)
+def fusing(xp: ModuleType) -> ModuleType:  # pragma: gpu
+    """Return CuPy's namespace ``xp`` with each `fusible` function as one kernel."""
+    return FusingCuPy(xp)
+
+
+class FusingCuPy(FusingNamespace):  # pragma: gpu
+    """CuPy's namespace, in which `cupy.fuse` makes one kernel of each function marked as `fusible`.
+
+    To start a kernel takes about as long as what it does with some hundred thousand numbers.
+    """
+
+    def __init__(self, xp: ModuleType) -> None:
+        super().__init__(xp.__name__)
+        own = {name: value for name, value in vars(xp).items() if name not in vars(self)}
+        vars(self).update(own)
+        # What a function is given while CuPy looks at what it does, with arrays that have no values.
+        self._traced = SimpleNamespace(**own)
+        self._traced.astype = lambda array, dtype: array.astype(dtype)
+        self._traced.vecdot = lambda a, b: xp.sum(a * b, axis=-1)
+        self._kernels: dict[Any, Callable[..., Any]] = {}
+
+    def fused(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
+        missing = tuple([array is None for array in arrays])
+        key = function, missing, tuple(fixed.items())
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            kernel = self._kernels[key] = self._kernel(function, missing, fixed)
+        return kernel(*[array for array in arrays if array is not None])
+
+    def _kernel(self, function: Callable[..., Any], missing: tuple[bool, ...], fixed: Any) -> Callable[..., Any]:
+        def traced(*arrays: Array) -> Any:
+            own = (array.copy() for array in arrays)  # in registers: what is written to them stays there
+            every = (None if none else next(own) for none in missing)
+            return function(*every, xp=self._traced, **fixed)
+
+        return self.fuse(kernel_name=function.__name__)(traced)  # type: ignore[no-any-return]
 
 
 def prepared(
@@ -92,6 +145,7 @@ class Steps:
         self, step: Callable[..., Any], report: Callable[..., Any], xp: ModuleType, **fixed: Any
     ) -> None:
         self._xp, self._compiled = xp, is_jax_namespace(xp)
+        self._held = HELD_BY_CUPY if is_cupy_namespace(xp) else HELD_NUMBERS
         if self._compiled:
             both = {"step": step, "report": report, "fixed": tuple(sorted(fixed.items()))}
             self._one_step = prepared(_reported, xp, consumes=True, **both)
@@ -132,7 +186,7 @@ class Steps:
                 self._reported.append(seen)
             else:
                 self._seen.append(seen)
-                if len(self._seen) * math.prod(seen[0].shape) >= HELD_NUMBERS:
+                if len(self._seen) * math.prod(seen[0].shape) >= self._held:
                     self._report_seen()
             yield state, 1
         self._report_seen()

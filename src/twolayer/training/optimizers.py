@@ -22,6 +22,7 @@ from .._namespace import (
     device,
     dtype_name,
     from_host,
+    fusible,
     has_values,
     is_array_api_obj,
     to_host,
@@ -205,27 +206,13 @@ class SGD(NamedTuple):
         xp: ModuleType,
     ) -> tuple[Arrays, tuple[Arrays, ...]]:
         """Return the weights and the velocity after one step; see `Optimizer`."""
-        momentum = float(self.momentum)
-        moved: list[Array] = []
-        velocity: list[Array] = []
         if self.scaled:
-            for W, dW, rate in zip(weights, gradients, rates, strict=True):
-                dW *= rate
-                W -= dW
-                moved.append(W)
-            return tuple(moved), ()
-        for W, dW, v, rate in zip(weights, gradients, *moments, rates, strict=True):
-            v *= momentum
-            v += dW
-            if self.nesterov:
-                dW += momentum * v
-                dW *= rate
-                W -= dW
-            else:
-                W -= rate * v
-            moved.append(W)
-            velocity.append(v)
-        return tuple(moved), (tuple(velocity),)
+            each = zip(weights, gradients, rates, strict=True)
+            return tuple(_descended(*one, xp=xp) for one in each), ()
+        fixed = {"momentum": float(self.momentum), "nesterov": bool(self.nesterov)}
+        each = zip(weights, gradients, *moments, rates, strict=True)
+        moved, velocity = zip(*(_descended_with_momentum(*one, **fixed, xp=xp) for one in each), strict=True)
+        return moved, (velocity,)
 
     def init(self, net: TwoLayerNet) -> OptimizerState:
         """Return the state before the first update.
@@ -464,6 +451,63 @@ class AdamW(NamedTuple):
 
 
 # ---------------------------------------------------------------------------------------------------------
+# The steps of one array.
+
+
+@fusible
+def _descended(W: Array, dW: Array, rate: Array, *, xp: ModuleType) -> Array:
+    dW *= rate
+    W -= dW
+    return W
+
+
+@fusible
+def _descended_with_momentum(
+    W: Array, dW: Array, v: Array, rate: Array, *, momentum: float, nesterov: bool, xp: ModuleType
+) -> tuple[Array, Array]:
+    v *= momentum
+    v += dW
+    if nesterov:
+        dW += momentum * v
+        dW *= rate
+        W -= dW
+    else:
+        W -= rate * v
+    return W, v
+
+
+@fusible
+def _moved_by_adam(
+    W: Array,
+    dW: Array,
+    M: Array,
+    V: Array,
+    rate: Array,
+    c1: Array,
+    c2_eps: Array,
+    *,
+    beta1: float,
+    beta2: float,
+    decay: float,
+    xp: ModuleType,
+) -> tuple[Array, Array, Array]:
+    """One step, as `_corrections` has it, whose c₁ and eps · c₂ are ``c1`` and ``c2_eps``."""
+    M *= beta1
+    M += dW
+    dW *= dW
+    V *= beta2
+    V += dW
+    root = xp.sqrt(V)
+    root += c2_eps
+    towards = M / root
+    towards *= rate * c1
+    if decay > 0:
+        W *= 1.0 - decay * rate
+    W -= towards
+    return W, M, V
+
+
+# ---------------------------------------------------------------------------------------------------------
 # What Adam and AdamW share.
 
 
@@ -502,27 +546,17 @@ def _move_adam(
     *,
     xp: ModuleType,
 ) -> tuple[Arrays, tuple[Arrays, ...]]:
-    beta1, beta2 = float(optimizer.beta1), float(optimizer.beta2)
-    moved: list[Array] = []
-    first: list[Array] = []
-    second: list[Array] = []
-    for W, dW, M, V, rate, decays in zip(weights, gradients, *moments, rates, DECAYS, strict=True):
-        M *= beta1
-        M += dW
-        dW *= dW
-        V *= beta2
-        V += dW
-        root = xp.sqrt(V)
-        root += coefficients[1]
-        towards = M / root
-        towards *= rate * coefficients[0]
-        if decays and weight_decay > 0:
-            W *= 1.0 - weight_decay * rate
-        W -= towards
-        moved.append(W)
-        first.append(M)
-        second.append(V)
-    return tuple(moved), (tuple(first), tuple(second))
+    fixed = {"beta1": float(optimizer.beta1), "beta2": float(optimizer.beta2)}
+    c1, c2_eps = coefficients[0], coefficients[1]
+    each = zip(weights, gradients, *moments, rates, DECAYS, strict=True)
+    moved, first, second = zip(
+        *(
+            _moved_by_adam(*one, c1, c2_eps, **fixed, decay=weight_decay if decays else 0.0, xp=xp)
+            for *one, decays in each
+        ),
+        strict=True,
+    )
+    return moved, (first, second)
 
 
 # ---------------------------------------------------------------------------------------------------------

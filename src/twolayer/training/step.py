@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
-from .._namespace import Array, cast
+from .._namespace import Array, HostArray, cast, fusible
 from ..augmentation import Augmentation
-from ..losses import batch_means, cross_entropy, l2_norms, log_softmax, one_hot, softmax_gradient
+from ..losses import batch_means, cross_entropy, log_softmax, one_hot, softmax_gradient, squared_parts
 from ..network import Core, backward, forward, hits, per_unit, with_penalty
 from .batches import Draws
 from .optimizers import Optimizer
@@ -35,6 +35,7 @@ class Numbers(NamedTuple):
     """Numbers of a step, as arrays; but for the last, one for each network (K,)."""
 
     learning_rate: Array
+    kept_share: Array  # of W1 and W2, in a step of gradient descent without momentum
     reg: Array
     dropout: Array | None  # thresholds for random bytes, uint8
     label_smoothing: Array | None
@@ -55,7 +56,7 @@ class Constant(NamedTuple):
     """What all steps of a run share."""
 
     samples: Samples  # where they are streamed, only what the preprocessing needs
-    numbers: Numbers  # without the learning rate and the coefficients
+    numbers: Numbers  # without those that are a step's own
 
 
 class Varying(NamedTuple):
@@ -64,6 +65,7 @@ class Varying(NamedTuple):
     draws: Draws
     batch: tuple[Array, Array, Array | None] | None  # X, y and weights, where samples are streamed
     learning_rate: Array  # (K,)
+    kept_share: Array  # (K,)
     coefficients: Array  # (m,)
 
 
@@ -73,7 +75,7 @@ class Seen(NamedTuple):
     logits: Array  # (K, N, C)
     y: Array
     sample_weight: Array | None
-    norms: Array | None  # (K,) of the weights; None where there is no penalty
+    squared: tuple[Array, Array] | None  # the weights', as `squared_parts`; None where there is no penalty
 
 
 def next_step(
@@ -84,8 +86,9 @@ def next_step(
     if one.batch is not None:
         X, y, sample_weight = one.batch
         samples = Samples(X, y, sample_weight, samples.preprocessing)
-    rate, coefficients = one.learning_rate, one.coefficients
-    numbers = Numbers(rate, numbers.reg, numbers.dropout, numbers.label_smoothing, coefficients)
+    numbers = numbers._replace(
+        learning_rate=one.learning_rate, kept_share=one.kept_share, coefficients=one.coefficients
+    )
     return step(state, samples, one.draws, numbers, method=method, xp=xp)
 
 
@@ -103,20 +106,19 @@ def step(
         thinned = core._replace(W2=core.W2 * scale)
         kept = kept_units(draws.hidden_bytes, numbers.dropout, xp=xp)
     H1, logits = forward(thinned, X, kept, xp=xp)
-    dlogits = softmax_gradient(logits, y, sample_weight, numbers.label_smoothing, xp=xp)
-    if method.optimizer.scaled:
-        # The gradient is linear in dlogits: scaled here, the learning rate costs no pass over W1.
-        dlogits *= numbers.learning_rate[:, None, None]
+    # The gradient is linear in dlogits: scaled here, the learning rate costs no pass over W1.
+    factor = numbers.learning_rate if method.optimizer.scaled else None
+    dlogits = softmax_gradient(logits, y, sample_weight, numbers.label_smoothing, factor, xp=xp)
     gradients = backward(thinned, X, H1, dlogits, xp=xp)
     if numbers.dropout is not None:
         gradients = gradients._replace(W2=gradients.W2 * scale)
     # Here, as the update, which reads W1 next, then finds it in the cache.
-    norms = l2_norms(core.W1, core.W2, xp=xp) if method.penalised else None
+    squared = squared_parts(core.W1, core.W2, xp=xp) if method.penalised else None
     core, moments = moved_by(core, gradients, moments, numbers, method, xp=xp)
     if average is not None:
         newest = numbers.coefficients[-1]
-        average = Core(*(mixed(a, w, newest) for a, w in zip(average, core, strict=True)))
-    return State(core, moments, average), Seen(logits, y, sample_weight, norms)
+        average = Core(*(mixed(a, w, newest, xp=xp) for a, w in zip(average, core, strict=True)))
+    return State(core, moments, average), Seen(logits, y, sample_weight, squared)
 
 
 def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple[Array, Array]:
@@ -124,16 +126,22 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
 
     All of them at once, in as many calls as one takes.
     """
-    logits, y, sample_weight, norms = zip(*seen, strict=True)
+    logits, y, sample_weight, squared = zip(*seen, strict=True)
     numbers, n_batches = constant.numbers, len(seen)
     every_logits, every_y = joined(logits, axis=1, xp=xp), joined(y, axis=0, xp=xp)
     weights = None if sample_weight[0] is None else joined(sample_weight, axis=0, xp=xp)
     losses = cross_entropy(log_softmax(every_logits, xp=xp), every_y, numbers.label_smoothing, xp=xp)
     loss = batch_means(losses, weights, n_batches, xp=xp)
-    if norms[0] is not None:
-        loss = loss + numbers.reg * xp.stack(norms)
+    if squared[0] is not None:
+        of_W1, of_W2 = (joined(parts, axis=0, xp=xp) for parts in zip(*squared, strict=True))
+        loss = loss + numbers.reg * (sums(of_W1, n_batches, xp=xp) + sums(of_W2, n_batches, xp=xp))
     right = xp.astype(hits(every_logits, every_y, xp=xp), loss.dtype)
     return loss, batch_means(right, None, n_batches, xp=xp)
+
+
+def sums(parts: Array, n: int, *, xp: ModuleType) -> Array:
+    """Sum of each of n sums' parts, which lie one after another: (n·m, K) to (n, K)."""
+    return xp.sum(xp.reshape(parts, (n, -1, parts.shape[1])), axis=1)
 
 
 def joined(arrays: Sequence[Array], *, axis: int, xp: ModuleType) -> Array:
@@ -199,11 +207,11 @@ def moved_by(
     xp: ModuleType,
 ) -> tuple[Core, tuple[Core, ...]]:
     """Networks and moments after the optimizer's update, from the gradients of the data loss."""
-    n_hidden, rate, reg = core.W2.shape[1], numbers.learning_rate, numbers.reg
+    n_hidden, rate = core.W2.shape[1], numbers.learning_rate
     if method.optimizer.scaled:
-        return sgd(core, gradients, rate, reg if method.penalised else None, xp=xp), moments
+        return sgd(core, gradients, numbers.kept_share if method.penalised else None, xp=xp), moments
     if method.penalised:
-        gradients = with_penalty(core, gradients, reg, xp=xp)
+        gradients = with_penalty(core, gradients, numbers.reg, xp=xp)
     units = per_unit(rate, n_hidden, xp=xp)
     rates = units, units, rate[:, None, None], rate[:, None]
     weights, moved = method.optimizer.move(
@@ -212,25 +220,39 @@ def moved_by(
     return Core(*weights), tuple(Core(*moment) for moment in moved)
 
 
-def sgd(core: Core, scaled: Core, learning_rate: Array, reg: Array | None, *, xp: ModuleType) -> Core:
+def kept_shares(learning_rate: HostArray, reg: HostArray) -> HostArray:
+    """1 - 2·reg·lr, what W1 and W2 keep of themselves in steps of gradient descent: (n, K) from (n, K), (K,)."""
+    return 1.0 - 2.0 * reg * learning_rate
+
+
+def sgd(core: Core, scaled: Core, kept_share: Array | None, *, xp: ModuleType) -> Core:
     """Stochastic gradient descent: W ← (1 - 2·reg·lr) W - lr dW of the data loss; biases do not decay.
 
     ``scaled`` are the gradients of the data loss times the learning rate. The state is updated in place
     where the library can.
     """
-    W1, b1, W2, b2 = core
-    if reg is not None:
-        keep = 1.0 - 2.0 * learning_rate * reg
-        W1 *= per_unit(keep, W2.shape[1], xp=xp)
-        W2 *= keep[:, None, None]
-    W1 -= scaled.W1
-    W2 -= scaled.W2
-    b1 -= scaled.b1
-    b2 -= scaled.b2
-    return Core(W1, b1, W2, b2)
+    of_W1 = of_W2 = None
+    if kept_share is not None:
+        of_W1, of_W2 = per_unit(kept_share, core.W2.shape[1], xp=xp), kept_share[:, None, None]
+    return Core(
+        W1=descended(core.W1, scaled.W1, of_W1, xp=xp),
+        b1=descended(core.b1, scaled.b1, None, xp=xp),
+        W2=descended(core.W2, scaled.W2, of_W2, xp=xp),
+        b2=descended(core.b2, scaled.b2, None, xp=xp),
+    )
 
 
-def mixed(average: Array, weights: Array, newest: Array) -> Array:
+@fusible
+def descended(W: Array, step: Array, keep: Array | None, *, xp: ModuleType) -> Array:
+    """keep · W - step."""
+    if keep is not None:
+        W *= keep
+    W -= step
+    return W
+
+
+@fusible
+def mixed(average: Array, weights: Array, newest: Array, *, xp: ModuleType) -> Array:
     """Return (1 - newest) · average + newest · weights, in place where the library can."""
     average *= 1.0 - newest
     average += newest * weights

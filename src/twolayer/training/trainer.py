@@ -19,7 +19,7 @@ from .fingerprint import Fingerprint
 from .history import History, Recorder
 from .run import Callback, Progress, Run
 from .schedules import Schedule
-from .step import Constant, Method, Numbers, Samples, State, Varying, next_step, report
+from .step import Constant, Method, Numbers, Samples, State, Varying, kept_shares, next_step, report
 
 
 class Plan(NamedTuple):
@@ -81,6 +81,7 @@ class Trainer:
             self.ended = State(self._copied(core), (), None if average is None else self._copied(average))
         numbers = Numbers(
             learning_rate=None,
+            kept_share=None,
             reg=self._on_device(plan.reg.astype(dtype_name(self.dtype))),
             dropout=self._on_device(plan.dropout.astype(np.uint8)) if plan.dropout.any() else None,
             label_smoothing=self._on_device(plan.label_smoothing.astype(dtype_name(self.dtype)))
@@ -127,13 +128,15 @@ class Trainer:
             if self.plan.streamed:
                 weights = None if sample_weight is None else sample_weight[draws.rows]
                 batch, draws = (X[draws.rows], y[draws.rows], weights), draws._replace(rows=None)
-            yield Varying(draws, batch, None, None)
+            yield Varying(draws, batch, None, None, None)
 
     def _take_steps(self, chunk: Varying) -> None:
         """Take the steps of a chunk, until a callback stops the run."""
         n, name = length(chunk), dtype_name(self.dtype)
+        rates = self._rates(self.done, n)
         varying = chunk._replace(
-            learning_rate=self._rates(self.done, n).astype(name),
+            learning_rate=rates.astype(name),
+            kept_share=kept_shares(rates, self.plan.reg).astype(name),
             coefficients=self._coefficients(self.done, n).astype(name),
         )
         steps = self.steps.take(self.state, self.constant, varying, self._cast_on_device)
