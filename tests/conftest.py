@@ -12,6 +12,8 @@ import strategies
 from backends import BACKENDS, LIBRARIES, Backend
 from hypothesis import HealthCheck, settings
 
+from twolayer.training import execution
+
 # scikit-learn dispatches to array libraries only where SciPy does, which asks for this when it is imported.
 os.environ["SCIPY_ARRAY_API"] = "1"
 
@@ -112,6 +114,12 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each array library that was asked for, on a device that is not its default where it has one."""
     with request.param.active():
         yield request.param
+
+
+@pytest.fixture
+def each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have callbacks called after each step with JAX, too, which else takes many in one call."""
+    monkeypatch.setattr(execution, "BLOCK_STEPS", 1)
 
 
 @pytest.fixture(autouse=True, scope="module")

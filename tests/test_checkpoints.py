@@ -55,6 +55,7 @@ def stopping(step: int) -> Any:
     return callback
 
 
+@pytest.mark.usefixtures("each_step")
 @settings(max_examples=20)
 @given(stop=st.integers(1, 24), n_networks=st.sampled_from([None, 1, 3]), validated=st.booleans())
 def test_a_run_that_went_through_a_file_goes_on_exactly(

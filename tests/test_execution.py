@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import NamedTuple
 
@@ -190,7 +191,7 @@ def doubled(seen, constant, *, xp):
 @pytest.mark.parametrize("held", [1, 2, 2**17])
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_steps_are_taken_in_turn_and_reported(backend: Backend, monkeypatch, n, held):
-    monkeypatch.setattr(execution, "SCANNED_STEPS", 2)
+    monkeypatch.setattr(execution, "BLOCK_STEPS", 2)
     monkeypatch.setattr(execution, "HELD_BY_CUPY" if backend.library == "cupy" else "HELD_NUMBERS", held)
     steps = Steps(added, doubled, backend.xp, factor=10.0)
     numbers = np.arange(1.0, n + 1)
@@ -205,20 +206,144 @@ def test_steps_are_taken_in_turn_and_reported(backend: Backend, monkeypatch, n, 
         assert to_host(state).tolist() == [1.0 + 5.0 * sum(range(1, done + 1))] * 3
         if done == 2:  # in the middle, as a callback may ask
             for first, second in steps.reported():
-                sums += to_host(first).tolist()
-                seen += to_host(second).tolist()
+                sums += first.tolist()
+                seen += second.tolist()
             assert len(sums) == 2
     assert done == n
-    for first, second in steps.reported():
-        sums += to_host(first).tolist()
-        seen += to_host(second).tolist()
+    for reported in steps.reported():
+        assert all(type(array) is np.ndarray for array in reported)
+        sums += reported[0].tolist()
+        seen += reported[1].tolist()
     assert steps.reported() == []
     assert sums == [2 * 3 * (1.0 + 5.0 * sum(range(1, i + 1))) for i in range(1, n + 1)]
     assert seen == (200 * numbers + 0.5).tolist()
 
 
+def compiled_blocks(caplog: pytest.LogCaptureFixture) -> int:
+    """How often JAX says that it compiled what takes steps."""
+    said = [record.getMessage().split(" with ")[0] for record in caplog.records]
+    return sum(message.startswith("Compiling") and "_block" in message for message in said)
+
+
+class Placing:
+    """Copies host arrays to the device, and keeps them."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.placed: list[np.ndarray] = []
+
+    def __call__(self, host: np.ndarray):
+        self.placed.append(host)
+        return self.backend.array(host)
+
+
+def last_of(taking) -> tuple[object, list[int]]:
+    """The last state, and how many steps were taken at a time."""
+    states, taken = zip(*taking, strict=True)
+    return states[-1], list(taken)
+
+
+def squared(seen, constant, *, xp):
+    """(m, 2) of m steps: other shapes than one number for each."""
+    numbers = xp.stack([one[1] for one in seen])
+    return (xp.stack([numbers, numbers**2], axis=1),)
+
+
+@pytest.mark.parametrize("n", [1, 25, 32, 50, 64, 65])
+def test_jax_takes_a_block_in_one_call_and_any_number_of_steps_by_the_same_program(
+    backend: Backend, caplog, n
+):
+    if backend.library != "jax":
+        return
+    steps, place = Steps(added, squared, backend.xp, factor=0.5), Placing(backend)
+    block, calls = vars(steps)["_block"], []
+
+    def called(*args):
+        calls.append(args)
+        return block(*args)
+
+    vars(steps)["_block"] = called
+    numbers = np.arange(1.0, n + 1)
+    # The last has a second axis of length 0, as the coefficients of an optimizer without any.
+    varying = (numbers, (3 * numbers, np.zeros((n, 0))))
+    start, constant = backend.array(np.zeros(2)), backend.array(np.ones(2))
+    state, taken = last_of(steps.take(start, constant, varying, place))
+    assert start.is_deleted()  # its memory was given to the next one
+    assert taken == [32] * (n // 32) + [n % 32] * (n % 32 > 0)
+    assert len(calls) == len(taken)
+    assert {array.shape[0] for array in place.placed} == {32}
+    assert to_host(state).tolist() == [n * (n + 1) / 4] * 2
+    reported = [array for (array,) in steps.reported()]
+    assert [len(array) for array in reported] == taken
+    assert np.concatenate(reported).tolist() == [[3 * i, 9 * i**2] for i in numbers.tolist()]
+    again = np.ones(7), (np.ones(7), np.zeros((7, 0)))
+    with sys.modules["jax"].log_compiles():
+        caplog.clear()
+        _, once_more = last_of(steps.take(state, constant, again, place))
+    assert once_more == [7]
+    assert not compiled_blocks(caplog)
+
+
+@pytest.mark.parametrize("parts", [(40,), (32, 8), (3, 37), (1, 1, 38), (20, 20)])
+def test_however_jaxs_steps_are_divided_they_are_the_same_to_the_bit(backend: Backend, parts):
+    if backend.library != "jax":
+        return
+    rng = np.random.default_rng(0)
+    numbers, others = rng.normal(size=(40, 5)), rng.normal(size=(40, 5))
+
+    def taken(parts: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+        steps = Steps(turned, doubled, backend.xp)
+        state, done = backend.array(np.ones(5)), 0
+        for n in parts:
+            varying = numbers[done : done + n], others[done : done + n]
+            state, _ = last_of(steps.take(state, backend.array(np.full(5, 0.7)), varying, backend.array))
+            done += n
+        return to_host(state), *(np.concatenate(each) for each in zip(*steps.reported(), strict=True))
+
+    for found, expected in zip(taken(parts), taken((32, 8)), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def turned(state, constant, one, *, xp):
+    state = xp.tanh(state * one[0]) / 3.0 + constant * one[1]
+    return state, (xp.sum(state), xp.sum(state * one[0]))
+
+
+@pytest.mark.parametrize(
+    ("n", "bound", "lengths"),
+    [
+        (35, 32 * 40, [32, 32]),
+        (35, 32 * 40 - 1, [32, 4]),
+        (32, 0, [32]),
+        (31, 0, [32]),
+        (17, 0, [32]),
+        (16, 0, [16]),
+        (5, 0, [8]),
+        (3, 0, [4]),
+        (2, 0, [2]),
+        (1, 0, [1]),
+        (1, 32 * 40, [32]),
+    ],
+)
+def test_padding_takes_little_memory(backend: Backend, monkeypatch, n, bound, lengths):
+    """A step's part is of 40 bytes: all blocks have room for 32 steps where that is within the bound."""
+    monkeypatch.setattr(execution, "PADDED_BYTES", bound)
+    steps, place = Steps(added, doubled, backend.xp), Placing(backend)
+    numbers = np.arange(4.0 * n).reshape(n, 4)
+    varying = (numbers[:, 0], (numbers[:, :3], None, numbers[:, 1:2]))
+    for _ in steps.take(backend.array(np.ones(3)), backend.array(np.ones(3)), varying, place):
+        pass
+    if backend.library != "jax":
+        lengths = [n]
+    firsts = place.placed[::3]  # three arrays of each block
+    assert [len(array) for array in firsts] == lengths
+    assert sum(len(array) for array in place.placed) == 3 * sum(lengths)
+    padded = np.concatenate([np.arange(0.0, 4.0 * n, 4.0), np.full(sum(lengths) - n, 4.0 * (n - 1))])
+    np.testing.assert_array_equal(np.concatenate(firsts), padded)
+    assert sum(len(first) for first, _ in steps.reported()) == n
+
+
 def test_what_is_seen_is_not_held_for_ever(backend: Backend, monkeypatch):
-    monkeypatch.setattr(execution, "SCANNED_STEPS", 10**9)
     monkeypatch.setattr(execution, "HELD_BY_CUPY" if backend.library == "cupy" else "HELD_NUMBERS", 3)
     lengths = []
 
@@ -231,10 +356,10 @@ def test_what_is_seen_is_not_held_for_ever(backend: Backend, monkeypatch):
     varying = (numbers, (numbers, None))
     for _ in steps.take(backend.array(np.ones(3)), backend.array(np.ones(3)), varying, backend.array):
         pass
-    assert lengths == ([1] if backend.library == "jax" else [3, 3, 1])  # JAX compiled it once
+    assert lengths == ([1] if backend.library == "jax" else [3, 3, 1])  # JAX traced it once
 
 
 def test_what_takes_steps_is_compiled_once(backend: Backend):
-    one, other = (Steps(added, doubled, backend.xp) for _ in range(2))
-    assert vars(one)["_one_step"] is vars(other)["_one_step"]
-    assert vars(one).get("_scanned") is vars(other).get("_scanned")
+    one, other = (vars(Steps(added, doubled, backend.xp)) for _ in range(2))
+    names = ("_block",) if backend.library == "jax" else ("_one_step", "_report")
+    assert all(one[name] is other[name] for name in names)

@@ -365,6 +365,7 @@ def test_a_network_of_a_stack_trains_as_if_alone_with_any_mix(backend: Backend):
     check()
 
 
+@pytest.mark.usefixtures("each_step")
 def test_a_run_with_any_mix_goes_on_from_any_step_as_if_it_had_not_stopped(
     backend: Backend, tmp_path_factory: pytest.TempPathFactory
 ):
@@ -886,6 +887,7 @@ class Falling:
         return [1.0 / (1.0 + s / steps_per_epoch) for s in step.tolist()]
 
 
+@pytest.mark.usefixtures("each_step")
 def test_users_own_parts_of_the_documented_form_are_taken(backend: Backend):
     from backends import BACKENDS
 

@@ -858,6 +858,7 @@ def test_a_last_update_that_overflows_is_seen(backend: Backend, steps):
     assert not np.isfinite(host_net(run.last).W1[0]).all()
 
 
+@pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize("n_networks", [None, 2])
 def test_divergence_is_seen_where_a_run_is_stopped_within_an_epoch(backend: Backend, n_networks):
     task = make_task(n_networks).on(backend)
@@ -902,6 +903,7 @@ def test_a_network_that_diverged_leaves_numpys_settings_as_they_were(backend: Ba
 # Callbacks
 
 
+@pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize("n_networks", [None, 2])
 def test_callbacks_are_called_after_each_step_and_each_entry(backend: Backend, n_networks):
     watcher = Watcher()
@@ -917,6 +919,7 @@ def test_callbacks_are_called_after_each_step_and_each_entry(backend: Backend, n
     assert_same_run(trained(task), run)  # to be watched changes nothing
 
 
+@pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize("n_networks", [None, 2])
 def test_history_and_net_inside_a_callback_are_copies_of_the_present(backend: Backend, n_networks):
     task = make_task(n_networks).on(backend)
@@ -955,6 +958,7 @@ def test_history_and_net_inside_a_callback_are_copies_of_the_present(backend: Ba
             assert_same_net(net, shortened[progress.step])
 
 
+@pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize(("step", "epoch_ended"), [(1, False), (3, False), (7, False), (5, True), (10, True)])
 @pytest.mark.parametrize("n_networks", [None, 2])
 def test_a_stop_is_exactly_there(backend: Backend, n_networks, step, epoch_ended):
@@ -973,6 +977,7 @@ def test_a_stop_is_exactly_there(backend: Backend, n_networks, step, epoch_ended
         )
 
 
+@pytest.mark.usefixtures("each_step")
 def test_stopped_before_any_validation_the_best_is_the_network_as_given(backend: Backend):
     task = make_task().on(backend)
     run = trained(task, callbacks=[stopping(3)])
@@ -1008,7 +1013,7 @@ def test_many_steps_in_one_call_are_the_same_run(backend: Backend, monkeypatch, 
         there = task._replace(net=there.net)
     settings = {"stream": stream, "dropout": 0.25, "batch_size": 4}  # of six steps an epoch, the last short
     expected = trained(there, **settings)
-    monkeypatch.setattr(execution, "SCANNED_STEPS", 2)
+    monkeypatch.setattr(execution, "BLOCK_STEPS", 2)
     watcher = Watcher()
     run = trained(there, **settings, callbacks=[watcher])
     assert_same_run(run, expected, rtol=backend.rtol)
@@ -1021,6 +1026,7 @@ def test_many_steps_in_one_call_are_the_same_run(backend: Backend, monkeypatch, 
     np.testing.assert_array_equal(stopped.history.loss, run.history.loss[..., :10])
 
 
+@pytest.mark.usefixtures("each_step")
 def test_what_a_callback_raises_comes_out(backend: Backend):
     def fail(progress: Progress) -> None:
         if progress.step == 3:
@@ -1053,6 +1059,7 @@ def resumed(task: Task, stops: list[tuple[int, bool]], **changes: Any) -> Run:
     return run
 
 
+@pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize("n_networks", [None, 2])
 @pytest.mark.parametrize("replacement", [False, True])
 def test_a_run_goes_on_from_any_step_as_if_it_had_not_stopped(backend: Backend, n_networks, replacement):
@@ -1428,6 +1435,7 @@ def test_pytorch_tensors_that_are_trained_elsewhere_are_taken_as_values(backend:
     assert all(array.grad is None and array.requires_grad for array in leaves)
 
 
+@pytest.mark.usefixtures("each_step")
 def test_the_run_so_far_knows_what_diverged_in_its_epoch(backend: Backend):
     task = make_task(2).on(backend)
     arguments = {"learning_rate": [0.1, 1e80], "reg": 1.0}
@@ -1439,6 +1447,7 @@ def test_the_run_so_far_knows_what_diverged_in_its_epoch(backend: Backend):
     assert_same_run(run, trained(task, **arguments, callbacks=[stopping(4)]))
 
 
+@pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize("n_networks", [None, 2])
 @pytest.mark.parametrize("validated", [False, True])
 def test_the_run_so_far_is_what_a_stop_would_return_and_can_be_gone_on_with(

@@ -133,14 +133,14 @@ class Source(NamedTuple):
             yield Draws(rows, None, None, None)
             return
         held: list[Draws] = []
-        n_bytes = 0
+        held_bytes = 0
         for i, batch in enumerate(rows):
             one = Draws(batch, *self._noise(epoch, within + i, len(batch)))
             held.append(one)
-            n_bytes += _size(one) + self.sample_bytes * len(batch)
-            if n_bytes >= CHUNK_BYTES or i == len(rows) - 1:
+            held_bytes += n_bytes(one) + self.sample_bytes * len(batch)
+            if held_bytes >= CHUNK_BYTES or i == len(rows) - 1:
                 yield _stacked(held)
-                held, n_bytes = [], 0
+                held, held_bytes = [], 0
 
     @property
     def noisy(self) -> bool:
@@ -184,6 +184,13 @@ def length(tree: Any) -> int:
     return -1 if tree is None else len(tree)
 
 
+def n_bytes(tree: Any) -> int:
+    """Return how much memory nested tuples of host arrays take."""
+    if isinstance(tree, tuple):
+        return sum(n_bytes(part) for part in tree)
+    return 0 if tree is None else int(np.asarray(tree).nbytes)
+
+
 def unstacked(tree: Any, n: int, *, unstack: Any) -> list[Any]:
     """Divide nested tuples of arrays (n, ...) into n of arrays (...)."""
     if isinstance(tree, tuple):
@@ -208,12 +215,6 @@ def _stacked(parts: list[Any]) -> Any:
         joined = [_stacked([part[i] for part in parts]) for i in range(len(first))]
         return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
     return None if first is None else np.stack(parts)
-
-
-def _size(tree: Any) -> int:
-    if isinstance(tree, tuple):
-        return sum(_size(part) for part in tree)
-    return 0 if tree is None else int(np.asarray(tree).nbytes)
 
 
 def _check_lengths(tree: Any, n: int) -> None:

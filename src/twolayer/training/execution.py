@@ -20,10 +20,12 @@ from .._namespace import (
     is_jax_namespace,
     is_numpy_namespace,
     is_torch_namespace,
+    to_host,
 )
-from .batches import length, moved, unstacked
+from .batches import length, moved, n_bytes, unstacked
 
-SCANNED_STEPS = 32  # in one call of what JAX compiled
+BLOCK_STEPS = 32  # at most, in one call of what JAX compiled
+PADDED_BYTES = 2**22  # a block that takes no more is padded to `BLOCK_STEPS`
 HELD_NUMBERS = 2**17  # of the first array that steps saw, until they are reported together
 HELD_BY_CUPY = 2**22  # the same: no cache has to hold them, and calls are dear
 
@@ -148,14 +150,13 @@ class Steps:
         self._held = HELD_BY_CUPY if is_cupy_namespace(xp) else HELD_NUMBERS
         if self._compiled:
             both = {"step": step, "report": report, "fixed": tuple(sorted(fixed.items()))}
-            self._one_step = prepared(_reported, xp, consumes=True, **both)
-            self._scanned = prepared(_scanned, xp, consumes=True, **both)
+            self._block = prepared(_block, xp, consumes=True, **both)
         else:
             self._one_step = prepared(step, xp, consumes=True, **fixed)
             self._report = prepared(report, xp)
         self._constant: Any = None
         self._seen: list[Any] = []  # of steps of one batch size, not reported yet
-        self._reported: list[tuple[Array, ...]] = []
+        self._reported: list[tuple[tuple[Array, ...], int]] = []  # and how many steps they are of
 
     def take(
         self, state: Any, constant: Any, varying: Any, place: Callable[[HostArray], Array]
@@ -170,60 +171,96 @@ class Steps:
         place : callable
             Copies a host array to the device.
         """
-        xp, n, done = self._xp, length(varying), 0
         self._constant = constant
-        while self._compiled and done + SCANNED_STEPS <= n:
-            rows = slice(done, done + SCANNED_STEPS)
-            block = moved(varying, lambda array, rows=rows: place(array[rows]))
-            state, reported = self._scanned(state, constant, block)
-            self._reported.append(reported)
-            done += SCANNED_STEPS
-            yield state, SCANNED_STEPS
-        rest = moved(varying, lambda array: place(array[done:]))
-        for one in unstacked(rest, n - done, unstack=xp.unstack):
+        if self._compiled:
+            yield from self._take_blocks(state, constant, varying, place)
+            return
+        for one in unstacked(moved(varying, place), length(varying), unstack=self._xp.unstack):
             state, seen = self._one_step(state, constant, one)
-            if self._compiled:
-                self._reported.append(seen)
-            else:
-                self._seen.append(seen)
-                if len(self._seen) * math.prod(seen[0].shape) >= self._held:
-                    self._report_seen()
+            self._seen.append(seen)
+            if len(self._seen) * math.prod(seen[0].shape) >= self._held:
+                self._report_seen()
             yield state, 1
         self._report_seen()
 
-    def reported(self) -> list[tuple[Array, ...]]:
-        """Return what was reported since the last call: tuples of arrays (m, ...), of m steps each."""
+    def _take_blocks(
+        self, state: Any, constant: Any, varying: Any, place: Callable[[HostArray], Array]
+    ) -> Iterator[tuple[Any, int]]:
+        n, done = length(varying), 0
+        while done < n:
+            taken = min(n - done, BLOCK_STEPS)
+            size = _block_length(taken, n_bytes(varying) // n)
+            block = moved(varying, lambda array, i=done, size=size: place(_rows(array, i, size)))
+            state, reported = self._block(state, constant, block, np.int32(taken))
+            self._reported.append((reported, taken))
+            done += taken
+            yield state, taken
+
+    def reported(self) -> list[tuple[HostArray, ...]]:
+        """Return what was reported since the last call: tuples of arrays (m, ...), of m steps each.
+
+        They are copies on the host, so the device is waited for.
+        """
         self._report_seen()
         found, self._reported = self._reported, []
-        return found
+        return [tuple(to_host(array)[:n, ...] for array in arrays) for arrays, n in found]
 
     def _report_seen(self) -> None:
         if self._seen:
-            self._reported.append(self._report(self._seen, self._constant))
+            self._reported.append((self._report(self._seen, self._constant), len(self._seen)))
             self._seen = []
 
 
-def _reported(
+def _block_length(n: int, step_bytes: int) -> int:
+    """Return the length of a block of n steps with its padding.
+
+    All blocks are of one length, as each length is compiled anew; where that would take much memory, a short
+    one is padded to the next power of two.
+    """
+    if BLOCK_STEPS * step_bytes <= PADDED_BYTES:
+        return BLOCK_STEPS
+    return min(BLOCK_STEPS, 1 << (n - 1).bit_length())
+
+
+def _rows(array: HostArray, first: int, n: int) -> HostArray:
+    """Return n rows from ``first`` on; past the end the last one is repeated."""
+    if first + n <= len(array):
+        return array[first : first + n, ...]
+    return array.take(np.arange(first, first + n), axis=0, mode="clip")
+
+
+def _block(
     state: Any,
     constant: Any,
-    one: Any,
+    varying: Any,
+    n: Array,
     *,
     step: Callable[..., Any],
     report: Callable[..., Any],
     fixed: Any,
     xp: ModuleType,
 ) -> Any:
-    """Take a step and report it at once, as a compiler prefers it."""
-    state, seen = step(state, constant, one, xp=xp, **dict(fixed))
-    return state, report([seen], constant, xp=xp)
+    """Take a step for each of the first n of ``varying``, and report it, in one loop that JAX compiles.
 
-
-def _scanned(state: Any, constant: Any, varying: Any, **fixed: Any) -> Any:
-    """Take a step for each first index of ``varying``, in one loop that JAX compiles."""
+    Of the rows of what is reported the first n mean something.
+    """
     import jax
 
-    def one_step(state: Any, one: Any) -> Any:
-        return _reported(state, constant, one, **fixed)
+    def step_and_report(state: Any, one: Any) -> Any:
+        state, seen = step(state, constant, one, xp=xp, **dict(fixed))
+        return state, report([seen], constant, xp=xp)  # at once, as a compiler prefers it
 
-    state, reported = jax.lax.scan(one_step, state, varying)  # of one step each: (n, 1, ...)
-    return state, tuple(each[:, 0, ...] for each in reported)
+    one_step = jax.jit(step_and_report)  # so that it is traced once, for its shapes and for the loop
+
+    def ith(i: Any) -> Any:
+        return moved(varying, lambda array: array[i, ...])
+
+    def next_step(i: Array, held: Any) -> Any:
+        state, reports = held
+        state, found = one_step(state, ith(i))
+        pairs = zip(reports, found, strict=True)
+        return state, tuple(jax.lax.dynamic_update_slice_in_dim(a, b, i, axis=0) for a, b in pairs)
+
+    _, shapes = jax.eval_shape(one_step, state, ith(0))  # of one step's reports: (1, ...)
+    reports = tuple(xp.zeros((length(varying), *a.shape[1:]), dtype=a.dtype) for a in shapes)
+    return jax.lax.fori_loop(0, n, next_step, (state, reports))

@@ -165,9 +165,9 @@ def train(
         it had not stopped, with NumPy to the bit; where the total is another one, if the schedule does not
         depend on it: `Cosine`, the default, does.
     callbacks : iterable of callables
-        Each is called with a `Progress` after every step (or, where a library runs many steps at once, after
-        those) and after every epoch's entry in the history. ``progress.stop()`` ends the run there; at the
-        last step of an epoch, after its entry.
+        Each is called with a `Progress` after every step (with JAX, which takes up to 32 steps of an epoch at
+        once, after those) and after every epoch's entry in the history. ``progress.stop()`` ends the run
+        there; at the last step of an epoch, after its entry.
 
     Returns
     -------
