@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from backends import Backend, to_host
 
+from twolayer import TwoLayerNet, optimizers, train
 from twolayer._namespace import fuses
 from twolayer.training import execution
 from twolayer.training.execution import Steps, lean, prepared, running
@@ -249,12 +250,11 @@ def squared(seen, constant, *, xp):
     return (xp.stack([numbers, numbers**2], axis=1),)
 
 
+@pytest.mark.only_on("jax")
 @pytest.mark.parametrize("n", [1, 25, 32, 50, 64, 65])
 def test_jax_takes_a_block_in_one_call_and_any_number_of_steps_by_the_same_program(
     backend: Backend, caplog, n
 ):
-    if backend.library != "jax":
-        return
     steps, place = Steps(added, squared, backend.xp, factor=0.5), Placing(backend)
     block, calls = vars(steps)["_block"], []
 
@@ -284,10 +284,9 @@ def test_jax_takes_a_block_in_one_call_and_any_number_of_steps_by_the_same_progr
     assert not compiled_blocks(caplog)
 
 
+@pytest.mark.only_on("jax")
 @pytest.mark.parametrize("parts", [(40,), (32, 8), (3, 37), (1, 1, 38), (20, 20)])
 def test_however_jaxs_steps_are_divided_they_are_the_same_to_the_bit(backend: Backend, parts):
-    if backend.library != "jax":
-        return
     rng = np.random.default_rng(0)
     numbers, others = rng.normal(size=(40, 5)), rng.normal(size=(40, 5))
 
@@ -363,3 +362,24 @@ def test_what_takes_steps_is_compiled_once(backend: Backend):
     one, other = (vars(Steps(added, doubled, backend.xp)) for _ in range(2))
     names = ("_block",) if backend.library == "jax" else ("_one_step", "_report")
     assert all(one[name] is other[name] for name in names)
+
+
+@pytest.mark.only_on("jax")
+@pytest.mark.parametrize("changes", [{}, {"momentum": 0.9}, {"average": 0.5}], ids=str)
+def test_a_training_compiles_its_steps_once_for_each_batch_size(backend: Backend, caplog, changes):
+    """Of 33 and one short batch an epoch, on the library's own device or wherever the network is."""
+    jax = sys.modules["jax"]
+    optimizer = optimizers.SGD(changes.get("momentum", 0.0) + 0.015625)  # of this test alone
+    rng = np.random.default_rng(0)
+    X, y = backend.array(rng.normal(size=(100, 4))), backend.array(np.arange(100) % 3)
+    net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, dtype=backend.dtype)
+    how = {"batch_size": 3, "optimizer": optimizer, "ema_decay": changes.get("average"), "rng": 0}
+
+    def compiled(epochs: int) -> int:
+        caplog.clear()
+        with jax.log_compiles():
+            train(net, X, y, validation=(X, y), epochs=epochs, **how)
+        return compiled_blocks(caplog)
+
+    assert compiled(2) == 2
+    assert compiled(3) == 0

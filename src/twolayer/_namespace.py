@@ -51,6 +51,7 @@ __all__ = [
     "is_torch_namespace",
     "library_name",
     "standard_namespace",
+    "to_device",
     "to_host",
 ]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._checks import row_blocks
-from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, to_host
+from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, to_device, to_host
 from ..losses import l2_norms
 from ..network import Core, TwoLayerNet, evaluate, pack, per_unit, unpack
 from ..preprocessing import Preprocessing
@@ -351,7 +351,8 @@ class Trainer:
         return self._on_device(host.astype(dtype, copy=False))
 
     def _copied(self, core: Core) -> Core:
-        return Core(*(copied(array, xp=self.xp) for array in core))
+        # To the device expressly, as a step's results are: else JAX would compile a run's first steps apart.
+        return Core(*(to_device(copied(array, xp=self.xp), self.device) for array in core))
 
     def _public(self, core: Core) -> TwoLayerNet:
         return unpack(core, stacked=self.stacked, xp=self.xp)
