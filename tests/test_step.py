@@ -20,7 +20,17 @@ from twolayer.network import Core, pack, unpack
 from twolayer.preprocessing import Standardizer
 from twolayer.training.batches import Batches, Draws, Source, moved, unstacked
 from twolayer.training.optimizers import SGD, Adam, AdamW
-from twolayer.training.step import Constant, Method, Numbers, Samples, State, kept_shares, kept_units, report, step
+from twolayer.training.step import (
+    Constant,
+    Method,
+    Numbers,
+    Samples,
+    State,
+    kept_shares,
+    kept_units,
+    report,
+    step,
+)
 
 ROWS = np.array([4, 0, 4, 2])
 WEIGHT = np.linspace(0.5, 2.0, 23)

@@ -70,8 +70,8 @@ class FusingNamespace(ModuleType, ABC):
 def fusible(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a function that some library can run as one operation: see `FusingNamespace`.
 
-    It computes element by element, and may sum at its end. Its positional arguments are arrays that broadcast,
-    or None, and are its own: it may write to them. Keywords are what stays the same from call to call.
+    It computes element by element, and may sum at its end. Its positional arguments are arrays that broadcast
+    together, or None, and are its own: it may write to them. Keywords are what seldom changes.
     """
 
     @wraps(function)

@@ -124,7 +124,7 @@ def errors(
     n_classes: int,
     xp: ModuleType,
 ) -> Array:
-    """`softmax_gradient` of each class and sample (K, C, N), from exponentials and their sums over classes."""
+    """`softmax_gradient` by class and sample (K, C, N), from exponentials and their sums over classes."""
     dlogits = exponentials / total  # not in place, for autograd
     T = y if classes is None else xp.astype(classes == y, dlogits.dtype)
     if sums is not None:  # they are 1 but for rounding, and this is the gradient all the same

@@ -78,7 +78,8 @@ def backward(core: Core, X: Array, H1: Array, dlogits: Array, *, xp: ModuleType)
     return Core(
         W1=X.T @ dZ1,
         b1=sum_over_samples(dZ1, xp=xp),
-        W2=product_of_each(dlogits.mT, each, xp=xp).mT,  # neither factor transposed, as dlogits lies: each library's fastest
+        # Neither factor transposed, as dlogits lies: each library's fastest.
+        W2=product_of_each(dlogits.mT, each, xp=xp).mT,
         b2=xp.sum(dlogits, axis=1),
     )
 
@@ -167,7 +168,7 @@ def with_penalty(core: Core, gradients: Core, reg: Array, *, xp: ModuleType) -> 
 
 @fusible
 def penalised(dW: Array, W: Array, reg: Array, *, xp: ModuleType) -> Array:
-    """dW + 2 reg W."""
+    """Gradient dW of the data loss with that of the penalty: dW + 2 reg W."""
     dW += W * (2.0 * reg)
     return dW
 

@@ -79,6 +79,7 @@ class FusingCuPy(FusingNamespace):  # pragma: gpu
         self._kernels: dict[Any, Callable[..., Any]] = {}
 
     def fused(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
+        """Return what the function returns, from its kernel."""
         missing = tuple([array is None for array in arrays])
         key = function, missing, tuple(fixed.items())
         kernel = self._kernels.get(key)
@@ -86,7 +87,9 @@ class FusingCuPy(FusingNamespace):  # pragma: gpu
             kernel = self._kernels[key] = self._kernel(function, missing, fixed)
         return kernel(*[array for array in arrays if array is not None])
 
-    def _kernel(self, function: Callable[..., Any], missing: tuple[bool, ...], fixed: Any) -> Callable[..., Any]:
+    def _kernel(
+        self, function: Callable[..., Any], missing: tuple[bool, ...], fixed: Any
+    ) -> Callable[..., Any]:
         def traced(*arrays: Array) -> Any:
             own = (array.copy() for array in arrays)  # in registers: what is written to them stays there
             every = (None if none else next(own) for none in missing)

@@ -221,7 +221,7 @@ def moved_by(
 
 
 def kept_shares(learning_rate: HostArray, reg: HostArray) -> HostArray:
-    """1 - 2·reg·lr, what W1 and W2 keep of themselves in steps of gradient descent: (n, K) from (n, K), (K,)."""
+    """1 - 2·reg·lr, what W1 and W2 keep of themselves in n steps of gradient descent: (n, K)."""
     return 1.0 - 2.0 * reg * learning_rate
 
 
@@ -244,7 +244,7 @@ def sgd(core: Core, scaled: Core, kept_share: Array | None, *, xp: ModuleType) -
 
 @fusible
 def descended(W: Array, step: Array, keep: Array | None, *, xp: ModuleType) -> Array:
-    """keep · W - step."""
+    """W ← keep · W - step."""
     if keep is not None:
         W *= keep
     W -= step
