@@ -6,7 +6,6 @@ The only module that imports array_api_compat. No array library but NumPy is imp
 from __future__ import annotations
 
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
@@ -59,12 +58,12 @@ Array: TypeAlias = Any  # an array of any library that follows the array API sta
 HostArray: TypeAlias = npt.NDArray[Any]
 
 
-class FusingNamespace(ModuleType, ABC):
+class FusingNamespace(ModuleType):
     """An array namespace that runs each function marked as `fusible` in its own way, as one operation."""
 
-    @abstractmethod
     def fused(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
         """Return ``function(*arrays, xp=…, **fixed)``, all of it new arrays."""
+        raise NotImplementedError
 
 
 def fusible(function: Callable[..., Any]) -> Callable[..., Any]:

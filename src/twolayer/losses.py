@@ -170,8 +170,8 @@ def squared_parts(W1: Array, W2: Array, *, xp: ModuleType) -> tuple[Array, Array
     """
     n_networks, n_hidden, _ = W2.shape
     if n_networks == 1 and not fuses(xp):  # two long ones
-        flat = (xp.reshape(W, (-1,)) for W in (W1, W2))
-        return tuple(xp.reshape(W @ W, (1, 1)) for W in flat)
+        first, second = xp.reshape(W1, (-1,)), xp.reshape(W2, (-1,))
+        return (first @ first)[None, None], (second @ second)[None, None]
     rows = xp.reshape(W1, (W1.shape[0], n_networks, n_hidden))
     return squares(rows, xp=xp), squares(xp.permute_dims(W2, (1, 0, 2)), xp=xp)
 

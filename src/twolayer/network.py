@@ -60,31 +60,43 @@ def forward(core: Core, X: Array, kept: Array | None = None, *, xp: ModuleType) 
 
     Units where ``kept`` (N, K·H) is false count as 0.
     """
-    n_networks, n_hidden, _ = core.W2.shape
     H1 = rectified(X @ core.W1, core.b1, kept, xp=xp)
     # A class's logits lie side by side: over samples a reduction over classes is vectorised.
-    each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 2, 0))
-    logits = product_of_each(core.W2.mT, each, xp=xp)
+    logits = product_of_each(core.W2.mT, of_each(H1, core.W2.shape[0], xp=xp).mT)
     logits += core.b2[:, :, None]
     return H1, logits.mT
 
 
 def backward(core: Core, X: Array, H1: Array, dlogits: Array, *, xp: ModuleType) -> Core:
     """Gradients of the data loss, from its gradient by the logits (K, N, C); linear in ``dlogits``."""
-    n_networks, n_hidden, _ = core.W2.shape
-    each = xp.permute_dims(xp.reshape(H1, (X.shape[0], n_networks, n_hidden)), (1, 0, 2))
-    dH1 = product_of_each(dlogits, core.W2.mT, xp=xp)
-    dZ1 = through_rectifier(xp.reshape(xp.permute_dims(dH1, (1, 0, 2)), H1.shape), H1, xp=xp)
+    dH1 = product_of_each(dlogits, core.W2.mT)
+    dZ1 = through_rectifier(side_by_side(dH1, xp=xp), H1, xp=xp)
     return Core(
         W1=X.T @ dZ1,
         b1=sum_over_samples(dZ1, xp=xp),
         # Neither factor transposed, as dlogits lies: each library's fastest.
-        W2=product_of_each(dlogits.mT, each, xp=xp).mT,
+        W2=product_of_each(dlogits.mT, of_each(H1, core.W2.shape[0], xp=xp)).mT,
         b2=xp.sum(dlogits, axis=1),
     )
 
 
-def product_of_each(A: Array, B: Array, *, xp: ModuleType) -> Array:
+def of_each(H1: Array, n_networks: int, *, xp: ModuleType) -> Array:
+    """Activations of each network's hidden units: (N, K·H) to (K, N, H), a view."""
+    if n_networks == 1:
+        return H1[None, ...]
+    n_samples, width = H1.shape
+    return xp.permute_dims(xp.reshape(H1, (n_samples, n_networks, width // n_networks)), (1, 0, 2))
+
+
+def side_by_side(of_each: Array, *, xp: ModuleType) -> Array:
+    """The inverse: (K, N, H) to (N, K·H)."""
+    n_networks, n_samples, n_hidden = of_each.shape
+    if n_networks == 1:
+        return of_each[0, ...]
+    return xp.reshape(xp.permute_dims(of_each, (1, 0, 2)), (n_samples, n_networks * n_hidden))
+
+
+def product_of_each(A: Array, B: Array) -> Array:
     """Matrix product of each network (K, ...); of one a plain product, for which libraries are made."""
     return (A[0, ...] @ B[0, ...])[None, ...] if A.shape[0] == 1 else A @ B
 

@@ -86,8 +86,9 @@ def next_step(
     if one.batch is not None:
         X, y, sample_weight = one.batch
         samples = Samples(X, y, sample_weight, samples.preprocessing)
-    numbers = numbers._replace(
-        learning_rate=one.learning_rate, kept_share=one.kept_share, coefficients=one.coefficients
+    rate, kept_share, coefficients = one.learning_rate, one.kept_share, one.coefficients
+    numbers = Numbers(
+        rate, kept_share, numbers.reg, numbers.dropout, numbers.label_smoothing, coefficients
     )
     return step(state, samples, one.draws, numbers, method=method, xp=xp)
 
