@@ -42,7 +42,10 @@ class Fusing(FusingNamespace):
         np.broadcast_shapes(*(array.shape for array in given))
         hash(tuple(fixed.items()))  # by which kernels are found again
         copies = (None if array is None else np.array(array) for array in arrays)
-        return function(*copies, xp=TRACED, **fixed)
+        results = function(*copies, xp=TRACED, **fixed)
+        for result in results if isinstance(results, tuple) else (results,):
+            assert result.dtype == given[0].dtype
+        return results
 
 
 MIXUP = Mixup(0.3)
@@ -59,10 +62,10 @@ RUNS = {
 }
 
 
-def trained(backend: Backend, networks: int, *, weighted: bool, **settings) -> twolayer.Run:
+def trained(backend: Backend, networks: int, dtype: str, *, weighted: bool, **settings) -> twolayer.Run:
     rng = np.random.default_rng(0)
     X, y = backend.array(rng.standard_normal((43, 6))), backend.array(rng.integers(0, 4, 43), "int32")
-    nets = [TwoLayerNet.initialize(6, 5, 4, rng=seed, weight_scale=0.5, dtype="float64") for seed in range(3)]
+    nets = [TwoLayerNet.initialize(6, 5, 4, rng=seed, weight_scale=0.5, dtype=dtype) for seed in range(3)]
     net = (nets[0] if networks == 1 else twolayer.stack(nets)).to(backend.xp)
     weight = backend.array(np.linspace(0.5, 2.0, 43)) if weighted else None
     given = {"validation": (X, y), "sample_weight": weight, "batch_size": 10, "epochs": 3, "rng": 0}
@@ -70,23 +73,26 @@ def trained(backend: Backend, networks: int, *, weighted: bool, **settings) -> t
 
 
 @pytest.mark.only_on("numpy", "cupy")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("networks", [1, 3])
 @pytest.mark.parametrize("name", RUNS)
-def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, name, networks):
+def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, name, networks, dtype):
     """On NumPy as if it fused; on CuPy, which does, against its operations one by one."""
     settings = {"weighted": "weights" in name, **RUNS[name]}
     execution._prepared.cache_clear()
     namespace = Fusing() if backend.library == "numpy" else lean(backend.xp)
     assert fuses(namespace)
     monkeypatch.setattr(execution, "lean", lambda xp: namespace)
-    fused = trained(backend, networks, **settings)
+    fused = trained(backend, networks, dtype, **settings)
     execution._prepared.cache_clear()
     monkeypatch.setattr(execution, "lean", lambda xp: xp)
-    plain = trained(backend, networks, **settings)
+    plain = trained(backend, networks, dtype, **settings)
     execution._prepared.cache_clear()
+    rtol = {"float32": 1e-4, "float64": 1e-10}[dtype]
     for one, other in zip((*fused.net, *fused.last), (*plain.net, *plain.last), strict=True):
-        np.testing.assert_allclose(to_host(one), to_host(other), rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(fused.history.loss, plain.history.loss, rtol=1e-10)
+        assert to_host(one).dtype == dtype
+        np.testing.assert_allclose(to_host(one), to_host(other), rtol=rtol, atol=rtol / 10)
+    np.testing.assert_allclose(fused.history.loss, plain.history.loss, rtol=rtol)
     if backend.library == "numpy":
         assert {"rectified", "through_rectifier", "exp_of_difference", "errors"} <= set(namespace.calls)
 
