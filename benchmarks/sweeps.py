@@ -21,7 +21,7 @@ from typing import Any
 import by_hand
 import numpy as np
 from by_hand import CLASSES, FEATURES, LEARNING_RATE
-from measuring import has, machine, ratios, spread, stored, table
+from measuring import has, machine, ratios, rest, spread, stored, table
 
 import twolayer
 from twolayer._namespace import from_host, standard_namespace
@@ -131,6 +131,7 @@ def main() -> None:
         times: dict[str, list[float]] = {name: [] for name in calls}
         for i in range(options.rounds + 1):
             for name, call in calls.items():
+                rest()
                 start = time.perf_counter()
                 call()
                 if i:  # the first round is for what is compiled or imported once
