@@ -39,7 +39,7 @@ def task(hidden: int, batch: int, *, samples: int = SAMPLES, features: int = FEA
     rng = np.random.default_rng(0)
     X = rng.standard_normal((samples, features), dtype=np.float32)
     y = rng.integers(0, CLASSES, samples)
-    rows = rng.integers(0, samples, (1000, batch)).astype(np.int32)
+    rows = rng.integers(0, samples, (1000, batch))
     W1 = (1e-2 * rng.standard_normal((features, hidden))).astype(np.float32)
     W2 = (1e-2 * rng.standard_normal((hidden, CLASSES))).astype(np.float32)
     return Task(X, y, rows, W1, W2)
@@ -119,7 +119,7 @@ def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
 
     gpu = device != "cpu"
     wait: Callable[[], object] = torch.cuda.synchronize if gpu else (lambda: None)
-    X, y, rows = (torch.from_numpy(a).to(device) for a in (t.X, t.y, t.rows.astype(np.int64)))
+    X, y, rows = (torch.from_numpy(a).to(device) for a in (t.X, t.y, t.rows))
     Xb, dZ1 = X[: t.batch].clone(), torch.ones(t.batch, t.hidden, device=device)
     W1, W2 = torch.from_numpy(t.W1).to(device), torch.from_numpy(t.W2).to(device)
     dlogits = torch.ones(t.batch, CLASSES, device=device)

@@ -71,16 +71,19 @@ def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 
 
     taking = Steps(next_step, report, xp, method=Method(SGD()))
     reg = place(np.full(networks, REG, np.float32))
-    samples = Samples(place(t.X), place(t.y.astype(np.int32)), None, ())
+    y = t.y.astype(np.int32)
+    samples = Samples(place(t.X), place(y), None, ())
     constant = Constant(samples, Numbers(None, None, reg, None, None, None))
     rates, none = np.full((STEPS, networks), LEARNING_RATE, np.float32), np.empty((STEPS, 0), np.float32)
     kept = kept_shares(rates, np.float32(REG))
     core = pack(net, xp=xp)
     states = [State(Core(*(copied(array, xp=xp) for array in core)), (), None)]
-    following = by_hand.turns([t.rows[i : i + STEPS] for i in range(0, len(t.rows) - STEPS, STEPS)])
+    all_rows = t.rows.astype(np.int32)
+    following = by_hand.turns([all_rows[i : i + STEPS] for i in range(0, len(all_rows) - STEPS, STEPS)])
 
     def steps() -> None:
-        varying = Varying(Draws(following(), None, None, None), None, rates, kept, none)
+        rows = following()
+        varying = Varying(Draws(rows, None, None, None, y[rows]), None, rates, kept, none)
         with running(xp):
             for state, _ in taking.take(states[0], constant, varying, place):
                 states[0] = state

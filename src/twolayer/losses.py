@@ -36,9 +36,11 @@ def cross_entropy(
     """
     if y.ndim == 1:
         y = one_hot(y, log_probs.shape[-1], xp=xp)
-    # Chosen by `where`: 0 * log(0) is nan, and the limit is 0.
+    # 0 * log(0) is nan, and the limit is 0.
     if y.dtype == xp.bool:
-        terms = xp.where(y, log_probs, 0.0)
+        # As factors of numbers that are finite: a choice would be hard to predict.
+        least = xp.finfo(log_probs.dtype).min
+        terms = xp.maximum(log_probs, least) * xp.astype(y, log_probs.dtype)
     else:
         terms = xp.where(y > 0, y * log_probs, 0.0)
     losses = -xp.sum(terms, axis=-1)

@@ -201,8 +201,15 @@ def labels_of(y: Array, *, xp: ModuleType) -> Array:
 
 
 def hits(logits: Array, y: Array, *, xp: ModuleType) -> Array:
-    """Whether the largest logit is the label's: (K, N) truth values."""
-    return xp.argmax(logits, axis=-1) == labels_of(y, xp=xp)
+    """Whether the largest logit, of equal ones the first, is the label's: (K, N) truth values.
+
+    As `argmax` has it, but without its branches, which are hard to predict; of nan, the first is the largest.
+    """
+    y, Z = labels_of(y, xp=xp), logits.mT  # as `forward` leaves them in memory
+    largest = ~(xp.max(Z, axis=1, keepdims=True) > Z)
+    classes = xp.arange(Z.shape[1], dtype=y.dtype, device=device(y))[:, None]
+    earlier = xp.any(largest & (classes < y), axis=1)
+    return xp.any(largest & (classes == y), axis=1) & ~earlier
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -86,12 +86,15 @@ class Draws(NamedTuple):
         The same for hidden units. The networks of a stack share them.
     augmentation : arrays (B, ...), tuples of them, or None
         What the augmentation drew.
+    labels : array (B,) int32, or None
+        The samples' labels, where they were taken beside the rows.
     """
 
     rows: Any
     input_bytes: Any
     hidden_bytes: Any
     augmentation: Any
+    labels: Any = None
 
 
 class Source(NamedTuple):

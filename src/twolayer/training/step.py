@@ -87,9 +87,7 @@ def next_step(
         X, y, sample_weight = one.batch
         samples = Samples(X, y, sample_weight, samples.preprocessing)
     rate, kept_share, coefficients = one.learning_rate, one.kept_share, one.coefficients
-    numbers = Numbers(
-        rate, kept_share, numbers.reg, numbers.dropout, numbers.label_smoothing, coefficients
-    )
+    numbers = Numbers(rate, kept_share, numbers.reg, numbers.dropout, numbers.label_smoothing, coefficients)
     return step(state, samples, one.draws, numbers, method=method, xp=xp)
 
 
@@ -157,7 +155,8 @@ def batch(
     dtype = core.W1.dtype
     X, y, sample_weight, arrays = samples
     if draws.rows is not None:
-        X, y = xp.take(X, draws.rows, axis=0), xp.take(y, draws.rows, axis=0)
+        X = xp.take(X, draws.rows, axis=0)
+        y = xp.take(y, draws.rows, axis=0) if draws.labels is None else draws.labels
         if sample_weight is not None:
             sample_weight = xp.take(sample_weight, draws.rows, axis=0)
     if method.augmentation is not None:

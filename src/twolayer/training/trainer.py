@@ -123,11 +123,15 @@ class Trainer:
     def _chunks(self) -> Iterator[Varying]:
         """What is random about the steps that are left, with their batches where samples are streamed."""
         X, y, sample_weight, _ = self.plan.samples
+        # On the host those of many steps are taken at once.
+        labels = to_host(y) if y.ndim == 1 and not self.plan.streamed else None
         for draws in self.plan.source.draws(self.done, self.plan.steps):
             batch = None
             if self.plan.streamed:
                 weights = None if sample_weight is None else sample_weight[draws.rows]
                 batch, draws = (X[draws.rows], y[draws.rows], weights), draws._replace(rows=None)
+            elif labels is not None:
+                draws = draws._replace(labels=labels[draws.rows])
             yield Varying(draws, batch, None, None, None)
 
     def _take_steps(self, chunk: Varying) -> None:
