@@ -22,7 +22,7 @@ from typing import Any
 import by_hand
 import numpy as np
 from by_hand import CLASSES, LEARNING_RATE, REG, Task
-from measuring import Contestant, has, in_turns, machine, ratios, spread, stored, table
+from measuring import Contestant, has, in_turns, machine, ratios, rest, spread, stored, table
 
 import twolayer
 from twolayer._namespace import copied, from_host, standard_namespace
@@ -92,16 +92,20 @@ def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 
     return Contestant(steps, STEPS)
 
 
-def whole(t: Task, library: str, device: Any, rounds: int, steps: int = 2000) -> dict[str, float]:
-    """Seconds of a `train` and of as many bare steps; and of what is not counted, its evaluations."""
+def whole(t: Task, library: str, device: Any, rounds: int, steps: int = 2000) -> dict[str, list[float]]:
+    """Seconds of a `train` and of as many bare steps; and of what is not counted, its evaluations.
+
+    A value for each round, and with them how many times as long as the steps the rest of `train` took.
+    """
     xp = standard_namespace(__import__(library))
     bare = library_steps(t, library, device)
     X, y = (from_host(a, xp=xp, device=device) for a in (t.X, t.y.astype(np.int32)))
     X_val, y_val = X[:1000, :], y[:1000]
     net, seen = network(t, xp, device), []
-    found: dict[str, list[float]] = {"train": [], "steps": [], "evaluations": []}
+    found: dict[str, list[float]] = {"train": [], "steps": [], "evaluations": [], "ratio": []}
     epochs = -(-steps * t.batch // len(t.X))
     for i in range(rounds + 1):
+        rest()
         start = time.perf_counter()
         twolayer.train(
             net,
@@ -125,10 +129,15 @@ def whole(t: Task, library: str, device: Any, rounds: int, steps: int = 2000) ->
         float(net.accuracy(X, y))
         evaluated = time.perf_counter()
         if i:  # the first is for compilers
-            found["train"].append(trained - start)
-            found["steps"].append((stepped - trained) * steps / (round(steps / STEPS) * STEPS))
-            found["evaluations"].append(evaluated - stepped)
-    return {name: statistics.median(seconds) for name, seconds in found.items()}
+            times = {
+                "train": trained - start,
+                "steps": (stepped - trained) * steps / (round(steps / STEPS) * STEPS),
+                "evaluations": evaluated - stepped,
+            }
+            for name, seconds in times.items():
+                found[name].append(seconds)
+            found["ratio"].append((times["train"] - times["evaluations"]) / times["steps"])
+    return found
 
 
 def main() -> None:
@@ -174,8 +183,9 @@ def main() -> None:
             if words and not any(word in library for word in words):
                 continue
             found = whole(by_hand.task(hidden, batch), library, device, options.whole)
-            ratio = (found["train"] - found["evaluations"]) / found["steps"]
-            rows.append([f"{size}, {library}", *(f"{s:.2f}" for s in found.values()), f"{ratio:.3f}"])
+            *seconds, ratio = found.values()
+            middle = (f"{statistics.median(each):.2f}" for each in seconds)
+            rows.append([f"{size}, {library}", *middle, spread(ratio, 3)])
             results[f"whole {size} {library}"] = found
         head = ["2,000 steps", "train, s", "steps, s", "evaluations, s", "(train - evaluations) / steps"]
         print(table(head, rows))
