@@ -22,7 +22,7 @@ from typing import Any
 import by_hand
 import numpy as np
 from by_hand import CLASSES, LEARNING_RATE, REG, Task
-from measuring import Contestant, has, in_turns, machine, ratios, rest, spread, stored, table
+from measuring import Contestant, has, in_turns, keep_memory, machine, ratios, rest, spread, stored, table
 
 import twolayer
 from twolayer._namespace import copied, from_host, standard_namespace
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    keep_memory()
     words = [word for word in options.only.split(",") if word]
     print(machine() + "\n")
     results = {}

@@ -21,7 +21,7 @@ from typing import Any
 import by_hand
 import numpy as np
 from by_hand import CLASSES, FEATURES, LEARNING_RATE
-from measuring import has, machine, ratios, rest, spread, stored, table
+from measuring import has, keep_memory, machine, ratios, rest, spread, stored, table
 
 import twolayer
 from twolayer._namespace import from_host, standard_namespace
@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    keep_memory()
     print(f"{machine()}; twolayer on {options.library}\n")
     results = {}
     for n in map(int, options.networks.split(",")):

@@ -88,12 +88,12 @@ def of_each(H1: Array, n_networks: int, *, xp: ModuleType) -> Array:
     return xp.permute_dims(xp.reshape(H1, (n_samples, n_networks, width // n_networks)), (1, 0, 2))
 
 
-def side_by_side(of_each: Array, *, xp: ModuleType) -> Array:
-    """The inverse: (K, N, H) to (N, K·H)."""
-    n_networks, n_samples, n_hidden = of_each.shape
+def side_by_side(each: Array, *, xp: ModuleType) -> Array:
+    """The inverse of `of_each`: (K, N, H) to (N, K·H)."""
+    n_networks, n_samples, n_hidden = each.shape
     if n_networks == 1:
-        return of_each[0, ...]
-    return xp.reshape(xp.permute_dims(of_each, (1, 0, 2)), (n_samples, n_networks * n_hidden))
+        return each[0, ...]
+    return xp.reshape(xp.permute_dims(each, (1, 0, 2)), (n_samples, n_networks * n_hidden))
 
 
 def product_of_each(A: Array, B: Array) -> Array:
@@ -120,7 +120,7 @@ def rectified(Z1: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Ar
 
 @fusible
 def through_rectifier(dH1: Array, H1: Array, *, xp: ModuleType) -> Array:
-    """dZ1: that by H1, exactly where Z1 > 0 and the unit was kept."""
+    """dZ1: dH1 where Z1 > 0 and the unit was kept, which is where H1 > 0; else 0."""
     dH1 *= xp.astype(H1 > 0, H1.dtype)
     return dH1
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
-from .._namespace import Array, HostArray, cast, fusible
+from .._namespace import Array, HostArray, cast, fusible, rows_of
 from ..augmentation import Augmentation
 from ..losses import batch_means, cross_entropy, log_softmax, one_hot, softmax_gradient, squared_parts
 from ..network import Core, backward, forward, hits, per_unit, with_penalty
@@ -35,7 +35,7 @@ class Numbers(NamedTuple):
     """Numbers of a step, as arrays; but for the last, one for each network (K,)."""
 
     learning_rate: Array
-    kept_share: Array  # of W1 and W2, in a step of gradient descent without momentum
+    kept_share: Array | None  # of W1 and W2, where the penalty lets them decay in the step itself
     reg: Array
     dropout: Array | None  # thresholds for random bytes, uint8
     label_smoothing: Array | None
@@ -65,7 +65,7 @@ class Varying(NamedTuple):
     draws: Draws
     batch: tuple[Array, Array, Array | None] | None  # X, y and weights, where samples are streamed
     learning_rate: Array  # (K,)
-    kept_share: Array  # (K,)
+    kept_share: Array | None  # (K,)
     coefficients: Array  # (m,)
 
 
@@ -155,10 +155,10 @@ def batch(
     dtype = core.W1.dtype
     X, y, sample_weight, arrays = samples
     if draws.rows is not None:
-        X = xp.take(X, draws.rows, axis=0)
-        y = xp.take(y, draws.rows, axis=0) if draws.labels is None else draws.labels
+        X = rows_of(X, draws.rows, xp=xp)
+        y = rows_of(y, draws.rows, xp=xp) if draws.labels is None else draws.labels
         if sample_weight is not None:
-            sample_weight = xp.take(sample_weight, draws.rows, axis=0)
+            sample_weight = rows_of(sample_weight, draws.rows, xp=xp)
     if method.augmentation is not None:
         X, y, sample_weight = augmented(X, y, sample_weight, draws, core, method.augmentation, xp=xp)
     X = cast(X, dtype, xp=xp) if method.transform is None else method.transform(X, arrays, xp=xp)
@@ -207,12 +207,12 @@ def moved_by(
     xp: ModuleType,
 ) -> tuple[Core, tuple[Core, ...]]:
     """Networks and moments after the optimizer's update, from the gradients of the data loss."""
-    n_hidden, rate = core.W2.shape[1], numbers.learning_rate
     if method.optimizer.scaled:
-        return sgd(core, gradients, numbers.kept_share if method.penalised else None, xp=xp), moments
+        return sgd(core, gradients, numbers.kept_share, xp=xp), moments
     if method.penalised:
         gradients = with_penalty(core, gradients, numbers.reg, xp=xp)
-    units = per_unit(rate, n_hidden, xp=xp)
+    rate = numbers.learning_rate
+    units = per_unit(rate, core.W2.shape[1], xp=xp)
     rates = units, units, rate[:, None, None], rate[:, None]
     weights, moved = method.optimizer.move(
         tuple(core), tuple(gradients), moments, rates, numbers.coefficients, xp=xp

@@ -137,10 +137,11 @@ class Trainer:
     def _take_steps(self, chunk: Varying) -> None:
         """Take the steps of a chunk, until a callback stops the run."""
         n, name = length(chunk), dtype_name(self.dtype)
-        rates = self._rates(self.done, n)
+        rates, method = self._rates(self.done, n), self.plan.method
+        decays = method.penalised and method.optimizer.scaled
         varying = chunk._replace(
             learning_rate=rates.astype(name),
-            kept_share=kept_shares(rates, self.plan.reg).astype(name),
+            kept_share=kept_shares(rates, self.plan.reg).astype(name) if decays else None,
             coefficients=self._coefficients(self.done, n).astype(name),
         )
         steps = self.steps.take(self.state, self.constant, varying, self._cast_on_device)
