@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 from .._namespace import Array, HostArray, cast, fusible, rows_of
 from ..augmentation import Augmentation
-from ..losses import batch_means, cross_entropy, log_softmax, one_hot, softmax_gradient, squared_parts
+from ..losses import (
+    batch_means,
+    cross_entropy,
+    l2_norms,
+    log_softmax,
+    one_hot,
+    softmax_gradient,
+    squared_parts,
+)
 from ..network import Core, backward, forward, hits, per_unit, with_penalty
 from .batches import Draws
 from .optimizers import Optimizer
@@ -136,6 +144,12 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
         loss = loss + numbers.reg * (sums(of_W1, n_batches, xp=xp) + sums(of_W2, n_batches, xp=xp))
     right = xp.astype(hits(every_logits, every_y, xp=xp), loss.dtype)
     return loss, batch_means(right, None, n_batches, xp=xp)
+
+
+def size(core: Core, *, xp: ModuleType) -> Array:
+    """Return a number for each network (K,) that is finite as long as its weights and biases are."""
+    biases = xp.sum(core.b2, axis=-1) + xp.sum(xp.reshape(core.b1, core.W2.shape[:2]), axis=-1)
+    return l2_norms(core.W1, core.W2, xp=xp) + biases
 
 
 def sums(parts: Array, n: int, *, xp: ModuleType) -> Array:

@@ -10,7 +10,6 @@ import numpy as np
 
 from .._checks import row_blocks
 from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, to_device, to_host
-from ..losses import l2_norms
 from ..network import Core, TwoLayerNet, evaluate, pack, per_unit, unpack
 from ..preprocessing import Preprocessing
 from .batches import Source, ahead, length, moved
@@ -19,7 +18,18 @@ from .fingerprint import Fingerprint
 from .history import History, Recorder
 from .run import Callback, Progress, Run
 from .schedules import Schedule
-from .step import Constant, Method, Numbers, Samples, State, Varying, kept_shares, next_step, report
+from .step import (
+    Constant,
+    Method,
+    Numbers,
+    Samples,
+    State,
+    Varying,
+    kept_shares,
+    next_step,
+    report,
+    size,
+)
 
 
 class Plan(NamedTuple):
@@ -96,6 +106,7 @@ class Trainer:
         self.halted = False
         self.steps = Steps(next_step, report, xp, method=plan.method)
         self.evaluate = prepared(evaluate, xp, transform=plan.method.transform)
+        self.size = prepared(size, xp)
 
     def run(self) -> None:
         """Take the steps that are left, until a callback stops them or no network is left to train."""
@@ -186,10 +197,7 @@ class Trainer:
             self.recorder.add_steps(loss, accuracy)
 
     def _end_epoch(self, epoch: int) -> None:
-        xp, core = self.xp, self.state.core
-        size = l2_norms(core.W1, core.W2, xp=xp) + xp.sum(core.b2, axis=-1)
-        size += xp.sum(xp.reshape(core.b1, core.W2.shape[:2]), axis=-1)
-        sound = np.isfinite(to_host(size)) | (self.diverged > 0) | (self.stopped > 0)
+        sound = np.isfinite(to_host(self.size(self.state.core))) | (self.diverged > 0) | (self.stopped > 0)
         self.diverged = np.where(sound, self.diverged, self.done)
         first = epoch * self.batches.steps_per_epoch
         sizes = np.asarray([self.batches.size(i) for i in range(first, self.done)], np.float64)
