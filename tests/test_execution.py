@@ -343,8 +343,8 @@ def test_padding_takes_little_memory(backend: Backend, monkeypatch, n, bound, le
 
 
 def test_what_is_seen_is_not_held_for_ever(backend: Backend, monkeypatch):
-    monkeypatch.setattr(execution, "HELD_BY_CUPY" if backend.library == "cupy" else "HELD_NUMBERS", 3)
-    lengths = []
+    monkeypatch.setattr(execution, "HELD_BY_CUPY" if backend.library == "cupy" else "HELD_NUMBERS", 6)
+    lengths = []  # each step sees two numbers
 
     def counted(seen, constant, *, xp):
         lengths.append(len(seen))

@@ -175,7 +175,10 @@ def squared_parts(W1: Array, W2: Array, *, xp: ModuleType) -> tuple[Array, Array
         first, second = xp.reshape(W1, (-1,)), xp.reshape(W2, (-1,))
         return (first @ first)[None, None], (second @ second)[None, None]
     rows = xp.reshape(W1, (W1.shape[0], n_networks, n_hidden))
-    return squares(rows, xp=xp), squares(xp.permute_dims(W2, (1, 0, 2)), xp=xp)
+    of_W1, of_W2 = squares(rows, xp=xp), squares(xp.permute_dims(W2, (1, 0, 2)), xp=xp)
+    if fuses(xp):  # where calls are dear, the parts of many steps are summed in one
+        return of_W1, of_W2
+    return xp.sum(of_W1, axis=0, keepdims=True), xp.sum(of_W2, axis=0, keepdims=True)
 
 
 @fusible

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -192,6 +193,13 @@ def n_bytes(tree: Any) -> int:
     if isinstance(tree, tuple):
         return sum(n_bytes(part) for part in tree)
     return 0 if tree is None else int(np.asarray(tree).nbytes)
+
+
+def n_numbers(tree: Any) -> int:
+    """Return how many numbers nested tuples of arrays hold."""
+    if isinstance(tree, tuple):
+        return sum(n_numbers(part) for part in tree)
+    return 0 if tree is None else math.prod(tree.shape)
 
 
 def unstacked(tree: Any, n: int, *, unstack: Any) -> list[Any]:

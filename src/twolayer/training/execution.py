@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -22,11 +21,11 @@ from .._namespace import (
     is_torch_namespace,
     to_host,
 )
-from .batches import length, moved, n_bytes, unstacked
+from .batches import length, moved, n_bytes, n_numbers, unstacked
 
 BLOCK_STEPS = 32  # at most, in one call of what JAX compiled
 PADDED_BYTES = 2**22  # a block that takes no more is padded to `BLOCK_STEPS`
-HELD_NUMBERS = 2**17  # of the first array that steps saw, until they are reported together
+HELD_NUMBERS = 2**17  # of what steps saw, until they are reported together
 HELD_BY_CUPY = 2**22  # the same: no cache has to hold them, and calls are dear
 
 
@@ -159,6 +158,7 @@ class Steps:
             self._report = prepared(report, xp)
         self._constant: Any = None
         self._seen: list[Any] = []  # of steps of one batch size, not reported yet
+        self._most = 1  # how many of them are held
         self._reported: list[tuple[tuple[Array, ...], int]] = []  # and how many steps they are of
 
     def take(
@@ -181,7 +181,9 @@ class Steps:
         for one in unstacked(moved(varying, place), length(varying), unstack=self._xp.unstack):
             state, seen = self._one_step(state, constant, one)
             self._seen.append(seen)
-            if len(self._seen) * math.prod(seen[0].shape) >= self._held:
+            if len(self._seen) == 1:
+                self._most = -(-self._held // n_numbers(seen))
+            if len(self._seen) >= self._most:
                 self._report_seen()
             yield state, 1
         self._report_seen()
