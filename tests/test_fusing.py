@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,6 +63,14 @@ RUNS = {
 }
 
 
+@pytest.fixture
+def prepared_anew() -> Iterator[None]:
+    """Keep functions that were prepared for one namespace from runs in another."""
+    execution._prepared.cache_clear()
+    yield
+    execution._prepared.cache_clear()
+
+
 def trained(backend: Backend, networks: int, dtype: str, *, weighted: bool, **settings) -> twolayer.Run:
     rng = np.random.default_rng(0)
     X, y = backend.array(rng.standard_normal((43, 6))), backend.array(rng.integers(0, 4, 43), "int32")
@@ -73,13 +82,13 @@ def trained(backend: Backend, networks: int, dtype: str, *, weighted: bool, **se
 
 
 @pytest.mark.only_on("numpy", "cupy")
+@pytest.mark.usefixtures("prepared_anew")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("networks", [1, 3])
 @pytest.mark.parametrize("name", RUNS)
 def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, name, networks, dtype):
     """On NumPy as if it fused; on CuPy, which does, against its operations one by one."""
     settings = {"weighted": "weights" in name, **RUNS[name]}
-    execution._prepared.cache_clear()
     namespace = Fusing() if backend.library == "numpy" else lean(backend.xp)
     assert fuses(namespace)
     monkeypatch.setattr(execution, "lean", lambda xp: namespace)
@@ -87,7 +96,6 @@ def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, 
     execution._prepared.cache_clear()
     monkeypatch.setattr(execution, "lean", lambda xp: xp)
     plain = trained(backend, networks, dtype, **settings)
-    execution._prepared.cache_clear()
     rtol = {"float32": 1e-4, "float64": 1e-10}[dtype]
     for one, other in zip((*fused.net, *fused.last), (*plain.net, *plain.last), strict=True):
         assert to_host(one).dtype == dtype

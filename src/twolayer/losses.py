@@ -38,7 +38,7 @@ def cross_entropy(
         y = one_hot(y, log_probs.shape[-1], xp=xp)
     # 0 * log(0) is nan, and the limit is 0.
     if y.dtype == xp.bool:
-        # As factors of numbers that are finite: a choice would be hard to predict.
+        # As factors of finite numbers: to choose costs a branch that a processor cannot predict.
         least = xp.finfo(log_probs.dtype).min
         terms = xp.maximum(log_probs, least) * xp.astype(y, log_probs.dtype)
     else:
