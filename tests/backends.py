@@ -19,11 +19,17 @@ class Backend:
     """An array library as the tests use it."""
 
     name: str
-    library: str  # what `--backend` calls it
+    library: str
     module: str
     device_name: str | None = None
     dtypes: tuple[str, ...] = ("float32", "float64")
     settings: tuple[tuple[str, Any], ...] = ()
+    option: str = ""  # what `--backend` calls it, if not by its library
+
+    @property
+    def choice(self) -> str:
+        """What `--backend` calls it."""
+        return self.option or self.library
 
     @property
     def xp(self) -> ModuleType:
@@ -31,7 +37,12 @@ class Backend:
 
     @property
     def device(self) -> Any:
-        return None if self.device_name is None else self.xp.Device(self.device_name)
+        if self.device_name is None:
+            return None
+        if self.library == "jax":
+            return importlib.import_module("jax").devices(self.device_name)[0]
+        make = self.xp.device if self.library == "torch" else self.xp.Device
+        return make(self.device_name)
 
     @property
     def dtype(self) -> str:
@@ -83,6 +94,8 @@ class Backend:
         module = importlib.import_module(self.module)
         if self.library == "cupy" and module.cuda.runtime.getDeviceCount() < 1:
             raise RuntimeError("no CUDA device answers")
+        if self.option:
+            self.array([0.0])
 
 
 BACKENDS = (
@@ -98,7 +111,11 @@ BACKENDS = (
     Backend("jax", "jax", "jax.numpy", settings=(("x64", True),)),
     Backend("jax-x32", "jax", "jax.numpy", dtypes=("float32",), settings=(("x64", False),)),
     Backend("cupy", "cupy", "cupy"),
+    Backend("torch-cuda", "torch", "torch", "cuda:0", option="torch-cuda"),
+    # Apple's GPUs have no float64.
+    Backend("torch-mps", "torch", "torch", "mps:0", dtypes=("float32",), option="torch-mps"),
+    Backend("jax-gpu", "jax", "jax.numpy", "gpu", settings=(("x64", True),), option="jax-gpu"),
 )
-LIBRARIES = tuple(dict.fromkeys(backend.library for backend in BACKENDS))
+CHOICES = tuple(dict.fromkeys(backend.choice for backend in BACKENDS))
 
-__all__ = ["BACKENDS", "LIBRARIES", "Backend", "dtype_name", "to_host"]
+__all__ = ["BACKENDS", "CHOICES", "Backend", "dtype_name", "to_host"]

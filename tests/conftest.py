@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import strategies
-from backends import BACKENDS, LIBRARIES, Backend
+from backends import BACKENDS, CHOICES, Backend
 from hypothesis import HealthCheck, settings
 
 from twolayer.training import execution
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--backend",
         action="append",
-        choices=LIBRARIES,
+        choices=CHOICES,
         help="array library to test on, once for each; numpy and strict without it",
     )
     parser.addoption(
@@ -77,15 +77,15 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line("markers", "float32_on_jax: with float32 too, though its file says once_on_jax")
     libraries = chosen_libraries(config)
-    if "jax" in libraries:
+    strategies.few_sizes_only = not {"jax", "jax-gpu"}.isdisjoint(libraries)
+    if strategies.few_sizes_only:
         share_what_jax_compiles(config)
     for backend in BACKENDS:
-        if backend.library in libraries:
+        if backend.choice in libraries:
             try:
                 backend.check_available()
             except Exception as error:  # whatever the library raises: it was asked for and cannot run
-                raise pytest.UsageError(f"--backend {backend.library} cannot run: {error}") from error
-    strategies.few_sizes_only = "jax" in libraries
+                raise pytest.UsageError(f"--backend {backend.choice} cannot run: {error}") from error
     if not config.getoption("--hypothesis-profile"):
         profile = "ci" if os.environ.get("CI") else "local"
         settings.load_profile("few" if strategies.few_sizes_only else profile)
@@ -105,7 +105,7 @@ def share_what_jax_compiles(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         libraries = chosen_libraries(metafunc.config)
-        chosen = [backend for backend in BACKENDS if backend.library in libraries]
+        chosen = [backend for backend in BACKENDS if backend.choice in libraries]
         metafunc.parametrize("backend", chosen, ids=[b.name for b in chosen], indirect=True)
 
 
