@@ -282,6 +282,7 @@ def bench(session: nox.Session) -> None:
         ("growth", "--rounds=3"),
         ("memory", "--hidden=512", "--libraries=numpy"),
         ("startup", "--rounds=3"),
+        ("training", "--images=5000", "--hidden=256", "--epochs=2"),
     ):
         session.run("python", f"benchmarks/{name}.py", *options, *session.posargs)
 

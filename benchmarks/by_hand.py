@@ -15,6 +15,9 @@ from measuring import Contestant, has
 
 FEATURES, CLASSES, SAMPLES = 3072, 10, 10_000
 LEARNING_RATE, REG = 1e-3, 0.2
+GPU_STEPS = (
+    64  # of a call; as in `train`, which waits for none of its steps, the GPU is waited for after them
+)
 
 
 class Task(NamedTuple):
@@ -45,6 +48,10 @@ def task(hidden: int, batch: int, *, samples: int = SAMPLES, features: int = FEA
     return Task(X, y, rows, W1, W2)
 
 
+def nothing() -> None:
+    """Wait for no device: a processor has finished when a call returns."""
+
+
 def turns(rows: Any) -> Callable[[], Any]:
     """Give the rows of one batch after another, beginning anew at the end."""
     turn = [-1]
@@ -56,7 +63,20 @@ def turns(rows: Any) -> Callable[[], Any]:
     return following
 
 
-def products(Xb: Any, W1: Any, W2: Any, dZ1: Any, dlogits: Any, wait: Callable[[], object]) -> Contestant:
+def repeated(step: Callable[[], object], wait: Callable[[], object], n: int) -> Contestant:
+    """So many steps a call, and a wait for the device after them."""
+
+    def steps() -> None:
+        for _ in range(n):
+            step()
+        wait()
+
+    return Contestant(steps, n)
+
+
+def products(
+    Xb: Any, W1: Any, W2: Any, dZ1: Any, dlogits: Any, wait: Callable[[], object], n: int
+) -> Contestant:
     """The five matrix products of a step, of any library's arrays."""
 
     def step() -> None:
@@ -65,21 +85,20 @@ def products(Xb: Any, W1: Any, W2: Any, dZ1: Any, dlogits: Any, wait: Callable[[
         dlogits @ W2.T
         dZ1.T @ dlogits
         Xb.T @ dZ1
-        wait()
 
-    return Contestant(step)
+    return repeated(step, wait, n)
 
 
-def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: None) -> Contestant:
+def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = nothing, n: int = 1) -> Contestant:
     """The five matrix products of a step, on NumPy's arrays or CuPy's."""
     Xb, W1, W2 = (xp.asarray(np.ascontiguousarray(a)) for a in (t.X[: t.batch], t.W1, t.W2))
     dZ1 = xp.ones((t.batch, t.hidden), xp.float32)
     dlogits = xp.ones((t.batch, CLASSES), xp.float32)
 
-    return products(Xb, W1, W2, dZ1, dlogits, wait)
+    return products(Xb, W1, W2, dZ1, dlogits, wait, n)
 
 
-def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: None) -> Contestant:
+def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = nothing, n: int = 1) -> Contestant:
     """A tight step, on NumPy's arrays or CuPy's: in place wherever that is possible."""
     X, y = xp.asarray(t.X), xp.asarray(t.y)
     W1, W2 = xp.array(t.W1), xp.array(t.W2)
@@ -110,9 +129,32 @@ def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = lambda: None)
         xp.add(W2, dW2, out=W2)
         xp.add(b1, dZ1.sum(axis=0), out=b1)
         xp.add(b2, P.sum(axis=0), out=b2)
-        wait()
 
-    return Contestant(step)
+    return repeated(step, wait, n)
+
+
+def torch_layers(features: int, hidden: int, device: str, *, compiled: bool) -> tuple[Any, Any]:
+    """PyTorch's layers, and the loss of a batch: eager, or compiled with CUDA graphs where there is CUDA."""
+    import torch
+
+    net = torch.nn.Sequential(
+        torch.nn.Linear(features, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, CLASSES)
+    ).to(device)
+    cross_entropy = torch.nn.CrossEntropyLoss()
+
+    def loss(Xb: Any, yb: Any) -> Any:
+        return cross_entropy(net(Xb), yb)
+
+    return net, torch.compile(loss, mode="reduce-overhead") if compiled else loss
+
+
+def torch_descent(net: Any, reg: float, *, fused: bool) -> Any:
+    """PyTorch's gradient descent with the penalty on the weights alone; ``fused`` is one kernel for all."""
+    import torch
+
+    weights, biases = [net[0].weight, net[2].weight], [net[0].bias, net[2].bias]
+    groups = [{"params": weights, "weight_decay": 2 * reg}, {"params": biases, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=LEARNING_RATE, fused=fused or None)
 
 
 def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
@@ -120,37 +162,26 @@ def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
     import torch
 
     gpu = device != "cpu"
-    wait: Callable[[], object] = torch.cuda.synchronize if gpu else (lambda: None)
+    wait, n = (torch.cuda.synchronize, GPU_STEPS) if gpu else (nothing, 1)
     X, y, rows = (torch.from_numpy(a).to(device) for a in (t.X, t.y, t.rows))
     Xb, dZ1 = X[: t.batch].clone(), torch.ones(t.batch, t.hidden, device=device)
     W1, W2 = torch.from_numpy(t.W1).to(device), torch.from_numpy(t.W2).to(device)
     dlogits = torch.ones(t.batch, CLASSES, device=device)
 
     def stepping(compiled: bool) -> Contestant:
-        net = torch.nn.Sequential(
-            torch.nn.Linear(FEATURES, t.hidden), torch.nn.ReLU(), torch.nn.Linear(t.hidden, CLASSES)
-        ).to(device)
-        weights, biases = [net[0].weight, net[2].weight], [net[0].bias, net[2].bias]
-        groups = [{"params": weights, "weight_decay": 2 * REG}, {"params": biases, "weight_decay": 0.0}]
-        optimizer, loss = torch.optim.SGD(groups, lr=LEARNING_RATE), torch.nn.CrossEntropyLoss()
-        following = turns(rows)
-
-        def forward(Xb: Any, yb: Any) -> Any:
-            return loss(net(Xb), yb)
-
-        evaluate = torch.compile(forward, mode="reduce-overhead") if compiled else forward
+        net, loss = torch_layers(t.X.shape[1], t.hidden, device, compiled=compiled)
+        optimizer, following = torch_descent(net, REG, fused=compiled), turns(rows)
 
         def step() -> None:
             batch = following()
             optimizer.zero_grad()
-            evaluate(X[batch], y[batch]).backward()
+            loss(X[batch], y[batch]).backward()
             optimizer.step()
-            wait()
 
-        return Contestant(step)
+        return repeated(step, wait, n)
 
     found = {
-        "PyTorch, products": products(Xb, W1, W2, dZ1, dlogits, wait),
+        "PyTorch, products": products(Xb, W1, W2, dZ1, dlogits, wait, n),
         "PyTorch, eager": stepping(compiled=False),
     }
     if gpu:
@@ -158,7 +189,7 @@ def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
     return found
 
 
-def jax_steps(t: Task, scanned: int = 50) -> dict[str, Contestant]:
+def jax_steps(t: Task, n: int = 1, scanned: int = 50) -> dict[str, Contestant]:
     """JAX with automatic differentiation, compiled: a step a call, and many in one loop."""
     import jax
     import jax.numpy as jnp
@@ -188,12 +219,15 @@ def jax_steps(t: Task, scanned: int = 50) -> dict[str, Contestant]:
     following = turns(list(rows))
 
     def step() -> None:
-        state["one"] = jax.block_until_ready(one(state["one"], following()))
+        state["one"] = one(state["one"], following())
 
     def steps() -> None:
         state["many"] = jax.block_until_ready(many(state["many"], rows[:scanned]))
 
-    return {"JAX, jit": Contestant(step), "JAX, scan": Contestant(steps, scanned)}
+    return {
+        "JAX, jit": repeated(step, lambda: jax.block_until_ready(state["one"]), n),
+        "JAX, scan": Contestant(steps, scanned),
+    }
 
 
 def sklearn_epoch(t: Task) -> Contestant:
@@ -222,19 +256,19 @@ def sklearn_epoch(t: Task) -> Contestant:
 def all_of_them(t: Task, *, gpu: bool) -> dict[str, Contestant]:
     """Every hand-written contestant that can run here."""
     found = {}
-    if gpu:
+    if gpu and has("cupy"):
         import cupy
 
         wait = cupy.cuda.get_current_stream().synchronize
-        found["CuPy, products"] = numpy_products(t, cupy, wait)
-        found["CuPy, by hand"] = numpy_step(t, cupy, wait)
-    else:
+        found["CuPy, products"] = numpy_products(t, cupy, wait, GPU_STEPS)
+        found["CuPy, by hand"] = numpy_step(t, cupy, wait, GPU_STEPS)
+    if not gpu:
         found["NumPy, products"] = numpy_products(t)
         found["NumPy, by hand"] = numpy_step(t)
-    if has("torch"):
+    if has("torch", gpu=gpu):
         found |= torch_steps(t, "cuda" if gpu else "cpu")
-    if has("jax"):
-        found |= jax_steps(t)
+    if has("jax", gpu=gpu):
+        found |= jax_steps(t, GPU_STEPS if gpu else 1)
     if has("sklearn") and not gpu:
         found["scikit-learn"] = sklearn_epoch(t)
     return found

@@ -1,4 +1,7 @@
-"""What the benchmarks share: contestants that take turns, tables of ratios, and what the machine is."""
+"""What the benchmarks share: contestants that take turns, tables of ratios, and what the machine is.
+
+As a program, `python benchmarks/measuring.py LIBRARY` prints `found(LIBRARY)` as JSON.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ import platform
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 QUIET = 0.01, 0.001  # a library's threads are at rest when in so many seconds they took less than so many
 LONGEST_REST = 2.0  # seconds
@@ -32,21 +36,36 @@ def in_turns(
 
     They take turns of about ``seconds``, round by round, so that a slow moment of the machine falls on all of
     them; between turns there is a `rest`. What a first call costs, a compiler's work for one, is not counted.
+    A contestant whose first call raises is left out, so that it costs the others nothing.
     """
-    calls, times = {}, {name: [] for name in contestants}
+    calls: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
     for name, (call, _) in contestants.items():
-        call()
+        if not runs(name, call):
+            continue
         start = time.perf_counter()
         call()
         calls[name] = max(1, round(seconds / max(time.perf_counter() - start, 1e-9)))
+        times[name] = []
     for _ in range(rounds):
-        for name, (call, steps) in contestants.items():
+        for name, own in times.items():
+            call, steps = contestants[name]
             rest()
             start = time.perf_counter()
             for _ in range(calls[name]):
                 call()
-            times[name].append((time.perf_counter() - start) / calls[name] / steps)
+            own.append((time.perf_counter() - start) / calls[name] / steps)
     return times
+
+
+def runs(name: str, call: Callable[[], object]) -> bool:
+    """Make a contestant's first call; print what it raises, and return whether it raised nothing."""
+    try:
+        call()
+    except Exception:  # noqa: BLE001  # whatever its library raises, which is to cost the others nothing
+        print(f"{name} is left out:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def keep_memory() -> None:
@@ -104,15 +123,37 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join([line(head), rule, *map(line, rows)])
 
 
-def has(library: str) -> bool:
-    """Whether a library is installed; CuPy counts where a GPU answers too."""
-    if importlib.util.find_spec(library) is None:
-        return False
-    if library == "cupy":
-        import cupy
+def has(library: str, *, gpu: bool = False) -> bool:
+    """Whether a library is installed and, if it is CuPy or with ``gpu``, finds a GPU."""
+    if library == "cupy" or gpu:
+        return bool((found(library) or {}).get("gpu"))
+    return importlib.util.find_spec(library) is not None
 
-        return bool(cupy.is_available())
-    return True
+
+def found(library: str) -> dict[str, Any] | None:
+    """Version of an array library, and the GPU and the CUDA that it finds; None if it is not installed."""
+    if importlib.util.find_spec(library) is None:
+        return None
+    module = importlib.import_module(library)
+    gpu = cuda = None
+    if library == "cupy" and module.cuda.is_available():
+        gpu = module.cuda.runtime.getDeviceProperties(0)["name"].decode()
+        number = module.cuda.runtime.runtimeGetVersion()
+        cuda = f"{number // 1000}.{number % 1000 // 10}"
+    elif library == "torch" and module.cuda.is_available():
+        gpu, cuda = module.cuda.get_device_name(), module.version.cuda
+    elif library == "jax" and module.default_backend() == "gpu":
+        gpu = module.devices()[0].device_kind
+    return {"version": module.__version__, "gpu": gpu, "cuda": cuda}
+
+
+def device_of(library: str, *, gpu: bool) -> Any:
+    """Return the device to name: PyTorch alone computes on the processor unless asked otherwise."""
+    if gpu and library == "torch":
+        import torch
+
+        return torch.device("cuda")
+    return None
 
 
 def machine() -> str:
@@ -126,14 +167,14 @@ def machine() -> str:
         if pool["user_api"] == "blas" and "numpy" in pool["filepath"]:
             name, kernels = f"{pool['internal_api']} {pool['version']}", pool.get("architecture", "?")
             parts.append(f"{name}, {kernels} kernels, {pool['num_threads']} threads")
-    names = ("numpy", "torch", "jax", "cupy", "scikit-learn")
-    found = []
+    names = ("numpy", "torch", "jax", "cupy", "cupy-cuda12x", "cupy-cuda13x", "scikit-learn")
+    versions = []
     for name in names:
         try:
-            found.append(f"{name} {importlib.metadata.version(name)}")
+            versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    parts.append(", ".join(found))
+    parts.append(", ".join(versions))
     if has("torch"):
         import torch
 
@@ -153,8 +194,14 @@ def processor() -> str:
 
 
 def stored(path: Path | None, name: str, results: object) -> None:
-    """Write results, and the machine, as JSON where a path is given."""
+    """Write results, and the machine, as JSON where a path is given; whole, or not at all."""
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"machine": machine(), "results": results}, indent=1)
-        (path / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        beside = path / f".{name}.json"
+        beside.write_text(text + "\n", encoding="utf-8")
+        beside.replace(path / f"{name}.json")
+
+
+if __name__ == "__main__":
+    print(json.dumps(found(sys.argv[1])))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -21,8 +22,20 @@ from typing import Any
 
 import by_hand
 import numpy as np
-from by_hand import CLASSES, LEARNING_RATE, REG, Task
-from measuring import Contestant, has, in_turns, keep_memory, machine, ratios, rest, spread, stored, table
+from by_hand import CLASSES, FEATURES, LEARNING_RATE, REG, SAMPLES, Task
+from measuring import (
+    Contestant,
+    device_of,
+    has,
+    in_turns,
+    keep_memory,
+    machine,
+    ratios,
+    rest,
+    spread,
+    stored,
+    table,
+)
 
 import twolayer
 from twolayer._namespace import copied, from_host, standard_namespace
@@ -150,16 +163,19 @@ def main() -> None:
         "--whole", type=int, default=3, help="rounds of whole runs, of the first size; 0 for none"
     )
     parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--features", type=int, default=FEATURES)
     parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     keep_memory()
     words = [word for word in options.only.split(",") if word]
     print(machine() + "\n")
-    results = {}
+    results: dict[str, Any] = {}
+    missing: set[str] = set()
     for size in options.sizes.split(","):
         hidden, batch = map(int, size.split("x"))
-        t = by_hand.task(hidden, batch)
+        t = by_hand.task(hidden, batch, samples=options.samples, features=options.features)
         contestants = by_hand.all_of_them(t, gpu=options.gpu)
         own = {}
         for library, device in libraries(options.gpu):
@@ -176,32 +192,31 @@ def main() -> None:
             rows.append([name, spread([1e6 * s for s in times[name]], 0), *compared])
         print(table(["", "µs a step", "× by hand", "× products"], rows) + "\n", flush=True)
         results[size] = times
-    stored(options.out, "steps", results)
+        missing |= contestants.keys() - times.keys()
+        stored(options.out, "steps", results)  # after each size, as the program may be stopped
     if options.whole:
         size, rows = options.sizes.split(",")[0], []
         hidden, batch = map(int, size.split("x"))
         for library, device in libraries(options.gpu):
             if words and not any(word in library for word in words):
                 continue
-            found = whole(by_hand.task(hidden, batch), library, device, options.whole)
+            t = by_hand.task(hidden, batch, samples=options.samples, features=options.features)
+            found = whole(t, library, device, options.whole)
             *seconds, ratio = found.values()
             middle = (f"{statistics.median(each):.2f}" for each in seconds)
             rows.append([f"{size}, {library}", *middle, spread(ratio, 3)])
             results[f"whole {size} {library}"] = found
         head = ["2,000 steps", "train, s", "steps, s", "evaluations, s", "(train - evaluations) / steps"]
         print(table(head, rows))
-    stored(options.out, "steps", results)
+        stored(options.out, "steps", results)
+    if missing:
+        sys.exit(f"could not run: {', '.join(sorted(missing))}")
 
 
 def libraries(gpu: bool) -> list[tuple[str, Any]]:
     """Array libraries that are here, with the device to use."""
-    if gpu:
-        import torch
-
-        found = [("cupy", None)] if has("cupy") else []
-        found += [("torch", torch.device("cuda"))] if torch.cuda.is_available() else []
-        return found + ([("jax", None)] if has("jax") else [])
-    return [(library, None) for library in ("numpy", "torch", "jax") if has(library)]
+    names = [name for name in ("cupy" if gpu else "numpy", "torch", "jax") if has(name, gpu=gpu)]
+    return [(name, device_of(name, gpu=gpu)) for name in names]
 
 
 if __name__ == "__main__":
