@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 import re
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -37,15 +39,19 @@ def run_tests(
     *backends: str,
     extras: str = "cli,onnx,sklearn",
     options: tuple[str, ...] = (PARALLEL,),
+    within: tuple[str, ...] = (),
 ) -> None:
-    """Install twolayer as a user does, and run the tests on these backends, measuring coverage."""
+    """Install twolayer as a user does, and run the tests on these backends, measuring coverage.
+
+    The command is run by another, `within`.
+    """
     session.install(f".[{extras}]", *group("test"))
     data = f".coverage.{session.name}"
     for stale in Path().glob(f"{data}.*"):
         stale.unlink()
     selection = [f"--backend={backend}" for backend in backends]
     session.run(
-        *("coverage", "run", "-m", "pytest", *selection, *options, *session.posargs),
+        *(*within, "coverage", "run", "-m", "pytest", *selection, *options, *session.posargs),
         env={"COVERAGE_FILE": data},
     )
 
@@ -70,13 +76,15 @@ def tests_jax(session: nox.Session) -> None:
 
 @nox.session(name="tests-cupy")
 def tests_cupy(session: nox.Session) -> None:
-    """The tests on CuPy, where there is an NVIDIA GPU; then none may skip."""
+    """The tests on CuPy: on an NVIDIA GPU, where none may skip, or else on a simulated CUDA device."""
     extra, found = cuda_extra()
-    session.log(found)
     if extra is None:
-        session.skip(f"{found}; CuPy has nothing to run on")
+        test_on_a_simulated_device(session, found)
+        return
+    session.log(f"CuPy is tested on a GPU: {found}")
     report = Path(session.create_tmp()).resolve() / "report.xml"
-    run_tests(session, "cupy", extras=f"cli,onnx,sklearn,{extra}", options=(f"--junitxml={report}",))
+    options = (*ONLY_BACKENDS, f"--junitxml={report}")
+    run_tests(session, "cupy", extras=f"cli,onnx,sklearn,{extra}", options=options)
     skipped = [
         f"{case.get('classname')}::{case.get('name')}: {skip.get('message')}"
         for case in ElementTree.parse(report).iter("testcase")
@@ -85,6 +93,26 @@ def tests_cupy(session: nox.Session) -> None:
     ]
     if skipped and sys.platform != "win32":  # which lacks what a few tests of files and terminals need
         session.error("With a GPU every test must run, but these were skipped:\n" + "\n".join(skipped))
+
+
+def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
+    """Run CuPy's tests on tests/simulated_cuda, the main ones in the opposite order of threads, too."""
+    missing = [tool for tool in ("g++", "nm") if shutil.which(tool) is None]
+    if sys.platform != "linux" or platform.machine() != "x86_64" or missing:
+        session.skip(f"{reason}; to simulate a CUDA device takes Linux on an x86-64 with g++ and nm")
+    session.log(f"CuPy is tested on a simulated CUDA device: {reason}")
+    session.install(*group("simulated-cuda"))
+    device = str(Path(session.create_tmp()).resolve() / "device")
+    simulated = ("python", "tests/simulated_cuda/build.py", device)
+    options = ("--hypothesis-profile=fewer", *ONLY_BACKENDS)
+    run_tests(session, "cupy", options=options, within=simulated)
+    files = (f"tests/test_{name}.py" for name in ("fusing", "losses", "network", "stacks", "step"))
+    session.run(
+        *simulated,
+        *("pytest", "--backend=cupy", "--hypothesis-profile=few", *ONLY_BACKENDS, *files),
+        env={"SIMULATED_CUDA_REVERSED": "1"},
+    )
+    session.log(f"CuPy was tested on a simulated CUDA device: {reason}")
 
 
 @nox.session(name="tests-sklearn", venv_backend=WITH_PIP)
@@ -313,10 +341,6 @@ def coverage(session: nox.Session) -> None:
     session.install(*group("coverage"))
     session.run("coverage", "combine", "--keep")
     session.run("coverage", "report")
-    for path in sorted(Path("src").rglob("*.py")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if "# pragma: gpu" in line:
-                session.log(f"left out, as only a GPU can reach it: {path}:{number}: {line.strip()}")
     whole = ("convolution.py", "losses.py", "network.py", "sklearn.py", "stacks.py", "training/*")
     included = ",".join(f"src/twolayer/{name}" for name in whole)
     session.run("coverage", "report", f"--include={included}", "--fail-under=100")

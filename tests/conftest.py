@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import tempfile
@@ -49,6 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what does not concern a library: automatic differentiation in NumPy, say."""
 
     def concerns(item: pytest.Item) -> bool:
+        if item.get_closest_marker("simulated") and not cuda_is_simulated():
+            return False
         if config.getoption("--only-backends") and not {"backend", "libraries"} & set(item.fixturenames):
             return False
         backend = item.callspec.params["backend"] if "backend" in item.fixturenames else None
@@ -64,6 +67,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if concerns(item)]
 
 
+def cuda_is_simulated() -> bool:
+    """Whether tests/simulated_cuda is preloaded."""
+    return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "simulated_kernels")
+
+
+def pytest_report_header() -> list[str]:
+    return ["CuPy runs on a simulated CUDA device"] if cuda_is_simulated() else []
+
+
 def chosen_libraries(config: pytest.Config) -> list[str]:
     return config.getoption("--backend") or ["numpy", "strict"]
 
@@ -75,6 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "once_on_jax: with float64 alone, as JAX compiles everything anew for float32"
     )
+    config.addinivalue_line("markers", "simulated: what is tested is the simulated CUDA device")
     config.addinivalue_line("markers", "float32_on_jax: with float32 too, though its file says once_on_jax")
     libraries = chosen_libraries(config)
     strategies.few_sizes_only = not {"jax", "jax-gpu"}.isdisjoint(libraries)
@@ -86,6 +99,9 @@ def pytest_configure(config: pytest.Config) -> None:
                 backend.check_available()
             except Exception as error:  # whatever the library raises: it was asked for and cannot run
                 raise pytest.UsageError(f"--backend {backend.choice} cannot run: {error}") from error
+    if "cupy" in libraries and cuda_is_simulated():
+        # Each array is an allocation of its own, beyond which the device finds every access.
+        sys.modules["cupy"].cuda.set_allocator(None)
     if not config.getoption("--hypothesis-profile"):
         profile = "ci" if os.environ.get("CI") else "local"
         settings.load_profile("few" if strategies.few_sizes_only else profile)

@@ -171,11 +171,11 @@ def _cupy() -> tuple[str, str]:
     n_devices, why = count_gpus(cupy)
     if not n_devices:
         return str(cupy.__version__), f"none: {why}"
-    names = (  # pragma: gpu
+    names = (
         f"{number}: {cupy.cuda.runtime.getDeviceProperties(number)['name'].decode()}"
         for number in range(n_devices)
     )
-    return str(cupy.__version__), ", ".join(names)  # pragma: gpu
+    return str(cupy.__version__), ", ".join(names)
 
 
 def _torch() -> tuple[str, str]:

@@ -122,14 +122,14 @@ def _cupy(device: str | None) -> tuple[ModuleType, Any]:
     n_devices, why = count_gpus(cupy)
     if not n_devices:
         raise ValueError(f"CuPy was asked for, but no CUDA GPU answers: {why}")
-    number = (device or "0").removeprefix("cuda:")  # pragma: gpu
-    if not number.isdecimal() or int(number) >= n_devices:  # pragma: gpu
+    number = (device or "0").removeprefix("cuda:")
+    if not number.isdecimal() or int(number) >= n_devices:
         raise ValueError(
             f"`--device` must be the number of a GPU, in [0, {n_devices}), for cupy; got {device}"
         )
-    place = cupy.cuda.Device(int(number))  # pragma: gpu
-    place.use()  # pragma: gpu
-    return cupy, place  # pragma: gpu
+    place = cupy.cuda.Device(int(number))
+    place.use()
+    return cupy, place
 
 
 def find_cupy() -> tuple[Any, str]:

@@ -56,12 +56,12 @@ def lean(xp: ModuleType) -> ModuleType:
 
 
 @lru_cache(maxsize=1)
-def fusing(xp: ModuleType) -> ModuleType:  # pragma: gpu
+def fusing(xp: ModuleType) -> ModuleType:
     """Return CuPy's namespace ``xp`` with each `fusible` function as one kernel."""
     return FusingCuPy(xp)
 
 
-class FusingCuPy(FusingNamespace):  # pragma: gpu
+class FusingCuPy(FusingNamespace):
     """CuPy's namespace, in which `cupy.fuse` makes one kernel of each function marked as `fusible`.
 
     To start a kernel takes about as long as what it does with some hundred thousand numbers.

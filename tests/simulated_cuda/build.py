@@ -1,0 +1,120 @@
+"""Build the simulated CUDA device into a folder, and run a command with it.
+
+Usage: python tests/simulated_cuda/build.py FOLDER [COMMAND ...]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+SOURCES = Path(__file__).parent
+COMPILE = ("g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", f"-I{SOURCES}")
+# How kernels are compiled; multiplications and additions are rounded one by one.
+KERNEL = ("-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-exceptions")
+
+# Modules of CuPy that bring what is simulated with them, and how their functions are called.
+LED_HERE = {
+    "cupy_backends/cuda/api/runtime": r"cuda[A-Z]\w+",
+    "cupy/cuda/thrust": r"_Z\d+thrust_(arg|lex)?sort\w+",
+}
+
+
+def build(folder: Path) -> None:
+    """Compile the libraries that CuPy looks up, and what its kernels include, into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    packages = Path(importlib.util.find_spec("cupy").origin).parents[1]
+    shutil.copytree(SOURCES / "include", folder, dirs_exist_ok=True)
+    shutil.copy(SOURCES / "device.h", folder)
+    entries = write_entries(folder / "entries.cpp", packages)
+    library(folder, "libcuda.so.1", "memory.cpp", "threads.cpp", "runtime.cpp", "sorting.cpp", entries)
+    files = sorted(path for path in SOURCES.rglob("*") if path.is_file())
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    defined = (f'-DBUILD="{version}"', f'-DKERNEL_OPTIONS="{" ".join(KERNEL)}"')
+    library(folder, "libnvrtc.so.13", "nvrtc.cpp", options=defined)
+    cublas = cublas_stubs(folder / "cublas_stubs.cpp", packages)
+    versions = folder / "cublas.map"
+    versions.write_text("libcublas.so.13 { global: *; };\n", encoding="utf-8")
+    linked = (f"-Wl,--version-script={versions}", f"-L{folder}", "-l:libcuda.so.1", "-Wl,-rpath,$ORIGIN")
+    library(folder, "libcublas.so.13", "cublas.cpp", cublas, options=linked)
+    library(folder, "libcublasLt.so.13")  # looked for beside it
+    # Every kernel includes it: compiled beforehand, it takes a third of the time.
+    header, includes = folder / "simulated_cuda.h", (f"-I{folder}", f"-I{packages / 'cupy/_core/include'}")
+    run("g++", *KERNEL, *includes, "-x", "c++-header", header, "-o", f"{header}.gch")
+
+
+def library(folder: Path, name: str, *sources: str | Path, options: tuple[str, ...] = ()) -> None:
+    paths = [SOURCES / source for source in sources]
+    run(*COMPILE, "-shared", f"-Wl,-soname,{name}", *options, *paths, "-o", folder / name, "-ldl")
+
+
+def write_entries(path: Path, packages: Path) -> Path:
+    """Write where CuPy's modules have the functions that are led here, and stubs of those not simulated."""
+    functions, rows = set(), []
+    for module, pattern in LED_HERE.items():
+        (binary,) = packages.glob(f"{module}.*.so")
+        for address, _, name in (line.split() for line in symbols("--defined-only", binary)):
+            if re.fullmatch(pattern, name):
+                functions.add(name)
+                rows.append(f'  {{"/{module}.", 0x{address}, reinterpret_cast<void *>({name})}},')
+    text = [
+        "#include <cstdint>",
+        stubs(functions, status=801),
+        "struct Entry { const char *module; uintptr_t offset; void *replacement; };",
+        "extern const Entry simulated_entries[] = {",
+        *rows,
+        "  {nullptr, 0, nullptr}};",
+    ]
+    path.write_text("\n".join(text) + "\n", encoding="utf-8")
+    return path
+
+
+def cublas_stubs(path: Path, packages: Path) -> Path:
+    """Write a stub of each function of cuBLAS not simulated: Python loads no module that lacks any."""
+    (module,) = packages.glob("cupy_backends/cuda/libs/cublas.*.so")
+    names = {line.split()[-1].partition("@")[0] for line in symbols("--dynamic", "--undefined-only", module)}
+    path.write_text(stubs((name for name in names if name.startswith("cublas")), status=15), encoding="utf-8")
+    return path
+
+
+def symbols(*arguments: str | Path) -> list[str]:
+    command = list(map(str, ("nm", *arguments)))
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def stubs(names: Iterable[str], *, status: int) -> str:
+    """Functions that say on standard error that they are missing, and give way to those that are not."""
+    lines = ['extern "C" void simulated_missing(const char *name);']
+    for name in sorted(names):
+        body = f'{{ simulated_missing("{name}"); return {status}; }}'
+        lines.append(f'extern "C" __attribute__((weak)) int {name}() {body}')
+    return "\n".join(lines) + "\n"
+
+
+def run(*command: str | Path) -> None:
+    subprocess.run(list(map(str, command)), check=True)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables under which CuPy runs on the device in the folder."""
+    return {
+        "LD_LIBRARY_PATH": str(folder),
+        "LD_PRELOAD": str(folder / "libcuda.so.1"),
+        "CUDA_PATH": str(folder),  # nothing of an installed CUDA is to be found
+        "CUPY_CACHE_DIR": str(folder / "kernels"),
+        "CUPY_ACCELERATORS": "",  # CUB's kernels are compiled for NVIDIA's devices, or use their assembler
+    }
+
+
+if __name__ == "__main__":
+    folder, command = Path(sys.argv[1]).resolve(), sys.argv[2:]
+    build(folder)
+    if command:
+        os.execvpe(command[0], command, os.environ | environment(folder))

@@ -1,0 +1,34 @@
+"""Faults to plant into CuPy's kernels, each of which must make a test fail: a plugin for pytest.
+
+`pytest -p simulated_cuda.faults`.
+SIMULATED_CUDA_FAULT names the fault; each needs a CUPY_CACHE_DIR of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from cupy.cuda import compiler
+
+# What is replaced in the source of every kernel.
+FAULTS = {
+    "factor": (r"\bexp\(", "1.01 * exp("),
+    "index-past-the-end": (r"CUPY_FOR\(i, _ind\.size\(\)\)", "CUPY_FOR(i, _ind.size() + 1)"),
+    "labels-in-the-wrong-layout": (
+        r"(cupy_equal__\w+\((?:.|\n)*?)_raw_in0\[_ind\.get\(\)\]",
+        r"\1_raw_in0[_ind.size() - 1 - i]",
+    ),
+    "no-barrier": (r"__sync(threads|warp)\(\)", ""),
+}
+
+really_compile = compiler._compile_using_nvrtc_no_warning
+pattern, replacement = FAULTS[os.environ["SIMULATED_CUDA_FAULT"]]
+
+
+def compile_with_the_fault(source: str, *args: Any, **options: Any) -> Any:
+    return really_compile(re.sub(pattern, replacement, source), *args, **options)
+
+
+compiler._compile_using_nvrtc_no_warning = compile_with_the_fault

@@ -1,0 +1,106 @@
+// The threads of a block: each is run on a stack of its own up to its next barrier, then the next one is.
+#include "device.h"
+
+#include <algorithm>
+#include <csetjmp>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <vector>
+
+namespace {
+
+constexpr size_t STACK = 1 << 16;
+constexpr unsigned WARP = 32;
+
+enum State { READY, AT_WARP, AT_BLOCK, ENDED };
+
+struct Thread {
+  ucontext_t start;
+  jmp_buf there;  // where it waits
+  bool begun = false;
+  State state = READY;
+};
+
+std::vector<Thread> threads;
+jmp_buf scheduler;
+ucontext_t beginning;
+unsigned running;
+void (*thread_body)(unsigned, void *);
+void *thread_data;
+
+// Goes on when the scheduler comes back to this thread.
+void wait(State state) {
+  threads[running].state = state;
+  if (!_setjmp(threads[running].there)) _longjmp(scheduler, 1);
+}
+
+// A stack is used for one thread after another, of any kernel: to make one takes longer than most kernels do.
+void live() {
+  for (;;) {
+    thread_body(running, thread_data);
+    wait(ENDED);
+  }
+}
+
+void make_threads(unsigned n) {
+  while (threads.size() < n) {
+    Thread &thread = threads.emplace_back();
+    getcontext(&thread.start);
+    thread.start.uc_stack.ss_sp =
+        mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    thread.start.uc_stack.ss_size = STACK;
+    makecontext(&thread.start, live, 0);
+  }
+}
+
+void resume(unsigned i) {
+  running = i;
+  threads[i].state = READY;
+  if (_setjmp(scheduler)) return;
+  if (threads[i].begun) _longjmp(threads[i].there, 1);
+  threads[i].begun = true;
+  swapcontext(&beginning, &threads[i].start);
+}
+
+// Lets threads of a range go on if all that have not ended are at the barrier; returns whether any does.
+bool release(unsigned first, unsigned end, State barrier) {
+  bool any = false;
+  for (unsigned i = first; i < end; i++) {
+    if (threads[i].state != barrier && threads[i].state != ENDED) return false;
+    any |= threads[i].state == barrier;
+  }
+  for (unsigned i = first; any && i < end; i++)
+    if (threads[i].state == barrier) threads[i].state = READY;
+  return any;
+}
+
+}  // namespace
+
+namespace device {
+
+void barrier(bool of_block) { wait(of_block ? AT_BLOCK : AT_WARP); }
+
+bool run_threads(unsigned n, bool reversed, void (*body)(unsigned, void *), void *data) {
+  threads.reserve(1024);  // a context must not move
+  make_threads(n);
+  thread_body = body;
+  thread_data = data;
+  for (unsigned i = 0; i < n; i++) threads[i].state = READY;
+  for (bool going = true; going;) {
+    for (unsigned i = 0; i < n; i++) {
+      unsigned thread = reversed ? n - 1 - i : i;
+      if (threads[thread].state == READY) resume(thread);
+    }
+    going = false;
+    for (unsigned first = 0; first < n; first += WARP) going |= release(first, std::min(first + WARP, n), AT_WARP);
+    if (!going) going = release(0, n, AT_BLOCK);
+  }
+  return std::all_of(threads.begin(), threads.begin() + n, [](auto &thread) { return thread.state == ENDED; });
+}
+
+void forget_threads() {
+  for (Thread &thread : threads) thread.begun = false;
+  for (Thread &thread : threads) makecontext(&thread.start, live, 0);
+}
+
+}  // namespace device
