@@ -29,6 +29,11 @@ LED_HERE = {
 
 def build(folder: Path) -> None:
     """Compile the libraries that CuPy looks up, and what its kernels include, into the folder."""
+    missing = [tool for tool in ("g++", "nm") if shutil.which(tool) is None]
+    if importlib.util.find_spec("cupy") is None:
+        missing.append("CuPy (`pip install cupy-cuda13x`)")
+    if missing:
+        sys.exit(f"The simulated CUDA device cannot be built without {' and '.join(missing)}.")
     folder.mkdir(parents=True, exist_ok=True)
     packages = Path(importlib.util.find_spec("cupy").origin).parents[1]
     shutil.copytree(SOURCES / "include", folder, dirs_exist_ok=True)

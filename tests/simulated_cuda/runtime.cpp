@@ -85,6 +85,15 @@ long simulated_kernels() {
   for (auto &[name, count] : launches) n += count;
   return n;
 }
+// Writes a line for each kernel, how often it was started and its name, as far as the size allows; returns the
+// length of all lines.
+size_t simulated_launches(char *text, size_t size) {
+  std::lock_guard<std::mutex> held(counting);
+  std::string lines;
+  for (auto &[name, count] : launches) lines += std::to_string(count) + " " + name + "\n";
+  snprintf(text, size, "%s", lines.c_str());
+  return lines.size();
+}
 
 void simulated_missing(const char *name) { fprintf(stderr, "The simulated CUDA device has no %s.\n", name); }
 

@@ -1,0 +1,18 @@
+"""How many kernels a step starts on CuPy: what the documentation quotes is what the command prints."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.only_on("cupy")
+@pytest.mark.simulated
+def test_the_documentation_has_the_table_of_the_command(backend, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    kernels = importlib.import_module("kernels")
+    assert kernels.shown(kernels.counts()) in (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
