@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def cuda_is_simulated() -> bool:
     """Whether tests/simulated_cuda is preloaded."""
-    return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "simulated_kernels")
+    return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "simulated_launches")
 
 
 def pytest_report_header() -> list[str]:

@@ -79,12 +79,6 @@ void simulated_count_product() {
   products++;
 }
 long simulated_products() { return products; }
-long simulated_kernels() {
-  std::lock_guard<std::mutex> held(counting);
-  long n = 0;
-  for (auto &[name, count] : launches) n += count;
-  return n;
-}
 // Writes a line for each kernel, how often it was started and its name, as far as the size allows; returns the
 // length of all lines.
 size_t simulated_launches(char *text, size_t size) {
