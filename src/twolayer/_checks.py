@@ -40,12 +40,24 @@ def row_blocks(n_rows: int, row_elements: int) -> Iterator[slice]:
 
 
 def check_array(name: str, array: Any) -> None:
-    """Raise unless ``array`` belongs to an array library."""
+    """Raise unless ``array`` belongs to an array library, and is where that puts every result."""
     if not is_array_api_obj(array):
         hint = f"; `{_variable(name)}.to_numpy()` is one" if hasattr(array, "to_numpy") else ""
         raise TypeError(
             f"`{name}` must be an array of an array-API library (numpy, cupy, torch, jax); "
             f"got {type(array).__name__}{hint}"
+        )
+    check_current_device(name, array)
+
+
+def check_current_device(name: str, array: Array) -> None:
+    """Raise if the library puts every result on one device, and ``array`` is on another."""
+    xp = array_namespace(array)
+    current = current_device(xp)
+    if current is not None and current != device(array):
+        raise ValueError(
+            f"`{name}` must be on {library_name(xp)}'s current device, {current}, where it puts every "
+            f"result; got {device(array)}"
         )
 
 
@@ -79,12 +91,6 @@ def check_network(net: Any) -> ModuleType:
             raise TypeError(
                 f"`{name}` must have the dtype of `W1`, {dtype_name(W1.dtype)}; got {dtype_name(array.dtype)}"
             )
-    current = current_device(xp)
-    if current is not None and current != device(W1):
-        raise ValueError(
-            f"`W1` must be on {library_name(xp)}'s current device, {current}, where it puts every result; "
-            f"got {device(W1)}"
-        )
     if W1.ndim not in (2, 3):
         raise ValueError(
             f"`W1` must have shape (D, H) or, for a stack of networks, (K, D, H); got {tuple(W1.shape)}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._checks import check_choice, check_integer, check_number
+from ._checks import check_choice, check_current_device, check_integer, check_number
 from ._extras import missing
 from ._namespace import (
     Array,
@@ -547,6 +547,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self, X: Any, y: Any, *, reset: bool, method: str, like: Array | None = None
     ) -> tuple[Array, HostArray]:
         """X (N, D) where it is, in a dtype that a network has, and y (N,) on the host, both checked."""
+        _check_current(X)
         X, y = validate_data(self, X, _host(y), reset=reset, dtype=_float_dtypes(X))
         if not reset:
             self._check_place(X, method, like)
@@ -556,6 +557,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _logits(self, X: Any, method: str) -> tuple[Array, ModuleType]:
         """Logits (N, C) in the dtype of X, which is checked, and their namespace."""
         check_is_fitted(self, "net_")
+        _check_current(X)
         X = validate_data(self, X, reset=False, dtype=_float_dtypes(X))
         self._check_place(X, method, None)
         xp = array_namespace(X)
@@ -662,6 +664,12 @@ def _dispatched(array: Any) -> bool:
 def _host(array: Any) -> Any:
     """Labels or weights on the host, if they are an array that scikit-learn would leave where it is."""
     return to_host(array) if _dispatched(array) else array
+
+
+def _check_current(X: Any) -> None:
+    """Raise if X is on another device than CuPy's current one, to which scikit-learn's checks copy it."""
+    if _dispatched(X):
+        check_current_device("X", X)
 
 
 def _float_dtypes(X: Any) -> list[Any]:
