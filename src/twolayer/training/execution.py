@@ -92,7 +92,13 @@ class FusingCuPy(FusingNamespace):
         def traced(*arrays: Array) -> Any:
             own = (array.copy() for array in arrays)  # in registers: what is written to them stays there
             every = (None if none else next(own) for none in missing)
-            return function(*every, xp=self._traced, **fixed)
+            try:
+                return function(*every, xp=self._traced, **fixed)
+            except Exception as error:  # whatever CuPy raises at what it has no kernel for
+                raise RuntimeError(
+                    f"`{function.__name__}` must be a function that cupy.fuse can trace; "
+                    f"got {type(error).__name__}: {error}"
+                ) from error
 
         return self.fuse(kernel_name=function.__name__)(traced)  # type: ignore[no-any-return]
 
