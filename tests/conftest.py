@@ -59,7 +59,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if backend is not None and backend.name == "jax-x32" and once:
             return False
         marker = item.get_closest_marker("only_on")
-        return marker is None or backend.library in marker.args
+        if marker is not None and backend.library not in marker.args:
+            return False
+        return not item.get_closest_marker("two_devices") or count_cuda_devices() > 1
 
     left_out = [item for item in items if not concerns(item)]
     if left_out:
@@ -70,6 +72,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def cuda_is_simulated() -> bool:
     """Whether tests/simulated_cuda is preloaded."""
     return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "simulated_launches")
+
+
+def count_cuda_devices() -> int:
+    return int(sys.modules["cupy"].cuda.runtime.getDeviceCount())
 
 
 def pytest_report_header() -> list[str]:
@@ -88,6 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers", "once_on_jax: with float64 alone, as JAX compiles everything anew for float32"
     )
     config.addinivalue_line("markers", "simulated: what is tested is the simulated CUDA device")
+    config.addinivalue_line("markers", "two_devices: what is tested needs two CUDA devices")
     config.addinivalue_line("markers", "float32_on_jax: with float32 too, though its file says once_on_jax")
     libraries = chosen_libraries(config)
     strategies.few_sizes_only = not {"jax", "jax-gpu"}.isdisjoint(libraries)
