@@ -76,6 +76,14 @@ def test_memory_of_another_device_is_out_of_reach(cupy):
     assert x.get().tolist() == [1, 0, 0]
 
 
+def test_arrays_are_copied_between_devices(cupy):
+    with cupy.cuda.Device(1):
+        x = cupy.arange(3.0)
+    copied = cupy.asarray(x, copy=True)
+    assert copied.device.id == 0
+    assert (copied + 1).get().tolist() == [1, 2, 3]
+
+
 def test_more_memory_than_there_is_is_refused(cupy):
     free, total = cupy.cuda.runtime.memGetInfo()
     assert 0 < free <= total
@@ -149,6 +157,12 @@ def test_every_thread_of_every_block_is_run_once(cupy):
     """
     kernel(cupy, body)((4, 3, 2), (8, 4, 2), (x, np.int32(0)))
     assert (x.get() == 1).all()
+
+
+def test_a_kernel_may_have_the_name_of_a_function_of_the_c_library(cupy):
+    x = cupy.zeros(1)
+    kernel(cupy, "x[0] = n;", name="times")((1,), (1,), (x, np.int32(7)))
+    assert x.get()[0] == 7
 
 
 def test_a_kernel_that_does_not_compile_says_why(cupy):

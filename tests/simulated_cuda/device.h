@@ -50,8 +50,7 @@ void set_current(int device);
 Status allocate(size_t size, void **pointer);
 Status release(void *pointer);
 size_t used(int device);
-// Finds the allocation that holds an address; false where none does.
-bool find(const void *address, void **start, size_t *size, int *device);
+int of(const void *address);  // whose memory an address is in; -1 for the host's
 
 bool run_threads(unsigned n, bool reversed, void (*body)(unsigned, void *), void *data);
 void barrier(bool of_block);

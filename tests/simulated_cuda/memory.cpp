@@ -132,14 +132,10 @@ Status release(void *pointer) {
   return untouched ? SUCCESS : ILLEGAL_ADDRESS;
 }
 
-bool find(const void *address, void **start, size_t *size, int *device) {
+int of(const void *address) {
   std::lock_guard<std::recursive_mutex> held(lock);
   auto found = holding(reinterpret_cast<uintptr_t>(address));
-  if (found == allocations.end()) return false;
-  *start = reinterpret_cast<void *>(found->first);
-  *size = found->second.size;
-  *device = found->second.device;
-  return true;
+  return found == allocations.end() ? -1 : found->second.device;
 }
 
 }  // namespace device

@@ -97,7 +97,7 @@ Result nvrtcCompileProgram(Program *program, int n, const char *const *options) 
   std::filesystem::path folder = mkdtemp(name.data());
   std::ofstream(folder / "kernel.cpp") << with_entries(*program);
   std::string own = own_folder();
-  std::string command = "unset LD_PRELOAD; g++ " KERNEL_OPTIONS " -shared -include " +
+  std::string command = "unset LD_PRELOAD; g++ " KERNEL_OPTIONS " -shared -Wl,-Bsymbolic -include " +
                         shell_word(own + "/simulated_cuda.h") + " -I" + shell_word(own);
   for (int i = 0; i < n; i++)
     if (!strncmp(options[i], "-I", 2) || !strncmp(options[i], "-D", 2)) command += " " + shell_word(options[i]);

@@ -4,6 +4,7 @@
 // preloaded, and when that module is loaded, each function of the runtime is led to the one of the same name here.
 #include "device.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -17,6 +18,7 @@
 #include <string>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <vector>
 
 namespace {
 
@@ -152,25 +154,36 @@ Status cudaHostAlloc(void **pointer, size_t size, unsigned) {
 }
 Status cudaFreeHost(void *pointer) { free(pointer); return SUCCESS; }
 Status cudaPointerGetAttributes(PointerAttributes *attributes, const void *pointer) {
-  void *start;
-  size_t size;
   *attributes = {};
-  if (device::find(pointer, &start, &size, &attributes->device)) {
+  attributes->device = device::of(pointer);
+  if (attributes->device >= 0) {
     attributes->type = 2;  // of a device
     attributes->device_pointer = const_cast<void *>(pointer);
   }
   return SUCCESS;
 }
-Status cudaMemcpy(void *to, const void *from, size_t size, int) {
+// Copies while a device is the current one; -1 leaves the thread's.
+static Status copy(int device, void *to, const void *from, size_t size) {
   struct Copy {
     void *to;
     const void *from;
     size_t size;
   } work{to, from, size};
-  return simulated_execute([](void *data) {
+  const int before = device::current();
+  if (device >= 0) device::set_current(device);
+  Status status = simulated_execute([](void *data) {
     auto *copy = static_cast<Copy *>(data);
     memmove(copy->to, copy->from, copy->size);
   }, &work);
+  device::set_current(before);
+  return status;
+}
+Status cudaMemcpy(void *to, const void *from, size_t size, int) {
+  const int source = device::of(from), target = device::of(to);
+  if (source < 0 || target < 0 || source == target) return copy(std::max(source, target), to, from, size);
+  std::vector<char> host(size);  // devices cannot reach each other
+  Status status = copy(source, host.data(), from, size);
+  return status == SUCCESS ? copy(target, to, host.data(), size) : status;
 }
 Status cudaMemcpyAsync(void *to, const void *from, size_t size, int kind, Stream *) {
   return cudaMemcpy(to, from, size, kind);
@@ -192,6 +205,9 @@ Status cudaMemsetAsync(void *pointer, int value, size_t size, Stream *) { return
 
 Status cudaStreamCreateWithFlags(Stream **stream, unsigned flags) { *stream = new Stream{flags}; return SUCCESS; }
 Status cudaStreamCreate(Stream **stream) { return cudaStreamCreateWithFlags(stream, 0); }
+Status cudaStreamCreateWithPriority(Stream **stream, unsigned flags, int) {
+  return cudaStreamCreateWithFlags(stream, flags);
+}
 Status cudaStreamDestroy(Stream *stream) { delete stream; return SUCCESS; }
 Status cudaStreamSynchronize(Stream *) { return SUCCESS; }
 Status cudaStreamQuery(Stream *) { return SUCCESS; }
