@@ -83,7 +83,9 @@ class Backend:
         elif self.library == "jax":
             import jax
 
-            with jax.enable_x64(settings["x64"]):
+            # Where a GPU's default is a product of less than float32's precision.
+            precision = "highest" if self.option else None
+            with jax.enable_x64(settings["x64"]), jax.default_matmul_precision(precision):
                 yield
         else:
             with nullcontext():
