@@ -117,6 +117,14 @@ def test_the_readme_has_python_that_is_run() -> None:
     assert ROOT / "README.md" in PAGES
 
 
+def test_the_readme_has_the_date_of_the_last_tests_on_a_gpu() -> None:
+    performance = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    section = performance.partition("## On a GPU")[2].partition("\n## ")[0]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (date,) = set(re.findall(r"\d{4}-\d{2}-\d{2}", readme))
+    assert date == max(re.findall(r"\d{4}-\d{2}-\d{2}", section))
+
+
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_no_python_of_a_page_is_left_out(page: Path) -> None:
     check_blocks(page.read_text(encoding="utf-8"))
