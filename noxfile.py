@@ -43,7 +43,7 @@ def run_tests(
 ) -> None:
     """Install twolayer as a user does, and run the tests on these backends, measuring coverage.
 
-    The command is run by another, `within`.
+    If the command `within` is given, it starts them.
     """
     session.install(f".[{extras}]", *group("test"))
     data = f".coverage.{session.name}"
@@ -76,7 +76,7 @@ def tests_jax(session: nox.Session) -> None:
 
 @nox.session(name="tests-cupy")
 def tests_cupy(session: nox.Session) -> None:
-    """The tests on CuPy: on an NVIDIA GPU, where none may skip, or else on a simulated CUDA device."""
+    """The tests on CuPy: on an NVIDIA GPU, where no test may skip, or else on a simulated CUDA device."""
     extra, found = cuda_extra()
     if extra is None:
         test_on_a_simulated_device(session, found)
@@ -96,10 +96,10 @@ def tests_cupy(session: nox.Session) -> None:
 
 
 def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
-    """Run CuPy's tests on tests/simulated_cuda, the main ones in the opposite order of threads, too."""
+    """Run CuPy's tests on tests/simulated_cuda; the main ones again, with threads in reverse order."""
     missing = [tool for tool in ("g++", "nm") if shutil.which(tool) is None]
     if sys.platform != "linux" or platform.machine() != "x86_64" or missing:
-        session.skip(f"{reason}; to simulate a CUDA device takes Linux on an x86-64 with g++ and nm")
+        session.skip(f"{reason}; a simulated CUDA device needs Linux on x86-64, g++ and nm")
     session.log(f"CuPy is tested on a simulated CUDA device: {reason}")
     session.install(*group("simulated-cuda"))
     device = str(Path(session.create_tmp()).resolve() / "device")

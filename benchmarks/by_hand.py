@@ -15,9 +15,8 @@ from measuring import Contestant, has
 
 FEATURES, CLASSES, SAMPLES = 3072, 10, 10_000
 LEARNING_RATE, REG = 1e-3, 0.2
-GPU_STEPS = (
-    64  # of a call; as in `train`, which waits for none of its steps, the GPU is waited for after them
-)
+# Steps of a call on a GPU, after which the call waits for the device: `train` does not wait for single steps.
+GPU_STEPS = 64
 
 
 class Task(NamedTuple):
@@ -48,8 +47,8 @@ def task(hidden: int, batch: int, *, samples: int = SAMPLES, features: int = FEA
     return Task(X, y, rows, W1, W2)
 
 
-def nothing() -> None:
-    """Wait for no device: a processor has finished when a call returns."""
+def no_wait() -> None:
+    """Do nothing: on a processor, work is done when a call returns."""
 
 
 def turns(rows: Any) -> Callable[[], Any]:
@@ -64,7 +63,7 @@ def turns(rows: Any) -> Callable[[], Any]:
 
 
 def repeated(step: Callable[[], object], wait: Callable[[], object], n: int) -> Contestant:
-    """So many steps a call, and a wait for the device after them."""
+    """Return a contestant whose call takes ``n`` steps and then waits for the device."""
 
     def steps() -> None:
         for _ in range(n):
@@ -89,7 +88,7 @@ def products(
     return repeated(step, wait, n)
 
 
-def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = nothing, n: int = 1) -> Contestant:
+def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = no_wait, n: int = 1) -> Contestant:
     """The five matrix products of a step, on NumPy's arrays or CuPy's."""
     Xb, W1, W2 = (xp.asarray(np.ascontiguousarray(a)) for a in (t.X[: t.batch], t.W1, t.W2))
     dZ1 = xp.ones((t.batch, t.hidden), xp.float32)
@@ -98,7 +97,7 @@ def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = nothing, 
     return products(Xb, W1, W2, dZ1, dlogits, wait, n)
 
 
-def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = nothing, n: int = 1) -> Contestant:
+def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = no_wait, n: int = 1) -> Contestant:
     """A tight step, on NumPy's arrays or CuPy's: in place wherever that is possible."""
     X, y = xp.asarray(t.X), xp.asarray(t.y)
     W1, W2 = xp.array(t.W1), xp.array(t.W2)
@@ -134,7 +133,7 @@ def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = nothing, n: i
 
 
 def torch_layers(features: int, hidden: int, device: str, *, compiled: bool) -> tuple[Any, Any]:
-    """PyTorch's layers, and the loss of a batch: eager, or compiled with CUDA graphs where there is CUDA."""
+    """Return PyTorch's layers, and the loss of a batch: eager, or compiled, on CUDA with CUDA graphs."""
     import torch
 
     net = torch.nn.Sequential(
@@ -149,7 +148,7 @@ def torch_layers(features: int, hidden: int, device: str, *, compiled: bool) -> 
 
 
 def torch_descent(net: Any, reg: float, *, fused: bool) -> Any:
-    """PyTorch's gradient descent with the penalty on the weights alone; ``fused`` is one kernel for all."""
+    """Return PyTorch's gradient descent, with the penalty on weights alone; ``fused`` makes one kernel."""
     import torch
 
     weights, biases = [net[0].weight, net[2].weight], [net[0].bias, net[2].bias]
@@ -162,7 +161,7 @@ def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
     import torch
 
     gpu = device != "cpu"
-    wait, n = (torch.cuda.synchronize, GPU_STEPS) if gpu else (nothing, 1)
+    wait, n = (torch.cuda.synchronize, GPU_STEPS) if gpu else (no_wait, 1)
     X, y, rows = (torch.from_numpy(a).to(device) for a in (t.X, t.y, t.rows))
     Xb, dZ1 = X[: t.batch].clone(), torch.ones(t.batch, t.hidden, device=device)
     W1, W2 = torch.from_numpy(t.W1).to(device), torch.from_numpy(t.W2).to(device)

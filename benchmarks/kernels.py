@@ -1,14 +1,15 @@
-"""How many kernels and matrix products a training step starts on CuPy: counted, not timed.
+"""The number of kernels and matrix products that a training step starts on CuPy.
 
 Usage: python benchmarks/kernels.py [--device FOLDER] [--out FOLDER]
 
-Needs CuPy's wheel for CUDA 13 and g++, but no GPU: the device is the simulated one of tests/simulated_cuda,
-which counts what is started on it. It is built into a temporary folder, or into the one given, where compiled
-kernels are found again. Prints a table for one network and for a stack of nine: the kernels of a step of
-`train` with an L2 penalty, and its matrix products, which are cuBLAS's. Those of an epoch are divided by its
-100 steps, so losses and accuracies are included. A step written by hand in CuPy, which computes neither, is
-there to compare. Copies between host and device and memory that is set are not kernels. Every run counts the
-same. With `--out`, FOLDER/kernels.json has each kernel by its name.
+Needs CuPy's wheel for CUDA 13 and g++, but no GPU: it runs on the simulated device of tests/simulated_cuda,
+which counts the kernels. The device is built into a temporary folder, or into that of `--device`, which also
+keeps compiled kernels for the next run. Prints a table for one network and for a stack of nine: the kernels
+of a step of `train` with an L2 penalty, and its matrix products, which cuBLAS computes. The counts of an
+epoch are divided by its 100 steps, so losses and accuracies are included. A step written by hand in CuPy,
+which computes neither, is there for comparison. Copies between host and device do not count as kernels, nor
+does memory that is set to a value. The counts of all runs are equal. With `--out`, FOLDER/kernels.json
+contains the count of each kernel by name.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ OPTIMIZERS = {"SGD": SGD(), "Nesterov": SGD(0.9, nesterov=True), "AdamW": AdamW(
 
 
 def started() -> Counter[str]:
-    """How often this process has started each kernel so far, by name, and "products"."""
+    """Return how often this process has started each kernel, by name, and matrix products, as "products"."""
     device = ctypes.CDLL(None)
     size = ctypes.c_size_t(device.simulated_launches(None, ctypes.c_size_t(0)) + 1)
     text = ctypes.create_string_buffer(size.value)
@@ -47,7 +48,7 @@ def started() -> Counter[str]:
 
 
 def of_training(optimizer: Optimizer, dropout: float, networks: int) -> dict[str, float]:
-    """Return what a step starts: what a run of two epochs starts more than a run of one, for each step."""
+    """Return the counts of a step: those of two epochs less those of one, over the steps of an epoch."""
     import cupy
 
     t = by_hand.task(HIDDEN, BATCH, samples=STEPS * BATCH, features=FEATURES)
@@ -74,7 +75,7 @@ def of_step_by_hand() -> dict[str, float]:
 
 
 def counts() -> dict[str, list[dict[str, float]]]:
-    """Return what a step of one network starts, and one of nine networks."""
+    """Return the counts for a step of one network, then for a step of nine, by the name of the step."""
     found = {}
     for name, optimizer in OPTIMIZERS.items():
         for label, dropout in ((name, 0.0), (f"{name}, dropout", 0.5)):
@@ -90,14 +91,14 @@ def shown(found: dict[str, list[dict[str, float]]]) -> str:
         for step in steps:
             cells += [f"{sum(step.values()) - step['products']:g}", f"{step['products']:g}"]
         rows.append([label, *cells, *[""] * (4 - len(cells))])
-    return table(["a step", "kernels", "products", "of nine: kernels", "products"], rows)
+    return table(["a step", "kernels", "products", "stack of nine: kernels", "products"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", type=Path, help="where the simulated device is built, to be kept")
+    parser.add_argument("--device", type=Path, help="folder in which the simulated device is built and kept")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if "libcuda.so.1" not in os.environ.get("LD_PRELOAD", ""):

@@ -1,6 +1,6 @@
-"""What the benchmarks share: contestants that take turns, tables of ratios, and what the machine is.
+"""Parts that the benchmarks share: contestants that take turns, tables of ratios, and the machine's data.
 
-As a program, `python benchmarks/measuring.py LIBRARY` prints `found(LIBRARY)` as JSON.
+As a program, `python benchmarks/measuring.py LIBRARY` prints `described(LIBRARY)` as JSON.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def in_turns(
 
     They take turns of about ``seconds``, round by round, so that a slow moment of the machine falls on all of
     them; between turns there is a `rest`. What a first call costs, a compiler's work for one, is not counted.
-    A contestant whose first call raises is left out, so that it costs the others nothing.
+    A contestant whose first call raises is left out, and the others are measured.
     """
     calls: dict[str, int] = {}
     times: dict[str, list[float]] = {}
@@ -62,7 +62,7 @@ def runs(name: str, call: Callable[[], object]) -> bool:
     """Make a contestant's first call; print what it raises, and return whether it raised nothing."""
     try:
         call()
-    except Exception:  # noqa: BLE001  # whatever its library raises, which is to cost the others nothing
+    except Exception:  # noqa: BLE001  # whatever its library raises: the others go on
         print(f"{name} is left out:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         return False
     return True
@@ -124,14 +124,14 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def has(library: str, *, gpu: bool = False) -> bool:
-    """Whether a library is installed and, if it is CuPy or with ``gpu``, finds a GPU."""
+    """Return whether a library is installed; if it is CuPy, or with ``gpu``, whether it finds a GPU, too."""
     if library == "cupy" or gpu:
-        return bool((found(library) or {}).get("gpu"))
+        return bool((described(library) or {}).get("gpu"))
     return importlib.util.find_spec(library) is not None
 
 
-def found(library: str) -> dict[str, Any] | None:
-    """Version of an array library, and the GPU and the CUDA that it finds; None if it is not installed."""
+def described(library: str) -> dict[str, Any] | None:
+    """Return a library's version, and the GPU and the CUDA that it finds; None if it is not installed."""
     if importlib.util.find_spec(library) is None:
         return None
     module = importlib.import_module(library)
@@ -148,7 +148,7 @@ def found(library: str) -> dict[str, Any] | None:
 
 
 def device_of(library: str, *, gpu: bool) -> Any:
-    """Return the device to name: PyTorch alone computes on the processor unless asked otherwise."""
+    """Return the device to ask for; only PyTorch needs one, as it computes on the processor by default."""
     if gpu and library == "torch":
         import torch
 
@@ -194,7 +194,7 @@ def processor() -> str:
 
 
 def stored(path: Path | None, name: str, results: object) -> None:
-    """Write results, and the machine, as JSON where a path is given; whole, or not at all."""
+    """Write results and the machine's data as JSON if a path is given; the file is moved there whole."""
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"machine": machine(), "results": results}, indent=1)
@@ -204,4 +204,4 @@ def stored(path: Path | None, name: str, results: object) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(found(sys.argv[1])))
+    print(json.dumps(described(sys.argv[1])))

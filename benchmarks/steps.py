@@ -193,7 +193,7 @@ def main() -> None:
         print(table(["", "µs a step", "× by hand", "× products"], rows) + "\n", flush=True)
         results[size] = times
         missing |= contestants.keys() - times.keys()
-        stored(options.out, "steps", results)  # after each size, as the program may be stopped
+        stored(options.out, "steps", results)  # now, in case the program is stopped
     if options.whole:
         size, rows = options.sizes.split(",")[0], []
         hidden, batch = map(int, size.split("x"))

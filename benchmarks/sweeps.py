@@ -6,7 +6,7 @@ K networks of 50 hidden units (float32, 10 classes, batch 200, plain gradient de
 differ in the strength of their L2 penalty; one set of 1,000 samples validates them after each epoch, and at
 the end each has its accuracy on all training samples. The contestants take turns. `GridSearchCV` runs on two
 processes, with one split, validated once, and no refit: it trains the same candidates for as many epochs.
-Prints seconds, and how many times as long as one after another. With `--looped 10`, contestants that train
+Prints seconds, and their ratio to those of one after another. With `--looped 10`, contestants that train
 one after another train the first ten of the K, and their time is multiplied by K / 10.
 """
 
@@ -40,7 +40,7 @@ def penalties(n: int) -> list[float]:
 
 
 class Contestant(NamedTuple):
-    """A call that trains a network for each of the penalties; and whether it trains one after another."""
+    """A call that trains a network for each penalty, and whether it trains them one after another."""
 
     call: Callable[[list[float]], object]
     loops: bool
@@ -84,7 +84,7 @@ def torch_loop(
 ) -> Callable[[list[float]], None]:
     """Candidates one after another: layers, autograd, `torch.optim.SGD`, and the accuracies of a sweep.
 
-    They train in the same layers, drawn anew for each, so that these are compiled once.
+    All train in the same layers, which are drawn anew for each candidate, so that they are compiled once.
     """
     import torch
 
@@ -165,7 +165,7 @@ def main() -> None:
         times: dict[str, list[float]] = {}
         regs = {name: penalties(n)[: options.looped if one.loops else None] for name, one in calls.items()}
         for name, (call, loops) in calls.items():
-            # The first call is for what is compiled or imported once.
+            # The first call, which compiles and imports, is not measured.
             if runs(name, partial(call, regs[name][: 1 if loops else None])):
                 times[name] = []
             else:
@@ -187,7 +187,7 @@ def main() -> None:
         print(f"{n} networks, {options.steps} steps\n")
         print(table(["", "seconds", "× one after another"], rows) + "\n", flush=True)
         results[str(n)] = times
-        stored(options.out, f"sweeps-{options.library}", results)  # the program may be stopped
+        stored(options.out, f"sweeps-{options.library}", results)  # now, in case the program is stopped
     if missing:
         sys.exit(f"could not run: {', '.join(sorted(missing))}")
 

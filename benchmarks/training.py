@@ -1,13 +1,14 @@
-"""What a training of CIFAR-10's size takes: seconds an epoch, and memory of the GPU.
+"""Seconds per epoch and memory on the GPU, for a training of CIFAR-10's size.
 
 Usage: python benchmarks/training.py [--library numpy] [--gpu] [--hidden 1024] [--epochs 6] [--out FOLDER]
 
-50,000 images of 32 x 32 pixels in three colours, as bytes: an image of its own for each of 10 classes, and
-noise. They are standardized, flipped and shifted batch by batch; batch 250, float32, Nesterov momentum, label
-smoothing, a cosine schedule after an epoch of warm-up, validation after each epoch, on a tenth of the images.
-Prints seconds of the first epoch, in which kernels are compiled, and of the others; the most memory that the
-library held on the GPU, images included and CUDA's own not; and the last training loss and accuracy, by which
-one sees that the network learns.
+The data are 50,000 images of 32 x 32 pixels in three colours, as bytes: each is the image of its class, of
+which there are 10, plus noise. They are standardized, flipped and shifted batch by batch; batch 250, float32,
+Nesterov momentum, label smoothing, a cosine schedule after an epoch of warm-up. A tenth of the images is for
+validation after each epoch.
+Prints the seconds of the first epoch, in which kernels are compiled, and of the others; the most memory that
+the library held on the GPU, which includes the images but not CUDA's own memory; and the last training loss
+and accuracy, which show that the network learns.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SHAPE, CLASSES, BATCH = (32, 32, 3), 10, 250
 
 
 def images(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes (n, 3072) and labels: to a class's image each sample adds noise of its own."""
+    """Return images as bytes (n, 3072), each the image of its class plus noise, and their labels (n,)."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, CLASSES, n).astype(np.int32)
     means = rng.integers(64, 192, (CLASSES, *SHAPE), dtype=np.uint8).reshape(CLASSES, -1)
@@ -36,10 +37,10 @@ def images(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def memory(library: str) -> float | None:
-    """Return the most megabytes that the library has held on the GPU; None if it has none."""
+    """Return the most megabytes that the library has held on the GPU; None if it uses no GPU."""
     module = __import__(library)
     if library == "cupy":
-        return module.get_default_memory_pool().total_bytes() / 1e6  # which it keeps until it is asked
+        return module.get_default_memory_pool().total_bytes() / 1e6  # the pool keeps all it has had
     if library == "torch" and module.cuda.is_available():
         return module.cuda.max_memory_reserved() / 1e6
     if library == "jax" and module.default_backend() == "gpu":
@@ -67,7 +68,7 @@ def main() -> None:
     times: list[float] = []
 
     def clock(progress: twolayer.training.Progress) -> None:
-        if progress.epoch_ended:  # its validation accuracy is on the host, so the device was waited for
+        if progress.epoch_ended:  # its validation accuracy is on the host, so the device has finished
             times.append(time.perf_counter())
 
     settings: dict[str, Any] = {

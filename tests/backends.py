@@ -24,11 +24,11 @@ class Backend:
     device_name: str | None = None
     dtypes: tuple[str, ...] = ("float32", "float64")
     settings: tuple[tuple[str, Any], ...] = ()
-    option: str = ""  # what `--backend` calls it, if not by its library
+    option: str = ""  # its name for `--backend`, if that is not its library
 
     @property
     def choice(self) -> str:
-        """What `--backend` calls it."""
+        """The name for `--backend`."""
         return self.option or self.library
 
     @property
@@ -83,7 +83,7 @@ class Backend:
         elif self.library == "jax":
             import jax
 
-            # Where a GPU's default is a product of less than float32's precision.
+            # By default, products on a GPU have less than float32's precision.
             precision = "highest" if self.option else None
             with jax.enable_x64(settings["x64"]), jax.default_matmul_precision(precision):
                 yield

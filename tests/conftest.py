@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def cuda_is_simulated() -> bool:
-    """Whether tests/simulated_cuda is preloaded."""
+    """Return whether the device of tests/simulated_cuda is preloaded."""
     return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "simulated_launches")
 
 
@@ -93,8 +93,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "once_on_jax: with float64 alone, as JAX compiles everything anew for float32"
     )
-    config.addinivalue_line("markers", "simulated: what is tested is the simulated CUDA device")
-    config.addinivalue_line("markers", "two_devices: what is tested needs two CUDA devices")
+    config.addinivalue_line("markers", "simulated: run on the simulated CUDA device alone")
+    config.addinivalue_line("markers", "two_devices: run only where there are two CUDA devices")
     config.addinivalue_line("markers", "float32_on_jax: with float32 too, though its file says once_on_jax")
     libraries = chosen_libraries(config)
     strategies.few_sizes_only = not {"jax", "jax-gpu"}.isdisjoint(libraries)
@@ -107,7 +107,7 @@ def pytest_configure(config: pytest.Config) -> None:
             except Exception as error:  # whatever the library raises: it was asked for and cannot run
                 raise pytest.UsageError(f"--backend {backend.choice} cannot run: {error}") from error
     if "cupy" in libraries and cuda_is_simulated():
-        # Each array is an allocation of its own, beyond which the device finds every access.
+        # Without a pool each array is an allocation of its own, and the device finds every access past it.
         sys.modules["cupy"].cuda.set_allocator(None)
     if not config.getoption("--hypothesis-profile"):
         profile = "ci" if os.environ.get("CI") else "local"

@@ -84,10 +84,10 @@ def assert_same_history(found: History, expected: History, *, rtol: float = 0.0)
 
 
 def losses_rtol(net: TwoLayerNet) -> float:
-    """How far recorded losses may differ where all else is the same to the bit.
+    """Return by how much recorded losses may differ, relatively, in runs that are otherwise equal to the bit.
 
-    Those of several steps are summed in one call, and PyTorch adds up in an order that depends, on a GPU, on
-    how many they are.
+    The losses of several steps are summed in one call. On a GPU, PyTorch's order of addition depends on the
+    number of those steps.
     """
     return 1e-14 if getattr(net.W1, "is_cuda", False) else 0.0
 

@@ -1,4 +1,4 @@
-"""What CuPy does differently: indices, devices, fused kernels, memory, scalars, host memory, streams."""
+"""Differences of CuPy from other libraries: indices, devices, fused kernels, memory, scalars, streams."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from twolayer.training import batches, execution
 
 pytestmark = [pytest.mark.only_on("cupy"), pytest.mark.usefixtures("backend")]
 
-# Batches of 512 bytes: those that are copied together then lie as those that are gathered by themselves, on
-# which the choice of cuBLAS, and so the last bits, may depend.
+# A batch takes 512 bytes, so that batches copied together have the alignment of batches gathered one by one:
+# cuBLAS may choose a kernel by the alignment, and the last bits depend on the kernel.
 TASK = make_task(n_samples=28, n_features=16)
 HOW: dict[str, Any] = {"batch_size": 8, "epochs": 2, "rng": 0}
 GRID = {"learning_rate": [0.001, 0.1], "n_hidden": [3, 5]}
@@ -52,14 +52,14 @@ def here(backend: Backend) -> Task:
 
 @pytest.fixture
 def there(backend: Backend, cupy: ModuleType) -> Task:
-    """The same on the second device."""
+    """The same task on the second device."""
     with cupy.cuda.Device(1):
         return TASK.on(backend, "float32")
 
 
 @pytest.fixture
 def pool(cupy: ModuleType) -> Iterator[Any]:
-    """The pool of this test alone, from which all arrays come."""
+    """A pool for this test alone, in which all arrays are allocated."""
     pool = cupy.cuda.MemoryPool()
     with cupy.cuda.using_allocator(pool.malloc):
         yield pool
@@ -67,7 +67,7 @@ def pool(cupy: ModuleType) -> Iterator[Any]:
 
 @pytest.fixture
 def kernels(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[execution.FusingCuPy]:
-    """The namespace in which steps run, which has fused nothing yet."""
+    """The namespace in which steps run; it has not fused any function yet."""
     namespace = execution.FusingCuPy(backend.xp)
     execution._prepared.cache_clear()
     monkeypatch.setattr(execution, "lean", lambda xp: namespace)
@@ -77,7 +77,7 @@ def kernels(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[execu
 
 @pytest.fixture
 def classifier() -> Iterator[Any]:
-    """Makes an estimator whose arrays scikit-learn leaves in their library."""
+    """A function that makes an estimator; scikit-learn leaves its arrays in their library."""
     sklearn = pytest.importorskip("sklearn", reason="the estimator needs scikit-learn, the extra `sklearn`")
     from twolayer.sklearn import TwoLayerClassifier
 
@@ -116,7 +116,7 @@ def assert_same_run(found: twolayer.Run, expected: twolayer.Run, *, rtol: float 
 
 
 def test_an_index_out_of_range_is_wrapped(cupy):
-    """So none may come as far as this: see the next test."""
+    """CuPy itself does not refuse such an index, so labels are checked: see the next test."""
     assert cupy.take(cupy.arange(3), cupy.asarray([3, -1, 7])).tolist() == [0, 2, 1]
 
 
@@ -210,7 +210,7 @@ def test_a_network_is_copied_from_one_device_to_the_other(cupy, here):
 
 
 @pytest.mark.two_devices
-def test_a_run_goes_on_on_another_device(cupy, here, there, tmp_path):
+def test_a_run_is_resumed_on_another_device(cupy, here, there, tmp_path):
     how = {**HOW, "optimizer": optimizers.Adam(), "schedule": schedules.Constant()}
     checkpoints.save_run(trained(here, **{**how, "epochs": 1}), tmp_path / "run")
     with cupy.cuda.Device(1):
@@ -229,7 +229,7 @@ def test_an_estimator_is_where_its_samples_are(cupy, here, there, classifier):
         other = classifier().fit(there.X, there.y)
         with pytest.raises(ValueError, match=r"as those of fit\(\), cupy on <CUDA Device 0>; got .* 1>$"):
             model.predict(there.X)
-        moved = pickle.loads(pickle.dumps(model))  # noqa: S301  # CuPy's go to the device that is current
+        moved = pickle.loads(pickle.dumps(model))  # noqa: S301  # to the current device
         for one in (other, moved):
             assert one.net_.W1.device.id == one.classes_.device.id == one.predict(there.X).device.id == 1
             assert_same_net(one.net_, model.net_)
@@ -262,9 +262,9 @@ def test_a_function_is_traced_once_for_each_dtype_and_number_of_axes(cupy, kerne
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_second_run_makes_no_kernel_whatever_its_numbers_of_features_and_units(backend, kernels, name):
+def test_a_second_run_makes_no_kernel_for_other_numbers_of_features_and_units(backend, kernels, name):
     def made() -> int:
-        """How many kernels there are; CuPy's newer tracer, of which there must be none, makes one a shape."""
+        """Return the number of kernels; CuPy's newer tracer, which makes one a shape, must not be used."""
         assert all(kernel.new_fusion is None for kernel in kernels._kernels.values())
         return sum(len(kernel._memo) for kernel in kernels._kernels.values())
 
@@ -304,7 +304,7 @@ def test_a_run_that_fails_leaves_nothing_in_memory(cupy, pool, here, door, error
     def fail(progress: twolayer.Progress) -> None:
         if progress.step == 3 and error is MemoryError:
             pool.free_all_blocks()
-            pool.set_limit(size=pool.total_bytes())  # for the next array there is no place
+            pool.set_limit(size=pool.total_bytes())  # the next array does not fit
         elif progress.step == 3:
             raise error
 
@@ -332,13 +332,13 @@ def test_a_run_that_fails_leaves_nothing_in_memory(cupy, pool, here, door, error
     ],
 )
 def test_nothing_reads_what_was_never_written(cupy, pool, here, compute):
-    """What a pool hands out again holds old data, of which new memory, often 0, shows nothing."""
+    """A pool hands out memory with old data in it; new memory, which is often 0, would hide a fault."""
 
     class Unwritten(cupy.cuda.MemoryHook):
         name, blocks = "Unwritten", 0
 
         def malloc_postprocess(self, *, mem_ptr: int, mem_size: int, **_: Any) -> None:
-            self.blocks += 1  # filled with what reads as nan
+            self.blocks += 1  # as floating-point numbers these bytes are nan
             cupy.cuda.runtime.memsetAsync(mem_ptr, 0xFF, mem_size, cupy.cuda.get_current_stream().ptr)
 
     expected = [to_host(array) for array in compute(here)]
@@ -356,7 +356,7 @@ def test_nothing_reads_what_was_never_written(cupy, pool, here, compute):
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "array"])
 def test_a_setting_of_any_kind_leaves_everything_float32(cupy, here, kernels, kind):
-    """With NumPy's float64, or an array of it without axes, a float32 array of CuPy becomes a float64 one."""
+    """CuPy promotes a float32 array to float64 if a float64 of NumPy, or an array of no axes, joins it."""
 
     def results(number: Any, number_or_array: Any) -> list[Any]:
         names = "reg", "dropout", "input_dropout", "label_smoothing", "learning_rate", "ema_decay"
@@ -385,8 +385,8 @@ def test_a_setting_of_any_kind_leaves_everything_float32(cupy, here, kernels, ki
 
 
 @pytest.mark.parametrize("pinned", [False, True])
-def test_streamed_samples_are_those_of_the_host_which_may_be_used_again(cupy, here, monkeypatch, pinned):
-    """Each step's batch is taken while the step before it is under way."""
+def test_a_streamed_run_leaves_the_host_arrays_free_to_be_reused(cupy, here, monkeypatch, pinned):
+    """A batch is gathered while the step before it still runs."""
     import cupyx
 
     monkeypatch.setattr(batches, "CHUNK_BYTES", 1)  # one step at a time
@@ -403,12 +403,12 @@ def test_streamed_samples_are_those_of_the_host_which_may_be_used_again(cupy, he
 @pytest.mark.parametrize("non_blocking", [False, True])
 def test_work_in_a_stream_of_the_users_own_is_the_same(cupy, here, non_blocking):
     expected = trained(here, dropout=0.25), streamed(here), here.net.loss_and_gradients(here.X, here.y)
-    cupy.cuda.Device().synchronize()  # a stream that does not block waits for no other
+    cupy.cuda.Device().synchronize()  # a non-blocking stream waits for no other stream
     with cupy.cuda.Stream(non_blocking=non_blocking) as stream:
         found = trained(here, dropout=0.25), streamed(here), here.net.loss_and_gradients(here.X, here.y)
         assert cupy.cuda.get_current_stream() == stream
         stream.synchronize()
-    # To the bit cuBLAS promises it within one stream alone.
+    # cuBLAS promises equal bits only within a single stream.
     assert_same_run(found[0], expected[0], rtol=1e-5)
     assert_same_run(found[1], expected[1], rtol=1e-5)
     assert_same_net(found[2][1], expected[2][1], rtol=1e-5)
@@ -441,7 +441,7 @@ def test_a_sweep_on_cupy_ranks_as_one_on_numpy(cupy):
 
 
 def on_the_command_line(device: str, folder: Path) -> tuple[TwoLayerNet, str, str]:
-    """Train, evaluate and predict there; return the network and what is printed."""
+    """Train, evaluate and predict on the device; return the network and what is printed."""
     where, out = ("--library", "cupy", "--device", device), folder / device[-1]
     done("train", "--steps", 20, "--hidden", 5, "-q", *where, "--out", out)
     np.save(folder / "some.npy", twolayer.datasets.load_digits().test.X[:5])

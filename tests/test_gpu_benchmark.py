@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: what is left of its results when stages fail, hang, or have no time."""
+"""benchmarks/gpu.py: the results that it keeps when stages fail, hang, or have no time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
-# What `pytest --verbose` prints, on processes of xdist and on one.
+# The output of `pytest --verbose`, with processes of xdist and with a single process.
 BESIDE = """
 [gw0] [  1%] PASSED tests/test_a.py::test_one[cupy-a name with spaces]\x20
 tests/test_a.py::test_two[cupy]\x20
@@ -80,7 +80,7 @@ STORED = {"steps": json.dumps({"results": STEPS}), "sweeps-cupy": json.dumps({"r
 
 
 class Clock:
-    """Stands still until the log has a word, soon shows that a third of 100 minutes is over, and stops."""
+    """A clock that stands at 0 until the log contains a word, and then runs from 1,990 to 2,050 seconds."""
 
     def __init__(self, log: Path, word: str) -> None:
         self.log, self.word, self.now = log, word, 0.0
@@ -142,7 +142,7 @@ def test_stages_that_fail_or_hang_leave_the_results_of_the_others(
     assert " seconds, at 40 %." in text
 
 
-def test_what_one_stage_leaves_of_its_time_falls_to_the_others(
+def test_time_that_a_stage_leaves_is_shared_by_the_later_ones(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, given = [7.0], []
@@ -184,7 +184,7 @@ def test_a_program_that_is_stopped_ends_its_stages_and_keeps_their_results(
     assert stage["results"] == STEPS
 
 
-def test_the_text_is_made_of_what_there_is(gpu: ModuleType) -> None:
+def test_the_text_has_the_results_that_there_are(gpu: ModuleType) -> None:
     steps = {
         "1024x500": {"twolayer, cupy": [2e-3, 4e-3], "PyTorch, eager": [1e-3, 2e-3]},
         "50x200": {"twolayer, cupy": [3e-6, 6e-6], "CuPy, by hand": [1.5e-6, 6e-6]},
@@ -218,11 +218,11 @@ def test_the_text_is_made_of_what_there_is(gpu: ModuleType) -> None:
     assert ("CuPy", "2.50", "1.50", "1,234", "0.900") in rows
     assert "`t.py::x` failed." in text
     assert text.endswith("The stage `training-torch` is running.\n")
-    assert "#" not in text  # it stands under a heading of the page
+    assert "#" not in text  # the text is put under a heading of the page
     assert gpu.markdown(report()).count("\n") == 4  # nothing has run yet
 
 
-def test_a_table_that_cannot_be_made_costs_no_results(gpu: ModuleType, tmp_path: Path) -> None:
+def test_results_are_kept_when_a_table_cannot_be_made(gpu: ModuleType, tmp_path: Path) -> None:
     found = report(steps={"results": {"no size": {}}})
     gpu.written(found, tmp_path)
     assert json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8")) == found

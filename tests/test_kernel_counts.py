@@ -1,4 +1,4 @@
-"""How many kernels a step starts on CuPy: what the documentation quotes is what the command prints."""
+"""The documented number of kernels that a step starts on CuPy, against what the command prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulated CUDA device: that it computes what a device would, and finds what a device would not say."""
+"""The simulated CUDA device: its results, and the errors that it finds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def kernel(cupy: ModuleType, body: str, *, name: str = "f") -> object:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_memory_that_was_never_written_reads_as_nan(cupy, dtype):
-    for _ in range(2):  # the second time perhaps where the first was
+    for _ in range(2):  # the second array may get the memory of the first
         array = cupy.empty(100, dtype)
         assert np.isnan(array.get()).all()
         array[...] = 1
@@ -45,7 +45,7 @@ def test_an_access_past_the_end_is_found(cupy, body, n):
     with pytest.raises(cupy.cuda.driver.CUDADriverError, match="cudaErrorIllegalAddress"):
         kernel(cupy, body)((1,), (1,), (x, np.int32(n)))
     assert (x.get() == 0).all()
-    kernel(cupy, "x[n - 1] = 1;")((1,), (1,), (x, np.int32(n)))  # the device goes on
+    kernel(cupy, "x[n - 1] = 1;")((1,), (1,), (x, np.int32(n)))  # the device still works
     assert x.get().tolist() == [0.0] * (n - 1) + [1.0]
 
 
@@ -57,7 +57,7 @@ def test_a_write_before_the_start_is_found_when_memory_is_given_back(cupy):
         cupy.cuda.runtime.free(pointer)
 
 
-def test_memory_that_was_given_back_is_gone(cupy):
+def test_memory_that_was_given_back_cannot_be_used(cupy):
     pointer = cupy.cuda.runtime.malloc(24)
     x = cupy.ndarray(3, memptr=cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(pointer, 24, None), 0))
     cupy.cuda.runtime.free(pointer)
@@ -84,7 +84,7 @@ def test_arrays_are_copied_between_devices(cupy):
     assert (copied + 1).get().tolist() == [1, 2, 3]
 
 
-def test_more_memory_than_there_is_is_refused(cupy):
+def test_an_allocation_larger_than_the_memory_is_refused(cupy):
     free, total = cupy.cuda.runtime.memGetInfo()
     assert 0 < free <= total
     with pytest.raises(cupy.cuda.memory.OutOfMemoryError):
@@ -122,7 +122,7 @@ def test_threads_wait_for_each_other_at_a_barrier(cupy):
     assert x.get()[0] == 63 * 32
 
 
-def test_without_a_barrier_shared_memory_was_never_written(cupy):
+def test_without_a_barrier_shared_memory_is_read_before_it_is_written(cupy):
     body = "__shared__ double shared[64]; int i = threadIdx.x; shared[i] = 1; BARRIER x[i] = shared[63 - i];"
     for barrier, n_seen in (("", 32), ("__syncthreads();", 64)):
         x = cupy.zeros(64)
@@ -140,7 +140,7 @@ def test_a_barrier_that_some_threads_never_reach_is_an_error(cupy):
     assert x.get()[0] == 63 * 32
 
 
-def test_threads_of_a_warp_show_each_other_values(cupy):
+def test_threads_of_a_warp_exchange_values(cupy):
     x = cupy.arange(96.0)
     body = "double own = x[threadIdx.x]; for (int i = 16; i > 0; i /= 2) own += __shfl_xor_sync(-1, own, i);"
     kernel(cupy, body + "__syncthreads(); x[threadIdx.x] = own;")((1,), (96,), (x, np.int32(96)))
@@ -165,7 +165,7 @@ def test_a_kernel_may_have_the_name_of_a_function_of_the_c_library(cupy):
     assert x.get()[0] == 7
 
 
-def test_a_kernel_that_does_not_compile_says_why(cupy):
+def test_a_kernel_that_does_not_compile_raises_the_compilers_message(cupy):
     with pytest.raises(cupy.cuda.compiler.CompileException, match="nothing"):
         kernel(cupy, "x[0] = nothing;").compile()
 
@@ -191,7 +191,7 @@ def test_products_of_any_layout_are_numpys(cupy, dtype, stack):
         for right in (cupy.asarray(b), cupy.asarray(np.ascontiguousarray(b.mT)).mT):
             np.testing.assert_allclose((left @ right).get(), a @ b, rtol=1e-5)
     if stack:
-        return  # with a vector CuPy multiplies by arrays of pointers, which nothing here does
+        return  # CuPy multiplies a stack by a vector with arrays of pointers, which are not simulated
     vector = rng.standard_normal(5).astype(dtype)
     np.testing.assert_allclose((cupy.asarray(a) @ cupy.asarray(vector)).get(), a @ vector, rtol=1e-5)
 
@@ -224,7 +224,7 @@ def test_a_fault_in_a_kernel_makes_a_test_fail(cupy, fault, tmp_path):
     ]
     command += ["--hypothesis-profile=few", "-p", "no:cacheprovider"]
     environment = os.environ | {"PYTHONPATH": str(root / "tests")}
-    environment.pop("SIMULATED_CUDA_REVERSED", None)  # in that order a sum by halves needs no barrier
+    environment.pop("SIMULATED_CUDA_REVERSED", None)  # in reverse order a sum by halves needs no barrier
     if fault is not None:
         command += ["-p", "simulated_cuda.faults"]
         environment |= {"SIMULATED_CUDA_FAULT": fault, "CUPY_CACHE_DIR": str(tmp_path)}

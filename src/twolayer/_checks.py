@@ -40,7 +40,7 @@ def row_blocks(n_rows: int, row_elements: int) -> Iterator[slice]:
 
 
 def check_array(name: str, array: Any) -> None:
-    """Raise unless ``array`` belongs to an array library, and is where that puts every result."""
+    """Raise unless ``array`` belongs to an array library and, with CuPy, is on the current device."""
     if not is_array_api_obj(array):
         hint = f"; `{_variable(name)}.to_numpy()` is one" if hasattr(array, "to_numpy") else ""
         raise TypeError(

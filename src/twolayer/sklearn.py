@@ -667,7 +667,7 @@ def _host(array: Any) -> Any:
 
 
 def _check_current(X: Any) -> None:
-    """Raise if X is on another device than CuPy's current one, to which scikit-learn's checks copy it."""
+    """Raise if X is not on CuPy's current device, to which scikit-learn's checks would copy it."""
     if _dispatched(X):
         check_current_device("X", X)
 

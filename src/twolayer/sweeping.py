@@ -360,7 +360,7 @@ def _count_classes(y: Array, y_val: Any) -> int:
     for labels in (y, y_val):
         if not is_array_api_obj(labels) or array_namespace(labels) is not xp or labels.ndim != 1:
             continue
-        if device_of(labels) != device_of(y):
+        if device_of(labels) != device_of(y):  # refused later, with both devices named
             continue
         if labels.shape[0] and xp.isdtype(labels.dtype, "integral"):
             highest = max(highest, int(xp.max(labels)))

@@ -17,18 +17,18 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent
 COMPILE = ("g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", f"-I{SOURCES}")
-# How kernels are compiled; multiplications and additions are rounded one by one.
+# Options for kernels; a product is rounded before it is added, not fused with the addition.
 KERNEL = ("-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-exceptions")
 
-# Modules of CuPy that bring what is simulated with them, and how their functions are called.
-LED_HERE = {
+# Modules of CuPy that contain functions to simulate, and patterns of those functions' names.
+REDIRECTED = {
     "cupy_backends/cuda/api/runtime": r"cuda[A-Z]\w+",
     "cupy/cuda/thrust": r"_Z\d+thrust_(arg|lex)?sort\w+",
 }
 
 
 def build(folder: Path) -> None:
-    """Compile the libraries that CuPy looks up, and what its kernels include, into the folder."""
+    """Compile the libraries that CuPy loads, and the headers that its kernels include, into the folder."""
     missing = [tool for tool in ("g++", "nm") if shutil.which(tool) is None]
     if importlib.util.find_spec("cupy") is None:
         missing.append("CuPy (`pip install cupy-cuda13x`)")
@@ -38,8 +38,9 @@ def build(folder: Path) -> None:
     packages = Path(importlib.util.find_spec("cupy").origin).parents[1]
     shutil.copytree(SOURCES / "include", folder, dirs_exist_ok=True)
     shutil.copy(SOURCES / "device.h", folder)
-    entries = write_entries(folder / "entries.cpp", packages)
-    library(folder, "libcuda.so.1", "memory.cpp", "threads.cpp", "runtime.cpp", "sorting.cpp", entries)
+    redirections = write_redirections(folder / "redirections.cpp", packages)
+    simulated = ("memory.cpp", "threads.cpp", "runtime.cpp", "sorting.cpp", redirections)
+    library(folder, "libcuda.so.1", *simulated)
     files = sorted(path for path in SOURCES.rglob("*") if path.is_file())
     version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     defined = (f'-DBUILD="{version}"', f'-DKERNEL_OPTIONS="{" ".join(KERNEL)}"')
@@ -49,8 +50,8 @@ def build(folder: Path) -> None:
     versions.write_text("libcublas.so.13 { global: *; };\n", encoding="utf-8")
     linked = (f"-Wl,--version-script={versions}", f"-L{folder}", "-l:libcuda.so.1", "-Wl,-rpath,$ORIGIN")
     library(folder, "libcublas.so.13", "cublas.cpp", cublas, options=linked)
-    library(folder, "libcublasLt.so.13")  # looked for beside it
-    # Every kernel includes it: compiled beforehand, it takes a third of the time.
+    library(folder, "libcublasLt.so.13")  # CuPy looks for it together with cuBLAS
+    # Every kernel includes this header: with it compiled beforehand, a kernel takes a third of the time.
     header, includes = folder / "simulated_cuda.h", (f"-I{folder}", f"-I{packages / 'cupy/_core/include'}")
     run("g++", *KERNEL, *includes, "-x", "c++-header", header, "-o", f"{header}.gch")
 
@@ -60,10 +61,10 @@ def library(folder: Path, name: str, *sources: str | Path, options: tuple[str, .
     run(*COMPILE, "-shared", f"-Wl,-soname,{name}", *options, *paths, "-o", folder / name, "-ldl")
 
 
-def write_entries(path: Path, packages: Path) -> Path:
-    """Write where CuPy's modules have the functions that are led here, and stubs of those not simulated."""
+def write_redirections(path: Path, packages: Path) -> Path:
+    """Write the addresses of the functions to redirect, and stubs of those that are not simulated."""
     functions, rows = set(), []
-    for module, pattern in LED_HERE.items():
+    for module, pattern in REDIRECTED.items():
         (binary,) = packages.glob(f"{module}.*.so")
         for address, _, name in (line.split() for line in symbols("--defined-only", binary)):
             if re.fullmatch(pattern, name):
@@ -72,8 +73,8 @@ def write_entries(path: Path, packages: Path) -> Path:
     text = [
         "#include <cstdint>",
         stubs(functions, status=801),
-        "struct Entry { const char *module; uintptr_t offset; void *replacement; };",
-        "extern const Entry simulated_entries[] = {",
+        "struct Redirection { const char *module; uintptr_t offset; void *replacement; };",
+        "extern const Redirection simulated_redirections[] = {",
         *rows,
         "  {nullptr, 0, nullptr}};",
     ]
@@ -82,7 +83,7 @@ def write_entries(path: Path, packages: Path) -> Path:
 
 
 def cublas_stubs(path: Path, packages: Path) -> Path:
-    """Write a stub of each function of cuBLAS not simulated: Python loads no module that lacks any."""
+    """Write a stub for each function of cuBLAS: Python cannot load CuPy's module if one is missing."""
     (module,) = packages.glob("cupy_backends/cuda/libs/cublas.*.so")
     names = {line.split()[-1].partition("@")[0] for line in symbols("--dynamic", "--undefined-only", module)}
     path.write_text(stubs((name for name in names if name.startswith("cublas")), status=15), encoding="utf-8")
@@ -95,7 +96,7 @@ def symbols(*arguments: str | Path) -> list[str]:
 
 
 def stubs(names: Iterable[str], *, status: int) -> str:
-    """Functions that say on standard error that they are missing, and give way to those that are not."""
+    """Return functions that print that they are missing; simulated functions of the same names win."""
     lines = ['extern "C" void simulated_missing(const char *name);']
     for name in sorted(names):
         body = f'{{ simulated_missing("{name}"); return {status}; }}'
@@ -108,13 +109,13 @@ def run(*command: str | Path) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the variables under which CuPy runs on the device in the folder."""
+    """Return the environment variables with which CuPy runs on the device in the folder."""
     return {
         "LD_LIBRARY_PATH": str(folder),
         "LD_PRELOAD": str(folder / "libcuda.so.1"),
-        "CUDA_PATH": str(folder),  # nothing of an installed CUDA is to be found
+        "CUDA_PATH": str(folder),  # so that no installed CUDA is found
         "CUPY_CACHE_DIR": str(folder / "kernels"),
-        "CUPY_ACCELERATORS": "",  # CUB's kernels are compiled for NVIDIA's devices, or use their assembler
+        "CUPY_ACCELERATORS": "",  # without CUB, whose kernels are for NVIDIA's devices alone
     }
 
 

@@ -1,4 +1,4 @@
-// cuBLAS, by plain loops: matrices are stored column by column, as there.
+// cuBLAS, by plain loops. As in cuBLAS, matrices are stored column by column.
 #include "device.h"
 
 #include <cstdint>
@@ -50,7 +50,7 @@ void multiply(void *data) {
       }
       for (int row = 0; row < p.m; row++) {
         T &target = c[row + size_t(col) * p.ldc];
-        target = p.alpha * column[row] + (p.beta == 0 ? 0 : p.beta * target);  // with 0 it is not read
+        target = p.alpha * column[row] + (p.beta == 0 ? 0 : p.beta * target);  // with beta 0 the target is not read
       }
     }
   }
@@ -103,9 +103,9 @@ int cublasSetWorkspace_v2(Handle *, void *, size_t) { return CUBLAS_SUCCESS; }
     return run<T>(handle, ta, TRANSPOSED, rows, 1, inner, alpha, a, lda, 0, x, incx, 0, beta, y, rows, 0, 1); \
   } \
   int cublas##letter##dot_v2(Handle *handle, int n, const T *x, int incx, const T *y, int incy, T *result) { \
-    T one = 1, none = 0; \
+    T one = 1, zero = 0; \
     handle->pointer_mode = 0; \
-    return run<T>(handle, PLAIN, TRANSPOSED, 1, 1, n, &one, x, incx, 0, y, incy, 0, &none, result, 1, 0, 1); \
+    return run<T>(handle, PLAIN, TRANSPOSED, 1, 1, n, &one, x, incx, 0, y, incy, 0, &zero, result, 1, 0, 1); \
   }
 PRODUCTS(S, float)
 PRODUCTS(D, double)

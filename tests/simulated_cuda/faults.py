@@ -1,7 +1,8 @@
 """Faults to plant into CuPy's kernels, each of which must make a test fail: a plugin for pytest.
 
-`pytest -p simulated_cuda.faults`.
-SIMULATED_CUDA_FAULT names the fault; each needs a CUPY_CACHE_DIR of its own.
+Usage: PYTHONPATH=tests SIMULATED_CUDA_FAULT=factor CUPY_CACHE_DIR=FOLDER pytest -p simulated_cuda.faults
+
+SIMULATED_CUDA_FAULT is a key of `FAULTS`; each fault needs a CUPY_CACHE_DIR of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from cupy.cuda import compiler
 
-# What is replaced in the source of every kernel.
+# A pattern to replace in the source of every kernel, and its replacement.
 FAULTS = {
     "factor": (r"\bexp\(", "1.01 * exp("),
     "index-past-the-end": (r"CUPY_FOR\(i, _ind\.size\(\)\)", "CUPY_FOR(i, _ind.size() + 1)"),

@@ -1,8 +1,8 @@
-// Device memory: pages that nobody can touch but what runs on the device.
+// Device memory: pages that only code that runs on the device can access.
 //
-// Each allocation ends where a page begins that is never accessible, and is filled with a pattern that reads as nan.
-// While nothing runs, no page can be read or written, so host code that takes a device's pointer for its own dies.
-// What runs on the device faults at its first access to an allocation, which is then opened until the end.
+// Each allocation is followed by a page that is never accessible, and is filled with a pattern that reads as nan.
+// While no code runs on the device, no page can be read or written, so host code that uses a device's pointer dies.
+// Code on the device faults at its first access to an allocation, which is then accessible until that code ends.
 #include "device.h"
 
 #include <algorithm>
@@ -33,13 +33,13 @@ std::recursive_mutex lock;
 size_t used_bytes[device::COUNT];
 thread_local int current_device = 0;
 
-// Of what runs on the device, one at a time.
+// The state of the code on the device: one piece of code runs at a time.
 thread_local bool running;
-thread_local sigjmp_buf outside;
+thread_local sigjmp_buf illegal_access;
 int running_device;
 std::vector<Allocation *> opened;
 
-std::map<uintptr_t, Allocation>::iterator holding(uintptr_t address) {
+std::map<uintptr_t, Allocation>::iterator find_allocation(uintptr_t address) {
   auto after = allocations.upper_bound(address);
   if (after == allocations.begin()) return allocations.end();
   auto found = std::prev(after);
@@ -53,16 +53,16 @@ void protect(const Allocation &allocation, int protection) {
 struct sigaction before_segv, before_bus;
 
 void on_fault(int signal, siginfo_t *info, void *) {
-  if (!running) {  // host code touched what is not its own: let it die as it would have
+  if (!running) {  // host code touched device memory: let it die as it would have
     sigaction(signal, signal == SIGSEGV ? &before_segv : &before_bus, nullptr);
     return;
   }
-  auto found = holding(reinterpret_cast<uintptr_t>(info->si_addr));
+  auto found = find_allocation(reinterpret_cast<uintptr_t>(info->si_addr));
   if (found == allocations.end() || found->second.device != running_device || found->second.open)
-    siglongjmp(outside, 1);
+    siglongjmp(illegal_access, 1);
   found->second.open = true;
   protect(found->second, PROT_READ | PROT_WRITE);
-  opened.push_back(&found->second);  // within its reserve: a handler of signals must not allocate
+  opened.push_back(&found->second);  // space is reserved: a signal handler must not allocate
 }
 
 }  // namespace
@@ -77,7 +77,7 @@ extern "C" Status simulated_execute(void (*work)(void *), void *data) {
   Status status = SUCCESS;
   running_device = current_device;
   opened.reserve(allocations.size());
-  if (sigsetjmp(outside, 0) == 0) {
+  if (sigsetjmp(illegal_access, 0) == 0) {
     running = true;
     work(data);
   } else {
@@ -111,7 +111,7 @@ Status allocate(size_t size, void **pointer) {
   protect(allocation, PROT_READ | PROT_WRITE);
   memset(pages, NEVER_WRITTEN, pages_size);
   protect(allocation, PROT_NONE);
-  *pointer = allocation.pages + pages_size - size;  // so that the first byte after it is not accessible
+  *pointer = allocation.pages + pages_size - size;  // so that the first byte after the allocation is not accessible
   allocations.emplace(reinterpret_cast<uintptr_t>(*pointer), allocation);
   used_bytes[current_device] += size;
   return SUCCESS;
@@ -132,9 +132,9 @@ Status release(void *pointer) {
   return untouched ? SUCCESS : ILLEGAL_ADDRESS;
 }
 
-int of(const void *address) {
+int owner(const void *address) {
   std::lock_guard<std::recursive_mutex> held(lock);
-  auto found = holding(reinterpret_cast<uintptr_t>(address));
+  auto found = find_allocation(reinterpret_cast<uintptr_t>(address));
   return found == allocations.end() ? -1 : found->second.device;
 }
 

@@ -1,4 +1,4 @@
-// NVRTC, by the C++ compiler of the machine: a kernel's source becomes a shared library of its own.
+// NVRTC, by the machine's C++ compiler, which makes a shared library of each kernel's source.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -38,7 +38,7 @@ std::string contents(const std::filesystem::path &path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// The name by which a kernel is asked for, of a template the expression's number.
+// The name under which CuPy looks up a kernel; for a template it contains the expression's number.
 std::string lowered(const Program &program, size_t i) {
   std::string name = program.expressions[i];
   return std::regex_match(name, std::regex("\\w+")) ? name : "expression_" + std::to_string(i);
@@ -46,7 +46,7 @@ std::string lowered(const Program &program, size_t i) {
 
 std::string with_entries(const Program &program) {
   std::string source = program.source;
-  // Memory that a launch gives the size of.
+  // Shared memory whose size is an argument of the launch.
   source = std::regex_replace(source, std::regex("extern\\s+__shared__\\s+(\\w+)\\s+(\\w+)\\[\\]"),
                               "$1 *$2 = reinterpret_cast<$1 *>(simulated::dynamic_shared)");
   std::vector<std::pair<std::string, std::string>> kernels;
@@ -119,7 +119,7 @@ Result nvrtcGetCUBIN(Program *program, char *image) {
   memcpy(image, program->image.data(), program->image.size());
   return SUCCESS;
 }
-// CuPy's cache goes by this, and keeps what was compiled by the same compiler for the same device.
+// The keys of CuPy's cache depend on this text, so another compiler or device compiles the kernels again.
 static const char PTX[] = "// simulated CUDA " BUILD ", g++ " __VERSION__ "\n";
 Result nvrtcGetPTXSize(Program *, size_t *size) { *size = sizeof PTX; return SUCCESS; }
 Result nvrtcGetPTX(Program *, char *text) { memcpy(text, PTX, sizeof PTX); return SUCCESS; }

@@ -1,7 +1,8 @@
 // CUDA's runtime and driver, as far as CuPy calls them.
 //
-// CuPy's wheel brings the runtime inside one of its modules (cupy_backends.cuda.api.runtime). So this library is
-// preloaded, and when that module is loaded, each function of the runtime is led to the one of the same name here.
+// CuPy's wheel contains the runtime inside one of its modules (cupy_backends.cuda.api.runtime). This library is
+// therefore preloaded, and when that module is loaded, each of its runtime functions is redirected to the function
+// of the same name here.
 #include "device.h"
 
 #include <algorithm>
@@ -56,7 +57,7 @@ long products;
 std::mutex counting;
 
 Status load(const char *image, Module **module) {
-  // nvrtc.cpp: a word, the size, and a shared library.
+  // The format is that of nvrtc.cpp: a word, the size, and a shared library.
   uint64_t size;
   if (memcmp(image, "SIMUCUDA", 8) != 0) return INVALID_IMAGE;
   memcpy(&size, image + 8, 8);
@@ -75,14 +76,14 @@ Status load(const char *image, Module **module) {
 
 extern "C" {
 
-// What the tests ask of the device.
+// Counts, for the tests and the benchmarks.
 void simulated_count_product() {
   std::lock_guard<std::mutex> held(counting);
   products++;
 }
 long simulated_products() { return products; }
-// Writes a line for each kernel, how often it was started and its name, as far as the size allows; returns the
-// length of all lines.
+// Writes a line for each kernel, with the number of its starts and its name, as far as the size allows.
+// Returns the length of all lines.
 size_t simulated_launches(char *text, size_t size) {
   std::lock_guard<std::mutex> held(counting);
   std::string lines;
@@ -120,7 +121,7 @@ Status cudaDeviceGetAttribute(int *value, int attribute, int) {
   return SUCCESS;
 }
 Status cudaGetDeviceProperties(char *properties, int device) {
-  // Of the structure only what somebody asks for: the name first, the memory at 288, the warp at 308, the capability at 360.
+  // Only fields that are used are set: the name at 0, the memory at 288, the warp size at 308, the capability at 360.
   MUST(device >= 0 && device < device::COUNT);
   const size_t memory = device::MEMORY;
   const int capability[] = {9, 0}, warp = 32;
@@ -155,14 +156,14 @@ Status cudaHostAlloc(void **pointer, size_t size, unsigned) {
 Status cudaFreeHost(void *pointer) { free(pointer); return SUCCESS; }
 Status cudaPointerGetAttributes(PointerAttributes *attributes, const void *pointer) {
   *attributes = {};
-  attributes->device = device::of(pointer);
+  attributes->device = device::owner(pointer);
   if (attributes->device >= 0) {
-    attributes->type = 2;  // of a device
+    attributes->type = 2;  // device memory
     attributes->device_pointer = const_cast<void *>(pointer);
   }
   return SUCCESS;
 }
-// Copies while a device is the current one; -1 leaves the thread's.
+// Copies with the given device as the current one; -1 keeps the thread's.
 static Status copy(int device, void *to, const void *from, size_t size) {
   struct Copy {
     void *to;
@@ -179,7 +180,7 @@ static Status copy(int device, void *to, const void *from, size_t size) {
   return status;
 }
 Status cudaMemcpy(void *to, const void *from, size_t size, int) {
-  const int source = device::of(from), target = device::of(to);
+  const int source = device::owner(from), target = device::owner(to);
   if (source < 0 || target < 0 || source == target) return copy(std::max(source, target), to, from, size);
   std::vector<char> host(size);  // devices cannot reach each other
   Status status = copy(source, host.data(), from, size);
@@ -201,7 +202,7 @@ Status cudaMemset(void *pointer, int value, size_t size) {
 }
 Status cudaMemsetAsync(void *pointer, int value, size_t size, Stream *) { return cudaMemset(pointer, value, size); }
 
-// Streams and events: all is done when a call returns.
+// Streams and events: all work of a call is done when it returns.
 
 Status cudaStreamCreateWithFlags(Stream **stream, unsigned flags) { *stream = new Stream{flags}; return SUCCESS; }
 Status cudaStreamCreate(Stream **stream) { return cudaStreamCreateWithFlags(stream, 0); }
@@ -241,7 +242,7 @@ const char *cudaGetErrorName(Status status) {
   return "cudaErrorUnknown";
 }
 const char *cudaGetErrorString(Status status) {
-  return status == ILLEGAL_ADDRESS ? "an illegal memory access was encountered" : "said by the simulated device";
+  return status == ILLEGAL_ADDRESS ? "an illegal memory access was encountered" : "an error of the simulated device";
 }
 Status cudaGetLastError() { return SUCCESS; }
 Status cudaPeekAtLastError() { return SUCCESS; }
@@ -287,33 +288,33 @@ Status cuLaunchKernel(Function *function, unsigned gx, unsigned gy, unsigned gz,
 
 }  // extern "C"
 
-// Leading CuPy's modules here
+// Redirecting the functions of CuPy's modules
 
-struct Entry {
+struct Redirection {
   const char *module;
   uintptr_t offset;
   void *replacement;
 };
-extern const Entry simulated_entries[];  // written by build.py, up to one without a module
+extern const Redirection simulated_redirections[];  // written by build.py; the last has no module
 
-static void lead_here(void *library, const Entry &entry) {
+static void redirect(void *library, const Redirection &redirection) {
   link_map *map;
   dlinfo(library, RTLD_DI_LINKMAP, &map);
-  auto *code = reinterpret_cast<unsigned char *>(map->l_addr + entry.offset);
+  auto *code = reinterpret_cast<unsigned char *>(map->l_addr + redirection.offset);
   const uintptr_t page = sysconf(_SC_PAGESIZE);
   void *first = reinterpret_cast<void *>(reinterpret_cast<uintptr_t>(code) / page * page);
   mprotect(first, 2 * page, PROT_READ | PROT_WRITE | PROT_EXEC);
-  const unsigned char jump[] = {0xff, 0x25, 0, 0, 0, 0};  // of an x86-64, to the address that follows
+  const unsigned char jump[] = {0xff, 0x25, 0, 0, 0, 0};  // x86-64: jump to the address that follows
   memcpy(code, jump, sizeof jump);
-  memcpy(code + sizeof jump, &entry.replacement, sizeof entry.replacement);
+  memcpy(code + sizeof jump, &redirection.replacement, sizeof redirection.replacement);
   mprotect(first, 2 * page, PROT_READ | PROT_EXEC);
 }
 
-// Python loads a module by this.
+// Python loads modules with this function.
 extern "C" void *dlopen(const char *path, int mode) {
   static auto *really = reinterpret_cast<void *(*)(const char *, int)>(dlsym(RTLD_NEXT, "dlopen"));
   void *library = really(path, mode);
-  for (const Entry *entry = simulated_entries; library && path && entry->module; entry++)
-    if (strstr(path, entry->module)) lead_here(library, *entry);
+  for (const Redirection *one = simulated_redirections; library && path && one->module; one++)
+    if (strstr(path, one->module)) redirect(library, *one);
   return library;
 }

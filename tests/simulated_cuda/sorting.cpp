@@ -1,4 +1,4 @@
-// Sorting, which CuPy's wheel brings compiled for NVIDIA's devices in a module of its own (cupy.cuda.thrust).
+// Sorting. CuPy's wheel contains it in a module of its own (cupy.cuda.thrust), compiled for NVIDIA's devices.
 #include "device.h"
 
 #include <algorithm>
@@ -9,19 +9,19 @@
 
 namespace {
 
-// The numbers that CuPy gives to dtypes (type_dispatcher.cuh).
+// CuPy's numbers of dtypes (type_dispatcher.cuh).
 enum { INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64, FLOAT16, FLOAT32, FLOAT64 };
 
 struct Rows {
   void *values;
-  size_t *positions;  // nullptr where the values themselves are sorted
+  size_t *positions;  // nullptr if the values themselves are sorted
   size_t n_rows, length;
 };
 
 template <class T>
 bool before(T a, T b) {
   if constexpr (std::is_floating_point_v<T>)
-    if (std::isnan(b)) return !std::isnan(a);  // the last
+    if (std::isnan(b)) return !std::isnan(a);  // nan comes last
   return a < b;
 }
 

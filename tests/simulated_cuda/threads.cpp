@@ -1,4 +1,4 @@
-// The threads of a block: each is run on a stack of its own up to its next barrier, then the next one is.
+// The threads of a block: they run in turn, each on a stack of its own and up to its next barrier.
 #include "device.h"
 
 #include <algorithm>
@@ -16,7 +16,7 @@ enum State { READY, AT_WARP, AT_BLOCK, ENDED };
 
 struct Thread {
   ucontext_t start;
-  jmp_buf there;  // where it waits
+  jmp_buf barrier;  // where it waits
   bool begun = false;
   State state = READY;
 };
@@ -28,14 +28,14 @@ unsigned running;
 void (*thread_body)(unsigned, void *);
 void *thread_data;
 
-// Goes on when the scheduler comes back to this thread.
+// Returns when the scheduler resumes this thread.
 void wait(State state) {
   threads[running].state = state;
-  if (!_setjmp(threads[running].there)) _longjmp(scheduler, 1);
+  if (!_setjmp(threads[running].barrier)) _longjmp(scheduler, 1);
 }
 
-// A stack is used for one thread after another, of any kernel: to make one takes longer than most kernels do.
-void live() {
+// A stack serves one thread after another, of any kernel: making a stack takes longer than most kernels.
+void run_bodies() {
   for (;;) {
     thread_body(running, thread_data);
     wait(ENDED);
@@ -49,7 +49,7 @@ void make_threads(unsigned n) {
     thread.start.uc_stack.ss_sp =
         mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     thread.start.uc_stack.ss_size = STACK;
-    makecontext(&thread.start, live, 0);
+    makecontext(&thread.start, run_bodies, 0);
   }
 }
 
@@ -57,12 +57,12 @@ void resume(unsigned i) {
   running = i;
   threads[i].state = READY;
   if (_setjmp(scheduler)) return;
-  if (threads[i].begun) _longjmp(threads[i].there, 1);
+  if (threads[i].begun) _longjmp(threads[i].barrier, 1);
   threads[i].begun = true;
   swapcontext(&beginning, &threads[i].start);
 }
 
-// Lets threads of a range go on if all that have not ended are at the barrier; returns whether any does.
+// Releases the threads of a range if all that have not ended are at the barrier. Returns whether it released any.
 bool release(unsigned first, unsigned end, State barrier) {
   bool any = false;
   for (unsigned i = first; i < end; i++) {
@@ -100,7 +100,7 @@ bool run_threads(unsigned n, bool reversed, void (*body)(unsigned, void *), void
 
 void forget_threads() {
   for (Thread &thread : threads) thread.begun = false;
-  for (Thread &thread : threads) makecontext(&thread.start, live, 0);
+  for (Thread &thread : threads) makecontext(&thread.start, run_bodies, 0);
 }
 
 }  // namespace device

@@ -94,7 +94,7 @@ class FusingCuPy(FusingNamespace):
             every = (None if none else next(own) for none in missing)
             try:
                 return function(*every, xp=self._traced, **fixed)
-            except Exception as error:  # whatever CuPy raises at what it has no kernel for
+            except Exception as error:  # its type depends on what CuPy cannot trace
                 raise RuntimeError(
                     f"`{function.__name__}` must be a function that cupy.fuse can trace; "
                     f"got {type(error).__name__}: {error}"

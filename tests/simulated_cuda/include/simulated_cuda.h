@@ -1,4 +1,4 @@
-// The device's language: what a kernel's source finds defined, included before its first line.
+// CUDA C++, as far as CuPy's kernels use it: included before the first line of a kernel's source.
 #pragma once
 
 #include <cassert>
@@ -24,7 +24,7 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __constant__ static
-// In one place, so that what a block left there is gone before the next.
+// In one section, which is overwritten before each block runs.
 #define __shared__ static __attribute__((section("simulated_shared")))
 
 struct dim3 {
@@ -42,20 +42,20 @@ static const Launch *launch;
 alignas(16) static char dynamic_shared[49152];
 
 inline void barrier(bool of_block) {
-  uint3 own = threadIdx;  // others run meanwhile
+  uint3 own = threadIdx;  // other threads run meanwhile
   launch->barrier(of_block);
   threadIdx = own;
 }
 
-// Values that threads of a warp show each other.
-static uint64_t shown[1024];
+// Values that the threads of a warp exchange.
+static uint64_t exchanged[1024];
 
 template <class T> inline T shuffle(T value, unsigned source_lane) {
   unsigned thread = threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z);
-  memcpy(&shown[thread], &value, sizeof value);
+  memcpy(&exchanged[thread], &value, sizeof value);
   barrier(false);
   T result;
-  memcpy(&result, &shown[thread / 32 * 32 + source_lane], sizeof result);
+  memcpy(&result, &exchanged[thread / 32 * 32 + source_lane], sizeof result);
   barrier(false);
   return result;
 }
@@ -131,7 +131,7 @@ inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 inline int __clzll(long long x) { return x ? __builtin_clzll(x) : 64; }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 
-// Half precision, by the compiler's
+// Half precision, by the compiler's _Float16
 
 inline unsigned short __float2half_rn(float x) {
   _Float16 half = x;
@@ -161,7 +161,7 @@ inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 inline float rsqrt(float x) { return rsqrtf(x); }
 template <class T> inline T __ldg(const T *x) { return *x; }
 
-// Threads take turns, so what is atomic on a device is an ordinary operation here.
+// Threads take turns, so an atomic operation of a device is an ordinary operation here.
 
 template <class T, class F> inline T simulated_atomic(T *address, F next) {
   T old = *address;

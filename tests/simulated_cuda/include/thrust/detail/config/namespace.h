@@ -1,4 +1,4 @@
-// What CuPy's complex numbers want of Thrust.
+// The macros of Thrust that CuPy's complex numbers use.
 #pragma once
 
 #define THRUST_NAMESPACE_BEGIN namespace thrust {
