@@ -80,13 +80,16 @@ STORED = {"steps": json.dumps({"results": STEPS}), "sweeps-cupy": json.dumps({"r
 
 
 class Clock:
-    """A clock that stands at 0 until the log contains a word, and then runs from 1,990 to 2,050 seconds."""
+    """A clock that stands at 0 until each log contains its word, and then runs from 1,990 to 2,050 seconds."""
 
-    def __init__(self, log: Path, word: str) -> None:
-        self.log, self.word, self.now = log, word, 0.0
+    def __init__(self, words: dict[Path, str]) -> None:
+        self.words, self.now = words, 0.0
 
     def monotonic(self) -> float:
-        if self.now or (self.log.is_file() and self.word in self.log.read_text(encoding="utf-8")):
+        found = (
+            log.is_file() and word in log.read_text(encoding="utf-8") for log, word in self.words.items()
+        )
+        if self.now or all(found):
             self.now = min(max(self.now + 1.0, 1990.0), 2050.0)
         return self.now
 
@@ -111,7 +114,8 @@ def test_stages_that_fail_or_hang_leave_the_results_of_the_others(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hanging: str
 ) -> None:
     word = "deaf" if "deaf" in hanging else "six"
-    monkeypatch.setattr(gpu, "time", Clock(tmp_path / "tests-cupy.log", word))
+    words = {tmp_path / "tests-cupy.log": word, tmp_path / "steps.log": "ZeroDivisionError"}
+    monkeypatch.setattr(gpu, "time", Clock(words))
     passed = "print('[gw0] [ 40%] PASSED tests/test_a.py::test_six')"
     groups = [
         [
@@ -172,7 +176,7 @@ def test_a_program_that_is_stopped_ends_its_stages_and_keeps_their_results(
             if self.monotonic():
                 raise SystemExit("stopped")
 
-    monkeypatch.setattr(gpu, "time", Stopped(tmp_path / "steps.log", "begun"))
+    monkeypatch.setattr(gpu, "time", Stopped({tmp_path / "steps.log": "begun"}))
     processes, started = [], gpu.started
     monkeypatch.setattr(gpu, "started", lambda *given: processes.append(started(*given)) or processes[-1])
     hanging = program("import time; print('begun'); time.sleep(600)", tmp_path / "steps.json")
