@@ -80,7 +80,7 @@ STORED = {"steps": json.dumps({"results": STEPS}), "sweeps-cupy": json.dumps({"r
 
 
 class Clock:
-    """A clock that stands at 0 until each log contains its word, and then runs from 1,990 to 2,050 seconds."""
+    """A clock at 0 until each log contains its word, which then runs from 1,990 to 2,050 seconds."""
 
     def __init__(self, words: dict[Path, str]) -> None:
         self.words, self.now = words, 0.0
