@@ -6,6 +6,7 @@ import ctypes
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -98,8 +99,11 @@ def tests_cupy(session: nox.Session) -> None:
 def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
     """Run CuPy's tests on tests/simulated_cuda; the main ones again, with threads in reverse order."""
     missing = [tool for tool in ("g++", "nm") if shutil.which(tool) is None]
+    if not missing:
+        version = subprocess.run(["g++", "-dumpversion"], capture_output=True, text=True, check=True).stdout
+        missing = ["g++ 12"] if int(version.partition(".")[0]) < 12 else []
     if sys.platform != "linux" or platform.machine() != "x86_64" or missing:
-        session.skip(f"{reason}; a simulated CUDA device needs Linux on x86-64, g++ and nm")
+        session.skip(f"{reason}; a simulated CUDA device needs Linux on x86-64, g++ 12 or later, and nm")
     session.log(f"CuPy is tested on a simulated CUDA device: {reason}")
     session.install(*group("simulated-cuda"))
     device = str(Path(session.create_tmp()).resolve() / "device")

@@ -107,6 +107,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     asked = (options.libraries or ("numpy,torch,jax" if options.cpu else "cupy,torch,jax")).split(",")
+    asked = [name.strip() for name in asked]
+    if unknown := set(asked) - set(TITLES):
+        parser.error(f"--libraries must name some of {', '.join(TITLES)}; got {', '.join(unknown)}")
+    if options.minutes <= 0:
+        parser.error(f"--minutes must be above 0; got {options.minutes}")
     sizes = TINY if options.tiny else FULL
     report: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

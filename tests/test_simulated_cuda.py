@@ -196,6 +196,18 @@ def test_products_of_any_layout_are_numpys(cupy, dtype, stack):
     np.testing.assert_allclose((cupy.asarray(a) @ cupy.asarray(vector)).get(), a @ vector, rtol=1e-5)
 
 
+def test_a_sort_that_is_not_simulated_raises(cupy):
+    with pytest.raises(RuntimeError, match="the simulated CUDA device does not sort this dtype"):
+        cupy.sort(cupy.zeros(3, "float16"))
+    with pytest.raises(RuntimeError, match="the simulated CUDA device has no lexsort"):
+        cupy.lexsort(cupy.zeros((2, 3)))
+
+
+def test_integers_are_summed_along_an_axis(cupy):
+    values = np.arange(12).reshape(3, 4)
+    np.testing.assert_array_equal(cupy.cumsum(cupy.asarray(values), axis=1).get(), values.cumsum(axis=1))
+
+
 def test_sorting_puts_nan_last(cupy):
     values = np.random.default_rng(0).integers(0, 5, (4, 7)).astype("float64")
     values[1, 2] = np.nan
@@ -223,7 +235,8 @@ def test_a_fault_in_a_kernel_makes_a_test_fail(cupy, fault, tmp_path):
         "tests/test_losses.py",
     ]
     command += ["--hypothesis-profile=few", "-p", "no:cacheprovider"]
-    environment = os.environ | {"PYTHONPATH": str(root / "tests")}
+    path = os.pathsep.join((str(root / "tests"), os.environ.get("PYTHONPATH", "")))
+    environment = os.environ | {"PYTHONPATH": path.rstrip(os.pathsep)}
     environment.pop("SIMULATED_CUDA_REVERSED", None)  # in reverse order a sum by halves needs no barrier
     if fault is not None:
         command += ["-p", "simulated_cuda.faults"]
@@ -231,3 +244,4 @@ def test_a_fault_in_a_kernel_makes_a_test_fail(cupy, fault, tmp_path):
     found = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == (0 if fault is None else 1), found.stdout
     assert fault is None or " 1 failed" in found.stdout
+    assert "CompileException" not in found.stdout

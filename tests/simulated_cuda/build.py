@@ -5,6 +5,7 @@ Usage: python tests/simulated_cuda/build.py FOLDER [COMMAND ...]
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -16,7 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
-COMPILE = ("g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", f"-I{SOURCES}")
+# Where a compiler fortifies by default, it refuses to jump between the stacks of threads.
+COMPILE = ("g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", "-U_FORTIFY_SOURCE", f"-I{SOURCES}")
 # Options for kernels; a product is rounded before it is added, not fused with the addition.
 KERNEL = ("-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-exceptions")
 
@@ -28,27 +30,39 @@ REDIRECTED = {
 
 
 def build(folder: Path) -> None:
-    """Compile the libraries that CuPy loads, and the headers that its kernels include, into the folder."""
+    """Compile the device into the folder, if it is not there already."""
     missing = [tool for tool in ("g++", "nm") if shutil.which(tool) is None]
     if importlib.util.find_spec("cupy") is None:
-        missing.append("CuPy (`pip install cupy-cuda13x`)")
+        missing.append("CuPy (`pip install cupy-cuda13x==14.2.0`)")
     if missing:
         sys.exit(f"The simulated CUDA device cannot be built without {' and '.join(missing)}.")
+    if re.search("[:;]", str(folder)):
+        sys.exit(f"FOLDER must be a path without a colon or semicolon; got {folder}")
     folder.mkdir(parents=True, exist_ok=True)
+    files = sorted(path for path in SOURCES.rglob("*") if path.suffix in (".cpp", ".h", ".py"))
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+    built = folder / "version"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be building it
+        if not built.is_file() or built.read_text(encoding="utf-8") != version:
+            compile_all(folder, version)
+            built.write_text(version, encoding="utf-8")
+
+
+def compile_all(folder: Path, version: str) -> None:
+    """Compile the libraries that CuPy loads, and the headers that its kernels include."""
     packages = Path(importlib.util.find_spec("cupy").origin).parents[1]
     shutil.copytree(SOURCES / "include", folder, dirs_exist_ok=True)
     shutil.copy(SOURCES / "device.h", folder)
     redirections = write_redirections(folder / "redirections.cpp", packages)
     simulated = ("memory.cpp", "threads.cpp", "runtime.cpp", "sorting.cpp", redirections)
     library(folder, "libcuda.so.1", *simulated)
-    files = sorted(path for path in SOURCES.rglob("*") if path.is_file())
-    version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     defined = (f'-DBUILD="{version}"', f'-DKERNEL_OPTIONS="{" ".join(KERNEL)}"')
     library(folder, "libnvrtc.so.13", "nvrtc.cpp", options=defined)
     cublas = cublas_stubs(folder / "cublas_stubs.cpp", packages)
     versions = folder / "cublas.map"
     versions.write_text("libcublas.so.13 { global: *; };\n", encoding="utf-8")
-    linked = (f"-Wl,--version-script={versions}", f"-L{folder}", "-l:libcuda.so.1", "-Wl,-rpath,$ORIGIN")
+    linked = (folder / "libcuda.so.1", "-Xlinker", f"--version-script={versions}", "-Wl,-rpath,$ORIGIN")
     library(folder, "libcublas.so.13", "cublas.cpp", cublas, options=linked)
     library(folder, "libcublasLt.so.13")  # CuPy looks for it together with cuBLAS
     # Every kernel includes this header: with it compiled beforehand, a kernel takes a third of the time.
@@ -56,9 +70,9 @@ def build(folder: Path) -> None:
     run("g++", *KERNEL, *includes, "-x", "c++-header", header, "-o", f"{header}.gch")
 
 
-def library(folder: Path, name: str, *sources: str | Path, options: tuple[str, ...] = ()) -> None:
+def library(folder: Path, name: str, *sources: str | Path, options: tuple[str | Path, ...] = ()) -> None:
     paths = [SOURCES / source for source in sources]
-    run(*COMPILE, "-shared", f"-Wl,-soname,{name}", *options, *paths, "-o", folder / name, "-ldl")
+    run(*COMPILE, "-shared", f"-Wl,-soname,{name}", *paths, *options, "-o", folder / name, "-ldl")
 
 
 def write_redirections(path: Path, packages: Path) -> Path:
@@ -112,7 +126,7 @@ def environment(folder: Path) -> dict[str, str]:
     """Return the environment variables with which CuPy runs on the device in the folder."""
     return {
         "LD_LIBRARY_PATH": str(folder),
-        "LD_PRELOAD": str(folder / "libcuda.so.1"),
+        "LD_PRELOAD": "libcuda.so.1",  # found in LD_LIBRARY_PATH; a path may contain no space here
         "CUDA_PATH": str(folder),  # so that no installed CUDA is found
         "CUPY_CACHE_DIR": str(folder / "kernels"),
         "CUPY_ACCELERATORS": "",  # without CUB, whose kernels are for NVIDIA's devices alone
@@ -120,6 +134,8 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     folder, command = Path(sys.argv[1]).resolve(), sys.argv[2:]
     build(folder)
     if command:

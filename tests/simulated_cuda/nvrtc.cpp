@@ -1,4 +1,5 @@
 // NVRTC, by the machine's C++ compiler, which makes a shared library of each kernel's source.
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 #include <dlfcn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
@@ -47,7 +49,7 @@ std::string lowered(const Program &program, size_t i) {
 std::string with_entries(const Program &program) {
   std::string source = program.source;
   // Shared memory whose size is an argument of the launch.
-  source = std::regex_replace(source, std::regex("extern\\s+__shared__\\s+(\\w+)\\s+(\\w+)\\[\\]"),
+  source = std::regex_replace(source, std::regex("extern\\s+__shared__\\s+([\\w ]+?)\\s+(\\w+)\\[\\]"),
                               "$1 *$2 = reinterpret_cast<$1 *>(simulated::dynamic_shared)");
   std::vector<std::pair<std::string, std::string>> kernels;
   std::regex plain("extern\\s+\"C\"\\s+__global__\\s+void\\s+(?:__launch_bounds__\\s*\\([^)]*\\)\\s*)?(\\w+)\\s*\\(");
@@ -93,17 +95,25 @@ Result nvrtcGetLoweredName(Program *program, const char *name, const char **resu
 }
 
 Result nvrtcCompileProgram(Program *program, int n, const char *const *options) {
-  std::string name = std::filesystem::temp_directory_path() / "kernelXXXXXX";
-  std::filesystem::path folder = mkdtemp(name.data());
+  std::error_code none;
+  std::string name = std::filesystem::temp_directory_path(none) / "kernelXXXXXX";
+  if (!mkdtemp(name.data())) {
+    program->log = "the simulated CUDA device cannot make a temporary folder: " + name;
+    return COMPILATION;
+  }
+  std::filesystem::path folder = name;
   std::ofstream(folder / "kernel.cpp") << with_entries(*program);
   std::string own = own_folder();
   std::string command = "unset LD_PRELOAD; g++ " KERNEL_OPTIONS " -shared -Wl,-Bsymbolic -include " +
                         shell_word(own + "/simulated_cuda.h") + " -I" + shell_word(own);
   for (int i = 0; i < n; i++)
     if (!strncmp(options[i], "-I", 2) || !strncmp(options[i], "-D", 2)) command += " " + shell_word(options[i]);
-  command += " -o " + (folder / "kernel.so").string() + " " + (folder / "kernel.cpp").string() + " 2>" +
-             (folder / "log").string();
-  bool compiled = system(command.c_str()) == 0;
+  command += " -o " + shell_word(folder / "kernel.so") + " " + shell_word(folder / "kernel.cpp") + " 2>" +
+             shell_word(folder / "log");
+  int status = system(command.c_str());
+  if (WIFSIGNALED(status) ? WTERMSIG(status) == SIGINT : WEXITSTATUS(status) == 128 + SIGINT)
+    raise(SIGINT);  // which this process ignored meanwhile
+  bool compiled = status == 0;
   program->log = contents(folder / "log");
   if (compiled) {
     std::string library = contents(folder / "kernel.so");

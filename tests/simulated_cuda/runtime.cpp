@@ -51,7 +51,7 @@ struct PointerAttributes {
 
 constexpr size_t PROPERTIES = 1008;  // bytes of a cudaDeviceProp
 
-const bool reversed = getenv("SIMULATED_CUDA_REVERSED");
+const bool reversed = getenv("SIMULATED_CUDA_REVERSED") && !strcmp(getenv("SIMULATED_CUDA_REVERSED"), "1");
 std::map<std::string, long> launches;  // how often each kernel was started
 long products;
 std::mutex counting;
@@ -61,13 +61,17 @@ Status load(const char *image, Module **module) {
   uint64_t size;
   if (memcmp(image, "SIMUCUDA", 8) != 0) return INVALID_IMAGE;
   memcpy(&size, image + 8, 8);
-  std::string path = std::filesystem::temp_directory_path() / "kernelXXXXXX";
+  std::error_code none;
+  std::string path = std::filesystem::temp_directory_path(none) / "kernelXXXXXX";
   int file = mkstemp(path.data());
   bool written = write(file, image + 16, size) == ssize_t(size);
   close(file);
   void *library = written ? dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) : nullptr;
   unlink(path.c_str());
-  if (!library) return INVALID_IMAGE;
+  if (!library) {
+    fprintf(stderr, "The simulated CUDA device cannot load a kernel from %s: %s\n", path.c_str(), dlerror());
+    return INVALID_IMAGE;
+  }
   *module = new Module{library, {}};
   return SUCCESS;
 }

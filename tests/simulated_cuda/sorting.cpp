@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
+#include <stdexcept>
 #include <vector>
 
 namespace {
@@ -55,7 +55,7 @@ void sort(int dtype, void *values, size_t *positions, const std::vector<ptrdiff_
     case UINT64: simulated_execute(sort_rows<uint64_t>, &rows); return;
     case FLOAT32: simulated_execute(sort_rows<float>, &rows); return;
     case FLOAT64: simulated_execute(sort_rows<double>, &rows); return;
-    default: simulated_missing("sorting of this dtype");
+    default: throw std::runtime_error("the simulated CUDA device does not sort this dtype");
   }
 }
 
@@ -68,4 +68,7 @@ void thrust_sort(int dtype, void *values, size_t *, const std::vector<ptrdiff_t>
 void thrust_argsort(int dtype, size_t *positions, void *values, void *, const std::vector<ptrdiff_t> &shape, intptr_t,
                     void *) {
   sort(dtype, values, positions, shape);
+}
+void thrust_lexsort(int, size_t *, void *, size_t, size_t, intptr_t, void *) {
+  throw std::runtime_error("the simulated CUDA device has no lexsort");
 }

@@ -3,13 +3,14 @@
 
 #include <algorithm>
 #include <csetjmp>
+#include <cstdlib>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <vector>
 
 namespace {
 
-constexpr size_t STACK = 1 << 16;
+constexpr size_t STACK = 1 << 16, GUARD = 1 << 12;  // below a stack is a page that is never accessible
 constexpr unsigned WARP = 32;
 
 enum State { READY, AT_WARP, AT_BLOCK, ENDED };
@@ -25,6 +26,7 @@ std::vector<Thread> threads;
 jmp_buf scheduler;
 ucontext_t beginning;
 unsigned running;
+bool active;
 void (*thread_body)(unsigned, void *);
 void *thread_data;
 
@@ -46,8 +48,9 @@ void make_threads(unsigned n) {
   while (threads.size() < n) {
     Thread &thread = threads.emplace_back();
     getcontext(&thread.start);
-    thread.start.uc_stack.ss_sp =
-        mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *pages = mmap(nullptr, GUARD + STACK, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    thread.start.uc_stack.ss_sp = static_cast<char *>(pages) + GUARD;
+    mprotect(thread.start.uc_stack.ss_sp, STACK, PROT_READ | PROT_WRITE);
     thread.start.uc_stack.ss_size = STACK;
     makecontext(&thread.start, run_bodies, 0);
   }
@@ -78,7 +81,10 @@ bool release(unsigned first, unsigned end, State barrier) {
 
 namespace device {
 
-void barrier(bool of_block) { wait(of_block ? AT_BLOCK : AT_WARP); }
+void barrier(bool of_block) {
+  if (!active) abort();  // nvrtc.cpp saw no barrier in the kernel's source
+  wait(of_block ? AT_BLOCK : AT_WARP);
+}
 
 bool run_threads(unsigned n, bool reversed, void (*body)(unsigned, void *), void *data) {
   threads.reserve(1024);  // a context must not move
@@ -86,6 +92,7 @@ bool run_threads(unsigned n, bool reversed, void (*body)(unsigned, void *), void
   thread_body = body;
   thread_data = data;
   for (unsigned i = 0; i < n; i++) threads[i].state = READY;
+  active = true;
   for (bool going = true; going;) {
     for (unsigned i = 0; i < n; i++) {
       unsigned thread = reversed ? n - 1 - i : i;
@@ -95,10 +102,12 @@ bool run_threads(unsigned n, bool reversed, void (*body)(unsigned, void *), void
     for (unsigned first = 0; first < n; first += WARP) going |= release(first, std::min(first + WARP, n), AT_WARP);
     if (!going) going = release(0, n, AT_BLOCK);
   }
+  active = false;
   return std::all_of(threads.begin(), threads.begin() + n, [](auto &thread) { return thread.state == ENDED; });
 }
 
 void forget_threads() {
+  active = false;
   for (Thread &thread : threads) thread.begun = false;
   for (Thread &thread : threads) makecontext(&thread.start, run_bodies, 0);
 }
