@@ -110,7 +110,7 @@ def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
     simulated = ("python", "tests/simulated_cuda/build.py", device)
     options = ("--hypothesis-profile=fewer", *ONLY_BACKENDS)
     run_tests(session, "cupy", options=options, within=simulated)
-    files = (f"tests/test_{name}.py" for name in ("fusing", "losses", "network", "stacks", "step"))
+    files = (f"tests/test_{name}.py" for name in ("fusing", "mathematics", "network", "stacks", "step"))
     session.run(
         *simulated,
         *("pytest", "--backend=cupy", "--hypothesis-profile=few", *ONLY_BACKENDS, *files),
@@ -345,6 +345,6 @@ def coverage(session: nox.Session) -> None:
     session.install(*group("coverage"))
     session.run("coverage", "combine", "--keep")
     session.run("coverage", "report")
-    whole = ("convolution.py", "losses.py", "network.py", "sklearn.py", "stacks.py", "training/*")
+    whole = ("convolution.py", "mathematics.py", "network.py", "sklearn.py", "stacks.py", "training/*")
     included = ",".join(f"src/twolayer/{name}" for name in whole)
     session.run("coverage", "report", f"--include={included}", "--fail-under=100")

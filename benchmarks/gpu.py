@@ -63,10 +63,10 @@ TINY = {
 TITLES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "jax": "JAX"}
 BACKENDS = {"cupy": "cupy", "torch": "torch-cuda", "jax": "jax-gpu"}  # for pytest's `--backend`, on a GPU
 # Files of tests; a library without a list runs all. JAX runs the fewest, as it compiles every shape anew.
-FEW = ("namespace", "execution", "losses", "stacks", "equivalence", "step", "network")
+FEW = ("namespace", "execution", "mathematics", "stacks", "equivalence", "step", "network")
 MORE = ("training", "preprocessing", "resuming", "sklearn", "storage", "gradients", "optimizers")
 CORE = {"torch": (*FEW, *MORE, "regularisation", "augmentation"), "jax": FEW}
-TINY_TESTS = ("namespace", "losses")
+TINY_TESTS = ("namespace", "mathematics")
 # Shares of the cores, as the tests of three libraries run at the same time; CuPy's tests have the rest.
 CORES = {"torch": 0.25, "jax": 0.45}
 

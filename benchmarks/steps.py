@@ -39,7 +39,8 @@ from measuring import (
 
 import twolayer
 from twolayer._namespace import copied, from_host, standard_namespace
-from twolayer.network import Core, pack
+from twolayer.mathematics import Params
+from twolayer.network import pack
 from twolayer.training.batches import Draws
 from twolayer.training.execution import Steps, running
 from twolayer.training.optimizers import SGD
@@ -86,17 +87,17 @@ def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 
     reg = place(np.full(networks, REG, np.float32))
     y = t.y.astype(np.int32)
     samples = Samples(place(t.X), place(y), None, ())
-    constant = Constant(samples, Numbers(None, None, reg, None, None, None))
+    constant = Constant(samples, Numbers(None, None, None, reg, None, None, None))
     rates, none = np.full((STEPS, networks), LEARNING_RATE, np.float32), np.empty((STEPS, 0), np.float32)
-    kept = kept_shares(rates, np.float32(REG))
-    core = pack(net, xp=xp)
-    states = [State(Core(*(copied(array, xp=xp) for array in core)), (), None)]
+    kept, shares = kept_shares(rates, np.float32(REG)), rates / np.float32(t.batch)
+    params = pack(net, xp=xp)
+    states = [State(Params(*(copied(array, xp=xp) for array in params)), (), None)]
     all_rows = t.rows.astype(np.int32)
     following = by_hand.turns([all_rows[i : i + STEPS] for i in range(0, len(all_rows) - STEPS, STEPS)])
 
     def steps() -> None:
         rows = following()
-        varying = Varying(Draws(rows, None, None, None, y[rows]), None, rates, kept, none)
+        varying = Varying(Draws(rows, None, None, None, y[rows]), None, rates, shares, kept, none)
         with running(xp):
             for state, _ in taking.take(states[0], constant, varying, place):
                 states[0] = state

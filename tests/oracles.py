@@ -49,8 +49,8 @@ def networks(net: TwoLayerNet) -> list[TwoLayerNet]:
     return [TwoLayerNet(*(array[k] for array in net)) for k in range(len(net.W1))]
 
 
-def numerical_gradients(function, net: TwoLayerNet, h: float = 1e-5) -> TwoLayerNet:
-    """Central differences of a scalar function of a network, in every parameter."""
+def numerical_gradients(function, net, h: float = 1e-5):
+    """Central differences of a scalar function of a network, public or as the mathematics has it."""
     gradients = []
     for name, array in net._asdict().items():
         gradient = np.zeros_like(array)
@@ -62,7 +62,7 @@ def numerical_gradients(function, net: TwoLayerNet, h: float = 1e-5) -> TwoLayer
                 values.append(function(net._replace(**{name: moved})))
             gradient[index] = (values[0] - values[1]) / (2 * h)
         gradients.append(gradient)
-    return TwoLayerNet(*gradients)
+    return type(net)(*gradients)
 
 
 def relative_error(a: np.ndarray, b: np.ndarray) -> float:

@@ -63,6 +63,12 @@ def make_task(
     return Task(net, *parts)
 
 
+def turned(array: Any, *, xp: Any) -> Any:
+    """The same array, the last two axes the other way round in memory."""
+    other = xp.matrix_transpose(array)
+    return xp.matrix_transpose(xp.reshape(xp.reshape(other, (-1,)), other.shape))
+
+
 def host_net(net: TwoLayerNet) -> TwoLayerNet:
     """A copy as host arrays."""
     return TwoLayerNet(*(to_host(array) for array in net))

@@ -17,7 +17,7 @@ from small_runs import Task, assert_same_history, assert_same_net, make_task
 
 import twolayer
 from twolayer import TwoLayerNet, augmentation, checkpoints, optimizers, schedules, storage, train
-from twolayer._namespace import fusible
+from twolayer._namespace import leaf
 from twolayer.preprocessing import Standardizer, Whitener
 from twolayer.training import batches, execution
 
@@ -242,7 +242,7 @@ def test_an_estimator_is_where_its_samples_are(cupy, here, there, classifier):
 def test_a_function_is_traced_once_for_each_dtype_and_number_of_axes(cupy, kernels):
     traces = []
 
-    @fusible
+    @leaf
     def scaled(a, b, *, xp, factor):
         traces.append(factor)
         return a * factor if b is None else a * factor + b
@@ -288,7 +288,7 @@ def test_a_function_that_cannot_be_traced_is_named(cupy, kernels, function, erro
     function.__name__ = "half"
     for _ in range(2):
         with pytest.raises(RuntimeError, match=rf"^`half` must be .* cupy.fuse can trace; got {error}: \S"):
-            fusible(function)(cupy.ones((2, 3)), xp=kernels)
+            leaf(function)(cupy.ones((2, 3)), xp=kernels)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 # Each floor imports only from floors below it. A folder is one unit, whose files may import each other.
 FLOORS = (
     {"_namespace", "_extras", "_files", "_kinds", "_streams"},
-    {"_checks", "_comparison", "losses"},
+    {"_checks", "_comparison", "mathematics"},
     {"network", "_images"},
     {"convolution", "stacks", "preprocessing", "augmentation"},
     {"training"},
@@ -31,7 +31,7 @@ FLOORS = (
 FLOOR = {unit: floor for floor, units in enumerate(FLOORS, start=1) for unit in units}
 
 # The mathematics, which every library runs: no array library is named in it.
-MATHEMATICS = {"_images.py", "convolution.py", "losses.py", "stacks.py", "training/step.py"}
+MATHEMATICS = {"_images.py", "convolution.py", "mathematics.py", "stacks.py", "training/step.py"}
 
 
 def test_importing_twolayer_brings_only_numpy_and_array_api_compat() -> None:
@@ -87,7 +87,7 @@ def test_the_mathematics_is_where_the_rules_look_for_it() -> None:
         ("storage.py", "import pickle"),
         ("storage.py", "import numpy as np\nnp.load('x', allow_pickle=True)"),
         ("storage.py", "print('saved')"),
-        ("network.py", "import numpy\n\ndef forward(core, X):\n    return numpy.maximum(X, 0)"),
+        ("network.py", "import numpy\n\ndef forward(params, X):\n    return numpy.maximum(X, 0)"),
     ],
 )
 def test_the_rules_notice_a_breach(name: str, source: str) -> None:

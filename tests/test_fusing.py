@@ -1,21 +1,27 @@
-"""Functions marked as `fusible`: what they may do, and that fused ones train the same networks."""
+"""Functions marked as `leaf`: what they may do, and that fused ones compute, and train, the same."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from backends import Backend, to_host
+from small_runs import turned
 
 import twolayer
-from twolayer import TwoLayerNet
-from twolayer._namespace import FusingNamespace, fuses, fusible
+from twolayer import TwoLayerNet, mathematics
+from twolayer._namespace import FusingNamespace, leaf
 from twolayer.augmentation import Mixup
-from twolayer.training import execution
+from twolayer.training import execution, optimizers, step
 from twolayer.training.execution import lean
 from twolayer.training.optimizers import SGD, Adam, AdamW
+
+# ---------------------------------------------------------------------------------------------------------
+# Whole runs
 
 # What CuPy can trace.
 TRACED = SimpleNamespace(
@@ -39,13 +45,14 @@ class Fusing(FusingNamespace):
         self.calls[function.__name__] = self.calls.get(function.__name__, 0) + 1
         given = [array for array in arrays if array is not None]
         assert all(isinstance(array, np.ndarray | np.generic) for array in given)  # of 200 CuPy makes an int8
-        assert {array.dtype for array in given if array.dtype.kind == "f"} == {given[0].dtype}
+        dtype = fixed.get("dtype", given[0].dtype)  # of the result
+        assert {array.dtype for array in given if array.dtype.kind == "f"} <= {dtype}
         np.broadcast_shapes(*(array.shape for array in given))
         hash(tuple(fixed.items()))  # by which kernels are found again
         copies = (None if array is None else np.array(array) for array in arrays)
         results = function(*copies, xp=TRACED, **fixed)
         for result in results if isinstance(results, tuple) else (results,):
-            assert result.dtype == given[0].dtype
+            assert result.dtype == dtype
         return results
 
 
@@ -90,7 +97,7 @@ def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, 
     """On NumPy as if it fused; on CuPy, which does, against its operations one by one."""
     settings = {"weighted": "weights" in name, **RUNS[name]}
     namespace = Fusing() if backend.library == "numpy" else lean(backend.xp)
-    assert fuses(namespace)
+    assert isinstance(namespace, FusingNamespace)
     monkeypatch.setattr(execution, "lean", lambda xp: namespace)
     fused = trained(backend, networks, dtype, **settings)
     execution._prepared.cache_clear()
@@ -102,16 +109,129 @@ def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, 
         np.testing.assert_allclose(to_host(one), to_host(other), rtol=rtol, atol=rtol / 10)
     np.testing.assert_allclose(fused.history.loss, plain.history.loss, rtol=rtol)
     if backend.library == "numpy":
-        assert {"rectified", "through_rectifier", "exp_of_difference", "errors"} <= set(namespace.calls)
+        assert {"relu", "through_relu", "exp_of_difference", "errors"} <= set(namespace.calls)
 
 
-@fusible
+# ---------------------------------------------------------------------------------------------------------
+# Each leaf by itself
+
+K, N, D, H, C = 3, 7, 5, 6, 4
+
+
+def drawn(*shape: int, least: float = -2.0) -> np.ndarray:
+    return np.random.default_rng(shape).uniform(least, 2.0, shape)
+
+
+def some(*shape: int) -> np.ndarray:
+    """Truth values, of which about a half are true."""
+    return drawn(*shape) > 0
+
+
+LOGITS, HIDDEN, W1 = (K, C, N), (K, H, N), (K, H, D)
+OF_EACH = drawn(K, 1, 1, least=0.1)
+POSITIVE = drawn(*W1, least=0.1)
+ERRORS = drawn(*LOGITS, least=0.1), drawn(K, 1, N, least=1.0)
+
+# What a leaf is called with: its function, its arrays, and what is fixed. None is an array that is left out.
+CALLS = {
+    "relu": (mathematics.relu, (drawn(*HIDDEN), drawn(K, H, 1), None), {}),
+    "relu, dropout": (mathematics.relu, (drawn(*HIDDEN), drawn(K, H, 1), some(*HIDDEN)), {}),
+    "through_relu": (mathematics.through_relu, (drawn(*HIDDEN), np.maximum(drawn(K, H, N), 0)), {}),
+    "exp_of_difference": (mathematics.exp_of_difference, (drawn(*LOGITS), drawn(K, 1, N)), {}),
+    "errors, labels": (mathematics.errors, (*ERRORS, drawn(1, C, N), None, OF_EACH), {}),
+    "errors, probabilities": (mathematics.errors, (*ERRORS, drawn(1, C, N), drawn(1, 1, N), OF_EACH), {}),
+    "errors, everything of each": (
+        mathematics.errors,
+        (*ERRORS, drawn(K, C, N), drawn(K, 1, N), drawn(K, 1, N)),
+        {},
+    ),
+    "penalised": (step.penalised, (drawn(*W1), drawn(*W1), OF_EACH), {}),
+    "squares": (step.squares, (drawn(*W1),), {}),
+    "one_hot": (mathematics.one_hot, (drawn(1, 4, 1) > 0, drawn(1, 1, 5) > 0), {"dtype": np.float32}),
+    "descended": (step.descended, (drawn(*W1), drawn(*W1), None), {}),
+    "descended, decay": (step.descended, (drawn(*W1), drawn(*W1), OF_EACH), {}),
+    "mixed": (step.mixed, (drawn(*W1), drawn(*W1), drawn(1)[0]), {}),
+    "_descended": (optimizers._descended, (drawn(*W1), drawn(*W1), OF_EACH), {}),
+    **{
+        f"_descended_with_momentum, {nesterov}": (
+            optimizers._descended_with_momentum,
+            (drawn(*W1), drawn(*W1), drawn(*W1), OF_EACH),
+            {"momentum": 0.9, "nesterov": nesterov},
+        )
+        for nesterov in (False, True)
+    },
+    **{
+        f"_moved_by_adam, {decay}": (
+            optimizers._moved_by_adam,
+            (drawn(*W1), drawn(*W1), drawn(*W1), POSITIVE, OF_EACH, drawn(1)[0], np.float64(1e-3)),
+            {"beta1": 0.9, "beta2": 0.99, "decay": decay},
+        )
+        for decay in (0.0, 0.1)
+    },
+}
+
+
+@pytest.mark.only_on("numpy", "cupy")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", CALLS)
+def test_the_fast_form_of_a_leaf_is_what_the_page_says(backend: Backend, name, dtype):
+    """Of arrays however they lie, which it leaves alone."""
+    function, arrays, fixed = CALLS[name]
+    if "dtype" in fixed:
+        fixed = fixed | {"dtype": getattr(backend.xp, dtype)}
+    fast = Fusing() if backend.library == "numpy" else lean(backend.xp)
+
+    def given(order: str) -> list:
+        """The arrays in the order of their axes, or the last two the other way round in memory."""
+        made = []
+        for array in arrays:
+            if array is None:
+                made.append(None)
+                continue
+            there = backend.array(array, dtype if array.dtype.kind == "f" else None)
+            made.append(turned(there, xp=backend.xp) if order == "turned" and there.ndim == 3 else there)
+        return made
+
+    plain = function(*given("straight"), xp=backend.xp, **fixed)
+    for order in ("straight", "turned"):
+        own = given(order)
+        found = function(*own, xp=fast, **fixed)
+        for array, was in zip(own, given("straight"), strict=True):
+            if array is not None:
+                np.testing.assert_array_equal(to_host(array), to_host(was))
+        assert isinstance(found, tuple) == isinstance(plain, tuple)
+        every = (found, plain) if isinstance(found, tuple) else ((found,), (plain,))
+        for one, other in zip(*every, strict=True):
+            assert backend.owns(one)
+            assert one.shape == other.shape
+            assert to_host(one).dtype == dtype
+            rtol = {"float32": 1e-5, "float64": 1e-13}[dtype]
+            np.testing.assert_allclose(to_host(one), to_host(other), rtol=rtol, atol=rtol)
+
+
+def test_no_leaf_is_left_out() -> None:
+    package = Path(twolayer.__file__).parent
+    marked = {
+        function.name
+        for path in package.rglob("*.py")
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef)
+        and any(ast.unparse(decorator) == "leaf" for decorator in function.decorator_list)
+    }
+    assert marked == {function.__name__ for function, _, _ in CALLS.values()}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What a leaf is
+
+
+@leaf
 def shifted(a, b, *, xp, factor):
     a *= factor
     return a if b is None else a + b
 
 
-def test_a_fusible_function_is_a_plain_one_elsewhere(backend: Backend):
+def test_a_leaf_is_a_plain_function_elsewhere(backend: Backend):
     a, b = backend.array(np.arange(3.0)), backend.array(np.ones(3))
     assert to_host(shifted(a, b, xp=backend.xp, factor=2.0)).tolist() == [1.0, 3.0, 5.0]
 

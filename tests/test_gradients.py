@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from oracles import networks, numerical_gradients, relative_error
 from strategies import Problem, problems
 
-from twolayer import TwoLayerNet, stack
-from twolayer.losses import data_loss
-from twolayer.network import Core, forward
+from twolayer import TwoLayerNet, mathematics, stack
+from twolayer.mathematics import forward, shares, targets
+from twolayer.network import pack
 
 NAMES = TwoLayerNet._fields
 FINE = 3e-6  # Drawn activations reach 45: their cube, the third derivative, costs 1e-7 at 1e-5.
@@ -122,23 +122,25 @@ def test_directional_derivative_of_a_larger_network(n_networks):
 
 
 @given(problem=problems(stacked=False), smoothing=st.sampled_from([None, 0.0, 0.1, 1.0]))
-def test_complex_step_of_the_data_loss(problem: Problem, smoothing: float | None):
+def test_complex_step_of_the_loss(problem: Problem, smoothing: float | None):
     """f'(x) = Im f(x + ih) / h, without the rounding of a difference. NumPy orders complex by real parts."""
     assume(far_from_kinks(problem))
-    net, X, y, weight, _ = problem
-    _, gradients = net.loss_and_gradients(X, y, sample_weight=weight, label_smoothing=smoothing or 0.0)
+    net, X, y, weight, reg = problem
+    arguments = {"reg": reg, "sample_weight": weight, "label_smoothing": smoothing or 0.0}
+    _, gradients = net.loss_and_gradients(X, y, **arguments)
     each = None if smoothing is None else np.array([smoothing])
-    core = Core(net.W1, net.b1, net.W2[None], net.b2[None])
+    params = pack(net, xp=np)
+    T, _ = targets(y, net.n_classes, each, dtype=np.float64, xp=np)
+    share = 1.0 / len(X) if weight is None else shares(weight, xp=np)[None, None, :]
     h = 1e-200
-    for name, gradient in zip(
-        NAMES, (gradients.W1, gradients.b1, gradients.W2[None], gradients.b2[None]), strict=True
-    ):
-        array = getattr(core, name)
+    for name, gradient in pack(gradients, xp=np)._asdict().items():
+        array = getattr(params, name)
         for index in np.ndindex(array.shape):
             moved = array.astype(complex)
             moved[index] += 1j * h
-            _, logits = forward(core._replace(**{name: moved}), X.astype(complex), xp=np)
-            loss = data_loss(logits, y, weight, each, xp=np)
+            there = params._replace(**{name: moved})
+            _, logits = forward(there, X.astype(complex), xp=np)
+            loss = mathematics.loss(there, logits, T, share, np.array([reg]), xp=np)
             assert loss[0].imag / h == pytest.approx(gradient[index], rel=1e-12, abs=1e-13)
 
 

@@ -18,7 +18,8 @@ from test_gradients import smoothings, toy
 
 import twolayer
 from twolayer import TwoLayerNet, _checks, stack
-from twolayer.network import Core, as_targets, evaluate, forward, loss_and_gradients, pack, unpack
+from twolayer.mathematics import Params, forward, loss_and_gradients, shares, targets
+from twolayer.network import as_targets, evaluate, pack, unpack
 
 
 def moved(problem: Problem, backend: Backend) -> tuple:
@@ -145,7 +146,7 @@ def test_many_samples_are_taken_in_blocks_that_change_nothing(backend: Backend, 
     original = forward
     monkeypatch.setattr(
         "twolayer.network.forward",
-        lambda core, X, *, xp: (shapes.append(X.shape[0]), original(core, X, xp=xp))[1],
+        lambda params, X, *, xp: (shapes.append(X.shape[0]), original(params, X, xp=xp))[1],
     )
     assert_close(net.logits(X), whole[0], rtol=1e-5)
     assert shapes == ([6, 6, 6, 5] if stacked else [10, 10, 3])
@@ -371,31 +372,38 @@ class Mute:
 def test_the_mathematics_reads_no_value(monkeypatch):
     import array_api_strict as xp
 
-    core = Core(xp.ones((3, 8)), xp.zeros(8), xp.ones((2, 4, 3)), xp.zeros((2, 3)))
+    params = Params(xp.ones((2, 4, 3)), xp.zeros((2, 4)), xp.ones((2, 3, 4)), xp.zeros((2, 3)))
     X, y, reg = xp.ones((5, 3)), xp.zeros(5, dtype=xp.int32), xp.ones(2)
     Mute(monkeypatch)
     with pytest.raises(AssertionError, match="a value was read"):
         bool(reg[0])
-    loss, gradients = loss_and_gradients(core, X, y, reg, xp.ones(5), xp.full(2, 0.1), xp=xp)
+    share = shares(xp.ones(5), xp=xp)[None, None, :]
+    T, sums = targets(y, 3, xp.full(2, 0.1), dtype=X.dtype, xp=xp)
+    loss, gradients = loss_and_gradients(params, X, T, sums, share, reg, xp=xp)
     assert loss.shape == (2,)
-    assert [g.shape for g in gradients] == [a.shape for a in core]
+    assert [g.shape for g in gradients] == [a.shape for a in params]
 
 
 @given(problem=problems())
 def test_unpacking_undoes_packing(backend: Backend, problem: Problem):
     net = TwoLayerNet(*(backend.array(array) for array in problem.net))
-    core = pack(net, xp=backend.xp)
-    K, D, H = (net.n_networks or 1), net.n_features, net.n_hidden
-    assert [tuple(a.shape) for a in core] == [(D, K * H), (K * H,), (K, H, net.n_classes), (K, net.n_classes)]
-    for a, b in zip(unpack(core, stacked=net.n_networks is not None, xp=backend.xp), net, strict=True):
+    params = pack(net, xp=backend.xp)
+    K, D, H, C = (net.n_networks or 1), net.n_features, net.n_hidden, net.n_classes
+    assert [tuple(a.shape) for a in params] == [(K, H, D), (K, H), (K, C, H), (K, C)]
+    for a, b in zip(unpack(params, stacked=net.n_networks is not None, xp=backend.xp), net, strict=True):
         np.testing.assert_array_equal(to_host(a), to_host(b))
 
 
-def test_packing_one_network_copies_nothing():
+@pytest.mark.parametrize("stacked", [False, True])
+def test_packing_copies_nothing(stacked):
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
-    core = pack(net, xp=np)
-    assert all(np.shares_memory(a, b) for a, b in zip(core, net, strict=True))
-    assert all(np.shares_memory(a, b) for a, b in zip(unpack(core, stacked=False, xp=np), net, strict=True))
+    net = stack([net, net]) if stacked else net
+    params = pack(net, xp=np)
+    assert all(np.shares_memory(a, b) for a, b in zip(params, net, strict=True))
+    # And so back, as what was packed lies row by row again.
+    assert all(
+        np.shares_memory(a, b) for a, b in zip(unpack(params, stacked=stacked, xp=np), net, strict=True)
+    )
 
 
 # ------------------------------------------------------------------------------------ making and moving

@@ -17,7 +17,9 @@ from small_runs import assert_same_net, host_net, make_task, tries
 from strategies import floats, sizes
 
 from twolayer import TwoLayerNet
-from twolayer.network import Core, pack, per_unit, unpack
+from twolayer._namespace import copied
+from twolayer.mathematics import Params
+from twolayer.network import pack, unpack
 from twolayer.training.optimizers import SGD, Adam, AdamW, OptimizerState
 
 pytestmark = pytest.mark.once_on_jax
@@ -252,14 +254,14 @@ def test_a_stack_is_updated_as_its_networks_are(backend: Backend):
 
 
 def packed(net: TwoLayerNet, backend: Backend) -> tuple[Any, ...]:
-    core = pack(there(backend, net), xp=backend.xp)
-    return tuple(backend.xp.asarray(array, copy=True) for array in core)
+    params = pack(there(backend, net), xp=backend.xp)
+    return tuple(copied(array, xp=backend.xp) for array in params)
 
 
-def core_rates(rates: Any, n_hidden: int, backend: Backend) -> tuple[Any, ...]:
+def packed_rates(rates: Any, backend: Backend) -> tuple[Any, ...]:
     rates = backend.array(np.asarray(rates, float))
-    units = per_unit(rates, n_hidden, xp=backend.xp)
-    return units, units, rates[:, None, None], rates[:, None]
+    of_weights, of_biases = rates[:, None, None], rates[:, None]
+    return of_weights, of_biases, of_weights, of_biases
 
 
 def test_a_move_of_the_packed_arrays_is_the_update(backend: Backend):
@@ -273,7 +275,7 @@ def test_a_move_of_the_packed_arrays_is_the_update(backend: Backend):
         state = optimizer.init(net)
         weights = packed(start, backend)
         moments = tuple(packed(host_net(moment), backend) for moment in state.moments)
-        each = core_rates(rates, start.n_hidden, backend)
+        each = packed_rates(rates, backend)
         numbers = optimizer.coefficients(np.arange(2))
         for g, row in zip(gradients, numbers, strict=True):
             net, state = optimizer.update(net, there(backend, g), state, learning_rate=rates)
@@ -288,7 +290,7 @@ def test_a_move_of_the_packed_arrays_is_the_update(backend: Backend):
         assert type(weights) is type(moments) is tuple
         assert all(type(moment) is tuple for moment in moments)
         for found, expected in zip((weights, *moments), (net, *state.moments), strict=True):
-            found = unpack(Core(*found), stacked=True, xp=backend.xp)
+            found = unpack(Params(*found), stacked=True, xp=backend.xp)
             assert_same_net(found, expected, rtol=close(backend))
 
     check()
@@ -429,7 +431,7 @@ def arguments(backend: Backend, optimizer: Any, n_networks: int = 3) -> list[Any
     net = make_task(n_networks).net
     one, two = random_nets(2, net)
     moments = tuple(packed(host_net(abs_net(two)), backend) for _ in range(optimizer.n_moments))
-    rates = core_rates(np.full(n_networks, 0.1), net.n_hidden, backend)
+    rates = packed_rates(np.full(n_networks, 0.1), backend)
     numbers = backend.array(optimizer.coefficients(np.arange(3, 4))[0])
     return [packed(net, backend), packed(one, backend), moments, rates, numbers]
 
@@ -467,7 +469,7 @@ def test_a_move_reads_no_value_of_strict_arrays(monkeypatch, optimizer):
             for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__"):
                 patch.setattr(type(args[0][0]), name, refuse, raising=False)
             with pytest.raises(AssertionError, match="a value was read"):
-                float(args[0][0][0, 0])
+                float(args[0][0][0, 0, 0])
             found, _ = optimizer.move(*args, xp=xp)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(to_host(a), to_host(b))
@@ -483,7 +485,7 @@ def test_a_move_reads_no_value_where_there_is_none(backend: Backend, optimizer):
     elif backend.library == "torch":
         args = sys.modules["torch"].utils._pytree.tree_map(lambda array: array.to("meta"), args)
     weights, moments = move(*args)
-    assert [array.shape for array in weights] == [(4, 15), (15,), (3, 5, 3), (3, 3)]
+    assert [array.shape for array in weights] == [(3, 5, 4), (3, 5), (3, 3, 5), (3, 3)]
     assert len(moments) == optimizer.n_moments
 
 

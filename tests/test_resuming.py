@@ -387,9 +387,9 @@ def counted_passes(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> 
     passes: list[int] = []
     original = Trainer._evaluate
 
-    def evaluate(self: Any, core: Any, X: Any, *more: Any) -> Any:
+    def evaluate(self: Any, params: Any, X: Any, *more: Any) -> Any:
         passes.append(len(X) == len(TASK.X))
-        return original(self, core, X, *more)
+        return original(self, params, X, *more)
 
     monkeypatch.setattr(Trainer, "_evaluate", evaluate)
     make()

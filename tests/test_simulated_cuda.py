@@ -232,7 +232,7 @@ def test_a_fault_in_a_kernel_makes_a_test_fail(cupy, fault, tmp_path):
         "--backend=cupy",
         "--only-backends",
         "--maxfail=1",
-        "tests/test_losses.py",
+        "tests/test_mathematics.py",
     ]
     command += ["--hypothesis-profile=few", "-p", "no:cacheprovider"]
     path = os.pathsep.join((str(root / "tests"), os.environ.get("PYTHONPATH", "")))

@@ -15,8 +15,10 @@ from small_runs import Task, host_net, make_task, tries
 from strategies import Problem, problems
 
 from twolayer import TwoLayerNet
+from twolayer._namespace import copied
 from twolayer.augmentation import Chain, FlipAndShift, Mixup
-from twolayer.network import Core, pack, unpack
+from twolayer.mathematics import Params, forward
+from twolayer.network import pack, unpack
 from twolayer.preprocessing import Standardizer
 from twolayer.training.batches import Batches, Draws, Source, moved, unstacked
 from twolayer.training.optimizers import SGD, Adam, AdamW
@@ -27,7 +29,6 @@ from twolayer.training.step import (
     Samples,
     State,
     kept_shares,
-    kept_units,
     report,
     step,
 )
@@ -41,20 +42,28 @@ def arguments(backend: Backend, task: Task, *, rate=0.3, reg=0.02, weighted=Fals
     """What `train` hands to a step, the state being a copy."""
     there, xp = task.on(backend), backend.xp
     n_networks = there.net.n_networks or 1
-    core = Core(*(xp.asarray(array, copy=True) for array in pack(there.net, xp=xp)))
+    params = Params(*(copied(array, xp=xp) for array in pack(there.net, xp=xp)))
     y = there.y if there.y.ndim == 2 else xp.astype(there.y, xp.int32)
     weight = backend.array(WEIGHT) if weighted else None
     return [
-        State(core, (), None),
+        State(params, (), None),
         Samples(there.X, y, weight, ()),
         Draws(backend.array(rows, "int32"), None, None, None),
-        numbers(backend, np.full(n_networks, rate), np.full(n_networks, reg)),
+        numbers(backend, np.full(n_networks, rate), np.full(n_networks, reg), len(rows)),
     ]
 
 
-def numbers(backend: Backend, rates: np.ndarray, regs: np.ndarray) -> Numbers:
-    kept = backend.array(kept_shares(rates, regs))
-    return Numbers(backend.array(rates), kept, backend.array(regs), None, None, backend.array(np.zeros(0)))
+def numbers(backend: Backend, rates: np.ndarray, regs: np.ndarray, n_samples: int) -> Numbers:
+    """Those of plain gradient descent."""
+    return Numbers(
+        learning_rate=backend.array(rates),
+        share=backend.array(rates / n_samples),
+        kept_share=backend.array(kept_shares(rates, regs)),
+        reg=backend.array(regs),
+        dropout=None,
+        label_smoothing=None,
+        coefficients=backend.array(np.zeros(0)),
+    )
 
 
 def leaves(tree) -> list:
@@ -84,20 +93,21 @@ def everything(backend: Backend, task: Task, optimizer: Any = ADAM) -> tuple[lis
     xp, n_networks = backend.xp, task.net.n_networks or 1
     augmentation = Chain(FlipAndShift((2, 2), shift=1), Mixup(0.4))
 
-    def like(core: Core, factor: float) -> Core:
-        return Core(*(factor * xp.asarray(array, copy=True) for array in core))
+    def like(params: Params, factor: float) -> Params:
+        return Params(*(factor * xp.asarray(array, copy=True) for array in params))
 
     (drawn,) = Source(Batches(3, 4, 4, replacement=False), 4, 5, augmentation).draws(0, 1)
     (drawn,) = unstacked(moved(drawn, backend.array), 1, unstack=xp.unstack)
-    moments = tuple(like(state.core, 0.01) for _ in range(optimizer.n_moments))
+    moments = tuple(like(state.params, 0.01) for _ in range(optimizer.n_moments))
     if optimizer.n_moments == 2:  # the second is of squares
-        moments = moments[0], Core(*(array * array for array in moments[1]))
+        moments = moments[0], Params(*(array * array for array in moments[1]))
     coefficients = np.append(optimizer.coefficients(np.array([6])), 0.25)
     return [
-        State(state.core, moments, like(state.core, 0.9)),
+        State(state.params, moments, like(state.params, 0.9)),
         samples._replace(preprocessing=tuple(map(backend.array, SCALING.host_arrays()))),
         drawn._replace(rows=draws.rows),
         plain._replace(
+            share=plain.share if optimizer.scaled else backend.array(np.full(n_networks, 1 / len(ROWS))),
             dropout=backend.array(np.linspace(64, 128, n_networks).astype(np.uint8)),
             label_smoothing=backend.array(np.full(n_networks, 0.1)),
             coefficients=backend.array(coefficients),
@@ -129,7 +139,7 @@ def test_a_step_goes_down_the_gradient_of_its_batchs_loss(backend: Backend, task
     expected_loss, gradients = net.loss_and_gradients(X, y, reg=0.02, sample_weight=weight)
     expected = TwoLayerNet(*(a - 0.3 * g for a, g in zip(net, gradients, strict=True)))
     state, loss, accuracy = plain_step(*arguments(backend, task, weighted=weighted), xp=backend.xp)
-    found = unpack(state.core, stacked=net.n_networks is not None, xp=backend.xp)
+    found = unpack(state.params, stacked=net.n_networks is not None, xp=backend.xp)
     for name, a, b in zip(TwoLayerNet._fields, found, expected, strict=True):
         assert backend.owns(a)
         np.testing.assert_allclose(to_host(a), b, rtol=backend.rtol, atol=backend.rtol, err_msg=name)
@@ -157,15 +167,15 @@ def test_a_step_is_the_gradient_step_of_any_problem(backend: Backend):
             (),
         )
         state, found_loss, _ = plain_step(
-            State(Core(*(xp.asarray(array, copy=True) for array in pack(there, xp=xp))), (), None),
+            State(Params(*(copied(array, xp=xp) for array in pack(there, xp=xp))), (), None),
             samples,
             Draws(backend.array(np.arange(len(X)), "int32"), None, None, None),
-            numbers(backend, rates, np.broadcast_to(np.asarray(reg, float), (n_networks,))),
+            numbers(backend, rates, np.broadcast_to(np.asarray(reg, float), (n_networks,)), len(X)),
             xp=xp,
         )
         tolerance = max(backend.rtol, 1e-12) * 10
         np.testing.assert_allclose(to_host(found_loss), np.atleast_1d(loss), rtol=tolerance, atol=tolerance)
-        found = unpack(state.core, stacked=net.n_networks is not None, xp=xp)
+        found = unpack(state.params, stacked=net.n_networks is not None, xp=xp)
         for a, b, g in zip(found, net, gradients, strict=True):
             rate = rates.reshape(-1, *(1 for _ in b.shape[1:])) if net.n_networks else rates[0]
             np.testing.assert_allclose(to_host(a), b - rate * g, rtol=tolerance, atol=10 * tolerance)
@@ -178,7 +188,7 @@ def test_a_batch_without_any_weight_moves_nothing_but_the_decay(backend: Backend
     args = arguments(backend, task)
     args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
     state, loss, _ = plain_step(*args, xp=backend.xp)
-    found = host_net(unpack(state.core, stacked=True, xp=backend.xp))
+    found = host_net(unpack(state.params, stacked=True, xp=backend.xp))
     keep = 1 - 2 * 0.3 * 0.02
     tolerance = {"rtol": backend.rtol, "atol": 0}
     np.testing.assert_allclose(found.W1, keep * task.net.W1, **tolerance)
@@ -198,8 +208,8 @@ def test_only_the_batch_is_cast(backend: Backend):
     state, loss, _ = plain_step(*args, xp=backend.xp)
     expected, gradients = task.net.loss_and_gradients(images[ROWS].astype(float), task.y[ROWS], reg=0.02)
     np.testing.assert_allclose(to_host(loss)[0], expected, rtol=backend.rtol)
-    wanted = task.net.W1 - 1e-3 * gradients.W1
-    np.testing.assert_allclose(to_host(state.core.W1), wanted, rtol=backend.rtol, atol=backend.rtol)
+    wanted = (task.net.W1 - 1e-3 * gradients.W1).T[None, :, :]
+    np.testing.assert_allclose(to_host(state.params.W1), wanted, rtol=backend.rtol, atol=backend.rtol)
 
 
 @TASKS
@@ -242,7 +252,7 @@ def test_with_everything_the_state_is_updated_in_place_and_nothing_else_is(
         assert result.shape == (n_networks or 1,)
         assert result.dtype == getattr(backend.xp, backend.dtype)
     # And of the average a quarter is the new weights.
-    for newest, average, was in zip(after.core, after.average, old[-4:], strict=True):
+    for newest, average, was in zip(after.params, after.average, old[-4:], strict=True):
         wanted = 0.75 * was + 0.25 * to_host(newest)
         np.testing.assert_allclose(to_host(average), wanted, rtol=backend.rtol, atol=1e-7)
 
@@ -276,13 +286,13 @@ def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(
     task = make_task(2)
     args, method = everything(backend, task, SGD(0.5))
     args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
-    core, (velocity,), _ = moved(args[0], to_host)
+    params, (velocity,), _ = moved(args[0], to_host)
     state, loss, _ = reported_step(*args, method=method, xp=backend.xp)
     tolerance = {"rtol": 10 * backend.rtol, "atol": 1e-7}
     for name, penalised in (("W1", True), ("b1", False), ("W2", True), ("b2", False)):
-        before, v = getattr(core, name), getattr(velocity, name)
+        before, v = getattr(params, name), getattr(velocity, name)
         v = 0.5 * v + (2 * 0.02 * before if penalised else 0.0)
-        np.testing.assert_allclose(to_host(getattr(state.core, name)), before - 0.3 * v, **tolerance)
+        np.testing.assert_allclose(to_host(getattr(state.params, name)), before - 0.3 * v, **tolerance)
     W1, W2 = task.net.W1, task.net.W2
     penalty = 0.02 * ((W1**2).sum((1, 2)) + (W2**2).sum((1, 2)))
     np.testing.assert_allclose(to_host(loss), penalty, rtol=10 * backend.rtol)
@@ -295,7 +305,9 @@ def test_what_several_steps_saw_is_reported_at_once_as_one_by_one(backend: Backe
     seen = []
     for rate in (0.1, 0.2, 0.3):
         rates = backend.array(np.full(task.net.n_networks or 1, rate))
-        args[0], one = step(*args[:3], args[3]._replace(learning_rate=rates), method=method, xp=backend.xp)
+        shares = rates / len(ROWS)
+        own = args[3]._replace(learning_rate=rates, share=shares)
+        args[0], one = step(*args[:3], own, method=method, xp=backend.xp)
         seen.append(one)
     constant = Constant(args[1], args[3])
     together = report(seen, constant, xp=backend.xp)
@@ -307,12 +319,26 @@ def test_what_several_steps_saw_is_reported_at_once_as_one_by_one(backend: Backe
         np.testing.assert_allclose(to_host(each), expected, rtol=backend.rtol)
 
 
-def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Backend):
-    drawn = backend.array(np.array([[0, 63, 64, 255], [127, 128, 1, 0]], np.uint8))
-    thresholds = backend.array(np.array([0, 64, 128, 255], np.uint8))
-    kept = to_host(kept_units(drawn, thresholds, xp=backend.xp)).reshape(2, 4, 4)
-    for k, threshold in enumerate((0, 64, 128, 255)):
-        np.testing.assert_array_equal(kept[:, k], to_host(drawn) >= threshold)
+def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Backend, monkeypatch):
+    """And those that stay are scaled by the share of the bytes that are kept."""
+    thresholds, seen = np.array([0, 64, 128, 255], np.uint8), []
+
+    def spied(params, X, kept, scale, *, xp):
+        seen.append((kept, scale))
+        return forward(params, X, kept, scale, xp=xp)
+
+    monkeypatch.setattr("twolayer.training.step.forward", spied)
+    drawn = np.array([[0, 63, 64, 255], [127, 128, 1, 0], *np.zeros((3, 4))], np.uint8)  # of 5 units
+    state, samples, draws, plain = arguments(backend, make_task(4))
+    draws = draws._replace(hidden_bytes=backend.array(drawn))
+    plain_step(state, samples, draws, plain._replace(dropout=backend.array(thresholds)), xp=backend.xp)
+    ((kept, scale),) = seen
+    assert backend.owns(kept)
+    assert kept.dtype == backend.xp.bool
+    np.testing.assert_array_equal(to_host(kept), drawn >= thresholds[:, None, None])
+    assert scale.dtype == getattr(backend.xp, backend.dtype)
+    wanted = 256 / (256 - thresholds.astype(float))
+    np.testing.assert_allclose(to_host(scale), wanted[:, None, None], rtol=1e-6)
 
 
 def test_the_buffers_of_numpy_stay_where_they_are():
@@ -386,6 +412,6 @@ def test_no_value_is_read_where_there_is_none(backend: Backend, task: Task, opti
     else:
         state, loss, accuracy = chosen(*args)
     n_networks = task.net.n_networks or 1
-    assert state.core.W1.shape == (4, n_networks * 5)
-    assert state.core.W2.shape == (n_networks, 5, 3)
+    assert state.params.W1.shape == (n_networks, 5, 4)
+    assert state.params.W2.shape == (n_networks, 3, 5)
     assert loss.shape == accuracy.shape == (n_networks,)

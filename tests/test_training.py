@@ -885,6 +885,32 @@ def test_biases_that_are_not_finite_are_seen(backend: Backend, name):
     assert run.diverged[1] is not None
 
 
+@pytest.mark.parametrize("how", ["infinite", "minus infinite", "overflow", "overflow of a difference"])
+def test_an_infinite_logit_is_a_divergence_at_once(backend: Backend, how):
+    """Its loss is nan, of whatever class it is: no 0 · inf is left out. The other networks go on."""
+    task = make_task(2)
+    y, y_val = (np.maximum(labels, 1) for labels in (task.y, task.y_val))  # class 0 is never right
+    net = TwoLayerNet(*(array.copy() for array in task.net))
+    largest = float(np.finfo(backend.dtype).max)
+    if how == "overflow":
+        net.b1[1, :], net.W2[1, :, 0] = 1e3, 0.9 * largest
+    elif how == "overflow of a difference":
+        net.b2[1, :] = -0.9 * largest, 0.9 * largest, 0.0
+    else:
+        net.b2[1, 0] = np.inf if how == "infinite" else -np.inf
+    there = Task(net, task.X, y, task.X_val, y_val).on(backend)
+    run = trained(there, reg=0.0)
+    assert run.diverged == (None, 1)
+    assert np.isnan(run.history.loss[1, 0])
+    assert np.isnan(run.history.validation_loss[1]).all()
+    assert np.isnan(run.train_accuracy).tolist() == [False, True]
+    assert np.isfinite(run.history.loss[0]).all()
+    assert_same_net(run.best.select(1), there.net.select(1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        loss = to_host(there.net.loss(there.X, there.y))
+    assert np.isnan(loss).tolist() == [False, True]
+
+
 @pytest.mark.parametrize("n_networks", [None, 2])
 def test_no_penalty_is_fine(backend: Backend, n_networks):
     run = trained(make_task(n_networks).on(backend), reg=0.0)

@@ -40,14 +40,13 @@ __all__ = [
     "dtype_name",
     "float_dtype",
     "from_host",
-    "fuses",
-    "fusible",
     "has_values",
     "is_array_api_obj",
     "is_cupy_namespace",
     "is_jax_namespace",
     "is_numpy_namespace",
     "is_torch_namespace",
+    "leaf",
     "library_name",
     "rows_of",
     "standard_namespace",
@@ -60,14 +59,14 @@ HostArray: TypeAlias = npt.NDArray[Any]
 
 
 class FusingNamespace(ModuleType):
-    """An array namespace that runs each function marked as `fusible` in its own way, as one operation."""
+    """An array namespace that runs each function marked as `leaf` in its own way, as one operation."""
 
     def fused(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
         """Return ``function(*arrays, xp=…, **fixed)``, all of it new arrays."""
         raise NotImplementedError
 
 
-def fusible(function: Callable[..., Any]) -> Callable[..., Any]:
+def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a function that some library can run as one operation: see `FusingNamespace`.
 
     It computes element by element, and may sum at its end. Its positional arguments are arrays that broadcast
@@ -81,11 +80,6 @@ def fusible(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*arrays, xp=xp, **fixed)
 
     return call
-
-
-def fuses(xp: ModuleType) -> bool:
-    """Whether the namespace runs each `fusible` function as one operation."""
-    return isinstance(xp, FusingNamespace)
 
 
 def standard_namespace(xp: ModuleType) -> ModuleType:
@@ -169,8 +163,11 @@ def rows_of(array: Array, rows: Array, *, xp: ModuleType) -> Array:
 
 
 def copied(array: Array, *, xp: ModuleType) -> Array:
-    """Copy an array beside itself; of a PyTorch tensor its values, without their derivatives."""
-    return array.detach().clone() if is_torch_array(array) else xp.asarray(array, copy=True)
+    """Copy an array beside itself, row by row; of a PyTorch tensor its values, without their derivatives."""
+    if is_torch_array(array):
+        return array.detach().contiguous().clone()
+    # What is not laid out row by row is copied by the first.
+    return xp.asarray(xp.reshape(xp.reshape(array, (-1,)), array.shape), copy=True)
 
 
 def to_host(array: Array) -> HostArray:

@@ -1,7 +1,7 @@
-"""The two-layer network: its four arrays, its forward and its backward pass.
+"""The two-layer network: its four arrays, and the public door to the mathematics.
 
-Publicly a stack of K networks has a leading axis K everywhere. The mathematics below always works on a
-stack, held so that the first layer of all K networks on one batch is one matrix product (`Core`).
+Publicly a stack of K networks has a leading axis K everywhere, and weights are (in, out); the mathematics
+always works on a stack, and its weights are (out, in).
 """
 
 from __future__ import annotations
@@ -32,209 +32,57 @@ from ._namespace import (
     dtype_name,
     float_dtype,
     from_host,
-    fuses,
-    fusible,
     is_array_api_obj,
     library_name,
     standard_namespace,
     to_host,
 )
 from ._streams import RandomState, Stream, seed_of, stream
-from .losses import cross_entropy, data_loss, l2_norms, log_softmax, softmax_gradient
-
-# ---------------------------------------------------------------------------------------------------------
-# The mathematics. K networks, N samples, D features, H hidden units, C classes. Nothing is checked here.
-
-
-class Core(NamedTuple):
-    """The arrays of K networks as the mathematics holds them; gradients have the same type."""
-
-    W1: Array  # (D, K·H)
-    b1: Array  # (K·H,)
-    W2: Array  # (K, H, C)
-    b2: Array  # (K, C)
-
-
-def forward(core: Core, X: Array, kept: Array | None = None, *, xp: ModuleType) -> tuple[Array, Array]:
-    """Hidden activations H1 (N, K·H) and logits (K, N, C) of a batch X (N, D).
-
-    Units where ``kept`` (N, K·H) is false count as 0.
-    """
-    H1 = rectified(X @ core.W1, core.b1, kept, xp=xp)
-    # A class's logits lie side by side: over samples a reduction over classes is vectorised.
-    logits = product_of_each(core.W2.mT, of_each(H1, core.W2.shape[0], xp=xp).mT)
-    logits += core.b2[:, :, None]
-    return H1, logits.mT
-
-
-def backward(core: Core, X: Array, H1: Array, dlogits: Array, *, xp: ModuleType) -> Core:
-    """Gradients of the data loss, from its gradient by the logits (K, N, C); linear in ``dlogits``."""
-    dH1 = product_of_each(dlogits, core.W2.mT)
-    dZ1 = through_rectifier(side_by_side(dH1, xp=xp), H1, xp=xp)
-    return Core(
-        W1=X.T @ dZ1,
-        b1=sum_over_samples(dZ1, xp=xp),
-        # Neither factor transposed, as dlogits lies: each library's fastest.
-        W2=product_of_each(dlogits.mT, of_each(H1, core.W2.shape[0], xp=xp)).mT,
-        b2=xp.sum(dlogits, axis=1),
-    )
-
-
-def of_each(H1: Array, n_networks: int, *, xp: ModuleType) -> Array:
-    """Activations of each network's hidden units: (N, K·H) to (K, N, H), a view."""
-    if n_networks == 1:
-        return H1[None, ...]
-    n_samples, width = H1.shape
-    return xp.permute_dims(xp.reshape(H1, (n_samples, n_networks, width // n_networks)), (1, 0, 2))
-
-
-def side_by_side(each: Array, *, xp: ModuleType) -> Array:
-    """The inverse of `of_each`: (K, N, H) to (N, K·H)."""
-    n_networks, n_samples, n_hidden = each.shape
-    if n_networks == 1:
-        return each[0, ...]
-    return xp.reshape(xp.permute_dims(each, (1, 0, 2)), (n_samples, n_networks * n_hidden))
-
-
-def product_of_each(A: Array, B: Array) -> Array:
-    """Matrix product of each network (K, ...); of one a plain product, for which libraries are made."""
-    return (A[0, ...] @ B[0, ...])[None, ...] if A.shape[0] == 1 else A @ B
-
-
-def sum_over_samples(dZ1: Array, *, xp: ModuleType) -> Array:
-    """db1 = Σ_i dZ1_i: as a product, which takes half of the time; where each call costs, in one."""
-    if fuses(xp):
-        return xp.sum(dZ1, axis=0)
-    return xp.ones(dZ1.shape[0], dtype=dZ1.dtype, device=device(dZ1)) @ dZ1
-
-
-@fusible
-def rectified(Z1: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Array:
-    """H1 = max(Z1 + b1, 0), and 0 for units that are not kept."""
-    Z1 += b1
-    H1 = xp.maximum(Z1, 0.0)
-    if kept is not None:
-        H1 *= xp.astype(kept, H1.dtype)
-    return H1
-
-
-@fusible
-def through_rectifier(dH1: Array, H1: Array, *, xp: ModuleType) -> Array:
-    """dZ1: dH1 where Z1 > 0 and the unit was kept, which is where H1 > 0; else 0."""
-    dH1 *= xp.astype(H1 > 0, H1.dtype)
-    return dH1
-
-
-def per_unit(values: Array, n_hidden: int, *, xp: ModuleType) -> Array:
-    """Repeat one value for each network (K,) over its hidden units: (K·H,), as W1's columns lie.
-
-    Of one network (1,), which broadcasts as well and lets the library go through W1 at once.
-    """
-    if values.shape[0] == 1:
-        return values
-    each = xp.broadcast_to(values[:, None], (values.shape[0], n_hidden))
-    return xp.reshape(each, (values.shape[0] * n_hidden,))
-
-
-def loss(
-    core: Core,
-    X: Array,
-    y: Array,
-    reg: Array,
-    sample_weight: Array | None,
-    label_smoothing: Array | None,
-    *,
-    xp: ModuleType,
-) -> Array:
-    """Loss (K,) = data_loss + reg · (‖W1‖² + ‖W2‖²), for reg (K,)."""
-    _, logits = forward(core, X, xp=xp)
-    of_data = data_loss(logits, y, sample_weight, label_smoothing, xp=xp)
-    return of_data + reg * l2_norms(core.W1, core.W2, xp=xp)
-
-
-def loss_and_gradients(
-    core: Core,
-    X: Array,
-    y: Array,
-    reg: Array,
-    sample_weight: Array | None,
-    label_smoothing: Array | None,
-    *,
-    xp: ModuleType,
-) -> tuple[Array, Core]:
-    """The same loss, and its gradients."""
-    H1, logits = forward(core, X, xp=xp)
-    of_data = data_loss(logits, y, sample_weight, label_smoothing, xp=xp)
-    dlogits = softmax_gradient(logits, y, sample_weight, label_smoothing, xp=xp)
-    gradients = with_penalty(core, backward(core, X, H1, dlogits, xp=xp), reg, xp=xp)
-    return of_data + reg * l2_norms(core.W1, core.W2, xp=xp), gradients
-
-
-def with_penalty(core: Core, gradients: Core, reg: Array, *, xp: ModuleType) -> Core:
-    """Add 2 reg W1 and 2 reg W2, the gradients of the penalty, to those of the data loss, in place."""
-    dW1, db1, dW2, db2 = gradients
-    dW1 = penalised(dW1, core.W1, per_unit(reg, core.W2.shape[1], xp=xp), xp=xp)
-    dW2 = penalised(dW2, core.W2, reg[:, None, None], xp=xp)
-    return Core(dW1, db1, dW2, db2)
-
-
-@fusible
-def penalised(dW: Array, W: Array, reg: Array, *, xp: ModuleType) -> Array:
-    """Gradient dW of the data loss with that of the penalty: dW + 2 reg W."""
-    dW += W * (2.0 * reg)
-    return dW
-
-
-def logits_in_blocks(core: Core, X: Array, *, xp: ModuleType) -> Array:
-    """Logits (K, N, C) of any number of samples, each block of them cast to the network's dtype."""
-    blocks = row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1]))
-    logits = xp.concat(
-        [forward(core, cast(X[rows, :], core.W1.dtype, xp=xp), xp=xp)[1] for rows in blocks], axis=1
-    )
-    # A sample's logits lie side by side, as others expect it.
-    return xp.reshape(xp.reshape(logits, (-1,)), logits.shape)
-
-
-def labels_of(y: Array, *, xp: ModuleType) -> Array:
-    """Labels (N,) of targets that are labels already, or class probabilities (N, C)."""
-    return y if y.ndim == 1 else xp.argmax(y, axis=1)
-
-
-def hits(logits: Array, y: Array, *, xp: ModuleType) -> Array:
-    """Whether the largest logit, of equal ones the first, is the label's: (K, N) truth values.
-
-    As `argmax` has it, but without its branches, which are hard to predict; of nan, the first is the largest.
-    """
-    y, Z = labels_of(y, xp=xp), logits.mT  # as `forward` leaves them in memory
-    largest = ~(xp.max(Z, axis=1, keepdims=True) > Z)
-    classes = xp.arange(Z.shape[1], dtype=y.dtype, device=device(y))[:, None]
-    earlier = xp.any(largest & (classes < y), axis=1)
-    return xp.any(largest & (classes == y), axis=1) & ~earlier
-
+from .mathematics import (
+    Params,
+    cross_entropy,
+    forward,
+    is_correct,
+    log_softmax,
+    loss,
+    loss_and_gradients,
+    shares,
+    targets,
+)
 
 # ---------------------------------------------------------------------------------------------------------
 # Public arrays in, public arrays out.
 
 
-def pack(net: TwoLayerNet, *, xp: ModuleType) -> Core:
-    """Core of a network (views of it) or of a stack (W1 is copied)."""
-    if net.n_networks is None:
-        return Core(net.W1, net.b1, xp.expand_dims(net.W2, axis=0), xp.expand_dims(net.b2, axis=0))
-    n_networks, n_features, n_hidden = net.W1.shape
-    width = n_networks * n_hidden
-    W1 = xp.reshape(xp.permute_dims(net.W1, (1, 0, 2)), (n_features, width))
-    return Core(W1, xp.reshape(net.b1, (width,)), net.W2, net.b2)
+def pack(net: TwoLayerNet, *, xp: ModuleType) -> Params:
+    """The network or stack as the mathematics takes it: weights (out, in). They are views."""
+    arrays = net if net.n_networks is not None else tuple(array[None, ...] for array in net)
+    W1, b1, W2, b2 = arrays
+    return Params(xp.matrix_transpose(W1), b1, xp.matrix_transpose(W2), b2)
 
 
-def unpack(core: Core, *, stacked: bool, xp: ModuleType) -> TwoLayerNet:
-    """Network or stack of a core: the inverse of `pack`. May share memory with it."""
-    n_networks, n_hidden, _ = core.W2.shape
-    if not stacked:
-        return TwoLayerNet(core.W1, core.b1, core.W2[0, ...], core.b2[0, ...])
-    W1 = xp.reshape(core.W1, (core.W1.shape[0], n_networks, n_hidden))
-    return TwoLayerNet(
-        xp.permute_dims(W1, (1, 0, 2)), xp.reshape(core.b1, (n_networks, n_hidden)), core.W2, core.b2
-    )
+def unpack(params: Params, *, stacked: bool, xp: ModuleType) -> TwoLayerNet:
+    """Network or stack, each array row by row in memory: the inverse of `pack`. May share memory with it."""
+    W1, b1, W2, b2 = params
+    arrays = xp.matrix_transpose(W1), b1, xp.matrix_transpose(W2), b2
+    each = (array if stacked else array[0, ...] for array in arrays)
+    return TwoLayerNet(*(xp.reshape(xp.reshape(array, (-1,)), array.shape) for array in each))
+
+
+def widest(params: Params) -> int:
+    """Return how many numbers a sample takes in the widest array of its forward pass."""
+    K, H, D = params.W1.shape
+    return int(max(D, K * H, K * params.W2.shape[1]))
+
+
+def logits_in_blocks(params: Params, X: Array, *, xp: ModuleType) -> Array:
+    """Logits (K, N, C) of any number of samples, each block of them cast to the network's dtype."""
+    dtype = params.W1.dtype
+    blocks = row_blocks(X.shape[0], widest(params))
+    logits = xp.concat([forward(params, cast(X[rows, :], dtype, xp=xp), xp=xp)[1] for rows in blocks], axis=2)
+    # A sample's logits lie side by side, as others expect it.
+    logits = xp.matrix_transpose(logits)
+    return xp.reshape(xp.reshape(logits, (-1,)), logits.shape)
 
 
 def flatten(X: Array, *, xp: ModuleType) -> Array:
@@ -430,7 +278,7 @@ class TwoLayerNet(NamedTuple):
         """
         logits = self.logits(X)
         xp = array_namespace(logits)
-        return xp.exp(log_softmax(logits, xp=xp))
+        return xp.exp(log_softmax(logits, axis=-1, xp=xp))
 
     def predict(self, X: Array) -> Array:
         """Return the label of the largest logit of each sample; of equal ones the first.
@@ -474,8 +322,7 @@ class TwoLayerNet(NamedTuple):
             As `loss`.
         """
         xp = self._check_batch(X, y)
-        core = pack(self, xp=xp)
-        _, right = evaluate(core, flatten(X, xp=xp), as_targets(y, self.W1.dtype, xp=xp), xp=xp)
+        _, right = evaluate(pack(self, xp=xp), flatten(X, xp=xp), as_targets(y, self.W1.dtype, xp=xp), xp=xp)
         return self._own(xp.astype(right, self.W1.dtype) / X.shape[0])
 
     def loss(
@@ -517,8 +364,9 @@ class TwoLayerNet(NamedTuple):
         .. [1] C. Szegedy et al.: Rethinking the Inception Architecture for Computer Vision, CVPR 2016.
            https://doi.org/10.1109/CVPR.2016.308
         """
-        arguments, xp = self._arguments(X, y, reg, sample_weight, label_smoothing)
-        return self._own(loss(*arguments, xp=xp))
+        (params, X, T, _, share, reg), xp = self._arguments(X, y, reg, sample_weight, label_smoothing)
+        _, logits = forward(params, X, xp=xp)
+        return self._own(loss(params, logits, T, share, reg, xp=xp))
 
     def loss_and_gradients(
         self,
@@ -634,20 +482,21 @@ class TwoLayerNet(NamedTuple):
 
     def _arguments(
         self, X: Array, y: Array, reg: Any, sample_weight: Array | None, label_smoothing: Any
-    ) -> tuple[tuple[Core, Array, Array, Array, Array | None, Array | None], ModuleType]:
-        """Check what `loss` is given, and return it as the mathematics takes it."""
+    ) -> tuple[tuple[Params, Array, Array, Array | None, Any, Array], ModuleType]:
+        """Check what `loss` is given, and return it as `mathematics.loss_and_gradients` takes it."""
         xp = self._check_batch(X, y)
         check_sample_weight(sample_weight, X)
-        dtype = self.W1.dtype
+        dtype, share = self.W1.dtype, 1.0 / X.shape[0]
         if sample_weight is not None:
-            sample_weight = cast(sample_weight, dtype, xp=xp)
-        X, y = cast(flatten(X, xp=xp), dtype, xp=xp), as_targets(y, dtype, xp=xp)
+            share = shares(cast(sample_weight, dtype, xp=xp), xp=xp)[None, None, :]
         reg = per_network("reg", reg, self, xp=xp)
         # No smoothing costs nothing.
         smoothing = None
         if type(label_smoothing) not in (int, float) or label_smoothing != 0:  # a bool is no number
             smoothing = per_network("label_smoothing", label_smoothing, self, xp=xp, most=1.0)
-        return (pack(self, xp=xp), X, y, reg, sample_weight, smoothing), xp
+        y = as_targets(y, dtype, xp=xp)
+        T, sums = targets(y, self.n_classes, smoothing, dtype=dtype, xp=xp)
+        return (pack(self, xp=xp), cast(flatten(X, xp=xp), dtype, xp=xp), T, sums, share, reg), xp
 
     def _own(self, result: Array) -> Array:
         """Result (K, ...) of the mathematics, without the axis K where this is one network."""
@@ -675,7 +524,7 @@ TwoLayerNet.__hash__ = None  # type: ignore[assignment]  # as Python marks it
 
 
 def evaluate(
-    core: Core,
+    params: Params,
     X: Array,
     y: Array,
     sample_weight: Array | None = None,
@@ -689,13 +538,13 @@ def evaluate(
     With ``sample_weight`` (N,) each counts by its weight. ``transform(X, arrays, xp=xp)``, where given, is
     the preprocessing of the samples.
     """
+    dtype, n_classes = params.W1.dtype, params.W2.shape[1]
     total, right = None, None
-    for rows in row_blocks(X.shape[0], max(X.shape[1], core.W1.shape[1])):
+    for rows in row_blocks(X.shape[0], widest(params)):
         block = X[rows, :] if transform is None else transform(X[rows, :], arrays, xp=xp)
-        _, logits = forward(core, cast(block, core.W1.dtype, xp=xp), xp=xp)
-        targets = y[rows, ...]
-        losses = cross_entropy(log_softmax(logits, xp=xp), targets, xp=xp)
-        found = hits(logits, targets, xp=xp)
+        _, logits = forward(params, cast(block, dtype, xp=xp), xp=xp)
+        T, _ = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)
+        losses, found = cross_entropy(logits, T, xp=xp)[:, 0, :], is_correct(logits, y[rows, ...], xp=xp)
         if sample_weight is None:
             losses, found = xp.sum(losses, axis=1), xp.count_nonzero(found, axis=1)
         else:

@@ -25,7 +25,7 @@ from ._namespace import (
     library_name,
     to_host,
 )
-from .losses import log_softmax
+from .mathematics import log_softmax
 from .network import TwoLayerNet
 from .training import History, Progress, Run, optimizers, schedules, train
 from .training.optimizers import Optimizer
@@ -445,7 +445,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             As `decision_function`.
         """
         logits, xp = self._logits(X, "predict_proba")
-        return xp.exp(log_softmax(logits, xp=xp))
+        return xp.exp(log_softmax(logits, axis=-1, xp=xp))
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of the probability of each class, exact where that rounds to 0.
@@ -466,7 +466,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             As `decision_function`.
         """
         logits, xp = self._logits(X, "predict_log_proba")
-        return log_softmax(logits, xp=xp)
+        return log_softmax(logits, axis=-1, xp=xp)
 
     def predict(self, X: Any) -> Array:
         """Return the label of the largest logit of each sample; of equal ones the first.

@@ -83,7 +83,7 @@ class Draws(NamedTuple):
         The samples of the batch.
     input_bytes : array (B, D) uint8, or None
         Random bytes for the dropout of features; None where there is none.
-    hidden_bytes : array (B, H) uint8, or None
+    hidden_bytes : array (H, B) uint8, or None
         The same for hidden units. The networks of a stack share them.
     augmentation : arrays (B, ...), tuples of them, or None
         What the augmentation drew.
@@ -159,7 +159,7 @@ class Source(NamedTuple):
             _check_lengths(found, n)
         return (
             _random_bytes(stream(seed, Stream.INPUT_DROPOUT, epoch, step), n, self.n_inputs),
-            _random_bytes(stream(seed, Stream.DROPOUT, epoch, step), n, self.n_hidden),
+            _hidden_bytes(_random_bytes(stream(seed, Stream.DROPOUT, epoch, step), n, self.n_hidden)),
             found,
         )
 
@@ -217,6 +217,11 @@ def _random_bytes(rng: np.random.Generator, n: int, width: int) -> HostArray | N
         return None
     words = rng.integers(2**64 - 1, size=-(-n * width // 8), dtype=np.uint64, endpoint=True)
     return words.astype("<u8", copy=False).view(np.uint8)[: n * width].reshape(n, width)
+
+
+def _hidden_bytes(found: HostArray | None) -> HostArray | None:
+    """Bytes of a batch's samples as hidden activations lie: (n, H) to (H, n)."""
+    return None if found is None else np.ascontiguousarray(found.T)
 
 
 def _stacked(parts: list[Any]) -> Any:

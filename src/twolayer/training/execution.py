@@ -57,12 +57,12 @@ def lean(xp: ModuleType) -> ModuleType:
 
 @lru_cache(maxsize=1)
 def fusing(xp: ModuleType) -> ModuleType:
-    """Return CuPy's namespace ``xp`` with each `fusible` function as one kernel."""
+    """Return CuPy's namespace ``xp`` with each `leaf` function as one kernel."""
     return FusingCuPy(xp)
 
 
 class FusingCuPy(FusingNamespace):
-    """CuPy's namespace, in which `cupy.fuse` makes one kernel of each function marked as `fusible`.
+    """CuPy's namespace, in which `cupy.fuse` makes one kernel of each function marked as `leaf`.
 
     To start a kernel takes about as long as what it does with some hundred thousand numbers.
     """
@@ -71,6 +71,16 @@ class FusingCuPy(FusingNamespace):
         super().__init__(xp.__name__)
         own = {name: value for name, value in vars(xp).items() if name not in vars(self)}
         vars(self).update(own)
+        ranges: dict[Any, Array] = {}
+
+        def arange(n: int, *, dtype: Any, device: Any) -> Array:
+            """Every step needs the same few ranges, and does not write to them: each is made once."""
+            key = n, dtype, device.id
+            if key not in ranges:
+                ranges[key] = own["arange"](n, dtype=dtype, device=device)
+            return ranges[key]
+
+        self.arange = arange
         # What a function is given while CuPy looks at what it does, with arrays that have no values.
         self._traced = SimpleNamespace(**own)
         self._traced.astype = lambda array, dtype: array.astype(dtype)

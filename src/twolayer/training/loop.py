@@ -33,7 +33,7 @@ from .._namespace import (
 )
 from .._streams import RandomState, seed_of
 from ..augmentation import Augmentation
-from ..losses import one_hot
+from ..mathematics import targets
 from ..network import TwoLayerNet, as_targets, flatten
 from ..preprocessing import Preprocessing
 from .batches import Batches, Source
@@ -491,8 +491,8 @@ def check_class_weight(class_weight: Any, y: Array, n_classes: int, *, xp: Modul
     """Return the weight of each class as (C,) float64, or raise unless they are as they must be."""
     if isinstance(class_weight, str):
         check_choice("class_weight", class_weight, ("balanced",))
-        counted = xp.astype(one_hot(y, n_classes, xp=xp), xp.float32) if y.ndim == 1 else y
-        counts = to_host(xp.sum(counted, axis=0)).astype(np.float64)
+        T, _ = targets(y, n_classes, dtype=xp.float32 if y.ndim == 1 else y.dtype, xp=xp)
+        counts = to_host(xp.sum(T[0, ...], axis=1)).astype(np.float64)
         return np.where(counts > 0, y.shape[0] / (n_classes * np.where(counts > 0, counts, 1.0)), 0.0)
     host = np.asarray(to_host(class_weight) if is_array_api_obj(class_weight) else class_weight)
     if host.dtype.kind not in "fiu":

@@ -22,14 +22,14 @@ from .._namespace import (
     device,
     dtype_name,
     from_host,
-    fusible,
     has_values,
     is_array_api_obj,
+    leaf,
     to_host,
 )
 from ..network import TwoLayerNet
 
-Arrays: TypeAlias = tuple[Array, ...]  # in the order W1, b1, W2, b2, of a network's or a Core's shapes
+Arrays: TypeAlias = tuple[Array, ...]  # W1, b1, W2, b2, in any shapes
 
 DECAYS = (True, False, True, False)  # weights decay, biases never
 
@@ -454,14 +454,14 @@ class AdamW(NamedTuple):
 # The steps of one array.
 
 
-@fusible
+@leaf
 def _descended(W: Array, dW: Array, rate: Array, *, xp: ModuleType) -> Array:
     dW *= rate
     W -= dW
     return W
 
 
-@fusible
+@leaf
 def _descended_with_momentum(
     W: Array, dW: Array, v: Array, rate: Array, *, momentum: float, nesterov: bool, xp: ModuleType
 ) -> tuple[Array, Array]:
@@ -476,7 +476,7 @@ def _descended_with_momentum(
     return W, v
 
 
-@fusible
+@leaf
 def _moved_by_adam(
     W: Array,
     dW: Array,

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
-from .._namespace import Array, HostArray, cast, fusible, rows_of
+from .._namespace import Array, HostArray, cast, leaf, rows_of
 from ..augmentation import Augmentation
-from ..losses import (
-    batch_means,
+from ..mathematics import (
+    Params,
+    backward,
     cross_entropy,
-    l2_norms,
-    log_softmax,
-    one_hot,
+    forward,
+    is_correct,
+    shares,
     softmax_gradient,
-    squared_parts,
+    targets,
 )
-from ..network import Core, backward, forward, hits, per_unit, with_penalty
 from .batches import Draws
 from .optimizers import Optimizer
 
@@ -25,9 +25,9 @@ from .optimizers import Optimizer
 class State(NamedTuple):
     """What a step changes: the networks, their optimizer's moments, and their running average if any."""
 
-    core: Core
-    moments: tuple[Core, ...]
-    average: Core | None
+    params: Params
+    moments: tuple[Params, ...]
+    average: Params | None
 
 
 class Samples(NamedTuple):
@@ -43,6 +43,7 @@ class Numbers(NamedTuple):
     """Numbers of a step, as arrays; but for the last, one for each network (K,)."""
 
     learning_rate: Array
+    share: Array  # of each sample in the mean, times the learning rate where the optimizer is `scaled`
     kept_share: Array | None  # of W1 and W2, where the penalty lets them decay in the step itself
     reg: Array
     dropout: Array | None  # thresholds for random bytes, uint8
@@ -73,6 +74,7 @@ class Varying(NamedTuple):
     draws: Draws
     batch: tuple[Array, Array, Array | None] | None  # X, y and weights, where samples are streamed
     learning_rate: Array  # (K,)
+    share: Array  # (K,)
     kept_share: Array | None  # (K,)
     coefficients: Array  # (m,)
 
@@ -80,10 +82,10 @@ class Varying(NamedTuple):
 class Seen(NamedTuple):
     """What a step saw before its update, of which `report` makes its loss and accuracy."""
 
-    logits: Array  # (K, N, C)
+    logits: Array  # (K, C, N)
     y: Array
     sample_weight: Array | None
-    squared: tuple[Array, Array] | None  # the weights', as `squared_parts`; None where there is no penalty
+    squared: tuple[Array, Array] | None  # the weights', as `squares`; None where there is no penalty
 
 
 def next_step(
@@ -94,8 +96,12 @@ def next_step(
     if one.batch is not None:
         X, y, sample_weight = one.batch
         samples = Samples(X, y, sample_weight, samples.preprocessing)
-    rate, kept_share, coefficients = one.learning_rate, one.kept_share, one.coefficients
-    numbers = Numbers(rate, kept_share, numbers.reg, numbers.dropout, numbers.label_smoothing, coefficients)
+    numbers = numbers._replace(
+        learning_rate=one.learning_rate,
+        share=one.share,
+        kept_share=one.kept_share,
+        coefficients=one.coefficients,
+    )
     return step(state, samples, one.draws, numbers, method=method, xp=xp)
 
 
@@ -103,29 +109,27 @@ def step(
     state: State, samples: Samples, draws: Draws, numbers: Numbers, *, method: Method, xp: ModuleType
 ) -> tuple[State, Seen]:
     """Take one step on the samples ``draws.rows``; return the state after it, and what it saw."""
-    core, moments, average = state
-    dtype = core.W1.dtype
-    X, y, sample_weight = batch(samples, draws, core, method, xp=xp)
-    thinned, kept = core, None
+    params, moments, average = state
+    dtype = params.W1.dtype
+    X, y, sample_weight = batch(samples, draws, params, method, xp=xp)
+    kept = scale = None
     if numbers.dropout is not None:
-        # 1 / (1 - p) once on W2 in place of on every activation.
         scale = xp.reshape(256.0 / (256.0 - xp.astype(numbers.dropout, dtype)), (-1, 1, 1))
-        thinned = core._replace(W2=core.W2 * scale)
-        kept = kept_units(draws.hidden_bytes, numbers.dropout, xp=xp)
-    H1, logits = forward(thinned, X, kept, xp=xp)
-    # The gradient is linear in dlogits: scaled here, the learning rate costs no pass over W1.
-    factor = numbers.learning_rate if method.optimizer.scaled else None
-    dlogits = softmax_gradient(logits, y, sample_weight, numbers.label_smoothing, factor, xp=xp)
-    gradients = backward(thinned, X, H1, dlogits, xp=xp)
-    if numbers.dropout is not None:
-        gradients = gradients._replace(W2=gradients.W2 * scale)
+        kept = draws.hidden_bytes[None, :, :] >= xp.reshape(numbers.dropout, (-1, 1, 1))
+    H1, logits = forward(params, X, kept, scale, xp=xp)
+    T, sums = targets(y, logits.shape[1], numbers.label_smoothing, dtype=dtype, xp=xp)
+    share = numbers.share[:, None, None]
+    if sample_weight is not None:  # the shares of samples that all count the same are 1 / N of these
+        share = share * (shares(sample_weight, xp=xp) * sample_weight.shape[0])[None, None, :]
+    dlogits = softmax_gradient(logits, T, sums, share, xp=xp)
+    gradients = backward(params, X, H1, dlogits, scale, xp=xp)
     # Here, as the update, which reads W1 next, then finds it in the cache.
-    squared = squared_parts(core.W1, core.W2, xp=xp) if method.penalised else None
-    core, moments = moved_by(core, gradients, moments, numbers, method, xp=xp)
+    squared = (squares(params.W1, xp=xp), squares(params.W2, xp=xp)) if method.penalised else None
+    params, moments = moved_by(params, gradients, moments, numbers, method, xp=xp)
     if average is not None:
         newest = numbers.coefficients[-1]
-        average = Core(*(mixed(a, w, newest, xp=xp) for a, w in zip(average, core, strict=True)))
-    return State(core, moments, average), Seen(logits, y, sample_weight, squared)
+        average = Params(*(mixed(a, w, newest, xp=xp) for a, w in zip(average, params, strict=True)))
+    return State(params, moments, average), Seen(logits, y, sample_weight, squared)
 
 
 def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple[Array, Array]:
@@ -134,27 +138,37 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
     All of them at once, in as many calls as one takes.
     """
     logits, y, sample_weight, squared = zip(*seen, strict=True)
-    numbers, n_batches = constant.numbers, len(seen)
-    every_logits, every_y = joined(logits, axis=1, xp=xp), joined(y, axis=0, xp=xp)
+    numbers, n_steps, n_classes = constant.numbers, len(seen), logits[0].shape[1]
+    every_logits, every_y = joined(logits, axis=2, xp=xp), joined(y, axis=0, xp=xp)
+    T, _ = targets(every_y, n_classes, numbers.label_smoothing, dtype=every_logits.dtype, xp=xp)
     weights = None if sample_weight[0] is None else joined(sample_weight, axis=0, xp=xp)
-    losses = cross_entropy(log_softmax(every_logits, xp=xp), every_y, numbers.label_smoothing, xp=xp)
-    loss = batch_means(losses, weights, n_batches, xp=xp)
+    losses = cross_entropy(every_logits, T, xp=xp)[:, 0, :]
+    loss = batch_means(losses, weights, n_steps, xp=xp)
     if squared[0] is not None:
-        of_W1, of_W2 = (joined(parts, axis=0, xp=xp) for parts in zip(*squared, strict=True))
-        loss = loss + numbers.reg * (sums(of_W1, n_batches, xp=xp) + sums(of_W2, n_batches, xp=xp))
-    right = xp.astype(hits(every_logits, every_y, xp=xp), loss.dtype)
-    return loss, batch_means(right, None, n_batches, xp=xp)
+        of_W1, of_W2 = (xp.sum(xp.stack(each), axis=2) for each in zip(*squared, strict=True))
+        loss = loss + numbers.reg * (of_W1 + of_W2)
+    right = xp.astype(is_correct(every_logits, every_y, xp=xp), loss.dtype)
+    return loss, batch_means(right, None, n_steps, xp=xp)
 
 
-def size(core: Core, *, xp: ModuleType) -> Array:
+def batch_means(values: Array, sample_weight: Array | None, n_batches: int, *, xp: ModuleType) -> Array:
+    """Weighted mean over each of m batches that lie one after another: (K, m·N) to (m, K)."""
+    each = xp.reshape(values, (values.shape[0], n_batches, -1))
+    if sample_weight is None:
+        return xp.mean(each, axis=2).T
+    return xp.sum(each * shares(xp.reshape(sample_weight, (n_batches, -1)), xp=xp), axis=2).T
+
+
+@leaf
+def squares(W: Array, *, xp: ModuleType) -> Array:
+    """Sum of the squares of each row: (K, n, m) to (K, n). An inner product makes no squared copy of W."""
+    return xp.vecdot(W, W)
+
+
+def size(params: Params, *, xp: ModuleType) -> Array:
     """Return a number for each network (K,) that is finite as long as its weights and biases are."""
-    biases = xp.sum(core.b2, axis=-1) + xp.sum(xp.reshape(core.b1, core.W2.shape[:2]), axis=-1)
-    return l2_norms(core.W1, core.W2, xp=xp) + biases
-
-
-def sums(parts: Array, n: int, *, xp: ModuleType) -> Array:
-    """Sum of each of n sums' parts, which lie one after another: (n·m, K) to (n, K)."""
-    return xp.sum(xp.reshape(parts, (n, -1, parts.shape[1])), axis=1)
+    of_W1, of_W2 = xp.sum(squares(params.W1, xp=xp), axis=1), xp.sum(squares(params.W2, xp=xp), axis=1)
+    return of_W1 + of_W2 + xp.sum(params.b1, axis=1) + xp.sum(params.b2, axis=1)
 
 
 def joined(arrays: Sequence[Array], *, axis: int, xp: ModuleType) -> Array:
@@ -163,10 +177,10 @@ def joined(arrays: Sequence[Array], *, axis: int, xp: ModuleType) -> Array:
 
 
 def batch(
-    samples: Samples, draws: Draws, core: Core, method: Method, *, xp: ModuleType
+    samples: Samples, draws: Draws, params: Params, method: Method, *, xp: ModuleType
 ) -> tuple[Array, Array, Array | None]:
     """Samples of a batch as the networks take them: gathered, augmented, preprocessed and thinned."""
-    dtype = core.W1.dtype
+    dtype = params.W1.dtype
     X, y, sample_weight, arrays = samples
     if draws.rows is not None:
         X = rows_of(X, draws.rows, xp=xp)
@@ -174,7 +188,7 @@ def batch(
         if sample_weight is not None:
             sample_weight = rows_of(sample_weight, draws.rows, xp=xp)
     if method.augmentation is not None:
-        X, y, sample_weight = augmented(X, y, sample_weight, draws, core, method.augmentation, xp=xp)
+        X, y, sample_weight = augmented(X, y, sample_weight, draws, params, method.augmentation, xp=xp)
     X = cast(X, dtype, xp=xp) if method.transform is None else method.transform(X, arrays, xp=xp)
     if method.input_dropout:
         scale = 256.0 / (256.0 - method.input_dropout)
@@ -188,7 +202,7 @@ def augmented(
     y: Array,
     sample_weight: Array | None,
     draws: Draws,
-    core: Core,
+    params: Params,
     augmentation: Augmentation,
     *,
     xp: ModuleType,
@@ -196,7 +210,7 @@ def augmented(
     """Augment a batch. Where it mixes targets, it mixes them by the samples' weights."""
     T = y
     if y.ndim == 1:
-        T = xp.astype(one_hot(y, core.W2.shape[2], xp=xp), core.W1.dtype)
+        T = targets(y, params.W2.shape[1], dtype=params.W1.dtype, xp=xp)[0][0, ...].T
     if sample_weight is None:
         return *augmentation.apply(X, T, draws.augmentation, xp=xp), None
     X, weighted = augmentation.apply(X, T * sample_weight[:, None], draws.augmentation, xp=xp)
@@ -205,33 +219,27 @@ def augmented(
     return X, xp.where(weights > 0, weighted / xp.where(weights > 0, weights, 1.0), T), sample_weight
 
 
-def kept_units(hidden_bytes: Array, thresholds: Array, *, xp: ModuleType) -> Array:
-    """Whether each hidden unit of each network is kept for each sample: (B, K·H) truth values."""
-    kept = hidden_bytes[:, None, :] >= xp.reshape(thresholds, (1, -1, 1))
-    return xp.reshape(kept, (hidden_bytes.shape[0], thresholds.shape[0] * hidden_bytes.shape[1]))
-
-
 def moved_by(
-    core: Core,
-    gradients: Core,
-    moments: tuple[Core, ...],
+    params: Params,
+    gradients: Params,
+    moments: tuple[Params, ...],
     numbers: Numbers,
     method: Method,
     *,
     xp: ModuleType,
-) -> tuple[Core, tuple[Core, ...]]:
+) -> tuple[Params, tuple[Params, ...]]:
     """Networks and moments after the optimizer's update, from the gradients of the data loss."""
     if method.optimizer.scaled:
-        return sgd(core, gradients, numbers.kept_share, xp=xp), moments
+        return sgd(params, gradients, numbers.kept_share, xp=xp), moments
     if method.penalised:
-        gradients = with_penalty(core, gradients, numbers.reg, xp=xp)
+        gradients = with_penalty(params, gradients, numbers.reg, xp=xp)
     rate = numbers.learning_rate
-    units = per_unit(rate, core.W2.shape[1], xp=xp)
-    rates = units, units, rate[:, None, None], rate[:, None]
+    of_weights, of_biases = rate[:, None, None], rate[:, None]
+    rates = of_weights, of_biases, of_weights, of_biases
     weights, moved = method.optimizer.move(
-        tuple(core), tuple(gradients), moments, rates, numbers.coefficients, xp=xp
+        tuple(params), tuple(gradients), moments, rates, numbers.coefficients, xp=xp
     )
-    return Core(*weights), tuple(Core(*moment) for moment in moved)
+    return Params(*weights), tuple(Params(*moment) for moment in moved)
 
 
 def kept_shares(learning_rate: HostArray, reg: HostArray) -> HostArray:
@@ -239,24 +247,39 @@ def kept_shares(learning_rate: HostArray, reg: HostArray) -> HostArray:
     return 1.0 - 2.0 * reg * learning_rate
 
 
-def sgd(core: Core, scaled: Core, kept_share: Array | None, *, xp: ModuleType) -> Core:
+def sgd(params: Params, scaled: Params, kept_share: Array | None, *, xp: ModuleType) -> Params:
     """Stochastic gradient descent: W ← (1 - 2·reg·lr) W - lr dW of the data loss; biases do not decay.
 
     ``scaled`` are the gradients of the data loss times the learning rate. The state is updated in place
     where the library can.
     """
-    of_W1 = of_W2 = None
-    if kept_share is not None:
-        of_W1, of_W2 = per_unit(kept_share, core.W2.shape[1], xp=xp), kept_share[:, None, None]
-    return Core(
-        W1=descended(core.W1, scaled.W1, of_W1, xp=xp),
-        b1=descended(core.b1, scaled.b1, None, xp=xp),
-        W2=descended(core.W2, scaled.W2, of_W2, xp=xp),
-        b2=descended(core.b2, scaled.b2, None, xp=xp),
+    keep = None if kept_share is None else kept_share[:, None, None]
+    return Params(
+        W1=descended(params.W1, scaled.W1, keep, xp=xp),
+        b1=descended(params.b1, scaled.b1, None, xp=xp),
+        W2=descended(params.W2, scaled.W2, keep, xp=xp),
+        b2=descended(params.b2, scaled.b2, None, xp=xp),
     )
 
 
-@fusible
+def with_penalty(params: Params, gradients: Params, reg: Array, *, xp: ModuleType) -> Params:
+    """Add 2 reg W1 and 2 reg W2, the gradients of the penalty, to those of the data loss, in place."""
+    decay = reg[:, None, None]
+    dW1, dW2 = (
+        penalised(gradients.W1, params.W1, decay, xp=xp),
+        penalised(gradients.W2, params.W2, decay, xp=xp),
+    )
+    return gradients._replace(W1=dW1, W2=dW2)
+
+
+@leaf
+def penalised(dW: Array, W: Array, reg: Array, *, xp: ModuleType) -> Array:
+    """Gradient of the loss, from that of the data loss: dW + 2 reg W."""
+    dW += W * (2.0 * reg)
+    return dW
+
+
+@leaf
 def descended(W: Array, step: Array, keep: Array | None, *, xp: ModuleType) -> Array:
     """W ← keep · W - step."""
     if keep is not None:
@@ -265,7 +288,7 @@ def descended(W: Array, step: Array, keep: Array | None, *, xp: ModuleType) -> A
     return W
 
 
-@fusible
+@leaf
 def mixed(average: Array, weights: Array, newest: Array, *, xp: ModuleType) -> Array:
     """Return (1 - newest) · average + newest · weights, in place where the library can."""
     average *= 1.0 - newest

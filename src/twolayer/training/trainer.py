@@ -10,7 +10,8 @@ import numpy as np
 
 from .._checks import row_blocks
 from .._namespace import Array, HostArray, copied, device, dtype_name, from_host, to_device, to_host
-from ..network import Core, TwoLayerNet, evaluate, pack, per_unit, unpack
+from ..mathematics import Params
+from ..network import TwoLayerNet, evaluate, pack, unpack, widest
 from ..preprocessing import Preprocessing
 from .batches import Source, ahead, length, moved
 from .execution import Steps, prepared
@@ -60,15 +61,15 @@ class Trainer:
     def __init__(self, net: TwoLayerNet, plan: Plan, *, earlier: Run | None, xp: ModuleType) -> None:
         self.xp, self.plan, self.batches = xp, plan, plan.source.batches
         self.stacked, self.device, self.dtype = net.n_networks is not None, device(net.W1), net.W1.dtype
-        core = self._copied(pack(net, xp=xp))
-        self.n_networks = core.W2.shape[0]
+        params = self._copied(pack(net, xp=xp))
+        self.n_networks = params.W2.shape[0]
         n_moments = plan.method.optimizer.n_moments
         self.recorder = Recorder(self.n_networks, None if earlier is None else earlier.history)
         self.done = self.recorder.n_steps
         if earlier is None:
-            moments = tuple(Core(*(xp.zeros_like(array) for array in core)) for _ in range(n_moments))
-            average = None if plan.ema_decay is None else self._copied(core)
-            self.best = self._copied(core)
+            moments = tuple(Params(*(xp.zeros_like(array) for array in params)) for _ in range(n_moments))
+            average = None if plan.ema_decay is None else self._copied(params)
+            self.best = self._copied(params)
             self.best_accuracy = np.full(self.n_networks, -1.0)
             self.best_step = np.zeros(self.n_networks, np.int64)
             self.diverged = np.zeros(self.n_networks, np.int64)
@@ -82,15 +83,16 @@ class Trainer:
             self.best_accuracy = earlier._best_accuracy.copy()
             self.best_step = np.atleast_1d(np.asarray(earlier.best_step, np.int64)).copy()
             self.diverged, self.stopped = _steps(earlier.diverged), _steps(earlier.stopped)
-        self.state = State(core, moments, average)
+        self.state = State(params, moments, average)
         weights = None if plan.validation is None else plan.validation[2]
         self.validation_weight = None if weights is None else to_host(weights).astype(np.float64).sum()
         # What networks whose patience ended were then; the others' places in it mean nothing.
-        self.ended = State(core, (), average)
+        self.ended = State(params, (), average)
         if plan.patience is not None or self.stopped.any():
-            self.ended = State(self._copied(core), (), None if average is None else self._copied(average))
+            self.ended = State(self._copied(params), (), None if average is None else self._copied(average))
         numbers = Numbers(
             learning_rate=None,
+            share=None,
             kept_share=None,
             reg=self._on_device(plan.reg.astype(dtype_name(self.dtype))),
             dropout=self._on_device(plan.dropout.astype(np.uint8)) if plan.dropout.any() else None,
@@ -143,15 +145,18 @@ class Trainer:
                 batch, draws = (X[draws.rows], y[draws.rows], weights), draws._replace(rows=None)
             elif labels is not None:
                 draws = draws._replace(labels=labels[draws.rows])
-            yield Varying(draws, batch, None, None, None)
+            yield Varying(draws, batch, None, None, None, None)
 
     def _take_steps(self, chunk: Varying) -> None:
         """Take the steps of a chunk, until a callback stops the run."""
         n, name = length(chunk), dtype_name(self.dtype)
         rates, method = self._rates(self.done, n), self.plan.method
         decays = method.penalised and method.optimizer.scaled
+        # The gradient is linear in `dlogits`: the learning rate, applied there, costs no pass over W1.
+        shares = (rates if method.optimizer.scaled else np.ones_like(rates)) / self.batches.size(self.done)
         varying = chunk._replace(
             learning_rate=rates.astype(name),
+            share=shares.astype(name),
             kept_share=kept_shares(rates, self.plan.reg).astype(name) if decays else None,
             coefficients=self._coefficients(self.done, n).astype(name),
         )
@@ -197,7 +202,7 @@ class Trainer:
             self.recorder.add_steps(loss, accuracy)
 
     def _end_epoch(self, epoch: int) -> None:
-        sound = np.isfinite(to_host(self.size(self.state.core))) | (self.diverged > 0) | (self.stopped > 0)
+        sound = np.isfinite(to_host(self.size(self.state.params))) | (self.diverged > 0) | (self.stopped > 0)
         self.diverged = np.where(sound, self.diverged, self.done)
         first = epoch * self.batches.steps_per_epoch
         sizes = np.asarray([self.batches.size(i) for i in range(first, self.done)], np.float64)
@@ -231,19 +236,19 @@ class Trainer:
         if over.any():
             self.stopped = np.where(over, self.done, self.stopped)
             self.ended = State(
-                self._chosen(over, self.state.core, self.ended.core),
+                self._chosen(over, self.state.params, self.ended.params),
                 (),
                 None
                 if self.state.average is None or self.ended.average is None
                 else self._chosen(over, self.state.average, self.ended.average),
             )
 
-    def _chosen(self, mask: HostArray, new: Core, old: Core) -> Core:
+    def _chosen(self, mask: HostArray, new: Params, old: Params) -> Params:
         """Networks of ``new`` where the mask (K,) is true, else of ``old``."""
         xp, where = self.xp, self._on_device(mask)
-        units = per_unit(where, new.W2.shape[1], xp=xp)
-        masks = Core(units, units, xp.reshape(where, (-1, 1, 1)), xp.reshape(where, (-1, 1)))
-        return Core(*(xp.where(m, a, b) for m, a, b in zip(masks, new, old, strict=True)))
+        of_weights, of_biases = where[:, None, None], where[:, None]
+        masks = Params(of_weights, of_biases, of_weights, of_biases)
+        return Params(*(xp.where(m, a, b) for m, a, b in zip(masks, new, old, strict=True)))
 
     def _call_back(self, *, epoch_ended: bool) -> None:
         if not self.plan.callbacks:
@@ -278,7 +283,7 @@ class Trainer:
             return self.state
         over, state, ended = self.stopped > 0, self.state, self.ended
         return state._replace(
-            core=self._chosen(over, ended.core, state.core),
+            params=self._chosen(over, ended.params, state.params),
             average=None
             if ended.average is None or state.average is None
             else self._chosen(over, ended.average, state.average),
@@ -304,7 +309,7 @@ class Trainer:
         else:
             unknown = (self.best_accuracy < 0) | (self.diverged > 0)
             validation_accuracy = np.where(unknown, np.nan, self.best_accuracy)
-        public_best, public_last = self._public(best), self._public(self._copied(state.core))
+        public_best, public_last = self._public(best), self._public(self._copied(state.params))
         average = None if state.average is None else self._public(self._copied(state.average))
         net = public_best
         if last_judged:
@@ -327,31 +332,31 @@ class Trainer:
             _fingerprint=dict(self.plan.fingerprint),
         )
 
-    def _judged(self, state: State) -> Core:
+    def _judged(self, state: State) -> Params:
         """Networks that validation looks at: the averages where there are any."""
-        return state.core if state.average is None else state.average
+        return state.params if state.average is None else state.average
 
     def _evaluate(
-        self, core: Core, X: Array, y: Array, sample_weight: Array | None = None
+        self, params: Params, X: Array, y: Array, sample_weight: Array | None = None
     ) -> tuple[HostArray, HostArray]:
         """Mean cross-entropy and accuracy of each network (K,), by the samples' weights."""
         n_samples, arrays = X.shape[0], self.plan.samples.preprocessing
         blocks: Any = [slice(0, n_samples)]
         if self.plan.streamed:
-            blocks = row_blocks(n_samples, max(X.shape[1], core.W1.shape[1]))
+            blocks = row_blocks(n_samples, widest(params))
         total = np.zeros((2, self.n_networks))
         for rows in blocks:
             weights = None if sample_weight is None else sample_weight[rows]
             part = X[rows, ...], y[rows, ...], weights
             if self.plan.streamed:
                 part = moved(part, self._cast_on_device)
-            total += np.stack([to_host(a).astype(np.float64) for a in self.evaluate(core, *part, arrays)])
+            total += np.stack([to_host(a).astype(np.float64) for a in self.evaluate(params, *part, arrays)])
         total /= n_samples if sample_weight is None else self.validation_weight
         return total[0], total[1]
 
-    def _accuracy(self, core: Core, *samples: Array) -> HostArray:
+    def _accuracy(self, params: Params, *samples: Array) -> HostArray:
         """Exact accuracy of each network (K,), nan where it diverged."""
-        return np.where(self.diverged > 0, np.nan, self._evaluate(core, *samples)[1])
+        return np.where(self.diverged > 0, np.nan, self._evaluate(params, *samples)[1])
 
     def _on_device(self, host: HostArray) -> Array:
         return from_host(host, xp=self.xp, device=self.device)
@@ -363,12 +368,12 @@ class Trainer:
         dtype = dtype_name(self.dtype) if floating else host.dtype.newbyteorder("=")
         return self._on_device(host.astype(dtype, copy=False))
 
-    def _copied(self, core: Core) -> Core:
+    def _copied(self, params: Params) -> Params:
         # To the device expressly, as a step's results are: else JAX would compile a run's first steps apart.
-        return Core(*(to_device(copied(array, xp=self.xp), self.device) for array in core))
+        return Params(*(to_device(copied(array, xp=self.xp), self.device) for array in params))
 
-    def _public(self, core: Core) -> TwoLayerNet:
-        return unpack(core, stacked=self.stacked, xp=self.xp)
+    def _public(self, params: Params) -> TwoLayerNet:
+        return unpack(params, stacked=self.stacked, xp=self.xp)
 
     def _public_steps(self, steps: HostArray) -> Any:
         found = tuple(int(step) or None for step in steps)
