@@ -4,8 +4,8 @@
     loss = Σ_i share_i · cross_entropy(softmax(logits_i), T_i) + reg · (‖W1‖² + ‖W2‖²)
 
 D features, H hidden units, C classes. Weights are (out, in), samples are the last axis, and the first axis is
-the network; an axis of 1 stands for all networks. Nothing is checked here. docs/mathematics.md derives each
-formula. A `leaf` works number by number on its own arrays: a library may run it in a faster form.
+the network; an axis of 1 stands for all networks. A share is (1 or K, 1, N), or 1 / N. Nothing is checked.
+docs/mathematics.md derives each formula. A `leaf` may write to its arrays, and run in a form that is faster.
 """
 
 from __future__ import annotations
@@ -129,10 +129,7 @@ def cross_entropy(logits: Array, T: Array, *, xp: ModuleType) -> Array:
 
 
 def softmax_gradient(logits: Array, T: Array, sums: Any, share: Any, *, xp: ModuleType) -> Array:
-    """Gradient of Σ_i share_i · cross_entropy_i by the logits (K, C, N): share · (Σ_c T_c · softmax(z) - T).
-
-    Shares are (1 or K, 1, 1 or N), or 1 / N.
-    """
+    """Gradient by the logits (K, C, N) of Σ_i share_i · cross_entropy_i: share · (Σ_c T_c softmax(z) - T)."""
     exponentials = exp_of_difference(logits, xp.max(logits, axis=1, keepdims=True), xp=xp)
     total = xp.sum(exponentials, axis=1, keepdims=True)
     return errors(exponentials, total, T, sums, share, xp=xp)
