@@ -468,3 +468,19 @@ def test_the_command_line_refuses_a_device_that_is_not_there(cupy, device):
     n = cupy.cuda.runtime.getDeviceCount()
     line = refused("train", "--library", "cupy", "--device", device.format(n))
     assert f"`--device` must be the number of a GPU, in [0, {n}), for cupy; got {device.format(n)}" in line
+
+
+class Ranges:
+    """An augmentation that makes ranges as it likes, and writes to them."""
+
+    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return np.zeros(n)
+
+    def apply(self, X: Any, T: Any, draws: Any, *, xp: ModuleType) -> tuple[Any, Any]:
+        numbers = xp.arange(T.shape[1], dtype=xp.int32, device=X.device)
+        numbers += xp.arange(0, T.shape[1])
+        return X, T
+
+
+def test_ranges_of_an_augmentation_are_its_own(here):
+    assert_same_run(trained(here, augmentation=Ranges()), trained(here), rtol=1e-6)

@@ -647,3 +647,18 @@ def test_select_gives_a_copy_and_counts_from_the_end_too(backend: Backend):
             np.testing.assert_array_equal(to_host(found), to_host(expected))
     host = twolayer.stack([TwoLayerNet.initialize(3, 4, 2, rng=k) for k in range(3)])
     assert not np.shares_memory(host.select(1).W1, host.W1)
+
+
+def test_blocks_of_samples_that_a_preprocessing_narrows_are_as_small_as_the_samples_are_wide(monkeypatch):
+    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 60)
+    net, sizes = TwoLayerNet.initialize(2, 3, 2, rng=0, dtype="float64"), []
+
+    def narrowed(X, arrays, *, xp):
+        sizes.append(X.shape)
+        return X[:, :2]
+
+    X, y = np.ones((25, 20)), np.zeros(25, np.int32)
+    losses, right = evaluate(pack(net, xp=np), X, y, xp=np, transform=narrowed)
+    assert sizes == [(3, 20)] * 8 + [(1, 20)]
+    np.testing.assert_allclose(losses / 25, net.loss(X[:, :2], y))
+    assert right.shape == (1,)

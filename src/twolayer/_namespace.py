@@ -34,6 +34,7 @@ __all__ = [
     "HostArray",
     "array_namespace",
     "cast",
+    "class_numbers",
     "copied",
     "current_device",
     "device",
@@ -65,6 +66,10 @@ class FusingNamespace(ModuleType):
         """Return ``function(*arrays, xp=…, **fixed)``, all of it new arrays."""
         raise NotImplementedError
 
+    def class_numbers(self, n_classes: int, y: Array) -> Array:
+        """Return what `class_numbers` returns; it may be an array of an earlier call."""
+        return self.arange(n_classes, dtype=y.dtype, device=device(y))
+
 
 def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a function that some library can run as one operation: see `FusingNamespace`.
@@ -80,6 +85,13 @@ def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*arrays, xp=xp, **fixed)
 
     return call
+
+
+def class_numbers(n_classes: int, y: Array, *, xp: ModuleType) -> Array:
+    """0, ..., C - 1 in the dtype of labels and on their device, to be read only."""
+    if isinstance(xp, FusingNamespace):
+        return xp.class_numbers(n_classes, y)
+    return xp.arange(n_classes, dtype=y.dtype, device=device(y))
 
 
 def standard_namespace(xp: ModuleType) -> ModuleType:

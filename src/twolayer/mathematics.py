@@ -13,7 +13,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ._namespace import Array, device, leaf
+from ._namespace import Array, class_numbers, leaf
 
 
 class Params(NamedTuple):
@@ -93,7 +93,7 @@ def targets(
     caller's probabilities; of labels it is None.
     """
     if y.ndim == 1:
-        classes = xp.arange(n_classes, dtype=y.dtype, device=device(y))
+        classes = class_numbers(n_classes, y, xp=xp)
         T, sums = one_hot(classes[None, :, None], y[None, None, :], dtype=dtype, xp=xp), None
     else:
         T = xp.astype(y, dtype).T[None, :, :]
@@ -175,6 +175,6 @@ def is_correct(logits: Array, y: Array, *, xp: ModuleType) -> Array:
     """Whether the largest logit, of equal ones the first, is the label's: (K, N). Never where one is nan."""
     labels = y if y.ndim == 1 else xp.argmax(y, axis=1)  # of logits it has branches, hard to predict
     largest = logits == xp.max(logits, axis=1, keepdims=True)
-    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=device(labels))[:, None]
+    classes = class_numbers(logits.shape[1], labels, xp=xp)[:, None]
     earlier = xp.any(largest & (classes < labels), axis=1)
     return xp.any(largest & (classes == labels), axis=1) & ~earlier

@@ -540,7 +540,7 @@ def evaluate(
     """
     dtype, n_classes = params.W1.dtype, params.W2.shape[1]
     total, right = None, None
-    for rows in row_blocks(X.shape[0], widest(params)):
+    for rows in row_blocks(X.shape[0], max(X.shape[1], widest(params))):
         block = X[rows, :] if transform is None else transform(X[rows, :], arrays, xp=xp)
         _, logits = forward(params, cast(block, dtype, xp=xp), xp=xp)
         T, _ = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)

@@ -15,6 +15,7 @@ from .._namespace import (
     Array,
     FusingNamespace,
     HostArray,
+    device,
     is_cupy_namespace,
     is_jax_namespace,
     is_numpy_namespace,
@@ -71,21 +72,19 @@ class FusingCuPy(FusingNamespace):
         super().__init__(xp.__name__)
         own = {name: value for name, value in vars(xp).items() if name not in vars(self)}
         vars(self).update(own)
-        ranges: dict[Any, Array] = {}
-
-        def arange(n: int, *, dtype: Any, device: Any) -> Array:
-            """Every step needs the same few ranges, and does not write to them: each is made once."""
-            key = n, dtype, device.id
-            if key not in ranges:
-                ranges[key] = own["arange"](n, dtype=dtype, device=device)
-            return ranges[key]
-
-        self.arange = arange
         # What a function is given while CuPy looks at what it does, with arrays that have no values.
         self._traced = SimpleNamespace(**own)
         self._traced.astype = lambda array, dtype: array.astype(dtype)
         self._traced.vecdot = lambda a, b: xp.sum(a * b, axis=-1)
         self._kernels: dict[Any, Callable[..., Any]] = {}
+        self._class_numbers: dict[Any, Array] = {}
+
+    def class_numbers(self, n_classes: int, y: Array) -> Array:
+        """Return the numbers of the classes, which are made once: a step starts a kernel less."""
+        key = n_classes, y.dtype, device(y).id
+        if key not in self._class_numbers:
+            self._class_numbers[key] = super().class_numbers(n_classes, y)
+        return self._class_numbers[key]
 
     def fused(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
         """Return what the function returns, from its kernel."""

@@ -343,7 +343,7 @@ class Trainer:
         n_samples, arrays = X.shape[0], self.plan.samples.preprocessing
         blocks: Any = [slice(0, n_samples)]
         if self.plan.streamed:
-            blocks = row_blocks(n_samples, widest(params))
+            blocks = row_blocks(n_samples, max(X.shape[1], widest(params)))
         total = np.zeros((2, self.n_networks))
         for rows in blocks:
             weights = None if sample_weight is None else sample_weight[rows]
