@@ -117,6 +117,23 @@ def test_the_readme_has_python_that_is_run() -> None:
     assert ROOT / "README.md" in PAGES
 
 
+def test_the_readme_quotes_the_times_of_the_documentation() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(?:nine candidates|one step)\].*$", readme, re.MULTILINE)
+    performance = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    quoted = [re.findall(r"([\d.,]+) (?:s|µs)\b", row.partition("on a CPU")[2] or row) for row in rows]
+    assert [len(figures) for figures in quoted] == [3, 3]
+    contestants = (
+        ("**as one stack**", "scikit-learn's `GridSearchCV`, two processes", "a loop in PyTorch"),
+        ("**twolayer on NumPy**", "scikit-learn, `MLPClassifier`", "PyTorch, eager"),
+    )
+    for figures, names in zip(quoted, contestants, strict=True):
+        for figure, name in zip(figures, names, strict=True):
+            assert re.search(
+                rf"^\| {re.escape(name)} \| {re.escape(figure)}[ ,]", performance, re.MULTILINE
+            ), name
+
+
 def test_the_readme_has_the_date_of_the_last_tests_on_a_gpu() -> None:
     performance = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
     section = performance.partition("## On a GPU")[2].partition("\n## ")[0]

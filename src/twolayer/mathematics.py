@@ -1,6 +1,6 @@
 """The mathematics on one page: K two-layer networks on one batch of N samples.
 
-    Z1 = W1 X + b1    H1 = relu(Z1)    logits = W2 H1 + b2
+    Z1 = W1 Xᵀ + b1    H1 = relu(Z1)    logits = W2 H1 + b2
     loss = Σ_i share_i · cross_entropy(softmax(logits_i), T_i) + reg · (‖W1‖² + ‖W2‖²)
 
 D features, H hidden units, C classes. Weights are (out, in), samples are the last axis, and the first axis is
@@ -173,7 +173,7 @@ def loss_and_gradients(
 
 def is_correct(logits: Array, y: Array, *, xp: ModuleType) -> Array:
     """Whether the largest logit, of equal ones the first, is the label's: (K, N). Never where one is nan."""
-    labels = y if y.ndim == 1 else xp.argmax(y, axis=1)  # of logits it has branches, hard to predict
+    labels = y if y.ndim == 1 else xp.argmax(y, axis=1)  # for logits comparisons are faster
     largest = logits == xp.max(logits, axis=1, keepdims=True)
     classes = class_numbers(logits.shape[1], labels, xp=xp)[:, None]
     earlier = xp.any(largest & (classes < labels), axis=1)
