@@ -178,7 +178,7 @@ def copied(array: Array, *, xp: ModuleType) -> Array:
     """Copy an array beside itself, row by row; of a PyTorch tensor its values, without their derivatives."""
     if is_torch_array(array):
         return array.detach().contiguous().clone()
-    # What is not laid out row by row is copied by the first.
+    # The reshape lays the array out row by row, by a copy where that is needed.
     return xp.asarray(xp.reshape(xp.reshape(array, (-1,)), array.shape), copy=True)
 
 
