@@ -312,6 +312,7 @@ def bench(session: nox.Session) -> None:
         ("steps", "--rounds=5", "--whole=1"),
         ("sweeps", "--networks=1,9", "--steps=100", "--rounds=1"),
         ("growth", "--rounds=3"),
+        ("forms", "--rounds=3"),
         ("memory", "--hidden=512", "--libraries=numpy"),
         ("startup", "--rounds=3"),
         ("training", "--images=5000", "--hidden=256", "--epochs=2"),

@@ -17,7 +17,7 @@ from pathlib import Path
 import by_hand
 import numpy as np
 from by_hand import CLASSES, FEATURES, LEARNING_RATE, REG
-from measuring import in_turns, keep_memory, machine, ratios, spread, stored, table
+from measuring import in_turns, machine, ratios, spread, stored, table
 from steps import library_steps
 
 import twolayer
@@ -36,7 +36,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    keep_memory()
     print(f"{machine()}; twolayer on {options.library}\n")
     results = {}
     for what, sizes in GROWTH.items():

@@ -68,17 +68,6 @@ def runs(name: str, call: Callable[[], object]) -> bool:
     return True
 
 
-def keep_memory() -> None:
-    """Start the program anew with an allocator that keeps what it is given back, where it is glibc's.
-
-    Else it depends on what other contestants left in the heap whether a step's arrays are fetched from the
-    system, page by page, each time: a third of a millisecond, which falls on one of them and not on another.
-    """
-    wanted = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-    if platform.libc_ver()[0] == "glibc" and not wanted.keys() & os.environ.keys():
-        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | wanted)
-
-
 def rest() -> None:
     """Wait until this process is idle.
 

@@ -16,6 +16,7 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,6 @@ from measuring import (
     device_of,
     has,
     in_turns,
-    keep_memory,
     machine,
     ratios,
     rest,
@@ -38,12 +38,12 @@ from measuring import (
 )
 
 import twolayer
-from twolayer._namespace import copied, from_host, standard_namespace
+from twolayer._namespace import from_host, standard_namespace
 from twolayer.mathematics import Params
 from twolayer.network import pack
 from twolayer.training.batches import Draws
-from twolayer.training.execution import Steps, running
-from twolayer.training.optimizers import SGD
+from twolayer.training.execution import Steps, laid_out, running
+from twolayer.training.optimizers import SGD, Optimizer
 from twolayer.training.step import (
     Constant,
     Method,
@@ -57,6 +57,7 @@ from twolayer.training.step import (
 )
 
 STEPS = 64  # of a call
+PLAIN = SGD()
 
 # Which contestants written by hand a library's step is held against.
 AGAINST = {
@@ -73,7 +74,15 @@ def network(t: Task, xp: ModuleType, device: Any) -> twolayer.TwoLayerNet:
     return twolayer.TwoLayerNet(*arrays)
 
 
-def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 1) -> Contestant:
+def library_steps(
+    t: Task,
+    library: str,
+    device: Any = None,
+    *,
+    networks: int = 1,
+    optimizer: Optimizer = PLAIN,
+    layout: Callable[..., Params] = laid_out,
+) -> Contestant:
     """The steps of `train`, of one network or of a stack: of a chunk of draws, as it takes them."""
     xp = standard_namespace(__import__(library))
     net = network(t, xp, device)
@@ -83,15 +92,17 @@ def library_steps(t: Task, library: str, device: Any = None, *, networks: int = 
     def place(host: Any) -> Any:
         return from_host(host, xp=xp, device=device)
 
-    taking = Steps(next_step, report, xp, method=Method(SGD()))
+    taking = Steps(next_step, report, xp, method=Method(optimizer))
     reg = place(np.full(networks, REG, np.float32))
     y = t.y.astype(np.int32)
     samples = Samples(place(t.X), place(y), None, ())
     constant = Constant(samples, Numbers(None, None, None, reg, None, None, None))
     rates, none = np.full((STEPS, networks), LEARNING_RATE, np.float32), np.empty((STEPS, 0), np.float32)
-    kept, shares = kept_shares(rates, np.float32(REG)), rates / np.float32(t.batch)
-    params = pack(net, xp=xp)
-    states = [State(Params(*(copied(array, xp=xp) for array in params)), (), None)]
+    kept = kept_shares(rates, np.float32(REG)) if optimizer.scaled else None
+    shares = (rates if optimizer.scaled else np.ones_like(rates)) / np.float32(t.batch)
+    params = layout(pack(net, xp=xp), xp=xp)
+    moments = tuple(Params(*map(xp.zeros_like, params)) for _ in range(optimizer.n_moments))
+    states = [State(params, moments, None)]
     all_rows = t.rows.astype(np.int32)
     following = by_hand.turns([all_rows[i : i + STEPS] for i in range(0, len(all_rows) - STEPS, STEPS)])
 
@@ -169,7 +180,6 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    keep_memory()
     words = [word for word in options.only.split(",") if word]
     print(machine() + "\n")
     results: dict[str, Any] = {}

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import by_hand
 import numpy as np
 from by_hand import CLASSES, FEATURES, LEARNING_RATE, SAMPLES
-from measuring import device_of, has, keep_memory, machine, ratios, rest, runs, spread, stored, table
+from measuring import device_of, has, machine, ratios, rest, runs, spread, stored, table
 
 import twolayer
 from twolayer._namespace import from_host, standard_namespace
@@ -153,7 +153,6 @@ def main() -> None:
     parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    keep_memory()
     print(f"{machine()}; twolayer on {options.library}\n")
     t = by_hand.task(HIDDEN, BATCH, samples=options.samples, features=options.features)
     words = [word for word in options.only.split(",") if word]

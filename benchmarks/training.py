@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import device_of, keep_memory, machine, spread, stored, table
+from measuring import device_of, machine, spread, stored, table
 
 import twolayer
 from twolayer._namespace import from_host, standard_namespace
@@ -59,7 +59,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    keep_memory()
     print(f"{machine()}; twolayer on {options.library}\n")
     xp, device = standard_namespace(__import__(options.library)), device_of(options.library, gpu=options.gpu)
     X, y = (from_host(array, xp=xp, device=device) for array in images(options.images))

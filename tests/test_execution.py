@@ -9,7 +9,7 @@ import pytest
 from backends import Backend, to_host
 
 from twolayer import TwoLayerNet, optimizers, train
-from twolayer._namespace import FusingNamespace
+from twolayer._namespace import FastNamespace
 from twolayer.training import execution
 from twolayer.training.execution import Steps, lean, prepared, running
 
@@ -32,14 +32,19 @@ def test_a_prepared_function_knows_its_library(backend: Backend):
     assert float(total) == 6.0
 
 
-def test_steps_run_in_numpy_itself_and_in_the_namespace_of_any_other_library(backend: Backend, monkeypatch):
-    own = backend.library == "numpy"
-    if backend.library == "cupy":  # its own, but that it fuses: tests/test_fusing.py
-        assert isinstance(lean(backend.xp), FusingNamespace)
+def test_steps_run_in_the_librarys_namespace_or_in_one_with_fast_forms(backend: Backend, monkeypatch):
+    xp = lean(backend.xp)
+    if backend.library not in ("numpy", "cupy", "torch"):
+        assert xp is backend.xp
         return
-    assert lean(backend.xp) is (np if own and hasattr(np, "unstack") else backend.xp)
-    monkeypatch.delattr(np, "unstack", raising=False)  # as in NumPy 2.0, which lacks some of the standard
-    assert lean(backend.xp) is backend.xp
+    assert isinstance(xp, FastNamespace)  # what it does with a leaf: tests/test_fusing.py
+    assert lean(backend.xp) is xp
+    if backend.library == "numpy":
+        assert xp.sum is (np.sum if hasattr(np, "unstack") else backend.xp.sum)
+        monkeypatch.delattr(np, "unstack", raising=False)  # as in NumPy 2.0, which lacks some of the standard
+        execution._fast_numpy.cache_clear()
+        assert lean(backend.xp).sum is backend.xp.sum
+        execution._fast_numpy.cache_clear()
 
 
 def test_what_was_prepared_is_kept(backend: Backend):

@@ -130,7 +130,7 @@ def test_complex_step_of_the_loss(problem: Problem, smoothing: float | None):
     _, gradients = net.loss_and_gradients(X, y, **arguments)
     each = None if smoothing is None else np.array([smoothing])
     params = pack(net, xp=np)
-    T, _ = targets(y, net.n_classes, each, dtype=np.float64, xp=np)
+    T, sums = targets(y, net.n_classes, each, dtype=np.float64, xp=np)
     share = 1.0 / len(X) if weight is None else shares(weight, xp=np)[None, None, :]
     h = 1e-200
     for name, gradient in pack(gradients, xp=np)._asdict().items():
@@ -140,7 +140,9 @@ def test_complex_step_of_the_loss(problem: Problem, smoothing: float | None):
             moved[index] += 1j * h
             there = params._replace(**{name: moved})
             _, logits = forward(there, X.astype(complex), xp=np)
-            loss = mathematics.loss(there, logits, T, share, np.array([reg]), xp=np)
+            Z, _, total = mathematics.softmax(logits, xp=np)
+            losses = mathematics.cross_entropy(Z, total, T, sums, xp=np)
+            loss = mathematics.loss(there, losses, share, np.array([reg]), xp=np)
             assert loss[0].imag / h == pytest.approx(gradient[index], rel=1e-12, abs=1e-13)
 
 

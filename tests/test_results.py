@@ -58,12 +58,12 @@ def share_memory(a: Any, b: Any, backend: Backend) -> bool:
     return backend.library != "jax" and np.shares_memory(a._array, b._array)
 
 
-def check(found: Any, others: Any, backend: Backend, *, any_order: bool = False) -> None:
-    """Raise unless the arrays lie row by row, or in ``any_order``, and share no memory with others."""
+def check(found: Any, others: Any, backend: Backend) -> None:
+    """Raise unless the arrays lie row by row and share no memory with others."""
     arrays = list(tree(found))
     assert arrays
     for name, array in arrays:
-        assert any_order or lies_row_by_row(array, backend), name
+        assert lies_row_by_row(array, backend), name
         for other, given in tree(others, "given"):
             assert not share_memory(array, given, backend), f"{name} and {other}"
 
@@ -127,13 +127,6 @@ def methods(task: Task, backend: Backend) -> dict[str, Callable[[TwoLayerNet], A
     return found
 
 
-# What copies array by array may leave a network in the order in which the caller made it.
-KEEPING = {
-    *("astype, the same", "astype", "init"),
-    *("stack", "stack of one", "merge", "symmetrize", "symmetrize, no flip"),
-}
-
-
 @pytest.mark.parametrize("order", ["straight", "awkward"])
 def test_what_is_made_of_a_network(backend: Backend, task: Task, order: str):
     """Also of one whose matrices lie column by column."""
@@ -141,8 +134,7 @@ def test_what_is_made_of_a_network(backend: Backend, task: Task, order: str):
     faults = []
     for name, method in methods(task, backend).items():
         try:
-            any_order = order == "awkward" and name in KEEPING
-            check(method(net), (net, *task[1:]), backend, any_order=any_order)
+            check(method(net), (net, *task[1:]), backend)
         except AssertionError as error:
             faults.append(f"{name}: {str(error).splitlines()[0]}")
     assert not faults, "\n".join(faults)

@@ -30,7 +30,7 @@ from array_api_compat import (
 
 __all__ = [
     "Array",
-    "FusingNamespace",
+    "FastNamespace",
     "HostArray",
     "array_namespace",
     "cast",
@@ -59,39 +59,40 @@ Array: TypeAlias = Any  # an array of any library that follows the array API sta
 HostArray: TypeAlias = npt.NDArray[Any]
 
 
-class FusingNamespace(ModuleType):
-    """An array namespace that runs each function marked as `leaf` in its own way, as one operation."""
+class FastNamespace(ModuleType):
+    """An array namespace with fast forms of the functions marked as `leaf`."""
 
-    def fused(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
-        """Return ``function(*arrays, xp=…, **fixed)``, all of it new arrays."""
+    def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
+        """Return what ``function(*arrays, xp=…, **fixed)`` returns, up to rounding."""
         raise NotImplementedError
 
     def class_numbers(self, n_classes: int, y: Array) -> Array:
         """Return what `class_numbers` returns; it may be an array of an earlier call."""
-        return self.arange(n_classes, dtype=y.dtype, device=device(y))
+        return self.arange(n_classes, dtype=y.dtype, device=device(y))[None, :, None]
 
 
 def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a function that some library can run as one operation: see `FusingNamespace`.
+    """Mark a function that has a fast form on some library: see `FastNamespace`.
 
-    It computes element by element, and may sum at its end. Its positional arguments are arrays that broadcast
-    together, or None, and are its own: it may write to them. Keywords are what seldom changes.
+    All but `mathematics.product` compute element by element, on arrays that broadcast together, and may sum
+    at their end. Positional arguments are arrays or None, and belong to the function: it may write to them.
+    Keywords seldom change.
     """
 
     @wraps(function)
     def call(*arrays: Array | None, xp: ModuleType, **fixed: Any) -> Any:
-        if isinstance(xp, FusingNamespace):
-            return xp.fused(function, arrays, fixed)
+        if isinstance(xp, FastNamespace):
+            return xp.run(function, arrays, fixed)
         return function(*arrays, xp=xp, **fixed)
 
     return call
 
 
 def class_numbers(n_classes: int, y: Array, *, xp: ModuleType) -> Array:
-    """0, ..., C - 1 in the dtype of labels and on their device, to be read only."""
-    if isinstance(xp, FusingNamespace):
+    """0, ..., C - 1 (1, C, 1) in the dtype of labels and on their device, to be read only."""
+    if isinstance(xp, FastNamespace):
         return xp.class_numbers(n_classes, y)
-    return xp.arange(n_classes, dtype=y.dtype, device=device(y))
+    return xp.arange(n_classes, dtype=y.dtype, device=device(y))[None, :, None]
 
 
 def standard_namespace(xp: ModuleType) -> ModuleType:

@@ -5,7 +5,7 @@
 
 D features, H hidden units, C classes. Weights are (out, in), samples are the last axis, and the first axis is
 the network; an axis of 1 stands for all networks. A share is (1 or K, 1, N), or 1 / N. Nothing is checked.
-docs/mathematics.md derives each formula. A `leaf` may write to its arrays, and run in a form that is faster.
+A `leaf` may write to its arrays, and has a fast form on some libraries. Derivations: docs/mathematics.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Params(NamedTuple):
     b2: Array  # (K, C)
 
 
-# --- The network ------------------------------------------------------------------------------------------
+# --- From samples to probabilities -----------------------------------------------------------------------
 
 
 def forward(
@@ -36,13 +36,19 @@ def forward(
     Dropout: units count where ``kept`` (K, H, N) is true, times ``scale`` (K, 1, 1) = 1 / (1 - p), on W2.
     """
     W1, b1, W2, b2 = params
-    K, H, D = W1.shape
-    # The first layers of all networks are one matrix product.
-    Z1 = xp.reshape(xp.reshape(W1, (K * H, D)) @ X.T, (K, H, X.shape[0]))
-    H1 = relu(Z1, b1[:, :, None], kept, xp=xp)
-    logits = product(W2 if scale is None else W2 * scale, H1)
+    H1 = relu(product(W1, X.T[None, :, :], xp=xp), b1[:, :, None], kept, xp=xp)
+    logits = product(W2 if scale is None else W2 * scale, H1, xp=xp)
     logits += b2[:, :, None]
     return H1, logits
+
+
+@leaf
+def product(A: Array, B: Array, *, xp: ModuleType) -> Array:
+    """A B of each network. Where all share B (1, m, p), the rows of all A (K, n, m) are one matrix."""
+    if B.shape[0] != 1:
+        return A @ B
+    K, n, m = A.shape
+    return xp.reshape(xp.reshape(A, (K * n, m)) @ B[0, ...], (K, n, B.shape[2]))
 
 
 @leaf
@@ -55,54 +61,52 @@ def relu(Z1: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Array:
     return H1
 
 
-def backward(
-    params: Params, X: Array, H1: Array, dlogits: Array, scale: Array | None = None, *, xp: ModuleType
-) -> Params:
-    """Gradients of the data loss, from its gradient by the logits (K, C, N), in which they are linear."""
-    K, H, D = params.W1.shape
-    db2 = xp.sum(dlogits, axis=2)
-    if scale is not None:
-        dlogits = dlogits * scale
-    dZ1 = through_relu(product(xp.matrix_transpose(params.W2), dlogits), H1, xp=xp)
-    dW1 = xp.reshape(dZ1, (K * H, X.shape[0])) @ X
-    dW2 = product(dlogits, xp.matrix_transpose(H1))
-    return Params(xp.reshape(dW1, (K, H, D)), xp.sum(dZ1, axis=2), dW2, db2)
+def softmax(logits: Array, *, axis: int = 1, xp: ModuleType) -> tuple[Array, Array, Array]:
+    """Softmax, exp(Z) / total, in parts: Z = logits - max logits, which no exp overflows; exp(Z); total."""
+    Z, exp_Z = exp_of_difference(logits, xp.max(logits, axis=axis, keepdims=True), xp=xp)
+    return Z, exp_Z, xp.sum(exp_Z, axis=axis, keepdims=True)
 
 
 @leaf
-def through_relu(dH1: Array, H1: Array, *, xp: ModuleType) -> Array:
-    """dZ1: dH1 where Z1 > 0 and the unit was kept, which is where H1 > 0; else 0."""
-    dH1 *= xp.astype(H1 > 0, H1.dtype)
-    return dH1
+def exp_of_difference(a: Array, b: Array, *, xp: ModuleType) -> tuple[Array, Array]:
+    """Difference a - b, and its exponential."""
+    difference = a - b
+    return difference, xp.exp(difference)
 
 
-def product(A: Array, B: Array) -> Array:
-    """Matrix product of each network; of one network a plain product, which libraries do best."""
-    return (A[0, ...] @ B[0, ...])[None, ...] if A.shape[0] == 1 == B.shape[0] else A @ B
+def log_softmax(logits: Array, *, axis: int, xp: ModuleType) -> Array:
+    """Logarithm of the softmax."""
+    Z, _, total = softmax(logits, axis=axis, xp=xp)
+    return Z - xp.log(total)
 
 
-# --- The loss ---------------------------------------------------------------------------------------------
+def is_correct(logits: Array, y: Array, *, xp: ModuleType) -> Array:
+    """Whether the largest logit, of equal ones the first, is the label's: (K, N). Never where one is nan."""
+    labels = y if y.ndim == 1 else xp.argmax(y, axis=1)  # for logits comparisons are faster
+    largest = logits == xp.max(logits, axis=1, keepdims=True)
+    classes, labels = class_numbers(logits.shape[1], labels, xp=xp), labels[None, None, :]
+    return xp.any(largest & (classes == labels), axis=1) & ~xp.any(largest & (classes < labels), axis=1)
+
+
+# --- The loss --------------------------------------------------------------------------------------------
 
 
 def targets(
     y: Array, n_classes: int, smoothing: Array | None = None, *, dtype: Any, xp: ModuleType
 ) -> tuple[Array, Array | None]:
-    """Class probabilities T (1, C, N) of labels (N,) or probabilities (N, C), and their sums (1, 1, N).
+    """Class probabilities T (1, C, N) of labels (N,) or probabilities (N, C), and their sums over classes.
 
-    With label smoothing ε (K,) they are (K, C, N): (1 - ε) T + ε / C. A sum is 1 but for rounding in the
-    caller's probabilities; of labels it is None.
+    With label smoothing ε (K,) they are (1 - ε) T + ε / C, (K, C, N). The sums are 1 but for the rounding of
+    given probabilities; for labels they are None.
     """
     if y.ndim == 1:
-        classes = class_numbers(n_classes, y, xp=xp)
-        T, sums = one_hot(classes[None, :, None], y[None, None, :], dtype=dtype, xp=xp), None
+        T = one_hot(class_numbers(n_classes, y, xp=xp), y[None, None, :], dtype=dtype, xp=xp)
     else:
         T = xp.astype(y, dtype).T[None, :, :]
-        sums = xp.sum(T, axis=1, keepdims=True)
     if smoothing is not None:
         epsilon = smoothing[:, None, None]
         T = T * (1.0 - epsilon) + epsilon / n_classes
-        sums = None if sums is None else sums * (1.0 - epsilon) + epsilon
-    return T, sums
+    return T, None if y.ndim == 1 else xp.sum(T, axis=1, keepdims=True)
 
 
 @leaf
@@ -117,34 +121,25 @@ def shares(sample_weight: Array, *, xp: ModuleType) -> Array:
     return sample_weight / xp.where(total > 0, total, 1.0)
 
 
-def log_softmax(logits: Array, *, axis: int, xp: ModuleType) -> Array:
-    """Logarithm of the softmax, z_c - log Σ_j exp z_j; the largest z is subtracted so that none overflows."""
-    Z = logits - xp.max(logits, axis=axis, keepdims=True)
-    return Z - xp.log(xp.sum(xp.exp(Z), axis=axis, keepdims=True))
+def cross_entropy(Z: Array, total: Array, T: Array, sums: Array | None, *, xp: ModuleType) -> Array:
+    """Cross-entropy of each sample (K, 1, N), -Σ_c T_c log softmax_c = Σ_c T_c · log total - Σ_c T_c Z_c."""
+    log_total = xp.log(total)
+    return (log_total if sums is None else log_total * sums) - xp.sum(T * Z, axis=1, keepdims=True)
 
 
-def cross_entropy(logits: Array, T: Array, *, xp: ModuleType) -> Array:
-    """Cross-entropy of each sample, -Σ_c T_c log softmax(z)_c: (K, 1, N)."""
-    return -xp.sum(T * log_softmax(logits, axis=1, xp=xp), axis=1, keepdims=True)
+def loss(params: Params, losses: Array, share: Any, reg: Array, *, xp: ModuleType) -> Array:
+    """Loss of each network (K,), from its samples' (K, 1, N): their mean, and reg · (‖W1‖² + ‖W2‖²)."""
+    squares = xp.sum(params.W1 * params.W1, axis=(1, 2)) + xp.sum(params.W2 * params.W2, axis=(1, 2))
+    return xp.sum(losses * share, axis=(1, 2)) + reg * squares
 
 
-def softmax_gradient(logits: Array, T: Array, sums: Any, share: Any, *, xp: ModuleType) -> Array:
-    """Gradient by the logits (K, C, N) of Σ_i share_i · cross_entropy_i: share · (Σ_c T_c softmax(z) - T)."""
-    exponentials = exp_of_difference(logits, xp.max(logits, axis=1, keepdims=True), xp=xp)
-    total = xp.sum(exponentials, axis=1, keepdims=True)
-    return errors(exponentials, total, T, sums, share, xp=xp)
+# --- The gradient ----------------------------------------------------------------------------------------
 
 
 @leaf
-def exp_of_difference(a: Array, b: Array, *, xp: ModuleType) -> Array:
-    """exp(a - b)."""
-    return xp.exp(a - b)
-
-
-@leaf
-def errors(exponentials: Array, total: Array, T: Array, sums: Any, share: Any, *, xp: ModuleType) -> Array:
-    """`softmax_gradient`, from the exponentials of the logits and their sums over the classes."""
-    dlogits = exponentials / total
+def softmax_gradient(exp_Z: Array, total: Array, T: Array, sums: Any, share: Any, *, xp: ModuleType) -> Array:
+    """Gradient by the logits (K, C, N) of Σ_i share_i · cross_entropy_i: share · (Σ_c T_c · softmax - T)."""
+    dlogits = exp_Z / total
     if sums is not None:
         dlogits *= sums
     dlogits -= T
@@ -152,29 +147,34 @@ def errors(exponentials: Array, total: Array, T: Array, sums: Any, share: Any, *
     return dlogits
 
 
-def loss(params: Params, logits: Array, T: Array, share: Any, reg: Array, *, xp: ModuleType) -> Array:
-    """Loss of each network (K,), from its logits: mean cross-entropy and reg · (‖W1‖² + ‖W2‖²)."""
-    W1, W2 = params.W1, params.W2
-    mean = xp.sum(cross_entropy(logits, T, xp=xp) * share, axis=(1, 2))
-    return mean + reg * (xp.sum(W1 * W1, axis=(1, 2)) + xp.sum(W2 * W2, axis=(1, 2)))
+def backward(
+    params: Params, X: Array, H1: Array, dlogits: Array, scale: Array | None = None, *, xp: ModuleType
+) -> Params:
+    """Gradients of the data loss, from its gradient by the logits (K, C, N), in which they are linear."""
+    db2 = xp.sum(dlogits, axis=2)
+    if scale is not None:
+        dlogits = dlogits * scale
+    dW2 = product(dlogits, xp.matrix_transpose(H1), xp=xp)
+    dZ1 = through_relu(product(xp.matrix_transpose(params.W2), dlogits, xp=xp), H1, xp=xp)
+    return Params(product(dZ1, X[None, :, :], xp=xp), xp.sum(dZ1, axis=2), dW2, db2)
+
+
+@leaf
+def through_relu(dH1: Array, H1: Array, *, xp: ModuleType) -> Array:
+    """dZ1: dH1 where Z1 > 0 and the unit was kept, which is where H1 > 0; else 0."""
+    dH1 *= xp.astype(H1 > 0, H1.dtype)
+    return dH1
 
 
 def loss_and_gradients(
-    params: Params, X: Array, T: Array, sums: Any, share: Any, reg: Array, *, xp: ModuleType
+    params: Params, X: Array, T: Array, sums: Array | None, share: Any, reg: Array, *, xp: ModuleType
 ) -> tuple[Array, Params]:
     """Loss of each network (K,), and its gradients; the penalty's are 2 reg W1 and 2 reg W2."""
     H1, logits = forward(params, X, xp=xp)
-    dlogits = softmax_gradient(logits, T, sums, share, xp=xp)
+    Z, exp_Z, total = softmax(logits, xp=xp)
+    losses = cross_entropy(Z, total, T, sums, xp=xp)
+    dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     dW1, db1, dW2, db2 = backward(params, X, H1, dlogits, xp=xp)
     decay = 2.0 * reg[:, None, None]
     gradients = Params(dW1 + decay * params.W1, db1, dW2 + decay * params.W2, db2)
-    return loss(params, logits, T, share, reg, xp=xp), gradients
-
-
-def is_correct(logits: Array, y: Array, *, xp: ModuleType) -> Array:
-    """Whether the largest logit, of equal ones the first, is the label's: (K, N). Never where one is nan."""
-    labels = y if y.ndim == 1 else xp.argmax(y, axis=1)  # for logits comparisons are faster
-    largest = logits == xp.max(logits, axis=1, keepdims=True)
-    classes = class_numbers(logits.shape[1], labels, xp=xp)[:, None]
-    earlier = xp.any(largest & (classes < labels), axis=1)
-    return xp.any(largest & (classes == labels), axis=1) & ~earlier
+    return loss(params, losses, share, reg, xp=xp), gradients

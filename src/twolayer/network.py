@@ -47,6 +47,7 @@ from .mathematics import (
     loss,
     loss_and_gradients,
     shares,
+    softmax,
     targets,
 )
 
@@ -364,9 +365,12 @@ class TwoLayerNet(NamedTuple):
         .. [1] C. Szegedy et al.: Rethinking the Inception Architecture for Computer Vision, CVPR 2016.
            https://doi.org/10.1109/CVPR.2016.308
         """
-        (params, X, T, _, share, reg), xp = self._arguments(X, y, reg, sample_weight, label_smoothing)
+        arguments, xp = self._arguments(X, y, reg, sample_weight, label_smoothing)
+        params, X, T, sums, share, reg = arguments
         _, logits = forward(params, X, xp=xp)
-        return self._own(loss(params, logits, T, share, reg, xp=xp))
+        Z, _, total = softmax(logits, xp=xp)
+        losses = cross_entropy(Z, total, T, sums, xp=xp)
+        return self._own(loss(params, losses, share, reg, xp=xp))
 
     def loss_and_gradients(
         self,
@@ -472,7 +476,7 @@ class TwoLayerNet(NamedTuple):
         """
         xp = check_network(self)
         wanted = float_dtype(dtype, xp=xp, device=device(self.W1))
-        return TwoLayerNet(*(xp.astype(array, wanted) for array in self))
+        return TwoLayerNet(*(copied(xp.astype(array, wanted, copy=False), xp=xp) for array in self))
 
     def _check_batch(self, X: Array, y: Array) -> ModuleType:
         xp = check_network(self)
@@ -539,16 +543,18 @@ def evaluate(
     the preprocessing of the samples.
     """
     dtype, n_classes = params.W1.dtype, params.W2.shape[1]
-    total, right = None, None
+    summed, right = None, None
     for rows in row_blocks(X.shape[0], max(X.shape[1], widest(params))):
         block = X[rows, :] if transform is None else transform(X[rows, :], arrays, xp=xp)
         _, logits = forward(params, cast(block, dtype, xp=xp), xp=xp)
-        T, _ = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)
-        losses, found = cross_entropy(logits, T, xp=xp)[:, 0, :], is_correct(logits, y[rows, ...], xp=xp)
+        Z, _, total = softmax(logits, xp=xp)
+        T, sums = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)
+        losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
+        found = is_correct(Z, y[rows, ...], xp=xp)
         if sample_weight is None:
             losses, found = xp.sum(losses, axis=1), xp.count_nonzero(found, axis=1)
         else:
             weights = sample_weight[None, rows]
             losses, found = xp.sum(losses * weights, axis=1), xp.sum(xp.where(found, weights, 0.0), axis=1)
-        total, right = (losses, found) if total is None else (total + losses, right + found)
-    return total, right
+        summed, right = (losses, found) if summed is None else (summed + losses, right + found)
+    return summed, right

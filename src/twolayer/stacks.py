@@ -52,7 +52,7 @@ def stack(nets: Iterable[TwoLayerNet]) -> TwoLayerNet:
             )
         if net.W1.dtype != first.W1.dtype:
             raise TypeError(f"`nets` must have one dtype, here {first.W1.dtype}; got {net.W1.dtype} at {i}")
-    return TwoLayerNet(*(xp.stack([net[i] for net in nets]) for i in range(4)))
+    return _copied(*(xp.stack([net[i] for net in nets]) for i in range(4)), xp=xp)
 
 
 def merge(nets: TwoLayerNet) -> TwoLayerNet:
@@ -81,11 +81,12 @@ def merge(nets: TwoLayerNet) -> TwoLayerNet:
         raise ValueError("`nets` must be a stack of networks; got one network")
     n_networks, n_features, n_hidden = nets.W1.shape
     width = n_networks * n_hidden
-    return TwoLayerNet(
-        W1=xp.reshape(xp.permute_dims(nets.W1, (1, 0, 2)), (n_features, width), copy=True),
-        b1=xp.reshape(nets.b1, (width,), copy=True),
-        W2=xp.reshape(nets.W2, (width, nets.n_classes)) / n_networks,
-        b2=xp.mean(nets.b2, axis=0),
+    return _copied(
+        xp.reshape(xp.permute_dims(nets.W1, (1, 0, 2)), (n_features, width)),
+        xp.reshape(nets.b1, (width,)),
+        xp.reshape(nets.W2, (width, nets.n_classes)) / n_networks,
+        xp.mean(nets.b2, axis=0),
+        xp=xp,
     )
 
 
@@ -147,12 +148,18 @@ def symmetrize(
         moved = _moved_back(images, rows[v, :], axis=-3, xp=xp)
         moved = _moved_back(moved, columns[v, :], axis=-2, xp=xp)
         W1.append(xp.reshape(moved, net.W1.shape))
-    return TwoLayerNet(
-        W1=xp.concat(W1, axis=-1),
-        b1=xp.concat([net.b1] * len(variants), axis=-1),
-        W2=xp.concat([net.W2 / len(variants)] * len(variants), axis=-2),
-        b2=copied(net.b2, xp=xp),
+    return _copied(
+        xp.concat(W1, axis=-1),
+        xp.concat([net.b1] * len(variants), axis=-1),
+        xp.concat([net.W2 / len(variants)] * len(variants), axis=-2),
+        net.b2,
+        xp=xp,
     )
+
+
+def _copied(W1: Array, b1: Array, W2: Array, b2: Array, *, xp: ModuleType) -> TwoLayerNet:
+    """Network of copies of the arrays, row by row in memory."""
+    return TwoLayerNet(*(copied(array, xp=xp) for array in (W1, b1, W2, b2)))
 
 
 def _moved_back(images: Array, sources: Array, *, axis: int, xp: ModuleType) -> Array:

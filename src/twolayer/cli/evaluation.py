@@ -11,7 +11,7 @@ from .. import report
 from .._checks import row_blocks
 from .._namespace import HostArray, to_host
 from ..datasets import Split
-from ..mathematics import cross_entropy, log_softmax, targets
+from ..mathematics import cross_entropy, softmax, targets
 from ..network import TwoLayerNet
 from .data import labels_on, raw_on
 from .libraries import Library
@@ -44,9 +44,10 @@ def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
     for rows in row_blocks(n_samples, max(math.prod(split.X.shape[1:]), net.n_hidden)):
         logits, y = net.logits(raw_on(split.X[rows], library)), labels_on(split.y[rows], library)
         predicted.append(to_host(xp.argmax(logits, axis=-1)))
-        probabilities.append(to_host(xp.exp(log_softmax(logits, axis=-1, xp=xp))).astype(np.float32))
-        T, _ = targets(y, net.n_classes, dtype=logits.dtype, xp=xp)
-        losses = cross_entropy(xp.matrix_transpose(logits)[None, ...], T, xp=xp)
+        Z, exp_Z, total = softmax(xp.matrix_transpose(logits)[None, :, :], xp=xp)
+        probabilities.append(to_host((exp_Z / total)[0, :, :]).T.astype(np.float32))
+        T, sums = targets(y, net.n_classes, dtype=logits.dtype, xp=xp)
+        losses = cross_entropy(Z, total, T, sums, xp=xp)
         loss += float(np.sum(to_host(losses), dtype=np.float64))
     labels = np.concatenate(predicted).astype(np.int64)
     return Evaluation(

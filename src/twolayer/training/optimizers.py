@@ -567,7 +567,7 @@ def _init(optimizer: SGD | Adam | AdamW, net: TwoLayerNet) -> OptimizerState:
     optimizer.check()
     xp = check_network(net)
     zeros = (
-        TwoLayerNet(*(xp.zeros_like(array, device=device(array)) for array in net))
+        TwoLayerNet(*(xp.zeros(array.shape, dtype=array.dtype, device=device(array)) for array in net))
         for _ in range(optimizer.n_moments)
     )
     return OptimizerState(0, tuple(zeros))

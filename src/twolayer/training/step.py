@@ -15,6 +15,7 @@ from ..mathematics import (
     forward,
     is_correct,
     shares,
+    softmax,
     softmax_gradient,
     targets,
 )
@@ -82,7 +83,8 @@ class Varying(NamedTuple):
 class Seen(NamedTuple):
     """What a step saw before its update, of which `report` makes its loss and accuracy."""
 
-    logits: Array  # (K, C, N)
+    Z: Array  # (K, C, N), and what follows: of the logits' softmax
+    total: Array  # (K, 1, N)
     y: Array
     sample_weight: Array | None
     squared: tuple[Array, Array] | None  # the weights', as `squares`; None where there is no penalty
@@ -121,7 +123,8 @@ def step(
     share = numbers.share[:, None, None]
     if sample_weight is not None:  # the shares of samples that all count the same are 1 / N of these
         share = share * (shares(sample_weight, xp=xp) * sample_weight.shape[0])[None, None, :]
-    dlogits = softmax_gradient(logits, T, sums, share, xp=xp)
+    Z, exp_Z, total = softmax(logits, xp=xp)
+    dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     gradients = backward(params, X, H1, dlogits, scale, xp=xp)
     # Here, as the update, which reads W1 next, then finds it in the cache.
     squared = (squares(params.W1, xp=xp), squares(params.W2, xp=xp)) if method.penalised else None
@@ -129,7 +132,7 @@ def step(
     if average is not None:
         newest = numbers.coefficients[-1]
         average = Params(*(mixed(a, w, newest, xp=xp) for a, w in zip(average, params, strict=True)))
-    return State(params, moments, average), Seen(logits, y, sample_weight, squared)
+    return State(params, moments, average), Seen(Z, total, y, sample_weight, squared)
 
 
 def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple[Array, Array]:
@@ -137,17 +140,17 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
 
     All of them at once, in as many calls as one takes.
     """
-    logits, y, sample_weight, squared = zip(*seen, strict=True)
-    numbers, n_steps, n_classes = constant.numbers, len(seen), logits[0].shape[1]
-    every_logits, every_y = joined(logits, axis=2, xp=xp), joined(y, axis=0, xp=xp)
-    T, _ = targets(every_y, n_classes, numbers.label_smoothing, dtype=every_logits.dtype, xp=xp)
-    weights = None if sample_weight[0] is None else joined(sample_weight, axis=0, xp=xp)
-    losses = cross_entropy(every_logits, T, xp=xp)[:, 0, :]
+    Zs, totals, ys, sample_weights, squared = zip(*seen, strict=True)
+    numbers, n_steps = constant.numbers, len(seen)
+    Z, total, y = joined(Zs, axis=2, xp=xp), joined(totals, axis=2, xp=xp), joined(ys, axis=0, xp=xp)
+    weights = None if sample_weights[0] is None else joined(sample_weights, axis=0, xp=xp)
+    T, sums = targets(y, Z.shape[1], numbers.label_smoothing, dtype=Z.dtype, xp=xp)
+    losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
     loss = batch_means(losses, weights, n_steps, xp=xp)
     if squared[0] is not None:
         of_W1, of_W2 = (xp.sum(xp.stack(each), axis=2) for each in zip(*squared, strict=True))
         loss = loss + numbers.reg * (of_W1 + of_W2)
-    right = xp.astype(is_correct(every_logits, every_y, xp=xp), loss.dtype)
+    right = xp.astype(is_correct(Z, y, xp=xp), loss.dtype)
     return loss, batch_means(right, None, n_steps, xp=xp)
 
 
@@ -161,7 +164,7 @@ def batch_means(values: Array, sample_weight: Array | None, n_batches: int, *, x
 
 @leaf
 def squares(W: Array, *, xp: ModuleType) -> Array:
-    """Sum of the squares of each row: (K, n, m) to (K, n). An inner product makes no squared copy of W."""
+    """Sums of squares (K, n) that add up to those of W (K, n, m). An inner product makes no squared copy."""
     return xp.vecdot(W, W)
 
 

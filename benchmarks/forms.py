@@ -1,0 +1,89 @@
+"""What the fast forms of a library save: steps of `train` with all of them, and with some left out.
+
+Usage: python benchmarks/forms.py [--libraries numpy,torch] [--rounds 9] [--out FOLDER]
+
+One network of 50, of 512 and of 1,024 hidden units, as in benchmarks/steps.py, and a stack of 8 networks of
+1,024 units on 256 features with Nesterov momentum. Prints microseconds a step, and how many times as long as
+with all forms: median and quartiles over rounds in which all take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import by_hand
+from measuring import Contestant, has, in_turns, machine, ratios, spread, stored, table
+from steps import library_steps
+
+from twolayer._namespace import copied, standard_namespace
+from twolayer.mathematics import Params
+from twolayer.training.execution import WithForms, laid_out, lean
+from twolayer.training.optimizers import SGD
+
+ALL = "all forms"
+WITHOUT = {
+    ALL: (),
+    "without product": ("product",),
+    "without relu, through_relu": ("relu", "through_relu"),
+}
+NESTEROV = {"optimizer": SGD(momentum=0.9, nesterov=True), "networks": 8}
+CASES = {
+    "50 hidden units, batch 200": ((50, 200, by_hand.FEATURES), {}),
+    "512 hidden units, batch 200": ((512, 200, by_hand.FEATURES), {}),
+    "1,024 hidden units, batch 500": ((1024, 500, by_hand.FEATURES), {}),
+    "8 x 1,024 hidden units, batch 250": ((1024, 250, 256), NESTEROV),
+}
+
+
+def row_by_row(params: Params, *, xp) -> Params:
+    """Copy of the networks as the page's own product has them."""
+    return Params(*(copied(array, xp=xp) for array in params))
+
+
+def without(names: tuple[str, ...], namespace: WithForms, call: Callable[[], object]) -> Callable[[], None]:
+    """A call in which the functions of these names have no fast form."""
+    forms = {name: form for name, form in namespace.forms.items() if name not in names}
+
+    def called() -> None:
+        whole, namespace.forms = namespace.forms, forms
+        call()
+        namespace.forms = whole
+
+    return called
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--libraries", default="numpy,torch")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    print(machine() + "\n")
+    results = {}
+    for library in filter(has, options.libraries.split(",")):
+        namespace = lean(standard_namespace(__import__(library)))
+        for case, ((hidden, batch, features), settings) in CASES.items():
+            t = by_hand.task(hidden, batch, features=features)
+            contestants = {}
+            for name, left_out in WITHOUT.items():
+                if set(left_out) <= namespace.forms.keys():
+                    layout = row_by_row if "product" in left_out else laid_out
+                    steps = library_steps(t, library, layout=layout, **settings)
+                    contestants[name] = Contestant(without(left_out, namespace, steps.call), steps.steps)
+            times = in_turns(contestants, rounds=options.rounds)
+            rows = [
+                [name, spread([1e6 * s for s in own], 0), spread(ratios(times, name, ALL))]
+                for name, own in times.items()
+            ]
+            print(f"{library}, {case}\n")
+            print(table(["", "µs a step", "× all forms"], rows) + "\n", flush=True)
+            results[f"{library}, {case}"] = times
+    stored(options.out, "forms", results)
+
+
+if __name__ == "__main__":
+    main()
