@@ -48,8 +48,10 @@ def without(names: tuple[str, ...], namespace: WithForms, call: Callable[[], obj
 
     def called() -> None:
         whole, namespace.forms = namespace.forms, forms
-        call()
-        namespace.forms = whole
+        try:
+            call()
+        finally:
+            namespace.forms = whole
 
     return called
 

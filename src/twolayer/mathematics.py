@@ -62,7 +62,7 @@ def relu(Z1: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Array:
 
 
 def softmax(logits: Array, *, axis: int = 1, xp: ModuleType) -> tuple[Array, Array, Array]:
-    """Softmax, exp(Z) / total, in parts: Z = logits - max logits, which no exp overflows; exp(Z); total."""
+    """Z, exp(Z) and total: the softmax is exp(Z) / total. Z = logits - max logits, so that none overflows."""
     Z, exp_Z = exp_of_difference(logits, xp.max(logits, axis=axis, keepdims=True), xp=xp)
     return Z, exp_Z, xp.sum(exp_Z, axis=axis, keepdims=True)
 
@@ -154,7 +154,7 @@ def backward(
     db2 = xp.sum(dlogits, axis=2)
     if scale is not None:
         dlogits = dlogits * scale
-    dW2 = product(dlogits, xp.matrix_transpose(H1), xp=xp)
+    dW2 = product(dlogits, xp.matrix_transpose(H1), xp=xp)  # first, as `through_relu` may write to H1
     dZ1 = through_relu(product(xp.matrix_transpose(params.W2), dlogits, xp=xp), H1, xp=xp)
     return Params(product(dZ1, X[None, :, :], xp=xp), xp.sum(dZ1, axis=2), dW2, db2)
 

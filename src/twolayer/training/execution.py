@@ -123,11 +123,13 @@ def _squares(W: HostArray) -> HostArray:
 
 def laid_out(params: Params, *, xp: ModuleType) -> Params:
     """Copy of the networks in the memory order of their gradients: see `_product`."""
-    copies = Params(*(copied(array, xp=xp) for array in params))
-    K, H, _ = params.W1.shape
-    if not is_numpy_namespace(xp) or K > 1 or H < MANY_ROWS:
-        return copies
-    return copies._replace(W1=xp.matrix_transpose(copied(xp.matrix_transpose(params.W1), xp=xp)))
+    W1, *others = params
+    K, H, _ = W1.shape
+    if is_numpy_namespace(xp) and K == 1 and H >= MANY_ROWS:
+        W1 = xp.matrix_transpose(copied(xp.matrix_transpose(W1), xp=xp))
+    else:
+        W1 = copied(W1, xp=xp)
+    return Params(W1, *(copied(array, xp=xp) for array in others))
 
 
 def _torch_relu(Z1: Array, b1: Array, kept: Array | None) -> Array:
@@ -142,7 +144,7 @@ def _torch_through_relu(dH1: Array, H1: Array) -> Array:
 
 
 def _torch_squares(W: Array) -> Array:
-    """`squares` by one norm of each network: PyTorch's inner products of rows take ten times as long."""
+    """`squares` by one norm of each network: PyTorch makes a matrix product of each row's inner product."""
     return W.flatten(start_dim=1).norm(dim=1, keepdim=True).square()
 
 

@@ -83,7 +83,7 @@ class Varying(NamedTuple):
 class Seen(NamedTuple):
     """What a step saw before its update, of which `report` makes its loss and accuracy."""
 
-    Z: Array  # (K, C, N), and what follows: of the logits' softmax
+    Z: Array  # (K, C, N), like `total` a part of the softmax
     total: Array  # (K, 1, N)
     y: Array
     sample_weight: Array | None
