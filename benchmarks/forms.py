@@ -1,4 +1,4 @@
-"""What the fast forms of a library save: steps of `train` with all of them, and with some left out.
+"""What the fast forms of a step save: steps of `train` with all of them, and with some left out.
 
 Usage: python benchmarks/forms.py [--libraries numpy,torch] [--rounds 9] [--out FOLDER]
 
@@ -17,9 +17,9 @@ import by_hand
 from measuring import Contestant, has, in_turns, machine, ratios, spread, stored, table
 from steps import library_steps
 
+from twolayer._forms import WithForms, fast_namespace, laid_out
 from twolayer._namespace import copied, standard_namespace
 from twolayer.mathematics import Params
-from twolayer.training.execution import WithForms, laid_out, lean
 from twolayer.training.optimizers import SGD
 
 ALL = "all forms"
@@ -27,6 +27,7 @@ WITHOUT = {
     ALL: (),
     "without product": ("product",),
     "without relu, through_relu": ("relu", "through_relu"),
+    "without squares": ("squares",),
 }
 NESTEROV = {"optimizer": SGD(momentum=0.9, nesterov=True), "networks": 8}
 CASES = {
@@ -37,7 +38,16 @@ CASES = {
 }
 
 
-def row_by_row(params: Params, *, xp) -> Params:
+class Unscaled(SGD):
+    """Gradient descent with neither the learning rate in the gradient by the logits nor decay in place."""
+
+    @property
+    def scaled(self) -> bool:
+        """Return False: `train` then takes the gradient of the whole loss, and its `move`."""
+        return False
+
+
+def row_by_row(params: Params, *, xp, copy) -> Params:
     """Copy of the networks as the page's own product has them."""
     return Params(*(copied(array, xp=xp) for array in params))
 
@@ -67,7 +77,7 @@ def main() -> None:
     print(machine() + "\n")
     results = {}
     for library in filter(has, options.libraries.split(",")):
-        namespace = lean(standard_namespace(__import__(library)))
+        namespace = fast_namespace(standard_namespace(__import__(library)))
         for case, ((hidden, batch, features), settings) in CASES.items():
             t = by_hand.task(hidden, batch, features=features)
             contestants = {}
@@ -76,6 +86,10 @@ def main() -> None:
                     layout = row_by_row if "product" in left_out else laid_out
                     steps = library_steps(t, library, layout=layout, **settings)
                     contestants[name] = Contestant(without(left_out, namespace, steps.call), steps.steps)
+            if not settings:
+                contestants["without rate and decay in place"] = library_steps(
+                    t, library, optimizer=Unscaled()
+                )
             times = in_turns(contestants, rounds=options.rounds)
             rows = [
                 [name, spread([1e6 * s for s in own], 0), spread(ratios(times, name, ALL))]

@@ -38,11 +38,12 @@ from measuring import (
 )
 
 import twolayer
+from twolayer._forms import fast_namespace, laid_out
 from twolayer._namespace import from_host, standard_namespace
 from twolayer.mathematics import Params
 from twolayer.network import pack
 from twolayer.training.batches import Draws
-from twolayer.training.execution import Steps, laid_out, running
+from twolayer.training.execution import Steps, running
 from twolayer.training.optimizers import SGD, Optimizer
 from twolayer.training.step import (
     Constant,
@@ -100,7 +101,7 @@ def library_steps(
     rates, none = np.full((STEPS, networks), LEARNING_RATE, np.float32), np.empty((STEPS, 0), np.float32)
     kept = kept_shares(rates, np.float32(REG)) if optimizer.scaled else None
     shares = (rates if optimizer.scaled else np.ones_like(rates)) / np.float32(t.batch)
-    params = layout(pack(net, xp=xp), xp=xp)
+    params = layout(pack(net, xp=xp), xp=fast_namespace(xp), copy=True)
     moments = tuple(Params(*map(xp.zeros_like, params)) for _ in range(optimizer.n_moments))
     states = [State(params, moments, None)]
     all_rows = t.rows.astype(np.int32)

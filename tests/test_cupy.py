@@ -16,7 +16,7 @@ from command_line import done, refused
 from small_runs import Task, assert_same_history, assert_same_net, make_task
 
 import twolayer
-from twolayer import TwoLayerNet, augmentation, checkpoints, optimizers, schedules, storage, train
+from twolayer import TwoLayerNet, _forms, augmentation, checkpoints, optimizers, schedules, storage, train
 from twolayer._namespace import leaf
 from twolayer.preprocessing import Standardizer, Whitener
 from twolayer.training import batches, execution
@@ -66,11 +66,11 @@ def pool(cupy: ModuleType) -> Iterator[Any]:
 
 
 @pytest.fixture
-def kernels(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[execution.FusingCuPy]:
+def kernels(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[_forms.FusingCuPy]:
     """The namespace in which steps run; it has not fused any function yet."""
-    namespace = execution.FusingCuPy(backend.xp)
+    namespace = _forms.FusingCuPy(backend.xp)
     execution._prepared.cache_clear()
-    monkeypatch.setattr(execution, "lean", lambda xp: namespace)
+    monkeypatch.setattr(execution, "fast_namespace", lambda xp: namespace)
     yield namespace
     execution._prepared.cache_clear()
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from backends import Backend, to_host
 
-from twolayer import TwoLayerNet, optimizers, train
+from twolayer import TwoLayerNet, _forms, optimizers, train
+from twolayer._forms import fast_namespace
 from twolayer._namespace import FastNamespace
 from twolayer.training import execution
-from twolayer.training.execution import Steps, lean, prepared, running
+from twolayer.training.execution import Steps, prepared, running
 
 
 def double(state, x, *, xp):
@@ -27,24 +28,24 @@ def test_a_prepared_function_knows_its_library(backend: Backend):
         return xp.sum(a)
 
     total = prepared(function, backend.xp)(backend.array(np.arange(4.0)))
-    assert seen == [lean(backend.xp)]
+    assert seen == [fast_namespace(backend.xp)]
     assert backend.owns(total)
     assert float(total) == 6.0
 
 
 def test_steps_run_in_the_librarys_namespace_or_in_one_with_fast_forms(backend: Backend, monkeypatch):
-    xp = lean(backend.xp)
+    xp = fast_namespace(backend.xp)
     if backend.library not in ("numpy", "cupy", "torch"):
         assert xp is backend.xp
         return
     assert isinstance(xp, FastNamespace)  # what it does with a leaf: tests/test_fusing.py
-    assert lean(backend.xp) is xp
+    assert fast_namespace(backend.xp) is xp
     if backend.library == "numpy":
         assert xp.sum is (np.sum if hasattr(np, "unstack") else backend.xp.sum)
         monkeypatch.delattr(np, "unstack", raising=False)  # as in NumPy 2.0, which lacks some of the standard
-        execution._fast_numpy.cache_clear()
-        assert lean(backend.xp).sum is backend.xp.sum
-        execution._fast_numpy.cache_clear()
+        _forms._fast_numpy.cache_clear()
+        assert fast_namespace(backend.xp).sum is backend.xp.sum
+        _forms._fast_numpy.cache_clear()
 
 
 def test_what_was_prepared_is_kept(backend: Backend):

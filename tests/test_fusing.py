@@ -15,10 +15,11 @@ from small_runs import turned
 
 import twolayer
 from twolayer import TwoLayerNet, mathematics
+from twolayer._forms import fast_namespace
 from twolayer._namespace import FastNamespace, leaf
 from twolayer.augmentation import Mixup
+from twolayer.network import pack
 from twolayer.training import execution, optimizers, step
-from twolayer.training.execution import lean
 from twolayer.training.optimizers import SGD, Adam, AdamW
 
 # ---------------------------------------------------------------------------------------------------------
@@ -30,7 +31,7 @@ TRACED = SimpleNamespace(
     sqrt=np.sqrt,
     maximum=np.maximum,
     astype=lambda array, dtype: array.astype(dtype),
-    vecdot=lambda a, b: np.sum(a * b, axis=-1),
+    sum=np.sum,
 )
 
 
@@ -99,12 +100,12 @@ def trained(backend: Backend, networks: int, dtype: str, *, weighted: bool, **se
 def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, name, networks, dtype):
     """On NumPy as if it fused; on CuPy, which does, against its operations one by one."""
     settings = {"weighted": "weights" in name, **RUNS[name]}
-    namespace = Fusing() if backend.library == "numpy" else lean(backend.xp)
+    namespace = Fusing() if backend.library == "numpy" else fast_namespace(backend.xp)
     assert isinstance(namespace, FastNamespace)
-    monkeypatch.setattr(execution, "lean", lambda xp: namespace)
+    monkeypatch.setattr(execution, "fast_namespace", lambda xp: namespace)
     fused = trained(backend, networks, dtype, **settings)
     execution._prepared.cache_clear()
-    monkeypatch.setattr(execution, "lean", lambda xp: xp)
+    monkeypatch.setattr(execution, "fast_namespace", lambda xp: xp)
     plain = trained(backend, networks, dtype, **settings)
     rtol = {"float32": 1e-4, "float64": 1e-10}[dtype]
     for one, other in zip((*fused.net, *fused.last), (*plain.net, *plain.last), strict=True):
@@ -112,7 +113,61 @@ def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, 
         np.testing.assert_allclose(to_host(one), to_host(other), rtol=rtol, atol=rtol / 10)
     np.testing.assert_allclose(fused.history.loss, plain.history.loss, rtol=rtol)
     if backend.library == "numpy":
-        assert {"relu", "through_relu", "exp_of_difference", "softmax_gradient"} <= set(namespace.calls)
+        assert_each_leaf_was_called(namespace, settings, steps=fused.history.loss.shape[-1])
+
+
+def assert_each_leaf_was_called(namespace: Fusing, settings: dict, *, steps: int) -> None:
+    """How often a leaf that is part of a step alone was called in all steps."""
+    optimizer, penalised = settings.get("optimizer", SGD(0.9, nesterov=True)), "reg" in settings
+    scaled = optimizer == SGD()
+    by_adam, by_momentum = isinstance(optimizer, Adam | AdamW), isinstance(optimizer, SGD) and not scaled
+    expected = {
+        "softmax_gradient": 1,
+        "through_relu": 1,
+        "descended": 4 * scaled,
+        "penalised": 2 * (penalised and not scaled),
+        "mixed": 4 * ("ema_decay" in settings),
+        "_descended_with_momentum": 4 * by_momentum,
+        "_moved_by_adam": 4 * by_adam,
+    }
+    assert {name: namespace.calls.get(name, 0) for name in expected} == {
+        name: calls * steps for name, calls in expected.items()
+    }
+    epochs = 3
+    assert (
+        namespace.calls["squares"] == 2 * epochs + 2 * steps * penalised
+    )  # whether weights are finite still
+    # Two products forward and three backward; two more in the validation after an epoch, and at the end.
+    assert namespace.calls["product"] == 5 * steps + 2 * (epochs + 1)
+
+
+def test_the_gradient_calls_each_leaf_of_the_page():
+    net = TwoLayerNet.initialize(6, 5, 4, rng=0, dtype="float64")
+    X, T = drawn(7, 6), drawn(1, 4, 7, least=0.1)
+    namespace = Fusing()
+    params, sums, reg = pack(net, xp=np), np.sum(T, axis=1, keepdims=True), np.array([0.1])
+    mathematics.loss_and_gradients(params, X, T, sums, np.array(1 / 7), reg, xp=namespace)
+    leaves = {"relu": 1, "exp_of_difference": 1, "softmax_gradient": 1, "through_relu": 1}
+    assert namespace.calls == {"product": 5, "squares": 2, **leaves}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "leaf"),
+    [
+        (SGD(), "_descended"),
+        (SGD(0.9), "_descended_with_momentum"),
+        (SGD(0.9, nesterov=True), "_descended_with_momentum"),
+        (Adam(), "_moved_by_adam"),
+        (AdamW(), "_moved_by_adam"),
+    ],
+)
+def test_a_move_calls_the_leaf_of_its_optimizer(optimizer, leaf):
+    arrays = [drawn(2, 3, 4, least=0.1) for _ in range(4)]
+    moments = (arrays,) * optimizer.n_moments
+    coefficients = optimizer.coefficients(np.arange(1))[0, :]
+    namespace = Fusing()
+    optimizer.move(arrays, arrays, moments, [drawn(2, 1, 1)] * 4, coefficients, xp=namespace)
+    assert namespace.calls == {leaf: 4}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -137,10 +192,18 @@ ERRORS = drawn(*LOGITS, least=0.1), drawn(K, 1, N, least=1.0)
 
 # What a leaf is called with: its function, its arrays, and what is fixed. None is an array that is left out.
 CALLS = {
-    "product": (mathematics.product, (drawn(K, H, D), drawn(K, D, N)), {}),
-    "product, one B": (mathematics.product, (drawn(K, H, D), drawn(1, D, N)), {}),
-    "product, one network": (mathematics.product, (drawn(1, H, D), drawn(1, D, N)), {}),
-    "product, one network, many rows": (mathematics.product, (drawn(1, 50, D), drawn(1, D, N)), {}),
+    "product": (mathematics.product, (drawn(K, C, H), drawn(K, H, N)), {}),
+    "product, one network": (mathematics.product, (drawn(1, C, H), drawn(1, H, N)), {}),
+    "product, one network, many rows": (mathematics.product, (drawn(1, 50, C), drawn(1, C, N)), {}),
+    **{
+        f"product with samples, {K} of {H}, axis {axis}": (
+            mathematics.product,
+            (drawn(K, H, X.shape[axis]), X),
+            {"axis": axis},
+        )
+        for K, H in ((3, 6), (1, 6), (1, 50))
+        for axis, X in ((0, drawn(7, 5)), (1, drawn(7, 5)))
+    },
     "relu": (mathematics.relu, (drawn(*HIDDEN), drawn(K, H, 1), None), {}),
     "relu, dropout": (mathematics.relu, (drawn(*HIDDEN), drawn(K, H, 1), some(*HIDDEN)), {}),
     "through_relu": (mathematics.through_relu, (drawn(*HIDDEN), np.maximum(drawn(K, H, N), 0)), {}),
@@ -157,8 +220,8 @@ CALLS = {
         {},
     ),
     "penalised": (step.penalised, (drawn(*W1), drawn(*W1), OF_EACH), {}),
-    "squares": (step.squares, (drawn(*W1),), {}),
-    "squares, one network": (step.squares, (drawn(1, H, D),), {}),
+    "squares": (mathematics.squares, (drawn(*W1),), {}),
+    "squares, one network": (mathematics.squares, (drawn(1, H, D),), {}),
     "one_hot": (mathematics.one_hot, (drawn(1, 4, 1) > 0, drawn(1, 1, 5) > 0), {"dtype": np.float32}),
     "descended": (step.descended, (drawn(*W1), drawn(*W1), None), {}),
     "descended, decay": (step.descended, (drawn(*W1), drawn(*W1), OF_EACH), {}),
@@ -204,7 +267,7 @@ def test_the_fast_form_of_a_leaf_is_what_the_page_says(backend: Backend, name, d
         return made
 
     plain = function(*given("straight"), xp=backend.xp, **fixed)
-    own_forms = lean(backend.xp)
+    own_forms = fast_namespace(backend.xp)
     fused = {"numpy": Fusing(), "cupy": own_forms}.get(backend.library)
     for order, fast in itertools.product(("straight", "turned"), {fused, own_forms} - {None}):
         own = given(order)
@@ -214,7 +277,7 @@ def test_the_fast_form_of_a_leaf_is_what_the_page_says(backend: Backend, name, d
                 np.testing.assert_array_equal(to_host(array), to_host(was))
         assert isinstance(found, tuple) == isinstance(plain, tuple)
         every = (found, plain) if isinstance(found, tuple) else ((found,), (plain,))
-        if function is step.squares:  # what each number is the sum of, is up to the library
+        if function is mathematics.squares:  # what each number is the sum of, is up to the library
             every = [[backend.xp.sum(sums, axis=1)] for (sums,) in every]
         for one, other in zip(*every, strict=True):
             assert backend.owns(one)
@@ -253,7 +316,7 @@ def test_a_leaf_is_a_plain_function_elsewhere(backend: Backend):
 
 @pytest.mark.only_on("cupy")
 def test_a_fused_function_is_one_kernel_and_leaves_its_arguments_alone(backend: Backend):
-    xp = lean(backend.xp)
+    xp = fast_namespace(backend.xp)
     a, b = backend.array(np.arange(6.0).reshape(2, 3)), backend.array(np.ones(3))
     for _ in range(2):
         assert to_host(shifted(a, b, xp=xp, factor=2.0)).tolist() == [[1.0, 3.0, 5.0], [7.0, 9.0, 11.0]]
@@ -262,5 +325,14 @@ def test_a_fused_function_is_one_kernel_and_leaves_its_arguments_alone(backend: 
     assert to_host(a).tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     kernels = [key for key in xp._kernels if key[0] is shifted.__wrapped__]
     assert len(kernels) == 3  # with b, without it, and with another factor
-    assert lean(backend.xp) is xp
+    assert fast_namespace(backend.xp) is xp
     assert xp.__name__ == backend.xp.__name__
+
+
+@pytest.mark.only_on("numpy", "torch", "cupy")
+def test_a_sum_of_many_squares_is_as_accurate_as_its_dtype(backend: Backend):
+    """PyTorch's norm of a row of 2 million numbers is not."""
+    W = np.random.default_rng(0).standard_normal((1, 700, 3072)).astype(np.float32)
+    for xp in (backend.xp, fast_namespace(backend.xp)):
+        found = float(backend.xp.sum(mathematics.squares(backend.array(W, "float32"), xp=xp)))
+        assert found == pytest.approx(np.sum(np.square(W, dtype=np.float64)), rel=2e-6)

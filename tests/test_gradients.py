@@ -84,7 +84,8 @@ def test_gradients_are_the_central_differences_of_the_loss(problem: Problem):
 def test_gradients_are_right_where_probabilities_do_not_quite_sum_to_one(problem: Problem, off):
     assume(far_from_kinks(problem))
     T = problem.y * (1.0 + off)
-    _, gradients = problem.net.loss_and_gradients(problem.X, T)
+    loss, gradients = problem.net.loss_and_gradients(problem.X, T)
+    np.testing.assert_array_equal(loss, problem.net.loss(problem.X, T))
     numerical = numerical_gradients(lambda n: float(np.sum(n.loss(problem.X, T))), problem.net, h=FINE)
     for found, expected in zip(gradients, numerical, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

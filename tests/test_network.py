@@ -13,13 +13,14 @@ from backends import Backend, dtype_name, to_host
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from oracles import networks, slow_logits, slow_loss
+from small_runs import make_task
 from strategies import Problem, problems
 from test_gradients import smoothings, toy
 
 import twolayer
 from twolayer import TwoLayerNet, _checks, stack
 from twolayer.mathematics import Params, forward, loss_and_gradients, shares, targets
-from twolayer.network import as_targets, evaluate, pack, unpack
+from twolayer.network import as_targets, evaluate, pack, unpack, widest
 
 
 def moved(problem: Problem, backend: Backend) -> tuple:
@@ -654,11 +655,55 @@ def test_blocks_of_samples_that_a_preprocessing_narrows_are_as_small_as_the_samp
     net, sizes = TwoLayerNet.initialize(2, 3, 2, rng=0, dtype="float64"), []
 
     def narrowed(X, arrays, *, xp):
+        assert xp is np
         sizes.append(X.shape)
-        return X[:, :2]
+        return X[:, :2] * arrays[0]
 
     X, y = np.ones((25, 20)), np.zeros(25, np.int32)
-    losses, right = evaluate(pack(net, xp=np), X, y, xp=np, transform=narrowed)
+    losses, right = evaluate(pack(net, xp=np), X, y, None, (1.0,), xp=np, transform=narrowed)
     assert sizes == [(3, 20)] * 8 + [(1, 20)]
     np.testing.assert_allclose(losses / 25, net.loss(X[:, :2], y))
     assert right.shape == (1,)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("n_networks", [None, 3])
+def test_an_evaluation_sums_over_blocks_by_the_samples_weights(
+    backend: Backend, monkeypatch, n_networks, soft
+):
+    """The sums of the probabilities differ from 1, as those of float16 would."""
+    task = make_task(n_networks, soft=soft)
+    y = 0.9995 * task.y if soft else task.y
+    weight = np.linspace(0.0, 2.0, len(y))
+    losses = np.stack([task.net.loss(task.X[i : i + 1], y[i : i + 1]) for i in range(len(y))])
+    right = np.stack([task.net.accuracy(task.X[i : i + 1], y[i : i + 1]) for i in range(len(y))])
+    there = task._replace(y=y).on(backend)
+    xp = backend.xp
+    arguments = pack(there.net, xp=xp), there.X, there.y if soft else xp.astype(there.y, xp.int32)
+    for n_in_block in (len(y), 5):
+        monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", n_in_block * 5 * (n_networks or 1))
+        for weights, found in (
+            (np.ones(len(y)), evaluate(*arguments, xp=xp)),
+            (weight, evaluate(*arguments, backend.array(weight), xp=xp)),
+        ):
+            for sums, each in zip(found, (losses, right), strict=True):
+                wanted = np.atleast_1d(np.tensordot(weights, each, axes=1))
+                assert backend.owns(sums)
+                np.testing.assert_allclose(to_host(sums), wanted, rtol=max(backend.rtol, 1e-12))
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"), [((2, 9, 3, 2), 9), ((2, 3, 9, 2), 18), ((2, 3, 4, 9), 18), ((1, 3, 2, 7), 7)]
+)
+def test_the_widest_array_of_a_forward_pass(shape, most):
+    K, D, H, C = shape
+    params = Params(np.zeros((K, H, D)), np.zeros((K, H)), np.zeros((K, C, H)), np.zeros((K, C)))
+    assert widest(params) == most
+
+
+def test_a_prediction_from_an_infinite_logit_counts_in_the_accuracy(backend: Backend):
+    net = TwoLayerNet(*map(backend.array, (np.ones((3, 4)), np.ones(4), np.ones((4, 3)), [0.0, np.inf, 0.0])))
+    X, y = backend.array(np.ones((6, 3))), backend.array([1, 1, 1, 0, 1, 2], "int32")
+    assert to_host(net.predict(X)).tolist() == [1] * 6
+    with np.errstate(invalid="ignore"):  # in the cross-entropy that is computed beside it
+        assert float(net.accuracy(X, y)) == pytest.approx(4 / 6)

@@ -365,6 +365,31 @@ def test_what_is_returned_is_new_and_of_the_networks_kind(backend: Backend, opti
                     assert a.shape == b.shape
 
 
+@EACH
+def test_a_move_of_arrays_that_do_not_belong_together_is_refused(optimizer):
+    weights, gradients, *moments = (
+        tuple(np.ones_like(array) for array in pack(make_task(2).net, xp=np))
+        for _ in range(2 + optimizer.n_moments)
+    )
+    rates = (np.ones((2, 1, 1)), np.ones((2, 1))) * 2
+    coefficients = optimizer.coefficients(np.arange(1))[0, :]
+    with pytest.raises(ValueError, match="zip"):
+        optimizer.move(weights, gradients[:3], tuple(moments), rates, coefficients, xp=np)
+
+
+@EACH
+def test_a_step_number_whose_value_is_not_known_yet_is_an_array(backend: Backend, optimizer, monkeypatch):
+    """As under `jax.jit`."""
+    net = there(backend, make_task().net)
+    state = optimizer.init(net)._replace(step=4)
+    expected, _ = optimizer.update(net, net, state, learning_rate=0.1)
+    monkeypatch.setattr("twolayer.training.optimizers.has_values", lambda array: False)
+    state = state._replace(step=backend.array(np.asarray(4), "int32"))
+    found, after = optimizer.update(net, net, state, learning_rate=0.1)
+    assert_same_net(found, expected, rtol=close(backend))
+    assert int(after.step) == 5
+
+
 def test_moments_begin_at_nothing_whatever_the_network_holds(backend: Backend):
     net = TwoLayerNet(*(array * np.nan for array in make_task().net))
     for moment in Adam().init(there(backend, net)).moments:

@@ -321,3 +321,20 @@ def test_symmetrize_refuses(settings, error, message):
 def test_symmetrize_refuses_what_is_no_network():
     with pytest.raises(TypeError, match=r"^`net` must be a TwoLayerNet; got tuple$"):
         symmetrize((1, 2), (3, 4))
+
+
+@pytest.mark.only_on("torch")
+def test_autograd_follows_what_networks_are_made_into(backend: Backend):
+    nets = [
+        TwoLayerNet(
+            *(array.requires_grad_() for array in TwoLayerNet.initialize(4, 3, 2, rng=k, xp=backend.xp))
+        )
+        for k in range(2)
+    ]
+    for made in (stack(nets), merge(stack(nets)), symmetrize(nets[0], (2, 2))):
+        for array in made:
+            assert array.requires_grad
+        sum(array.sum() for array in made).backward()
+        assert all(bool((array.grad != 0).any()) for array in nets[0])
+        for array in nets[0]:
+            array.grad = None

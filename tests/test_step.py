@@ -122,12 +122,16 @@ EVERYTHING = pytest.mark.parametrize(
 )
 
 
+ROUNDED = make_task(2, soft=True)  # their sums are not quite 1
+ROUNDED = ROUNDED._replace(y=0.9995 * ROUNDED.y)
+
 TASKS = pytest.mark.parametrize(
     ("task", "weighted"),
     [
         pytest.param(make_task(), False, id="one"),
         pytest.param(make_task(3), True, id="stack-weights"),
         pytest.param(make_task(2, soft=True), False, id="stack-probabilities"),
+        pytest.param(ROUNDED, False, id="stack-rounded-probabilities"),
     ],
 )
 
@@ -317,6 +321,34 @@ def test_what_several_steps_saw_is_reported_at_once_as_one_by_one(backend: Backe
         assert each.shape == (3, task.net.n_networks or 1)
         expected = np.concatenate([to_host(results[i]) for results in alone])
         np.testing.assert_allclose(to_host(each), expected, rtol=backend.rtol)
+
+
+def test_labels_that_were_gathered_with_the_draws_are_taken(backend: Backend):
+    task = make_task(2)
+    args = arguments(backend, task)
+    others = (task.y[ROWS] + 1) % 3
+    args[2] = args[2]._replace(labels=backend.array(others, "int32"))
+    _, loss, _ = plain_step(*args, xp=backend.xp)
+    expected = task.net.loss(task.X[ROWS], others, reg=0.02)
+    np.testing.assert_allclose(to_host(loss), expected, rtol=backend.rtol)
+
+
+def test_without_a_penalty_no_norm_is_computed(backend: Backend):
+    for penalised in (False, True):
+        args = arguments(backend, make_task(2))
+        _, seen = step(*args, method=Method(SGD(), penalised=penalised), xp=backend.xp)
+        assert (seen.squared is not None) == penalised
+
+
+def test_a_sample_without_any_weight_keeps_its_label_when_targets_are_mixed(backend: Backend):
+    """It counts in the accuracy, which has no weights."""
+    task = make_task(2)
+    weight = WEIGHT.copy()
+    weight[ROWS] = 0.0
+    args, method = everything(backend, task, SGD())
+    args[1] = args[1]._replace(sample_weight=backend.array(weight))
+    _, seen = step(*args, method=method, xp=backend.xp)
+    np.testing.assert_array_equal(to_host(seen.y), np.eye(3)[task.y[ROWS]])
 
 
 def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Backend, monkeypatch):

@@ -1,4 +1,4 @@
-"""The array libraries: which one an array belongs to, where it lives, and copies to and from the host.
+"""The array libraries: which one an array belongs to, where it lives, copies of it, and `leaf` functions.
 
 The only module that imports array_api_compat. No array library but NumPy is imported here.
 """
@@ -33,6 +33,7 @@ __all__ = [
     "FastNamespace",
     "HostArray",
     "array_namespace",
+    "by_rows",
     "cast",
     "class_numbers",
     "copied",
@@ -62,21 +63,22 @@ HostArray: TypeAlias = npt.NDArray[Any]
 class FastNamespace(ModuleType):
     """An array namespace with fast forms of the functions marked as `leaf`."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.class_numbers: dict[Any, Array] = {}
+
     def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
         """Return what ``function(*arrays, xp=…, **fixed)`` returns, up to rounding."""
         raise NotImplementedError
-
-    def class_numbers(self, n_classes: int, y: Array) -> Array:
-        """Return what `class_numbers` returns; it may be an array of an earlier call."""
-        return self.arange(n_classes, dtype=y.dtype, device=device(y))[None, :, None]
 
 
 def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a function that has a fast form on some library: see `FastNamespace`.
 
     All but `mathematics.product` compute element by element, on arrays that broadcast together, and may sum
-    at their end. Positional arguments are arrays or None, and belong to the function: it may write to them.
-    Keywords seldom change.
+    at their end. Positional arguments are arrays, numbers or None. A caller no longer needs the first, to
+    which the function may write (and `mathematics.through_relu` to its second, and optimizers to moments).
+    Keywords can be hashed: CuPy keeps a kernel for each set of them.
     """
 
     @wraps(function)
@@ -89,10 +91,12 @@ def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def class_numbers(n_classes: int, y: Array, *, xp: ModuleType) -> Array:
-    """0, ..., C - 1 (1, C, 1) in the dtype of labels and on their device, to be read only."""
-    if isinstance(xp, FastNamespace):
-        return xp.class_numbers(n_classes, y)
-    return xp.arange(n_classes, dtype=y.dtype, device=device(y))[None, :, None]
+    """Return 0, ..., C - 1 (1, C, 1) in the labels' dtype and on their device. It must not be written to."""
+    cache = xp.class_numbers if isinstance(xp, FastNamespace) else {}
+    key = n_classes, y.dtype, str(device(y))
+    if key not in cache:
+        cache[key] = xp.arange(n_classes, dtype=y.dtype, device=device(y))[None, :, None]
+    return cache[key]
 
 
 def standard_namespace(xp: ModuleType) -> ModuleType:
@@ -175,12 +179,16 @@ def rows_of(array: Array, rows: Array, *, xp: ModuleType) -> Array:
     return xp.take(array, rows, axis=0)
 
 
+def by_rows(array: Array, *, xp: ModuleType) -> Array:
+    """Return the array in row-major order: a copy if it has another, else itself or a view."""
+    return xp.reshape(xp.reshape(array, (-1,)), array.shape)
+
+
 def copied(array: Array, *, xp: ModuleType) -> Array:
-    """Copy an array beside itself, row by row; of a PyTorch tensor its values, without their derivatives."""
+    """Copy an array on its device, in row-major order; a PyTorch tensor without its derivatives."""
     if is_torch_array(array):
         return array.detach().contiguous().clone()
-    # The reshape lays the array out row by row, by a copy where that is needed.
-    return xp.asarray(xp.reshape(xp.reshape(array, (-1,)), array.shape), copy=True)
+    return xp.asarray(by_rows(array, xp=xp), copy=True)
 
 
 def to_host(array: Array) -> HostArray:

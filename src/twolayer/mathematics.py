@@ -3,9 +3,9 @@
     Z1 = W1 Xᵀ + b1    H1 = relu(Z1)    logits = W2 H1 + b2
     loss = Σ_i share_i · cross_entropy(softmax(logits_i), T_i) + reg · (‖W1‖² + ‖W2‖²)
 
-D features, H hidden units, C classes. Weights are (out, in), samples are the last axis, and the first axis is
-the network; an axis of 1 stands for all networks. A share is (1 or K, 1, N), or 1 / N. Nothing is checked.
-A `leaf` may write to its arrays, and has a fast form on some libraries. Derivations: docs/mathematics.md.
+D features, H hidden units, C classes; weights are (out, in). In all arrays but X (N, D) and y the first axis
+is the network (1: the same for all), the last the sample. Shares broadcast to (K, 1, N). Nothing is checked.
+A `leaf` has a fast form on some libraries; it may write to its first array. Derived in docs/mathematics.md.
 """
 
 from __future__ import annotations
@@ -33,36 +33,29 @@ def forward(
 ) -> tuple[Array, Array]:
     """Hidden activations H1 (K, H, N) and logits (K, C, N) of samples X (N, D).
 
-    Dropout: units count where ``kept`` (K, H, N) is true, times ``scale`` (K, 1, 1) = 1 / (1 - p), on W2.
+    With dropout, H1 is 0 where ``kept`` (K, H, N) is false, and W2, which is smaller than H1, is multiplied
+    by ``scale`` (K, 1, 1) = 1 / (1 - p).
     """
     W1, b1, W2, b2 = params
-    H1 = relu(product(W1, X.T[None, :, :], xp=xp), b1[:, :, None], kept, xp=xp)
-    logits = product(W2 if scale is None else W2 * scale, H1, xp=xp)
-    logits += b2[:, :, None]
-    return H1, logits
+    H1 = relu(product(W1, X, axis=1, xp=xp), b1[:, :, None], kept, xp=xp)
+    return H1, product(W2 if scale is None else W2 * scale, H1, xp=xp) + b2[:, :, None]
 
 
 @leaf
-def product(A: Array, B: Array, *, xp: ModuleType) -> Array:
-    """A B of each network. Where all share B (1, m, p), the rows of all A (K, n, m) are one matrix."""
-    if B.shape[0] != 1:
-        return A @ B
-    K, n, m = A.shape
-    return xp.reshape(xp.reshape(A, (K * n, m)) @ B[0, ...], (K, n, B.shape[2]))
+def product(A: Array, B: Array, *, axis: int | None = None, xp: ModuleType) -> Array:
+    """A B of each network. With ``axis``, B is X (N, D), summed over this axis: one product for them all."""
+    return A @ B if axis is None else xp.tensordot(A, B, axes=((2,), (axis,)))
 
 
 @leaf
-def relu(Z1: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Array:
-    """H1 = max(Z1 + b1, 0), and 0 for units that are not kept."""
-    Z1 += b1
-    H1 = xp.maximum(Z1, 0.0)
-    if kept is not None:
-        H1 *= xp.astype(kept, H1.dtype)
-    return H1
+def relu(W1X: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Array:
+    """H1 = max(Z1, 0) of Z1 = W1X + b1, and 0 for units that are not kept."""
+    H1 = xp.maximum(W1X + b1, 0.0)
+    return H1 if kept is None else H1 * xp.astype(kept, H1.dtype)
 
 
 def softmax(logits: Array, *, axis: int = 1, xp: ModuleType) -> tuple[Array, Array, Array]:
-    """Z, exp(Z) and total: the softmax is exp(Z) / total. Z = logits - max logits, so that none overflows."""
+    """Z, exp(Z) and total: softmax = exp(Z) / total. Z = logits - max logits, so that exp never overflows."""
     Z, exp_Z = exp_of_difference(logits, xp.max(logits, axis=axis, keepdims=True), xp=xp)
     return Z, exp_Z, xp.sum(exp_Z, axis=axis, keepdims=True)
 
@@ -81,10 +74,10 @@ def log_softmax(logits: Array, *, axis: int, xp: ModuleType) -> Array:
 
 
 def is_correct(logits: Array, y: Array, *, xp: ModuleType) -> Array:
-    """Whether the largest logit, of equal ones the first, is the label's: (K, N). Never where one is nan."""
-    labels = y if y.ndim == 1 else xp.argmax(y, axis=1)  # for logits comparisons are faster
-    largest = logits == xp.max(logits, axis=1, keepdims=True)
-    classes, labels = class_numbers(logits.shape[1], labels, xp=xp), labels[None, None, :]
+    """Whether the first of the largest logits is the label's: (K, N). False if a logit is nan."""
+    labels = (y if y.ndim == 1 else xp.argmax(y, axis=1))[None, None, :]
+    largest = logits == xp.max(logits, axis=1, keepdims=True)  # faster than their argmax
+    classes = class_numbers(logits.shape[1], labels, xp=xp)
     return xp.any(largest & (classes == labels), axis=1) & ~xp.any(largest & (classes < labels), axis=1)
 
 
@@ -128,9 +121,15 @@ def cross_entropy(Z: Array, total: Array, T: Array, sums: Array | None, *, xp: M
 
 
 def loss(params: Params, losses: Array, share: Any, reg: Array, *, xp: ModuleType) -> Array:
-    """Loss of each network (K,), from its samples' (K, 1, N): their mean, and reg · (‖W1‖² + ‖W2‖²)."""
-    squares = xp.sum(params.W1 * params.W1, axis=(1, 2)) + xp.sum(params.W2 * params.W2, axis=(1, 2))
-    return xp.sum(losses * share, axis=(1, 2)) + reg * squares
+    """Loss of each network (K,): the mean of its samples' losses (K, 1, N), and reg · (‖W1‖² + ‖W2‖²)."""
+    of_W1, of_W2 = xp.sum(squares(params.W1, xp=xp), axis=1), xp.sum(squares(params.W2, xp=xp), axis=1)
+    return xp.sum(losses * share, axis=(1, 2)) + reg * (of_W1 + of_W2)
+
+
+@leaf
+def squares(W: Array, *, xp: ModuleType) -> Array:
+    """Sums of squares (K, n) that add up to those of W (K, n, m)."""
+    return xp.sum(W * W, axis=2)
 
 
 # --- The gradient ----------------------------------------------------------------------------------------
@@ -138,7 +137,7 @@ def loss(params: Params, losses: Array, share: Any, reg: Array, *, xp: ModuleTyp
 
 @leaf
 def softmax_gradient(exp_Z: Array, total: Array, T: Array, sums: Any, share: Any, *, xp: ModuleType) -> Array:
-    """Gradient by the logits (K, C, N) of Σ_i share_i · cross_entropy_i: share · (Σ_c T_c · softmax - T)."""
+    """Gradient of Σ_i share_i · cross_entropy_i by the logits (K, C, N): share · (Σ_c T_c · softmax - T)."""
     dlogits = exp_Z / total
     if sums is not None:
         dlogits *= sums
@@ -150,13 +149,13 @@ def softmax_gradient(exp_Z: Array, total: Array, T: Array, sums: Any, share: Any
 def backward(
     params: Params, X: Array, H1: Array, dlogits: Array, scale: Array | None = None, *, xp: ModuleType
 ) -> Params:
-    """Gradients of the data loss, from its gradient by the logits (K, C, N), in which they are linear."""
+    """Gradients of the data loss, from ``dlogits`` (K, C, N), in which they are linear. May write to H1."""
     db2 = xp.sum(dlogits, axis=2)
     if scale is not None:
         dlogits = dlogits * scale
-    dW2 = product(dlogits, xp.matrix_transpose(H1), xp=xp)  # first, as `through_relu` may write to H1
+    dW2 = product(dlogits, xp.matrix_transpose(H1), xp=xp)  # before `through_relu`, which may write to H1
     dZ1 = through_relu(product(xp.matrix_transpose(params.W2), dlogits, xp=xp), H1, xp=xp)
-    return Params(product(dZ1, X[None, :, :], xp=xp), xp.sum(dZ1, axis=2), dW2, db2)
+    return Params(product(dZ1, X, axis=0, xp=xp), xp.sum(dZ1, axis=2), dW2, db2)
 
 
 @leaf
@@ -176,5 +175,6 @@ def loss_and_gradients(
     dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     dW1, db1, dW2, db2 = backward(params, X, H1, dlogits, xp=xp)
     decay = 2.0 * reg[:, None, None]
-    gradients = Params(dW1 + decay * params.W1, db1, dW2 + decay * params.W2, db2)
-    return loss(params, losses, share, reg, xp=xp), gradients
+    dW1 += decay * params.W1
+    dW2 += decay * params.W2
+    return loss(params, losses, share, reg, xp=xp), Params(dW1, db1, dW2, db2)

@@ -23,9 +23,11 @@ from ._checks import (
     per_network,
     row_blocks,
 )
+from ._forms import laid_out, public_namespace
 from ._namespace import (
     Array,
     array_namespace,
+    by_rows,
     cast,
     copied,
     device,
@@ -52,11 +54,11 @@ from .mathematics import (
 )
 
 # ---------------------------------------------------------------------------------------------------------
-# Public arrays in, public arrays out.
+# Between public arrays and those of the mathematics.
 
 
 def pack(net: TwoLayerNet, *, xp: ModuleType) -> Params:
-    """The network or stack as the mathematics takes it: weights (out, in). They are views."""
+    """The network or stack as the mathematics takes it, weights (out, in); views if the library has them."""
     arrays = net if net.n_networks is not None else tuple(array[None, ...] for array in net)
     W1, b1, W2, b2 = arrays
     return Params(xp.matrix_transpose(W1), b1, xp.matrix_transpose(W2), b2)
@@ -67,7 +69,7 @@ def unpack(params: Params, *, stacked: bool, xp: ModuleType) -> TwoLayerNet:
     W1, b1, W2, b2 = params
     arrays = xp.matrix_transpose(W1), b1, xp.matrix_transpose(W2), b2
     each = (array if stacked else array[0, ...] for array in arrays)
-    return TwoLayerNet(*(xp.reshape(xp.reshape(array, (-1,)), array.shape) for array in each))
+    return TwoLayerNet(*(by_rows(array, xp=xp) for array in each))
 
 
 def widest(params: Params) -> int:
@@ -81,9 +83,7 @@ def logits_in_blocks(params: Params, X: Array, *, xp: ModuleType) -> Array:
     dtype = params.W1.dtype
     blocks = row_blocks(X.shape[0], widest(params))
     logits = xp.concat([forward(params, cast(X[rows, :], dtype, xp=xp), xp=xp)[1] for rows in blocks], axis=2)
-    # A sample's logits lie side by side, as others expect it.
-    logits = xp.matrix_transpose(logits)
-    return xp.reshape(xp.reshape(logits, (-1,)), logits.shape)
+    return by_rows(xp.matrix_transpose(logits), xp=xp)
 
 
 def flatten(X: Array, *, xp: ModuleType) -> Array:
@@ -254,7 +254,7 @@ class TwoLayerNet(NamedTuple):
         ValueError
             If its shape does not fit the network, or it lives on another device.
         """
-        xp = check_network(self)
+        xp = public_namespace(check_network(self))
         check_features(X, self)
         logits = logits_in_blocks(pack(self, xp=xp), flatten(X, xp=xp), xp=xp)
         return self._own(logits)
@@ -476,10 +476,10 @@ class TwoLayerNet(NamedTuple):
         """
         xp = check_network(self)
         wanted = float_dtype(dtype, xp=xp, device=device(self.W1))
-        return TwoLayerNet(*(copied(xp.astype(array, wanted, copy=False), xp=xp) for array in self))
+        return TwoLayerNet(*(copied(cast(array, wanted, xp=xp), xp=xp) for array in self))
 
     def _check_batch(self, X: Array, y: Array) -> ModuleType:
-        xp = check_network(self)
+        xp = public_namespace(check_network(self))
         check_features(X, self)
         check_targets(y, X, self.n_classes)
         return xp
@@ -500,7 +500,8 @@ class TwoLayerNet(NamedTuple):
             smoothing = per_network("label_smoothing", label_smoothing, self, xp=xp, most=1.0)
         y = as_targets(y, dtype, xp=xp)
         T, sums = targets(y, self.n_classes, smoothing, dtype=dtype, xp=xp)
-        return (pack(self, xp=xp), cast(flatten(X, xp=xp), dtype, xp=xp), T, sums, share, reg), xp
+        params = laid_out(pack(self, xp=xp), xp=xp)
+        return (params, cast(flatten(X, xp=xp), dtype, xp=xp), T, sums, share, reg), xp
 
     def _own(self, result: Array) -> Array:
         """Result (K, ...) of the mathematics, without the axis K where this is one network."""
@@ -550,7 +551,7 @@ def evaluate(
         Z, _, total = softmax(logits, xp=xp)
         T, sums = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)
         losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
-        found = is_correct(Z, y[rows, ...], xp=xp)
+        found = is_correct(logits, y[rows, ...], xp=xp)
         if sample_weight is None:
             losses, found = xp.sum(losses, axis=1), xp.count_nonzero(found, axis=1)
         else:

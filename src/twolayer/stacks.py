@@ -9,7 +9,7 @@ from typing import Any
 
 from ._checks import check_integer, check_network, check_same_place
 from ._images import check_border, check_flip, check_image_shape, check_shift, source_columns, source_rows
-from ._namespace import Array, copied, device
+from ._namespace import Array, by_rows, device
 from .network import TwoLayerNet
 
 
@@ -52,7 +52,7 @@ def stack(nets: Iterable[TwoLayerNet]) -> TwoLayerNet:
             )
         if net.W1.dtype != first.W1.dtype:
             raise TypeError(f"`nets` must have one dtype, here {first.W1.dtype}; got {net.W1.dtype} at {i}")
-    return _copied(*(xp.stack([net[i] for net in nets]) for i in range(4)), xp=xp)
+    return _by_rows(*(xp.stack([net[i] for net in nets]) for i in range(4)), xp=xp)
 
 
 def merge(nets: TwoLayerNet) -> TwoLayerNet:
@@ -79,12 +79,11 @@ def merge(nets: TwoLayerNet) -> TwoLayerNet:
     xp = check_network(nets)
     if nets.n_networks is None:
         raise ValueError("`nets` must be a stack of networks; got one network")
-    n_networks, n_features, n_hidden = nets.W1.shape
-    width = n_networks * n_hidden
-    return _copied(
-        xp.reshape(xp.permute_dims(nets.W1, (1, 0, 2)), (n_features, width)),
-        xp.reshape(nets.b1, (width,)),
-        xp.reshape(nets.W2, (width, nets.n_classes)) / n_networks,
+    each = range(nets.n_networks)
+    return _by_rows(
+        xp.concat([nets.W1[k, ...] for k in each], axis=1),
+        xp.concat([nets.b1[k, ...] for k in each], axis=0),
+        xp.concat([nets.W2[k, ...] for k in each], axis=0) / nets.n_networks,
         xp.mean(nets.b2, axis=0),
         xp=xp,
     )
@@ -100,8 +99,8 @@ def symmetrize(
 ) -> TwoLayerNet:
     """Return the one network whose logits are the mean of ``net``'s over flips and shifts of the image.
 
-    A flipped and shifted image is R x, linear in the image x, so that (R x) W1 is x (Rᵀ W1). The V variants
-    lie side by side like networks in `merge`: W1 is [R_1ᵀ W1 … R_Vᵀ W1], and each counts one V-th in W2.
+    A flipped and shifted image is x R, linear in the image x, so that (x R) W1 is x (R W1). The V variants
+    lie side by side like networks in `merge`: W1 is [R_1 W1 … R_V W1], and each counts one V-th in W2.
     It is exact up to rounding. With ``flip``, an image and its mirror image have the same logits.
 
     Parameters
@@ -137,42 +136,40 @@ def symmetrize(
     check_border(border)
     pairs = _pairs(shifts, (height, width))
     variants = [(flipped, dy, dx) for flipped in range(1 + flip) for dy, dx in pairs]
-    flips, dys, dxs = (
-        xp.asarray(numbers, dtype=xp.int32, device=device(net.W1)) for numbers in zip(*variants, strict=True)
-    )
-    rows = source_rows(dys, height, border=border, xp=xp)
-    columns = source_columns(flips, dxs, width, border=border, xp=xp)
+    numbers = xp.asarray(variants, device=device(net.W1))
+    rows = source_rows(numbers[:, 1], height, border=border, xp=xp)
+    columns = source_columns(numbers[:, 0], numbers[:, 2], width, border=border, xp=xp)
     images = xp.reshape(net.W1, (*net.W1.shape[:-2], height, width, channels * net.n_hidden))
     W1 = []
     for v in range(len(variants)):
         moved = _moved_back(images, rows[v, :], axis=-3, xp=xp)
         moved = _moved_back(moved, columns[v, :], axis=-2, xp=xp)
         W1.append(xp.reshape(moved, net.W1.shape))
-    return _copied(
+    return _by_rows(
         xp.concat(W1, axis=-1),
         xp.concat([net.b1] * len(variants), axis=-1),
         xp.concat([net.W2 / len(variants)] * len(variants), axis=-2),
-        net.b2,
+        xp.concat([net.b2], axis=-1),  # a copy
         xp=xp,
     )
 
 
-def _copied(W1: Array, b1: Array, W2: Array, b2: Array, *, xp: ModuleType) -> TwoLayerNet:
-    """Network of copies of the arrays, row by row in memory."""
-    return TwoLayerNet(*(copied(array, xp=xp) for array in (W1, b1, W2, b2)))
+def _by_rows(W1: Array, b1: Array, W2: Array, b2: Array, *, xp: ModuleType) -> TwoLayerNet:
+    """Network of these arrays in row-major order; autograd follows them."""
+    return TwoLayerNet(*(by_rows(array, xp=xp) for array in (W1, b1, W2, b2)))
 
 
 def _moved_back(images: Array, sources: Array, *, axis: int, xp: ModuleType) -> Array:
-    """Add each place p of an axis to the place ``sources[p]`` from which it came: Rᵀ, R being the gathering.
+    """Add each place p of an axis to the place ``sources[p]`` from which it came: the product R W1.
 
     Two gatherings in place of a product with a matrix of 0 and 1, which on a GPU may round: of the places
     that came from q, which are at most two (a reflected one, and its original), the first and the last.
     """
     size = sources.shape[0]
-    places = xp.arange(size, dtype=sources.dtype, device=device(sources))
+    places = xp.arange(size, device=device(sources))
     came = xp.expand_dims(sources, axis=0) == xp.expand_dims(places, axis=1)  # (q, p)
     first = xp.min(xp.where(came, places, size), axis=1)
-    last = xp.max(xp.where(came, places, -1), axis=1)
+    last = xp.max(xp.where(came, places, 0), axis=1)
     second = xp.where(last > first, last, size)
     # Where there is none, a place of zeros beyond the last.
     shape = list(images.shape)

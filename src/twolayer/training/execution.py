@@ -1,36 +1,31 @@
-"""How each array library runs its steps: the only place that knows."""
+"""How each array library runs steps: call by call or compiled in blocks, and when it reports."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from .._forms import fast_namespace
 from .._kinds import kinds
 from .._namespace import (
     Array,
-    FastNamespace,
     HostArray,
-    copied,
-    device,
     is_cupy_namespace,
     is_jax_namespace,
-    is_numpy_namespace,
     is_torch_namespace,
     to_host,
 )
-from ..mathematics import Params, product
 from .batches import length, moved, n_bytes, n_numbers, unstacked
 
 BLOCK_STEPS = 32  # at most, in one call of what JAX compiled
 PADDED_BYTES = 2**22  # a block that takes no more is padded to `BLOCK_STEPS`
 HELD_NUMBERS = 2**17  # of what steps saw, until they are reported together
 HELD_BY_CUPY = 2**22  # the same: no cache has to hold them, and calls are dear
-MANY_ROWS = 32  # of a product, more than classes are in most tasks
 
 
 @contextmanager
@@ -47,162 +42,6 @@ def running(xp: ModuleType) -> Iterator[None]:
                 yield
         else:
             yield
-
-
-def lean(xp: ModuleType) -> ModuleType:
-    """Return the namespace in which steps run, with the library's fast forms of `leaf` functions."""
-    if is_numpy_namespace(xp):
-        return _fast_numpy(xp)
-    if is_torch_namespace(xp):
-        return _fast_torch(xp)
-    return _fast_cupy(xp) if is_cupy_namespace(xp) else xp
-
-
-@lru_cache(maxsize=1)
-def _fast_numpy(xp: ModuleType) -> FastNamespace:
-    # From its version 2.1 on NumPy itself has all of the standard, in fewer calls.
-    own = np if hasattr(np, "unstack") else xp
-    forms = {"product": _product, "relu": _relu, "through_relu": _through_relu, "squares": _squares}
-    return WithForms(xp.__name__, own, forms)
-
-
-@lru_cache(maxsize=1)
-def _fast_torch(xp: ModuleType) -> FastNamespace:
-    return WithForms(
-        xp.__name__, xp, {"relu": _torch_relu, "through_relu": _torch_through_relu, "squares": _torch_squares}
-    )
-
-
-class WithForms(FastNamespace):
-    """A library's namespace, with functions that are the fast forms of some `leaf` functions."""
-
-    def __init__(self, name: str, own: ModuleType, forms: dict[str, Any]) -> None:
-        super().__init__(name)
-        vars(self).update({name: value for name, value in vars(own).items() if name not in vars(self)})
-        self.forms = forms
-
-    def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
-        """Return what the function returns, from its fast form if it has one."""
-        form = self.forms.get(function.__name__)
-        return function(*arrays, xp=self, **fixed) if form is None else form(*arrays)
-
-
-def _product(A: HostArray, B: HostArray) -> HostArray:
-    """`product`. Of one network, that of many rows is (Bᵀ Aᵀ)ᵀ: it lies column by column in memory.
-
-    OpenBLAS with its AVX-512 kernels is faster at narrow products in that order: a step of 50 hidden units
-    takes 1.2 times as long without it (benchmarks/forms.py), a wider one as long as with it.
-    """
-    if A.shape[0] > 1:
-        return product(A, B, xp=np)  # type: ignore[no-any-return]
-    A, B = A[0], B[0]
-    return (A @ B if A.shape[0] < MANY_ROWS else (B.T @ A.T).T)[None]
-
-
-def _relu(Z1: HostArray, b1: HostArray, kept: HostArray | None) -> HostArray:
-    """`relu` in place. Without it and `_through_relu`, 8 x 1,024 units take 1.15 times as long."""
-    Z1 += b1
-    np.maximum(Z1, 0.0, out=Z1)
-    if kept is not None:
-        Z1 *= kept
-    return Z1
-
-
-def _through_relu(dH1: HostArray, H1: HostArray) -> HostArray:
-    """`through_relu` without an array of 0 and 1 in floating point."""
-    dH1 *= H1 > 0
-    return dH1
-
-
-def _squares(W: HostArray) -> HostArray:
-    """`squares`, of one network by the rows that lie in memory: their sum is the same."""
-    if W.shape[0] == 1:
-        W = W.ravel(order="K").reshape(W.shape)
-    return np.vecdot(W, W)  # type: ignore[no-any-return]
-
-
-def laid_out(params: Params, *, xp: ModuleType) -> Params:
-    """Copy of the networks in the memory order of their gradients: see `_product`."""
-    W1, *others = params
-    K, H, _ = W1.shape
-    if is_numpy_namespace(xp) and K == 1 and H >= MANY_ROWS:
-        W1 = xp.matrix_transpose(copied(xp.matrix_transpose(W1), xp=xp))
-    else:
-        W1 = copied(W1, xp=xp)
-    return Params(W1, *(copied(array, xp=xp) for array in others))
-
-
-def _torch_relu(Z1: Array, b1: Array, kept: Array | None) -> Array:
-    """`relu` in place. Without it and `_torch_through_relu`, 8 x 1,024 units take 1.16 times as long."""
-    H1 = Z1.add_(b1).clamp_(min=0.0)
-    return H1 if kept is None else H1.mul_(kept)
-
-
-def _torch_through_relu(dH1: Array, H1: Array) -> Array:
-    """`through_relu` in place, in H1 too: no large array is allocated."""
-    return dH1.mul_(H1.sign_())
-
-
-def _torch_squares(W: Array) -> Array:
-    """`squares` by one norm of each network: PyTorch makes a matrix product of each row's inner product."""
-    return W.flatten(start_dim=1).norm(dim=1, keepdim=True).square()
-
-
-@lru_cache(maxsize=1)
-def _fast_cupy(xp: ModuleType) -> FastNamespace:
-    return FusingCuPy(xp)
-
-
-class FusingCuPy(FastNamespace):
-    """CuPy's namespace, in which `cupy.fuse` makes one kernel of each function marked as `leaf`.
-
-    To start a kernel takes about as long as what it does with some hundred thousand numbers.
-    """
-
-    def __init__(self, xp: ModuleType) -> None:
-        super().__init__(xp.__name__)
-        own = {name: value for name, value in vars(xp).items() if name not in vars(self)}
-        vars(self).update(own)
-        # What a function is given while CuPy looks at what it does, with arrays that have no values.
-        self._traced = SimpleNamespace(**own)
-        self._traced.astype = lambda array, dtype: array.astype(dtype)
-        self._traced.vecdot = lambda a, b: xp.sum(a * b, axis=-1)
-        self._kernels: dict[Any, Callable[..., Any]] = {}
-        self._class_numbers: dict[Any, Array] = {}
-
-    def class_numbers(self, n_classes: int, y: Array) -> Array:
-        """Return the numbers of the classes, which are made once: a step starts a kernel less."""
-        key = n_classes, y.dtype, device(y).id
-        if key not in self._class_numbers:
-            self._class_numbers[key] = super().class_numbers(n_classes, y)
-        return self._class_numbers[key]
-
-    def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
-        """Return what the function returns, from its kernel."""
-        if function.__name__ == "product":
-            return function(*arrays, xp=self, **fixed)
-        missing = tuple([array is None for array in arrays])
-        key = function, missing, tuple(fixed.items())
-        kernel = self._kernels.get(key)
-        if kernel is None:
-            kernel = self._kernels[key] = self._kernel(function, missing, fixed)
-        return kernel(*[array for array in arrays if array is not None])
-
-    def _kernel(
-        self, function: Callable[..., Any], missing: tuple[bool, ...], fixed: Any
-    ) -> Callable[..., Any]:
-        def traced(*arrays: Array) -> Any:
-            own = (array.copy() for array in arrays)  # in registers: what is written to them stays there
-            every = (None if none else next(own) for none in missing)
-            try:
-                return function(*every, xp=self._traced, **fixed)
-            except Exception as error:  # its type depends on what CuPy cannot trace
-                raise RuntimeError(
-                    f"`{function.__name__}` must be a function that cupy.fuse can trace; "
-                    f"got {type(error).__name__}: {error}"
-                ) from error
-
-        return self.fuse(kernel_name=function.__name__)(traced)  # type: ignore[no-any-return]
 
 
 def prepared(
@@ -230,7 +69,7 @@ def _prepared(
     fixed: tuple[tuple[str, Any], ...],
     kinds: Any,  # equal tuples of several kinds are several
 ) -> Callable[..., Any]:
-    function = partial(function, xp=lean(xp), **dict(fixed))
+    function = partial(function, xp=fast_namespace(xp), **dict(fixed))
     if is_jax_namespace(xp):
         import jax
 

@@ -206,13 +206,13 @@ class SGD(NamedTuple):
         xp: ModuleType,
     ) -> tuple[Arrays, tuple[Arrays, ...]]:
         """Return the weights and the velocity after one step; see `Optimizer`."""
-        if self.scaled:
+        if self.momentum == 0:
             each = zip(weights, gradients, rates, strict=True)
             return tuple(_descended(*one, xp=xp) for one in each), ()
         fixed = {"momentum": float(self.momentum), "nesterov": bool(self.nesterov)}
         each = zip(weights, gradients, *moments, rates, strict=True)
-        moved, velocity = zip(*(_descended_with_momentum(*one, **fixed, xp=xp) for one in each), strict=True)
-        return moved, (velocity,)
+        pairs = [_descended_with_momentum(*one, **fixed, xp=xp) for one in each]
+        return tuple(W for W, _ in pairs), (tuple(v for _, v in pairs),)
 
     def init(self, net: TwoLayerNet) -> OptimizerState:
         """Return the state before the first update.
@@ -518,7 +518,7 @@ def _check_adam(optimizer: Adam | AdamW) -> None:
 
 
 def _corrections(optimizer: Adam | AdamW, t: Array, *, xp: ModuleType) -> Array:
-    """Return c₁ and c₂ (..., 2) of the updates ``t`` (...), counted from 1, in a floating dtype.
+    """Return c₁ and eps · c₂ (..., 2) of the updates ``t`` (...), counted from 1, in a floating dtype.
 
     ::
 
@@ -549,14 +549,12 @@ def _move_adam(
     fixed = {"beta1": float(optimizer.beta1), "beta2": float(optimizer.beta2)}
     c1, c2_eps = coefficients[0], coefficients[1]
     each = zip(weights, gradients, *moments, rates, DECAYS, strict=True)
-    moved, first, second = zip(
-        *(
-            _moved_by_adam(*one, c1, c2_eps, **fixed, decay=weight_decay if decays else 0.0, xp=xp)
-            for *one, decays in each
-        ),
-        strict=True,
-    )
-    return moved, (first, second)
+    triples = [
+        _moved_by_adam(*one, c1, c2_eps, **fixed, decay=weight_decay if decays else 0.0, xp=xp)
+        for *one, decays in each
+    ]
+    first, second = tuple(M for _, M, _ in triples), tuple(V for _, _, V in triples)
+    return tuple(W for W, _, _ in triples), (first, second)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -595,7 +593,7 @@ def _update(
         _copies(gradients, xp=xp),
         tuple(_copies(moment, xp=xp) for moment in state.moments),
         each,
-        _coefficients(optimizer, step, net, xp=xp),
+        None if isinstance(optimizer, SGD) else _coefficients(optimizer, step, net, xp=xp),
         xp=xp,
     )
     return TwoLayerNet(*weights), OptimizerState(step + 1, tuple(TwoLayerNet(*m) for m in moments))
@@ -605,14 +603,12 @@ def _copies(net: TwoLayerNet, *, xp: ModuleType) -> Arrays:
     return tuple(copied(array, xp=xp) for array in net)
 
 
-def _coefficients(optimizer: SGD | Adam | AdamW, step: Any, net: TwoLayerNet, *, xp: ModuleType) -> Array:
+def _coefficients(optimizer: Adam | AdamW, step: Any, net: TwoLayerNet, *, xp: ModuleType) -> Array:
     """Coefficients (m,) of one step, as an array beside the network."""
-    dtype, place = net.W1.dtype, device(net.W1)
+    dtype = net.W1.dtype
     if isinstance(step, int):
-        host = optimizer.coefficients(np.asarray([step], np.int64))[0, :]
-        return from_host(host.astype(dtype_name(dtype)), xp=xp, device=place)
-    if isinstance(optimizer, SGD):
-        return xp.zeros(0, dtype=dtype, device=place)
+        host = optimizer.coefficients(np.asarray([step]))[0, :]
+        return from_host(host.astype(dtype_name(dtype)), xp=xp, device=device(net.W1))
     return _corrections(optimizer, xp.astype(step, dtype) + 1.0, xp=xp)
 
 

@@ -17,6 +17,7 @@ from ..mathematics import (
     shares,
     softmax,
     softmax_gradient,
+    squares,
     targets,
 )
 from .batches import Draws
@@ -116,22 +117,22 @@ def step(
     X, y, sample_weight = batch(samples, draws, params, method, xp=xp)
     kept = scale = None
     if numbers.dropout is not None:
-        scale = xp.reshape(256.0 / (256.0 - xp.astype(numbers.dropout, dtype)), (-1, 1, 1))
-        kept = draws.hidden_bytes[None, :, :] >= xp.reshape(numbers.dropout, (-1, 1, 1))
+        threshold = numbers.dropout[:, None, None]
+        scale = 256.0 / (256.0 - xp.astype(threshold, dtype))
+        kept = draws.hidden_bytes[None, :, :] >= threshold
     H1, logits = forward(params, X, kept, scale, xp=xp)
     T, sums = targets(y, logits.shape[1], numbers.label_smoothing, dtype=dtype, xp=xp)
     share = numbers.share[:, None, None]
-    if sample_weight is not None:  # the shares of samples that all count the same are 1 / N of these
+    if sample_weight is not None:  # times N, as `numbers.share` contains the 1 / N of equal weights
         share = share * (shares(sample_weight, xp=xp) * sample_weight.shape[0])[None, None, :]
     Z, exp_Z, total = softmax(logits, xp=xp)
     dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     gradients = backward(params, X, H1, dlogits, scale, xp=xp)
-    # Here, as the update, which reads W1 next, then finds it in the cache.
+    # The norms are computed here because the update reads W1 next, and then finds it in the cache.
     squared = (squares(params.W1, xp=xp), squares(params.W2, xp=xp)) if method.penalised else None
     params, moments = moved_by(params, gradients, moments, numbers, method, xp=xp)
     if average is not None:
-        newest = numbers.coefficients[-1]
-        average = Params(*(mixed(a, w, newest, xp=xp) for a, w in zip(average, params, strict=True)))
+        average = averaged(average, params, numbers.coefficients[-1], xp=xp)
     return State(params, moments, average), Seen(Z, total, y, sample_weight, squared)
 
 
@@ -140,43 +141,36 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
 
     All of them at once, in as many calls as one takes.
     """
-    Zs, totals, ys, sample_weights, squared = zip(*seen, strict=True)
     numbers, n_steps = constant.numbers, len(seen)
-    Z, total, y = joined(Zs, axis=2, xp=xp), joined(totals, axis=2, xp=xp), joined(ys, axis=0, xp=xp)
-    weights = None if sample_weights[0] is None else joined(sample_weights, axis=0, xp=xp)
+    Z, total = xp.concat([one.Z for one in seen], axis=2), xp.concat([one.total for one in seen], axis=2)
+    y = xp.concat([one.y for one in seen])
+    weights = None
+    if seen[0].sample_weight is not None:
+        weights = xp.stack([one.sample_weight for one in seen])
     T, sums = targets(y, Z.shape[1], numbers.label_smoothing, dtype=Z.dtype, xp=xp)
     losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
     loss = batch_means(losses, weights, n_steps, xp=xp)
-    if squared[0] is not None:
-        of_W1, of_W2 = (xp.sum(xp.stack(each), axis=2) for each in zip(*squared, strict=True))
-        loss = loss + numbers.reg * (of_W1 + of_W2)
+    squared = [one.squared for one in seen if one.squared is not None]
+    if squared:
+        of_W1, of_W2 = xp.stack([each for each, _ in squared]), xp.stack([each for _, each in squared])
+        loss = loss + numbers.reg * (xp.sum(of_W1, axis=2) + xp.sum(of_W2, axis=2))
     right = xp.astype(is_correct(Z, y, xp=xp), loss.dtype)
     return loss, batch_means(right, None, n_steps, xp=xp)
 
 
 def batch_means(values: Array, sample_weight: Array | None, n_batches: int, *, xp: ModuleType) -> Array:
-    """Weighted mean over each of m batches that lie one after another: (K, m·N) to (m, K)."""
-    each = xp.reshape(values, (values.shape[0], n_batches, -1))
+    """Mean over each of m batches that lie one after another, (K, m·N) to (m, K), by weights (m, N)."""
+    n_networks, n_values = values.shape
+    each = xp.reshape(values, (n_networks, n_batches, n_values // n_batches))
     if sample_weight is None:
         return xp.mean(each, axis=2).T
-    return xp.sum(each * shares(xp.reshape(sample_weight, (n_batches, -1)), xp=xp), axis=2).T
-
-
-@leaf
-def squares(W: Array, *, xp: ModuleType) -> Array:
-    """Sums of squares (K, n) that add up to those of W (K, n, m). An inner product makes no squared copy."""
-    return xp.vecdot(W, W)
+    return xp.sum(each * shares(sample_weight, xp=xp), axis=2).T
 
 
 def size(params: Params, *, xp: ModuleType) -> Array:
-    """Return a number for each network (K,) that is finite as long as its weights and biases are."""
+    """Return a number for each network (K,): not finite if a parameter, or a weight's square, is not."""
     of_W1, of_W2 = xp.sum(squares(params.W1, xp=xp), axis=1), xp.sum(squares(params.W2, xp=xp), axis=1)
     return of_W1 + of_W2 + xp.sum(params.b1, axis=1) + xp.sum(params.b2, axis=1)
-
-
-def joined(arrays: Sequence[Array], *, axis: int, xp: ModuleType) -> Array:
-    """Concatenate the arrays, or return the only one."""
-    return arrays[0] if len(arrays) == 1 else xp.concat(arrays, axis=axis)
 
 
 def batch(
@@ -273,6 +267,16 @@ def with_penalty(params: Params, gradients: Params, reg: Array, *, xp: ModuleTyp
         penalised(gradients.W2, params.W2, decay, xp=xp),
     )
     return gradients._replace(W1=dW1, W2=dW2)
+
+
+def averaged(average: Params, params: Params, newest: Array, *, xp: ModuleType) -> Params:
+    """Average of the networks over the steps, in which the newest weights count ``newest``."""
+    return Params(
+        W1=mixed(average.W1, params.W1, newest, xp=xp),
+        b1=mixed(average.b1, params.b1, newest, xp=xp),
+        W2=mixed(average.W2, params.W2, newest, xp=xp),
+        b2=mixed(average.b2, params.b2, newest, xp=xp),
+    )
 
 
 @leaf

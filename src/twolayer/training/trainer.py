@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._checks import row_blocks
+from .._forms import fast_namespace, laid_out
 from .._namespace import Array, HostArray, device, dtype_name, from_host, to_device, to_host
 from ..mathematics import Params
 from ..network import TwoLayerNet, evaluate, pack, unpack, widest
 from ..preprocessing import Preprocessing
 from .batches import Source, ahead, length, moved
-from .execution import Steps, laid_out, prepared
+from .execution import Steps, prepared
 from .fingerprint import Fingerprint
 from .history import History, Recorder
 from .run import Callback, Progress, Run
@@ -370,7 +371,8 @@ class Trainer:
 
     def _copied(self, params: Params) -> Params:
         # To the device expressly, as a step's results are: else JAX would compile a run's first steps apart.
-        return Params(*(to_device(array, self.device) for array in laid_out(params, xp=self.xp)))
+        copies = laid_out(params, xp=fast_namespace(self.xp), copy=True)
+        return Params(*(to_device(array, self.device) for array in copies))
 
     def _public(self, params: Params) -> TwoLayerNet:
         return unpack(params, stacked=self.stacked, xp=self.xp)
