@@ -248,7 +248,8 @@ def sgd(params: Params, scaled: Params, kept_share: Array | None, *, xp: ModuleT
     """Stochastic gradient descent: W ← (1 - 2·reg·lr) W - lr dW of the data loss; biases do not decay.
 
     ``scaled`` are the gradients of the data loss times the learning rate. The state is updated in place
-    where the library can.
+    where the library can. So no pass over an array as large as W1 is for the rate or the penalty's gradient:
+    with them a step of 512 hidden units takes 1.2 times as long (benchmarks/forms.py).
     """
     keep = None if kept_share is None else kept_share[:, None, None]
     return Params(
