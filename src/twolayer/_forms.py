@@ -130,7 +130,7 @@ def _through_relu(dH1: HostArray, H1: HostArray) -> HostArray:
 def _squares(W: HostArray) -> HostArray:
     """`squares` by inner products of the rows in memory, whose sum is the same.
 
-    As no squared copy is made, a step of 512 hidden units takes 1 / 1.2 of the time.
+    No squared copy is made: with it a step of 512 hidden units takes 1.2 times as long.
     """
     if not W.flags.c_contiguous:
         W = np.matrix_transpose(W).reshape(W.shape)
@@ -164,7 +164,7 @@ def _torch_through_relu(dH1: Array, H1: Array) -> Array:
 
 
 def _torch_squares(W: Array) -> Array:
-    """`squares` by norms. As no squared copy is made, a step of 512 hidden units takes 1 / 1.3 of the time.
+    """`squares` by norms, without a squared copy: with it a step of 512 hidden units takes 1.3 times as long.
 
     PyTorch's norm of a longer row than these is not as accurate.
     """
