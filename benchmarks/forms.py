@@ -1,4 +1,4 @@
-"""What the fast forms of a step save: steps of `train` with all of them, and with some left out.
+"""The time of a step of `train` with all fast forms, without some, and without rate and decay in place.
 
 Usage: python benchmarks/forms.py [--libraries numpy,torch] [--rounds 9] [--out FOLDER]
 
@@ -48,7 +48,7 @@ class Unscaled(SGD):
 
 
 def row_by_row(params: Params, *, xp, copy) -> Params:
-    """Copy of the networks as the page's own product has them."""
+    """Copy of the networks in row-major order, as the page's own product has them; called as `laid_out`."""
     return Params(*(copied(array, xp=xp) for array in params))
 
 
@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if unknown := set(options.libraries.split(",")) - {"numpy", "torch"}:
+        parser.error(f"forms can be left out on numpy and torch; got {', '.join(sorted(unknown))}")
     print(machine() + "\n")
     results = {}
     for library in filter(has, options.libraries.split(",")):

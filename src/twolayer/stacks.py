@@ -82,8 +82,8 @@ def merge(nets: TwoLayerNet) -> TwoLayerNet:
     each = range(nets.n_networks)
     return _by_rows(
         xp.concat([nets.W1[k, ...] for k in each], axis=1),
-        xp.concat([nets.b1[k, ...] for k in each], axis=0),
-        xp.concat([nets.W2[k, ...] for k in each], axis=0) / nets.n_networks,
+        xp.concat([nets.b1[k, ...] for k in each]),
+        xp.concat([nets.W2[k, ...] for k in each]) / nets.n_networks,
         xp.mean(nets.b2, axis=0),
         xp=xp,
     )
