@@ -1,10 +1,13 @@
-"""The time of a step of `train` with all fast forms, without some, and without rate and decay in place.
+"""The time of a step of `train` as it is, and without one of the things that only make it fast.
 
-Usage: python benchmarks/forms.py [--libraries numpy,torch] [--rounds 9] [--out FOLDER]
+Usage: python benchmarks/forms.py [--libraries numpy,torch,jax] [--rounds 9] [--out FOLDER]
+
+These are the fast forms of the page's functions (NumPy, PyTorch), the rate and the decay in place, reports of
+many steps together (NumPy, PyTorch), and compiled blocks of many steps (JAX).
 
 One network of 50, of 512 and of 1,024 hidden units, as in benchmarks/steps.py, and a stack of 8 networks of
 1,024 units on 256 features with Nesterov momentum. Prints microseconds a step, and how many times as long as
-with all forms: median and quartiles over rounds in which all take turns.
+with all of them: median and quartiles over rounds in which all take turns.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import by_hand
 from measuring import Contestant, has, in_turns, machine, ratios, spread, stored, table
@@ -20,11 +25,11 @@ from steps import library_steps
 from twolayer._forms import WithForms, fast_namespace, laid_out
 from twolayer._namespace import copied, standard_namespace
 from twolayer.mathematics import Params
+from twolayer.training import execution
 from twolayer.training.optimizers import SGD
 
-ALL = "all forms"
-WITHOUT = {
-    ALL: (),
+ALL = "as it is"
+FORMS = {
     "without product": ("product",),
     "without relu, through_relu": ("relu", "through_relu"),
     "without squares": ("squares",),
@@ -57,48 +62,61 @@ def without(names: tuple[str, ...], namespace: WithForms, call: Callable[[], obj
     forms = {name: form for name, form in namespace.forms.items() if name not in names}
 
     def called() -> None:
-        whole, namespace.forms = namespace.forms, forms
-        try:
+        with patch.object(namespace, "forms", forms):
             call()
-        finally:
-            namespace.forms = whole
 
     return called
+
+
+def in_blocks_of_one(call: Callable[[], object]) -> Callable[[], None]:
+    """A call in which JAX runs one step at a time."""
+
+    def called() -> None:
+        with patch.object(execution, "BLOCK_STEPS", 1):
+            call()
+
+    return called
+
+
+def contestants(t: by_hand.Task, library: str, settings: dict[str, Any]) -> dict[str, Contestant]:
+    every = library_steps(t, library, **settings)
+    found = {ALL: every}
+    if library == "jax":
+        found["without blocks of steps"] = Contestant(in_blocks_of_one(every.call), every.steps)
+        return found
+    namespace = fast_namespace(standard_namespace(__import__(library)))
+    for name, left_out in FORMS.items():
+        if set(left_out) <= namespace.forms.keys():
+            layout = row_by_row if "product" in left_out else laid_out
+            steps = library_steps(t, library, layout=layout, **settings)
+            found[name] = Contestant(without(left_out, namespace, steps.call), steps.steps)
+    if not settings:
+        found["without rate and decay in place"] = library_steps(t, library, optimizer=Unscaled())
+    with patch.object(execution, "HELD_NUMBERS", 1):
+        found["without reports together"] = library_steps(t, library, **settings)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--libraries", default="numpy,torch")
+    parser.add_argument("--libraries", default="numpy,torch,jax")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    if unknown := set(options.libraries.split(",")) - {"numpy", "torch"}:
-        parser.error(f"forms can be left out on numpy and torch; got {', '.join(sorted(unknown))}")
     print(machine() + "\n")
     results = {}
     for library in filter(has, options.libraries.split(",")):
-        namespace = fast_namespace(standard_namespace(__import__(library)))
         for case, ((hidden, batch, features), settings) in CASES.items():
             t = by_hand.task(hidden, batch, features=features)
-            contestants = {}
-            for name, left_out in WITHOUT.items():
-                if set(left_out) <= namespace.forms.keys():
-                    layout = row_by_row if "product" in left_out else laid_out
-                    steps = library_steps(t, library, layout=layout, **settings)
-                    contestants[name] = Contestant(without(left_out, namespace, steps.call), steps.steps)
-            if not settings:
-                contestants["without rate and decay in place"] = library_steps(
-                    t, library, optimizer=Unscaled()
-                )
-            times = in_turns(contestants, rounds=options.rounds)
+            times = in_turns(contestants(t, library, settings), rounds=options.rounds)
             rows = [
                 [name, spread([1e6 * s for s in own], 0), spread(ratios(times, name, ALL))]
                 for name, own in times.items()
             ]
             print(f"{library}, {case}\n")
-            print(table(["", "µs a step", "× all forms"], rows) + "\n", flush=True)
+            print(table(["", "µs a step", "× as it is"], rows) + "\n", flush=True)
             results[f"{library}, {case}"] = times
     stored(options.out, "forms", results)
 

@@ -6,10 +6,10 @@ Needs CuPy's wheel for CUDA 13 and g++, but no GPU: it runs on the simulated dev
 which counts the kernels. The device is built into a temporary folder, or into that of `--device`, which also
 keeps compiled kernels for the next run. Prints a table for one network and for a stack of nine: the kernels
 of a step of `train` with an L2 penalty, and its matrix products, which cuBLAS computes. The counts of an
-epoch are divided by its 100 steps, so losses and accuracies are included. A step written by hand in CuPy,
-which computes neither, is there for comparison. Copies between host and device do not count as kernels, nor
-does memory that is set to a value. The counts of all runs are equal. With `--out`, FOLDER/kernels.json
-contains the count of each kernel by name.
+epoch are divided by its 100 steps, so losses and accuracies are included. The same step without fused
+functions is there for comparison, and one written by hand in CuPy, which computes neither loss nor accuracy.
+Copies between host and device do not count as kernels, nor does memory that is set to a value. The counts of
+all runs are equal. With `--out`, FOLDER/kernels.json contains the count of each kernel by name.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import by_hand
 import numpy as np
 from measuring import stored, table
 
 import twolayer
+from twolayer._forms import FusingCuPy, _product
 from twolayer.training.optimizers import SGD, AdamW, Optimizer
 
 SIMULATION = Path(__file__).parents[1] / "tests" / "simulated_cuda" / "build.py"
@@ -74,12 +77,21 @@ def of_step_by_hand() -> dict[str, float]:
     return dict(started() - before)
 
 
+def not_fused(xp: FusingCuPy, function: Callable[..., Any], arrays: tuple[Any, ...], fixed: Any) -> Any:
+    """Return what the function returns, with a kernel for each operation; called as `FusingCuPy.run`."""
+    if function.__name__ == "product":
+        return _product(*arrays, xp=xp, **fixed)
+    return function(*arrays, xp=xp, **fixed)
+
+
 def counts() -> dict[str, list[dict[str, float]]]:
     """Return the counts for a step of one network, then for a step of nine, by the name of the step."""
     found = {}
     for name, optimizer in OPTIMIZERS.items():
         for label, dropout in ((name, 0.0), (f"{name}, dropout", 0.5)):
             found[label] = [of_training(optimizer, dropout, networks) for networks in (1, 9)]
+    with patch.object(FusingCuPy, "run", not_fused):
+        found["SGD, without fused functions"] = [of_training(SGD(), 0.0, networks) for networks in (1, 9)]
     found["SGD by hand, without loss"] = [of_step_by_hand()]
     return found
 

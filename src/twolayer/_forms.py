@@ -21,7 +21,7 @@ from ._namespace import (
 )
 from .mathematics import Params
 
-MANY_ROWS = 32  # a product of as many is column-major; most tasks have fewer classes
+MANY_ROWS = 32  # a product with at least so many is column-major; that of W2 seldom is
 
 
 def fast_namespace(xp: ModuleType) -> ModuleType:
@@ -128,9 +128,9 @@ def _through_relu(dH1: HostArray, H1: HostArray) -> HostArray:
 
 
 def _squares(W: HostArray) -> Array:
-    """`squares` by inner products of the rows in memory, whose sum is the same.
+    """`squares` by inner products, of m numbers each in the order of memory.
 
-    No squared copy is made: with it a step of 512 hidden units takes 1.2 times as long.
+    A squared copy would make a step of 512 hidden units take 1.1 to 1.2 times as long.
     """
     if not W.flags.c_contiguous:
         W = np.matrix_transpose(W).reshape(W.shape)
@@ -153,7 +153,7 @@ def laid_out(params: Params, *, xp: ModuleType, copy: bool = False) -> Params:
 
 
 def _torch_relu(W1X: Array, b1: Array, kept: Array | None) -> Array:
-    """`relu` in place. Without it and `_torch_through_relu`, 8 x 1,024 units take 1.2 times as long."""
+    """`relu` in place. Without it and `_torch_through_relu`, 8 x 1,024 units take 1.1 times as long."""
     H1 = W1X.add_(b1).clamp_(min=0.0)
     return H1 if kept is None else H1.mul_(kept)
 
@@ -164,9 +164,9 @@ def _torch_through_relu(dH1: Array, H1: Array) -> Array:
 
 
 def _torch_squares(W: Array) -> Array:
-    """`squares` by norms, without a squared copy: with it a step of 512 hidden units takes 1.3 times as long.
+    """`squares` by the norms of the rows, as one norm of all of W would be less accurate.
 
-    PyTorch's norm of a longer row than these is not as accurate.
+    A squared copy would make a step of 512 hidden units take 1.0 to 1.3 times as long.
     """
     return W.norm(dim=2).square()
 
@@ -179,7 +179,8 @@ def _fast_cupy(xp: ModuleType) -> FastNamespace:
 class FusingCuPy(FastNamespace):
     """CuPy's namespace, in which `cupy.fuse` makes one kernel of each `leaf` but `product`.
 
-    To start a kernel takes about as long as what it does with some hundred thousand numbers.
+    Starting a kernel takes about as long as its work on some hundred thousand numbers. A step of one network
+    starts 17 of them, and 28 without these (benchmarks/kernels.py).
     """
 
     def __init__(self, xp: ModuleType) -> None:

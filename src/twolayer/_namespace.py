@@ -76,9 +76,9 @@ def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a function that has a fast form on some library: see `FastNamespace`.
 
     All but `mathematics.product` compute element by element, on arrays that broadcast together, and may sum
-    at their end. Positional arguments are arrays, numbers or None. A caller no longer needs the first, to
-    which the function may write (and `mathematics.through_relu` to its second, and optimizers to moments).
-    Keywords can be hashed: CuPy keeps a kernel for each set of them.
+    at their end. Positional arguments are arrays, numbers or None. `mathematics.relu`, `through_relu` and the
+    functions of training may write to them, so their callers no longer need them. Keywords can be hashed:
+    CuPy keeps a kernel for each set of them.
     """
 
     @wraps(function)

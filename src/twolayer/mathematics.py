@@ -3,9 +3,9 @@
     Z1 = W1 Xᵀ + b1    H1 = relu(Z1)    logits = W2 H1 + b2
     loss = Σ_i share_i · cross_entropy(softmax(logits_i), T_i) + reg · (‖W1‖² + ‖W2‖²)
 
-D features, H hidden units, C classes; weights are (out, in). In all arrays but X (N, D) and y the first axis
-is the network (1: the same for all), the last the sample. Shares broadcast to (K, 1, N). Nothing is checked.
-A `leaf` has a fast form on some libraries; it may write to its first array. Derived in docs/mathematics.md.
+share_i is what sample i counts in the mean, T_i its target. D features, H hidden units, C classes; weights
+are (out, in). All arrays but X (N, D) and y begin with the network (K, or 1: the same for all); samples are
+last. Nothing is checked. A `leaf` has a fast form on some libraries. Derived in docs/mathematics.md.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def forward(
 ) -> tuple[Array, Array]:
     """Hidden activations H1 (K, H, N) and logits (K, C, N) of samples X (N, D).
 
-    With dropout, H1 is 0 where ``kept`` (K, H, N) is false, and W2, which is smaller than H1, is multiplied
-    by ``scale`` (K, 1, 1) = 1 / (1 - p).
+    With dropout of probability p, H1 is 0 where ``kept`` (K, H, N) is false, and W2, which is smaller than
+    H1, is multiplied by ``scale`` (K, 1, 1) = 1 / (1 - p).
     """
     W1, b1, W2, b2 = params
     H1 = relu(product(W1, X, axis=1, xp=xp), b1[:, :, None], kept, xp=xp)
@@ -43,13 +43,13 @@ def forward(
 
 @leaf
 def product(A: Array, B: Array, *, axis: int | None = None, xp: ModuleType) -> Array:
-    """A B of each network. With ``axis``, B is X (N, D), summed over this axis: one product for them all."""
+    """A B of each network; with ``axis`` 1 A Xᵀ, with 0 A X, for B = X (N, D): one product for them all."""
     return A @ B if axis is None else xp.tensordot(A, B, axes=((2,), (axis,)))
 
 
 @leaf
 def relu(W1X: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Array:
-    """H1 = max(Z1, 0) of Z1 = W1X + b1, and 0 for units that are not kept."""
+    """H1 = max(Z1, 0) of Z1 = W1 Xᵀ + b1, and 0 for units that are not kept. May write to W1X = W1 Xᵀ."""
     H1 = xp.maximum(W1X + b1, 0.0)
     return H1 if kept is None else H1 * xp.astype(kept, H1.dtype)
 
@@ -115,7 +115,7 @@ def shares(sample_weight: Array, *, xp: ModuleType) -> Array:
 
 
 def cross_entropy(Z: Array, total: Array, T: Array, sums: Array | None, *, xp: ModuleType) -> Array:
-    """Cross-entropy of each sample (K, 1, N), -Σ_c T_c log softmax_c = Σ_c T_c · log total - Σ_c T_c Z_c."""
+    """Cross-entropy of each sample (K, 1, N), -Σ_c T_c log softmax_c = log total · Σ_c T_c - Σ_c T_c Z_c."""
     log_total = xp.log(total)
     return (log_total if sums is None else log_total * sums) - xp.sum(T * Z, axis=1, keepdims=True)
 
@@ -128,7 +128,7 @@ def loss(params: Params, losses: Array, share: Any, reg: Array, *, xp: ModuleTyp
 
 @leaf
 def squares(W: Array, *, xp: ModuleType) -> Array:
-    """Sums of squares (K, n) that add up to those of W (K, n, m)."""
+    """Sums of squares (K, n) of the rows of W (K, n, m), or of n other parts of m numbers."""
     return xp.sum(W * W, axis=2)
 
 
@@ -137,7 +137,7 @@ def squares(W: Array, *, xp: ModuleType) -> Array:
 
 @leaf
 def softmax_gradient(exp_Z: Array, total: Array, T: Array, sums: Any, share: Any, *, xp: ModuleType) -> Array:
-    """Gradient of Σ_i share_i · cross_entropy_i by the logits (K, C, N): share · (Σ_c T_c · softmax - T)."""
+    """Gradient of Σ_i share_i · cross_entropy_i by the logits: share · (softmax · Σ_c T_c - T)."""
     dlogits = exp_Z / total
     if sums is not None:
         dlogits *= sums
@@ -149,8 +149,8 @@ def softmax_gradient(exp_Z: Array, total: Array, T: Array, sums: Any, share: Any
 def backward(
     params: Params, X: Array, H1: Array, dlogits: Array, scale: Array | None = None, *, xp: ModuleType
 ) -> Params:
-    """Gradients of the data loss, from ``dlogits`` (K, C, N), in which they are linear. May write to H1."""
-    db2 = xp.sum(dlogits, axis=2)
+    """Gradients of the loss without its penalty, from ``dlogits`` (K, C, N). May write to H1."""
+    db2 = xp.sum(dlogits, axis=2)  # before `scale`, which belongs to W2
     if scale is not None:
         dlogits = dlogits * scale
     dW2 = product(dlogits, xp.matrix_transpose(H1), xp=xp)  # before `through_relu`, which may write to H1
@@ -160,7 +160,7 @@ def backward(
 
 @leaf
 def through_relu(dH1: Array, H1: Array, *, xp: ModuleType) -> Array:
-    """dZ1: dH1 where Z1 > 0 and the unit was kept, which is where H1 > 0; else 0."""
+    """dZ1: dH1 where Z1 > 0 and the unit was kept, so where H1 > 0; else 0. May write to dH1 and H1."""
     dH1 *= xp.astype(H1 > 0, H1.dtype)
     return dH1
 

@@ -149,7 +149,7 @@ def symmetrize(
         xp.concat(W1, axis=-1),
         xp.concat([net.b1] * len(variants), axis=-1),
         xp.concat([net.W2 / len(variants)] * len(variants), axis=-2),
-        xp.concat([net.b2], axis=-1),  # a copy
+        xp.concat([net.b2]),  # a copy
         xp=xp,
     )
 

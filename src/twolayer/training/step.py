@@ -1,4 +1,4 @@
-"""One step of training: a pure function of its inputs, which consumes the state that it is given."""
+"""One step of training. Its result depends on its inputs alone; it may overwrite the state."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def step(
 def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple[Array, Array]:
     """Loss, penalty included, and accuracy of the batches of m steps before their updates: (m, K) each.
 
-    All of them at once, in as many calls as one takes.
+    The m steps together take as many calls as one.
     """
     numbers, n_steps = constant.numbers, len(seen)
     Z, total = xp.concat([one.Z for one in seen], axis=2), xp.concat([one.total for one in seen], axis=2)
@@ -204,7 +204,7 @@ def augmented(
     *,
     xp: ModuleType,
 ) -> tuple[Array, Array, Array | None]:
-    """Augment a batch. Where it mixes targets, it mixes them by the samples' weights."""
+    """Augment a batch. Targets that are mixed are mixed by the samples' weights."""
     T = y
     if y.ndim == 1:
         T = targets(y, params.W2.shape[1], dtype=params.W1.dtype, xp=xp)[0][0, ...].T
@@ -240,7 +240,7 @@ def moved_by(
 
 
 def kept_shares(learning_rate: HostArray, reg: HostArray) -> HostArray:
-    """1 - 2·reg·lr, what W1 and W2 keep of themselves in n steps of gradient descent: (n, K)."""
+    """1 - 2·reg·lr, the factor of W1 and W2 in each of n steps of gradient descent: (n, K)."""
     return 1.0 - 2.0 * reg * learning_rate
 
 
@@ -248,8 +248,8 @@ def sgd(params: Params, scaled: Params, kept_share: Array | None, *, xp: ModuleT
     """Stochastic gradient descent: W ← (1 - 2·reg·lr) W - lr dW of the data loss; biases do not decay.
 
     ``scaled`` are the gradients of the data loss times the learning rate. The state is updated in place
-    where the library can. So no pass over an array as large as W1 is for the rate or the penalty's gradient:
-    with them a step of 512 hidden units takes 1.2 times as long (benchmarks/forms.py).
+    where the library can. So the rate costs no pass over an array as large as W1, and the penalty only one.
+    Otherwise a step of 512 hidden units takes 1.1 to 1.2 times as long (benchmarks/forms.py).
     """
     keep = None if kept_share is None else kept_share[:, None, None]
     return Params(
