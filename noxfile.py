@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import re
 import shutil
@@ -184,18 +185,20 @@ def pythons(session: nox.Session) -> None:
 
 @nox.session
 def killed(session: nox.Session) -> None:
-    """Trainings that are killed fifty times, and go on each time, end as those left alone: to the bit."""
+    """Trainings killed fifty times, or TWOLAYER_KILLS, and resumed, end as those left alone: to the bit."""
     session.install(".[cli]", *group("test"))
     options = ("--backend=numpy", "-s", "-v", "tests/test_killed.py")
-    session.run("pytest", *options, *session.posargs, env={"TWOLAYER_KILLS": "50"})
+    kills = os.environ.get("TWOLAYER_KILLS", "50")
+    session.run("pytest", *options, *session.posargs, env={"TWOLAYER_KILLS": kills})
 
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Every reader of files, fed 2,000 of each kind that are none, damaged, or lie."""
+    """Every reader of files, fed 2,000 of each kind that are none, damaged, or lie; or TWOLAYER_FUZZ."""
     session.install(".[cli]", *group("test"))
     options = ("--backend=numpy", PARALLEL, "tests/test_fuzzed_files.py")
-    session.run("pytest", *options, *session.posargs, env={"TWOLAYER_FUZZ": "2000"})
+    examples = os.environ.get("TWOLAYER_FUZZ", "2000")
+    session.run("pytest", *options, *session.posargs, env={"TWOLAYER_FUZZ": examples})
 
 
 @nox.session
