@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,7 +188,9 @@ def test_the_best_epoch_is_marked() -> None:
 
 
 def test_a_run_that_diverges_says_so_and_keeps_no_network(pictures: None) -> None:
-    result = cli("train", "--epochs", 2, "--learning-rate", 1e6, "--out", "run")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", twolayer.DivergenceWarning)
+        result = cli("train", "--epochs", 2, "--learning-rate", 1e6, "--out", "run")
     assert result.exit_code == outcomes.DIVERGED
     assert re.search(r"Error: the network diverged: from step \d+ on its loss is not finite", result.output)
     assert "network.safetensors" not in files_in("run")

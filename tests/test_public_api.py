@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 # A change here is a change that users see: it belongs in CHANGELOG.md too.
 NAMES = {
+    "DivergenceWarning",
     "History",
     "Progress",
     "Run",

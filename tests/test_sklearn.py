@@ -4,6 +4,7 @@ import importlib
 import math
 import pickle
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -932,3 +933,12 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(ImportError, match=r"twolayer.sklearn needs sklearn.*'\.\[sklearn\]'"):
         importlib.import_module("twolayer.sklearn")
+
+
+def test_a_divergence_is_an_error_without_the_warning_of_train():
+    X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
+    model = TwoLayerClassifier(solver="sgd", learning_rate_init=1e30, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="it diverged at step"):
+            model.fit(X, y)

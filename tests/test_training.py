@@ -29,7 +29,19 @@ from small_runs import (
     tries,
 )
 
-from twolayer import History, Progress, Run, TwoLayerNet, _checks, optimizers, schedules, stack, train
+from twolayer import (
+    DivergenceWarning,
+    History,
+    Progress,
+    Run,
+    TwoLayerNet,
+    _checks,
+    optimizers,
+    schedules,
+    stack,
+    sweep,
+    train,
+)
 from twolayer.training import execution
 
 pytestmark = pytest.mark.once_on_jax
@@ -922,6 +934,7 @@ def test_a_network_that_diverged_leaves_numpys_settings_as_they_were(backend: Ba
     before = np.geterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DivergenceWarning)
         trained(make_task(2).on(backend), learning_rate=[1e30, 1e36], reg=1.0)
     assert np.geterr() == before
 
@@ -1508,3 +1521,41 @@ def test_a_number_is_no_schedule():
     message = r"^`schedule` must be a schedule, such as twolayer.schedules.Exponential\(0.95\); got float$"
     with pytest.raises(TypeError, match=message):
         trained(make_task(), schedule=0.95)
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "message"),
+    [
+        ([0.01, 1e30], r"^1 of 2 networks diverged at step \d+: .*DivergenceWarning"),
+        ([0.01, 1e30, 1e30], r"^2 of 3 networks diverged, the first at step \d+: "),
+    ],
+)
+def test_a_divergence_is_a_warning_of_its_own(learning_rate, message):
+    X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
+    nets = stack([TwoLayerNet.initialize(5, 8, 3, rng=0)] * len(learning_rate))
+    with pytest.warns(DivergenceWarning, match=message) as found:
+        run = train(nets, X, y, learning_rate=learning_rate, epochs=3, rng=0)
+    assert len(found) == 1
+    assert found[0].filename == __file__
+    assert f"step {min(step for step in run.diverged if step)}:" in str(found[0].message)
+
+
+def test_a_divergence_of_one_network_is_a_warning_until_it_is_silenced():
+    X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
+    net = TwoLayerNet.initialize(5, 8, 3, rng=0)
+    with pytest.warns(DivergenceWarning, match=r"^The network diverged at step"):
+        train(net, X, y, learning_rate=1e30, epochs=2, rng=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(net, X, y, learning_rate=0.01, epochs=2, rng=0)  # none diverges
+        warnings.filterwarnings("ignore", category=DivergenceWarning)
+        train(net, X, y, learning_rate=1e30, epochs=2, rng=0)
+
+
+def test_a_sweep_reports_a_divergence_without_the_warning():
+    X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
+    grid = {"learning_rate": [0.01, 1e30], "n_hidden": [8]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = sweep(X, y, validation=(X, y), grid=grid, epochs=2)
+    assert sum(row["diverged"] is not None for row in result.runs) == 1

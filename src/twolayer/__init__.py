@@ -11,7 +11,7 @@ from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
 from .storage import load, save
 from .sweeping import SweepResult, sweep
-from .training import History, Progress, Run, optimizers, schedules, train
+from .training import DivergenceWarning, History, Progress, Run, optimizers, schedules, train
 
 __version__ = "0.1.0"
 
@@ -26,6 +26,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "DivergenceWarning",
     "History",
     "Progress",
     "Run",

@@ -27,7 +27,8 @@ from ._namespace import (
 )
 from .mathematics import log_softmax
 from .network import TwoLayerNet
-from .training import History, Progress, Run, optimizers, schedules, train
+from .training import History, Progress, Run, optimizers, schedules
+from .training.loop import train
 from .training.optimizers import Optimizer
 from .training.schedules import Schedule
 

@@ -26,8 +26,8 @@ from .augmentation import Augmentation
 from .network import TwoLayerNet
 from .preprocessing import Preprocessing
 from .stacks import stack
-from .training import Callback, History, Progress, Run, train
-from .training.loop import COSINE, NESTEROV, check_method, check_validation
+from .training import Callback, History, Progress, Run
+from .training.loop import COSINE, NESTEROV, check_method, check_validation, train
 from .training.optimizers import Optimizer
 from .training.schedules import Schedule
 

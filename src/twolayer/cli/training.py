@@ -15,7 +15,8 @@ from .. import report
 from ..checkpoints import Checkpointer, load_run, save_run
 from ..network import TwoLayerNet
 from ..stacks import stack
-from ..training import History, Run, train
+from ..training import History, Run
+from ..training.loop import train
 from . import folders
 from .console import Console
 from .data import file_stem

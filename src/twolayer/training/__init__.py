@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from . import optimizers, schedules
+from . import loop, optimizers, schedules
 from .history import History
-from .loop import train
-from .run import Callback, Progress, Run
+from .run import Callback, DivergenceWarning, Progress, Run, warns_of_divergence
 
-__all__ = ["Callback", "History", "Progress", "Run", "optimizers", "schedules", "train"]
+__all__ = ["Callback", "DivergenceWarning", "History", "Progress", "Run", "optimizers", "schedules", "train"]
+
+# What reports a divergence in its own way calls `loop.train`.
+train = warns_of_divergence(loop.train)

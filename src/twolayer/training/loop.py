@@ -183,6 +183,11 @@ def train(
     FileNotFoundError
         If there is no such file as ``resume``.
 
+    Warns
+    -----
+    DivergenceWarning
+        If a network of the run diverged: once, at its end.
+
     References
     ----------
     .. [1] N. Srivastava et al.: Dropout: A Simple Way to Prevent Neural Networks from Overfitting,

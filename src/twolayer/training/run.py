@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias
 
 import numpy as np
 
@@ -13,6 +15,15 @@ from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from .fingerprint import Fingerprint
 from .history import History
+
+P = ParamSpec("P")
+
+
+class DivergenceWarning(RuntimeWarning):
+    """A network diverged: its loss or one of its weights is not finite any more; `Run.diverged` has the step.
+
+    ``warnings.filterwarnings("ignore", category=twolayer.DivergenceWarning)`` silences it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +134,26 @@ class Run:
             f"Run({self.net!r}, {self.n_steps} steps, train_accuracy={self.train_accuracy}, "
             f"validation_accuracy={self.validation_accuracy}, diverged={self.diverged})"
         )
+
+
+def warns_of_divergence(function: Callable[P, Run]) -> Callable[P, Run]:
+    """Return the function with a `DivergenceWarning` after it, if a network of its run diverged."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Run:
+        run = function(*args, **kwargs)
+        of_each = run.diverged if isinstance(run.diverged, tuple) else (run.diverged,)
+        steps = [step for step in of_each if step is not None]
+        if steps:
+            which = "The network" if len(of_each) == 1 else f"{len(steps)} of {len(of_each)} networks"
+            first = "" if len(steps) == 1 else ", the first"
+            warnings.warn(
+                f"{which} diverged{first} at step {min(steps)}: the loss or a weight is no longer finite. "
+                "A lower learning rate may prevent it. "
+                'warnings.filterwarnings("ignore", category=twolayer.DivergenceWarning) silences this',
+                DivergenceWarning,
+                stacklevel=2,
+            )
+        return run
+
+    return call
