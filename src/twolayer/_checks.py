@@ -26,6 +26,7 @@ from ._namespace import (
     is_array_api_obj,
     is_torch_namespace,
     library_name,
+    more_than_numbers,
     to_host,
 )
 
@@ -39,10 +40,29 @@ def row_blocks(n_rows: int, row_elements: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n_rows))
 
 
+def check_plain(name: str, value: Any) -> None:
+    """Raise if ``value`` is an array with more to it than its numbers: with a mask, say, or sparse."""
+    found = more_than_numbers(value)
+    if found is not None:
+        kind, cure = found
+        raise TypeError(
+            f"`{name}` must be a plain array; got {kind}; `{cure.format(_variable(name))}` is one"
+        )
+
+
+def host_values(name: str, value: Any) -> HostArray:
+    """Return an array of any library, or what NumPy makes an array of, as a host array."""
+    check_plain(name, value)
+    return to_host(value) if is_array_api_obj(value) else np.asarray(value)
+
+
 def check_array(name: str, array: Any) -> None:
-    """Raise unless ``array`` belongs to an array library and, with CuPy, is on the current device."""
+    """Raise unless ``array`` is plain, of an array library and, with CuPy, on the current device."""
+    check_plain(name, array)
     if not is_array_api_obj(array):
-        hint = f"; `{_variable(name)}.to_numpy()` is one" if hasattr(array, "to_numpy") else ""
+        # Those of tables, of SciPy's sparse arrays, and of JAX's.
+        makes = [method for method in ("to_numpy", "toarray", "todense") if hasattr(array, method)]
+        hint = f"; `{_variable(name)}.{makes[0]}()` is one" if makes else ""
         raise TypeError(
             f"`{name}` must be an array of an array-API library (numpy, cupy, torch, jax); "
             f"got {type(array).__name__}{hint}"
@@ -285,7 +305,7 @@ def host_per_network(
     ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one
     network. ``most`` or ``below`` bounds it from above.
     """
-    host = np.asarray(to_host(value) if is_array_api_obj(value) else value)
+    host = host_values(name, value)
     if host.dtype.kind not in "fiu":
         shown = type(value).__name__ if host.ndim == 0 else str(host.dtype)
         raise TypeError(f"`{name}` must be a number, or one for each network; got {shown}")

@@ -50,6 +50,7 @@ __all__ = [
     "is_torch_namespace",
     "leaf",
     "library_name",
+    "more_than_numbers",
     "rows_of",
     "standard_namespace",
     "to_device",
@@ -138,6 +139,30 @@ def has_values(array: Array) -> bool:
     """
     jax = sys.modules.get("jax")
     return jax is None or not isinstance(array, jax.core.Tracer)
+
+
+def more_than_numbers(value: Any) -> tuple[str, str] | None:
+    """Return what kind of array has more to it than its numbers and its shape, and code for one that has not.
+
+    That is a mask, fields, or a layout of its own. Computing would drop it without a word, or fail. None for
+    every other value; "{}" in the code stands for the array.
+    """
+    kind = type(value).__name__
+    if isinstance(value, np.ma.MaskedArray):
+        return kind, "{}.filled(value)"  # whatever the mask says now: the next one may say something else
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.names is not None:
+        return "structured array", "numpy.lib.recfunctions.structured_to_unstructured(numpy.asarray({}))"
+    if isinstance(value, np.matrix | np.recarray):
+        return kind, "numpy.asarray({})"
+    if is_torch_array(value):
+        torch = sys.modules["torch"]
+        if kind == "MaskedTensor":
+            return kind, "{}.to_tensor(value)"
+        if value.is_nested:
+            return "nested tensor", "{}.to_padded_tensor(value)"
+        if value.layout != torch.strided:
+            return f"tensor of layout {value.layout}", "{}.to_dense()"
+    return None
 
 
 def dtype_name(dtype: Any) -> str:

@@ -17,6 +17,7 @@ from ._checks import (
     check_integer,
     check_network,
     check_number,
+    check_plain,
     row_blocks,
 )
 from ._namespace import (
@@ -233,11 +234,12 @@ class Standardizer(NamedTuple):
         ValueError
             If the network does not have the features that were fitted.
         """
-        return _fold(self, net, self.mean, lambda W1: self.scale[:, None] * W1)
+        mean, scale = self.host_arrays()
+        return _fold(self, net, mean, lambda W1: scale[:, None] * W1)
 
     def host_arrays(self) -> tuple[HostArray, ...]:
         """Return ``mean`` and ``scale``."""
-        return self.mean, self.scale
+        return _plain(self)
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
@@ -401,17 +403,25 @@ class Whitener(NamedTuple):
         ValueError
             If the network does not have the M features.
         """
-        return _fold(self, net, self.mean, lambda W1: self.matrix @ W1)
+        mean, matrix = self.host_arrays()
+        return _fold(self, net, mean, lambda W1: matrix @ W1)
 
     def host_arrays(self) -> tuple[HostArray, ...]:
         """Return ``mean`` and ``matrix``."""
-        return self.mean, self.matrix
+        return _plain(self)
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
         """Return (X - mean) matrix of a batch; see `Preprocessing.transform`."""
         mean, matrix = arrays
         return xp.matmul(_centred(X, mean, xp=xp), matrix)
+
+
+def _plain(fitted: Standardizer | Whitener) -> tuple[HostArray, ...]:
+    """Return the two arrays, which may be a user's own, or raise if one has a mask or such."""
+    for name, array in fitted._asdict().items():
+        check_plain(name, array)
+    return tuple(fitted)
 
 
 def _check_samples(X: Any) -> None:

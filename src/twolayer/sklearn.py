@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._checks import check_choice, check_current_device, check_integer, check_number
+from ._checks import check_choice, check_current_device, check_integer, check_number, check_plain
 from ._extras import missing
 from ._namespace import (
     Array,
@@ -257,7 +257,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError
-            If a parameter is not of its kind, or X is sparse.
+            If a parameter is not of its kind, or an array is masked or sparse.
         ValueError
             If a parameter is out of its bounds; if X, y or a weight is not as it must be, or y holds one
             class alone; or if the training diverges.
@@ -368,6 +368,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         first = not hasattr(self, "net_")
         if first and classes is None:
             raise ValueError("`classes` must be given in the first call of `partial_fit`; got None")
+        check_plain("classes", classes)
         X, labels = self._samples(X, y, reset=first, method="partial_fit")
         known = np.unique(_host(classes)) if first else _host(self.classes_)
         if first:
@@ -493,6 +494,33 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return xp.take(self.classes_, codes, axis=0)
         return self.classes_[to_host(codes)]
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of samples whose predicted label is right.
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Samples.
+        y : array-like (N,)
+            Their labels.
+        sample_weight : array-like (N,), optional
+            Their weights in the share.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        TypeError
+            If an array is masked or sparse.
+        """
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
+            check_plain(name, value)
+        return float(super().score(X, y, sample_weight))
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
@@ -547,8 +575,13 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _samples(
         self, X: Any, y: Any, *, reset: bool, method: str, like: Array | None = None
     ) -> tuple[Array, HostArray]:
-        """X (N, D) where it is, in a dtype that a network has, and y (N,) on the host, both checked."""
-        _check_current(X)
+        """X (N, D) where it is, in a dtype that a network has, and y (N,) on the host, both checked.
+
+        ``like`` is the X of the training samples where these are the validation samples.
+        """
+        suffix = "" if like is None else "_val"
+        _check_samples(X, name=f"X{suffix}")
+        check_plain(f"y{suffix}", y)
         X, y = validate_data(self, X, _host(y), reset=reset, dtype=_float_dtypes(X))
         if not reset:
             self._check_place(X, method, like)
@@ -558,7 +591,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _logits(self, X: Any, method: str) -> tuple[Array, ModuleType]:
         """Logits (N, C) in the dtype of X, which is checked, and their namespace."""
         check_is_fitted(self, "net_")
-        _check_current(X)
+        _check_samples(X)
         X = validate_data(self, X, reset=False, dtype=_float_dtypes(X))
         self._check_place(X, method, None)
         xp = array_namespace(X)
@@ -667,10 +700,11 @@ def _host(array: Any) -> Any:
     return to_host(array) if _dispatched(array) else array
 
 
-def _check_current(X: Any) -> None:
-    """Raise if X is not on CuPy's current device, to which scikit-learn's checks would copy it."""
+def _check_samples(X: Any, *, name: str = "X") -> None:
+    """Raise if X has a mask or such, or is not on CuPy's current device: scikit-learn would copy the rest."""
+    check_plain(name, X)
     if _dispatched(X):
-        check_current_device("X", X)
+        check_current_device(name, X)
 
 
 def _float_dtypes(X: Any) -> list[Any]:
@@ -711,6 +745,7 @@ def _weighed(
     """Samples, labels and weights (N,) float64 or None, without the samples of weight 0."""
     if sample_weight is None:
         return X, codes, None
+    check_plain(name, sample_weight)
     n_samples = len(codes)
     if isinstance(sample_weight, Real):
         sample_weight = np.full(n_samples, sample_weight)

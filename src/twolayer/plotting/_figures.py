@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .._extras import require
-from .._namespace import HostArray, is_array_api_obj, to_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,11 +35,6 @@ def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
     pyplot = require("matplotlib.pyplot", extra="plots", purpose="Drawing")
     new: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
     return new
-
-
-def on_host(values: Any) -> HostArray:
-    """Copy an array of any library, or a sequence, to the host."""
-    return to_host(values) if is_array_api_obj(values) else np.asarray(values)
 
 
 def room(ax: Axes) -> tuple[float, float]:

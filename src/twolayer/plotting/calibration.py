@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..report import calibration_bins
-from ._figures import SMALL, axes_for, on_host
+from ._figures import SMALL, axes_for
 from ._inks import inks_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def plot_calibration(y: Any, probs: Any, *, n_bins: int = 10, ax: Axes | None = 
     ImportError
         If matplotlib is not installed.
     """
-    bins = calibration_bins(on_host(y), on_host(probs), n_bins)
+    bins = calibration_bins(y, probs, n_bins)
     ax = axes_for(ax, 4.6, 4.8)
     inks = inks_of(ax)
     blue, contrast = inks.colours[:2]

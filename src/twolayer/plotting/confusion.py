@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..report import confusion_counts
-from ._figures import SMALL, axes_for, load_matplotlib, on_host
+from ._figures import SMALL, axes_for, load_matplotlib
 from ._inks import ink_on, inks_of
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ def plot_confusion(
 
     Raises
     ------
+    TypeError
+        If the counts are a masked array, or one of another kind that is not plain.
     ValueError
         If the counts are not square or do not fit the names.
     ImportError
         If matplotlib is not installed.
     """
-    counts = confusion_counts(on_host(confusion), classes)
+    counts = confusion_counts(confusion, classes)
     n_classes = len(classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax = axes_for(ax, *confusion_size(classes))

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._checks import check_network, host_values
 from .._namespace import to_host
 from ..report import checked_predictions, most_wrong
-from ._figures import SMALL, axes_for, on_host
+from ._figures import SMALL, axes_for
 from ._inks import inks_of
 from ._mosaic import arranged, draw_mosaic, mosaic_size
 
@@ -56,12 +57,15 @@ def plot_weights(
 
     Raises
     ------
+    TypeError
+        If ``net`` is not a network.
     ValueError
         If the network is a stack, the shape is none of these or does not fit its features, no unit's weights
         are finite, or a number is not positive.
     ImportError
         If matplotlib is not installed.
     """
+    check_network(net)
     if net.n_networks is not None:
         raise ValueError(
             f"`net` must be one network; got a stack of {net.n_networks} (`net.select(k)` gives one of them)"
@@ -143,10 +147,10 @@ def plot_mistakes(
     ImportError
         If matplotlib is not installed.
     """
-    host = on_host(X)
+    host = host_values("X", X)
     if not host.ndim or not host.shape[0]:
         raise ValueError("`X` must hold at least one image; got none")
-    true, given = checked_predictions(on_host(y), on_host(probs))
+    true, given = checked_predictions(y, probs)
     if len(true) != len(host):
         raise ValueError(
             f"`y` must have one label for each of the {len(host)} images of `X`; got {len(true)}"

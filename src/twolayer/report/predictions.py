@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._checks import check_integer
+from .._checks import check_integer, host_values
 
 
 def confusion_matrix(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int) -> npt.NDArray[np.int64]:
@@ -45,7 +45,7 @@ def confusion_matrix(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: in
 
 
 def _labels(y: npt.ArrayLike, n_classes: int, name: str) -> npt.NDArray[np.int64]:
-    labels = np.asarray(y)
+    labels = host_values(name, y)
     if labels.ndim != 1:
         raise ValueError(f"`{name}` must be one-dimensional; got shape {labels.shape}")
     if labels.size and not np.issubdtype(labels.dtype, np.integer):
@@ -78,6 +78,8 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
 
     Raises
     ------
+    TypeError
+        If the counts are a masked array, or one of another kind that is not plain.
     ValueError
         If the counts are not square or do not fit the names.
     """
@@ -172,7 +174,7 @@ def confusion_counts(confusion: npt.ArrayLike, classes: Sequence[str]) -> npt.ND
     ValueError
         If it is not of shape (C, C) for C classes.
     """
-    counts = np.asarray(confusion)
+    counts = host_values("confusion", confusion)
     if counts.shape != (len(classes), len(classes)):
         raise ValueError(
             f"`confusion` must have a row and a column for each of the {len(classes)} classes; "
@@ -290,7 +292,7 @@ def checked_predictions(
     ValueError
         If the probabilities are not of shape (N, C) and such, or the labels not (N,) in [0, C).
     """
-    given = np.asarray(probs)
+    given = host_values("probs", probs)
     if given.ndim != 2 or not given.size:
         raise ValueError(f"`probs` must have shape (N, C), of at least one sample; got {given.shape}")
     if not np.issubdtype(given.dtype, np.floating):

@@ -19,6 +19,7 @@ from .._checks import (
     check_sample_weight,
     check_targets,
     host_per_network,
+    host_values,
 )
 from .._namespace import (
     Array,
@@ -499,7 +500,7 @@ def check_class_weight(class_weight: Any, y: Array, n_classes: int, *, xp: Modul
         T, _ = targets(y, n_classes, dtype=xp.float32 if y.ndim == 1 else y.dtype, xp=xp)
         counts = to_host(xp.sum(T[0, ...], axis=1)).astype(np.float64)
         return np.where(counts > 0, y.shape[0] / (n_classes * np.where(counts > 0, counts, 1.0)), 0.0)
-    host = np.asarray(to_host(class_weight) if is_array_api_obj(class_weight) else class_weight)
+    host = host_values("class_weight", class_weight)
     if host.dtype.kind not in "fiu":
         raise TypeError(
             f"`class_weight` must hold a number for each class, or be 'balanced'; got {host.dtype}"
