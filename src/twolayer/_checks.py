@@ -161,14 +161,12 @@ def check_feature_array(X: Array, *, name: str = "X") -> None:
 
 def check_computable(name: str, array: Array) -> None:
     """Raise if the array's dtype is one that its library stores but does not compute with."""
-    if is_torch_namespace(array_namespace(array)) and dtype_name(array.dtype) in (
-        "uint16",
-        "uint32",
-        "uint64",
-    ):
+    dtype = dtype_name(array.dtype)
+    stored = dtype in ("uint16", "uint32", "uint64") or dtype.startswith(("float8", "float4"))
+    if stored and is_torch_namespace(array_namespace(array)):
+        example = "float32" if dtype.startswith("float") else "int64"
         raise TypeError(
-            f"`{name}` must have a dtype that PyTorch computes with, such as int64; "
-            f"got {dtype_name(array.dtype)}"
+            f"`{name}` must have a dtype that PyTorch computes with, such as {example}; got {dtype}"
         )
 
 
@@ -217,8 +215,8 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
     if has_values(lowest):
         if not float(lowest) >= 0:
             raise ValueError(f"`{name}` must hold class probabilities of at least 0; got {float(lowest):g}")
-        # Room for probabilities that were rounded before, to half precision at the coarsest.
-        if not float(furthest) <= 1e-3:
+        # Room for probabilities that were rounded before, to half precision, or to less if they are so now.
+        if not float(furthest) <= max(1e-3, float(xp.finfo(y.dtype).eps)):
             raise ValueError(
                 f"`{name}` must hold class probabilities that sum to 1 for each sample; "
                 f"got a sum that is off by {float(furthest):.3g}"
@@ -256,6 +254,7 @@ def check_sample_weight(
     xp = array_namespace(sample_weight)
     if not xp.isdtype(sample_weight.dtype, ("real floating", "integral")):
         raise TypeError(f"`{name}` must have a real dtype; got {dtype_name(sample_weight.dtype)}")
+    check_computable(name, sample_weight)
     if tuple(sample_weight.shape) != (X.shape[0],):
         raise ValueError(f"`{name}` must have shape ({X.shape[0]},); got {tuple(sample_weight.shape)}")
     lowest, highest = xp.min(sample_weight), xp.max(sample_weight)

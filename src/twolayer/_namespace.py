@@ -217,18 +217,30 @@ def copied(array: Array, *, xp: ModuleType) -> Array:
 
 
 def to_host(array: Array) -> HostArray:
-    """Copy an array of any library, on any device, to a NumPy array of the same dtype."""
+    """Copy an array of any library, on any device, to a NumPy array of the same dtype.
+
+    A dtype that NumPy lacks, such as bfloat16, becomes float32, and a short integer int8: both hold every value.
+    """
     if isinstance(array, np.ndarray | np.generic):
         return np.array(array)
     if is_torch_array(array):
-        return np.array(array.detach().cpu().numpy())
+        host = array.detach().cpu()
+        return np.array(_known_to_numpy(host).numpy())
     if is_cupy_array(array):
         return np.asarray(array.get())
     if is_jax_array(array):
-        return np.array(array)
+        return np.array(_known_to_numpy(array))
     xp = array_namespace(array)
     info = xp.__array_namespace_info__()
     return np.array(np.from_dlpack(to_device(array, info.default_device())))
+
+
+def _known_to_numpy(array: Array) -> Array:
+    """Return the array, in a wider dtype if NumPy lacks its own."""
+    if hasattr(np, dtype_name(array.dtype)):
+        return array
+    xp = array_namespace(array)
+    return xp.astype(array, xp.int8 if xp.isdtype(array.dtype, "integral") else xp.float32)
 
 
 def from_host(host: npt.ArrayLike, *, xp: ModuleType, device: Any) -> Array:
