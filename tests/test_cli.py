@@ -29,7 +29,7 @@ from command_line import cli, clusters, done, refused, settings_in, small_cifar1
 import twolayer
 from twolayer import datasets, presets, report, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, folders, information, jobs, libraries, options, outcomes
+from twolayer.cli import console, data, folders, information, jobs, libraries, options, outcomes
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
 
@@ -202,10 +202,28 @@ def test_a_run_that_diverges_says_so_and_keeps_no_network(pictures: None) -> Non
 def test_features_too_far_from_0_for_float32_are_warned_of(elsewhere: Path) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(300) % 3
-    np.savez("far.npz", X=1e7 + y[:, None] + 0.1 * rng.normal(size=(300, 4)), y=y)
+    np.savez("far.npz", X=1e9 + y[:, None] + 0.1 * rng.normal(size=(300, 4)), y=y)
     output = done("train", "far.npz", "--epochs", 30, "--out", "run32")
-    assert "Warning: folding the preprocessing into the network's weights takes its accuracy" in output
+    assert "Warning: the saved network, into whose weights the preprocessing is folded, has too few" in output
+    assert "its rounding to float32 changes what it is preprocessed to" in output
+    assert read("run32/results.json")["validation_accuracy"] == 1.0  # of the network before it is folded
     assert "Warning" not in done("train", "far.npz", "--epochs", 30, "--dtype", "float64", "--out", "run64")
+    assert read("run64/results.json")["test"]["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("augmentation", [("--mixup", 0.1), ("--shift", 1)])
+def test_images_too_far_from_0_for_float32_are_augmented_in_float64(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, augmentation: tuple[object, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    np.savez("far.npz", X=1e9 + y[:, None, None] + 0.1 * rng.normal(size=(300, 4, 4)), y=y)
+    arguments = ("train", "far.npz", "--epochs", 30, *augmentation)
+    done(*arguments, "--out", "run32")
+    assert read("run32/results.json")["validation_accuracy"] == 1.0
+    monkeypatch.setattr(data, "has_float", lambda name, **place: False)
+    line = refused(*arguments)
+    assert "`--dtype` must be float64 where samples so far from 0 are augmented: feature" in line
 
 
 def test_without_matplotlib_there_are_results_but_no_pictures(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+import warnings
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -293,7 +294,9 @@ def test_the_folded_network_does_the_same_on_raw_samples(backend: Backend):
             there = TwoLayerNet(*(backend.array(array, dtype) for array in net))
             raw = backend.array(X, dtype)
             before = [to_host(array) for array in there]
-            folded = fitted.fold(there)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of maps with a large gain
+                folded = fitted.fold(there)
             for array, given_array, copy in zip(folded, there, before, strict=True):
                 assert backend.owns(array)
                 assert array.dtype == getattr(backend.xp, dtype)
@@ -778,7 +781,9 @@ def test_whatever_was_fitted_folds_into_any_network(backend: Backend):
             there = TwoLayerNet(*(backend.array(array, dtype) for array in net))
             raw = backend.array(X, dtype)
             before = [to_host(array) for array in there]
-            folded = fitted.fold(there)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of maps with a large gain
+                folded = fitted.fold(there)
             for array, given_array, copy in zip(folded, there, before, strict=True):
                 assert backend.owns(array)
                 assert array.dtype == getattr(backend.xp, dtype)
@@ -837,6 +842,104 @@ def test_jax_compiles_it(backend: Backend, monkeypatch, fitted: Preprocessing):
     monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 100)
     applied = jax.jit(partial(fitted.apply, dtype=backend.dtype))(X)
     np.testing.assert_allclose(to_host(applied), expected, rtol=backend.rtol, atol=100 * backend.rtol)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Features of a large mean and a small spread
+
+
+def far_from_0(mean: float, spread: float, dtype: str = "float64") -> np.ndarray:
+    """Samples of a feature of this mean, and of one around 0; as integers where ``dtype`` is of some."""
+    rng = np.random.default_rng(0)
+    X = np.stack([mean + spread * rng.normal(size=60), spread * rng.normal(size=60)], axis=1)
+    return (X if dtype == "float64" else np.rint(X)).astype(dtype)
+
+
+def wide_dtypes(backend: Backend) -> list[str]:
+    """Dtypes with values that float32 has not, as far as the backend keeps them."""
+    return ["float64", "int32", "int64"] if "float64" in backend.dtypes else ["int32"]
+
+
+@pytest.mark.float32_on_jax
+def test_the_mean_is_subtracted_before_samples_are_rounded(backend: Backend):
+
+    @tries(backend)
+    @given(
+        mean=st.sampled_from([-2e9, -123_456_789.0, 1e5, 1e9, 1.7e9]),
+        spread=st.sampled_from([3.0, 50.0, 1e6]),
+        dtype=st.sampled_from(wide_dtypes(backend)),
+    )
+    def check(mean: float, spread: float, dtype: str) -> None:
+        host = far_from_0(mean, spread, dtype)
+        X = backend.array(host, dtype)
+        exact = host.astype(np.longdouble)
+        expected = (exact - exact.mean(axis=0)) / exact.std(axis=0)
+        found = Standardizer.fit(X, scale="feature").apply(X)
+        assert backend.owns(found)
+        assert found.dtype == backend.xp.float32
+        np.testing.assert_allclose(to_host(found), expected, rtol=1e-6, atol=1e-6)
+        whitener = Whitener.fit(X, epsilon=0)
+        white = (host.astype(np.float64) - whitener.mean) @ whitener.matrix
+        np.testing.assert_allclose(to_host(whitener.apply(X)), white, rtol=1e-5, atol=1e-5)
+
+    check()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "float16", "float32"])
+def test_samples_that_float32_holds_are_mapped_in_float32(dtype):
+    X = (50 * np.random.default_rng(0).random((20, 6))).astype(dtype)
+    standardizer, whitener, _ = MAPS
+    centred = X.astype(np.float32) - standardizer.mean.astype(np.float32)
+    np.testing.assert_array_equal(standardizer.apply(X), centred * standardizer.scale.astype(np.float32))
+    np.testing.assert_array_equal(whitener.apply(X), centred @ whitener.matrix.astype(np.float32))
+
+
+def test_samples_of_a_library_without_float64_are_centred_block_by_block(monkeypatch):
+    backend = next(b for b in BACKENDS if b.name == "strict-no-float64")
+    with backend.active():
+        X = backend.array(far_from_0(1e9, 5.0, "int32"), "int32")
+        fitted = Standardizer.fit(X, scale="feature")
+        whole = fitted.apply(X)
+        monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 20)
+        np.testing.assert_array_equal(to_host(fitted.apply(X)), to_host(whole))
+
+
+@pytest.mark.only_on("jax")
+@pytest.mark.float32_on_jax
+def test_integers_are_mapped_while_jax_traces_too(backend: Backend):
+    """Where there is no float64, they are then cast first, as no value can be taken to the host."""
+    import jax
+
+    X = backend.array(far_from_0(100.0, 5.0, "int32"), "int32")
+    fitted = Standardizer.fit(X, scale="feature")
+    np.testing.assert_allclose(to_host(jax.jit(fitted.apply)(X)), to_host(fitted.apply(X)), atol=1e-5)
+
+
+FAR_MAPS = pytest.mark.parametrize(
+    "fit", [partial(Standardizer.fit, scale="feature"), partial(Whitener.fit, epsilon=0)]
+)
+
+
+@FAR_MAPS
+def test_folding_warns_where_the_network_cannot_hold_the_difference(backend: Backend, fit):
+    fitted = fit(far_from_0(1e9, 5.0))
+    net = make_task(2, n_features=2).on(backend, "float32").net
+    message = (
+        r"^The folded network has too few digits for samples as they are: feature 0 has a mean of 1e\+09, and "
+        r"its rounding to float32 changes what it is preprocessed to, numbers around 1, by up to 2\d\. "
+        r"Fold a float64 copy of the network, or give `net` what `apply` returns$"
+    )
+    with pytest.warns(RuntimeWarning, match=message) as caught:
+        fitted.fold(net)
+    assert caught[0].filename == __file__
+    if "float64" in backend.dtypes:
+        fitted.fold(net.astype("float64"))
+
+
+@FAR_MAPS
+@pytest.mark.parametrize(("mean", "spread"), [(0.0, 1.0), (128.0, 50.0), (1e4, 1.0), (1.7e9, 1e8)])
+def test_folding_does_not_warn_where_it_loses_little(fit, mean, spread):
+    fit(far_from_0(mean, spread)).fold(make_task(n_features=2).net.astype("float32"))
 
 
 def test_a_whitener_takes_what_it_was_fitted_to_and_gives_what_the_network_takes(backend: Backend):

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import Backend, to_host
+from backends import BACKENDS, Backend, to_host
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from slow_mixes import Mix, bytes_of, slow_mixed_train, threshold_of
 from small_runs import PLAIN, Task, assert_same_history, assert_same_net, host_net, make_task
 from test_training import Watcher, assert_same_run, stopping, trained
 
-from twolayer import Run, TwoLayerNet, _checks, schedules, stack, train
+from twolayer import Run, TwoLayerNet, _checks, schedules, stack, sweep, train
 from twolayer.augmentation import Augmentation, Chain, FlipAndShift, Mixup
 from twolayer.checkpoints import load_run, save_run
 from twolayer.preprocessing import Standardizer
@@ -761,6 +761,124 @@ def test_bytes_stay_bytes_until_the_preprocessing(backend: Backend):
         )
 
 
+def far_task(dtype: str) -> Task:
+    """A task of features with a large mean, and of labels that a difference of a few tells."""
+    task = make_task(2, n_samples=60, n_validation=30)
+    X, X_val = (np.rint(1.7e9 + 4 * a).astype(dtype) for a in (task.X, task.X_val))
+    return task._replace(X=X, X_val=X_val)
+
+
+@pytest.mark.float32_on_jax
+@pytest.mark.parametrize("dtype", ["float64", "int32", "int64"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_features_of_a_large_mean_train_as_standardized_ones(backend: Backend, dtype, streamed):
+    """In float32, whatever holds the samples, and wherever they are."""
+    if not streamed and "float64" not in backend.dtypes and dtype != "int32":
+        dtype = "int32"  # there are no others
+    host = far_task(dtype)
+    scaling = Standardizer.fit(host.X, scale="feature")
+    X, X_val = ((a.astype(np.float64) - scaling.mean) * scaling.scale for a in (host.X, host.X_val))
+    standardized = host._replace(X=X, X_val=X_val)
+    expected = trained(standardized.on(backend, "float32"), **{**BASE, "dropout": 0.2})
+    net = host.on(backend, "float32").net
+    there = host if streamed else Task(net, *(backend.array(a, a.dtype.name) for a in host[1:]))
+    arguments = {**BASE, "validation": there.validation, "dropout": 0.2, "stream": streamed}
+    found = train(net, there.X, there.y, preprocessing=scaling, **arguments)
+    assert_same_run(found, expected, rtol=1e-4)
+    again = train(
+        None, there.X, there.y, preprocessing=scaling, resume=found, **{**arguments, "epochs": 3, "rng": None}
+    )
+    assert again.n_steps == 3 * 12
+
+
+def test_a_sweep_standardizes_features_of_a_large_mean_likewise():
+    host = far_task("float64")
+    scaling = Standardizer.fit(host.X, scale="feature")
+    standardized = [scaling.apply(X) for X in (host.X, host.X_val)]
+    arguments: dict[str, Any] = {"grid": {"learning_rate": [0.1, 0.01]}, "epochs": 3}
+    found = sweep(host.X, host.y, validation=host.validation, preprocessing=scaling, **arguments)
+    expected = sweep(standardized[0], host.y, validation=(standardized[1], host.y_val), **arguments)
+    for one, other in zip(found.histories, expected.histories, strict=True):
+        assert_same_history(one, other, rtol=1e-4)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("augmentation", [FlipAndShift((2, 2), flip=False, shift=0), Mixup(0.5)])
+def test_augmentation_keeps_the_digits_of_features_with_a_large_mean(
+    backend: Backend, augmentation, streamed
+):
+    host = far_task("float64" if "float64" in backend.dtypes else "int32")
+    scaling = Standardizer.fit(host.X, scale="feature")
+    net = host.on(backend, "float32").net
+    there = host if streamed else Task(net, *(backend.array(a, a.dtype.name) for a in host[1:]))
+    arguments = {**BASE, "augmentation": augmentation, "stream": streamed}
+    if "float64" not in backend.dtypes:
+        message = (
+            r"^`augmentation` must be left out where the device has no float64 for the samples: feature \d has a "
+            r"mean of 1.7e\+09, and its rounding to float32 changes what it is preprocessed to"
+        )
+        with pytest.raises(ValueError, match=message):
+            train(net, there.X, there.y, preprocessing=scaling, **arguments)
+        return
+    X = (host.X - scaling.mean) * scaling.scale
+    expected = trained(
+        host._replace(X=X).on(backend, "float32"), validated=False, **{**BASE, "augmentation": augmentation}
+    )
+    found = train(net, there.X, there.y, preprocessing=scaling, **arguments)
+    assert_same_run(found, expected, rtol=1e-4)
+
+
+@pytest.mark.float32_on_jax
+@pytest.mark.parametrize("streamed", [False, True])
+def test_integers_near_0_are_augmented_without_float64_too(backend: Backend, streamed):
+    task = make_task(2)
+    host = task._replace(X=np.rint(50 * task.X).astype(np.int32))
+    scaling = Standardizer.fit(host.X)
+    arguments = {**BASE, "preprocessing": scaling, "augmentation": FlipAndShift((2, 2), shift=1)}
+    net = host.on(backend, "float32").net
+    X, y = (host.X, host.y) if streamed else (backend.array(host.X), backend.array(host.y))
+    found = train(net, X, y, stream=streamed, **arguments)
+    expected = train(net, backend.array(host.X, "float32"), backend.array(host.y), **arguments)
+    assert_same_run(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("backend_name", ["numpy", "strict-no-float64"])
+def test_a_run_goes_on_with_the_samples_as_they_were_given(backend_name, tmp_path: Path):
+    """Whether they are centred on the host or not."""
+    backend = next(b for b in BACKENDS if b.name == backend_name)
+    host = far_task("int32")
+    arguments = {**BASE, "preprocessing": Standardizer.fit(host.X, scale="feature")}
+    begun = train(host.net.astype("float32"), host.X, host.y, validation=host.validation, **arguments)
+    save_run(begun, tmp_path / "run")
+    with backend.active():
+        X, y, X_val, y_val = map(backend.array, host[1:])
+        arguments |= {"epochs": 3, "rng": None, "resume": tmp_path / "run"}
+        found = train(None, X, y, validation=(X_val, y_val), **arguments)
+    arguments["resume"] = begun
+    expected = train(None, host.X, host.y, validation=host.validation, **arguments)
+    assert_same_run(found, expected, rtol=0.0 if backend_name == "numpy" else 1e-4)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_users_own_preprocessing_is_given_the_arrays_in_the_networks_dtype(streamed):
+    given_dtypes = []
+
+    class Centred:
+        n_inputs = n_outputs = 4
+
+        def host_arrays(self) -> tuple[np.ndarray, ...]:
+            return (np.full(4, 1.7e9),)
+
+        @staticmethod
+        def transform(X: Any, arrays: Any, *, xp: ModuleType) -> Any:
+            given_dtypes.append((X.dtype.name, arrays[0].dtype.name))
+            return xp.astype(X, arrays[0].dtype) - arrays[0]
+
+    host = far_task("float64")
+    train(host.net.astype("float32"), host.X, host.y, preprocessing=Centred(), stream=streamed, **BASE)
+    assert set(given_dtypes) == {("float32" if streamed else "float64", "float32")}
+
+
 class Halves:
     """A user's own preprocessing, to fewer features: the means of the halves of a sample."""
 
@@ -1048,6 +1166,18 @@ def test_streamed_samples_of_any_dtype_that_numpy_has(backend: Backend, dtype):
         **settings_of_all,
     )
     assert_same_run(found, expected, rtol=backend.rtol)
+
+
+@pytest.mark.float32_on_jax
+def test_streamed_integers_beyond_32_bits(backend: Backend):
+    """Which JAX, as it is by default, would wrap."""
+    task = make_task()
+    large = task._replace(X=2**40 * np.rint(4 * task.X).astype(np.int64), X_val=None)
+    net, settings_of_all = large.net.astype("float32"), {**BASE, "learning_rate": 1e-26}
+    expected = train(net, large.X, large.y, **settings_of_all)
+    there = TwoLayerNet(*map(backend.array, net))
+    found = train(there, large.X, large.y, stream=True, **settings_of_all)
+    np.testing.assert_allclose(found.history.loss, expected.history.loss, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["X", "y", "X_val", "y_val", "sample_weight"])

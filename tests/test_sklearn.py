@@ -27,6 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
 
 from twolayer._namespace import array_namespace, device, dtype_name, from_host, standard_namespace, to_host
+from twolayer.preprocessing import Standardizer
 from twolayer.sklearn import SOLVERS, TwoLayerClassifier
 
 # What scikit-learn can dispatch to, as `--backend` calls it.
@@ -942,3 +943,12 @@ def test_a_divergence_is_an_error_without_the_warning_of_train():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="it diverged at step"):
             model.fit(X, y)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int64", "int32"])
+@pytest.mark.parametrize("mean", [0.0, 128.0, 1e9, -1.7e9])
+def test_features_are_standardized_as_by_scikit_learn(mean, dtype):
+    rng = np.random.default_rng(0)
+    X = np.rint(np.stack([mean + rng.normal(0, 3, 200), rng.normal(0, 90, 200)], axis=1)).astype(dtype)
+    found = Standardizer.fit(X, scale="feature").apply(X)
+    assert_allclose(found, StandardScaler().fit_transform(X), rtol=1e-6, atol=1e-6)

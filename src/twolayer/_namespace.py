@@ -42,12 +42,14 @@ __all__ = [
     "dtype_name",
     "float_dtype",
     "from_host",
+    "has_float",
     "has_values",
     "is_array_api_obj",
     "is_cupy_namespace",
     "is_jax_namespace",
     "is_numpy_namespace",
     "is_torch_namespace",
+    "is_wider",
     "leaf",
     "library_name",
     "more_than_numbers",
@@ -59,6 +61,8 @@ __all__ = [
 
 Array: TypeAlias = Any  # an array of any library that follows the array API standard
 HostArray: TypeAlias = npt.NDArray[Any]
+
+_WIDER_THAN_FLOAT32 = ("int32", "uint32", "int64", "uint64", "float64", "longdouble", "float128")
 
 
 class FastNamespace(ModuleType):
@@ -184,12 +188,27 @@ def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
     name = dtype_name(dtype)
     if name not in ("float32", "float64"):
         raise TypeError(f"`dtype` must be float32 or float64; got {name}")
-    available = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
-    if name not in available or dtype_name(xp.empty(0, dtype=available[name], device=device).dtype) != name:
+    if not has_float(name, xp=xp, device=device):
         where = library_name(xp) if device is None else f"{library_name(xp)} on {device}"
         hint = " (JAX has it after jax.config.update('jax_enable_x64', True))" if is_jax_namespace(xp) else ""
         raise TypeError(f"`dtype` must be one that {where} has{hint}; got {name}")
-    return available[name]
+    return _floats(xp, device)[name]
+
+
+def has_float(name: str, *, xp: ModuleType, device: Any) -> bool:
+    """Whether ``xp`` has the floating dtype of this name on ``device``."""
+    found = _floats(xp, device)
+    return name in found and dtype_name(xp.empty(0, dtype=found[name], device=device).dtype) == name
+
+
+def _floats(xp: ModuleType, device: Any) -> dict[str, Any]:
+    found: dict[str, Any] = xp.__array_namespace_info__().dtypes(device=device, kind="real floating")
+    return found
+
+
+def is_wider(array: Array, dtype: Any) -> bool:
+    """Whether a cast of the array to ``dtype``, float32 or float64, may lose digits that float64 has."""
+    return dtype_name(dtype) == "float32" and dtype_name(array.dtype) in _WIDER_THAN_FLOAT32
 
 
 def cast(array: Array, dtype: Any, *, xp: ModuleType) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from ._checks import check_integer, check_number
 from ._images import check_border, check_flip, check_image_shape, check_shift, source_pixels
 from ._kinds import own_kind
-from ._namespace import Array, HostArray, cast, device
+from ._namespace import Array, HostArray, cast, device, has_float, is_wider
 
 Draws: TypeAlias = "HostArray | tuple[Draws, ...]"
 
@@ -190,15 +190,18 @@ class Mixup(NamedTuple):
         return rng.beta(self.alpha, self.alpha, size=n), rng.permutation(n).astype(np.int32)
 
     def apply(self, X: Array, T: Array, draws: tuple[Array, Array], *, xp: ModuleType) -> tuple[Array, Array]:
-        """Return the mixed samples and targets, both in T's dtype."""
+        """Return the mixed samples and targets in T's dtype; samples in float64 where X has more digits."""
         self.check()
         lam, partner = draws
-        lam = xp.expand_dims(cast(lam, T.dtype, xp=xp), axis=1)
+        dtype = T.dtype
+        if is_wider(X, dtype) and has_float("float64", xp=xp, device=device(X)):
+            dtype = xp.float64
         mixed = []
-        for own in (cast(X, T.dtype, xp=xp), T):
+        for own in (cast(X, dtype, xp=xp), T):
+            share = xp.expand_dims(cast(lam, own.dtype, xp=xp), axis=1)
             other = xp.take(own, partner, axis=0)
-            other *= 1.0 - lam
-            other += lam * own
+            other *= 1.0 - share
+            other += share * own
             mixed.append(other)
         return mixed[0], mixed[1]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -24,15 +25,21 @@ from ._namespace import (
     Array,
     HostArray,
     array_namespace,
+    cast,
     copied,
     device,
     dtype_name,
     float_dtype,
     from_host,
+    has_float,
+    has_values,
     is_jax_namespace,
+    is_wider,
     to_host,
 )
 from .network import TwoLayerNet, flatten
+
+_MOST_LOST = 0.01  # of a standard deviation, by the rounding of a sample
 
 
 class Preprocessing(Protocol):
@@ -193,6 +200,10 @@ class Standardizer(NamedTuple):
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
         """Return (X - mean) · scale as a new array of X's library, on its device.
 
+        The difference is taken before it is rounded to ``dtype``. Samples of float64 and of 32-bit and 64-bit
+        integers are centred in float64: on the host, block by block, where the device has no float64 (not
+        while JAX traces: then they are cast first). float32 has all values of the other dtypes.
+
         Parameters
         ----------
         X : array (N, D) or (N, ...)
@@ -233,6 +244,12 @@ class Standardizer(NamedTuple):
         ------
         ValueError
             If the network does not have the features that were fitted.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the mean of a feature is so many times its spread that samples, rounded to the network's dtype,
+            lose more than a hundredth of a standard deviation: 1e5 times, for float32.
         """
         mean, scale = self.host_arrays()
         return _fold(self, net, mean, lambda W1: scale[:, None] * W1)
@@ -243,9 +260,12 @@ class Standardizer(NamedTuple):
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
-        """Return (X - mean) · scale of a batch; see `Preprocessing.transform`."""
+        """Return (X - mean) · scale of a batch; see `Preprocessing.transform`.
+
+        The mean may be in float64 where the scale is in float32: then it is subtracted in float64.
+        """
         mean, scale = arrays
-        result = _centred(X, mean, xp=xp)
+        result = _centred(X, mean, scale.dtype, xp=xp)
         result *= scale
         return result
 
@@ -402,6 +422,11 @@ class Whitener(NamedTuple):
         ------
         ValueError
             If the network does not have the M features.
+
+        Warns
+        -----
+        RuntimeWarning
+            As `Standardizer.fold`.
         """
         mean, matrix = self.host_arrays()
         return _fold(self, net, mean, lambda W1: matrix @ W1)
@@ -412,9 +437,12 @@ class Whitener(NamedTuple):
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
-        """Return (X - mean) matrix of a batch; see `Preprocessing.transform`."""
+        """Return (X - mean) matrix of a batch; see `Preprocessing.transform`.
+
+        The mean may be in float64 where the matrix is in float32: then it is subtracted in float64.
+        """
         mean, matrix = arrays
-        return xp.matmul(_centred(X, mean, xp=xp), matrix)
+        return xp.matmul(_centred(X, mean, matrix.dtype, xp=xp), matrix)
 
 
 def _plain(fitted: Standardizer | Whitener) -> tuple[HostArray, ...]:
@@ -456,17 +484,64 @@ def _apply(fitted: Preprocessing, X: Array, dtype: Any) -> Array:
         )
     xp, where = array_namespace(X), device(X)
     wanted = float_dtype(dtype, xp=xp, device=where)
-    arrays = tuple(
-        from_host(array.astype(dtype_name(wanted)), xp=xp, device=where) for array in fitted.host_arrays()
-    )
+    host_arrays, host_mean = arrays_for(fitted, [X], wanted, xp=xp, device=where)
+    arrays = tuple(from_host(array, xp=xp, device=where) for array in host_arrays)
     X = flatten(X, xp=xp)
+
+    def mapped(rows: slice) -> Array:
+        block = X[rows, :]
+        if host_mean is not None:
+            block = from_host(centred_on_host(block, host_mean), xp=xp, device=where)
+        return fitted.transform(block, arrays, xp=xp)
+
     blocks = list(row_blocks(X.shape[0], max(fitted.n_inputs, fitted.n_outputs)))
     if is_jax_namespace(xp):  # whose arrays cannot be written to
-        return xp.concat([fitted.transform(X[rows, :], arrays, xp=xp) for rows in blocks])
+        return xp.concat([mapped(rows) for rows in blocks])
     result = xp.empty((X.shape[0], fitted.n_outputs), dtype=wanted, device=where)
     for rows in blocks:
-        result[rows, :] = fitted.transform(X[rows, :], arrays, xp=xp)
+        result[rows, :] = mapped(rows)
     return result
+
+
+def arrays_for(
+    fitted: Preprocessing, samples: Sequence[Array], dtype: Any, *, xp: ModuleType, device: Any
+) -> tuple[tuple[HostArray, ...], HostArray | None]:
+    """Return the arrays that `Preprocessing.transform` is to be given, and a mean to subtract before it.
+
+    The arrays are in ``dtype``. For samples with values that float32 has not, and a map of ours, the mean is
+    in float64, so that it is subtracted before the samples are rounded. Where there is no float64, it is 0:
+    then the samples must be centred on the host, by `centred_on_host` with the mean that is returned.
+    """
+    name, arrays = dtype_name(dtype), fitted.host_arrays()
+    narrow = tuple(array.astype(name) for array in arrays)
+    is_ours = fitted.transform in (Standardizer.transform, Whitener.transform)
+    if not (is_ours and any(is_wider(X, dtype) for X in samples)):
+        return narrow, None
+    mean = arrays[0]
+    if has_float("float64", xp=xp, device=device):
+        return (mean, *narrow[1:]), None
+    if not all(map(has_values, samples)):
+        return narrow, None
+    return (np.zeros_like(narrow[0]), *narrow[1:]), mean
+
+
+def centred_on_host(X: Array, mean: HostArray) -> HostArray:
+    """Return X - mean of samples (..., D), subtracted in float64 and then rounded to float32."""
+    return (to_host(X).astype(np.float64) - mean).astype(np.float32)
+
+
+def lost_by_rounding(fitted: Preprocessing, dtype: Any) -> str | None:
+    """Say what is lost if samples are rounded to ``dtype`` before a map of ours, where that is much."""
+    mean, linear = fitted.host_arrays()
+    gain = linear if linear.ndim == 1 else np.linalg.norm(linear, axis=1)
+    lost = np.abs(mean * gain) * np.finfo(dtype_name(dtype)).eps
+    i = int(np.argmax(lost))
+    if lost[i] <= _MOST_LOST:
+        return None
+    return (
+        f"feature {i} has a mean of {mean[i]:.4g}, and its rounding to {dtype_name(dtype)} changes what it "
+        f"is preprocessed to, numbers around 1, by up to {lost[i]:.2g}"
+    )
 
 
 def _fold(
@@ -479,6 +554,14 @@ def _fold(
     xp = check_network(net)
     if net.n_features != fitted.n_outputs:
         raise ValueError(f"`net` must have {fitted.n_outputs} features, as were fitted; got {net.n_features}")
+    lost = lost_by_rounding(fitted, net.W1.dtype)
+    if lost is not None:
+        warnings.warn(
+            f"The folded network has too few digits for samples as they are: {lost}. Fold a float64 copy of "
+            "the network, or give `net` what `apply` returns",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     where = device(net.W1)
     W1, b1 = to_host(net.W1), to_host(net.b1)
     folded = np.empty((*W1.shape[:-2], fitted.n_inputs, W1.shape[-1]), dtype=W1.dtype)
@@ -494,11 +577,11 @@ def _fold(
     )
 
 
-def _centred(X: Array, mean: Array, *, xp: ModuleType) -> Array:
-    """X - mean (n, D) as a new array in the mean's dtype."""
+def _centred(X: Array, mean: Array, dtype: Any, *, xp: ModuleType) -> Array:
+    """X - mean (n, D), subtracted in the mean's dtype, as a new array."""
     result = xp.astype(X, mean.dtype, copy=True)
     result -= mean
-    return result
+    return cast(result, dtype, xp=xp)
 
 
 def _centred_blocks(X: Array, mean: HostArray) -> Iterator[HostArray]:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._namespace import Array, HostArray
+from .._namespace import Array, HostArray, has_float
 from ..datasets import Dataset, Split, load_cifar10, load_digits, load_npz
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, lost_by_rounding
 from .console import Console
 from .libraries import Library
 
@@ -127,10 +127,16 @@ def prepare(dataset: Dataset, preprocessing: Preprocessing, library: Library, *,
 
     They are preprocessed once, unless each batch is augmented before: then they stay as they are.
     """
+    lost = lost_by_rounding(preprocessing, library.dtype)
+    if augmented and lost is not None and not has_float("float64", xp=library.xp, device=library.device):
+        raise ValueError(f"`--dtype` must be float64 where samples so far from 0 are augmented: {lost}")
 
     def moved(split: Split) -> tuple[Array, Array]:
-        X = raw_on(split.X, library) if augmented else preprocessed(split.X)
+        X = raw(split.X) if augmented else preprocessed(split.X)
         return X, labels_on(split.y, library)
+
+    def raw(X: HostArray) -> Array:
+        return raw_on(X, library) if lost is None else library.put(X.astype(np.float64))
 
     def preprocessed(X: HostArray) -> Array:
         return library.put(preprocessing.apply(X, dtype=library.dtype))

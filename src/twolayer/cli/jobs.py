@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import platform
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from .._files import written_whole
 from ..augmentation import Augmentation
 from ..datasets import Dataset
 from ..network import TwoLayerNet
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, lost_by_rounding
 from ..stacks import merge
 from . import folders
 from .console import Console
@@ -47,7 +48,6 @@ from .method import (
 MOST_IMAGES = 24  # that are kept of the test samples
 
 _PRIVATE = ("dataset", "data", "url")  # where the user's files are
-_LOST_BY_FOLDING = 0.01  # of the accuracy; more is worth a warning
 _FEW_SAMPLES = 3  # of a class: one to train on, one to validate, one to test
 _MOST_NAMED = 5
 _MISSING = ("", "nan", "none", "null", "<na>", "nat", "n/a")  # what labels that are missing become as text
@@ -96,20 +96,21 @@ class Job:
         The preprocessing is folded into it; the networks of a stack are merged; and where that is asked for
         it is averaged over flips and shifts. Its validation accuracy replaces that of its parts.
         """
-        folded = self.preprocessing.fold(net)
+        lost = lost_by_rounding(self.preprocessing, self.library.dtype)
+        if lost is not None:
+            self.console.warn(
+                "the saved network, into whose weights the preprocessing is folded, has too few digits for "
+                f"the samples: {lost}; try --dtype float64"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # which says the same
+            folded = self.preprocessing.fold(net)
         if folded.n_networks is not None:
             folded = merge(folded)
         folded = symmetrized(folded, self.settings, self.dataset)
-        if self.dataset.validation is not None:
-            now = evaluate(folded, self.dataset.validation, self.library).accuracy
-            if folded.n_hidden > net.n_hidden:
-                accuracies["validation_accuracy"] = now
-            elif accuracies["validation_accuracy"] - now > _LOST_BY_FOLDING:
-                self.console.warn(
-                    "folding the preprocessing into the network's weights takes its accuracy on the "
-                    f"validation samples from {accuracies['validation_accuracy']:.3f} to {now:.3f}: "
-                    f"some features are too far from 0 for {self.library.dtype}; try --dtype float64"
-                )
+        if self.dataset.validation is not None and folded.n_hidden > net.n_hidden:
+            now = evaluate(folded, self.dataset.validation, self.library)
+            accuracies["validation_accuracy"] = now.accuracy
         storage.save(
             folded,
             folder / folders.NETWORK,

@@ -20,6 +20,7 @@ from .._checks import (
     check_targets,
     host_per_network,
     host_values,
+    row_blocks,
 )
 from .._namespace import (
     Array,
@@ -36,7 +37,7 @@ from .._streams import RandomState, seed_of
 from ..augmentation import Augmentation
 from ..mathematics import targets
 from ..network import TwoLayerNet, as_targets, flatten
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, arrays_for, centred_on_host, lost_by_rounding
 from .batches import Batches, Source
 from .checkpoint import load_run
 from .execution import running
@@ -117,7 +118,10 @@ def train(
         N / (C · number of samples of the class).
     preprocessing : Preprocessing, optional
         What is done to each batch, after augmentation, a fitted `Standardizer` or `Whitener` say. The
-        network takes what it gives; `fold` makes the network that takes samples as they are.
+        network takes what it gives; `fold` makes the network that takes samples as they are. These two
+        subtract the mean before samples are rounded to float32, as their `apply` does. Where the device has
+        no float64, samples of 32-bit and 64-bit integers, and streamed ones of float64, are centred on the
+        host beforehand; those whose features are too far from 0 for float32 cannot be augmented there.
     augmentation : Augmentation, optional
         What is done to the samples of each batch as they are in ``X``; see `twolayer.augmentation`.
     reg : float, or (K,) for a stack
@@ -262,7 +266,8 @@ def train(
         penalised=bool(penalty.any()),
     )
     streamed = bool(stream)
-    samples = _samples(X, y, sample_weight, class_weight, preprocessing, net, streamed=streamed, xp=xp)
+    arrays, host_mean = _arrays(X, validation, preprocessing, augmentation, net, xp=xp)
+    samples = _samples(X, y, sample_weight, class_weight, arrays, net, streamed=streamed, xp=xp)
     rates = host_per_network("learning_rate", learning_rate, n_networks)
     smoothing = host_per_network("label_smoothing", label_smoothing, n_networks, most=1.0)
     held_out = None
@@ -292,10 +297,14 @@ def train(
     }
     if earlier is not None:
         check_same(fingerprint, earlier._fingerprint)
+    if host_mean is not None and not streamed:
+        samples = samples._replace(X=_centred(samples.X, host_mean))
+        held_out = None if held_out is None else (_centred(held_out[0], host_mean), *held_out[1:])
     plan = Plan(
         samples=samples,
         validation=held_out,
         streamed=streamed,
+        host_mean=host_mean,
         learning_rate=rates,
         reg=penalty,
         dropout=thresholds,
@@ -450,20 +459,52 @@ def dropout_threshold(probability: HostArray) -> HostArray:
     return np.where(probability > 0, rounded, 0.0).astype(np.int64)
 
 
+def _arrays(
+    X: Array,
+    validation: tuple[Array, ...] | None,
+    preprocessing: Preprocessing | None,
+    augmentation: Augmentation | None,
+    net: TwoLayerNet,
+    *,
+    xp: ModuleType,
+) -> tuple[tuple[HostArray, ...], HostArray | None]:
+    """Return the preprocessing's arrays, and the mean to subtract on the host, as `arrays_for` does."""
+    if preprocessing is None:
+        return (), None
+    dtype, where = net.W1.dtype, device(net.W1)
+    samples = [X] if validation is None else [X, validation[0]]
+    arrays, host_mean = arrays_for(preprocessing, samples, dtype, xp=xp, device=where)
+    if host_mean is None or augmentation is None:
+        return arrays, host_mean
+    # It is given samples as they are, so they cannot be centred before it.
+    lost = lost_by_rounding(preprocessing, dtype)
+    if lost is not None:
+        raise ValueError(
+            f"`augmentation` must be left out where the device has no float64 for the samples: {lost}"
+        )
+    return arrays_for(preprocessing, [], dtype, xp=xp, device=where)
+
+
+def _centred(X: Array, mean: HostArray) -> Array:
+    """X - mean beside X, subtracted on the host, block by block."""
+    xp, where = array_namespace(X), device(X)
+    blocks = (centred_on_host(X[rows, :], mean) for rows in row_blocks(*X.shape))
+    return xp.concat([from_host(block, xp=xp, device=where) for block in blocks])
+
+
 def _samples(
     X: Array,
     y: Array,
     sample_weight: Array | None,
     class_weight: Any,
-    preprocessing: Preprocessing | None,
+    arrays: tuple[HostArray, ...],
     net: TwoLayerNet,
     *,
     streamed: bool,
     xp: ModuleType,
 ) -> Samples:
     where, name = device(net.W1), dtype_name(net.W1.dtype)
-    arrays: tuple[HostArray, ...] = () if preprocessing is None else preprocessing.host_arrays()
-    on_device = tuple(from_host(array.astype(name), xp=xp, device=where) for array in arrays)
+    on_device = tuple(from_host(array, xp=xp, device=where) for array in arrays)
     if streamed:
         xp, where = standard_namespace(np), None
     X, y = _flat(X, y, net, xp=xp)

@@ -13,7 +13,7 @@ from .._forms import fast_namespace, laid_out
 from .._namespace import Array, HostArray, device, dtype_name, from_host, to_device, to_host
 from ..mathematics import Params
 from ..network import TwoLayerNet, evaluate, pack, unpack, widest
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, centred_on_host
 from .batches import Source, ahead, length, moved
 from .execution import Steps, prepared
 from .fingerprint import Fingerprint
@@ -40,6 +40,7 @@ class Plan(NamedTuple):
     samples: Samples  # on the device; where they are streamed, X, y and the weights are host arrays
     validation: tuple[Array, Array, Array | None] | None  # X, y and weights, beside the samples
     streamed: bool
+    host_mean: HostArray | None  # subtracted from samples that are streamed, before they are moved
     learning_rate: HostArray
     reg: HostArray
     dropout: HostArray  # thresholds
@@ -143,9 +144,11 @@ class Trainer:
             batch = None
             if self.plan.streamed:
                 weights = None if sample_weight is None else sample_weight[draws.rows]
-                batch, draws = (X[draws.rows], y[draws.rows], weights), draws._replace(rows=None)
+                batch = self._cast_samples(X[draws.rows]), y[draws.rows], weights
+                draws = draws._replace(rows=None)
             elif labels is not None:
                 draws = draws._replace(labels=labels[draws.rows])
+            draws = draws._replace(augmentation=moved(draws.augmentation, self._cast))
             yield Varying(draws, batch, None, None, None, None)
 
     def _take_steps(self, chunk: Varying) -> None:
@@ -161,7 +164,7 @@ class Trainer:
             kept_share=kept_shares(rates, self.plan.reg).astype(name) if decays else None,
             coefficients=self._coefficients(self.done, n).astype(name),
         )
-        steps = self.steps.take(self.state, self.constant, varying, self._cast_on_device)
+        steps = self.steps.take(self.state, self.constant, varying, self._on_device)
         for state, taken in steps:
             self.state = state
             self.done += taken
@@ -350,7 +353,7 @@ class Trainer:
             weights = None if sample_weight is None else sample_weight[rows]
             part = X[rows, ...], y[rows, ...], weights
             if self.plan.streamed:
-                part = moved(part, self._cast_on_device)
+                part = moved((self._cast_samples(part[0]), *part[1:]), self._on_device)
             total += np.stack([to_host(a).astype(np.float64) for a in self.evaluate(params, *part, arrays)])
         total /= n_samples if sample_weight is None else self.validation_weight
         return total[0], total[1]
@@ -362,12 +365,24 @@ class Trainer:
     def _on_device(self, host: HostArray) -> Array:
         return from_host(host, xp=self.xp, device=self.device)
 
-    def _cast_on_device(self, host: HostArray) -> Array:
-        """Copy of any host array, floats in the networks' dtype: the device may have no other."""
+    def _cast(self, host: HostArray) -> HostArray:
+        """Any host array as the device takes it, floats in the networks' dtype: it may have no other."""
         floating = host.dtype.kind == "f"
         # Of another byte order is what files may hold; only NumPy takes it.
         dtype = dtype_name(self.dtype) if floating else host.dtype.newbyteorder("=")
-        return self._on_device(host.astype(dtype, copy=False))
+        return host.astype(dtype, copy=False)
+
+    def _cast_samples(self, X: HostArray) -> HostArray:
+        """Samples that are streamed, with all the digits that the preprocessing needs."""
+        if self.plan.host_mean is not None:
+            return centred_on_host(X, self.plan.host_mean)
+        arrays = self.plan.samples.preprocessing
+        if X.dtype.kind == "f" and arrays and arrays[0].dtype != self.dtype:  # its mean is in float64
+            return X.astype(dtype_name(arrays[0].dtype), copy=False)
+        method = self.plan.method
+        if X.dtype.itemsize == 8 and method.transform is None and method.augmentation is None:
+            return X.astype(dtype_name(self.dtype))  # as the step would do; JAX may have no 64-bit integers
+        return self._cast(X)
 
     def _copied(self, params: Params) -> Params:
         # To the device expressly, as a step's results are: else JAX would compile a run's first steps apart.
