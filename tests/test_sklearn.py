@@ -426,6 +426,27 @@ def test_kinds_of_weights():
         same_net(quick(batch_size=20).fit(X, y, sample_weight=weights).net_, net)
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-60, 1e37, 1e300])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "options", [{}, {"class_weight": "balanced"}, {"early_stopping": True, "validation_fraction": 0.3}]
+)
+def test_weights_have_no_scale(scale, dtype, options):
+    X, y = problem(dtype=dtype)
+    weights = np.linspace(0.0, 2.0, 60)
+    expected, model = (quick(**options).fit(X, y, sample_weight=factor * weights) for factor in (1, scale))
+    assert_allclose(model.predict_proba(X), expected.predict_proba(X), rtol=1e-3, atol=1e-6)
+    assert_allclose(model.loss_curve_, expected.loss_curve_, rtol=1e-4)
+    given, held_out = (quick(early_stopping=True) for _ in range(2))
+    given.fit(X, y, X_val=X[::2], y_val=y[::2], sample_weight_val=weights[::2])
+    held_out.fit(X, y, X_val=X[::2], y_val=y[::2], sample_weight_val=scale * weights[::2])
+    assert_allclose(held_out.validation_scores_, given.validation_scores_, rtol=1e-5)
+    partial, other = (
+        quick().partial_fit(X, y, classes=[0, 1, 2], sample_weight=factor * weights) for factor in (1, scale)
+    )
+    assert_allclose(other.predict_proba(X), partial.predict_proba(X), rtol=1e-3, atol=1e-6)
+
+
 def test_weights_in_partial_fit():
     X, y = problem()
     weights = np.linspace(0.0, 2.0, 60)

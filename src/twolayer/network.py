@@ -34,6 +34,7 @@ from ._namespace import (
     dtype_name,
     float_dtype,
     from_host,
+    has_values,
     is_array_api_obj,
     library_name,
     standard_namespace,
@@ -94,6 +95,27 @@ def flatten(X: Array, *, xp: ModuleType) -> Array:
 def as_targets(y: Array, dtype: Any, *, xp: ModuleType) -> Array:
     """Labels as int32 (any number of classes fits), class probabilities in the network's dtype."""
     return cast(y, xp.int32 if y.ndim == 1 else dtype, xp=xp)
+
+
+def rescaled(weights: Array, *, xp: ModuleType, most_exponent: int = 63) -> Array:
+    """Weights whose largest is in (2^-64, 2^63), so that their sums stay in the range of every dtype.
+
+    A weighted mean has no scale. Weights beyond this are multiplied by a power of two, in their own dtype, as
+    that of a network may not hold them: it is exact, but for weights that are then too small to count.
+    Others, and integers, are returned as they are.
+    """
+    if not xp.isdtype(weights.dtype, "real floating"):
+        return weights
+    largest = xp.max(weights)
+    if not has_values(largest):
+        is_extreme = (largest >= 2.0**63) | ((largest > 0.0) & (largest < 2.0**-64))
+        root = xp.where(is_extreme, largest, 1.0) ** -0.5  # XLA multiplies by 1 / largest, which may be 0
+        return weights * root * root
+    exponent = math.frexp(float(largest))[1]
+    if abs(exponent) <= most_exponent:
+        return weights
+    half = -exponent // 2  # 2^-exponent itself may be beyond the dtype
+    return weights * 2.0**half * 2.0 ** (-exponent - half)
 
 
 class TwoLayerNet(NamedTuple):
@@ -346,7 +368,7 @@ class TwoLayerNet(NamedTuple):
         reg : float, or (K,) for a stack
             Strength of the L2 penalty; half of PyTorch's ``weight_decay``.
         sample_weight : array (N,), optional
-            Weight of each sample in the mean, at least 0.
+            Weight of each sample in the mean, at least 0; their scale does not matter.
         label_smoothing : float, or (K,) for a stack
             ε in [0, 1]: the targets are (1 - ε) T + ε / C, T being the class probabilities [1]_.
 
@@ -492,7 +514,8 @@ class TwoLayerNet(NamedTuple):
         check_sample_weight(sample_weight, X)
         dtype, share = self.W1.dtype, 1.0 / X.shape[0]
         if sample_weight is not None:
-            share = shares(cast(sample_weight, dtype, xp=xp), xp=xp)[None, None, :]
+            weights = cast(rescaled(sample_weight, xp=xp), dtype, xp=xp)
+            share = shares(weights, xp=xp)[None, None, :]
         reg = per_network("reg", reg, self, xp=xp)
         # No smoothing costs nothing.
         smoothing = None

@@ -26,7 +26,7 @@ from ._namespace import (
     to_host,
 )
 from .mathematics import log_softmax
-from .network import TwoLayerNet
+from .network import TwoLayerNet, rescaled
 from .training import History, Progress, Run, optimizers, schedules
 from .training.loop import train
 from .training.optimizers import Optimizer
@@ -241,7 +241,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y : array-like (N,)
             A label for each: integers, strings, truth values.
         sample_weight : array-like (N,), optional
-            Weight of each sample in its batch's mean, at least 0. A sample of weight 0 is left out.
+            Weight of each sample in its batch's mean, at least 0; their scale does not matter. A sample of
+            weight 0 is left out.
         X_val : array-like (M, D), optional
             Validation samples for ``early_stopping``, instead of a share of the training samples.
         y_val : array-like (M,), optional
@@ -756,6 +757,7 @@ def _weighed(
         raise ValueError(f"`{name}` must be at least 0; got a weight of {weights.min():g}")
     if not weights.any():
         raise ValueError(f"`{name}` must hold a weight above zero; got 0 for every sample")
+    weights = rescaled(weights, xp=array_namespace(weights))
     if weights.all():
         return X, codes, weights
     rows = np.flatnonzero(weights)

@@ -36,7 +36,7 @@ from .._namespace import (
 from .._streams import RandomState, seed_of
 from ..augmentation import Augmentation
 from ..mathematics import targets
-from ..network import TwoLayerNet, as_targets, flatten
+from ..network import TwoLayerNet, as_targets, flatten, rescaled
 from ..preprocessing import Preprocessing, arrays_for, centred_on_host, lost_by_rounding
 from .batches import Batches, Source
 from .checkpoint import load_run
@@ -112,7 +112,7 @@ def train(
         Samples by whose accuracy the best network is kept; given weights (N,), by the share of the weights
         that is of right ones. They are preprocessed, but never augmented.
     sample_weight : array (N,), optional
-        Weight of each sample in its batch's mean.
+        Weight of each sample in its batch's mean, at least 0; their scale does not matter.
     class_weight : sequence or array (C,), or "balanced", optional
         Weight of each class, by which its samples' weights are multiplied; "balanced" is
         N / (C · number of samples of the class).
@@ -233,6 +233,8 @@ def train(
         check_on_host(X, y, validation, sample_weight)
     beside = taking(net, n_inputs, streamed=bool(stream), xp=xp)
     check_data(X, y, validation, sample_weight, beside)
+    if sample_weight is not None:
+        sample_weight = rescaled(sample_weight, xp=array_namespace(sample_weight))
     if augmentation is not None and hasattr(augmentation, "check"):
         augmentation.check(n_inputs)
     n_networks = net.n_networks
@@ -509,10 +511,13 @@ def _samples(
         xp, where = standard_namespace(np), None
     X, y = _flat(X, y, net, xp=xp)
     dtype = getattr(xp, name)
+    if class_weight is not None and sample_weight is not None:
+        sample_weight = rescaled(sample_weight, xp=xp, most_exponent=0)  # for the product's sake
     if sample_weight is not None:
         sample_weight = xp.astype(sample_weight, dtype)
     if class_weight is not None:
-        of_class = check_class_weight(class_weight, y, net.n_classes, xp=xp).astype(name)
+        of_class = check_class_weight(class_weight, y, net.n_classes, xp=xp)
+        of_class = rescaled(of_class, xp=standard_namespace(np), most_exponent=0).astype(name)
         weights = from_host(of_class, xp=xp, device=where)
         own = xp.take(weights, y, axis=0) if y.ndim == 1 else xp.matmul(y, weights)
         sample_weight = own if sample_weight is None else sample_weight * own
@@ -530,7 +535,7 @@ def _held_out(
 ) -> tuple[Array, Array, Array | None]:
     X, y = _flat(X, y, net, xp=xp)
     if sample_weight is not None:
-        sample_weight = xp.astype(sample_weight, getattr(xp, dtype_name(net.W1.dtype)))
+        sample_weight = xp.astype(rescaled(sample_weight, xp=xp), getattr(xp, dtype_name(net.W1.dtype)))
     return X, y, sample_weight
 
 
