@@ -25,11 +25,12 @@ import tomli_w
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
 from small_runs import make_task
 
 from twolayer import Run, TwoLayerNet, load, report, save, train
 from twolayer.checkpoints import load_run, save_run
-from twolayer.cli import commands, folders, jobs, stored, training
+from twolayer.cli import commands, folders, inputs, jobs, stored, training
 from twolayer.cli.commands import app
 from twolayer.cli.page import pictures
 from twolayer.cli.stored import read_history, read_predictions, read_results
@@ -87,16 +88,10 @@ def read_or_refused(read: Callable[[Path], Any], path: Path, content: bytes) -> 
 
 
 SIZES = {
-    "F64": 8,
-    "F32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I64": 8,
-    "I32": 4,
-    "U8": 1,
-    "BOOL": 1,
-    "F8_E4M3": 1,
-    "U64": 8,
+    **dict.fromkeys(("C64", "F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 1),
 }
 
 
@@ -356,12 +351,35 @@ DESCRIPTIONS = [
 ]
 
 
-@st.composite
-def npy(draw: Any, array: np.ndarray) -> bytes:
-    """An array in a file whose header lies."""
+DTYPES: st.SearchStrategy[np.dtype[Any]] = st.one_of(
+    st_numpy.scalar_dtypes(),
+    st_numpy.unicode_string_dtypes(),
+    st_numpy.byte_string_dtypes(),
+    st_numpy.array_dtypes(),
+    st.sampled_from(["longdouble", "clongdouble", "object", "V0", "V4"]).map(np.dtype),
+)
+
+
+def saved(array: np.ndarray, dtype: Any = None) -> bytes:
+    """An array in a file, in another dtype: its values where the dtype takes them, else zeros."""
+    if dtype is not None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # numbers may overflow, or lose a part
+                array = array.astype(dtype)
+        except (TypeError, ValueError, OverflowError):
+            array = np.zeros(array.shape, dtype)
     stream = io.BytesIO()
     np.save(stream, array)
-    content = stream.getvalue()
+    return stream.getvalue()
+
+
+@st.composite
+def npy(draw: Any, array: np.ndarray) -> bytes:
+    """An array in a file, of another dtype or with a header that lies."""
+    if draw(st.booleans()):
+        return saved(array, draw(DTYPES))
+    content = saved(array)
     start = 10 + int.from_bytes(content[8:10], "little")
     sizes = st.integers(-1, 12) | st.sampled_from([2**31, 2**40, 2**63, 10**30, 1.5, "a", None, True])
     fields = {
@@ -397,9 +415,7 @@ def lying_npz(draw: Any, arrays: dict[str, np.ndarray] = ARRAYS) -> bytes:
     with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as file:
         warnings.simplefilter("ignore")  # two members of one name are a lie too
         for name, array in arrays.items():
-            plain = io.BytesIO()
-            np.save(plain, array)
-            content = draw(npy(array)) if name in liars else plain.getvalue()
+            content = draw(npy(array)) if name in liars else saved(array)
             if name in liars and draw(st.integers(0, 9)) == 0:
                 name = draw(
                     st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(
@@ -422,6 +438,23 @@ def test_npz_files(folder: Path, compressed: bool, lies: bool) -> None:
         found = read_or_refused(load_npz, path, content)
         if found is not None:
             check_dataset(found)
+
+    check()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_samples_to_predict(folder: Path, suffix: str) -> None:
+    path = folder / f"samples{suffix}"
+    X = {"X": ARRAYS["X"]}
+
+    @often
+    @given(lying_npz(X) | damaged(saved(X["X"])) | npy(X["X"]))
+    def check(content: bytes) -> None:
+        found = read_or_refused(inputs._array, path, content)
+        if found is not None:
+            assert found.dtype.kind in "biuf"
+            assert found.ndim >= 2
+            assert found.size
 
     check()
 

@@ -837,6 +837,18 @@ def test_predictions_that_lie(copied: Callable[[str], Path], change: Callable[[A
     assert re.search(said, refused("report", path.parent))
 
 
+@pytest.mark.parametrize("dtype", ["U8", "S8", "m8[s]", "M8[s]", "c8", "V4", [("a", "f4")]], ids=str)
+@pytest.mark.parametrize("key", ["y", "probabilities", "rows", "images", "rows_in_file"])
+def test_predictions_of_another_dtype(copied: Callable[[str], Path], key: str, dtype: Any) -> None:
+    path = copied("train") / "predictions.npz"
+    arrays = stored_arrays(path)
+    arrays.setdefault("rows_in_file", np.arange(400))
+    arrays[key] = np.zeros(arrays[key].shape, dtype)
+    np.savez(path, **arrays)
+    error = refused("report", path.parent)
+    assert re.search(rf"`{key}` in .*predictions.npz must hold .*; got dtype ", error)
+
+
 def test_predictions_that_are_no_npz_file(copied: Callable[[str], Path]) -> None:
     path = copied("train") / "predictions.npz"
     path.write_bytes(path.read_bytes()[:100])

@@ -251,44 +251,45 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
             if key in stored
         }
 
-    def check(key: str, *, kinds: str, holds: bool, what: str) -> None:
+    def check(key: str, *, kinds: str, holds: Callable[[HostArray], bool], what: str) -> None:
         array = arrays[key]
+        # First the dtype: comparisons and `isfinite` are not defined for every one.
         if array.dtype.kind not in kinds or array.dtype.itemsize > 8:
-            raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {array.dtype}")
-        if not holds:
+            raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {array.dtype!s:.80}")
+        if not holds(array):
             raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {array.shape}")
 
     y, probs = arrays["y"], arrays["probabilities"]
     check(
         "y",
         kinds="iu",
-        holds=y.ndim == 1 and len(y) > 0 and bool(((y >= 0) & (y < n_classes)).all()),
+        holds=lambda y: y.ndim == 1 and len(y) > 0 and _are_in(y, n_classes),
         what=f"class labels in [0, {n_classes}), (N,)",
     )
     check(
         "probabilities",
         kinds="f",
-        holds=probs.shape == (len(y), n_classes) and _are_probabilities(probs),
+        holds=lambda probs: probs.shape == (len(y), n_classes) and _are_probabilities(probs),
         what=f"probabilities of {n_classes} classes for each of the {len(y)} samples",
     )
     if "rows" in arrays:
-        rows, images = arrays["rows"], arrays["images"]
+        rows = arrays["rows"]
         check(
             "rows",
             kinds="iu",
-            holds=rows.ndim == 1
-            and len(np.unique(rows)) == len(rows)
-            and bool(((rows >= 0) & (rows < len(y))).all()),
+            holds=lambda rows: rows.ndim == 1 and _are_different(rows) and _are_in(rows, len(y)),
             what=f"different places in [0, {len(y)}), (M,)",
         )
         check(
             "images",
             kinds="biuf",
-            holds=images.ndim in (3, 4)
-            and images.shape[0] == len(rows)
-            and min(images.shape[1:]) > 0
-            and images.shape[3:] in ((), (1,), (3,))
-            and bool(np.isfinite(images).all()),
+            holds=lambda images: (
+                images.ndim in (3, 4)
+                and images.shape[0] == len(rows)
+                and min(images.shape[1:]) > 0
+                and images.shape[3:] in ((), (1,), (3,))
+                and bool(np.isfinite(images).all())
+            ),
             what=f"{len(rows)} images of (height, width), or of 1 or 3 channels",
         )
         arrays["rows"] = rows.astype(np.int64)
@@ -297,9 +298,9 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
         check(
             "rows_in_file",
             kinds="iu",
-            holds=places.shape == y.shape
-            and len(np.unique(places)) == len(places)
-            and bool((places >= 0).all() and (places <= _MOST).all()),
+            holds=lambda places: (
+                places.shape == y.shape and _are_different(places) and _are_in(places, _MOST + 1)
+            ),
             what=f"different rows of a file, ({len(y)},)",
         )
         arrays["rows_in_file"] = places.astype(np.int64)
@@ -316,6 +317,14 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
             f"{path} must be of the run that results.json is of; got other samples or another network"
         )
     return Predictions(y, probs, arrays.get("rows"), arrays.get("images"), arrays.get("rows_in_file"))
+
+
+def _are_in(places: HostArray, end: int) -> bool:
+    return bool(((places >= 0) & (places < end)).all())
+
+
+def _are_different(places: HostArray) -> bool:
+    return len(np.unique(places)) == len(places)
 
 
 def _are_probabilities(probs: HostArray) -> bool:
