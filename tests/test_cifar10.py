@@ -293,6 +293,12 @@ def test_refuses_a_wrong_label_in_an_archive(folder):
         load_cifar10(made, **EVERYTHING)
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_takes_names_of_classes_as_programs_on_windows_write_them(folder, mark):
+    (folder / "batches.meta.txt").write_bytes(mark + "\r\n".join(NAMES).encode())
+    assert load_cifar10(folder, **EVERYTHING).classes == NAMES
+
+
 @pytest.mark.parametrize("text", ["beaver\ndolphin\n", "", "\xff" * 900])
 def test_refuses_other_classes(folder, text):
     (folder / "batches.meta.txt").write_text(text, encoding="latin-1")

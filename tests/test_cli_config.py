@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import tomli_w
 from command_line import cli, clusters, done, refused, settings_in, small_cifar10
+from hypothesis import given
+from hypothesis import strategies as st
 
 from twolayer import presets
 from twolayer.cli import commands, console, jobs
 from twolayer.cli.settings import write_settings
+from twolayer.cli.stored import read_toml
 
 QUICK = ("--epochs", 2, "--hidden", 8, "--quiet")
 
@@ -279,6 +282,27 @@ def test_a_wrong_file_is_refused(stored: dict[str, Any], message: str) -> None:
 )
 def test_a_wrong_file_of_a_sweep_is_refused(stored: dict[str, Any], message: str) -> None:
     assert message in refused("sweep", "--config", config(**stored), code=2)
+
+
+@given(
+    stored=st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(-9, 9), max_size=4),
+    marked=st.booleans(),
+    windows=st.booleans(),
+)
+def test_a_file_as_programs_on_windows_write_it(
+    tmp_path_factory: pytest.TempPathFactory, stored: dict[str, Any], marked: bool, windows: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "windows.toml"
+    written = tomli_w.dumps(stored).replace("\n", "\r\n" if windows else "\n")
+    path.write_bytes(written.encode("utf-8-sig" if marked else "utf-8"))
+    assert read_toml(path) == stored
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_settings_with_a_byte_order_mark_are_read(end: str) -> None:
+    Path("config.toml").write_bytes(b"\xef\xbb\xbf" + f"n_hidden = 7{end}epochs = 1{end}".encode())
+    done("train", "--config", "config.toml", "--out", "run", "--quiet")
+    assert settings_in("run")["n_hidden"] == 7
 
 
 def test_a_file_that_is_none_is_refused() -> None:

@@ -50,6 +50,14 @@ def test_json_gives_back_what_it_was_given(tmp_path_factory, data):
     assert report.read_json(path) == data
 
 
+@given(data=st.dictionaries(text, text | finite, max_size=4), marked=st.booleans(), windows=st.booleans())
+def test_json_as_programs_on_windows_write_it(tmp_path_factory, data, marked, windows):
+    path = tmp_path_factory.getbasetemp() / "windows.json"
+    written = report.format_json(data).replace("\n", "\r\n" if windows else "\n")
+    path.write_bytes(written.encode("utf-8-sig" if marked else "utf-8"))
+    assert report.read_json(path) == json.loads(written)
+
+
 def test_json_is_utf8_sorted_indented_and_ends_in_a_newline(tmp_path):
     path = tmp_path / "data.json"
     report.write_json(path, {"b": [1, "é"], "a": 0.1})

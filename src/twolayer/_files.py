@@ -94,6 +94,19 @@ def remove_partial(path: str | os.PathLike[str]) -> None:
                     file.unlink()
 
 
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file in UTF-8, without the byte order mark that programs on Windows put at its beginning.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not in UTF-8.
+    """
+    return Path(path).read_bytes().decode("utf-8-sig")
+
+
 @contextmanager
 def opened_safetensors(path: str | os.PathLike[str], kind: str) -> Iterator[Any]:
     """Open a safetensors file; yield what safetensors reads it by.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
-from .._files import npz_array, opened_npz
+from .._files import npz_array, opened_npz, read_text
 from .._namespace import HostArray
 from ..training import History
 
@@ -94,11 +94,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     ValueError
         If the file is not TOML.
     """
-    with path.open("rb") as file:
-        try:
-            return tomllib.load(file)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} must be a TOML file in UTF-8; {error!s:.200}") from error
+    try:
+        return tomllib.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be a TOML file in UTF-8; {error!s:.200}") from error
 
 
 def read_history(path: Path) -> History:

@@ -186,7 +186,7 @@ def _check_size(name: str, size: int, where: str) -> None:
 
 
 def _check_classes(content: bytes | bytearray, where: str) -> None:
-    if tuple(content.decode("ascii", errors="replace").split()) != CLASSES:
+    if tuple(content.decode("utf-8-sig", errors="replace").split()) != CLASSES:
         raise ValueError(f"{where} must name the classes of CIFAR-10: {', '.join(CLASSES)}; got other names")
 
 

@@ -6,12 +6,11 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .._files import written_whole
+from .._files import read_text, written_whole
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
@@ -60,13 +59,15 @@ def format_json(data: Any, *, in_a_line: bool = False) -> str:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read what `write_json` wrote; what was nan or infinite comes back as None.
 
+    The file may begin with a byte order mark, and its lines may end as on Windows.
+
     Raises
     ------
     ValueError
         If the file is not JSON in UTF-8; the message names it.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)} must be a JSON file in UTF-8; {error}") from error
 
