@@ -401,11 +401,14 @@ def test_an_output_folder_that_is_a_file_is_refused() -> None:
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(*args: Any, **more: Any) -> Any:
-        raise PermissionError(13, "Permission denied")
+    def deny(path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
+        if flags & os.O_EXCL:
+            raise PermissionError(13, "Permission denied")
+        return usual(path, flags, mode, **more)
 
+    usual = os.open
     Path("run").mkdir()
-    monkeypatch.setattr("tempfile.mkstemp", deny)
+    monkeypatch.setattr("os.open", deny)
     line = refused("train", *QUICK, "--out", "run")
     assert "cannot write into the folder of settings.toml (Permission denied): run" in line
 
@@ -742,7 +745,7 @@ def test_a_longer_training_that_was_killed_before_its_results_were_written_is_fi
 
 def test_what_was_half_written_is_removed() -> None:
     done("train", *QUICK, "--out", "run")
-    half = Path("run/.checkpoint.safetensors.abc.safetensors")
+    half = Path("run/.checkpoint.safetensors.0123abcd.safetensors")
     for arguments in (("--resume", "run", "--epochs", 3), (*QUICK, "--out", "run", "--overwrite")):
         half.write_bytes(b"half")
         done("train", *arguments)

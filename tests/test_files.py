@@ -2,16 +2,23 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import socket
 import stat
 import sys
-import tempfile
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from twolayer import _files
-from twolayer._files import remove_partial, written_whole
+import twolayer
+from twolayer import _files, report
+from twolayer._files import check_can_be_written, remove_partial, written_whole
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no files or modes of this kind")
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -111,10 +118,10 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    def refuse(**_: object) -> None:
+    def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(_files.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     message = r"cannot write into the folder of net\.csv \(Permission denied\): "
     with pytest.raises(PermissionError, match=message), written_whole(tmp_path / "net.csv"):
         pass  # pragma: no cover
@@ -132,31 +139,241 @@ def test_the_first_error_is_told_where_the_partial_file_is_gone_too(tmp_path):
 
 def test_no_file_is_left_open(tmp_path, monkeypatch):
     handles = []
-    mkstemp = tempfile.mkstemp
+    usual = os.open
 
-    def noted(**arguments: object) -> tuple[int, str]:
-        handle, name = mkstemp(**arguments)
-        handles.append(handle)
-        return handle, name
+    def noted(*arguments: object) -> int:
+        handles.append(usual(*arguments))
+        return handles[-1]
 
-    monkeypatch.setattr(_files.tempfile, "mkstemp", noted)
+    monkeypatch.setattr(os, "open", noted)
     with written_whole(tmp_path / "net.csv"):
         (handle,) = handles
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(handle)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no modes of this kind")
+# What stands there already
+
+
+@posix
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_the_mode_is_that_of_any_new_file(tmp_path, umask):
+def test_the_mode_is_that_of_any_new_file(tmp_path, monkeypatch, umask):
     before = os.umask(umask)
     try:
-        with written_whole(tmp_path / "net.csv") as partial:
-            partial.write_text("whole")
-        assert os.umask(umask) == umask  # it was put back
+        with monkeypatch.context() as patch:
+            # Other threads make files meanwhile, with the mask of the whole process.
+            patch.setattr(os, "umask", None)
+            with written_whole(tmp_path / "net.csv") as partial:
+                partial.write_text("whole")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "net.csv").stat().st_mode) == 0o666 & ~umask
+
+
+@posix
+@given(mode=st.integers(0, 0o777))
+def test_the_mode_and_the_owner_are_those_of_the_file_before(tmp_path_factory, mode):
+    path = tmp_path_factory.mktemp("modes") / "net.csv"
+    path.write_text("old")
+    if os.getuid() == 0:
+        os.chown(path, 1, 2)
+    path.chmod(mode)
+    before = path.stat()
+    with written_whole(path) as partial:
+        assert stat.S_IMODE(partial.stat().st_mode) == 0o600  # what is private is so from the beginning
+        partial.write_text("new")
+    after = path.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    path.chmod(0o600)
+    assert path.read_text() == "new"
+
+
+@posix
+@pytest.mark.parametrize("stands", [False, True])
+@pytest.mark.parametrize("links", [["store/net.csv"], ["{}/store/net.csv"], ["other", "store/net.csv"]])
+def test_links_are_followed(tmp_path, monkeypatch, links, stands):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store").mkdir()
+    path = target = tmp_path / "store" / "net.csv"
+    if stands:
+        target.write_text("old")
+    for name, to in zip(["net.csv", "other"], links, strict=False):
+        (tmp_path / name).symlink_to(to.format(tmp_path))
+    path = tmp_path / "net.csv"
+    (target.parent / ".net.csv.0123abcd.csv").write_text("half")
+    remove_partial(path)
+    with written_whole("net.csv") as partial:
+        assert partial.parent == target.parent
+        partial.write_text("new")
+    assert path.is_symlink()
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+@posix
+def test_a_link_that_leads_nowhere_is_refused_before_the_work(tmp_path):
+    path = tmp_path / "net.csv"
+    path.symlink_to("net.csv")
+    with pytest.raises(OSError, match=r"net\.csv"), written_whole(path):
+        raise AssertionError  # pragma: no cover
+    assert path.is_symlink()
+
+
+def read_from(path):
+    """Read what is written into a pipe, in a thread of its own; return where it comes."""
+    found = []
+    reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
+    reader.start()
+    return found, reader
+
+
+@posix
+@pytest.mark.parametrize("through_link", [False, True])
+def test_a_pipe_is_written_into(tmp_path, through_link):
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
+    path = tmp_path / "link.onnx" if through_link else pipe
+    if through_link:
+        path.symlink_to(pipe)
+    found, reader = read_from(pipe)
+    with written_whole(path) as partial:
+        assert partial.suffix == ".onnx"
+        partial.write_bytes(b"whole" * 100_000)
+    reader.join(60)
+    assert found == [b"whole" * 100_000]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert path.is_symlink() == through_link
+    assert not partial.exists()
+
+
+@posix
+def test_a_pipe_gets_nothing_where_the_block_raises(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write(made: list[Path]) -> None:
+        with written_whole(pipe) as partial:
+            made.append(partial)
+            partial.write_text("half")
+            raise ValueError("in the middle")
+
+    made: list[Path] = []
+    with pytest.raises(ValueError, match="in the middle"):
+        write(made)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert not made[0].exists()
+
+
+@posix
+def test_a_device_is_written_into():
+    ours, theirs = os.openpty()
+    try:
+        path = Path(os.ttyname(theirs))
+        with written_whole(path) as partial:
+            partial.write_text("whole")
+        assert os.read(ours, 100) == b"whole"
+        assert stat.S_ISCHR(path.stat().st_mode)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@posix
+def test_a_descriptor_of_a_file_that_is_gone_is_written_into(tmp_path):
+    file = tmp_path / "net.csv"
+    with file.open("wb+") as stream:
+        file.unlink()
+        path = Path(f"/dev/fd/{stream.fileno()}")
+        if not path.exists():
+            pytest.skip("this system has no /dev/fd of files")
+        with written_whole(path) as partial:
+            partial.write_text("whole")
+        assert stream.read() == b"whole"
+    assert list(tmp_path.iterdir()) == []
+
+
+@posix
+def test_a_pipe_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(PermissionError, match=r"Permission denied: .*pipe"), written_whole(pipe):
+        raise AssertionError  # pragma: no cover
+
+
+@posix
+def test_a_socket_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("net.csv")
+        for write in (written_whole, lambda path: nullcontext(check_can_be_written(path))):
+            with pytest.raises(OSError, match=r"net\.csv"), write("net.csv"):
+                raise AssertionError  # pragma: no cover
+    assert stat.S_ISSOCK(Path("net.csv").stat().st_mode)
+
+
+# Names and errors
+
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters='/\0\\:*?"<>|'), min_size=1, max_size=85)
+
+
+@given(name=NAMES | st.tuples(NAMES, NAMES).map(".".join))
+def test_a_name_of_any_length_can_be_written(tmp_path_factory, name):
+    folder = tmp_path_factory.mktemp("names")
+    path = folder / name
+    assume(len(os.fsencode(name)) <= 255 and path.name == name and name.strip(". "))
+    with written_whole(path) as partial:
+        partial.write_text("whole")
+        assert len(os.fsencode(partial.name)) <= 143
+        half = partial.with_name(partial.name)
+    assert [file.name for file in folder.iterdir()] == [name]
+    half.write_text("half")
+    remove_partial(path)
+    assert [file.name for file in folder.iterdir()] == [name]
+
+
+def test_half_written_files_of_another_long_name_are_left_alone(tmp_path):
+    names = [f"{'x' * 200}{number}.csv" for number in (1, 2)]
+    with written_whole(tmp_path / names[0]) as partial:
+        partial.write_text("whole")
+        remove_partial(tmp_path / names[1])
+    assert [file.name for file in tmp_path.iterdir()] == [names[0]]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO])
+def test_an_error_of_the_disk_names_the_file(tmp_path, number):
+    path = tmp_path / "net.csv"
+    with pytest.raises(OSError, match=r"net\.csv'$") as caught, written_whole(path):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.errno == number
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@posix
+@pytest.mark.parametrize("name", ["net.safetensors", "run.csv", "run.json", "net.onnx"])
+def test_a_file_that_is_too_large_is_named(tmp_path, name):
+    import resource
+
+    pytest.importorskip("onnx")
+    net = twolayer.TwoLayerNet.initialize(30, 20, 3, rng=0)
+    write = {
+        ".safetensors": twolayer.save,
+        ".onnx": twolayer.onnx.export,
+        ".csv": lambda net, path: report.write_csv(path, [{"x": "1" * 2000}]),
+        ".json": lambda net, path: report.write_json(path, "1" * 2000),
+    }
+    path = tmp_path / name
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=f"{re.escape(name)}'$") as caught:
+            write[path.suffix](net, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
@@ -215,9 +432,10 @@ def test_what_was_left_half_written_is_removed(tmp_path):
     path = tmp_path / "net.csv"
     path.write_text("whole")
     others = [
-        tmp_path / name for name in ("net.csv.bak", ".net.csv.swp", ".other.csv.abc.csv", "x.net.csv.csv")
+        tmp_path / name
+        for name in ("net.csv.bak", ".net.csv.swp", ".other.csv.0123abcd.csv", "x.net.csv.0123abcd.csv")
     ]
-    for file in (tmp_path / ".net.csv.k3j2.csv", tmp_path / ".net.csv.x_y.csv", *others):
+    for file in (tmp_path / ".net.csv.k3j2_f5u.csv", tmp_path / ".net.csv.0123abcd.csv", *others):
         file.write_text("half")
     remove_partial(path)
     assert set(tmp_path.iterdir()) == {path, *others}

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
+import secrets
+import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -19,6 +24,9 @@ import numpy.typing as npt
 # For how long another program may hold a file that is to be replaced; only Windows refuses it then.
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
+# How much of a name is part of a temporary file's, in bytes: some file systems take no more than 143.
+_LONGEST_IN_NAMES = 100
+_LONGEST_SUFFIX = 20
 
 
 @contextmanager
@@ -29,35 +37,133 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     killed leaves the temporary file, and at ``path`` the whole of the old one or of the new; so does a
     machine that loses its power, as the new one is on the disk before it takes its place.
 
+    A file that is replaced hands its mode and its owner to the new one. Where ``path`` is a link, the file
+    that it leads to is replaced, and the link stays. A pipe or a device cannot be replaced: when the block
+    ends well, the content is written into it.
+
     Raises
     ------
     OSError
-        If the folder does not exist or cannot be written; the message names ``path``.
+        If ``path`` is a folder or a socket, or its folder does not exist or cannot be written, before the
+        block begins; if the block or the move fails. The message names ``path``.
     """
-    path = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(prefix=_prefix(path), suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"cannot write into the folder of {path.name} ({error.strerror})", str(path.parent)
-        ) from error
-    os.close(handle)
-    partial = Path(name)
+    path = _followed(path)
+    standing = _standing_at(path)
+    partial = _new_partial(path, standing)
     try:
         yield partial
-        # mkstemp makes files that only their owner may read: give this one the usual mode.
-        umask = os.umask(0)
-        os.umask(umask)
-        partial.chmod(0o666 & ~umask)
-        _flush(partial)
-        _replace(partial, path)
-    except BaseException:
+        if _is_replaced(path, standing):
+            _keep_access(partial, standing)
+            _flush(partial)
+            _replace(partial, path)
+        else:
+            with partial.open("rb") as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target)
+    except OSError as error:
+        # A full disk is of no file for the system; of the temporary one for the user.
+        if error.errno is None or error.filename not in (None, str(partial)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
         partial.unlink(missing_ok=True)
-        raise
+
+
+def check_can_be_written(path: str | os.PathLike[str]) -> None:
+    """Raise where `written_whole` would raise before its block: for work that is long before it is written.
+
+    Raises
+    ------
+    OSError
+        As `written_whole`.
+    """
+    path = _followed(path)
+    _new_partial(path, _standing_at(path)).unlink()
+
+
+def _followed(path: str | os.PathLike[str]) -> Path:
+    """Return the place of a file that is written by this path: of a link the place that it leads to."""
+    path = Path(path)
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    # What a link of the system leads to, such as /dev/stdout, may be no path at all.
+    return target if target.exists() or not path.exists() else path
+
+
+def _standing_at(path: Path) -> os.stat_result | None:
+    """Return what the system says of the file at a path; None where there is none.
+
+    Raises
+    ------
+    OSError
+        If it is neither a file nor anything else that can be written into.
+    """
+    try:
+        standing = path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None  # if it is the folder's fault, no file can be made in it either
+    number = 0
+    if stat.S_ISDIR(standing.st_mode):
+        number = errno.EISDIR
+    elif stat.S_ISSOCK(standing.st_mode):
+        number = errno.ENXIO
+    elif not stat.S_ISREG(standing.st_mode) and not os.access(path, os.W_OK):
+        number = errno.EACCES
+    if number:
+        raise OSError(number, os.strerror(number), str(path))
+    return standing
+
+
+def _is_replaced(path: Path, standing: os.stat_result | None) -> bool:
+    """Return whether a new file takes the place of what stands there, rather than being written into it."""
+    return standing is None or (stat.S_ISREG(standing.st_mode) and not path.is_symlink())
+
+
+def _new_partial(path: Path, standing: os.stat_result | None) -> Path:
+    """Make the temporary file: beside what it is to replace, else where the system has such files."""
+    if not _is_replaced(path, standing):
+        handle, name = tempfile.mkstemp(suffix=_suffix(path))
+        os.close(handle)
+        return Path(name)
+    # The system takes the umask off the mode of a new file. Beside another, nobody else may read it yet.
+    mode = 0o666 if standing is None else 0o600
+    while True:
+        partial = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{_suffix(path)}")
+        try:
+            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise type(error)(
+                error.errno,
+                f"cannot write into the folder of {path.name} ({error.strerror})",
+                str(path.parent),
+            ) from error
+        return partial
 
 
 def _prefix(path: Path) -> str:
-    return f".{path.name}."
+    """Return how the names of the temporary files for a path begin, which are never too long for a name."""
+    name = os.fsencode(path.name)
+    short = path.name if len(name) <= _LONGEST_IN_NAMES else hashlib.sha256(name).hexdigest()[:32]
+    return f".{short}."
+
+
+def _suffix(path: Path) -> str:
+    """Return how these names end, as some writers go by it."""
+    return path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
+
+
+def _keep_access(partial: Path, standing: os.stat_result | None) -> None:
+    """Give a file the owner, where the system allows it, and the mode of the one that it replaces."""
+    if standing is None:
+        return
+    if sys.platform != "win32":
+        made = partial.stat()
+        if (made.st_uid, made.st_gid) != (standing.st_uid, standing.st_gid):
+            with suppress(OSError):
+                os.chown(partial, standing.st_uid, standing.st_gid)
+    partial.chmod(stat.S_IMODE(standing.st_mode) & 0o777)
 
 
 def _flush(path: Path) -> None:
@@ -86,10 +192,11 @@ def _replace(partial: Path, path: Path) -> None:
 
 def remove_partial(path: str | os.PathLike[str]) -> None:
     """Remove the temporary files that processes left which were killed while they wrote ``path``."""
-    path = Path(path)
+    path = _followed(path)
+    partial = re.compile(f"{re.escape(_prefix(path))}[a-z0-9_]{{8}}{re.escape(_suffix(path))}")
     if path.parent.is_dir():
         for file in path.parent.iterdir():
-            if file.name.startswith(_prefix(path)) and file.suffix == path.suffix:
+            if partial.fullmatch(file.name):
                 with suppress(OSError):
                     file.unlink()
 

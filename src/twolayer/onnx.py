@@ -8,7 +8,6 @@ The model is a handful of standard operators, named as in the rest of twolayer::
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -48,7 +47,8 @@ def export(
 ) -> None:
     """Write a network as an ONNX model, which onnxruntime and many other programs can run.
 
-    The file is written beside its place and moved there whole; a file that was there is replaced. The same
+    The file is written beside its place and moved there whole; a file that was there is replaced, and its
+    mode kept. Links are followed; into a pipe or a device the file is written when it is whole. The same
     network gives the same bytes. Where the arrays take more than the 2 GiB that such a file can hold, they go
     to a file of their own beside it, ``path`` with ``.data`` appended, and a program needs both.
 
@@ -133,8 +133,6 @@ def export(
         properties["classes"] = json.dumps(checked_classes(classes, net.n_classes))
 
     path = Path(path)
-    if path.is_dir():  # seen before the tensors are in their place
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     n_bytes = sum(math.prod(array.shape) for array in net) * np.dtype(dtype).itemsize
     # Closed and moved to their places from the last to the first: the tensors before what refers to them.
     with ExitStack() as files:

@@ -116,7 +116,8 @@ def save(
 ) -> None:
     """Save a network, or a stack of them, as a safetensors file.
 
-    The file is written beside its place and moved there whole; a file that was there is replaced. The same
+    The file is written beside its place and moved there whole; a file that was there is replaced, and its
+    mode kept. Links are followed; into a pipe or a device the file is written when it is whole. The same
     network with the same metadata gives the same bytes.
 
     Parameters

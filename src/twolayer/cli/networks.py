@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import onnx, report, storage
-from .._files import written_whole
+from .._files import check_can_be_written, written_whole
 from .._namespace import HostArray, to_host
 from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
@@ -106,6 +106,8 @@ def predict_with_network(
     """Show, or write to a file, which classes a saved network takes samples for."""
     if output is not None and Path(output).suffix.lower() not in _OUTPUTS:
         raise ValueError(f"`--output` must be a .csv, .json or .npz file; got {output}")
+    if output is not None:
+        check_can_be_written(output)
     net, metadata, opened = _open(network, library, device)
     names, blocks = samples_for(inputs, net, metadata, console, invert=invert, resize=resize)
     probs = np.concatenate([to_host(net.predict_proba(raw_on(X, opened))) for X in blocks])

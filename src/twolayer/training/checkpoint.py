@@ -62,6 +62,7 @@ def save_run(run: Run, path: str | os.PathLike[str], *, preprocessing: Preproces
     """Save what is needed to go on with a run; a file that was there is replaced, whole.
 
     It is written beside its place and moved there: a process that is killed meanwhile leaves the old file.
+    The mode of that is kept, and links are followed.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ import click
 
 from ... import __version__
 from ..._extras import require
-from ..._files import written_whole
+from ..._files import check_can_be_written, written_whole
 from .. import folders
 from . import content, pictures, samples, settings
 from .found import Found, read_run
@@ -43,6 +43,7 @@ def write_page(folder: Path, out: Path | None, commands: Mapping[str, click.Comm
         If the file cannot be written.
     """
     path = folder / folders.PAGE if out is None else out
+    check_can_be_written(path)
     text = render(read_run(folder), commands, linked=path.resolve().parent == folder.resolve())
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
