@@ -14,9 +14,10 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,54 @@ def test_without_matplotlib_there_are_results_but_no_pictures(
     output = done("train", *QUICK, "--out", "run")
     assert "Warning: there are no pictures: Drawing needs matplotlib" in output
     assert files_in("run") == {name for name in TRAIN_FILES if not name.endswith("png")}
+
+
+@pytest.mark.parametrize(
+    "drawn_by", ["module://no_such_package_here.backend_inline", "no such backend", "inline", "qtagg", ""]
+)
+def test_the_backend_of_the_environment_does_not_matter(drawn_by: str) -> None:
+    found = started("train", *map(str, QUICK), "--json", "--out", "run", environment={"MPLBACKEND": drawn_by})
+    assert (found.returncode, found.stderr) == (0, "")
+    assert json.loads(found.stdout)["complete"] is True
+    assert files_in("run") == TRAIN_FILES
+    for command in ("plot", "report"):
+        found = started(command, "run", environment={"MPLBACKEND": drawn_by})
+        assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_matplotlib_is_left_with_the_backend_of_the_environment() -> None:
+    script = """
+from twolayer.plotting import _house
+_house.prepare_matplotlib()
+import os, matplotlib
+assert os.environ["MPLBACKEND"] == matplotlib.get_backend() == "svg"
+"""
+    found = started(script=script, environment={"MPLBACKEND": "svg"})
+    assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("raised", ["ValueError", "RuntimeError", "OSError", "AttributeError", "SystemError"])
+def test_whatever_importing_matplotlib_raises_there_are_results(elsewhere: Path, raised: str) -> None:
+    package = elsewhere / "packages" / "matplotlib"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"raise {raised}('as its settings are')\n", encoding="utf-8")
+    path = os.pathsep.join([str(package.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    found = started("train", *map(str, QUICK), "--out", "run", environment={"PYTHONPATH": path})
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == (
+        "Warning: there are no pictures: Drawing needs matplotlib, whose import failed "
+        f"({raised}: as its settings are)\n"
+    )
+    assert files_in("run") == {name for name in TRAIN_FILES if not name.endswith("png")}
+
+
+def test_a_broken_threadpoolctl_changes_nothing(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    (elsewhere / "threadpoolctl.py").write_text("raise OSError('no such library')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(elsewhere)
+    monkeypatch.delitem(sys.modules, "threadpoolctl", raising=False)
+    done("train", *QUICK, "--out", "run")
+    assert files_in("run") == {name for name in TRAIN_FILES if not name.endswith("png")}
+    assert "NumPy" in done("info")
 
 
 # What sweep leaves
@@ -1646,7 +1695,7 @@ def test_faster_kernels_are_advised_where_there_are_some(
 
 
 def test_the_blas_is_known_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     (pool,) = information.blas_pools()
     assert pool.get("kernels") is None
     assert pool["name"]
@@ -1661,10 +1710,17 @@ def test_the_processor_is_not_known_everywhere(monkeypatch: pytest.MonkeyPatch) 
 # How it is started
 
 
-def started(*arguments: str, script: str | None = None) -> subprocess.CompletedProcess[str]:
+def started(
+    *arguments: str, script: str | None = None, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
     command = ("-m", "twolayer") if script is None else ("-c", script)
     return subprocess.run(
-        (sys.executable, *command, *arguments), capture_output=True, text=True, timeout=300, check=False
+        (sys.executable, *command, *arguments),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 

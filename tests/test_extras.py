@@ -31,8 +31,12 @@ def test_a_package_that_is_broken_says_why(tmp_path, monkeypatch):
         require("broken_package_here", extra="data", purpose="Downloading")
 
 
-def test_an_error_that_is_no_import_error_passes_through(tmp_path, monkeypatch):
-    (tmp_path / "faulty_package_here.py").write_text("raise RuntimeError('its own fault')\n")
+@pytest.mark.parametrize("raised", ["RuntimeError", "ValueError", "OSError", "AttributeError", "SyntaxError"])
+def test_a_package_whose_import_fails_in_another_way_says_how(raised, tmp_path, monkeypatch):
+    package = f"faulty_package_of_{raised}"
+    (tmp_path / f"{package}.py").write_text(f"raise {raised}('its own fault')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(RuntimeError, match="its own fault"):
-        require("faulty_package_here", extra="data", purpose="Downloading")
+    message = f"Downloading needs {package}, whose import failed ({raised}: its own fault)"
+    with pytest.raises(ImportError, match=re.escape(message)) as caught:
+        require(f"{package}.part", extra="data", purpose="Downloading")
+    assert type(caught.value.__cause__).__name__ == raised

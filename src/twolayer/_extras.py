@@ -18,12 +18,16 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the module, or something that it needs, is not installed.
+        If the module, or something that it needs, is not installed, or its import fails in any other way: a
+        package may raise what it likes where its settings or its parts are not as it expects.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise missing(module, error, extra=extra, purpose=purpose) from error
+    except Exception as error:
+        package, what = module.partition(".")[0], type(error).__name__
+        raise ImportError(f"{purpose} needs {package}, whose import failed ({what}: {error})") from error
 
 
 def missing(module: str, error: ImportError, *, extra: str, purpose: str) -> ImportError:

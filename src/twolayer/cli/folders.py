@@ -143,9 +143,10 @@ def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
     ValueError
         If a file in it is not what `twolayer train` and `sweep` write.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     results = read_results(folder / RESULTS)
+    _house.prepare_matplotlib()
     pictures: dict[str, Figure] = {}
     if (folder / HISTORY).is_file():
         history = read_history(folder / HISTORY)

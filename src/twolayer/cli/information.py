@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from .._extras import how_to_install
+from .._extras import how_to_install, require
 from .console import Console
 from .libraries import count_gpus, find_cupy
 
@@ -78,7 +78,9 @@ def _library_as_data(name: str, version: str, devices: str) -> dict[str, Any]:
 
 def blas_pools() -> list[dict[str, Any]]:
     """Return the BLAS libraries that NumPy has loaded: name, version, kernels and threads, where known."""
-    if importlib.util.find_spec("threadpoolctl") is None:
+    try:
+        threadpoolctl = require("threadpoolctl", extra="cli", purpose="Naming the kernels")
+    except ImportError:
         built = np.show_config(mode="dicts")
         blas = (built or {}).get("Build Dependencies", {}).get("blas", {})
         return [{"name": blas.get("name"), "version": blas.get("version")}]
@@ -90,7 +92,7 @@ def blas_pools() -> list[dict[str, Any]]:
             "kernels": pool.get("architecture"),
             "threads": pool["num_threads"],
         }
-        for pool in importlib.import_module("threadpoolctl").threadpool_info()
+        for pool in threadpoolctl.threadpool_info()
         if pool["user_api"] == "blas"
     ]
 

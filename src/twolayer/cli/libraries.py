@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -35,11 +34,9 @@ class Library(NamedTuple):
 
     @contextmanager
     def threads_for(self, operations: float) -> Iterator[None]:
-        """Hold NumPy's BLAS to one thread where its products are small, if threadpoolctl is installed."""
-        if self.name == "numpy" and operations < _SMALL_PRODUCT and importlib.util.find_spec("threadpoolctl"):
-            with require("threadpoolctl", extra="cli", purpose="Choosing threads").threadpool_limits(
-                1, "blas"
-            ):
+        """Hold NumPy's BLAS to one thread where its products are small, if threadpoolctl can be imported."""
+        if self.name == "numpy" and operations < _SMALL_PRODUCT:
+            with _one_thread():
                 yield
         else:
             yield
@@ -49,13 +46,22 @@ class Library(NamedTuple):
         return f"{self.name}{where}, {self.dtype}"
 
 
+def _one_thread() -> AbstractContextManager[Any]:
+    try:
+        threadpoolctl = require("threadpoolctl", extra="cli", purpose="Choosing threads")
+    except ImportError:  # it saves time, and changes no result
+        return nullcontext()
+    limits: AbstractContextManager[Any] = threadpoolctl.threadpool_limits(1, "blas")
+    return limits
+
+
 def open_library(name: str, device: str | None, dtype: str) -> Library:
     """Import a library, and find the device.
 
     Raises
     ------
     ImportError
-        If the library is not installed; the message names the extra.
+        If the library cannot be imported; the message says why.
     ValueError
         If it has no such device, or, CuPy, none at all.
     TypeError
@@ -136,7 +142,7 @@ def find_cupy() -> tuple[Any, str]:
     """Return CuPy, or None and why it cannot be imported."""
     try:
         return importlib.import_module("cupy"), ""
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001  # a broken installation may raise anything
         return None, _line(error)
 
 

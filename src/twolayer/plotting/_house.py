@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import os
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..report import Row, format_number, label
 from ._cells import cell_size, draw_cells
 from ._column import settings_of, values_of
-from ._figures import figure
+from ._figures import figure, load_matplotlib
 from ._inks import inks_of
 from ._mosaic import arranged, mosaic_size
 from .confusion import confusion_size, plot_confusion
@@ -25,6 +28,31 @@ if TYPE_CHECKING:
     from ..training.history import History
 
 _MOST_PANELS = 16
+
+
+def prepare_matplotlib() -> None:
+    """Import matplotlib whatever backend the environment names: pictures for files need none.
+
+    A process that a notebook starts inherits the notebook's backend, without which matplotlib refuses to be
+    imported.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib cannot be imported.
+    """
+    if "matplotlib" in sys.modules:
+        load_matplotlib()
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        matplotlib = load_matplotlib()
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
 
 
 def curves(history: History, *, title: str | None = None, dark: bool = False) -> Figure:

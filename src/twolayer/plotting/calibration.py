@@ -44,7 +44,7 @@ def plot_calibration(y: Any, probs: Any, *, n_bins: int = 10, ax: Axes | None = 
     ValueError
         If they do not fit each other, are out of range or none, or ``n_bins`` is below 1.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     bins = calibration_bins(y, probs, n_bins)
     ax = axes_for(ax, 4.6, 4.8)

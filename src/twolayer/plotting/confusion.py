@@ -45,7 +45,7 @@ def plot_confusion(
     ValueError
         If the counts are not square or do not fit the names.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     counts = confusion_counts(confusion, classes)
     n_classes = len(classes)

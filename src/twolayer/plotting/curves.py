@@ -43,7 +43,7 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
     ValueError
         If a history is of a stack, or there is none.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     histories = _named(history)
     losses = {name: one_network(each) for name, each in histories.items()}
@@ -87,7 +87,7 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
     ValueError
         If a history is of a stack, or there is none.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     histories = _named(history)
     for each in histories.values():

@@ -59,7 +59,7 @@ def plot_heat_map(
     ValueError
         If the table is empty, does not have the columns, or has two rows of the same settings.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     plan = plan_of(table, x, y, value, mark_best=mark_best)
     ax = axes_for(ax, *plan.size)

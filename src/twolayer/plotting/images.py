@@ -63,7 +63,7 @@ def plot_weights(
         If the network is a stack, the shape is none of these or does not fit its features, no unit's weights
         are finite, or a number is not positive.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     check_network(net)
     if net.n_networks is not None:
@@ -145,7 +145,7 @@ def plot_mistakes(
         If the shape, the labels, the probabilities or the names do not fit the images, there are none, or a
         number is not positive.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     host = host_values("X", X)
     if not host.ndim or not host.shape[0]:

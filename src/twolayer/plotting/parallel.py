@@ -56,7 +56,7 @@ def plot_parallel_coordinates(
     ValueError
         If the table is empty, does not have the column, or no setting varies.
     ImportError
-        If matplotlib is not installed.
+        If matplotlib cannot be imported.
     """
     check_table(table, [value])
     names = varying(table)

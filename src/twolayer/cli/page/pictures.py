@@ -40,6 +40,7 @@ class Picture:
 
 def drawn(found: Found) -> dict[str, list[Picture]]:
     """Draw the pictures that the run has, by the parts of the page."""
+    _house.prepare_matplotlib()
     parts: dict[str, list[Picture]] = {
         part: [] for part in ("candidates", "course", "classes", "calibration", "weights")
     }

@@ -38,7 +38,7 @@ def write_page(folder: Path, out: Path | None, commands: Mapping[str, click.Comm
     ValueError, TypeError
         If a file in it is not what `twolayer train` and `sweep` write.
     ImportError
-        If jinja2, matplotlib or pillow is not installed.
+        If jinja2, matplotlib or pillow cannot be imported.
     OSError
         If the file cannot be written.
     """
