@@ -251,8 +251,8 @@ def test_the_backend_of_the_environment_does_not_matter(drawn_by: str) -> None:
 
 def test_matplotlib_is_left_with_the_backend_of_the_environment() -> None:
     script = """
-from twolayer.plotting import _house
-_house.prepare_matplotlib()
+from twolayer.plotting import _matplotlib
+_matplotlib.load_without_backend()
 import os, matplotlib
 assert os.environ["MPLBACKEND"] == matplotlib.get_backend() == "svg"
 """

@@ -29,7 +29,7 @@ def test_confusion_shows_counts_and_leaves_zeros_blank():
 
 
 def test_confusion_in_percentages():
-    axes = drawn(plotting.plot_confusion, [[999, 1], [25, 75]], ["cats", "dogs"], percentages=True)
+    axes = drawn(plotting.plot_confusion, [[999, 1], [25, 75]], ["grey cats", "old dogs"], percentages=True)
     assert cell_texts(axes) == {(0, 0): "100", (1, 0): "<1", (0, 1): "25", (1, 1): "75"}
     assert axes.get_xlabel() == "predicted class (% of the true class)"
     assert {label.get_rotation() for label in axes.get_xticklabels()} == {45}

@@ -210,7 +210,7 @@ def test_two_other_settings_make_a_panel_for_each_combination_that_is_there():
         for row in table_of(n_hidden=n_hidden, weight_scale=scale)
     ]
     *panels, _ = _house.grid(table).axes
-    assert [axes.get_title("left") for axes in panels] == [
+    assert [axes.get_title("left").replace("\n", " ") for axes in panels] == [
         "hidden units = 5, initial weight scale = 0.1",
         "hidden units = 5, initial weight scale = he",
         "hidden units = 10, initial weight scale = he",

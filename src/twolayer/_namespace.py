@@ -238,7 +238,7 @@ def copied(array: Array, *, xp: ModuleType) -> Array:
 def to_host(array: Array) -> HostArray:
     """Copy an array of any library, on any device, to a NumPy array of the same dtype.
 
-    A dtype that NumPy lacks, such as bfloat16, becomes float32, and a short integer int8: both hold every value.
+    A dtype that NumPy lacks, such as bfloat16, becomes float32, and a short integer int8, without loss.
     """
     if isinstance(array, np.ndarray | np.generic):
         return np.array(array)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _files, report, storage
 from .._files import written_whole
-from ..plotting import _house
+from ..plotting import _house, _matplotlib
 from ..training import History
 from .stored import read_history, read_object, read_results
 
@@ -146,7 +146,7 @@ def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
         If matplotlib cannot be imported.
     """
     results = read_results(folder / RESULTS)
-    _house.prepare_matplotlib()
+    _matplotlib.load_without_backend()
     pictures: dict[str, Figure] = {}
     if (folder / HISTORY).is_file():
         history = read_history(folder / HISTORY)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..report import Row, format_numbers, winner
 from ._column import Column, axis_label, settings_of
-from ._figures import SMALL, load_matplotlib
+from ._figures import SMALL, room, tick_points
 from ._inks import Inks, ink_on
+from ._matplotlib import load_matplotlib
+from ._texts import are_slanted, names_of, room_below, set_axis_label, widest, write_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,9 +72,34 @@ def draw_cells(
     ax.set_yticks([j + 0.5 for j in range(len(ys) - 1)], minor=True)
     ax.grid(which="minor", color=inks.paper, linewidth=1.5, linestyle="-")
     ax.set_axisbelow(False)
-    ax.set_xticks(range(len(xs)), format_numbers(xs), rotation=0 if len(xs) <= _MOST_ANNOTATED else 90)
-    ax.set_yticks(range(len(ys)), format_numbers(ys))
+    points, width = tick_points(), room(ax)[0]
+    columns = names_of(format_numbers(xs), points, 0.7 * width)
+    lines = names_of(format_numbers(ys), points, 0.5 * width)
+    cell = _cell_points(xs, ys, width)
+    write_names(ax, columns, lines, points=points, cell=cell)
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(axis_label(x))
-    ax.set_ylabel(axis_label(y))
+    set_axis_label(ax.xaxis, axis_label(x), width)
+    set_axis_label(ax.yaxis, axis_label(y), height_of_cells(ax, xs, ys))
+
+
+def height_of_cells(ax: Axes, xs: Sequence[Any], ys: Sequence[Any]) -> float:
+    """Give about how many points the cells take up, above the values along the horizontal axis."""
+    points, (width, height) = tick_points(), room(ax)
+    columns = names_of(format_numbers(xs), points, 0.7 * width)
+    return max(height - room_below(columns, points, _cell_points(xs, ys, width)) - 2 * points, 5 * points)
+
+
+def _cell_points(xs: Sequence[Any], ys: Sequence[Any], width: float) -> float:
+    """Give the width of a cell of a picture of this width, all in points."""
+    return min(72 * cell_size(len(xs), len(ys))[0], width / len(xs))
+
+
+def names_size(xs: Sequence[Any], ys: Sequence[Any], points: float) -> tuple[float, float]:
+    """Give the inches that values along the axes take beside and below the cells, beyond those of numbers."""
+    columns, lines = (names_of(format_numbers(values), points) for values in (xs, ys))
+    cell = 72 * cell_size(len(xs), len(ys))[0]
+    beside, below = widest(lines, points), room_below(columns, points, cell)
+    if are_slanted(columns, points, cell):
+        beside = max(beside, below - 0.5 * cell)  # of the first column, as wide as it is high
+    return max(beside / 72 - 0.5, 0.0), max(below / 72 - 0.2, 0.0)

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..report import Row, format_accuracy, has_diverged, is_finite, label, winner
-from ._figures import load_matplotlib
+from ..sweeping import DEFAULTS
 from ._inks import Inks
+from ._matplotlib import load_matplotlib
+from ._texts import set_axis_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+_MEASURED = ("train_accuracy", "validation_accuracy", "test_accuracy")
+_OWN = (*DEFAULTS, *_MEASURED, *(f"{name}_std" for name in _MEASURED), "best_step", "n_steps", "n_seeds")
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,16 @@ class Column:
             return self
         return replace(self, scale=load_matplotlib().cm.ScalarMappable(self.scale.norm, inks.ramp))
 
-    def add_colour_bar(self, ax: Axes | list[Axes], inks: Inks) -> None:
-        """Add the scale of the colours, where there are any, beside ``ax``."""
+    def add_colour_bar(self, ax: Axes | list[Axes], inks: Inks, length: float) -> None:
+        """Add the scale of the colours, where there are any, beside ``ax``, its label this long at most."""
         if self.scale is None:
             return
         figure: Any = (ax[0] if isinstance(ax, list) else ax).get_figure()
         # A layout engine finds room for the bar's words itself.
         share = 0.05 if figure.get_layout_engine() is not None else 0.18
         bar = figure.colorbar(self.scale, ax=ax, fraction=share, pad=0.02, aspect=25)
-        bar.set_label(label(self.name), color=inks.ink)
+        bar.set_label("", color=inks.ink)
+        set_axis_label(bar.ax.yaxis, words(self.name), length)
         bar.outline.set_visible(False)
         bar.ax.tick_params(length=0, labelcolor=inks.ink)
 
@@ -101,9 +108,14 @@ def settings_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in names)
 
 
+def words(name: str) -> str:
+    """Give the words for a column; a column of the user's own has none but its name."""
+    return label(name) if name in _OWN else name
+
+
 def axis_label(name: str) -> str:
     """Give the words for a setting along an axis."""
-    return "reg (L2 penalty)" if name == "reg" else label(name)
+    return "reg (L2 penalty)" if name == "reg" else words(name)
 
 
 def check_table(table: Sequence[Row], names: Sequence[str]) -> None:

@@ -7,24 +7,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .._extras import require
+from ._matplotlib import load_matplotlib
+from ._texts import as_written, shortened, width_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MODULES = "cm collections colors figure font_manager patches patheffects style ticker"
-
 # Relative to the user's font.
 SMALL = "small"
 
-_POINTS, _SMALL_POINTS, _TITLE_POINTS = 10, 8.5, 11
-
-
-def load_matplotlib() -> Any:
-    """Import matplotlib and those of its modules that are used here; pyplot is not among them."""
-    for module in _MODULES.split():
-        require(f"matplotlib.{module}", extra="plots", purpose="Drawing")
-    return require("matplotlib", extra="plots", purpose="Drawing")
+TICK_POINTS = 8.5  # of the house's style
+_WIDEST_TITLE = 6.0  # inches
+_POINTS, _TITLE_POINTS = 10, 11
 
 
 def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
@@ -55,6 +50,13 @@ def small_points() -> float:
     return float(load_matplotlib().font_manager.FontProperties(size=SMALL).get_size_in_points())
 
 
+def tick_points() -> float:
+    """Give the size of the texts along axes in the style of this moment."""
+    matplotlib = load_matplotlib()
+    size = matplotlib.rcParams["xtick.labelsize"]
+    return float(matplotlib.font_manager.FontProperties(size=size).get_size_in_points())
+
+
 @contextmanager
 def figure(width: float, height: float, title: str | None = None, *, dark: bool = False) -> Iterator[Figure]:
     """Yield an empty figure; while it is drawn on, the house's style is in force and no other.
@@ -62,7 +64,7 @@ def figure(width: float, height: float, title: str | None = None, *, dark: bool 
     Parameters
     ----------
     width, height : float
-        Inches; a heading comes on top of them.
+        Inches; a heading comes on top of them, and a long one makes the figure wider.
     title : str, optional
         A heading.
     dark : bool
@@ -77,13 +79,18 @@ def figure(width: float, height: float, title: str | None = None, *, dark: bool 
         size = (width, height + (0.3 if title else 0))
         page = matplotlib.figure.Figure(figsize=size, layout="constrained")
         if title:
-            heading = page.suptitle(title, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold")
-            heading.set_parse_math(False)  # a file's name may hold a dollar or two
+            # A file's name may be long, and hold a dollar or two.
+            text = shortened(title, 72 * max(width, _WIDEST_TITLE), _TITLE_POINTS, weight="bold")
+            needed = width_of(text, _TITLE_POINTS, weight="bold") / 72 + 0.2
+            more_lines = 0.2 * text.count("\n")
+            page.set_size_inches(max(width, needed), size[1] + more_lines)
+            heading = page.suptitle(text, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold")
+            as_written([heading])
         yield page
         # How many ticks there is room for is asked again at every drawing: by this size, not by the setting
         # of that moment.
         for axes in page.axes:
-            axes.tick_params(labelsize=_SMALL_POINTS)
+            axes.tick_params(labelsize=TICK_POINTS)
 
 
 def _style(*, dark: bool) -> dict[str, Any]:
@@ -109,10 +116,10 @@ def _style(*, dark: bool) -> dict[str, Any]:
         "text.color": ink,
         "xtick.color": rule,
         "xtick.labelcolor": ink,
-        "xtick.labelsize": _SMALL_POINTS,
+        "xtick.labelsize": TICK_POINTS,
         "xtick.major.size": 3,
         "ytick.color": rule,
         "ytick.labelcolor": ink,
-        "ytick.labelsize": _SMALL_POINTS,
+        "ytick.labelsize": TICK_POINTS,
         "ytick.major.size": 3,
     }

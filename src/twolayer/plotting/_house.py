@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
-import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..report import Row, format_number, label
-from ._cells import cell_size, draw_cells
-from ._column import settings_of, values_of
-from ._figures import figure, load_matplotlib
+from ..report import Row, format_number
+from ._cells import cell_size, draw_cells, names_size
+from ._column import settings_of, values_of, words
+from ._figures import TICK_POINTS, figure, room
 from ._inks import inks_of
 from ._mosaic import arranged, mosaic_size
+from ._texts import as_written, wrapped
 from .confusion import confusion_size, plot_confusion
 from .curves import plot_accuracy, plot_loss
 from .heat_map import Plan, plan_of, plot_heat_map
@@ -28,31 +26,7 @@ if TYPE_CHECKING:
     from ..training.history import History
 
 _MOST_PANELS = 16
-
-
-def prepare_matplotlib() -> None:
-    """Import matplotlib whatever backend the environment names: pictures for files need none.
-
-    A process that a notebook starts inherits the notebook's backend, without which matplotlib refuses to be
-    imported.
-
-    Raises
-    ------
-    ImportError
-        If matplotlib cannot be imported.
-    """
-    if "matplotlib" in sys.modules:
-        load_matplotlib()
-        return
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        matplotlib = load_matplotlib()
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-    if backend:
-        with contextlib.suppress(ValueError):
-            matplotlib.rcParams["backend"] = backend
+_HEADING_POINTS = 9.5  # of the style's titles of axes
 
 
 def curves(history: History, *, title: str | None = None, dark: bool = False) -> Figure:
@@ -78,7 +52,7 @@ def grid(table: Sequence[Row], *, title: str | None = None, dark: bool = False) 
     ]
     if plan.kind == "cells" and len(combinations) <= _MOST_PANELS:
         return _panels(table, plan, combinations, title, dark=dark)
-    with figure(*plan.size, title, dark=dark) as page:
+    with figure(*plan.size(TICK_POINTS), title, dark=dark) as page:
         plot_heat_map(table, ax=page.subplots())
     return page
 
@@ -96,8 +70,12 @@ def _panels(
     n_rows = math.ceil(len(combinations) / min(4, max(1, 12 // len(xs))))
     n_columns = math.ceil(len(combinations) / n_rows)
     cell_width, cell_height = cell_size(len(xs), len(ys))
-    width = n_columns * (cell_width * len(xs) + 0.3) + 1.9
-    height = n_rows * (cell_height * len(ys) + 0.35) + 0.75
+    beside, below = names_size(xs, ys, TICK_POINTS)
+    panel_width = 72 * (cell_width * len(xs) + 0.2)
+    headings = [_heading(plan.others, combination, panel_width) for combination in combinations]
+    heading_height = 0.2 + 0.15 * max(text.count("\n") + 1 for text in headings)
+    width = n_columns * (cell_width * len(xs) + 0.3) + 1.9 + beside
+    height = n_rows * (cell_height * len(ys) + heading_height) + 0.75 + below
     with figure(max(width, 3.6), max(height, 2.0), title, dark=dark) as page:
         panels = list(page.subplots(n_rows, n_columns, squeeze=False).flat)
         inks = inks_of(panels[0])
@@ -107,16 +85,22 @@ def _panels(
         for index, (ax, combination) in enumerate(zip(panels, combinations, strict=False)):
             rows = [row for row in table if settings_of(row, plan.others) == combination]
             draw_cells(ax, inks, rows, (plan.x, xs), (plan.y, ys), column)
-            named = zip(plan.others, combination, strict=True)
-            ax.set_title(", ".join(f"{label(name)} = {format_number(value)}" for name, value in named))
+            as_written([ax.set_title(headings[index])])
             if index + n_columns < len(combinations):
                 ax.tick_params(labelbottom=False)
                 ax.set_xlabel("")
             if index % n_columns:
                 ax.tick_params(labelleft=False)
                 ax.set_ylabel("")
-        column.add_colour_bar(panels, inks)
+        column.add_colour_bar(panels, inks, n_rows * room(panels[0])[1])
     return page
+
+
+def _heading(names: Sequence[str], values: Sequence[Any], room: float) -> str:
+    """Say which settings a panel is of, in lines of ``room`` points."""
+    named = zip(names, values, strict=True)
+    parts = [f"{words(name)} = {format_number(value)}" for name, value in named]
+    return wrapped([*(f"{part}," for part in parts[:-1]), *parts[-1:]], room, _HEADING_POINTS, weight="bold")
 
 
 def weights(
@@ -133,6 +117,6 @@ def confusion(
     counts: object, classes: Sequence[str], *, title: str | None = None, dark: bool = False
 ) -> Figure:
     """Draw a confusion matrix."""
-    with figure(*confusion_size(classes), title, dark=dark) as page:
+    with figure(*confusion_size(classes, TICK_POINTS), title, dark=dark) as page:
         plot_confusion(counts, classes, ax=page.subplots())
     return page

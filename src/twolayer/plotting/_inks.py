@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ._figures import load_matplotlib
+from ._figures import SMALL
+from ._matplotlib import load_matplotlib
+from ._texts import as_written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,9 +85,17 @@ class Inks:
             path_effects=self.outline(3.2),
         )
 
-    def legend(self, ax: Axes, **where: Any) -> None:
-        """Explain the lines and markers that have names."""
-        ax.legend(fontsize="small", labelcolor=self.ink, facecolor=self.paper, edgecolor="none", **where)
+    def legend(self, ax: Axes, named: Mapping[Any, str] = MappingProxyType({}), **where: Any) -> None:
+        """Explain the lines and markers that have names, those in ``named`` first, by the texts in it."""
+        own = where.pop("handles") if "handles" in where else ax.get_legend_handles_labels()[0]
+        handles = [*named, *(handle for handle in own if handle not in named)]
+        texts = [named[handle] if handle in named else str(handle.get_label()) for handle in handles]
+        # A text that begins with an underscore would be left out, so it is set afterwards.
+        where |= {"labelcolor": self.ink, "facecolor": self.paper, "edgecolor": "none"}
+        made = ax.legend(handles, ["name"] * len(handles), fontsize=SMALL, **where)
+        for entry, text in zip(made.get_texts(), texts, strict=True):
+            entry.set_text(text)
+        as_written(made.get_texts())
 
 
 def inks_of(ax: Axes) -> Inks:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._namespace import HostArray
-from ._figures import SMALL, load_matplotlib, room, small_points
+from ._figures import SMALL, room, small_points
 from ._inks import Inks
+from ._matplotlib import load_matplotlib
+from ._texts import printable, shortened, widest, width_of, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LETTER = 0.58  # the width of a letter, of the font's size; a line takes 1.25 of it
-_LINE = 1.25
+_LINE = 1.25  # the height of a line, of the font's size
+_LEAST_POINTS = 6.5  # of a text below a tile; what is too long even so is cut
 _TALLEST = 20.0  # inches of all tiles together
 
 
@@ -39,7 +40,7 @@ def mosaic_size(
     """Give the inches that suit tiles of one shape, with these texts below them."""
     height, width = shape
     # With texts, wide enough for them in 8 points.
-    tile = max(0.85, 0.1 + 8 / 72 * _LETTER * _longest(texts)) if texts else 0.85
+    tile = max(0.85, 0.1 + widest(texts, 8) / 72) if texts else 0.85
     tile = min(tile, (9.6 if texts else 7.6) / columns)
     # A series of a thousand values is an image of a thousand rows.
     tile = min(tile, _TALLEST * width / (n_rows * height))
@@ -93,12 +94,14 @@ def draw_mosaic(
             fontsize=points,
             linespacing=1.1,
             parse_math=False,
+            usetex=False,
         )
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-    line = int(room(ax)[0] / (0.62 * small_points()))
-    ax.set_xlabel(textwrap.fill(caption, max(line, 20)), fontsize=SMALL, color=inks.muted)
+    caption = wrapped(caption.split(), max(room(ax)[0], 100.0), small_points())
+    ax.set_anchor("N")  # so that the room that is left is below, where the caption is
+    ax.set_xlabel(caption, fontsize=SMALL, color=inks.muted)
 
 
 def _text_size(
@@ -108,12 +111,23 @@ def _text_size(
     points = small_points()
     if not texts:
         return points, 0
+    tile = _tile_width(ax, shape, n_rows, columns)
+    points = max(min(points, 0.95 * tile * points / max(widest(texts, points), 1.0)), _LEAST_POINTS)
+    return points, math.ceil((2 * _LINE * points + 2) * shape[1] / tile)
+
+
+def room_for_names(ax: Axes, shape: tuple[int, int], n_rows: int, columns: int, beside: str) -> float:
+    """Give how wide a text below a tile may be with another beside it, in points of the smallest font."""
+    return max(0.95 * _tile_width(ax, shape, n_rows, columns) - width_of(beside, _LEAST_POINTS), 10.0)
+
+
+def shortened_names(names: Sequence[str], width: float) -> list[str]:
+    """Give names in one line each that are no wider than this in the smallest font."""
+    return [shortened(printable(name).replace("\n", " "), width, _LEAST_POINTS) for name in names]
+
+
+def _tile_width(ax: Axes, shape: tuple[int, int], n_rows: int, columns: int) -> float:
+    """Give the points that a tile has across, with two lines of text below it."""
     across, up = room(ax)
     height, width = shape
-    tile = max(1.0, min(across / columns, (up / n_rows - 2 * _LINE * points) * width / height))
-    points = max(min(points, 0.95 * tile / (_LETTER * _longest(texts))), 3.0)
-    return points, math.ceil((2 * _LINE * points + 2) * width / tile)
-
-
-def _longest(texts: Sequence[str]) -> int:
-    return max(len(line) for text in texts for line in text.split("\n"))
+    return max(1.0, min(across / columns, (up / n_rows - 2 * _LINE * small_points()) * width / height))

@@ -7,10 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..report import Row, format_accuracy, format_numbers, has_diverged, label
-from ._column import Column, axis_label, places_of, values_of
-from ._figures import SMALL
+from ..report import Row, format_accuracy, format_numbers, has_diverged
+from ._column import Column, axis_label, places_of, values_of, words
+from ._figures import SMALL, room, tick_points
 from ._inks import Inks
+from ._texts import as_written, names_of, set_axis_label, style_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,7 @@ def draw_line(ax: Axes, inks: Inks, table: Sequence[Row], x: str, column: Column
         linewidth=1.4,
         elinewidth=1.4,
         capsize=0,
-        label=label(column.name),
+        label=words(column.name),
     )
     best = column.best
     if best is not None and column.shown(best):
@@ -53,8 +54,9 @@ def draw_line(ax: Axes, inks: Inks, table: Sequence[Row], x: str, column: Column
                 fontsize=SMALL,
             )
     ax.margins(y=0.2)
-    ax.set_xlabel(axis_label(x))
-    ax.set_ylabel(label(column.name))
+    width, height = room(ax)
+    set_axis_label(ax.xaxis, axis_label(x), width)
+    set_axis_label(ax.yaxis, words(column.name), height)
     ax.grid(axis="y", color=inks.faint, linewidth=0.8, linestyle="-")
     ax.set_axisbelow(True)
     if not shown:
@@ -88,17 +90,18 @@ def draw_plane(ax: Axes, inks: Inks, table: Sequence[Row], x: str, y: str, colum
             s=55,
             edgecolors=inks.muted,
             linewidths=0.6,
-            label=label(column.name),
+            label=words(column.name),
         )
     best = column.best
     if best is not None and column.shown(best):
         _mark_winner(ax, inks, across[best.get(x)], up[best.get(y)], format_accuracy(column.number(best)))
-    ax.set_xlabel(axis_label(x))
-    ax.set_ylabel(axis_label(y))
+    width, height = room(ax)
+    set_axis_label(ax.xaxis, axis_label(x), width)
+    set_axis_label(ax.yaxis, axis_label(y), height)
     ax.grid(color=inks.faint, linewidth=0.8, linestyle="-")
     ax.set_axisbelow(True)
     ax.tick_params(which="minor", length=0)
-    column.add_colour_bar(ax, inks)
+    column.add_colour_bar(ax, inks, 0.8 * height)
 
 
 def _place(ax: Axes, which: str, values: Sequence[Any]) -> dict[Any, float]:
@@ -112,10 +115,14 @@ def _place(ax: Axes, which: str, values: Sequence[Any]) -> dict[Any, float]:
     margin = 0.08 * (scaled[-1] - scaled[0]) or (0.5 if kind == "steps" else 0.1 * scaled[0])
     limits = [scaled[0] - margin, scaled[-1] + margin]
     ax.set(**{f"{which}lim": [10**limit for limit in limits] if logarithmic else limits})
-    room = min((b - a for a, b in itertools.pairwise(scaled)), default=1.0) / (limits[1] - limits[0])
-    if kind == "steps" or room > 0.07:
+    gap = min((b - a for a, b in itertools.pairwise(scaled)), default=1.0) / (limits[1] - limits[0])
+    if kind == "steps" or gap > 0.07:
         every = math.ceil(len(values) / _MOST_TICKS)
-        axis.set_ticks(places[::every], labels=format_numbers(values)[::every])
+        points, shown, width = tick_points(), places[::every], room(ax)[0]
+        names = names_of(format_numbers(values)[::every], points, 0.3 * width)
+        style = style_below(names, points, 0.75 * width / len(shown)) if which == "x" else {}
+        axis.set_ticks(shown, labels=names, **style)
+        as_written(axis.get_ticklabels())
         axis.set_ticks([], minor=True)
     return dict(zip(values, places, strict=True))
 

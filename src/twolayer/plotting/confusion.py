@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..report import confusion_counts
-from ._figures import SMALL, axes_for, load_matplotlib
+from ._figures import SMALL, axes_for, room, tick_points
 from ._inks import ink_on, inks_of
+from ._matplotlib import load_matplotlib
+from ._texts import names_of, room_below, widest, write_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_ANNOTATED = 25
+_CELL = 0.46  # inches
+_LARGEST = 7.5  # inches of the side of many cells
 
 
 def plot_confusion(
@@ -50,7 +54,8 @@ def plot_confusion(
     counts = confusion_counts(confusion, classes)
     n_classes = len(classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax = axes_for(ax, *confusion_size(classes))
+    if ax is None:
+        ax = axes_for(ax, *confusion_size(classes, tick_points()))
     inks = inks_of(ax)
     matplotlib = load_matplotlib()
     if inks.dark:
@@ -71,21 +76,13 @@ def plot_confusion(
             text = (f"{share:.0f}" if share >= 0.5 else "<1") if percentages else str(counts[i, j])
             ink = ink_on(tuple(cells[i, j]))
             ax.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=ink)
-        slanted = _are_long(classes)
-        # A name may hold a dollar or two.
-        plain = {"parse_math": False}
-        ax.set_xticks(
-            range(n_classes),
-            classes,
-            rotation=45 if slanted else 0,
-            ha="right" if slanted else "center",
-            rotation_mode="anchor",
-            **plain,
-        )
-        ax.set_yticks(range(n_classes), classes, **plain)
-    ax.set_xticks(np.arange(1, n_classes) - 0.5, minor=True)
-    ax.set_yticks(np.arange(1, n_classes) - 0.5, minor=True)
-    ax.grid(which="minor", color=inks.faint, linewidth=0.8, linestyle="-")
+        points, (across, up) = tick_points(), room(ax)
+        names = names_of(classes, points, 0.5 * across)
+        write_names(ax, names, names, points=points, cell=min(72 * _CELL, across / n_classes, up / n_classes))
+        edges = np.arange(1, n_classes) - 0.5
+        ax.set_xticks(edges, minor=True)
+        ax.set_yticks(edges, minor=True)
+        ax.grid(which="minor", color=inks.faint, linewidth=0.8, linestyle="-")
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(True)
     ax.set_xlabel("predicted class" + (" (% of the true class)" if percentages else ""))
@@ -93,12 +90,12 @@ def plot_confusion(
     return ax
 
 
-def confusion_size(classes: Sequence[str]) -> tuple[float, float]:
-    """Give the inches that suit a confusion matrix."""
+def confusion_size(classes: Sequence[str], points: float) -> tuple[float, float]:
+    """Give the inches that suit a confusion matrix, its classes' names in this size, in points."""
     n_classes = len(classes)
-    side = (0.46 if n_classes <= _MOST_ANNOTATED else 7.5 / n_classes) * n_classes
-    return side + (1.4 if _are_long(classes) else 0.9), side + (1.35 if _are_long(classes) else 0.9)
-
-
-def _are_long(classes: Sequence[str]) -> bool:
-    return max((len(str(name)) for name in classes), default=0) > 3
+    if n_classes > _MOST_ANNOTATED:
+        return _LARGEST + 0.9, _LARGEST + 0.9
+    names, side = names_of(classes, points), _CELL * n_classes
+    beside, below = widest(names, points) / 72, room_below(names, points, 72 * _CELL) / 72
+    # The longest of its own words needs room too.
+    return max(side, 36 * 0.6 * points / 72) + beside + 0.55, side + below + 0.55

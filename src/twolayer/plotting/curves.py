@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._namespace import HostArray
 from ..report import one_network
-from ._figures import SMALL, axes_for, load_matplotlib
+from ._figures import SMALL, axes_for, room, small_points
 from ._inks import MARKERS, Inks, inks_of
+from ._matplotlib import load_matplotlib
+from ._texts import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
     from ..training.history import History
 
@@ -47,13 +50,16 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
     """
     histories = _named(history)
     losses = {name: one_network(each) for name, each in histories.items()}
-    ax = axes_for(ax, 5.4, 3.4)
+    ax = axes_for(ax, *_size(histories))
     inks = inks_of(ax)
     _prepare(ax, inks, "step", "loss")
     ax.set_xlim(0, max(1, *(each.size for each in losses.values())))
+    named: dict[Line2D, str] = {}
     if isinstance(history, Mapping):
-        for index, (name, each) in enumerate(histories.items()):
-            _draw_one_of_several(ax, inks, index, name, each)
+        names = _shortened(ax, histories)
+        for index, (name, each) in enumerate(zip(names, histories.values(), strict=True)):
+            line, text = _draw_one_of_several(ax, inks, index, name, each)
+            named[line] = text
     else:
         _draw_losses(ax, inks, losses[""])
     _fit_losses(ax, [each[: _n_finite(each)] for each in losses.values()])
@@ -61,8 +67,8 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
         step = _diverged_at(history)
         if step is not None:
             _mark_divergence(ax, inks, step, losses[""])
-    if ax.get_legend_handles_labels()[0]:
-        inks.legend(ax, loc=_free_corner(losses[""]) if "" in losses else "best")
+    if named or ax.get_legend_handles_labels()[0]:
+        inks.legend(ax, named, loc=_free_corner(losses[""]) if "" in losses else "best")
     return ax
 
 
@@ -92,18 +98,19 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
     histories = _named(history)
     for each in histories.values():
         one_network(each)
-    ax = axes_for(ax, 5.4, 3.4)
+    ax = axes_for(ax, *_size(histories))
     inks = inks_of(ax)
     _prepare(ax, inks, "epoch", "accuracy")
-    heights = [
-        height
-        for index, (name, each) in enumerate(histories.items())
-        for height in (
-            _draw_named_accuracies(ax, inks, index, name, each)
-            if isinstance(history, Mapping)
-            else _draw_accuracies(ax, inks, each)
-        )
-    ]
+    named: dict[Line2D, str] = {}
+    heights: list[float] = []
+    if isinstance(history, Mapping):
+        names = _shortened(ax, histories)
+        for index, (name, each) in enumerate(zip(names, histories.values(), strict=True)):
+            line, text = _draw_named_accuracies(ax, inks, index, name, each)
+            named[line] = text
+            heights += _finite_accuracies(each)
+    else:
+        heights = _draw_accuracies(ax, inks, history)
     n_epochs = max(1, *(len(each.step) for each in histories.values()))
     side = 0.03 * max(n_epochs - 1, 1)
     ax.set_xlim(1 - side, n_epochs + side)
@@ -124,7 +131,7 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
     ax.set_ylim(max(low - margin, -0.01), min(high + margin, 1.02))
     if isinstance(history, Mapping):
         ax.plot([], [], color=inks.muted, linestyle=(0, (4, 2)), linewidth=1.1, label="training")
-    inks.legend(ax, loc="best")
+    inks.legend(ax, named, loc="best")
     return ax
 
 
@@ -134,6 +141,16 @@ def _named(history: History | Mapping[str, History]) -> dict[str, History]:
     if not history:
         raise ValueError("`history` must hold at least one history; got none")
     return dict(history)
+
+
+def _size(histories: Mapping[str, History]) -> tuple[float, float]:
+    """Give the inches that suit curves with these names, each of which has a line in the legend."""
+    return 5.4, max(3.4, 2.4 + 0.2 * len(histories))
+
+
+def _shortened(ax: Axes, names: Iterable[str]) -> list[str]:
+    """Give names that leave room for the curves beside the legend."""
+    return [shortened(name, 0.45 * room(ax)[0], small_points()) for name in names]
 
 
 def _prepare(ax: Axes, inks: Inks, x_label: str, y_label: str) -> None:
@@ -164,25 +181,27 @@ def _draw_losses(ax: Axes, inks: Inks, losses: HostArray) -> None:
         ax.plot(centres, smooth, color=inks.colours[0], linewidth=2, label="moving average")
 
 
-def _draw_one_of_several(ax: Axes, inks: Inks, index: int, name: str, history: History) -> None:
+def _draw_one_of_several(ax: Axes, inks: Inks, index: int, name: str, history: History) -> tuple[Line2D, str]:
+    """Draw a moving average, and give its line and what the legend says of it."""
     losses, step = history.loss, _diverged_at(history)
     finite = losses[: _n_finite(losses)]
     label = name if step is None else f"{name}, diverged at step {step}"
     if not finite.size:
-        ax.plot([], [], color=_colour(inks, index), marker="x", linestyle="none", label=label)
-        return
+        (line,) = ax.plot([], [], color=_colour(inks, index), marker="x", linestyle="none", label=label)
+        return line, label
     centres, smooth = smoothed(np.clip(finite, -_HIGHEST, _HIGHEST))
-    _draw_marked(ax, inks, index, centres, smooth, label=label)
+    line = _draw_marked(ax, inks, index, centres, smooth, label=label)
     if step is not None:
         ax.plot(centres[-1:], smooth[-1:], color=_colour(inks, index), marker="x", markersize=9, mew=2)
+    return line, label
 
 
 def _draw_marked(
     ax: Axes, inks: Inks, index: int, x: HostArray, y: HostArray, *, label: str, dashed: bool = False
-) -> None:
+) -> Line2D:
     """Draw one of several curves, which colour and markers tell apart."""
     every = max(1, x.size // 10)
-    ax.plot(
+    (line,) = ax.plot(
         x,
         y,
         color=_colour(inks, index),
@@ -195,6 +214,7 @@ def _draw_marked(
         markevery=(index % every, every),
         label=label,
     )
+    return line
 
 
 def _colour(inks: Inks, index: int) -> str:
@@ -294,19 +314,30 @@ def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> list[float]:
     return heights
 
 
-def _draw_named_accuracies(ax: Axes, inks: Inks, index: int, name: str, history: History) -> list[float]:
+def _draw_named_accuracies(
+    ax: Axes, inks: Inks, index: int, name: str, history: History
+) -> tuple[Line2D, str]:
+    """Draw one history of several, and give its line and what the legend says of it."""
     epochs = np.arange(1, history.step.size + 1)
     validation, training = history.validation_accuracy, history.train_accuracy
-    heights = [height for height in (*validation.tolist(), *training.tolist()) if math.isfinite(height)]
     if np.isfinite(training).any():
         _draw_marked(ax, inks, index, epochs, training, label=f"_{name}, training", dashed=True)
     if np.isfinite(validation).any():
         epoch = int(np.nanargmax(validation)) + 1
         best = float(validation[epoch - 1])
-        _draw_marked(ax, inks, index, epochs, validation, label=f"{name}: best {best:.3f}, epoch {epoch}")
+        text = f"{name}: best {best:.3f}, epoch {epoch}"
+        line = _draw_marked(ax, inks, index, epochs, validation, label=text)
         inks.ring(ax, epoch, best, label="_best")
-    else:
-        marker = MARKERS[index % len(MARKERS)] if heights else "x"
-        label = f"{name}: training {heights[-1]:.3f}" if heights else f"{name}: no epoch to show"
-        ax.plot([], [], color=_colour(inks, index), marker=marker, linestyle="none", label=label)
-    return heights
+        return line, text
+    heights = _finite_accuracies(history)
+    marker = MARKERS[index % len(MARKERS)] if heights else "x"
+    text = f"{name}: training {heights[-1]:.3f}" if heights else f"{name}: no epoch to show"
+    (line,) = ax.plot([], [], color=_colour(inks, index), marker=marker, linestyle="none", label=text)
+    return line, text
+
+
+def _finite_accuracies(history: History) -> list[float]:
+    """Give the finite accuracies of a history: those of the validation, then those of the training."""
+    both = np.concatenate([history.validation_accuracy, history.train_accuracy])
+    finite: list[float] = both[np.isfinite(both)].tolist()
+    return finite

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..report import Row, format_number, label, varying
-from ._cells import best_of_each, cell_size, draw_cells
-from ._column import Column, check_table, column_of, settings_of, values_of
-from ._figures import SMALL, axes_for
+from ..report import Row, format_number, varying
+from ._cells import best_of_each, cell_size, draw_cells, height_of_cells, names_size
+from ._column import Column, check_table, column_of, settings_of, values_of, words
+from ._figures import SMALL, axes_for, room, small_points, tick_points
 from ._inks import inks_of
 from ._points import draw_line, draw_plane
+from ._texts import as_written, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +62,8 @@ def plot_heat_map(
         If matplotlib cannot be imported.
     """
     plan = plan_of(table, x, y, value, mark_best=mark_best)
-    ax = axes_for(ax, *plan.size)
+    width, height = plan.size(tick_points())
+    ax = axes_for(ax, width, height)
     inks = inks_of(ax)
     column = plan.column.on(inks)
     if plan.kind == "line":
@@ -72,11 +73,12 @@ def plot_heat_map(
     else:
         best = best_of_each(table, plan.x, plan.y, column)
         draw_cells(ax, inks, best, (plan.x, plan.xs), (plan.y, plan.ys), column)
-        column.add_colour_bar(ax, inks)
+        column.add_colour_bar(ax, inks, height_of_cells(ax, plan.xs, plan.ys))
         if plan.others:
-            words = f"in each cell, the best over {', '.join(map(label, plan.others))}"
-            words = textwrap.fill(words, round(12 * plan.size[0]))
-            ax.set_title(words, loc="left", fontsize=SMALL, fontweight="normal", color=inks.muted)
+            text = f"in each cell, the best over {', '.join(map(words, plan.others))}"
+            text = wrapped(text.split(), max(room(ax)[0], 72 * 2.5), small_points())
+            title = ax.set_title(text, loc="left", fontsize=SMALL, fontweight="normal", color=inks.muted)
+            as_written([title])
     return ax
 
 
@@ -92,13 +94,16 @@ class Plan:
     others: list[str]
     column: Column
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """The inches that suit it."""
+    def size(self, points: float) -> tuple[float, float]:
+        """Give the inches that suit it, the values along its axes in this size, in points."""
         if self.kind != "cells":
             return (5.2, 3.3) if self.kind == "line" else (5.8, 4.2)
         width, height = cell_size(len(self.xs), len(self.ys))
-        return max(width * len(self.xs) + 2.1, 3.6), max(height * len(self.ys) + 0.8, 2.2)
+        beside, below = names_size(self.xs, self.ys, points)
+        return (
+            max(width * len(self.xs) + 2.1, 3.6) + beside,
+            max(height * len(self.ys) + 0.8, 2.2) + below,
+        )
 
 
 def plan_of(table: Sequence[Row], x: str, y: str, value: str, *, mark_best: bool) -> Plan:

@@ -13,7 +13,8 @@ from .._namespace import to_host
 from ..report import checked_predictions, most_wrong
 from ._figures import SMALL, axes_for
 from ._inks import inks_of
-from ._mosaic import arranged, draw_mosaic, mosaic_size
+from ._mosaic import arranged, draw_mosaic, mosaic_size, room_for_names, shortened_names
+from ._texts import LONGEST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,12 +170,8 @@ def plot_mistakes(
     if n_channels == 1:
         # Ink on paper.
         tiles = 1 - tiles
-    names = [str(name) for name in classes]
-    pairs = [(names[true[i]], names[predicted[i]], f"{given[i, predicted[i]]:.2f}") for i in chosen]
-    short = all(len(one + other) <= 8 for one, other, _ in pairs)
-    texts = [
-        f"{one} → {other}\n{share}" if short else f"{one}\n→ {other} {share}" for one, other, share in pairs
-    ]
+    pairs = list(zip(true[chosen].tolist(), predicted[chosen].tolist(), strict=True))
+    shares = [f"{given[i, predicted[i]]:.2f}" for i in chosen]
     count = f"{len(chosen)} of {len(wrong)}" if len(chosen) < len(wrong) else f"{len(wrong) or 'no'}"
     caption = f"{count} mistake{'' if len(wrong) == 1 else 's'} in {len(true)} images"
     if not len(chosen):
@@ -185,9 +182,22 @@ def plot_mistakes(
     caption += ", the most wrong first" if len(chosen) > 1 else ""
     caption += "; true → predicted class and its probability"
     n_rows, columns = arranged(len(chosen), columns)
-    ax = axes_for(ax, *mosaic_size(n_rows, columns, (height, width), texts))
-    draw_mosaic(ax, inks_of(ax), tiles, n_rows, columns, caption, texts)
+    shape = height, width
+    names = shortened_names(classes, LONGEST)
+    ax = axes_for(ax, *mosaic_size(n_rows, columns, shape, _texts_of(pairs, names, shares)))
+    names = shortened_names(classes, room_for_names(ax, shape, n_rows, columns, "→  0.00"))
+    draw_mosaic(ax, inks_of(ax), tiles, n_rows, columns, caption, _texts_of(pairs, names, shares))
     return ax
+
+
+def _texts_of(pairs: Sequence[tuple[int, int]], names: Sequence[str], shares: Sequence[str]) -> list[str]:
+    """Give what stands below images: the true class, the predicted one and its probability, in two lines."""
+    named = [(names[true], names[predicted]) for true, predicted in pairs]
+    short = all(len(true + predicted) <= 8 for true, predicted in named)
+    return [
+        f"{true} → {predicted}\n{share}" if short else f"{true}\n→ {predicted} {share}"
+        for (true, predicted), share in zip(named, shares, strict=True)
+    ]
 
 
 def _image_shape(shape: Sequence[int], n_features: int, of: str) -> tuple[int, int, int]:

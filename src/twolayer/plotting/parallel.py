@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..report import Row, format_accuracy, format_numbers, has_diverged, label, varying
-from ._column import axis_label, check_table, column_of, places_of, values_of
-from ._figures import SMALL, axes_for, load_matplotlib, room, small_points
+from ..report import Row, format_accuracy, format_numbers, has_diverged, varying
+from ._column import axis_label, check_table, column_of, places_of, values_of, words
+from ._figures import SMALL, axes_for, room, small_points
 from ._inks import Inks, inks_of
+from ._matplotlib import load_matplotlib
+from ._texts import as_written, shortened, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,6 +71,7 @@ def plot_parallel_coordinates(
     axes = [_axis_of(table, name) for name in names]
     end = _value_axis(value, [column.number(row) for row in shown])
 
+    distance = room(ax)[0] / (len(names) + 1)  # between two axes, in points
     collections, last = load_matplotlib().collections, len(names)
     colours = inks.ramp
     heights = {id(row): end.places[column.number(row)] for row in shown}
@@ -94,13 +96,13 @@ def plot_parallel_coordinates(
             colors=[colours(0.08 + 0.92 * heights[id(row)]) for row in shown],
             linewidths=1.4 if len(shown) <= 40 else 1.0,
             alpha=0.9,
-            label=label(value),
+            label=words(value),
             zorder=2.1,
         )
     )
     for index, axis in enumerate(axes):
         ax.plot([index, index], [0, 1], color=inks.muted, linewidth=1, zorder=2.2, label="_axis")
-        _write_ticks(ax, inks, index, axis, side=-1)
+        _write_ticks(ax, inks, index, axis, side=-1, width=0.8 * distance)
     if shown:
         strip = colours(0.08 + 0.92 * np.linspace(0, 1, 256))[:, np.newaxis]
         ax.imshow(
@@ -111,7 +113,7 @@ def plot_parallel_coordinates(
             interpolation="none",
             zorder=2.2,
         )
-        _write_ticks(ax, inks, last + _STRIP, end, side=1)
+        _write_ticks(ax, inks, last + _STRIP, end, side=1, width=distance)
     if lost:
         ax.plot([last], [_LOST], marker="x", color=inks.muted, markersize=6, mew=1.6, label="_diverged")
         _write(ax, inks, last + _STRIP, _LOST, f"{len(lost)} diverged", side=1, color=inks.muted)
@@ -143,10 +145,10 @@ def plot_parallel_coordinates(
     ax.grid(False)
     ax.set_xlim(-0.5, last + 0.5)
     ax.set_ylim(_LOST - 0.06 if lost else -0.06, 1.08)
-    letters = max(round(room(ax)[0] / (last + 1) / (0.7 * small_points())), 7)
-    words = [*map(axis_label, names), label(value)]
-    headings = [textwrap.fill(text, letters, break_long_words=False) for text in words]
+    texts = [*map(axis_label, names), words(value)]
+    headings = [wrapped(text.split(), max(0.95 * distance, 40.0), small_points()) for text in texts]
     ax.set_xticks(range(last + 1), headings, fontsize=SMALL)
+    as_written(ax.get_xticklabels())
     ax.set_yticks([])
     ax.tick_params(axis="x", length=0)
     ax.spines[:].set_visible(False)
@@ -211,15 +213,17 @@ def _value_axis(name: str, numbers: Sequence[float]) -> _Axis:
     return _Axis(name, {number: (number - low) / (high - low) for number in numbers}, ticks)
 
 
-def _write_ticks(ax: Axes, inks: Inks, x: float, axis: _Axis, *, side: int) -> None:
+def _write_ticks(ax: Axes, inks: Inks, x: float, axis: _Axis, *, side: int, width: float) -> None:
     for height, text in axis.ticks:
-        _write(ax, inks, x, height, text, side=side, color=inks.ink)
+        _write(ax, inks, x, height, shortened(text, width, small_points()), side=side, color=inks.ink)
 
 
 def _write(ax: Axes, inks: Inks, x: float, y: float, text: str, *, side: int, color: Any) -> None:
     ax.annotate(
         text,
         (x, y),
+        parse_math=False,
+        usetex=False,
         xytext=(5 * side, 0),
         textcoords="offset points",
         ha="left" if side > 0 else "right",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import plotting, report
-from ...plotting import _figures, _house
+from ...plotting import _figures, _house, _matplotlib
 from ..jobs import count
 from .found import Found
 from .samples import MOST_CLASSES, data_uri, pairs
@@ -40,7 +40,7 @@ class Picture:
 
 def drawn(found: Found) -> dict[str, list[Picture]]:
     """Draw the pictures that the run has, by the parts of the page."""
-    _house.prepare_matplotlib()
+    _matplotlib.load_without_backend()
     parts: dict[str, list[Picture]] = {
         part: [] for part in ("candidates", "course", "classes", "calibration", "weights")
     }
@@ -129,7 +129,7 @@ def _picture(draw: Callable[[bool], Figure], alt: str, *, suffix: str = "svg", c
 
 def _encoded(figure: Figure, suffix: str) -> str:
     """Give a figure as a data: URI; the same figure gives the same bytes."""
-    matplotlib = _figures.load_matplotlib()
+    matplotlib = _matplotlib.load_matplotlib()
     stream = io.BytesIO()
     # The browser has the letters, for scripts too that matplotlib's font lacks.
     style = {"svg.hashsalt": "twolayer", "svg.fonttype": "none"}

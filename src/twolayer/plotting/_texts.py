@@ -1,0 +1,144 @@
+"""Users' texts in pictures: drawn as they are written, and cut where there is no room for them."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ._matplotlib import load_matplotlib
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+
+LONGEST = 200.0  # points, of a name along an axis
+
+_ELLIPSIS = "…"
+_SLANTED = {"ha": "right", "rotation": 45, "rotation_mode": "anchor"}
+_LINE = 1.25  # the height of a line, of the font's size
+_MOST_LETTERS = 1000  # of a line; no picture has room for more
+_NO_GLYPH = "Glyph .* missing from font"
+
+
+def as_written(texts: Iterable[Text]) -> None:
+    """Have texts drawn as they are written: dollars, underscores and backslashes are no formulas."""
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_usetex(False)
+
+
+def printable(text: object) -> str:
+    """Give a text without control characters and lone surrogates, which no font and no vector format has."""
+    lines = str(text).replace("\t", " ").splitlines()
+    return "\n".join("".join(map(_printable, line)) for line in lines)
+
+
+def _printable(character: str) -> str:
+    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in ("Cc", "Cs") else character
+
+
+def width_of(text: str, points: float, *, weight: str = "normal") -> float:
+    """Give the width of a text's longest line, in points, in the user's font of this size in points."""
+    matplotlib = load_matplotlib()
+    font = matplotlib.font_manager.FontProperties(size=points, weight=weight)
+    measure = matplotlib.textpath.text_to_path.get_text_width_height_descent
+    with without_warnings_of_glyphs():
+        return max((measure(line, font, ismath=False)[0] for line in text.split("\n")), default=0.0)
+
+
+def widest(texts: Sequence[str], points: float) -> float:
+    """Give the width of the widest of some texts, in points."""
+    return max((width_of(text, points) for text in texts), default=0.0)
+
+
+def shortened(
+    text: object, room: float, points: float, *, weight: str = "normal", most_lines: int = 3
+) -> str:
+    """Give a printable text, with an ellipsis in the middle of lines that are wider than ``room`` points.
+
+    In the middle, as names often differ at their end alone. Of more than ``most_lines`` lines the others
+    become an ellipsis.
+    """
+    lines = printable(text).split("\n")
+    if len(lines) > most_lines:
+        lines[most_lines - 1 :] = [f"{lines[most_lines - 1]} {_ELLIPSIS}"]
+    return "\n".join(_shortened_line(line, room, points, weight) for line in lines)
+
+
+def _shortened_line(line: str, room: float, points: float, weight: str) -> str:
+    if len(line) <= _MOST_LETTERS and width_of(line, points, weight=weight) <= room:
+        return line
+    fits, too_many = 0, min(len(line), _MOST_LETTERS)
+    while too_many - fits > 1:
+        n_kept = (fits + too_many) // 2
+        if width_of(_cut(line, n_kept), points, weight=weight) <= room:
+            fits = n_kept
+        else:
+            too_many = n_kept
+    return _cut(line, max(fits, 1))
+
+
+def _cut(line: str, n_kept: int) -> str:
+    n_last = n_kept // 3
+    return f"{line[: n_kept - n_last]}{_ELLIPSIS}{line[len(line) - n_last :]}"
+
+
+def set_axis_label(axis: Any, text: object, room: float) -> None:
+    """Give an axis of matplotlib's a label of the user's, no longer than ``room`` points."""
+    label = axis.label
+    label.set_text(shortened(text, room, label.get_size(), weight=label.get_weight()))
+    as_written([label])
+
+
+def wrapped(parts: Iterable[str], room: float, points: float, *, weight: str = "normal") -> str:
+    """Join the parts of a text into lines of ``room`` points at most; a longer part gets an ellipsis."""
+    lines: list[str] = []
+    for part in parts:
+        longer = f"{lines[-1]} {part}" if lines else part
+        if lines and width_of(longer, points, weight=weight) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(shortened(part, room, points, weight=weight))
+    return "\n".join(lines)
+
+
+def names_of(values: Iterable[object], points: float, room: float = LONGEST) -> list[str]:
+    """Give names to stand along an axis, no longer than ``room`` points."""
+    return [shortened(value, min(room, LONGEST), points, most_lines=2) for value in values]
+
+
+def are_slanted(names: Sequence[str], points: float, cell: float) -> bool:
+    """Say whether names below cells of this width, in points, are wider than those."""
+    return widest(names, points) > 0.95 * cell
+
+
+def room_below(names: Sequence[str], points: float, cell: float) -> float:
+    """Give the height that names below cells of this width take, all in points."""
+    height = _LINE * points * max((name.count("\n") + 1 for name in names), default=1)
+    if not are_slanted(names, points, cell):
+        return height
+    return math.sqrt(0.5) * (widest(names, points) + height)
+
+
+def style_below(names: Sequence[str], points: float, cell: float) -> dict[str, Any]:
+    """Give how names stand below cells of this width: slanted where they are wider."""
+    return dict(_SLANTED) if are_slanted(names, points, cell) else {}
+
+
+def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], *, points: float, cell: float) -> None:
+    """Write names below the columns and beside the rows of cells of this width."""
+    ax.set_xticks(range(len(across)), across, **style_below(across, points, cell))
+    ax.set_yticks(range(len(up)), up)
+    as_written([*ax.get_xticklabels(), *ax.get_yticklabels()])
+
+
+@contextmanager
+def without_warnings_of_glyphs() -> Iterator[None]:
+    """Keep matplotlib from warning of each character that its fonts lack."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_NO_GLYPH, category=UserWarning)
+        yield
