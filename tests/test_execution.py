@@ -148,7 +148,7 @@ def test_only_jax_compiles_and_then_gives_up_the_first_argument_alone(backend: B
         assert not kept.is_deleted()
 
 
-def test_overflow_is_silent_while_running_and_only_then(backend: Backend):
+def test_overflow_and_underflow_are_silent_while_running_and_only_then(backend: Backend):
     before = np.geterr()
     with running(backend.xp):
         huge = np.full(2, 1e300)
@@ -156,6 +156,8 @@ def test_overflow_is_silent_while_running_and_only_then(backend: Backend):
         assert np.isinf(huge * huge).all()
         assert np.isnan(zero / zero).all()
         assert np.isinf(huge / zero).all()
+        with np.errstate(all="raise"), running(backend.xp):
+            assert (np.exp(-huge) == 0).all()
     assert np.geterr() == before
     with pytest.raises(RuntimeWarning, match="overflow"):
         np.multiply(huge, huge)

@@ -973,3 +973,29 @@ def test_features_are_standardized_as_by_scikit_learn(mean, dtype):
     X = np.rint(np.stack([mean + rng.normal(0, 3, 200), rng.normal(0, 90, 200)], axis=1)).astype(dtype)
     found = Standardizer.fit(X, scale="feature").apply(X)
     assert_allclose(found, StandardScaler().fit_transform(X), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["raise", "warn"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_numpys_floating_point_errors_of_the_caller_change_nothing(how, solver):
+    rng = np.random.default_rng(0)
+    X, y = 1e4 * rng.normal(size=(60, 5)), np.arange(60) % 3
+    weight = np.geomspace(1e-60, 1.0, 60)
+
+    def results():
+        model = TwoLayerClassifier(8, max_iter=3, random_state=0, solver=solver)
+        model.fit(X, y, sample_weight=weight)
+        parts = TwoLayerClassifier(8, random_state=0, solver=solver)
+        parts.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y)
+        found = (model, parts)
+        return [
+            f(X)
+            for m in found
+            for f in (m.predict, m.predict_proba, m.predict_log_proba, m.decision_function)
+        ]
+
+    expected = results()
+    with np.errstate(all=how):
+        found = results()
+    for one, other in zip(found, expected, strict=True):
+        assert_array_equal(one, other)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import array_api_compat
 import numpy as np
@@ -57,10 +57,13 @@ __all__ = [
     "standard_namespace",
     "to_device",
     "to_host",
+    "undisturbed",
 ]
 
 Array: TypeAlias = Any  # an array of any library that follows the array API standard
 HostArray: TypeAlias = npt.NDArray[Any]
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 _WIDER_THAN_FLOAT32 = ("int32", "uint32", "int64", "uint64", "float64", "longdouble", "float128")
 
@@ -75,6 +78,20 @@ class FastNamespace(ModuleType):
     def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
         """Return what ``function(*arrays, xp=…, **fixed)`` returns, up to rounding."""
         raise NotImplementedError
+
+
+def undisturbed(function: Callable[P, Result]) -> Callable[P, Result]:
+    """Run a public function with NumPy's floating-point errors off, whatever its caller has set.
+
+    No other library has them. An exponential may underflow; what overflows is infinite or nan.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+        with np.errstate(all="ignore"):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def leaf(function: Callable[..., Any]) -> Callable[..., Any]:

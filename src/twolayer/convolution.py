@@ -7,10 +7,11 @@ from types import ModuleType
 
 from ._checks import check_array, check_integer, check_same_place
 from ._images import check_image_shape
-from ._namespace import Array, array_namespace, copied, device, dtype_name
+from ._namespace import Array, array_namespace, copied, device, dtype_name, undisturbed
 from .network import TwoLayerNet
 
 
+@undisturbed
 def unroll(
     filters: Array,
     b1: Array,

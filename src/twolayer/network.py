@@ -39,6 +39,7 @@ from ._namespace import (
     library_name,
     standard_namespace,
     to_host,
+    undisturbed,
 )
 from ._streams import RandomState, Stream, seed_of, stream
 from .mathematics import (
@@ -174,6 +175,7 @@ class TwoLayerNet(NamedTuple):
     b2: Array
 
     @classmethod
+    @undisturbed
     def initialize(
         cls,
         n_features: int,
@@ -256,6 +258,7 @@ class TwoLayerNet(NamedTuple):
         """Number of networks of a stack, K; None for one network."""
         return int(self.W1.shape[0]) if self.W1.ndim == 3 else None
 
+    @undisturbed
     def logits(self, X: Array) -> Array:
         """Return the logits of each sample, H1 W2 + b2 with H1 = max(X W1 + b1, 0).
 
@@ -281,6 +284,7 @@ class TwoLayerNet(NamedTuple):
         logits = logits_in_blocks(pack(self, xp=xp), flatten(X, xp=xp), xp=xp)
         return self._own(logits)
 
+    @undisturbed
     def predict_proba(self, X: Array) -> Array:
         """Return the probability of each class, softmax(logits).
 
@@ -303,6 +307,7 @@ class TwoLayerNet(NamedTuple):
         xp = array_namespace(logits)
         return xp.exp(log_softmax(logits, axis=-1, xp=xp))
 
+    @undisturbed
     def predict(self, X: Array) -> Array:
         """Return the label of the largest logit of each sample; of equal ones the first.
 
@@ -324,6 +329,7 @@ class TwoLayerNet(NamedTuple):
         logits = self.logits(X)
         return array_namespace(logits).argmax(logits, axis=-1)
 
+    @undisturbed
     def accuracy(self, X: Array, y: Array) -> Array:
         """Return the share of samples whose predicted label is right.
 
@@ -348,6 +354,7 @@ class TwoLayerNet(NamedTuple):
         _, right = evaluate(pack(self, xp=xp), flatten(X, xp=xp), as_targets(y, self.W1.dtype, xp=xp), xp=xp)
         return self._own(xp.astype(right, self.W1.dtype) / X.shape[0])
 
+    @undisturbed
     def loss(
         self,
         X: Array,
@@ -394,6 +401,7 @@ class TwoLayerNet(NamedTuple):
         losses = cross_entropy(Z, total, T, sums, xp=xp)
         return self._own(loss(params, losses, share, reg, xp=xp))
 
+    @undisturbed
     def loss_and_gradients(
         self,
         X: Array,
@@ -479,6 +487,7 @@ class TwoLayerNet(NamedTuple):
         float_dtype(self.W1.dtype, xp=xp, device=device)
         return TwoLayerNet(*(from_host(to_host(array), xp=xp, device=device) for array in self))
 
+    @undisturbed
     def astype(self, dtype: Any) -> TwoLayerNet:
         """Return a copy in another dtype.
 

@@ -36,6 +36,7 @@ from ._namespace import (
     is_jax_namespace,
     is_wider,
     to_host,
+    undisturbed,
 )
 from .network import TwoLayerNet, flatten
 
@@ -126,6 +127,7 @@ class Standardizer(NamedTuple):
     scale: HostArray
 
     @classmethod
+    @undisturbed
     def fit(
         cls,
         X: Array,
@@ -197,6 +199,7 @@ class Standardizer(NamedTuple):
         """Number of features that come out: as many."""
         return self.n_inputs
 
+    @undisturbed
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
         """Return (X - mean) · scale as a new array of X's library, on its device.
 
@@ -224,6 +227,7 @@ class Standardizer(NamedTuple):
         """
         return _apply(self, X, dtype)
 
+    @undisturbed
     def fold(self, net: TwoLayerNet) -> TwoLayerNet:
         """Return the network, or stack, that does on raw samples what ``net`` does on standardized ones.
 
@@ -294,6 +298,7 @@ class Whitener(NamedTuple):
     matrix: HostArray
 
     @classmethod
+    @undisturbed
     def fit(
         cls, X: Array, *, epsilon: float = 0.1, kind: str = "zca", n_components: int | None = None
     ) -> Whitener:
@@ -381,6 +386,7 @@ class Whitener(NamedTuple):
         """Number of features that come out, M."""
         return int(self.matrix.shape[1])
 
+    @undisturbed
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
         """Return (X - mean) matrix as a new array of X's library, on its device.
 
@@ -402,6 +408,7 @@ class Whitener(NamedTuple):
         """
         return _apply(self, X, dtype)
 
+    @undisturbed
     def fold(self, net: TwoLayerNet) -> TwoLayerNet:
         """Return the network, or stack, that does on raw samples what ``net`` does on whitened ones.
 
@@ -560,7 +567,7 @@ def _fold(
             f"The folded network has too few digits for samples as they are: {lost}. Fold a float64 copy of "
             "the network, or give `net` what `apply` returns",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     where = device(net.W1)
     W1, b1 = to_host(net.W1), to_host(net.b1)

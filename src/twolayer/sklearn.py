@@ -24,6 +24,7 @@ from ._namespace import (
     is_array_api_obj,
     library_name,
     to_host,
+    undisturbed,
 )
 from .mathematics import log_softmax
 from .network import TwoLayerNet, rescaled
@@ -221,6 +222,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.warm_start = warm_start
         self.random_state = random_state
 
+    @undisturbed
     def fit(
         self,
         X: Any,
@@ -327,6 +329,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.best_validation_score_ = float(run.validation_accuracy)
         return self
 
+    @undisturbed
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> TwoLayerClassifier:
@@ -405,6 +408,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._partial = settings.optimizer, run
         return self
 
+    @undisturbed
     def decision_function(self, X: Any) -> Array:
         """Return how much each sample looks like each class.
 
@@ -429,6 +433,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         logits, _ = self._logits(X, "decision_function")
         return logits[:, 1] - logits[:, 0] if self.net_.n_classes == 2 else logits
 
+    @undisturbed
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, softmax(logits).
 
@@ -450,6 +455,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         logits, xp = self._logits(X, "predict_proba")
         return xp.exp(log_softmax(logits, axis=-1, xp=xp))
 
+    @undisturbed
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of the probability of each class, exact where that rounds to 0.
 
@@ -471,6 +477,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         logits, xp = self._logits(X, "predict_log_proba")
         return log_softmax(logits, axis=-1, xp=xp)
 
+    @undisturbed
     def predict(self, X: Any) -> Array:
         """Return the label of the largest logit of each sample; of equal ones the first.
 

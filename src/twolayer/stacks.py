@@ -9,7 +9,7 @@ from typing import Any
 
 from ._checks import check_integer, check_network, check_same_place
 from ._images import check_border, check_flip, check_image_shape, check_shift, source_columns, source_rows
-from ._namespace import Array, by_rows, device
+from ._namespace import Array, by_rows, device, undisturbed
 from .network import TwoLayerNet
 
 
@@ -55,6 +55,7 @@ def stack(nets: Iterable[TwoLayerNet]) -> TwoLayerNet:
     return _by_rows(*(xp.stack([net[i] for net in nets]) for i in range(4)), xp=xp)
 
 
+@undisturbed
 def merge(nets: TwoLayerNet) -> TwoLayerNet:
     """Return the one network whose logits are the mean of the logits of a stack's networks.
 
@@ -89,6 +90,7 @@ def merge(nets: TwoLayerNet) -> TwoLayerNet:
     )
 
 
+@undisturbed
 def symmetrize(
     net: TwoLayerNet,
     image_shape: Sequence[int],

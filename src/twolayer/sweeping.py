@@ -19,7 +19,7 @@ from ._checks import (
     check_weight_scale,
 )
 from ._comparison import accuracy_error, paired_difference
-from ._namespace import Array, array_namespace, is_array_api_obj
+from ._namespace import Array, array_namespace, is_array_api_obj, undisturbed
 from ._namespace import device as device_of
 from ._streams import RandomState, seed_of
 from .augmentation import Augmentation
@@ -138,6 +138,7 @@ class SweepResult:
         return f"SweepResult({len(self.table)} candidates, {len(self.runs)} runs, best={self.best!r})"
 
 
+@undisturbed
 def sweep(
     X: Array,
     y: Array,

@@ -31,11 +31,11 @@ HELD_BY_CUPY = 2**22  # the same: no cache has to hold them, and calls are dear
 
 @contextmanager
 def running(xp: ModuleType) -> Iterator[None]:
-    """Set what a library needs while steps run: no autograd in PyTorch, no overflow warnings in NumPy.
+    """Set what a library needs while steps run: no autograd in PyTorch, no floating-point errors in NumPy.
 
     A network on its way to divergence overflows; the run reports it, so the warnings would say it twice.
     """
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         if is_torch_namespace(xp):
             import torch
 

@@ -32,6 +32,7 @@ from .._namespace import (
     is_array_api_obj,
     standard_namespace,
     to_host,
+    undisturbed,
 )
 from .._streams import RandomState, seed_of
 from ..augmentation import Augmentation
@@ -59,6 +60,7 @@ NESTEROV = SGD(momentum=0.9, nesterov=True)
 COSINE = Cosine()
 
 
+@undisturbed
 def train(
     net: TwoLayerNet | Run | None,
     X: Array,

@@ -26,6 +26,7 @@ from .._namespace import (
     is_array_api_obj,
     leaf,
     to_host,
+    undisturbed,
 )
 from ..network import TwoLayerNet
 
@@ -234,6 +235,7 @@ class SGD(NamedTuple):
         """
         return _init(self, net)
 
+    @undisturbed
     def update(
         self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
     ) -> tuple[TwoLayerNet, OptimizerState]:
@@ -353,6 +355,7 @@ class Adam(NamedTuple):
         """Return the state before the first update, as `SGD.init`."""
         return _init(self, net)
 
+    @undisturbed
     def update(
         self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
     ) -> tuple[TwoLayerNet, OptimizerState]:
@@ -443,6 +446,7 @@ class AdamW(NamedTuple):
         """Return the state before the first update, as `SGD.init`."""
         return _init(self, net)
 
+    @undisturbed
     def update(
         self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
     ) -> tuple[TwoLayerNet, OptimizerState]:
