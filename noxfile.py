@@ -66,8 +66,12 @@ def tests_numpy(session: nox.Session) -> None:
 
 @nox.session(name="tests-torch", venv_backend=WITH_PIP)
 def tests_torch(session: nox.Session) -> None:
-    """The tests on PyTorch, on the CPU."""
+    """The tests on PyTorch, on the CPU; the main ones inside torch.autocast too."""
     run_tests(session, "torch", extras="cli,onnx,sklearn,torch", options=ONLY_BACKENDS)
+    # A caller may be inside torch.autocast, which must change nothing.
+    core = ("network", "mathematics", "stacks", "execution", "equivalence", "preprocessing")
+    files = (f"tests/test_{name}.py" for name in core)
+    session.run("pytest", "--backend=torch-autocast", *ONLY_BACKENDS, *files)
 
 
 @nox.session(name="tests-jax")

@@ -87,6 +87,11 @@ class Backend:
             precision = "highest" if self.option else None
             with jax.enable_x64(settings["x64"]), jax.default_matmul_precision(precision):
                 yield
+        elif settings.get("autocast"):
+            import torch
+
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                yield
         else:
             with nullcontext():
                 yield
@@ -113,6 +118,15 @@ BACKENDS = (
     Backend("jax", "jax", "jax.numpy", settings=(("x64", True),)),
     Backend("jax-x32", "jax", "jax.numpy", dtypes=("float32",), settings=(("x64", False),)),
     Backend("cupy", "cupy", "cupy"),
+    # It leaves float64 as it is.
+    Backend(
+        "torch-autocast",
+        "torch",
+        "torch",
+        dtypes=("float32",),
+        settings=(("autocast", True),),
+        option="torch-autocast",
+    ),
     Backend("torch-cuda", "torch", "torch", "cuda:0", option="torch-cuda"),
     # Apple's GPUs have no float64.
     Backend("torch-mps", "torch", "torch", "mps:0", dtypes=("float32",), option="torch-mps"),

@@ -18,6 +18,7 @@ from ._namespace import (
     is_cupy_namespace,
     is_numpy_namespace,
     is_torch_namespace,
+    own_dtypes,
 )
 from .mathematics import Params
 
@@ -66,8 +67,7 @@ def _fast_torch(xp: ModuleType) -> FastNamespace:
 
 @lru_cache(maxsize=1)
 def _public_torch(xp: ModuleType) -> FastNamespace:
-    forms = {"product": partial(_column_major_product, xp=xp)}
-    return WithForms(xp.__name__, xp, forms, column_major=True)
+    return WithForms(xp.__name__, xp, {"product": partial(_torch_product, xp=xp)}, column_major=True)
 
 
 class WithForms(FastNamespace):
@@ -110,6 +110,12 @@ def _column_major_product(A: Array, B: Array, axis: int | None = None, *, xp: Mo
         B = B[0, ...] if axis is None else B
         return ((B if axis == 1 else B.T) @ A[0, ...].T).T[None, ...]
     return _product(A, B, axis, xp=xp)
+
+
+def _torch_product(A: Array, B: Array, axis: int | None = None, *, xp: ModuleType) -> Array:
+    """`_column_major_product` in the dtype of the arrays; products are what `torch.autocast` changes."""
+    with own_dtypes(A):
+        return _column_major_product(A, B, axis, xp=xp)
 
 
 def _relu(W1X: HostArray, b1: HostArray, kept: HostArray | None) -> HostArray:

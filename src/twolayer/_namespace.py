@@ -6,7 +6,8 @@ The only module that imports array_api_compat. No array library but NumPy is imp
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from types import ModuleType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -53,6 +54,7 @@ __all__ = [
     "leaf",
     "library_name",
     "more_than_numbers",
+    "own_dtypes",
     "rows_of",
     "standard_namespace",
     "to_device",
@@ -233,6 +235,18 @@ def cast(array: Array, dtype: Any, *, xp: ModuleType) -> Array:
     return xp.astype(array, dtype, copy=False)
 
 
+@contextmanager
+def own_dtypes(array: Array) -> Iterator[None]:
+    """Compute in the arrays' dtypes on this array's device, though the caller be inside `torch.autocast`."""
+    if is_torch_array(array):
+        torch, kind = sys.modules["torch"], array.device.type
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
+                yield
+            return
+    yield
+
+
 def rows_of(array: Array, rows: Array, *, xp: ModuleType) -> Array:
     """Return rows (n,) of an array, none of which is counted from its end."""
     if is_torch_namespace(xp):  # where array-api-compat looks for such rows, with four more calls
@@ -255,7 +269,8 @@ def copied(array: Array, *, xp: ModuleType) -> Array:
 def to_host(array: Array) -> HostArray:
     """Copy an array of any library, on any device, to a NumPy array of the same dtype.
 
-    A dtype that NumPy lacks, such as bfloat16, becomes float32, and a short integer int8, without loss.
+    A floating dtype that NumPy lacks, such as bfloat16, becomes float32 and an integer one int8, which hold
+    every value.
     """
     if isinstance(array, np.ndarray | np.generic):
         return np.array(array)

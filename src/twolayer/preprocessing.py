@@ -35,6 +35,7 @@ from ._namespace import (
     has_values,
     is_jax_namespace,
     is_wider,
+    own_dtypes,
     to_host,
     undisturbed,
 )
@@ -449,7 +450,8 @@ class Whitener(NamedTuple):
         The mean may be in float64 where the matrix is in float32: then it is subtracted in float64.
         """
         mean, matrix = arrays
-        return xp.matmul(_centred(X, mean, matrix.dtype, xp=xp), matrix)
+        with own_dtypes(X):
+            return xp.matmul(_centred(X, mean, matrix.dtype, xp=xp), matrix)
 
 
 def _plain(fitted: Standardizer | Whitener) -> tuple[HostArray, ...]:

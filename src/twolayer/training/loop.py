@@ -30,6 +30,7 @@ from .._namespace import (
     dtype_name,
     from_host,
     is_array_api_obj,
+    own_dtypes,
     standard_namespace,
     to_host,
     undisturbed,
@@ -330,7 +331,7 @@ def train(
         preprocessing=preprocessing,
         fingerprint=fingerprint,
     )
-    with running(xp):
+    with running(xp), own_dtypes(net.W1):
         trainer = Trainer(net, plan, earlier=earlier, xp=xp)
         trainer.run()
         return trainer.result()
@@ -521,7 +522,8 @@ def _samples(
         of_class = check_class_weight(class_weight, y, net.n_classes, xp=xp)
         of_class = rescaled(of_class, xp=standard_namespace(np), most_exponent=0).astype(name)
         weights = from_host(of_class, xp=xp, device=where)
-        own = xp.take(weights, y, axis=0) if y.ndim == 1 else xp.matmul(y, weights)
+        with own_dtypes(y):
+            own = xp.take(weights, y, axis=0) if y.ndim == 1 else xp.matmul(y, weights)
         sample_weight = own if sample_weight is None else sample_weight * own
         if not float(xp.max(sample_weight)) > 0:
             raise ValueError("`class_weight` must leave a sample a weight above 0; got 0 for all of them")
