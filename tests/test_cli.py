@@ -260,6 +260,31 @@ assert os.environ["MPLBACKEND"] == matplotlib.get_backend() == "svg"
     assert found.returncode == 0, found.stderr
 
 
+def test_characters_that_the_font_lacks_are_named_once(pictures: None) -> None:
+    matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
+    names = ["健康对照", "健康", "US$"]
+    np.savez("mine.npz", X=np.random.default_rng(0).random((60, 4)), y=[names[i % 3] for i in range(60)])
+    with matplotlib.rc_context({"font.family": ["DejaVu Sans"]}):
+        for command in (("train", "mine.npz", *QUICK, "--out", "run"), ("plot", "run", "--format", "svg")):
+            warned = [line for line in done(*command).splitlines() if line.startswith("Warning")]
+            (line,) = warned
+            assert "their font, DejaVu Sans, lacks: " in line
+            assert sorted(line.split("lacks: ")[1].split("; name")[0].split()) == sorted(set("健康对照"))
+            assert "`font.family`" in line
+    np.savez("many.npz", X=np.eye(60), y=[chr(0x4E00 + i % 20) for i in range(60)])
+    assert " and 10 more; name one" in done("train", "many.npz", *QUICK, "--out", "other")
+
+
+def test_other_warnings_while_drawing_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warned(folder: Path, *, suffix: str) -> list[Path]:
+        warnings.warn("another", UserWarning, stacklevel=2)
+        return []
+
+    monkeypatch.setattr(folders, "draw", warned)
+    with pytest.warns(UserWarning, match="another"):
+        folders.draw_and_warn(Path("run"), print)
+
+
 @pytest.mark.parametrize("raised", ["ValueError", "RuntimeError", "OSError", "AttributeError", "SystemError"])
 def test_whatever_importing_matplotlib_raises_there_are_results(elsewhere: Path, raised: str) -> None:
     package = elsewhere / "packages" / "matplotlib"

@@ -414,7 +414,7 @@ def export(quiet: bool, **parameters: Any) -> None:
 def plot(folder: str, suffix: str, quiet: bool) -> None:
     """Draw the pictures of a run again."""
     console = _console(quiet)
-    paths = folders.draw(Path(folder), suffix=suffix)
+    paths = folders.draw_and_warn(Path(folder), console.warn, suffix=suffix)
     for path in paths:
         console.result(str(path))
     console.answer({"folder": folder, "files": [path.name for path in paths]})

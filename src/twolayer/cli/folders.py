@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _files, report, storage
 from .._files import written_whole
-from ..plotting import _house, _matplotlib
+from ..plotting import _house
+from ..plotting._matplotlib import load_matplotlib, load_without_backend
+from ..plotting._texts import missing_characters
 from ..training import History
 from .stored import read_history, read_object, read_results
 
@@ -24,6 +26,7 @@ RESULTS = "results.json"
 HISTORY = "history.json"
 PREDICTIONS = "predictions.npz"
 PAGE = "report.html"
+_MOST_CHARACTERS = 10  # of those that a font lacks, which are named
 FORMATS = ("png", "svg", "pdf")
 
 _TABLES = ("history.csv", "steps.csv", "results.csv", "runs.csv")
@@ -133,6 +136,22 @@ def write_history(folder: Path, history: History) -> None:
     report.write_csv(folder / "steps.csv", report.step_rows(history))
 
 
+def draw_and_warn(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> list[Path]:
+    """Do as `draw`, and say once which characters the fonts of the pictures lack."""
+    with missing_characters() as missing:
+        paths = draw(folder, suffix=suffix)
+    if missing:
+        shown = " ".join(missing[:_MOST_CHARACTERS])
+        more = f" and {len(missing) - _MOST_CHARACTERS:,} more" if len(missing) > _MOST_CHARACTERS else ""
+        family = ", ".join(load_matplotlib().rcParams["font.family"])
+        warn(
+            f"the pictures have boxes for characters that their font, {family}, lacks: {shown}{more}; name "
+            "one that has them as `font.family` in matplotlib's rcParams (in a file named matplotlibrc), and "
+            "`twolayer plot` draws them again"
+        )
+    return paths
+
+
 def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
     """Draw the pictures of a run from its files, and return which there are.
 
@@ -146,7 +165,7 @@ def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
         If matplotlib cannot be imported.
     """
     results = read_results(folder / RESULTS)
-    _matplotlib.load_without_backend()
+    load_without_backend()
     pictures: dict[str, Figure] = {}
     if (folder / HISTORY).is_file():
         history = read_history(folder / HISTORY)

@@ -178,7 +178,7 @@ class Job:
     def finish(self, folder: Path) -> None:
         """Draw the pictures, and say what was written."""
         try:
-            folders.draw(folder)
+            folders.draw_and_warn(folder, self.console.warn)
         except ImportError as error:
             self.console.warn(f"there are no pictures: {error}")
         self.console.say(f"In {folder}: {', '.join(folders.written_in(folder))}")

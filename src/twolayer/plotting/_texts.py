@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ _ELLIPSIS = "…"
 _SLANTED = {"ha": "right", "rotation": 45, "rotation_mode": "anchor"}
 _LINE = 1.25  # the height of a line, of the font's size
 _MOST_LETTERS = 1000  # of a line; no picture has room for more
-_NO_GLYPH = "Glyph .* missing from font"
+_NO_GLYPH = r"Glyph (\d+) .*missing from font"  # of matplotlib's warning
 
 
 def as_written(texts: Iterable[Text]) -> None:
@@ -134,6 +135,24 @@ def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], *, points: f
     ax.set_xticks(range(len(across)), across, **style_below(across, points, cell))
     ax.set_yticks(range(len(up)), up)
     as_written([*ax.get_xticklabels(), *ax.get_yticklabels()])
+
+
+@contextmanager
+def missing_characters() -> Iterator[list[str]]:
+    """Yield a list that holds, afterwards, the characters that the fonts of what was drawn lack, each once.
+
+    matplotlib warns of each of them whenever it draws one.
+    """
+    missing: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message=_NO_GLYPH, category=UserWarning)
+        yield missing
+    for warning in caught:
+        found = re.match(_NO_GLYPH, str(warning.message))
+        if found is None:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        elif chr(int(found[1])) not in missing:
+            missing.append(chr(int(found[1])))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from ... import plotting, report
 from ...plotting import _figures, _house, _matplotlib
+from ...plotting._texts import without_warnings_of_glyphs
 from ..jobs import count
 from .found import Found
 from .samples import MOST_CLASSES, data_uri, pairs
@@ -133,8 +133,7 @@ def _encoded(figure: Figure, suffix: str) -> str:
     stream = io.BytesIO()
     # The browser has the letters, for scripts too that matplotlib's font lacks.
     style = {"svg.hashsalt": "twolayer", "svg.fonttype": "none"}
-    with matplotlib.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+    with matplotlib.rc_context(style), without_warnings_of_glyphs():
         metadata = {"Date": None, "Creator": None} if suffix == "svg" else {"Software": None}
         figure.savefig(stream, format=suffix, facecolor="none", metadata=metadata)
     return data_uri(_FORMATS[suffix], stream.getvalue())
