@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import json
 import os
+import shlex
 import stat
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,9 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import clusters, done, refused
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import twolayer
 from twolayer.cli import networks
+from twolayer.cli.commands import app
 from twolayer.cli.page import writing
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
@@ -74,3 +83,101 @@ def test_a_full_disk_names_the_output() -> None:
     line = refused("predict", "net.safetensors", "X.npy", "--output", "p.csv")
     assert line == "Error: No space left on device: /dev/full"
     assert Path("p.csv").is_symlink()
+
+
+# Standard streams
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, its streams redirected as a shell does."""
+    words = (sys.executable, "-m", "twolayer", *map(str, arguments))
+    command = f"exec {' '.join(map(shlex.quote, words))} {script}"
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=300)
+
+
+PREDICT = ("predict", "net.safetensors", "X.npy")
+
+
+@posix
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("info", "--json"), 0),
+        (("--help",), 0),
+        (PREDICT, 0),
+        ((*PREDICT[:2], "none.npy"), 1),
+        (("nonsense",), 2),
+    ],
+)
+def test_closed_streams(arguments: tuple[str, ...], code: int, closed: str) -> None:
+    usual, result = run("", *arguments), run(closed, *arguments)
+    assert (usual.returncode, result.returncode) == (code, code), result.stderr
+    assert result.stdout == ("" if ">&-" in closed.split() else usual.stdout)
+    assert result.stderr == ("" if "2>&-" in closed.split() else usual.stderr)
+
+
+@posix
+def test_a_training_without_streams_leaves_its_results() -> None:
+    clusters(Path("mine.npz"))
+    assert run(">&- 2>&- <&-", "train", "mine.npz", "--epochs", 1, "--out", "run").returncode == 0
+    assert Path("run/results.json").exists()
+
+
+@posix
+def test_without_a_standard_input() -> None:
+    result = run("<&-", "predict", "net.safetensors", "-")
+    message = "`INPUT` must be a file where there is no standard input, which is closed; got -"
+    assert (result.returncode, result.stderr) == (1, f"Error: {message}\n")
+
+
+@posix
+def test_a_full_standard_error_does_not_stop_the_work() -> None:
+    clusters(Path("mine.npz"))
+    result = run("2>/dev/full", "train", "mine.npz", "--epochs", 1, "--out", "run", "--json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["folder"] == "run"
+
+
+@posix
+@pytest.mark.parametrize(
+    "arguments", [("info", "--json"), ("--help",), ("info", "-h"), ("--version",), PREDICT]
+)
+def test_a_full_standard_output_is_named(arguments: tuple[str, ...]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    result = run(">/dev/full", *arguments)
+    assert (result.returncode, result.stderr) == (1, "Error: No space left on device: standard output\n")
+
+
+class Disk(io.StringIO):
+    """A stream that takes so many characters."""
+
+    def __init__(self, room: int, number: int) -> None:
+        super().__init__()
+        self.room, self.number = room, number
+
+    def write(self, text: str) -> int:
+        if self.tell() + len(text) > self.room:
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
+
+
+@given(
+    arguments=st.sampled_from(
+        [("info",), ("info", "--json"), ("completion", "zsh"), ("--help",), (*PREDICT, "--json")]
+    ),
+    room=st.integers(0, 3000),
+    number=st.sampled_from([errno.ENOSPC, errno.EIO, errno.EPIPE]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_standard_output_that_fails_somewhere(arguments: tuple[str, ...], room: int, number: int) -> None:
+    out, err = Disk(room, number), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        app.main(list(arguments), prog_name="twolayer")
+    if ended.value.code == 0:
+        assert (err.getvalue(), room > 0) == ("", True)
+    else:
+        assert ended.value.code == 1
+        told = number != errno.EPIPE  # whose reader wants no more
+        assert err.getvalue() == (f"Error: {os.strerror(number)}: standard output\n" if told else "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 from .._extras import how_to_install
 
@@ -21,7 +23,9 @@ def main() -> None:
     from .commands import app
     from .completion import VARIABLE
 
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed, or the program has no console
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # for ever
         # A terminal of few characters gets question marks rather than an error.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+        getattr(sys, name).reconfigure(errors="replace")
     app(windows_expand_args=False, complete_var=VARIABLE)

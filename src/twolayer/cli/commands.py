@@ -6,7 +6,7 @@ import difflib
 import errno
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from .. import __version__
 from ..report import format_json
 from . import folders, options
 from .completion import SHELLS, VARIABLE, complete_networks, complete_runs
-from .console import Console
+from .console import Console, standard_output
 from .data import COMMAS, is_number, kind_of
 from .information import show_information
 from .networks import check_is_no_input, evaluate_network, export_network, predict_with_network
@@ -60,7 +60,8 @@ class Commands(click.Group):
     def make_context(self, *args: Any, **more: Any) -> click.Context:
         """Read what stands before the command."""
         try:
-            return super().make_context(*args, **more)
+            with _printing():  # --help and --version
+                return super().make_context(*args, **more)
         except click.NoSuchOption as error:
             raise _wrong_usage(error) from error
 
@@ -73,13 +74,15 @@ class Commands(click.Group):
             value = self._run(ctx)
         except Failure as failure:
             failure.show()
-            _write(answer | {"error": failure.as_data()})
+            with suppress(OSError, Failure):
+                _write(answer | {"error": failure.as_data()})
             raise click.exceptions.Exit(failure.exit_code) from failure
         except click.exceptions.Exit:  # after the help, say
             raise
         except Exception as error:  # a fault of the program, or --debug
             message = f"{type(error).__name__}: {_message(error)}"
-            _write(answer | {"error": Failure(message).as_data()})
+            with suppress(OSError, Failure):
+                _write(answer | {"error": Failure(message).as_data()})
             raise
         _write(answer)
         return value
@@ -136,7 +139,20 @@ def _asks_for_json(ctx: click.Context) -> bool:
 
 
 def _write(answer: Mapping[str, Any]) -> None:
-    click.echo(format_json(answer, in_a_line=True))
+    with _printing():
+        click.echo(format_json(answer, in_a_line=True))
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Fail in one line where standard output cannot be written, but for a reader who wants no more."""
+    try:
+        with standard_output():
+            yield
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise
+        raise Failure(_message(error)) from error
 
 
 def _console(quiet: bool) -> Console:
@@ -477,4 +493,5 @@ def completion(shell: str) -> None:
     kind = click.shell_completion.get_completion_class(shell)
     if kind is None:
         raise ValueError(f"`SHELL` must be one that click knows; got {shell}")
-    click.echo(kind(app, {}, "twolayer", VARIABLE).source())
+    with _printing():
+        click.echo(kind(app, {}, "twolayer", VARIABLE).source())

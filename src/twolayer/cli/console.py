@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -63,15 +65,16 @@ class Console:
     def result(self, text: str = "", *, style: str | None = None) -> None:
         """Write a line of the result, unless that is wanted as data."""
         if not self.wants_answer:
-            self._out.print(text, style=style, soft_wrap=True)
+            with standard_output():
+                self._out.print(text, style=style, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Write a warning."""
-        self._err.print(f"Warning: {text}", style="yellow", soft_wrap=True)
+        self._line(f"Warning: {text}", style="yellow")
 
     def error(self, text: str) -> None:
         """Write an error."""
-        self._err.print(f"Error: {text}", style="bold red", soft_wrap=True)
+        self._line(f"Error: {text}", style="bold red")
 
     def table(
         self,
@@ -102,7 +105,8 @@ class Console:
             # Text, as a string may hold what rich takes for markup.
             cells = [rich.text.Text(cell) for cell in (*row, *mark)]
             table.add_row(*cells, style="bold green" if index == best else None)
-        self._out.print(table)
+        with standard_output():
+            self._out.print(table)
 
     @contextmanager
     def watch(self, what: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Watch]:
@@ -117,8 +121,12 @@ class Console:
                 with bar:
                     yield watch
 
-    def _line(self, text: str) -> None:
-        self._err.print(text, soft_wrap=True)
+    def _line(self, text: str, *, style: str | None = None) -> None:
+        """Write a line to standard error; where that cannot be written, the work goes on without it."""
+        try:
+            self._err.print(text, style=style, soft_wrap=True)
+        except OSError:
+            _let_go(sys.stderr)
 
     def _bar(self) -> rich.progress.Progress | None:
         """Return a bar, where there is a terminal to draw it on and the user wants to see it."""
@@ -178,6 +186,22 @@ class Console:
                 bar.stop()
         else:
             yield Download(f"Downloading {what}", line=self._line)
+
+
+@contextmanager
+def standard_output() -> Iterator[None]:
+    """Name standard output where the system refuses what is written to it."""
+    try:
+        yield
+    except OSError as error:
+        _let_go(sys.stdout)
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _let_go(stream: Any) -> None:
+    """Let what a stream still holds go nowhere, as Python writes it at its end, and would fail again."""
+    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class Watch:
@@ -294,9 +318,15 @@ class Download:
             self._bar.stop()
 
 
+class _RichConsole(rich.console.Console):
+    def on_broken_pipe(self) -> None:
+        """Leave the error to the caller, where rich would end the program."""
+        raise  # noqa: PLE0704  # it is called where an error is handled
+
+
 def _rich_console(*, stderr: bool) -> rich.console.Console:
     stream = sys.stderr if stderr else sys.stdout
-    console = rich.console.Console(file=stream, highlight=False, markup=False, emoji=False)
+    console = _RichConsole(file=stream, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         # Nothing to fit into: a table in a file keeps its columns.
         console.width = max(console.width, 120)

@@ -140,4 +140,6 @@ def _opened(path: Path) -> BinaryIO:
     """Open a file; of standard input, take all of it first, as a file's end is read before its beginning."""
     if path != STANDARD_INPUT:
         return path.open("rb")
+    if sys.stdin is None:
+        raise ValueError("`INPUT` must be a file where there is no standard input, which is closed; got -")
     return io.BytesIO(sys.stdin.buffer.read())

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import click.shell_completion
 
+from .console import standard_output
+
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
 else:
@@ -38,6 +40,11 @@ class Option(click.Option):
 
 class Command(click.Command):
     """A command whose help shows its options by groups."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Read the command; its help is written here."""
+        with standard_output():
+            return super().make_context(*args, **more)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups, each with its options."""
