@@ -620,9 +620,12 @@ def test_ctrl_c_in_a_terminal(elsewhere: Path) -> None:
     master, slave = os.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
     command = (sys.executable, "-m", "twolayer", "train", "--epochs", "1000000", "--out", "run")
+    # As in a terminal of its own: where Ctrl-C is ignored here, it would be in the process too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, stdin=slave, stdout=slave, stderr=slave, env=environment, close_fds=True
     )
+    signal.signal(signal.SIGINT, before)
     os.close(slave)
     shown = b""
     pressed = False

@@ -8,10 +8,12 @@ import io
 import json
 import os
 import shlex
+import signal
 import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from hypothesis import strategies as st
 import twolayer
 from twolayer.cli import networks
 from twolayer.cli.commands import app
+from twolayer.cli.console import Console
 from twolayer.cli.page import writing
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
@@ -181,3 +184,32 @@ def test_a_standard_output_that_fails_somewhere(arguments: tuple[str, ...], room
         assert ended.value.code == 1
         told = number != errno.EPIPE  # whose reader wants no more
         assert err.getvalue() == (f"Error: {os.strerror(number)}: standard output\n" if told else "")
+
+
+# Signals
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    "ignored", [(), (signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGTERM)]
+)
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_so(handlers: None, ignored: tuple[int, ...], sent: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Console(quiet=True).watch("Training") as watch:
+        signal.raise_signal(sent)
+        assert watch.interrupted == (0 if sent in ignored else sent)
+        for number in ignored:
+            signal.raise_signal(number)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

@@ -255,17 +255,23 @@ class Watch:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C, or SIGTERM, ask to stop, and a second one abort."""
+        """Let the first Ctrl-C, or SIGTERM, ask to stop, and a second one abort.
+
+        A signal that is ignored, as Ctrl-C is in a background job of a script, stays so.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
+        aborts = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        taken = {one: abort for one, abort in aborts.items() if signal.getsignal(one) != signal.SIG_IGN}
+
         def ask(number: int, frame: FrameType | None) -> None:
             self.interrupted = number
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for one, abort in taken.items():
+                signal.signal(one, abort)
 
-        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, ask) for number in taken}
         try:
             yield
         finally:
