@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import clusters, done, refused
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import twolayer
+from twolayer._files import printable
 from twolayer.cli import networks
 from twolayer.cli.commands import app
 from twolayer.cli.console import Console
@@ -213,3 +214,68 @@ def test_a_signal_that_is_ignored_stays_so(handlers: None, ignored: tuple[int, .
         for number in ignored:
             signal.raise_signal(number)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# Names that are not UTF-8, as of archives from elsewhere
+
+
+def odd(tmp_path: Path, name: bytes) -> str:
+    """Make a folder of this name below another, and return it; skip where the system has none such."""
+    text = os.fsdecode(name)
+    try:
+        (tmp_path / text).mkdir(exist_ok=True)
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    return text
+
+
+PARTS = st.sampled_from([b"a", b" ", "é".encode(), b"\xe9", b"\xff", b"\xc3", b"\xed\xa0\x80"])
+
+
+@posix
+@given(name=st.lists(PARTS, min_size=1, max_size=4).map(b"".join).filter(bytes.strip))
+@example(name=b"r\xe9p")
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_run_in_a_folder_of_any_name(tmp_path_factory: pytest.TempPathFactory, name: bytes) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    text = odd(folder, name)
+    data = clusters(folder / text / f"{text}.npz")
+    out = folder / text / "run"
+    done("train", data, "--epochs", 1, "--hidden", 4, "--out", out, "-q")
+    done("train", "--config", out / "settings.toml", "--out", folder / "again", "-q")
+    assert (out / "history.json").read_bytes() == (folder / "again" / "history.json").read_bytes()
+    done("train", "--resume", out, "--epochs", 2, "-q")
+    done("report", out)
+    done("evaluate", out, data)
+    (out / "report.html").read_text(encoding="utf-8")
+    assert printable(text) in json.loads((out / "results.json").read_text(encoding="utf-8"))["heading"]
+    assert twolayer.load(out).n_features == 6
+
+
+@posix
+@pytest.mark.parametrize("suffix", ["csv", "json", "npz"])
+def test_predictions_of_images_of_any_name(tmp_path: Path, suffix: str) -> None:
+    image = pytest.importorskip("PIL.Image")
+    odd(tmp_path, b"scans\xe9")
+    net = twolayer.TwoLayerNet.initialize(6, 4, 3, rng=0)
+    twolayer.save(net, "net.safetensors", image_shape=(2, 3), information={"white": 255})
+    for name in (b"scans\xe9/a.png", b"scans\xe9/\xff\xc3.png"):
+        with Path(os.fsdecode(name)).open("wb") as file:
+            image.fromarray(np.full((2, 3), 9, np.uint8)).save(file, format="png")
+    done("predict", "net.safetensors", os.fsdecode(b"scans\xe9"), "--output", f"p.{suffix}")
+    names = [os.fsdecode(name) for name in (b"scans\xe9/a.png", b"scans\xe9/\xff\xc3.png")]
+    if suffix == "csv":
+        lines = Path("p.csv").read_text(encoding="utf-8").splitlines()
+        assert [line.split(",")[0] for line in lines[1:]] == [printable(name) for name in names]
+    elif suffix == "json":
+        found = json.loads(Path("p.json").read_text(encoding="utf-8"))["predictions"]
+        assert [row["sample"] for row in found] == names
+    else:
+        assert np.load("p.npz")["sample"].tolist() == names
+
+
+def test_classes_that_cannot_be_written_are_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    clusters(Path("mine.npz"), classes=["a", "b", "c\udce9"])
+    monkeypatch.setattr("twolayer.cli.training.train", None)
+    line = refused("train", "mine.npz")
+    assert line == "Error: the names of the classes must be text that can be written; got 'c\\udce9'"

@@ -201,8 +201,19 @@ def remove_partial(path: str | os.PathLike[str]) -> None:
                     file.unlink()
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
+def printable(name: str) -> str:
+    """Return the name of a file as text that any program can show: a byte that is no UTF-8 as an escape."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_text(path: str | os.PathLike[str], *, errors: str = "strict") -> str:
     """Read a text file in UTF-8, without the byte order mark that programs on Windows put at its beginning.
+
+    Parameters
+    ----------
+    path : path
+    errors : str
+        What to do with bytes that are no UTF-8, as `bytes.decode` has it.
 
     Raises
     ------
@@ -211,7 +222,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     ValueError
         If it is not in UTF-8.
     """
-    return Path(path).read_bytes().decode("utf-8-sig")
+    return Path(path).read_bytes().decode("utf-8-sig", errors)
 
 
 @contextmanager

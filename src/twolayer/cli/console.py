@@ -21,6 +21,7 @@ import rich.progress
 import rich.table
 import rich.text
 
+from .._files import printable
 from ..training import Progress
 
 _REFRESH_SECONDS = 0.1
@@ -66,7 +67,7 @@ class Console:
         """Write a line of the result, unless that is wanted as data."""
         if not self.wants_answer:
             with standard_output():
-                self._out.print(text, style=style, soft_wrap=True)
+                self._out.print(printable(text), style=style, soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Write a warning."""
@@ -103,7 +104,7 @@ class Console:
         for index, row in enumerate(rows):
             mark = [] if best is None else ["← best" if index == best else marks.get(index, "")]
             # Text, as a string may hold what rich takes for markup.
-            cells = [rich.text.Text(cell) for cell in (*row, *mark)]
+            cells = [rich.text.Text(printable(cell)) for cell in (*row, *mark)]
             table.add_row(*cells, style="bold green" if index == best else None)
         with standard_output():
             self._out.print(table)
@@ -124,7 +125,7 @@ class Console:
     def _line(self, text: str, *, style: str | None = None) -> None:
         """Write a line to standard error; where that cannot be written, the work goes on without it."""
         try:
-            self._err.print(text, style=style, soft_wrap=True)
+            self._err.print(printable(text), style=style, soft_wrap=True)
         except OSError:
             _let_go(sys.stderr)
 

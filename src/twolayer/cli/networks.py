@@ -7,7 +7,7 @@ import math
 import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -288,6 +288,11 @@ def _as_data(names: list[str], probs: HostArray, classes: tuple[str, ...]) -> di
     return {"classes": classes, "predictions": rows}
 
 
+def _text_file(path: Path) -> IO[str]:
+    """Open a file for text, in which bytes of a name that are no UTF-8 are escaped."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+
+
 def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, ...]) -> None:
     """Write the predicted class and all probabilities of each sample."""
     if path.suffix.lower() == ".npz":
@@ -304,7 +309,7 @@ def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, .
     if path.suffix.lower() == ".json":
         report.write_json(path, found)
         return
-    with written_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with written_whole(path) as partial, _text_file(partial) as file:
         # Not by report.write_csv: a class may have the name of another column.
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sample", "class", "probability", *classes])

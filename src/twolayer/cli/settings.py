@@ -162,7 +162,8 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     command = settings["command"]
     text = f"# To do it again: twolayer {command} --config {path.name}\n{tomli_w.dumps(plain)}"
     with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        # The bytes of a path, whatever they are, so that the file leads to the data.
+        partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
-from .._files import npz_array, opened_npz, read_text
+from .._files import npz_array, opened_npz, printable, read_text
 from .._namespace import HostArray
 from ..training import History
 
@@ -95,7 +95,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         If the file is not TOML.
     """
     try:
-        return tomllib.loads(read_text(path))
+        return tomllib.loads(read_text(path, errors="surrogateescape"))  # as `write_settings` writes paths
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be a TOML file in UTF-8; {error!s:.200}") from error
 
@@ -211,7 +211,9 @@ def read_plain(path: Path) -> dict[str, Any]:
     ValueError
         If it holds something else.
     """
-    settings = read_toml(path)
+    settings = {
+        name: printable(value) if isinstance(value, str) else value for name, value in read_toml(path).items()
+    }
     for name, value in settings.items():
         if not (_is_text(name) and (_is_plain(value) or _is_list(value, _is_plain))):
             raise ValueError(f"`{name!s:.40}` in {path} must be a number, text or a list; got {value!r:.40}")

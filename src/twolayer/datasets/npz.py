@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .._checks import check_integer, check_number, row_and_place
-from .._files import npz_array, opened_npz
+from .._files import npz_array, opened_npz, printable
 from .._namespace import HostArray
 from ._dataset import Dataset, Split
 
@@ -87,7 +87,7 @@ def load_npz(
         splits |= {name: Split(whole.X[chosen], whole.y[chosen]) for name, chosen in rows.items()}
     image_shape = whole.X.shape[1:]
     return Dataset(
-        name=Path(path).stem,
+        name=printable(Path(path).stem),
         train=splits["train"],
         validation=splits.get("validation"),
         test=splits.get("test"),

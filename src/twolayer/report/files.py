@@ -17,7 +17,8 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write ``data`` to ``path`` as JSON, whole or not at all.
 
     UTF-8, keys sorted, indented by two, a newline at the end: the same data give the same bytes.
-    JSON has no infinities and no nan: these become ``null``.
+    JSON has no infinities and no nan: these become ``null``. Bytes of a file's name that are no UTF-8 are
+    escaped, and read back by Python.
 
     Parameters
     ----------
@@ -35,7 +36,8 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """
     text = format_json(data)
     with written_whole(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
+        # Names of files may hold what is no character: it becomes an escape, as JSON has it.
+        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def format_json(data: Any, *, in_a_line: bool = False) -> str:
@@ -92,10 +94,11 @@ def _plain(value: Any, place: str) -> Any:
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write ``rows`` to ``path`` as CSV (RFC 4180, but lines end in a newline only), whole or not at all.
+    r"""Write ``rows`` to ``path`` as CSV (RFC 4180, but lines end in a newline only), whole or not at all.
 
     UTF-8. The columns are the rows' keys in the order in which they are first seen. Floats are written with
     as many digits as give back the same number; None, and a key that a row does not have, as an empty field.
+    Bytes of a file's name that are no UTF-8 are written as ``\udce9``.
 
     Parameters
     ----------
@@ -114,7 +117,7 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -
     lines = [columns, *([_field(row.get(column), column) for column in columns] for row in rows)]
     with (
         written_whole(path) as partial,
-        partial.open("w", encoding="utf-8", newline="") as file,
+        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         if columns:
             # A lone empty field is quoted: readers skip an empty line.

@@ -46,7 +46,7 @@ def write_page(folder: Path, out: Path | None, commands: Mapping[str, click.Comm
     check_can_be_written(path)
     text = render(read_run(folder), commands, linked=path.resolve().parent == folder.resolve())
     with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return path
 
 
