@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import os
 import platform
@@ -328,17 +329,29 @@ def bench(session: nox.Session) -> None:
 
 
 def tree_to_mutate(tree: Path) -> Path:
-    """Copy what mutmut needs. It skips decorated functions, so `@leaf` becomes a call after its function."""
+    """Copy what mutmut needs. It skips decorated functions, so some decorators become calls after them."""
     shutil.rmtree(tree, ignore_errors=True)
     for name in ("src", "tests"):
         shutil.copytree(name, tree / name)
     for name in ("pyproject.toml", *PYPROJECT["tool"]["mutmut"]["also_copy"]):
         shutil.copy(name, tree)
-    leaf = re.compile(r"^@leaf\n(def (\w+)\(.*?)(?=\n\n\n|\n*\Z)", re.MULTILINE | re.DOTALL)
     for name in PYPROJECT["tool"]["mutmut"]["only_mutate"]:
         source = (tree / name).read_text(encoding="utf-8")
-        (tree / name).write_text(leaf.sub(r"\1\n\n\n\2 = leaf(\2)", source), encoding="utf-8")
+        (tree / name).write_text(without_decorators(source), encoding="utf-8")
     return tree
+
+
+def without_decorators(source: str) -> str:
+    """Write `@leaf` and `@undisturbed`, where a function has no other decorator, as calls after it."""
+    lines = source.splitlines()
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    for function in sorted(functions, key=lambda node: node.lineno, reverse=True):
+        (name, *others) = [ast.unparse(node) for node in function.decorator_list] or [""]
+        if name in ("leaf", "undisturbed") and not others:
+            indent = " " * function.col_offset
+            lines.insert(function.end_lineno, f"{indent}{function.name} = {name}({function.name})")
+            del lines[function.decorator_list[0].lineno - 1]
+    return "\n".join(lines) + "\n"
 
 
 @nox.session

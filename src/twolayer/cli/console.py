@@ -264,7 +264,7 @@ class Watch:
             yield
             return
 
-        aborts = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        aborts: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
         taken = {one: abort for one, abort in aborts.items() if signal.getsignal(one) != signal.SIG_IGN}
 
         def ask(number: int, frame: FrameType | None) -> None:
