@@ -169,7 +169,23 @@ def test_mixed_libraries_and_devices(net):
         (
             np.eye(2, dtype=int)[y],
             TypeError,
-            "`y` must have a real floating dtype for class probabilities; got int64",
+            r"`y` must have a real floating dtype for class probabilities; got int64; "
+            r"of rows with a 1 at the class, `y.argmax\(axis=1\)` makes labels$",
+        ),
+        (
+            np.eye(2, dtype=bool)[y],
+            TypeError,
+            r"`y` must have a real floating dtype .*; got bool; .*, `y.argmax\(axis=1\)` makes labels$",
+        ),
+        (
+            y[:, None],
+            TypeError,
+            r"`y` must have a real floating dtype .*; got int64; `y.ravel\(\)` takes the column$",
+        ),
+        (
+            y[:, None].astype("f4"),
+            ValueError,
+            r"`y` must have shape \(5, 2\) .*; got \(5, 1\); `y.ravel\(\)` takes the column$",
         ),
         (np.eye(3)[y], ValueError, r"`y` must have shape \(5, 2\) for class probabilities; got \(5, 3\)"),
         (np.eye(2)[y][:4], ValueError, r"`y` must have shape \(5, 2\) for class probabilities; got \(4, 2\)"),
@@ -191,6 +207,34 @@ def test_targets_that_do_not_fit(net, targets, error, message):
     for use in (net.loss, net.loss_and_gradients, net.accuracy):
         with pytest.raises(error, match=message):
             use(X, targets)
+
+
+@pytest.mark.only_on("numpy", "torch", "jax", "cupy")  # those of the methods of arrays that all of them have
+@given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=6), one_hot=st.booleans())
+def test_the_hints_for_columns_and_one_hot_integers_lead_to_the_labels(backend, labels, one_hot):
+    from twolayer._namespace import to_host
+
+    net = TwoLayerNet.initialize(3, 4, 4, rng=0, xp=backend.xp, device=backend.device)
+    samples = backend.array(np.ones((len(labels), 3)), "float32")
+    host = np.asarray(labels)
+    given_y = backend.array(np.eye(4, dtype=int)[host] if one_hot else host[:, None])
+    for call, name in (
+        (lambda y: net.loss(samples, y), "y"),
+        (lambda y: train(net, samples, y, epochs=1), "y"),
+        (lambda y: train(net, samples, backend.array(host), validation=(samples, y)), "validation y"),
+        (
+            lambda y: sweep(
+                samples, y, n_classes=4, validation=(samples, y), grid={"learning_rate": [0.1]}, epochs=1
+            ),
+            "y",
+        ),
+    ):
+        with pytest.raises(TypeError, match=f"^`{name}` must have a real floating dtype") as raised:
+            call(given_y)
+    cure = re.search(r"`(y\.[^`]*)`", str(raised.value))
+    assert cure is not None
+    found = eval(cure[1], {"y": given_y})  # what a user would do
+    assert to_host(found).tolist() == labels
 
 
 @given(label=st.integers(-(2**31), 2**31 - 1), place=st.integers(0, 4))

@@ -204,12 +204,15 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
                     )
         return
     if not xp.isdtype(y.dtype, "real floating"):
+        one_hot = f"; of rows with a 1 at the class, `{_variable(name)}.argmax(axis=1)` makes labels"
         raise TypeError(
             f"`{name}` must have a real floating dtype for class probabilities; got {dtype_name(y.dtype)}"
+            + (_column_hint(name, y) or one_hot)
         )
     if tuple(y.shape) != (n_samples, n_classes):
         raise ValueError(
             f"`{name}` must have shape {(n_samples, n_classes)} for class probabilities; got {tuple(y.shape)}"
+            + _column_hint(name, y)
         )
     lowest, furthest = xp.min(y), xp.max(xp.abs(xp.sum(y, axis=-1) - 1.0))
     if has_values(lowest):
@@ -232,6 +235,11 @@ def _label_hint(name: str, y: Array) -> str:
         f"; `classes, {y_name} = numpy.unique({y_name}, return_inverse=True)` makes integers of them, "
         "and twolayer.sklearn.TwoLayerClassifier takes them as they are"
     )
+
+
+def _column_hint(name: str, y: Array) -> str:
+    """Say how labels in a column become labels (N,)."""
+    return f"; `{_variable(name)}.ravel()` takes the column" if y.shape[1] == 1 else ""
 
 
 def _holds_text(array: Array) -> bool:
