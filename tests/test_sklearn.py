@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
 import math
 import pickle
 import sys
@@ -8,6 +10,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from twolayer import TwoLayerNet, optimizers, schedules, train
@@ -999,3 +1003,109 @@ def test_numpys_floating_point_errors_of_the_caller_change_nothing(how, solver):
         found = results()
     for one, other in zip(found, expected, strict=True):
         assert_array_equal(one, other)
+
+
+class Nullable:
+    """A column of a table whose integers or truth values may be missing, as pandas and polars have it."""
+
+    def __init__(self, values):
+        self.values = values
+        self.dtype, self.ndim, self.shape = "Int64", 1, (len(values),)
+
+    def to_numpy(self):
+        return np.array([math.nan if value is None else value for value in self.values], np.float64)
+
+    def __array__(self, dtype=None, copy=None):
+        found = np.empty(len(self.values), object)
+        found[:] = self.values
+        return found if dtype is None else found.astype(dtype)
+
+    def __len__(self):
+        return len(self.values)
+
+
+def columns_of(values):
+    """The values as columns that may be nullable, of the tables that are installed too."""
+    yield Nullable(values)
+    if importlib.util.find_spec("pandas"):
+        pandas = importlib.import_module("pandas")
+        for dtype in ("boolean",) if isinstance(values[0], bool) else ("Int64", "UInt64"):
+            if dtype != "UInt64" or min(value for value in values if value is not None) >= 0:
+                with contextlib.suppress(OverflowError, TypeError):
+                    yield pandas.Series(values, dtype=dtype)
+
+
+@given(
+    labels=st.sets(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=4)
+    | st.sets(st.integers(0, 2**64 - 1), min_size=2, max_size=4)
+    | st.just({2**53, 2**53 + 1})
+    | st.just({False, True})
+)
+@settings(max_examples=20)
+def test_nullable_labels_keep_their_values(labels):
+    values = sorted(labels) * 4
+    X = np.random.default_rng(0).normal(size=(len(values), 3))
+    for y in columns_of(values):
+        model = TwoLayerClassifier(5, max_iter=1, random_state=0).fit(X, y)
+        assert model.classes_.tolist() == sorted(labels)
+        assert type(model.classes_.tolist()[0]) is type(values[0])
+        assert set(model.predict(X).tolist()) <= labels
+        assert model.score(X, y) == np.mean(
+            model.predict(X) == model.classes_[np.arange(len(values)) % len(labels)]
+        )
+        part = TwoLayerClassifier(5, random_state=0).partial_fit(X, y, classes=y)
+        assert part.classes_.tolist() == sorted(labels)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["a", None, "c"],
+        ["a", math.nan, "c"],
+        [1, None, 2],
+        np.array(["a", None, "c"], dtype=object),
+        np.array(["a", math.nan, "c"], dtype=object),
+        Nullable([1, None, 2]),
+    ],
+    ids=repr,
+)
+def test_a_missing_label_is_a_value_error_that_says_where(labels):
+    X = np.random.default_rng(0).normal(size=(3, 2))
+    known = ["a", "b", "c"] if "a" in np.asarray(labels, dtype=object) else [0, 1, 2]
+    message = r"`{}` must hold no missing label; got one, first in row 1 \(counted from 0\)$"
+    fitted = TwoLayerClassifier(5, max_iter=1).fit(X, known)
+    for name, call in (
+        ("y", lambda: TwoLayerClassifier().fit(X, labels)),
+        ("y", lambda: TwoLayerClassifier().partial_fit(X, labels, classes=known)),
+        ("y", lambda: fitted.score(X, labels)),
+        ("classes", lambda: TwoLayerClassifier().partial_fit(X, known, classes=labels)),
+        ("y_val", lambda: TwoLayerClassifier(early_stopping=True).fit(X, known, X_val=X, y_val=labels)),
+    ):
+        with pytest.raises(ValueError, match=message.format(name)):
+            call()
+
+
+def test_missing_labels_of_pandas():
+    pandas = pytest.importorskip("pandas", reason="columns of pandas need pandas")
+    X = np.random.default_rng(0).normal(size=(3, 2))
+    for values, dtype in (
+        (["a", None, "c"], "string"),
+        (["a", None, "c"], "category"),
+        ([True, None, False], "boolean"),
+        ([1, None, 2], "Int64"),
+    ):
+        with pytest.raises(ValueError, match="`y` must hold no missing label; got one, first in row 1"):
+            TwoLayerClassifier().fit(X, pandas.Series(values, dtype=dtype))
+
+
+@pytest.mark.parametrize("classes", [{2, 0, 1}, frozenset([1, 0, 2]), {0: "a", 1: "b", 2: "c"}.keys()])
+def test_the_classes_of_partial_fit_may_be_a_set(classes):
+    X = np.random.default_rng(0).normal(size=(6, 2))
+    y = [0, 1, 1, 0, 1, 0]
+    listed = TwoLayerClassifier(5, random_state=0).partial_fit(X, y, classes=[0, 1, 2])
+    model = TwoLayerClassifier(5, random_state=0).partial_fit(X, y, classes=classes)
+    assert_array_equal(model.classes_, [0, 1, 2])
+    assert_array_equal(model.net_.W1, listed.net_.W1)
+    model.partial_fit(X, y, classes=classes)
+    with pytest.raises(ValueError, match="`classes` must hold the labels of the first call"):
+        model.partial_fit(X, y, classes={0, 1})

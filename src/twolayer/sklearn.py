@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -344,7 +344,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Samples, as for `fit`.
         y : array-like (N,)
             A label for each.
-        classes : array-like (C,), optional
+        classes : array-like (C,) or set, optional
             All labels that will ever come; needed in the first call.
         sample_weight : array-like (N,), optional
             As for `fit`.
@@ -372,12 +372,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         first = not hasattr(self, "net_")
         if first and classes is None:
             raise ValueError("`classes` must be given in the first call of `partial_fit`; got None")
-        check_plain("classes", classes)
+        if classes is not None:
+            classes = list(classes) if isinstance(classes, Set) else classes
+            classes = np.unique(_labels(classes, name="classes"))
         X, labels = self._samples(X, y, reset=first, method="partial_fit")
-        known = np.unique(_host(classes)) if first else _host(self.classes_)
+        known = classes if first else _host(self.classes_)
         if first:
             _check_several(known, name="classes")
-        elif classes is not None and not np.array_equal(np.unique(_host(classes)), known):
+        elif classes is not None and not np.array_equal(classes, known):
             raise ValueError("`classes` must hold the labels of the first call, or be left out; got others")
         X, codes, weights = _weighed(X, _codes(labels, known, name="y"), sample_weight, name="sample_weight")
         per_epoch = -(-len(codes) // settings.batch_size)
@@ -525,9 +527,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError
             If an array is masked or sparse.
         """
-        for name, value in (("y", y), ("sample_weight", sample_weight)):
-            check_plain(name, value)
-        return float(super().score(X, y, sample_weight))
+        check_plain("sample_weight", sample_weight)
+        return float(super().score(X, _labels(y, name="y"), sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -589,8 +590,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         suffix = "" if like is None else "_val"
         _check_samples(X, name=f"X{suffix}")
-        check_plain(f"y{suffix}", y)
-        X, y = validate_data(self, X, _host(y), reset=reset, dtype=_float_dtypes(X))
+        y = _labels(y, name=f"y{suffix}")
+        X, y = validate_data(self, X, y, reset=reset, dtype=_float_dtypes(X))
         if not reset:
             self._check_place(X, method, like)
         check_classification_targets(y)
@@ -706,6 +707,40 @@ def _dispatched(array: Any) -> bool:
 def _host(array: Any) -> Any:
     """Labels or weights on the host, if they are an array that scikit-learn would leave where it is."""
     return to_host(array) if _dispatched(array) else array
+
+
+def _labels(labels: Any, *, name: str) -> Any:
+    """Return labels as scikit-learn takes them, or raise if one is missing.
+
+    Of nullable integers and truth values it would make float64, which has not every large integer.
+    """
+    check_plain(name, labels)
+    labels = _host(labels)
+    dtype = getattr(labels, "dtype", None)
+    if labels is None or (isinstance(dtype, np.dtype) and dtype.kind != "O"):
+        return labels
+    values = np.asarray(labels, dtype=object)
+    missing = [_is_missing(value) for value in values.flat]
+    if any(missing):
+        raise ValueError(
+            f"`{name}` must hold no missing label; got one, first in row {missing.index(True)} "
+            "(counted from 0)"
+        )
+    if hasattr(labels, "to_numpy"):
+        kinds = {type(value) for value in values.flat}
+        if kinds == {bool}:
+            return values.astype(bool)
+        if kinds == {int}:
+            return values.astype(np.uint64 if max(values.flat) >= 2**63 else np.int64)
+    return labels
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a value is None, nan or NaT, which equal nothing, or pandas.NA, which has no truth value."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
 
 
 def _check_samples(X: Any, *, name: str = "X") -> None:
