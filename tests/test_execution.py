@@ -391,3 +391,19 @@ def test_a_training_compiles_its_steps_once_for_each_batch_size(backend: Backend
 
     assert compiled(2) == 2
     assert compiled(3) == 0
+
+
+@pytest.mark.only_on("jax")
+def test_a_transfer_guard_of_jax_stops_what_is_not_compiled_and_can_be_opened(backend: Backend):
+    import jax
+
+    net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp)
+    X = backend.array(np.ones((6, 4)), "float32")
+    logits = jax.jit(lambda net, X: net.logits(X))
+    expected = to_host(net.logits(X))
+    with jax.transfer_guard_host_to_device("disallow"):
+        np.testing.assert_allclose(to_host(logits(net, X)), expected, rtol=1e-5)
+        with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device"):
+            net.logits(X)
+        with jax.transfer_guard("allow"):
+            np.testing.assert_array_equal(to_host(net.logits(X)), expected)
