@@ -95,7 +95,7 @@ def test_train_writes_a_whole_run(pictures: None) -> None:
     assert results["complete"] is True
     assert results["n_steps"] == 4 * 22
     assert results["test"]["n_samples"] == 400
-    assert sum(map(sum, results["test"]["confusion"])) == 400
+    assert sum(results["test"]["confusion"]["counts"]) == 400
     assert (settings["dataset"], settings["seed"], settings["epochs"]) == ("digits", 0, 4)
     assert [int(row["epoch"]) for row in rows_of("run/history.csv")] == [1, 2, 3, 4]
     assert len(rows_of("run/steps.csv")) == 88

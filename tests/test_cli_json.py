@@ -82,7 +82,7 @@ def test_evaluate(no_pictures: None) -> None:
     assert code == 0
     assert data["accuracy"] == stored("run")["validation_accuracy"]
     assert (data["network"], data["dataset"], data["split"]) == ("run", "digits", "validation")
-    assert data["n_samples"] == len(digits.validation.y) == sum(map(sum, data["confusion"]))
+    assert data["n_samples"] == len(digits.validation.y) == sum(data["confusion"]["counts"])
     assert data["classes"] == list("0123456789")
     assert set(data["by_class"][0]) == {"class", "support", "precision", "recall", "f1"}
     assert set(data) == {

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from small_runs import make_task
 
-from twolayer import Run, TwoLayerNet, load, report, save, train
+from twolayer import Run, TwoLayerNet, load, save, train
 from twolayer.checkpoints import load_run, save_run
 from twolayer.cli import commands, folders, inputs, jobs, stored, training
 from twolayer.cli.commands import app
@@ -36,6 +36,7 @@ from twolayer.cli.page import pictures
 from twolayer.cli.stored import read_history, read_predictions, read_results
 from twolayer.datasets import cifar10, load_cifar10, load_npz
 from twolayer.preprocessing import Standardizer
+from twolayer.report._confusion import Confusion
 from twolayer.storage import load_metadata
 from twolayer.training.optimizers import Adam
 
@@ -641,7 +642,7 @@ def test_predictions(folder: Path, lies: bool) -> None:
     arrays = {"y": np.arange(12) % 3, "probabilities": probs, "images": np.arange(8).reshape(2, 2, 2)}
     arrays["rows"] = np.array([1, 0])
     arrays["rows_in_file"] = np.arange(12) * 3
-    test = stored.Tested(None, 12, report.confusion_matrix(arrays["y"], probs.argmax(axis=1), 3))
+    test = stored.Tested(None, 12, Confusion.of_labels(arrays["y"], probs.argmax(axis=1), 3))
     np.savez(path, **arrays)
     whole = path.read_bytes()
 

@@ -151,7 +151,7 @@ def test_a_training(runs: Path) -> None:
     assert f"that of step {results.best_step}, the best on the validation samples" in summary
     figures = words(part(page, "figures"))
     assert results.test is not None
-    n_right = int(np.trace(results.test.confusion))
+    n_right = results.test.confusion.n_right
     low, high = report.wilson_interval(n_right, 400)
     assert f"Test accuracy {n_right / 400:.3f} {n_right} of 400 samples right; " in figures
     assert f"95 % interval {low:.3f} to {high:.3f} (Wilson)" in figures
@@ -221,7 +221,7 @@ def test_every_cell_of_a_sortable_table_says_what_it_is_sorted_by(runs: Path) ->
 def test_the_classes_and_what_was_taken_for_what(runs: Path) -> None:
     results = read_results(runs / "train" / "results.json")
     assert results.test is not None
-    counts = results.test.confusion
+    counts = results.test.confusion.matrix()
     classes = part(page_of(runs / "train"), "classes")
     rows = table_rows(classes, "How the test samples of each class fared")
     for row, one in zip(rows[1:], report.classification_summary(counts, results.classes), strict=True):
@@ -256,7 +256,7 @@ def test_the_images_most_wrong(runs: Path) -> None:
     assert found.probabilities[others, found.y[others]].min(initial=1) >= of_true[-1]
 
     section = part(page_of(runs / "train"), "mistakes")
-    n_wrong = 400 - int(np.trace(results.test.confusion))
+    n_wrong = 400 - results.test.confusion.n_right
     assert f"{n_wrong} of 400 test samples are wrong" in words(section)
     items = list(section.iter("li"))
     assert len(items) == min(24, n_wrong) == len(found.rows)

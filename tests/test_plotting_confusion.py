@@ -39,6 +39,7 @@ def test_confusion_of_many_classes_is_drawn_without_numbers():
     names = [str(i) for i in range(60)]
     axes = drawn(plotting.plot_confusion, np.eye(60, dtype=int), names)
     assert not texts(axes)
+    assert not [*axes.get_xticks(minor=True), *axes.get_yticks(minor=True)]
     assert max(_house.confusion(np.eye(60, dtype=int), names).get_size_inches()) < 10
     rendered(axes.get_figure())
 
@@ -56,3 +57,11 @@ def test_confusion_that_does_not_fit_the_classes_is_refused():
         ValueError, match=r"`confusion` must have a row and a column for each of the 2 classes"
     ):
         plotting.plot_confusion(np.eye(3, dtype=int), ["a", "b"])
+
+
+def test_a_picture_has_room_for_a_thousand_classes():
+    names = [str(i) for i in range(1001)]
+    axes = drawn(plotting.plot_confusion, np.eye(1000, dtype=int), names[:1000])
+    rendered(axes.get_figure())
+    with pytest.raises(ValueError, match="`classes` must name at most 1,000 classes to be drawn; got 1,001"):
+        plotting.plot_confusion(np.eye(1001, dtype=int), names)

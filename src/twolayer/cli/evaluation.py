@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import report
 from .._checks import row_blocks
 from .._namespace import HostArray, to_host
 from ..datasets import Split
 from ..mathematics import cross_entropy, softmax, targets
 from ..network import TwoLayerNet
+from ..report._confusion import Confusion
 from .data import labels_on, raw_on
 from .libraries import Library
 
@@ -23,7 +23,7 @@ class Evaluation(NamedTuple):
     accuracy: float
     loss: float  # mean cross-entropy, no penalty
     predicted: HostArray
-    confusion: HostArray
+    confusion: Confusion
     probabilities: HostArray  # (N, C) float32
 
     def as_data(self) -> dict[str, Any]:
@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
             "accuracy": self.accuracy,
             "loss": self.loss,
             "n_samples": len(self.predicted),
-            "confusion": self.confusion,
+            "confusion": self.confusion.cells(),
         }
 
 
@@ -54,6 +54,6 @@ def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
         accuracy=float(np.mean(labels == split.y)),
         loss=loss / n_samples,
         predicted=labels,
-        confusion=report.confusion_matrix(split.y, labels, net.n_classes),
+        confusion=Confusion.of_labels(split.y.astype(np.int64), labels, net.n_classes),
         probabilities=np.concatenate(probabilities),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from .._files import written_whole
 from ..plotting import _house
 from ..plotting._matplotlib import load_matplotlib, load_without_backend
 from ..plotting._texts import missing_characters
+from ..plotting.confusion import MOST_DRAWN, too_many
 from ..training import History
 from .stored import read_history, read_object, read_results
 
@@ -38,6 +40,10 @@ _OWN = (
 )
 # What `export` leaves there: of no use beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
+
+
+class NotDrawnWarning(UserWarning):
+    """A picture that a run could have is not drawn."""
 
 
 @contextmanager
@@ -137,9 +143,16 @@ def write_history(folder: Path, history: History) -> None:
 
 
 def draw_and_warn(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> list[Path]:
-    """Do as `draw`, and say once which characters the fonts of the pictures lack."""
-    with missing_characters() as missing:
-        paths = draw(folder, suffix=suffix)
+    """Do as `draw`, and say what is not drawn, and once which characters the fonts of the pictures lack."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", NotDrawnWarning)
+        with missing_characters() as missing:
+            paths = draw(folder, suffix=suffix)
+    for one in caught:
+        if issubclass(one.category, NotDrawnWarning):
+            warn(str(one.message))
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     if missing:
         shown = " ".join(missing[:_MOST_CHARACTERS])
         more = f" and {len(missing) - _MOST_CHARACTERS:,} more" if len(missing) > _MOST_CHARACTERS else ""
@@ -181,8 +194,14 @@ def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
             )
     test = results.test
     if test is not None and results.classes:
-        title = f"{report.format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
-        pictures["confusion"] = _house.confusion(test.confusion, results.classes, title=title)
+        n_classes = len(results.classes)
+        if n_classes > MOST_DRAWN:
+            message = f"there is no picture of the confusion matrix: {too_many(n_classes)}"
+            warnings.warn(message, NotDrawnWarning, stacklevel=2)
+        else:
+            title = f"{report.format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
+            counts = test.confusion.matrix()
+            pictures["confusion"] = _house.confusion(counts, results.classes, title=title)
     paths = []
     for name, figure in pictures.items():
         paths.append(folder / f"{name}.{suffix}")

@@ -64,7 +64,7 @@ def evaluate_network(
         split, classes = split or "test", found.classes
         samples = _samples_of(found, split)
     result = evaluate(net, samples, opened)
-    summary = report.classification_summary(result.confusion, classes)
+    summary = result.confusion.summary(classes)
     console.table(
         ("class", "samples", "precision", "recall", "F1"),
         [

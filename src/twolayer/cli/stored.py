@@ -14,8 +14,10 @@ import numpy as np
 from .. import report
 from .._files import npz_array, opened_npz, printable, read_text
 from .._namespace import HostArray
+from ..report._confusion import Confusion
 from ..training import History
 
+_CELLS = ("true", "predicted", "counts")  # of a confusion matrix
 _MOST = 2**53  # to which every integer is a float
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -25,7 +27,7 @@ class Tested(NamedTuple):
 
     accuracy: float | None
     n_samples: int
-    confusion: HostArray
+    confusion: Confusion
     loss: float | None = None
 
 
@@ -160,16 +162,13 @@ def read_results(path: Path) -> Results:
         n_samples = read("n_samples", "an integer", _is_count, within=test)
         confusion = read(
             "confusion",
-            f"{n_classes} lists of {n_classes} counts",
-            lambda value: (
-                _is_list(value, lambda row: _is_list(row, _is_count) and len(row) == n_classes)
-                and len(value) == n_classes
-            ),
+            f"the cells of a matrix of {n_classes} classes, or {n_classes} lists of {n_classes} counts",
+            lambda value: _is_cells(value, n_classes) or _is_matrix(value, n_classes),
             within=test,
         )
         if n_samples is None or confusion is None:
             raise ValueError(f"`test` in {path} must hold `n_samples` and `confusion`; one is missing")
-        counts = np.array(confusion, np.int64).reshape(n_classes, n_classes)
+        counts = _confusion_of(confusion, n_classes)
         loss = read("loss", "a number", _is_number, within=test)
         test = Tested(accuracy, n_samples, counts, loss)
     rows = "a list of rows, of numbers and texts"
@@ -199,6 +198,31 @@ def read_results(path: Path) -> Results:
         runs=tuple(read("runs", rows, lambda value: _is_list(value, _is_row)) or ()),
         best=read("best", "a row of numbers and texts", _is_row),
     )
+
+
+def _is_matrix(value: Any, n_classes: int) -> bool:
+    """Say whether these are all cells of a confusion matrix, as earlier versions wrote them."""
+    rows = _is_list(value, lambda row: _is_list(row, _is_count) and len(row) == n_classes)
+    return rows and len(value) == n_classes
+
+
+def _is_cells(value: Any, n_classes: int) -> bool:
+    """Say whether these are the cells of a confusion matrix that are not zero, each once."""
+    if not _is_mapping(value, lambda column: _is_list(column, _is_count)):
+        return False
+    if set(value) != set(_CELLS) or len({len(column) for column in value.values()}) != 1:
+        return False
+    places = set(zip(value["true"], value["predicted"], strict=True))
+    inside = all(true < n_classes and predicted < n_classes for true, predicted in places)
+    return inside and len(places) == len(value["true"]) and 0 not in value["counts"]
+
+
+def _confusion_of(value: Any, n_classes: int) -> Confusion:
+    if isinstance(value, list):
+        return Confusion.of_matrix(np.array(value, np.int64).reshape(n_classes, n_classes))
+    true, predicted, count = (np.array(value[name], np.int64) for name in _CELLS)
+    order = np.lexsort((predicted, true))
+    return Confusion(n_classes, true[order], predicted[order], count[order])
 
 
 def read_plain(path: Path) -> dict[str, Any]:
@@ -238,7 +262,7 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
     ValueError
         If it is not that file, or of other samples or another network.
     """
-    n_classes = len(test.confusion)
+    n_classes = test.confusion.n_classes
     with opened_npz(path) as stored:
         missing = [key for key in ("y", "probabilities") if key not in stored]
         if missing or ("rows" in stored) != ("images" in stored):
@@ -311,8 +335,8 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
     n_tied = int(np.count_nonzero(top[:, 0] >= top[:, -1] * (1 - 1e-5)))
     n_right = int(np.count_nonzero(probs.argmax(axis=1) == y))
     if (
-        np.any(np.bincount(y, minlength=n_classes) != test.confusion.sum(axis=1))
-        or abs(n_right - int(np.trace(test.confusion))) > n_tied
+        np.any(np.bincount(y, minlength=n_classes) != test.confusion.support)
+        or abs(n_right - test.confusion.n_right) > n_tied
     ):
         raise ValueError(
             f"{path} must be of the run that results.json is of; got other samples or another network"

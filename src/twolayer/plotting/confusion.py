@@ -16,6 +16,8 @@ from ._texts import names_of, room_below, widest, write_names
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MOST_DRAWN = 1000  # classes: a picture of more would have cells of less than a pixel
+
 _MOST_ANNOTATED = 25
 _CELL = 0.46  # inches
 _LARGEST = 7.5  # inches of the side of many cells
@@ -40,19 +42,21 @@ def plot_confusion(
     Returns
     -------
     matplotlib.axes.Axes
-        Cells without samples are blank.
+        Cells without samples are blank. Of more than 25 classes there are neither names nor numbers.
 
     Raises
     ------
     TypeError
         If the counts are a masked array, or one of another kind that is not plain.
     ValueError
-        If the counts are not square or do not fit the names.
+        If the counts are not square or do not fit the names, or there are more than 1,000 classes.
     ImportError
         If matplotlib cannot be imported.
     """
     counts = confusion_counts(confusion, classes)
     n_classes = len(classes)
+    if n_classes > MOST_DRAWN:
+        raise ValueError(f"`classes` must name at most {MOST_DRAWN:,} classes to be drawn; got {n_classes:,}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     if ax is None:
         ax = axes_for(ax, *confusion_size(classes, tick_points()))
@@ -88,6 +92,11 @@ def plot_confusion(
     ax.set_xlabel("predicted class" + (" (% of the true class)" if percentages else ""))
     ax.set_ylabel("true class")
     return ax
+
+
+def too_many(n_classes: int) -> str:
+    """Say why there is no picture of so many classes."""
+    return f"it would have {n_classes:,} classes, and a picture has room for {MOST_DRAWN:,}"
 
 
 def confusion_size(classes: Sequence[str], points: float) -> tuple[float, float]:

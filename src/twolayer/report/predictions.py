@@ -84,21 +84,25 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
         If the counts are not square or do not fit the names.
     """
     counts = confusion_counts(confusion, classes)
-    rows: list[dict[str, Any]] = []
-    for index, name in enumerate(classes):
-        hits, predicted, support = (
-            int(n) for n in (counts[index, index], counts[:, index].sum(), counts[index].sum())
+    return summary_rows(counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1), classes)
+
+
+def summary_rows(
+    hits: npt.NDArray[Any], predicted: npt.NDArray[Any], support: npt.NDArray[Any], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Give the rows of `classification_summary` by how often each class is right, predicted and true."""
+    return [
+        {
+            "class": name,
+            "precision": _ratio(n_hits, n_predicted),
+            "recall": _ratio(n_hits, n_true),
+            "f1": _ratio(2 * n_hits, n_predicted + n_true),
+            "support": n_true,
+        }
+        for name, n_hits, n_predicted, n_true in zip(
+            classes, hits.tolist(), predicted.tolist(), support.tolist(), strict=True
         )
-        rows.append(
-            {
-                "class": name,
-                "precision": _ratio(hits, predicted),
-                "recall": _ratio(hits, support),
-                "f1": _ratio(2 * hits, predicted + support),
-                "support": support,
-            }
-        )
-    return rows
+    ]
 
 
 def wilson_interval(n_right: int, n_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ... import report
+from ...plotting.confusion import MOST_DRAWN, too_many
 from .. import folders
 from ..jobs import count
 from .found import Found
@@ -197,7 +196,7 @@ def figures(found: Found) -> list[dict[str, str]]:
         why = lost or ("the data have no test samples" if without else "no test was recorded")
         add("Test accuracy", "–", why)
     else:
-        n_right, n_samples = int(np.trace(results.test.confusion)), int(results.test.confusion.sum())
+        n_right, n_samples = results.test.confusion.n_right, results.test.confusion.n_samples
         detail = f"{n_right:,} of {count(n_samples, 'sample')} right"
         if n_samples:
             low, high = report.wilson_interval(n_right, n_samples)
@@ -348,7 +347,7 @@ def course(found: Found) -> str:
 def missing(found: Found) -> dict[str, str]:
     """Say why parts of the page are not there, by their names; nothing of those that are."""
     results = found.results
-    reasons = dict.fromkeys(("curves", "test", "predictions", "weights"), "")
+    reasons = dict.fromkeys(("curves", "test", "confusion", "predictions", "weights"), "")
     if found.history is None:
         reasons["curves"] = (
             "No network was kept, so there is no history of one."
@@ -368,7 +367,10 @@ def missing(found: Found) -> dict[str, str]:
     elif not results.classes:
         reasons["test"] = f"{folders.RESULTS} does not tell the classes."
         reasons["predictions"] = reasons["test"]
-    elif found.predictions is None:
+    elif len(results.classes) > MOST_DRAWN:
+        why = too_many(len(results.classes))
+        reasons["confusion"] = f"There is no picture of the confusion matrix: {why}."
+    if results.test is not None and results.classes and found.predictions is None:
         reasons["predictions"] = (
             f"The folder holds no {folders.PREDICTIONS}: an earlier version did not write it, or not all "
             "probabilities are finite."

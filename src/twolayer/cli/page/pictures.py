@@ -12,6 +12,7 @@ import numpy as np
 from ... import plotting, report
 from ...plotting import _figures, _house, _matplotlib
 from ...plotting._texts import without_warnings_of_glyphs
+from ...plotting.confusion import MOST_DRAWN
 from ..jobs import count
 from .found import Found
 from .samples import MOST_CLASSES, data_uri, pairs
@@ -74,11 +75,11 @@ def drawn(found: Found) -> dict[str, list[Picture]]:
                     _accuracies_in_words(history),
                 )
             )
-    if results.test is not None and len(results.classes) > MOST_CLASSES:
+    if results.test is not None and MOST_CLASSES < len(results.classes) <= MOST_DRAWN:
         test = results.test
         parts["classes"].append(
             _picture(
-                lambda dark: _house.confusion(test.confusion, results.classes, dark=dark),
+                lambda dark: _house.confusion(test.confusion.matrix(), results.classes, dark=dark),
                 _confusion_in_words(found),
             )
         )

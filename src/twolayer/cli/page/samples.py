@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def classes(found: Found) -> list[dict[str, Any]]:
             "numbers": [_key(row[key]) for key in ("precision", "recall", "f1")],
             "texts": [report.format_accuracy(row[key]) for key in ("precision", "recall", "f1")],
         }
-        for row in report.classification_summary(test.confusion, found.results.classes)
+        for row in test.confusion.summary(found.results.classes)
     ]
 
 
@@ -45,7 +46,7 @@ def confusion(found: Found) -> list[dict[str, Any]]:
     if test is None or len(found.results.classes) > MOST_CLASSES:
         return []
     rows = []
-    for i, (name, counts) in enumerate(zip(found.results.classes, test.confusion, strict=True)):
+    for i, (name, counts) in enumerate(zip(found.results.classes, test.confusion.matrix(), strict=True)):
         shares = counts / max(1, int(counts.sum()))
         cells = [
             {"count": f"{int(n):,}", "shade": int(np.ceil(share * _SHADES)), "right": i == j}
@@ -60,20 +61,16 @@ def pairs(found: Found) -> list[dict[str, str]]:
     test = found.results.test
     if test is None:
         return []
-    wrong = test.confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    totals, names = test.confusion.sum(axis=1), found.results.classes
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
-    places = [divmod(int(place), len(names)) for place in order]
+    wrong, totals, names = test.confusion.wrong(), test.confusion.support, found.results.classes
+    cells = zip(wrong.true.tolist(), wrong.predicted.tolist(), wrong.counts.tolist(), strict=True)
     return [
         {
             "true": names[i],
             "predicted": names[j],
-            "count": f"{int(wrong[i, j]):,}",
-            "share": f"{wrong[i, j] / totals[i]:.1%}",
+            "count": f"{n:,}",
+            "share": f"{n / totals[i]:.1%}",
         }
-        for i, j in places
-        if wrong[i, j]
+        for i, j, n in itertools.islice(cells, _MOST_PAIRS)
     ]
 
 
