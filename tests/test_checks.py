@@ -318,6 +318,31 @@ def test_a_reg_that_does_not_fit_one_network(net, reg, error, message):
         net.loss(X, y, reg=reg)
 
 
+@pytest.mark.parametrize("name", ["reg", "learning_rate"])
+@pytest.mark.parametrize("n_networks", [None, 2])
+def test_a_number_that_the_networks_dtype_does_not_have(net, name, n_networks):
+    value: object = 1e39
+    if n_networks:
+        net, value = stack([net] * n_networks), [0.0, 1e39]
+    wide = net.astype("float64")
+    message = rf"`{name}` must be within the range of float32, the network's dtype; got 1e\+39$"
+    with pytest.raises(ValueError, match=message):
+        train(net, X, y, epochs=1, **{name: value})
+    with np.errstate(all="ignore"):
+        train(wide, X, y, epochs=1, **{name: value})
+    if name == "reg":
+        with pytest.raises(ValueError, match=message):
+            net.loss(X, y, reg=value)
+        assert np.isfinite(wide.loss(X, y, reg=value)).all()
+
+
+def test_initial_weights_that_the_dtype_does_not_have():
+    message = r"`W1` must hold values within .* of float32, .*, first in row \d, column \d "
+    with pytest.raises(ValueError, match=message):
+        TwoLayerNet.initialize(3, 4, 2, rng=0, weight_scale=1e39)
+    assert np.isfinite(TwoLayerNet.initialize(3, 4, 2, rng=0, weight_scale=1e39, dtype="float64").W1).all()
+
+
 def test_a_reg_that_does_not_fit_a_stack(net):
     stacked = stack([net] * 3)
     for reg in ([0.1, 0.2], np.zeros((3, 1)), np.zeros(0)):
@@ -454,3 +479,62 @@ def test_objects_are_told_how_to_become_numbers(net: TwoLayerNet) -> None:
             TypeError, match=r"`X` must have a real dtype; got .*; `X\.astype\('float32'\)` m"
         ):
             net.logits(np.ones((4, 3)).astype(dtype))
+
+
+@given(
+    n_rows=st.integers(1, 12),
+    row=st.integers(0, 11),
+    column=st.integers(0, 2),
+    value=st.one_of(
+        st.floats(3.4028236e38, 1.7e308).map(float),
+        st.floats(3.4028236e38, 1.7e308).map(lambda value: -value),
+        st.sampled_from([np.nan, np.inf, -np.inf]),
+    ),
+    block=st.integers(1, 40),
+)
+def test_a_value_that_a_dtype_does_not_have_is_found_in_its_block(n_rows, row, column, value, block):
+    X = np.full((n_rows, 3), float(np.finfo(np.float32).max))
+    row = row % n_rows
+    X[0, 0] *= -1
+    rows_in_file = 5 + 2 * np.arange(n_rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_checks, "BLOCK_ELEMENTS", block)
+        _checks.check_finite(X, dtype="float32")
+        X[row, column] = value
+        if math.isfinite(value):
+            _checks.check_finite(X, dtype="float64")
+            _checks.check_finite(X)
+        for rows, where in (
+            (None, f"first in row {row}, column {column} "),
+            (rows_in_file, f", in row {5 + 2 * row}, column {column} "),
+        ):
+            with pytest.raises(ValueError, match=f"`X` must (hold|be) .*{where}") as caught:
+                _checks.check_finite(X, dtype="float32", rows_in_file=rows)
+            if math.isfinite(value):
+                assert "within ±3.4028235e+38, the range of float32" in str(caught.value)
+                assert f"got {value:.8g}," in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int64", "uint8"])
+def test_what_fits_any_dtype_is_finite_in_each(dtype):
+    X = np.ones((4, 2), dtype)
+    _checks.check_finite(X, dtype="float32")
+    _checks.check_finite(X, dtype="float64")
+    if dtype.startswith("float"):
+        X[2, 1] = np.inf
+        with pytest.raises(ValueError, match="got an infinite value, first in row 2, column 1 "):
+            _checks.check_finite(X, dtype="float32")
+
+
+def test_the_sample_of_predictions_that_are_nan_is_named(backend: Backend):
+    host = np.zeros((2, 5, 3))
+    for shape in ((5, 3), (2, 5, 3)):
+        _checks.check_predictions(backend.array(host.reshape(-1)[: math.prod(shape)].reshape(shape)))
+    _checks.check_predictions(backend.array(np.full((5, 3), np.inf)))
+    host[1, 3, 0] = np.nan
+    with pytest.raises(ValueError, match=r"are finite; got nan, first for row 3 \(counted from 0\)$"):
+        _checks.check_predictions(backend.array(host[1, ...]))
+    with pytest.raises(ValueError, match=r"got nan of network 1, first for row 3 \(counted from 0\)$"):
+        _checks.check_predictions(backend.array(host))
+    with pytest.raises(ValueError, match=r"got nan, first for sample d\.png$"):
+        _checks.check_predictions(backend.array(host[1, ...]), samples=["a", "b", "c", "d.png", "e"])

@@ -523,3 +523,72 @@ def test_images_of_mean_brightness_are_never_inverted() -> None:
         information = {"white": 255, "mean_pixel": mean}
         storage.save(net, "net.safetensors", image_shape=(8, 8), information=information)
         assert done("predict", "net.safetensors", "scans").count("1 of 2 images look inverted") == n
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize("value", [3.5e38, -1e300])
+def test_a_value_beyond_the_networks_dtype_is_named_with_its_row_in_the_file(command, value) -> None:
+    found = arrays(clusters(Path("far.npz")))
+    for row in (0, 57, 119):
+        X = found["X"].copy()
+        X[row, 2] = value
+        np.savez("far.npz", X=X, y=found["y"])
+        error = refused(command, "far.npz", *QUICK[:2])
+        assert "far.npz` must hold values within ±3.4028235e+38, the range of float32" in error
+        assert error.endswith(f"got {value:.8g}, in row {row}, column 2 (counted from 0)")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", ["X_validation", "X_test"])
+def test_a_value_beyond_the_dtype_in_a_set_of_its_own(name) -> None:
+    found = arrays(clusters(Path("far.npz")))
+    X = found["X"][:6].copy()
+    X[4, 1] = 1e39
+    suffix = name[1:]
+    np.savez("far.npz", **found, **{name: X, f"y{suffix}": found["y"][:6]})
+    error = refused("train", "far.npz", *QUICK[:2])
+    assert f"`{name} in " in error
+    assert error.endswith("got 1e+39, first in row 4, column 1 (counted from 0)")
+
+
+def test_what_a_network_is_judged_by_or_asked_about_must_fit_its_dtype(run: Path) -> None:
+    found = arrays("mine.npz")
+    X = found["X"].copy()
+    X[33, 5] = -1e39
+    np.savez("far.npz", X=X, y=found["y"], X_test=found["X"], y_test=found["y"])
+    assert "`X in far.npz` must hold values" in refused("evaluate", "run", "far.npz", "--split", "all")
+    assert refused("evaluate", "run", "far.npz", "--split", "all").endswith(
+        "got -1e+39, first in row 33, column 5 (counted from 0)"
+    )
+    assert cli("evaluate", "run", "far.npz", "--split", "test").exit_code == 0
+    np.savez("drawn.npz", X=X, y=found["y"])
+    rows = datasets.load_npz("drawn.npz").rows
+    assert rows is not None
+    for split, chosen in rows.items():
+        if 33 in chosen:
+            error = refused("evaluate", "run", "drawn.npz", "--split", split)
+            assert error.endswith("got -1e+39, in row 33, column 5 (counted from 0)")
+        else:
+            assert cli("evaluate", "run", "drawn.npz", "--split", split).exit_code == 0
+    np.save("new.npy", X)
+    error = refused("predict", "run", "new.npy", "--output", "new.csv")
+    assert error.endswith("got -1e+39, first in row 33, column 5 (counted from 0)")
+    assert not Path("new.csv").exists()
+
+
+def test_what_comes_of_a_sample_as_nan_is_no_prediction(run: Path) -> None:
+    net = storage.load(run / "network.safetensors")
+    signs = np.array([1.0, -1.0] * 3, np.float32)
+    net = net._replace(W1=100 * signs[:, None] * np.ones_like(net.W1))
+    net = net._replace(W2=np.repeat(signs[[0, 1] * 4], 3).reshape(8, 3))
+    storage.save(net, "net.safetensors", classes=("ant", "bee", "cat"))
+    X = np.concatenate([np.zeros((9, 6)), 3e38 * signs[None, :]])
+    np.save("new.npy", X)
+    np.savez("mine.npz", X=X, y=NAMES[np.arange(10) % 3])
+    with np.errstate(all="ignore"):
+        error = refused("predict", "net.safetensors", "new.npy", "--output", "new.csv")
+        assert error.endswith("the network's logits are finite; got nan, first for sample 9")
+        code, data, _ = answered("evaluate", "net.safetensors", "mine.npz")
+    assert not Path("new.csv").exists()
+    assert code == 0
+    assert data["accuracy"] is None

@@ -172,7 +172,7 @@ def test_evaluating_in_blocks_is_the_summed_loss_and_the_number_of_hits(backend:
     net, X, y, _ = moved(problem, backend)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_checks, "BLOCK_ELEMENTS", block)
-        loss, right = evaluate(
+        loss, right, _ = evaluate(
             pack(net, xp=backend.xp), X, as_targets(y, X.dtype, xp=backend.xp), xp=backend.xp
         )
     assert backend.owns(loss)
@@ -660,7 +660,7 @@ def test_blocks_of_samples_that_a_preprocessing_narrows_are_as_small_as_the_samp
         return X[:, :2] * arrays[0]
 
     X, y = np.ones((25, 20)), np.zeros(25, np.int32)
-    losses, right = evaluate(pack(net, xp=np), X, y, None, (1.0,), xp=np, transform=narrowed)
+    losses, right, _ = evaluate(pack(net, xp=np), X, y, None, (1.0,), xp=np, transform=narrowed)
     assert sizes == [(3, 20)] * 8 + [(1, 20)]
     np.testing.assert_allclose(losses / 25, net.loss(X[:, :2], y))
     assert right.shape == (1,)
@@ -686,7 +686,8 @@ def test_an_evaluation_sums_over_blocks_by_the_samples_weights(
             (np.ones(len(y)), evaluate(*arguments, xp=xp)),
             (weight, evaluate(*arguments, backend.array(weight), xp=xp)),
         ):
-            for sums, each in zip(found, (losses, right), strict=True):
+            assert not to_host(found[2]).any()
+            for sums, each in zip(found[:2], (losses, right), strict=True):
                 wanted = np.atleast_1d(np.tensordot(weights, each, axes=1))
                 assert backend.owns(sums)
                 np.testing.assert_allclose(to_host(sums), wanted, rtol=max(backend.rtol, 1e-12))
@@ -707,3 +708,78 @@ def test_a_prediction_from_an_infinite_logit_counts_in_the_accuracy(backend: Bac
     assert to_host(net.predict(X)).tolist() == [1] * 6
     with np.errstate(invalid="ignore"):  # in the cross-entropy that is computed beside it
         assert float(net.accuracy(X, y)) == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("n_networks", [None, 2])
+def test_a_sample_whose_logits_are_nan_has_no_class(backend: Backend, monkeypatch, n_networks):
+    task = make_task(n_networks)
+    y = np.zeros_like(task.y)
+    net, there, labels = task.on(backend).net, backend.array(task.X), backend.array(y)
+    expected = to_host(net.accuracy(there, labels))
+    for block in (_checks.BLOCK_ELEMENTS, 40):
+        monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", block)
+        X = task.X.copy()
+        X[17, 2] = X[20, 0] = np.nan
+        bad = backend.array(X)
+        of_network = "" if n_networks is None else " of network 0"
+        message = rf"are finite; got nan{of_network}, first for row 17 \(counted from 0\)$"
+        with np.errstate(invalid="ignore"):
+            assert np.isnan(to_host(net.logits(bad))).any()
+            for use in (net.predict, net.predict_proba):
+                with pytest.raises(ValueError, match=message):
+                    use(bad)
+            found = to_host(net.accuracy(bad, labels))
+        assert found.dtype == backend.dtype
+        assert np.isnan(found).all()
+        np.testing.assert_array_equal(to_host(net.accuracy(there, labels)), expected)
+
+
+def test_only_the_network_whose_logits_are_nan_has_no_accuracy(backend: Backend):
+    """Its parameters are finite, as are the samples: it is their product that overflows."""
+    task = make_task(2, n_classes=2)
+    net = TwoLayerNet(*(array.copy() for array in task.net))
+    largest = float(np.finfo(backend.dtype).max)
+    net.W1[1] = np.where(np.arange(4)[:, None] % 2, 0.9, -0.9) * largest
+    net.W2[1] = np.where(np.arange(5)[:, None] % 2, 1.0, -1.0)
+    X = task.X.copy()
+    X[:, :] = [10.0, -1.0, 10.0, -1.0]
+    X[5] = [-10.0, 10.0, -10.0, 10.0]
+    bad = task._replace(net=net, X=X).on(backend)
+    with np.errstate(invalid="ignore", over="ignore"):
+        accuracies = to_host(bad.net.accuracy(bad.X, bad.y))
+        assert np.isnan(accuracies).tolist() == [False, True]
+        with pytest.raises(ValueError, match="got nan of network 1, first for row 5 "):
+            bad.net.predict_proba(bad.X)
+
+
+@pytest.mark.only_on("torch")
+def test_predictions_within_transforms_of_torch(backend: Backend):
+    """Their values cannot be read there."""
+    import torch
+
+    task = make_task().on(backend)
+    probs = task.net.predict_proba(task.X)
+    batches = task.X[:20, :].reshape(4, 5, 4)
+    each = torch.func.vmap(task.net.predict_proba)(batches)
+    np.testing.assert_allclose(to_host(each.reshape(20, 3)), to_host(probs[:20, :]), rtol=1e-12)
+
+    def surest(x):
+        return task.net.predict_proba(x[None, :]).max()
+
+    slopes = torch.func.vmap(torch.func.grad(surest))(task.X)
+    X = task.X.clone().requires_grad_()
+    task.net.predict_proba(X).max(dim=1).values.sum().backward()
+    np.testing.assert_allclose(to_host(slopes), to_host(X.grad), rtol=1e-9)
+    bad = task.X.clone()
+    bad[0, 0] = torch.nan
+    assert torch.func.vmap(task.net.predict_proba)(bad[None, :, :]).isnan().any()
+
+
+@pytest.mark.only_on("jax")
+def test_predictions_that_are_traced_may_be_nan(backend: Backend):
+    import jax
+
+    task = make_task().on(backend)
+    bad = backend.array(np.full((2, 4), np.nan))
+    assert np.isnan(to_host(jax.jit(task.net.predict_proba)(bad))).all()
+    assert to_host(jax.jit(task.net.predict)(bad)).shape == (2,)

@@ -476,6 +476,42 @@ def test_weights_that_are_refused(weights, message):
         quick().fit(X, y, sample_weight=weights)
 
 
+def test_values_that_the_networks_dtype_does_not_have_are_refused():
+    """In their rows of what was given, though samples of weight 0 are left out."""
+    X, y = problem()
+    far = X.copy()
+    far[50, 3] = -1e39
+    message = r"must hold values within .* float32, .*; got -1e\+39, first in row 50, column 3 "
+    model = quick(early_stopping=True)
+    with pytest.raises(ValueError, match="`X_val` " + message):
+        model.fit(X.astype("f4"), y, X_val=far, y_val=y, sample_weight_val=np.arange(60) % 2)
+    model.fit(X.astype("f4"), y)
+    for use in (model.predict, model.predict_proba, model.predict_log_proba, model.decision_function):
+        assert use(X).dtype == (np.int64 if use == model.predict else np.float64)
+        with pytest.raises(ValueError, match="`X` " + message):
+            use(far)
+    with pytest.raises(ValueError, match="`X` " + message):
+        quick().fit(X.astype("f4"), y).partial_fit(far, y, sample_weight=np.arange(60) % 2)
+    quick().fit(X, y).predict(far)  # float64 has it
+
+
+def test_what_comes_of_a_value_as_nan_is_refused():
+    X, y = problem(dtype="float32")
+    model = quick().fit(X, y)
+    far = X.copy()
+    far[7] = 3e38 * np.array([1, -1, 1, -1, 1])
+    model.net_ = model.net_._replace(W1=np.sign(far[7])[:, None] * np.ones((5, 7), "f4"))
+    model.net_ = model.net_._replace(
+        W2=np.sign(np.arange(-3, 4, dtype="f4"))[:, None] * np.ones((7, 3), "f4")
+    )
+    for use in (model.predict, model.predict_proba, model.predict_log_proba, model.decision_function):
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises(ValueError, match=r"`X` must hold samples .*; got nan, first for row 7 "),
+        ):
+            use(far)
+
+
 def test_class_weights_multiply_sample_weights():
     X, y = problem()
     names, own = np.array(["a", "b", "c"]), np.linspace(0.5, 1.0, 60)

@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from small_runs import PLAIN, Task, assert_same_history, assert_same_net, make_task
 
-from twolayer import Progress, SweepResult, TwoLayerNet, schedules, sweep, train
+from twolayer import Progress, SweepResult, TwoLayerNet, schedules, sweep, sweeping, train
 from twolayer.augmentation import FlipAndShift, Mixup
 from twolayer.preprocessing import Standardizer
 from twolayer.sweeping import DEFAULTS
@@ -1003,3 +1003,25 @@ def test_what_is_under_way_counts_only_where_nothing_was_finished(n_seeds):
     alone = swept(make_task(), {**grid, "seed": [0]}, epochs=1 if n_seeds == 1 else 4)
     assert_equal_rows(result.table, alone.table)
     assert result.best.row["validation_accuracy"] == alone.best.row["validation_accuracy"]
+
+
+@pytest.mark.parametrize("split", ["X", "validation"])
+def test_a_value_that_the_dtype_does_not_have_is_refused(split):
+    far = {"X": TASK.X.copy(), "validation": TASK.X_val.copy()}
+    far[split][7, 1] = 1e39
+    arguments = {"validation": (far["validation"], TASK.y_val), "grid": {"reg": [0.0, 0.1]}, "epochs": 1}
+    with pytest.raises(ValueError, match=r"X` must hold .* float32.*; got 1e\+39, first in row 7, column 1 "):
+        sweep(far["X"], TASK.y, **arguments)
+    assert sweep(far["X"], TASK.y, dtype="float64", **arguments).complete
+
+
+def test_a_network_without_a_validation_accuracy_is_not_the_best():
+    rows = [
+        {"reg": reg, "seed": seed, "diverged": None, "train_accuracy": 0.5, "validation_accuracy": accuracy}
+        for reg, seed, accuracy in ((0.0, 0, np.nan), (0.1, 0, 0.25), (0.1, 1, np.nan), (0.2, 0, 0.75))
+    ]
+    table = sweeping._table(rows, ("reg",), 8)
+    winner = sweeping._winner(table)
+    assert winner["reg"] == 0.2
+    assert sweeping._best(winner, rows, ("reg",)) == 3
+    assert sweeping._best(table[1], rows, ("reg",)) == 1

@@ -42,6 +42,7 @@ from twolayer import (
     sweep,
     train,
 )
+from twolayer.preprocessing import Standardizer
 from twolayer.training import execution
 
 pytestmark = pytest.mark.once_on_jax
@@ -1296,6 +1297,45 @@ def test_arrays_that_do_not_do_are_refused(backend: Backend, case):
     with pytest.raises(error, match=re.escape(message)):
         train(task.on(backend).net, **there, validation=validation, **SETTINGS, callbacks=[called])
     assert called.events == []
+
+
+@pytest.mark.parametrize("value", [1e39, -3.5e38])
+@pytest.mark.parametrize("preprocessing", [None, Standardizer(np.full(4, 5.0), np.full(4, 1e-30))])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_value_that_the_networks_dtype_does_not_have_is_refused(
+    backend: Backend, value, preprocessing, stream
+):
+    """A folded network would have to take it as it is."""
+    if backend.dtype == "float32":
+        return
+    task = make_task()
+    net = task.on(backend, "float32").net
+    place = (lambda array: array) if stream else backend.array
+    good, y, X_val, y_val = map(place, task[1:])
+    settings: dict[str, Any] = {**SETTINGS, "preprocessing": preprocessing, "stream": stream}
+    message = re.escape(f"got {value:.8g}, first in row 9, column 2 (counted from 0)")
+    bad, bad_val = (place(edited(a, (9, 2), value)) for a in (task.X, task.X_val))
+    with pytest.raises(ValueError, match="^`X` must hold values within .* float32.*" + message):
+        train(net, bad, y, validation=(X_val, y_val), **settings)
+    with pytest.raises(ValueError, match="^`validation X` must hold .* float32.*" + message):
+        train(net, good, y, validation=(bad_val, y_val), **settings)
+
+
+def test_a_validation_that_overflows_has_no_accuracy(backend: Backend):
+    """The samples and the networks are finite, but not what comes of them."""
+    task = make_task()
+    largest = float(np.finfo(backend.dtype).max)
+    X_val = task.X_val.copy()
+    X_val[3] = 0.9 * largest * np.array([1, -1, 1, -1])
+    net = task.net._replace(W1=10 * np.where(np.arange(4)[:, None] % 2, -1.0, 1.0) * np.ones((4, 5)))
+    net = net._replace(W2=np.where(np.arange(5)[:, None] % 2, 1.0, -1.0) * np.ones((5, 3)))
+    there = task._replace(net=net, X_val=X_val).on(backend)
+    run = trained(there, reg=0.0, learning_rate=1e-6)
+    assert run.diverged is None
+    assert np.isnan(run.history.validation_accuracy).all()
+    assert np.isnan(run.validation_accuracy)
+    assert np.isnan(trained(there, reg=0.0, learning_rate=1e-6, judge="last").validation_accuracy)
+    assert run.train_accuracy >= 0
 
 
 def test_a_value_that_is_not_finite_is_found_in_its_block(backend: Backend, monkeypatch):

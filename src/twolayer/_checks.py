@@ -274,26 +274,60 @@ def check_sample_weight(
             raise ValueError(f"`{name}` must hold a weight above 0; got 0 for every sample")
 
 
-def check_finite(X: Array, *, name: str = "X") -> None:
-    """Raise unless every value is finite. Looks in blocks, so it needs little memory.
+def check_finite(
+    X: Array, *, name: str = "X", dtype: Any = None, rows_in_file: HostArray | None = None
+) -> None:
+    """Raise unless every value is finite, in ``dtype`` too. Looks in blocks, so it needs little memory.
 
-    The first value that is not is looked for in the block that has it, where the array is.
+    The first value that is not is looked for in the block that has it, where the array is. The error names
+    its row, or which of ``rows_in_file`` it is.
     """
     xp = array_namespace(X)
     if not xp.isdtype(X.dtype, "real floating") or 0 in X.shape:
         return
+    most = math.inf if dtype is None else float(np.finfo(dtype_name(dtype)).max)
     for rows in row_blocks(X.shape[0], math.prod(X.shape[1:])):
         block = X[rows, ...]
         # Both are nan where any value is; several times as fast as to ask of every value.
-        if not all(math.isfinite(float(found)) for found in (xp.max(block), xp.min(block))):
-            flat = xp.reshape(xp.isfinite(block), (-1,))
-            first = int(xp.argmin(xp.astype(flat, xp.int32)))
-            missing = math.isnan(float(xp.reshape(block, (-1,))[first]))
-            row, place = divmod(first, math.prod(X.shape[1:]))
+        extremes = [float(found) for found in (xp.max(block), xp.min(block))]
+        if all(math.isfinite(found) and abs(found) <= most for found in extremes):
+            continue
+        is_sound = xp.isfinite(block) & (xp.abs(block) <= min(most, float(xp.finfo(X.dtype).max)))
+        first = int(xp.argmin(xp.astype(xp.reshape(is_sound, (-1,)), xp.int32)))
+        value = float(xp.reshape(block, (-1,))[first])
+        row, place = divmod(first, math.prod(X.shape[1:]))
+        row += rows.start
+        place_in_sample = np.unravel_index(place, X.shape[1:])
+        if rows_in_file is None:
+            where = f"first in {row_and_place(row, place_in_sample)}"
+        else:
+            where = f"in {row_and_place(int(rows_in_file[row]), place_in_sample)}"
+        if math.isfinite(value):
             raise ValueError(
-                f"`{name}` must be finite; got {'nan' if missing else 'an infinite value'}, first in "
-                f"{row_and_place(rows.start + row, np.unravel_index(place, X.shape[1:]))}"
+                f"`{name}` must hold values within ±{most:.8g}, the range of {dtype_name(dtype)}, the "
+                f"network's dtype; got {value:.8g}, {where}"
             )
+        shown = "nan" if math.isnan(value) else "an infinite value"
+        raise ValueError(f"`{name}` must be finite; got {shown}, {where}")
+
+
+def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[str] | None = None) -> None:
+    """Raise if the logits or probabilities of a sample, (N, C) or (K, N, C), are nan, where they have values.
+
+    The error names its row, or which of ``samples`` it is.
+    """
+    xp = array_namespace(predictions)
+    has_nan = xp.isnan(xp.max(predictions))  # much faster than to ask of every number
+    if not has_values(has_nan) or not bool(has_nan):
+        return
+    of_samples = xp.any(xp.isnan(predictions), axis=-1)
+    network, row = np.unravel_index(int(np.argmax(to_host(of_samples))), (1, *of_samples.shape)[-2:])
+    where = f"row {row} (counted from 0)" if samples is None else f"sample {samples[int(row)]}"
+    of_network = f" of network {network}" if predictions.ndim == 3 else ""
+    raise ValueError(
+        f"`{name}` must hold samples for which the network's logits are finite; "
+        f"got nan{of_network}, first for {where}"
+    )
 
 
 def row_and_place(row: Any, place: Sequence[Any]) -> str:
@@ -305,12 +339,18 @@ def row_and_place(row: Any, place: Sequence[Any]) -> str:
 
 
 def host_per_network(
-    name: str, value: Any, n_networks: int | None, *, most: float | None = None, below: float | None = None
+    name: str,
+    value: Any,
+    n_networks: int | None,
+    *,
+    most: float | None = None,
+    below: float | None = None,
+    dtype: Any = None,
 ) -> HostArray:
     """Return a number of at least 0, or one for each of a stack's K networks, as float64 (K,).
 
     ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one
-    network. ``most`` or ``below`` bounds it from above.
+    network. ``most`` or ``below`` bounds it from above; so does the dtype in which it is used.
     """
     host = host_values(name, value)
     if host.dtype.kind not in "fiu":
@@ -323,6 +363,11 @@ def host_per_network(
         too_high = (most is not None and entry > most) or (below is not None and entry >= below)
         if too_high or not (math.isfinite(entry) and entry >= 0):
             raise ValueError(f"`{name}` must be {bounds}; got {entry:g}")
+        if dtype is not None and entry > float(np.finfo(dtype_name(dtype)).max):
+            raise ValueError(
+                f"`{name}` must be within the range of {dtype_name(dtype)}, the network's dtype; "
+                f"got {entry:g}"
+            )
     _check_per_network_shape(name, host.shape, n_networks)
     return np.broadcast_to(host, (n_networks or 1,)).astype(np.float64)
 
@@ -333,7 +378,7 @@ def per_network(name: str, value: Any, net: Any, *, xp: ModuleType, most: float 
     if is_array_api_obj(value) and not has_values(value):
         _check_per_network_shape(name, tuple(value.shape), net.n_networks)
         return xp.broadcast_to(xp.astype(value, dtype), (net.n_networks or 1,))
-    host = host_per_network(name, value, net.n_networks, most=most).astype(dtype_name(dtype))
+    host = host_per_network(name, value, net.n_networks, most=most, dtype=dtype).astype(dtype_name(dtype))
     return from_host(host, xp=xp, device=device(net.W1))
 
 

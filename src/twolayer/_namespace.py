@@ -156,10 +156,13 @@ def current_device(xp: ModuleType) -> Any:
 
 
 def has_values(array: Array) -> bool:
-    """Whether the array's values can be read now: False for a JAX tracer.
+    """Whether the array's values can be read now: False for a JAX tracer, and in transforms of `torch.func`.
 
     Under `jax.jit` a computation with arrays that have values gives a tracer: ask of its result.
     """
+    if is_torch_array(array):
+        torch = sys.modules["torch"]
+        return not torch._C._functorch.is_functorch_wrapped_tensor(array)
     jax = sys.modules.get("jax")
     return jax is None or not isinstance(array, jax.core.Tracer)
 

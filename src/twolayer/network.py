@@ -15,8 +15,10 @@ import numpy
 
 from ._checks import (
     check_features,
+    check_finite,
     check_integer,
     check_network,
+    check_predictions,
     check_sample_weight,
     check_targets,
     check_weight_scale,
@@ -86,6 +88,13 @@ def logits_in_blocks(params: Params, X: Array, *, xp: ModuleType) -> Array:
     blocks = row_blocks(X.shape[0], widest(params))
     logits = xp.concat([forward(params, cast(X[rows, :], dtype, xp=xp), xp=xp)[1] for rows in blocks], axis=2)
     return by_rows(xp.matrix_transpose(logits), xp=xp)
+
+
+def probabilities(net: TwoLayerNet, X: Array) -> Array:
+    """Return what `TwoLayerNet.predict_proba` returns, nan too."""
+    logits = net.logits(X)
+    xp = array_namespace(logits)
+    return xp.exp(log_softmax(logits, axis=-1, xp=xp))
 
 
 def flatten(X: Array, *, xp: ModuleType) -> Array:
@@ -217,7 +226,8 @@ class TwoLayerNet(NamedTuple):
         TypeError
             If ``xp``, ``dtype``, ``rng`` or a size is not of its kind.
         ValueError
-            If a size is below 1, or ``weight_scale`` is not a number above 0 or ``"he"``.
+            If a size is below 1, or ``weight_scale`` is not a number above 0 or ``"he"``, or so large that
+            the dtype does not have a weight.
 
         References
         ----------
@@ -235,6 +245,8 @@ class TwoLayerNet(NamedTuple):
         normal = stream(seed_of(rng), Stream.INITIAL_WEIGHTS).standard_normal
         W1 = scales[0] * normal((n_features, n_hidden))
         W2 = scales[1] * normal((n_hidden, n_classes))
+        for array_name, array in (("W1", W1), ("W2", W2)):
+            check_finite(array, name=array_name, dtype=name)
         host = W1, numpy.zeros(n_hidden), W2, numpy.zeros(n_classes)
         return cls(*(from_host(array.astype(name), xp=xp, device=device) for array in host))
 
@@ -300,12 +312,15 @@ class TwoLayerNet(NamedTuple):
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError
             As `logits`.
+        ValueError
+            As `logits`; and if the probabilities of a sample are nan (not within a transformation of JAX, or
+            of `torch.func`): of a value that is nan, or too large for the network's dtype.
         """
-        logits = self.logits(X)
-        xp = array_namespace(logits)
-        return xp.exp(log_softmax(logits, axis=-1, xp=xp))
+        probs = probabilities(self, X)
+        check_predictions(probs)
+        return probs
 
     @undisturbed
     def predict(self, X: Array) -> Array:
@@ -323,10 +338,13 @@ class TwoLayerNet(NamedTuple):
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError
             As `logits`.
+        ValueError
+            As `predict_proba`, of logits.
         """
         logits = self.logits(X)
+        check_predictions(logits)
         return array_namespace(logits).argmax(logits, axis=-1)
 
     @undisturbed
@@ -343,7 +361,7 @@ class TwoLayerNet(NamedTuple):
         Returns
         -------
         array (), or (K,) for a stack
-            In the network's dtype.
+            In the network's dtype; nan where a logit is.
 
         Raises
         ------
@@ -351,8 +369,10 @@ class TwoLayerNet(NamedTuple):
             As `loss`.
         """
         xp = self._check_batch(X, y)
-        _, right = evaluate(pack(self, xp=xp), flatten(X, xp=xp), as_targets(y, self.W1.dtype, xp=xp), xp=xp)
-        return self._own(xp.astype(right, self.W1.dtype) / X.shape[0])
+        y = as_targets(y, self.W1.dtype, xp=xp)
+        _, right, has_nan = evaluate(pack(self, xp=xp), flatten(X, xp=xp), y, xp=xp)
+        accuracies = xp.astype(right, self.W1.dtype) / X.shape[0]
+        return self._own(xp.where(has_nan, xp.nan, accuracies))
 
     @undisturbed
     def loss(
@@ -569,25 +589,30 @@ def evaluate(
     *,
     xp: ModuleType,
     transform: Callable[..., Array] | None = None,
-) -> tuple[Array, Array]:
-    """Summed cross-entropy (K,) and number of right labels (K,) of any number of samples, in blocks.
+) -> tuple[Array, Array, Array]:
+    """Summed cross-entropy, number of right labels and whether a logit is nan, of any number of samples.
 
-    With ``sample_weight`` (N,) each counts by its weight. ``transform(X, arrays, xp=xp)``, where given, is
-    the preprocessing of the samples.
+    Each of them is (K,), computed in blocks. With ``sample_weight`` (N,) each sample counts by its weight.
+    ``transform(X, arrays, xp=xp)``, where given, is the preprocessing of the samples.
     """
     dtype, n_classes = params.W1.dtype, params.W2.shape[1]
-    summed, right = None, None
+    found: tuple[Array, Array, Array] | None = None
     for rows in row_blocks(X.shape[0], max(X.shape[1], widest(params))):
         block = X[rows, :] if transform is None else transform(X[rows, :], arrays, xp=xp)
         _, logits = forward(params, cast(block, dtype, xp=xp), xp=xp)
         Z, _, total = softmax(logits, xp=xp)
         T, sums = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)
         losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
-        found = is_correct(logits, y[rows, ...], xp=xp)
+        right = is_correct(logits, y[rows, ...], xp=xp)
+        has_nan = xp.isnan(xp.max(logits, axis=(1, 2)))
         if sample_weight is None:
-            losses, found = xp.sum(losses, axis=1), xp.count_nonzero(found, axis=1)
+            losses, right = xp.sum(losses, axis=1), xp.count_nonzero(right, axis=1)
         else:
             weights = sample_weight[None, rows]
-            losses, found = xp.sum(losses * weights, axis=1), xp.sum(xp.where(found, weights, 0.0), axis=1)
-        summed, right = (losses, found) if summed is None else (summed + losses, right + found)
-    return summed, right
+            losses, right = xp.sum(losses * weights, axis=1), xp.sum(xp.where(right, weights, 0.0), axis=1)
+        if found is None:
+            found = losses, right, has_nan
+        else:
+            found = found[0] + losses, found[1] + right, found[2] | has_nan
+    assert found is not None
+    return found

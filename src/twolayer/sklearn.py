@@ -11,7 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._checks import check_choice, check_current_device, check_integer, check_number, check_plain
+from ._checks import (
+    check_choice,
+    check_current_device,
+    check_finite,
+    check_integer,
+    check_number,
+    check_plain,
+    check_predictions,
+)
 from ._extras import missing
 from ._namespace import (
     Array,
@@ -292,7 +300,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             seed = int(np.random.default_rng([seed, done]).integers(2**63))
         validation = None
         if X_val is not None:
-            X_val, labels_val = self._samples(X_val, y_val, reset=False, method="fit", like=X)
+            X_val, labels_val = self._samples(X_val, y_val, reset=False, method="fit", like=X, dtype=X.dtype)
             codes_val = _codes(labels_val, classes, name="y_val")
             validation = _placed(*_weighed(X_val, codes_val, sample_weight_val, name="sample_weight_val"))
         elif settings.early_stopping:
@@ -375,7 +383,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if classes is not None:
             classes = list(classes) if isinstance(classes, Set) else classes
             classes = np.unique(_labels(classes, name="classes"))
-        X, labels = self._samples(X, y, reset=first, method="partial_fit")
+        X, labels = self._samples(
+            X, y, reset=first, method="partial_fit", dtype=None if first else self.net_.W1.dtype
+        )
         known = classes if first else _host(self.classes_)
         if first:
             _check_several(known, name="classes")
@@ -430,7 +440,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError
             If there is no network yet.
         ValueError
-            If X is not as it must be, or is of another array library or device than in `fit`.
+            If X is not as it must be, or is of another array library or device than in `fit`; if it holds a
+            value that is too large for the network's dtype, or what comes of one is nan.
         """
         logits, _ = self._logits(X, "decision_function")
         return logits[:, 1] - logits[:, 0] if self.net_.n_classes == 2 else logits
@@ -454,8 +465,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError, ValueError
             As `decision_function`.
         """
-        logits, xp = self._logits(X, "predict_proba")
-        return xp.exp(log_softmax(logits, axis=-1, xp=xp))
+        found, xp = self._log_probabilities(X, "predict_proba")
+        return xp.exp(found)
 
     @undisturbed
     def predict_log_proba(self, X: Any) -> Array:
@@ -476,8 +487,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError, ValueError
             As `decision_function`.
         """
-        logits, xp = self._logits(X, "predict_log_proba")
-        return log_softmax(logits, axis=-1, xp=xp)
+        return self._log_probabilities(X, "predict_log_proba")[0]
 
     @undisturbed
     def predict(self, X: Any) -> Array:
@@ -582,11 +592,19 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _samples(
-        self, X: Any, y: Any, *, reset: bool, method: str, like: Array | None = None
+        self,
+        X: Any,
+        y: Any,
+        *,
+        reset: bool,
+        method: str,
+        like: Array | None = None,
+        dtype: Any = None,
     ) -> tuple[Array, HostArray]:
         """X (N, D) where it is, in a dtype that a network has, and y (N,) on the host, both checked.
 
-        ``like`` is the X of the training samples where these are the validation samples.
+        ``like`` is the X of the training samples where these are the validation samples; ``dtype`` is that of
+        the network, where X may have another.
         """
         suffix = "" if like is None else "_val"
         _check_samples(X, name=f"X{suffix}")
@@ -594,6 +612,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X, y = validate_data(self, X, y, reset=reset, dtype=_float_dtypes(X))
         if not reset:
             self._check_place(X, method, like)
+        if dtype is not None and X.dtype != dtype:
+            check_finite(X, name=f"X{suffix}", dtype=dtype)
         check_classification_targets(y)
         return X, y
 
@@ -603,8 +623,18 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _check_samples(X)
         X = validate_data(self, X, reset=False, dtype=_float_dtypes(X))
         self._check_place(X, method, None)
-        xp = array_namespace(X)
-        return cast(self.net_.logits(X), X.dtype, xp=xp), xp
+        if X.dtype != self.net_.W1.dtype:
+            check_finite(X, dtype=self.net_.W1.dtype)
+        logits, xp = self.net_.logits(X), array_namespace(X)
+        check_predictions(logits)
+        return cast(logits, X.dtype, xp=xp), xp
+
+    def _log_probabilities(self, X: Any, method: str) -> tuple[Array, ModuleType]:
+        """Logarithms (N, C) of the probabilities in the dtype of X, and their namespace."""
+        logits, xp = self._logits(X, method)
+        found = log_softmax(logits, axis=-1, xp=xp)
+        check_predictions(found)
+        return found, xp
 
     def _check_place(self, X: Array, method: str, like: Array | None) -> None:
         """Raise unless X is where the network is, or will be: where ``like`` is."""
@@ -660,7 +690,7 @@ class Stopping:
         else:
             start = progress.step - -(-self.n_samples // self.settings.batch_size)
             score = -epoch_losses(history, self.n_samples, self.settings.batch_size, start=start)[0]
-        self.waited = self.waited + 1 if score < self.best + self.settings.tol else 0
+        self.waited = 0 if score >= self.best + self.settings.tol else self.waited + 1  # nan is no better
         self.best = max(self.best, score)
         if self.waited > self.settings.patience:
             progress.stop()

@@ -484,7 +484,7 @@ def _table(rows: list[dict[str, Any]], names: tuple[str, ...], n_validation: int
 def _winner(table: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the row of the best candidate, of equals the first."""
     alive = [candidate for candidate in table if candidate["diverged"] < candidate["n_seeds"]]
-    return max(alive, key=lambda row: (row["diverged"] == 0, row["validation_accuracy"]), default=None)
+    return max(alive, key=lambda row: (row["diverged"] == 0, _score(row)), default=None)
 
 
 def _best(winner: dict[str, Any], rows: list[dict[str, Any]], names: tuple[str, ...]) -> int:
@@ -494,7 +494,13 @@ def _best(winner: dict[str, Any], rows: list[dict[str, Any]], names: tuple[str, 
         for i, row in enumerate(rows)
         if row["diverged"] is None and all(row[key] == winner[key] for key in names)
     ]
-    return max(members, key=lambda i: rows[i]["validation_accuracy"])
+    return max(members, key=lambda i: _score(rows[i]))
+
+
+def _score(row: dict[str, Any]) -> float:
+    """Return the validation accuracy, and -inf for nan, which is neither above nor below another."""
+    accuracy = float(row["validation_accuracy"])
+    return -math.inf if math.isnan(accuracy) else accuracy
 
 
 def _mean_in_words(candidate: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._checks import check_finite
 from .._namespace import Array, HostArray, has_float
 from ..datasets import Dataset, Split, load_cifar10, load_digits, load_npz
 from ..preprocessing import Preprocessing, lost_by_rounding
@@ -111,6 +112,17 @@ def check_place(dataset: str, folder: str | None, url: str | None) -> None:
     for option, value in (("--data", folder), ("--url", url)):
         if value is not None and kind_of(dataset) != "cifar10":
             raise ValueError(f"`{option}` must be left out but for cifar10; got it with {dataset}")
+
+
+def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], path: str, dtype: Any) -> None:
+    """Raise if the dtype does not have a value of some samples, and say where it is in the user's file.
+
+    ``rows`` are those of the file's `X` that a split was drawn from; others are arrays of their own there.
+    """
+    for name, split in splits.items():
+        own = name in rows or name == "train"
+        array = "X" if own else f"X_{name}"
+        check_finite(split.X, name=f"{array} in {path}", dtype=dtype, rows_in_file=rows.get(name))
 
 
 class Prepared(NamedTuple):

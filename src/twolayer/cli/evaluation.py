@@ -20,7 +20,7 @@ from .libraries import Library
 class Evaluation(NamedTuple):
     """What a network gives for samples whose classes are known."""
 
-    accuracy: float
+    accuracy: float  # nan if a logit is
     loss: float  # mean cross-entropy, no penalty
     predicted: HostArray
     confusion: Confusion
@@ -40,9 +40,10 @@ def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
     """Judge a network by samples that are moved to its device block by block."""
     n_samples = len(split.y)
     xp = library.xp
-    predicted, probabilities, loss = [], [], 0.0
+    predicted, probabilities, loss, has_nan = [], [], 0.0, False
     for rows in row_blocks(n_samples, max(math.prod(split.X.shape[1:]), net.n_hidden)):
         logits, y = net.logits(raw_on(split.X[rows], library)), labels_on(split.y[rows], library)
+        has_nan |= bool(xp.isnan(xp.max(logits)))
         predicted.append(to_host(xp.argmax(logits, axis=-1)))
         Z, exp_Z, total = softmax(xp.matrix_transpose(logits)[None, :, :], xp=xp)
         probabilities.append(to_host((exp_Z / total)[0, :, :]).T.astype(np.float32))
@@ -51,7 +52,7 @@ def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
         loss += float(np.sum(to_host(losses), dtype=np.float64))
     labels = np.concatenate(predicted).astype(np.int64)
     return Evaluation(
-        accuracy=float(np.mean(labels == split.y)),
+        accuracy=math.nan if has_nan else float(np.mean(labels == split.y)),
         loss=loss / n_samples,
         predicted=labels,
         confusion=Confusion.of_labels(split.y.astype(np.int64), labels, net.n_classes),

@@ -53,7 +53,7 @@ def samples_for(
         raise ValueError(
             f"`INPUT` must have {net.n_features} features a sample to fit the network; got {n_features}"
         )
-    check_finite(X, name="INPUT")
+    check_finite(X, name="INPUT", dtype=net.W1.dtype)
     rows = row_blocks(len(X), max(n_features, net.n_hidden))
     return [str(i) for i in range(len(X))], (X[part] for part in rows)
 

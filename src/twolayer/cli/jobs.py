@@ -25,6 +25,7 @@ from .console import Console
 from .data import (
     COUNTS,
     Prepared,
+    check_splits,
     describe,
     file_name,
     fingerprint,
@@ -201,6 +202,9 @@ def open_job(
             "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
         )
     if kind_of(settings["dataset"]) == "npz":
+        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+        held = {name: split for name, split in splits.items() if split is not None}
+        check_splits(held, dataset.rows or {}, settings["dataset"], library.dtype)
         _warn_of_classes(dataset, console)
     augmentation = augmentation_for(settings, dataset)
     # What is wrong with these is said before anything takes long.

@@ -12,15 +12,16 @@ from typing import IO, Any
 import numpy as np
 
 from .. import onnx, report, storage
+from .._checks import check_predictions
 from .._files import check_can_be_written, written_whole
 from .._namespace import HostArray, to_host
 from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
-from ..network import TwoLayerNet
+from ..network import TwoLayerNet, probabilities
 from ..storage import NetworkMetadata
 from . import folders
 from .console import Console
-from .data import COUNTS, check_place, file_stem, fingerprint, kind_of, load_data, raw_on
+from .data import COUNTS, check_place, check_splits, file_stem, fingerprint, kind_of, load_data, raw_on
 from .evaluation import evaluate
 from .images import is_image
 from .inputs import ARRAYS, samples_for
@@ -55,7 +56,7 @@ def evaluate_network(
     if kind_of(name) == "npz":
         check_place(name, data, url)
         split = split or _usual_split(name, metadata, console)
-        classes, samples = _class_names(metadata), _samples_of_file(name, split, metadata)
+        classes, samples = _class_names(metadata), _samples_of_file(name, split, metadata, net)
     else:
         # The same parts as in training, so that no training sample is taken for another.
         counts = {key: metadata.information[key] for key in COUNTS if key in metadata.information}
@@ -110,7 +111,8 @@ def predict_with_network(
         check_can_be_written(output)
     net, metadata, opened = _open(network, library, device)
     names, blocks = samples_for(inputs, net, metadata, console, invert=invert, resize=resize)
-    probs = np.concatenate([to_host(net.predict_proba(raw_on(X, opened))) for X in blocks])
+    probs = np.concatenate([to_host(probabilities(net, raw_on(X, opened))) for X in blocks])
+    check_predictions(probs, name="INPUT", samples=names)
     classes = _class_names(metadata)
     order = np.argsort(-probs, axis=1, kind="stable")[:, : min(top, net.n_classes)]
     if output is not None:
@@ -225,17 +227,19 @@ def _usual_split(path: str, metadata: NetworkMetadata, console: Console) -> str:
     return "all"
 
 
-def _samples_of_file(path: str, split: str, metadata: NetworkMetadata) -> Split:
+def _samples_of_file(path: str, split: str, metadata: NetworkMetadata, net: TwoLayerNet) -> Split:
     """Return samples of an .npz file, their labels as places among the network's classes."""
     held = load_labelled(path, _class_names(metadata))
     for samples in held.values():
         _check_features(metadata, math.prod(samples.X.shape[1:]), Path(path).stem)
-    if split == "all":
-        return _joined(list(held.values()))
-    if split != "train" and split in held:
-        return held[split]
-    rows = (load_npz(path).rows or {})[split]
-    return Split(*(array[rows] for array in held["train"]))
+    rows: dict[str, HostArray] = {}
+    if split != "all" and (split == "train" or split not in held):
+        rows = {split: (load_npz(path).rows or {})[split]}
+        held = {split: Split(*(array[rows[split]] for array in held["train"]))}
+    elif split != "all":
+        held = {split: held[split]}
+    check_splits(held, rows, path, net.W1.dtype)
+    return _joined(list(held.values()))
 
 
 def _samples_of(dataset: Dataset, split: str) -> Split:

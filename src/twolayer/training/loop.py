@@ -186,8 +186,9 @@ def train(
     TypeError
         If dtypes or argument types are not as said, or arrays of several libraries meet.
     ValueError
-        If shapes do not fit, a value is not finite or out of range, arrays of several devices meet, both
-        ``epochs`` and ``steps`` are given, or what is to go on was begun with other settings or data.
+        If shapes do not fit, a value is not finite in the network's dtype or out of range, arrays of several
+        devices meet, both ``epochs`` and ``steps`` are given, or what is to go on was begun with other
+        settings or data.
     FileNotFoundError
         If there is no such file as ``resume``.
 
@@ -241,7 +242,7 @@ def train(
     if augmentation is not None and hasattr(augmentation, "check"):
         augmentation.check(n_inputs)
     n_networks = net.n_networks
-    penalty = host_per_network("reg", reg, n_networks)
+    penalty = host_per_network("reg", reg, n_networks, dtype=net.W1.dtype)
     left_out = host_per_network("dropout", dropout, n_networks, below=1.0)
     thresholds = dropout_threshold(left_out)
     input_threshold = dropout_threshold(host_per_network("input_dropout", input_dropout, None, below=1.0))
@@ -273,7 +274,7 @@ def train(
     streamed = bool(stream)
     arrays, host_mean = _arrays(X, validation, preprocessing, augmentation, net, xp=xp)
     samples = _samples(X, y, sample_weight, class_weight, arrays, net, streamed=streamed, xp=xp)
-    rates = host_per_network("learning_rate", learning_rate, n_networks)
+    rates = host_per_network("learning_rate", learning_rate, n_networks, dtype=net.W1.dtype)
     smoothing = host_per_network("label_smoothing", label_smoothing, n_networks, most=1.0)
     held_out = None
     if validation is not None:
@@ -417,7 +418,7 @@ def check_data(X: Array, y: Array, validation: Any, sample_weight: Array | None,
     check_features(X, net)
     check_targets(y, X, net.n_classes)
     check_sample_weight(sample_weight, X)
-    check_finite(X)
+    check_finite(X, dtype=net.W1.dtype)
     if validation is not None:
         check_validation(validation)
         X_val, y_val, *weights = validation
@@ -425,7 +426,7 @@ def check_data(X: Array, y: Array, validation: Any, sample_weight: Array | None,
         check_targets(y_val, X_val, net.n_classes, name="validation y", X_name="validation X")
         for weight in weights:
             check_sample_weight(weight, X_val, name="validation sample_weight", X_name="validation X")
-        check_finite(X_val, name="validation X")
+        check_finite(X_val, name="validation X", dtype=net.W1.dtype)
 
 
 def check_validation(validation: Any) -> None:

@@ -348,15 +348,16 @@ class Trainer:
         blocks: Any = [slice(0, n_samples)]
         if self.plan.streamed:
             blocks = row_blocks(n_samples, max(X.shape[1], widest(params)))
-        total = np.zeros((2, self.n_networks))
+        total = np.zeros((3, self.n_networks))
         for rows in blocks:
             weights = None if sample_weight is None else sample_weight[rows]
             part = X[rows, ...], y[rows, ...], weights
             if self.plan.streamed:
                 part = moved((self._cast_samples(part[0]), *part[1:]), self._on_device)
             total += np.stack([to_host(a).astype(np.float64) for a in self.evaluate(params, *part, arrays)])
-        total /= n_samples if sample_weight is None else self.validation_weight
-        return total[0], total[1]
+        losses, right, n_blocks_of_nan = total
+        whole = n_samples if sample_weight is None else self.validation_weight
+        return losses / whole, np.where(n_blocks_of_nan > 0, np.nan, right / whole)
 
     def _accuracy(self, params: Params, *samples: Array) -> HostArray:
         """Exact accuracy of each network (K,), nan where it diverged."""
