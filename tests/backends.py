@@ -85,7 +85,11 @@ class Backend:
 
             # By default, products on a GPU have less than float32's precision.
             precision = "highest" if self.option else None
-            with jax.enable_x64(settings["x64"]), jax.default_matmul_precision(precision):
+            with (
+                jax.enable_x64(settings["x64"]),
+                jax.default_matmul_precision(precision),
+                jax.numpy_rank_promotion("raise"),
+            ):
                 yield
         elif settings.get("autocast"):
             import torch

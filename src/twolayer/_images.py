@@ -62,7 +62,7 @@ def source_pixels(
 def _positions(shift: Array, size: int, *, xp: ModuleType) -> Array:
     """Position at which each place of a shifted axis lies on it: (n, size) int32."""
     places = xp.arange(size, dtype=xp.int32, device=device(shift))
-    return xp.expand_dims(cast(shift, xp.int32, xp=xp), axis=1) + places
+    return xp.expand_dims(cast(shift, xp.int32, xp=xp), axis=1) + places[None, :]
 
 
 def _within(positions: Array, size: int, *, border: str, xp: ModuleType) -> Array:

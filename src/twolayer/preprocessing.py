@@ -271,7 +271,7 @@ class Standardizer(NamedTuple):
         """
         mean, scale = arrays
         result = _centred(X, mean, scale.dtype, xp=xp)
-        result *= scale
+        result *= scale[None, :]
         return result
 
 
@@ -589,7 +589,7 @@ def _fold(
 def _centred(X: Array, mean: Array, dtype: Any, *, xp: ModuleType) -> Array:
     """X - mean (n, D), subtracted in the mean's dtype, as a new array."""
     result = xp.astype(X, mean.dtype, copy=True)
-    result -= mean
+    result -= mean[None, :]
     return cast(result, dtype, xp=xp)
 
 

@@ -168,8 +168,8 @@ def _moved_back(images: Array, sources: Array, *, axis: int, xp: ModuleType) -> 
     that came from q, which are at most two (a reflected one, and its original), the first and the last.
     """
     size = sources.shape[0]
-    places = xp.arange(size, device=device(sources))
-    came = xp.expand_dims(sources, axis=0) == xp.expand_dims(places, axis=1)  # (q, p)
+    places = xp.expand_dims(xp.arange(size, device=device(sources)), axis=0)
+    came = xp.expand_dims(sources, axis=0) == places.T  # (q, p)
     first = xp.min(xp.where(came, places, size), axis=1)
     last = xp.max(xp.where(came, places, 0), axis=1)
     second = xp.where(last > first, last, size)

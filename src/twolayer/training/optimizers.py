@@ -587,11 +587,10 @@ def _update(
     _check_like("gradients", gradients, net)
     step = _check_state(optimizer, state, net)
     rates = per_network("learning_rate", learning_rate, net, xp=xp)
-    if net.n_networks is not None:
-        flat, deep = rates[:, None], rates[:, None, None]
-        each = deep, flat, deep, flat
-    else:
-        each = (rates,) * 4
+    stacked = net.n_networks is not None
+    of_biases = rates[:, None] if stacked else rates
+    of_weights = of_biases[..., None]
+    each = of_weights, of_biases, of_weights, of_biases
     weights, moments = optimizer.move(
         _copies(net, xp=xp),
         _copies(gradients, xp=xp),

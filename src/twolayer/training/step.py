@@ -153,7 +153,7 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
     squared = [one.squared for one in seen if one.squared is not None]
     if squared:
         of_W1, of_W2 = xp.stack([each for each, _ in squared]), xp.stack([each for _, each in squared])
-        loss = loss + numbers.reg * (xp.sum(of_W1, axis=2) + xp.sum(of_W2, axis=2))
+        loss = loss + numbers.reg[None, :] * (xp.sum(of_W1, axis=2) + xp.sum(of_W2, axis=2))
     right = xp.astype(is_correct(Z, y, xp=xp), loss.dtype)
     return loss, batch_means(right, None, n_steps, xp=xp)
 
@@ -164,7 +164,7 @@ def batch_means(values: Array, sample_weight: Array | None, n_batches: int, *, x
     each = xp.reshape(values, (n_networks, n_batches, n_values // n_batches))
     if sample_weight is None:
         return xp.mean(each, axis=2).T
-    return xp.sum(each * shares(sample_weight, xp=xp), axis=2).T
+    return xp.sum(each * shares(sample_weight, xp=xp)[None, :, :], axis=2).T
 
 
 def size(params: Params, *, xp: ModuleType) -> Array:
