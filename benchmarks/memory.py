@@ -1,10 +1,12 @@
-"""How much memory a training of 50,000 colour images of 32×32 bytes takes beyond the images themselves.
+"""How much memory a training on 50,000 colour images of 32×32 bytes takes, and saving a network.
 
-Usage: python benchmarks/memory.py [--hidden 512,2048] [--libraries numpy,torch,jax] [--out FOLDER]
+Usage: python benchmarks/memory.py [--hidden 512,2048] [--libraries numpy,torch,jax] [--no-training]
+                                   [--out FOLDER]
 
 For each case a process of its own: NumPy bytes (146.5 MiB), two epochs at batch 200 with standardizing, flips
 and shifts, and for one of them dropout. Prints the peak of the process less the images, and less what the
-process held before training (interpreter, libraries, images), in MB.
+process held before training (interpreter, libraries, images), in MB. Then the same of `save` and `save_run`,
+for a network of 202 MB (192 MiB): the peak less what the process held before, the network included.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from measuring import has, machine, stored, table
@@ -21,6 +25,7 @@ from measuring import has, machine, stored, table
 import twolayer
 
 IMAGES = 50_000
+WIDE = 16_384  # hidden units of a network of 192 MiB
 
 
 def one(library: str, hidden: int, dropout: float) -> None:
@@ -54,6 +59,33 @@ def one(library: str, hidden: int, dropout: float) -> None:
     print(json.dumps({"before": before, "peak": peak(), "images": X.nbytes / 1e6}))
 
 
+def saving(library: str, order: str) -> None:
+    """Save a network and a run, and print what each took."""
+    import numpy as np
+
+    from twolayer._namespace import standard_namespace
+    from twolayer.checkpoints import save_run
+
+    xp = standard_namespace(__import__(library))
+    # Of ones, as random numbers would take more memory while they are made.
+    shapes = (3072, WIDE), (WIDE,), (WIDE, 10), (10,)
+    if order == "C":
+        net = twolayer.TwoLayerNet(*(xp.ones(shape, dtype=xp.float32) for shape in shapes))
+    else:
+        net = twolayer.TwoLayerNet(*(xp.ones(shape[::-1], dtype=xp.float32).T for shape in shapes))
+    small = twolayer.TwoLayerNet.initialize(4, 3, 2, rng=0, xp=xp)
+    run = twolayer.train(small, xp.ones((4, 4)), xp.asarray(np.arange(4) % 2), steps=1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "network.safetensors")
+        twolayer.save(small, path)
+        save_run(run, path)
+        before = peak()
+        twolayer.save(net, path)
+        saved = peak()
+        save_run(replace(run, net=net, best=net, last=net, _moments=(net,)), path)
+    print(json.dumps({"before": before, "save": saved, "save_run": peak()}))
+
+
 def peak() -> float:
     """Largest resident size of this process so far, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -68,25 +100,54 @@ def main() -> None:
     parser.add_argument("--libraries", default="numpy,torch,jax")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--saving", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--no-training", action="store_true", help="measure saving alone")
     options = parser.parse_args()
     if options.one:
         library, hidden, dropout = options.one
         one(library, int(hidden), float(dropout))
         return
+    if options.saving:
+        saving(*options.saving)
+        return
     print(machine() + "\n")
-    rows, results = [], {}
-    for library in filter(has, options.libraries.split(",")):
-        for hidden in options.hidden.split(","):
+    libraries = [library for library in options.libraries.split(",") if has(library)]
+    results: dict[str, dict[str, float]] = {}
+    if not options.no_training:
+        measure_training(libraries, options.hidden.split(","), results)
+    measure_saving(libraries, results)
+    stored(options.out, "memory", results)
+
+
+def measure_training(libraries: list[str], sizes: list[str], results: dict[str, dict[str, float]]) -> None:
+    rows = []
+    for library in libraries:
+        for hidden in sizes:
             for dropout in ("0.0", "0.5"):
-                command = [sys.executable, __file__, "--one", library, hidden, dropout]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                found = json.loads(done.stdout)
+                found = measured(["--one", library, hidden, dropout], results)
                 over, training = found["peak"] - found["images"], found["peak"] - found["before"]
                 name = f"{library}, {hidden} hidden units, dropout {dropout}"
                 rows.append([name, f"{over:.0f}", f"{training:.0f}"])
-                results[" ".join(command[3:])] = found
     print(table(["", "peak - images, MB", "peak - before, MB"], rows))
-    stored(options.out, "memory", results)
+
+
+def measure_saving(libraries: list[str], results: dict[str, dict[str, float]]) -> None:
+    rows = []
+    for library in libraries:
+        for order in ("C", "F") if library != "jax" else ("C",):  # JAX has no other
+            found = measured(["--saving", library, order], results)
+            taken = [found[name] - found["before"] for name in ("save", "save_run")]
+            rows.append([f"{library}, arrays in {order} order", *(f"{size:.1f}" for size in taken)])
+    print(table(["of a network of 202 MB", "save, MB", "save_run, MB"], rows))
+
+
+def measured(arguments: list[str], results: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Run a case in a process of its own, and return what it printed."""
+    command = [sys.executable, __file__, *arguments]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    results[" ".join(arguments[1:])] = found
+    return found
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 
 # Each floor imports only from floors below it. A folder is one unit, whose files may import each other.
 FLOORS = (
-    {"_namespace", "_extras", "_files", "_kinds", "_streams"},
-    {"_checks", "_comparison", "mathematics"},
+    {"_namespace", "_extras", "_kinds", "_streams"},
+    {"_checks", "_comparison", "_files", "mathematics"},
     {"_forms"},
     {"network", "_images"},
     {"convolution", "stacks", "preprocessing", "augmentation"},

@@ -363,15 +363,17 @@ DTYPES: st.SearchStrategy[np.dtype[Any]] = st.one_of(
 
 def saved(array: np.ndarray, dtype: Any = None) -> bytes:
     """An array in a file, in another dtype: its values where the dtype takes them, else zeros."""
-    if dtype is not None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # numbers may overflow, or lose a part
-                array = array.astype(dtype)
-        except (TypeError, ValueError, OverflowError):
-            array = np.zeros(array.shape, dtype)
     stream = io.BytesIO()
-    np.save(stream, array)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # numbers may overflow or lose a part, fields have names of any letters
+        if dtype is not None:
+            try:
+                array = array.astype(dtype)
+            except (TypeError, ValueError, OverflowError):
+                array = np.zeros(array.shape, dtype)
+        np.save(stream, array)
     return stream.getvalue()
 
 

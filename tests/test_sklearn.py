@@ -1103,7 +1103,7 @@ def test_nullable_labels_keep_their_values(labels):
         np.array(["a", math.nan, "c"], dtype=object),
         Nullable([1, None, 2]),
     ],
-    ids=repr,
+    ids=["texts", "nan", "integers", "array of texts", "array with nan", "nullable"],
 )
 def test_a_missing_label_is_a_value_error_that_says_where(labels):
     X = np.random.default_rng(0).normal(size=(3, 2))

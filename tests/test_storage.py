@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from hypothesis.extra import numpy as hnp
 
 import twolayer
 from twolayer import TwoLayerNet
+from twolayer._files import write_safetensors
 from twolayer._namespace import to_host
+from twolayer.checkpoints import save_run
 from twolayer.storage import NetworkMetadata, load, load_metadata, save
 
 NAMES = ("W1", "b1", "W2", "b2")
@@ -221,6 +224,62 @@ def awkward(stack, dtype="float32"):
     net = network(stack, dtype)
     reversed_, doubled = net.b1[..., ::-1].copy()[..., ::-1], np.repeat(net.b2, 2, axis=-1)[..., ::2]
     return TwoLayerNet(np.asfortranarray(net.W1), reversed_, np.asfortranarray(net.W2), doubled)
+
+
+@given(
+    arrays=st.dictionaries(
+        st.text(max_size=5),
+        st.sampled_from(["<f4", ">f4", "<f8", ">f8", "<i8", ">i8"]).flatmap(
+            lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4))
+        ),
+        max_size=5,
+    ),
+    order=st.sampled_from(["C", "F", "reversed"]),
+)
+def test_safetensors_reads_any_arrays(shared_path, arrays, order):
+    from safetensors.numpy import load_file
+
+    arrays = {
+        name: a[::-1] if order == "reversed" else np.asarray(a, order=order) for name, a in arrays.items()
+    }
+    write_safetensors(shared_path, arrays, {"b": "é", "a": "{}"})
+    found = load_file(shared_path)
+    assert set(found) == set(arrays)
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(found[name], array)
+    content = shared_path.read_bytes()
+    write_safetensors(shared_path, dict(reversed(arrays.items())), {"a": "{}", "b": "é"})
+    assert shared_path.read_bytes() == content
+
+
+@pytest.mark.parametrize(("order", "copies"), [("C", 0), ("F", 1)])
+def test_saving_takes_little_memory(path, order, copies):
+    net = TwoLayerNet.initialize(1000, 500, 10, rng=0, dtype="float64")
+    net = TwoLayerNet(*(np.asarray(array, order=order) for array in net))
+    run = twolayer.train(net, np.ones((4, 1000)), np.arange(4), steps=1)
+    run = dataclasses.replace(run, net=net, best=net, last=net)
+    save(net, path)  # what is imported or kept once
+    for write in (save, lambda net, path: save_run(run, path)):
+        tracemalloc.start()
+        try:
+            write(net, path)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < copies * net.W1.nbytes + 2**19  # 4 MB
+
+
+def test_a_network_that_cannot_be_saved_leaves_what_was_there(path):
+    save(network(), path)
+    content = path.read_bytes()
+    net = network(seed=1)
+    net.W1[1, 2] = np.inf
+    with pytest.raises(
+        ValueError, match="`W1` must be finite; got an infinite value, first in row 1, column 2"
+    ):
+        save(net, path)
+    assert path.read_bytes() == content
 
 
 def logits_by_hand(tensors, X, xp):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
 import re
 import secrets
@@ -20,6 +22,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ._namespace import Array, dtype_name, on_host
 
 # For how long another program may hold a file that is to be replaced; only Windows refuses it then.
 _PATIENCE_SECONDS = 2.0
@@ -223,6 +227,50 @@ def read_text(path: str | os.PathLike[str], *, errors: str = "strict") -> str:
         If it is not in UTF-8.
     """
     return Path(path).read_bytes().decode("utf-8-sig", errors)
+
+
+_SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str]
+) -> None:
+    """Write arrays as a safetensors file, whole or not at all.
+
+    The same arrays and metadata give the same bytes. The arrays are written one by one, those of NumPy in C
+    order from their own memory, others from a copy. safetensors' own writer copies all of them, and writes
+    the metadata in a random order.
+
+    Parameters
+    ----------
+    path : path
+    tensors : mapping of str to array
+        Arrays of any library on any device, of float32, float64 or int64.
+    metadata : mapping of str to str
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    dtypes = {name: np.dtype(dtype_name(array.dtype)) for name, array in tensors.items()}
+    # As safetensors has them: the largest items first, so that all are aligned in memory.
+    names = sorted(tensors, key=lambda name: (-dtypes[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name in names:
+        shape, dtype = tuple(tensors[name].shape), dtypes[name]
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        kind = _SAFETENSORS_DTYPES[dtype.name]
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)
+    with written_whole(path) as partial, partial.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            little_endian = dtypes[name].newbyteorder("<")
+            host = np.ascontiguousarray(on_host(tensors[name]), dtype=little_endian)
+            file.write(host.reshape(-1).view(np.uint8).data)
 
 
 @contextmanager

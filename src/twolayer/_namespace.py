@@ -275,18 +275,23 @@ def to_host(array: Array) -> HostArray:
     A floating dtype that NumPy lacks, such as bfloat16, becomes float32 and an integer one int8, which hold
     every value.
     """
+    host = on_host(array)
+    return host if is_cupy_array(array) else np.array(host)
+
+
+def on_host(array: Array) -> HostArray:
+    """Return what `to_host` does, but sharing the array's memory where NumPy can read that."""
     if isinstance(array, np.ndarray | np.generic):
-        return np.array(array)
+        return np.asarray(array)
     if is_torch_array(array):
-        host = array.detach().cpu()
-        return np.array(_known_to_numpy(host).numpy())
+        return np.asarray(_known_to_numpy(array.detach().cpu()).numpy())
     if is_cupy_array(array):
         return np.asarray(array.get())
     if is_jax_array(array):
-        return np.array(_known_to_numpy(array))
+        return np.asarray(_known_to_numpy(array))
     xp = array_namespace(array)
     info = xp.__array_namespace_info__()
-    return np.array(np.from_dlpack(to_device(array, info.default_device())))
+    return np.from_dlpack(to_device(array, info.default_device()))
 
 
 def _known_to_numpy(array: Array) -> Array:

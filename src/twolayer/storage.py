@@ -56,8 +56,8 @@ from typing import Any
 import numpy as np
 
 from ._checks import check_finite, check_network, checked_classes, checked_image_shape
-from ._files import opened_safetensors, written_whole
-from ._namespace import HostArray, dtype_name, to_host
+from ._files import opened_safetensors, write_safetensors
+from ._namespace import HostArray, dtype_name
 from .network import TwoLayerNet
 
 FORMAT_VERSION = 1
@@ -150,18 +150,14 @@ def save(
     OSError
         If the file cannot be written.
     """
-    from safetensors.numpy import save as to_bytes
-
     from . import __version__
 
     check_network(net)
     dtype = dtype_name(net.W1.dtype)
     if dtype not in ("float32", "float64"):
         raise TypeError(f"`net` must hold float32 or float64 to be saved; got {dtype}")
-    # C order: safetensors writes an array's memory as it lies.
-    tensors = {name: np.ascontiguousarray(to_host(array)) for name, array in net._asdict().items()}
-    for name, tensor in tensors.items():
-        check_finite(tensor, name=name)
+    for name, array in net._asdict().items():
+        check_finite(array, name=name)
 
     metadata = {
         "format": _FORMAT,
@@ -182,8 +178,7 @@ def save(
     if information is not None:
         metadata["information"] = _json_object("information", information)
 
-    with written_whole(path) as partial:
-        partial.write_bytes(_in_order(to_bytes(tensors, metadata=metadata)))
+    write_safetensors(path, net._asdict(), metadata)
 
 
 def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) -> TwoLayerNet:
@@ -254,16 +249,6 @@ def _file_at(path: str | os.PathLike[str]) -> Path:
     if not (path / FILE_NAME).is_file():
         raise FileNotFoundError(f"{path} must be a file, or the folder of a run; it holds no {FILE_NAME}")
     return path / FILE_NAME
-
-
-def _in_order(content: bytes) -> bytes:
-    """Sort the metadata in a file's header, which safetensors writes in a random order."""
-    start = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:start])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode("ascii")
-    text += b" " * (-len(text) % 8)  # so that the tensors are aligned in memory
-    return len(text).to_bytes(8, "little") + text + content[start:]
 
 
 def _json_object(name: str, value: Mapping[str, Any]) -> str:

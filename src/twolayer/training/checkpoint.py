@@ -42,8 +42,8 @@ from typing import Any
 import numpy as np
 
 from .._checks import check_integer, check_number
-from .._files import opened_safetensors, remove_partial, written_whole
-from .._namespace import HostArray, to_host
+from .._files import opened_safetensors, remove_partial, write_safetensors
+from .._namespace import HostArray
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
 from .history import History
@@ -79,14 +79,12 @@ def save_run(run: Run, path: str | os.PathLike[str], *, preprocessing: Preproces
     OSError
         If the file cannot be written.
     """
-    from safetensors.numpy import save
-
     nets = {"last": run.last, "best": run.best}
     nets |= {f"moment{i}": moment for i, moment in enumerate(run._moments)}
     if run.average is not None:
         nets["average"] = run.average
     arrays = {
-        **{f"{which}.{name}": to_host(a) for which, net in nets.items() for name, a in net._asdict().items()},
+        **{f"{which}.{name}": a for which, net in nets.items() for name, a in net._asdict().items()},
         **{f"history.{name}": array for name, array in run.history._asdict().items()},
         "best_accuracy": run._best_accuracy,
         "best_step": np.atleast_1d(np.asarray(run.best_step, np.int64)),
@@ -116,9 +114,7 @@ def save_run(run: Run, path: str | os.PathLike[str], *, preprocessing: Preproces
             }
         ),
     }
-    content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata)
-    with written_whole(path) as partial:
-        partial.write_bytes(content)
+    write_safetensors(path, arrays, metadata)
 
 
 def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) -> Run:
