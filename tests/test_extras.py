@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 
 import pytest
@@ -40,3 +41,14 @@ def test_a_package_whose_import_fails_in_another_way_says_how(raised, tmp_path, 
     with pytest.raises(ImportError, match=re.escape(message)) as caught:
         require(f"{package}.part", extra="data", purpose="Downloading")
     assert type(caught.value.__cause__).__name__ == raised
+
+
+def test_a_scikit_learn_whose_import_fails_is_named(tmp_path):
+    (tmp_path / "sklearn").mkdir()
+    (tmp_path / "sklearn" / "__init__.py").write_text("raise ValueError('numpy.dtype size changed')\n")
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import twolayer.sklearn"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    message = "twolayer.sklearn needs sklearn, whose import failed (ValueError: numpy.dtype size changed)"
+    assert done.stderr.splitlines()[-1] == f"ImportError: {message}"

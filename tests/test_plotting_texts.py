@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from pictures import candidate, history_of, rendered, table_of, tick_texts
 
@@ -40,8 +40,12 @@ NAMES = [
 texts_of_users = st.text(
     st.sampled_from("aW_$\\{}^%#&~\"'<> \n\tä健ש🙂\u200b\x07\udce9"), min_size=1, max_size=70
 )
+# Each example draws a dozen pictures.
+NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
 several = st.lists(texts_of_users, min_size=2, max_size=5, unique=True)
-drawing = settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+drawing = settings(
+    max_examples=6, phases=NO_SHRINKING, deadline=None, suppress_health_check=list(HealthCheck)
+)
 LONG = ["Mild cognitive impairment, amnestic type", "Alzheimer disease, early onset", "Healthy", "W" * 500]
 
 
@@ -180,6 +184,7 @@ def test_texts_are_as_written_where_the_user_sets_everything_by_tex():
 @example(LONG)
 @example(["a\r\nb", "a\x00b", "\ud800", "\n", "\u202e"])
 def test_any_texts_can_be_drawn_and_stay_inside(names):
+    matplotlib.pyplot.close("all")  # those of an example that failed
     n = len(names)
     rows = [candidate(0.1, reg, 0.5 + i / 10, weight_scale=x) for i, x in enumerate(names) for reg in (0, 1)]
     column = names[0]
@@ -251,6 +256,9 @@ def test_a_long_heading_widens_the_figure_and_is_then_cut():
     assert figure.get_suptitle() == "a heading that is longer than this"
     assert 2 < figure.get_size_inches()[0] < 4
     assert_inside(ax)
+    with _figures.figure(8, 2, "a long heading " * 40) as figure:
+        ax = figure.subplots()
+    assert_inside(ax, margin=-2)
     with _figures.figure(2, 2, "a long heading " * 40) as figure:
         ax = figure.subplots()
     assert "…" in figure.get_suptitle()

@@ -23,16 +23,16 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        raise missing(module, error, extra=extra, purpose=purpose) from error
     except Exception as error:
-        package, what = module.partition(".")[0], type(error).__name__
-        raise ImportError(f"{purpose} needs {package}, whose import failed ({what}: {error})") from error
+        raise missing(module, error, extra=extra, purpose=purpose) from error
 
 
-def missing(module: str, error: ImportError, *, extra: str, purpose: str) -> ImportError:
-    """Return the error that says which extra of twolayer brings a module that could not be imported."""
+def missing(module: str, error: Exception, *, extra: str, purpose: str) -> ImportError:
+    """Return the error that says why a module could not be imported, and which extra brings it."""
     package = module.partition(".")[0]
+    if not isinstance(error, ImportError):  # it is installed
+        reason = f"{type(error).__name__}: {error}"
+        return ImportError(f"{purpose} needs {package}, whose import failed ({reason})")
     return ImportError(
         f"{purpose} needs {package}, which could not be imported ({error}); "
         f"the extra `{extra}` brings it: {how_to_install(extra)}"

@@ -49,7 +49,7 @@ try:
     from sklearn.utils.class_weight import compute_class_weight
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
-except ImportError as error:
+except Exception as error:
     raise missing("sklearn", error, extra="sklearn", purpose="twolayer.sklearn") from error
 
 __all__ = ["TwoLayerClassifier"]

@@ -81,7 +81,8 @@ def figure(width: float, height: float, title: str | None = None, *, dark: bool 
         if title:
             # A file's name may be long, and hold a dollar or two.
             text = shortened(title, 72 * max(width, _WIDEST_TITLE), _TITLE_POINTS, weight="bold")
-            needed = width_of(text, _TITLE_POINTS, weight="bold") / 72 + 0.2
+            # A rasteriser may set letters a little wider than their outlines are.
+            needed = 1.02 * width_of(text, _TITLE_POINTS, weight="bold") / 72 + 0.2
             more_lines = 0.2 * text.count("\n")
             page.set_size_inches(max(width, needed), size[1] + more_lines)
             heading = page.suptitle(text, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold")

@@ -45,7 +45,7 @@ def mosaic_size(
     # A series of a thousand values is an image of a thousand rows.
     tile = min(tile, _TALLEST * width / (n_rows * height))
     below = 0.33 if texts else 0.0
-    return max(columns * tile + 0.2, 3.4), n_rows * (tile * height / width + below) + 0.5
+    return max(columns * tile + 0.2, 3.4), n_rows * (tile * height / width + below) + 0.65
 
 
 def draw_mosaic(
