@@ -122,15 +122,7 @@ BACKENDS = (
     Backend("jax", "jax", "jax.numpy", settings=(("x64", True),)),
     Backend("jax-x32", "jax", "jax.numpy", dtypes=("float32",), settings=(("x64", False),)),
     Backend("cupy", "cupy", "cupy"),
-    # It leaves float64 as it is.
-    Backend(
-        "torch-autocast",
-        "torch",
-        "torch",
-        dtypes=("float32",),
-        settings=(("autocast", True),),
-        option="torch-autocast",
-    ),
+    Backend("torch-autocast", "torch", "torch", settings=(("autocast", True),), option="torch-autocast"),
     Backend("torch-cuda", "torch", "torch", "cuda:0", option="torch-cuda"),
     # Apple's GPUs have no float64.
     Backend("torch-mps", "torch", "torch", "mps:0", dtypes=("float32",), option="torch-mps"),
