@@ -283,8 +283,8 @@ def test_a_network_that_cannot_be_saved_leaves_what_was_there(path):
 
 
 def logits_by_hand(tensors, X, xp):
-    hidden = xp.maximum(X @ tensors["W1"] + tensors["b1"], xp.zeros_like(tensors["b1"]))
-    return hidden @ tensors["W2"] + tensors["b2"]
+    Z1 = X @ tensors["W1"] + tensors["b1"][None, :]
+    return xp.maximum(Z1, xp.zeros_like(Z1)) @ tensors["W2"] + tensors["b2"][None, :]
 
 
 @pytest.mark.parametrize("stack", [(), (2,)])
