@@ -13,7 +13,7 @@ import numpy as np
 from ._checks import check_integer, check_number
 from ._images import check_border, check_flip, check_image_shape, check_shift, source_pixels
 from ._kinds import own_kind
-from ._namespace import Array, HostArray, cast, device, has_float, is_wider
+from ._namespace import Array, HostArray, array_namespace, cast, device, has_float, is_wider
 
 Draws: TypeAlias = "HostArray | tuple[Draws, ...]"
 
@@ -194,7 +194,7 @@ class Mixup(NamedTuple):
         self.check()
         lam, partner = draws
         dtype = T.dtype
-        if is_wider(X, dtype) and has_float("float64", xp=xp, device=device(X)):
+        if is_wider(X, dtype) and has_float("float64", xp=array_namespace(X), device=device(X)):
             dtype = xp.float64
         mixed = []
         for own in (cast(X, dtype, xp=xp), T):

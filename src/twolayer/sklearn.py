@@ -44,6 +44,7 @@ from .training.schedules import Schedule
 try:
     from sklearn import get_config
     from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.metrics import accuracy_score
     from sklearn.model_selection import train_test_split
     from sklearn.utils import check_array, check_random_state
     from sklearn.utils.class_weight import compute_class_weight
@@ -538,7 +539,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If an array is masked or sparse.
         """
         check_plain("sample_weight", sample_weight)
-        return float(super().score(X, _labels(y, name="y"), sample_weight))
+        weights = None if sample_weight is None else _host(sample_weight)
+        return float(accuracy_score(_labels(y, name="y"), _host(self.predict(X)), sample_weight=weights))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
