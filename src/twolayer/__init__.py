@@ -15,7 +15,7 @@ from .training import DivergenceWarning, History, Progress, Run, optimizers, sch
 
 __version__ = "0.1.0"
 
-# What is imported when it is first asked for: `twolayer.plotting`, say, needs matplotlib.
+# Imported when it is first asked for: `twolayer.plotting`, for example, needs matplotlib.
 _LATER = ("checkpoints", "plotting", "sklearn")
 
 

@@ -90,7 +90,7 @@ def _followed(path: str | os.PathLike[str]) -> Path:
     if not path.is_symlink():
         return path
     target = Path(os.path.realpath(path))
-    # What a link of the system leads to, such as /dev/stdout, may be no path at all.
+    # A link of the system, such as /dev/stdout, may lead to no path at all.
     return target if target.exists() or not path.exists() else path
 
 
