@@ -65,6 +65,8 @@ def evaluate_network(
         split, classes = split or "test", found.classes
         samples = _samples_of(found, split)
     result = evaluate(net, samples, opened)
+    places = [f"{row} (counted from 0) of --split {split}" for row in range(len(samples.y))]
+    check_predictions(result.probabilities, name="DATASET", samples=places)
     summary = result.confusion.summary(classes)
     console.table(
         ("class", "samples", "precision", "recall", "F1"),
