@@ -67,7 +67,7 @@ def saving(library: str, order: str) -> None:
     from twolayer.checkpoints import save_run
 
     xp = standard_namespace(__import__(library))
-    # Of ones, as random numbers would take more memory while they are made.
+    # Arrays of ones, as random numbers would take more memory while they are made.
     shapes = (3072, WIDE), (WIDE,), (WIDE, 10), (10,)
     if order == "C":
         net = twolayer.TwoLayerNet(*(xp.ones(shape, dtype=xp.float32) for shape in shapes))

@@ -206,7 +206,7 @@ def test_features_too_far_from_0_for_float32_are_warned_of(elsewhere: Path) -> N
     np.savez("far.npz", X=1e9 + y[:, None] + 0.1 * rng.normal(size=(300, 4)), y=y)
     output = done("train", "far.npz", "--epochs", 30, "--out", "run32")
     assert "Warning: the saved network, into whose weights the preprocessing is folded, has too few" in output
-    assert "its rounding to float32 changes what it is preprocessed to" in output
+    assert "rounding it to float32 changes its preprocessed values" in output
     assert read("run32/results.json")["validation_accuracy"] == 1.0  # of the network before it is folded
     assert "Warning" not in done("train", "far.npz", "--epochs", 30, "--dtype", "float64", "--out", "run64")
     assert read("run64/results.json")["test"]["accuracy"] == 1.0
@@ -272,7 +272,7 @@ def test_characters_that_the_font_lacks_are_named_once(pictures: None) -> None:
             assert sorted(line.split("lacks: ")[1].split("; name")[0].split()) == sorted(set("健康对照"))
             assert "`font.family`" in line
     np.savez("many.npz", X=np.eye(60), y=[chr(0x4E00 + i % 20) for i in range(60)])
-    assert " and 10 more; name one" in done("train", "many.npz", *QUICK, "--out", "other")
+    assert " and 10 more; name a font" in done("train", "many.npz", *QUICK, "--out", "other")
 
 
 def test_other_warnings_while_drawing_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

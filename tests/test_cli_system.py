@@ -131,7 +131,7 @@ def test_a_training_without_streams_leaves_its_results() -> None:
 @posix
 def test_without_a_standard_input() -> None:
     result = run("<&-", "predict", "net.safetensors", "-")
-    message = "`INPUT` must be a file where there is no standard input, which is closed; got -"
+    message = "`INPUT` must be a file, as standard input is closed; got -"
     assert (result.returncode, result.stderr) == (1, f"Error: {message}\n")
 
 

@@ -152,7 +152,7 @@ def test_no_file_is_left_open(tmp_path, monkeypatch):
             os.fstat(handle)
 
 
-# What stands there already
+# Files that stand there already
 
 
 @posix

@@ -1,4 +1,4 @@
-"""What the caller has set by `numpy.seterr` changes nothing."""
+"""Settings of `numpy.seterr` by the caller, which change nothing."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ OF_EACH = drawn(K, 1, 1, least=0.1)
 POSITIVE = drawn(*W1, least=0.1)
 ERRORS = drawn(*LOGITS, least=0.1), drawn(K, 1, N, least=1.0)
 
-# What a leaf is called with: its function, its arrays, and what is fixed. None is an array that is left out.
+# Calls of leaves: the function, its arrays, and its keywords. None is an array that is left out.
 CALLS = {
     "product": (mathematics.product, (drawn(K, C, H), drawn(K, H, N)), {}),
     "product, one network": (mathematics.product, (drawn(1, C, H), drawn(1, H, N)), {}),
@@ -250,7 +250,7 @@ CALLS = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CALLS)
 def test_the_fast_form_of_a_leaf_is_what_the_page_says(backend: Backend, name, dtype):
-    """Of arrays however they lie, which a kernel leaves alone."""
+    """The arrays may lie in any order, and a kernel leaves them alone."""
     function, arrays, fixed = CALLS[name]
     if "dtype" in fixed:
         fixed = fixed | {"dtype": getattr(backend.xp, dtype)}
@@ -300,7 +300,7 @@ def test_no_leaf_is_left_out() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What a leaf is
+# The rules for a leaf
 
 
 @leaf

@@ -38,7 +38,7 @@ def loss_and_gradient(
 
 
 def cross_entropy(logits: Any, y: Any, smoothing: Any = None, *, xp: Any) -> Any:
-    """Of each sample (K, 1, N), from what a caller has: labels or probabilities."""
+    """Cross-entropy of each sample (K, 1, N), from a caller's labels or probabilities."""
     T, sums = mathematics.targets(y, logits.shape[1], smoothing, dtype=logits.dtype, xp=xp)
     Z, _, total = mathematics.softmax(logits, xp=xp)
     return mathematics.cross_entropy(Z, total, T, sums, xp=xp)
@@ -132,7 +132,7 @@ def test_columns_of_dlogits_sum_to_zero_and_the_loss_is_not_negative(backend: Ba
 
 @given(drawn=logits_and_labels(), data=st.data())
 def test_the_gradient_is_that_of_each_sample_times_its_share(backend: Backend, drawn, data):
-    """Of all samples one, of each network its own, of each sample, or both: whatever broadcasts."""
+    """A share may be one for all samples, each network's, each sample's, or both: whatever broadcasts."""
     logits, y = drawn
     K, C, N = logits.shape
     T, _ = mathematics.targets(backend.array(y), C, dtype=getattr(backend.xp, backend.dtype), xp=backend.xp)
@@ -244,7 +244,7 @@ def test_targets_of_labels_are_one_hot_on_their_device_and_need_no_sums(backend:
 
 @given(data=st.data(), drawn=sizes(), smoothed=st.booleans())
 def test_sums_of_targets_are_their_sums_over_the_classes(backend: Backend, data, drawn, smoothed):
-    """Which need not be 1, as a caller's probabilities are rounded; smoothed ones are those mixed."""
+    """They need not be 1, as a caller's probabilities are rounded; smoothing mixes them with 1."""
     K, N, _, _, C = drawn
     y = np.abs(data.draw(floats((N, C)), label="y"))
     smoothing = np.linspace(0.0, 1.0, K)
@@ -315,7 +315,7 @@ def test_the_penalty_is_reg_times_the_sums_of_squares_of_each_network(backend: B
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Which samples are right
+# Samples that are correct
 
 
 @given(data=st.data(), drawn=sizes(), soft=st.booleans())
@@ -406,7 +406,7 @@ def with_dropout(draw: st.DrawFn) -> tuple[Sizes, Params, np.ndarray, np.ndarray
 
 @given(drawn=with_dropout())
 def test_gradients_with_dropout_are_the_central_differences(drawn):
-    """Of each network with its own p: units are left out, and the rest is scaled by 1 / (1 - p)."""
+    """Each network has its own p: units are left out, and the rest is scaled by 1 / (1 - p)."""
     (_, N, _, _, C), params, X, y, p, kept = drawn
     scale = (1.0 / (1.0 - p))[:, None, None]
     T, sums = mathematics.targets(y, C, dtype=np.float64, xp=np)

@@ -390,7 +390,7 @@ def test_a_file_that_is_missing(copied: Callable[[str], Path], undrawn: None, na
     done("report", folder)
     said = {
         "history.json": "The folder holds no history.json.",
-        "settings.toml": "No settings. The folder holds no settings.toml: the page tells less.",
+        "settings.toml": "No settings. The folder holds no settings.toml: the page shows less.",
         "network.safetensors": "No network was kept.",
     }
     assert said[name] in words(page_of(folder).find("body"))

@@ -176,7 +176,7 @@ DOORS: dict[str, tuple[str, Any, Any]] = {
     "score y": ("y", y, lambda y: fitted.score(X, y)),
     "score sample_weight": ("sample_weight", w, lambda w: fitted.score(X, y, w)),
 }
-# What is computed with on the host, and so may be whatever NumPy makes an array of.
+# Arguments that are used on the host, and so may be whatever NumPy makes an array of.
 ON_THE_HOST = ("reg", "class_weight", "learning_rate", "y_true", "y_pred", "confusion", "probs")
 
 

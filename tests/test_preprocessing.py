@@ -907,7 +907,7 @@ def test_samples_of_a_library_without_float64_are_centred_block_by_block(monkeyp
 @pytest.mark.only_on("jax")
 @pytest.mark.float32_on_jax
 def test_integers_are_mapped_while_jax_traces_too(backend: Backend):
-    """Where there is no float64, they are then cast first, as no value can be taken to the host."""
+    """Without float64 they are cast first there, as no value can be taken to the host."""
     import jax
 
     X = backend.array(far_from_0(100.0, 5.0, "int32"), "int32")
@@ -926,8 +926,8 @@ def test_folding_warns_where_the_network_cannot_hold_the_difference(backend: Bac
     net = make_task(2, n_features=2).on(backend, "float32").net
     message = (
         r"^The folded network has too few digits for samples as they are: feature 0 has a mean of 1e\+09, and "
-        r"its rounding to float32 changes what it is preprocessed to, numbers around 1, by up to 2\d\. "
-        r"Fold a float64 copy of the network, or give `net` what `apply` returns$"
+        r"rounding it to float32 changes its preprocessed values, which are around 1, by up to 2\d\. "
+        r"Fold a float64 copy of the network, or pass `net` the result of `apply`$"
     )
     with pytest.warns(RuntimeWarning, match=message) as caught:
         fitted.fold(net)

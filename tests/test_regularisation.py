@@ -815,7 +815,7 @@ def test_augmentation_keeps_the_digits_of_features_with_a_large_mean(
     if "float64" not in backend.dtypes:
         message = (
             r"^`augmentation` must be left out where the device has no float64 for the samples: feature \d has a "
-            r"mean of 1.7e\+09, and its rounding to float32 changes what it is preprocessed to"
+            r"mean of 1.7e\+09, and rounding it to float32 changes its preprocessed values"
         )
         with pytest.raises(ValueError, match=message):
             train(net, there.X, there.y, preprocessing=scaling, **arguments)
@@ -1170,7 +1170,7 @@ def test_streamed_samples_of_any_dtype_that_numpy_has(backend: Backend, dtype):
 
 @pytest.mark.float32_on_jax
 def test_streamed_integers_beyond_32_bits(backend: Backend):
-    """Which JAX, as it is by default, would wrap."""
+    """JAX would wrap them by default."""
     task = make_task()
     large = task._replace(X=2**40 * np.rint(4 * task.X).astype(np.int64), X_val=None)
     net, settings_of_all = large.net.astype("float32"), {**BASE, "learning_rate": 1e-26}

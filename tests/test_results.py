@@ -18,7 +18,7 @@ from twolayer.preprocessing import Standardizer, Whitener
 
 pytestmark = pytest.mark.once_on_jax
 
-# Of one feature and one hidden unit, a transposed matrix lies in memory as it did before: it may stay a view.
+# With one feature or one hidden unit, a transposed matrix lies in memory as before, and may stay a view.
 SIZES = {"ordinary": (4, 5, 3), "of one": (1, 1, 3)}
 
 
@@ -181,7 +181,7 @@ def test_what_a_run_gives_out(backend: Backend, task: Task, name: str, order: st
     for part, copy in zip(held, copies, strict=True):
         for (_, array), was in zip(tree(part), copy, strict=True):
             np.testing.assert_array_equal(to_host(array), was)
-    # Of one another only `net` is `best`, `last` or `average`.
+    # Only `net` may be one of the others: `best`, `last` or `average`.
     parts = [part for part in (run.best, run.last, run.average) if part is not None]
     for i, part in enumerate(parts):
         check(part, parts[:i], backend)

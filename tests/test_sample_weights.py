@@ -18,7 +18,7 @@ TASK = make_task()
 WEIGHTS = np.random.default_rng(0).uniform(0.5, 3, 23)
 WEIGHTS[[4, 11]] = 0
 WEIGHTS_VAL = np.random.default_rng(1).uniform(0.5, 3, 11)
-# Of a dtype that the weights come in; none of these is a power of two.
+# Scales in each dtype that weights may have; none is a power of two.
 SCALES = {"float64": (1e-320, 1e-300, 1e-50, 1e-39, 1e37, 1e39, 3e307), "float32": (1e-37, 1e-30, 1e37, 1e38)}
 SETTINGS: dict[str, Any] = {"batch_size": 5, "epochs": 2, "learning_rate": 0.1, "rng": 3}
 
@@ -117,7 +117,7 @@ def test_a_power_of_two_changes_no_bit(exponent):
         assert_same_net(runs[1].net, runs[0].net)
 
 
-# What earlier versions wrote to a checkpoint of these weights, of 8 samples.
+# Entries that earlier versions wrote to a checkpoint for these weights of 8 samples.
 EARLIER = {
     "float64": (np.arange(8) / 8, "d58c2eed85c0047d", "67bbf723446e4e7b"),
     "float32": ((np.arange(8) / 8).astype("f4"), "d58c2eed85c0047d", "67bbf723446e4e7b"),

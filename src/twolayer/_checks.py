@@ -1,4 +1,4 @@
-"""What must hold of the arguments, and the errors that say so.
+"""Checks of arguments, with errors that say what must hold.
 
 ValueError for a shape, a device or a value, TypeError for a dtype or mixed libraries. One form: what must
 hold, then what came. Shapes, dtypes, devices and single values only, never the contents of an array.
@@ -41,7 +41,7 @@ def row_blocks(n_rows: int, row_elements: int) -> Iterator[slice]:
 
 
 def check_plain(name: str, value: Any) -> None:
-    """Raise if ``value`` is an array with more to it than its numbers: with a mask, say, or sparse."""
+    """Raise if ``value`` is an array that is more than its numbers: with a mask, for example, or sparse."""
     found = more_than_numbers(value)
     if found is not None:
         kind, cure = found
@@ -60,7 +60,7 @@ def check_array(name: str, array: Any) -> None:
     """Raise unless ``array`` is plain, of an array library and, with CuPy, on the current device."""
     check_plain(name, array)
     if not is_array_api_obj(array):
-        # Those of tables, of SciPy's sparse arrays, and of JAX's.
+        # Methods of tables, of SciPy's sparse arrays, and of JAX's.
         makes = [method for method in ("to_numpy", "toarray", "todense") if hasattr(array, method)]
         hint = f"; `{_variable(name)}.{makes[0]}()` is one" if makes else ""
         raise TypeError(
@@ -204,7 +204,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
                     )
         return
     if not xp.isdtype(y.dtype, "real floating"):
-        one_hot = f"; of rows with a 1 at the class, `{_variable(name)}.argmax(axis=1)` makes labels"
+        one_hot = f"; `{_variable(name)}.argmax(axis=1)` makes labels of one-hot rows"
         raise TypeError(
             f"`{name}` must have a real floating dtype for class probabilities; got {dtype_name(y.dtype)}"
             + (_column_hint(name, y) or one_hot)
@@ -218,7 +218,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
     if has_values(lowest):
         if not float(lowest) >= 0:
             raise ValueError(f"`{name}` must hold class probabilities of at least 0; got {float(lowest):g}")
-        # Room for probabilities that were rounded before, to half precision, or to less if they are so now.
+        # Room for probabilities that were once rounded to half precision, or have a coarser dtype now.
         if not float(furthest) <= max(1e-3, float(xp.finfo(y.dtype).eps)):
             raise ValueError(
                 f"`{name}` must hold class probabilities that sum to 1 for each sample; "
@@ -243,7 +243,7 @@ def _column_hint(name: str, y: Array) -> str:
 
 
 def _holds_text(array: Array) -> bool:
-    """Return whether an array has a dtype that of all libraries NumPy alone has: of texts, or of objects."""
+    """Return whether an array has a dtype that only NumPy has: of texts, or of objects."""
     return getattr(array.dtype, "kind", "") in ("O", "S", "U")
 
 
@@ -277,10 +277,10 @@ def check_sample_weight(
 def check_finite(
     X: Array, *, name: str = "X", dtype: Any = None, rows_in_file: HostArray | None = None
 ) -> None:
-    """Raise unless every value is finite, in ``dtype`` too. Looks in blocks, so it needs little memory.
+    """Raise unless every value is finite, in ``dtype`` too. Works in blocks, so it needs little memory.
 
-    The first value that is not is looked for in the block that has it, where the array is. The error names
-    its row, or which of ``rows_in_file`` it is.
+    The search for the first such value runs in its block, on the array's device. The error names its row, or
+    its entry of ``rows_in_file``.
     """
     xp = array_namespace(X)
     if not xp.isdtype(X.dtype, "real floating") or 0 in X.shape:
@@ -288,7 +288,7 @@ def check_finite(
     most = math.inf if dtype is None else float(np.finfo(dtype_name(dtype)).max)
     for rows in row_blocks(X.shape[0], math.prod(X.shape[1:])):
         block = X[rows, ...]
-        # Both are nan where any value is; several times as fast as to ask of every value.
+        # Both are nan if any value is; this is several times as fast as a test of every value.
         extremes = [float(found) for found in (xp.max(block), xp.min(block))]
         if all(math.isfinite(found) and abs(found) <= most for found in extremes):
             continue
@@ -312,12 +312,13 @@ def check_finite(
 
 
 def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[str] | None = None) -> None:
-    """Raise if the logits or probabilities of a sample, (N, C) or (K, N, C), are nan, where they have values.
+    """Raise if the logits or probabilities of a sample, (N, C) or (K, N, C), contain nan.
 
-    The error names its row, or which of ``samples`` it is.
+    Arrays without values, in a transformation, pass. The error names the sample's row, or its entry of
+    ``samples``.
     """
     xp = array_namespace(predictions)
-    has_nan = xp.isnan(xp.max(predictions))  # much faster than to ask of every number
+    has_nan = xp.isnan(xp.max(predictions))  # much faster than a test of every number
     if not has_values(has_nan) or not bool(has_nan):
         return
     of_samples = xp.any(xp.isnan(predictions), axis=-1)

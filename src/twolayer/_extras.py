@@ -19,7 +19,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     ------
     ImportError
         If the module, or something that it needs, is not installed, or its import fails in any other way: a
-        package may raise what it likes where its settings or its parts are not as it expects.
+        package may raise any exception.
     """
     try:
         return importlib.import_module(module)

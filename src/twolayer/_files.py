@@ -25,10 +25,10 @@ import numpy.typing as npt
 
 from ._namespace import Array, dtype_name, on_host
 
-# For how long another program may hold a file that is to be replaced; only Windows refuses it then.
+# How long to wait for a program that holds the file to be replaced; only Windows refuses to replace it.
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
-# How much of a name is part of a temporary file's, in bytes: some file systems take no more than 143.
+# The longest name that a temporary file's name repeats, in bytes: some file systems allow no more than 143.
 _LONGEST_IN_NAMES = 100
 _LONGEST_SUFFIX = 20
 
@@ -37,13 +37,13 @@ _LONGEST_SUFFIX = 20
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it there when the block ends well.
 
-    Where the block raises, the temporary file is removed and what stood at ``path`` stays. A process that is
-    killed leaves the temporary file, and at ``path`` the whole of the old one or of the new; so does a
-    machine that loses its power, as the new one is on the disk before it takes its place.
+    If the block raises, the temporary file is removed and the old file stays. A process that is killed leaves
+    the temporary file, and at ``path`` either the whole old file or the whole new one; so does a machine that
+    loses its power, as the new file is on the disk before it takes its place.
 
-    A file that is replaced hands its mode and its owner to the new one. Where ``path`` is a link, the file
-    that it leads to is replaced, and the link stays. A pipe or a device cannot be replaced: when the block
-    ends well, the content is written into it.
+    The new file has the mode and the owner of the one that it replaces. If ``path`` is a link, the file that
+    it leads to is replaced, and the link stays. A pipe or a device cannot be replaced: when the block ends
+    well, the content is written into it.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
             with partial.open("rb") as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)
     except OSError as error:
-        # A full disk is of no file for the system; of the temporary one for the user.
+        # The system names no file for a full disk, and the temporary one for other errors.
         if error.errno is None or error.filename not in (None, str(partial)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -73,7 +73,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_can_be_written(path: str | os.PathLike[str]) -> None:
-    """Raise where `written_whole` would raise before its block: for work that is long before it is written.
+    """Raise if `written_whole` would raise before its block. Call it before long work.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def check_can_be_written(path: str | os.PathLike[str]) -> None:
 
 
 def _followed(path: str | os.PathLike[str]) -> Path:
-    """Return the place of a file that is written by this path: of a link the place that it leads to."""
+    """Return the path, or, if it is a link, the path that it leads to."""
     path = Path(path)
     if not path.is_symlink():
         return path
@@ -95,7 +95,7 @@ def _followed(path: str | os.PathLike[str]) -> Path:
 
 
 def _standing_at(path: Path) -> os.stat_result | None:
-    """Return what the system says of the file at a path; None where there is none.
+    """Return the status of the file at a path, or None if there is no file.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def _standing_at(path: Path) -> os.stat_result | None:
     try:
         standing = path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None  # if it is the folder's fault, no file can be made in it either
+        return None  # if the folder is at fault, no file can be made in it either
     number = 0
     if stat.S_ISDIR(standing.st_mode):
         number = errno.EISDIR
@@ -124,12 +124,12 @@ def _is_replaced(path: Path, standing: os.stat_result | None) -> bool:
 
 
 def _new_partial(path: Path, standing: os.stat_result | None) -> Path:
-    """Make the temporary file: beside what it is to replace, else where the system has such files."""
+    """Make the temporary file: beside the file that it replaces, else in the system's temporary folder."""
     if not _is_replaced(path, standing):
         handle, name = tempfile.mkstemp(suffix=_suffix(path))
         os.close(handle)
         return Path(name)
-    # The system takes the umask off the mode of a new file. Beside another, nobody else may read it yet.
+    # The system applies the umask to the mode. A file that replaces another is private until it has its mode.
     mode = 0o666 if standing is None else 0o600
     while True:
         partial = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{_suffix(path)}")
@@ -147,14 +147,14 @@ def _new_partial(path: Path, standing: os.stat_result | None) -> Path:
 
 
 def _prefix(path: Path) -> str:
-    """Return how the names of the temporary files for a path begin, which are never too long for a name."""
+    """Return the beginning of the names of a path's temporary files, short enough for any file system."""
     name = os.fsencode(path.name)
     short = path.name if len(name) <= _LONGEST_IN_NAMES else hashlib.sha256(name).hexdigest()[:32]
     return f".{short}."
 
 
 def _suffix(path: Path) -> str:
-    """Return how these names end, as some writers go by it."""
+    """Return the end of these names, by which some writers choose the format."""
     return path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
 
 
@@ -171,7 +171,7 @@ def _keep_access(partial: Path, standing: os.stat_result | None) -> None:
 
 
 def _flush(path: Path) -> None:
-    """Have what was written to a file brought to the disk, where the file system can be asked to."""
+    """Bring what was written to a file to the disk, if the file system can do that."""
     with path.open("rb+") as file:
         try:
             os.fsync(file.fileno())
@@ -181,7 +181,7 @@ def _flush(path: Path) -> None:
 
 
 def _replace(partial: Path, path: Path) -> None:
-    """Move a file to its place; on Windows, wait for whoever reads what stands there."""
+    """Move a file to its place; on Windows, wait for programs that read the old file."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -195,7 +195,7 @@ def _replace(partial: Path, path: Path) -> None:
 
 
 def remove_partial(path: str | os.PathLike[str]) -> None:
-    """Remove the temporary files that processes left which were killed while they wrote ``path``."""
+    """Remove the temporary files of processes that were killed while they wrote ``path``."""
     path = _followed(path)
     partial = re.compile(f"{re.escape(_prefix(path))}[a-z0-9_]{{8}}{re.escape(_suffix(path))}")
     if path.parent.is_dir():
@@ -206,7 +206,7 @@ def remove_partial(path: str | os.PathLike[str]) -> None:
 
 
 def printable(name: str) -> str:
-    """Return the name of a file as text that any program can show: a byte that is no UTF-8 as an escape."""
+    """Return a file's name as text that any program can show: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -217,7 +217,7 @@ def read_text(path: str | os.PathLike[str], *, errors: str = "strict") -> str:
     ----------
     path : path
     errors : str
-        What to do with bytes that are no UTF-8, as `bytes.decode` has it.
+        How bytes that are not UTF-8 are handled, as in `bytes.decode`.
 
     Raises
     ------
@@ -237,9 +237,9 @@ def write_safetensors(
 ) -> None:
     """Write arrays as a safetensors file, whole or not at all.
 
-    The same arrays and metadata give the same bytes. The arrays are written one by one, those of NumPy in C
-    order from their own memory, others from a copy. safetensors' own writer copies all of them, and writes
-    the metadata in a random order.
+    The same arrays and metadata give the same bytes. The arrays are written one by one: from their own memory
+    if it is in C order and NumPy can read it, else from a copy. safetensors' own writer copies all of them,
+    and writes the metadata in a random order.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def write_safetensors(
         If the file cannot be written.
     """
     dtypes = {name: np.dtype(dtype_name(array.dtype)) for name, array in tensors.items()}
-    # As safetensors has them: the largest items first, so that all are aligned in memory.
+    # The order of safetensors: the largest items first, so that all are aligned in memory.
     names = sorted(tensors, key=lambda name: (-dtypes[name].itemsize, name))
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     end = 0
@@ -275,19 +275,19 @@ def write_safetensors(
 
 @contextmanager
 def opened_safetensors(path: str | os.PathLike[str], kind: str) -> Iterator[Any]:
-    """Open a safetensors file; yield what safetensors reads it by.
+    """Open a safetensors file; yield safetensors' reader of it.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no safetensors file, or not a whole one; the message says that it must be ``kind``.
+        If it is not a whole safetensors file; the message says that it must be ``kind``.
     """
     from safetensors import SafetensorError, safe_open
 
     with Path(path).open("rb"):
-        pass  # a missing file is the system's error to tell
+        pass  # a missing file raises the system's own error
     try:
         with safe_open(path, framework="np") as file:
             yield file
@@ -306,7 +306,7 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Mapping[str, npt.NDArra
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no .npz file, or holds no arrays.
+        If it is not an .npz file, or holds no arrays.
     """
     with Path(path).open("rb") as file:
         # A damaged zip file raises more than can be listed: BadZipFile, zlib.error, NotImplementedError, ...
@@ -336,12 +336,12 @@ def npz_array(
     Parameters
     ----------
     stored : mapping
-        What `opened_npz` yields.
+        As `opened_npz` yields it.
     key : str
     path : path
-        Of the file.
+        For the messages.
     cure : str, optional
-        Code that makes of objects what can be stored.
+        Code that makes of objects an array that can be stored.
 
     Raises
     ------

@@ -22,7 +22,7 @@ from ._namespace import (
 )
 from .mathematics import Params
 
-MANY_ROWS = 32  # a product with at least so many is column-major; that of W2 seldom is
+MANY_ROWS = 32  # a product with at least so many is column-major; that with W2 seldom is
 
 
 def fast_namespace(xp: ModuleType) -> ModuleType:
@@ -79,7 +79,7 @@ class WithForms(FastNamespace):
         super().__init__(name)
         vars(self).update({name: value for name, value in vars(own).items() if name not in vars(self)})
         self.forms = forms
-        self.column_major = column_major  # whether the product of many rows of one network is
+        self.column_major = column_major  # whether one network's product with many rows is column-major
 
     def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
         """Return what the function returns, from its fast form if it has one."""
@@ -113,7 +113,7 @@ def _column_major_product(A: Array, B: Array, axis: int | None = None, *, xp: Mo
 
 
 def _torch_product(A: Array, B: Array, axis: int | None = None, *, xp: ModuleType) -> Array:
-    """`_column_major_product` in the dtype of the arrays; products are what `torch.autocast` changes."""
+    """`_column_major_product` in the dtype of the arrays, which `torch.autocast` changes for products."""
     with own_dtypes(A):
         return _column_major_product(A, B, axis, xp=xp)
 
@@ -134,7 +134,7 @@ def _through_relu(dH1: HostArray, H1: HostArray) -> HostArray:
 
 
 def _squares(W: HostArray) -> Array:
-    """`squares` by inner products, of m numbers each in the order of memory.
+    """`squares` by inner products of m numbers each, in the order of memory.
 
     A squared copy would make a step of 512 hidden units take 1.1 to 1.2 times as long.
     """
@@ -186,7 +186,7 @@ class FusingCuPy(FastNamespace):
     """CuPy's namespace, in which `cupy.fuse` makes one kernel of each `leaf` but `product`.
 
     Starting a kernel takes about as long as its work on some hundred thousand numbers. A step of one network
-    starts 17 of them, and 28 without these (benchmarks/kernels.py).
+    starts 17 kernels, and 28 without fused ones (benchmarks/kernels.py).
     """
 
     def __init__(self, xp: ModuleType) -> None:

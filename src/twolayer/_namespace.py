@@ -85,7 +85,7 @@ class FastNamespace(ModuleType):
 def undisturbed(function: Callable[P, Result]) -> Callable[P, Result]:
     """Run a public function with NumPy's floating-point errors off, whatever its caller has set.
 
-    No other library has them. An exponential may underflow; what overflows is infinite or nan.
+    No other library has them. An exponential may underflow; an overflow gives inf or nan.
     """
 
     @wraps(function)
@@ -101,8 +101,8 @@ def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
 
     All but `mathematics.product` compute element by element, on arrays that broadcast together, and may sum
     at their end. Positional arguments are arrays, numbers or None. `mathematics.relu`, `through_relu` and the
-    functions of training may write to them, so their callers no longer need them. Keywords can be hashed:
-    CuPy keeps a kernel for each set of them.
+    functions of training may write to them, so callers must not use them afterwards. Keywords must be
+    hashable: CuPy keeps a kernel for each set of them.
     """
 
     @wraps(function)
@@ -158,7 +158,7 @@ def current_device(xp: ModuleType) -> Any:
 def has_values(array: Array) -> bool:
     """Whether the array's values can be read now: False for a JAX tracer, and in transforms of `torch.func`.
 
-    Under `jax.jit` a computation with arrays that have values gives a tracer: ask of its result.
+    Under `jax.jit` a computation with arrays that have values gives a tracer, so test its result.
     """
     if is_torch_array(array):
         torch = sys.modules["torch"]
@@ -168,14 +168,14 @@ def has_values(array: Array) -> bool:
 
 
 def more_than_numbers(value: Any) -> tuple[str, str] | None:
-    """Return what kind of array has more to it than its numbers and its shape, and code for one that has not.
+    """Return the kind of an array that is more than its numbers and its shape, and code for a plain one.
 
-    That is a mask, fields, or a layout of its own. Computing would drop it without a word, or fail. None for
-    every other value; "{}" in the code stands for the array.
+    A computation would drop its mask, its fields or its layout silently, or fail. None for every other value;
+    "{}" in the code stands for the array.
     """
     kind = type(value).__name__
     if isinstance(value, np.ma.MaskedArray):
-        return kind, "{}.filled(value)"  # whatever the mask says now: the next one may say something else
+        return kind, "{}.filled(value)"  # even if it masks nothing now, as the next may
     if isinstance(value, np.ndarray | np.generic) and value.dtype.names is not None:
         return "structured array", "numpy.lib.recfunctions.structured_to_unstructured(numpy.asarray({}))"
     if isinstance(value, np.matrix | np.recarray):
@@ -240,7 +240,7 @@ def cast(array: Array, dtype: Any, *, xp: ModuleType) -> Array:
 
 @contextmanager
 def own_dtypes(array: Array) -> Iterator[None]:
-    """Compute in the arrays' dtypes on this array's device, though the caller be inside `torch.autocast`."""
+    """Compute in the arrays' dtypes on this array's device, even if the caller is inside `torch.autocast`."""
     if is_torch_array(array):
         torch, kind = sys.modules["torch"], array.device.type
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
@@ -280,7 +280,7 @@ def to_host(array: Array) -> HostArray:
 
 
 def on_host(array: Array) -> HostArray:
-    """Return what `to_host` does, but sharing the array's memory where NumPy can read that."""
+    """Return what `to_host` returns, but share the array's memory if NumPy can read that."""
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
     if is_torch_array(array):

@@ -91,7 +91,7 @@ def logits_in_blocks(params: Params, X: Array, *, xp: ModuleType) -> Array:
 
 
 def probabilities(net: TwoLayerNet, X: Array) -> Array:
-    """Return what `TwoLayerNet.predict_proba` returns, nan too."""
+    """Return what `TwoLayerNet.predict_proba` returns, without its check for nan."""
     logits = net.logits(X)
     xp = array_namespace(logits)
     return xp.exp(log_softmax(logits, axis=-1, xp=xp))
@@ -108,11 +108,12 @@ def as_targets(y: Array, dtype: Any, *, xp: ModuleType) -> Array:
 
 
 def rescaled(weights: Array, *, xp: ModuleType, most_exponent: int = 63) -> Array:
-    """Weights whose largest is in (2^-64, 2^63), so that their sums stay in the range of every dtype.
+    """Weights whose largest is in [2^-64, 2^63), so that their sums stay in the range of every dtype.
 
-    A weighted mean has no scale. Weights beyond this are multiplied by a power of two, in their own dtype, as
-    that of a network may not hold them: it is exact, but for weights that are then too small to count.
-    Others, and integers, are returned as they are.
+    The scale of the weights does not change a weighted mean. Weights beyond that range are multiplied by a
+    power of two in their own dtype, as the network's may not hold them. This is exact, but for weights that
+    become too small to count; within a transformation the factor is no power of two, and rounds them. Other
+    weights, and integers, are returned as they are.
     """
     if not xp.isdtype(weights.dtype, "real floating"):
         return weights
@@ -151,7 +152,7 @@ class TwoLayerNet(NamedTuple):
 
     Notes
     -----
-    Samples ``X`` have shape (N, D), or more axes, images say, which are flattened per sample: any real
+    Samples ``X`` have shape (N, D), or more axes, as images have, which are flattened per sample: any real
     dtype, cast to the network's. Targets ``y`` are integer class labels (N,) or class probabilities (N, C).
     ``X``, ``y`` and ``sample_weight`` are arrays of the network's library on its device, and so are results.
 
@@ -227,7 +228,7 @@ class TwoLayerNet(NamedTuple):
             If ``xp``, ``dtype``, ``rng`` or a size is not of its kind.
         ValueError
             If a size is below 1, or ``weight_scale`` is not a number above 0 or ``"he"``, or so large that
-            the dtype does not have a weight.
+            a weight is beyond the dtype's range.
 
         References
         ----------
@@ -315,8 +316,8 @@ class TwoLayerNet(NamedTuple):
         TypeError
             As `logits`.
         ValueError
-            As `logits`; and if the probabilities of a sample are nan (not within a transformation of JAX, or
-            of `torch.func`): of a value that is nan, or too large for the network's dtype.
+            As `logits`; and if the probabilities of a sample are nan, because it has a value that is nan or
+            too large for the network's dtype. Transformations of JAX and `torch.func` skip this check.
         """
         probs = probabilities(self, X)
         check_predictions(probs)
@@ -341,7 +342,7 @@ class TwoLayerNet(NamedTuple):
         TypeError
             As `logits`.
         ValueError
-            As `predict_proba`, of logits.
+            As `predict_proba`, for logits that are nan.
         """
         logits = self.logits(X)
         check_predictions(logits)
@@ -361,7 +362,7 @@ class TwoLayerNet(NamedTuple):
         Returns
         -------
         array (), or (K,) for a stack
-            In the network's dtype; nan where a logit is.
+            In the network's dtype; nan for a network of which a logit is nan.
 
         Raises
         ------

@@ -204,9 +204,9 @@ class Standardizer(NamedTuple):
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
         """Return (X - mean) · scale as a new array of X's library, on its device.
 
-        The difference is taken before it is rounded to ``dtype``. Samples of float64 and of 32-bit and 64-bit
-        integers are centred in float64: on the host, block by block, where the device has no float64 (not
-        while JAX traces: then they are cast first). float32 has all values of the other dtypes.
+        The mean is subtracted before anything is rounded to ``dtype``. Samples of float64 and of 32-bit and
+        64-bit integers are centred in float64. If the device has no float64, this is done on the host, block
+        by block; while JAX traces, they are cast first instead. float32 has all values of the other dtypes.
 
         Parameters
         ----------
@@ -253,8 +253,8 @@ class Standardizer(NamedTuple):
         Warns
         -----
         RuntimeWarning
-            If the mean of a feature is so many times its spread that samples, rounded to the network's dtype,
-            lose more than a hundredth of a standard deviation: 1e5 times, for float32.
+            If the mean of a feature is so large that samples, rounded to the network's dtype, lose more than
+            a hundredth of a standard deviation; for float32, about 1e5 times the standard deviation.
         """
         mean, scale = self.host_arrays()
         return _fold(self, net, mean, lambda W1: scale[:, None] * W1)
@@ -455,7 +455,7 @@ class Whitener(NamedTuple):
 
 
 def _plain(fitted: Standardizer | Whitener) -> tuple[HostArray, ...]:
-    """Return the two arrays, which may be a user's own, or raise if one has a mask or such."""
+    """Return the two arrays, or raise if one, which a user may have made, is not plain."""
     for name, array in fitted._asdict().items():
         check_plain(name, array)
     return tuple(fitted)
@@ -515,11 +515,11 @@ def _apply(fitted: Preprocessing, X: Array, dtype: Any) -> Array:
 def arrays_for(
     fitted: Preprocessing, samples: Sequence[Array], dtype: Any, *, xp: ModuleType, device: Any
 ) -> tuple[tuple[HostArray, ...], HostArray | None]:
-    """Return the arrays that `Preprocessing.transform` is to be given, and a mean to subtract before it.
+    """Return the arrays for `Preprocessing.transform`, and a mean to subtract before it, or None.
 
-    The arrays are in ``dtype``. For samples with values that float32 has not, and a map of ours, the mean is
-    in float64, so that it is subtracted before the samples are rounded. Where there is no float64, it is 0:
-    then the samples must be centred on the host, by `centred_on_host` with the mean that is returned.
+    The arrays are in ``dtype``. If samples have values that float32 lacks, the mean of a `Standardizer` or
+    `Whitener` is in float64, so that it is subtracted before the samples are rounded. If there is no float64
+    either, the mean is 0, and `centred_on_host` must subtract the mean that is returned.
     """
     name, arrays = dtype_name(dtype), fitted.host_arrays()
     narrow = tuple(array.astype(name) for array in arrays)
@@ -540,7 +540,7 @@ def centred_on_host(X: Array, mean: HostArray) -> HostArray:
 
 
 def lost_by_rounding(fitted: Preprocessing, dtype: Any) -> str | None:
-    """Say what is lost if samples are rounded to ``dtype`` before a map of ours, where that is much."""
+    """Say what a map of ours loses if samples are rounded to ``dtype`` before it; None if that is little."""
     mean, linear = fitted.host_arrays()
     gain = linear if linear.ndim == 1 else np.linalg.norm(linear, axis=1)
     lost = np.abs(mean * gain) * np.finfo(dtype_name(dtype)).eps
@@ -548,8 +548,8 @@ def lost_by_rounding(fitted: Preprocessing, dtype: Any) -> str | None:
     if lost[i] <= _MOST_LOST:
         return None
     return (
-        f"feature {i} has a mean of {mean[i]:.4g}, and its rounding to {dtype_name(dtype)} changes what it "
-        f"is preprocessed to, numbers around 1, by up to {lost[i]:.2g}"
+        f"feature {i} has a mean of {mean[i]:.4g}, and rounding it to {dtype_name(dtype)} changes its "
+        f"preprocessed values, which are around 1, by up to {lost[i]:.2g}"
     )
 
 
@@ -567,7 +567,7 @@ def _fold(
     if lost is not None:
         warnings.warn(
             f"The folded network has too few digits for samples as they are: {lost}. Fold a float64 copy of "
-            "the network, or give `net` what `apply` returns",
+            "the network, or pass `net` the result of `apply`",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -108,10 +108,10 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Number of hidden units, H.
     solver : {"adam", "sgd"} or Optimizer
         `optimizers.Adam`, stochastic gradient descent with Nesterov momentum 0.9, or another of
-        `twolayer.optimizers`: ``AdamW(weight_decay=0.1)``, say.
+        `twolayer.optimizers`: for example ``AdamW(weight_decay=0.1)``.
     learning_rate_init : float
         The learning rate, which the schedule multiplies. The default suits scaled samples; of many features
-        that are not scaled, raw images say, networks learn nothing at it, and 0.001 is better.
+        that are not scaled, such as raw images, networks learn nothing at it, and 0.001 is better.
     learning_rate : {"cosine", "constant"} or Schedule
         How the learning rate goes on: falling along a cosine, to 0 at ``max_iter``; constant; or as another
         of `twolayer.schedules` has it.
@@ -148,7 +148,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : array (C,)
-        The labels, sorted. Beside X where its library has their dtype, else a NumPy array, of strings say.
+        The labels, sorted. Beside X if its library has their dtype; else, as for strings, a NumPy array.
     net_ : TwoLayerNet
         The network, in the dtype and the place of X. ``net_.W1`` and ``net_.W2`` are the ``coefs_`` of
         `MLPClassifier`, ``net_.b1`` and ``net_.b2`` its ``intercepts_``; two classes have two outputs here.
@@ -442,7 +442,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If there is no network yet.
         ValueError
             If X is not as it must be, or is of another array library or device than in `fit`; if it holds a
-            value that is too large for the network's dtype, or what comes of one is nan.
+            value that is too large for the network's dtype, or its logits are nan.
         """
         logits, _ = self._logits(X, "decision_function")
         return logits[:, 1] - logits[:, 0] if self.net_.n_classes == 2 else logits
@@ -720,7 +720,7 @@ def in_epochs_of(run: Run, n_steps: int) -> Run:
 
 
 def _named(name: str, value: Any, known: Mapping[str, Any], method: str, example: str) -> Any:
-    """What a name stands for, or the object that was given in its place."""
+    """The object that a name stands for, or the object that was given in its place."""
     if isinstance(value, str):
         check_choice(name, value, tuple(known))
         return known[value]
@@ -744,7 +744,7 @@ def _host(array: Any) -> Any:
 def _labels(labels: Any, *, name: str) -> Any:
     """Return labels as scikit-learn takes them, or raise if one is missing.
 
-    Of nullable integers and truth values it would make float64, which has not every large integer.
+    scikit-learn would make float64 of nullable integers and truth values, which lacks many large integers.
     """
     check_plain(name, labels)
     labels = _host(labels)
@@ -776,7 +776,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _check_samples(X: Any, *, name: str = "X") -> None:
-    """Raise if X has a mask or such, or is not on CuPy's current device: scikit-learn would copy the rest."""
+    """Raise if X is not plain or not on CuPy's current device, before scikit-learn makes a copy of it."""
     check_plain(name, X)
     if _dispatched(X):
         check_current_device(name, X)

@@ -173,7 +173,7 @@ def _moved_back(images: Array, sources: Array, *, axis: int, xp: ModuleType) -> 
     first = xp.min(xp.where(came, places, size), axis=1)
     last = xp.max(xp.where(came, places, 0), axis=1)
     second = xp.where(last > first, last, size)
-    # Where there is none, a place of zeros beyond the last.
+    # A place of zeros beyond the last stands for a missing one.
     shape = list(images.shape)
     shape[axis] = 1
     nothing = xp.zeros(tuple(shape), dtype=images.dtype, device=device(images))

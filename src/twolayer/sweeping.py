@@ -41,9 +41,9 @@ DEFAULTS: dict[str, Any] = {
     "input_dropout": 0.0,
     "label_smoothing": 0.0,
 }
-# What may be varied too; a row tells of it only where it is.
+# Also settings that may be varied; a row contains one only if it is varied.
 _COMMON = ("optimizer", "schedule", "augmentation")
-# What the networks of a stack may differ in; all else divides candidates into several stacks.
+# Settings in which the networks of a stack may differ; others divide candidates into several stacks.
 _OWN = ("learning_rate", "reg", "weight_scale", "dropout", "label_smoothing")
 
 
@@ -80,7 +80,7 @@ class Best:
 
 @dataclass(frozen=True, repr=False)
 class SweepResult:
-    """What `sweep` returns.
+    """Result of `sweep`.
 
     Parameters
     ----------

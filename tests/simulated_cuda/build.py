@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
-# Where a compiler fortifies by default, it refuses to jump between the stacks of threads.
+# A compiler that fortifies by default refuses to jump between the stacks of threads.
 COMPILE = ("g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", "-U_FORTIFY_SOURCE", f"-I{SOURCES}")
 # Options for kernels; a product is rounded before it is added, not fused with the addition.
 KERNEL = ("-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-exceptions")

@@ -25,7 +25,7 @@ def main() -> None:
 
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it is closed, or the program has no console
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # for ever
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # never closed
         # A terminal of few characters gets question marks rather than an error.
         getattr(sys, name).reconfigure(errors="replace")
     app(windows_expand_args=False, complete_var=VARIABLE)

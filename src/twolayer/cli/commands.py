@@ -58,7 +58,7 @@ class Commands(click.Group):
         return list(self.commands)
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
-        """Read what stands before the command."""
+        """Read the options before the command."""
         try:
             with _printing():  # --help and --version
                 return super().make_context(*args, **more)
@@ -77,7 +77,7 @@ class Commands(click.Group):
             with suppress(OSError, Failure):
                 _write(answer | {"error": failure.as_data()})
             raise click.exceptions.Exit(failure.exit_code) from failure
-        except click.exceptions.Exit:  # after the help, say
+        except click.exceptions.Exit:  # after the help, for example
             raise
         except Exception as error:  # a fault of the program, or --debug
             message = f"{type(error).__name__}: {_message(error)}"
@@ -145,7 +145,7 @@ def _write(answer: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _printing() -> Iterator[None]:
-    """Fail in one line where standard output cannot be written, but for a reader who wants no more."""
+    """Fail in one line if standard output cannot be written, unless its reader has closed it."""
     try:
         with standard_output():
             yield

@@ -191,7 +191,7 @@ class Console:
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """Name standard output where the system refuses what is written to it."""
+    """Name standard output in the error if the system refuses what is written to it."""
     try:
         yield
     except OSError as error:
@@ -200,7 +200,7 @@ def standard_output() -> Iterator[None]:
 
 
 def _let_go(stream: Any) -> None:
-    """Let what a stream still holds go nowhere, as Python writes it at its end, and would fail again."""
+    """Send what a stream still holds nowhere: Python writes it at exit, and would fail again."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
@@ -327,7 +327,7 @@ class Download:
 
 class _RichConsole(rich.console.Console):
     def on_broken_pipe(self) -> None:
-        """Leave the error to the caller, where rich would end the program."""
+        """Raise the error to the caller; rich itself would end the program."""
         raise  # noqa: PLE0704  # it is called where an error is handled
 
 

@@ -115,9 +115,9 @@ def check_place(dataset: str, folder: str | None, url: str | None) -> None:
 
 
 def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], path: str, dtype: Any) -> None:
-    """Raise if the dtype does not have a value of some samples, and say where it is in the user's file.
+    """Raise if a sample has a value beyond the dtype's range; the error gives its place in the user's file.
 
-    ``rows`` are those of the file's `X` that a split was drawn from; others are arrays of their own there.
+    ``rows`` has each split's rows of the file's `X`; splits that it lacks are arrays of their own there.
     """
     for name, split in splits.items():
         own = name in rows or name == "train"
@@ -126,7 +126,7 @@ def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], pat
 
 
 class Prepared(NamedTuple):
-    """What a network is trained on, on the device, and what is left to be done to each batch of it."""
+    """The samples of a training, on the device, and what is left to be done to each of their batches."""
 
     X: Array
     y: Array

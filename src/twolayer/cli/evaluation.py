@@ -18,7 +18,7 @@ from .libraries import Library
 
 
 class Evaluation(NamedTuple):
-    """What a network gives for samples whose classes are known."""
+    """Results of a network for samples whose classes are known."""
 
     accuracy: float  # nan if a logit is
     loss: float  # mean cross-entropy, no penalty

@@ -1,4 +1,4 @@
-"""What the folder of a run holds, and the pictures that are drawn from it."""
+"""Files in the folder of a run, and the pictures that are drawn from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RESULTS = "results.json"
 HISTORY = "history.json"
 PREDICTIONS = "predictions.npz"
 PAGE = "report.html"
-_MOST_CHARACTERS = 10  # of those that a font lacks, which are named
+_MOST_CHARACTERS = 10  # that are named, of those that a font lacks
 FORMATS = ("png", "svg", "pdf")
 
 _TABLES = ("history.csv", "steps.csv", "results.csv", "runs.csv")
@@ -38,7 +38,7 @@ _OWN = (
     *(NETWORK, BEFORE, CHECKPOINT, SETTINGS, RESULTS, HISTORY, PREDICTIONS, PAGE, *_TABLES),
     *_DRAWN,
 )
-# What `export` leaves there: of no use beside another network.
+# Files that `export` leaves there: of no use beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
 
 
@@ -143,7 +143,7 @@ def write_history(folder: Path, history: History) -> None:
 
 
 def draw_and_warn(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> list[Path]:
-    """Do as `draw`, and say what is not drawn, and once which characters the fonts of the pictures lack."""
+    """Draw as `draw` does; warn of pictures not drawn, and once of characters that their font lacks."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", NotDrawnWarning)
         with missing_characters() as missing:
@@ -159,8 +159,8 @@ def draw_and_warn(folder: Path, warn: Callable[[str], None], *, suffix: str = "p
         family = ", ".join(load_matplotlib().rcParams["font.family"])
         warn(
             f"the pictures have boxes for characters that their font, {family}, lacks: {shown}{more}; name "
-            "one that has them as `font.family` in matplotlib's rcParams (in a file named matplotlibrc), and "
-            "`twolayer plot` draws them again"
+            "a font that has them as `font.family` in matplotlib's rcParams (in a file named matplotlibrc); "
+            "then `twolayer plot` draws them again"
         )
     return paths
 

@@ -141,5 +141,5 @@ def _opened(path: Path) -> BinaryIO:
     if path != STANDARD_INPUT:
         return path.open("rb")
     if sys.stdin is None:
-        raise ValueError("`INPUT` must be a file where there is no standard input, which is closed; got -")
+        raise ValueError("`INPUT` must be a file, as standard input is closed; got -")
     return io.BytesIO(sys.stdin.buffer.read())

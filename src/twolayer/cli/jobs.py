@@ -1,4 +1,4 @@
-"""What training one network and sweeping over many have in common: their data, and what they leave behind."""
+"""The common parts of a training and a sweep: their data, and the files that they leave behind."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _MISSING = ("", "nan", "none", "null", "<na>", "nat", "n/a")  # what labels that
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done, and with what.
+    """Work to be done, and what it needs.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def open_job(
         check_splits(held, dataset.rows or {}, settings["dataset"], library.dtype)
         _warn_of_classes(dataset, console)
     augmentation = augmentation_for(settings, dataset)
-    # What is wrong with these is said before anything takes long.
+    # Errors in these are raised before anything takes long.
     training_arguments(settings)
     if settings["symmetrize"] or settings["symmetrize_shift"]:
         image_shape(dataset, "--symmetrize")

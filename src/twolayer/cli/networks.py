@@ -221,7 +221,7 @@ def _usual_split(path: str, metadata: NetworkMetadata, console: Console) -> str:
     settings = metadata.information.get("settings")
     known = settings.get("data_sha256") if isinstance(settings, dict) else None
     if known is not None:
-        # What `load_npz` refuses nothing was trained on.
+        # Nothing was trained on a file that `load_npz` refuses.
         with suppress(ValueError, TypeError):
             if fingerprint(load_npz(path)) == known:
                 return "test"
@@ -295,7 +295,7 @@ def _as_data(names: list[str], probs: HostArray, classes: tuple[str, ...]) -> di
 
 
 def _text_file(path: Path) -> IO[str]:
-    """Open a file for text, in which bytes of a name that are no UTF-8 are escaped."""
+    """Open a file for text, in which bytes of a name that are not UTF-8 are escaped."""
     return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 

@@ -1,4 +1,4 @@
-"""What options are made of: their place in the help, and the types of their values."""
+"""Parts of options: their place in the help, and the types of their values."""
 
 from __future__ import annotations
 

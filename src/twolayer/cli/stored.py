@@ -1,4 +1,4 @@
-"""What is read back from the folder of a run: files that people may have edited, and that may be damaged."""
+"""Readers of the files in a run's folder, which people may have edited, and which may be damaged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Tested(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What a network gave for the test samples."""
+    """Predictions of a network for the test samples, and images of some of them."""
 
     y: HostArray  # (N,) int64
     probabilities: HostArray  # (N, C)
@@ -42,7 +42,7 @@ class Predictions(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What of a run's results is drawn and reported."""
+    """The part of a run's results that is drawn and reported."""
 
     heading: str | None
     table_heading: str | None
@@ -251,7 +251,7 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
     ----------
     path : Path
     test : Tested
-        What results.json says of the same samples.
+        The entry of results.json about the same samples.
 
     Raises
     ------

@@ -6,7 +6,7 @@ given ``ax`` nothing else is touched, nor are matplotlib's settings. Texts take 
 ``ax``, and everything else is mixed from that and the background, so that dark styles stay legible. Colour is
 never alone in telling things apart: markers, line styles, hatching, lightness and words say the same.
 Names of classes, runs and columns are drawn as they are written, never as formulas. New figures grow with
-them; those that are too long get an ellipsis in their middle.
+them; names that are too long get an ellipsis in their middle.
 
 Arrays are of any library, on any device. Needs the extra ``plots``.
 """

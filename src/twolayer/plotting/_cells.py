@@ -84,7 +84,7 @@ def draw_cells(
 
 
 def height_of_cells(ax: Axes, xs: Sequence[Any], ys: Sequence[Any]) -> float:
-    """Give about how many points the cells take up, above the values along the horizontal axis."""
+    """Give the approximate height of the cells, above the values along the horizontal axis, in points."""
     points, (width, height) = tick_points(), room(ax)
     columns = names_of(format_numbers(xs), points, 0.7 * width)
     return max(height - room_below(columns, points, _cell_points(xs, ys, width)) - 2 * points, 5 * points)

@@ -70,7 +70,7 @@ class Column:
         return replace(self, scale=load_matplotlib().cm.ScalarMappable(self.scale.norm, inks.ramp))
 
     def add_colour_bar(self, ax: Axes | list[Axes], inks: Inks, length: float) -> None:
-        """Add the scale of the colours, where there are any, beside ``ax``, its label this long at most."""
+        """Add the scale of colours, if there are any, beside ``ax``, with a label of at most this length."""
         if self.scale is None:
             return
         figure: Any = (ax[0] if isinstance(ax, list) else ax).get_figure()
@@ -109,7 +109,7 @@ def settings_of(row: Row, names: Sequence[str]) -> tuple[Any, ...]:
 
 
 def words(name: str) -> str:
-    """Give the words for a column; a column of the user's own has none but its name."""
+    """Give the words for a column; for a column of the user's own, its name."""
     return label(name) if name in _OWN else name
 
 

@@ -51,7 +51,7 @@ def small_points() -> float:
 
 
 def tick_points() -> float:
-    """Give the size of the texts along axes in the style of this moment."""
+    """Give the size of the texts along axes in the current style."""
     matplotlib = load_matplotlib()
     size = matplotlib.rcParams["xtick.labelsize"]
     return float(matplotlib.font_manager.FontProperties(size=size).get_size_in_points())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LINE = 1.25  # the height of a line, of the font's size
-_LEAST_POINTS = 6.5  # of a text below a tile; what is too long even so is cut
+_LEAST_POINTS = 6.5  # of a text below a tile; a text that is too long even so is cut
 _TALLEST = 20.0  # inches of all tiles together
 
 
@@ -117,7 +117,7 @@ def _text_size(
 
 
 def room_for_names(ax: Axes, shape: tuple[int, int], n_rows: int, columns: int, beside: str) -> float:
-    """Give how wide a text below a tile may be with another beside it, in points of the smallest font."""
+    """Give the room for a text below a tile with another beside it, in points, in the smallest font."""
     return max(0.95 * _tile_width(ax, shape, n_rows, columns) - width_of(beside, _LEAST_POINTS), 10.0)
 
 

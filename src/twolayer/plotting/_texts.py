@@ -61,8 +61,8 @@ def shortened(
 ) -> str:
     """Give a printable text, with an ellipsis in the middle of lines that are wider than ``room`` points.
 
-    In the middle, as names often differ at their end alone. Of more than ``most_lines`` lines the others
-    become an ellipsis.
+    The middle is cut because names often differ only at their end. Lines beyond ``most_lines`` become an
+    ellipsis.
     """
     lines = printable(text).split("\n")
     if len(lines) > most_lines:
@@ -113,7 +113,7 @@ def names_of(values: Iterable[object], points: float, room: float = LONGEST) -> 
 
 
 def are_slanted(names: Sequence[str], points: float, cell: float) -> bool:
-    """Say whether names below cells of this width, in points, are wider than those."""
+    """Say whether names below cells of this width, in points, are wider than the cells."""
     return widest(names, points) > 0.95 * cell
 
 
@@ -139,9 +139,9 @@ def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], *, points: f
 
 @contextmanager
 def missing_characters() -> Iterator[list[str]]:
-    """Yield a list that holds, afterwards, the characters that the fonts of what was drawn lack, each once.
+    """Yield a list; after the block it holds each character once that the fonts of the drawings lack.
 
-    matplotlib warns of each of them whenever it draws one.
+    matplotlib itself warns whenever it draws such a character.
     """
     missing: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

@@ -42,12 +42,12 @@ def plot_confusion(
     Returns
     -------
     matplotlib.axes.Axes
-        Cells without samples are blank. Of more than 25 classes there are neither names nor numbers.
+        Cells without samples are blank. Names and numbers are left out if there are more than 25 classes.
 
     Raises
     ------
     TypeError
-        If the counts are a masked array, or one of another kind that is not plain.
+        If the counts are a masked array, or another one that is not plain.
     ValueError
         If the counts are not square or do not fit the names, or there are more than 1,000 classes.
     ImportError

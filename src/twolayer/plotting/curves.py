@@ -182,7 +182,7 @@ def _draw_losses(ax: Axes, inks: Inks, losses: HostArray) -> None:
 
 
 def _draw_one_of_several(ax: Axes, inks: Inks, index: int, name: str, history: History) -> tuple[Line2D, str]:
-    """Draw a moving average, and give its line and what the legend says of it."""
+    """Draw a moving average; return its line and its text in the legend."""
     losses, step = history.loss, _diverged_at(history)
     finite = losses[: _n_finite(losses)]
     label = name if step is None else f"{name}, diverged at step {step}"
@@ -317,7 +317,7 @@ def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> list[float]:
 def _draw_named_accuracies(
     ax: Axes, inks: Inks, index: int, name: str, history: History
 ) -> tuple[Line2D, str]:
-    """Draw one history of several, and give its line and what the legend says of it."""
+    """Draw one history of several; return its line and its text in the legend."""
     epochs = np.arange(1, history.step.size + 1)
     validation, training = history.validation_accuracy, history.train_accuracy
     if np.isfinite(training).any():

@@ -1,4 +1,4 @@
-"""A confusion matrix of many classes: most of its cells are zero, and the others are all that is kept."""
+"""Confusion matrices of many classes, of which only the cells that are not zero are kept."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Confusion(NamedTuple):
 
     @property
     def n_right(self) -> int:
-        """How many of them were predicted rightly."""
+        """How many of them were predicted correctly."""
         return int(self.counts[self.true == self.predicted].sum())
 
     @property

@@ -17,8 +17,8 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write ``data`` to ``path`` as JSON, whole or not at all.
 
     UTF-8, keys sorted, indented by two, a newline at the end: the same data give the same bytes.
-    JSON has no infinities and no nan: these become ``null``. Bytes of a file's name that are no UTF-8 are
-    escaped, and read back by Python.
+    JSON has no infinities and no nan: these become ``null``. Bytes of a file's name that are not UTF-8
+    are escaped, and read back by Python.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """
     text = format_json(data)
     with written_whole(path) as partial:
-        # Names of files may hold what is no character: it becomes an escape, as JSON has it.
+        # Bytes of a file's name that are no characters become escapes of JSON.
         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
@@ -98,7 +98,7 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -
 
     UTF-8. The columns are the rows' keys in the order in which they are first seen. Floats are written with
     as many digits as give back the same number; None, and a key that a row does not have, as an empty field.
-    Bytes of a file's name that are no UTF-8 are written as ``\udce9``.
+    Bytes of a file's name that are not UTF-8 are written like ``\udce9``.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
     Raises
     ------
     TypeError
-        If the counts are a masked array, or one of another kind that is not plain.
+        If the counts are a masked array, or another one that is not plain.
     ValueError
         If the counts are not square or do not fit the names.
     """
@@ -90,7 +90,7 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
 def summary_rows(
     hits: npt.NDArray[Any], predicted: npt.NDArray[Any], support: npt.NDArray[Any], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Give the rows of `classification_summary` by how often each class is right, predicted and true."""
+    """Give the rows of `classification_summary` from the counts of each class: right, predicted, and true."""
     return [
         {
             "class": name,

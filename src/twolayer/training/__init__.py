@@ -1,4 +1,4 @@
-"""Training: `train`, what it returns and what it tells its callbacks."""
+"""Training: `train`, its result, and the progress that it passes to callbacks."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from .run import Callback, DivergenceWarning, Progress, Run, warns_of_divergence
 
 __all__ = ["Callback", "DivergenceWarning", "History", "Progress", "Run", "optimizers", "schedules", "train"]
 
-# What reports a divergence in its own way calls `loop.train`.
+# Callers that report a divergence in their own way use `loop.train`.
 train = warns_of_divergence(loop.train)

@@ -75,7 +75,7 @@ class Batches(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """What is random about a step; as `Draws.steps` gives them, about n steps, with a first axis n.
+    """The random numbers of a step; from `Draws.steps`, of n steps, with a first axis n.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class Draws(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where the draws of a run come from.
+    """Source of the draws of a run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What tells one run from another: its settings and its data, as short texts that can be compared."""
+"""Fingerprints of runs: their settings and their data, as short texts that can be compared."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def _hash(array: HostArray) -> str:
 
 
 def described(value: Any, depth: int = _DEPTH) -> str:
-    """Say what a setting is, an optimizer with its parameters say, in the same words in every process.
+    """Describe a setting, for example an optimizer with its parameters, in the same words in every process.
 
-    Of an object its attributes are told, of a function its name.
+    An object is described by its attributes, a function by its name.
     """
     if isinstance(value, np.generic):
         value = value.item()

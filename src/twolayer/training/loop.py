@@ -120,18 +120,18 @@ def train(
         Weight of each class, by which its samples' weights are multiplied; "balanced" is
         N / (C · number of samples of the class).
     preprocessing : Preprocessing, optional
-        What is done to each batch, after augmentation, a fitted `Standardizer` or `Whitener` say. The
-        network takes what it gives; `fold` makes the network that takes samples as they are. These two
-        subtract the mean before samples are rounded to float32, as their `apply` does. Where the device has
-        no float64, samples of 32-bit and 64-bit integers, and streamed ones of float64, are centred on the
-        host beforehand; those whose features are too far from 0 for float32 cannot be augmented there.
+        Applied to each batch after augmentation: a fitted `Standardizer` or `Whitener`, for example. The
+        network takes its results; `fold` makes the network that takes samples as they are. These two
+        subtract the mean before samples are rounded to float32, as their `apply` does. If the device has no
+        float64, samples of 32-bit and 64-bit integers, and streamed ones of float64, are centred on the host
+        beforehand; samples with features too far from 0 for float32 cannot be augmented there.
     augmentation : Augmentation, optional
-        What is done to the samples of each batch as they are in ``X``; see `twolayer.augmentation`.
+        Applied to the samples of each batch as they are in ``X``; see `twolayer.augmentation`.
     reg : float, or (K,) for a stack
         Strength of the L2 penalty on W1 and W2; half of PyTorch's ``weight_decay``.
     dropout : float, or (K,) for a stack
         Probability in [0, 1) with which each hidden unit is left out for each sample [1]_, rounded to a
-        256th; those that are left count 1 / (1 - p) times. When predicting, none is left out.
+        256th; those that remain count 1 / (1 - p) times. When predicting, none is left out.
     input_dropout : float
         The same for the features of each sample, of the whole stack.
     label_smoothing : float, or (K,) for a stack
@@ -140,8 +140,8 @@ def train(
         See `twolayer.optimizers`; stochastic gradient descent with Nesterov momentum 0.9 by default.
     learning_rate : float, or (K,) for a stack
     schedule : Schedule
-        What the learning rate is multiplied by at each step; see `twolayer.schedules`. By default it falls
-        to zero along a cosine.
+        Factor of the learning rate at each step; see `twolayer.schedules`. By default it falls to zero along
+        a cosine.
     batch_size : int
     epochs, steps : int, optional
         How long: one of them; 10 epochs where neither is given.
@@ -157,8 +157,8 @@ def train(
     judge : "best" or "last"
         Which network ``run.net`` is.
     stream : bool
-        ``X``, ``y``, ``sample_weight`` and ``validation`` are NumPy arrays (of images in a `numpy.memmap`
-        larger than memory, say) for a network that may be anywhere: each batch is copied to it.
+        ``X``, ``y``, ``sample_weight`` and ``validation`` are NumPy arrays (for example images in a
+        `numpy.memmap` larger than memory) for a network that may be anywhere: each batch is copied to it.
     rng : int, numpy.random.Generator or None
         The seed of everything random. The same seed gives the same run with every array library.
     resume : Run or path, optional
@@ -482,7 +482,7 @@ def _arrays(
     arrays, host_mean = arrays_for(preprocessing, samples, dtype, xp=xp, device=where)
     if host_mean is None or augmentation is None:
         return arrays, host_mean
-    # It is given samples as they are, so they cannot be centred before it.
+    # An augmentation takes samples as they are, so they cannot be centred before it.
     lost = lost_by_rounding(preprocessing, dtype)
     if lost is not None:
         raise ValueError(
@@ -516,7 +516,7 @@ def _samples(
     X, y = _flat(X, y, net, xp=xp)
     dtype = getattr(xp, name)
     if class_weight is not None and sample_weight is not None:
-        sample_weight = rescaled(sample_weight, xp=xp, most_exponent=0)  # for the product's sake
+        sample_weight = rescaled(sample_weight, xp=xp, most_exponent=0)  # so that the product is in range
     if sample_weight is not None:
         sample_weight = xp.astype(sample_weight, dtype)
     if class_weight is not None:

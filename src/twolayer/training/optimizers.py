@@ -36,7 +36,7 @@ DECAYS = (True, False, True, False)  # weights decay, biases never
 
 
 class OptimizerState(NamedTuple):
-    """What an optimizer remembers from one update to the next.
+    """State of an optimizer between one update and the next.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class OptimizerState(NamedTuple):
 
 
 class Optimizer(Protocol):
-    """What `train` needs of an optimizer; a user's own of this form is accepted.
+    """Protocol of an optimizer for `train`; a user's own of this form is accepted.
 
     It is hashable data: of two that are equal, `train` may use either. `init` and `update` are not asked
     for.
@@ -139,7 +139,7 @@ class SGD(NamedTuple):
     Parameters
     ----------
     momentum : float
-        In [0, 1); 0.9, say.
+        In [0, 1); for example 0.9.
     nesterov : bool
         Whether the gradient counts as if it were taken one step ahead; with momentum only.
 
@@ -512,7 +512,7 @@ def _moved_by_adam(
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What Adam and AdamW share.
+# Common to Adam and AdamW.
 
 
 def _check_adam(optimizer: Adam | AdamW) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells its callbacks while it goes on, and what it leaves behind."""
+"""A run: the progress that callbacks receive, and the result."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ Callback: TypeAlias = Callable[[Progress], object]
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """What `train` returns.
+    """Result of `train`.
 
     Of a stack, ``diverged``, ``stopped``, ``best_step`` and the accuracies have an axis K.
 

@@ -45,7 +45,7 @@ class Exponential(NamedTuple):
     Parameters
     ----------
     factor : float
-        Above 0; 0.95, say.
+        Above 0; for example 0.95.
     every : int, optional
         Number of steps; without it, an epoch.
     first : int, optional

@@ -25,7 +25,7 @@ from .optimizers import Optimizer
 
 
 class State(NamedTuple):
-    """What a step changes: the networks, their optimizer's moments, and their running average if any."""
+    """The arrays that a step changes: networks, the optimizer's moments, and a running average if any."""
 
     params: Params
     moments: tuple[Params, ...]
@@ -64,14 +64,14 @@ class Method(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """What all steps of a run share."""
+    """The arrays that all steps of a run share."""
 
     samples: Samples  # where they are streamed, only what the preprocessing needs
     numbers: Numbers  # without those that are a step's own
 
 
 class Varying(NamedTuple):
-    """What is a step's own; or, with a first axis n, that of n steps."""
+    """The arrays of one step; or, with a first axis n, of n steps."""
 
     draws: Draws
     batch: tuple[Array, Array, Array | None] | None  # X, y and weights, where samples are streamed
@@ -82,7 +82,7 @@ class Varying(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a step saw before its update, of which `report` makes its loss and accuracy."""
+    """The arrays before a step's update from which `report` computes its loss and accuracy."""
 
     Z: Array  # (K, C, N), like `total` a part of the softmax
     total: Array  # (K, 1, N)

@@ -88,7 +88,7 @@ class Trainer:
         self.state = State(params, moments, average)
         weights = None if plan.validation is None else plan.validation[2]
         self.validation_weight = None if weights is None else to_host(weights).astype(np.float64).sum()
-        # What networks whose patience ended were then; the others' places in it mean nothing.
+        # The networks whose patience ended, as they were then; the places of the others mean nothing.
         self.ended = State(params, (), average)
         if plan.patience is not None or self.stopped.any():
             self.ended = State(self._copied(params), (), None if average is None else self._copied(average))
@@ -136,7 +136,7 @@ class Trainer:
         return self.done >= self.plan.steps or over
 
     def _chunks(self) -> Iterator[Varying]:
-        """What is random about the steps that are left, with their batches where samples are streamed."""
+        """The random numbers of the remaining steps, with their batches where samples are streamed."""
         X, y, sample_weight, _ = self.plan.samples
         # On the host those of many steps are taken at once.
         labels = to_host(y) if y.ndim == 1 and not self.plan.streamed else None
@@ -367,9 +367,9 @@ class Trainer:
         return from_host(host, xp=self.xp, device=self.device)
 
     def _cast(self, host: HostArray) -> HostArray:
-        """Any host array as the device takes it, floats in the networks' dtype: it may have no other."""
+        """Any host array as the device takes it: floats in the networks' dtype, as it may have no other."""
         floating = host.dtype.kind == "f"
-        # Of another byte order is what files may hold; only NumPy takes it.
+        # Files may hold another byte order, which only NumPy takes.
         dtype = dtype_name(self.dtype) if floating else host.dtype.newbyteorder("=")
         return host.astype(dtype, copy=False)
 

@@ -1,4 +1,4 @@
-"""What the page says of a training or a sweep: sentences, figures, candidates, files."""
+"""The page's account of a training or a sweep: sentences, figures, candidates, files."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def notices(found: Found) -> list[dict[str, str]]:
         said.append({"title": "Interrupted", "text": text})
     if found.settings is None:
         said.append(
-            {"title": "No settings", "text": f"The folder holds no {folders.SETTINGS}: the page tells less."}
+            {"title": "No settings", "text": f"The folder holds no {folders.SETTINGS}: the page shows less."}
         )
     return said
 
@@ -362,10 +362,10 @@ def missing(found: Found) -> dict[str, str]:
         elif results.samples.get("test") == 0:
             reasons["test"] = "The data have no test samples."
         else:
-            reasons["test"] = f"{folders.RESULTS} tells of no test."
+            reasons["test"] = f"{folders.RESULTS} contains no test."
         reasons["predictions"] = reasons["test"]
     elif not results.classes:
-        reasons["test"] = f"{folders.RESULTS} does not tell the classes."
+        reasons["test"] = f"{folders.RESULTS} does not name the classes."
         reasons["predictions"] = reasons["test"]
     elif len(results.classes) > MOST_DRAWN:
         why = too_many(len(results.classes))

@@ -1,4 +1,4 @@
-"""What the page says of the test samples: classes, confusions, calibration, and what is most wrong."""
+"""The page's account of the test samples: classes, confusions, calibration, and the worst mistakes."""
 
 from __future__ import annotations
 
