@@ -25,7 +25,7 @@ import pytest
 import rich.console
 import tomli_w
 from click.testing import CliRunner
-from command_line import cli, clusters, done, refused, settings_in, small_cifar10
+from command_line import answered, cli, clusters, done, refused, settings_in, small_cifar10
 
 import twolayer
 from twolayer import datasets, presets, report, storage
@@ -200,16 +200,26 @@ def test_a_run_that_diverges_says_so_and_keeps_no_network(pictures: None) -> Non
     assert "diverged at step" in refused("train", "--resume", "run", "--epochs", 5)
 
 
-def test_features_too_far_from_0_for_float32_are_warned_of(elsewhere: Path) -> None:
+def test_a_network_for_features_too_far_from_0_for_float32_is_saved_in_float64(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(300) % 3
     np.savez("far.npz", X=1e9 + y[:, None] + 0.1 * rng.normal(size=(300, 4)), y=y)
     output = done("train", "far.npz", "--epochs", 30, "--out", "run32")
+    assert "The saved network is in float64, as it takes samples as they are: feature" in output
+    assert "Warning" not in output
+    assert read("run32/results.json")["test"]["accuracy"] == 1.0
+    assert storage.load("run32").W1.dtype == np.float64
+    assert answered("evaluate", "run32", "far.npz", "--split", "all")[1]["accuracy"] > 0.99
+    done("train", "far.npz", "--epochs", 30, "--dtype", "float64", "--out", "run64")
+    assert read("run64/results.json")["test"]["accuracy"] == 1.0
+    # As on a device without float64:
+    monkeypatch.setattr(jobs, "has_float", lambda name, **place: False)
+    output = done("train", "far.npz", "--epochs", 30, "--out", "lost")
     assert "Warning: the saved network, into whose weights the preprocessing is folded, has too few" in output
     assert "rounding it to float32 changes its preprocessed values" in output
-    assert read("run32/results.json")["validation_accuracy"] == 1.0  # of the network before it is folded
-    assert "Warning" not in done("train", "far.npz", "--epochs", 30, "--dtype", "float64", "--out", "run64")
-    assert read("run64/results.json")["test"]["accuracy"] == 1.0
+    assert read("lost/results.json")["validation_accuracy"] == 1.0  # of the network before it is folded
 
 
 @pytest.mark.parametrize("augmentation", [("--mixup", 0.1), ("--shift", 1)])

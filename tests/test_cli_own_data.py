@@ -434,6 +434,11 @@ def test_the_network_of_a_training_that_was_killed(run: Path) -> None:
     assert refused("predict", run, "mine.npz").endswith("it holds no network.safetensors")
 
 
+def test_the_folder_of_a_run_may_have_any_name(run: Path) -> None:
+    run.rename("run.npz")
+    assert judged("run.npz", "mine.npz", "--split", "all")["n_samples"] == len(arrays("mine.npz")["y"])
+
+
 def test_a_library_user_may_name_the_folder_of_a_run(run: Path) -> None:
     for name, array in twolayer.load(run)._asdict().items():
         np.testing.assert_array_equal(array, getattr(twolayer.load(run / "network.safetensors"), name))

@@ -39,6 +39,7 @@ def test_confusion_of_many_classes_is_drawn_without_numbers():
     names = [str(i) for i in range(60)]
     axes = drawn(plotting.plot_confusion, np.eye(60, dtype=int), names)
     assert not texts(axes)
+    assert axes.get_ylabel() == "true class, by its place"  # whose numbers are no names
     assert not [*axes.get_xticks(minor=True), *axes.get_yticks(minor=True)]
     assert max(_house.confusion(np.eye(60, dtype=int), names).get_size_inches()) < 10
     rendered(axes.get_figure())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._checks import row_blocks
-from .._namespace import HostArray, to_host
+from .._namespace import HostArray, dtype_name, to_host
 from ..datasets import Split
 from ..mathematics import cross_entropy, softmax, targets
 from ..network import TwoLayerNet
@@ -37,7 +37,8 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
-    """Judge a network by samples that are moved to its device block by block."""
+    """Judge a network by samples that are moved to its device block by block, in its dtype."""
+    library = library._replace(dtype=dtype_name(net.W1.dtype))
     n_samples = len(split.y)
     xp = library.xp
     predicted, probabilities, loss, has_nan = [], [], 0.0, False

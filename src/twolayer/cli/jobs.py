@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import __version__, report, storage
 from .._files import printable, written_whole
+from .._namespace import has_float
 from ..augmentation import Augmentation
 from ..datasets import Dataset
 from ..network import TwoLayerNet
@@ -97,8 +98,12 @@ class Job:
         The preprocessing is folded into it; the networks of a stack are merged; and where that is asked for
         it is averaged over flips and shifts. Its validation accuracy replaces that of its parts.
         """
-        lost = lost_by_rounding(self.preprocessing, self.library.dtype)
-        if lost is not None:
+        library = self.library
+        lost = lost_by_rounding(self.preprocessing, library.dtype)
+        if lost is not None and has_float("float64", xp=library.xp, device=library.device):
+            net = net.astype("float64")
+            self.console.say(f"The saved network is in float64, as it takes samples as they are: {lost}")
+        elif lost is not None:
             self.console.warn(
                 "the saved network, into whose weights the preprocessing is folded, has too few digits for "
                 f"the samples: {lost}; try --dtype float64"

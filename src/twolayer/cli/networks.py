@@ -196,7 +196,8 @@ def _found(network: str) -> tuple[Path, NetworkMetadata]:
 
 def check_is_no_input(network: str) -> None:
     """Raise if what is to be a network has the name of a file with samples: of arguments exchanged."""
-    if Path(network).suffix.lower() in ARRAYS or is_image(Path(network)):
+    path = Path(network)
+    if not path.is_dir() and (path.suffix.lower() in ARRAYS or is_image(path)):
         raise ValueError(
             f"`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got {network}"
         )

@@ -89,8 +89,10 @@ def plot_confusion(
         ax.grid(which="minor", color=inks.faint, linewidth=0.8, linestyle="-")
     ax.tick_params(which="both", length=0)
     ax.spines[:].set_visible(True)
-    ax.set_xlabel("predicted class" + (" (% of the true class)" if percentages else ""))
-    ax.set_ylabel("true class")
+    # Numbers along the axes would pass for names of classes.
+    place = ", by its place" if n_classes > _MOST_ANNOTATED else ""
+    ax.set_xlabel(f"predicted class{place}" + (" (% of the true class)" if percentages else ""))
+    ax.set_ylabel(f"true class{place}")
     return ax
 
 
