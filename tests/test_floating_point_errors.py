@@ -1,8 +1,9 @@
-"""Settings of `numpy.seterr` by the caller, which change nothing."""
+"""Settings of `numpy.seterr` by the caller, which change no result; and numbers beyond a dtype."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def results(backend: Backend, scale: float) -> dict[str, Callable[[], Any]]:
     X = backend.array(100 * scale * make_task().X, "float32")
     T = backend.array(np.full((23, 3), [1.0, 1e-60, 0.0]))
     net, weight = task.net, backend.array(np.geomspace(1e-60, 1.0, 23))
-    wide = backend.array(100 * scale * make_task().X)
+    wide = backend.array(100 * max(scale, 1e-36) * make_task().X)  # a smaller spread has no scale in float32
     standardizer, whitener = Standardizer.fit(wide), Whitener.fit(wide, epsilon=0.1)
     tiny = TwoLayerNet(*(backend.array(1e-42 * array) for array in make_task().net))
     adam = optimizers.Adam()
@@ -75,7 +76,7 @@ NAMES = list(results(BACKENDS[0], 1.0))
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.filterwarnings("ignore:The folded network has too few digits")
+@pytest.mark.filterwarnings("ignore:The folded network has too few digits", "ignore:overflow")
 def test_the_callers_settings_change_no_result(backend: Backend, name: str):
     @tries(backend, most=12)
     @given(scale=st.sampled_from(SCALES), how=st.sampled_from(["raise", "warn"]))
@@ -90,3 +91,34 @@ def test_the_callers_settings_change_no_result(backend: Backend, name: str):
             np.testing.assert_array_equal(one, other)
 
     check()
+
+
+@pytest.mark.parametrize("how", ["warn", "raise", "ignore"])
+def test_an_overflow_is_warned_of_unless_the_caller_ignores_it(how: Any):
+    net = TwoLayerNet.initialize(4, 8, 3, rng=0, dtype="float64")
+    huge = net._replace(W1=1e39 * net.W1)
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    tiny = Standardizer.fit(1e-42 * X, scale="feature")
+    works = [
+        lambda: huge.astype("float32"),
+        lambda: net.astype("float32").logits(1e39 * X),
+        lambda: tiny.fold(net.astype("float32")),
+    ]
+    for work in works:
+        expects = nullcontext() if how == "ignore" else pytest.warns(RuntimeWarning, match="overflow")
+        with np.errstate(all=how), expects:
+            work()
+
+
+def test_a_spread_that_has_no_scale_in_the_dtype_is_refused():
+    X = np.random.default_rng(0).normal(size=(60, 4)) * [1, 1e-42, 1, 1]
+    standardizer = Standardizer.fit(X, scale="feature")
+    for samples in (X, X.astype(np.float32)):
+        with pytest.raises(
+            ValueError, match=r"`preprocessing` must hold values within .* in row 1 \(counted"
+        ):
+            standardizer.apply(samples)
+    assert standardizer.apply(X, dtype="float64").std(axis=0) == pytest.approx(1)
+    net = TwoLayerNet.initialize(4, 8, 3, rng=0)
+    with pytest.raises(ValueError, match="`preprocessing` must hold values within"):
+        train(net, X, np.arange(60) % 3, preprocessing=standardizer, epochs=1)

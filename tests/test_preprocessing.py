@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from small_runs import make_task, tries
 from strategies import floats, sizes
 
-from twolayer import TwoLayerNet, _checks
+from twolayer import TwoLayerNet, _checks, preprocessing
 from twolayer.preprocessing import Preprocessing, Standardizer, Whitener
 
 pytestmark = pytest.mark.once_on_jax
@@ -671,6 +671,7 @@ def test_apply_in_blocks_gives_the_same(backend: Backend, monkeypatch, fitted: P
         return transform(X, arrays, xp=xp)
 
     monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr(preprocessing, "_CACHED", 1)
     monkeypatch.setattr(type(fitted), "transform", staticmethod(counted))
     in_blocks = fitted.apply(X)
     assert sizes == [16, 16, 8]

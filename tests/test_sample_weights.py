@@ -103,6 +103,19 @@ def test_any_scale_of_samples_and_classes_gives_the_same_run(scale, class_scale)
     assert_same_net(result(scale, class_scale), result(1.0, 1.0), rtol=1e-5)
 
 
+def test_weights_in_half_precision_are_multiplied_by_those_of_classes_in_float32():
+    task = TASK._replace(net=TASK.net.astype("float32"))
+    halves = np.where(np.arange(len(task.X)) % 2, 60000.0, 1e-3).astype(np.float16)
+
+    def run(weights: Any) -> Any:
+        own = {"sample_weight": weights, "class_weight": [1.0, 2.0, 0.25], "batch_size": 1}
+        return train(task.net, task.X, task.y, **own, epochs=1, rng=0, learning_rate=0.1)
+
+    found, expected = run(halves), run(halves.astype(np.float32))
+    assert np.all(found.history.loss > 0)
+    assert_same_history(found.history, expected.history, rtol=1e-6)
+
+
 @given(exponent=st.integers(-700, 700))
 def test_a_power_of_two_changes_no_bit(exponent):
     scale = 2.0**exponent

@@ -444,6 +444,7 @@ def test_weights_have_no_scale(scale, dtype, options):
     given, held_out = (quick(early_stopping=True) for _ in range(2))
     given.fit(X, y, X_val=X[::2], y_val=y[::2], sample_weight_val=weights[::2])
     held_out.fit(X, y, X_val=X[::2], y_val=y[::2], sample_weight_val=scale * weights[::2])
+    assert model.score(X, y, scale * weights) == pytest.approx(model.score(X, y, weights))
     assert_allclose(held_out.validation_scores_, given.validation_scores_, rtol=1e-5)
     partial, other = (
         quick().partial_fit(X, y, classes=[0, 1, 2], sample_weight=factor * weights) for factor in (1, scale)

@@ -83,14 +83,16 @@ class FastNamespace(ModuleType):
 
 
 def undisturbed(function: Callable[P, Result]) -> Callable[P, Result]:
-    """Run a public function with NumPy's floating-point errors off, whatever its caller has set.
+    """Run a public function without NumPy's floating-point errors, whatever its caller has set.
 
-    No other library has them. An exponential may underflow; an overflow gives inf or nan.
+    No other library has them. An exponential may underflow. An overflow gives inf or nan, and NumPy's warning
+    unless the caller ignores it.
     """
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Result:
-        with np.errstate(all="ignore"):
+        overflow: Any = "ignore" if np.geterr()["over"] == "ignore" else "warn"
+        with np.errstate(all="ignore", over=overflow):
             return function(*args, **kwargs)
 
     return call

@@ -112,11 +112,13 @@ def rescaled(weights: Array, *, xp: ModuleType, most_exponent: int = 63) -> Arra
 
     The scale of the weights does not change a weighted mean. Weights beyond that range are multiplied by a
     power of two in their own dtype, as the network's may not hold them. This is exact, but for weights that
-    become too small to count; within a transformation the factor is no power of two, and rounds them. Other
-    weights, and integers, are returned as they are.
+    become too small to count; within a transformation the factor is no power of two, and rounds them. Half
+    precision becomes float32. Other weights, and integers, are returned as they are.
     """
     if not xp.isdtype(weights.dtype, "real floating"):
         return weights
+    if xp.finfo(weights.dtype).bits < 32:
+        weights = xp.astype(weights, xp.float32)
     largest = xp.max(weights)
     if not has_values(largest):
         is_extreme = (largest >= 2.0**63) | ((largest > 0.0) & (largest < 2.0**-64))

@@ -41,6 +41,7 @@ from ._namespace import (
 )
 from .network import TwoLayerNet, flatten
 
+_CACHED = 64  # so many times smaller than others are blocks that a processor's cache holds
 _MOST_LOST = 0.01  # of a standard deviation, by the rounding of a sample
 
 
@@ -503,11 +504,11 @@ def _apply(fitted: Preprocessing, X: Array, dtype: Any) -> Array:
             block = from_host(centred_on_host(block, host_mean), xp=xp, device=where)
         return fitted.transform(block, arrays, xp=xp)
 
-    blocks = list(row_blocks(X.shape[0], max(fitted.n_inputs, fitted.n_outputs)))
+    n_samples, n_columns = X.shape[0], max(fitted.n_inputs, fitted.n_outputs)
     if is_jax_namespace(xp):  # whose arrays cannot be written to
-        return xp.concat([mapped(rows) for rows in blocks])
-    result = xp.empty((X.shape[0], fitted.n_outputs), dtype=wanted, device=where)
-    for rows in blocks:
+        return xp.concat([mapped(rows) for rows in row_blocks(n_samples, n_columns)])
+    result = xp.empty((n_samples, fitted.n_outputs), dtype=wanted, device=where)
+    for rows in row_blocks(n_samples, n_columns * _CACHED):
         result[rows, :] = mapped(rows)
     return result
 
@@ -520,18 +521,29 @@ def arrays_for(
     The arrays are in ``dtype``. If samples have values that float32 lacks, the mean of a `Standardizer` or
     `Whitener` is in float64, so that it is subtracted before the samples are rounded. If there is no float64
     either, the mean is 0, and `centred_on_host` must subtract the mean that is returned.
+
+    Raises
+    ------
+    ValueError
+        If ``dtype`` does not have a value of an array: the scale, for example, of a feature whose spread is
+        too small.
     """
-    name, arrays = dtype_name(dtype), fitted.host_arrays()
-    narrow = tuple(array.astype(name) for array in arrays)
+
+    def narrow(arrays: tuple[HostArray, ...]) -> tuple[HostArray, ...]:
+        for array in arrays:
+            check_finite(array, name="preprocessing", dtype=dtype)
+        return tuple(array.astype(dtype_name(dtype)) for array in arrays)
+
+    arrays = fitted.host_arrays()
     is_ours = fitted.transform in (Standardizer.transform, Whitener.transform)
     if not (is_ours and any(is_wider(X, dtype) for X in samples)):
-        return narrow, None
-    mean = arrays[0]
+        return narrow(arrays), None
+    mean, linear = arrays[0], narrow(arrays[1:])
     if has_float("float64", xp=xp, device=device):
-        return (mean, *narrow[1:]), None
+        return (mean, *linear), None
     if not all(map(has_values, samples)):
-        return narrow, None
-    return (np.zeros_like(narrow[0]), *narrow[1:]), mean
+        return narrow(arrays), None
+    return (np.zeros(mean.shape, dtype_name(dtype)), *linear), mean
 
 
 def centred_on_host(X: Array, mean: HostArray) -> HostArray:

@@ -539,7 +539,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If an array is masked or sparse.
         """
         check_plain("sample_weight", sample_weight)
-        weights = None if sample_weight is None else _host(sample_weight)
+        weights = None if sample_weight is None else rescaled(_host(sample_weight), xp=np)
         return float(accuracy_score(_labels(y, name="y"), _host(self.predict(X)), sample_weight=weights))
 
     def __sklearn_tags__(self) -> Any:
