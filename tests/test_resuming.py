@@ -453,6 +453,21 @@ def test_the_entry_of_an_epoch_is_in_the_checkpoint_of_its_last_step(tmp_path: P
     assert found == [[5], [5, 10]]
 
 
+@pytest.mark.parametrize("steps", [5, 7, 10])  # of 5 steps an epoch
+def test_a_run_that_was_killed_between_its_last_step_and_its_entry_has_the_entry(steps: int) -> None:
+    found: list[Run] = []
+
+    def keep(progress: Any) -> None:
+        if progress.step == steps and not progress.epoch_ended:
+            found.append(progress.run())
+
+    whole = train(TASK.net, TASK.X, TASK.y, rng=3, steps=steps, **HOW, callbacks=[keep])
+    resumed = train(None, TASK.X, TASK.y, resume=found[0], steps=steps, **HOW)
+    assert found[0].history.step.tolist() == whole.history.step.tolist()[:-1]
+    assert_same_history(resumed.history, whole.history)
+    assert resumed.best_step.tolist() == whole.best_step.tolist()
+
+
 def test_a_checkpointer_serves_one_run_after_the_other(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     keeper = Checkpointer(path, steps=3)

@@ -115,8 +115,9 @@ class Trainer:
     def run(self) -> None:
         """Take the steps that are left, until a callback stops them or no network is left to train."""
         per_epoch, steps = self.batches.steps_per_epoch, self.plan.steps
-        if self.done % per_epoch == 0 and self.recorder.last_entry < self.done:
-            self._end_epoch(self.done // per_epoch - 1)  # the run was taken between a last step and its entry
+        at_an_end = self.done == steps or self.done % per_epoch == 0
+        if at_an_end and self.recorder.last_entry < self.done:
+            self._end_epoch((self.done - 1) // per_epoch)  # the run was taken between a step and its entry
         if self._finished():
             return
         chunks = self._chunks()
