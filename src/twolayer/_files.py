@@ -197,7 +197,7 @@ def _replace(partial: Path, path: Path) -> None:
 def remove_partial(path: str | os.PathLike[str]) -> None:
     """Remove the temporary files of processes that were killed while they wrote ``path``."""
     path = _followed(path)
-    partial = re.compile(f"{re.escape(_prefix(path))}[a-z0-9_]{{8}}{re.escape(_suffix(path))}")
+    partial = re.compile(f"{re.escape(_prefix(path))}[0-9a-f]{{8}}{re.escape(_suffix(path))}")
     if path.parent.is_dir():
         for file in path.parent.iterdir():
             if partial.fullmatch(file.name):

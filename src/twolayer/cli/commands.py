@@ -280,7 +280,8 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
     def read(path: Path) -> dict[str, Any]:
         return read_settings(path, ctx)
 
-    resume_train(Path(parameters["resume"]), changes, console, read=read, pace=pace)
+    with folders.reopened_folder(Path(parameters["resume"])) as folder:
+        resume_train(folder, changes, console, read=read, pace=pace)
 
 
 @app.command(
@@ -430,7 +431,8 @@ def export(quiet: bool, **parameters: Any) -> None:
 def plot(folder: str, suffix: str, quiet: bool) -> None:
     """Draw the pictures of a run again."""
     console = _console(quiet)
-    paths = folders.draw_and_warn(Path(folder), console.warn, suffix=suffix)
+    with folders.locked(Path(folder)):
+        paths = folders.draw_and_warn(Path(folder), console.warn, suffix=suffix)
     for path in paths:
         console.result(str(path))
     console.answer({"folder": folder, "files": [path.name for path in paths]})
@@ -454,10 +456,10 @@ def plot(folder: str, suffix: str, quiet: bool) -> None:
 )
 @options.page_option
 @options.common_options
-def report(folder: str, out: str | None, quiet: bool) -> None:
+def report(folder: str, out: str | None, overwrite: bool, quiet: bool) -> None:
     """Make a page of a run."""
     console = _console(quiet)
-    path = write_page(Path(folder), None if out is None else Path(out), app.commands)
+    path = write_page(Path(folder), None if out is None else Path(out), app.commands, overwrite=overwrite)
     console.result(str(path))
     console.answer({"folder": folder, "file": str(path)})
 

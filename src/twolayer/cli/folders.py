@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import platform
+import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import _files, report, storage
 from .._files import written_whole
@@ -15,7 +20,12 @@ from ..plotting._matplotlib import load_matplotlib, load_without_backend
 from ..plotting._texts import missing_characters
 from ..plotting.confusion import MOST_DRAWN, too_many
 from ..training import History
-from .stored import read_history, read_object, read_results
+from .stored import read_history, read_object, read_results, read_toml
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +38,9 @@ RESULTS = "results.json"
 HISTORY = "history.json"
 PREDICTIONS = "predictions.npz"
 PAGE = "report.html"
+LOCK = ".lock"  # there while a process writes in the folder
+_NEW = ".new-run"  # the folder of a run that is to replace the one around it
+_READY = ".ready-run"  # the same, once the one around it is removed
 _MOST_CHARACTERS = 10  # that are named, of those that a font lacks
 FORMATS = ("png", "svg", "pdf")
 
@@ -40,6 +53,7 @@ _OWN = (
 )
 # Files that `export` leaves there: of no use beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
+_LONGEST_HOLDER = 100
 
 
 class NotDrawnWarning(UserWarning):
@@ -47,8 +61,8 @@ class NotDrawnWarning(UserWarning):
 
 
 @contextmanager
-def fresh_folder(out: str | None, stem: str, *, overwrite: bool) -> Iterator[Path]:
-    """Make the folder for a run; if the run then fails before it has results, take it away again.
+def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -> Iterator[Path]:
+    """Make the folder for a run, and lock it; if the run then fails before it has results, take it away.
 
     Parameters
     ----------
@@ -56,26 +70,20 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool) -> Iterator[Pat
         The folder that the user wants; without it, runs/``stem``-001 or the first number that is free.
     stem : str
     overwrite : bool
-        Remove the files of a run that ``out`` holds; nothing else in it is touched.
+        Replace the run that ``out`` holds; nothing else in it is touched. The new run is made in a folder
+        within it, until `settle` puts it in the place of the old one.
+    dataset : str
+        The name of the data set, or its file.
 
     Raises
     ------
     ValueError
-        If there is something in ``out`` already.
+        If ``out`` holds what is not to be replaced, or another process writes in it.
     OSError
         If it cannot be made.
     """
     path = None if out is None else Path(out)
     made = path is None or not path.exists()
-    if path is not None and path.is_dir() and any(path.iterdir()):
-        if not overwrite:
-            raise ValueError(
-                f"`--out` must be a new or an empty folder; {path} holds files "
-                "(--overwrite replaces the run that is in it)"
-            )
-        for name in (*_OWN, *_EXPORTED):
-            (path / name).unlink(missing_ok=True)
-        remove_partial(path)
     try:
         if path is None:
             path = _first_free(stem)
@@ -84,13 +92,140 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool) -> Iterator[Pat
         raise type(error)(
             error.errno, f"the output folder cannot be made ({error.strerror})", str(out or "runs")
         ) from error
+    folder = path
     try:
-        yield path
+        with locked(path):
+            settle(path)
+            if any(file.name != LOCK for file in path.iterdir()):
+                _check_replaced(path, dataset, overwrite=overwrite)
+                made, folder = True, path / _NEW
+                if folder.is_dir():
+                    shutil.rmtree(folder)
+                folder.mkdir()
+            yield folder
     except BaseException:
-        if made and {file.name for file in path.iterdir()} <= {SETTINGS}:
-            (path / SETTINGS).unlink(missing_ok=True)
-            path.rmdir()
+        if made and folder.is_dir() and {file.name for file in folder.iterdir()} <= {SETTINGS}:
+            (folder / SETTINGS).unlink(missing_ok=True)
+            folder.rmdir()
         raise
+
+
+def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
+    """Raise unless what a folder holds is to be replaced, and is a run whose files can be."""
+    if not overwrite:
+        raise ValueError(
+            f"`--out` must be a new or an empty folder; {path} holds files "
+            "(--overwrite replaces the run that is in it)"
+        )
+    if not is_run(path):
+        raise ValueError(f"`--out` with --overwrite must be the folder of a run; {path} holds other files")
+    data = Path(dataset)
+    for name in (*_OWN, *_EXPORTED):
+        if (path / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path / name))
+        if (path / name).exists() and data.exists() and data.samefile(path / name):
+            raise ValueError(f"`--overwrite` must not remove the data; got {data}, named as a file of a run")
+
+
+@contextmanager
+def reopened_folder(path: Path) -> Iterator[Path]:
+    """Lock the folder of a training that is to go on, and yield where it is.
+
+    That is within the folder where it was killed before it took the place of another.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If another process writes in it.
+    """
+    if not path.is_dir():
+        raise FileNotFoundError(f"`--resume` must be the folder of a run; {path} does not exist")
+    with locked(path):
+        settle(path)
+        yield path / _NEW if (path / _NEW).is_dir() else path
+
+
+def settle(path: Path) -> Path:
+    """Have a run that has results take the place of the one that it replaces; return where it is.
+
+    A process that is killed meanwhile has the next one finish it: what is removed, and what is moved, is
+    told by the name of the folder that the new run is still in.
+    """
+    if path.name == _NEW:
+        path = path.parent
+    new, ready = path / _NEW, path / _READY
+    if (new / RESULTS).is_file():
+        for name in (*_OWN, *_EXPORTED):
+            (path / name).unlink(missing_ok=True)
+        remove_partial(path)
+        new.replace(ready)
+    if ready.is_dir():
+        for file in ready.iterdir():
+            file.replace(path / file.name)
+        ready.rmdir()
+    return path
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let no other process write in the folder of a run; the system ends this where the process ends.
+
+    Raises
+    ------
+    ValueError
+        If another process writes in it.
+    """
+    path = folder / LOCK
+    with path.open("a+b", buffering=0) as file:
+        # A file without a name is being removed by the process that had it.
+        if not _lock(file) or not os.fstat(file.fileno()).st_nlink:
+            file.seek(0)
+            holder = file.read(_LONGEST_HOLDER).decode("utf-8", "backslashreplace") or "another process"
+            raise ValueError(f"{folder} must not be in use; {holder} writes in it")
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # Windows removes no file that is open
+                path.unlink()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Lock a file, where its file system has locks; return whether no other process has locked it."""
+    try:
+        if sys.platform == "win32":
+            file.seek(_LONGEST_HOLDER)  # as nobody else can read what is locked
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
+
+
+def locked_if_run(folder: Path) -> AbstractContextManager[None]:
+    """Lock a folder in which a file is written, where it is that of a run."""
+    return locked(folder) if is_run(folder) else nullcontext()
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder holds a run: settings or results that say so."""
+    with suppress(OSError, ValueError):
+        if "twolayer_version" in read_toml(folder / SETTINGS):
+            return True
+    with suppress(OSError, ValueError):
+        versions = read_object(folder / RESULTS).get("versions")
+        return isinstance(versions, dict) and "twolayer" in versions
+    return False
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a path leads to a file of a run, other than the page, which is made again."""
+    path = Path(os.path.realpath(path))
+    return path.name in _OWN and path.name != PAGE and is_run(path.parent)
 
 
 def _first_free(stem: str) -> Path:

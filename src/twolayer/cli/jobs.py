@@ -90,10 +90,8 @@ class Job:
             **training_arguments(self.settings),
         }
 
-    def save_network(
-        self, folder: Path, net: TwoLayerNet, settings: Mapping[str, Any], accuracies: dict[str, float]
-    ) -> TwoLayerNet:
-        """Make the one network that takes samples as they are, save it, and return it.
+    def folded(self, net: TwoLayerNet, accuracies: dict[str, float]) -> TwoLayerNet:
+        """Return the one network that takes samples as they are.
 
         The preprocessing is folded into it; the networks of a stack are merged; and where that is asked for
         it is averaged over flips and shifts. Its validation accuracy replaces that of its parts.
@@ -117,6 +115,12 @@ class Job:
         if self.dataset.validation is not None and folded.n_hidden > net.n_hidden:
             now = evaluate(folded, self.dataset.validation, self.library)
             accuracies["validation_accuracy"] = now.accuracy
+        return folded
+
+    def save_network(
+        self, folder: Path, folded: TwoLayerNet, settings: Mapping[str, Any], accuracies: Mapping[str, float]
+    ) -> None:
+        """Save the network of a run, with what is known of it."""
         storage.save(
             folded,
             folder / folders.NETWORK,
@@ -132,7 +136,6 @@ class Job:
                 **accuracies,
             },
         )
-        return folded
 
     def test(self, folded: TwoLayerNet) -> Evaluation | None:
         """Judge the network by the test samples, where there are any."""

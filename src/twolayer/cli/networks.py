@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import onnx, report, storage
 from .._checks import check_predictions
-from .._files import check_can_be_written, written_whole
+from .._files import written_whole
 from .._namespace import HostArray, to_host
 from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
@@ -23,9 +23,10 @@ from . import folders
 from .console import Console
 from .data import COUNTS, check_place, check_splits, file_stem, fingerprint, kind_of, load_data, raw_on
 from .evaluation import evaluate
-from .images import is_image
+from .images import found_at, is_image
 from .inputs import ARRAYS, samples_for
 from .libraries import Library, open_library
+from .outputs import check_output
 from .stored import read_toml
 
 _MOST_SHOWN = 20
@@ -100,6 +101,7 @@ def predict_with_network(
     *,
     top: int,
     output: str | None,
+    overwrite: bool,
     invert: bool,
     resize: bool,
     library: str,
@@ -107,10 +109,9 @@ def predict_with_network(
     console: Console,
 ) -> None:
     """Show, or write to a file, which classes a saved network takes samples for."""
-    if output is not None and Path(output).suffix.lower() not in _OUTPUTS:
-        raise ValueError(f"`--output` must be a .csv, .json or .npz file; got {output}")
     if output is not None:
-        check_can_be_written(output)
+        read = (Path(network), *(path for name in inputs for path in found_at(name)))
+        check_output("--output", Path(output), _OUTPUTS, overwrite=overwrite, inputs=read)
     net, metadata, opened = _open(network, library, device)
     names, blocks = samples_for(inputs, net, metadata, console, invert=invert, resize=resize)
     probs = np.concatenate([to_host(probabilities(net, raw_on(X, opened))) for X in blocks])
@@ -142,16 +143,22 @@ def predict_with_network(
 
 
 def export_network(
-    network: str, *, out: str | None, input_dtype: str | None, flat: bool, console: Console
+    network: str,
+    *,
+    out: str | None,
+    overwrite: bool,
+    input_dtype: str | None,
+    flat: bool,
+    console: Console,
 ) -> None:
     """Write a saved network as an ONNX model, beside it where no other place is named."""
     path, metadata = _found(network)
     target = path.with_suffix(".onnx") if out is None else Path(out)
-    if target.suffix.lower() != ".onnx":
-        raise ValueError(f"`--out` must be an .onnx file; got {out}")
+    check_output("--out", target, (".onnx",), overwrite=overwrite)
     image_shape = None if flat else metadata.image_shape
     net = storage.load(path)
-    onnx.export(net, target, classes=metadata.classes, image_shape=image_shape, input_dtype=input_dtype)
+    with folders.locked_if_run(target.parent):
+        onnx.export(net, target, classes=metadata.classes, image_shape=image_shape, input_dtype=input_dtype)
     shape = ", ".join(str(size) for size in ("N", *(image_shape or (metadata.n_features,))))
     console.say(f"It takes X ({shape}) in {input_dtype or net.W1.dtype.name}; ONNX operator set {onnx.OPSET}")
     if metadata.classes is not None:

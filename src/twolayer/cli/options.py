@@ -415,6 +415,10 @@ def library_options(*, training: bool) -> Callable[[Function], Function]:
     return decorate
 
 
+def _overwrite_option(what: str) -> Any:
+    return _option("Output", "--overwrite", "overwrite", is_flag=True, help=f"Replace {what}.")
+
+
 def folder_options(command: str) -> Callable[[Function], Function]:
     """Add what says where the results go."""
 
@@ -429,13 +433,7 @@ def folder_options(command: str) -> Callable[[Function], Function]:
                 shown=f"runs/DATASET-{command}-001, -002, …",
                 help="The folder for the results: a new one.",
             ),
-            _option(
-                "Output",
-                "--overwrite",
-                "overwrite",
-                is_flag=True,
-                help="Replace the results of a run that is in the folder already.",
-            ),
+            _overwrite_option("the run that is in the folder already, once there are results"),
         )
 
     return decorate
@@ -525,6 +523,7 @@ def prediction_options(function: Function) -> Function:
             type=click.Path(),
             help="Write the predictions to a .csv, .json or .npz file, which has all probabilities.",
         ),
+        _overwrite_option("a file of another program"),
         _option(
             "Data", "--invert", "invert", is_flag=True, help="Take images with black and white exchanged."
         ),
@@ -568,6 +567,7 @@ def export_options(function: Function) -> Function:
             shown="beside the network",
             help="The .onnx file to write.",
         ),
+        _overwrite_option("a file of another program"),
     )
 
 
@@ -600,6 +600,7 @@ def page_option(function: Function) -> Function:
             shown="report.html in the folder",
             help="The .html file to write.",
         ),
+        _overwrite_option("a file of another program"),
     )
 
 

@@ -46,6 +46,15 @@ class Command(click.Command):
         with standard_output():
             return super().make_context(*args, **more)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; an empty text, as of a shell's variable that is not set, is none."""
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            value = ctx.params.get(str(parameter.name))
+            if value == "" or (isinstance(value, tuple) and "" in value):
+                raise click.BadParameter("must not be empty", ctx=ctx, param=parameter)
+        return rest
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups, each with its options."""
         groups: dict[str, list[tuple[str, str]]] = {}

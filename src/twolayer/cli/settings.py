@@ -176,8 +176,6 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
     ValueError
         If it does not hold all settings of a training.
     """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"`--resume` must be the folder of a run; {path.parent} does not exist")
     if not path.is_file():
         older = (path.parent / "settings.json").is_file()
         hint = (

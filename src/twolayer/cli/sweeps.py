@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def run_sweep(
         f"{count(n_candidates, 'candidate')} × {count(len(settings['seeds']), 'seed')}; "
         f"{length_in_words(settings)} each; {library}"
     )
-    with folders.fresh_folder(out, f"{file_stem(settings['dataset'])}-sweep", overwrite=overwrite) as folder:
+    stem = f"{file_stem(settings['dataset'])}-sweep"
+    with folders.fresh_folder(out, stem, overwrite=overwrite, dataset=settings["dataset"]) as folder:
         write_settings(folder / folders.SETTINGS, settings)
         data, arguments = job.prepare()
         # The candidates of one shape and seed train together: their first layers are one product.
@@ -71,32 +73,39 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         # Of a grid that was not finished, the ends are not known.
         "grid_ends": report.grid_ends(result.table) if result.complete else [],
     }
-    test = None
+    test = folded = None
     if best is not None:
-        folders.write_history(folder, best.history)
-        own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
         accuracies = {name: best.row[name] for name in ("train_accuracy", "validation_accuracy")}
-        test = job.test(job.save_network(folder, best.net, own, accuracies))
+        folded = job.folded(best.net, accuracies)
+        test = job.test(folded)
         words = (
             f"{in_words(best.settings, report.shown_settings(result.table))}, seed {best.settings['seed']}"
         )
         results["heading"] = f"{job.dataset.name}, the best: {words}"
-    write_predictions(folder, job.dataset, test)
-    write_results(folder, results, test)
-    if result.runs:
-        report.write_csv(folder / "results.csv", result.table)
-        report.write_csv(folder / "runs.csv", result.runs)
-
-        _show_table(result, console)
-        n_validation = results["samples"]["validation"]
-        ends = [report.grid_end_in_words(end) for end in results["grid_ends"]]
-        for sentence in (*report.certainty_in_words(result.table, n_validation), *ends):
-            console.result(sentence)
-    if best is not None:
-        job.show_accuracies(f"The best: {words}", accuracies, test)
-    if settings["preset"] is not None and result.runs:
-        compare(presets.preset(settings["preset"]), settings, result, test, job)
-    console.say(f"{count(len(result.runs), 'network')} in {seconds:.1f} s")
+    # All of it is done, even where nothing can be shown, or there is no room for a file.
+    with ExitStack() as at_the_end:
+        write = at_the_end.callback
+        write(write_results, folder, results, test)  # the last first
+        write(write_predictions, folder, job.dataset, test)
+        if best is not None and folded is not None:
+            own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
+            write(job.save_network, folder, folded, own, accuracies)
+            write(folders.write_history, folder, best.history)
+        if result.runs:
+            write(report.write_csv, folder / "runs.csv", result.runs)
+            write(report.write_csv, folder / "results.csv", result.table)
+        if result.runs:
+            _show_table(result, console)
+            n_validation = results["samples"]["validation"]
+            ends = [report.grid_end_in_words(end) for end in results["grid_ends"]]
+            for sentence in (*report.certainty_in_words(result.table, n_validation), *ends):
+                console.result(sentence)
+        if best is not None:
+            job.show_accuracies(f"The best: {words}", accuracies, test)
+        if settings["preset"] is not None and result.runs:
+            compare(presets.preset(settings["preset"]), settings, result, test, job)
+        console.say(f"{count(len(result.runs), 'network')} in {seconds:.1f} s")
+    folder = folders.settle(folder)
     job.finish(folder)
     console.answer(folders.answer_of(folder))
     if not result.complete:

@@ -45,7 +45,7 @@ def run_train(
     """Train a network by ``settings``, in a fresh folder."""
     job = open_job(settings, console)
     stem = f"{file_stem(settings['dataset'])}-train"
-    with folders.fresh_folder(out, stem, overwrite=overwrite) as folder:
+    with folders.fresh_folder(out, stem, overwrite=overwrite, dataset=settings["dataset"]) as folder:
         write_settings(folder / folders.SETTINGS, settings)
         _train(job, folder, earlier=None, pace=pace)
 
@@ -196,7 +196,9 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
         console.warn(f"the network of the run as it was before is now {folder / folders.BEFORE}")
     if keeps:
         net = run.net if len(usable) == len(members) else stack(run.net.select(k) for k in usable)
-        test = job.test(job.save_network(folder, net, settings, accuracies))
+        folded = job.folded(net, accuracies)
+        job.save_network(folder, folded, settings, accuracies)
+        test = job.test(folded)
     best_step = best_steps[0] if len(set(best_steps)) == 1 else None
     row = {"n_steps": run.n_steps, "best_step": best_step, "diverged": diverged, **accuracies}
     if len(members) > 1:
@@ -205,6 +207,7 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
     report.write_csv(folder / "results.csv", [row | tested])
     write_predictions(folder, job.dataset, test)
     write_results(folder, results | row, test)  # the last: a run without it is gone on with
+    folder = folders.settle(folder)
 
     _show_epochs(history, best_step if chooses else None, console)
     if keeps:

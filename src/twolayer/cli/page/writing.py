@@ -13,13 +13,16 @@ import click
 
 from ... import __version__
 from ..._extras import require
-from ..._files import check_can_be_written, written_whole
+from ..._files import written_whole
 from .. import folders
+from ..outputs import check_output
 from . import content, pictures, samples, settings
 from .found import Found, read_run
 
 
-def write_page(folder: Path, out: Path | None, commands: Mapping[str, click.Command]) -> Path:
+def write_page(
+    folder: Path, out: Path | None, commands: Mapping[str, click.Command], *, overwrite: bool
+) -> Path:
     """Write the page of a run, whole or not at all, and return where it is.
 
     Parameters
@@ -30,22 +33,24 @@ def write_page(folder: Path, out: Path | None, commands: Mapping[str, click.Comm
         The file to write; without it, report.html in the folder.
     commands : mapping
         The commands by their names, for the one that does it again.
+    overwrite : bool
+        Replace a file of another program.
 
     Raises
     ------
     FileNotFoundError
         If the folder holds no results.
     ValueError, TypeError
-        If a file in it is not what `twolayer train` and `sweep` write.
+        If a file in it is not what `twolayer train` and `sweep` write; if the page may not be written there.
     ImportError
         If jinja2, matplotlib or pillow cannot be imported.
     OSError
         If the file cannot be written.
     """
     path = folder / folders.PAGE if out is None else out
-    check_can_be_written(path)
+    check_output("--out", path, (".html",), overwrite=overwrite)
     text = render(read_run(folder), commands, linked=path.resolve().parent == folder.resolve())
-    with written_whole(path) as partial:
+    with folders.locked_if_run(path.parent), written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
     return path
 
