@@ -1075,7 +1075,7 @@ def test_predict_writes_files(of_digits: Path) -> None:
     with np.load("out.npz") as arrays:
         np.testing.assert_allclose(arrays["probabilities"], probs, rtol=1e-6)
         assert arrays["predicted"].tolist() == probs.argmax(axis=1).tolist()
-    assert "`--output` must be a .csv, .json or .npz file; got out.txt" in refused(
+    assert "`--output` must end in .csv or .json or .npz; got out.txt" in refused(
         "predict", of_digits, "some.npy", "--output", "out.txt"
     )
 

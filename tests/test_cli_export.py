@@ -107,7 +107,7 @@ def test_what_is_no_network_is_refused(elsewhere: Path) -> None:
 def test_a_place_or_an_input_that_is_wrong_is_refused(of_digits: Path) -> None:
     before = of_digits.read_bytes()
     line = refused("export", of_digits, "--out", of_digits)
-    assert line == "Error: `--out` must be an .onnx file; got net.safetensors"
+    assert line == f"Error: `--out` must end in .onnx; got {of_digits}"
     assert of_digits.read_bytes() == before
     assert "cannot write into the folder of a.onnx" in refused("export", of_digits, "--out", "no/a.onnx")
     assert "'int8' is not one of" in refused("export", of_digits, "--input", "int8", code=2)

@@ -70,9 +70,13 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(monkeypatch:
     monkeypatch.setattr(networks, "samples_for", None)
     monkeypatch.setattr(writing, "read_run", None)
     Path("folder.csv").mkdir()
-    for command in (("predict", "net.safetensors", "X.npy", "--output"), ("report", "run", "--out")):
-        line = refused(*command, "nowhere/p.csv")
-        assert "cannot write into the folder of p.csv (No such file or directory): nowhere" in line
+    commands = {
+        "p.csv": ("predict", "net.safetensors", "X.npy", "--output"),
+        "p.html": ("report", "run", "--out"),
+    }
+    for name, command in commands.items():
+        line = refused(*command, f"nowhere/{name}")
+        assert f"cannot write into the folder of {name} (No such file or directory): nowhere" in line
     assert "Is a directory: folder.csv" in refused(
         "predict", "net.safetensors", "X.npy", "--output", "folder.csv"
     )

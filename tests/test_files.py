@@ -433,9 +433,15 @@ def test_what_was_left_half_written_is_removed(tmp_path):
     path.write_text("whole")
     others = [
         tmp_path / name
-        for name in ("net.csv.bak", ".net.csv.swp", ".other.csv.0123abcd.csv", "x.net.csv.0123abcd.csv")
+        for name in (
+            "net.csv.bak",
+            ".net.csv.swp",
+            ".net.csv.mybackup.csv",
+            ".other.csv.0123abcd.csv",
+            "x.net.csv.0123abcd.csv",
+        )
     ]
-    for file in (tmp_path / ".net.csv.k3j2_f5u.csv", tmp_path / ".net.csv.0123abcd.csv", *others):
+    for file in (tmp_path / ".net.csv.fedc9876.csv", tmp_path / ".net.csv.0123abcd.csv", *others):
         file.write_text("half")
     remove_partial(path)
     assert set(tmp_path.iterdir()) == {path, *others}

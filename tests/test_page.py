@@ -872,5 +872,7 @@ def test_classes_that_are_as_probable_may_change_places(runs: Path, tmp_path: Pa
 def test_a_run_that_is_overwritten_leaves_no_page(copied: Callable[[str], Path]) -> None:
     folder = copied("train")
     assert {"report.html", "predictions.npz"} <= set(folders.written_in(folder))
-    with folders.fresh_folder(str(folder), "x", overwrite=True):
-        assert list(folder.iterdir()) == []
+    with folders.fresh_folder(str(folder), "x", overwrite=True, dataset="digits") as new:
+        (new / "results.json").write_text("{}")
+        assert folders.settle(new) == folder
+        assert {path.name for path in folder.iterdir()} == {".lock", "results.json"}

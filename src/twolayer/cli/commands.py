@@ -280,7 +280,10 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
     def read(path: Path) -> dict[str, Any]:
         return read_settings(path, ctx)
 
-    with folders.reopened_folder(Path(parameters["resume"])) as folder:
+    path = Path(parameters["resume"])
+    with folders.reopened_folder(path) as folder:
+        if folder != path:
+            console.say(f"This is the run that is to replace the one in {path}")
         resume_train(folder, changes, console, read=read, pace=pace)
 
 
