@@ -1109,7 +1109,9 @@ def test_images_that_do_not_fit_are_refused(of_digits: Path) -> None:
         "wide.png must have 8×8 pixels, as the images that the network was trained on; it has 9×8"
         in refused("predict", of_digits, "wide.png")
     )
-    assert "broken.png must be an image; it cannot be read" in refused("predict", of_digits, "broken.png")
+    assert "broken.png must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read" in refused(
+        "predict", of_digits, "broken.png"
+    )
     assert "No such file or directory: none.png" in refused("predict", of_digits, "none.png")
 
 

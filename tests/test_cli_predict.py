@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import sys
 import zipfile
@@ -164,7 +165,9 @@ def test_a_broken_image_in_a_folder_is_named_and_nothing_is_written(
     whole = Path("scans/b.png").read_bytes()
     Path("scans/b.png").write_bytes(whole[: len(whole) // 2])
     line = refused("predict", "net.safetensors", "scans", "--output", f"out.{suffix}")
-    assert "scans/b.png must be an image; it cannot be read" in line.replace("\\", "/")
+    assert "scans/b.png must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read" in line.replace(
+        "\\", "/"
+    )
     assert {path.name for path in Path().iterdir()} == {"net.safetensors", "scans"}
     code, data, _ = answered("predict", "net.safetensors", "scans")
     assert (code, set(data)) == (1, {"error"})
@@ -175,7 +178,89 @@ def test_an_image_beyond_all_measure_is_refused(
 ) -> None:
     picture("a.png", size=(60, 40))
     monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", 1000)
-    assert "a.png must be an image; it cannot be read" in refused("predict", "net.safetensors", "a.png")
+    line = refused("predict", "net.safetensors", "a.png")
+    assert "a.png must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read" in line
+
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".webp"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_content_decides_which_image_it_is(net: twolayer.TwoLayerNet, form: str, suffix: str) -> None:
+    mode = "RGB" if form in ("JPEG", "WEBP") else "L"
+    image.new(mode, (6, 4), "white").save(f"white{suffix}", form)
+    _, probs = predicted(f"white{suffix}")
+    np.testing.assert_allclose(probs, net.predict_proba(np.full((1, 4, 6), 255.0)), rtol=1e-9)
+
+
+def written_by_pillow() -> list[str]:
+    """The formats in which Pillow writes an image, those that are read left out."""
+    image.init()
+    return sorted(set(image.SAVE) - {*FORMATS, "MPO", "PDF"})
+
+
+@pytest.mark.parametrize("form", ["DDS", "EPS", "ICO", "JPEG2000", "PPM", "TGA"])
+def test_an_image_of_another_kind_is_refused(net: twolayer.TwoLayerNet, form: str) -> None:
+    assert form in written_by_pillow()
+    image.new("RGB", (6, 4)).save("a.png", form)
+    line = refused("predict", "net.safetensors", "a.png", "--resize")
+    assert "a.png must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read (" in line
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script is no program on Windows")
+def test_no_program_is_run_for_an_image(net: twolayer.TwoLayerNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow has PostScript drawn by Ghostscript, whatever the file is called."""
+    Path("bin").mkdir()
+    Path("bin/gs").write_text(f"#!/bin/sh\necho > {Path('ran').absolute()}\n", encoding="utf-8")
+    Path("bin/gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{Path('bin').absolute()}:/bin:/usr/bin")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # it is looked for once
+    Path("a.png").write_text(
+        "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n", encoding="ascii"
+    )
+    refused("predict", "net.safetensors", "a.png")
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_size_is_read_before_the_pixels(
+    net: twolayer.TwoLayerNet, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    image.new("RGB", (60, 40)).save("a.png", form)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    assert "a.png must have 6×4 pixels" in refused("predict", "net.safetensors", "a.png")
+
+
+@pytest.mark.parametrize("flags", [(), ("--resize",)])
+def test_a_decompression_bomb_is_refused_before_its_pixels_are_read(
+    net: twolayer.TwoLayerNet, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    """Also one of which Pillow would only warn, with more than its limit but less than twice that."""
+    picture("a.png", size=(60, 40))
+    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", 2000)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    line = refused("predict", "net.safetensors", "a.png", *flags)
+    assert "it cannot be read (Image size (2400 pixels) exceeds limit of 2000 pixels" in line
+
+
+def test_what_is_odd_in_an_image_is_not_told(
+    net: twolayer.TwoLayerNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of pytest
+    picture("scans/a.png")
+    image.new("L", (6, 4)).save("scans/b.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01")
+    code, data, errors = answered("predict", "net.safetensors", "scans")
+    assert (code, len(data["predictions"]), errors) == (0, 2, "")
+    # The tag of a TIFF that says how many values a pixel has.
+    samples = b"\x15\x01\x03\x00\x01\x00\x00\x00"
+    image.new("RGB", (6, 4)).save("c.tif")
+    content = Path("c.tif").read_bytes()
+    assert content.count(samples + b"\x03") == 1
+    Path("c.tif").write_bytes(content.replace(samples + b"\x03", samples + b"\x09"))
+    code, data, errors = answered("predict", "net.safetensors", "c.tif")
+    assert (code, errors) == (1, f"Error: {data['error']['message']}\n")
+    assert data["error"]["message"].startswith("c.tif must be a PNG, ")
 
 
 def test_a_folder_is_read_in_blocks(net: twolayer.TwoLayerNet, monkeypatch: pytest.MonkeyPatch) -> None:

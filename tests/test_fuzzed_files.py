@@ -5,6 +5,7 @@ A few examples in the ordinary tests; ``nox -s fuzz`` takes as many as TWOLAYER_
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import json
@@ -20,6 +21,7 @@ from typing import Any
 
 import matplotlib.figure
 import numpy as np
+import PIL.Image
 import pytest
 import tomli_w
 from click.testing import CliRunner
@@ -30,7 +32,7 @@ from small_runs import make_task
 
 from twolayer import Run, TwoLayerNet, load, save, train
 from twolayer.checkpoints import load_run, save_run
-from twolayer.cli import commands, folders, inputs, jobs, stored, training
+from twolayer.cli import commands, folders, images, inputs, jobs, stored, training
 from twolayer.cli.commands import app
 from twolayer.cli.page import pictures
 from twolayer.cli.stored import read_history, read_predictions, read_results
@@ -460,6 +462,68 @@ def test_samples_to_predict(folder: Path, suffix: str) -> None:
             assert found.size
 
     check()
+
+
+# Images
+
+# How Pillow writes the formats that are read, in as many ways as its readers have branches.
+IMAGES: list[tuple[str, str, dict[str, Any]]] = [
+    *(("PNG", mode, {}) for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "I;16")),
+    ("JPEG", "L", {}),
+    ("JPEG", "RGB", {"progressive": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+    ("JPEG", "CMYK", {}),
+    *(("BMP", mode, {}) for mode in ("1", "L", "P", "RGB", "RGBA")),
+    ("GIF", "P", {"interlace": 1}),
+    ("GIF", "L", {"transparency": 0}),
+    ("WEBP", "RGB", {}),
+    ("WEBP", "RGBA", {"lossless": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+    ("TIFF", "I;16", {}),
+    *(("TIFF", "RGB", {"compression": kind}) for kind in ("raw", "jpeg", "tiff_lzw", "tiff_adobe_deflate")),
+    ("TIFF", "1", {"compression": "group4"}),
+]
+OTHER_IMAGES = ("DDS", "DIB", "EPS", "ICO", "JPEG2000", "PCX", "PPM", "SGI", "TGA")
+
+
+def written_image(form: str, mode: str, how: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    made = PIL.Image.fromarray(pixels)
+    made = made.convert("L").convert("I;16") if mode == "I;16" else made.convert(mode)
+    made.save(stream, form, **how)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("resize", [False, True])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "others"])
+def test_images(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    form: str,
+    resize: bool,
+) -> None:
+    """Pixels or a refusal; no program is started, and Python writes nothing on stderr (libtiff may)."""
+    path = folder / "image.png"
+    how = [(other, "RGB", {}) for other in OTHER_IMAGES] if form == "others" else []
+    contents = [written_image(*one) for one in how or IMAGES if how or one[0] == form]
+    saved_network(folder / "of_images.safetensors", False)
+    about = load_metadata(folder / "of_images.safetensors")
+    about = dataclasses.replace(about, image_shape=(4, 6), information={"white": 1.0})
+    read = images.pixels_for(about, invert=False, resize=resize)
+    started: list[Any] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *arguments, **more: started.append(arguments))
+
+    @often
+    @given(st.sampled_from(contents).flatmap(lambda content: st.just(content) | damaged(content)))
+    def check(content: bytes) -> None:
+        pixels = read_or_refused(read, path, content)
+        if pixels is not None:
+            assert form != "others"
+            assert pixels.shape == (4, 6)
+            assert 0 <= pixels.min() <= pixels.max() <= 1
+
+    check()
+    assert (started, capsys.readouterr().err) == ([], "")
 
 
 # What the command line reads back

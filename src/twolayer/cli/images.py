@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -16,6 +18,8 @@ from ..storage import NetworkMetadata
 STANDARD_INPUT = Path("-")
 _LEAN = 0.1  # how far the mean of dark or bright images is from grey, as a share of white
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+# As Pillow calls them. It goes by a file's content, and for some others it runs programs.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 
 def is_image(path: Path) -> bool:
@@ -61,30 +65,39 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
         )
     if isinstance(white, bool) or not isinstance(white, int | float) or not 0 < white < 2**64:
         raise ValueError(f"`white` in the network's information must be a number above 0; got {white!r:.40}")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it would write on stderr what it raises
     factor, size, mode = float(white) / 255.0, (shape[1], shape[0]), "RGB" if shape[2:] == (3,) else "L"
     pillow, ops = (
         require(f"PIL.{name}", extra="cli", purpose="reading images") for name in ("Image", "ImageOps")
     )
 
     def read(path: Path) -> HostArray:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is odd in an image
+            warnings.simplefilter("error", pillow.DecompressionBombWarning)
+            # A damaged image raises more than can be listed.
             try:
-                with pillow.open(file) as image:
-                    found = image.mode
-                    plain = ops.exif_transpose(image).convert(mode) if _is_plain(image) else None
-            except (OSError, ValueError, SyntaxError, pillow.DecompressionBombError) as error:
-                raise ValueError(f"{path} must be an image; it cannot be read ({error!s:.200})") from error
-        if plain is None:
-            raise ValueError(
-                f"{path} must be an 8-bit greyscale or colour image without transparency; got mode {found}"
-            )
-        if plain.size != size:
-            if not resize:
+                image = pillow.open(file, formats=_FORMATS)
+                # By its size, to which its camera may have it turned, before its pixels are read.
+                may_fit = resize or image.size in (size, size[::-1])
+                plain = ops.exif_transpose(image).convert(mode) if may_fit and _is_plain(image) else None
+            except Exception as error:
                 raise ValueError(
-                    f"{path} must have {size[0]}×{size[1]} pixels, as the images that the network was "
-                    f"trained on; it has {plain.size[0]}×{plain.size[1]} (--resize makes it so)"
-                )
-            plain = ops.fit(plain, size)
+                    f"{path} must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read "
+                    f"({error!s:.200})"
+                ) from error
+        if may_fit and plain is None:
+            raise ValueError(
+                f"{path} must be an 8-bit greyscale or colour image without transparency; "
+                f"got mode {image.mode}"
+            )
+        width, height = image.size if plain is None else plain.size
+        if not resize and (width, height) != size:
+            raise ValueError(
+                f"{path} must have {size[0]}×{size[1]} pixels, as the images that the network was "
+                f"trained on; it has {width}×{height} (--resize makes it so)"
+            )
+        plain = ops.fit(plain, size)
         pixels = np.asarray(plain, dtype=np.float64)
         return (255.0 - pixels if invert else pixels) * factor
 
