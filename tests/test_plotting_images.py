@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictures import drawn, net_of, rendered, texts
+from pictures import drawn, net_of, new_ax, rendered, texts
 
 from twolayer import TwoLayerNet, plotting
 from twolayer.plotting import _house
@@ -195,6 +196,52 @@ def test_weights_of_images_of_one_row_or_column_are_a_picture_of_usual_size(shap
     net = TwoLayerNet.initialize(1500, 30, 3, rng=0)
     width, height = _house.weights(net, shape).get_size_inches()
     assert max(width, height) <= 21
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 100), st.integers(1, 3000), st.integers(1, 3000), st.none() | st.integers(1, 100))
+def test_the_page_has_no_more_pixels_than_a_picture_shows(n_hidden, height, width, columns):
+    limit = 10**6 // n_hidden
+    width = max(1, min(width, limit // height))
+    W1 = np.ones((height * width, n_hidden), np.float32)
+    net = TwoLayerNet(W1, W1[0], np.ones((n_hidden, 2), np.float32), np.ones(2, np.float32))
+    ax = weights_of(net, (height, width), columns=columns)
+    n_rows, n_columns = rows_and_columns(ax)
+    page = ax.images[0].get_array()
+    # A tile has 32 pixels along its longer side at least; around it are a frame and a gap on each side.
+    assert page.shape[0] <= max(4096, 32 * n_rows) * 1.1 + 3 * n_rows
+    assert page.shape[1] <= max(4096, 32 * n_columns) * 1.1 + 3 * n_columns
+    assert len(corners(ax)) == n_hidden
+
+
+@pytest.mark.parametrize("shape", [(1000, 1), (1, 1000)])
+def test_tall_and_wide_images_take_little_memory(shape):
+    net = TwoLayerNet.initialize(1000, 100, 3, rng=0)
+    rng = np.random.default_rng(0)
+    X, probs = rng.random((24, 1000)), probs_of([1] * 24)
+    ax = new_ax()
+    tracemalloc.start()
+    try:
+        plotting.plot_weights(net, shape, ax=ax)
+        plotting.plot_mistakes(X, np.zeros(24, int), probs, ["a", "b"], shape, ax=ax)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50e6  # the weights in float64 have 0.8 MB
+
+
+@pytest.mark.parametrize("shape", [(100_000, 1), (1, 100_000), (400, 500)])
+def test_large_images_are_thinned_out(shape):
+    """What a small file may say; and a picture, of which a page shows no more."""
+    W1 = np.linspace(0, 1, math.prod(shape)).reshape(shape)
+    net = TwoLayerNet(W1.reshape(-1, 1), np.zeros(1), np.ones((1, 2)), np.zeros(2))
+    page = weights_of(net, shape).images[0].get_array()
+    step = 25 if 1 in shape else 1
+    expected = np.rint(255 * (0.5 + W1[::step, ::step] / 2)).astype(np.uint8)
+    left, top = corners(weights_of(net, shape))[0]
+    shown = page[top : top + expected.shape[0], left : left + expected.shape[1]]
+    np.testing.assert_array_equal(shown[..., 0], expected)
+    assert (shown[..., 3] == 255).all()
 
 
 @pytest.mark.parametrize("columns", [4, 8, 12])

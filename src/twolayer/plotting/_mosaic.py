@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LINE = 1.25  # the height of a line, of the font's size
 _LEAST_POINTS = 6.5  # of a text below a tile; a text that is too long even so is cut
 _TALLEST = 20.0  # inches of all tiles together
+_MOST_PIXELS = 4096  # of all tiles together, along each axis
 
 
 def arranged(n_tiles: int, columns: int | None) -> tuple[int, int]:
@@ -59,20 +60,22 @@ def draw_mosaic(
 ) -> None:
     """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all."""
     count, height, width, _ = tiles.shape
+    # Pixels that no picture has room for would only take memory.
+    step = math.ceil(max(n_rows * height, columns * width) / _MOST_PIXELS)
     # Small images are enlarged by a whole factor, so that the gaps can be thinner than their pixels.
     factor = math.ceil(32 / max(height, width))
-    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
-    tiles = np.broadcast_to(tiles, (*tiles.shape[:3], 3))
-    tiles = np.concatenate([tiles, np.ones((*tiles.shape[:3], 1))], axis=3)
-    # Around the images, and where none is, the paper shows.
-    inner, gap = tiles.shape[1:3], max(1, round(0.04 * max(height, width) * factor))
+    tiles = tiles[:, ::step, ::step].repeat(factor, axis=1).repeat(factor, axis=2)
+    inner = tiles.shape[1:3]
+    gap = max(1, round(0.04 * min(inner)))
     points, below = _text_size(ax, inner, n_rows, columns, texts)
-    tiles = np.pad(tiles, [(0, n_rows * columns - count), (gap, gap + below), (gap, gap), (0, 0)])
-    height, width = tiles.shape[1:3]
-    page = tiles.reshape(n_rows, columns, height, width, 4).swapaxes(1, 2)
-    page = page.reshape(n_rows * height, columns * width, 4)
+    # Around the images, and where none is, the paper shows.
+    height, width = inner[0] + 2 * gap + below, inner[1] + 2 * gap
+    page = np.zeros((n_rows, height, columns, width, 4), np.uint8)
+    for i, tile in enumerate(tiles):
+        place = page[i // columns, gap : gap + inner[0], i % columns, gap : gap + inner[1]]
+        place[..., :3], place[..., 3] = np.rint(255 * tile), 255
     ax.grid(False)
-    ax.imshow(np.rint(255 * page).astype(np.uint8), interpolation="none")
+    ax.imshow(page.reshape(n_rows * height, columns * width, 4), interpolation="none")
     corners = [(i % columns * width + gap - 0.5, i // columns * height + gap - 0.5) for i in range(count)]
     matplotlib = load_matplotlib()
     ax.add_collection(
