@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -1186,6 +1187,35 @@ def test_a_file_named_like_a_data_set_is_not_taken_for_it() -> None:
 def test_input_that_is_not_samples_is_refused(trained: Path, write: Any, message: str) -> None:
     write(Path("input.npz"))
     assert message in refused("predict", trained, "input.npz")
+
+
+def header_only(shape: tuple[int, ...]) -> bytes:
+    """The header of an array of float64, and none of its values."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("shape", "found"), [((10**9, 7), 7), ((3, 10**9), 10**9), ((2, 3, 4), 12)])
+@pytest.mark.parametrize("name", ["X.npy", "X.npz"])
+def test_features_are_counted_before_samples_are_read(
+    trained: Path, name: str, shape: tuple[int, ...], found: int
+) -> None:
+    Path("X.npy").write_bytes(header_only(shape))
+    with zipfile.ZipFile("X.npz", "w") as archive:
+        archive.write("X.npy")
+    line = refused("predict", trained, name)
+    assert line.endswith(f"`INPUT` must have 6 features a sample to fit the network; got {found}")
+
+
+@pytest.mark.parametrize("key", ["X", "X_test"])
+def test_features_are_counted_before_samples_to_evaluate_are_read(trained: Path, key: str) -> None:
+    Path("values").write_bytes(header_only((10**9, 7)))
+    np.savez("new.npz", **{key.replace("X", "y"): np.zeros(3, int)})
+    with zipfile.ZipFile("new.npz", "a") as archive:
+        archive.write("values", f"{key}.npy")
+    line = refused("evaluate", trained, "new.npz")
+    assert line.endswith("the network takes samples of 6 features; those of new have 7")
 
 
 def test_input_of_other_kinds_is_refused(trained: Path) -> None:

@@ -335,6 +335,20 @@ def test_standard_input_that_holds_no_array_is_refused(
     assert data["error"]["message"].startswith("- must be a file that NumPy wrote; it is truncated, emp")
 
 
+def test_features_from_standard_input_are_counted_before_they_are_computed_with(
+    net: twolayer.TwoLayerNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": (10**9, 5, 6)}
+    np.lib.format.write_array_header_1_0(content, header)
+    content.seek(0)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(content))
+    code, data, _ = answered("predict", "net.safetensors", "-")
+    assert code == 1
+    expected = "`INPUT` must have 24 features a sample to fit the network; got 30"
+    assert data["error"]["message"] == expected
+
+
 def test_a_file_of_an_archive_that_is_no_array_is_refused(net: twolayer.TwoLayerNet) -> None:
     with zipfile.ZipFile("raw.npz", "w") as archive:
         archive.writestr("X", b"no array")

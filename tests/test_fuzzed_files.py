@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import os
+import re
 import struct
 import tarfile
 import tomllib
@@ -452,10 +453,18 @@ def test_samples_to_predict(folder: Path, suffix: str) -> None:
     path = folder / f"samples{suffix}"
     X = {"X": ARRAYS["X"]}
 
+    def read(path: Path) -> Any:
+        try:
+            return inputs._array(path, 2)
+        except ValueError as error:
+            if re.fullmatch("`INPUT` must have 2 features .*; got \\d+", str(error)):
+                return None  # it is the only input, so it has no name there
+            raise
+
     @often
     @given(lying_npz(X) | damaged(saved(X["X"])) | npy(X["X"]))
     def check(content: bytes) -> None:
-        found = read_or_refused(inputs._array, path, content)
+        found = read_or_refused(read, path, content)
         if found is not None:
             assert found.dtype.kind in "biuf"
             assert found.ndim >= 2
@@ -713,7 +722,7 @@ def test_predictions(folder: Path, lies: bool) -> None:
     whole = path.read_bytes()
 
     def read(path: Path) -> Any:
-        return read_predictions(path, test)
+        return read_predictions(path, test, (2, 2))
 
     @often
     @given(lying_npz(arrays) if lies else damaged(whole))

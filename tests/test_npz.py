@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from twolayer import _files
 from twolayer.datasets import load_npz
 
 LABELS = np.arange(20) % 4
@@ -413,6 +416,75 @@ def test_refuses_a_zip_file_of_other_things(path, X_name):
         match=r"`X` in .*mine\.npz must be a whole array; it cannot be read \(it is not an array\)",
     ):
         load_npz(path)
+
+
+def zip_with(path, name, start, n_zeros):
+    """An .npz file with a member that begins so and goes on with zeros, of which it stores nearly nothing."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open(name, "w") as member:
+            member.write(start)
+            for _ in range(n_zeros // 10**6):
+                member.write(bytes(10**6))
+        archive.writestr("y.npy", "")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"no array",
+        b"\x93NUMPY\x02\x00" + (90 * 10**6).to_bytes(4, "little"),  # a header of 90 MB
+        b"\x93NUMPY\x01\x00" + (2**16 - 1).to_bytes(2, "little"),
+    ],
+)
+@pytest.mark.parametrize("name", ["X", "X.npy"])
+def test_a_member_that_is_no_array_is_not_unpacked(path, name, start):
+    zip_with(path, name, start, 100 * 10**6)
+    assert path.stat().st_size < 200_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"`X` in .*mine\.npz must be a whole array; it cannot be read"):
+            load_npz(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6
+
+
+def header_of(shape, descr):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("shape", "descr"),
+    [((10**12,), "<i8"), ((4, 10**12), "<f8"), ((20,), "<U500000000"), ((-1,), "<i8"), ((10**27,), "<i8")],
+)
+@pytest.mark.parametrize("key", ["X", "y"])
+def test_a_header_that_lies_is_refused_at_once(path, key, shape, descr):
+    np.savez(path, **{name: array for name, array in GOOD.items() if name != key})
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{key}.npy", header_of(shape, descr) + bytes(1000))
+    with pytest.raises(ValueError, match=rf"`{key}` in .*mine\.npz must be a whole array; it cannot be read"):
+        load_npz(path)
+
+
+@given(hnp.array_shapes(min_dims=0, max_dims=4, max_side=5), hnp.scalar_dtypes(), st.booleans())
+def test_a_header_is_read_without_the_values(shared_path, shape, dtype, compressed):
+    (np.savez_compressed if compressed else np.savez)(shared_path, X=np.zeros(shape, dtype))
+    with _files.opened_npz(shared_path) as stored:
+        assert _files.npz_header(stored, "X", shared_path) == (shape, dtype)
+    stream = io.BytesIO(header_of(shape, np.lib.format.dtype_to_descr(dtype)))
+    assert _files.npy_header(stream) == (shape, dtype)
+    assert stream.tell() == 0
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_headers_of_all_versions_are_read(version):
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.zeros((2, 3), "f4"), version)
+    stream.seek(0)
+    assert _files.npy_header(stream) == ((2, 3), np.float32)
 
 
 def test_a_pickle_is_not_run(path):

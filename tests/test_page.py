@@ -11,6 +11,7 @@ import re
 import shlex
 import shutil
 import signal
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ import PIL.Image
 import pytest
 import tomli_w
 from command_line import answered, cli, done, refused, settings_in
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from twolayer import datasets, presets, report
 from twolayer.cli import console, folders, jobs
@@ -243,7 +246,7 @@ def test_the_classes_and_what_was_taken_for_what(runs: Path) -> None:
 def test_the_images_most_wrong(runs: Path) -> None:
     results = read_results(runs / "train" / "results.json")
     assert results.test is not None
-    found = read_predictions(runs / "train" / "predictions.npz", results.test)
+    found = read_predictions(runs / "train" / "predictions.npz", results.test, results.image_shape)
     digits = datasets.load_digits()
     assert found.rows is not None
     assert found.images is not None
@@ -799,11 +802,15 @@ def stored_arrays(path: Path) -> dict[str, np.ndarray]:
         (lambda a: a.update(y=a["y"] * 1.0), r"`y` in .* must hold class labels .*; got dtype float64"),
         (
             lambda a: a.update(y=a["y"].astype("O")),
-            "`y` in .* must hold numbers or strings; got dtype object",
+            r"`y` in .* must hold class labels .*; got dtype object",
         ),
         (
             lambda a: a.update(y=a["y"][:5]),
-            "`probabilities` in .* must hold probabilities of 10 classes for each",
+            r"`y` in .* must hold class labels in \[0, 10\), \(400,\); got others, of shape \(5,\)",
+        ),
+        (
+            lambda a: a.update(probabilities=a["probabilities"][:, :9]),
+            "`probabilities` in .* must hold probabilities of 10 classes for each of the 400 samples; got",
         ),
         (
             lambda a: a["probabilities"].__imul__(2),
@@ -820,7 +827,11 @@ def stored_arrays(path: Path) -> dict[str, np.ndarray]:
         (lambda a: a.update(images=a["images"] * np.nan), r"`images` in .* must hold \d+ images of"),
         (
             lambda a: a.update(images=a["images"][..., None][..., [0, 0]]),
-            r"`images` in .* must hold \d+ images",
+            r"`images` in .* must hold \d+ images of 8×8 pixels; got others, of shape",
+        ),
+        (
+            lambda a: a.update(rows=np.arange(25), images=np.zeros((25, 8, 8))),
+            r"`rows` in .* must hold different places in \[0, 400\), at most 24; got .* shape \(25,\)",
         ),
         (lambda a: a.update(y=a["y"][::-1]), "must be of the run that results.json is of; got other samples"),
         (
@@ -849,6 +860,39 @@ def test_predictions_of_another_dtype(copied: Callable[[str], Path], key: str, d
     assert re.search(rf"`{key}` in .*predictions.npz must hold .*; got dtype ", error)
 
 
+@settings(max_examples=30)
+@given(
+    st.sampled_from(["y", "probabilities", "rows", "images", "rows_in_file"]),
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple),
+)
+def test_predictions_are_refused_by_their_headers(
+    runs: Path, tmp_path_factory: pytest.TempPathFactory, key: str, shape: tuple[int, ...]
+) -> None:
+    """Their values, which a small file may have gigabytes of, are not read: here there are none."""
+    results = read_results(runs / "train" / "results.json")
+    assert results.test is not None
+    arrays = stored_arrays(runs / "train" / "predictions.npz")
+    arrays.setdefault("rows_in_file", np.arange(400))
+    assume(shape != arrays[key].shape and (key != "rows" or len(shape) > 1 or shape[0] > 24))
+    path = tmp_path_factory.mktemp("lies") / "predictions.npz"
+    header = {"descr": arrays[key].dtype.str, "fortran_order": False, "shape": shape}
+    kept = {name: array for name, array in arrays.items() if name != key}
+    np.savez(path, **kept)
+    with zipfile.ZipFile(path, "a") as archive, archive.open(f"{key}.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(member, header)
+    with pytest.raises(
+        ValueError, match=rf"`{key}` .* must hold .*; got others, of shape {re.escape(str(shape))}$"
+    ):
+        read_predictions(path, results.test, results.image_shape)
+
+
+def test_images_of_samples_that_are_none_are_not_read(runs: Path) -> None:
+    results = read_results(runs / "train" / "results.json")
+    assert results.test is not None
+    found = read_predictions(runs / "train" / "predictions.npz", results.test, None)
+    assert found.images is found.rows is None
+
+
 def test_predictions_that_are_no_npz_file(copied: Callable[[str], Path]) -> None:
     path = copied("train") / "predictions.npz"
     path.write_bytes(path.read_bytes()[:100])
@@ -866,7 +910,7 @@ def test_classes_that_are_as_probable_may_change_places(runs: Path, tmp_path: Pa
     arrays["probabilities"][right, [arrays["y"][right], other]] = 0.5
     arrays["probabilities"][right, other] += 1e-6
     np.savez(tmp_path / "predictions.npz", **arrays)
-    assert len(read_predictions(tmp_path / "predictions.npz", results.test).y) == 400
+    assert len(read_predictions(tmp_path / "predictions.npz", results.test, results.image_shape).y) == 400
 
 
 def test_a_run_that_is_overwritten_leaves_no_page(copied: Callable[[str], Path]) -> None:

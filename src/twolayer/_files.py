@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import math
 import os
@@ -18,10 +19,11 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib import format as npy_format
 
 from ._namespace import Array, dtype_name, on_host
 
@@ -31,6 +33,7 @@ _PAUSE_SECONDS = 0.02
 # The longest name that a temporary file's name repeats, in bytes: some file systems allow no more than 143.
 _LONGEST_IN_NAMES = 100
 _LONGEST_SUFFIX = 20
+_LONGEST_HEADER = 2**14  # bytes of an array's; NumPy takes 10,000
 
 
 @contextmanager
@@ -324,6 +327,38 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Mapping[str, npt.NDArra
         yield stored
 
 
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the shape and the dtype of what `numpy.save` wrote, and none of its values.
+
+    The file is back at its beginning afterwards. One of something else raises more than can be listed.
+    """
+    beginning = io.BytesIO(file.read(_LONGEST_HEADER))
+    file.seek(0)
+    if not beginning.getvalue().startswith(npy_format.MAGIC_PREFIX):
+        raise ValueError("it is not an array")
+    # Of later versions the texts differ, not the numbers.
+    is_first = npy_format.read_magic(beginning) == (1, 0)
+    read = npy_format.read_array_header_1_0 if is_first else npy_format.read_array_header_2_0
+    shape, _, dtype = read(beginning)
+    return shape, dtype
+
+
+def npz_header(
+    stored: Mapping[str, npt.NDArray[Any]], key: str, path: str | os.PathLike[str]
+) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the shape and the dtype of an array of an .npz file: a small file may hold gigabytes of values.
+
+    Raises
+    ------
+    ValueError
+        If it is not an array.
+    """
+    archive: zipfile.ZipFile = stored.zip  # type: ignore[attr-defined]
+    name = key if key in archive.namelist() else f"{key}.npy"  # as NumPy has it
+    with _reading_array(key, path), archive.open(name) as member:
+        return npy_header(member)
+
+
 def npz_array(
     stored: Mapping[str, npt.NDArray[Any]],
     key: str,
@@ -350,10 +385,17 @@ def npz_array(
     ValueError
         If it is not whole.
     """
-    try:
+    npz_header(stored, key, path)  # what is no array would be read whole
+    with _reading_array(key, path, cure):
         array = stored[key]
-        if not isinstance(array, np.ndarray):
-            raise ValueError("it is not an array")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+@contextmanager
+def _reading_array(key: str, path: str | os.PathLike[str], cure: str | None = None) -> Iterator[None]:
+    """Say of whatever goes wrong that it is the fault of an array in an .npz file."""
+    try:
+        yield
     except Exception as error:
         if "allow_pickle" in str(error):
             raise TypeError(
@@ -364,4 +406,3 @@ def npz_array(
         raise ValueError(
             f"`{key}` in {path} must be a whole array; it cannot be read ({error!s:.200})"
         ) from error
-    return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -6,13 +6,14 @@ import io
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from .._checks import check_finite, row_blocks
-from .._files import npz_array, opened_npz
+from .._files import npy_header, npz_array, npz_header, opened_npz
 from .._namespace import HostArray
 from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
@@ -47,14 +48,9 @@ def samples_for(
             raise ValueError(f"`{flag}` must be left out but for image files")
     if len(paths) > 1:
         raise ValueError("`INPUT` must be one .npz or .npy file, or image files only; got several files")
-    X = _array(paths[0])
-    n_features = math.prod(X.shape[1:])
-    if n_features != net.n_features:
-        raise ValueError(
-            f"`INPUT` must have {net.n_features} features a sample to fit the network; got {n_features}"
-        )
+    X = _array(paths[0], net.n_features)
     check_finite(X, name="INPUT", dtype=net.W1.dtype)
-    rows = row_blocks(len(X), max(n_features, net.n_hidden))
+    rows = row_blocks(len(X), max(net.n_features, net.n_hidden))
     return [str(i) for i in range(len(X))], (X[part] for part in rows)
 
 
@@ -90,7 +86,7 @@ def _watched(
         )
 
 
-def _array(path: Path) -> HostArray:
+def _array(path: Path, n_features: int) -> HostArray:
     if path.suffix.lower() not in ARRAYS and path != STANDARD_INPUT:
         hint = ""
         if path.suffix.lower() in TABLES:
@@ -100,25 +96,38 @@ def _array(path: Path) -> HostArray:
         )
     if path.suffix.lower() == ".npz":
         with opened_npz(path) as stored:
-            X = _held(stored, path)
-    else:
-        with _opened(path) as file:
-            X = _loaded(file, path)
-    if X.dtype.kind not in "biuf" or X.ndim < 2 or X.size == 0:
+            return _held(stored, path, n_features)
+    with _opened(path) as file:
+        return _loaded(file, path, n_features)
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any], path: Path, n_features: int) -> None:
+    """Raise unless an array of this shape and dtype holds samples for the network; before it is read."""
+    if dtype.kind == "O":
+        return  # objects are refused when they are read
+    if dtype.kind not in "biuf" or len(shape) < 2 or min(shape) < 1:
         raise ValueError(
-            f"`X` in {path} must hold numbers, of shape (N, D) or (N, …); got {X.dtype} of shape {X.shape}"
+            f"`X` in {path} must hold numbers, of shape (N, D) or (N, …); got {dtype!s:.80} of shape {shape}"
         )
-    return np.asarray(X)
+    found = math.prod(shape[1:])
+    if found != n_features:
+        raise ValueError(f"`INPUT` must have {n_features} features a sample to fit the network; got {found}")
 
 
-def _held(stored: Mapping[str, HostArray], path: Path) -> HostArray:
+def _held(stored: Mapping[str, HostArray], path: Path, n_features: int) -> HostArray:
     if "X" not in stored:
         raise ValueError(f"{path} must hold `X`; it holds {', '.join(stored) or 'nothing'}")
+    _check(*npz_header(stored, "X", path), path, n_features)
     return npz_array(stored, "X", path, cure=_CURE)
 
 
-def _loaded(file: BinaryIO, path: Path) -> HostArray:
+def _loaded(file: BinaryIO, path: Path, n_features: int) -> HostArray:
     """Read what `numpy.save` wrote, or `numpy.savez`."""
+    header = None
+    with suppress(Exception):  # NumPy says below what is wrong
+        header = npy_header(file)
+    if header is not None:
+        _check(*header, path, n_features)
     # A damaged file raises more than can be listed.
     try:
         stored: Any = np.load(file, allow_pickle=False)
@@ -133,7 +142,7 @@ def _loaded(file: BinaryIO, path: Path) -> HostArray:
         raise ValueError(
             f"{path} must be a file that NumPy wrote; it is truncated, empty or something else{reason}"
         ) from error
-    return stored if isinstance(stored, np.ndarray) else _held(stored, path)
+    return stored if isinstance(stored, np.ndarray) else _held(stored, path, n_features)
 
 
 def _opened(path: Path) -> BinaryIO:

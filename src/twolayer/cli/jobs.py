@@ -46,8 +46,7 @@ from .method import (
     symmetrized,
     training_arguments,
 )
-
-MOST_IMAGES = 24  # that are kept of the test samples
+from .stored import MOST_IMAGES
 
 _PRIVATE = ("dataset", "data", "url")  # where the user's files are
 _FEW_SAMPLES = 3  # of a class: one to train on, one to validate, one to test

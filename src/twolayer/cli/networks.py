@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import onnx, report, storage
 from .._checks import check_predictions
-from .._files import written_whole
+from .._files import npz_header, opened_npz, written_whole
 from .._namespace import HostArray, to_host
 from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
@@ -56,6 +56,7 @@ def evaluate_network(
         raise ValueError(f"`DATASET` must be given: the network was trained on {name}, a file of its user's")
     if kind_of(name) == "npz":
         check_place(name, data, url)
+        _check_file(Path(name), metadata)
         split = split or _usual_split(name, metadata, console)
         classes, samples = _class_names(metadata), _samples_of_file(name, split, metadata, net)
     else:
@@ -240,8 +241,6 @@ def _usual_split(path: str, metadata: NetworkMetadata, console: Console) -> str:
 def _samples_of_file(path: str, split: str, metadata: NetworkMetadata, net: TwoLayerNet) -> Split:
     """Return samples of an .npz file, their labels as places among the network's classes."""
     held = load_labelled(path, _class_names(metadata))
-    for samples in held.values():
-        _check_features(metadata, math.prod(samples.X.shape[1:]), Path(path).stem)
     rows: dict[str, HostArray] = {}
     if split != "all" and (split == "train" or split not in held):
         rows = {split: (load_npz(path).rows or {})[split]}
@@ -250,6 +249,15 @@ def _samples_of_file(path: str, split: str, metadata: NetworkMetadata, net: TwoL
         held = {split: held[split]}
     check_splits(held, rows, path, net.W1.dtype)
     return _joined(list(held.values()))
+
+
+def _check_file(path: Path, metadata: NetworkMetadata) -> None:
+    """Raise if the samples of an .npz file are not for the network; before they are read."""
+    with opened_npz(path) as stored:
+        for key in stored:
+            shape = npz_header(stored, key, path)[0] if key.startswith("X") else ()
+            if len(shape) > 1:
+                _check_features(metadata, math.prod(shape[1:]), path.stem)
 
 
 def _samples_of(dataset: Dataset, split: str) -> Split:

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
-from .._files import npz_array, opened_npz, printable, read_text
+from .._files import npz_array, npz_header, opened_npz, printable, read_text
 from .._namespace import HostArray
 from ..report._confusion import Confusion
 from ..training import History
 
 _CELLS = ("true", "predicted", "counts")  # of a confusion matrix
 _MOST = 2**53  # to which every integer is a float
+MOST_IMAGES = 24  # that are kept of the test samples
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -244,7 +245,7 @@ def read_plain(path: Path) -> dict[str, Any]:
     return settings
 
 
-def read_predictions(path: Path, test: Tested) -> Predictions:
+def read_predictions(path: Path, test: Tested, image_shape: tuple[int, ...] | None) -> Predictions:
     """Read the .npz file that `jobs.write_predictions` wrote.
 
     Parameters
@@ -252,6 +253,8 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
     path : Path
     test : Tested
         The entry of results.json about the same samples.
+    image_shape : tuple of int, or None
+        Their shape by the same file. If they are not images, none are read.
 
     Raises
     ------
@@ -262,7 +265,22 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
     ValueError
         If it is not that file, or of other samples or another network.
     """
-    n_classes = test.confusion.n_classes
+    n_samples, n_classes = test.n_samples, test.confusion.n_classes
+
+    def read(
+        key: str, kinds: str, fits: Callable[..., bool], holds: Callable[[HostArray], bool], what: str
+    ) -> HostArray:
+        """Read an array of these kinds of numbers, whose shape is known to fit before its values are read."""
+        shape, dtype = npz_header(stored, key, path)
+        # First the dtype: comparisons and `isfinite` are not defined for every one.
+        if dtype.kind not in kinds or dtype.itemsize > 8:
+            raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {dtype!s:.80}")
+        array = npz_array(stored, key, path) if fits(shape) else None
+        if array is None or not holds(array):
+            raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {shape}")
+        return array
+
+    rows = images = rows_in_file = None
     with opened_npz(path) as stored:
         missing = [key for key in ("y", "probabilities") if key not in stored]
         if missing or ("rows" in stored) != ("images" in stored):
@@ -270,65 +288,44 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
                 f"{path} must hold `y` and `probabilities`, and `rows` and `images` or neither of them; "
                 f"it holds {', '.join(stored)!s:.200}"
             )
-        arrays = {
-            key: npz_array(stored, key, path)
-            for key in ("y", "probabilities", "rows", "images", "rows_in_file")
-            if key in stored
-        }
-
-    def check(key: str, *, kinds: str, holds: Callable[[HostArray], bool], what: str) -> None:
-        array = arrays[key]
-        # First the dtype: comparisons and `isfinite` are not defined for every one.
-        if array.dtype.kind not in kinds or array.dtype.itemsize > 8:
-            raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {array.dtype!s:.80}")
-        if not holds(array):
-            raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {array.shape}")
-
-    y, probs = arrays["y"], arrays["probabilities"]
-    check(
-        "y",
-        kinds="iu",
-        holds=lambda y: y.ndim == 1 and len(y) > 0 and _are_in(y, n_classes),
-        what=f"class labels in [0, {n_classes}), (N,)",
-    )
-    check(
-        "probabilities",
-        kinds="f",
-        holds=lambda probs: probs.shape == (len(y), n_classes) and _are_probabilities(probs),
-        what=f"probabilities of {n_classes} classes for each of the {len(y)} samples",
-    )
-    if "rows" in arrays:
-        rows = arrays["rows"]
-        check(
-            "rows",
-            kinds="iu",
-            holds=lambda rows: rows.ndim == 1 and _are_different(rows) and _are_in(rows, len(y)),
-            what=f"different places in [0, {len(y)}), (M,)",
+        y = read(
+            "y",
+            "iu",
+            fits=lambda shape: shape == (n_samples,) and n_samples > 0,
+            holds=lambda y: _are_in(y, n_classes),
+            what=f"class labels in [0, {n_classes}), ({n_samples},)",
         )
-        check(
-            "images",
-            kinds="biuf",
-            holds=lambda images: (
-                images.ndim in (3, 4)
-                and images.shape[0] == len(rows)
-                and min(images.shape[1:]) > 0
-                and images.shape[3:] in ((), (1,), (3,))
-                and bool(np.isfinite(images).all())
-            ),
-            what=f"{len(rows)} images of (height, width), or of 1 or 3 channels",
+        probs = read(
+            "probabilities",
+            "f",
+            fits=lambda shape: shape == (n_samples, n_classes),
+            holds=_are_probabilities,
+            what=f"probabilities of {n_classes} classes for each of the {n_samples} samples",
         )
-        arrays["rows"] = rows.astype(np.int64)
-    if "rows_in_file" in arrays:
-        places = arrays["rows_in_file"]
-        check(
-            "rows_in_file",
-            kinds="iu",
-            holds=lambda places: (
-                places.shape == y.shape and _are_different(places) and _are_in(places, _MOST + 1)
-            ),
-            what=f"different rows of a file, ({len(y)},)",
-        )
-        arrays["rows_in_file"] = places.astype(np.int64)
+        if image_shape is not None and "rows" in stored:
+            rows = read(
+                "rows",
+                "iu",
+                fits=lambda shape: len(shape) == 1 and shape[0] <= MOST_IMAGES,
+                holds=lambda rows: _are_different(rows) and _are_in(rows, n_samples),
+                what=f"different places in [0, {n_samples}), at most {MOST_IMAGES}",
+            ).astype(np.int64)
+            n_images = len(rows)
+            images = read(
+                "images",
+                "biuf",
+                fits=lambda shape: shape == (n_images, *image_shape) and shape[3:] in ((), (1,), (3,)),
+                holds=lambda images: bool(np.isfinite(images).all()),
+                what=f"{n_images} images of {'×'.join(map(str, image_shape))} pixels",
+            )
+        if "rows_in_file" in stored:
+            rows_in_file = read(
+                "rows_in_file",
+                "iu",
+                fits=lambda shape: shape == (n_samples,),
+                holds=lambda places: _are_different(places) and _are_in(places, _MOST + 1),
+                what=f"different rows of a file, ({n_samples},)",
+            ).astype(np.int64)
     y, probs = y.astype(np.int64), probs.astype(np.float64)
     # Two classes that are as good as equally probable may have changed places in few digits.
     top = np.sort(probs, axis=1)[:, -2:]
@@ -341,7 +338,7 @@ def read_predictions(path: Path, test: Tested) -> Predictions:
         raise ValueError(
             f"{path} must be of the run that results.json is of; got other samples or another network"
         )
-    return Predictions(y, probs, arrays.get("rows"), arrays.get("images"), arrays.get("rows_in_file"))
+    return Predictions(y, probs, rows, images, rows_in_file)
 
 
 def _are_in(places: HostArray, end: int) -> bool:

@@ -75,5 +75,7 @@ def read_run(folder: Path) -> Found:
         history=None if history is None else read_history(history),
         net=None if network is None else storage.load(network),
         metadata=None if network is None else storage.load_metadata(network),
-        predictions=None if predictions is None or test is None else read_predictions(predictions, test),
+        predictions=None
+        if predictions is None or test is None
+        else read_predictions(predictions, test, results.image_shape),
     )

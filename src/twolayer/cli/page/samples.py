@@ -12,7 +12,7 @@ import numpy as np
 from ... import report
 from ..._extras import require
 from ..._namespace import HostArray
-from ..jobs import MOST_IMAGES
+from ..stored import MOST_IMAGES
 from .found import Found
 
 MOST_CLASSES = 20  # whose confusions are a table
