@@ -7,11 +7,13 @@ import functools
 import gzip
 import hashlib
 import http.server
+import itertools
 import logging
 import shutil
 import sys
 import tarfile
 import threading
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -390,6 +392,62 @@ def test_refuses_a_member_of_the_wrong_size_before_reading_it(tmp_path, few):
         load_cifar10(made, **EVERYTHING)
 
 
+def unpacked_to(path, parts):
+    """An archive of a few kB that unpacks to these parts."""
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for part in parts:
+            file.write(part)
+    return path
+
+
+def header_of_header(kind, size):
+    """What stands before a member whose name, or whose other fields, have as many bytes."""
+    member = tarfile.TarInfo("././@LongLink")
+    member.type, member.size = kind, size
+    return member.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize("size", [2**31, 10 * 2**20])
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE]
+)
+def test_headers_of_gigabytes_are_refused_early(tmp_path, few, monkeypatch, kind, size):
+    """tarfile reads such a header whole, whatever its length."""
+    monkeypatch.setattr(cifar10, "_UNPACKED_BYTES", 5 * 2**20)
+    zeros = itertools.repeat(bytes(2**20), 100)
+    made = unpacked_to(tmp_path / "made.tar.gz", [header_of_header(kind, size), *zeros])
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            ValueError,
+            match=r"made\.tar\.gz must be the archive .*\(it unpacks to more than 5,242,880 bytes\)",
+        ):
+            load_cifar10(made, **EVERYTHING)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * 2**20
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_what_unpacks_to_more_than_the_archive_is_refused(archive, monkeypatch, where):
+    unpacked = gzip.decompress(archive.read_bytes())
+    monkeypatch.setattr(cifar10, "_UNPACKED_BYTES", len(unpacked))
+    assert len(load_cifar10(archive, **EVERYTHING).train.y) == 4 * FEW
+    other = tarfile.TarInfo("other")
+    other.size = 10 * 2**20
+    more = other.tobuf() + bytes(other.size)
+    unpacked_to(archive, [more, unpacked] if where == "before" else [unpacked, more])
+    with pytest.raises(ValueError, match=r"\(it unpacks to more than [\d,]+ bytes\)"):
+        load_cifar10(archive, **EVERYTHING)
+
+
+def test_the_official_archive_is_within_its_bounds():
+    files = len(FILES) * 10_000 * 3073
+    assert files + 2**20 < cifar10._UNPACKED_BYTES < 1.1 * files
+    assert cifar10._ARCHIVE_BYTES == 170_052_171
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"not an archive", b"PK\x03\x04", gzip.compress(b""), gzip.compress(b"x" * 5000)],
@@ -573,6 +631,51 @@ def test_a_wrong_file_from_a_mirror_is_refused_and_not_kept(mirror, cache, monke
         ValueError, match=r"what http://.* sends must be .*, with the SHA-256 0000.*; got another file"
     ):
         load_cifar10(url=mirror, **EVERYTHING)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_download_ends_where_the_archive_would(archive, mirror, cache, monkeypatch):
+    n_bytes = len(archive.read_bytes())
+    monkeypatch.setattr(cifar10, "_ARCHIVE_BYTES", n_bytes)
+    assert len(load_cifar10(url=mirror, **EVERYTHING).train.y) == 4 * FEW
+    (cache / "cifar-10-binary.tar.gz").unlink()
+    monkeypatch.setattr(cifar10, "_ARCHIVE_BYTES", n_bytes - 1)
+    with pytest.raises(
+        ValueError, match=r"what http://.* sends must be .*; got another file, which was not kept"
+    ):
+        load_cifar10(url=mirror, **EVERYTHING)
+    assert list(cache.iterdir()) == []
+
+
+@pytest.mark.parametrize("tells_length", [True, False])
+def test_a_download_without_end_is_not_stored(cache, monkeypatch, tells_length):
+    sent = []
+
+    class Endless(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            if tells_length:
+                self.send_header("Content-Length", str(2**40))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # the other side hangs up
+                while len(sent) < 1000:
+                    self.wfile.write(bytes(2**20))
+                    sent.append(2**20)
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setattr(cifar10, "_ARCHIVE_BYTES", 2**20)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with pytest.raises(ValueError, match="got another file, which was not kept"):
+                load_cifar10(url=f"http://127.0.0.1:{server.server_port}/x", **EVERYTHING)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert len(sent) < 100
     assert list(cache.iterdir()) == []
 
 

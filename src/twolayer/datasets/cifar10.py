@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import os
 import tarfile
@@ -33,6 +34,8 @@ _CLASSES_FILE = "batches.meta.txt"
 _RECORDS = 10_000  # in a file
 _RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then the red, the green and the blue plane, row by row
 _CLASSES_BYTES = 1000  # no honest file of ten names is longer
+_ARCHIVE_BYTES = 170_052_171
+_UNPACKED_BYTES = 200_000_000  # of which the official archive has 184 million
 
 Take: TypeAlias = Callable[[str, bytes | bytearray, str], None]  # name, content, where it is
 
@@ -93,7 +96,8 @@ def load_cifar10(
     ValueError
         If more images are asked for than there are; if a file or an archive is truncated, has a wrong size or
         label, or is not what it claims to be; if it is the pickled version, which is never opened, as
-        unpickling a file can run any code that is in it; if what was downloaded has the wrong SHA-256.
+        unpickling a file can run any code that is in it; if an archive unpacks to more than 200 MB; if what
+        was downloaded is too long, of which no more is stored, or has the wrong SHA-256.
     FileNotFoundError
         If ``folder`` does not exist, or holds no such files.
     OSError
@@ -231,12 +235,21 @@ def _read_folder(folder: Path, names: set[str], take: Take) -> None:
             raise FileNotFoundError(f"{folder} must hold {name}; found no such file")
 
 
+class _Unpacked(gzip.GzipFile):
+    """The unpacked archive, up to a bound: a small one may hold gigabytes that tarfile reads."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > _UNPACKED_BYTES:
+            raise ValueError(f"it unpacks to more than {_UNPACKED_BYTES:,} bytes")
+        return super().read(size)
+
+
 def _read_archive(archive: Path, names: set[str], take: Take) -> None:
     """Hand over the same of the files in the archive, in its order."""
     missing = {f"{_FOLDER}/{name}" for name in (_CLASSES_FILE, *names)}
     with ExitStack() as stack:
         with _reading(archive):
-            unpacked = stack.enter_context(gzip.open(archive))
+            unpacked = stack.enter_context(_Unpacked(archive))
             members = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|", bufsize=2**20))
         while True:
             with _reading(archive):
@@ -293,12 +306,27 @@ def _read_pieces(file: IO[bytes]) -> bytearray:
     return content
 
 
+class _Download(io.BufferedWriter):
+    """A file that takes no more bytes than the archive has."""
+
+    def write(self, content: Any, /) -> int:
+        if self.tell() + len(content) > _ARCHIVE_BYTES:
+            raise ValueError("it is too long")
+        return super().write(content)
+
+
 def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
     """Return the archive in the user's cache, which is downloaded where it is not there or not whole."""
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"`url` must begin with https:// or http://; got {url}")
     pooch = require("pooch", extra="data", purpose="downloading CIFAR-10")
     cache = Path(pooch.os_cache("twolayer"))
+
+    def download(url: str, path: str, _: Any) -> None:
+        progressbar = False if progress is None else progress
+        with _Download(io.FileIO(path, "w")) as file:
+            pooch.HTTPDownloader(progressbar=progressbar, chunk_size=2**18)(url, file, None)
+
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel(logging.WARNING)  # pooch writes on stderr that it downloads
@@ -309,9 +337,7 @@ def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
                 known_hash=f"sha256:{SHA256}",
                 fname=_ARCHIVE,
                 path=cache,
-                downloader=pooch.HTTPDownloader(
-                    progressbar=False if progress is None else progress, chunk_size=2**18
-                ),
+                downloader=download,
             )
         )
     except OSError as error:  # those of requests are
