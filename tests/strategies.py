@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,30 @@ def sizes() -> st.SearchStrategy[Sizes]:
         Sizes, st.integers(1, 3), st.integers(1, 7), st.integers(1, 5), st.integers(1, 6), st.integers(1, 5)
     )
     return st.deferred(lambda: st.sampled_from(FEW_SIZES) if few_sizes_only else anything)
+
+
+# In part of what harms: a terminal's commands, ends of lines, marks of direction, halves of characters.
+any_texts = st.text(max_size=9) | st.text("aé健ש🙂\u200d=<&\x1b\n\t\x9b\u202e\u2066\ud800\ufffe", max_size=9)
+
+
+# As Unicode has them: Bidi_Control is the embeddings, the isolates and three marks.
+BIDI_CLASSES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+BIDI_MARKS = {"\N{ARABIC LETTER MARK}", "\N{LEFT-TO-RIGHT MARK}", "\N{RIGHT-TO-LEFT MARK}"}
+NO_CHARACTERS_OF_XML = {"\ufffe", "\uffff"}
+
+
+def is_dangerous(character: str) -> bool:
+    """Whether a character may command a terminal, forge or turn a line, or break a file."""
+    return (
+        unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        or unicodedata.bidirectional(character) in BIDI_CLASSES
+        or character in BIDI_MARKS | NO_CHARACTERS_OF_XML
+    )
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text holds no such character."""
+    return not any(map(is_dangerous, text))
 
 
 class Problem(NamedTuple):

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import twolayer
-from twolayer._files import printable
+from twolayer._texts import printable
 from twolayer.cli import networks
 from twolayer.cli.commands import app
 from twolayer.cli.console import Console
@@ -278,8 +278,13 @@ def test_predictions_of_images_of_any_name(tmp_path: Path, suffix: str) -> None:
         assert np.load("p.npz")["sample"].tolist() == names
 
 
-def test_classes_that_cannot_be_written_are_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_classes_that_cannot_be_written_are_refused_before_the_work(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clusters(Path("mine.npz"), classes=["a", "b", "c\udce9"])
     monkeypatch.setattr("twolayer.cli.training.train", None)
-    line = refused("train", "mine.npz")
-    assert line == "Error: the names of the classes must be text that can be written; got 'c\\udce9'"
+    monkeypatch.setattr("twolayer.cli.sweeps.sweep", None)
+    line = refused(command, "mine.npz")
+    assert not Path("runs").exists()
+    assert line.endswith("mine.npz must hold printable characters only; got 'c\\udce9'")

@@ -17,7 +17,7 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 
 # Each floor imports only from floors below it. A folder is one unit, whose files may import each other.
 FLOORS = (
-    {"_namespace", "_extras", "_kinds", "_streams"},
+    {"_namespace", "_extras", "_kinds", "_streams", "_texts"},
     {"_checks", "_comparison", "_files", "mathematics"},
     {"_forms"},
     {"network", "_images"},

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from strategies import is_printable
 
 from twolayer import _files
 from twolayer.datasets import load_npz
@@ -128,6 +129,7 @@ def test_strings_are_places_among_the_classes(path):
     )
 )
 def test_labels_keep_their_meaning(shared_path, y):
+    assume(all(map(is_printable, y.astype(str))))
     data = loaded(shared_path, X=numbered(len(y)), y=y)
     assert [data.classes[label] for label in data.train.y] == [str(label) for label in y]
     assert len(set(data.classes)) == len(data.classes)
@@ -243,7 +245,7 @@ GOOD = {"X": numbered(), "y": LABELS}
         ({"X": None, "y": None, "x_train": LABELS}, ValueError, "must hold `X` and `y`; it holds x_train"),
         ({"X_test": numbered()}, ValueError, "must hold `X_test` and `y_test`; it holds"),
         ({"y_validation": LABELS}, ValueError, "must hold `X_validation` and `y_validation`; it holds"),
-        ({"X_val": numbered()}, ValueError, r"must be named X, y, X_validation, .*; got X_val"),
+        ({"X_val": numbered()}, ValueError, r"must be named X, y, X_validation, .*; got 'X_val"),
         ({"X": numbered().astype("U5")}, TypeError, r"`X` in .* must hold real numbers .*; got dtype <U5"),
         ({"X": numbered(dtype=complex)}, TypeError, r"`X` in .* real numbers .*; got dtype complex128"),
         ({"X": numbered(dtype=np.longdouble)}, TypeError, "real numbers of at most 64 bits; got dtype"),
@@ -289,6 +291,24 @@ GOOD = {"X": numbered(), "y": LABELS}
         ({"classes": ["a"]}, ValueError, r"at least two classes; got shape \(1,\) with 1 different names"),
         ({"classes": list("abca")}, ValueError, r"got shape \(4,\) with 3 different names"),
         ({"classes": [["a", "b"], ["c", "d"]]}, ValueError, r"must have shape \(C,\), .* got shape \(2, 2\)"),
+        (
+            {"classes": ["a", "b", "c\udce9", "d"]},
+            ValueError,
+            r"`classes` in .* must hold .*; got 'c\\udce9'$",
+        ),
+        ({"y": np.array(["a", "b\n"])[LABELS % 2]}, ValueError, r"labels in `y` in .* must .*; got 'b\\n'$"),
+        (
+            {"y_test": np.array(["\x1b"]), "X_test": [[1, 2]], "y": LABELS.astype(str)},
+            ValueError,
+            r"of \\x1b$",
+        ),
+        ({"X_\x1b\u202e": LABELS}, ValueError, r"classes; got 'X_\\x1b\\u202e'$"),
+        ({"X": None, "y": None, "\x1b": LABELS}, ValueError, r"it holds \\x1b; name them so"),
+        (
+            {"X": None, "y": None} | {f"{i:04}": LABELS[:1] for i in range(2000)},
+            ValueError,
+            r"it holds 0000, .{193}…; name them so",
+        ),
     ],
 )
 def test_refuses(path, change, error, message):

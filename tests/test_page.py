@@ -287,7 +287,8 @@ def test_samples_that_are_no_images(runs: Path) -> None:
     name = "weird &lt; 'more'.npz"
     of = "probability of the"
     assert rows[0] == [f"row of {name}", "true", f"{of} true", "predicted", f"{of} predicted"]
-    assert f"numbered from 0, as in NumPy, by their rows of X in {name}." in words(part(page, "mistakes"))
+    sentence = "".join(part(page, "mistakes").itertext())
+    assert f"numbered from 0, as in NumPy, by their rows of X in {name}." in sentence
     with np.load(runs / name) as stored:
         labels = [NAMES[label] for label in stored["y"]]
     assert [labels[int(row[0])] for row in rows[1:]] == [row[1] for row in rows[1:]]

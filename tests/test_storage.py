@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from strategies import any_texts, is_printable
 
 import twolayer
 from twolayer import TwoLayerNet
@@ -158,12 +159,30 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.text(), JSON, max_size=4), st.lists(st.text(), min_size=3, max_size=3))
-def test_any_information_and_any_names_come_back(shared_path, information, classes):
-    save(network(), shared_path, information=information, preprocessing=information, classes=classes)
+@given(st.dictionaries(any_texts, JSON, max_size=4))
+def test_any_information_comes_back(shared_path, information):
+    save(network(), shared_path, information=information, preprocessing=information)
     metadata = load_metadata(shared_path)
     assert metadata.information == metadata.preprocessing == information
-    assert metadata.classes == tuple(classes)
+
+
+@given(st.lists(any_texts, min_size=3, max_size=3))
+def test_any_class_names_come_back_or_are_refused_by_writer_and_reader(shared_path, classes):
+    if all(map(is_printable, classes)) and len(set(classes)) == 3:
+        save(network(), shared_path, classes=classes)
+        assert load_metadata(shared_path).classes == tuple(classes)
+        return
+    shared_path.unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r"^`classes` must (hold printable characters|be different names)"):
+        save(network(), shared_path, classes=classes)
+    assert not shared_path.exists()
+    write(shared_path, classes=json.dumps(classes))
+    for read in (load, load_metadata):
+        with pytest.raises(
+            ValueError, match=r"^`classes` in the metadata of .*net\.safetensors must (hold print|be diff)"
+        ) as caught:
+            read(shared_path)
+        assert is_printable(str(caught.value))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.float32("nan"), np.array(np.inf)])
@@ -416,6 +435,9 @@ def test_refuses_to_save_a_network_that_diverged(path, name, value):
         ({"classes": ("a", "b", "c", "d")}, ValueError, "`classes` must name the 3 classes; got 4 names"),
         ({"classes": "abc"}, TypeError, "`classes` must be a sequence of strings; got str"),
         ({"classes": (0, 1, 2)}, TypeError, "`classes` must be a sequence of strings; got tuple"),
+        ({"classes": ("cat", "dog", "cat")}, ValueError, "`classes` must be different names; got 'cat' 2"),
+        ({"classes": ("a", "b\ud800", "c")}, ValueError, r"`classes` must hold .*; got 'b\\ud800'$"),
+        ({"classes": ("a", "b\n", "c")}, ValueError, r"must hold printable characters only; got 'b\\n'$"),
         ({"image_shape": (3, 3)}, ValueError, r"`image_shape` must be .* 6 features; got \(3, 3\)"),
         ({"image_shape": (-2, -3)}, ValueError, "`image_shape` must be at least 1; got -2"),
         ({"image_shape": (2.0, 3.0)}, TypeError, "`image_shape` must be an integer; got float"),
@@ -486,6 +508,9 @@ def changed(**arrays):
         ({"classes": "[1, 2, 3]"}, "`classes` in .* must be a list of 3 strings; got"),
         ({"classes": '"abc"'}, "`classes` in .* must be a list of 3 strings; got"),
         ({"classes": "[" * 100_000}, "`classes` in .* must be a list of 3 strings; got"),
+        ({"classes": '["a", "b", "a"]'}, "`classes` in .* must be different names; got 'a' 2 times"),
+        ({"classes": '["a", "\\ud800", "b"]'}, r"`classes` in .* must hold printable .*; got '\\ud800'"),
+        ({"classes": '["\\u001b[2J", "b", "c"]'}, r"`classes` in .* must hold .*; got '\\x1b\[2J'"),
         (
             {"image_shape": "[2, 2]"},
             "`image_shape` in .* must be a list of two or three integers with the product 6; got",
@@ -505,6 +530,8 @@ def changed(**arrays):
         ({"tensors": changed(b2=None)}, "must hold the tensors W1, b1, W2, b2; got W1, W2, b1$"),
         ({"tensors": changed(W3=np.zeros(2))}, "must hold the tensors W1, b1, W2, b2; got W1, W2, W3, b1"),
         ({"tensors": {}}, "must hold the tensors W1, b1, W2, b2; got none"),
+        ({"tensors": {"\x1b]0;a\u202e": np.zeros(2)}}, r"b2; got \\x1b\]0;a\\u202e$"),
+        ({"tensors": {f"{i:05}": np.zeros(1) for i in range(20_000)}}, r"b2; got 00000, .{190,192}…$"),
         (
             {"tensors": changed(W2=network().W2.T.copy())},
             r"`W2` in .* must have shape \(4, 3\), as the metadata say; got \(3, 4\)",

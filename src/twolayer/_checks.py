@@ -7,6 +7,7 @@ hold, then what came. Shapes, dtypes, devices and single values only, never the 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from types import ModuleType
@@ -29,6 +30,7 @@ from ._namespace import (
     more_than_numbers,
     to_host,
 )
+from ._texts import printable
 
 BLOCK_ELEMENTS = 2**24  # 64 MiB in float32
 
@@ -398,13 +400,25 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
     return int(value)
 
 
-def checked_classes(classes: Sequence[str], n_classes: int) -> list[str]:
-    """Return the names of the classes, or raise unless they are strings, one for each class."""
+def check_printable(name: str, text: str) -> None:
+    """Raise if a text that is to be stored has characters that are shown as escapes."""
+    shown = printable(text)
+    if shown != text:
+        raise ValueError(f"{name} must hold printable characters only; got '{shown:.80}'")
+
+
+def checked_classes(classes: Sequence[str], n_classes: int, *, name: str = "`classes`") -> list[str]:
+    """Return the names of the classes, or raise unless they are different printable strings, one for each."""
     names = list(classes)
-    if isinstance(classes, str) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"`classes` must be a sequence of strings; got {type(classes).__name__}")
+    if isinstance(classes, str) or not all(isinstance(one, str) for one in names):
+        raise TypeError(f"{name} must be a sequence of strings; got {type(classes).__name__}")
     if len(names) != n_classes:
-        raise ValueError(f"`classes` must name the {n_classes} classes; got {len(names)} names")
+        raise ValueError(f"{name} must name the {n_classes} classes; got {len(names)} names")
+    for one in names:
+        check_printable(name, one)
+    most_frequent, n = Counter(names).most_common(1)[0]
+    if n > 1:
+        raise ValueError(f"{name} must be different names; got {most_frequent!r:.80} {n} times")
     return names
 
 

@@ -208,11 +208,6 @@ def remove_partial(path: str | os.PathLike[str]) -> None:
                     file.unlink()
 
 
-def printable(name: str) -> str:
-    """Return a file's name as text that any program can show: bytes that are not UTF-8 become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
 def read_text(path: str | os.PathLike[str], *, errors: str = "strict") -> str:
     """Read a text file in UTF-8, without the byte order mark that programs on Windows put at its beginning.
 

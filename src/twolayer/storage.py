@@ -31,7 +31,8 @@ The header's ``__metadata__`` is strings. These are always there:
 These are there where they are known, each as JSON:
 
 - ``n_networks``: K, for a stack; left out for one network;
-- ``classes``: a list of C strings, the names of the classes;
+- ``classes``: a list of C strings, the names of the classes, all different; none holds a control character, a
+  separator of lines, a mark of direction or half of a surrogate pair;
 - ``image_shape``: a list of two or three integers whose product is D, where samples are images: height, width
   and, where there are any, channels;
 - ``preprocessing``: an object; what was done to samples before training. **It is information: it is folded
@@ -58,6 +59,7 @@ import numpy as np
 from ._checks import check_finite, check_network, checked_classes, checked_image_shape
 from ._files import opened_safetensors, write_safetensors
 from ._namespace import HostArray, dtype_name
+from ._texts import listed
 from .network import TwoLayerNet
 
 FORMAT_VERSION = 1
@@ -127,7 +129,7 @@ def save(
     path : path
         The file. Its folder must exist.
     classes : sequence of str, optional
-        Names of the classes.
+        Names of the classes: all different, of printable characters in any script.
     image_shape : sequence of int, optional
         Shape of a sample that is an image: (height, width) or (height, width, channels).
     preprocessing : mapping, optional
@@ -136,7 +138,8 @@ def save(
         Whatever else is to be known: settings and results of the run.
 
         Both mappings hold what JSON can: strings, numbers, truth values, None, lists, and mappings with
-        strings as keys; NumPy's numbers and arrays too. NaN and infinity, which JSON lacks, are stored as
+        strings as keys; NumPy's numbers and arrays too. Strings come back as they are, whatever is in them:
+        escape what is unprintable where you show them. NaN and infinity, which JSON lacks, are stored as
         None.
 
     Raises
@@ -146,7 +149,8 @@ def save(
         JSON cannot.
     ValueError
         If the arrays do not fit each other, or hold a NaN or infinity; if ``classes`` or ``image_shape`` do
-        not fit the network.
+        not fit the network; if two classes have one name, or a name has a control character, a mark of
+        direction or a lone surrogate.
     OSError
         If the file cannot be written.
     """
@@ -322,6 +326,8 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
         f"a list of {n_classes} strings",
         lambda value: _is_list_of(value, str) and len(value) == n_classes,
     )
+    if classes is not None:
+        classes = tuple(checked_classes(classes, n_classes, name=f"`classes` in the metadata of {path}"))
     image_shape = read(
         "image_shape",
         f"a list of two or three integers with the product {n_features}",
@@ -337,7 +343,7 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
     return NetworkMetadata(
         **sizes,
         n_networks=n_networks,
-        classes=None if classes is None else tuple(classes),
+        classes=classes,
         image_shape=None if image_shape is None else tuple(image_shape),
         preprocessing=read("preprocessing", "an object", lambda value: isinstance(value, dict)),
         information=read("information", "an object", lambda value: isinstance(value, dict)) or {},
@@ -349,9 +355,7 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
 def _check_tensors(file: Any, shapes: dict[str, tuple[int, ...]], path: str | os.PathLike[str]) -> None:
     found = sorted(file.keys())
     if found != sorted(shapes):
-        raise ValueError(
-            f"{path} must hold the tensors {', '.join(shapes)}; got {', '.join(found) or 'none'}"
-        )
+        raise ValueError(f"{path} must hold the tensors {', '.join(shapes)}; got {listed(found) or 'none'}")
     dtypes = set()
     for name, shape in shapes.items():
         tensor = file.get_slice(name)

@@ -21,7 +21,7 @@ import rich.progress
 import rich.table
 import rich.text
 
-from .._files import printable
+from .._texts import printable
 from ..training import Progress
 
 _REFRESH_SECONDS = 0.1
@@ -82,20 +82,21 @@ class Console:
         columns: Sequence[str],
         rows: Sequence[Sequence[str]],
         *,
-        title: str | None = None,
+        title: str | Sequence[str] = (),
         best: int | None = None,
         marks: Mapping[int, str] = MappingProxyType({}),
         left: Sequence[str] = (),
     ) -> None:
         """Write a table: numbers to the right, the columns in ``left`` to the left, the best row marked.
 
-        ``marks`` are what stands after other rows.
+        ``title`` is a line or several, ``marks`` are what stands after other rows.
         """
         if self.wants_answer:
             return
-        if title is not None:
+        if title:
             self.result()
-            self.result(title, style="bold")
+        for line in [title] if isinstance(title, str) else title:
+            self.result(line, style="bold")
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD, collapse_padding=True)
         for column in columns:
             table.add_column(column, justify="left" if column in left else "right", overflow="fold")

@@ -15,6 +15,7 @@ import numpy as np
 from .._checks import check_finite, row_blocks
 from .._files import npy_header, npz_array, npz_header, opened_npz
 from .._namespace import HostArray
+from .._texts import listed
 from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from .console import Console
@@ -116,7 +117,7 @@ def _check(shape: tuple[int, ...], dtype: np.dtype[Any], path: Path, n_features:
 
 def _held(stored: Mapping[str, HostArray], path: Path, n_features: int) -> HostArray:
     if "X" not in stored:
-        raise ValueError(f"{path} must hold `X`; it holds {', '.join(stored) or 'nothing'}")
+        raise ValueError(f"{path} must hold `X`; it holds {listed(stored) or 'nothing'}")
     _check(*npz_header(stored, "X", path), path, n_features)
     return npz_array(stored, "X", path, cure=_CURE)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__, report, storage
-from .._files import printable, written_whole
+from .._files import written_whole
 from .._namespace import has_float
 from ..augmentation import Augmentation
 from ..datasets import Dataset
@@ -199,9 +199,6 @@ def open_job(
     """Import the library and load the data that the settings name; fit a preprocessing, or take this one."""
     library = open_library(settings["library"], settings["device"], settings["dtype"])
     dataset = load_data(settings["dataset"], settings["data"], settings["url"], settings, console)
-    for name in dataset.classes:
-        if name != printable(name):
-            raise ValueError(f"the names of the classes must be text that can be written; got {name!r:.80}")
     console.say(describe(dataset))
     found = fingerprint(dataset)
     if settings.setdefault("data_sha256", found) != found:

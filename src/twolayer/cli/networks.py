@@ -7,7 +7,7 @@ import math
 import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from .. import onnx, report, storage
 from .._checks import check_predictions
 from .._files import npz_header, opened_npz, written_whole
 from .._namespace import HostArray, to_host
+from .._texts import printable
 from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
 from ..network import TwoLayerNet, probabilities
@@ -310,11 +311,6 @@ def _as_data(names: list[str], probs: HostArray, classes: tuple[str, ...]) -> di
     return {"classes": classes, "predictions": rows}
 
 
-def _text_file(path: Path) -> IO[str]:
-    """Open a file for text, in which bytes of a name that are not UTF-8 are escaped."""
-    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-
-
 def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, ...]) -> None:
     """Write the predicted class and all probabilities of each sample."""
     if path.suffix.lower() == ".npz":
@@ -331,11 +327,10 @@ def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, .
     if path.suffix.lower() == ".json":
         report.write_json(path, found)
         return
-    with written_whole(path) as partial, _text_file(partial) as file:
+    with written_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         # Not by report.write_csv: a class may have the name of another column.
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["sample", "class", "probability", *classes])
         for row in found["predictions"]:
-            writer.writerow(
-                [*list(row.values())[:2], float(row["probability"]), *map(float, row["probabilities"])]
-            )
+            name, label, probability, *_ = row.values()
+            writer.writerow([printable(name), label, float(probability), *map(float, row["probabilities"])])

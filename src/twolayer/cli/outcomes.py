@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from .._texts import bounded, printable
 from .console import Console
 
 FAILED = 1
@@ -39,7 +40,7 @@ class Failure(click.ClickException):
     """
 
     def __init__(self, message: str, exit_code: int = FAILED, *, wanted: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(bounded(printable(message)))
         self.exit_code = exit_code  # type: ignore[misc]
         self.wanted = wanted
 

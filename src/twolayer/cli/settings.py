@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .. import __version__, presets
+from .._checks import check_printable
 from .._extras import require
 from .._files import written_whole
 from . import options
@@ -240,6 +241,8 @@ def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dic
     for name, value in stored.items():
         if name not in known:
             raise ValueError(_unknown(name, path, ctx, known))
+        if isinstance(value, str) and name not in _PATHS:
+            check_printable(f"`{name}` in {path}", value)
         try:
             settings[name] = _value(name, value, parameters.get(name), ctx)
         except (click.UsageError, ValueError) as error:

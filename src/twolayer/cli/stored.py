@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
-from .._files import npz_array, npz_header, opened_npz, printable, read_text
+from .._files import npz_array, npz_header, opened_npz, read_text
 from .._namespace import HostArray
+from .._texts import listed, printable
 from ..report._confusion import Confusion
 from ..training import History
 
@@ -286,7 +287,7 @@ def read_predictions(path: Path, test: Tested, image_shape: tuple[int, ...] | No
         if missing or ("rows" in stored) != ("images" in stored):
             raise ValueError(
                 f"{path} must hold `y` and `probabilities`, and `rows` and `images` or neither of them; "
-                f"it holds {', '.join(stored)!s:.200}"
+                f"it holds {listed(stored)}"
             )
         y = read(
             "y",

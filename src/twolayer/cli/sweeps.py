@@ -133,9 +133,9 @@ def _show_table(result: SweepResult, console: Console) -> None:
             marks[i] = "≈ best"
     best = None if result.best is None else 0
     n_seeds = max(row["n_seeds"] for row in table)
-    title = "Candidates" if n_seeds == 1 else f"Candidates, mean ± standard deviation over {n_seeds} seeds"
+    title = ["Candidates" if n_seeds == 1 else f"Candidates, mean ± standard deviation over {n_seeds} seeds"]
     if n_seeds > 1 and len(table) > 1 and best is not None:
-        title += "\nbehind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good"
+        title.append("behind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good")
     headings = [heading.replace(" ", "\n", 1) for heading in rows[0]]  # so that more of them fit in a line
     console.table(headings, [list(row.values()) for row in rows], title=title, best=best, marks=marks)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .._checks import check_integer, check_number, row_and_place
-from .._files import npz_array, opened_npz, printable
+from .._checks import check_integer, check_number, checked_classes, row_and_place
+from .._files import npz_array, opened_npz
 from .._namespace import HostArray
+from .._texts import listed, printable
 from ._dataset import Dataset, Split
 
 _SUFFIXES = {"train": "", "validation": "_validation", "test": "_test"}
@@ -64,8 +65,9 @@ def load_npz(
         run any code that is in it).
     ValueError
         If the file is truncated or not an ``.npz`` file; if arrays are missing or do not fit each other; if
-        there are no samples, fewer than two classes, a NaN or infinite feature, or a label outside of the
-        classes; if ``validation`` and ``test`` leave a class without a sample to train on.
+        there are no samples, fewer than two classes, a NaN or infinite feature, a label outside of the
+        classes, or a name of a class with a control character, a mark of direction or a lone surrogate; if
+        ``validation`` and ``test`` leave a class without a sample to train on.
     """
     for name, share in (("validation", validation), ("test", test)):
         if check_number(name, share, least=0.0) >= 1:
@@ -73,7 +75,7 @@ def load_npz(
     seed = check_integer("seed", seed, least=0)
     arrays = _read(path)
     if "X" not in arrays:
-        raise ValueError(f"{path} must hold `X` and `y`; it holds {', '.join(arrays)}")
+        raise ValueError(f"{path} must hold `X` and `y`; it holds {listed(arrays)}")
 
     classes, labels = _classes(arrays, path)
     splits = _splits(arrays, labels)
@@ -159,7 +161,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, HostArray]:
 
 
 def _check_keys(found: list[str], path: str | os.PathLike[str]) -> None:
-    there = ", ".join(found)
+    there = listed(found)
     for X_key, y_key in zip(_KEYS[::2], _KEYS[1::2], strict=True):
         if (X_key in found) + (y_key in found) == 1:
             raise ValueError(f"{path} must hold `{X_key}` and `{y_key}`; it holds {there}")
@@ -171,7 +173,7 @@ def _check_keys(found: list[str], path: str | os.PathLike[str]) -> None:
     for key in found:
         # A set under a name that is not read would silently be replaced by one that is drawn.
         if key.startswith(("X_", "y_")) and key not in _KEYS:
-            raise ValueError(f"arrays in {path} must be named {', '.join(_KEYS)}, classes; got {key}")
+            raise ValueError(f"arrays in {path} must be named {', '.join(_KEYS)}, classes; got {key!r:.80}")
 
 
 def _check_pair(
@@ -229,7 +231,9 @@ def _classes(
     if len(np.unique(y)) < 2:
         raise ValueError(f"`y` in {path} must hold labels of at least two classes; got one class")
     labels = {key: _encoded(arrays[key], values, key, path) for key in arrays if key.startswith("y")}
-    return tuple(str(value) for value in (values if named is None else named)), labels
+    names = [str(value) for value in (values if named is None else named)]
+    where = f"{'the labels in `y`' if named is None else '`classes`'} in {path}"
+    return tuple(checked_classes(names, len(names), name=where)), labels
 
 
 def _own_classes(arrays: Mapping[str, HostArray], path: str | os.PathLike[str]) -> HostArray | None:
@@ -289,7 +293,9 @@ def _encoded(labels: HostArray, values: HostArray, key: str, path: str | os.Path
     places = order[np.minimum(ranks, len(values) - 1)]
     unknown = labels[values[places] != labels]
     if unknown.size:
-        raise ValueError(f"`{key}` in {path} must hold labels of the classes; got a label of {unknown[0]}")
+        raise ValueError(
+            f"`{key}` in {path} must hold labels of the classes; got a label of {listed(unknown[:1])}"
+        )
     return places.astype(np.int64)
 
 

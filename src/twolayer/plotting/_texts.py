@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .. import _texts
 from ._matplotlib import load_matplotlib
 
 if TYPE_CHECKING:
@@ -33,13 +33,8 @@ def as_written(texts: Iterable[Text]) -> None:
 
 
 def printable(text: object) -> str:
-    """Give a text without control characters and lone surrogates, which no font and no vector format has."""
-    lines = str(text).replace("\t", " ").splitlines()
-    return "\n".join("".join(map(_printable, line)) for line in lines)
-
-
-def _printable(character: str) -> str:
-    return "\N{REPLACEMENT CHARACTER}" if unicodedata.category(character) in ("Cc", "Cs") else character
+    """Give a text in its lines, with what no font and no vector format has, or turns a line, as escapes."""
+    return "\n".join(map(_texts.printable, str(text).replace("\t", " ").splitlines()))
 
 
 def width_of(text: str, points: float, *, weight: str = "normal") -> float:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from .._files import read_text, written_whole
+from .._texts import UNPRINTABLE
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """Write ``data`` to ``path`` as JSON, whole or not at all.
 
     UTF-8, keys sorted, indented by two, a newline at the end: the same data give the same bytes.
-    JSON has no infinities and no nan: these become ``null``. Bytes of a file's name that are not UTF-8
-    are escaped, and read back by Python.
+    JSON has no infinities and no nan: these become ``null``. Control characters, marks of direction and bytes
+    of a file's name that are not UTF-8 are escaped, and read back by Python.
 
     Parameters
     ----------
@@ -36,8 +37,7 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
     """
     text = format_json(data)
     with written_whole(path) as partial:
-        # Bytes of a file's name that are no characters become escapes of JSON.
-        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace", newline="\n")
+        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def format_json(data: Any, *, in_a_line: bool = False) -> str:
@@ -55,7 +55,10 @@ def format_json(data: Any, *, in_a_line: bool = False) -> str:
         As `write_json`.
     """
     form: dict[str, Any] = {"ensure_ascii": True} if in_a_line else {"ensure_ascii": False, "indent": 2}
-    return json.dumps(_plain(data, "data"), sort_keys=True, allow_nan=False, **form)
+    text = json.dumps(_plain(data, "data"), sort_keys=True, allow_nan=False, **form)
+    # In JSON's own escapes, which every reader takes for the characters that they stand for.
+    lines = (UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
+    return "\n".join(lines)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:

@@ -44,6 +44,7 @@ import numpy as np
 from .._checks import check_integer, check_number
 from .._files import opened_safetensors, remove_partial, write_safetensors
 from .._namespace import HostArray
+from .._texts import listed
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
 from .history import History
@@ -296,7 +297,7 @@ def _check_tensors(file: Any, stored: dict[str, Any], path: str | os.PathLike[st
             )
     others = sorted(set(there) - set(expected))
     if others:
-        raise ValueError(f"{path} must hold nothing but a run; got {', '.join(others)[:80]}")
+        raise ValueError(f"{path} must hold nothing but a run; got {listed(others)}")
 
 
 def _check_steps(

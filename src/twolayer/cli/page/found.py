@@ -42,7 +42,7 @@ class Found:
         name = self.setting("dataset")
         if not isinstance(name, str) and self.metadata is not None:
             name = self.metadata.information.get("dataset")
-        return file_name(name) if isinstance(name, str) and name else "data of its user's"
+        return (file_name(name) if isinstance(name, str) else "") or "data of its user's"
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:

@@ -14,6 +14,7 @@ import click
 from ... import __version__
 from ..._extras import require
 from ..._files import written_whole
+from ..._texts import printable
 from .. import folders
 from ..outputs import check_output
 from . import content, pictures, samples, settings
@@ -51,7 +52,7 @@ def write_page(
     check_output("--out", path, (".html",), overwrite=overwrite)
     text = render(read_run(folder), commands, linked=path.resolve().parent == folder.resolve())
     with folders.locked_if_run(path.parent), written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        partial.write_text(text, encoding="utf-8", newline="\n")
     return path
 
 
@@ -60,6 +61,7 @@ def render(found: Found, commands: Mapping[str, click.Command], *, linked: bool)
     jinja2 = require("jinja2", extra="cli", purpose="A report")
     environment = jinja2.Environment(
         autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,  # not what is safe
         loader=jinja2.FunctionLoader(_resource),
         lstrip_blocks=True,
         trim_blocks=True,
@@ -81,6 +83,7 @@ def _parts(found: Found, commands: Mapping[str, click.Command], *, linked: bool)
     return {
         "version": __version__,
         "folder": found.folder.resolve().name,
+        "dataset": found.dataset,
         "sweeps": found.sweeps,
         "heading": content.heading(found),
         "summary": content.summary(found),

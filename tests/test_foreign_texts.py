@@ -1,0 +1,397 @@
+"""Texts of others on the terminal, on the page, in pictures and in tables: shown, but not obeyed."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import itertools
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import html5lib
+import numpy as np
+import pytest
+import tomli_w
+from command_line import answered, cli, clusters, done, refused
+from strategies import is_printable
+
+import twolayer
+from twolayer._files import write_safetensors
+from twolayer.cli import jobs
+from twolayer.cli.console import Console
+
+image = pytest.importorskip("PIL.Image", reason="the command line needs Pillow for images")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such file names")
+
+# A clipboard written, a title, a screen cleared, an 8-bit command, a forged line, a sentence turned round.
+EVIL = [
+    "\x1b]52;c;cm0gLXJmIH4=\x1b\\",
+    "\x1b]0;owned\x07",
+    "\x1b[2J\x1b[H",
+    "\x9b31m",
+    "a\nError: forged",
+    "\u202e0001\u2066",
+    "a\u2028b\x7f",
+]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def assert_harmless(text: str) -> None:
+    """Nothing but printable characters and ends of lines."""
+    assert all(map(is_printable, text.split("\n"))), ascii(text)
+
+
+def shown(text: str) -> str:
+    """A text as it is to be shown."""
+    return "".join(one if is_printable(one) else one.encode("unicode_escape").decode() for one in text)
+
+
+def save(path: str = "net.safetensors", **about: Any) -> None:
+    net = twolayer.TwoLayerNet.initialize(6, 4, 3, rng=0)
+    twolayer.save(net, path, image_shape=(2, 3), information={"white": 255} | about)
+
+
+def picture(path: Path) -> None:
+    with path.open("wb") as file:
+        image.fromarray(np.full((2, 3), 9, np.uint8)).save(file, format="png")
+
+
+# The terminal
+
+
+@pytest.mark.parametrize("evil", EVIL)
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_console_shows_any_text_in_one_line(
+    evil: str, quiet: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(quiet=quiet)
+    console.result(evil)
+    console.warn(evil)
+    console.error(evil)
+    console.table(("name", "n"), [(evil, evil)], title=evil, best=0, marks={0: evil})
+    console.table(("name", "n"), [(evil, evil)], title=["ours", evil])
+    with console.counting(evil, 3, clock=itertools.count(0.0, 100.0).__next__) as advance:
+        advance()
+    out, err = capsys.readouterr()
+    assert_harmless(out)
+    assert_harmless(err)
+    assert len(err.splitlines()) == 2 + (not quiet)
+    assert out.count(shown(evil)) == 7
+    assert err.count(shown(evil)) == 2 + (not quiet)
+
+
+def write_network(tensors: Mapping[str, Any], **about: str) -> None:
+    """Write a network by hand, with tensors that it should not have."""
+    net = twolayer.TwoLayerNet.initialize(6, 4, 3, rng=0)
+    about |= {"n_features": "6", "n_hidden": "4", "n_classes": "3", "twolayer_version": "1"}
+    about |= {"format": "twolayer", "format_version": "1"}
+    write_safetensors("bad.safetensors", {**net._asdict(), **tensors}, about)
+
+
+def with_tensors(evil: str) -> list[str]:
+    write_network({evil: np.ones(2)})
+    return ["evaluate", "bad.safetensors", "digits"]
+
+
+def with_classes_of_a_network(evil: str) -> list[str]:
+    write_network({}, classes=json.dumps(["a", "b", evil]))
+    return ["predict", "bad.safetensors", "a.png"]
+
+
+def with_arrays(evil: str) -> list[str]:
+    np.savez("bad.npz", **{evil.replace("/", ""): np.ones(2)})
+    return ["train", "bad.npz"]
+
+
+def with_arrays_to_predict(evil: str) -> list[str]:
+    save()
+    np.savez("bad.npz", **{evil.replace("/", ""): np.ones(2)})
+    return ["predict", "net.safetensors", "bad.npz"]
+
+
+def with_another_set(evil: str) -> list[str]:
+    clusters(Path("bad.npz"), **{f"X_{evil}": np.ones(2)})
+    return ["train", "bad.npz"]
+
+
+def with_labels(evil: str) -> list[str]:
+    np.savez("bad.npz", X=np.ones((4, 2)), y=["a", "b", "a", evil], classes=["a", "b"])
+    return ["train", "bad.npz"]
+
+
+def with_classes(evil: str) -> list[str]:
+    clusters(Path("bad.npz"), classes=["a", "b", evil])
+    return ["sweep", "bad.npz"]
+
+
+def with_labels_to_evaluate(evil: str) -> list[str]:
+    save()
+    np.savez("bad.npz", X=np.ones((4, 6)), y=["a", "b", "a", evil])
+    return ["evaluate", "net.safetensors", "bad.npz"]
+
+
+def with_a_key(evil: str) -> list[str]:
+    Path("bad.toml").write_text(tomli_w.dumps({evil: 1}), encoding="utf-8")
+    return ["train", "--config", "bad.toml"]
+
+
+def with_a_value(evil: str) -> list[str]:
+    Path("bad.toml").write_text(tomli_w.dumps({"optimizer": evil}), encoding="utf-8")
+    return ["train", "--config", "bad.toml"]
+
+
+def with_a_device(evil: str) -> list[str]:
+    Path("bad.toml").write_text(tomli_w.dumps({"device": evil}), encoding="utf-8")
+    return ["train", "--config", "bad.toml"]
+
+
+def with_a_data_set_it_was_trained_on(evil: str) -> list[str]:
+    save(dataset=evil)
+    return ["evaluate", "net.safetensors"]
+
+
+def with_a_missing_file(evil: str) -> list[str]:
+    return ["train", f"{evil}.npz"]
+
+
+def with_a_missing_network(evil: str) -> list[str]:
+    return ["evaluate", f"none/{evil}", "digits"]
+
+
+def with_an_option(evil: str) -> list[str]:
+    return ["train", "--optimizer", evil]
+
+
+def with_a_word_too_many(evil: str) -> list[str]:
+    return ["train", "digits", evil]
+
+
+def with_a_command(evil: str) -> list[str]:
+    return [evil]
+
+
+def with_a_flag(evil: str) -> list[str]:
+    return ["train", f"--{evil}"]
+
+
+WAYS = (
+    with_tensors,
+    with_classes_of_a_network,
+    with_arrays,
+    with_arrays_to_predict,
+    with_another_set,
+    with_labels,
+    with_classes,
+    with_labels_to_evaluate,
+    with_a_key,
+    with_a_value,
+    with_a_device,
+    with_a_data_set_it_was_trained_on,
+    with_a_missing_file,
+    with_a_missing_network,
+    with_an_option,
+    with_a_word_too_many,
+    with_a_command,
+    with_a_flag,
+)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+@pytest.mark.parametrize("evil", EVIL)
+def test_errors_show_what_others_wrote_in_one_line(way: Callable[[str], list[str]], evil: str) -> None:
+    result = cli(*way(evil))
+    assert result.exit_code in (1, 2)
+    assert_harmless(result.output)
+    lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1
+    assert result.output.endswith(f"{lines[0]}\n")
+
+
+def test_near_names_are_shown_escaped() -> None:
+    Path("seven\x1b[2J.npz").touch()
+    line = refused("train", "seven.npz")
+    assert line.endswith(r"did you mean seven\x1b[2J.npz?")
+
+
+@pytest.mark.parametrize(
+    "command", [["evaluate", "bad.safetensors", "digits"], ["train", "bad.npz"], ["train", "x" * 9000]]
+)
+def test_messages_have_a_length(command: list[str]) -> None:
+    names = [f"tensor{i}" for i in range(20_000)]
+    write_network(dict.fromkeys(names, np.ones(1)))
+    np.savez("bad.npz", **dict.fromkeys(names[:2000], np.ones(1)))
+    result = cli(*command)
+    assert result.exit_code in (1, 2)
+    assert len(result.output) <= 2100
+    assert len(answered(*command).data["error"]["message"]) <= 2000
+
+
+def test_a_message_is_cut_at_its_end() -> None:
+    line = refused("train", f"{'x' * 9000}\x1b.npz")
+    assert line.startswith("Error: ")
+    assert len(line) == len("Error: ") + 2000
+    assert line.endswith("…")
+
+
+# File names
+
+
+@posix
+@pytest.mark.parametrize("suffix", ["csv", "json", "npz"])
+@pytest.mark.parametrize("folder", [*EVIL[:6], "caf\udce9", "=1+1", 'a,"b"'])
+def test_images_of_any_name_are_used_as_they_are_and_shown_escaped(folder: str, suffix: str) -> None:
+    folder = folder.replace("/", "")
+    Path(folder).mkdir()
+    picture(Path(folder, "a\x1b[2J\u202e.png"))
+    save()
+    assert_harmless(done("predict", "net.safetensors", folder))
+    assert_harmless(done("predict", "net.safetensors", folder, "--output", f"p.{suffix}"))
+    name = f"{folder}/a\x1b[2J\u202e.png"
+    if suffix == "npz":
+        assert np.load("p.npz")["sample"].tolist() == [name]
+        return
+    text = Path(f"p.{suffix}").read_text(encoding="utf-8")
+    assert_harmless(text)
+    if suffix == "json":
+        assert [row["sample"] for row in json.loads(text)["predictions"]] == [name]
+    else:
+        assert [row["sample"] for row in csv.DictReader(text.splitlines())] == [shown(name)]
+    answer = answered("predict", "net.safetensors", folder)
+    assert [row["sample"] for row in answer.data["predictions"]] == [name]
+
+
+@posix
+@pytest.mark.parametrize("evil", [*EVIL[:6], "caf\udce9", "$(touch PWNED)"])
+def test_a_run_in_a_folder_of_any_name(evil: str) -> None:
+    evil = evil.replace("/", "")
+    data = clusters(Path(f"{evil}.npz"))
+    assert_harmless(done("train", data, "--epochs", 1, "--hidden", 4, "--out", evil))
+    assert_harmless(done("train", "--config", Path(evil, "settings.toml"), "--out", "again"))
+    assert_harmless(done("report", evil))
+    assert_harmless(done("evaluate", evil, data))
+    for file in Path(evil).glob("*.[hjc][tsv][mov]*"):
+        assert_harmless(file.read_text(encoding="utf-8"))
+    assert not Path("PWNED").exists()
+
+
+def test_hints_of_commands_stay_one_word() -> None:
+    """What is shown as a command has its escapes inside of quotes, so that a shell runs nothing in it."""
+    evil = "$(touch PWNED)\x1b'; touch PWNED #"
+    output = done("train", clusters(Path("mine.npz")), "--epochs", 1, "--out", evil)
+    (hint,) = re.findall(r"`twolayer report (.*)` makes one page of it", output)
+    os.system(f"printf %s {hint} > word")
+    assert Path("word").read_text(encoding="utf-8") == evil.replace("\x1b", r"\x1b")
+    assert not Path("PWNED").exists()
+
+
+# The page and the pictures
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of a run and of a sweep, without pictures."""
+    where = tmp_path_factory.mktemp("runs")
+    data = clusters(where / "mine.npz")
+    quick = ("--epochs", 2, "--hidden", 4, "-q")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+        done("train", data, *quick, "--out", where / "run")
+        grid = ("--learning-rate", "0.1,0.2", "--reg", "0,0.1", "--seeds", 2)
+        done("sweep", data, *quick, *grid, "--out", where / "sweep")
+    return where
+
+
+def filled(value: Any, evil: str) -> Any:
+    """JSON in which each text is this one, but those that must be one of a few."""
+    if isinstance(value, dict):
+        kept = ("command", "true", "predicted", "counts")
+        return {key: one if key in kept else filled(one, evil) for key, one in value.items()}
+    if isinstance(value, list):
+        return [filled(one, evil) for one in value]
+    return evil if isinstance(value, str) else value
+
+
+def forged(runs: Path, kind: str, evil: str) -> Path:
+    """The folder of a run in whose results and settings others have written."""
+    folder = Path(shutil.copytree(runs / kind, Path(kind), dirs_exist_ok=True))
+    results = folder / "results.json"
+    stored = filled(json.loads(results.read_text(encoding="utf-8")), evil)
+    stored["versions"] = {evil: evil}
+    for row in stored.get("table", []):
+        row |= {"optimizer": evil}
+    if stored.get("table"):
+        stored["table"][0] |= {"optimizer": f"other {evil}", evil: f"other {evil}"}
+    results.write_text(json.dumps(stored), encoding="utf-8")
+    given = {"command": stored["command"], "dataset": f"{evil}.npz", "optimizer": evil, "device": evil}
+    (folder / "settings.toml").write_text(tomli_w.dumps(given | {evil: evil}), encoding="utf-8")
+    return folder
+
+
+def svgs_of(page: str) -> Iterator[str]:
+    for found in re.findall(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", page):
+        yield base64.b64decode(found).decode("utf-8")
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("evil", [*EVIL, "\x00", "\ufffe", "<b>&\"'"])
+def test_a_page_and_its_pictures_are_whole_whatever_is_in_the_files(runs: Path, kind: str, evil: str) -> None:
+    folder = forged(runs, kind, evil)
+    assert_harmless(done("report", folder))
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert_harmless(page)
+    html5lib.HTMLParser(strict=True).parse(page)
+    for svg in svgs_of(page):
+        assert_harmless(svg)
+        ElementTree.fromstring(svg)  # our own
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("evil", ["\x1b[2J", "\u202e01\x00\ufffe"])
+def test_pictures_are_whole_whatever_is_in_the_files(runs: Path, kind: str, evil: str) -> None:
+    folder = forged(runs, kind, evil)
+    assert_harmless(done("plot", folder, "--format", "svg"))
+    drawn = list(folder.glob("*.svg"))
+    assert len(drawn) == 2 + (kind == "sweep")
+    for path in drawn:
+        assert_harmless(path.read_text(encoding="utf-8"))
+        ElementTree.parse(path)  # our own
+
+
+def test_names_that_are_written_from_the_right_turn_nothing_else(runs: Path) -> None:
+    """On the page each stands in an element that has a direction of its own."""
+    name = "שלום 12.npz"
+    data = clusters(Path(name))
+    done("train", data, "--epochs", 2, "--hidden", 4, "-q", "--out", "run")
+    done("report", "run")
+    page = (Path("run") / "report.html").read_text(encoding="utf-8")
+    root: Any = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
+    body = root.find("body")
+    parents = {child: parent for parent in body.iter() for child in parent}
+    found = [one for one in body.iter() if any("שלום" in (text or "") for text in (one.text, one.tail))]
+    assert {one.tag for one in found} == {"bdi"}
+    assert {parents[one].tag for one in found} >= {"h1", "p", "code", "dd"}
+    summary = "".join(body.find(".//p[@class='summary']").itertext())
+    assert f"samples of {name} (6 features, 3 classes) for 2 epochs" in summary
+    command = next("".join(one.itertext()) for one in body.iter("code") if name in "".join(one.itertext()))
+    assert shlex.split(command) == [
+        "twolayer",
+        "train",
+        str(data.absolute()),
+        "--hidden",
+        "4",
+        "--epochs",
+        "2",
+    ]
