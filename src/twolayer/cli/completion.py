@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from . import folders
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_TWOLAYER_COMPLETE"
+# What no shell takes for more than a word; fish's script cuts a name at a comma.
+_IS_A_WORD = re.compile(r"[\w@%+=:./-]+")
 _DATASETS = {"digits": "1,797 handwritten digits", "cifar10": "60,000 colour images"}
 
 Items = list[CompletionItem]
@@ -60,8 +63,14 @@ complete_networks = complete_runs(folders.NETWORK, ".safetensors")
 
 
 def _or_files(items: Iterable[CompletionItem], incomplete: str) -> Items:
-    """Return items; where there are none, have the shell offer files and folders."""
-    return list(items) or [CompletionItem(incomplete, type="file")]
+    """Return items; where there are none, or a name needs quotes, have the shell offer files and folders.
+
+    A shell quotes the names that it offers itself; what bash is given, it puts into the line as it is.
+    """
+    found = list(items)
+    if found and all(_IS_A_WORD.fullmatch(item.value) for item in found):
+        return found
+    return [CompletionItem(incomplete, type="file")]
 
 
 def _files(incomplete: str, *suffixes: str) -> list[str]:
