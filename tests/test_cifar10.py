@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import gzip
@@ -725,3 +726,45 @@ def test_without_pooch_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(ImportError, match=r"downloading CIFAR-10 needs pooch, .*'\.\[data\]'"):
         load_cifar10()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:s3cret@example.org/cifar-10-binary.tar.gz",
+        "https://s3cret@example.org/cifar-10-binary.tar.gz",
+        "https://me:s3cret/@example.org/",
+        "https:/me:s3cret@example.org/",
+        "ftp://me:s3cret@example.org/",
+        "me:s3cret@example.org",
+        " https://me:s3cret@example.org/",
+    ],
+)
+@pytest.mark.parametrize("with_folder", [False, True])
+def test_an_address_with_a_password_is_refused_and_not_shown(cache, monkeypatch, folder, url, with_folder):
+    monkeypatch.setattr("pooch.retrieve", None)
+    with pytest.raises(ValueError, match="`url` must hold no user's name and no password") as caught:
+        load_cifar10(folder if with_folder else None, url=url, **EVERYTHING)
+    assert "s3cret" not in str(caught.value)
+    assert "~/.netrc" in str(caught.value)
+
+
+def test_an_address_with_control_characters_is_refused(cache):
+    with pytest.raises(ValueError, match=r"`url` must hold printable .*; got 'https://a/\\x1b\[2J'"):
+        load_cifar10(url="https://a/\x1b[2J", **EVERYTHING)
+
+
+def test_a_password_is_read_from_netrc(mirror, tmp_path, monkeypatch):
+    """As the error says, and as `requests` does for pooch."""
+    found = []
+    get = Handler.do_GET
+
+    def do_GET(self):
+        found.append(self.headers["Authorization"])
+        get(self)
+
+    monkeypatch.setattr(Handler, "do_GET", do_GET)
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password s3cret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    load_cifar10(url=mirror, **EVERYTHING)
+    assert found == ["Basic " + base64.b64encode(b"me:s3cret").decode()]

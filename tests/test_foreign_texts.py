@@ -20,7 +20,7 @@ import html5lib
 import numpy as np
 import pytest
 import tomli_w
-from command_line import answered, cli, clusters, done, refused
+from command_line import answered, cli, clusters, done, refused, small_cifar10
 from strategies import is_printable
 
 import twolayer
@@ -395,3 +395,46 @@ def test_names_that_are_written_from_the_right_turn_nothing_else(runs: Path) -> 
         "--epochs",
         "2",
     ]
+
+
+# Passwords
+
+
+SECRET = "https://me:s3cret@127.0.0.1:1/cifar-10-binary.tar.gz"
+
+
+@pytest.mark.parametrize("way", ["option", "config", "evaluate", "resume"])
+def test_a_password_in_an_address_is_neither_shown_nor_stored(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    command = {
+        "option": ["train", "cifar10", "--url", SECRET, "--out", "run"],
+        "config": ["sweep", "--config", "mine.toml", "--out", "run"],
+        "evaluate": ["evaluate", "net.safetensors", "cifar10", "--url", SECRET],
+        "resume": ["train", "--resume", "old"],
+    }[way]
+    save()
+    Path("mine.toml").write_text(f'dataset = "cifar10"\nurl = "{SECRET}"\n', encoding="utf-8")
+    if way == "resume":  # of an earlier version, which took it
+        data = small_cifar10(elsewhere / "cifar-10-batches-bin", monkeypatch)
+        done("train", "cifar10", "--data", data, "--epochs", 1, "--out", "old", "-q")
+        path = Path("old", "settings.toml")
+        path.write_text(re.sub("(?m)^data = .*$", f'url = "{SECRET}"', path.read_text("utf-8")), "utf-8")
+    before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    line = refused(*command)
+    assert "`--url` must hold no user's name and no password, which ~/.netrc may hold" in line
+    assert "s3cret" not in line
+    answer = answered(*command)
+    assert "s3cret" not in str(answer)
+    assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
+
+
+def test_a_page_shows_no_password_that_an_earlier_version_stored(runs: Path) -> None:
+    folder = Path(shutil.copytree(runs / "run", "run"))
+    given = {"command": "train", "dataset": "cifar10", "url": SECRET}
+    (folder / "settings.toml").write_text(tomli_w.dumps(given), encoding="utf-8")
+    done("report", folder)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "s3cret" not in page
+    assert "--url" in page
+    assert "https://127.0.0.1:1/cifar-10-binary.tar.gz" in page

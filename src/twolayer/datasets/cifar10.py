@@ -14,9 +14,10 @@ from typing import IO, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from .._checks import check_integer
+from .._checks import check_integer, check_printable
 from .._extras import require
 from .._namespace import HostArray
+from .._texts import without_password
 from ._dataset import Dataset, Split
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -81,7 +82,7 @@ def load_cifar10(
         no test, set.
     url : str, optional
         Where to download the archive from, in place of its home. Its SHA-256 must be the official one all
-        the same.
+        the same. Without a user's name and password, which are read from ``~/.netrc``.
     progress : object, optional
         Is told how far a download is: has ``total`` set to the number of bytes, then ``update(n)``,
         ``reset()`` and ``close()`` called.
@@ -94,10 +95,11 @@ def load_cifar10(
     Raises
     ------
     ValueError
-        If more images are asked for than there are; if a file or an archive is truncated, has a wrong size or
-        label, or is not what it claims to be; if it is the pickled version, which is never opened, as
-        unpickling a file can run any code that is in it; if an archive unpacks to more than 200 MB; if what
-        was downloaded is too long, of which no more is stored, or has the wrong SHA-256.
+        If more images are asked for than there are; if ``url`` is no address of the web, or holds a password;
+        if a file or an archive is truncated, has a wrong size or label, or is not what it claims to be; if it
+        is the pickled version, which is never opened, as unpickling a file can run any code that is in it; if
+        an archive unpacks to more than 200 MB; if what was downloaded is too long, of which no more is
+        stored, or has the wrong SHA-256.
     FileNotFoundError
         If ``folder`` does not exist, or holds no such files.
     OSError
@@ -111,6 +113,7 @@ def load_cifar10(
        https://www.cs.toronto.edu/~kriz/cifar.html
     """
     n_train, n_validation, n_test = _checked_counts(n_train, n_validation, n_test)
+    _check_url(URL if url is None else url)
     if folder is None:
         source = _downloaded(URL if url is None else url, progress)
     elif url is not None:
@@ -315,10 +318,18 @@ class _Download(io.BufferedWriter):
         return super().write(content)
 
 
-def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
-    """Return the archive in the user's cache, which is downloaded where it is not there or not whole."""
+def _check_url(url: str) -> None:
+    if without_password(url) != url:
+        raise ValueError(
+            "`url` must hold no user's name and no password, which ~/.netrc may hold; got one with them"
+        )
+    check_printable("`url`", url)
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"`url` must begin with https:// or http://; got {url}")
+
+
+def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
+    """Return the archive in the user's cache, which is downloaded where it is not there or not whole."""
     pooch = require("pooch", extra="data", purpose="downloading CIFAR-10")
     cache = Path(pooch.os_cache("twolayer"))
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ... import presets, report
+from ..._texts import without_password
 from ..data import COUNTS, file_name, kind_of
 from ..method import has_effect
 
@@ -150,6 +151,8 @@ def command_line(settings: Mapping[str, Any], commands: Mapping[str, click.Comma
             words.append(option.opts[0] if value else option.secondary_opts[0])
             continue
         values = value if isinstance(value, list) else [value]
+        if name == "url":
+            values = [without_password(str(value))]  # earlier versions stored one
         if name == "seeds" and len(values) == 1:
             words += ["--seed", _exact(values[0])]
             values = [1]  # how many, as there is no comma
