@@ -13,10 +13,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from strategies import is_printable
 
 from twolayer import presets
 from twolayer.cli.commands import app
 from twolayer.datasets import cifar10
+
+# A clipboard written, a title, a screen cleared, an 8-bit command, a forged line, a sentence turned round.
+EVIL = [
+    "\x1b]52;c;cm0gLXJmIH4=\x1b\\",
+    "\x1b]0;owned\x07",
+    "\x1b[2J\x1b[H",
+    "\x9b31m",
+    "a\nError: forged",
+    "\u202e0001\u2066",
+    "a\u2028b\x7f",
+]
 
 
 def cli(*arguments: object) -> Result:
@@ -40,6 +52,11 @@ def refused(*arguments: object, code: int = 1) -> str:
     assert result.output.splitlines()[-1] == errors[0]
     assert "Traceback" not in result.output
     return errors[0]
+
+
+def assert_harmless(text: str) -> None:
+    """Nothing but printable characters and ends of lines: what may be shown on a terminal."""
+    assert all(map(is_printable, text.split("\n"))), ascii(text)
 
 
 class Answer(NamedTuple):

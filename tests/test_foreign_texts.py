@@ -20,7 +20,7 @@ import html5lib
 import numpy as np
 import pytest
 import tomli_w
-from command_line import answered, cli, clusters, done, refused, small_cifar10
+from command_line import EVIL, answered, assert_harmless, cli, clusters, done, refused, small_cifar10
 from strategies import is_printable
 
 import twolayer
@@ -31,27 +31,11 @@ from twolayer.cli.console import Console
 image = pytest.importorskip("PIL.Image", reason="the command line needs Pillow for images")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such file names")
 
-# A clipboard written, a title, a screen cleared, an 8-bit command, a forged line, a sentence turned round.
-EVIL = [
-    "\x1b]52;c;cm0gLXJmIH4=\x1b\\",
-    "\x1b]0;owned\x07",
-    "\x1b[2J\x1b[H",
-    "\x9b31m",
-    "a\nError: forged",
-    "\u202e0001\u2066",
-    "a\u2028b\x7f",
-]
-
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def assert_harmless(text: str) -> None:
-    """Nothing but printable characters and ends of lines."""
-    assert all(map(is_printable, text.split("\n"))), ascii(text)
 
 
 def shown(text: str) -> str:

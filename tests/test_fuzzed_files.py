@@ -5,31 +5,38 @@ A few examples in the ordinary tests; ``nox -s fuzz`` takes as many as TWOLAYER_
 
 from __future__ import annotations
 
+import base64
+import csv
 import dataclasses
 import gzip
 import io
 import json
 import os
 import re
+import shutil
 import struct
 import tarfile
 import tomllib
 import warnings
+import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import html5lib
 import matplotlib.figure
 import numpy as np
 import PIL.Image
 import pytest
 import tomli_w
 from click.testing import CliRunner
-from hypothesis import given, settings
+from command_line import EVIL, assert_harmless
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from small_runs import make_task
+from strategies import any_texts, is_printable
 
 from twolayer import Run, TwoLayerNet, load, save, train
 from twolayer.checkpoints import load_run, save_run
@@ -758,6 +765,129 @@ def test_pages(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
 
 
 PARTS = ("candidates", "course", "classes", "calibration", "weights")
+
+
+# Names of classes
+
+
+sound_texts = st.text("aé健ש🙂\u200d\u0301=+-@<&>\"',;{}$\\ ", max_size=9)
+names_of_classes = st.lists(any_texts, min_size=2, max_size=4) | st.lists(
+    sound_texts, min_size=2, max_size=4, unique=True
+)
+
+
+@pytest.mark.parametrize("kind", ["network", "data"])
+def test_names_of_classes_in_files(folder: Path, kind: str) -> None:
+    """Writers refuse what readers refuse, and the others come back."""
+    path = folder / ("names.safetensors" if kind == "network" else "names.npz")
+
+    @often
+    @given(names_of_classes)
+    def check(names: list[str]) -> None:
+        sound = all(map(is_printable, names)) and len(set(names)) == len(names)
+        net = TwoLayerNet.initialize(2, 2, len(names), rng=0)
+        if kind == "network":
+            save(net, path, classes=[str(i) for i in range(len(names))])
+            header, data = header_of(path.read_bytes())
+            header["__metadata__"]["classes"] = json.dumps(names)
+            text = json.dumps(header).encode()
+            found = read_or_refused(load_metadata, path, struct.pack("<Q", len(text)) + text + data)
+            try:
+                save(net, path, classes=names)
+                assert sound
+            except ValueError as error:
+                assert not sound
+                assert_harmless(str(error))
+        else:
+            y = np.arange(3 * len(names)) % len(names)
+            np.savez(path, X=np.ones((len(y), 2)), y=y, classes=np.array(names))
+            # NumPy's texts end before a NUL, so names may become equal, or sound.
+            names = np.array(names).tolist()
+            sound = all(map(is_printable, names)) and len(set(names)) == len(names)
+            found = read_or_refused(load_npz, path, path.read_bytes())
+        assert (found is not None) == sound
+        assert found is None or found.classes == tuple(names)
+
+    check()
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_names_of_classes_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """They are refused before any work, or all that the run leaves is whole; pictures have a test below."""
+    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
+    data, out, table = tmp_path / "names.npz", tmp_path / "run", tmp_path / "predicted.csv"
+    quick = ("--epochs", 1, "--hidden", 2, *(("--seeds", 1) if command == "sweep" else ()))
+
+    @settings(max_examples=max(5, EXAMPLES // 10))
+    @given(names_of_classes.map(lambda names: np.array(names).tolist()), st.booleans())
+    @example(["a", "=1+1", "\"健,\" 'ש' <b>&"], True)
+    @example(["a\u200d", "{{ 7 * 7 }}\\"], False)
+    def check(names: list[str], named: bool) -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        y = np.arange(8 * len(names)) % len(names)
+        labels = {"y": y, "classes": np.array(names)} if named else {"y": np.array(names)[y]}
+        np.savez(data, X=np.random.default_rng(0).normal(size=(len(y), 2)), **labels)
+        error = said(command, data, *quick, "--out", out)
+        assert_harmless(error)
+        if error:
+            assert not all(map(is_printable, names)) or len(set(names)) < (len(names) if named else 2)
+            assert not out.exists()
+            return
+        for words in (("evaluate", out, data), ("report", out), ("predict", out, data, "--output", table)):
+            result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            assert_harmless(result.output)
+        for path in (*out.iterdir(), table):
+            if path.suffix in (".csv", ".html", ".json", ".toml"):
+                assert_harmless(path.read_bytes().decode("utf-8"))
+        html5lib.HTMLParser(strict=True).parse((out / "report.html").read_text(encoding="utf-8"))
+        with table.open(encoding="utf-8", newline="") as file:
+            heading, *rows = csv.reader(file)
+        assert heading[3:] == list(load_npz(data).classes)
+        assert {row[1] for row in rows} <= set(names)
+
+    check()
+
+
+some_texts = st.lists(any_texts, min_size=13, max_size=13)
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_texts_in_pictures_and_on_the_page(trained: Path, tmp_path: Path, kind: str) -> None:
+    """Whatever is in results.json and settings.toml, pictures are XML and the page is HTML, without harm."""
+    run = Path(shutil.copytree(trained / kind, tmp_path / kind))
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    about = tomllib.loads((run / "settings.toml").read_text(encoding="utf-8"))
+
+    @settings(max_examples=max(2, EXAMPLES // 100))
+    @given(some_texts.map(lambda texts: [text.replace("\ud800", "?") for text in texts]) | some_texts)
+    @example([*EVIL, *"012345"][:13])
+    def check(texts: list[str]) -> None:
+        *names, heading, dataset, value = texts
+        edited = results | {"classes": names, "heading": heading, "table_heading": heading}
+        table = enumerate(results.get("table", []))
+        edited["table"] = [row | {"optimizer": f"{value}{i}"} for i, row in table]
+        (run / "results.json").write_text(json.dumps(edited), encoding="utf-8")
+        others = {"dataset": f"{dataset}.npz", "optimizer": value, "device": value}
+        (run / "settings.toml").write_text(tomli_w.dumps(without_null(about | others)), encoding="utf-8")
+        for words in (("report", run), ("plot", run, "--format", "svg")):
+            error = said(*words)
+            assert_harmless(error)
+            assert not error or "\ud800" in "".join(texts), error
+        if error:
+            return
+        page = (run / "report.html").read_text(encoding="utf-8")
+        assert_harmless(page)
+        html5lib.HTMLParser(strict=True).parse(page)
+        drawn = [path.read_text(encoding="utf-8") for path in run.glob("*.svg")]
+        drawn += [base64.b64decode(one).decode() for one in re.findall(r"svg\+xml;base64,([\w+/=]+)", page)]
+        assert len(drawn) > 4
+        for svg in drawn:
+            assert_harmless(svg)
+            ElementTree.fromstring(svg)  # our own
+
+    check()
 
 
 def test_plot_and_report_read_the_files_that_are_fuzzed() -> None:
