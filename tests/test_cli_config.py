@@ -269,6 +269,46 @@ def test_a_wrong_file_is_refused(stored: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "reg = " + "[" * 100_000,
+        "reg = " + "[" * 500 + "]" * 500,
+        "reg = " + "{a=" * 500 + "1" + "}" * 500,
+        "a." * 400 + "a = 1",
+        "[" + "a." * 400 + "a]",
+        "seed = " + "9" * 1_000_000,
+        "seed = 0x" + "f" * 1_000_000,
+        "reg = " + "9" * 400 + ".0",
+        "reg = inf",
+        "reg = -nan",
+        "reg = 2020-01-01",
+        "seed = 07:32:00",
+        "reg = \x00",
+        "device = '\x00'",
+        'device = "\\u0000"',
+        'library = "os"',
+        'preset = "../presets"',
+        'optimizer = "__class__"',
+        "__class__ = 1",
+        'overwrite = true\nout = "."',
+        "overwrite = true",
+        'out = "."',
+        "config = 'other.toml'",
+        "resume = '.'",
+        "debug = true",
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_settings_that_mean_harm_are_refused_in_a_line(command: str, text: str, elsewhere: Path) -> None:
+    Path("config.toml").write_text(text, encoding="utf-8")
+    line = refused(command, "--config", "config.toml", code=2)
+    assert "config.toml" in line
+    assert len(line) < 500
+    assert [path.name for path in elsewhere.iterdir()] == ["config.toml"]
+
+
+@pytest.mark.parametrize(
     ("stored", "message"),
     [
         ({"reg": []}, "`reg` in config.toml must hold at least one value; got none"),

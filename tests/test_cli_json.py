@@ -14,12 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import answered, cli, clusters, done, refused
+from command_line import answered, assert_harmless, cli, clusters, done, refused
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import any_texts
 
 import twolayer
 from twolayer import datasets, storage
 from twolayer.cli import commands, console, jobs, outcomes
 from twolayer.cli.settings import GRID
+from twolayer.report import format_json
 
 QUICK = ("--epochs", 2, "--hidden", 8)
 
@@ -149,7 +153,7 @@ def test_info(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_of_classes_come_whole_through_a_pipe_of_any_encoding(elsewhere: Path) -> None:
-    clusters(elsewhere / "mine.npz", classes=np.array(["Äpfel", "梨", "\u2028"]))
+    clusters(elsewhere / "mine.npz", classes=np.array(["Äpfel", "梨", "😀"]))
     found = subprocess.run(
         [sys.executable, "-m", "twolayer", "train", "mine.npz", "--epochs", "1", "--json", "-q"],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
@@ -158,7 +162,23 @@ def test_names_of_classes_come_whole_through_a_pipe_of_any_encoding(elsewhere: P
         check=True,
     )
     assert found.stdout.count(b"\n") == 1
-    assert json.loads(found.stdout)["classes"] == ["Äpfel", "梨", "\u2028"]
+    assert found.stdout.isascii()
+    assert json.loads(found.stdout)["classes"] == ["Äpfel", "梨", "😀"]
+
+
+@given(texts=st.lists(any_texts, max_size=4))
+def test_json_for_a_pipe_is_ascii(texts: list[str]) -> None:
+    text = format_json({"name": texts}, in_a_line=True)
+    assert text.isascii()
+    assert text.isprintable()
+    assert json.loads(text) == {"name": texts}
+
+
+@given(data=st.dictionaries(any_texts, any_texts, max_size=4))
+def test_json_in_a_file_has_its_own_escapes(data: dict[str, str]) -> None:
+    text = format_json(data)
+    assert_harmless(text)
+    assert json.loads(text) == data
 
 
 # What goes wrong

@@ -88,6 +88,15 @@ def test_the_mathematics_is_where_the_rules_look_for_it() -> None:
         ("storage.py", "import pickle"),
         ("storage.py", "import numpy as np\nnp.load('x', allow_pickle=True)"),
         ("storage.py", "print('saved')"),
+        ("storage.py", "eval('1')"),
+        ("cli/stored.py", "exec('1')"),
+        ("cli/stored.py", "import yaml"),
+        ("cli/jobs.py", "import subprocess"),
+        ("cli/jobs.py", "import os\nos.system('ls')"),
+        ("cli/jobs.py", "import os\nos.popen('ls')"),
+        ("cli/jobs.py", "from os import system"),
+        ("_forms.py", "from functools import cache"),
+        ("_forms.py", "import functools\nfunctools.lru_cache(maxsize=None)"),
         ("network.py", "import numpy\n\ndef forward(params, X):\n    return numpy.maximum(X, 0)"),
     ],
 )
@@ -103,6 +112,8 @@ def test_the_rules_notice_a_breach(name: str, source: str) -> None:
         ("training/__init__.py", "from .loop import train\nfrom . import schedules"),
         ("cli.py", "from . import __version__, sweeping\nprint('done')"),
         ("storage.py", "import numpy as np\nnp.load('x', allow_pickle=False)"),
+        ("cli/jobs.py", "import os\nimport re\nos.path.join(re.compile('a').pattern)"),
+        ("_forms.py", "from functools import lru_cache\n@lru_cache(maxsize=1)\ndef f(): ..."),
         ("network.py", "import numpy\n\nclass TwoLayerNet:\n    def initialize(xp=numpy): ...\n"),
     ],
 )
@@ -137,6 +148,12 @@ def breaches(name: str, source: str) -> Iterator[str]:
             and ast.unparse(node.value) != "False"
         ):
             yield f"line {node.value.lineno}: pickle"
+        elif isinstance(node, ast.Name) and node.id in ("eval", "exec"):
+            yield f"line {node.lineno}: text that is run as Python"
+        elif isinstance(node, ast.Attribute) and node.attr in ("system", "popen"):
+            yield f"line {node.lineno}: a command of the system"
+        elif isinstance(node, ast.keyword) and node.arg == "maxsize" and ast.unparse(node.value) == "None":
+            yield f"line {node.value.lineno}: a cache without an end"
     if name == "network.py":
         # NumPy draws the initial weights there, and nothing else.
         inside = {
@@ -167,6 +184,10 @@ def import_breaches(name: str, unit: str, target: tuple[str, ...], where: str) -
         yield f"{where}: NumPy in the mathematics"
     elif package in ("cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"):
         yield f"{where}: pickle"
+    elif package in ("code", "runpy", "subprocess", "yaml") or target in (("os", "system"), ("os", "popen")):
+        yield f"{where}: commands of the system, or text that is run"
+    elif target == ("functools", "cache"):
+        yield f"{where}: a cache without an end"
 
 
 def targets(name: str, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, ...]]:
@@ -176,7 +197,8 @@ def targets(name: str, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str,
         return
     module = tuple(node.module.split(".")) if node.module else ()
     if node.level == 0:
-        yield module
+        of_standard_library = module in (("os",), ("functools",))
+        yield from ((*module, alias.name) for alias in node.names) if of_standard_library else (module,)
         return
     folder = Path(name).parts[:-1]
     base = folder[: len(folder) - node.level + 1]
