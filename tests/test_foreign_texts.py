@@ -479,7 +479,7 @@ def test_a_password_in_an_address_is_neither_shown_nor_stored(
         path.write_text(re.sub("(?m)^data = .*$", f'url = "{SECRET}"', path.read_text("utf-8")), "utf-8")
     before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
     line = refused(*command)
-    assert "`--url` must hold no user's name and no password, which ~/.netrc may hold" in line
+    assert "`--url` must hold no @, and so no password, which ~/.netrc may hold" in line
     assert "s3cret" not in line
     answer = answered(*command)
     assert "s3cret" not in str(answer)
@@ -494,4 +494,4 @@ def test_a_page_shows_no_password_that_an_earlier_version_stored(runs: Path, und
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "s3cret" not in page
     assert "--url" in page
-    assert "https://127.0.0.1:1/cifar-10-binary.tar.gz" in page
+    assert "127.0.0.1:1/cifar-10-binary.tar.gz" in page

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import any_texts, is_dangerous, is_printable
 
 from twolayer._checks import check_printable
-from twolayer._texts import bounded, listed, printable, without_password
+from twolayer._texts import bounded, listed, printable
 
 NEEDED = [
     *(
@@ -81,39 +81,3 @@ def test_messages_have_a_length(text: str, most: int) -> None:
 def test_names_in_a_file_are_listed_in_a_short_line() -> None:
     assert listed(["W1", "a\x1b", 3]) == r"W1, a\x1b, 3"
     assert len(listed(f"tensor{i}" for i in range(20_000))) == 200
-
-
-URL_PARTS = st.text("ab1.-_~%", min_size=1, max_size=5)
-
-
-@given(
-    scheme=st.sampled_from(["https://", "http://", "ftp://", "https:/", ""]),
-    user=URL_PARTS,
-    password=st.none() | st.text("ab1.-_~%:/?#@ \\", max_size=8).map(lambda text: f"s3cret{text}"),
-    host=URL_PARTS,
-    path=st.sampled_from(["", "/", "/x.tar.gz", "/x?a=b", ":8080/x"]),
-)
-def test_no_password_stays_in_an_address(
-    scheme: str, user: str, password: str | None, host: str, path: str
-) -> None:
-    who = user if password is None else f"{user}:{password}"
-    found = without_password(f"{scheme}{who}@{host}{path}")
-    assert "s3cret" not in found
-    assert found.endswith(f"{host}{path}")
-    assert without_password(found) == found
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        "https://cdn.example.org/pkg@1.0/cifar.tar.gz",
-        "http://localhost:8080/a?mail=me@example.org",
-        "http://[::1]:80/",
-        "file:///etc/passwd",
-        "cifar-10-binary.tar.gz",
-        "",
-    ],
-)
-def test_other_addresses_stay_as_they_are(url: str) -> None:
-    assert without_password(url) == url

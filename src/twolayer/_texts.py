@@ -26,9 +26,3 @@ def bounded(text: str, most: int = _LONGEST) -> str:
 def listed(names: Iterable[object]) -> str:
     """Return names that a file gives to what it holds, as an error lists them."""
     return bounded(printable(", ".join(map(str, names))), 200)
-
-
-def without_password(url: str) -> str:
-    """Return an address without a user's name and password, which may hold slashes."""
-    # The scheme stays; then goes nothing of a path, or what follows a colon and is no port, to the last @.
-    return re.sub(r"^((?>([^/?#:]*:/+)?))([^/?#]*|[^/?#:@]*:(?!\d+[/?#]).*)@", r"\1", url)

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from ... import presets, report
-from ..._texts import without_password
 from ..data import COUNTS, file_name, kind_of
 from ..method import has_effect
 
@@ -152,7 +151,7 @@ def command_line(settings: Mapping[str, Any], commands: Mapping[str, click.Comma
             continue
         values = value if isinstance(value, list) else [value]
         if name == "url":
-            values = [without_password(str(value))]  # earlier versions stored one
+            values = [str(value).rpartition("@")[2]]  # earlier versions stored passwords
         if name == "seeds" and len(values) == 1:
             words += ["--seed", _exact(values[0])]
             values = [1]  # how many, as there is no comma
