@@ -16,14 +16,17 @@ import re
 import shutil
 import struct
 import tarfile
+import time
 import tomllib
 import warnings
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import click
 import html5lib
 import matplotlib.figure
 import numpy as np
@@ -886,6 +889,55 @@ def test_texts_in_pictures_and_on_the_page(trained: Path, tmp_path: Path, kind: 
         for svg in drawn:
             assert_harmless(svg)
             ElementTree.fromstring(svg)  # our own
+
+    check()
+
+
+# Commands at the same time
+
+
+AT_ONCE = {
+    "train": "train --steps 3 --hidden 5 --out run --overwrite",
+    "another": "train --steps 5 --hidden 7 --out run --overwrite",
+    "sweep": "sweep --steps 2 --hidden 3,4 --seeds 1 --out run --overwrite",
+    "resume": "train --resume run --steps 40",
+    "plot": "plot run",
+    "export": "export run",
+}
+
+
+def test_two_commands_on_one_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+
+    def ended(name: str, delay: float) -> str:
+        time.sleep(delay)
+        try:
+            app.main([*AT_ONCE[name].split(), "-q"], standalone_mode=False)
+        except click.ClickException as error:
+            return error.message
+        return ""
+
+    @settings(max_examples=max(5, EXAMPLES // 10))
+    @given(st.lists(st.sampled_from(sorted(AT_ONCE)), min_size=2, max_size=2), st.floats(0.0, 0.1))
+    def check(names: list[str], delay: float) -> None:
+        shutil.rmtree("run", ignore_errors=True)
+        shutil.copytree(trained / "run", "run")
+        with ThreadPoolExecutor(2) as pool:
+            errors = list(pool.map(ended, names, [0.0, delay]))
+        for name, error in zip(names, errors, strict=True):
+            # A sweep that came first left nothing to go on with.
+            none = name == "resume" and error.startswith("`--resume` must be the folder of a training")
+            assert not error or none or error.startswith("run must not be in use; process"), error
+        assert "" in errors
+        found = tomllib.loads(Path("run/settings.toml").read_text(encoding="utf-8"))
+        results, net = read_results(Path("run/results.json")), load("run")
+        assert results.command == found["command"]
+        assert net.n_hidden in np.atleast_1d(found["n_hidden"])
+        if results.command == "train":
+            assert results.n_steps == load_run("run/checkpoint.safetensors").n_steps == found["steps"]
+            assert net.n_hidden == load_run("run/checkpoint.safetensors").last.n_hidden
+        assert not [path for path in Path("run").iterdir() if path.name.startswith(".")]
 
     check()
 
