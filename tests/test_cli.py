@@ -833,7 +833,7 @@ def test_a_longer_training_that_was_killed_before_its_results_were_written_is_fi
 
 def test_what_was_half_written_is_removed() -> None:
     done("train", *QUICK, "--out", "run")
-    half = Path("run/.checkpoint.safetensors.0123abcd.safetensors")
+    half = Path("run/.checkpoint.safetensors.0123abcd")
     for arguments in (("--resume", "run", "--epochs", 3), (*QUICK, "--out", "run", "--overwrite")):
         half.write_bytes(b"half")
         done("train", *arguments)

@@ -54,7 +54,7 @@ run = twolayer.train(
 assert run.stopped[0] is not None
 names = ("last", "best", "average")
 arrays = {f"{name}.{key}": a for name in names for key, a in getattr(run, name)._asdict().items()}
-with twolayer._files.written_whole(out) as partial, partial.open("wb") as file:
+with twolayer._files.written_whole(out) as file:
     np.savez(file, **arrays, **run.history._asdict(), accuracy=run.validation_accuracy)
 """
 

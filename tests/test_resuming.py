@@ -500,8 +500,8 @@ def test_a_pace_that_is_none_is_refused(pace: dict[str, Any], error: type[Except
 
 def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
-    left = tmp_path / ".run.safetensors.0123abcd.safetensors"
-    others = [tmp_path / name for name in (".other.safetensors.0123abcd.safetensors", "run.safetensors.txt")]
+    left = tmp_path / ".run.safetensors.0123abcd"
+    others = [tmp_path / name for name in (".other.safetensors.0123abcd", "run.safetensors.txt")]
     for file in (left, *others):
         file.write_bytes(b"half")
     Checkpointer(path)

@@ -32,13 +32,12 @@ _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
 # The longest name that a temporary file's name repeats, in bytes: some file systems allow no more than 143.
 _LONGEST_IN_NAMES = 100
-_LONGEST_SUFFIX = 20
 _LONGEST_HEADER = 2**14  # bytes of an array's; NumPy takes 10,000
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; move it there when the block ends well.
+def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Yield a temporary file, open for bytes; move it to ``path`` when the block ends well.
 
     If the block raises, the temporary file is removed and the old file stays. A process that is killed leaves
     the temporary file, and at ``path`` either the whole old file or the whole new one; so does a machine that
@@ -56,23 +55,29 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = _followed(path)
     standing = _standing_at(path)
-    partial = _new_partial(path, standing)
+    is_replaced = _is_replaced(path, standing)
+    file = _new_partial(path, standing) if is_replaced else tempfile.TemporaryFile()  # noqa: SIM115
+    partial = Path(file.name) if is_replaced else None
     try:
-        yield partial
-        if _is_replaced(path, standing):
-            _keep_access(partial, standing)
-            _flush(partial)
+        with file:
+            yield file
+            if partial is None:
+                file.seek(0)
+                with path.open("wb") as target:
+                    shutil.copyfileobj(file, target)
+            else:
+                _keep_access(partial, standing)
+                _flush(file)
+        if partial is not None:
             _replace(partial, path)
-        else:
-            with partial.open("rb") as source, path.open("wb") as target:
-                shutil.copyfileobj(source, target)
     except OSError as error:
         # The system names no file for a full disk, and the temporary one for other errors.
         if error.errno is None or error.filename not in (None, str(partial)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial is not None:
+            partial.unlink(missing_ok=True)
 
 
 def check_can_be_written(path: str | os.PathLike[str]) -> None:
@@ -84,7 +89,11 @@ def check_can_be_written(path: str | os.PathLike[str]) -> None:
         As `written_whole`.
     """
     path = _followed(path)
-    _new_partial(path, _standing_at(path)).unlink()
+    standing = _standing_at(path)
+    if _is_replaced(path, standing):
+        with _new_partial(path, standing) as file:
+            pass
+        Path(file.name).unlink()
 
 
 def _followed(path: str | os.PathLike[str]) -> Path:
@@ -126,18 +135,14 @@ def _is_replaced(path: Path, standing: os.stat_result | None) -> bool:
     return standing is None or (stat.S_ISREG(standing.st_mode) and not path.is_symlink())
 
 
-def _new_partial(path: Path, standing: os.stat_result | None) -> Path:
-    """Make the temporary file: beside the file that it replaces, else in the system's temporary folder."""
-    if not _is_replaced(path, standing):
-        handle, name = tempfile.mkstemp(suffix=_suffix(path))
-        os.close(handle)
-        return Path(name)
+def _new_partial(path: Path, standing: os.stat_result | None) -> IO[bytes]:
+    """Make and open the temporary file, beside the file that it replaces."""
     # The system applies the umask to the mode. A file that replaces another is private until it has its mode.
     mode = 0o666 if standing is None else 0o600
     while True:
-        partial = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}{_suffix(path)}")
+        partial = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}")
         try:
-            os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+            return open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode))
         except FileExistsError:
             continue
         except OSError as error:
@@ -146,7 +151,6 @@ def _new_partial(path: Path, standing: os.stat_result | None) -> Path:
                 f"cannot write into the folder of {path.name} ({error.strerror})",
                 str(path.parent),
             ) from error
-        return partial
 
 
 def _prefix(path: Path) -> str:
@@ -154,11 +158,6 @@ def _prefix(path: Path) -> str:
     name = os.fsencode(path.name)
     short = path.name if len(name) <= _LONGEST_IN_NAMES else hashlib.sha256(name).hexdigest()[:32]
     return f".{short}."
-
-
-def _suffix(path: Path) -> str:
-    """Return the end of these names, by which some writers choose the format."""
-    return path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
 
 
 def _keep_access(partial: Path, standing: os.stat_result | None) -> None:
@@ -173,14 +172,14 @@ def _keep_access(partial: Path, standing: os.stat_result | None) -> None:
     partial.chmod(stat.S_IMODE(standing.st_mode) & 0o777)
 
 
-def _flush(path: Path) -> None:
+def _flush(file: IO[bytes]) -> None:
     """Bring what was written to a file to the disk, if the file system can do that."""
-    with path.open("rb+") as file:
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-                raise
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
 
 
 def _replace(partial: Path, path: Path) -> None:
@@ -200,7 +199,7 @@ def _replace(partial: Path, path: Path) -> None:
 def remove_partial(path: str | os.PathLike[str]) -> None:
     """Remove the temporary files of processes that were killed while they wrote ``path``."""
     path = _followed(path)
-    partial = re.compile(f"{re.escape(_prefix(path))}[0-9a-f]{{8}}{re.escape(_suffix(path))}")
+    partial = re.compile(f"{re.escape(_prefix(path))}[0-9a-f]{{8}}")
     if path.parent.is_dir():
         for file in path.parent.iterdir():
             if partial.fullmatch(file.name):
@@ -263,7 +262,7 @@ def write_safetensors(
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
-    with written_whole(path) as partial, partial.open("wb") as file:
+    with written_whole(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
             little_endian = dtypes[name].newbyteorder("<")

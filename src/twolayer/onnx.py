@@ -137,16 +137,16 @@ def export(
     n_bytes = sum(math.prod(array.shape) for array in net) * np.dtype(dtype).itemsize
     # Closed and moved to their places from the last to the first: the tensors before what refers to them.
     with ExitStack() as files:
-        partial = files.enter_context(written_whole(path))
+        file = files.enter_context(written_whole(path))
         data: IO[bytes] | None = None
         beside = path.with_name(f"{path.name}.data")
         if n_bytes + _REST > onnx.checker.MAXIMUM_PROTOBUF:
-            data = files.enter_context(files.enter_context(written_whole(beside)).open("wb"))
+            data = files.enter_context(written_whole(beside))
         model = _model(net, shape, taken, onnx)
         onnx.helper.set_model_props(model, properties)
         for name, array in net._asdict().items():  # one by one, as each is copied on its way
             model.graph.initializer.append(_tensor(name, array, data, beside.name, onnx))
-        onnx.save_model(model, partial, format="protobuf")
+        onnx.save_model(model, file, format="protobuf")
 
 
 def _tensor(name: str, array: Array, data: IO[bytes] | None, data_name: str, onnx: ModuleType) -> Any:

@@ -340,6 +340,6 @@ def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
     paths = []
     for name, figure in pictures.items():
         paths.append(folder / f"{name}.{suffix}")
-        with written_whole(paths[-1]) as partial:
-            figure.savefig(partial, format=suffix)
+        with written_whole(paths[-1]) as file:
+            figure.savefig(file, format=suffix)
     return paths

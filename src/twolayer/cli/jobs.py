@@ -277,8 +277,8 @@ def write_predictions(folder: Path, dataset: Dataset, test: Evaluation | None) -
         arrays |= {"rows": rows, "images": X[rows].reshape(len(rows), *dataset.image_shape)}
     if dataset.rows is not None and "test" in dataset.rows:
         arrays["rows_in_file"] = dataset.rows["test"]
-    with written_whole(path) as partial:
-        np.savez(partial, **arrays)
+    with written_whole(path) as file:
+        np.savez(file, **arrays)
 
 
 def write_results(folder: Path, results: Mapping[str, Any], test: Evaluation | None) -> None:

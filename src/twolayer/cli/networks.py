@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import shlex
 from contextlib import suppress
@@ -320,17 +321,19 @@ def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, .
             "probabilities": probs,
             "classes": np.array(classes),
         }
-        with written_whole(path) as partial, partial.open("wb") as file:
+        with written_whole(path) as file:
             np.savez(file, **arrays)
         return
     found = _as_data(names, probs, classes)
     if path.suffix.lower() == ".json":
         report.write_json(path, found)
         return
-    with written_whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        # Not by report.write_csv: a class may have the name of another column.
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["sample", "class", "probability", *classes])
-        for row in found["predictions"]:
-            name, label, probability, *_ = row.values()
-            writer.writerow([printable(name), label, float(probability), *map(float, row["probabilities"])])
+    # Not by report.write_csv: a class may have the name of another column.
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["sample", "class", "probability", *classes])
+    for row in found["predictions"]:
+        name, label, probability, *_ = row.values()
+        writer.writerow([printable(name), label, float(probability), *map(float, row["probabilities"])])
+    with written_whole(path) as file:
+        file.write(text.getvalue().encode())

@@ -162,9 +162,9 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
     command = settings["command"]
     text = f"# To do it again: twolayer {command} --config {path.name}\n{tomli_w.dumps(plain)}"
-    with written_whole(path) as partial:
+    with written_whole(path) as file:
         # The bytes of a path, whatever they are, so that the file leads to the data.
-        partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+        file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def write_json(path: str | os.PathLike[str], data: Any) -> None:
         If two keys of one mapping are written alike (``1`` and ``"1"``).
     """
     text = format_json(data)
-    with written_whole(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8", newline="\n")
+    with written_whole(path) as file:
+        file.write(f"{text}\n".encode())
 
 
 def format_json(data: Any, *, in_a_line: bool = False) -> str:
@@ -118,13 +118,11 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -
     rows = list(rows)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = [columns, *([_field(row.get(column), column) for column in columns] for row in rows)]
-    with (
-        written_whole(path) as partial,
-        partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        if columns:
+    with written_whole(path) as file:
+        for line in lines if columns else ():
             # A lone empty field is quoted: readers skip an empty line.
-            file.writelines((",".join(map(_quoted, line)) or '""') + "\n" for line in lines)
+            text = ",".join(map(_quoted, line)) or '""'
+            file.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def _quoted(field: str) -> str:

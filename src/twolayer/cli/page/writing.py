@@ -51,8 +51,8 @@ def write_page(
     path = folder / folders.PAGE if out is None else out
     check_output("--out", path, (".html",), overwrite=overwrite)
     text = render(read_run(folder), commands, linked=path.resolve().parent == folder.resolve())
-    with folders.locked_if_run(path.parent), written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+    with folders.locked_if_run(path.parent), written_whole(path) as file:
+        file.write(text.encode())
     return path
 
 
