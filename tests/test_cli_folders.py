@@ -202,7 +202,28 @@ def test_the_next_new_run_replaces_one_that_was_killed(run: Path, long_training)
     assert not [path for path in run.iterdir() if path.is_dir()]
 
 
-@given(stops=st.integers(0, 40))
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other modes")
+def test_a_new_run_has_the_modes_of_the_old_one(run: Path) -> None:
+    for path in run.iterdir():
+        path.chmod(0o600)
+    done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
+    assert {path.stat().st_mode & 0o777 for path in run.iterdir()} == {0o600}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has links for administrators only")
+@pytest.mark.parametrize("name", [".lock", ".new-run", ".ready-run"])
+def test_a_link_in_a_folder_leads_nowhere(run: Path, name: str) -> None:
+    Path("mine").mkdir()
+    for other in ("results.json", "settings.toml", "notes.txt"):
+        Path("mine", other).write_text("mine")
+    before = contents(Path("mine"))
+    (run / name).symlink_to(Path("mine", "notes.txt" if name == ".lock" else "").absolute())
+    assert cli("train", "mine.npz", *QUICK, "--out", run, "--overwrite").exit_code == 1
+    cli("train", "--resume", run, "--epochs", 3)
+    assert contents(Path("mine")) == before
+
+
+@given(stops=st.integers(0, 60))
 def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_next(stops: int) -> None:
     shutil.rmtree("a", ignore_errors=True)
     old, new = Path("a"), Path("a/.new-run")

@@ -144,7 +144,7 @@ def reopened_folder(path: Path) -> Iterator[Path]:
         raise FileNotFoundError(f"`--resume` must be the folder of a run; {path} does not exist")
     with locked(path):
         settle(path)
-        yield path / _NEW if (path / _NEW).is_dir() else path
+        yield path / _NEW if _is_folder(path / _NEW) else path
 
 
 def settle(path: Path) -> Path:
@@ -156,16 +156,22 @@ def settle(path: Path) -> Path:
     if path.name == _NEW:
         path = path.parent
     new, ready = path / _NEW, path / _READY
-    if (new / RESULTS).is_file():
+    if _is_folder(new) and (new / RESULTS).is_file():
         for name in (*_OWN, *_EXPORTED):
+            if (new / name).is_file() and (path / name).is_file():
+                shutil.copymode(path / name, new / name)
             (path / name).unlink(missing_ok=True)
-        remove_partial(path)
         new.replace(ready)
-    if ready.is_dir():
-        for file in ready.iterdir():
-            file.replace(path / file.name)
-        ready.rmdir()
+    if _is_folder(ready):
+        for name in written_in(ready):
+            (ready / name).replace(path / name)
+        shutil.rmtree(ready)
     return path
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether there is a folder at a path, not a link to one elsewhere."""
+    return path.is_dir() and not path.is_symlink()
 
 
 @contextmanager
@@ -178,7 +184,8 @@ def locked(folder: Path) -> Iterator[None]:
         If another process writes in it.
     """
     path = folder / LOCK
-    with path.open("a+b", buffering=0) as file:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
         # A file without a name is being removed by the process that had it.
         if not _lock(file) or not os.fstat(file.fileno()).st_nlink:
             file.seek(0)
@@ -186,6 +193,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise ValueError(f"{folder} must not be in use; {holder} writes in it")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}".encode())
+        for name in _OWN:
+            _files.remove_partial(folder / name)  # of processes that were killed
         try:
             yield
         finally:
@@ -252,12 +261,6 @@ def clear_outcome(folder: Path, *, keeps_network: bool) -> bool:
     if set_aside:
         (folder / NETWORK).replace(folder / BEFORE)
     return set_aside
-
-
-def remove_partial(folder: Path) -> None:
-    """Remove what a process left of the files that it was writing when it was killed."""
-    for name in _OWN:
-        _files.remove_partial(folder / name)
 
 
 def written_in(folder: Path) -> list[str]:

@@ -88,7 +88,6 @@ def resume_train(
                 f"the run in {folder} has taken {earlier.n_steps:,} steps already, of the {total:,} that it "
                 "is to take; to train it longer, give --epochs or --steps, the new total"
             )
-    folders.remove_partial(folder)
     console.say(f"Going on from step {0 if earlier is None else earlier.n_steps:,} of {total:,}")
     write_settings(folder / folders.SETTINGS, settings)
     _train(job, folder, earlier=earlier, pace=pace)
