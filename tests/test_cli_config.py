@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +244,10 @@ def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
             "`learning_rate` in config.toml must be a number above 0; got 'nan'",
         ),
         ({"epochs": 2.5}, "`epochs` in config.toml must be an integer of at least 1; got '2.5'"),
-        ({"epochs": 10**400}, "`epochs` in config.toml must be an integer of at least 1; got '1000"),
+        (
+            {"epochs": 10**400},
+            "`epochs` in config.toml must be an integer of at least 1, and at most 2**53; got '1000",
+        ),
         ({"flip": "yes"}, "`flip` in config.toml must be true or false; got 'yes'"),
         ({"optimizer": "lbfgs"}, "`optimizer` in config.toml must be one of nesterov, momentum, sgd, adam"),
         (
@@ -389,3 +394,61 @@ def test_every_default_can_be_written_and_read(
     write_settings(Path("settings.toml"), begun[0])
     done(command, "--config", "settings.toml")
     assert begun[0] == begun[1]
+
+
+@pytest.mark.parametrize("text", [str(2**53 + 1), str(2**63), "1" + "0" * 400, "1" + "0" * 5000], ids=len)
+@pytest.mark.parametrize(
+    "option", ["--warmup", "--seed", "--decay-every", "--patience", "--symmetrize-shift"]
+)
+def test_an_integer_beyond_all_measure_is_wrong_usage(option: str, text: str) -> None:
+    line = refused("train", option, text, "--out", "run", code=2)
+    assert "must be an integer of at least " in line
+    # Python makes no integer of more than 4,300 digits.
+    assert len(text) > 4300 or ", and at most 2**53; got '" in line
+    assert len(line) < 300
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("option", ["--warmup", "--decay-every", "--seed", "--patience"])
+def test_the_largest_integer_is_an_integer_as_others(option: str) -> None:
+    done("train", option, 2**53, *QUICK, "--out", "run")
+    done("report", "run")
+
+
+def test_a_shift_beyond_the_image_is_refused_before_the_training() -> None:
+    line = refused("train", "--symmetrize-shift", 2**53, *QUICK, "--out", "run")
+    assert "`--symmetrize-shift` must be smaller than the image, (height, width) = (8, 8); got" in line
+    assert not Path("run").exists()
+
+
+NO_VALUES = {
+    "deep": "seed." + "a." * 4000 + "a = 1",
+    "deeper": "seed = " + "[" * 400 + "]" * 400,
+    "long": "seed = 0x" + "f" * 5000,
+    "another": "seed = 2020-01-01",
+}
+
+
+@pytest.mark.parametrize("kind", NO_VALUES)
+@pytest.mark.parametrize("way", ["report", "config", "resume"])
+def test_values_beyond_all_measure_are_refused_in_a_line(way: str, kind: str) -> None:
+    done("train", *QUICK, "--out", "run")
+    text = Path("run/settings.toml").read_text(encoding="utf-8")
+    text = re.sub("^seed = .*$", NO_VALUES[kind], text, flags=re.MULTILINE)
+    Path("run/settings.toml").write_text(text, encoding="utf-8")
+    how = {"report": ("report", "run"), "config": ("train", "--config", "run/settings.toml")}
+    line = refused(*how.get(way, ("train", "--resume", "run")), code=2 if way == "config" else 1)
+    assert re.search("`seed` in .*settings.toml", line)
+    assert len(line) < 300
+
+
+def test_settings_of_many_dots_are_refused_before_they_take_memory() -> None:
+    Path("many.toml").write_text("a." * 20_000 + "a = 1", encoding="utf-8")
+    tracemalloc.start()
+    try:
+        line = refused("train", "--config", "many.toml", code=2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "many.toml must be a TOML file in UTF-8; it has more than 5,000 dots" in line
+    assert peak < 10e6

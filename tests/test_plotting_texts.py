@@ -282,3 +282,30 @@ def test_a_text_is_cut_only_where_there_is_no_room(text, width):
 def test_names_that_differ_at_their_end_differ_when_they_are_cut():
     one, other = (f"{'a very long name of a class ' * 3}{end}" for end in ("A", "B"))
     assert _texts.shortened(one, 100, 10.0) != _texts.shortened(other, 100, 10.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 10**6, "ab " * 300_000, "ab\n" * 300_000], ids=["word", "words", "lines"]
+)
+@pytest.mark.parametrize("room", [30.0, 300.0])
+def test_texts_of_a_megabyte_are_measured_by_what_is_shown(monkeypatch, text, room):
+    """The longest that is measured bounds the time: whole, such a text took minutes."""
+    measured = []
+    original = _texts.width_of
+
+    def width_of(text, points, *, weight="normal"):
+        measured.append(len(text))
+        return original(text, points, weight=weight)
+
+    monkeypatch.setattr(_texts, "width_of", width_of)
+    for found in (_texts.shortened(text, room, 9), _texts.wrapped(["reg = 1,", text, text], room, 9)):
+        assert 0 < len(found) < 1000
+    assert max(measured) <= 3000
+
+
+def test_a_sweep_over_texts_of_a_megabyte_is_drawn():
+    table = [
+        candidate(rate, 0.1, 0.5, weight_scale=text) for rate in (0.1, 1.0) for text in ("b" * 10**6, "he")
+    ]
+    width, height = _house.grid(table, title="c " * 10**5).get_size_inches()
+    assert max(width, height) < 20

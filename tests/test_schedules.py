@@ -317,3 +317,29 @@ def test_a_schedule_is_equal_to_its_own_kind_alone():
     assert schedules.Cosine() == schedules.Cosine()
     assert schedules.Cosine() != ()
     assert len({schedules.Cosine(), schedules.Constant(), Own(), ()}) == 3
+
+
+@given(
+    st.one_of(
+        st.builds(lambda n: schedules.Exponential(0.5, every=n), st.integers(1, 10**400)),
+        st.builds(lambda n: schedules.Exponential(0.5, every=3, first=n), st.integers(1, 10**400)),
+        st.builds(lambda n: schedules.Step(0.5, epochs=n), st.integers(1, 10**400)),
+        st.builds(lambda n: schedules.Warmup(schedules.Step(), epochs=n), st.integers(1, 10**400)),
+        st.builds(lambda n: schedules.Warmup(schedules.Exponential(0.5), steps=n), st.integers(1, 10**400)),
+    ),
+    st.sampled_from([1, 3, 10**6]),
+)
+def test_integers_of_any_size_are_numbers_of_steps(schedule, steps_per_epoch):
+    """Beyond what an array's integers hold, too: such a warm-up never ends, such a decay never comes."""
+    factors = schedule(np.arange(10), steps_per_epoch=steps_per_epoch, steps=10)
+    assert factors.shape == (10,)
+    assert (factors >= 0).all()
+    assert (factors <= 1).all()
+
+
+@pytest.mark.parametrize("n", [10**9, 2**53, 2**63, 10**400])
+def test_what_comes_after_all_steps_changes_none(n):
+    step = np.arange(10)
+    for schedule in (schedules.Exponential(0.5, every=n), schedules.Step(0.5, epochs=n)):
+        assert (schedule(step, steps_per_epoch=1, steps=10) == 1).all()
+    assert (schedules.Warmup(epochs=n)(step, steps_per_epoch=1, steps=10) < 1e-7).all()

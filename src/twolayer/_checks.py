@@ -391,6 +391,14 @@ def _check_per_network_shape(name: str, shape: tuple[int, ...], n_networks: int 
         raise ValueError(f"`{name}` must be {wanted}; got shape {shape}")
 
 
+def shown(value: Any) -> str:
+    """Return the beginning of a value's text, or its type where it is too deep or too long to have one."""
+    try:
+        return f"{value!r:.40}"
+    except (ValueError, RecursionError):
+        return f"a value of type {type(value).__name__}, too deep or too long to be shown"
+
+
 def check_integer(name: str, value: Any, *, least: int) -> int:
     """Return ``value`` as an int, or raise unless it is an integer of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool):

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from .._checks import shown
 from .._extras import require
 from .._namespace import HostArray
 from ..storage import NetworkMetadata
@@ -64,7 +65,7 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
             "`INPUT` must be an .npz or .npy file: the network was not trained on images of a known range"
         )
     if isinstance(white, bool) or not isinstance(white, int | float) or not 0 < white < 2**64:
-        raise ValueError(f"`white` in the network's information must be a number above 0; got {white!r:.40}")
+        raise ValueError(f"`white` in the network's information must be a number above 0; got {shown(white)}")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it would write on stderr what it raises
     factor, size, mode = float(white) / 255.0, (shape[1], shape[0]), "RGB" if shape[2:] == (3,) else "L"
     pillow, ops = (

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import __version__, report, storage
 from .._files import written_whole
+from .._images import check_shift
 from .._namespace import has_float
 from ..augmentation import Augmentation
 from ..datasets import Dataset
@@ -214,7 +215,8 @@ def open_job(
     # Errors in these are raised before anything takes long.
     training_arguments(settings)
     if settings["symmetrize"] or settings["symmetrize_shift"]:
-        image_shape(dataset, "--symmetrize")
+        shift = settings["symmetrize_shift"]
+        check_shift("--symmetrize-shift", (shift, shift), image_shape(dataset, "--symmetrize")[:2])
     if preprocessing is None:
         preprocessing = preprocessing_for(settings, dataset)
     return Job(settings, library, dataset, preprocessing, augmentation, console)

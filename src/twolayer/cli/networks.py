@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import onnx, report, storage
-from .._checks import check_predictions
+from .._checks import check_predictions, shown
 from .._files import npz_header, opened_npz, written_whole
 from .._namespace import HostArray, to_host
 from .._texts import printable
@@ -50,7 +50,7 @@ def evaluate_network(
     net, metadata, opened = _open(network, library, device)
     trained_on = metadata.information.get("dataset")
     if trained_on is not None and not isinstance(trained_on, str):
-        raise ValueError(f"`dataset` in the information of {network} must be text; got {trained_on!r:.40}")
+        raise ValueError(f"`dataset` in the information of {network} must be text; got {shown(trained_on)}")
     name = dataset or trained_on
     if name is None:
         raise ValueError(f"`DATASET` must be given: {network} does not say what it was trained on")

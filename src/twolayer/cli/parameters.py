@@ -16,6 +16,9 @@ else:
     ParamType = click.ParamType  # which has no type arguments in older versions
 
 
+_LARGEST = 2**53  # integer: up to it each is a float, and the same for every reader of JSON
+
+
 class Option(click.Option):
     """An option that stands in the help under its group's heading, with what it is when not given.
 
@@ -102,8 +105,8 @@ class Number(ParamType):
             return value
         try:
             number = self.kind(value)
-            wrong = not math.isfinite(number)
-        except (ValueError, OverflowError):  # an integer may be beyond all floats
+            wrong = number > _LARGEST if self.kind is int else not math.isfinite(number)
+        except ValueError:
             number, wrong = math.nan, True
         wrong = wrong or (self.above is not None and number <= self.above)
         wrong = wrong or (self.least is not None and number < self.least)
@@ -113,7 +116,8 @@ class Number(ParamType):
             hint = (
                 "; `twolayer sweep` takes several" if "," in value and getattr(param, "swept", False) else ""
             )
-            self.fail(f"must be {self.wanted()}; got {value!r}{hint}", param, ctx)
+            limit = ", and at most 2**53" if self.kind is int and number > _LARGEST else ""
+            self.fail(f"must be {self.wanted()}{limit}; got {value!r:.80}{hint}", param, ctx)
         return number
 
     def shell_complete(

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .. import __version__, presets
-from .._checks import check_printable
+from .._checks import check_printable, shown
 from .._extras import require
 from .._files import written_whole
 from . import options
@@ -207,7 +207,7 @@ def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
         stored = _of_best(stored, path)
     elif command != ctx.command.name:
         raise ValueError(
-            f"`command` in {path} must be {ctx.command.name}, or be left out; got {command!r:.40}"
+            f"`command` in {path} must be {ctx.command.name}, or be left out; got {shown(command)}"
         )
     settings = _converted(stored, path, ctx)
     for name in _PATHS:
@@ -271,7 +271,7 @@ def _value(name: str, value: Any, option: click.Parameter | None, ctx: click.Con
     kind: Any = Number(int, least=0) if option is None else option.type
     if isinstance(option, click.Option) and option.is_flag:
         if not isinstance(value, bool):
-            raise ValueError(f"must be true or false; got {_shown(value)}")
+            raise ValueError(f"must be true or false; got {shown(value)}")
         return value
     if isinstance(value, list) and (isinstance(kind, Several) or name == "seeds"):
         one = kind.one if isinstance(kind, Several) else Number(int, least=0)
@@ -280,7 +280,7 @@ def _value(name: str, value: Any, option: click.Parameter | None, ctx: click.Con
         return tuple(dict.fromkeys(_scalar(each, one, option, ctx) for each in value))
     if isinstance(kind, click.Choice):
         if value not in kind.choices:
-            raise ValueError(f"must be one of {', '.join(kind.choices)}; got {_shown(value)}")
+            raise ValueError(f"must be one of {', '.join(kind.choices)}; got {shown(value)}")
         return value
     found = _scalar(value, kind.one if isinstance(kind, Several) else kind, option, ctx)
     return (found,) if isinstance(kind, Several) else found
@@ -295,15 +295,11 @@ def _text(name: str, value: Any) -> str:
         except ValueError as error:
             raise ValueError(str(error).removeprefix("`DATASET` ")) from error
     if name == "preset" and value not in presets.PRESETS:
-        raise ValueError(f"must be one of {', '.join(presets.PRESETS)}; got {_shown(value)}")
+        raise ValueError(f"must be one of {', '.join(presets.PRESETS)}; got {shown(value)}")
     return value
 
 
 def _scalar(value: Any, kind: Any, option: click.Parameter | None, ctx: click.Context) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"must be a number or text; got {_shown(value)}")
+        raise ValueError(f"must be a number or text; got {shown(value)}")
     return kind.convert(str(value), option, ctx)
-
-
-def _shown(value: Any) -> str:
-    return f"{value!r:.40}"

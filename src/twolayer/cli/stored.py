@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
+from .._checks import shown
 from .._files import npz_array, npz_header, opened_npz, read_text
 from .._namespace import HostArray
 from .._texts import listed, printable
@@ -20,6 +21,7 @@ from ..training import History
 
 _CELLS = ("true", "predicted", "counts")  # of a confusion matrix
 _MOST = 2**53  # to which every integer is a float
+_MOST_DOTS = 5000  # in a file of settings: tomllib's memory grows by the square of the parts of a key
 MOST_IMAGES = 24  # that are kept of the test samples
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -99,7 +101,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         If the file is not TOML.
     """
     try:
-        return tomllib.loads(read_text(path, errors="surrogateescape"))  # as `write_settings` writes paths
+        text = read_text(path, errors="surrogateescape")  # as `write_settings` writes paths
+        if text.count(".") > _MOST_DOTS:
+            raise ValueError(f"it has more than {_MOST_DOTS:,} dots")
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be a TOML file in UTF-8; {error!s:.200}") from error
 
@@ -150,7 +155,7 @@ def read_results(path: Path) -> Results:
     def read(key: str, what: str, fits: Callable[[Any], bool], within: Any = stored) -> Any:
         value = within.get(key)
         if value is not None and not fits(value):
-            raise ValueError(f"`{key}` in {path} must be {what}; got {value!r:.40}")
+            raise ValueError(f"`{key}` in {path} must be {what}; got {shown(value)}")
         return value
 
     classes = read("classes", "a list of texts", lambda value: _is_list(value, _is_text)) or []
@@ -242,7 +247,7 @@ def read_plain(path: Path) -> dict[str, Any]:
     }
     for name, value in settings.items():
         if not (_is_text(name) and (_is_plain(value) or _is_list(value, _is_plain))):
-            raise ValueError(f"`{name!s:.40}` in {path} must be a number, text or a list; got {value!r:.40}")
+            raise ValueError(f"`{name!s:.40}` in {path} must be a number, text or a list; got {shown(value)}")
     return settings
 
 

@@ -94,11 +94,12 @@ def wrapped(parts: Iterable[str], room: float, points: float, *, weight: str = "
     """Join the parts of a text into lines of ``room`` points at most; a longer part gets an ellipsis."""
     lines: list[str] = []
     for part in parts:
-        longer = f"{lines[-1]} {part}" if lines else part
+        short = shortened(part, room, points, weight=weight)
+        longer = f"{lines[-1]} {short}" if lines else short
         if lines and width_of(longer, points, weight=weight) <= room:
             lines[-1] = longer
         else:
-            lines.append(shortened(part, room, points, weight=weight))
+            lines.append(short)
     return "\n".join(lines)
 
 

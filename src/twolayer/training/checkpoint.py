@@ -41,7 +41,7 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_integer, check_number
+from .._checks import check_integer, check_number, shown
 from .._files import opened_safetensors, remove_partial, write_safetensors
 from .._namespace import HostArray
 from .._texts import listed
@@ -227,7 +227,7 @@ def _checked_run(metadata: dict[str, str], path: str | os.PathLike[str]) -> dict
         if name not in stored:
             raise _missing(path, name)
         if not fit(stored[name]):
-            raise ValueError(f"`{name}` in the metadata of {path} must be {what}; got {stored[name]!r:.40}")
+            raise ValueError(f"`{name}` in the metadata of {path} must be {what}; got {shown(stored[name])}")
     return stored
 
 
@@ -319,7 +319,7 @@ def _check_steps(
             n_networks is not None and len(found) != n_networks
         ):
             wanted = "one step or null" if n_networks is None else f"a list of {n_networks}"
-            raise ValueError(f"`{name}` in the metadata of {path} must be {wanted}; got {found!r:.40}")
+            raise ValueError(f"`{name}` in the metadata of {path} must be {wanted}; got {shown(found)}")
         for step in found if isinstance(found, list) else [found]:
             if step is not None and step > n_steps:
                 raise ValueError(

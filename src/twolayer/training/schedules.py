@@ -11,6 +11,8 @@ from .._checks import check_integer, check_number
 from .._kinds import own_kind
 from .._namespace import HostArray
 
+_MOST = 2**53  # steps, or epochs: more than any run has, and none too large for int64
+
 
 class Schedule(Protocol):
     """What the learning rate is multiplied by at given steps; a user's own of this form is accepted."""
@@ -36,6 +38,11 @@ class Constant(NamedTuple):
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
         """Return 1 for each of the steps."""
         return np.ones(step.shape)
+
+
+def _count(name: str, value: int) -> int:
+    """Return a number of steps or epochs, or the most that any run may have; raise unless it is a number."""
+    return min(check_integer(name, value, least=1), _MOST)
 
 
 @own_kind
@@ -67,8 +74,8 @@ class Exponential(NamedTuple):
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
         """Return ``factor`` to the power of the decays before each of the steps."""
         factor = check_number("factor", self.factor, above=0.0)
-        every = steps_per_epoch if self.every is None else check_integer("every", self.every, least=1)
-        first = every if self.first is None else check_integer("first", self.first, least=1)
+        every = steps_per_epoch if self.every is None else _count("every", self.every)
+        first = every if self.first is None else _count("first", self.first)
         decays = np.maximum((step - first) // every + 1, 0)
         return np.asarray(factor ** decays.astype(np.float64))
 
@@ -113,7 +120,7 @@ class Step(NamedTuple):
             kind = type(self.epochs).__name__
             raise TypeError(f"`epochs` must be an integer or a tuple of integers; got {kind}")
         else:
-            decays = epoch // check_integer("epochs", self.epochs, least=1)
+            decays = epoch // _count("epochs", self.epochs)
         return np.asarray(factor ** decays.astype(np.float64))
 
 
@@ -182,11 +189,9 @@ class Warmup(NamedTuple):
         if self.epochs is not None and self.steps is not None:
             raise ValueError("`epochs` or `steps` must be given, not both; got both")
         if self.steps is not None:
-            n = check_integer("steps", self.steps, least=1)
+            n = _count("steps", self.steps)
         else:
-            n = steps_per_epoch * (
-                1 if self.epochs is None else check_integer("epochs", self.epochs, least=1)
-            )
+            n = min(steps_per_epoch * (1 if self.epochs is None else _count("epochs", self.epochs)), _MOST)
         factors = self.schedule(
             np.maximum(step - n, 0), steps_per_epoch=steps_per_epoch, steps=max(steps - n, 1)
         )
