@@ -372,6 +372,18 @@ def test_refuses_members_of_other_folders(folder):
         load_cifar10(made, **EVERYTHING)
 
 
+@pytest.mark.parametrize("name", ["/tmp/planted", "../planted", "cifar-10-batches-bin/../planted", "planted"])
+def test_other_members_are_unpacked_nowhere(archive, tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    member = tarfile.TarInfo(name)
+    member.size = 512
+    unpacked = gzip.decompress(archive.read_bytes())
+    unpacked_to(archive, [member.tobuf(), b"x" * 512, unpacked])
+    before = set(tmp_path.rglob("*"))
+    assert len(load_cifar10(archive, **EVERYTHING).train.y) == 4 * FEW
+    assert set(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
 def test_refuses_a_member_that_is_no_regular_file(tmp_path, few, kind):
     made = tmp_path / "made.tar.gz"
@@ -678,6 +690,30 @@ def test_a_download_without_end_is_not_stored(cache, monkeypatch, tells_length):
             thread.join()
     assert len(sent) < 100
     assert list(cache.iterdir()) == []
+
+
+def test_an_address_that_leads_to_a_file_of_this_machine_is_refused(archive, cache, monkeypatch):
+    class Leading(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", archive.as_uri())
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Leading) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            with pytest.raises((OSError, ValueError)):
+                load_cifar10(url=f"http://127.0.0.1:{server.server_port}/x", **EVERYTHING)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert not list(cache.glob("*"))
 
 
 def test_a_damaged_file_in_the_cache_is_replaced(archive, mirror, cache):

@@ -482,6 +482,49 @@ def test_refuses_a_file_of_another_kind(path, read, content):
         read(path)
 
 
+def with_header(header, *, length=None, data=b""):
+    """A safetensors file of this header, which may claim to be longer than it is."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + data
+
+
+def claimed(shape, offsets=(0, 16)):
+    return {"W1": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}
+
+
+@pytest.mark.parametrize("read", [load, load_metadata])
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_header(b"{}", length=2**62),
+        with_header(b"{}", length=99_000_000),
+        with_header(b"{}" + b" " * 100_000_000),
+        with_header(b"[" * 100_000),
+        with_header(claimed([10**12, 4]), data=bytes(16)),
+        with_header(claimed([2**62, 4]), data=bytes(16)),
+        with_header(claimed([2**32, 2**32]), data=bytes(16)),
+        with_header(claimed([-2, -2]), data=bytes(16)),
+        with_header(claimed([2, 2], (0, 2**62)), data=bytes(16)),
+        with_header(claimed([2, 2], (16, 0)), data=bytes(16)),
+        with_header(
+            b'{"W1":{"dtype":"F32","shape":[%s],"data_offsets":[0,16]}}' % (b"9" * 5000), data=bytes(16)
+        ),
+    ],
+    ids=range(11),
+)
+def test_a_header_that_lies_is_refused_before_it_takes_memory(path, read, content):
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"net\.safetensors must be a ") as caught:
+            read(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5e6
+    assert len(str(caught.value)) < 500
+
+
 def changed(**arrays):
     return {name: array for name, array in (network()._asdict() | arrays).items() if array is not None}
 
