@@ -215,8 +215,9 @@ def open_job(
     # Errors in these are raised before anything takes long.
     training_arguments(settings)
     if settings["symmetrize"] or settings["symmetrize_shift"]:
+        height, width, *_ = image_shape(dataset, "--symmetrize")
         shift = settings["symmetrize_shift"]
-        check_shift("--symmetrize-shift", (shift, shift), image_shape(dataset, "--symmetrize")[:2])
+        check_shift("--symmetrize-shift", (shift, shift), (height, width))
     if preprocessing is None:
         preprocessing = preprocessing_for(settings, dataset)
     return Job(settings, library, dataset, preprocessing, augmentation, console)
