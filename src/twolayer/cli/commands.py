@@ -16,7 +16,7 @@ import click.shell_completion
 from .. import __version__
 from ..report import format_json
 from . import folders, options
-from .completion import SHELLS, VARIABLE, complete_networks, complete_runs
+from .completion import SHELLS, VARIABLE
 from .console import Console, standard_output
 from .data import COMMAS, is_number, kind_of
 from .information import show_information
@@ -52,6 +52,8 @@ _RESUME_WITH = ("data", "url", "epochs", "steps", "library", "device")
 
 class Commands(click.Group):
     """The group of commands: what goes wrong in them becomes one line."""
+
+    command_class = Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands, in the order in which they are needed."""
@@ -228,7 +230,6 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
 
 
 @app.command(
-    cls=Command,
     short_help="Train one network, and judge it by the test samples.",
     help=f"""Train one network, and judge it by the test samples.
 
@@ -251,7 +252,8 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
 @options.validation_option
 @options.setting_options("train")
 @options.config_option
-@options.library_options(training=True)
+@options.library_options
+@options.dtype_option
 @options.folder_options("train")
 @options.resume_options
 @options.common_options
@@ -288,7 +290,6 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
 
 
 @app.command(
-    cls=Command,
     short_help="Train networks with several settings, and keep the best.",
     help=f"""Train networks with all combinations of several settings, and keep the best.
 
@@ -311,7 +312,8 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
 @options.validation_option
 @options.setting_options("sweep")
 @options.config_option
-@options.library_options(training=True)
+@options.library_options
+@options.dtype_option
 @options.max_networks_option
 @options.folder_options("sweep")
 @options.common_options
@@ -331,7 +333,6 @@ def _check_length(ctx: click.Context, parameters: Mapping[str, Any]) -> None:
 
 
 @app.command(
-    cls=Command,
     short_help="Judge a saved network by samples whose classes are known.",
     help="""Judge a saved network by samples whose classes are known.
 
@@ -348,10 +349,10 @@ def _check_length(ctx: click.Context, parameters: Mapping[str, Any]) -> None:
       twolayer evaluate network.safetensors my.npz
     """,
 )
-@click.argument("network", shell_complete=complete_networks)
+@options.network_argument
 @options.data_options
 @options.split_option
-@options.library_options(training=False)
+@options.library_options
 @options.common_options
 @click.pass_context
 def evaluate(ctx: click.Context, /, quiet: bool, **parameters: Any) -> None:
@@ -364,7 +365,6 @@ def evaluate(ctx: click.Context, /, quiet: bool, **parameters: Any) -> None:
 
 
 @app.command(
-    cls=Command,
     short_help="Predict the classes of samples with a saved network.",
     help="""Predict the classes of samples with a saved network.
 
@@ -381,10 +381,10 @@ def evaluate(ctx: click.Context, /, quiet: bool, **parameters: Any) -> None:
       twolayer predict network.safetensors my.npz --json
     """,
 )
-@click.argument("network", shell_complete=complete_networks)
+@options.network_argument
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(allow_dash=True))
 @options.prediction_options
-@options.library_options(training=False)
+@options.library_options
 @options.common_options
 def predict(quiet: bool, **parameters: Any) -> None:
     """Predict classes with a saved network."""
@@ -392,7 +392,6 @@ def predict(quiet: bool, **parameters: Any) -> None:
 
 
 @app.command(
-    cls=Command,
     short_help="Write a saved network as an ONNX model.",
     help="""Write a saved network as an ONNX model, which onnxruntime and many other programs can run.
 
@@ -407,7 +406,7 @@ def predict(quiet: bool, **parameters: Any) -> None:
       twolayer export network.safetensors --flat
     """,
 )
-@click.argument("network", shell_complete=complete_networks)
+@options.network_argument
 @options.export_options
 @options.common_options
 def export(quiet: bool, **parameters: Any) -> None:
@@ -416,7 +415,6 @@ def export(quiet: bool, **parameters: Any) -> None:
 
 
 @app.command(
-    cls=Command,
     short_help="Draw the pictures of a run again.",
     help="""Draw the pictures of a run again, from the files in its folder.
 
@@ -426,9 +424,7 @@ def export(quiet: bool, **parameters: Any) -> None:
       twolayer plot runs/digits-sweep-001 --format pdf
     """,
 )
-@click.argument(
-    "folder", type=click.Path(file_okay=False, exists=True), shell_complete=complete_runs(folders.RESULTS)
-)
+@options.run_argument
 @options.format_option
 @options.common_options
 def plot(folder: str, suffix: str, quiet: bool) -> None:
@@ -442,7 +438,6 @@ def plot(folder: str, suffix: str, quiet: bool) -> None:
 
 
 @app.command(
-    cls=Command,
     short_help="Make one page of a run or a sweep.",
     help="""Make one page of a run or a sweep: an HTML file, which needs no other file and no network.
 
@@ -454,10 +449,8 @@ def plot(folder: str, suffix: str, quiet: bool) -> None:
       twolayer report runs/digits-sweep-001 --out sweep.html
     """,
 )
-@click.argument(
-    "folder", type=click.Path(file_okay=False, exists=True), shell_complete=complete_runs(folders.RESULTS)
-)
-@options.page_option
+@options.run_argument
+@options.page_options
 @options.common_options
 def report(folder: str, out: str | None, overwrite: bool, quiet: bool) -> None:
     """Make a page of a run."""
@@ -468,7 +461,6 @@ def report(folder: str, out: str | None, overwrite: bool, quiet: bool) -> None:
 
 
 @app.command(
-    cls=Command,
     short_help="Tell which array libraries and devices there are.",
     help="Tell which array libraries and devices there are, and what NumPy's products are computed by.",
 )
@@ -479,7 +471,6 @@ def info(quiet: bool) -> None:
 
 
 @app.command(
-    cls=Command,
     short_help="Print what makes the Tab key complete commands.",
     help="""Print the script that has a shell complete commands, options, presets, data sets and runs at the
     Tab key.
