@@ -539,7 +539,7 @@ def test_a_value_beyond_the_networks_dtype_is_named_with_its_row_in_the_file(com
         X[row, 2] = value
         np.savez("far.npz", X=X, y=found["y"])
         error = refused(command, "far.npz", *QUICK[:2])
-        assert "far.npz` must hold values within ±3.4028235e+38, the range of float32" in error
+        assert "far.npz must hold values within ±3.4028235e+38, the range of float32" in error
         assert error.endswith(f"got {value:.8g}, in row {row}, column 2 (counted from 0)")
     assert not Path("runs").exists()
 
@@ -552,7 +552,7 @@ def test_a_value_beyond_the_dtype_in_a_set_of_its_own(name) -> None:
     suffix = name[1:]
     np.savez("far.npz", **found, **{name: X, f"y{suffix}": found["y"][:6]})
     error = refused("train", "far.npz", *QUICK[:2])
-    assert f"`{name} in " in error
+    assert f"`{name}` in " in error
     assert error.endswith("got 1e+39, first in row 4, column 1 (counted from 0)")
 
 
@@ -561,7 +561,7 @@ def test_what_a_network_is_judged_by_or_asked_about_must_fit_its_dtype(run: Path
     X = found["X"].copy()
     X[33, 5] = -1e39
     np.savez("far.npz", X=X, y=found["y"], X_test=found["X"], y_test=found["y"])
-    assert "`X in far.npz` must hold values" in refused("evaluate", "run", "far.npz", "--split", "all")
+    assert "`X` in far.npz must hold values" in refused("evaluate", "run", "far.npz", "--split", "all")
     assert refused("evaluate", "run", "far.npz", "--split", "all").endswith(
         "got -1e+39, first in row 33, column 5 (counted from 0)"
     )

@@ -593,7 +593,7 @@ def test_refuses_a_malformed_file(path, read, change, message):
 
 def test_refuses_to_load_weights_that_are_not_finite(path):
     write(path, tensors=changed(b1=np.array([0, np.nan, 0, 0], np.float32)))
-    with pytest.raises(ValueError, match=r"`b1 in .*net\.safetensors` must be finite; got nan"):
+    with pytest.raises(ValueError, match=r"`b1` in .*net\.safetensors must be finite; got nan"):
         load(path)
 
 

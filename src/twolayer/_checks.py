@@ -277,16 +277,17 @@ def check_sample_weight(
 
 
 def check_finite(
-    X: Array, *, name: str = "X", dtype: Any = None, rows_in_file: HostArray | None = None
+    X: Array, *, name: str = "X", file: Any = None, dtype: Any = None, rows_in_file: HostArray | None = None
 ) -> None:
     """Raise unless every value is finite, in ``dtype`` too. Works in blocks, so it needs little memory.
 
-    The search for the first such value runs in its block, on the array's device. The error names its row, or
-    its entry of ``rows_in_file``.
+    The search for the first such value runs in its block, on the array's device. The error names ``file``, if
+    the array is from one, and the value's row, or its entry of ``rows_in_file``.
     """
     xp = array_namespace(X)
     if not xp.isdtype(X.dtype, "real floating") or 0 in X.shape:
         return
+    array = f"`{name}`" if file is None else f"`{name}` in {file}"
     most = math.inf if dtype is None else float(np.finfo(dtype_name(dtype)).max)
     for rows in row_blocks(X.shape[0], math.prod(X.shape[1:])):
         block = X[rows, ...]
@@ -306,11 +307,11 @@ def check_finite(
             where = f"in {row_and_place(int(rows_in_file[row]), place_in_sample)}"
         if math.isfinite(value):
             raise ValueError(
-                f"`{name}` must hold values within ±{most:.8g}, the range of {dtype_name(dtype)}, the "
+                f"{array} must hold values within ±{most:.8g}, the range of {dtype_name(dtype)}, the "
                 f"network's dtype; got {value:.8g}, {where}"
             )
-        shown = "nan" if math.isnan(value) else "an infinite value"
-        raise ValueError(f"`{name}` must be finite; got {shown}, {where}")
+        came = "nan" if math.isnan(value) else "an infinite value"
+        raise ValueError(f"{array} must be finite; got {came}, {where}")
 
 
 def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[str] | None = None) -> None:
@@ -357,8 +358,8 @@ def host_per_network(
     """
     host = host_values(name, value)
     if host.dtype.kind not in "fiu":
-        shown = type(value).__name__ if host.ndim == 0 else str(host.dtype)
-        raise TypeError(f"`{name}` must be a number, or one for each network; got {shown}")
+        came = type(value).__name__ if host.ndim == 0 else str(host.dtype)
+        raise TypeError(f"`{name}` must be a number, or one for each network; got {came}")
     bounds = "finite and at least 0"
     if most is not None or below is not None:
         bounds = f"in [0, {most:g}]" if most is not None else f"in [0, {below:g})"

@@ -217,7 +217,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
         _checked_metadata(file, path)
         host: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in _NAMES}
     for name, tensor in host.items():
-        check_finite(tensor, name=f"{name} in {path}")
+        check_finite(tensor, name=name, file=path)
     return TwoLayerNet(**host).to(xp, device)
 
 

@@ -122,7 +122,7 @@ def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], pat
     for name, split in splits.items():
         own = name in rows or name == "train"
         array = "X" if own else f"X_{name}"
-        check_finite(split.X, name=f"{array} in {path}", dtype=dtype, rows_in_file=rows.get(name))
+        check_finite(split.X, name=array, file=path, dtype=dtype, rows_in_file=rows.get(name))
 
 
 class Prepared(NamedTuple):
