@@ -779,7 +779,7 @@ def test_without_pooch_the_error_names_the_extra(monkeypatch):
 @pytest.mark.parametrize("with_folder", [False, True])
 def test_an_address_with_a_password_is_refused_and_not_shown(cache, monkeypatch, folder, url, with_folder):
     monkeypatch.setattr("pooch.retrieve", None)
-    with pytest.raises(ValueError, match="`url` must hold no @, and so no password") as caught:
+    with pytest.raises(ValueError, match="`url` must contain no @: a password belongs in") as caught:
         load_cifar10(folder if with_folder else None, url=url, **EVERYTHING)
     assert "s3cret" not in str(caught.value)
     assert "~/.netrc" in str(caught.value)

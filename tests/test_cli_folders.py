@@ -188,7 +188,7 @@ def test_a_new_run_that_is_killed_leaves_the_old_one_and_can_go_on(run: Path, lo
     assert before == {name: content for name, content in contents(run).items() if name in before}
     n_steps = load_run(run / ".new-run" / "checkpoint.safetensors").n_steps
     output = done("train", "--resume", run, "--steps", n_steps + 1)
-    assert f"This is the run that is to replace the one in {run}" in output
+    assert f"Resuming the run that will replace the one in {run}" in output
     assert settings_in(run)["n_hidden"] == 6
     assert storage.load(run).n_hidden == 6
     assert {path.name for path in run.iterdir()}.isdisjoint({".new-run", ".ready-run", ".lock"})
@@ -276,7 +276,7 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
 def test_no_other_process_writes_in_a_folder_in_use(run: Path, long_training, arguments) -> None:
     line = refused(*arguments)
     assert f"{run} must not be in use; process {long_training.pid} on " in line
-    assert "writes in it" in line
+    assert "is writing in it" in line
     assert long_training.poll() is None
     assert answered("evaluate", run, "mine.npz").code == 0  # which only reads
 
@@ -318,7 +318,7 @@ def test_an_output_is_never_an_input(run: Path) -> None:
     for name in ("mine.npz", "link.npz", "hard.npz", "./mine.npz"):
         for more in ((), ("--overwrite",)):
             line = refused("predict", run, "mine.npz", "--output", name, *more)
-            assert "`--output` must be another file than those that are read" in line
+            assert "`--output` must not be a file that the command reads" in line
     assert Path("mine.npz").read_bytes() == before
 
 
@@ -357,7 +357,7 @@ def test_a_file_of_another_program_is_replaced_if_the_user_says_so(run: Path, na
         path.write_text("of another program: sample, class; twolay€r")
     before = path.read_bytes()
     line = refused(*FOREIGN[name], name)
-    assert line.endswith(f"{name} is none of these (--overwrite replaces it)")
+    assert line.endswith(f"{name} is neither (--overwrite replaces it)")
     assert path.read_bytes() == before
     done(*FOREIGN[name], name, "--overwrite")
     assert path.read_bytes() != before
@@ -372,7 +372,7 @@ def test_export_leaves_the_model_that_another_program_put_beside_the_network() -
     done("train", "mine.npz", *QUICK, "--out", "run")
     shutil.copy("run/network.safetensors", "hf/model.safetensors")
     Path("hf/model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
-    assert "hf/model.onnx is none of these" in refused("export", "hf/model.safetensors")
+    assert "hf/model.onnx is neither" in refused("export", "hf/model.safetensors")
     assert Path("hf/model.onnx").read_bytes() == b"\x08\x07\x12\x07pytorch"
 
 

@@ -1,4 +1,4 @@
-"""Texts of others on the terminal, on the page, in pictures and in tables: shown, but not obeyed."""
+"""Texts from others on the terminal, on the page, in pictures and in tables: shown, but not obeyed."""
 
 from __future__ import annotations
 
@@ -479,7 +479,7 @@ def test_a_password_in_an_address_is_neither_shown_nor_stored(
         path.write_text(re.sub("(?m)^data = .*$", f'url = "{SECRET}"', path.read_text("utf-8")), "utf-8")
     before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
     line = refused(*command)
-    assert "`--url` must hold no @, and so no password, which ~/.netrc may hold" in line
+    assert "`--url` must contain no @: a password belongs in ~/.netrc" in line
     assert "s3cret" not in line
     answer = answered(*command)
     assert "s3cret" not in str(answer)

@@ -393,7 +393,7 @@ def _check_per_network_shape(name: str, shape: tuple[int, ...], n_networks: int 
 
 
 def shown(value: Any) -> str:
-    """Return the beginning of a value's text, or its type where it is too deep or too long to have one."""
+    """Return the beginning of a value's `repr`, or its type if Python refuses to make the `repr`."""
     try:
         return f"{value!r:.40}"
     except (ValueError, RecursionError):
@@ -410,14 +410,14 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
 
 
 def check_printable(name: str, text: str) -> None:
-    """Raise if a text that is to be stored has characters that are shown as escapes."""
+    """Raise if a text that is to be stored contains characters that would be shown as escapes."""
     shown = printable(text)
     if shown != text:
         raise ValueError(f"{name} must hold printable characters only; got '{shown:.80}'")
 
 
 def checked_classes(classes: Sequence[str], n_classes: int, *, name: str = "`classes`") -> list[str]:
-    """Return the names of the classes, or raise unless they are different printable strings, one for each."""
+    """Return the names of the classes, or raise unless they are different printable strings, one a class."""
     names = list(classes)
     if isinstance(classes, str) or not all(isinstance(one, str) for one in names):
         raise TypeError(f"{name} must be a sequence of strings; got {type(classes).__name__}")

@@ -32,7 +32,7 @@ _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
 # The longest name that a temporary file's name repeats, in bytes: some file systems allow no more than 143.
 _LONGEST_IN_NAMES = 100
-_LONGEST_HEADER = 2**14  # bytes of an array's; NumPy takes 10,000
+_LONGEST_HEADER = 2**14  # bytes of an array's header; NumPy takes at most 10,000
 
 
 @contextmanager
@@ -322,15 +322,15 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Mapping[str, npt.NDArra
 
 
 def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read the shape and the dtype of what `numpy.save` wrote, and none of its values.
+    """Read the shape and the dtype of an array that `numpy.save` wrote, and none of its values.
 
-    The file is back at its beginning afterwards. One of something else raises more than can be listed.
+    The file is back at its beginning afterwards. For other files NumPy raises more errors than can be listed.
     """
     beginning = io.BytesIO(file.read(_LONGEST_HEADER))
     file.seek(0)
     if not beginning.getvalue().startswith(npy_format.MAGIC_PREFIX):
         raise ValueError("it is not an array")
-    # Of later versions the texts differ, not the numbers.
+    # Later versions differ in the encoding of the header's text, which does not matter here.
     is_first = npy_format.read_magic(beginning) == (1, 0)
     read = npy_format.read_array_header_1_0 if is_first else npy_format.read_array_header_2_0
     shape, _, dtype = read(beginning)
@@ -340,7 +340,7 @@ def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def npz_header(
     stored: Mapping[str, npt.NDArray[Any]], key: str, path: str | os.PathLike[str]
 ) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read the shape and the dtype of an array of an .npz file: a small file may hold gigabytes of values.
+    """Read the shape and the dtype of an array of an .npz file, but no values: they may unpack to gigabytes.
 
     Raises
     ------
@@ -348,7 +348,7 @@ def npz_header(
         If it is not an array.
     """
     archive: zipfile.ZipFile = stored.zip  # type: ignore[attr-defined]
-    name = key if key in archive.namelist() else f"{key}.npy"  # as NumPy has it
+    name = key if key in archive.namelist() else f"{key}.npy"  # as in NumPy's own reader
     with _reading_array(key, path), archive.open(name) as member:
         return npy_header(member)
 
@@ -379,7 +379,7 @@ def npz_array(
     ValueError
         If it is not whole.
     """
-    npz_header(stored, key, path)  # what is no array would be read whole
+    npz_header(stored, key, path)  # raises if it is no array, which NumPy would read whole
     with _reading_array(key, path, cure):
         array = stored[key]
     return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -387,7 +387,7 @@ def npz_array(
 
 @contextmanager
 def _reading_array(key: str, path: str | os.PathLike[str], cure: str | None = None) -> Iterator[None]:
-    """Say of whatever goes wrong that it is the fault of an array in an .npz file."""
+    """Turn any error in the block into one that names the array and its .npz file."""
     try:
         yield
     except Exception as error:

@@ -77,8 +77,8 @@ def export(
         another dtype.
     ValueError
         If this is a stack; if the arrays do not fit each other, or hold a NaN or infinity; if ``classes`` or
-        ``image_shape`` do not fit the network; if the names of the classes are none that
-        `twolayer.storage.save` takes.
+        ``image_shape`` do not fit the network; if `twolayer.storage.save` would refuse the names of the
+        classes.
     OSError
         If the file cannot be written.
 

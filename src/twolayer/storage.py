@@ -138,9 +138,9 @@ def save(
         Whatever else is to be known: settings and results of the run.
 
         Both mappings hold what JSON can: strings, numbers, truth values, None, lists, and mappings with
-        strings as keys; NumPy's numbers and arrays too. Strings come back as they are, whatever is in them:
-        escape what is unprintable where you show them. NaN and infinity, which JSON lacks, are stored as
-        None.
+        strings as keys; NumPy's numbers and arrays too. Strings come back unchanged, with any control
+        characters in them: escape these before you show a string. NaN and infinity, which JSON lacks, are
+        stored as None.
 
     Raises
     ------

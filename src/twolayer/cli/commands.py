@@ -285,7 +285,7 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
     path = Path(parameters["resume"])
     with folders.reopened_folder(path) as folder:
         if folder != path:
-            console.say(f"This is the run that is to replace the one in {path}")
+            console.say(f"Resuming the run that will replace the one in {path}")
         resume_train(folder, changes, console, read=read, pace=pace)
 
 

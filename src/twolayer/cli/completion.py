@@ -14,7 +14,7 @@ from . import folders
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_TWOLAYER_COMPLETE"
-# What no shell takes for more than a word; fish's script cuts a name at a comma.
+# A name that every shell takes for one word. It has no comma: the script for fish cuts names there.
 _IS_A_WORD = re.compile(r"[\w@%+=:./-]+")
 _DATASETS = {"digits": "1,797 handwritten digits", "cifar10": "60,000 colour images"}
 
@@ -63,9 +63,10 @@ complete_networks = complete_runs(folders.NETWORK, ".safetensors")
 
 
 def _or_files(items: Iterable[CompletionItem], incomplete: str) -> Items:
-    """Return items; where there are none, or a name needs quotes, have the shell offer files and folders.
+    """Return items; if there are none, or a name needs quotes, have the shell offer files and folders.
 
-    A shell quotes the names that it offers itself; what bash is given, it puts into the line as it is.
+    The shells quote the names that they find themselves, but bash puts those that it is given into the line
+    as they are.
     """
     found = list(items)
     if found and all(_IS_A_WORD.fullmatch(item.value) for item in found):

@@ -89,7 +89,7 @@ class Console:
     ) -> None:
         """Write a table: numbers to the right, the columns in ``left`` to the left, the best row marked.
 
-        ``title`` is a line or several, ``marks`` are what stands after other rows.
+        ``title`` is one line or several; ``marks`` are written after other rows.
         """
         if self.wants_answer:
             return

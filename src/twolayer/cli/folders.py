@@ -38,9 +38,9 @@ RESULTS = "results.json"
 HISTORY = "history.json"
 PREDICTIONS = "predictions.npz"
 PAGE = "report.html"
-LOCK = ".lock"  # there while a process writes in the folder
-_NEW = ".new-run"  # the folder of a run that is to replace the one around it
-_READY = ".ready-run"  # the same, once the one around it is removed
+LOCK = ".lock"  # in the folder of a run while a process writes there
+_NEW = ".new-run"  # within the folder of a run: the run that will replace it, without results so far
+_READY = ".ready-run"  # the same with results, once the old run is removed
 _MOST_CHARACTERS = 10  # that are named, of those that a font lacks
 FORMATS = ("png", "svg", "pdf")
 
@@ -62,7 +62,7 @@ class NotDrawnWarning(UserWarning):
 
 @contextmanager
 def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -> Iterator[Path]:
-    """Make the folder for a run, and lock it; if the run then fails before it has results, take it away.
+    """Make and lock the folder for a run; remove it if the run fails before it has more than settings.
 
     Parameters
     ----------
@@ -70,15 +70,15 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
         The folder that the user wants; without it, runs/``stem``-001 or the first number that is free.
     stem : str
     overwrite : bool
-        Replace the run that ``out`` holds; nothing else in it is touched. The new run is made in a folder
-        within it, until `settle` puts it in the place of the old one.
+        Replace the run that ``out`` holds, and no other files there. The new run is written to a folder
+        within ``out``, until `settle` moves it to the place of the old one.
     dataset : str
-        The name of the data set, or its file.
+        The name of the data set, or the path of its file, which is never removed.
 
     Raises
     ------
     ValueError
-        If ``out`` holds what is not to be replaced, or another process writes in it.
+        If ``out`` holds files that must not be replaced, or another process writes in it.
     OSError
         If it cannot be made.
     """
@@ -111,7 +111,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
 
 
 def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
-    """Raise unless what a folder holds is to be replaced, and is a run whose files can be."""
+    """Raise unless a folder holds a run that the user wants replaced, and whose files can be removed."""
     if not overwrite:
         raise ValueError(
             f"`--out` must be a new or an empty folder; {path} holds files "
@@ -124,14 +124,16 @@ def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
         if (path / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path / name))
         if (path / name).exists() and data.exists() and data.samefile(path / name):
-            raise ValueError(f"`--overwrite` must not remove the data; got {data}, named as a file of a run")
+            raise ValueError(
+                f"`--overwrite` must not remove the data; got {data}, which has the name of a file of a run"
+            )
 
 
 @contextmanager
 def reopened_folder(path: Path) -> Iterator[Path]:
-    """Lock the folder of a training that is to go on, and yield where it is.
+    """Lock the folder of a training that is to be resumed; yield the folder that holds its files.
 
-    That is within the folder where it was killed before it took the place of another.
+    If the training was killed before it replaced another run, that is a folder within ``path``.
 
     Raises
     ------
@@ -148,10 +150,10 @@ def reopened_folder(path: Path) -> Iterator[Path]:
 
 
 def settle(path: Path) -> Path:
-    """Have a run that has results take the place of the one that it replaces; return where it is.
+    """Move a new run that has results to the place of the one that it replaces; return where the run is.
 
-    A process that is killed meanwhile has the next one finish it: what is removed, and what is moved, is
-    told by the name of the folder that the new run is still in.
+    If the process is killed meanwhile, the next one finishes the move. It goes by the name of the
+    new run's folder: .new-run while old files are removed, .ready-run while new ones are moved.
     """
     if path.name == _NEW:
         path = path.parent
@@ -170,13 +172,13 @@ def settle(path: Path) -> Path:
 
 
 def _is_folder(path: Path) -> bool:
-    """Return whether there is a folder at a path, not a link to one elsewhere."""
+    """Return whether a path is a folder, and not a link to one elsewhere."""
     return path.is_dir() and not path.is_symlink()
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let no other process write in the folder of a run; the system ends this where the process ends.
+    """Let no other process write in the folder of a run; the system releases the lock if the process ends.
 
     Raises
     ------
@@ -186,15 +188,15 @@ def locked(folder: Path) -> Iterator[None]:
     path = folder / LOCK
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
-        # A file without a name is being removed by the process that had it.
+        # A lock without a name was removed by the process that held it, which has just finished.
         if not _lock(file) or not os.fstat(file.fileno()).st_nlink:
             file.seek(0)
             holder = file.read(_LONGEST_HOLDER).decode("utf-8", "backslashreplace") or "another process"
-            raise ValueError(f"{folder} must not be in use; {holder} writes in it")
+            raise ValueError(f"{folder} must not be in use; {holder} is writing in it")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}".encode())
         for name in _OWN:
-            _files.remove_partial(folder / name)  # of processes that were killed
+            _files.remove_partial(folder / name)  # left by processes that were killed
         try:
             yield
         finally:
@@ -203,10 +205,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(file: BinaryIO) -> bool:
-    """Lock a file, where its file system has locks; return whether no other process has locked it."""
+    """Lock a file, if its file system has locks; return False if another process has locked it."""
     try:
         if sys.platform == "win32":
-            file.seek(_LONGEST_HOLDER)  # as nobody else can read what is locked
+            file.seek(_LONGEST_HOLDER)  # past the text, as no other process can read bytes that are locked
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,12 +218,12 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def locked_if_run(folder: Path) -> AbstractContextManager[None]:
-    """Lock a folder in which a file is written, where it is that of a run."""
+    """Lock a folder if it is that of a run; for a command that writes one file there."""
     return locked(folder) if is_run(folder) else nullcontext()
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder holds a run: settings or results that say so."""
+    """Return whether a folder holds a run: settings or results with a version of twolayer."""
     with suppress(OSError, ValueError):
         if "twolayer_version" in read_toml(folder / SETTINGS):
             return True
@@ -232,7 +234,7 @@ def is_run(folder: Path) -> bool:
 
 
 def is_own(path: Path) -> bool:
-    """Return whether a path leads to a file of a run, other than the page, which is made again."""
+    """Return whether a path leads to a file of a run, other than its page, which `report` may replace."""
     path = Path(os.path.realpath(path))
     return path.name in _OWN and path.name != PAGE and is_run(path.parent)
 

@@ -19,7 +19,7 @@ from ..storage import NetworkMetadata
 STANDARD_INPUT = Path("-")
 _LEAN = 0.1  # how far the mean of dark or bright images is from grey, as a share of white
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-# As Pillow calls them. It goes by a file's content, and for some others it runs programs.
+# Pillow's names of the formats. It chooses by a file's content, and starts programs for some other formats.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 
@@ -66,7 +66,7 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
         )
     if isinstance(white, bool) or not isinstance(white, int | float) or not 0 < white < 2**64:
         raise ValueError(f"`white` in the network's information must be a number above 0; got {shown(white)}")
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it would write on stderr what it raises
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it would write its errors on stderr, too
     factor, size, mode = float(white) / 255.0, (shape[1], shape[0]), "RGB" if shape[2:] == (3,) else "L"
     pillow, ops = (
         require(f"PIL.{name}", extra="cli", purpose="reading images") for name in ("Image", "ImageOps")
@@ -74,12 +74,12 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
 
     def read(path: Path) -> HostArray:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is odd in an image
+            warnings.simplefilter("ignore")  # about oddities of an image
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             # A damaged image raises more than can be listed.
             try:
                 image = pillow.open(file, formats=_FORMATS)
-                # By its size, to which its camera may have it turned, before its pixels are read.
+                # Compare its size before its pixels are read; it may be turned, as its camera says.
                 may_fit = resize or image.size in (size, size[::-1])
                 plain = ops.exif_transpose(image).convert(mode) if may_fit and _is_plain(image) else None
             except Exception as error:

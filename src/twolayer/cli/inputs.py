@@ -103,7 +103,7 @@ def _array(path: Path, n_features: int) -> HostArray:
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype[Any], path: Path, n_features: int) -> None:
-    """Raise unless an array of this shape and dtype holds samples for the network; before it is read."""
+    """Raise unless an array of this shape and dtype holds samples for the network. Call it before reading."""
     if dtype.kind == "O":
         return  # objects are refused when they are read
     if dtype.kind not in "biuf" or len(shape) < 2 or min(shape) < 1:
@@ -125,7 +125,7 @@ def _held(stored: Mapping[str, HostArray], path: Path, n_features: int) -> HostA
 def _loaded(file: BinaryIO, path: Path, n_features: int) -> HostArray:
     """Read what `numpy.save` wrote, or `numpy.savez`."""
     header = None
-    with suppress(Exception):  # NumPy says below what is wrong
+    with suppress(Exception):  # NumPy raises the error again below
         header = npy_header(file)
     if header is not None:
         _check(*header, path, n_features)

@@ -120,7 +120,7 @@ class Job:
     def save_network(
         self, folder: Path, folded: TwoLayerNet, settings: Mapping[str, Any], accuracies: Mapping[str, float]
     ) -> None:
-        """Save the network of a run, with what is known of it."""
+        """Save the network of a run, with its metadata and accuracies."""
         storage.save(
             folded,
             folder / folders.NETWORK,

@@ -254,7 +254,7 @@ def _samples_of_file(path: str, split: str, metadata: NetworkMetadata, net: TwoL
 
 
 def _check_file(path: Path, metadata: NetworkMetadata) -> None:
-    """Raise if the samples of an .npz file are not for the network; before they are read."""
+    """Raise unless the samples of an .npz file fit the network. Call it before they are read."""
     with opened_npz(path) as stored:
         for key in stored:
             shape = npz_header(stored, key, path)[0] if key.startswith("X") else ()
@@ -328,7 +328,7 @@ def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, .
     if path.suffix.lower() == ".json":
         report.write_json(path, found)
         return
-    # Not by report.write_csv: a class may have the name of another column.
+    # `report.write_csv` does not fit here: a class may have the name of another column.
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["sample", "class", "probability", *classes])

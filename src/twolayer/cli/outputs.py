@@ -1,4 +1,4 @@
-"""The files that a command writes where its user wants them: what may be there already."""
+"""Checks of the output files that a user names: which files they may replace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from .._files import check_can_be_written
 from .folders import is_own
 
-# What stands near the beginning of the files that the commands write, by their suffixes.
+# A text near the beginning of each kind of file that the commands write, by its suffix.
 _SIGNATURES = {
     ".csv": b"sample,class,probability",
     ".html": b'<meta name="generator" content="twolayer',
@@ -16,24 +16,24 @@ _SIGNATURES = {
     ".npz": b"sample.npy",
     ".onnx": b"twolayer",
 }
-_BEGINNING = 1024
+_BEGINNING = 1024  # bytes in which it stands
 
 
 def check_output(
     option: str, path: Path, suffixes: tuple[str, ...], *, overwrite: bool, inputs: Iterable[Path] = ()
 ) -> None:
-    """Raise unless a command may write a file, before it begins its work.
+    """Raise unless a command may write a file. Call it before the work begins.
 
     Parameters
     ----------
     option : str
-        What names the file.
+        The option that names the file, for messages.
     path : Path
-        The file. What another program made is replaced with ``overwrite`` alone, a file of a run under no
-        name but its own, and what the command reads never.
+        The file. It must not be a file that the command reads, or a file of a run other than its page.
     suffixes : tuple of str
-        Those that fit.
+        The suffixes that it may have.
     overwrite : bool
+        Allow it to replace a file of another program.
     inputs : iterable of Path
         The files that the command reads.
 
@@ -53,11 +53,11 @@ def check_output(
     if not path.is_file():
         return
     if any(path.samefile(one) for one in inputs if one.exists()):
-        raise ValueError(f"`{option}` must be another file than those that are read; got {path}")
+        raise ValueError(f"`{option}` must not be a file that the command reads; got {path}")
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING)
     if beginning and _SIGNATURES[suffix] not in beginning and not overwrite:
         raise ValueError(
-            f"`{option}` must be a new file, or one that twolayer wrote; {path} is none of these "
+            f"`{option}` must be a new file or one that twolayer wrote; {path} is neither "
             "(--overwrite replaces it)"
         )

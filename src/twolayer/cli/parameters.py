@@ -16,7 +16,7 @@ else:
     ParamType = click.ParamType  # which has no type arguments in older versions
 
 
-_LARGEST = 2**53  # integer: up to it each is a float, and the same for every reader of JSON
+_LARGEST = 2**53  # up to it each integer is also a float, so that every reader of JSON reads the same one
 
 
 class Option(click.Option):
@@ -50,7 +50,7 @@ class Command(click.Command):
             return super().make_context(*args, **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; an empty text, as of a shell's variable that is not set, is none."""
+        """Read the command line; refuse empty values, such as those of shell variables that are not set."""
         rest = super().parse_args(ctx, args)
         for parameter in self.params:
             value = ctx.params.get(str(parameter.name))

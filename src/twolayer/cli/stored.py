@@ -21,8 +21,8 @@ from ..training import History
 
 _CELLS = ("true", "predicted", "counts")  # of a confusion matrix
 _MOST = 2**53  # to which every integer is a float
-_MOST_DOTS = 5000  # in a file of settings: tomllib's memory grows by the square of the parts of a key
-MOST_IMAGES = 24  # that are kept of the test samples
+_MOST_DOTS = 5000  # in a TOML file: tomllib's memory grows with the square of the number of a key's parts
+MOST_IMAGES = 24  # of the test samples that a run keeps
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -260,7 +260,7 @@ def read_predictions(path: Path, test: Tested, image_shape: tuple[int, ...] | No
     test : Tested
         The entry of results.json about the same samples.
     image_shape : tuple of int, or None
-        Their shape by the same file. If they are not images, none are read.
+        The shape of a sample in the same file; None if the samples are not images: then no images are read.
 
     Raises
     ------
@@ -276,7 +276,7 @@ def read_predictions(path: Path, test: Tested, image_shape: tuple[int, ...] | No
     def read(
         key: str, kinds: str, fits: Callable[..., bool], holds: Callable[[HostArray], bool], what: str
     ) -> HostArray:
-        """Read an array of these kinds of numbers, whose shape is known to fit before its values are read."""
+        """Read an array of these kinds of numbers; check its dtype and shape before its values are read."""
         shape, dtype = npz_header(stored, key, path)
         # First the dtype: comparisons and `isfinite` are not defined for every one.
         if dtype.kind not in kinds or dtype.itemsize > 8:

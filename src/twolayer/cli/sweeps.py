@@ -82,10 +82,10 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
             f"{in_words(best.settings, report.shown_settings(result.table))}, seed {best.settings['seed']}"
         )
         results["heading"] = f"{job.dataset.name}, the best: {words}"
-    # All of it is done, even where nothing can be shown, or there is no room for a file.
+    # Every file is written, even if the tables cannot be shown or another file does not fit on the disk.
     with ExitStack() as at_the_end:
         write = at_the_end.callback
-        write(write_results, folder, results, test)  # the last first
+        write(write_results, folder, results, test)  # they run in reverse order
         write(write_predictions, folder, job.dataset, test)
         if best is not None and folded is not None:
             own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings

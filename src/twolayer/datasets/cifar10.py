@@ -35,7 +35,7 @@ _RECORDS = 10_000  # in a file
 _RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then the red, the green and the blue plane, row by row
 _CLASSES_BYTES = 1000  # no honest file of ten names is longer
 _ARCHIVE_BYTES = 170_052_171
-_UNPACKED_BYTES = 200_000_000  # of which the official archive has 184 million
+_UNPACKED_BYTES = 200_000_000  # at most; the official archive unpacks to 184 million
 
 Take: TypeAlias = Callable[[str, bytes | bytearray, str], None]  # name, content, where it is
 
@@ -81,7 +81,7 @@ def load_cifar10(
         no test, set.
     url : str, optional
         Where to download the archive from, in place of its home. Its SHA-256 must be the official one all
-        the same. Without a user's name and password, which are read from ``~/.netrc``.
+        the same. It must not contain a user name or a password: these are read from ``~/.netrc``.
     progress : object, optional
         Is told how far a download is: has ``total`` set to the number of bytes, then ``update(n)``,
         ``reset()`` and ``close()`` called.
@@ -94,11 +94,11 @@ def load_cifar10(
     Raises
     ------
     ValueError
-        If more images are asked for than there are; if ``url`` is no address of the web, or holds a password;
-        if a file or an archive is truncated, has a wrong size or label, or is not what it claims to be; if it
-        is the pickled version, which is never opened, as unpickling a file can run any code that is in it; if
-        an archive unpacks to more than 200 MB; if what was downloaded is too long, of which no more is
-        stored, or has the wrong SHA-256.
+        If more images are asked for than there are; if ``url`` does not begin with http:// or https://, or
+        contains an @; if a file or an archive is truncated, has a wrong size or label, or is not what it
+        claims to be; if it is the pickled version, which is never opened, as unpickling a file can run any
+        code that is in it; if an archive unpacks to more than 200 MB; if a download is longer than the
+        archive, in which case it ends there, or has the wrong SHA-256.
     FileNotFoundError
         If ``folder`` does not exist, or holds no such files.
     OSError
@@ -238,7 +238,7 @@ def _read_folder(folder: Path, names: set[str], take: Take) -> None:
 
 
 class _Unpacked(gzip.GzipFile):
-    """The unpacked archive, up to a bound: a small one may hold gigabytes that tarfile reads."""
+    """The unpacked archive; raises beyond a bound, as a small archive may unpack to gigabytes."""
 
     def read(self, size: int | None = -1) -> bytes:
         if self.tell() > _UNPACKED_BYTES:
@@ -309,24 +309,24 @@ def _read_pieces(file: IO[bytes]) -> bytearray:
 
 
 class _Download(io.BufferedWriter):
-    """A file that takes no more bytes than the archive has."""
+    """A file that raises if more bytes are written to it than the archive has."""
 
     def write(self, content: Any, /) -> int:
         if self.tell() + len(content) > _ARCHIVE_BYTES:
-            raise ValueError("it is too long")
+            raise ValueError(f"it has more than {_ARCHIVE_BYTES:,} bytes")
         return super().write(content)
 
 
 def _check_url(url: str) -> None:
-    if "@" in url:  # it is not shown
-        raise ValueError("`url` must hold no @, and so no password, which ~/.netrc may hold; got one")
+    if "@" in url:  # the message must not show it
+        raise ValueError("`url` must contain no @: a password belongs in ~/.netrc; got an address with @")
     check_printable("`url`", url)
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"`url` must begin with https:// or http://; got {url}")
 
 
 def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
-    """Return the archive in the user's cache, which is downloaded where it is not there or not whole."""
+    """Return the archive in the user's cache; download it if it is not there or not whole."""
     pooch = require("pooch", extra="data", purpose="downloading CIFAR-10")
     cache = Path(pooch.os_cache("twolayer"))
 

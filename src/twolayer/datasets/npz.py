@@ -66,8 +66,8 @@ def load_npz(
     ValueError
         If the file is truncated or not an ``.npz`` file; if arrays are missing or do not fit each other; if
         there are no samples, fewer than two classes, a NaN or infinite feature, a label outside of the
-        classes, or a name of a class with a control character, a mark of direction or a lone surrogate; if
-        ``validation`` and ``test`` leave a class without a sample to train on.
+        classes, two classes of one name, or a name with a control character, a mark of direction or a lone
+        surrogate; if ``validation`` and ``test`` leave a class without a sample to train on.
     """
     for name, share in (("validation", validation), ("test", test)):
         if check_number(name, share, least=0.0) >= 1:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LINE = 1.25  # the height of a line, of the font's size
 _LEAST_POINTS = 6.5  # of a text below a tile; a text that is too long even so is cut
 _TALLEST = 20.0  # inches of all tiles together
-_MOST_PIXELS = 4096  # of all tiles together, along each axis
+_MOST_PIXELS = 4096  # along each axis of all tiles together, without their gaps
 
 
 def arranged(n_tiles: int, columns: int | None) -> tuple[int, int]:
@@ -60,7 +60,7 @@ def draw_mosaic(
 ) -> None:
     """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all."""
     count, height, width, _ = tiles.shape
-    # Pixels that no picture has room for would only take memory.
+    # More pixels than a picture has room for would only take memory.
     step = math.ceil(max(n_rows * height, columns * width) / _MOST_PIXELS)
     # Small images are enlarged by a whole factor, so that the gaps can be thinner than their pixels.
     factor = math.ceil(32 / max(height, width))
@@ -68,7 +68,7 @@ def draw_mosaic(
     inner = tiles.shape[1:3]
     gap = max(1, round(0.04 * min(inner)))
     points, below = _text_size(ax, inner, n_rows, columns, texts)
-    # Around the images, and where none is, the paper shows.
+    # The paper shows around the images, and in places without one.
     height, width = inner[0] + 2 * gap + below, inner[1] + 2 * gap
     page = np.zeros((n_rows, height, columns, width, 4), np.uint8)
     for i, tile in enumerate(tiles):

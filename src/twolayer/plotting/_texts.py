@@ -33,7 +33,7 @@ def as_written(texts: Iterable[Text]) -> None:
 
 
 def printable(text: object) -> str:
-    """Give a text in its lines, with what no font and no vector format has, or turns a line, as escapes."""
+    """Return a text in its lines, with escapes for characters that break a picture or reorder a line."""
     return "\n".join(map(_texts.printable, str(text).replace("\t", " ").splitlines()))
 
 

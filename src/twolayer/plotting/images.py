@@ -54,7 +54,7 @@ def plot_weights(
     Returns
     -------
     matplotlib.axes.Axes
-        All tiles as a single image. Where they have more than 4,096 pixels together along an axis, only
+        All tiles as a single image. If the tiles together have more than 4,096 pixels along an axis, only
         every second pixel is drawn, or every third, and so on.
 
     Raises
@@ -136,8 +136,8 @@ def plot_mistakes(
     Returns
     -------
     matplotlib.axes.Axes
-        All images as a single one, large ones thinned out as by `plot_weights`; below each its true class,
-        the predicted one and the probability that was given to it.
+        All images as a single one, with fewer pixels if they are large, as in `plot_weights`; below each its
+        true class, the predicted one and its probability.
 
     Raises
     ------

@@ -56,7 +56,7 @@ def format_json(data: Any, *, in_a_line: bool = False) -> str:
     """
     form: dict[str, Any] = {"ensure_ascii": True} if in_a_line else {"ensure_ascii": False, "indent": 2}
     text = json.dumps(_plain(data, "data"), sort_keys=True, allow_nan=False, **form)
-    # In JSON's own escapes, which every reader takes for the characters that they stand for.
+    # Escaped as JSON does, so that every reader gives the same characters back.
     lines = (UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from .._checks import check_integer, check_number
 from .._kinds import own_kind
 from .._namespace import HostArray
 
-_MOST = 2**53  # steps, or epochs: more than any run has, and none too large for int64
+_MOST = 2**53  # steps or epochs: more than any run has, and few enough for int64
 
 
 class Schedule(Protocol):
@@ -41,7 +41,7 @@ class Constant(NamedTuple):
 
 
 def _count(name: str, value: int) -> int:
-    """Return a number of steps or epochs, or the most that any run may have; raise unless it is a number."""
+    """Return a number of steps or epochs, at most `_MOST`; raise unless it is a positive integer."""
     return min(check_integer(name, value, least=1), _MOST)
 
 

@@ -42,7 +42,7 @@ def write_page(
     FileNotFoundError
         If the folder holds no results.
     ValueError, TypeError
-        If a file in it is not what `twolayer train` and `sweep` write; if the page may not be written there.
+        If a file in it is not what `twolayer train` and `sweep` write; if ``out`` must not be replaced.
     ImportError
         If jinja2, matplotlib or pillow cannot be imported.
     OSError
@@ -61,7 +61,7 @@ def render(found: Found, commands: Mapping[str, click.Command], *, linked: bool)
     jinja2 = require("jinja2", extra="cli", purpose="A report")
     environment = jinja2.Environment(
         autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,  # not what is safe
+        finalize=lambda value: printable(value) if type(value) is str else value,  # not markup
         loader=jinja2.FunctionLoader(_resource),
         lstrip_blocks=True,
         trim_blocks=True,
