@@ -460,7 +460,7 @@ def test_a_run_is_not_overwritten_unasked() -> None:
     done("train", *QUICK, "--out", "run")
     before = Path("run/network.safetensors").read_bytes()
     line = refused("train", *QUICK, "--seed", 1, "--out", "run")
-    assert "`--out` must be a new or an empty folder; run holds files" in line
+    assert "`--out` must be a new or an empty folder; run holds a run" in line
     assert "--overwrite" in line
     assert Path("run/network.safetensors").read_bytes() == before
 

@@ -101,7 +101,7 @@ def test_a_folder_that_holds_no_run_is_left_alone(command) -> None:
         (project / name).write_text("epochs = 3\n" if name == "settings.toml" else "mine")
     before = contents(project)
     arguments = (command, "mine.npz", "--config", project / "settings.toml", "--out", project, "--overwrite")
-    assert "must be the folder of a run; project holds other files" in refused(*arguments)
+    assert "must be a new or an empty folder; project holds files, and no run" in refused(*arguments)
     assert contents(project) == before
 
 
@@ -181,11 +181,11 @@ def long_training(run: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_new_run_that_is_killed_leaves_the_old_one_and_can_go_on(run: Path, long_training) -> None:
-    before = {name: content for name, content in contents(run).items() if "/" not in name and name[0] != "."}
+    before = {path: path.read_bytes() for path in run.iterdir() if not path.name.startswith(".")}
     long_training.kill()
     long_training.wait()
     assert answered("evaluate", run, "mine.npz").code == 0
-    assert before == {name: content for name, content in contents(run).items() if name in before}
+    assert before == {path: path.read_bytes() for path in before}
     n_steps = load_run(run / ".new-run" / "checkpoint.safetensors").n_steps
     output = done("train", "--resume", run, "--steps", n_steps + 1)
     assert f"Resuming the run that will replace the one in {run}" in output
@@ -374,6 +374,19 @@ def test_export_leaves_the_model_that_another_program_put_beside_the_network() -
     Path("hf/model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
     assert "hf/model.onnx is neither" in refused("export", "hf/model.safetensors")
     assert Path("hf/model.onnx").read_bytes() == b"\x08\x07\x12\x07pytorch"
+
+
+def test_export_never_replaces_the_network_that_it_reads(run: Path) -> None:
+    shutil.copy(run / "network.safetensors", "net.safetensors")
+    before = Path("net.safetensors").read_bytes()
+    Path("link.onnx").symlink_to("net.safetensors")
+    for more in ((), ("--overwrite",)):
+        line = refused("export", "net.safetensors", "--out", "link.onnx", *more)
+        assert "`--out` must not be a file that the command reads; got link.onnx" in line
+    done("export", run, "--out", "other.onnx")
+    Path("other.onnx").write_bytes(before)  # whose header says twolayer too
+    assert "other.onnx is neither" in refused("export", run, "--out", "other.onnx")
+    assert Path("net.safetensors").read_bytes() == Path("other.onnx").read_bytes() == before
 
 
 # Without room

@@ -112,13 +112,12 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
 
 def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
     """Raise unless a folder holds a run that the user wants replaced, and whose files can be removed."""
+    if not is_run(path):
+        raise ValueError(f"`--out` must be a new or an empty folder; {path} holds files, and no run")
     if not overwrite:
         raise ValueError(
-            f"`--out` must be a new or an empty folder; {path} holds files "
-            "(--overwrite replaces the run that is in it)"
+            f"`--out` must be a new or an empty folder; {path} holds a run (--overwrite replaces it)"
         )
-    if not is_run(path):
-        raise ValueError(f"`--out` with --overwrite must be the folder of a run; {path} holds other files")
     data = Path(dataset)
     for name in (*_OWN, *_EXPORTED):
         if (path / name).is_dir():

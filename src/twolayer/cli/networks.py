@@ -157,7 +157,7 @@ def export_network(
     """Write a saved network as an ONNX model, beside it where no other place is named."""
     path, metadata = _found(network)
     target = path.with_suffix(".onnx") if out is None else Path(out)
-    check_output("--out", target, (".onnx",), overwrite=overwrite)
+    check_output("--out", target, (".onnx",), overwrite=overwrite, inputs=[path])
     image_shape = None if flat else metadata.image_shape
     net = storage.load(path)
     with folders.locked_if_run(target.parent):

@@ -14,7 +14,7 @@ _SIGNATURES = {
     ".html": b'<meta name="generator" content="twolayer',
     ".json": b'{\n  "classes": [',
     ".npz": b"sample.npy",
-    ".onnx": b"twolayer",
+    ".onnx": b"\x12\x08twolayer",  # its producer
 }
 _BEGINNING = 1024  # bytes in which it stands
 
