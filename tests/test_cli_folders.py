@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from twolayer import _files, report, storage
 from twolayer.checkpoints import load_run
 from twolayer.cli import folders, jobs, sweeps, training
+from twolayer.training.loop import train
 
 QUICK = ("--epochs", 2, "--hidden", 5, "-q")
 
@@ -47,6 +48,21 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def without_room(patch: pytest.MonkeyPatch, fails: str) -> None:
+    """Have the disk be full where a file of this name is written."""
+
+    def full(usual: Any) -> Any:
+        def written(path: Any) -> Any:
+            if Path(path).name == fails:
+                raise OSError(28, "No space left on device", str(path))
+            return usual(path)
+
+        return written
+
+    for module in (report.files, _files, jobs):
+        patch.setattr(module, "written_whole", full(module.written_whole))
 
 
 # What is there already
@@ -83,11 +99,57 @@ def test_a_new_run_takes_the_place_of_the_old_one_whole(run: Path) -> None:
     assert settings_in(run)["command"] == "sweep"
 
 
-def test_a_diverged_run_has_results_and_replaces_the_old_one(run: Path) -> None:
-    arguments = ("--learning-rate", 1e30, "--out", run, "--overwrite")
-    assert cli("train", "mine.npz", *QUICK, *arguments).exit_code == 3
-    assert report.read_json(run / "results.json")["diverged"] is not None
-    assert not (run / "network.safetensors").exists()
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_new_run_that_diverges_leaves_the_old_one(run: Path, command: str) -> None:
+    before = contents(run)
+    arguments = ("--learning-rate", 1e30, "--reg", 0, "--out", run, "--overwrite")
+    assert cli(command, "mine.npz", *QUICK, *arguments).exit_code == 3
+    assert (run / ".new-run" / "results.json").is_file()
+    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+    done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")  # which takes its place
+    assert not [path for path in run.iterdir() if path.is_dir()]
+
+
+def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_go_on(run: Path, monkeypatch) -> None:
+    before = contents(run)
+
+    def stopping(*arguments: Any, callbacks: Any, **more: Any) -> Any:
+        return train(*arguments, callbacks=[*callbacks, lambda progress: progress.stop()], **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", stopping)
+        result = cli("train", "mine.npz", *QUICK, "--seed", 5, "--out", run, "--overwrite")
+    assert f"`twolayer train --resume {run}` goes on from there" in result.output
+    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+    done("train", "--resume", run)
+    assert settings_in(run)["seed"] == 5
+    assert not [path for path in run.iterdir() if path.is_dir()]
+
+
+def test_a_sweep_that_was_killed_does_not_stop_the_old_training_from_going_on(run: Path) -> None:
+    (run / ".new-run").mkdir()
+    shutil.copy(run / "settings.toml", run / ".new-run")
+    done("train", "--resume", run, "--epochs", 3)
+    assert settings_in(run)["epochs"] == 3
+
+
+@pytest.mark.parametrize("fails", ["network.safetensors", "predictions.npz"])
+def test_a_sweep_without_room_leaves_the_old_run_even_to_later_commands(
+    run: Path, monkeypatch, fails
+) -> None:
+    before = contents(run)
+    with monkeypatch.context() as patch:
+        without_room(patch, fails)
+        assert cli("sweep", "mine.npz", *QUICK, "--out", run, "--overwrite").exit_code == 1
+    assert "holds a run (--overwrite" in refused("train", "mine.npz", *QUICK, "--out", run)
+    assert "has taken" in refused("train", "--resume", run)
+    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+
+
+@pytest.mark.parametrize("name", [".new-run", ".whole-run", ".moving-run"])
+def test_folders_within_the_folder_of_a_run_are_not_named(run: Path, name: str) -> None:
+    for arguments in (("mine.npz", *QUICK, "--out", run / name, "--overwrite"), ("--resume", run / name)):
+        assert f"{run / name} is within one: give {run}" in refused("train", *arguments)
 
 
 OWN = ("results.csv", "report.html", "settings.toml", "network.onnx", "history.json", "curves.png")
@@ -191,7 +253,7 @@ def test_a_new_run_that_is_killed_leaves_the_old_one_and_can_go_on(run: Path, lo
     assert f"Resuming the run that will replace the one in {run}" in output
     assert settings_in(run)["n_hidden"] == 6
     assert storage.load(run).n_hidden == 6
-    assert {path.name for path in run.iterdir()}.isdisjoint({".new-run", ".ready-run", ".lock"})
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
 
 
 def test_the_next_new_run_replaces_one_that_was_killed(run: Path, long_training) -> None:
@@ -211,13 +273,13 @@ def test_a_new_run_has_the_modes_of_the_old_one(run: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has links for administrators only")
-@pytest.mark.parametrize("name", [".lock", ".new-run", ".ready-run"])
+@pytest.mark.parametrize("name", [folders.LOCK, ".new-run", ".whole-run", ".moving-run"])
 def test_a_link_in_a_folder_leads_nowhere(run: Path, name: str) -> None:
     Path("mine").mkdir()
     for other in ("results.json", "settings.toml", "notes.txt"):
         Path("mine", other).write_text("mine")
     before = contents(Path("mine"))
-    (run / name).symlink_to(Path("mine", "notes.txt" if name == ".lock" else "").absolute())
+    (run / name).symlink_to(Path("mine", "notes.txt" if name == folders.LOCK else "").absolute())
     assert cli("train", "mine.npz", *QUICK, "--out", run, "--overwrite").exit_code == 1
     cli("train", "--resume", run, "--epochs", 3)
     assert contents(Path("mine")) == before
@@ -251,11 +313,15 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
         for name in ("unlink", "replace", "rmdir"):
             patch.setattr(Path, name, counted(getattr(Path, name)))
         with suppress(Killed):
-            folders.settle(new)
-    assert folders.settle(old) == old
+            folders.take_place(new)
+        patch.undo()
+        if new.exists():  # it was killed before it began
+            folders.take_place(new)
+    folders.settle(old)
     names = ("settings.toml", "results.json", "history.json")
     assert contents(old) == {**dict.fromkeys(names, b"new"), "notes.txt": b"old"}
-    assert folders.settle(old) == old
+    folders.settle(old)
+    assert not [path for path in old.iterdir() if path.is_dir()]
 
 
 # Several processes in one folder
@@ -273,7 +339,10 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
     ],
     ids=lambda arguments: "-".join(map(str, arguments[:2])),
 )
-def test_no_other_process_writes_in_a_folder_in_use(run: Path, long_training, arguments) -> None:
+def test_no_other_process_writes_in_a_folder_in_use(
+    run: Path, long_training, monkeypatch: pytest.MonkeyPatch, arguments
+) -> None:
+    monkeypatch.setattr(folders, "_PATIENCE_SECONDS", 0.2)
     line = refused(*arguments)
     assert f"{run} must not be in use; process {long_training.pid} on " in line
     assert "is writing in it" in line
@@ -285,9 +354,9 @@ def test_no_other_process_writes_in_a_folder_in_use(run: Path, long_training, ar
 def test_a_lock_ends_with_its_process(run: Path, long_training) -> None:
     long_training.send_signal(signal.SIGKILL)
     long_training.wait()
-    assert (run / ".lock").exists()
+    assert (run / folders.LOCK).exists()
     done("plot", run)
-    assert not (run / ".lock").exists()
+    assert not (run / folders.LOCK).exists()
 
 
 def test_a_file_system_without_locks_is_written_to_all_the_same(run: Path, monkeypatch) -> None:
@@ -298,14 +367,14 @@ def test_a_file_system_without_locks_is_written_to_all_the_same(run: Path, monke
 
     monkeypatch.setattr(fcntl, "flock", refuses)
     done("plot", run)
-    assert not (run / ".lock").exists()
+    assert not (run / folders.LOCK).exists()
 
 
 def test_a_lock_that_is_being_removed_is_no_lock(run: Path) -> None:
     with folders.locked(run):
-        (run / ".lock").unlink()
+        (run / folders.LOCK).unlink()
         with folders.locked(run):  # of a new file, as the old one has no name
-            assert (run / ".lock").exists()
+            assert (run / folders.LOCK).exists()
 
 
 # Files that the user names
@@ -367,6 +436,33 @@ def test_a_file_of_another_program_is_replaced_if_the_user_says_so(run: Path, na
     assert path.stat().st_size > 0
 
 
+@pytest.mark.parametrize("name", ["p.csv", "p.json", "p.npz", "p.onnx"])
+def test_what_only_looks_like_a_file_of_ours_is_not_replaced(run: Path, name: str) -> None:
+    path = Path(name)
+    if name == "p.npz":
+        np.savez(path, subsample=np.zeros(3))
+    else:
+        texts = {
+            "p.csv": "id,sample,class,probability\n",
+            "p.json": '{\n  "classes": [\n    "mine"\n  ]\n}\n',
+            "p.onnx": "\x08\x07\x12\x07pytorchtwolayer",
+        }
+        path.write_text(texts[name])
+    assert f"{name} is neither" in refused(*FOREIGN[name], name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/stdin")
+def test_standard_input_is_an_input_too(run: Path) -> None:
+    before = Path("mine.npz").read_bytes()
+    arguments = (sys.executable, "-m", "twolayer", "predict", run, "-", "--output", "mine.npz", "--overwrite")
+    with Path("mine.npz").open("rb") as file:
+        ended = subprocess.run(
+            list(map(str, arguments)), stdin=file, capture_output=True, text=True, check=False
+        )
+    assert "must not be a file that the command reads" in ended.stderr
+    assert Path("mine.npz").read_bytes() == before
+
+
 def test_export_leaves_the_model_that_another_program_put_beside_the_network() -> None:
     Path("hf").mkdir()
     done("train", "mine.npz", *QUICK, "--out", "run")
@@ -397,18 +493,7 @@ def test_a_sweep_that_cannot_write_all_shows_its_table_and_writes_the_rest(
     monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     done("sweep", "mine.npz", *QUICK, "--out", "whole")
-    real = {module: module.written_whole for module in (report.files, _files, jobs)}
-
-    def full(module: Any) -> Any:
-        def written(path: Any) -> Any:
-            if Path(path).name == fails:
-                raise OSError(28, "No space left on device", str(path))
-            return real[module](path)
-
-        return written
-
-    for module in real:
-        monkeypatch.setattr(module, "written_whole", full(module))
+    without_room(monkeypatch, fails)
     result = cli("sweep", "mine.npz", "--epochs", 2, "--hidden", 5, "--out", "full")
     assert result.exit_code == 1
     assert f"Error: No space left on device: {Path('full') / fails}" in result.output

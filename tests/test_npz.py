@@ -296,7 +296,11 @@ GOOD = {"X": numbered(), "y": LABELS}
             ValueError,
             r"`classes` in .* must hold .*; got 'c\\udce9'$",
         ),
-        ({"y": np.array(["a", "b\n"])[LABELS % 2]}, ValueError, r"labels in `y` in .* must .*; got 'b\\n'$"),
+        (
+            {"y": np.array(["a", "b\n"])[LABELS % 2]},
+            ValueError,
+            r"in `y` in .* must .*; got 'b\\n' \(`text.s",
+        ),
         (
             {"y_test": np.array(["\x1b"]), "X_test": [[1, 2]], "y": LABELS.astype(str)},
             ValueError,

@@ -167,7 +167,7 @@ def test_any_information_comes_back(shared_path, information):
 
 
 @given(st.lists(any_texts, min_size=3, max_size=3))
-def test_any_class_names_come_back_or_are_refused_by_writer_and_reader(shared_path, classes):
+def test_any_class_names_come_back_or_are_refused(shared_path, classes):
     if all(map(is_printable, classes)) and len(set(classes)) == 3:
         save(network(), shared_path, classes=classes)
         assert load_metadata(shared_path).classes == tuple(classes)
@@ -177,9 +177,12 @@ def test_any_class_names_come_back_or_are_refused_by_writer_and_reader(shared_pa
         save(network(), shared_path, classes=classes)
     assert not shared_path.exists()
     write(shared_path, classes=json.dumps(classes))
+    if len(set(classes)) == 3:  # as an earlier version wrote them
+        assert load_metadata(shared_path).classes == tuple(classes)
+        return
     for read in (load, load_metadata):
         with pytest.raises(
-            ValueError, match=r"^`classes` in the metadata of .*net\.safetensors must (hold print|be diff)"
+            ValueError, match=r"^`classes` in the metadata of .* must be different names"
         ) as caught:
             read(shared_path)
         assert is_printable(str(caught.value))
@@ -437,7 +440,11 @@ def test_refuses_to_save_a_network_that_diverged(path, name, value):
         ({"classes": (0, 1, 2)}, TypeError, "`classes` must be a sequence of strings; got tuple"),
         ({"classes": ("cat", "dog", "cat")}, ValueError, "`classes` must be different names; got 'cat' 2"),
         ({"classes": ("a", "b\ud800", "c")}, ValueError, r"`classes` must hold .*; got 'b\\ud800'$"),
-        ({"classes": ("a", "b\n", "c")}, ValueError, r"must hold printable characters only; got 'b\\n'$"),
+        (
+            {"classes": ("a", "b\n", "c")},
+            ValueError,
+            r"characters only; got 'b\\n' \(`text.strip\(\)` takes",
+        ),
         ({"image_shape": (3, 3)}, ValueError, r"`image_shape` must be .* 6 features; got \(3, 3\)"),
         ({"image_shape": (-2, -3)}, ValueError, "`image_shape` must be at least 1; got -2"),
         ({"image_shape": (2.0, 3.0)}, TypeError, "`image_shape` must be an integer; got float"),
@@ -552,8 +559,6 @@ def changed(**arrays):
         ({"classes": '"abc"'}, "`classes` in .* must be a list of 3 strings; got"),
         ({"classes": "[" * 100_000}, "`classes` in .* must be a list of 3 strings; got"),
         ({"classes": '["a", "b", "a"]'}, "`classes` in .* must be different names; got 'a' 2 times"),
-        ({"classes": '["a", "\\ud800", "b"]'}, r"`classes` in .* must hold printable .*; got '\\ud800'"),
-        ({"classes": '["\\u001b[2J", "b", "c"]'}, r"`classes` in .* must hold .*; got '\\x1b\[2J'"),
         (
             {"image_shape": "[2, 2]"},
             "`image_shape` in .* must be a list of two or three integers with the product 6; got",

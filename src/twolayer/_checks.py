@@ -413,7 +413,8 @@ def check_printable(name: str, text: str) -> None:
     """Raise if a text that is to be stored contains characters that would be shown as escapes."""
     shown = printable(text)
     if shown != text:
-        raise ValueError(f"{name} must hold printable characters only; got '{shown:.80}'")
+        hint = " (`text.strip()` takes line ends off)" if printable(text.strip()) == text.strip() else ""
+        raise ValueError(f"{name} must hold printable characters only; got '{shown:.80}'{hint}")
 
 
 def checked_classes(classes: Sequence[str], n_classes: int, *, name: str = "`classes`") -> list[str]:
@@ -425,10 +426,15 @@ def checked_classes(classes: Sequence[str], n_classes: int, *, name: str = "`cla
         raise ValueError(f"{name} must name the {n_classes} classes; got {len(names)} names")
     for one in names:
         check_printable(name, one)
-    most_frequent, n = Counter(names).most_common(1)[0]
+    check_different(name, names)
+    return names
+
+
+def check_different(name: str, classes: Sequence[str]) -> None:
+    """Raise if two classes have the same name."""
+    most_frequent, n = Counter(classes).most_common(1)[0]
     if n > 1:
         raise ValueError(f"{name} must be different names; got {most_frequent!r:.80} {n} times")
-    return names
 
 
 def checked_image_shape(image_shape: Sequence[int], n_features: int) -> list[int]:

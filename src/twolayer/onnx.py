@@ -146,7 +146,7 @@ def export(
         onnx.helper.set_model_props(model, properties)
         for name, array in net._asdict().items():  # one by one, as each is copied on its way
             model.graph.initializer.append(_tensor(name, array, data, beside.name, onnx))
-        onnx.save_model(model, file, format="protobuf")
+        file.write(model.SerializeToString())
 
 
 def _tensor(name: str, array: Array, data: IO[bytes] | None, data_name: str, onnx: ModuleType) -> Any:

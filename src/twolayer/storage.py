@@ -56,7 +56,7 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_finite, check_network, checked_classes, checked_image_shape
+from ._checks import check_different, check_finite, check_network, checked_classes, checked_image_shape
 from ._files import opened_safetensors, write_safetensors
 from ._namespace import HostArray, dtype_name
 from ._texts import listed
@@ -327,7 +327,7 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
         lambda value: _is_list_of(value, str) and len(value) == n_classes,
     )
     if classes is not None:
-        classes = tuple(checked_classes(classes, n_classes, name=f"`classes` in the metadata of {path}"))
+        check_different(f"`classes` in the metadata of {path}", classes)
     image_shape = read(
         "image_shape",
         f"a list of two or three integers with the product {n_features}",
@@ -343,7 +343,7 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
     return NetworkMetadata(
         **sizes,
         n_networks=n_networks,
-        classes=classes,
+        classes=None if classes is None else tuple(classes),
         image_shape=None if image_shape is None else tuple(image_shape),
         preprocessing=read("preprocessing", "an object", lambda value: isinstance(value, dict)),
         information=read("information", "an object", lambda value: isinstance(value, dict)) or {},

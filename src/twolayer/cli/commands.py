@@ -430,7 +430,7 @@ def export(quiet: bool, **parameters: Any) -> None:
 def plot(folder: str, suffix: str, quiet: bool) -> None:
     """Draw the pictures of a run again."""
     console = _console(quiet)
-    with folders.locked(Path(folder)):
+    with folders.locked_if_run(Path(folder)):
         paths = folders.draw_and_warn(Path(folder), console.warn, suffix=suffix)
     for path in paths:
         console.result(str(path))

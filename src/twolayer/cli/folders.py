@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -38,9 +39,11 @@ RESULTS = "results.json"
 HISTORY = "history.json"
 PREDICTIONS = "predictions.npz"
 PAGE = "report.html"
-LOCK = ".lock"  # in the folder of a run while a process writes there
-_NEW = ".new-run"  # within the folder of a run: the run that will replace it, without results so far
-_READY = ".ready-run"  # the same with results, once the old run is removed
+LOCK = ".twolayer.lock"  # in the folder of a run while a process writes there
+# Within the folder of a run, the one that will replace it:
+_NEW = ".new-run"  # before its end
+_WHOLE = ".whole-run"  # at its end, while the files of the old run are removed
+_MOVING = ".moving-run"  # while its files take their place
 _MOST_CHARACTERS = 10  # that are named, of those that a font lacks
 FORMATS = ("png", "svg", "pdf")
 
@@ -54,6 +57,8 @@ _OWN = (
 # Files that `export` leaves there: of no use beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
 _LONGEST_HOLDER = 100
+_PATIENCE_SECONDS = 20.0  # of commands that take no longer, for each other
+_PAUSE_SECONDS = 0.05
 
 
 class NotDrawnWarning(UserWarning):
@@ -71,7 +76,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
     stem : str
     overwrite : bool
         Replace the run that ``out`` holds, and no other files there. The new run is written to a folder
-        within ``out``, until `settle` moves it to the place of the old one.
+        within ``out``, until `take_place` moves it to the place of the old one.
     dataset : str
         The name of the data set, or the path of its file, which is never removed.
 
@@ -82,7 +87,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
     OSError
         If it cannot be made.
     """
-    path = None if out is None else Path(out)
+    path = None if out is None else _checked(Path(out), "--out")
     made = path is None or not path.exists()
     try:
         if path is None:
@@ -108,6 +113,13 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
             (folder / SETTINGS).unlink(missing_ok=True)
             folder.rmdir()
         raise
+
+
+def _checked(path: Path, option: str) -> Path:
+    """Return a path, or raise if it is that of a folder within the folder of a run."""
+    if path.name in (_NEW, _WHOLE, _MOVING):
+        raise ValueError(f"`{option}` must be the folder of a run; {path} is within one: give {path.parent}")
+    return path
 
 
 def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
@@ -141,33 +153,41 @@ def reopened_folder(path: Path) -> Iterator[Path]:
     ValueError
         If another process writes in it.
     """
-    if not path.is_dir():
+    if not _checked(path, "--resume").is_dir():
         raise FileNotFoundError(f"`--resume` must be the folder of a run; {path} does not exist")
     with locked(path):
         settle(path)
-        yield path / _NEW if _is_folder(path / _NEW) else path
+        new = path / _NEW
+        yield new if _is_folder(new) and (new / CHECKPOINT).is_file() else path
 
 
-def settle(path: Path) -> Path:
-    """Move a new run that has results to the place of the one that it replaces; return where the run is.
-
-    If the process is killed meanwhile, the next one finishes the move. It goes by the name of the
-    new run's folder: .new-run while old files are removed, .ready-run while new ones are moved.
-    """
-    if path.name == _NEW:
-        path = path.parent
-    new, ready = path / _NEW, path / _READY
-    if _is_folder(new) and (new / RESULTS).is_file():
-        for name in (*_OWN, *_EXPORTED):
-            if (new / name).is_file() and (path / name).is_file():
-                shutil.copymode(path / name, new / name)
-            (path / name).unlink(missing_ok=True)
-        new.replace(ready)
-    if _is_folder(ready):
-        for name in written_in(ready):
-            (ready / name).replace(path / name)
-        shutil.rmtree(ready)
+def take_place(folder: Path) -> Path:
+    """Move a new run that is whole to the place of the one that it replaces; return where the run is."""
+    path = named(folder)
+    if path != folder:
+        folder.replace(path / _WHOLE)
+        settle(path)
     return path
+
+
+def named(folder: Path) -> Path:
+    """Return the folder by which its user knows a run: the one around it, if it will replace another."""
+    return folder.parent if folder.name == _NEW else folder
+
+
+def settle(path: Path) -> None:
+    """Finish the move of a new run to the place of an old one, wherever a killed process left it."""
+    whole, moving = path / _WHOLE, path / _MOVING
+    if _is_folder(whole):
+        for name in (*_OWN, *_EXPORTED):
+            if (whole / name).is_file() and (path / name).is_file():
+                shutil.copymode(path / name, whole / name)
+            (path / name).unlink(missing_ok=True)
+        whole.replace(moving)
+    if _is_folder(moving):
+        for name in written_in(moving):
+            (moving / name).replace(path / name)
+        shutil.rmtree(moving)
 
 
 def _is_folder(path: Path) -> bool:
@@ -176,24 +196,19 @@ def _is_folder(path: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     """Let no other process write in the folder of a run; the system releases the lock if the process ends.
 
     Raises
     ------
     ValueError
-        If another process writes in it.
+        If another process still writes in it after so many seconds.
     """
     path = folder / LOCK
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    with os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0) as file:
-        # A lock without a name was removed by the process that held it, which has just finished.
-        if not _lock(file) or not os.fstat(file.fileno()).st_nlink:
-            file.seek(0)
-            holder = file.read(_LONGEST_HOLDER).decode("utf-8", "backslashreplace") or "another process"
-            raise ValueError(f"{folder} must not be in use; {holder} is writing in it")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}".encode())
+    with _locked_file(path, time.monotonic() + patience) as file:
+        with suppress(OSError):  # it is for the messages of other processes alone
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}".encode())
         for name in _OWN:
             _files.remove_partial(folder / name)  # left by processes that were killed
         try:
@@ -201,6 +216,27 @@ def locked(folder: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):  # Windows removes no file that is open
                 path.unlink()
+
+
+def _locked_file(path: Path, until: float) -> BinaryIO:
+    """Open and lock a file; wait for the process that has locked it."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
+        # A lock without a name was removed by the process that held it; one with two names is not ours.
+        if _lock(file) and os.fstat(file.fileno()).st_nlink == 1:
+            if sys.platform != "win32":
+                with suppress(OSError):  # another user may need it, if this process is killed
+                    os.fchmod(file.fileno(), 0o666)
+            return file
+        with file:
+            if time.monotonic() >= until:
+                file.seek(0)
+                holder = file.read(_LONGEST_HOLDER).decode("utf-8", "backslashreplace")
+                raise ValueError(
+                    f"{path.parent} must not be in use; {holder or 'another process'} is writing in it"
+                )
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _lock(file: BinaryIO) -> bool:
@@ -218,7 +254,7 @@ def _lock(file: BinaryIO) -> bool:
 
 def locked_if_run(folder: Path) -> AbstractContextManager[None]:
     """Lock a folder if it is that of a run; for a command that writes one file there."""
-    return locked(folder) if is_run(folder) else nullcontext()
+    return locked(folder, patience=_PATIENCE_SECONDS) if is_run(folder) else nullcontext()
 
 
 def is_run(folder: Path) -> bool:

@@ -25,7 +25,7 @@ from . import folders
 from .console import Console
 from .data import COUNTS, check_place, check_splits, file_stem, fingerprint, kind_of, load_data, raw_on
 from .evaluation import evaluate
-from .images import found_at, is_image
+from .images import STANDARD_INPUT, found_at, is_image
 from .inputs import ARRAYS, samples_for
 from .libraries import Library, open_library
 from .outputs import check_output
@@ -113,7 +113,9 @@ def predict_with_network(
 ) -> None:
     """Show, or write to a file, which classes a saved network takes samples for."""
     if output is not None:
-        read = (Path(network), *(path for name in inputs for path in found_at(name)))
+        read = [Path(network), *(path for name in inputs for path in found_at(name))]
+        if STANDARD_INPUT in read:
+            read.append(Path("/dev/stdin"))
         check_output("--output", Path(output), _OUTPUTS, overwrite=overwrite, inputs=read)
     net, metadata, opened = _open(network, library, device)
     names, blocks = samples_for(inputs, net, metadata, console, invert=invert, resize=resize)
@@ -331,9 +333,10 @@ def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, .
     # `report.write_csv` does not fit here: a class may have the name of another column.
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["sample", "class", "probability", *classes])
+    writer.writerow(["sample", "class", "probability", *map(printable, classes)])
     for row in found["predictions"]:
         name, label, probability, *_ = row.values()
-        writer.writerow([printable(name), label, float(probability), *map(float, row["probabilities"])])
+        texts = printable(name), printable(label)
+        writer.writerow([*texts, float(probability), *map(float, row["probabilities"])])
     with written_whole(path) as file:
         file.write(text.getvalue().encode())

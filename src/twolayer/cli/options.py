@@ -302,7 +302,7 @@ def folder_options(command: str) -> Callable[[Function], Function]:
             shown=f"runs/DATASET-{command}-001, -002, …",
             help="The folder for the results: a new one.",
         ),
-        _overwrite_option("the run that is in the folder already, once there are results"),
+        _overwrite_option("the run that is in the folder already, at the end of the new one"),
     )
 
 

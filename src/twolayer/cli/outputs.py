@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from .._files import check_can_be_written
 from .folders import is_own
 
-# A text near the beginning of each kind of file that the commands write, by its suffix.
+# The beginning of each kind of file that the commands write, by its suffix.
 _SIGNATURES = {
-    ".csv": b"sample,class,probability",
-    ".html": b'<meta name="generator" content="twolayer',
-    ".json": b'{\n  "classes": [',
-    ".npz": b"sample.npy",
-    ".onnx": b"\x12\x08twolayer",  # its producer
+    ".csv": rb"sample,class,probability",
+    ".html": rb'(?s)<!DOCTYPE html>.{,1000}<meta name="generator" content="twolayer ',
+    ".json": rb'(?s)\{\n  "classes": \[.*\],\n  "predictions": \[',
+    ".npz": rb"(?s)PK\x03\x04.{26}sample\.npy",  # its first array
+    ".onnx": rb"(?s)\x08.\x12\x08twolayer",  # its producer, after its version
 }
-_BEGINNING = 1024  # bytes in which it stands
+_BEGINNING = 2**20  # bytes, which hold the names of many classes
 
 
 def check_output(
@@ -56,7 +57,7 @@ def check_output(
         raise ValueError(f"`{option}` must not be a file that the command reads; got {path}")
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING)
-    if beginning and _SIGNATURES[suffix] not in beginning and not overwrite:
+    if beginning and not re.match(_SIGNATURES[suffix], beginning) and not overwrite:
         raise ValueError(
             f"`{option}` must be a new file or one that twolayer wrote; {path} is neither "
             "(--overwrite replaces it)"

@@ -105,7 +105,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         if settings["preset"] is not None and result.runs:
             compare(presets.preset(settings["preset"]), settings, result, test, job)
         console.say(f"{count(len(result.runs), 'network')} in {seconds:.1f} s")
-    folder = folders.settle(folder)
+    if result.complete and best is not None:
+        folder = folders.take_place(folder)
     job.finish(folder)
     console.answer(folders.answer_of(folder))
     if not result.complete:

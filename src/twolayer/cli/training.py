@@ -206,7 +206,8 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
     report.write_csv(folder / "results.csv", [row | tested])
     write_predictions(folder, job.dataset, test)
     write_results(folder, results | row, test)  # the last: a run without it is gone on with
-    folder = folders.settle(folder)
+    if keeps and complete:
+        folder = folders.take_place(folder)
 
     _show_epochs(history, best_step if chooses else None, console)
     if keeps:
@@ -229,7 +230,7 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
     if not complete:
         raise Failure(
             f"interrupted at step {run.n_steps:,} of {total:,}; "
-            f"`twolayer train --resume {shlex.quote(str(folder))}` goes on from there",
+            f"`twolayer train --resume {shlex.quote(str(folders.named(folder)))}` goes on from there",
             OF_SIGNALS + stopped_by,
             wanted=True,
         )
