@@ -919,5 +919,5 @@ def test_a_run_that_is_overwritten_leaves_no_page(copied: Callable[[str], Path])
     assert {"report.html", "predictions.npz"} <= set(folders.written_in(folder))
     with folders.fresh_folder(str(folder), "x", overwrite=True, dataset="digits") as new:
         (new / "results.json").write_text("{}")
-        assert folders.settle(new) == folder
-        assert {path.name for path in folder.iterdir()} == {".lock", "results.json"}
+        assert folders.take_place(new) == folder
+        assert {path.name for path in folder.iterdir()} == {folders.LOCK, "results.json"}
