@@ -166,7 +166,7 @@ def with_a_word_too_many(evil: str) -> list[str]:
 
 
 def with_a_command(evil: str) -> list[str]:
-    return [evil]
+    return [f"train{evil}"]  # what begins with a sign is an option to older versions of click
 
 
 def with_a_flag(evil: str) -> list[str]:
