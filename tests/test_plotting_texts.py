@@ -183,6 +183,7 @@ def test_texts_are_as_written_where_the_user_sets_everything_by_tex():
 @given(several)
 @example(LONG)
 @example(["a\r\nb", "a\x00b", "\ud800", "\n", "\u202e"])
+@example(["\t$}%", "<\u05e9~\n\"&%\u05e9  a'\t", "\u200b &\u200bW\t\\a~_~\x07}\u05e9", "\udce9"])
 def test_any_texts_can_be_drawn_and_stay_inside(names):
     matplotlib.pyplot.close("all")  # those of an example that failed
     n = len(names)

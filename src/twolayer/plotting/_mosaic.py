@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LINE = 1.25  # the height of a line, of the font's size
 _LEAST_POINTS = 6.5  # of a text below a tile; a text that is too long even so is cut
 _TALLEST = 20.0  # inches of all tiles together
+_NARROWEST = 3.4  # inches of a figure, for its caption
 _MOST_PIXELS = 4096  # along each axis of all tiles together, without their gaps
 
 
@@ -43,10 +44,11 @@ def mosaic_size(
     # With texts, wide enough for them in 8 points.
     tile = max(0.85, 0.1 + widest(texts, 8) / 72) if texts else 0.85
     tile = min(tile, (9.6 if texts else 7.6) / columns)
+    tile = max(tile, (_NARROWEST - 0.2) / columns)
     # A series of a thousand values is an image of a thousand rows.
     tile = min(tile, _TALLEST * width / (n_rows * height))
     below = 0.33 if texts else 0.0
-    return max(columns * tile + 0.2, 3.4), n_rows * (tile * height / width + below) + 0.65
+    return max(columns * tile + 0.2, _NARROWEST), n_rows * (tile * height / width + below) + 0.65
 
 
 def draw_mosaic(
