@@ -56,6 +56,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     path = _followed(path)
     standing = _standing_at(path)
     is_replaced = _is_replaced(path, standing)
+    # The block below closes it.
     file = _new_partial(path, standing) if is_replaced else tempfile.TemporaryFile()  # noqa: SIM115
     partial = Path(file.name) if is_replaced else None
     try:
@@ -347,7 +348,7 @@ def npz_header(
     ValueError
         If it is not an array.
     """
-    archive: zipfile.ZipFile = stored.zip  # type: ignore[attr-defined]
+    archive: zipfile.ZipFile = stored.zip  # type: ignore[attr-defined]  # of NumPy's NpzFile
     name = key if key in archive.namelist() else f"{key}.npy"  # as in NumPy's own reader
     with _reading_array(key, path), archive.open(name) as member:
         return npy_header(member)

@@ -144,7 +144,7 @@ def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
 def reopened_folder(path: Path) -> Iterator[Path]:
     """Lock the folder of a training that is to be resumed; yield the folder that holds its files.
 
-    If the training was killed before it replaced another run, that is a folder within ``path``.
+    If the training was stopped or killed before it replaced another run, that is a folder within ``path``.
 
     Raises
     ------
