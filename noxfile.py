@@ -200,7 +200,7 @@ def killed(session: nox.Session) -> None:
 @nox.session
 def fuzz(session: nox.Session) -> None:
     """Every reader of files, fed 2,000 of each kind that are none, damaged, or lie; or TWOLAYER_FUZZ."""
-    session.install(".[cli]", *group("test"))
+    session.install(".[cli,onnx]", *group("test"))
     options = ("--backend=numpy", PARALLEL, "tests/test_fuzzed_files.py")
     examples = os.environ.get("TWOLAYER_FUZZ", "2000")
     session.run("pytest", *options, *session.posargs, env={"TWOLAYER_FUZZ": examples})
