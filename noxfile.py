@@ -59,6 +59,12 @@ def run_tests(
     )
 
 
+def files_of_tests(*names: str) -> list[str]:
+    """Return the paths of test files, given `network` for test_network.py."""
+    paths = {path.stem.removeprefix("test_"): str(path) for path in Path("tests").rglob("test_*.py")}
+    return [paths[name] for name in names]
+
+
 @nox.session(name="tests-numpy")
 def tests_numpy(session: nox.Session) -> None:
     """The tests on NumPy and on array-api-strict, compared with each other."""
@@ -71,8 +77,7 @@ def tests_torch(session: nox.Session) -> None:
     run_tests(session, "torch", extras="cli,onnx,sklearn,torch", options=ONLY_BACKENDS)
     # A caller may be inside torch.autocast, which must change nothing.
     core = ("network", "mathematics", "stacks", "execution", "equivalence", "preprocessing")
-    files = (f"tests/test_{name}.py" for name in core)
-    session.run("pytest", "--backend=torch-autocast", *ONLY_BACKENDS, *files)
+    session.run("pytest", "--backend=torch-autocast", *ONLY_BACKENDS, *files_of_tests(*core))
 
 
 @nox.session(name="tests-jax")
@@ -116,7 +121,7 @@ def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
     simulated = ("python", "tests/simulated_cuda/build.py", device)
     options = ("--hypothesis-profile=fewer", *ONLY_BACKENDS)
     run_tests(session, "cupy", options=options, within=simulated)
-    files = (f"tests/test_{name}.py" for name in ("fusing", "mathematics", "network", "stacks", "step"))
+    files = files_of_tests("fusing", "mathematics", "network", "stacks", "step")
     session.run(
         *simulated,
         *("pytest", "--backend=cupy", "--hypothesis-profile=few", *ONLY_BACKENDS, *files),
@@ -172,14 +177,13 @@ def minimums(session: nox.Session) -> None:
     # What stands beneath an old version may be newer than it, and have deprecated what it uses.
     quiet = ("-W", "ignore::DeprecationWarning")
     # Where an old version fails, it does so in the first examples; and no version is in how processes end.
-    fewer = ("--hypothesis-profile=fewer", "--ignore=tests/test_killed.py")
+    fewer = ("--hypothesis-profile=fewer", "--ignore=tests/training/test_killed.py")
     session.run("pytest", "--backend=numpy", PARALLEL, *quiet, *fewer, *session.posargs)
     # array-api-strict has no oldest version.
     core = ("namespace", "network", "execution", "equivalence")
     libraries = {"torch": (*core, "training", "preprocessing", "resuming", "sklearn", "storage"), "jax": core}
     for library, names in libraries.items():
-        files = (f"tests/test_{name}.py" for name in names)
-        session.run("pytest", f"--backend={library}", *ONLY_BACKENDS, *quiet, *files)
+        session.run("pytest", f"--backend={library}", *ONLY_BACKENDS, *quiet, *files_of_tests(*names))
 
 
 @nox.session(python=nox.project.python_versions(PYPROJECT))
@@ -192,7 +196,7 @@ def pythons(session: nox.Session) -> None:
 def killed(session: nox.Session) -> None:
     """Trainings killed fifty times, or TWOLAYER_KILLS, and resumed, end as those left alone: to the bit."""
     session.install(".[cli]", *group("test"))
-    options = ("--backend=numpy", "-s", "-v", "tests/test_killed.py")
+    options = ("--backend=numpy", "-s", "-v", "tests/training/test_killed.py")
     kills = os.environ.get("TWOLAYER_KILLS", "50")
     session.run("pytest", *options, *session.posargs, env={"TWOLAYER_KILLS": kills})
 
@@ -201,7 +205,7 @@ def killed(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Every reader of files, fed 2,000 of each kind that are none, damaged, or lie; or TWOLAYER_FUZZ."""
     session.install(".[cli,onnx]", *group("test"))
-    options = ("--backend=numpy", PARALLEL, "tests/test_fuzzed_files.py")
+    options = ("--backend=numpy", PARALLEL, "tests/files/test_fuzzed_files.py")
     examples = os.environ.get("TWOLAYER_FUZZ", "2000")
     session.run("pytest", *options, *session.posargs, env={"TWOLAYER_FUZZ": examples})
 

@@ -185,7 +185,9 @@ def plan(
 def tests(library: str, *, tiny: bool, cpu: bool) -> Stage:
     """Return the stage of a library's tests, with as many processes as its share of the cores."""
     names = TINY_TESTS if tiny else CORE.get(library)
-    files = ["tests"] if names is None else [f"tests/test_{name}.py" for name in names]
+    files = ["tests"]
+    if names is not None:
+        files = [str(path) for name in names for path in Path("tests").rglob(f"test_{name}.py")]
     few = tiny or names is not None
     options = [f"--backend={library if cpu else BACKENDS[library]}", "--only-backends", "--verbose"]
     options += ["--color=no", f"--hypothesis-profile={'few' if few else 'fewer'}"]

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
-import strategies
-from backends import BACKENDS, CHOICES, Backend
 from hypothesis import HealthCheck, settings
+from support import strategies
+from support.backends import BACKENDS, CHOICES, Backend, chosen_libraries
 
 from twolayer.training import execution
 
@@ -80,10 +80,6 @@ def count_cuda_devices() -> int:
 
 def pytest_report_header() -> list[str]:
     return ["CuPy runs on a simulated CUDA device"] if cuda_is_simulated() else []
-
-
-def chosen_libraries(config: pytest.Config) -> list[str]:
-    return config.getoption("--backend") or ["numpy", "strict"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from support.backends import chosen_libraries
 
 from twolayer import TwoLayerNet, optimizers, schedules, train
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn, the extra `sklearn`")
 
 import sklearn
-from conftest import chosen_libraries
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, load_iris, make_classification

@@ -1,0 +1,119 @@
+"""``twolayer export``, as its user has it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from support.command_line import done, refused
+
+import twolayer
+from twolayer import TwoLayerNet, datasets, storage
+from twolayer.cli import jobs
+
+DIGITS = datasets.load_digits()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for each test, in which no pictures are drawn."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    return tmp_path
+
+
+def session(path: Path | str) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def takes(path: Path | str) -> tuple[str, list[object]]:
+    """What a model takes: the type of its input, and the shape."""
+    (taken,) = session(path).get_inputs()
+    assert taken.name == "X"
+    return taken.type, taken.shape
+
+
+NAMES = "The names of the classes are in its metadata, `classes`, as JSON\n"
+
+
+@pytest.fixture
+def of_digits() -> Path:
+    """A network in a file: of images, with names of classes."""
+    path = Path("net.safetensors")
+    net = TwoLayerNet.initialize(64, 20, 10, rng=0, weight_scale=0.05)
+    storage.save(net, path, classes=DIGITS.classes, image_shape=(8, 8))
+    return path
+
+
+def test_a_run_is_exported_into_its_folder() -> None:
+    done("train", "--epochs", 2, "--out", "run", "-q")
+    output = done("export", "run")
+    assert output == "It takes X (N, 8, 8) in float32; ONNX operator set 13\n" + NAMES + "run/network.onnx\n"
+    net = storage.load("run/network.safetensors")
+    model = session("run/network.onnx")
+    images = DIGITS.test.X.astype(np.float32)
+    probs, label = model.run(["probabilities", "label"], {"X": images})
+    assert np.max(np.abs(probs - net.predict_proba(DIGITS.test.X))) < 1e-5
+    assert np.mean(label == DIGITS.test.y) == pytest.approx(float(net.accuracy(DIGITS.test.X, DIGITS.test.y)))
+    assert json.loads(model.get_modelmeta().custom_metadata_map["classes"]) == list(DIGITS.classes)
+
+
+def test_a_network_is_exported_beside_its_file(of_digits: Path) -> None:
+    assert done("export", of_digits, "-q") == "net.onnx\n"
+    assert takes("net.onnx") == ("tensor(float)", ["N", 8, 8])
+
+
+def test_the_input_and_the_place_are_the_users_to_choose(of_digits: Path) -> None:
+    output = done("export", of_digits, "--input", "uint8", "--flat", "--out", "bytes.onnx")
+    assert output == "It takes X (N, 64) in uint8; ONNX operator set 13\n" + NAMES + "bytes.onnx\n"
+    assert takes("bytes.onnx") == ("tensor(uint8)", ["N", 64])
+    assert not Path("net.onnx").exists()
+    done("export", of_digits, "--input", "float64")
+    assert takes("net.onnx") == ("tensor(double)", ["N", 8, 8])
+
+
+def test_a_network_in_float64_is_exported_in_float64() -> None:
+    storage.save(TwoLayerNet.initialize(5, 4, 2, rng=0, dtype="float64"), "net.safetensors")
+    assert "X (N, 5) in float64" in done("export", "net.safetensors")
+    assert takes("net.onnx") == ("tensor(double)", ["N", 5])
+    model = session("net.onnx")
+    assert not model.get_modelmeta().custom_metadata_map
+    assert model.get_outputs()[1].type == "tensor(double)"
+
+
+def test_what_a_run_that_is_replaced_was_exported_as_goes_with_it() -> None:
+    done("train", "--epochs", 1, "--out", "run", "-q")
+    done("export", "run")
+    Path("run/network.onnx.data").touch()
+    Path("run/mine.onnx").touch()
+    done("train", "--epochs", 1, "--out", "run", "--overwrite", "-q")
+    assert {path.name for path in Path("run").glob("*.onnx*")} == {"mine.onnx"}
+
+
+def test_what_is_no_network_is_refused(elsewhere: Path) -> None:
+    assert "No such file or directory: none.safetensors" in refused("export", "none.safetensors")
+    assert "must be the folder of a run; it holds no network.safetensors" in refused("export", elsewhere)
+    Path("text").write_text("text")
+    assert "must be a safetensors file; it is truncated" in refused("export", "text")
+    net = TwoLayerNet.initialize(64, 5, 10, rng=0)
+    storage.save(twolayer.stack([net, net]), "stack.safetensors")
+    assert "must hold one network; it holds a stack of 2" in refused("export", "stack.safetensors")
+
+
+def test_a_place_or_an_input_that_is_wrong_is_refused(of_digits: Path) -> None:
+    before = of_digits.read_bytes()
+    line = refused("export", of_digits, "--out", of_digits)
+    assert line == f"Error: `--out` must end in .onnx; got {of_digits}"
+    assert of_digits.read_bytes() == before
+    assert "cannot write into the folder of a.onnx" in refused("export", of_digits, "--out", "no/a.onnx")
+    assert "'int8' is not one of" in refused("export", of_digits, "--input", "int8", code=2)
+
+
+def test_without_the_package_the_extra_is_named(of_digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert "the extra `onnx` brings it: `python -m pip install '.[onnx]'`" in refused("export", of_digits)
+    assert not Path("net.onnx").exists()

@@ -1,0 +1,513 @@
+"""What the commands may write, and where: folders of runs, which they lock and replace, and single files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.command_line import answered, cli, clusters, done, refused, settings_in
+
+from twolayer import _files, report, storage
+from twolayer.checkpoints import load_run
+from twolayer.cli import folders, jobs, sweeps, training
+from twolayer.training.loop import train
+
+QUICK = ("--epochs", 2, "--hidden", 5, "-q")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    clusters(Path("mine.npz"))
+    return tmp_path
+
+
+@pytest.fixture
+def run() -> Path:
+    done("train", "mine.npz", *QUICK, "--out", "run")
+    return Path("run")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def without_room(patch: pytest.MonkeyPatch, fails: str) -> None:
+    """Have the disk be full where a file of this name is written."""
+
+    def full(usual: Any) -> Any:
+        def written(path: Any) -> Any:
+            if Path(path).name == fails:
+                raise OSError(28, "No space left on device", str(path))
+            return usual(path)
+
+        return written
+
+    for module in (report.files, _files, jobs):
+        patch.setattr(module, "written_whole", full(module.written_whole))
+
+
+# What is there already
+
+
+def fails(*arguments: Any, **more: Any) -> Any:
+    raise MemoryError("there is no room")
+
+
+def is_interrupted(*arguments: Any, **more: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("failure", [fails, is_interrupted])
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_new_run_that_fails_leaves_the_old_one(run: Path, monkeypatch, failure, command) -> None:
+    before = contents(run)
+    monkeypatch.setattr(training if command == "train" else sweeps, command, failure)
+    cli(command, "mine.npz", *QUICK, "--out", run, "--overwrite")
+    assert contents(run) == before
+    assert not [path for path in run.iterdir() if path.is_dir()]
+
+
+def test_a_new_run_takes_the_place_of_the_old_one_whole(run: Path) -> None:
+    (run / "notes.txt").write_text("mine")
+    done("report", run)
+    (run / "network.onnx").write_text("of the old network")
+    done("sweep", "mine.npz", *QUICK, "--out", run, "--overwrite")
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        *("history.csv", "history.json", "network.safetensors", "predictions.npz", "results.csv"),
+        *("results.json", "runs.csv", "settings.toml", "steps.csv", "notes.txt"),
+    }
+    assert settings_in(run)["command"] == "sweep"
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_new_run_that_diverges_leaves_the_old_one(run: Path, command: str) -> None:
+    before = contents(run)
+    arguments = ("--learning-rate", 1e30, "--reg", 0, "--out", run, "--overwrite")
+    assert cli(command, "mine.npz", *QUICK, *arguments).exit_code == 3
+    assert (run / ".new-run" / "results.json").is_file()
+    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+    done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")  # which takes its place
+    assert not [path for path in run.iterdir() if path.is_dir()]
+
+
+def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_go_on(run: Path, monkeypatch) -> None:
+    before = contents(run)
+
+    def stopping(*arguments: Any, callbacks: Any, **more: Any) -> Any:
+        return train(*arguments, callbacks=[*callbacks, lambda progress: progress.stop()], **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", stopping)
+        result = cli("train", "mine.npz", *QUICK, "--seed", 5, "--out", run, "--overwrite")
+    assert f"`twolayer train --resume {run}` goes on from there" in result.output
+    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+    done("train", "--resume", run)
+    assert settings_in(run)["seed"] == 5
+    assert not [path for path in run.iterdir() if path.is_dir()]
+
+
+def test_a_sweep_that_was_killed_does_not_stop_the_old_training_from_going_on(run: Path) -> None:
+    (run / ".new-run").mkdir()
+    shutil.copy(run / "settings.toml", run / ".new-run")
+    done("train", "--resume", run, "--epochs", 3)
+    assert settings_in(run)["epochs"] == 3
+
+
+@pytest.mark.parametrize("fails", ["network.safetensors", "predictions.npz"])
+def test_a_sweep_without_room_leaves_the_old_run_even_to_later_commands(
+    run: Path, monkeypatch, fails
+) -> None:
+    before = contents(run)
+    with monkeypatch.context() as patch:
+        without_room(patch, fails)
+        assert cli("sweep", "mine.npz", *QUICK, "--out", run, "--overwrite").exit_code == 1
+    assert "holds a run (--overwrite" in refused("train", "mine.npz", *QUICK, "--out", run)
+    assert "has taken" in refused("train", "--resume", run)
+    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+
+
+@pytest.mark.parametrize("name", [".new-run", ".whole-run", ".moving-run"])
+def test_folders_within_the_folder_of_a_run_are_not_named(run: Path, name: str) -> None:
+    for arguments in (("mine.npz", *QUICK, "--out", run / name, "--overwrite"), ("--resume", run / name)):
+        assert f"{run / name} is within one: give {run}" in refused("train", *arguments)
+
+
+OWN = ("results.csv", "report.html", "settings.toml", "network.onnx", "history.json", "curves.png")
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_folder_that_holds_no_run_is_left_alone(command) -> None:
+    project = Path("project")
+    project.mkdir()
+    for name in OWN:
+        (project / name).write_text("epochs = 3\n" if name == "settings.toml" else "mine")
+    before = contents(project)
+    arguments = (command, "mine.npz", "--config", project / "settings.toml", "--out", project, "--overwrite")
+    assert "must be a new or an empty folder; project holds files, and no run" in refused(*arguments)
+    assert contents(project) == before
+
+
+def test_a_run_does_not_replace_its_own_data(run: Path) -> None:
+    shutil.copy("mine.npz", run / "predictions.npz")
+    before = contents(run)
+    line = refused("train", run / "predictions.npz", *QUICK, "--out", run, "--overwrite")
+    assert "`--overwrite` must not remove the data" in line
+    os.link("mine.npz", run / "steps.csv.npz")
+    (run / "steps.csv").unlink()
+    (run / "steps.csv").symlink_to(Path("mine.npz").absolute())
+    assert "must not remove the data" in refused("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
+    assert contents(run)["predictions.npz"] == before["predictions.npz"]
+
+
+def test_a_folder_in_the_way_is_seen_before_anything_is_removed(run: Path) -> None:
+    (run / "curves.png").mkdir()
+    before = contents(run)
+    line = refused("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
+    assert line == f"Error: Is a directory: {run / 'curves.png'}"
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "mine.npz", "--out", "", "--overwrite"),
+        ("sweep", "mine.npz", "--out", ""),
+        ("train", "--resume", ""),
+        ("train", ""),
+        ("train", "mine.npz", "--config", ""),
+        ("predict", "", "mine.npz"),
+        ("predict", "run", "mine.npz", ""),
+        ("predict", "run", "mine.npz", "--output", ""),
+        ("evaluate", "run", "mine.npz", "--data", ""),
+        ("export", "run", "--out", ""),
+        ("report", "run", "--out", ""),
+        ("plot", ""),
+    ],
+)
+def test_an_empty_text_is_wrong_usage(run: Path, arguments) -> None:
+    before = contents(Path())
+    result = cli(*arguments)
+    assert result.exit_code == 2
+    assert contents(Path()) == before
+
+
+# Killed processes
+
+
+def started(*arguments: object) -> subprocess.Popen[bytes]:
+    """Start a command in a process of its own."""
+    command = [sys.executable, "-m", "twolayer", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def waited_for(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+LONG = ("--epochs", 100000, "--hidden", 6, "--checkpoint-steps", 1, "-q")
+
+
+@pytest.fixture
+def long_training(run: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A training that is to replace a run, and has a checkpoint."""
+    process = started("train", "mine.npz", *LONG, "--out", run, "--overwrite")
+    try:
+        waited_for((run / ".new-run" / "checkpoint.safetensors").exists)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_new_run_that_is_killed_leaves_the_old_one_and_can_go_on(run: Path, long_training) -> None:
+    before = {path: path.read_bytes() for path in run.iterdir() if not path.name.startswith(".")}
+    long_training.kill()
+    long_training.wait()
+    assert answered("evaluate", run, "mine.npz").code == 0
+    assert before == {path: path.read_bytes() for path in before}
+    n_steps = load_run(run / ".new-run" / "checkpoint.safetensors").n_steps
+    output = done("train", "--resume", run, "--steps", n_steps + 1)
+    assert f"Resuming the run that will replace the one in {run}" in output
+    assert settings_in(run)["n_hidden"] == 6
+    assert storage.load(run).n_hidden == 6
+    assert not [path for path in run.iterdir() if path.name.startswith(".")]
+
+
+def test_the_next_new_run_replaces_one_that_was_killed(run: Path, long_training) -> None:
+    long_training.kill()
+    long_training.wait()
+    done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
+    assert settings_in(run)["n_hidden"] == 5
+    assert not [path for path in run.iterdir() if path.is_dir()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other modes")
+def test_a_new_run_has_the_modes_of_the_old_one(run: Path) -> None:
+    for path in run.iterdir():
+        path.chmod(0o600)
+    done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
+    assert {path.stat().st_mode & 0o777 for path in run.iterdir()} == {0o600}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has links for administrators only")
+@pytest.mark.parametrize("name", [folders.LOCK, ".new-run", ".whole-run", ".moving-run"])
+def test_a_link_in_a_folder_leads_nowhere(run: Path, name: str) -> None:
+    Path("mine").mkdir()
+    for other in ("results.json", "settings.toml", "notes.txt"):
+        Path("mine", other).write_text("mine")
+    before = contents(Path("mine"))
+    (run / name).symlink_to(Path("mine", "notes.txt" if name == folders.LOCK else "").absolute())
+    assert cli("train", "mine.npz", *QUICK, "--out", run, "--overwrite").exit_code == 1
+    cli("train", "--resume", run, "--epochs", 3)
+    assert contents(Path("mine")) == before
+
+
+@given(stops=st.integers(0, 60))
+def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_next(stops: int) -> None:
+    shutil.rmtree("a", ignore_errors=True)
+    old, new = Path("a"), Path("a/.new-run")
+    new.mkdir(parents=True)
+    for name in ("settings.toml", "results.json", "results.csv", "network.onnx", "curves.png", "notes.txt"):
+        (old / name).write_text("old")
+    for name in ("settings.toml", "results.json", "history.json"):
+        (new / name).write_text("new")
+
+    class Killed(BaseException):
+        pass
+
+    with pytest.MonkeyPatch.context() as patch:
+        left = [stops]
+
+        def counted(change: Any) -> Any:
+            def call(*arguments: Any, **more: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0:
+                    raise Killed
+                return change(*arguments, **more)
+
+            return call
+
+        for name in ("unlink", "replace", "rmdir"):
+            patch.setattr(Path, name, counted(getattr(Path, name)))
+        with suppress(Killed):
+            folders.take_place(new)
+        patch.undo()
+        if new.exists():  # it was killed before it began
+            folders.take_place(new)
+    folders.settle(old)
+    names = ("settings.toml", "results.json", "history.json")
+    assert contents(old) == {**dict.fromkeys(names, b"new"), "notes.txt": b"old"}
+    folders.settle(old)
+    assert not [path for path in old.iterdir() if path.is_dir()]
+
+
+# Several processes in one folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "--resume", "run"),
+        ("train", "mine.npz", *QUICK, "--out", "run", "--overwrite"),
+        ("sweep", "mine.npz", *QUICK, "--out", "run", "--overwrite"),
+        ("plot", "run"),
+        ("report", "run"),
+        ("export", "run"),
+    ],
+    ids=lambda arguments: "-".join(map(str, arguments[:2])),
+)
+def test_no_other_process_writes_in_a_folder_in_use(
+    run: Path, long_training, monkeypatch: pytest.MonkeyPatch, arguments
+) -> None:
+    monkeypatch.setattr(folders, "_PATIENCE_SECONDS", 0.2)
+    line = refused(*arguments)
+    assert f"{run} must not be in use; process {long_training.pid} on " in line
+    assert "is writing in it" in line
+    assert long_training.poll() is None
+    assert answered("evaluate", run, "mine.npz").code == 0  # which only reads
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_lock_ends_with_its_process(run: Path, long_training) -> None:
+    long_training.send_signal(signal.SIGKILL)
+    long_training.wait()
+    assert (run / folders.LOCK).exists()
+    done("plot", run)
+    assert not (run / folders.LOCK).exists()
+
+
+def test_a_file_system_without_locks_is_written_to_all_the_same(run: Path, monkeypatch) -> None:
+    import fcntl
+
+    def refuses(file: Any, operation: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    done("plot", run)
+    assert not (run / folders.LOCK).exists()
+
+
+def test_a_lock_that_is_being_removed_is_no_lock(run: Path) -> None:
+    with folders.locked(run):
+        (run / folders.LOCK).unlink()
+        with folders.locked(run):  # of a new file, as the old one has no name
+            assert (run / folders.LOCK).exists()
+
+
+# Files that the user names
+
+
+def test_an_output_is_never_an_input(run: Path) -> None:
+    before = Path("mine.npz").read_bytes()
+    Path("link.npz").symlink_to("mine.npz")
+    os.link("mine.npz", "hard.npz")
+    for name in ("mine.npz", "link.npz", "hard.npz", "./mine.npz"):
+        for more in ((), ("--overwrite",)):
+            line = refused("predict", run, "mine.npz", "--output", name, *more)
+            assert "`--output` must not be a file that the command reads" in line
+    assert Path("mine.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "results.csv", "results.json", "history.json"])
+def test_a_file_of_a_run_is_written_under_no_other_command(run: Path, name: str) -> None:
+    before = contents(run)
+    Path("link" + Path(name).suffix).symlink_to(run / name)
+    for output in (run / name, f"link{Path(name).suffix}"):
+        line = refused("predict", run, "mine.npz", "--output", output, "--overwrite")
+        assert "`--output` must not be a file of a run" in line
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("name", ["network.safetensors", "results.json", "page.pdf", "page"])
+def test_a_page_is_an_html_file(run: Path, name: str) -> None:
+    before = contents(run)
+    assert f"`--out` must end in .html; got {run / name}" in refused("report", run, "--out", run / name)
+    assert contents(run) == before
+
+
+FOREIGN = {
+    "p.csv": ("predict", "run", "mine.npz", "--output"),
+    "p.json": ("predict", "run", "mine.npz", "--output"),
+    "p.npz": ("predict", "run", "mine.npz", "--output"),
+    "p.html": ("report", "run", "--out"),
+    "p.onnx": ("export", "run", "--out"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_of_another_program_is_replaced_if_the_user_says_so(run: Path, name: str) -> None:
+    path = Path(name)
+    if name == "p.npz":
+        np.savez(path, X=np.zeros((3, 3)), y=np.zeros(3))
+    else:
+        path.write_text("of another program: sample, class; twolay€r")
+    before = path.read_bytes()
+    line = refused(*FOREIGN[name], name)
+    assert line.endswith(f"{name} is neither (--overwrite replaces it)")
+    assert path.read_bytes() == before
+    done(*FOREIGN[name], name, "--overwrite")
+    assert path.read_bytes() != before
+    done(*FOREIGN[name], name)  # as it is now one of ours
+    path.write_bytes(b"")
+    done(*FOREIGN[name], name)  # as mktemp leaves it
+    assert path.stat().st_size > 0
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.json", "p.npz", "p.onnx"])
+def test_what_only_looks_like_a_file_of_ours_is_not_replaced(run: Path, name: str) -> None:
+    path = Path(name)
+    if name == "p.npz":
+        np.savez(path, subsample=np.zeros(3))
+    else:
+        texts = {
+            "p.csv": "id,sample,class,probability\n",
+            "p.json": '{\n  "classes": [\n    "mine"\n  ]\n}\n',
+            "p.onnx": "\x08\x07\x12\x07pytorchtwolayer",
+        }
+        path.write_text(texts[name])
+    assert f"{name} is neither" in refused(*FOREIGN[name], name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/stdin")
+def test_standard_input_is_an_input_too(run: Path) -> None:
+    before = Path("mine.npz").read_bytes()
+    arguments = (sys.executable, "-m", "twolayer", "predict", run, "-", "--output", "mine.npz", "--overwrite")
+    with Path("mine.npz").open("rb") as file:
+        ended = subprocess.run(
+            list(map(str, arguments)), stdin=file, capture_output=True, text=True, check=False
+        )
+    assert "must not be a file that the command reads" in ended.stderr
+    assert Path("mine.npz").read_bytes() == before
+
+
+def test_export_leaves_the_model_that_another_program_put_beside_the_network() -> None:
+    Path("hf").mkdir()
+    done("train", "mine.npz", *QUICK, "--out", "run")
+    shutil.copy("run/network.safetensors", "hf/model.safetensors")
+    Path("hf/model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
+    assert "hf/model.onnx is neither" in refused("export", "hf/model.safetensors")
+    assert Path("hf/model.onnx").read_bytes() == b"\x08\x07\x12\x07pytorch"
+
+
+def test_export_never_replaces_the_network_that_it_reads(run: Path) -> None:
+    shutil.copy(run / "network.safetensors", "net.safetensors")
+    before = Path("net.safetensors").read_bytes()
+    Path("link.onnx").symlink_to("net.safetensors")
+    for more in ((), ("--overwrite",)):
+        line = refused("export", "net.safetensors", "--out", "link.onnx", *more)
+        assert "`--out` must not be a file that the command reads; got link.onnx" in line
+    done("export", run, "--out", "other.onnx")
+    Path("other.onnx").write_bytes(before)  # whose header says twolayer too
+    assert "other.onnx is neither" in refused("export", run, "--out", "other.onnx")
+    assert Path("net.safetensors").read_bytes() == Path("other.onnx").read_bytes() == before
+
+
+# Without room
+
+
+@pytest.mark.parametrize("fails", ["network.safetensors", "results.json", "results.csv", "history.json"])
+def test_a_sweep_that_cannot_write_all_shows_its_table_and_writes_the_rest(
+    monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    done("sweep", "mine.npz", *QUICK, "--out", "whole")
+    without_room(monkeypatch, fails)
+    result = cli("sweep", "mine.npz", "--epochs", 2, "--hidden", 5, "--out", "full")
+    assert result.exit_code == 1
+    assert f"Error: No space left on device: {Path('full') / fails}" in result.output
+    assert "← best" in result.output or "Candidates" in result.output
+    held = {path.name for path in Path("whole").iterdir()} - {fails}
+    assert held - {"history.csv", "steps.csv"} <= {path.name for path in Path("full").iterdir()}
+
+
+def test_a_sweep_whose_table_nobody_reads_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*arguments: Any) -> None:
+        raise BrokenPipeError(32, "Broken pipe", "standard output")
+
+    monkeypatch.setattr(sweeps, "_show_table", breaks)
+    cli("sweep", "mine.npz", *QUICK, "--out", "unread")
+    assert {"network.safetensors", "results.json", "results.csv"} <= {
+        p.name for p in Path("unread").iterdir()
+    }

@@ -1,0 +1,598 @@
+"""A user's own data on the command line: files to judge by, their labels, and what tells them apart."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.command_line import answered, cli, clusters, done, refused, settings_in, small_cifar10
+
+import twolayer
+from twolayer import datasets, report, storage
+from twolayer.cli import jobs
+from twolayer.cli.data import fingerprint
+
+QUICK = ("--epochs", 3, "--hidden", 8, "-q")
+NAMES = np.array(["bee", "ant", "cat"])
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    return tmp_path
+
+
+def arrays(path: Path | str) -> dict[str, Any]:
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+def named(path: str, **more: Any) -> Path:
+    """Three clusters whose labels are names."""
+    found = arrays(clusters(Path(path), **more))
+    np.savez(path, **{**found, "y": NAMES[found["y"]]})
+    return Path(path)
+
+
+@pytest.fixture
+def run() -> Path:
+    """A training on a file of three named classes."""
+    done("train", named("mine.npz"), *QUICK, "--out", "run")
+    return Path("run")
+
+
+def judged(*arguments: object) -> dict[str, Any]:
+    code, data, _ = answered("evaluate", *arguments)
+    assert code == 0
+    return dict(data)
+
+
+def accuracy(folder: Path, X: Any, y: Any) -> float:
+    """The accuracy of a run's network on samples whose labels are names."""
+    path = folder / "network.safetensors"
+    classes = np.array(storage.load_metadata(path).classes)
+    return float(np.mean(classes[storage.load(path).predict(X)] == y))
+
+
+# Which samples of a file judge a network
+
+
+def test_of_another_file_all_samples_judge(run: Path) -> None:
+    new = arrays(named("new.npz", n=100, seed=5))
+    output = done("evaluate", run, "new.npz")
+    assert "new: all 100 samples" in output
+    assert "new.npz is not known as the data of the training: all of its samples are judged" in output
+    found = judged(run, "new.npz")
+    assert (found["split"], found["n_samples"]) == ("all", 100)
+    assert found["accuracy"] == pytest.approx(accuracy(run, new["X"], new["y"]))
+
+
+def test_of_the_file_that_it_was_trained_on_the_test_samples_judge(run: Path) -> None:
+    assert "mine: 18 test samples" in done("evaluate", run, "mine.npz")
+    Path("mine.npz").rename("moved.npz")
+    assert judged(run, "moved.npz")["split"] == "test"
+
+
+@pytest.mark.parametrize("change", ["train", "validation", "test", "order"])
+def test_a_file_of_that_name_with_other_content_is_another(run: Path, change: str) -> None:
+    rows = datasets.load_npz("mine.npz").rows
+    assert rows is not None
+    stored = arrays("mine.npz")
+    if change == "order":
+        stored = {key: array[::-1] for key, array in stored.items()}
+    else:
+        stored["X"][rows[change][0], 0] += 1e-9
+    np.savez("mine.npz", **stored)
+    assert (judged(run, "mine.npz")["split"], judged(run, "mine.npz")["n_samples"]) == ("all", 120)
+
+
+def test_test_samples_alone_are_enough(run: Path) -> None:
+    new = arrays(named("new.npz", n=40, seed=5))
+    np.savez("only.npz", X_test=new["X"], y_test=new["y"])
+    found = judged(run, "only.npz")
+    assert (found["split"], found["n_samples"]) == ("all", 40)
+    assert judged(run, "only.npz", "--split", "test")["accuracy"] == found["accuracy"]
+    assert "only.npz must hold `X` and `y`; it holds X_test, y_test" in refused(
+        "evaluate", run, "only.npz", "--split", "validation"
+    )
+
+
+def test_all_are_those_of_every_set_of_a_file(run: Path) -> None:
+    new = arrays(named("new.npz", n=40, seed=5))
+    other = arrays(named("other.npz", n=30, seed=6))
+    np.savez("new.npz", **new, X_test=other["X"], y_test=other["y"])
+    both = {key: np.concatenate([new[key], other[key]]) for key in "Xy"}
+    found = judged(run, "new.npz")
+    assert found["n_samples"] == 70
+    assert found["accuracy"] == pytest.approx(accuracy(run, both["X"], both["y"]))
+    assert judged(run, "new.npz", "--split", "test")["n_samples"] == 30
+
+
+def test_a_part_of_a_file_is_the_one_that_train_would_take(run: Path) -> None:
+    stored, rows = arrays("mine.npz"), datasets.load_npz("mine.npz").rows
+    assert rows is not None
+    for split in ("train", "validation", "test"):
+        chosen = rows[split]
+        expected = accuracy(run, stored["X"][chosen], stored["y"][chosen])
+        found = judged(run, "mine.npz", "--split", split)
+        assert (found["accuracy"], found["n_samples"]) == (pytest.approx(expected), len(chosen))
+    assert judged(run, "mine.npz", "--split", "all")["n_samples"] == 120
+
+
+def test_all_samples_of_the_digits() -> None:
+    done("train", *QUICK, "--out", "run")
+    assert "digits: all 1,797 samples" in done("evaluate", "run", "--split", "all")
+    assert judged("run")["split"] == "test"
+
+
+def test_a_file_takes_no_place_of_cifar10(run: Path) -> None:
+    assert "`--data` must be left out but for cifar10; got it with mine.npz" in refused(
+        "evaluate", run, "mine.npz", "--data", "x"
+    )
+
+
+# Labels are matched by name
+
+
+def test_a_part_of_the_classes_in_any_order(run: Path) -> None:
+    new = arrays(named("new.npz", n=60, seed=5))
+    for chosen in (["cat", "ant"], ["cat"]):
+        rows = np.isin(new["y"], chosen)
+        np.savez("some.npz", X=new["X"][rows], y=new["y"][rows])
+        expected = accuracy(run, new["X"][rows], new["y"][rows])
+        found = judged(run, "some.npz")
+        assert found["accuracy"] == pytest.approx(expected)
+        assert {row["class"] for row in found["by_class"] if row["support"]} == set(chosen)
+    classes = np.array(["cat", "bee", "ant"])  # in an order of its own; labels are places in it
+    places = np.array([classes.tolist().index(name) for name in new["y"]])
+    np.savez("some.npz", X=new["X"], y=places, classes=classes)
+    assert judged(run, "some.npz")["accuracy"] == pytest.approx(accuracy(run, new["X"], new["y"]))
+
+
+def test_integers_are_places_where_no_class_is_an_integer(run: Path) -> None:
+    new = arrays(named("new.npz", n=60, seed=5))
+    in_order = ["ant", "bee", "cat"]  # as the network has them
+    places = np.array([in_order.index(name) for name in new["y"]])
+    np.savez("some.npz", X=new["X"], y=places.astype(np.uint8))
+    assert judged(run, "some.npz")["accuracy"] == pytest.approx(accuracy(run, new["X"], new["y"]))
+
+
+def of_integers(labels: Any, path: str = "numbers.npz") -> dict[str, Any]:
+    found = arrays(clusters(Path(path), n=60))
+    np.savez(path, X=found["X"], y=np.array(labels)[found["y"]])
+    return arrays(path)
+
+
+def test_integers_are_names_where_the_classes_are_integers() -> None:
+    of_integers([20, 10, 30])
+    done("train", "numbers.npz", *QUICK, "--out", "run")
+    new = of_integers([20, 10, 30], "new.npz")
+    rows = new["y"] != 10
+    for dtype in ("int8", "uint64", str):
+        np.savez("some.npz", X=new["X"][rows], y=new["y"][rows].astype(dtype))
+        expected = accuracy(Path("run"), new["X"][rows], new["y"][rows].astype(str))
+        assert judged("run", "some.npz")["accuracy"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("trained", "y", "message"),
+    [
+        ([20, 10, 30], [10, 20, 1], "must be of the classes 10, 20, 30; got '1'"),
+        ([1, 2, 3], [0, 1, 2], "must be of the classes 1, 2, 3; got '0'"),
+        (NAMES, ["ant", "emu", "cat"], r"must be of the classes ant, bee, cat; got 'emu'"),
+        (NAMES, [0, 1, 3], r"must be of the classes ant, bee, cat, or their places, in [0, 3); got '3'"),
+        (NAMES, [0, 1, -1], r"or their places, in [0, 3); got '-1'"),
+        (NAMES, [True, False, False], "must be of the classes ant, bee, cat; got 'True'"),
+    ],
+)
+def test_a_label_of_no_class_is_refused(trained: Any, y: Any, message: str) -> None:
+    of_integers(trained)
+    done("train", "numbers.npz", *QUICK, "--out", "run")
+    np.savez("other.npz", X=np.ones((3, 6)), y=np.array(y))
+    line = refused("evaluate", "run", "other.npz")
+    assert "labels in `y` in other.npz " in line
+    assert message in line
+
+
+def test_labels_beyond_a_file_s_own_classes_are_refused(run: Path) -> None:
+    np.savez("other.npz", X=np.ones((3, 6)), y=np.array([0, 1, 2]), classes=np.array(["ant", "bee"]))
+    assert "`y` in other.npz must hold labels of the classes; got a label of 2" in refused(
+        "evaluate", run, "other.npz"
+    )
+
+
+# What tells data from others
+
+
+def digest(path: Path, **changes: Any) -> str:
+    np.savez(path, **{**arrays(path), **changes})
+    return fingerprint(datasets.load_npz(path))
+
+
+def test_the_fingerprint_is_of_every_part(elsewhere: Path) -> None:
+    path = named("mine.npz")
+    stored, rows = arrays(path), datasets.load_npz(path).rows
+    assert rows is not None
+    found = {digest(path)}
+    for part in rows.values():
+        X, y = stored["X"].copy(), stored["y"].copy()
+        X[part[-1], 0] += 1e-9
+        found.add(digest(path, X=X, y=y))
+        first, last = part[0], next(row for row in part if y[row] != y[part[0]])
+        y[[first, last]] = y[[last, first]]
+        found.add(digest(path, X=stored["X"], y=y))
+    found.add(digest(path, X=stored["X"], y=np.char.upper(stored["y"])))
+    assert len(found) == 8
+    assert digest(path, X=stored["X"], y=stored["y"]) in found
+
+
+def test_a_part_that_is_not_there_is_told_from_another() -> None:
+    digits = datasets.load_digits()
+    fields: Mapping[str, Any] = {"name": "", "classes": digits.classes, "image_shape": None}
+    one = datasets.Dataset(train=digits.train, validation=digits.test, test=None, **fields)
+    other = datasets.Dataset(train=digits.train, validation=None, test=digits.test, **fields)
+    assert fingerprint(one) != fingerprint(other)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_other_test_samples_are_other_data(held: bool) -> None:
+    """Whether the file has X_test itself, or they are drawn from X."""
+    path = named("mine.npz")
+    if held:
+        other = arrays(named("other.npz", n=30, seed=6))
+        digest(path, X_test=other["X"], y_test=other["y"])
+    done("train", path, *QUICK, "--out", "run")
+    key, rows = ("X_test", None) if held else ("X", datasets.load_npz(path).rows)
+    X = arrays(path)[key]
+    X[0 if rows is None else rows["test"][0], 0] += 1e-9
+    digest(path, **{key: X})
+    for arguments in (("--config", "run/settings.toml"), ("--resume", "run", "--epochs", 5)):
+        assert "must be given the data of that run; got others" in refused("train", *arguments)
+
+
+def test_of_cifar10_too(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = small_cifar10(elsewhere / "cifar-10-batches-bin", monkeypatch)
+    done("train", "cifar10", "--data", folder, "--epochs", 1, "-q", "--out", "run")
+    test = bytearray((folder / "test_batch.bin").read_bytes())
+    test[-1] ^= 1
+    (folder / "test_batch.bin").write_bytes(test)
+    assert "must be given the data of that run; got others" in refused(
+        "train", "--resume", "run", "--epochs", 2
+    )
+
+
+# Which rows are where
+
+
+def test_predictions_tell_the_rows_of_the_file() -> None:
+    stored = arrays(named("mine.npz"))
+    done("train", "mine.npz", *QUICK, "--out", "run")
+    found = arrays("run/predictions.npz")
+    rows = found["rows_in_file"]
+    assert len(rows) == 18
+    net = storage.load("run/network.safetensors")
+    np.testing.assert_allclose(net.predict_proba(stored["X"][rows]), found["probabilities"], rtol=1e-5)
+    assert (np.unique(NAMES)[found["y"]] == stored["y"][rows]).all()
+
+
+def test_samples_that_have_arrays_of_their_own_are_in_their_order() -> None:
+    found = arrays(named("mine.npz"))
+    np.savez("mine.npz", **found, X_test=found["X"][:9], y_test=found["y"][:9])
+    done("train", "mine.npz", *QUICK, "--out", "run")
+    assert "rows_in_file" not in arrays("run/predictions.npz")
+    done("train", *QUICK, "--out", "digits")
+    assert "rows_in_file" not in arrays("digits/predictions.npz")
+
+
+# Classes that may be none
+
+
+def test_a_class_of_few_samples_is_warned_of() -> None:
+    found = arrays(named("mine.npz"))
+    assert "classes of fewer than" not in done("train", "mine.npz", *QUICK[:-1])
+    found["y"] = found["y"].astype("U4")
+    found["y"][0] = "rare"
+    found["y"][5:7] = "two"
+    found["y"][1] = str(float("nan"))
+    np.savez("mine.npz", **found)
+    output = " ".join(done("train", "mine.npz", *QUICK[:-1]).split())
+    assert "classes of fewer than 3 samples: 'nan' (1), 'rare' (1), 'two' (2); there is none of" in output
+    assert "labels that are missing may have become a class: 'nan' (1); leave such samples out" in output
+
+
+def test_a_missing_label_is_warned_of_however_many_there_are() -> None:
+    found = arrays(named("mine.npz"))
+    found["y"][20:40] = ""
+    np.savez("mine.npz", **found)
+    output = done("sweep", "mine.npz", *QUICK[:-1], "--learning-rate", 0.1, "--reg", 0, "--seeds", 1)
+    assert "may have become a class: '' (20)" in output
+    assert "classes of fewer than" not in output
+
+
+def test_of_many_rare_classes_some_are_named() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez("mine.npz", X=X, y=np.concatenate([np.zeros(26), np.arange(34) // 2 + 1]).astype(int))
+    assert "'1' (2), '2' (2), '3' (2), '4' (2), '5' (2) and 12 more;" in done(
+        "train", "mine.npz", *QUICK[:-1]
+    )
+
+
+# What is no .npz file
+
+
+@pytest.mark.parametrize("name", ["wine.csv", "my tables/wine.parquet", "wine.XLSX"])
+def test_of_a_table_it_is_said_how_to_make_a_file(name: str) -> None:
+    line = refused("train", name, code=2)
+    assert f"`DATASET` must be digits, cifar10 or the path of an .npz file; got '{name}'; of a table" in line
+    assert (
+        "numpy.savez('wine.npz', X=frame.drop(columns='label').to_numpy(), y=frame['label'].to_numpy(str))"
+        in line
+    )
+
+
+def test_what_is_said_of_a_table_works() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not needed by the package")
+    found = arrays(named("mine.npz"))
+    frame = pandas.DataFrame(found["X"]).assign(label=found["y"])
+    line = refused("train", "wine.csv", code=2)
+    code = line[line.index("numpy.savez") : line.index("to_numpy(str))") + len("to_numpy(str))")]
+    exec(code, {"numpy": np, "frame": frame})
+    data = datasets.load_npz("wine.npz")
+    assert data.classes == ("ant", "bee", "cat")
+    assert data.n_features == 6
+
+
+# Words for what users try
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: p.write_text("1,2,3"), "a.npy must be a file that NumPy wrote; it is truncated, empty or"),
+        (lambda p: p.write_bytes(b""), "a.npy must be a file that NumPy wrote; it is truncated, empty or"),
+        (
+            lambda p: np.save(p, np.array([[1.0, None]])),
+            "a.npy must hold numbers; got dtype object, which is stored by pickle and not read, because "
+            "unpickling a file can run any code that is in it; store `X.astype('float64')`",
+        ),
+    ],
+)
+def test_an_array_that_is_none(run: Path, write: Any, message: str) -> None:
+    write(Path("a.npy"))
+    line = refused("predict", run, "a.npy")
+    assert message in line
+    assert "allow_pickle" not in line
+
+
+def test_train_and_predict_say_the_same_of_a_text(run: Path) -> None:
+    Path("a.npz").write_text("1,2,3")
+    assert refused("predict", run, "a.npz") == refused("train", "a.npz").replace(f"{Path.cwd()}{os.sep}", "")
+
+
+@pytest.mark.parametrize("name", ["new.npy", "new.npz", "seven.png"])
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_arguments_that_were_exchanged(run: Path, command: str, name: str) -> None:
+    line = refused(command, name, run, code=1 if command == "predict" else 2)
+    assert "`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("train", "--lr", 1),
+            "No such option '--lr'. Did you mean '--learning-rate'? (see app train --help)",
+        ),
+        (("sweep", "--l2", 1), "No such option '--l2'. Did you mean '--reg'? (see"),
+        (("train", "--hidden-units", 1), "No such option '--hidden-units'. Did you mean '--hidden'? (see"),
+        (("train", "--n_epochs", 1), "No such option '--n_epochs'. Did you mean '--epochs'? (see"),
+        (("predict", "run", "x", "--gpu"), "No such option '--gpu'. Did you mean '--device'? (see"),
+        (("sweep", "--learning-rate", 0.1, 0.2), "got '0.2'; a sweep takes several values of an option with"),
+        (("sweep", "--reg", 0.1, 0.2, "3e-1"), "Got unexpected extra argument (3e-1); a sweep takes several"),
+        (("sweep", "digits", "--reg", 0.1, 0.2, 3), "extra arguments (0.2 3); a sweep takes several values"),
+        (("train", "--reg", "0.1,0.2"), "at least 0; got '0.1,0.2'; `twolayer sweep` takes several"),
+        (("train", "--hidden", "5,6"), "at least 1; got '5,6'; `twolayer sweep` takes several"),
+    ],
+)
+def test_options_by_other_names_and_of_several_values(arguments: Any, message: str) -> None:
+    assert message in refused(*arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--epochs", "5,6"), "of at least 1; got '5,6' (see"),
+        (("train", "--reg", "x"), "of at least 0; got 'x' (see"),
+        (("train", "digits", "more"), "Got unexpected extra argument (more) (see"),
+    ],
+)
+def test_no_such_hint_where_it_does_not_help(arguments: Any, message: str) -> None:
+    assert message in refused(*arguments, code=2)
+
+
+def test_no_other_name_where_the_command_has_no_such_option() -> None:
+    line = refused("info", "--lr", 1, code=2)
+    assert "--lr" in line
+    assert "--learning-rate" not in line
+
+
+def test_the_network_of_a_training_that_was_killed(run: Path) -> None:
+    for name in ("network.safetensors", "results.json"):
+        (run / name).unlink()
+    line = refused("predict", run, "mine.npz")
+    assert line.endswith(
+        "holds no network.safetensors; its training was not finished: `twolayer train --resume run` goes on"
+    )
+    done("train", "--resume", run)
+    done("predict", run, "mine.npz")
+    (run / "network.safetensors").unlink()  # as after a divergence
+    assert refused("predict", run, "mine.npz").endswith("it holds no network.safetensors")
+
+
+def test_the_folder_of_a_run_may_have_any_name(run: Path) -> None:
+    run.rename("run.npz")
+    assert judged("run.npz", "mine.npz", "--split", "all")["n_samples"] == len(arrays("mine.npz")["y"])
+
+
+def test_a_library_user_may_name_the_folder_of_a_run(run: Path) -> None:
+    for name, array in twolayer.load(run)._asdict().items():
+        np.testing.assert_array_equal(array, getattr(twolayer.load(run / "network.safetensors"), name))
+    assert storage.load_metadata(run).classes == ("ant", "bee", "cat")
+    for load in (twolayer.load, storage.load_metadata):
+        with pytest.raises(FileNotFoundError, match=r"or the folder of a run; it holds no network\.safeten"):
+            load(Path())
+
+
+# The best of a sweep, trained again
+
+
+def test_the_best_candidate_of_a_sweep_is_trained_by_the_settings_of_the_sweep() -> None:
+    named("mine.npz")
+    grid = ("--learning-rate", "0.001,0.1", "--reg", "0.01,0.1", "--hidden", "4,6", "--seeds", "3,5")
+    done("sweep", "mine.npz", "--epochs", 4, "-q", *grid, "--out", "sweep")
+    done("train", "--config", "sweep/settings.toml", "-q", "--out", "run")
+    best, settings = report.read_json(Path("sweep/results.json"))["best"], settings_in("run")
+    for name in ("learning_rate", "reg", "n_hidden", "seed"):
+        assert settings[name] == best[name], name
+    assert (settings["command"], settings["networks"]) == ("train", 1)
+    assert settings["data_sha256"] == settings_in("sweep")["data_sha256"]
+    for name, array in twolayer.load("run")._asdict().items():
+        np.testing.assert_allclose(array, getattr(twolayer.load("sweep"), name), rtol=1e-4, atol=1e-6)
+    done("train", "--config", "sweep/settings.toml", "-q", "--out", "longer", "--epochs", 5)
+    assert (settings_in("longer")["epochs"], settings_in("longer")["reg"]) == (5, best["reg"])
+
+
+def test_without_results_there_is_no_best_candidate() -> None:
+    done("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0, "--seeds", 1, "--out", "sweep")
+    Path("sweep/results.json").unlink()
+    line = refused("train", "--config", "sweep/settings.toml", code=2)
+    assert "got 'sweep', whose best candidate can be trained where results.json of that sweep, with a" in line
+
+
+def test_of_a_sweep_that_diverged_there_is_no_best_candidate() -> None:
+    cli("sweep", *QUICK, "--learning-rate", 1e6, "--reg", 0, "--seeds", 1, "--out", "sweep")
+    line = refused("train", "--config", "sweep/settings.toml", code=2)
+    assert "results.json of that sweep, with a best one, is beside it" in line
+
+
+# Images of black on white
+
+
+def scans(folder: str, images: Any, *, white: float) -> list[str]:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib")
+    Path(folder).mkdir()
+    for i, pixels in enumerate(images):
+        pillow.fromarray(np.uint8(np.round(pixels * (255 / white)))).save(f"{folder}/{i:03}.png")
+    return [folder]
+
+
+def test_images_that_look_inverted_are_warned_of() -> None:
+    done("train", *QUICK, "--out", "run")
+    digits = datasets.load_digits()
+    information = storage.load_metadata("run").information
+    assert information["mean_pixel"] == pytest.approx(digits.train.X.mean())
+    scans("right", digits.test.X, white=16)
+    scans("wrong", 16 - digits.test.X, white=16)
+    mixed = np.concatenate([digits.test.X[:2], 16 - digits.test.X[:1]])
+    scans("mixed", mixed, white=16)
+    assert "inverted" not in done("predict", "run", "right")
+    assert "inverted" not in done("predict", "run", "wrong", "--invert")
+    output = " ".join(done("predict", "run", "mixed").split())
+    assert (
+        "1 of 3 images look inverted beside those of the training, dark for bright, mixed/002.png first"
+        in output
+    )
+    assert "try it with --invert" in output
+    assert "398 of 400 images look inverted" in done("predict", "run", "wrong")
+    assert "try it without --invert" in " ".join(done("predict", "run", "right", "--invert").split())
+
+
+@pytest.mark.parametrize("mean", [None, "grey", True, -1, 10**400, float("nan")])
+def test_without_a_mean_pixel_nothing_is_said(mean: Any) -> None:
+    information = {"white": 255} | ({} if mean is None else {"mean_pixel": mean})
+    net = twolayer.TwoLayerNet.initialize(64, 5, 10, rng=0)
+    storage.save(net, "net.safetensors", image_shape=(8, 8), information=information)
+    scans("scans", [np.full((8, 8), 16), np.zeros((8, 8))], white=16)
+    assert "inverted" not in done("predict", "net.safetensors", "scans")
+
+
+def test_images_of_mean_brightness_are_never_inverted() -> None:
+    net = twolayer.TwoLayerNet.initialize(64, 5, 10, rng=0)
+    scans("scans", [np.full((8, 8), 16), np.zeros((8, 8))], white=16)
+    for mean, n in ((130, 0), (30, 1), (220, 1)):
+        information = {"white": 255, "mean_pixel": mean}
+        storage.save(net, "net.safetensors", image_shape=(8, 8), information=information)
+        assert done("predict", "net.safetensors", "scans").count("1 of 2 images look inverted") == n
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+@pytest.mark.parametrize("value", [3.5e38, -1e300])
+def test_a_value_beyond_the_networks_dtype_is_named_with_its_row_in_the_file(command, value) -> None:
+    found = arrays(clusters(Path("far.npz")))
+    for row in (0, 57, 119):
+        X = found["X"].copy()
+        X[row, 2] = value
+        np.savez("far.npz", X=X, y=found["y"])
+        error = refused(command, "far.npz", *QUICK[:2])
+        assert "far.npz must hold values within ±3.4028235e+38, the range of float32" in error
+        assert error.endswith(f"got {value:.8g}, in row {row}, column 2 (counted from 0)")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("name", ["X_validation", "X_test"])
+def test_a_value_beyond_the_dtype_in_a_set_of_its_own(name) -> None:
+    found = arrays(clusters(Path("far.npz")))
+    X = found["X"][:6].copy()
+    X[4, 1] = 1e39
+    suffix = name[1:]
+    np.savez("far.npz", **found, **{name: X, f"y{suffix}": found["y"][:6]})
+    error = refused("train", "far.npz", *QUICK[:2])
+    assert f"`{name}` in " in error
+    assert error.endswith("got 1e+39, first in row 4, column 1 (counted from 0)")
+
+
+def test_what_a_network_is_judged_by_or_asked_about_must_fit_its_dtype(run: Path) -> None:
+    found = arrays("mine.npz")
+    X = found["X"].copy()
+    X[33, 5] = -1e39
+    np.savez("far.npz", X=X, y=found["y"], X_test=found["X"], y_test=found["y"])
+    assert "`X` in far.npz must hold values" in refused("evaluate", "run", "far.npz", "--split", "all")
+    assert refused("evaluate", "run", "far.npz", "--split", "all").endswith(
+        "got -1e+39, first in row 33, column 5 (counted from 0)"
+    )
+    assert cli("evaluate", "run", "far.npz", "--split", "test").exit_code == 0
+    np.savez("drawn.npz", X=X, y=found["y"])
+    rows = datasets.load_npz("drawn.npz").rows
+    assert rows is not None
+    for split, chosen in rows.items():
+        if 33 in chosen:
+            error = refused("evaluate", "run", "drawn.npz", "--split", split)
+            assert error.endswith("got -1e+39, in row 33, column 5 (counted from 0)")
+        else:
+            assert cli("evaluate", "run", "drawn.npz", "--split", split).exit_code == 0
+    np.save("new.npy", X)
+    error = refused("predict", "run", "new.npy", "--output", "new.csv")
+    assert error.endswith("got -1e+39, first in row 33, column 5 (counted from 0)")
+    assert not Path("new.csv").exists()
+
+
+def test_what_comes_of_a_sample_as_nan_is_no_prediction(run: Path) -> None:
+    net = storage.load(run / "network.safetensors")
+    signs = np.array([1.0, -1.0] * 3, np.float32)
+    net = net._replace(W1=100 * signs[:, None] * np.ones_like(net.W1))
+    net = net._replace(W2=np.repeat(signs[[0, 1] * 4], 3).reshape(8, 3))
+    storage.save(net, "net.safetensors", classes=("ant", "bee", "cat"))
+    X = np.concatenate([np.zeros((9, 6)), 3e38 * signs[None, :]])
+    np.save("new.npy", X)
+    np.savez("mine.npz", X=X, y=NAMES[np.arange(10) % 3])
+    with np.errstate(all="ignore"):
+        error = refused("predict", "net.safetensors", "new.npy", "--output", "new.csv")
+        assert error.endswith("the network's logits are finite; got nan, first for sample 9")
+        judged = refused("evaluate", "net.safetensors", "mine.npz", "--split", "all")
+        assert judged.endswith("got nan, first for sample 9 (counted from 0) of --split all")
+    assert not Path("new.csv").exists()

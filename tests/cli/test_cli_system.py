@@ -1,0 +1,290 @@
+"""The command line on the operating system as it is: pipes, closed streams, names of any bytes, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import os
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from support.command_line import clusters, done, refused
+
+import twolayer
+from twolayer._texts import printable
+from twolayer.cli import networks
+from twolayer.cli.commands import app
+from twolayer.cli.console import Console
+from twolayer.cli.page import writing
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own, with a network and samples for it."""
+    monkeypatch.chdir(tmp_path)
+    twolayer.save(twolayer.TwoLayerNet.initialize(6, 4, 3, rng=0), "net.safetensors")
+    np.save("X.npy", np.ones((5, 6)))
+    return tmp_path
+
+
+# Outputs that are no plain files
+
+
+@posix
+@pytest.mark.parametrize("name", ["p.csv", "p.json", "p.npz", "p.onnx"])
+def test_outputs_may_be_pipes(name: str) -> None:
+    command = (
+        ("export", "net.safetensors", "--out")
+        if name == "p.onnx"
+        else ("predict", "net.safetensors", "X.npy", "--output")
+    )
+    done(*command, f"plain-{name}")
+    os.mkfifo(name)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(Path(name).read_bytes()), daemon=True)
+    reader.start()
+    done(*command, name)
+    reader.join(60)
+    if name != "p.npz":  # which says when it was made
+        assert found == [Path(f"plain-{name}").read_bytes()]
+    assert stat.S_ISFIFO(Path(name).stat().st_mode)
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    clusters(Path("mine.npz"))
+    done("train", "mine.npz", "--epochs", 1, "--out", "run", "-q")
+    monkeypatch.setattr(networks, "samples_for", None)
+    monkeypatch.setattr(writing, "read_run", None)
+    Path("folder.csv").mkdir()
+    commands = {
+        "p.csv": ("predict", "net.safetensors", "X.npy", "--output"),
+        "p.html": ("report", "run", "--out"),
+    }
+    for name, command in commands.items():
+        line = refused(*command, f"nowhere/{name}")
+        assert f"cannot write into the folder of {name} (No such file or directory): nowhere" in line
+    assert "Is a directory: folder.csv" in refused(
+        "predict", "net.safetensors", "X.npy", "--output", "folder.csv"
+    )
+    assert list(Path.cwd().glob(".*")) == []
+
+
+@posix
+def test_a_full_disk_names_the_output() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    Path("p.csv").symlink_to("/dev/full")
+    line = refused("predict", "net.safetensors", "X.npy", "--output", "p.csv")
+    assert line == "Error: No space left on device: /dev/full"
+    assert Path("p.csv").is_symlink()
+
+
+# Standard streams
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, its streams redirected as a shell does."""
+    words = (sys.executable, "-m", "twolayer", *map(str, arguments))
+    command = f"exec {' '.join(map(shlex.quote, words))} {script}"
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=300)
+
+
+PREDICT = ("predict", "net.safetensors", "X.npy")
+
+
+@posix
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("info", "--json"), 0),
+        (("--help",), 0),
+        (PREDICT, 0),
+        ((*PREDICT[:2], "none.npy"), 1),
+        (("nonsense",), 2),
+    ],
+)
+def test_closed_streams(arguments: tuple[str, ...], code: int, closed: str) -> None:
+    usual, result = run("", *arguments), run(closed, *arguments)
+    assert (usual.returncode, result.returncode) == (code, code), result.stderr
+    assert result.stdout == ("" if ">&-" in closed.split() else usual.stdout)
+    assert result.stderr == ("" if "2>&-" in closed.split() else usual.stderr)
+
+
+@posix
+def test_a_training_without_streams_leaves_its_results() -> None:
+    clusters(Path("mine.npz"))
+    assert run(">&- 2>&- <&-", "train", "mine.npz", "--epochs", 1, "--out", "run").returncode == 0
+    assert Path("run/results.json").exists()
+
+
+@posix
+def test_without_a_standard_input() -> None:
+    result = run("<&-", "predict", "net.safetensors", "-")
+    message = "`INPUT` must be a file, as standard input is closed; got -"
+    assert (result.returncode, result.stderr) == (1, f"Error: {message}\n")
+
+
+@posix
+def test_a_full_standard_error_does_not_stop_the_work() -> None:
+    clusters(Path("mine.npz"))
+    result = run("2>/dev/full", "train", "mine.npz", "--epochs", 1, "--out", "run", "--json")
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["folder"] == "run"
+
+
+@posix
+@pytest.mark.parametrize(
+    "arguments", [("info", "--json"), ("--help",), ("info", "-h"), ("--version",), PREDICT]
+)
+def test_a_full_standard_output_is_named(arguments: tuple[str, ...]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    result = run(">/dev/full", *arguments)
+    assert (result.returncode, result.stderr) == (1, "Error: No space left on device: standard output\n")
+
+
+class Disk(io.StringIO):
+    """A stream that takes so many characters."""
+
+    def __init__(self, room: int, number: int) -> None:
+        super().__init__()
+        self.room, self.number = room, number
+
+    def write(self, text: str) -> int:
+        if self.tell() + len(text) > self.room:
+            raise OSError(self.number, os.strerror(self.number))
+        return super().write(text)
+
+
+@given(
+    arguments=st.sampled_from(
+        [("info",), ("info", "--json"), ("completion", "zsh"), ("--help",), (*PREDICT, "--json")]
+    ),
+    room=st.integers(0, 3000),
+    number=st.sampled_from([errno.ENOSPC, errno.EIO, errno.EPIPE]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_standard_output_that_fails_somewhere(arguments: tuple[str, ...], room: int, number: int) -> None:
+    out, err = Disk(room, number), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        app.main(list(arguments), prog_name="twolayer")
+    if ended.value.code == 0:
+        assert (err.getvalue(), room > 0) == ("", True)
+    else:
+        assert ended.value.code == 1
+        told = number != errno.EPIPE  # whose reader wants no more
+        assert err.getvalue() == (f"Error: {os.strerror(number)}: standard output\n" if told else "")
+
+
+# Signals
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    "ignored", [(), (signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGTERM)]
+)
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_so(handlers: None, ignored: tuple[int, ...], sent: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Console(quiet=True).watch("Training") as watch:
+        signal.raise_signal(sent)
+        assert watch.interrupted == (0 if sent in ignored else sent)
+        for number in ignored:
+            signal.raise_signal(number)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# Names that are not UTF-8, as of archives from elsewhere
+
+
+def odd(tmp_path: Path, name: bytes) -> str:
+    """Make a folder of this name below another, and return it; skip where the system has none such."""
+    text = os.fsdecode(name)
+    try:
+        (tmp_path / text).mkdir(exist_ok=True)
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 only")
+    return text
+
+
+PARTS = st.sampled_from([b"a", b" ", "é".encode(), b"\xe9", b"\xff", b"\xc3", b"\xed\xa0\x80"])
+
+
+@posix
+@given(name=st.lists(PARTS, min_size=1, max_size=4).map(b"".join).filter(bytes.strip))
+@example(name=b"r\xe9p")
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_run_in_a_folder_of_any_name(tmp_path_factory: pytest.TempPathFactory, name: bytes) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    text = odd(folder, name)
+    data = clusters(folder / text / f"{text}.npz")
+    out = folder / text / "run"
+    done("train", data, "--epochs", 1, "--hidden", 4, "--out", out, "-q")
+    done("train", "--config", out / "settings.toml", "--out", folder / "again", "-q")
+    assert (out / "history.json").read_bytes() == (folder / "again" / "history.json").read_bytes()
+    done("train", "--resume", out, "--epochs", 2, "-q")
+    done("report", out)
+    done("evaluate", out, data)
+    (out / "report.html").read_text(encoding="utf-8")
+    assert printable(text) in json.loads((out / "results.json").read_text(encoding="utf-8"))["heading"]
+    assert twolayer.load(out).n_features == 6
+
+
+@posix
+@pytest.mark.parametrize("suffix", ["csv", "json", "npz"])
+def test_predictions_of_images_of_any_name(tmp_path: Path, suffix: str) -> None:
+    image = pytest.importorskip("PIL.Image")
+    odd(tmp_path, b"scans\xe9")
+    net = twolayer.TwoLayerNet.initialize(6, 4, 3, rng=0)
+    twolayer.save(net, "net.safetensors", image_shape=(2, 3), information={"white": 255})
+    for name in (b"scans\xe9/a.png", b"scans\xe9/\xff\xc3.png"):
+        with Path(os.fsdecode(name)).open("wb") as file:
+            image.fromarray(np.full((2, 3), 9, np.uint8)).save(file, format="png")
+    done("predict", "net.safetensors", os.fsdecode(b"scans\xe9"), "--output", f"p.{suffix}")
+    names = [os.fsdecode(name) for name in (b"scans\xe9/a.png", b"scans\xe9/\xff\xc3.png")]
+    if suffix == "csv":
+        lines = Path("p.csv").read_text(encoding="utf-8").splitlines()
+        assert [line.split(",")[0] for line in lines[1:]] == [printable(name) for name in names]
+    elif suffix == "json":
+        found = json.loads(Path("p.json").read_text(encoding="utf-8"))["predictions"]
+        assert [row["sample"] for row in found] == names
+    else:
+        assert np.load("p.npz")["sample"].tolist() == names
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_classes_that_cannot_be_written_are_refused_before_the_work(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clusters(Path("mine.npz"), classes=["a", "b", "c\udce9"])
+    monkeypatch.setattr("twolayer.cli.training.train", None)
+    monkeypatch.setattr("twolayer.cli.sweeps.sweep", None)
+    line = refused(command, "mine.npz")
+    assert not Path("runs").exists()
+    assert line.endswith("mine.npz must hold printable characters only; got 'c\\udce9'")

@@ -1,0 +1,956 @@
+"""Every reader, fed what is no such file, half of one, or one that lies: a clear error, and nothing else.
+
+A few examples in the ordinary tests; ``nox -s fuzz`` takes as many as TWOLAYER_FUZZ says.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import gzip
+import io
+import json
+import os
+import re
+import shutil
+import struct
+import tarfile
+import time
+import tomllib
+import warnings
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+import html5lib
+import matplotlib.figure
+import numpy as np
+import PIL.Image
+import pytest
+import tomli_w
+from click.testing import CliRunner
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from support.command_line import EVIL, assert_harmless
+from support.small_runs import make_task
+from support.strategies import any_texts, is_printable
+
+from twolayer import Run, TwoLayerNet, load, save, train
+from twolayer.checkpoints import load_run, save_run
+from twolayer.cli import commands, folders, images, inputs, jobs, stored, training
+from twolayer.cli.commands import app
+from twolayer.cli.page import pictures
+from twolayer.cli.stored import read_history, read_predictions, read_results
+from twolayer.datasets import cifar10, load_cifar10, load_npz
+from twolayer.preprocessing import Standardizer
+from twolayer.report._confusion import Confusion
+from twolayer.storage import load_metadata
+from twolayer.training.optimizers import Adam
+
+EXAMPLES = int(os.environ.get("TWOLAYER_FUZZ", "40"))
+often = settings(max_examples=EXAMPLES)
+
+NUMBERS = st.sampled_from([0, -1, 1, 2, 3, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, 1e-320])
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)
+# What json.dumps would not write.
+NO_JSON = st.sampled_from(["", "{", "nul", "[" * 10_000, "9" * 5_000, '"\\ud800"', "1e999", "NaN", "\x00"])
+
+
+def damaged(content: bytes) -> st.SearchStrategy[bytes]:
+    """What is no such file at all, only the beginning of one, or one with a few bytes changed."""
+
+    def changed(edits: list[tuple[int, int]]) -> bytes:
+        edited = bytearray(content)
+        for place, byte in edits:
+            edited[place] = byte
+        return bytes(edited)
+
+    # In the first bytes damage has most ways to go.
+    places = st.integers(0, len(content) - 1) | st.integers(0, min(len(content), 300) - 1)
+    return st.one_of(
+        st.binary(max_size=300),
+        st.integers(0, len(content) - 1).map(lambda n: content[:n]),
+        st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=4).map(changed),
+        st.tuples(st.integers(0, len(content)), st.binary(min_size=1, max_size=20)).map(
+            lambda cut: content[: cut[0]] + cut[1] + content[cut[0] :]
+        ),
+    )
+
+
+def read_or_refused(read: Callable[[Path], Any], path: Path, content: bytes) -> Any:
+    """What is read, or None where it is refused in words that name the file."""
+    path.write_bytes(content)
+    try:
+        return read(path)
+    except (ValueError, TypeError) as error:
+        assert path.name in str(error)  # noqa: PT017  # there may be none
+        assert len(str(error)) < 1000  # noqa: PT017
+        return None
+
+
+# Networks and checkpoints: safetensors files
+
+
+SIZES = {
+    **dict.fromkeys(("C64", "F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 1),
+}
+
+
+def header_of(content: bytes) -> tuple[dict[str, Any], bytes]:
+    start = 8 + struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8:start]), content[start:]
+
+
+@st.composite
+def lying(draw: Any, content: bytes, inner: str | None = None) -> bytes:
+    """A well-formed safetensors file that says something else than it should, in up to three places.
+
+    ``inner`` is a key of its metadata that holds JSON of its own.
+    """
+    header, data = header_of(content)
+    metadata = header.pop("__metadata__")
+    tensors = {
+        name: (one["dtype"], tuple(one["shape"]), data[slice(*one["data_offsets"])])
+        for name, one in header.items()
+    }
+    shift = 0
+    for _ in range(draw(st.integers(1, 3))):
+        edit = draw(
+            st.sampled_from(["shape", "dtype", "bytes", "drop", "add", "metadata", "inner", "offsets"])
+        )
+        name = draw(st.sampled_from(sorted(tensors))) if tensors else "W1"
+        dtype, shape, held = tensors.get(name, ("F32", (1,), bytes(4)))
+        if edit == "shape":
+            shape = draw(
+                st.lists(st.integers(0, 6), max_size=4).map(tuple) | st.permutations(shape).map(tuple)
+            )
+            tensors[name] = dtype, shape, (held + bytes(10_000))[: SIZES[dtype] * int(np.prod(shape))]
+        elif edit == "dtype":
+            dtype = draw(st.sampled_from(sorted(SIZES)))
+            tensors[name] = dtype, shape, (held + bytes(10_000))[: SIZES[dtype] * int(np.prod(shape))]
+        elif edit == "bytes":
+            pattern = draw(st.binary(min_size=8, max_size=8) | st.sampled_from([b"\xff" * 8, bytes(8)]))
+            tensors[name] = dtype, shape, (pattern * len(held))[: len(held)]
+        elif edit == "drop":
+            tensors.pop(name, None)
+        elif edit == "add":
+            tensors[draw(st.text(max_size=8) | st.sampled_from(["moment2.W1", "average.W1"]))] = (
+                dtype,
+                shape,
+                held,
+            )
+        elif edit == "metadata":
+            key = draw(st.sampled_from(sorted(metadata)) | st.text(max_size=5))
+            if draw(st.integers(0, 5)):
+                metadata[key] = draw(JSON.map(json.dumps) | NO_JSON | st.text(max_size=8))
+            else:
+                metadata.pop(key, None)
+        elif edit == "inner" and inner in metadata:
+            try:
+                stored = json.loads(metadata[inner])
+                stored[draw(st.sampled_from(sorted(stored)))] = draw(JSON)
+            except (ValueError, TypeError, IndexError, RecursionError):
+                continue  # it is no object any more
+            metadata[inner] = json.dumps(stored)
+        elif edit == "offsets":
+            shift = draw(st.sampled_from([-1, 1, 8, 2**62, 2**64]))
+    whole, parts = {"__metadata__": metadata}, b""
+    for name, (dtype, shape, held) in tensors.items():
+        offsets = [len(parts) + shift, len(parts) + len(held)]
+        whole[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": offsets}
+        parts += held
+    text = json.dumps(whole).encode()
+    return struct.pack("<Q", len(text)) + text + parts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzzed")
+
+
+def saved_network(path: Path, stacked: bool) -> bytes:
+    net = make_task(2 if stacked else None).net
+    about = {"preprocessing": {"mean": 0.5}, "information": {"reg": 0.1, "dataset": "digits"}}
+    save(net, path, classes=("a", "b", "c"), image_shape=(2, 2), **about)
+    return path.read_bytes()
+
+
+def check_network(net: TwoLayerNet) -> None:
+    """A network that was accepted is one."""
+    assert all(np.isfinite(array).all() for array in net)
+    X = np.zeros((2, net.n_features), net.W1.dtype)
+    stack = () if net.n_networks is None else (net.n_networks,)
+    assert net.logits(X).shape == (*stack, 2, net.n_classes)
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_networks(folder: Path, stacked: bool, lies: bool) -> None:
+    path = folder / "net.safetensors"
+    content = saved_network(path, stacked)
+
+    @often
+    @given(lying(content, "information") if lies else damaged(content))
+    def check(found: bytes) -> None:
+        net = read_or_refused(load, path, found)
+        metadata = read_or_refused(load_metadata, path, found)
+        if net is not None:
+            check_network(net)
+            assert metadata is not None
+            assert metadata.image_shape is None or len(metadata.image_shape) in (2, 3)
+            assert (metadata.n_features, metadata.n_networks) == (net.n_features, net.n_networks)
+
+    check()
+
+
+HOW: dict[str, Any] = {"batch_size": 5, "optimizer": Adam(), "ema_decay": 0.9, "learning_rate": 0.01}
+
+
+def checkpointed(path: Path, stacked: bool) -> tuple[bytes, Callable[[Run], Run]]:
+    """A checkpoint's bytes, and what goes on with it."""
+    task = make_task(2 if stacked else None)
+    how = HOW | {"validation": task.validation, "preprocessing": Standardizer.fit(task.X)}
+    save_run(train(task.net, task.X, task.y, epochs=2, rng=1, **how), path)
+    return path.read_bytes(), lambda run: train(run, task.X, task.y, steps=11, **how)
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_checkpoints(folder: Path, stacked: bool, lies: bool) -> None:
+    path = folder / "run.safetensors"
+    content, go_on = checkpointed(path, stacked)
+
+    @often
+    @given(lying(content, "run") if lies else damaged(content))
+    def check(found: bytes) -> None:
+        run = read_or_refused(load_run, path, found)
+        if run is not None:
+            assert "Run(" in repr(run)
+            save_run(run, path)
+            assert load_run(path).n_steps == run.n_steps
+            try:
+                go_on(run)
+            except ValueError as error:
+                assert "must be the run's" in str(error) or "must be the new total" in str(error)  # noqa: PT017
+
+    check()
+
+
+# Data sets
+
+
+FEW = 3
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cifar10, "_RECORDS", FEW)
+
+
+def records(seed: int) -> bytes:
+    rng = np.random.default_rng(seed)
+    found = rng.integers(0, 256, (FEW, 3073), dtype=np.uint8)
+    found[:, 0] %= 10
+    return found.tobytes()
+
+
+def load_few(path: Path) -> Any:
+    return load_cifar10(path, n_train=2, n_validation=1, n_test=2)
+
+
+def check_dataset(data: Any) -> None:
+    for split in (data.train, data.validation, data.test):
+        if split is not None:
+            assert split.y.dtype == np.int64
+            assert len(split.X) == len(split.y)
+            assert (split.y >= 0).all()
+            assert (split.y < data.n_classes).all()
+    assert data.n_features >= 1
+
+
+def test_cifar10_files(folder: Path, few: None) -> None:
+    there = folder / "cifar-10-batches-bin"
+    there.mkdir(exist_ok=True)
+    names = ["batches.meta.txt", "data_batch_1.bin", "test_batch.bin"]
+    contents = ["\n".join(cifar10.CLASSES).encode(), records(0), records(1)]
+
+    @often
+    @given(st.data(), st.sampled_from([0, 1, 2]))
+    def check(data: st.DataObject, which: int) -> None:
+        for name, content in zip(names, contents, strict=True):
+            (there / name).write_bytes(content)
+        found = read_or_refused(
+            lambda _: load_few(there), there / names[which], data.draw(damaged(contents[which]))
+        )
+        if found is not None:
+            check_dataset(found)
+
+    check()
+
+
+def packed(members: list[tuple[dict[str, Any], bytes]]) -> bytes:
+    """A tar of members with these fields."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for fields, content in members:
+            info = tarfile.TarInfo()
+            for name, value in fields.items():
+                setattr(info, name, value)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_cifar10_archives(folder: Path, few: None, inside: bool) -> None:
+    """Damage to the packed archive, and to what is in one whose checksum is right."""
+    path = folder / "cifar-10-binary.tar.gz"
+    names = [
+        f"cifar-10-batches-bin/{name}" for name in ("data_batch_1.bin", "batches.meta.txt", "test_batch.bin")
+    ]
+    contents = [records(0), "\n".join(cifar10.CLASSES).encode(), records(1)]
+    tar = packed([({"name": name}, content) for name, content in zip(names, contents, strict=True)])
+    headers = [i for i in range(0, len(tar), 512) if tar[i : i + 5] == b"cifar"]
+
+    @st.composite
+    def lying_headers(draw: Any) -> bytes:
+        """A tar whose headers say something else, and have the right checksums."""
+        edited = bytearray(tar)
+        for _ in range(draw(st.integers(1, 2))):
+            start = draw(st.sampled_from(headers))
+            field = draw(
+                st.sampled_from([(0, 100), (100, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8)])
+            )
+            kinds = st.sampled_from([b"L", b"K", b"x", b"g", b"S", b"1", b"2", b"5", b"7", b"V"])
+            value = draw(
+                kinds if field[1] == 1 else st.binary(max_size=field[1]) | st.just(b"7" * (field[1] - 1))
+            )
+            edited[start + field[0] : start + field[0] + len(value)] = value
+            edited[start + 148 : start + 156] = b" " * 8
+            edited[start + 148 : start + 156] = b"%06o\0 " % sum(edited[start : start + 512])
+        return bytes(edited)
+
+    whole = gzip.compress(tar, compresslevel=1, mtime=0)
+
+    @often
+    @given(
+        (damaged(tar) | lying_headers()).map(lambda t: gzip.compress(t, 1, mtime=0))
+        if inside
+        else damaged(whole)
+    )
+    def check(content: bytes) -> None:
+        found = read_or_refused(load_few, path, content)
+        if found is not None:
+            check_dataset(found)
+
+    check()
+
+
+DESCRIPTIONS = [
+    *("<f4", "<f8", ">f8", "<f2", "|u1", "<i8", "<u8", "|b1", "<U3", "<U0", "|S3", "|S0", "|O", "|V0", "|V4"),
+    *("<c16", "<M8[s]", "<m8", "<f16", "", "x", [("a", "<f4")], [("a", "|O")], ("<f4", (2,)), None, 3),
+]
+
+
+DTYPES: st.SearchStrategy[np.dtype[Any]] = st.one_of(
+    st_numpy.scalar_dtypes(),
+    st_numpy.unicode_string_dtypes(),
+    st_numpy.byte_string_dtypes(),
+    st_numpy.array_dtypes(),
+    st.sampled_from(["longdouble", "clongdouble", "object", "V0", "V4"]).map(np.dtype),
+)
+
+
+def saved(array: np.ndarray, dtype: Any = None) -> bytes:
+    """An array in a file, in another dtype: its values where the dtype takes them, else zeros."""
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # numbers may overflow or lose a part, fields have names of any letters
+        if dtype is not None:
+            try:
+                array = array.astype(dtype)
+            except (TypeError, ValueError, OverflowError):
+                array = np.zeros(array.shape, dtype)
+        np.save(stream, array)
+    return stream.getvalue()
+
+
+@st.composite
+def npy(draw: Any, array: np.ndarray) -> bytes:
+    """An array in a file, of another dtype or with a header that lies."""
+    if draw(st.booleans()):
+        return saved(array, draw(DTYPES))
+    content = saved(array)
+    start = 10 + int.from_bytes(content[8:10], "little")
+    sizes = st.integers(-1, 12) | st.sampled_from([2**31, 2**40, 2**63, 10**30, 1.5, "a", None, True])
+    fields = {
+        "descr": draw(st.just(array.dtype.str) | st.sampled_from(DESCRIPTIONS)),
+        "fortran_order": draw(st.booleans() | st.sampled_from([0, None])),
+        "shape": draw(st.just(array.shape) | st.lists(sizes, max_size=4).map(tuple)),
+    }
+    if draw(st.integers(0, 9)) == 0:
+        fields.pop(draw(st.sampled_from(sorted(fields))))
+    text = draw(
+        st.just(repr(fields)) | st.sampled_from([repr(fields)[:-1], "(" * 1000, "{}", "1", "\x00"])
+    ).encode()
+    version = draw(st.sampled_from([(1, 0), (2, 0), (3, 0), (9, 9)]))
+    text += b" " * (-len(text) % 16) + b"\n"
+    length = len(text).to_bytes(2 if version == (1, 0) else 4, "little")
+    return b"\x93NUMPY" + bytes(version) + length + text + content[start:]
+
+
+ARRAYS = {
+    "X": np.arange(24.0).reshape(12, 2),
+    "y": np.arange(12) % 3,
+    "X_test": np.arange(6.0).reshape(3, 2),
+    "y_test": np.arange(3),
+    "classes": np.array(["a", "b", "c"]),
+}
+
+
+@st.composite
+def lying_npz(draw: Any, arrays: dict[str, np.ndarray] = ARRAYS) -> bytes:
+    """A whole zip file whose arrays, or their names, are not what they should be."""
+    liars = draw(st.lists(st.sampled_from(sorted(arrays)), min_size=1, max_size=2, unique=True))
+    stream = io.BytesIO()
+    with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as file:
+        warnings.simplefilter("ignore")  # two members of one name are a lie too
+        for name, array in arrays.items():
+            content = draw(npy(array)) if name in liars else saved(array)
+            if name in liars and draw(st.integers(0, 9)) == 0:
+                name = draw(
+                    st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(
+                        lambda t: "\0" not in t
+                    )
+                )
+            file.writestr(name + draw(st.sampled_from([".npy", ".npy", ".npy", ""])), content)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_npz_files(folder: Path, compressed: bool, lies: bool) -> None:
+    path = folder / "mine.npz"
+    (np.savez_compressed if compressed else np.savez)(path, **ARRAYS)
+
+    @often
+    @given(lying_npz() if lies else damaged(path.read_bytes()))
+    def check(content: bytes) -> None:
+        found = read_or_refused(load_npz, path, content)
+        if found is not None:
+            check_dataset(found)
+
+    check()
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_samples_to_predict(folder: Path, suffix: str) -> None:
+    path = folder / f"samples{suffix}"
+    X = {"X": ARRAYS["X"]}
+
+    def read(path: Path) -> Any:
+        try:
+            return inputs._array(path, 2)
+        except ValueError as error:
+            if re.fullmatch("`INPUT` must have 2 features .*; got \\d+", str(error)):
+                return None  # it is the only input, so it has no name there
+            raise
+
+    @often
+    @given(lying_npz(X) | damaged(saved(X["X"])) | npy(X["X"]))
+    def check(content: bytes) -> None:
+        found = read_or_refused(read, path, content)
+        if found is not None:
+            assert found.dtype.kind in "biuf"
+            assert found.ndim >= 2
+            assert found.size
+
+    check()
+
+
+# Images
+
+# How Pillow writes the formats that are read, in as many ways as its readers have branches.
+IMAGES: list[tuple[str, str, dict[str, Any]]] = [
+    *(("PNG", mode, {}) for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "I;16")),
+    ("JPEG", "L", {}),
+    ("JPEG", "RGB", {"progressive": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+    ("JPEG", "CMYK", {}),
+    *(("BMP", mode, {}) for mode in ("1", "L", "P", "RGB", "RGBA")),
+    ("GIF", "P", {"interlace": 1}),
+    ("GIF", "L", {"transparency": 0}),
+    ("WEBP", "RGB", {}),
+    ("WEBP", "RGBA", {"lossless": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+    ("TIFF", "I;16", {}),
+    *(("TIFF", "RGB", {"compression": kind}) for kind in ("raw", "jpeg", "tiff_lzw", "tiff_adobe_deflate")),
+    ("TIFF", "1", {"compression": "group4"}),
+]
+OTHER_IMAGES = ("DDS", "DIB", "EPS", "ICO", "JPEG2000", "PCX", "PPM", "SGI", "TGA")
+
+
+def written_image(form: str, mode: str, how: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    made = PIL.Image.fromarray(pixels)
+    made = made.convert("L").convert("I;16") if mode == "I;16" else made.convert(mode)
+    made.save(stream, form, **how)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("resize", [False, True])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "others"])
+def test_images(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    form: str,
+    resize: bool,
+) -> None:
+    """Pixels or a refusal; no program is started, and Python writes nothing on stderr (libtiff may)."""
+    path = folder / "image.png"
+    how = [(other, "RGB", {}) for other in OTHER_IMAGES] if form == "others" else []
+    contents = [written_image(*one) for one in how or IMAGES if how or one[0] == form]
+    saved_network(folder / "of_images.safetensors", False)
+    about = load_metadata(folder / "of_images.safetensors")
+    about = dataclasses.replace(about, image_shape=(4, 6), information={"white": 1.0})
+    read = images.pixels_for(about, invert=False, resize=resize)
+    started: list[Any] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *arguments, **more: started.append(arguments))
+
+    @often
+    @given(st.sampled_from(contents).flatmap(lambda content: st.just(content) | damaged(content)))
+    def check(content: bytes) -> None:
+        pixels = read_or_refused(read, path, content)
+        if pixels is not None:
+            assert form != "others"
+            assert pixels.shape == (4, 6)
+            assert 0 <= pixels.min() <= pixels.max() <= 1
+
+    check()
+    assert (started, capsys.readouterr().err) == ([], "")
+
+
+# What the command line reads back
+
+
+@st.composite
+def edited_json(draw: Any, stored: Any) -> bytes:
+    """JSON that differs in up to three places, at any depth, or is none."""
+    kind = draw(st.integers(0, 9))
+    if kind == 0:
+        return draw(NO_JSON.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=50))
+    if kind == 1:
+        return json.dumps(draw(JSON)).encode()
+    edited = json.loads(json.dumps(stored))
+    for _ in range(draw(st.integers(1, 3))):
+        place = edited
+        while True:
+            keys = sorted(place) if isinstance(place, dict) else range(len(place))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(place[key], dict | list) and place[key] and draw(st.integers(0, 2)):
+                place = place[key]
+                continue
+            if draw(st.integers(0, 4)):
+                place[key] = draw(JSON)
+            else:
+                del place[key]
+            break
+    return json.dumps(edited).encode()
+
+
+def said(*arguments: object) -> str:
+    """Run a command, which must end well or say in one line what is wrong."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code in (0, 1, 2), result.output
+    if result.exit_code:
+        errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+        assert len(errors) == 1, result.output
+        assert result.output.endswith(errors[0] + "\n"), result.output
+        return errors[0]
+    return ""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was stopped in its middle."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+        where = tmp_path_factory.mktemp("trained")
+        said("train", "--steps", 30, "--hidden", 4, "--out", where / "run", "-q")
+        said(
+            "sweep",
+            "--epochs",
+            1,
+            "--hidden",
+            "4,5",
+            "--reg",
+            "0,1",
+            "--seeds",
+            1,
+            "--out",
+            where / "sweep",
+            "-q",
+        )
+    return where
+
+
+def without_null(value: Any) -> Any:
+    """What of JSON's values TOML can hold."""
+    if isinstance(value, dict):
+        return {key: without_null(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [without_null(one) for one in value if one is not None]
+    # Halves of a character have no place in UTF-8.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+@st.composite
+def edited_toml(draw: Any, stored: dict[str, Any]) -> bytes:
+    """TOML that differs in up to three places, or is none."""
+    if not draw(st.integers(0, 4)):
+        return draw(damaged(tomli_w.dumps(stored).encode()) | st.binary(max_size=50))
+    edited = dict(stored)
+    for name in draw(st.lists(st.sampled_from([*stored, "steps", "unknown"]), min_size=1, max_size=3)):
+        if draw(st.integers(0, 4)):
+            edited[name] = draw(JSON)
+        else:
+            edited.pop(name, None)
+    return tomli_w.dumps(without_null(edited)).encode()
+
+
+@pytest.mark.parametrize(("kind", "way"), [("run", "resume"), ("run", "config"), ("sweep", "config")])
+def test_settings(trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, way: str) -> None:
+    command = "train" if kind == "run" else "sweep"
+    path = (trained / kind if way == "resume" else folder) / "settings.toml"
+    given_as = ("--resume", path.parent) if way == "resume" else ("--config", path)
+    whole = (trained / kind / "settings.toml").read_text(encoding="utf-8")
+    stored = tomllib.loads(whole)
+    if way == "resume":
+        stored |= {"steps": 40}
+    begun: list[Any] = []
+    # What it would train: by settings that were accepted, as long and as wide as they may say.
+    monkeypatch.setattr(training, "_train", lambda job, folder, **more: begun.append(job.settings))
+    monkeypatch.setattr(commands, "run_train", lambda settings, console, **more: begun.append(settings))
+    monkeypatch.setattr(commands, "run_sweep", lambda settings, console, **more: begun.append(settings))
+
+    @often
+    @given(edited_toml(stored))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        begun.clear()
+        error = said(command, *given_as)
+        assert len(error) < 2000
+        if not error:
+            (found,) = begun
+            several = (lambda value: value[0]) if kind == "sweep" else lambda value: value
+            assert type(several(found["batch_size"])) is int
+            assert type(several(found["learning_rate"])) is float
+            assert found["optimizer"] in ("nesterov", "momentum", "sgd", "adam", "adamw")
+
+    path.write_text(tomli_w.dumps(stored), encoding="utf-8")
+    assert said(command, *given_as) == ""
+    (found,) = begun
+    assert without_null({**found, "data_sha256": ""}).items() >= (stored | {"data_sha256": ""}).items()
+    try:
+        check()
+    finally:  # for the tests that come after it
+        (trained / kind / "settings.toml").write_text(whole, encoding="utf-8")
+
+
+READERS: dict[str, Callable[[Path], Any]] = {"results.json": read_results, "history.json": read_history}
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("name", READERS)
+def test_results(trained: Path, folder: Path, kind: str, name: str) -> None:
+    path = folder / name
+    stored = json.loads((trained / kind / name).read_text(encoding="utf-8"))
+
+    @often
+    @given(edited_json(stored))
+    def check(content: bytes) -> None:
+        read_or_refused(READERS[name], path, content)
+
+    assert read_or_refused(READERS[name], path, json.dumps(stored).encode()) is not None
+    check()
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("name", READERS)
+def test_pictures(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    """What was accepted can be drawn; a tenth of the examples, as drawing takes long."""
+    drawn: list[Path] = []
+
+    def savefig(self: Any, file: Path, **more: Any) -> None:
+        drawn.append(file)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", savefig)
+    path = tmp_path / name
+    (tmp_path / "results.json").write_text("{}", encoding="utf-8")
+    path.write_bytes((trained / kind / name).read_bytes())
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    said("plot", tmp_path)
+    assert drawn
+
+    @settings(max_examples=max(5, EXAMPLES // 10))
+    @given(edited_json(stored))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        assert len(said("plot", tmp_path)) < 2000
+
+    check()
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_predictions(folder: Path, lies: bool) -> None:
+    path = folder / "predictions.npz"
+    probs = np.random.default_rng(0).dirichlet([1, 1, 1], 12).astype(np.float32)
+    arrays = {"y": np.arange(12) % 3, "probabilities": probs, "images": np.arange(8).reshape(2, 2, 2)}
+    arrays["rows"] = np.array([1, 0])
+    arrays["rows_in_file"] = np.arange(12) * 3
+    test = stored.Tested(None, 12, Confusion.of_labels(arrays["y"], probs.argmax(axis=1), 3))
+    np.savez(path, **arrays)
+    whole = path.read_bytes()
+
+    def read(path: Path) -> Any:
+        return read_predictions(path, test, (2, 2))
+
+    @often
+    @given(lying_npz(arrays) if lies else damaged(whole))
+    def check(content: bytes) -> None:
+        found = read_or_refused(read, path, content)
+        if found is not None:
+            assert found.probabilities.shape == (len(found.y), 3)
+            assert (found.images is None) == (found.rows is None)
+
+    assert read_or_refused(read, path, whole) is not None
+    check()
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+@pytest.mark.parametrize("name", ["results.json", "settings.toml"])
+def test_pages(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str) -> None:
+    """What was accepted gives a page, whose pictures are left out as they take long."""
+    monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
+    for file in ("results.json", "settings.toml", "predictions.npz", "network.safetensors"):
+        (tmp_path / file).write_bytes((trained / kind / file).read_bytes())
+    path = tmp_path / name
+    text = path.read_text(encoding="utf-8")
+    edited = edited_json(json.loads(text)) if path.suffix == ".json" else edited_toml(tomllib.loads(text))
+
+    @often
+    @given(edited)
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        assert len(said("report", tmp_path)) < 2000
+
+    assert said("report", tmp_path) == ""
+    check()
+
+
+PARTS = ("candidates", "course", "classes", "calibration", "weights")
+
+
+# Names of classes
+
+
+sound_texts = st.text("aé健ש🙂\u200d\u0301=+-@<&>\"',;{}$\\ ", max_size=9)
+names_of_classes = st.lists(any_texts, min_size=2, max_size=4) | st.lists(
+    sound_texts, min_size=2, max_size=4, unique=True
+)
+
+
+@pytest.mark.parametrize("kind", ["network", "data"])
+def test_names_of_classes_in_files(folder: Path, kind: str) -> None:
+    """Writers refuse them if they are equal or unprintable, readers of networks if they are equal."""
+    path = folder / ("names.safetensors" if kind == "network" else "names.npz")
+
+    @often
+    @given(names_of_classes)
+    def check(names: list[str]) -> None:
+        sound = all(map(is_printable, names)) and len(set(names)) == len(names)
+        net = TwoLayerNet.initialize(2, 2, len(names), rng=0)
+        if kind == "network":
+            save(net, path, classes=[str(i) for i in range(len(names))])
+            header, data = header_of(path.read_bytes())
+            header["__metadata__"]["classes"] = json.dumps(names)
+            text = json.dumps(header).encode()
+            found = read_or_refused(load_metadata, path, struct.pack("<Q", len(text)) + text + data)
+            try:
+                save(net, path, classes=names)
+                assert sound
+            except ValueError as error:
+                assert not sound
+                assert_harmless(str(error))
+            sound = len(set(names)) == len(names)
+        else:
+            y = np.arange(3 * len(names)) % len(names)
+            np.savez(path, X=np.ones((len(y), 2)), y=y, classes=np.array(names))
+            # NumPy's texts end before a NUL, so names may become equal, or sound.
+            names = np.array(names).tolist()
+            sound = all(map(is_printable, names)) and len(set(names)) == len(names)
+            found = read_or_refused(load_npz, path, path.read_bytes())
+        assert (found is not None) == sound
+        assert found is None or found.classes == tuple(names)
+
+    check()
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_names_of_classes_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """They are refused before any work, or all that the run leaves is whole; pictures have a test below."""
+    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
+    data, out, table = tmp_path / "names.npz", tmp_path / "run", tmp_path / "predicted.csv"
+    quick = ("--epochs", 1, "--hidden", 2, *(("--seeds", 1) if command == "sweep" else ()))
+
+    @settings(max_examples=max(5, EXAMPLES // 10))
+    @given(names_of_classes.map(lambda names: np.array(names).tolist()), st.booleans())
+    @example(["a", "=1+1", "\"健,\" 'ש' <b>&"], True)
+    @example(["a\u200d", "{{ 7 * 7 }}\\"], False)
+    def check(names: list[str], named: bool) -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        y = np.arange(8 * len(names)) % len(names)
+        labels = {"y": y, "classes": np.array(names)} if named else {"y": np.array(names)[y]}
+        np.savez(data, X=np.random.default_rng(0).normal(size=(len(y), 2)), **labels)
+        error = said(command, data, *quick, "--out", out)
+        assert_harmless(error)
+        if error:
+            assert not all(map(is_printable, names)) or len(set(names)) < (len(names) if named else 2)
+            assert not out.exists()
+            return
+        for words in (("evaluate", out, data), ("report", out), ("predict", out, data, "--output", table)):
+            result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            assert_harmless(result.output)
+        for path in (*out.iterdir(), table):
+            if path.suffix in (".csv", ".html", ".json", ".toml"):
+                assert_harmless(path.read_bytes().decode("utf-8"))
+        html5lib.HTMLParser(strict=True).parse((out / "report.html").read_text(encoding="utf-8"))
+        with table.open(encoding="utf-8", newline="") as file:
+            heading, *rows = csv.reader(file)
+        assert heading[3:] == list(load_npz(data).classes)
+        assert {row[1] for row in rows} <= set(names)
+
+    check()
+
+
+some_texts = st.lists(any_texts, min_size=13, max_size=13)
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_texts_in_pictures_and_on_the_page(trained: Path, tmp_path: Path, kind: str) -> None:
+    """Whatever is in results.json and settings.toml, pictures are XML and the page is HTML, without harm."""
+    run = Path(shutil.copytree(trained / kind, tmp_path / kind))
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    about = tomllib.loads((run / "settings.toml").read_text(encoding="utf-8"))
+
+    @settings(max_examples=max(2, EXAMPLES // 100))
+    @given(some_texts.map(lambda texts: [text.replace("\ud800", "?") for text in texts]) | some_texts)
+    @example([*EVIL, *"012345"][:13])
+    def check(texts: list[str]) -> None:
+        *names, heading, dataset, value = texts
+        edited = results | {"classes": names, "heading": heading, "table_heading": heading}
+        table = enumerate(results.get("table", []))
+        edited["table"] = [row | {"optimizer": f"{value}{i}"} for i, row in table]
+        (run / "results.json").write_text(json.dumps(edited), encoding="utf-8")
+        others = {"dataset": f"{dataset}.npz", "optimizer": value, "device": value}
+        (run / "settings.toml").write_text(tomli_w.dumps(without_null(about | others)), encoding="utf-8")
+        for words in (("report", run), ("plot", run, "--format", "svg")):
+            error = said(*words)
+            assert_harmless(error)
+            assert not error or "\ud800" in "".join(texts), error
+        if error:
+            return
+        page = (run / "report.html").read_text(encoding="utf-8")
+        assert_harmless(page)
+        html5lib.HTMLParser(strict=True).parse(page)
+        drawn = [path.read_text(encoding="utf-8") for path in run.glob("*.svg")]
+        drawn += [base64.b64decode(one).decode() for one in re.findall(r"svg\+xml;base64,([\w+/=]+)", page)]
+        assert len(drawn) > 4
+        for svg in drawn:
+            assert_harmless(svg)
+            ElementTree.fromstring(svg)  # our own
+
+    check()
+
+
+# Commands at the same time
+
+
+AT_ONCE = {
+    "train": "train --steps 3 --hidden 5 --out run --overwrite",
+    "another": "train --steps 5 --hidden 7 --out run --overwrite",
+    "sweep": "sweep --steps 2 --hidden 3,4 --seeds 1 --out run --overwrite",
+    "resume": "train --resume run --steps 40",
+    "plot": "plot run",
+    "export": "export run",
+}
+
+
+def test_two_commands_on_one_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+
+    def ended(name: str, delay: float) -> str:
+        time.sleep(delay)
+        try:
+            app.main([*AT_ONCE[name].split(), "-q"], standalone_mode=False)
+        except click.ClickException as error:
+            return error.message
+        return ""
+
+    @settings(max_examples=max(5, EXAMPLES // 10))
+    @given(st.lists(st.sampled_from(sorted(AT_ONCE)), min_size=2, max_size=2), st.floats(0.0, 0.1))
+    def check(names: list[str], delay: float) -> None:
+        shutil.rmtree("run", ignore_errors=True)
+        shutil.copytree(trained / "run", "run")
+        with ThreadPoolExecutor(2) as pool:
+            errors = list(pool.map(ended, names, [0.0, delay]))
+        for name, error in zip(names, errors, strict=True):
+            refusals = ("run must not be in use; ",)
+            if name == "resume":  # a sweep came first, or another `train --resume`
+                refusals += (
+                    "`--resume` must be the folder of a training",
+                    "the run in run has taken 40 steps",
+                )
+            assert not error or error.startswith(refusals), error
+        assert "" in errors
+        found = tomllib.loads(Path("run/settings.toml").read_text(encoding="utf-8"))
+        results, net = read_results(Path("run/results.json")), load("run")
+        assert results.command == found["command"]
+        assert net.n_hidden in np.atleast_1d(found["n_hidden"])
+        if results.command == "train":
+            assert results.n_steps == load_run("run/checkpoint.safetensors").n_steps == found["steps"]
+            assert net.n_hidden == load_run("run/checkpoint.safetensors").last.n_hidden
+        assert not [path for path in Path("run").iterdir() if path.name.startswith(".")]
+
+    check()
+
+
+def test_plot_and_report_read_the_files_that_are_fuzzed() -> None:
+    assert (folders.RESULTS, folders.HISTORY, folders.SETTINGS, folders.PREDICTIONS) == (
+        "results.json",
+        "history.json",
+        "settings.toml",
+        "predictions.npz",
+    )

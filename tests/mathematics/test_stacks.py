@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import strategies
+from support.backends import Backend, to_host
+from support.moved_images import BORDERS, image_shapes, slow_moved
+from support.small_runs import assert_same_net, tries
+from support.strategies import Problem, floats, problems
+
+from twolayer import TwoLayerNet, merge, stack
+from twolayer.augmentation import FlipAndShift
+from twolayer.stacks import symmetrize
+
+pytestmark = pytest.mark.once_on_jax
+
+
+@given(problem=problems(stacked=True))
+def test_a_merged_stacks_logits_are_the_mean_of_its_networks_logits(backend: Backend, problem: Problem):
+    nets = TwoLayerNet(*(backend.array(array) for array in problem.net))
+    X = backend.array(problem.X)
+    merged = merge(nets)
+    K, D, H = problem.net.W1.shape
+    C = problem.net.W2.shape[-1]
+    assert [tuple(a.shape) for a in merged] == [(D, K * H), (K * H,), (K * H, C), (C,)]
+    assert all(backend.owns(a) for a in merged)
+    expected = to_host(nets.logits(X)).mean(axis=0)
+    scale = max(1.0, float(np.max(np.abs(expected))))
+    np.testing.assert_allclose(
+        to_host(merged.logits(X)), expected, rtol=backend.rtol, atol=backend.rtol * scale
+    )
+
+
+def test_stacking_puts_networks_side_by_side_in_their_order(backend: Backend):
+    nets = [TwoLayerNet.initialize(3, 4, 2, rng=k, xp=backend.xp, device=backend.device) for k in range(3)]
+    for given_nets in (nets, tuple(nets), iter(nets)):
+        stacked = stack(given_nets)
+        assert stacked.n_networks == 3
+        for k, net in enumerate(nets):
+            for together, alone in zip(stacked, net, strict=True):
+                assert backend.owns(together)
+                np.testing.assert_array_equal(to_host(together)[k], to_host(alone))
+
+
+def test_results_share_no_memory_with_what_was_given():
+    net = TwoLayerNet.initialize(3, 4, 2, rng=0)
+    one = stack([net])
+    assert not any(np.shares_memory(a, b) for a, b in zip(one, net, strict=True))
+    merged = merge(one)
+    assert not any(np.shares_memory(a, b) for a, b in zip(merged, one, strict=True))
+
+
+def test_stack_refuses():
+    net = TwoLayerNet.initialize(3, 4, 2, rng=0)
+    with pytest.raises(ValueError, match=r"^`nets` must hold at least one network; got none$"):
+        stack([])
+    with pytest.raises(ValueError, match="`nets` must be single networks; got a stack of 1 at 1"):
+        stack([net, stack([net])])
+    with pytest.raises(ValueError, match="`nets` must be single networks; got a stack of 1 at 0"):
+        stack([stack([net]), net])
+    wider = TwoLayerNet.initialize(3, 5, 2, rng=0)
+    message = r"^`nets` must have one shape \(D, H, C\), here \(3, 4, 2\); got \(3, 5, 2\) at 1$"
+    with pytest.raises(ValueError, match=message):
+        stack([net, wider])
+    with pytest.raises(TypeError, match="`nets` must have one dtype, here float32; got float64 at 2"):
+        stack([net, net, net.astype("float64")])
+    with pytest.raises(ValueError, match=r"`b1` must have shape \(4,\); got \(5,\)"):
+        stack([net, net._replace(b1=wider.b1)])
+
+
+def test_stack_refuses_mixed_devices_and_libraries():
+    import array_api_strict
+
+    one = TwoLayerNet.initialize(3, 4, 2, rng=0, xp=array_api_strict)
+    other = one.to(array_api_strict, array_api_strict.Device("device1"))
+    with pytest.raises(
+        ValueError, match=r"`nets\[1\]` must be on the device of `nets\[0\]`, .*; got .*device1"
+    ):
+        stack([one, other])
+    with pytest.raises(
+        TypeError, match=r"`nets\[1\]` must be an array of the library of `nets\[0\]`, array_api_strict"
+    ):
+        stack([one, TwoLayerNet.initialize(3, 4, 2, rng=0)])
+
+
+def test_merge_refuses_one_network():
+    with pytest.raises(ValueError, match=r"^`nets` must be a stack of networks; got one network$"):
+        merge(TwoLayerNet.initialize(3, 4, 2, rng=0))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Symmetrized networks.
+
+
+class Images(NamedTuple):
+    """A network or stack for images, a batch of them, and what to symmetrize over; host arrays."""
+
+    net: TwoLayerNet
+    X: np.ndarray
+    image_shape: tuple[int, ...]
+    flip: bool
+    shifts: int | list[tuple[int, int]]
+    border: str
+
+    @property
+    def variants(self) -> list[tuple[int, int, int]]:
+        """All (flip, dy, dx)."""
+        pairs = self.shifts
+        if isinstance(pairs, int):
+            each = range(-pairs, pairs + 1)
+            pairs = [(dy, dx) for dy in each for dx in each]
+        return [(flip, dy, dx) for flip in ([0, 1] if self.flip else [0]) for dy, dx in pairs]
+
+    def on(self, backend: Backend) -> tuple[TwoLayerNet, object]:
+        """The network and the images as the backend's."""
+        return TwoLayerNet(*(backend.array(array) for array in self.net)), backend.array(self.X)
+
+    def symmetrized(self, net: TwoLayerNet) -> TwoLayerNet:
+        return symmetrize(net, self.image_shape, flip=self.flip, shifts=self.shifts, border=self.border)
+
+
+@st.composite
+def images(draw: st.DrawFn, *, stacked: bool | None = None, flip: bool | None = None) -> Images:
+    """Any small network for images, with a few of them."""
+    image_shape = draw(image_shapes())
+    K, N, H, C = (2, 3, 4, 3) if strategies.few_sizes_only else (draw(st.integers(1, 3)) for _ in range(4))
+    D = int(np.prod(image_shape))
+    if stacked is None:
+        stacked = draw(st.booleans())
+    lead = (K,) if stacked else ()
+    net = TwoLayerNet(*(draw(floats((*lead, *shape))) for shape in ((D, H), (H,), (H, C), (C,))))
+    height, width = image_shape[:2]
+    pair = st.tuples(st.integers(1 - height, height - 1), st.integers(1 - width, width - 1))
+    if strategies.few_sizes_only:
+        shifts = draw(st.lists(pair, min_size=2, max_size=2, unique=True))
+    else:
+        pairs = st.lists(pair, min_size=1, max_size=3, unique=True)
+        shifts = draw(st.one_of(st.integers(0, min(2, height - 1, width - 1)), pairs))
+    if flip is None:
+        flip = draw(st.booleans())
+    return Images(net, draw(floats((N, D))), image_shape, flip, shifts, draw(st.sampled_from(BORDERS)))
+
+
+def assert_close(found, expected, backend: Backend) -> None:
+    scale = max(1.0, float(np.max(np.abs(expected))))
+    np.testing.assert_allclose(to_host(found), expected, rtol=backend.rtol, atol=backend.rtol * scale)
+
+
+def test_symmetrized_logits_are_the_mean_over_moved_images(backend: Backend):
+    @tries(backend)
+    @given(problem=images())
+    def check(problem: Images) -> None:
+        net, X = problem.on(backend)
+        before = [to_host(array) for array in net]
+        found = problem.symmetrized(net)
+        *lead, D, H = net.W1.shape
+        V, C = len(problem.variants), net.n_classes
+        assert [tuple(a.shape) for a in found] == [
+            (*lead, *shape) for shape in ((D, V * H), (V * H,), (V * H, C), (C,))
+        ]
+        assert all(backend.owns(a) and a.dtype == net.W1.dtype for a in found)
+        for array, old in zip(net, before, strict=True):
+            np.testing.assert_array_equal(to_host(array), old)
+        logits = to_host(found.logits(X))
+        assert_close(
+            logits, np.mean([slow_logits(problem, *one) for one in problem.variants], axis=0), backend
+        )
+        if not strategies.few_sizes_only:
+            moved = [backend_moved(backend, problem, X, *one) for one in problem.variants]
+            assert_close(logits, np.mean([to_host(net.logits(one)) for one in moved], axis=0), backend)
+
+    check()
+
+
+def slow_logits(problem: Images, flip: int, dy: int, dx: int) -> np.ndarray:
+    """Logits of the images, each moved by padding and slicing."""
+    moved = [
+        slow_moved(x.reshape(problem.image_shape), flip, dy, dx, problem.border).reshape(-1)
+        for x in problem.X
+    ]
+    return problem.net.logits(np.stack(moved))
+
+
+def backend_moved(backend: Backend, problem: Images, X: object, flip: int, dy: int, dx: int) -> object:
+    """The images as augmentation moves them."""
+    augmentation = FlipAndShift(problem.image_shape, shift=0, border=problem.border)
+    draws = tuple(backend.array(np.full(len(problem.X), number), "int32") for number in (flip, dy, dx))
+    return augmentation.apply(X, X, draws, xp=backend.xp)[0]
+
+
+def test_a_mirror_image_has_the_logits_of_the_image(backend: Backend):
+    @tries(backend, 50)
+    @given(problem=images(flip=True))
+    def check(problem: Images) -> None:
+        net, X = problem.on(backend)
+        found = problem.symmetrized(net)
+        mirrored = problem.X.reshape(-1, *problem.image_shape)[:, :, ::-1].reshape(problem.X.shape)
+        assert_close(found.logits(backend.array(mirrored)), to_host(found.logits(X)), backend)
+
+    check()
+
+
+def test_merging_and_symmetrizing_commute(backend: Backend):
+    @tries(backend, 50)
+    @given(problem=images(stacked=True))
+    def check(problem: Images) -> None:
+        nets, X = problem.on(backend)
+        one, other = problem.symmetrized(merge(nets)), merge(problem.symmetrized(nets))
+        assert_close(one.logits(X), to_host(other.logits(X)), backend)
+        for k in range(nets.n_networks):
+            assert_same_net(problem.symmetrized(nets).select(k), problem.symmetrized(nets.select(k)))
+
+    check()
+
+
+def test_hidden_units_lie_variant_by_variant(backend: Backend):
+    net = TwoLayerNet.initialize(6, 4, 2, rng=0, xp=backend.xp, device=backend.device)
+    W1, b1, W2, b2 = (to_host(array) for array in net)
+    found = symmetrize(net, (3, 2), shifts=[(0, 0), (1, 0)], border="zero")
+    assert all(backend.owns(a) and a.dtype == backend.xp.float32 for a in found)
+    flipped = W1[[1, 0, 3, 2, 5, 4], :]
+    down, flipped_down = (np.concat([np.zeros((2, 4)), array[:4, :]]) for array in (W1, flipped))
+    np.testing.assert_array_equal(
+        to_host(found.W1), np.concat([W1, down, flipped, flipped_down], axis=1).astype("float32")
+    )
+    np.testing.assert_array_equal(to_host(found.b1), np.concat([b1] * 4))
+    np.testing.assert_array_equal(to_host(found.W2), np.concat([W2] * 4) / 4)
+    np.testing.assert_array_equal(to_host(found.b2), b2)
+
+
+def test_a_number_stands_for_all_shifts_up_to_it_and_none_for_the_network_itself(backend: Backend):
+    net = TwoLayerNet.initialize(24, 2, 2, rng=0, xp=backend.xp, device=backend.device)
+    one = symmetrize(net, (3, 4, 2), shifts=1)
+    each = (-1, 0, 1)
+    assert_same_net(one, symmetrize(net, (3, 4, 2), shifts=((dy, dx) for dy in each for dx in each)))
+    assert_same_net(symmetrize(net, (3, 4, 2), flip=False), net)
+    assert_same_net(one, symmetrize(net, [3, 4, 2], shifts=np.int64(1)))
+    assert_same_net(
+        symmetrize(net, (3, 4, 2), shifts=np.array([[2, -1]])), symmetrize(net, (3, 4, 2), shifts=[(2, -1)])
+    )
+
+
+def test_a_symmetrized_network_shares_no_memory():
+    net = TwoLayerNet.initialize(6, 4, 2, rng=0)
+    found = symmetrize(net, (3, 2), flip=False)
+    assert not any(np.shares_memory(a, b) for a, b in zip(found, net, strict=True))
+
+
+def test_infinite_weights_stay_where_they_belong(backend: Backend):
+    """A product with a matrix of 0 and 1 would make nan of all others."""
+    net = TwoLayerNet.initialize(4, 1, 2, rng=0, xp=backend.xp, device=backend.device)
+    W1 = backend.array(np.array([[np.inf], [1.0], [2.0], [3.0]]), "float32")
+    found = symmetrize(net._replace(W1=W1), (2, 2), shifts=[(1, 0)])
+    np.testing.assert_array_equal(to_host(found.W1), [[2, 3], [3, 2], [np.inf, 1], [1, np.inf]])
+
+
+def test_symmetrizing_reads_no_value(backend: Backend):
+    net = TwoLayerNet.initialize(12, 2, 2, rng=0, xp=backend.xp, device=backend.device)
+    whole = partial(symmetrize, image_shape=(3, 2, 2), shifts=((0, 1), (2, 0)))
+    if backend.library == "jax":
+        assert_same_net(sys.modules["jax"].jit(whole)(net), whole(net), rtol=backend.rtol)
+    elif backend.library == "torch":
+        meta = whole(TwoLayerNet(*(array.to("meta") for array in net)))
+        assert [a.shape for a in meta] == [a.shape for a in whole(net)]
+    else:
+        assert whole(net).n_hidden == 8
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (
+            {"image_shape": (3, 3)},
+            ValueError,
+            r"^`image_shape` must have as many values as a sample has features, 12; "
+            r"got \(3, 3\), which has 9$",
+        ),
+        ({"image_shape": 12}, TypeError, r"^`image_shape` must be \(height, width\) or .*; got int$"),
+        ({"image_shape": (12,)}, ValueError, r"^`image_shape` must be \(height, width\) or .*; got \(12,\)$"),
+        ({"flip": 1}, TypeError, "^`flip` must be True or False; got int$"),
+        ({"border": "wrap"}, ValueError, "^`border` must be one of 'reflect', 'zero'; got 'wrap'$"),
+        ({"shifts": -1}, ValueError, "^`shifts` must be at least 0; got -1$"),
+        ({"shifts": True}, TypeError, "^`shifts` must be an integer; got bool$"),
+        ({"shifts": 1.0}, TypeError, r"^`shifts` must be an integer, or pairs \(dy, dx\); got float$"),
+        (
+            {"shifts": 3},
+            ValueError,
+            r"^`shifts` must be smaller than the image, \(height, width\) = \(3, 4\); "
+            r"got \(dy, dx\) = \(3, 3\)$",
+        ),
+        (
+            {"shifts": [(0, 3), (0, -4)], "border": "zero"},
+            ValueError,
+            r"^`shifts\[1\]` must be smaller than the image, .*; got \(dy, dx\) = \(0, -4\)$",
+        ),
+        ({"shifts": [(-3, 0)]}, ValueError, r"^`shifts\[0\]` must be smaller than .* = \(-3, 0\)$"),
+        ({"shifts": []}, ValueError, r"^`shifts` must hold at least one pair \(dy, dx\); got none$"),
+        (
+            {"shifts": [(1, 0), (0, 1), (1, 0)]},
+            ValueError,
+            r"^`shifts` must hold each pair once; got \(1, 0\) twice$",
+        ),
+        ({"shifts": [1]}, TypeError, r"^`shifts\[0\]` must be a pair \(dy, dx\); got int$"),
+        ({"shifts": [(1, 2, 3)]}, ValueError, r"^`shifts\[0\]` must be a pair \(dy, dx\); got 3 values$"),
+        ({"shifts": [(0, 1.0)]}, TypeError, r"^`shifts\[0\]` must hold integers; got float$"),
+        ({"shifts": [(0, True)]}, TypeError, r"^`shifts\[0\]` must hold integers; got bool$"),
+    ],
+)
+def test_symmetrize_refuses(settings, error, message):
+    net = TwoLayerNet.initialize(12, 4, 2, rng=0)
+    with pytest.raises(error, match=message):
+        symmetrize(net, **{"image_shape": (3, 4), **settings})
+
+
+def test_symmetrize_refuses_what_is_no_network():
+    with pytest.raises(TypeError, match=r"^`net` must be a TwoLayerNet; got tuple$"):
+        symmetrize((1, 2), (3, 4))
+
+
+@pytest.mark.only_on("torch")
+def test_autograd_follows_what_networks_are_made_into(backend: Backend):
+    nets = [
+        TwoLayerNet(
+            *(array.requires_grad_() for array in TwoLayerNet.initialize(4, 3, 2, rng=k, xp=backend.xp))
+        )
+        for k in range(2)
+    ]
+    for made in (stack(nets), merge(stack(nets)), symmetrize(nets[0], (2, 2))):
+        for array in made:
+            assert array.requires_grad
+        sum(array.sum() for array in made).backward()
+        assert all(bool((array.grad != 0).any()) for array in nets[0])
+        for array in nets[0]:
+            array.grad = None

@@ -1,0 +1,68 @@
+"""The reliability diagram."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.pictures import drawn, labelled, rendered, texts
+
+from twolayer import plotting, report
+
+pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
+
+
+def calibration_of(y, probs, **keywords):
+    return drawn(plotting.plot_calibration, y, probs, **keywords)
+
+
+def case(n_samples=200, n_classes=4):
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(n_classes), n_samples)
+    return rng.integers(0, n_classes, n_samples), probs
+
+
+@pytest.mark.parametrize("n_bins", [1, 10, 30])
+def test_each_bin_with_samples_is_a_point_with_its_gap_and_its_count(n_bins):
+    y, probs = case()
+    bins = report.calibration_bins(y, probs, n_bins)
+    ax = calibration_of(y, probs, n_bins=n_bins)
+    filled = bins.n_samples > 0
+    expected = np.stack([bins.confidence, bins.accuracy], axis=1)[filled]
+    (line,) = labelled(ax, "_accuracy")
+    np.testing.assert_array_equal(line.get_xydata(), expected)
+    gaps, points = ax.collections
+    np.testing.assert_array_equal(points.get_offsets(), expected)
+    assert (
+        np.argsort(points.get_sizes(), kind="stable") == np.argsort(bins.n_samples[filled], kind="stable")
+    ).all()
+    for (low, high), (confidence, accuracy) in zip(gaps.get_segments(), expected, strict=True):
+        assert (low == confidence).all()
+        assert tuple(high) == (confidence, accuracy)
+    heights = np.array([bar.get_height() for bar in ax.patches])
+    np.testing.assert_allclose(heights / heights.max(), bins.n_samples / bins.n_samples.max())
+    # Below the diagram, which begins at 0.
+    assert max(bar.get_y() + bar.get_height() for bar in ax.patches) < 0
+    counts = [] if n_bins == 30 else [str(n) for n in bins.n_samples[filled]]
+    *numbers, words = texts(ax)
+    assert numbers == counts
+    accuracy = (probs.argmax(axis=1) == y).mean()
+    assert words.split("\n") == [
+        f"ECE {report.expected_calibration_error(y, probs, n_bins):.3f}",
+        f"accuracy {accuracy:.3f}",
+        f"mean confidence {probs.max(axis=1).mean():.3f}",
+        "200 samples",
+    ]
+    rendered(ax.get_figure())
+
+
+def test_one_sample():
+    ax = calibration_of([1], [[0.0, 1.0]])
+    assert texts(ax)[-1] == "ECE 0.000\naccuracy 1.000\nmean confidence 1.000\n1 sample"
+    rendered(ax.get_figure())
+
+
+def test_probabilities_that_cannot_be_drawn_are_refused():
+    with pytest.raises(ValueError, match=r"`n_bins` must be at least 1; got 0"):
+        calibration_of(*case(), n_bins=0)
+    with pytest.raises(ValueError, match=r"`probs` must have shape \(N, C\), of at least one sample; got"):
+        calibration_of([], np.ones((0, 2)))

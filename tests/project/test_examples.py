@@ -1,0 +1,105 @@
+"""The programs of examples/, run as a user would, on very little data."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from support import ROOT
+from support.backends import Backend
+from support.cifar10_files import FEW, write_folder
+
+import twolayer
+from twolayer.datasets import cifar10
+
+EXAMPLES = ROOT / "examples"
+
+
+def example(name: str) -> SimpleNamespace:
+    return SimpleNamespace(**runpy.run_path(str(EXAMPLES / f"{name}.py")))
+
+
+@pytest.fixture
+def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cifar10, "_RECORDS", FEW)
+    write_folder(tmp_path / "cifar-10-batches-bin", FEW)
+    return tmp_path / "cifar-10-batches-bin"
+
+
+@pytest.mark.only_on("torch")
+def test_an_unrolled_convolution(backend: Backend, cifar: Path, capsys: pytest.CaptureFixture[str]):
+    program = example("convolution")
+    options = (
+        "--filters 2 --patch 8 --stride 3 --padding 0 --pool 3 --epochs 2 --batch-size 4 --learning-rate 0.01"
+    )
+    out = cifar.parent / "out"
+    given = [str(out), "--data", str(cifar), *options.split(), "--train", str(4 * FEW)]
+    accuracy = program.main([*given, "--validation", str(FEW)])
+    net, printed = twolayer.load(out / "network.safetensors"), capsys.readouterr().out
+    assert net.n_hidden == 2 * 9 * 9 * 2
+    assert "epoch   2 of 2: loss" in printed
+    assert f"validation {accuracy:.4f}" in printed
+    results = json.loads((out / "results.json").read_text())
+    assert results["validation"] == {"accuracy": accuracy}
+    assert results["settings"]["filters"] == 2
+    data = cifar10.load_cifar10(cifar, n_train=4 * FEW, n_validation=FEW, n_test=FEW)
+    assert float(net.accuracy(*data.validation)) == accuracy
+    # It is symmetrized: an image and its mirror image are the same to it.
+    np.testing.assert_allclose(
+        net.logits(data.test.X), net.logits(data.test.X[:, :, ::-1]), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.only_on("torch")
+def test_the_example_trains_the_convolution_that_it_unrolls(backend: Backend, cifar: Path):
+    import torch
+
+    program = example("convolution")
+    options = program.parsed(["out", "--filters=3", "--patch=6", "--stride=2", "--padding=1", "--pool=5"])
+    torch.manual_seed(0)
+    whitening = torch.randn(108, 108) / 10
+    model = program.Convolution(whitening, options)
+    images = torch.randn(5, 32, 32, 3)
+    with torch.no_grad():
+        model.b1 += torch.randn(3)
+        expected = model(images.reshape(5, -1)).numpy()
+    np.testing.assert_allclose(model.unrolled().logits(images.numpy()), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_cifar10_from_python(
+    cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    few = {"n_train": 4 * FEW, "n_validation": FEW, "n_test": FEW}
+    monkeypatch.setattr(twolayer.datasets, "load_cifar10", partial(cifar10.load_cifar10, **few))
+    out = cifar.parent / "out"
+    accuracy = example("cifar10").main([str(out), f"--data={cifar}", "--hidden=4", "--epochs=2"])
+    assert "epoch  2: validation accuracy" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {
+        "network.safetensors",
+        "curves.png",
+        "weights.png",
+        "confusion.png",
+        "mistakes.png",
+    }
+    data = cifar10.load_cifar10(cifar, **few)
+    net = twolayer.load(out / "network.safetensors")
+    assert float(net.accuracy(*data.test)) == pytest.approx(accuracy)
+
+
+def test_every_example_is_run() -> None:
+    """By a test here, by a session of its own, or where the documentation is built."""
+    here = {"cifar10.py", "convolution.py"}
+    noxfile, conf = (ROOT / name for name in ("noxfile.py", "docs/conf.py"))
+    programs = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} - here
+    recipes = {name for name in programs if name.startswith("recipes/")}
+    run = {name for name in recipes if f'"{name[8:]}"' in noxfile.read_text(encoding="utf-8")}
+    galleries = ("gallery", "tutorials")
+    built = {name for name in programs if name.partition("/")[0] in galleries and name.count("/") == 1}
+    assert all(f'"../examples/{name}"' in conf.read_text(encoding="utf-8") for name in galleries)
+    project = {name for name in programs if name.startswith("embedding/")}  # `nox -s embedding`
+    assert programs == run | built | project

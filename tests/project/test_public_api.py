@@ -1,0 +1,217 @@
+"""What a user may rely on: the public names, how they are called, and that they are documented."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import inspect
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from support import ROOT
+
+import twolayer
+
+# A change here is a change that users see: it belongs in CHANGELOG.md too.
+NAMES = {
+    "DivergenceWarning",
+    "History",
+    "Progress",
+    "Run",
+    "SweepResult",
+    "TwoLayerNet",
+    "augmentation",
+    "datasets",
+    "load",
+    "merge",
+    "onnx",
+    "optimizers",
+    "preprocessing",
+    "save",
+    "schedules",
+    "stack",
+    "sweep",
+    "symmetrize",
+    "train",
+    "unroll",
+}
+
+CALLS = """
+TwoLayerNet(W1, b1, W2, b2)
+TwoLayerNet.initialize(n_features, n_hidden, n_classes, *, rng=None, weight_scale='he', xp=numpy,
+    dtype='float32', device=None)
+TwoLayerNet.logits(X)
+TwoLayerNet.predict_proba(X)
+TwoLayerNet.predict(X)
+TwoLayerNet.accuracy(X, y)
+TwoLayerNet.loss(X, y, *, reg=0.0, sample_weight=None, label_smoothing=0.0)
+TwoLayerNet.loss_and_gradients(X, y, *, reg=0.0, sample_weight=None, label_smoothing=0.0)
+TwoLayerNet.select(k)
+TwoLayerNet.to(xp, device=None)
+TwoLayerNet.astype(dtype)
+stack(nets)
+merge(nets)
+symmetrize(net, image_shape, *, flip=True, shifts=0, border='reflect')
+unroll(filters, b1, W2, b2, *, image_shape, stride=1, padding=0)
+train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, preprocessing=None,
+    augmentation=None, reg=0.0, dropout=0.0, input_dropout=0.0, label_smoothing=0.0,
+    optimizer=SGD(momentum=0.9, nesterov=True), learning_rate=0.01, schedule=Cosine(), batch_size=200,
+    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge='best', stream=False,
+    rng=None, resume=None, callbacks=())
+sweep(X, y, *, validation, grid, n_classes=None, dtype='float32', rng=0, max_networks=None,
+    sample_weight=None, class_weight=None, preprocessing=None, augmentation=None,
+    optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(), epochs=None, steps=None, replacement=False,
+    ema_decay=None, patience=None, judge='best', stream=False, xp=None, device=None, callbacks=())
+History.select(k)
+History.until(step)
+schedules.Constant()
+schedules.Exponential(factor, every=None, first=None)
+schedules.Step(factor=0.1, epochs=10)
+schedules.Cosine()
+schedules.Warmup(schedule=Cosine(), epochs=None, steps=None)
+optimizers.SGD(momentum=0.0, nesterov=False)
+optimizers.SGD.init(net)
+optimizers.SGD.update(net, gradients, state, *, learning_rate)
+optimizers.Adam(beta1=0.9, beta2=0.999, eps=1e-08)
+optimizers.AdamW(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01)
+optimizers.OptimizerState(step, moments)
+augmentation.FlipAndShift(image_shape, flip=True, shift=2, border='reflect')
+augmentation.FlipAndShift.draw(rng, n)
+augmentation.FlipAndShift.apply(X, T, draws, *, xp)
+augmentation.Mixup(alpha=0.2)
+augmentation.Chain(*parts)
+preprocessing.Standardizer(mean, scale)
+preprocessing.Standardizer.fit(X, *, center=True, scale='global', n_channels=None)
+preprocessing.Standardizer.apply(X, *, dtype='float32')
+preprocessing.Standardizer.fold(net)
+preprocessing.Whitener(mean, matrix)
+preprocessing.Whitener.fit(X, *, epsilon=0.1, kind='zca', n_components=None)
+preprocessing.Whitener.apply(X, *, dtype='float32')
+preprocessing.Whitener.fold(net)
+datasets.load_digits()
+datasets.load_cifar10(folder=None, *, n_train=45000, n_validation=5000, n_test=10000, url=None, progress=None)
+datasets.load_npz(path, *, validation=0.15, test=0.15, seed=0)
+datasets.Dataset(name, train, validation, test, classes, image_shape, rows=None)
+datasets.Split(X, y)
+save(net, path, *, classes=None, image_shape=None, preprocessing=None, information=None)
+load(path, xp=numpy, device=None)
+storage.load_metadata(path)
+onnx.export(net, path, *, classes=None, image_shape=None, input_dtype=None)
+checkpoints.Checkpointer(path, *, seconds=None, steps=None, preprocessing=None,
+    clock=<built-in function monotonic>)
+checkpoints.save_run(run, path, *, preprocessing=None)
+checkpoints.load_run(path, xp=numpy, device=None)
+sklearn.TwoLayerClassifier(hidden_layer_size=100, *, solver='adam', learning_rate_init=0.01,
+    learning_rate='cosine', reg=0.0001, dropout=0.0, label_smoothing=0.0, batch_size='auto', max_iter=200,
+    tol=0.0001, n_iter_no_change=20, early_stopping=False, validation_fraction=0.1, class_weight=None,
+    warm_start=False, random_state=None)
+sklearn.TwoLayerClassifier.fit(X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None)
+sklearn.TwoLayerClassifier.partial_fit(X, y, classes=None, sample_weight=None)
+sklearn.TwoLayerClassifier.predict(X)
+sklearn.TwoLayerClassifier.predict_proba(X)
+sklearn.TwoLayerClassifier.predict_log_proba(X)
+sklearn.TwoLayerClassifier.decision_function(X)
+plotting.plot_loss(history, *, ax=None)
+plotting.plot_accuracy(history, *, ax=None)
+plotting.plot_heat_map(table, *, x='learning_rate', y='reg', value='validation_accuracy', mark_best=True,
+    ax=None)
+plotting.plot_parallel_coordinates(table, *, value='validation_accuracy', mark_best=True, ax=None)
+plotting.plot_weights(net, image_shape, *, max_units=100, columns=None, ax=None)
+plotting.plot_confusion(confusion, classes, *, percentages=False, ax=None)
+plotting.plot_mistakes(X, y, probs, classes, image_shape, *, max_images=24, columns=None, ax=None)
+plotting.plot_calibration(y, probs, *, n_bins=10, ax=None)
+report.grid_ends(table)
+report.confusion_matrix(y_true, y_pred, n_classes)
+report.calibration_bins(y, probs, n_bins=10)
+report.expected_calibration_error(y, probs, n_bins=10)
+"""
+SIGNATURES = dict(
+    re.fullmatch(r"([\w.]+)(.*)", re.sub(r"\s+", " ", call), re.DOTALL).groups()
+    for call in re.split(r"\n(?=\S)", CALLS.strip())
+)
+
+# What is read, not called.
+FIELDS = {
+    "History": "loss batch_accuracy step learning_rate train_accuracy validation_loss validation_accuracy",
+    "Run": "net best last average history diverged stopped train_accuracy validation_accuracy best_step seed "
+    "preprocessing n_steps",
+    "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
+    "SweepResult": "best table runs histories complete",
+    "sweeping.Best": "settings net history row candidate",
+    "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",
+    "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",
+}
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "plotting", "sklearn"])
+def test_modules_that_are_imported_when_they_are_asked_for(name: str) -> None:
+    code = (
+        f"import sys, twolayer; assert 'twolayer.{name}' not in sys.modules; "
+        f"assert twolayer.{name} is sys.modules['twolayer.{name}']"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_there_are_no_others() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'twolayer' has no attribute 'keras'$"):
+        _ = twolayer.keras
+
+
+def test_public_names() -> None:
+    assert set(twolayer.__all__) == NAMES
+    assert set(dir(twolayer)) >= NAMES
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature(name: str) -> None:
+    signature = inspect.signature(named(name))
+    parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
+    bare = str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+    assert re.sub(r"<module '(\w+)' from [^>]*>", r"\1", bare) == SIGNATURES[name]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields(name: str) -> None:
+    kind = named(name)
+    fields = getattr(kind, "_fields", None) or [field.name for field in dataclasses.fields(kind)]
+    properties = [key for key, value in vars(kind).items() if isinstance(value, property)]
+    assert {field for field in (*fields, *properties) if field[0] != "_"} == set(FIELDS[name].split())
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES, *SIGNATURES, *FIELDS}))
+def test_docstring(name: str) -> None:
+    assert (inspect.getdoc(named(name)) or "").partition("\n")[0].endswith(".")
+
+
+def test_the_api_reference_lists_what_can_be_called() -> None:
+    listed = set(re.findall(r"^\.\. auto\w+:: (?:twolayer\.)?(\S+)", page("docs/api.md"), re.MULTILINE))
+    methods = {name for name in SIGNATURES if re.match(r".*[A-Z]\w+\.", name)}  # their classes list them
+    assert listed >= ({*SIGNATURES, *FIELDS} - methods)
+
+
+def test_one_version() -> None:
+    assert importlib.metadata.version("twolayer") == twolayer.__version__
+    assert re.search(r"^version: (.*)$", page("CITATION.cff"), re.MULTILINE)[1] == twolayer.__version__
+    assert f"## [{twolayer.__version__}]" in page("CHANGELOG.md")
+
+
+def test_the_formatter_is_the_same_everywhere() -> None:
+    pinned = re.search(r"ruff==([\d.]+)", page("pyproject.toml"))[1]
+    assert f"rev: v{pinned} " in page(".pre-commit-config.yaml")
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def named(name: str) -> Any:
+    """What a name inside the package stands for: `train`, `plotting.plot_loss`, `TwoLayerNet.logits`."""
+    first, *rest = name.split(".")
+    found = getattr(twolayer, first, None) or importlib.import_module(f"twolayer.{first}")
+    for part in rest:
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,125 @@
+"""The command line as tests run it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from support.strategies import is_printable
+from twolayer import presets
+from twolayer.cli.commands import app
+from twolayer.datasets import cifar10
+
+# A clipboard written, a title, a screen cleared, an 8-bit command, a forged line, a sentence turned round.
+EVIL = [
+    "\x1b]52;c;cm0gLXJmIH4=\x1b\\",
+    "\x1b]0;owned\x07",
+    "\x1b[2J\x1b[H",
+    "\x9b31m",
+    "a\nError: forged",
+    "\u202e0001\u2066",
+    "a\u2028b\x7f",
+]
+
+
+def cli(*arguments: object) -> Result:
+    """Run the command line; what it does not handle comes out."""
+    return CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+
+
+def done(*arguments: object) -> str:
+    """Run the command line, which must succeed, and return what it wrote."""
+    result = cli(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def refused(*arguments: object, code: int = 1) -> str:
+    """Run the command line, which must say in one line what is wrong, and return the line."""
+    result = cli(*arguments)
+    assert result.exit_code == code, result.output
+    errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, result.output
+    assert result.output.splitlines()[-1] == errors[0]
+    assert "Traceback" not in result.output
+    return errors[0]
+
+
+def assert_harmless(text: str) -> None:
+    """Nothing but printable characters and ends of lines: what may be shown on a terminal."""
+    assert all(map(is_printable, text.split("\n"))), ascii(text)
+
+
+class Answer(NamedTuple):
+    """What a command with --json gave."""
+
+    code: int
+    data: Any
+    errors: str
+
+
+def answered(*arguments: object) -> Answer:
+    """Run the command line with --json; its standard output must be one JSON document."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
+        app.main([*map(str, arguments), "--json"], prog_name="twolayer")
+    assert "\x1b" not in out.getvalue()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    return Answer(ended.value.code, json.loads(out.getvalue(), parse_constant=refuse), err.getvalue())
+
+
+def settings_in(folder: Path | str) -> dict[str, Any]:
+    """The settings of a run, as its file has them."""
+    return tomllib.loads(Path(folder, "settings.toml").read_text(encoding="utf-8"))
+
+
+def clusters(path: Path, *, n: int = 120, shape: tuple[int, ...] = (6,), seed: int = 0, **more: Any) -> Path:
+    """A small data set of three clusters, which are easily told apart."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    centres = rng.normal(size=(3, *shape))
+    np.savez(path, X=10 + centres[y] + 0.3 * rng.normal(size=(n, *shape)), y=y, **more)
+    return path
+
+
+def small_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in the official layout with 40 records in a file, and presets that are content with them."""
+    monkeypatch.setattr(cifar10, "_RECORDS", 40)
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        labels = rng.integers(0, 10, (40, 1))
+        images = np.clip(25 * labels + rng.integers(-20, 20, (40, 3072)), 0, 255)
+        (folder / name).write_bytes(np.hstack([labels, images]).astype(np.uint8).tobytes())
+    few = {"n_train": 150, "n_validation": 50, "n_test": 40, "batch_size": 20}
+    for table in ("TRAIN", "SWEEP"):
+        kept = getattr(presets, table)
+        small = {**kept["cifar10"], **few, "n_hidden": 6, "epochs": 2}
+        monkeypatch.setattr(presets, table, {**kept, "cifar10": small})
+    preset = presets.PRESETS["assignment"]
+    assert preset.reference is not None
+    few = {"n_train": 70, "n_validation": 10, "n_test": 40, "steps": 60, "batch_size": 20}
+    small_preset = replace(
+        preset,
+        train={**preset.train, **few},
+        sweep={**preset.sweep, **few, "n_hidden": 10},
+        reference=replace(preset.reference, n_test=10),
+    )
+    monkeypatch.setattr(presets, "PRESETS", {"assignment": small_preset})
+    return folder

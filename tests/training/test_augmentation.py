@@ -1,0 +1,440 @@
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.backends import BACKENDS, Backend, to_host
+from support.moved_images import BORDERS, Moves, moves, slow_batch
+from support.small_runs import tries
+
+from twolayer._images import source_pixels
+from twolayer.augmentation import Augmentation, Chain, FlipAndShift, Mixup, check_augmentation
+
+pytestmark = pytest.mark.once_on_jax
+
+SHAPE = (4, 5, 3)
+N_FEATURES = 60
+KINDS = pytest.mark.parametrize(
+    "augmentation",
+    [
+        pytest.param(FlipAndShift(SHAPE), id="reflect"),
+        pytest.param(FlipAndShift(SHAPE, flip=False, shift=3, border="zero"), id="zero"),
+        pytest.param(Mixup(), id="mixup"),
+        pytest.param(Chain(FlipAndShift(SHAPE), Chain(Mixup(0.4), FlipAndShift((20, 3)))), id="chain"),
+    ],
+)
+
+
+def batch(n: int = 7, dtype: str = "uint8", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Images of all sorts of bytes, and class probabilities."""
+    rng = np.random.default_rng(seed)
+    T = rng.random((n, 3))
+    return rng.integers(0, 256, (n, N_FEATURES)).astype(dtype), T / T.sum(axis=1, keepdims=True)
+
+
+def on(backend: Backend, draws: Any) -> Any:
+    """Nested tuples of host arrays as the backend's."""
+    if isinstance(draws, tuple):
+        return tuple(on(backend, part) for part in draws)
+    return backend.array(draws)
+
+
+def leaves(tree: Any) -> list[Any]:
+    return [leaf for part in tree for leaf in leaves(part)] if isinstance(tree, tuple) else [tree]
+
+
+def host(tree: Any) -> list[np.ndarray]:
+    return [to_host(array) for array in leaves(tree)]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Flips and shifts.
+
+
+def test_each_image_is_moved_by_its_own_draw(backend: Backend):
+    @tries(backend)
+    @given(given=moves(), kind=st.sampled_from(["uint8", "int16", "bool", "float"]), small=st.booleans())
+    def check(given: Moves, kind: str, small: bool) -> None:
+        rng = np.random.default_rng(0)
+        X = rng.permutation(len(given.flip) * given.n_features).reshape(len(given.flip), -1) + 1
+        X = X.astype(backend.dtype if kind == "float" else kind)
+        there, T = backend.array(X), backend.array(np.ones((len(X), 2)))
+        drawn = [backend.array(array, "int8" if small else None) for array in given[2:]]
+        before = [array.copy() for array in host((there, T, *drawn))]
+        augmentation = FlipAndShift(given.image_shape, shift=given.shift, border=given.border)
+        found, same = augmentation.apply(there, T, tuple(drawn), xp=backend.xp)
+        assert same is T
+        assert backend.owns(found)
+        assert found.dtype == there.dtype
+        np.testing.assert_array_equal(to_host(found), slow_batch(X, given), strict=True)
+        for array, old in zip(host((there, T, *drawn)), before, strict=True):
+            np.testing.assert_array_equal(array, old)
+
+    check()
+
+
+def test_an_example_by_hand(backend: Backend):
+    image = backend.array(np.array([[1, 2, 3, 4, 5, 6, 7, 8, 9]] * 3, dtype=np.uint8))
+    T = backend.array(np.ones((3, 1)))
+    draws = on(backend, (np.array([0, 1, 1]), np.array([1, 0, -1]), np.array([0, 1, 2])))
+    reflected, _ = FlipAndShift((3, 3)).apply(image, T, draws, xp=backend.xp)
+    assert to_host(reflected).tolist() == [
+        [4, 5, 6, 7, 8, 9, 4, 5, 6],
+        [2, 1, 2, 5, 4, 5, 8, 7, 8],
+        [4, 5, 6, 1, 2, 3, 4, 5, 6],
+    ]
+    black, _ = FlipAndShift((3, 3), border="zero").apply(image, T, draws, xp=backend.xp)
+    assert to_host(black).tolist() == [
+        [4, 5, 6, 7, 8, 9, 0, 0, 0],
+        [2, 1, 0, 5, 4, 0, 8, 7, 0],
+        [0, 0, 0, 1, 0, 0, 4, 0, 0],
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64"])
+def test_source_pixels_are_numbers_or_minus_one(backend: Backend, dtype):
+    if (dtype, backend.library, backend.dtype) == ("int64", "jax", "float32"):
+        dtype = "int32"  # the widest that there is
+    flip, dy, dx = (backend.array(np.array(values), dtype) for values in ([0, 1], [1, -1], [0, 2]))
+    found = source_pixels(flip, dy, dx, 2, 3, border="zero", xp=backend.xp)
+    assert backend.owns(found)
+    assert found.dtype == backend.xp.int32
+    assert to_host(found).tolist() == [[3, 4, 5, -1, -1, -1], [-1, -1, -1, 0, -1, -1]]
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3])
+@pytest.mark.parametrize("flip", [True, False])
+def test_flips_and_shifts_are_drawn_evenly(flip, shift):
+    n = 5000
+    flips, dy, dx = FlipAndShift(SHAPE, flip=flip, shift=shift).draw(np.random.default_rng(0), n)
+    assert all(array.dtype == np.int32 and array.shape == (n,) for array in (flips, dy, dx))
+    for array, values in ((flips, range(1 + flip)), (dy, range(-shift, shift + 1)), (dx, None)):
+        found, counts = np.unique(array, return_counts=True)
+        assert found.tolist() == list(values or range(-shift, shift + 1))
+        # Five standard deviations of a count.
+        assert np.abs(counts - n / len(found)).max() <= 5 * np.sqrt(n / len(found))
+    pairs = set(zip(flips.tolist(), dy.tolist(), dx.tolist(), strict=True))
+    assert len(pairs) == (1 + flip) * (2 * shift + 1) ** 2
+
+
+@pytest.mark.only_on("torch")
+def test_any_number_of_pixels_has_its_index(backend: Backend):
+    """Of 2³¹ pixels, on a device that holds shapes alone, the numbers do not fit into 32 bits."""
+    torch, dtypes = sys.modules["torch"], []
+
+    def take(X, indices, *, axis):
+        dtypes.append(indices.dtype)
+        return backend.xp.take(X, indices, axis=axis)
+
+    namespace = SimpleNamespace(**{**vars(backend.xp), "take": take})
+    for height in (2**13 - 1, 2**13):
+        X = torch.empty((2**8, height * 2**10), dtype=torch.uint8, device="meta")
+        T, draws = (
+            torch.empty((2**8, 2), device="meta"),
+            torch.empty((3, 2**8), dtype=torch.int32, device="meta"),
+        )
+        found, _ = FlipAndShift((height, 2**10), border="zero").apply(X, T, tuple(draws), xp=namespace)
+        assert found.shape == X.shape
+    assert dtypes == [torch.int32, torch.int64]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Mixup.
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_samples_and_targets_are_mixed_with_their_partners(backend: Backend, dtype):
+    X, T = batch(dtype=dtype)
+    lam, partner = draws = Mixup(0.7).draw(np.random.default_rng(3), len(X))
+    there = backend.array(X), backend.array(T), on(backend, draws)
+    before = host(there)
+    found = Mixup(0.7).apply(*there, xp=backend.xp)
+    for array, old in zip(host(there), before, strict=True):
+        np.testing.assert_array_equal(array, old)
+    for array, old in zip(found, (X.astype(float), T), strict=True):
+        assert backend.owns(array)
+        assert array.dtype == there[1].dtype
+        expected = [lam[i] * old[i] + (1 - lam[i]) * old[partner[i]] for i in range(len(X))]
+        np.testing.assert_allclose(to_host(array), expected, rtol=backend.rtol)
+    np.testing.assert_allclose(to_host(found[1]).sum(axis=1), 1.0, rtol=backend.rtol)
+
+
+def test_a_share_of_one_keeps_a_sample_and_none_is_its_partner(backend: Backend):
+    X, T = batch(dtype="float64")
+    there = backend.array(X) / 7, backend.array(T)
+    partner = np.roll(np.arange(len(X), dtype=np.int32), 2)
+    for share, order in ((1.0, slice(None)), (0.0, partner)):
+        draws = on(backend, (np.full(len(X), share), partner))
+        for array, old in zip(Mixup().apply(*there, draws, xp=backend.xp), there, strict=True):
+            np.testing.assert_array_equal(to_host(array), to_host(old)[order])
+
+
+def test_a_networks_dtype_is_kept(backend: Backend):
+    """Also where the shares came in another."""
+    X, T = batch()
+    T = backend.array(T, "float32")
+    draws = on(backend, Mixup().draw(np.random.default_rng(0), len(X)))
+    assert draws[0].dtype == getattr(backend.xp, backend.dtype)
+    assert all(array.dtype == T.dtype for array in Mixup().apply(backend.array(X), T, draws, xp=backend.xp))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1, 4.0])
+def test_shares_have_their_distribution_and_partners_are_a_permutation(alpha):
+    n = 20_000
+    lam, partner = Mixup(alpha).draw(np.random.default_rng(0), n)
+    assert lam.dtype == np.float64
+    assert partner.dtype == np.int32
+    assert lam.shape == (n,)
+    assert np.all((lam >= 0) & (lam <= 1))
+    variance = 1 / (4 * (2 * alpha + 1))
+    np.testing.assert_allclose(lam.mean(), 0.5, atol=5 * np.sqrt(variance / n))
+    np.testing.assert_allclose(lam.var(), variance, rtol=0.05)
+    np.testing.assert_array_equal(np.sort(partner), np.arange(n))
+    assert not np.array_equal(partner, np.arange(n))
+
+
+@pytest.mark.parametrize("alpha", [1e-8, 1e8])
+def test_extreme_shares_are_numbers(alpha):
+    lam, _ = Mixup(alpha).draw(np.random.default_rng(0), 1000)
+    np.testing.assert_allclose(np.minimum(lam, 1 - lam), 0 if alpha < 1 else 0.5, atol=1e-3)
+    np.testing.assert_allclose(lam.mean(), 0.5, atol=0.1)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Every kind.
+
+
+@KINDS
+@pytest.mark.parametrize("n", [1, 7])
+def test_the_same_seed_draws_the_same(augmentation, n):
+    first, again, other = (augmentation.draw(np.random.default_rng(seed), n) for seed in (5, 5, 6))
+    for a, b, c in zip(leaves(first), leaves(again), leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+        assert a.shape == c.shape
+        assert a.dtype == c.dtype
+        assert len(a) == n
+    if n > 1:
+        assert any(not np.array_equal(a, c) for a, c in zip(leaves(first), leaves(other), strict=True))
+
+
+@KINDS
+def test_the_result_is_the_hosts_on_every_library(backend: Backend, augmentation):
+    """Compiled too, where there is a compiler: no value is read there, nor on PyTorch's meta device."""
+    X, T = batch(dtype="float32")
+    draws = augmentation.draw(np.random.default_rng(1), len(X))
+    expected = augmentation.apply(X, T, draws, xp=np)
+    there = backend.array(X), backend.array(T), on(backend, draws)
+    apply = partial(augmentation.apply, xp=backend.xp)
+    if backend.library == "jax":
+        jax = sys.modules["jax"]
+        eager, apply = apply, jax.jit(apply)
+        for a, b in zip(eager(*there), apply(*there), strict=True):
+            np.testing.assert_allclose(to_host(a), to_host(b), rtol=backend.rtol, atol=backend.rtol)
+    elif backend.library == "torch":
+        X_meta, T_meta, draws_meta = (
+            sys.modules["torch"].utils._pytree.tree_map(lambda array: array.to("meta"), part)
+            for part in there
+        )
+        shapes = [tuple(array.shape) for array in apply(X_meta, T_meta, draws_meta)]
+        assert shapes == [X.shape, T.shape]
+    for found, wanted in zip(apply(*there), expected, strict=True):
+        assert backend.owns(found)
+        np.testing.assert_allclose(to_host(found), wanted, rtol=backend.rtol, atol=backend.rtol)
+
+
+@KINDS
+def test_no_value_is_read_on_strict_arrays(monkeypatch, augmentation):
+    backend = next(b for b in BACKENDS if b.library == "strict")
+    with backend.active():
+        X, T = batch()
+        draws = on(backend, augmentation.draw(np.random.default_rng(0), len(X)))
+        X, T, xp = backend.array(X), backend.array(T), backend.xp
+        expected = augmentation.apply(X, T, draws, xp=xp)
+
+        def refuse(self: object) -> None:
+            raise AssertionError("a value was read inside a step")
+
+        with monkeypatch.context() as patch:
+            for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__"):
+                patch.setattr(type(X), name, refuse, raising=False)
+            with pytest.raises(AssertionError, match="a value was read"):
+                float(T[0, 0])
+            found = augmentation.apply(X, T, draws, xp=xp)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(to_host(a), to_host(b))
+
+
+@KINDS
+def test_inputs_may_be_read_only_and_of_any_layout(augmentation):
+    X, T = batch()
+    draws = augmentation.draw(np.random.default_rng(0), len(X))
+    expected = augmentation.apply(X, T, draws, xp=np)
+    wide = np.zeros((2 * len(X), 2 * N_FEATURES), dtype=X.dtype)
+    wide[::2, ::2] = X
+    for given_X in (wide[::2, ::2], np.asfortranarray(X)):
+        given_X.flags.writeable = False
+        given_T = np.asfortranarray(T)
+        given_T.flags.writeable = False
+        for array in leaves(draws):
+            array.flags.writeable = False
+        for a, b in zip(augmentation.apply(given_X, given_T, draws, xp=np), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@KINDS
+def test_augmentations_can_be_hashed_copied_and_shown(augmentation):
+    for other in (
+        copy.copy(augmentation),
+        copy.deepcopy(augmentation),
+        pickle.loads(pickle.dumps(augmentation)),  # noqa: S301  # our own bytes
+    ):
+        assert type(other) is type(augmentation)
+        assert other == augmentation
+        assert (other != augmentation) is False
+        assert hash(other) == hash(augmentation)
+        assert repr(other) == repr(augmentation)
+    assert eval(repr(augmentation)) == augmentation
+
+
+def test_only_augmentations_of_one_kind_are_equal():
+    """Or a step that was compiled for the one would be found for the other."""
+    one = Mixup(0.2)
+    for other in (Mixup(0.3), (0.2,), Chain(one), FlipAndShift((4, 4)), 0.2):
+        assert one != other
+        assert (one == other) is False
+    assert len({Mixup(0.2), (0.2,), Chain(Mixup(0.2)), ((Mixup(0.2),),), Mixup(0.2)}) == 4
+
+    class Other(NamedTuple):
+        alpha: float
+
+    assert len({Other(0.2), Mixup(0.2)}) == 2
+
+
+class Noise:
+    """A user's own, of one array and without `check`."""
+
+    def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
+        return rng.standard_normal((n, N_FEATURES))
+
+    def apply(self, X: Any, T: Any, draws: Any, *, xp: Any) -> tuple[Any, Any]:
+        return xp.astype(X, T.dtype) + draws, T
+
+
+def test_a_chain_is_its_parts_one_after_the_other(backend: Backend):
+    X, T = batch()
+    parts: list[Augmentation] = [FlipAndShift(SHAPE), Noise(), Mixup(0.5)]
+    chain = Chain(*parts)
+    chain.check(N_FEATURES)
+    drawn = chain.draw(np.random.default_rng(0), len(X))
+    rng = np.random.default_rng(0)
+    expected = X, T
+    for part, own in zip(parts, drawn, strict=True):
+        for a, b in zip(leaves(own), leaves(part.draw(rng, len(X))), strict=True):
+            np.testing.assert_array_equal(a, b)
+        expected = part.apply(*expected, own, xp=np)
+    found = chain.apply(backend.array(X), backend.array(T), on(backend, drawn), xp=backend.xp)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(to_host(a), b, rtol=backend.rtol, atol=1e2 * backend.rtol)
+    assert chain.parts == tuple(parts)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Errors.
+
+
+REFUSED = [
+    (
+        FlipAndShift(8),
+        TypeError,
+        r"^`image_shape` must be \(height, width\) or \(height, width, channels\); got int$",
+    ),
+    (FlipAndShift("88"), TypeError, r"^`image_shape` must be .*; got str$"),
+    (FlipAndShift([8, 8]), TypeError, r"^`image_shape` must be a tuple, which can be hashed; got list$"),
+    (
+        FlipAndShift((8,)),
+        ValueError,
+        r"^`image_shape` must be \(height, width\) or \(height, width, channels\); got \(8,\)$",
+    ),
+    (FlipAndShift((8, 8, 1, 1)), ValueError, r"^`image_shape` must be .*; got \(8, 8, 1, 1\)$"),
+    (FlipAndShift((8, 8.0)), TypeError, r"^`image_shape\[1\]` must be an integer; got float$"),
+    (FlipAndShift((0, 8)), ValueError, r"^`image_shape\[0\]` must be at least 1; got 0$"),
+    (FlipAndShift((8, 8), flip=1), TypeError, "^`flip` must be True or False; got int$"),
+    (FlipAndShift((8, 8), shift=-1), ValueError, "^`shift` must be at least 0; got -1$"),
+    (FlipAndShift((8, 8), shift=1.0), TypeError, "^`shift` must be an integer; got float$"),
+    (
+        FlipAndShift((2, 8)),
+        ValueError,
+        r"^`shift` must be smaller than the image, \(height, width\) = \(2, 8\); got \(dy, dx\) = \(2, 2\)$",
+    ),
+    (FlipAndShift((8, 2, 3), border="zero"), ValueError, r"^`shift` must be smaller than .*\(8, 2\); got"),
+    (
+        FlipAndShift((8, 8), border="wrap"),
+        ValueError,
+        "^`border` must be one of 'reflect', 'zero'; got 'wrap'$",
+    ),
+    (Mixup(0.0), ValueError, "^`alpha` must be finite and above 0; got 0$"),
+    (Mixup(float("inf")), ValueError, "^`alpha` must be finite and above 0; got inf$"),
+    (Mixup("0.2"), TypeError, "^`alpha` must be a number; got str$"),
+]
+
+
+@pytest.mark.parametrize(("augmentation", "error", "message"), REFUSED)
+def test_settings_that_are_refused(augmentation, error, message):
+    """By the check, by both uses, and as part of a chain."""
+    size = augmentation.image_shape if isinstance(augmentation, FlipAndShift) else (8, 8)
+    n_features = int(np.prod(size)) if isinstance(size, tuple) else 64
+    X, T, zeros = np.zeros((2, n_features)), np.ones((2, 1)), np.zeros(2, dtype=np.int32)
+    draws = (zeros, zeros, zeros) if isinstance(augmentation, FlipAndShift) else (np.ones(2), zeros)
+    with pytest.raises(error, match=message):
+        augmentation.check(n_features)
+    with pytest.raises(error, match=message):
+        augmentation.draw(np.random.default_rng(0), 2)
+    with pytest.raises(error, match=message):
+        augmentation.apply(X, T, draws, xp=np)
+    with pytest.raises(error, match=message):
+        Chain(Noise(), augmentation).check(n_features)
+
+
+def test_images_that_do_not_fit_the_samples_are_refused():
+    message = (
+        r"^`image_shape` must have as many values as a sample has features, 192; "
+        r"got \(8, 8\), which has 64$"
+    )
+    zeros = np.zeros(2, dtype=np.int32)
+    with pytest.raises(ValueError, match=message):
+        FlipAndShift((8, 8)).check(192)
+    with pytest.raises(ValueError, match=message):
+        FlipAndShift((8, 8)).apply(np.zeros((2, 192)), np.ones((2, 1)), (zeros,) * 3, xp=np)
+    for border in BORDERS:
+        FlipAndShift((8, 8), border=border).check(64)
+        FlipAndShift((8, 8, 3), shift=7, border=border).check(192)
+    Mixup().check(192)
+
+
+def test_what_is_no_augmentation_is_refused():
+    check_augmentation("augmentation", Noise(), 3)
+    check_augmentation("augmentation", Mixup(), 3)
+    for value, shown in (
+        (3, "int"),
+        (Mixup, "the class Mixup"),
+        (SimpleNamespace(draw=len), "SimpleNamespace"),
+    ):
+        with pytest.raises(
+            TypeError,
+            match=f"^`augmentation` must be an augmentation, with `draw` and `apply`; got {shown}$",
+        ):
+            check_augmentation("augmentation", value, 3)
+        with pytest.raises(TypeError, match=rf"^`parts\[1\]` must be an augmentation, .*; got {shown}$"):
+            Chain(Mixup(), value)
+    with pytest.raises(ValueError, match=r"^`alpha` must be finite and above 0; got -1$"):
+        check_augmentation("augmentation", Mixup(-1), 3)
+    with pytest.raises(ValueError, match=r"^`parts` must hold at least one augmentation; got none$"):
+        Chain()

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.small_runs import assert_same_history
+
+from twolayer import History
+from twolayer.training.history import Recorder
+
+
+def recorded(n_networks: int, sizes: list[int], earlier: History | None = None) -> Recorder:
+    """A recorder of chunks of so many steps, an entry after each, all values distinct."""
+    recorder = Recorder(n_networks, earlier)
+    for size in sizes:
+        number = 100.0 * recorder.n_steps + np.arange(size * n_networks).reshape(size, n_networks)
+        recorder.add_steps(number, -number)
+        entry = recorder.n_steps + np.arange(n_networks)
+        recorder.add_entry(entry + 0.1, entry + 0.2, entry + 0.3, entry + 0.4)
+    return recorder
+
+
+def test_a_stacks_history_has_a_leading_axis_and_one_networks_has_none():
+    recorder = recorded(2, [3, 2])
+    history = recorder.history(stacked=True)
+    assert {name: array.shape for name, array in history._asdict().items()} == {
+        "loss": (2, 5),
+        "batch_accuracy": (2, 5),
+        "step": (2,),
+        "learning_rate": (2, 2),
+        "train_accuracy": (2, 2),
+        "validation_loss": (2, 2),
+        "validation_accuracy": (2, 2),
+    }
+    assert history.loss.tolist() == [[0, 2, 4, 300, 302], [1, 3, 5, 301, 303]]
+    assert history.batch_accuracy.tolist() == (-history.loss).tolist()
+    assert history.step.tolist() == [3, 5]
+    assert history.learning_rate.tolist() == [[3.1, 5.1], [4.1, 6.1]]
+    assert history.train_accuracy.tolist() == [[3.2, 5.2], [4.2, 6.2]]
+    assert history.validation_loss.tolist() == [[3.3, 5.3], [4.3, 6.3]]
+    assert history.validation_accuracy.tolist() == [[3.4, 5.4], [4.4, 6.4]]
+    single = recorded(1, [3, 2]).history(stacked=False)
+    assert {array.shape for array in single} == {(5,), (2,)}
+    assert single.loss.tolist() == [0, 1, 2, 300, 301]
+    assert single.validation_accuracy.tolist() == [3.4, 5.4]
+
+
+def test_dtypes_are_float64_and_int64_whatever_came():
+    recorder = Recorder(1)
+    recorder.add_steps(np.ones((2, 1), np.float32), np.ones((2, 1), np.float32))
+    recorder.add_entry(*np.ones((4, 1), np.float32))
+    history = recorder.history(stacked=False)
+    assert [array.dtype for array in history] == [
+        np.dtype(np.int64 if name == "step" else np.float64) for name in History._fields
+    ]
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_before_anything_is_recorded_all_is_empty(stacked):
+    history = Recorder(1).history(stacked=stacked)
+    assert all(array.shape[-1] == 0 for array in history)
+    assert history.loss.ndim == history.learning_rate.ndim == (2 if stacked else 1)
+    assert_same_history(Recorder(1, history).history(stacked=stacked), history)
+
+
+@given(
+    n_networks=st.integers(1, 3),
+    before=st.lists(st.integers(1, 4), max_size=3),
+    after=st.lists(st.integers(1, 4), max_size=3),
+    data=st.data(),
+)
+def test_going_on_gives_the_same_as_not_having_stopped(n_networks, before, after, data):
+    stacked = n_networks > 1 or data.draw(st.booleans())
+    whole = recorded(n_networks, before + after)
+    half = recorded(n_networks, before).history(stacked=stacked)
+    copies = [array.copy() for array in half]
+    resumed = recorded(n_networks, after, half)
+    assert_same_history(resumed.history(stacked=stacked), whole.history(stacked=stacked))
+    assert resumed.n_steps == whole.n_steps
+    for array, copy in zip(half, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    if whole.n_steps:
+        start = data.draw(st.integers(0, whole.n_steps - 1))
+        expected = -np.atleast_2d(whole.history(stacked=True).loss)[:, start:].T
+        np.testing.assert_array_equal(whole.batch_accuracies(start), expected)
+        np.testing.assert_array_equal(resumed.batch_accuracies(start), expected)
+        for recorder in (whole, resumed):  # a sum rounds as the values lie
+            assert recorder.batch_accuracies(start).flags.c_contiguous
+
+
+def test_what_is_returned_is_a_copy():
+    recorder = recorded(1, [2])
+    first = recorder.history(stacked=False)
+    for array in first:
+        array[...] = 77
+    assert_same_history(recorder.history(stacked=False), recorded(1, [2]).history(stacked=False))
+
+
+def test_select_gives_one_networks_history():
+    history = recorded(3, [2, 2]).history(stacked=True)
+    for k in range(3):
+        one = history.select(k)
+        assert isinstance(one, History)
+        for name, array in one._asdict().items():
+            expected = getattr(history, name)
+            np.testing.assert_array_equal(array, expected if name == "step" else expected[k])
+        assert_same_history(history.select(k - 3), one)
+
+
+@pytest.mark.parametrize(
+    ("k", "error", "message"),
+    [
+        (3, ValueError, "`k` must be below the number of networks, 3; got 3"),
+        (-4, ValueError, "`k` must be at least -3; got -4"),
+        (1.0, TypeError, "`k` must be an integer; got float"),
+        (True, TypeError, "`k` must be an integer; got bool"),
+    ],
+)
+def test_select_refuses_a_network_that_is_not_there(k, error, message):
+    with pytest.raises(error, match=re.escape(message) + "$"):
+        recorded(3, [5]).history(stacked=True).select(k)
+
+
+@given(n_networks=st.integers(1, 3), sizes=st.lists(st.integers(1, 4), max_size=4), stop=st.integers(0, 20))
+def test_until_is_what_was_recorded_by_then(n_networks, sizes, stop):
+    stacked = n_networks > 1
+    whole = recorded(n_networks, sizes).history(stacked=stacked)
+    copies = [array.copy() for array in whole]
+    ends = np.cumsum(sizes, dtype=int)
+    part = whole.until(stop)
+    n_entries = int(sum(end <= stop for end in ends))
+    n_steps = min(stop, sum(sizes))
+    assert isinstance(part, History)
+    for name, array in part._asdict().items():
+        n = n_steps if name in ("loss", "batch_accuracy") else n_entries
+        np.testing.assert_array_equal(array, getattr(whole, name)[..., :n], err_msg=name)
+        assert array.dtype == getattr(whole, name).dtype
+        assert array.shape == (*getattr(whole, name).shape[:-1], n)
+    if stop in ends:  # as if it had not gone on
+        same = recorded(n_networks, sizes[:n_entries]).history(stacked=stacked)
+        assert_same_history(part, same)
+        assert_same_history(whole.until(np.int64(stop)), same)
+    assert_same_history(whole.until(sum(sizes)), whole)
+    for array, copy in zip(whole, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        (-1, ValueError, "`step` must be at least 0; got -1"),
+        (1.0, TypeError, "`step` must be an integer; got float"),
+        (True, TypeError, "`step` must be an integer; got bool"),
+        (None, TypeError, "`step` must be an integer; got NoneType"),
+    ],
+)
+def test_until_refuses_what_is_no_number_of_steps(step, error, message):
+    with pytest.raises(error, match=re.escape(message) + "$"):
+        recorded(1, [5]).history(stacked=False).until(step)
+
+
+def test_entries_after_a_step_are_counted():
+    recorder = recorded(2, [3, 2, 4])  # entries after 3, 5 and 9 steps
+    assert [recorder.entries_after(step) for step in (0, 2, 3, 4, 5, 8, 9, 10)] == [3, 3, 2, 2, 1, 1, 0, 0]
+    assert Recorder(1).entries_after(0) == 0
+    assert (Recorder(1).last_entry, recorder.last_entry) == (0, 9)
+    resumed = recorded(2, [1], recorder.history(stacked=True))
+    assert [resumed.entries_after(step) for step in (3, 9, 10)] == [3, 1, 0]
+
+
+def test_select_needs_a_stack():
+    with pytest.raises(ValueError, match=r"`select` needs the history of a stack; got that of one network$"):
+        recorded(1, [2]).history(stacked=False).select(0)
+
+
+def test_repr_shows_sizes_and_no_contents():
+    assert repr(recorded(1, [3, 2]).history(stacked=False)) == "History(5 steps, 2 entries)"
+    assert repr(recorded(3, [3]).history(stacked=True)) == "History(3 networks, 3 steps, 1 entries)"

@@ -1,0 +1,793 @@
+"""Each optimizer against a slow oracle and PyTorch's own, on networks and stacks, and what it refuses."""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.backends import Backend, to_host
+from support.oracles import networks
+from support.small_runs import assert_same_net, host_net, make_task, tries
+from support.strategies import floats, sizes
+
+from twolayer import TwoLayerNet
+from twolayer._namespace import copied
+from twolayer.mathematics import Params
+from twolayer.network import pack, unpack
+from twolayer.training.optimizers import SGD, Adam, AdamW, OptimizerState
+
+pytestmark = pytest.mark.once_on_jax
+
+OPTIMIZERS = (
+    SGD(),
+    SGD(0.9),
+    SGD(0.7, nesterov=True),
+    Adam(),
+    Adam(0.5, 0.9, 1e-3),
+    Adam(0.0, 0.0),
+    AdamW(),
+    AdamW(0.8, 0.99, 1e-6, 0.5),
+)
+EACH = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+STACKED = pytest.mark.parametrize("n_networks", [None, 3], ids=["one", "stack"])
+
+
+def there(backend: Backend, net: TwoLayerNet, dtype: str | None = None) -> TwoLayerNet:
+    return TwoLayerNet(*(backend.array(array, dtype) for array in net))
+
+
+def random_nets(n: int, like: TwoLayerNet, seed: int = 0) -> list[TwoLayerNet]:
+    rng = np.random.default_rng(seed)
+    return [TwoLayerNet(*(rng.standard_normal(array.shape) for array in like)) for _ in range(n)]
+
+
+def rates_of(n_steps: int, n_networks: int | None) -> Any:
+    """Learning rates (steps,), or (steps, K): of no two steps or networks the same."""
+    each = 0.1 * 0.97 ** np.arange(n_steps)
+    return each if n_networks is None else each[:, None] * np.linspace(0.5, 2.0, n_networks)
+
+
+class Slow(NamedTuple):
+    """A number and what is remembered of it, by the textbook."""
+
+    w: float
+    m: float = 0.0
+    v: float = 0.0
+
+
+def slow_move(optimizer: Any, one: Slow, g: float, t: int, rate: float, is_weight: bool) -> Slow:
+    w, m, v = one
+    if isinstance(optimizer, SGD):
+        m = optimizer.momentum * m + g
+        return Slow(w - rate * (g + optimizer.momentum * m if optimizer.nesterov else m), m)
+    m = optimizer.beta1 * m + (1 - optimizer.beta1) * g
+    v = optimizer.beta2 * v + (1 - optimizer.beta2) * g**2
+    m_hat, v_hat = m / (1 - optimizer.beta1**t), v / (1 - optimizer.beta2**t)
+    if isinstance(optimizer, AdamW) and is_weight:
+        w -= rate * optimizer.weight_decay * w
+    return Slow(w - rate * m_hat / (v_hat**0.5 + optimizer.eps), m, v)
+
+
+def slow_optimize(optimizer: Any, net: TwoLayerNet, gradients: list[TwoLayerNet], rates: Any) -> TwoLayerNet:
+    """The one network after as many updates as there are gradients, number by number."""
+    arrays = []
+    for name, array in net._asdict().items():
+        result = np.zeros(array.shape)
+        for index in np.ndindex(array.shape):
+            one = Slow(float(array[index]))
+            for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
+                g = float(getattr(g, name)[index])
+                one = slow_move(optimizer, one, g, t, float(rate), name in ("W1", "W2"))
+            result[index] = one.w
+        arrays.append(result)
+    return TwoLayerNet(*arrays)
+
+
+# ------------------------------------------------------------------------------------------- what it does
+
+
+@EACH
+@STACKED
+def test_updates_are_those_of_the_textbook(backend: Backend, optimizer, n_networks):
+    n_steps = 12 if backend.library == "jax" else 30
+    start = make_task(n_networks).net
+    gradients, rates = random_nets(n_steps, start), rates_of(n_steps, n_networks)
+    net = there(backend, start)
+    state = optimizer.init(net)
+    for g, rate in zip(gradients, rates, strict=True):
+        net, state = optimizer.update(net, there(backend, g), state, learning_rate=rate)
+    assert state.step == n_steps
+    found = networks(host_net(net))
+    for k, member in enumerate(networks(start)):
+        own = rates if n_networks is None else rates[:, k]
+        expected = slow_optimize(optimizer, member, [networks(g)[k] for g in gradients], own)
+        assert_same_net(found[k], expected, rtol=backend.rtol)
+
+
+def torch_optimizer(optimizer: Any, weights: list[Any], biases: list[Any], weight_decay: float) -> Any:
+    optim = sys.modules["torch"].optim
+    groups = [{"params": weights, "weight_decay": weight_decay}, {"params": biases, "weight_decay": 0.0}]
+    if isinstance(optimizer, SGD):
+        return optim.SGD(groups, lr=1.0, momentum=optimizer.momentum, nesterov=optimizer.nesterov)
+    kind = optim.AdamW if isinstance(optimizer, AdamW) else optim.Adam
+    return kind(groups, lr=1.0, betas=(optimizer.beta1, optimizer.beta2), eps=optimizer.eps)
+
+
+@pytest.mark.only_on("torch")
+@STACKED
+@EACH
+def test_training_goes_as_with_pytorchs_own_optimizer(backend: Backend, optimizer, n_networks):
+    """By its autograd and, for the penalty, its `weight_decay`: 2 · reg."""
+    torch, n_steps, reg = sys.modules["torch"], 120, 0.03
+    task = make_task(n_networks).on(backend)
+    rates = rates_of(n_steps, n_networks) * (0.2 if isinstance(optimizer, SGD) else 0.5)
+    net, state = task.net, optimizer.init(task.net)
+    path = []
+    for rate in rates:
+        _, gradients = net.loss_and_gradients(task.X, task.y, reg=reg)
+        net, state = optimizer.update(net, gradients, state, learning_rate=rate)
+        path.append(net)
+    for k in range(n_networks or 1):
+        W1, b1, W2, b2 = ((a if n_networks is None else a[k]).clone().requires_grad_() for a in task.net)
+        decoupled = isinstance(optimizer, AdamW)
+        own = torch_optimizer(optimizer, [W1, W2], [b1, b2], optimizer.weight_decay if decoupled else 2 * reg)
+        for step in range(n_steps):
+            for group in own.param_groups:
+                group["lr"] = float(rates[step] if n_networks is None else rates[step, k])
+            own.zero_grad()
+            logits = torch.relu(task.X @ W1 + b1) @ W2 + b2
+            loss = torch.nn.functional.cross_entropy(logits, task.y)
+            if decoupled:
+                loss = loss + reg * ((W1**2).sum() + (W2**2).sum())
+            loss.backward()
+            own.step()
+            if step in (0, 1, 40, n_steps - 1):
+                found = path[step] if n_networks is None else path[step].select(k)
+                assert_same_net(found, TwoLayerNet(W1, b1, W2, b2), rtol=1e-9)
+        assert not torch.allclose(W1, task.net.W1 if n_networks is None else task.net.W1[k], atol=0.05)
+
+
+def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign(backend: Backend):
+    net = there(backend, make_task().net)
+    (g,) = random_nets(1, net)
+    optimizer = Adam(eps=1e-12)
+    moved, _ = optimizer.update(net, there(backend, g), optimizer.init(net), learning_rate=0.25)
+    for after, before, gradient in zip(moved, net, g, strict=True):
+        step = to_host(after) - to_host(before)
+        np.testing.assert_allclose(step, -0.25 * np.sign(gradient), rtol=backend.rtol)
+
+
+def test_only_the_weights_decay_and_never_the_biases(backend: Backend):
+    start = there(backend, make_task(2).net)
+    none = TwoLayerNet(*(backend.xp.zeros_like(array) for array in start))
+    optimizer = AdamW(weight_decay=0.3)
+    net, state = start, optimizer.init(start)
+    for _ in range(4):
+        net, state = optimizer.update(net, none, state, learning_rate=[0.1, 0.2])
+    found, was = host_net(net), host_net(start)
+    for name in ("W1", "W2"):
+        kept = np.asarray([0.97**4, 0.94**4]).reshape(2, 1, 1)
+        np.testing.assert_allclose(getattr(found, name), kept * getattr(was, name), rtol=backend.rtol)
+    for name in ("b1", "b2"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(was, name))
+
+
+@pytest.mark.parametrize("optimizer", [AdamW(0.8, 0.95, 1e-5, 0.0), SGD(1e-300)], ids=repr)
+def test_what_counts_nothing_changes_nothing(backend: Backend, optimizer):
+    """AdamW without decay is Adam; hardly any momentum is none."""
+    plain = Adam(0.8, 0.95, 1e-5) if isinstance(optimizer, AdamW) else SGD()
+    start = make_task().net
+    results = []
+    for each in (optimizer, plain):
+        net = there(backend, start)
+        state = each.init(net)
+        for g in random_nets(3, start):
+            net, state = each.update(net, there(backend, g), state, learning_rate=0.1)
+        results.append(net)
+    assert_same_net(*results, rtol=1e-15 if backend.dtype == "float64" else 1e-6)
+
+
+# --------------------------------------------------------------------------------------------- properties
+
+
+class Update(NamedTuple):
+    """A stack as host arrays, the gradients of two updates, and a learning rate for each network."""
+
+    net: TwoLayerNet
+    gradients: list[TwoLayerNet]
+    rates: list[float]
+    optimizer: Any
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> Update:
+    K, _, D, H, C = draw(sizes())
+    shapes = (K, D, H), (K, H), (K, H, C), (K, C)
+    net, *gradients = (TwoLayerNet(*(draw(floats(shape)) for shape in shapes)) for _ in range(3))
+    rates = draw(st.lists(st.floats(0, 1, width=16), min_size=K, max_size=K))
+    inside = st.floats(0, 1, exclude_max=True, width=16)
+    eps = st.floats(1e-8, 1.0)
+    optimizer = draw(
+        st.one_of(
+            st.sampled_from(OPTIMIZERS),
+            st.builds(SGD, inside, st.just(False)),
+            st.builds(SGD, st.floats(0.125, 1, exclude_max=True, width=16), st.booleans()),
+            st.builds(Adam, inside, inside, eps),
+            st.builds(AdamW, inside, inside, eps, st.floats(0, 1, width=16)),
+        )
+    )
+    return Update(net, gradients, rates, optimizer)
+
+
+def close(backend: Backend) -> float:
+    """What the rounding of a few operations may cost."""
+    return 64 * float(np.finfo(backend.dtype).eps)
+
+
+def test_a_stack_is_updated_as_its_networks_are(backend: Backend):
+    @tries(backend)
+    @given(update=updates())
+    def check(update: Update) -> None:
+        start, gradients, rates, optimizer = update
+        net = there(backend, start)
+        state = optimizer.init(net)
+        for g in gradients:
+            net, state = optimizer.update(net, there(backend, g), state, learning_rate=rates)
+        for k, member in enumerate(networks(start)):
+            one = there(backend, member)
+            own = optimizer.init(one)
+            for g in gradients:
+                g = there(backend, networks(g)[k])
+                one, own = optimizer.update(one, g, own, learning_rate=rates[k])
+            assert_same_net(net.select(k), one, rtol=close(backend))
+            assert own.step == state.step == 2
+            for found, expected in zip(state.moments, own.moments, strict=True):
+                assert_same_net(found.select(k), expected, rtol=close(backend))
+
+    check()
+
+
+def packed(net: TwoLayerNet, backend: Backend) -> tuple[Any, ...]:
+    params = pack(there(backend, net), xp=backend.xp)
+    return tuple(copied(array, xp=backend.xp) for array in params)
+
+
+def packed_rates(rates: Any, backend: Backend) -> tuple[Any, ...]:
+    rates = backend.array(np.asarray(rates, float))
+    of_weights, of_biases = rates[:, None, None], rates[:, None]
+    return of_weights, of_biases, of_weights, of_biases
+
+
+def test_a_move_of_the_packed_arrays_is_the_update(backend: Backend):
+    """As `train` calls it: with the state of the step before, which it consumes, and numbers at the end."""
+
+    @tries(backend)
+    @given(update=updates())
+    def check(update: Update) -> None:
+        start, gradients, rates, optimizer = update
+        net = there(backend, start)
+        state = optimizer.init(net)
+        weights = packed(start, backend)
+        moments = tuple(packed(host_net(moment), backend) for moment in state.moments)
+        each = packed_rates(rates, backend)
+        numbers = optimizer.coefficients(np.arange(2))
+        for g, row in zip(gradients, numbers, strict=True):
+            net, state = optimizer.update(net, there(backend, g), state, learning_rate=rates)
+            weights, moments = optimizer.move(
+                weights,
+                packed(g, backend),
+                moments,
+                each,
+                backend.array(np.append(row, 7.0)),
+                xp=backend.xp,
+            )
+        assert type(weights) is type(moments) is tuple
+        assert all(type(moment) is tuple for moment in moments)
+        for found, expected in zip((weights, *moments), (net, *state.moments), strict=True):
+            found = unpack(Params(*found), stacked=True, xp=backend.xp)
+            assert_same_net(found, expected, rtol=close(backend))
+
+    check()
+
+
+def test_what_is_given_is_not_changed(backend: Backend):
+    @tries(backend, 30)
+    @given(update=updates())
+    def check(update: Update) -> None:
+        start, gradients, rates, optimizer = update
+        net, one, other = (there(backend, net) for net in (start, *gradients))
+        first = optimizer.init(net)
+        moved, state = optimizer.update(net, one, first, learning_rate=rates)
+        middle = host_net(moved), [host_net(moment) for moment in state.moments]
+        optimizer.update(moved, other, state, learning_rate=rates)
+        for found, expected in ((net, start), (one, gradients[0]), (other, gradients[1]), (moved, middle[0])):
+            assert_same_net(found, there(backend, expected))
+        for found, expected in zip(state.moments, middle[1], strict=True):
+            assert_same_net(found, expected)
+        assert (first.step, state.step) == (0, 1)
+        for moment in first.moments:
+            assert all(not to_host(array).any() for array in moment)
+
+    check()
+
+
+@EACH
+def test_arrays_that_cannot_be_written_or_lie_otherwise_are_taken(optimizer):
+    start = make_task(2).net
+    (g,) = random_nets(1, start)
+    expected, _ = optimizer.update(start, g, optimizer.init(start), learning_rate=[0.1, 0.2])
+
+    def awkward(net: TwoLayerNet) -> TwoLayerNet:
+        arrays = [np.asfortranarray(array)[..., ::-1][..., ::-1] for array in net]
+        for array in arrays:
+            array.flags.writeable = False
+        return TwoLayerNet(*arrays)
+
+    net = awkward(start)
+    state = optimizer.init(net)
+    state = state._replace(moments=tuple(awkward(moment) for moment in state.moments))
+    found, after = optimizer.update(net, awkward(g), state, learning_rate=[0.1, 0.2])
+    assert_same_net(found, expected)
+    given_arrays = [*net, *g, *(array for moment in state.moments for array in moment)]
+    returned = [*found, *(array for moment in after.moments for array in moment)]
+    for a in returned:
+        assert a.flags.writeable
+        assert not any(np.shares_memory(a, b) for b in given_arrays)
+
+
+@EACH
+@STACKED
+def test_what_is_returned_is_new_and_of_the_networks_kind(backend: Backend, optimizer, n_networks):
+    for dtype in backend.dtypes:
+        net = there(backend, make_task(n_networks).net, dtype)
+        same = optimizer._replace(**{k: np.float64(v) for k, v in optimizer._asdict().items() if v and v < 1})
+        same = same._replace(nesterov=np.bool_(same.nesterov)) if isinstance(same, SGD) else same
+        state = same.init(net)
+        assert isinstance(state, OptimizerState)
+        assert len(state.moments) == optimizer.n_moments
+        rate = np.float64(0.0) if n_networks is None else backend.array(np.zeros(n_networks))
+        for _ in range(2):
+            moved, state = same.update(net, net, state, learning_rate=rate)
+            assert_same_net(moved, net)  # the rate is 0
+            assert type(state.step) is int
+            for found in (moved, *state.moments):
+                assert isinstance(found, TwoLayerNet)
+                for a, b in zip(found, net, strict=True):
+                    assert a is not b
+                    assert backend.owns(a)
+                    assert a.dtype == getattr(backend.xp, dtype)
+                    assert a.shape == b.shape
+
+
+@EACH
+def test_a_move_of_arrays_that_do_not_belong_together_is_refused(optimizer):
+    weights, gradients, *moments = (
+        tuple(np.ones_like(array) for array in pack(make_task(2).net, xp=np))
+        for _ in range(2 + optimizer.n_moments)
+    )
+    rates = (np.ones((2, 1, 1)), np.ones((2, 1))) * 2
+    coefficients = optimizer.coefficients(np.arange(1))[0, :]
+    with pytest.raises(ValueError, match="zip"):
+        optimizer.move(weights, gradients[:3], tuple(moments), rates, coefficients, xp=np)
+
+
+@EACH
+def test_a_step_number_whose_value_is_not_known_yet_is_an_array(backend: Backend, optimizer, monkeypatch):
+    """As under `jax.jit`."""
+    net = there(backend, make_task().net)
+    state = optimizer.init(net)._replace(step=4)
+    expected, _ = optimizer.update(net, net, state, learning_rate=0.1)
+    monkeypatch.setattr("twolayer.training.optimizers.has_values", lambda array: False)
+    state = state._replace(step=backend.array(np.asarray(4), "int32"))
+    found, after = optimizer.update(net, net, state, learning_rate=0.1)
+    assert_same_net(found, expected, rtol=close(backend))
+    assert int(after.step) == 5
+
+
+def test_moments_begin_at_nothing_whatever_the_network_holds(backend: Backend):
+    net = TwoLayerNet(*(array * np.nan for array in make_task().net))
+    for moment in Adam().init(there(backend, net)).moments:
+        assert not any(to_host(array).any() for array in moment)
+
+
+@pytest.mark.only_on("torch")
+@EACH
+def test_derivatives_are_left_behind(backend: Backend, optimizer):
+    net = TwoLayerNet(*(array.requires_grad_() for array in there(backend, make_task().net)))
+    moved, state = optimizer.update(net, net, optimizer.init(net), learning_rate=0.1)
+    assert not any(array.requires_grad for found in (moved, *state.moments) for array in found)
+
+
+# ------------------------------------------------------------------------------------ where no value is read
+
+
+@pytest.mark.only_on("jax")
+@EACH
+@STACKED
+def test_updates_can_be_compiled(backend: Backend, optimizer, n_networks):
+    jax = sys.modules["jax"]
+    start = make_task(n_networks).net
+    gradients, rates = random_nets(6, start), rates_of(6, n_networks)
+    net = compiled = there(backend, start)
+    state = traced = optimizer.init(net)
+    take = jax.jit(lambda net, g, state, rate: optimizer.update(net, g, state, learning_rate=rate))
+    for g, rate in zip(gradients, rates, strict=True):
+        g = there(backend, g)
+        net, state = optimizer.update(net, g, state, learning_rate=rate)
+        compiled, traced = take(compiled, g, traced, backend.array(rate))
+        assert_same_net(compiled, net, rtol=100 * close(backend))
+    assert take._cache_size() <= 2  # an int at first, then an array
+    assert int(traced.step) == state.step == 6
+    assert all(array.dtype == getattr(backend.xp, backend.dtype) for array in compiled)
+    last, after = optimizer.update(compiled, there(backend, gradients[0]), traced, learning_rate=0.1)
+    assert after.step == 7
+    expected, _ = optimizer.update(net, there(backend, gradients[0]), state, learning_rate=0.1)
+    assert_same_net(last, expected, rtol=100 * close(backend))
+
+
+@pytest.mark.only_on("jax")
+@EACH
+def test_updates_can_be_scanned(backend: Backend, optimizer):
+    jax, xp = sys.modules["jax"], backend.xp
+    start = make_task().net
+    gradients, rates = random_nets(5, start), rates_of(5, None)
+    net = there(backend, start)
+    state = optimizer.init(net)
+
+    def body(carry, step):
+        g, rate = step
+        return optimizer.update(carry[0], g, carry[1], learning_rate=rate), None
+
+    steps = TwoLayerNet(*(xp.stack([backend.array(g[i]) for g in gradients]) for i in range(4)))
+    (found, last), _ = jax.lax.scan(body, (net, state), (steps, backend.array(rates)))
+    for g, rate in zip(gradients, rates, strict=True):
+        net, state = optimizer.update(net, there(backend, g), state, learning_rate=rate)
+    assert_same_net(found, net, rtol=100 * close(backend))
+    assert int(last.step) == 5
+
+
+def arguments(backend: Backend, optimizer: Any, n_networks: int = 3) -> list[Any]:
+    net = make_task(n_networks).net
+    one, two = random_nets(2, net)
+    moments = tuple(packed(host_net(abs_net(two)), backend) for _ in range(optimizer.n_moments))
+    rates = packed_rates(np.full(n_networks, 0.1), backend)
+    numbers = backend.array(optimizer.coefficients(np.arange(3, 4))[0])
+    return [packed(net, backend), packed(one, backend), moments, rates, numbers]
+
+
+def abs_net(net: TwoLayerNet) -> TwoLayerNet:
+    return TwoLayerNet(*(np.abs(array) for array in net))
+
+
+@EACH
+def test_a_move_uses_the_memory_that_it_is_given(backend: Backend, optimizer):
+    weights, gradients, moments, rates, numbers = arguments(backend, optimizer)
+    kept = [to_host(array) for array in (*rates, numbers)]
+    moved, after = optimizer.move(weights, gradients, moments, rates, numbers, xp=backend.xp)
+    for found, given_array in zip((moved, *after), (weights, *moments), strict=True):
+        for a, b in zip(found, given_array, strict=True):
+            assert (a is b) == (backend.library != "jax")
+    for array, copy in zip((*rates, numbers), kept, strict=True):
+        np.testing.assert_array_equal(to_host(array), copy)
+
+
+@EACH
+def test_a_move_reads_no_value_of_strict_arrays(monkeypatch, optimizer):
+    import array_api_strict as xp
+    from support.backends import BACKENDS
+
+    backend = next(b for b in BACKENDS if b.library == "strict")
+    with backend.active():
+        args = arguments(backend, optimizer)
+        expected, _ = optimizer.move(*arguments(backend, optimizer), xp=xp)
+
+        def refuse(self: object) -> None:
+            raise AssertionError("a value was read inside a step")
+
+        with monkeypatch.context() as patch:
+            for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__"):
+                patch.setattr(type(args[0][0]), name, refuse, raising=False)
+            with pytest.raises(AssertionError, match="a value was read"):
+                float(args[0][0][0, 0, 0])
+            found, _ = optimizer.move(*args, xp=xp)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(to_host(a), to_host(b))
+
+
+@EACH
+def test_a_move_reads_no_value_where_there_is_none(backend: Backend, optimizer):
+    """JAX's tracers and PyTorch's meta device have shapes and dtypes alone: reading a value raises."""
+    args = arguments(backend, optimizer)
+    move = partial(optimizer.move, xp=backend.xp)
+    if backend.library == "jax":
+        move = sys.modules["jax"].jit(move)
+    elif backend.library == "torch":
+        args = sys.modules["torch"].utils._pytree.tree_map(lambda array: array.to("meta"), args)
+    weights, moments = move(*args)
+    assert [array.shape for array in weights] == [(3, 5, 4), (3, 5), (3, 3, 5), (3, 3)]
+    assert len(moments) == optimizer.n_moments
+
+
+# ------------------------------------------------------------------------------------- what `train` asks for
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "n_moments", "scaled"),
+    [
+        (SGD(), 0, True),
+        (SGD(0.0), 0, True),
+        (SGD(0.5), 1, False),
+        (SGD(0.5, nesterov=True), 1, False),
+        (Adam(), 2, False),
+        (Adam(beta1=0.0), 2, False),
+        (AdamW(), 2, False),
+    ],
+)
+def test_what_a_step_is_told(optimizer, n_moments, scaled):
+    assert optimizer.n_moments == n_moments
+    assert optimizer.scaled is scaled
+    assert optimizer.check() is None
+
+
+@EACH
+def test_coefficients_of_steps_in_pieces_are_those_of_all(optimizer):
+    whole = optimizer.coefficients(np.arange(50))
+    assert whole.dtype == np.float64
+    assert whole.shape == (50, 0 if isinstance(optimizer, SGD) else 2)
+    pieces = [optimizer.coefficients(np.arange(a, b)) for a, b in ((0, 0), (0, 1), (1, 20), (20, 50))]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    assert np.isfinite(whole).all()
+
+
+@given(
+    beta1=st.floats(0, 0.9999),
+    beta2=st.floats(0, 0.9999),
+    eps=st.floats(1e-12, 1),
+    step=st.integers(0, 10_000),
+)
+def test_coefficients_of_adam_are_its_corrections(beta1, beta2, eps, step):
+    for optimizer in (Adam(beta1, beta2, eps), AdamW(beta1, beta2, eps)):
+        ((c1, c2_eps),) = optimizer.coefficients(np.asarray([step]))
+        # The sums of a constant gradient 1: the step is 1 / (1 + eps), whatever the betas.
+        M, V = (sum_of_powers(beta, step + 1) for beta in (beta1, beta2))
+        assert c1 * M / (V**0.5 + c2_eps) == pytest.approx(1 / (1 + eps), rel=1e-9)
+
+
+def sum_of_powers(beta: float, n: int) -> float:
+    return float(np.sum(beta ** np.arange(n)))
+
+
+def test_optimizers_are_data():
+    assert Adam() == Adam(0.9, 0.999, 1e-8)
+    assert (Adam() != Adam(0.9)) is False
+    assert hash(Adam()) == hash(Adam(0.9, 0.999))
+    assert Adam() != Adam(0.8)
+    assert len({SGD(), SGD(0.9), SGD(0.9, nesterov=True), Adam(), AdamW(), SGD(0.0, False)}) == 5
+    assert repr(SGD(0.9)) == "SGD(momentum=0.9, nesterov=False)"
+    assert repr(AdamW()) == "AdamW(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01)"
+
+
+def test_an_optimizer_is_equal_to_its_own_kind_alone():
+    """Else one that was compiled could be taken for another."""
+
+    class Own(NamedTuple):
+        beta1: float = 0.9
+        beta2: float = 0.999
+        eps: float = 1e-8
+
+    class Derived(Adam):
+        pass
+
+    assert Adam() != Own()
+    assert Adam() != (0.9, 0.999, 1e-8)
+    assert Adam() != Derived()
+    assert (Adam() == Own()) is False
+    assert len({Adam(), Own(), Derived()}) == 3
+
+
+# ----------------------------------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "error", "message"),
+    [
+        (SGD(1.0), ValueError, "`momentum` must be in [0, 1); got 1"),
+        (SGD(-0.1), ValueError, "`momentum` must be in [0, 1); got -0.1"),
+        (SGD(np.nan), ValueError, "`momentum` must be in [0, 1); got nan"),
+        (SGD(-np.inf), ValueError, "`momentum` must be in [0, 1); got -inf"),
+        (SGD("0.9"), TypeError, "`momentum` must be a number; got str"),
+        (SGD(True), TypeError, "`momentum` must be a number; got bool"),
+        (SGD(nesterov=True), ValueError, "`momentum` must be above 0 with `nesterov`; got 0"),
+        (SGD(0.9, 1), TypeError, "`nesterov` must be True or False; got int"),
+        (SGD(0.9, "no"), TypeError, "`nesterov` must be True or False; got str"),
+        *(
+            case
+            for kind in (Adam, AdamW)
+            for case in (
+                (kind(beta1=1), ValueError, "`beta1` must be in [0, 1); got 1"),
+                (kind(beta2=1.5), ValueError, "`beta2` must be in [0, 1); got 1.5"),
+                (kind(beta1=-1e-3), ValueError, "`beta1` must be in [0, 1); got -0.001"),
+                (kind(beta2=np.nan), ValueError, "`beta2` must be in [0, 1); got nan"),
+                (kind(beta1=None), TypeError, "`beta1` must be a number; got NoneType"),
+                (kind(beta1=(0.9, 0.999)), TypeError, "`beta1` must be a number; got tuple"),
+                (kind(eps=0), ValueError, "`eps` must be finite and above 0; got 0"),
+                (kind(eps=np.inf), ValueError, "`eps` must be finite and above 0; got inf"),
+            )
+        ),
+        (AdamW(weight_decay=-0.1), ValueError, "`weight_decay` must be finite and at least 0; got -0.1"),
+        (AdamW(weight_decay=np.inf), ValueError, "`weight_decay` must be finite and at least 0; got inf"),
+        (AdamW(weight_decay="a"), TypeError, "`weight_decay` must be a number; got str"),
+    ],
+    ids=str,
+)
+def test_settings_that_mean_nothing_are_refused(optimizer, error, message):
+    net = make_task().net
+    moments = (net,) * 2 if not isinstance(optimizer, SGD) else (net,)
+    for call in (
+        optimizer.check,
+        lambda: optimizer.init(net),
+        lambda: optimizer.update(net, net, OptimizerState(0, moments), learning_rate=0.1),
+    ):
+        with pytest.raises(error, match=re.escape(message) + "$"):
+            call()
+
+
+NET = TwoLayerNet.initialize(3, 4, 2, rng=0)
+STACK = TwoLayerNet(*(np.stack([array, array]) for array in NET))
+STATE = Adam().init(NET)
+
+
+def refused(
+    error: type[Exception], message: str, *, net=NET, gradients=NET, state=STATE, learning_rate: Any = 0.1
+) -> None:
+    with pytest.raises(error, match=re.escape(message) + "$"):
+        Adam().update(net, gradients, state, learning_rate=learning_rate)
+
+
+def test_what_is_no_network_is_refused():
+    for call in (
+        lambda: SGD().init(tuple(NET)),
+        lambda: SGD().update(tuple(NET), NET, STATE, learning_rate=0.1),
+    ):
+        with pytest.raises(TypeError, match=r"^`net` must be a TwoLayerNet; got tuple$"):
+            call()
+    refused(
+        ValueError,
+        "`b1` must have shape (4,); got (3,)",
+        net=NET._replace(b1=np.zeros(3, np.float32)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (dict(W1=NET.W1.T), ValueError, "W1` must have the shape of `W1`, (3, 4); got (4, 3)"),
+        (dict(b1=NET.b1[:1]), ValueError, "b1` must have the shape of `b1`, (4,); got (1,)"),
+        (dict(W2=NET.W2[None]), ValueError, "W2` must have the shape of `W2`, (4, 2); got (1, 4, 2)"),
+        (dict(b2=NET.b1), ValueError, "b2` must have the shape of `b2`, (2,); got (4,)"),
+        (
+            dict(W1=NET.W1.astype(np.float64)),
+            TypeError,
+            "W1` must have the dtype of `W1`, float32; got float64",
+        ),
+        (dict(b2=NET.b2.astype(int)), TypeError, "b2` must have the dtype of `b2`, float32; got int64"),
+        (
+            dict(W2=NET.W2.tolist()),
+            TypeError,
+            "W2` must be an array of an array-API library (numpy, cupy, torch, jax); got list",
+        ),
+    ],
+    ids=str,
+)
+def test_gradients_and_moments_must_be_like_the_network(changes, error, message):
+    other = NET._replace(**changes)
+    refused(error, f"`gradients.{message}", gradients=other)
+    for i in range(2):
+        moments = tuple(other if i == j else NET for j in range(2))
+        refused(error, f"`state.moments[{i}].{message}", state=OptimizerState(0, moments))
+
+
+def test_what_is_no_gradient_is_refused():
+    refused(TypeError, "`gradients` must be a TwoLayerNet; got tuple", gradients=(0.5, NET))
+    refused(TypeError, "`gradients` must be a TwoLayerNet; got NoneType", gradients=None)
+    refused(ValueError, "`gradients.W1` must have the shape of `W1`, (3, 4); got (2, 3, 4)", gradients=STACK)
+
+
+def test_what_is_no_state_is_refused():
+    refused(TypeError, "`state` must be an OptimizerState; got NoneType", state=None)
+    refused(TypeError, "`state` must be an OptimizerState; got TwoLayerNet", state=NET)
+    refused(TypeError, "`state.moments` must be a tuple; got list", state=OptimizerState(0, [NET, NET]))
+    refused(
+        ValueError,
+        "`state.moments` must be the 2 of Adam(beta1=0.9, beta2=0.999, eps=1e-08); got 0",
+        state=SGD().init(NET),
+    )
+    refused(
+        TypeError,
+        "`state.moments[1]` must be a TwoLayerNet; got int",
+        state=OptimizerState(0, (NET, 1)),
+    )
+    with pytest.raises(ValueError, match=r"^`state\.moments` must be the 1 of SGD\(.*\); got 2$"):
+        SGD(0.9).update(NET, NET, STATE, learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "message"),
+    [
+        (-1, ValueError, "`state.step` must be at least 0; got -1"),
+        (np.int64(-1), ValueError, "`state.step` must be at least 0; got -1"),
+        (1.0, TypeError, "`state.step` must be an integer; got float"),
+        (np.asarray(1.0), TypeError, "`state.step` must be an integer; got float"),
+        (np.asarray([1]), TypeError, "`state.step` must be an integer; got ndarray"),
+        (True, TypeError, "`state.step` must be an integer; got bool"),
+        (None, TypeError, "`state.step` must be an integer; got NoneType"),
+    ],
+)
+def test_a_step_is_a_number_of_updates(step, error, message):
+    refused(error, message, state=STATE._replace(step=step))
+
+
+@pytest.mark.parametrize("step", [4, np.int32(4), np.asarray(4)])
+def test_a_step_may_be_an_integer_of_any_kind(step):
+    net, state = Adam().update(NET, NET, STATE._replace(step=step), learning_rate=0.1)
+    assert type(state.step) is int
+    assert state.step == 5
+    assert net.W1.dtype == np.float32
+
+
+@pytest.mark.only_on("jax")
+def test_a_step_without_a_value_must_be_an_integer_all_the_same(backend: Backend):
+    jax = sys.modules["jax"]
+    net = there(backend, NET)
+    state = Adam().init(net)
+    with pytest.raises(TypeError, match=r"^`state\.step` must be an integer; got \w*Tracer\b"):
+        jax.jit(lambda s: Adam().update(net, net, s, learning_rate=0.1))(state._replace(step=1.0))
+
+
+@pytest.mark.parametrize(
+    ("net", "rate", "error", "message"),
+    [
+        (NET, -0.1, ValueError, "`learning_rate` must be finite and at least 0; got -0.1"),
+        (NET, np.nan, ValueError, "`learning_rate` must be finite and at least 0; got nan"),
+        (STACK, [0.1, np.inf], ValueError, "`learning_rate` must be finite and at least 0; got inf"),
+        (NET, [0.1], ValueError, "`learning_rate` must be a number; got shape (1,)"),
+        (
+            STACK,
+            [0.1] * 3,
+            ValueError,
+            "`learning_rate` must be a number or of shape (2,); got shape (3,)",
+        ),
+        (NET, "0.1", TypeError, "`learning_rate` must be a number, or one for each network; got str"),
+        (NET, None, TypeError, "`learning_rate` must be a number, or one for each network; got NoneType"),
+    ],
+    ids=str,
+)
+def test_learning_rates_that_mean_nothing_are_refused(net, rate, error, message):
+    refused(error, message, net=net, gradients=net, state=Adam().init(net), learning_rate=rate)
+
+
+@pytest.mark.only_on("strict", "torch", "jax")
+def test_arrays_of_two_libraries_are_refused(backend: Backend):
+    net, library = there(backend, NET, "float32"), backend.module.partition(".")[0]
+    message = f"`gradients.W1` must be an array of the library of `W1`, {library}; got one of numpy"
+    refused(TypeError, message, net=net, state=Adam().init(net))
+    message = f"`state.moments[0].W1` must be an array of the library of `W1`, {library}; got one of numpy"
+    refused(TypeError, message, net=net, gradients=net)
+
+
+@pytest.mark.only_on("strict")
+def test_arrays_of_two_devices_are_refused(backend: Backend):
+    net = there(backend, NET, "float32")
+    elsewhere = net.to(backend.xp, backend.xp.Device("CPU_DEVICE"))
+    message = re.escape(f"`gradients.W1` must be on the device of `W1`, {backend.device}; got ")
+    with pytest.raises(ValueError, match=message):
+        Adam().update(net, elsewhere, Adam().init(net), learning_rate=0.1)
+    message = message.replace("gradients", re.escape("state.moments[0]"))
+    with pytest.raises(ValueError, match=message):
+        Adam().update(net, net, Adam().init(elsewhere), learning_rate=0.1)

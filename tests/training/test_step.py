@@ -1,0 +1,449 @@
+"""A step as such: what it computes, what it consumes, and that it never waits for the device."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from support.backends import BACKENDS, Backend, to_host
+from support.small_runs import Task, host_net, make_task, tries
+from support.strategies import Problem, problems
+
+from twolayer import TwoLayerNet
+from twolayer._namespace import copied
+from twolayer.augmentation import Chain, FlipAndShift, Mixup
+from twolayer.mathematics import Params, forward
+from twolayer.network import pack, unpack
+from twolayer.preprocessing import Standardizer
+from twolayer.training.batches import Batches, Draws, Source, moved, unstacked
+from twolayer.training.optimizers import SGD, Adam, AdamW
+from twolayer.training.step import (
+    Constant,
+    Method,
+    Numbers,
+    Samples,
+    State,
+    kept_shares,
+    report,
+    step,
+)
+
+ROWS = np.array([4, 0, 4, 2])
+WEIGHT = np.linspace(0.5, 2.0, 23)
+ADAM = Adam(eps=1e-3)
+
+
+def arguments(backend: Backend, task: Task, *, rate=0.3, reg=0.02, weighted=False, rows=ROWS) -> list:
+    """What `train` hands to a step, the state being a copy."""
+    there, xp = task.on(backend), backend.xp
+    n_networks = there.net.n_networks or 1
+    params = Params(*(copied(array, xp=xp) for array in pack(there.net, xp=xp)))
+    y = there.y if there.y.ndim == 2 else xp.astype(there.y, xp.int32)
+    weight = backend.array(WEIGHT) if weighted else None
+    return [
+        State(params, (), None),
+        Samples(there.X, y, weight, ()),
+        Draws(backend.array(rows, "int32"), None, None, None),
+        numbers(backend, np.full(n_networks, rate), np.full(n_networks, reg), len(rows)),
+    ]
+
+
+def numbers(backend: Backend, rates: np.ndarray, regs: np.ndarray, n_samples: int) -> Numbers:
+    """Those of plain gradient descent."""
+    return Numbers(
+        learning_rate=backend.array(rates),
+        share=backend.array(rates / n_samples),
+        kept_share=backend.array(kept_shares(rates, regs)),
+        reg=backend.array(regs),
+        dropout=None,
+        label_smoothing=None,
+        coefficients=backend.array(np.zeros(0)),
+    )
+
+
+def leaves(tree) -> list:
+    """The arrays of nested tuples."""
+    if isinstance(tree, tuple | list):
+        return [leaf for part in tree for leaf in leaves(part)]
+    return [] if tree is None else [tree]
+
+
+def reported_step(state, samples, draws, numbers, *, method: Method, xp: ModuleType) -> tuple[Any, Any, Any]:
+    """A step's state, and the loss and accuracy of its batch, (K,) each."""
+    state, seen = step(state, samples, draws, numbers, method=method, xp=xp)
+    loss, accuracy = report([seen], Constant(samples, numbers), xp=xp)
+    assert loss.shape[0] == accuracy.shape[0] == 1
+    return state, loss[0, :], accuracy[0, :]
+
+
+plain_step = partial(reported_step, method=Method(SGD()))
+
+SCALING = Standardizer(np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9, 1.1]))
+
+
+def everything(backend: Backend, task: Task, optimizer: Any = ADAM) -> tuple[list, Method]:
+    """The same with all that there is switched on, in a step that is not the first."""
+    args = arguments(backend, task, weighted=True)
+    state, samples, draws, plain = args
+    xp, n_networks = backend.xp, task.net.n_networks or 1
+    augmentation = Chain(FlipAndShift((2, 2), shift=1), Mixup(0.4))
+
+    def like(params: Params, factor: float) -> Params:
+        return Params(*(factor * xp.asarray(array, copy=True) for array in params))
+
+    (drawn,) = Source(Batches(3, 4, 4, replacement=False), 4, 5, augmentation).draws(0, 1)
+    (drawn,) = unstacked(moved(drawn, backend.array), 1, unstack=xp.unstack)
+    moments = tuple(like(state.params, 0.01) for _ in range(optimizer.n_moments))
+    if optimizer.n_moments == 2:  # the second is of squares
+        moments = moments[0], Params(*(array * array for array in moments[1]))
+    coefficients = np.append(optimizer.coefficients(np.array([6])), 0.25)
+    return [
+        State(state.params, moments, like(state.params, 0.9)),
+        samples._replace(preprocessing=tuple(map(backend.array, SCALING.host_arrays()))),
+        drawn._replace(rows=draws.rows),
+        plain._replace(
+            share=plain.share if optimizer.scaled else backend.array(np.full(n_networks, 1 / len(ROWS))),
+            dropout=backend.array(np.linspace(64, 128, n_networks).astype(np.uint8)),
+            label_smoothing=backend.array(np.full(n_networks, 0.1)),
+            coefficients=backend.array(coefficients),
+        ),
+    ], Method(optimizer, augmentation, SCALING.transform, input_dropout=26)
+
+
+EVERYTHING = pytest.mark.parametrize(
+    ("n_networks", "soft", "optimizer"),
+    [(None, False, ADAM), (3, False, SGD(0.9, nesterov=True)), (2, True, SGD()), (2, False, SGD(0.5))],
+    ids=["one-adam", "stack-nesterov", "probabilities-sgd", "stack-momentum"],
+)
+
+
+ROUNDED = make_task(2, soft=True)  # their sums are not quite 1
+ROUNDED = ROUNDED._replace(y=0.9995 * ROUNDED.y)
+
+TASKS = pytest.mark.parametrize(
+    ("task", "weighted"),
+    [
+        pytest.param(make_task(), False, id="one"),
+        pytest.param(make_task(3), True, id="stack-weights"),
+        pytest.param(make_task(2, soft=True), False, id="stack-probabilities"),
+        pytest.param(ROUNDED, False, id="stack-rounded-probabilities"),
+    ],
+)
+
+
+@TASKS
+def test_a_step_goes_down_the_gradient_of_its_batchs_loss(backend: Backend, task: Task, weighted):
+    net, X, y = task.net, task.X[ROWS], task.y[ROWS]
+    weight = WEIGHT[ROWS] if weighted else None
+    expected_loss, gradients = net.loss_and_gradients(X, y, reg=0.02, sample_weight=weight)
+    expected = TwoLayerNet(*(a - 0.3 * g for a, g in zip(net, gradients, strict=True)))
+    state, loss, accuracy = plain_step(*arguments(backend, task, weighted=weighted), xp=backend.xp)
+    found = unpack(state.params, stacked=net.n_networks is not None, xp=backend.xp)
+    for name, a, b in zip(TwoLayerNet._fields, found, expected, strict=True):
+        assert backend.owns(a)
+        np.testing.assert_allclose(to_host(a), b, rtol=backend.rtol, atol=backend.rtol, err_msg=name)
+    for result, wanted in ((loss, expected_loss), (accuracy, net.accuracy(X, y))):
+        assert backend.owns(result)
+        assert result.shape == (net.n_networks or 1,)
+        assert result.dtype == getattr(backend.xp, backend.dtype)
+        np.testing.assert_allclose(to_host(result), np.atleast_1d(wanted), rtol=backend.rtol)
+
+
+def test_a_step_is_the_gradient_step_of_any_problem(backend: Backend):
+    @tries(backend)
+    @given(problem=problems())
+    def check(problem: Problem) -> None:
+        net, X, y, weight, reg = problem
+        n_networks = net.n_networks or 1
+        rates = np.linspace(0.1, 0.2, n_networks)
+        loss, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
+        xp = backend.xp
+        there = TwoLayerNet(*(backend.array(array) for array in net))
+        samples = Samples(
+            backend.array(X),
+            backend.array(y) if problem.probabilities else backend.array(y, "int32"),
+            None if weight is None else backend.array(weight),
+            (),
+        )
+        state, found_loss, _ = plain_step(
+            State(Params(*(copied(array, xp=xp) for array in pack(there, xp=xp))), (), None),
+            samples,
+            Draws(backend.array(np.arange(len(X)), "int32"), None, None, None),
+            numbers(backend, rates, np.broadcast_to(np.asarray(reg, float), (n_networks,)), len(X)),
+            xp=xp,
+        )
+        tolerance = max(backend.rtol, 1e-12) * 10
+        np.testing.assert_allclose(to_host(found_loss), np.atleast_1d(loss), rtol=tolerance, atol=tolerance)
+        found = unpack(state.params, stacked=net.n_networks is not None, xp=xp)
+        for a, b, g in zip(found, net, gradients, strict=True):
+            rate = rates.reshape(-1, *(1 for _ in b.shape[1:])) if net.n_networks else rates[0]
+            np.testing.assert_allclose(to_host(a), b - rate * g, rtol=tolerance, atol=10 * tolerance)
+
+    check()
+
+
+def test_a_batch_without_any_weight_moves_nothing_but_the_decay(backend: Backend):
+    task = make_task(2)
+    args = arguments(backend, task)
+    args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
+    state, loss, _ = plain_step(*args, xp=backend.xp)
+    found = host_net(unpack(state.params, stacked=True, xp=backend.xp))
+    keep = 1 - 2 * 0.3 * 0.02
+    tolerance = {"rtol": backend.rtol, "atol": 0}
+    np.testing.assert_allclose(found.W1, keep * task.net.W1, **tolerance)
+    np.testing.assert_allclose(found.W2, keep * task.net.W2, **tolerance)
+    np.testing.assert_allclose(found.b1, task.net.b1, **tolerance)
+    np.testing.assert_allclose(found.b2, task.net.b2, **tolerance)
+    penalty = 0.02 * ((task.net.W1**2).sum((1, 2)) + (task.net.W2**2).sum((1, 2)))
+    np.testing.assert_allclose(to_host(loss), penalty, **tolerance)
+
+
+def test_only_the_batch_is_cast(backend: Backend):
+    """uint8 images stay bytes but for the rows of the batch."""
+    images = np.random.default_rng(0).integers(0, 256, (23, 4), dtype=np.uint8)
+    task = make_task()._replace(X=images)
+    args = arguments(backend, task, rate=1e-3)
+    assert args[1].X.dtype == backend.xp.uint8
+    state, loss, _ = plain_step(*args, xp=backend.xp)
+    expected, gradients = task.net.loss_and_gradients(images[ROWS].astype(float), task.y[ROWS], reg=0.02)
+    np.testing.assert_allclose(to_host(loss)[0], expected, rtol=backend.rtol)
+    wanted = (task.net.W1 - 1e-3 * gradients.W1).T[None, :, :]
+    np.testing.assert_allclose(to_host(state.params.W1), wanted, rtol=backend.rtol, atol=backend.rtol)
+
+
+@TASKS
+def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, task: Task, weighted):
+    args = arguments(backend, task, weighted=weighted)
+    state, others = leaves(args[0]), leaves(args[1:])
+    before = [to_host(array) for array in others]
+    old = [to_host(array) for array in state]
+    after, _, _ = plain_step(*args, xp=backend.xp)
+    for array, copy in zip(others, before, strict=True):
+        np.testing.assert_array_equal(to_host(array), copy)
+    for a, b, was in zip(leaves(after), state, old, strict=True):
+        if backend.library == "jax":  # its arrays cannot change; `jit` gives their memory to the result
+            np.testing.assert_array_equal(to_host(b), was)
+        else:
+            assert a is b
+        assert not np.array_equal(to_host(a), was)
+
+
+@EVERYTHING
+def test_with_everything_the_state_is_updated_in_place_and_nothing_else_is(
+    backend: Backend, n_networks, soft, optimizer
+):
+    args, method = everything(backend, make_task(n_networks, soft=soft), optimizer)
+    state, others = leaves(args[0]), leaves(args[1:])
+    before, old = ([to_host(array) for array in arrays] for arrays in (others, state))
+    after, loss, accuracy = reported_step(*args, method=method, xp=backend.xp)
+    for array, copy in zip(others, before, strict=True):
+        np.testing.assert_array_equal(to_host(array), copy)
+    assert len(leaves(after)) == len(state) == 4 * (2 + optimizer.n_moments)
+    for a, b, was in zip(leaves(after), state, old, strict=True):
+        assert backend.owns(a)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        if backend.library == "jax":
+            np.testing.assert_array_equal(to_host(b), was)
+        else:
+            assert a is b
+        assert not np.array_equal(to_host(a), was)
+    for result in (loss, accuracy):
+        assert result.shape == (n_networks or 1,)
+        assert result.dtype == getattr(backend.xp, backend.dtype)
+    # And of the average a quarter is the new weights.
+    for newest, average, was in zip(after.params, after.average, old[-4:], strict=True):
+        wanted = 0.75 * was + 0.25 * to_host(newest)
+        np.testing.assert_allclose(to_host(average), wanted, rtol=backend.rtol, atol=1e-7)
+
+
+@EVERYTHING
+def test_a_step_with_everything_is_that_of_numpy(backend: Backend, n_networks, soft, optimizer):
+    task = make_task(n_networks, soft=soft)
+    args, method = everything(backend, task, optimizer)
+    found = reported_step(*args, method=method, xp=backend.xp)
+    args, method = everything(BACKENDS[0], task, optimizer)
+    for a, b in zip(leaves(found), leaves(reported_step(*args, method=method, xp=np)), strict=True):
+        np.testing.assert_allclose(to_host(a), b, rtol=backend.rtol, atol=backend.rtol)
+
+
+@EVERYTHING
+def test_samples_that_are_given_without_rows_are_the_batch(backend: Backend, n_networks, soft, optimizer):
+    task = make_task(n_networks, soft=soft)
+    args, method = everything(backend, task, optimizer)
+    X, y, weight, arrays = args[1]
+    taken = [backend.xp.take(array, args[2].rows, axis=0) for array in (X, y, weight)]
+    alone = [args[0], Samples(*taken, arrays), args[2]._replace(rows=None), args[3]]
+    alone[0] = moved(args[0], lambda array: backend.xp.asarray(array, copy=True))
+    found = reported_step(*alone, method=method, xp=backend.xp)
+    expected = reported_step(*args, method=method, xp=backend.xp)
+    for a, b in zip(leaves(found), leaves(expected), strict=True):
+        np.testing.assert_array_equal(to_host(a), to_host(b))
+
+
+def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(backend: Backend):
+    """Whatever its draws; the moments fade, and nothing becomes nan."""
+    task = make_task(2)
+    args, method = everything(backend, task, SGD(0.5))
+    args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
+    params, (velocity,), _ = moved(args[0], to_host)
+    state, loss, _ = reported_step(*args, method=method, xp=backend.xp)
+    tolerance = {"rtol": 10 * backend.rtol, "atol": 1e-7}
+    for name, penalised in (("W1", True), ("b1", False), ("W2", True), ("b2", False)):
+        before, v = getattr(params, name), getattr(velocity, name)
+        v = 0.5 * v + (2 * 0.02 * before if penalised else 0.0)
+        np.testing.assert_allclose(to_host(getattr(state.params, name)), before - 0.3 * v, **tolerance)
+    W1, W2 = task.net.W1, task.net.W2
+    penalty = 0.02 * ((W1**2).sum((1, 2)) + (W2**2).sum((1, 2)))
+    np.testing.assert_allclose(to_host(loss), penalty, rtol=10 * backend.rtol)
+
+
+@TASKS
+def test_what_several_steps_saw_is_reported_at_once_as_one_by_one(backend: Backend, task: Task, weighted):
+    args, method = everything(backend, task, SGD())
+    args[1] = args[1] if weighted else args[1]._replace(sample_weight=None)
+    seen = []
+    for rate in (0.1, 0.2, 0.3):
+        rates = backend.array(np.full(task.net.n_networks or 1, rate))
+        shares = rates / len(ROWS)
+        own = args[3]._replace(learning_rate=rates, share=shares)
+        args[0], one = step(*args[:3], own, method=method, xp=backend.xp)
+        seen.append(one)
+    constant = Constant(args[1], args[3])
+    together = report(seen, constant, xp=backend.xp)
+    alone = [report([one], constant, xp=backend.xp) for one in seen]
+    for i, each in enumerate(together):
+        assert backend.owns(each)
+        assert each.shape == (3, task.net.n_networks or 1)
+        expected = np.concatenate([to_host(results[i]) for results in alone])
+        np.testing.assert_allclose(to_host(each), expected, rtol=backend.rtol)
+
+
+def test_labels_that_were_gathered_with_the_draws_are_taken(backend: Backend):
+    task = make_task(2)
+    args = arguments(backend, task)
+    others = (task.y[ROWS] + 1) % 3
+    args[2] = args[2]._replace(labels=backend.array(others, "int32"))
+    _, loss, _ = plain_step(*args, xp=backend.xp)
+    expected = task.net.loss(task.X[ROWS], others, reg=0.02)
+    np.testing.assert_allclose(to_host(loss), expected, rtol=backend.rtol)
+
+
+def test_without_a_penalty_no_norm_is_computed(backend: Backend):
+    for penalised in (False, True):
+        args = arguments(backend, make_task(2))
+        _, seen = step(*args, method=Method(SGD(), penalised=penalised), xp=backend.xp)
+        assert (seen.squared is not None) == penalised
+
+
+def test_a_sample_without_any_weight_keeps_its_label_when_targets_are_mixed(backend: Backend):
+    """It counts in the accuracy, which has no weights."""
+    task = make_task(2)
+    weight = WEIGHT.copy()
+    weight[ROWS] = 0.0
+    args, method = everything(backend, task, SGD())
+    args[1] = args[1]._replace(sample_weight=backend.array(weight))
+    _, seen = step(*args, method=method, xp=backend.xp)
+    np.testing.assert_array_equal(to_host(seen.y), np.eye(3)[task.y[ROWS]])
+
+
+def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Backend, monkeypatch):
+    """And those that stay are scaled by the share of the bytes that are kept."""
+    thresholds, seen = np.array([0, 64, 128, 255], np.uint8), []
+
+    def spied(params, X, kept, scale, *, xp):
+        seen.append((kept, scale))
+        return forward(params, X, kept, scale, xp=xp)
+
+    monkeypatch.setattr("twolayer.training.step.forward", spied)
+    drawn = np.array([[0, 63, 64, 255], [127, 128, 1, 0], *np.zeros((3, 4))], np.uint8)  # of 5 units
+    state, samples, draws, plain = arguments(backend, make_task(4))
+    draws = draws._replace(hidden_bytes=backend.array(drawn))
+    plain_step(state, samples, draws, plain._replace(dropout=backend.array(thresholds)), xp=backend.xp)
+    ((kept, scale),) = seen
+    assert backend.owns(kept)
+    assert kept.dtype == backend.xp.bool
+    np.testing.assert_array_equal(to_host(kept), drawn >= thresholds[:, None, None])
+    assert scale.dtype == getattr(backend.xp, backend.dtype)
+    wanted = 256 / (256 - thresholds.astype(float))
+    np.testing.assert_allclose(to_host(scale), wanted[:, None, None], rtol=1e-6)
+
+
+def test_the_buffers_of_numpy_stay_where_they_are():
+    """What looks like an update in place would be lost in a copy."""
+    task = make_task(3)
+    backend = BACKENDS[0]
+    args = arguments(backend, task, rate=0.1, reg=0.01)
+    addresses = [array.__array_interface__["data"][0] for array in leaves(args[0])]
+    for _ in range(3):
+        args[0], _, _ = plain_step(*args, xp=np)
+    assert [array.__array_interface__["data"][0] for array in leaves(args[0])] == addresses
+
+
+WITHOUT_VALUES = pytest.mark.parametrize(
+    ("task", "optimizer"),
+    [
+        pytest.param(make_task(), None, id="one"),
+        pytest.param(make_task(3), None, id="stack"),
+        pytest.param(make_task(2, soft=True), None, id="stack-probabilities"),
+        pytest.param(make_task(), ADAM, id="everything-one"),
+        pytest.param(make_task(3), SGD(0.9, nesterov=True), id="everything-stack"),
+        pytest.param(make_task(2, soft=True), AdamW(), id="everything-probabilities"),
+        pytest.param(make_task(2), SGD(), id="everything-scaled"),
+    ],
+)
+
+
+@WITHOUT_VALUES
+def test_no_value_is_read_on_strict_arrays(monkeypatch, task: Task, optimizer):
+    import array_api_strict as xp
+
+    backend = next(b for b in BACKENDS if b.library == "strict")
+
+    def prepared() -> tuple[list, Method]:
+        if optimizer is None:
+            return arguments(backend, task, weighted=True), Method(SGD())
+        return everything(backend, task, optimizer)
+
+    with backend.active():
+        args, method = prepared()
+        expected = reported_step(*prepared()[0], method=method, xp=xp)
+
+        def refuse(self: object) -> None:
+            raise AssertionError("a value was read inside a step")
+
+        with monkeypatch.context() as patch:
+            for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__"):
+                patch.setattr(type(args[1].X), name, refuse, raising=False)
+            with pytest.raises(AssertionError, match="a value was read"):
+                float(args[3].reg[0])
+            found = reported_step(*args, method=method, xp=xp)
+        for a, b in zip(leaves(found), leaves(expected), strict=True):
+            np.testing.assert_array_equal(to_host(a), to_host(b))
+
+
+@WITHOUT_VALUES
+def test_no_value_is_read_where_there_is_none(backend: Backend, task: Task, optimizer):
+    """JAX's tracers and PyTorch's meta device have shapes and dtypes alone: reading a value raises."""
+    args, method = arguments(backend, task, weighted=True), Method(SGD())
+    if optimizer is not None:
+        args, method = everything(backend, task, optimizer)
+    chosen = partial(reported_step, method=method, xp=backend.xp)
+    if backend.library == "jax":
+        jax = sys.modules["jax"]
+        state, loss, accuracy = jax.jit(chosen)(*args)
+        assert not isinstance(loss, jax.core.Tracer)
+    elif backend.library == "torch":
+        torch = sys.modules["torch"]
+        state, loss, accuracy = chosen(*moved(tuple(args), lambda a: a.to("meta")))
+        assert loss.device == torch.device("meta")
+    else:
+        state, loss, accuracy = chosen(*args)
+    n_networks = task.net.n_networks or 1
+    assert state.params.W1.shape == (n_networks, 5, 4)
+    assert state.params.W2.shape == (n_networks, 3, 5)
+    assert loss.shape == accuracy.shape == (n_networks,)
