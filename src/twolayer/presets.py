@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+from .settings import REQUIRED, of_command
+
 Settings: TypeAlias = Mapping[str, Any]
 
 
@@ -18,50 +20,10 @@ def _frozen(*parts: Settings, **settings: Any) -> Settings:
     return MappingProxyType(joined)
 
 
-_COMMON = _frozen(
-    dtype="float32",
-    # Preprocessing.
-    center=True,
-    scale="global",
-    whiten="none",
-    epsilon=0.1,
-    components=None,
-    # The samples of a batch.
-    replacement=False,
-    class_weight="none",
-    flip=False,
-    shift=0,
-    border="reflect",
-    mixup=0.0,
-    # The loss.
-    input_dropout=0.0,
-    dropout=0.0,
-    label_smoothing=0.0,
-    # The steps.
-    weight_scale="he",
-    optimizer="nesterov",
-    momentum=0.9,
-    weight_decay=0.0,
-    schedule="cosine",
-    warmup=0,
-    learning_rate_decay=0.95,
-    decay_every=None,
-    decay_first=None,
-    epochs=None,
-    steps=None,
-    # The network that is kept.
-    ema_decay=None,
-    patience=None,
-    judge="best",
-    symmetrize=False,
-    symmetrize_shift=0,
-)
-
 _PLAIN = _frozen(optimizer="sgd", momentum=0.0, schedule="exponential")
 
-_DIGITS = _frozen(_COMMON, _PLAIN, n_hidden=100, weight_scale=0.1, batch_size=50, epochs=50)
+_DIGITS = _frozen(_PLAIN, n_hidden=100, weight_scale=0.1, batch_size=50, epochs=50)
 _CIFAR10 = _frozen(
-    _COMMON,
     # Most of what the 3,072 pixels vary in; the network costs accordingly less.
     whiten="pca",
     components=256,
@@ -80,7 +42,6 @@ _CIFAR10 = _frozen(
 )
 # Adam, for the sake of data of any number of features: what gradient descent needs for few diverges for many.
 _OWN = _frozen(
-    _COMMON,
     scale="feature",
     n_hidden=100,
     batch_size=100,
@@ -96,7 +57,7 @@ TRAIN: Mapping[str, Settings] = MappingProxyType(
         "npz": _frozen(_OWN, learning_rate=0.03, reg=0.0, networks=1),
     }
 )
-"""What ``twolayer train`` takes for a data set where nothing else is asked for."""
+"""The settings of ``twolayer train`` for each data set, where they are not the defaults."""
 
 SWEEP: Mapping[str, Settings] = MappingProxyType(
     {
@@ -117,7 +78,7 @@ SWEEP: Mapping[str, Settings] = MappingProxyType(
         "npz": _frozen(_OWN, learning_rate=(0.01, 0.03, 0.1), reg=(0.0, 1e-4, 1e-3), seeds=(0, 1, 2)),
     }
 )
-"""What ``twolayer sweep`` takes. A setting that is varied is a tuple; all combinations are tried."""
+"""The settings of ``twolayer sweep``. A setting that is varied is a tuple; all combinations are tried."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +117,7 @@ class Preset:
     dataset : str
         The data set that it is for.
     train, sweep : mapping
-        Settings that stand in for those of `TRAIN` and `SWEEP`.
+        Settings that take the place of those of `TRAIN` and `SWEEP`.
     reference : Reference, optional
         Results to compare with.
     """
@@ -169,7 +130,6 @@ class Preset:
 
 
 _ASSIGNMENT = _frozen(
-    _COMMON,
     # The training images of the first two files, in order; pixels as they are, less the mean image.
     n_train=19_000,
     n_validation=1_000,
@@ -270,7 +230,7 @@ def preset(name: str) -> Preset:
 
 
 def settings_for(command: str, dataset: str, preset_name: str | None = None) -> dict[str, Any]:
-    """Return the settings of a command for a data set, with those of a preset over them.
+    """Return the settings of a command by a preset, or else those for its data set; the rest by default.
 
     Parameters
     ----------
@@ -288,10 +248,11 @@ def settings_for(command: str, dataset: str, preset_name: str | None = None) -> 
     ValueError
         If there is no such preset, or it is for another data set.
     """
-    settings = dict((SWEEP if command == "sweep" else TRAIN)[dataset])
+    given = (SWEEP if command == "sweep" else TRAIN)[dataset]
     if preset_name is not None:
         chosen = preset(preset_name)
         if chosen.dataset != dataset:
             raise ValueError(f"`preset` {preset_name} must be used with {chosen.dataset}; got {dataset}")
-        settings |= chosen.sweep if command == "sweep" else chosen.train
-    return settings
+        given = chosen.sweep if command == "sweep" else chosen.train
+    settings = {name: one.default for name, one in of_command(command).items() if one.default is not REQUIRED}
+    return settings | dict(given)

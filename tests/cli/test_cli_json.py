@@ -23,8 +23,8 @@ from support.strategies import any_texts
 import twolayer
 from twolayer import datasets, storage
 from twolayer.cli import commands, console, jobs, outcomes
-from twolayer.cli.settings import GRID
 from twolayer.report import format_json
+from twolayer.settings import VARIED
 
 QUICK = ("--epochs", 2, "--hidden", 8)
 
@@ -72,7 +72,7 @@ def test_the_keys_of_a_sweep_are_those_of_the_documentation(no_pictures: None) -
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     (line,) = [line for line in text.splitlines() if line.startswith("| `sweep` | those of")]
     named = set(re.findall(r"`(\w+)`", line))
-    assert {*data, *data["table"][0]} - set(GRID) <= named
+    assert {*data, *data["table"][0]} - set(VARIED) <= named
 
 
 def test_quiet_leaves_standard_error_empty(no_pictures: None) -> None:

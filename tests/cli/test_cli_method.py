@@ -20,6 +20,7 @@ from twolayer.checkpoints import load_run
 from twolayer.cli import console, jobs, method, outcomes, training
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
+from twolayer.settings import SETTINGS
 
 DIGITS = datasets.load_digits()
 
@@ -53,7 +54,10 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def test_every_optimizer_has_its_name() -> None:
-    found = {name: method.optimizer_for(settings(optimizer=name, momentum=0.5)) for name in method.OPTIMIZERS}
+    found = {
+        name: method.optimizer_for(settings(optimizer=name, momentum=0.5))
+        for name in SETTINGS["optimizer"].kind
+    }
     assert found == {
         "nesterov": optimizers.SGD(momentum=0.5, nesterov=True),
         "momentum": optimizers.SGD(momentum=0.5),
@@ -67,7 +71,9 @@ def test_every_optimizer_has_its_name() -> None:
 
 def test_every_schedule_has_its_name() -> None:
     decay = {"learning_rate_decay": 0.5, "decay_every": 7, "decay_first": 2}
-    found = {name: method.schedule_for(settings(schedule=name, **decay)) for name in method.SCHEDULES}
+    found = {
+        name: method.schedule_for(settings(schedule=name, **decay)) for name in SETTINGS["schedule"].kind
+    }
     assert found == {
         "cosine": schedules.Cosine(),
         "exponential": schedules.Exponential(0.5, 7, 2),
@@ -288,7 +294,7 @@ def test_settings_that_mean_nothing_beside_others(changes: dict[str, Any], idle:
     asked = ("border", "decay_first", "decay_every", "learning_rate_decay", "momentum", "scale", "reg")
     if base["schedule"] == "cosine":
         idle = idle | {"learning_rate_decay"}
-    assert {name for name in asked if not method.has_effect(name, base)} == idle
+    assert {name for name in asked if not SETTINGS[name].has_effect(base)} == idle
     assert set(method.without_effect(base)) & set(asked) == idle - {"border", "decay_first"}
 
 

@@ -16,6 +16,7 @@ KEYS = {
     *("whiten", "epsilon", "components", "class_weight", "flip", "shift", "border", "mixup"),
     *("input_dropout", "dropout", "label_smoothing", "optimizer", "momentum", "weight_decay", "schedule"),
     *("warmup", "ema_decay", "patience", "symmetrize", "symmetrize_shift"),
+    *("data", "device", "library", "preset", "seed", "url"),
 }
 CIFAR10_KEYS = {"n_train", "n_validation", "n_test"}
 
@@ -26,7 +27,7 @@ CIFAR10_KEYS = {"n_train", "n_validation", "n_test"}
 )
 def test_settings_are_complete(command: str, dataset: str, name: str | None) -> None:
     wanted = KEYS | (CIFAR10_KEYS if dataset == "cifar10" else set())
-    wanted |= {"seeds"} if command == "sweep" else {"networks"}
+    wanted |= {"seeds", "max_networks"} if command == "sweep" else {"networks"}
     settings = presets.settings_for(command, dataset, name)
     assert set(settings) == wanted
     assert (settings["epochs"] is None) != (settings["steps"] is None)

@@ -20,7 +20,8 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 FLOORS = (
     {"_namespace", "_extras", "_kinds", "_streams", "_texts"},
     {"_checks", "_comparison", "_files", "mathematics"},
-    {"_forms"},
+    {"_forms", "_numbers"},
+    {"settings"},
     {"network", "_images"},
     {"convolution", "stacks", "preprocessing", "augmentation"},
     {"training"},

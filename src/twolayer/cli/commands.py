@@ -250,10 +250,10 @@ _DATASETS = """DATASET is digits (the default: 1,797 images of 8×8 pixels, whic
 )
 @options.data_options
 @options.validation_option
+@options.preset_option
 @options.setting_options("train")
 @options.config_option
 @options.library_options
-@options.dtype_option
 @options.folder_options("train")
 @options.resume_options
 @options.common_options
@@ -310,11 +310,10 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
 )
 @options.data_options
 @options.validation_option
+@options.preset_option
 @options.setting_options("sweep")
 @options.config_option
 @options.library_options
-@options.dtype_option
-@options.max_networks_option
 @options.folder_options("sweep")
 @options.common_options
 @click.pass_context

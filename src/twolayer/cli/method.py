@@ -9,26 +9,9 @@ from .. import augmentation
 from ..datasets import Dataset
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
+from ..settings import ARGUMENTS, SETTINGS
 from ..stacks import symmetrize
 from ..training import optimizers, schedules
-
-OPTIMIZERS = ("nesterov", "momentum", "sgd", "adam", "adamw")
-SCHEDULES = ("cosine", "exponential", "constant")
-WHITENINGS = ("none", "zca", "pca")
-BORDERS = ("reflect", "zero")
-
-
-# What an option needs of another setting to mean anything.
-_NEEDS: dict[str, tuple[str, tuple[Any, ...], str]] = {
-    "momentum": ("optimizer", ("nesterov", "momentum"), "--momentum"),
-    "weight_decay": ("optimizer", ("adamw",), "--weight-decay"),
-    "learning_rate_decay": ("schedule", ("exponential",), "--learning-rate-decay"),
-    "decay_every": ("schedule", ("exponential",), "--decay-every"),
-    "epsilon": ("whiten", ("zca", "pca"), "--epsilon"),
-    "components": ("whiten", ("zca", "pca"), "--components"),
-    "scale": ("whiten", ("none",), "--scale"),
-    "center": ("whiten", ("none",), "--center"),
-}
 
 
 def completed(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,39 +25,25 @@ def completed(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, A
         Those that the user named.
     """
     settings = dict(settings)
+    needed = [SETTINGS[name].needs for name in given]
     for name, value in (("schedule", "exponential"), ("whiten", "none")):
-        # A preset's choice gives way to an option that only another one has a use for.
-        if name not in given and any(
-            value in _NEEDS[o][1] and _NEEDS[o][0] == name for o in given if o in _NEEDS
-        ):
+        # A preset's choice gives way to an option that has an effect with another one alone.
+        if name not in given and any(one and one[0] == name and value in one[1] for one in needed):
             settings[name] = value
-    for option in given:
-        if option in _NEEDS:
-            other, values, flag = _NEEDS[option]
-            if settings[other] not in values:
-                wanted = " or ".join(values)
-                raise ValueError(
-                    f"`{flag}` must be left out but with --{other} {wanted}; got it with {settings[other]}"
-                )
+    for name in given:
+        setting = SETTINGS[name]
+        if setting.needs is not None and not setting.has_effect(settings):
+            other, values = setting.needs
+            raise ValueError(
+                f"`{setting.flag}` must be left out but with --{other} {' or '.join(values)}; "
+                f"got it with {settings[other]}"
+            )
     return settings
 
 
 def without_effect(settings: Mapping[str, Any]) -> list[str]:
-    """Return the names of the settings that nothing asks for, as others are what they are."""
-    return [option for option in _NEEDS if not has_effect(option, settings)]
-
-
-# Of what no option is refused: settings that mean nothing where another one is off.
-_IDLE_WITHOUT = {"border": ("shift", "symmetrize_shift"), "decay_first": ("decay_every",)}
-
-
-def has_effect(name: str, settings: Mapping[str, Any]) -> bool:
-    """Say whether a setting meant anything beside the others."""
-    if name in _NEEDS:
-        other, values, _ = _NEEDS[name]
-        return settings.get(other) in values
-    others = _IDLE_WITHOUT.get(name)
-    return others is None or any(settings.get(one) and has_effect(one, settings) for one in others)
+    """Return the names of the settings that would be refused, as another one is not what they need."""
+    return [name for name, one in SETTINGS.items() if one.needs is not None and not one.has_effect(settings)]
 
 
 def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset) -> Preprocessing:
@@ -156,10 +125,7 @@ def training_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
         "optimizer": optimizer_for(settings),
         "schedule": schedule_for(settings),
         "class_weight": None if weight == "none" else weight,
-        **{
-            name: settings[name]
-            for name in ("epochs", "steps", "replacement", "judge", "ema_decay", "patience")
-        },
+        **{name: settings[name] for name in ARGUMENTS},
     }
 
 

@@ -9,23 +9,17 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from .. import onnx, presets
+from .. import onnx, presets, settings
+from .._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, Number
 from ..report import format_numbers
+from ..settings import SETTINGS, Setting
 from .completion import complete_datasets, complete_files, complete_networks, complete_presets, complete_runs
 from .folders import CHECKPOINT, FORMATS, RESULTS
-from .libraries import LIBRARIES
-from .method import BORDERS, OPTIMIZERS, SCHEDULES, WHITENINGS
-from .parameters import Number, Option, ParamType, Seeds, Several
+from .parameters import NumberType, Option, ParamType, Seeds, Several
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _DATASETS = ("digits", "cifar10", "npz")
-
-_POSITIVE = Number(above=0)
-_NOT_NEGATIVE = Number(least=0)
-_BELOW_ONE = Number(least=0, below=1)
-_COUNT = Number(int, least=1)
-_COUNT_OR_ZERO = Number(int, least=0)
 
 # `click.option` for each group of the help.
 _data_option = partial(click.option, cls=Option, group="Data")
@@ -97,168 +91,58 @@ data_options = _options(
 
 validation_option = _data_option(
     "--validation",
-    type=_COUNT_OR_ZERO,
+    type=NumberType(COUNT_OR_ZERO),
     shown="5000, of the preset assignment 1000, of the others 0",
     help="For cifar10: how many of the training images, the last, are kept for validation.",
 )
 
 
+def type_of(setting: Setting, *, several: bool = False) -> ParamType:
+    """Return the type of a setting's option; ``several`` values have commas between them."""
+    if setting.name == "seeds":
+        return Seeds()
+    if isinstance(setting.kind, Number):
+        one = NumberType(setting.kind)
+        return Several(one) if several else one
+    if isinstance(setting.kind, tuple):
+        return click.Choice(setting.kind)
+    return click.BOOL if setting.kind is bool else click.STRING
+
+
+def _setting_option(setting: Setting, command: str) -> Callable[[Function], Function]:
+    """Return the option of a setting; ``sweep`` takes several values of those that it varies."""
+    several = command == "sweep" and setting.varied is not None
+    flags = setting.flag if setting.kind is not bool else f"{setting.flag}/--no-{setting.flag[2:]}"
+    return click.option(
+        flags,
+        setting.name,
+        cls=Option,
+        group=setting.group,
+        type=type_of(setting, several=several),
+        multiple=several,
+        callback=_flattened if several else None,
+        help=setting.help,
+        shown=defaults_text(command, setting.name),
+        swept=setting.varied is not None,
+        default=None,
+    )
+
+
 def setting_options(command: str) -> Callable[[Function], Function]:
-    """Return the options for the settings of a training; ``sweep`` takes several values of some."""
-    sweeps = command == "sweep"
-
-    def setting(
-        name: str,
-        kind: ParamType,
-        text: str,
-        *,
-        group: str = "Settings",
-        key: str | None = None,
-        **more: Any,
-    ) -> Callable[[Function], Function]:
-        """Return the option of a setting; by default its key is what click makes of the name."""
-        key = key or name.partition("/")[0].removeprefix("--").replace("-", "_")
-        shown = defaults_text(command, key)
-        return click.option(
-            name, key, cls=Option, group=group, type=kind, help=text, shown=shown, default=None, **more
-        )
-
-    def varied(name: str, kind: Number, text: str, **more: Any) -> Callable[[Function], Function]:
-        """Return the option of a setting that ``sweep`` varies."""
-        if sweeps:
-            return setting(name, Several(kind), text, multiple=True, callback=_flattened, **more)
-        return setting(name, kind, text, swept=True, **more)
-
-    preprocessing = partial(setting, group="Preprocessing")
-    augmentation = partial(setting, group="Augmentation")
-    kept_network = partial(setting, group="The network that is kept")
-    seed_note = ": the first of --seeds, where that is a number of them" if sweeps else ""
-    seed = _settings_option(
-        "--seed",
-        type=_COUNT_OR_ZERO,
-        shown="0",
-        help=f"What everything random follows from{seed_note}.",
-    )
-    if sweeps:
-        seeds = setting("--seeds", Seeds(), "Seeds for each candidate: how many, or which (0,1,2).")
-        last = (seed, seeds)
-    else:
-        networks = kept_network(
-            "--networks", _COUNT, "Train so many networks from different weights, and merge them to one."
-        )
-        last = (networks, seed)
-    protocols = " ".join(f"{name}: {one.summary} ({one.dataset})." for name, one in presets.PRESETS.items())
+    """Return the options for the settings of a command."""
     return _options(
-        _settings_option(
-            "--preset",
-            metavar="NAME",
-            shell_complete=complete_presets,
-            help=f"Settings of a known protocol. {protocols}",
-        ),
-        varied("--hidden", _COUNT, "Hidden units.", key="n_hidden"),
-        varied("--learning-rate", _POSITIVE, "Learning rate."),
-        varied(
-            "--reg",
-            _NOT_NEGATIVE,
-            "Strength of the L2 penalty, reg · (‖W1‖² + ‖W2‖²); half of PyTorch's weight_decay.",
-        ),
-        varied("--batch-size", _COUNT, "Samples of a step."),
-        setting("--epochs", _COUNT, "Passes through the data."),
-        setting("--steps", _COUNT, "Steps to take, in place of --epochs."),
-        setting(
-            "--optimizer",
-            click.Choice(OPTIMIZERS),
-            "How steps follow the gradient: gradient descent with Nesterov's or with plain momentum, or "
-            "without (sgd); Adam; Adam with decoupled decay.",
-        ),
-        setting("--momentum", _BELOW_ONE, "Of the first two."),
-        setting("--weight-decay", _NOT_NEGATIVE, "Decoupled decay of the weights, with adamw."),
-        setting(
-            "--schedule",
-            click.Choice(SCHEDULES),
-            "How the learning rate falls: to zero along a cosine, by a factor, or not at all.",
-        ),
-        setting("--warmup", _COUNT_OR_ZERO, "Epochs through which the learning rate rises first."),
-        setting(
-            "--learning-rate-decay",
-            _POSITIVE,
-            "With --schedule exponential: what the learning rate is multiplied by after every epoch.",
-        ),
-        setting("--decay-every", _COUNT, "Steps between two decays, in place of an epoch."),
-        varied(
-            "--weight-scale",
-            Number(above=0, words=("he",)),
-            "Standard deviation of the initial weights; he is sqrt(2 / inputs) for each layer.",
-        ),
-        setting(
-            "--replacement/--no-replacement",
-            click.BOOL,
-            "Draw batches with replacement, or shuffle the samples for each epoch.",
-        ),
-        varied("--dropout", _BELOW_ONE, "Probability with which each hidden unit is left out of a step."),
-        varied("--input-dropout", _BELOW_ONE, "The same for features."),
-        varied(
-            "--label-smoothing", Number(least=0, most=1), "How much of the target is spread over all classes."
-        ),
-        setting(
-            "--class-weight",
-            click.Choice(("none", "balanced")),
-            "Weigh samples so that every class counts the same, or not.",
-        ),
-        setting(
-            "--ema-decay",
-            _BELOW_ONE,
-            "Keep an average of the weights, in which the old one counts this much at each step.",
-        ),
-        setting("--patience", _COUNT, "Stop after so many epochs without a better validation accuracy."),
-        setting(
-            "--judge",
-            click.Choice(["best", "last"]),
-            "Keep the network of the best validation accuracy, or the last.",
-        ),
-        preprocessing("--center/--no-center", click.BOOL, "Subtract each feature's mean, or not."),
-        preprocessing(
-            "--scale",
-            Number(above=0, words=("global", "feature", "channel")),
-            "Divide by one standard deviation, or by each feature's or channel's; a number multiplies.",
-        ),
-        preprocessing(
-            "--whiten",
-            click.Choice(WHITENINGS),
-            "In place of --scale, whiten: zca gives images again, pca the coordinates along the leading "
-            "--components.",
-        ),
-        preprocessing(
-            "--components",
-            _COUNT,
-            "How many principal components whitening keeps; all where it is not given.",
-        ),
-        preprocessing(
-            "--epsilon", _NOT_NEGATIVE, "What whitening adds to each variance, as a share of their mean."
-        ),
-        augmentation("--flip/--no-flip", click.BOOL, "Flip every other image left to right, or not."),
-        augmentation("--shift", _COUNT_OR_ZERO, "Shift images by up to so many pixels."),
-        augmentation(
-            "--border", click.Choice(BORDERS), "What comes in from outside where images are shifted."
-        ),
-        augmentation(
-            "--mixup",
-            _NOT_NEGATIVE,
-            "Mix pairs of samples in shares of a Beta(X, X) distribution; 0 for none.",
-        ),
-        kept_network(
-            "--symmetrize/--no-symmetrize",
-            click.BOOL,
-            "Fold the mean over an image and its mirror image into it, or not.",
-        ),
-        kept_network(
-            "--symmetrize-shift",
-            _COUNT_OR_ZERO,
-            "And over the image shifted by up to so many pixels in each of four directions.",
-        ),
-        *last,
+        *(_setting_option(one, command) for one in settings.of_command(command).values() if one.help)
     )
 
+
+_PROTOCOLS = " ".join(f"{name}: {one.summary} ({one.dataset})." for name, one in presets.PRESETS.items())
+
+preset_option = _settings_option(
+    "--preset",
+    metavar="NAME",
+    shell_complete=complete_presets,
+    help=f"Settings of a known protocol. {_PROTOCOLS}",
+)
 
 config_option = _settings_option(
     "--config",
@@ -273,7 +157,7 @@ config_option = _settings_option(
 library_options = _options(
     _place_option(
         "--library",
-        type=click.Choice(LIBRARIES),
+        type=type_of(SETTINGS["library"]),
         default="numpy",
         show_default=True,
         help="The array library.",
@@ -283,13 +167,6 @@ library_options = _options(
         help="cuda:0 or cpu for torch, gpu:0 or cpu for jax, a GPU's number for cupy; "
         "without it, the library's own choice.",
     ),
-)
-
-dtype_option = _place_option(
-    "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    shown="float32",
-    help="What numbers are computed in.",
 )
 
 
@@ -316,22 +193,15 @@ resume_options = _options(
     ),
     _output_option(
         "--checkpoint-seconds",
-        type=_NOT_NEGATIVE,
+        type=NumberType(NOT_NEGATIVE),
         shown="60, without --checkpoint-steps",
         help="Seconds that pass at least between two checkpoints, from which --resume goes on.",
     ),
     _output_option(
         "--checkpoint-steps",
-        type=_COUNT,
+        type=NumberType(COUNT),
         help="Steps that are taken at least between two checkpoints.",
     ),
-)
-
-max_networks_option = _place_option(
-    "--max-networks",
-    type=_COUNT,
-    shown="all",
-    help="The most networks to train together, where memory is short.",
 )
 
 split_option = _data_option(
@@ -344,7 +214,7 @@ split_option = _data_option(
 prediction_options = _options(
     _output_option(
         "--top",
-        type=_COUNT,
+        type=NumberType(COUNT),
         default=1,
         show_default=True,
         help="How many classes to give for each sample, the most probable first.",

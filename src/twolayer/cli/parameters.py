@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import click
 import click.shell_completion
 
+from .._numbers import COUNT, COUNT_OR_ZERO, Number
 from .console import standard_output
 
 if TYPE_CHECKING:
@@ -70,54 +70,33 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
-class Number(ParamType):
-    """A finite number, or one of a few words.
+class NumberType(ParamType):
+    """A finite number between bounds, or one of a few words."""
 
-    Parameters
-    ----------
-    kind : int or float
-    above, least, below, most : float, optional
-        What it must be above, at least, below, or at most.
-    words : tuple of str
-    """
-
-    def __init__(
-        self,
-        kind: type[int] | type[float] = float,
-        *,
-        above: float | None = None,
-        least: float | None = None,
-        below: float | None = None,
-        most: float | None = None,
-        words: tuple[str, ...] = (),
-    ) -> None:
-        self.kind, self.above, self.least, self.words = kind, above, least, words
-        self.below, self.most = below, most
-        self.name = "integer" if kind is int else "number"
+    def __init__(self, wanted: Number) -> None:
+        self.wanted = wanted
+        self.name = "integer" if wanted.kind is int else "number"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return what stands for a value in the help."""
-        return "|".join((*self.words, "N" if self.kind is int else "X"))
+        return "|".join((*self.wanted.words, "N" if self.wanted.kind is int else "X"))
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or the word."""
-        if not isinstance(value, str) or value in self.words:
+        """Return the number or the word."""
+        if not isinstance(value, str) or value in self.wanted.words:
             return value
+        number, limit = None, ""
         try:
-            number = self.kind(value)
-            wrong = number > _LARGEST if self.kind is int else not math.isfinite(number)
+            number = self.wanted.check(self.name, self.wanted.kind(value))
         except ValueError:
-            number, wrong = math.nan, True
-        wrong = wrong or (self.above is not None and number <= self.above)
-        wrong = wrong or (self.least is not None and number < self.least)
-        wrong = wrong or (self.below is not None and number >= self.below)
-        wrong = wrong or (self.most is not None and number > self.most)
-        if wrong:
+            pass
+        else:
+            limit = ", and at most 2**53" if self.wanted.kind is int and number > _LARGEST else ""
+        if number is None or limit:
             hint = (
                 "; `twolayer sweep` takes several" if "," in value and getattr(param, "swept", False) else ""
             )
-            limit = ", and at most 2**53" if self.kind is int and number > _LARGEST else ""
-            self.fail(f"must be {self.wanted()}{limit}; got {value!r:.80}{hint}", param, ctx)
+            self.fail(f"must be {self.wanted.in_words()}{limit}; got {value!r:.80}{hint}", param, ctx)
         return number
 
     def shell_complete(
@@ -125,26 +104,13 @@ class Number(ParamType):
     ) -> list[click.shell_completion.CompletionItem]:
         """Return the words that a shell may offer."""
         item = click.shell_completion.CompletionItem
-        return [item(word) for word in self.words if word.startswith(incomplete)]
-
-    def wanted(self) -> str:
-        """Say what it must be."""
-        noun = "an integer" if self.kind is int else "a number"
-        if self.above is not None:
-            noun += f" above {self.above:g}"
-        if self.least is not None:
-            noun += f" of at least {self.least:g}"
-        if self.below is not None:
-            noun += f" and below {self.below:g}"
-        if self.most is not None:
-            noun += f" and at most {self.most:g}"
-        return ", ".join((*map(repr, self.words), "or " * bool(self.words) + noun))
+        return [item(word) for word in self.wanted.words if word.startswith(incomplete)]
 
 
 class Several(ParamType):
     """Values with commas between them."""
 
-    def __init__(self, one: Number) -> None:
+    def __init__(self, one: NumberType) -> None:
         self.one, self.name = one, f"{one.name}s"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
@@ -174,5 +140,5 @@ class Seeds(ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return how many, an int, or which, a tuple."""
         if "," in value:
-            return Several(Number(int, least=0)).convert(value, param, ctx)
-        return Number(int, least=1).convert(value, param, ctx)
+            return Several(NumberType(COUNT_OR_ZERO)).convert(value, param, ctx)
+        return NumberType(COUNT).convert(value, param, ctx)

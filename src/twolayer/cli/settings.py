@@ -1,4 +1,4 @@
-"""What a run is told, by options, a configuration file, a preset and the data set; and the file it leaves."""
+"""Settings from options, a configuration file, a preset and the data set; and the file that repeats a run."""
 
 from __future__ import annotations
 
@@ -14,31 +14,25 @@ from .. import __version__, presets
 from .._checks import check_printable, shown
 from .._extras import require
 from .._files import written_whole
+from .._numbers import COUNT_OR_ZERO
+from ..settings import REQUIRED, SETTINGS, VARIED, of_command
 from . import options
 from .data import COUNTS, kind_of
 from .folders import RESULTS
 from .method import completed, without_effect
-from .parameters import Number, Several
+from .parameters import NumberType, Several
 from .stored import read_object, read_toml
 
-# What a sweep takes several values of.
-GRID = (
-    *("n_hidden", "learning_rate", "reg", "batch_size", "weight_scale"),
-    *("dropout", "input_dropout", "label_smoothing"),
-)
-
-_KINDS = ("digits", "cifar10", "npz")
 _PATHS = ("dataset", "data")
-# What is no setting of the training itself.
+# The data and the machine, which a file and options give as they are.
 _PLACES = ("dataset", "preset", "data", "url", "library", "device")
-_SEEDS = {"train": ("seed",), "sweep": ("seed", "seeds", "max_networks")}
-# What a run notes down for whoever repeats it.
+# Written in settings.toml for whoever repeats the run.
 _NOTES = ("command", "data_sha256", "twolayer_version")
 _LEAST_LIKENESS = 0.6
 
 
 def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a command: the command line's, else the file's, the preset's, the data set's.
+    """Return the settings of a command: those of options, else of the file, the preset, the data set.
 
     Raises
     ------
@@ -49,14 +43,15 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     path = None if parameters["config"] is None else Path(parameters["config"])
     stored = {} if path is None else _read_config(path, ctx)
     given = set(options.given(ctx))
-    places = {name: parameters[name] for name in _PLACES if name in parameters}
-    places |= {name: stored[name] for name in _PLACES if name in stored and name not in given}
+    places = {
+        name: stored[name] if name in stored and name not in given else parameters[name] for name in _PLACES
+    }
     dataset, preset = places["dataset"], places["preset"]
     if dataset is None:
         dataset = "digits" if preset is None else presets.preset(preset).dataset
     kind = kind_of(dataset)
     base = presets.settings_for(command, kind, preset)
-    settings = base | {"seed": 0} | ({"max_networks": None} if command == "sweep" else {})
+    settings = {name: value for name, value in base.items() if name not in _PLACES}
 
     if path is not None:
         for name in stored:
@@ -77,7 +72,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     for name in without_effect(settings):
         settings[name] = base[name]
     if command == "sweep":
-        settings |= {name: _several(settings[name]) for name in GRID}
+        settings |= {name: _several(settings[name]) for name in VARIED}
         del settings["seed"]
     # Of the data that the file is of, and of no others.
     if "data_sha256" in stored and not {"dataset", "preset", "validation"} & given:
@@ -187,13 +182,11 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
     if stored.get("command") != "train":
         raise ValueError(f"`--resume` must be the folder of a training; {path} is not of `train`")
     settings = _converted(stored, path, ctx)
-    usual = presets.settings_for("train", kind_of(settings.get("dataset", "digits")))
-    may_lack = {"preset", "data", "url", "device", "epochs", "steps"}
-    may_lack |= {name for name, value in usual.items() if value is None}
-    for name in (*_PLACES, "seed", *usual):
-        if name not in settings and name not in may_lack:
+    for name in ("dataset", *presets.settings_for("train", kind_of(settings.get("dataset", "digits")))):
+        default = SETTINGS[name].default
+        if name not in settings and default is REQUIRED:
             raise ValueError(f"{path} must hold `{name}`; it is missing")
-        settings.setdefault(name, None)
+        settings.setdefault(name, default)
     if (settings["epochs"] is None) == (settings["steps"] is None):
         raise ValueError(f"{path} must hold either `epochs` or `steps`; got both or neither")
     return settings
@@ -226,17 +219,14 @@ def _of_best(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
             f"trained where {RESULTS} of that sweep, with a best one, is beside it"
         )
     settings = {name: value for name, value in stored.items() if name not in ("seeds", "max_networks")}
-    settings |= {name: best[name] for name in GRID if name in best}
+    settings |= {name: best[name] for name in VARIED if name in best}
     return settings | {"command": "train", "seed": best["seed"], "networks": 1}
 
 
 def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dict[str, Any]:
     """Return what a file holds as the options would give it; raise where they would not."""
     command = str(ctx.command.name)
-    parameters = {parameter.name: parameter for parameter in ctx.command.params}
-    known = {*_NOTES, *_PLACES, *_SEEDS[command]}
-    for kind in _KINDS:
-        known |= presets.settings_for(command, kind).keys()
+    known = {*_NOTES, *of_command(command)}
     settings = {}
     for name, value in stored.items():
         if name not in known:
@@ -244,7 +234,7 @@ def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dic
         if isinstance(value, str) and name not in _PATHS:
             check_printable(f"`{name}` in {path}", value)
         try:
-            settings[name] = _value(name, value, parameters.get(name), ctx)
+            settings[name] = _value(name, value, command)
         except (click.UsageError, ValueError) as error:
             said = error.message if isinstance(error, click.UsageError) else str(error)
             raise ValueError(f"`{name}` in {path} {said}") from error
@@ -264,25 +254,26 @@ def _unknown(name: str, path: Path, ctx: click.Context, known: Collection[str]) 
     return f"`{name:.40}` in {path} must be a setting's name{hint}"
 
 
-def _value(name: str, value: Any, option: click.Parameter | None, ctx: click.Context) -> Any:
-    """Return the value of a key as its option gives it; raise where it is none of the option's."""
-    if name in (*_NOTES, *_PLACES) and name != "library":
+def _value(name: str, value: Any, command: str) -> Any:
+    """Return the value of a key as its option gives it; raise if the option would."""
+    setting = SETTINGS.get(name)
+    if setting is None or setting.kind is str:
         return _text(name, value)
-    kind: Any = Number(int, least=0) if option is None else option.type
-    if isinstance(option, click.Option) and option.is_flag:
+    if setting.kind is bool:
         if not isinstance(value, bool):
             raise ValueError(f"must be true or false; got {shown(value)}")
         return value
+    kind: Any = options.type_of(setting, several=command == "sweep" and setting.varied is not None)
     if isinstance(value, list) and (isinstance(kind, Several) or name == "seeds"):
-        one = kind.one if isinstance(kind, Several) else Number(int, least=0)
+        one = kind.one if isinstance(kind, Several) else NumberType(COUNT_OR_ZERO)
         if not value:
             raise ValueError("must hold at least one value; got none")
-        return tuple(dict.fromkeys(_scalar(each, one, option, ctx) for each in value))
-    if isinstance(kind, click.Choice):
-        if value not in kind.choices:
-            raise ValueError(f"must be one of {', '.join(kind.choices)}; got {shown(value)}")
+        return tuple(dict.fromkeys(_scalar(each, one) for each in value))
+    if isinstance(setting.kind, tuple):
+        if value not in setting.kind:
+            raise ValueError(f"must be one of {', '.join(setting.kind)}; got {shown(value)}")
         return value
-    found = _scalar(value, kind.one if isinstance(kind, Several) else kind, option, ctx)
+    found = _scalar(value, kind.one if isinstance(kind, Several) else kind)
     return (found,) if isinstance(kind, Several) else found
 
 
@@ -299,7 +290,7 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _scalar(value: Any, kind: Any, option: click.Parameter | None, ctx: click.Context) -> Any:
+def _scalar(value: Any, kind: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"must be a number or text; got {shown(value)}")
-    return kind.convert(str(value), option, ctx)
+    return kind.convert(str(value), None, None)

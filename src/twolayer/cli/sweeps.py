@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import presets, report
+from ..settings import VARIED
 from ..sweeping import SweepResult, sweep
 from . import folders
 from .console import Console
@@ -17,7 +18,7 @@ from .data import file_stem
 from .evaluation import Evaluation
 from .jobs import Job, count, in_words, length_in_words, open_job, write_predictions, write_results
 from .outcomes import DIVERGED, OF_SIGNALS, Failure
-from .settings import GRID, write_settings
+from .settings import write_settings
 
 
 def run_sweep(
@@ -32,7 +33,7 @@ def run_sweep(
     dataset, library = job.dataset, job.library
     if dataset.validation is None:
         raise ValueError(f"a sweep must have validation samples to choose by; {dataset.name} has none")
-    n_candidates = math.prod(len(settings[name]) for name in GRID)
+    n_candidates = math.prod(len(settings[name]) for name in VARIED)
     console.say(
         f"{count(n_candidates, 'candidate')} × {count(len(settings['seeds']), 'seed')}; "
         f"{length_in_words(settings)} each; {library}"
@@ -52,7 +53,7 @@ def run_sweep(
             result = sweep(
                 data.X,
                 data.y,
-                grid={name: settings[name] for name in GRID} | {"seed": settings["seeds"]},
+                grid={name: settings[name] for name in VARIED} | {"seed": settings["seeds"]},
                 n_classes=dataset.n_classes,
                 dtype=library.dtype,
                 max_networks=max_networks,
@@ -110,7 +111,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
     job.finish(folder)
     console.answer(folders.answer_of(folder))
     if not result.complete:
-        n_runs = math.prod(len(settings[name]) for name in (*GRID, "seeds"))
+        n_runs = math.prod(len(settings[name]) for name in (*VARIED, "seeds"))
         raise Failure(
             f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
             "they were; the best is kept. A sweep does not go on from there: `--resume` is of `train` alone",
@@ -184,7 +185,7 @@ def compare(
     changed = [
         name
         for name, value in preset.sweep.items()
-        if name not in (*GRID, "seeds") and settings[name] != value
+        if name not in (*VARIED, "seeds") and settings[name] != value
     ]
     changed += [name for name in ("n_hidden", "batch_size", "weight_scale") if _other(preset, settings, name)]
     if changed:

@@ -5,6 +5,7 @@ Everything here works on host values: Python's own, and NumPy arrays.
 
 from __future__ import annotations
 
+from ..settings import label
 from .certainty import certainty_in_words, grid_end_in_words, grid_ends
 from .files import format_json, read_json, write_csv, write_json
 from .history import history_rows, one_network, step_rows
@@ -30,7 +31,7 @@ from .sweeps import (
     varying,
     winner,
 )
-from .text import format_accuracy, format_number, format_numbers, is_finite, label
+from .text import format_accuracy, format_number, format_numbers, is_finite
 
 __all__ = [
     "CalibrationBins",

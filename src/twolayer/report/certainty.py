@@ -7,14 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..settings import SETTINGS, VARIED, label
 from .predictions import wilson_interval
 from .sweeps import Row, has_diverged, shown_settings, winner
-from .text import format_number, format_numbers, label
+from .text import format_number, format_numbers
 
-# What goes on by its ratio: 0.1, 0.2, 0.4; and shares, which go on by their step, to this at most.
-_BY_RATIO = ("learning_rate", "reg", "n_hidden", "batch_size", "weight_scale")
-_BY_STEP = {"dropout": 0.9, "input_dropout": 0.9, "label_smoothing": 0.9}
 _MOST_RATIO = 10.0
+_MOST_SHARE = 0.9
 _NAMED = 3  # candidates at most; more are counted
 
 
@@ -103,7 +102,7 @@ def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
     best = winner(table)
     grid: Mapping[str, list[Any]] = {
         name: list(dict.fromkeys(row[name] for row in table))
-        for name in (*_BY_RATIO, *_BY_STEP)
+        for name in VARIED
         if all(name in row for row in table)
     }
     if best is None or math.prod(map(len, grid.values())) != len(table):
@@ -132,7 +131,8 @@ def _further(name: str, outwards: Sequence[Any]) -> list[Any]:
     """Give two values that go on from the last of ``outwards``, the values of the grid in their order."""
     before, last = outwards[-2:]
     steps = {_rounded(b - a) for a, b in itertools.pairwise(outwards)}
-    evenly = name in _BY_STEP or before <= 0 or (len(outwards) > 2 and len(steps) == 1)
+    is_share = SETTINGS[name].is_share
+    evenly = is_share or before <= 0 or (len(outwards) > 2 and len(steps) == 1)
     values = [round(last + k * (last - before), 12) for k in (1, 2)]
     if not evenly and last > 0:
         ratio = min(max(last / before, 1 / _MOST_RATIO), _MOST_RATIO)
@@ -141,12 +141,9 @@ def _further(name: str, outwards: Sequence[Any]) -> list[Any]:
         values = [math.floor(value + 0.5) for value in values]
     else:
         values = [_rounded(value) for value in values]
-    least = 1 if isinstance(last, int) else 0.0 if name in _BY_STEP else math.ulp(0.0)
-    return [
-        value
-        for value in dict.fromkeys(values)
-        if least <= value <= _BY_STEP.get(name, math.inf) and value != last
-    ]
+    least = 1 if isinstance(last, int) else 0.0 if is_share else math.ulp(0.0)
+    most = _MOST_SHARE if is_share else math.inf
+    return [value for value in dict.fromkeys(values) if least <= value <= most and value != last]
 
 
 def _rounded(value: float) -> float:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..sweeping import DEFAULTS
-from .text import format_accuracy, format_numbers, is_finite, label
+from ..settings import VARIED, label
+from .text import format_accuracy, format_numbers, is_finite
 
 Row = Mapping[str, Any]
 
-_SETTINGS = (*DEFAULTS, "seed")
+_SETTINGS = (*VARIED, "seed")
 
 
 def varying(table: Sequence[Row]) -> list[str]:
@@ -49,7 +49,7 @@ def steps_of_divergence(row: Row, runs: Sequence[Row]) -> str:
     str
         Empty where no run of the candidate diverged.
     """
-    names = [name for name in DEFAULTS if name in row]
+    names = [name for name in VARIED if name in row]
     own = [run for run in runs if all(run.get(name) == row[name] for name in names)]
     steps = sorted({run["diverged"] for run in own if run.get("diverged") is not None})
     if len(steps) > 1:

@@ -9,51 +9,11 @@ from typing import Any
 import click
 
 from ... import presets, report
-from ..data import COUNTS, file_name, kind_of
-from ..method import has_effect
+from ...settings import SETTINGS, label
+from ..data import file_name, kind_of
 
-# The settings as the page shows them; what is in none of these groups stands in a last one.
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Network": ("n_hidden", "networks", "weight_scale"),
-    "Loss": ("reg", "dropout", "input_dropout", "label_smoothing", "class_weight"),
-    "Steps": (
-        *("optimizer", "momentum", "weight_decay", "learning_rate", "schedule", "learning_rate_decay"),
-        *("decay_every", "decay_first", "warmup", "batch_size", "replacement", "epochs", "steps"),
-        *("patience", "seed", "seeds"),
-    ),
-    "Data": (
-        *("dataset", "preset", *COUNTS, "center", "scale", "whiten", "components", "epsilon"),
-        *("flip", "shift", "border", "mixup"),
-    ),
-    "The network that is kept": ("judge", "ema_decay", "symmetrize", "symmetrize_shift"),
-    "Where it ran": ("library", "device", "dtype", "max_networks"),
-}
-# What stands elsewhere on the page, or in the file of settings only.
+# These stand elsewhere on the page, or only in the file of settings.
 _ELSEWHERE = ("command", "data", "url", "twolayer_version", "data_sha256")
-
-_LABELS = {
-    "n_train": "training samples",
-    "n_validation": "validation samples",
-    "n_test": "test samples",
-    "ema_decay": "average of the weights, decay",
-    "class_weight": "class weights",
-    "learning_rate_decay": "decay of the learning rate",
-    "decay_every": "decay every (steps)",
-    "decay_first": "first decay after (steps)",
-    "replacement": "drawn with replacement",
-    "warmup": "warm-up (epochs)",
-    "patience": "patience (epochs)",
-    "flip": "flipped images",
-    "shift": "shifted images (pixels)",
-    "symmetrize": "averaged over flips",
-    "symmetrize_shift": "averaged over shifts (pixels)",
-    "dtype": "numbers",
-    "reg": "reg (L2 penalty)",
-    "judge": "judged",
-    "max_networks": "networks at once, at most",
-}
-
-SETTINGS = tuple(name for names in GROUPS.values() for name in names)
 
 
 def in_words(value: Any) -> str:
@@ -69,37 +29,31 @@ def _several(values: Sequence[Any]) -> str:
     return ", ".join(report.format_numbers(values)) if values else "none"
 
 
-def _label(name: str) -> str:
-    """Give the words for a setting."""
-    return _LABELS.get(name, report.label(name))
-
-
 def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Give the settings that had an effect, by groups, with the default where another was given."""
     defaults = _defaults(settings)
-    other = sorted(name for name in settings if name not in SETTINGS and name not in _ELSEWHERE)
-    groups = []
-    for title, names in (*GROUPS.items(), ("Other", tuple(other))):
-        rows = []
-        for name in names:
-            value = settings.get(name)
-            if value is None or not has_effect(name, settings):
-                continue
-            if name == "dataset" and isinstance(value, str):
-                value = file_name(value)  # not where the user's files are
-            default = defaults.get(name)
-            given = name in defaults and not _same(value, default)
-            rows.append(
-                {
-                    "label": _label(name),
-                    "value": in_words(value),
-                    "given": given,
-                    "default": in_words(default) if given and default is not None else None,
-                }
-            )
-        if rows:
-            groups.append({"title": title, "rows": rows})
-    return groups
+    groups: dict[str, list[dict[str, Any]]] = {}
+    known = [name for name in SETTINGS if name in settings and name not in _ELSEWHERE]
+    for name in (*known, *sorted(settings.keys() - SETTINGS.keys() - {*_ELSEWHERE})):
+        value = settings[name]
+        if value is None or not _has_effect(name, settings):
+            continue
+        if name == "dataset" and isinstance(value, str):
+            value = file_name(value)  # not where the user's files are
+        default = defaults.get(name)
+        given = name in defaults and not _same(value, default)
+        row = {
+            "label": label(name),
+            "value": in_words(value),
+            "given": given,
+            "default": in_words(default) if given and default is not None else None,
+        }
+        groups.setdefault(SETTINGS[name].group if name in SETTINGS else "Other", []).append(row)
+    return [{"title": title, "rows": rows} for title, rows in groups.items()]
+
+
+def _has_effect(name: str, settings: Mapping[str, Any]) -> bool:
+    return name not in SETTINGS or SETTINGS[name].has_effect(settings)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -119,7 +73,7 @@ def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
         found = presets.settings_for(command, kind_of(dataset), preset)
     except (ValueError, TypeError):  # a file of another suffix, a preset that there is no more
         return {}
-    return found | {"library": "numpy"} | ({"seed": 0} if command == "train" else {"max_networks": None})
+    return {name: value for name, value in found.items() if SETTINGS[name].kind is not str}
 
 
 def command_line(settings: Mapping[str, Any], commands: Mapping[str, click.Command]) -> str | None:
@@ -142,7 +96,7 @@ def command_line(settings: Mapping[str, Any], commands: Mapping[str, click.Comma
     for option in commands[settings["command"]].params:
         name = option.name or ""
         value = settings.get(name)
-        if not isinstance(option, click.Option) or value is None or not has_effect(name, settings):
+        if not isinstance(option, click.Option) or value is None or not _has_effect(name, settings):
             continue
         if _same(value, defaults.get(name)):
             continue

@@ -1,0 +1,51 @@
+"""Numbers between bounds: what arguments, options and settings may be."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from ._checks import check_choice, check_integer, check_number
+
+
+@dataclass(frozen=True)
+class Number:
+    """Numbers between bounds, or one of a few words in their place."""
+
+    kind: type[int] | type[float] = float
+    _: KW_ONLY
+    above: float | None = None
+    least: float | None = None
+    below: float | None = None
+    most: float | None = None
+    words: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return ``value`` in the right type, or raise a TypeError or ValueError unless it fits."""
+        if isinstance(value, str) and self.words:
+            check_choice(name, value, self.words)
+            return value
+        if self.kind is int:
+            return check_integer(name, value, least=int(self.least or 0))
+        return check_number(name, value, above=self.above, least=self.least, below=self.below, most=self.most)
+
+    def in_words(self) -> str:
+        """Return the bounds in words: a number of at least 0 and below 1."""
+        text = "an integer" if self.kind is int else "a number"
+        if self.above is not None:
+            text += f" above {self.above:g}"
+        if self.least is not None:
+            text += f" of at least {self.least:g}"
+        if self.below is not None:
+            text += f" and below {self.below:g}"
+        if self.most is not None:
+            text += f" and at most {self.most:g}"
+        return ", ".join((*map(repr, self.words), "or " * bool(self.words) + text))
+
+
+COUNT = Number(int, least=1)
+COUNT_OR_ZERO = Number(int, least=0)
+POSITIVE = Number(above=0)
+NOT_NEGATIVE = Number(least=0)
+PROBABILITY = Number(least=0, below=1)
+SHARE = Number(least=0, most=1)
