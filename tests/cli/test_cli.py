@@ -741,7 +741,7 @@ def test_a_new_total_takes_the_place_of_the_old_one(length: tuple[str, int]) -> 
 def test_resume_takes_no_other_settings() -> None:
     done("train", *QUICK, "--out", "run")
     line = refused("train", "--resume", "run", "--reg", 0.1, "--hidden", 9, code=2)
-    assert "--resume goes on with the run's own settings: leave out --hidden, --reg" in line
+    assert "--resume goes on with the run's own settings: leave out --reg, --hidden" in line
 
 
 def test_resume_needs_the_same_data(npz: Path) -> None:
