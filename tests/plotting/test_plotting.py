@@ -13,7 +13,7 @@ from support import TESTS
 from support.pictures import candidate, diverged, drawn, history_of, net_of, random_search, rendered, table_of
 
 from twolayer import TwoLayerNet, plotting
-from twolayer.plotting import _figures, _house
+from twolayer.plotting import _style, run_figures
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
@@ -42,12 +42,14 @@ PICTURES = {
 WITH_COLOUR_BAR = {"heat map", "best over others", "plane"}
 
 HOUSE = {
-    "curves": lambda **style: _house.curves(LIVED, title="a", **style),
-    "grid": lambda **style: _house.grid(GRID, title="a", **style),
-    "panels": lambda **style: _house.grid([*GRID, *table_of(n_hidden=5)], title="a", **style),
-    "plane": lambda **style: _house.grid(random_search(20), title="a", **style),
-    "weights": lambda **style: _house.weights(net_of(np.eye(4)), (2, 2), title="a", **style),
-    "confusion": lambda **style: _house.confusion([[5, 1], [0, 7]], ["cats", "dogs"], title="a", **style),
+    "curves": lambda **style: run_figures.curves(LIVED, title="a", **style),
+    "grid": lambda **style: run_figures.grid(GRID, title="a", **style),
+    "panels": lambda **style: run_figures.grid([*GRID, *table_of(n_hidden=5)], title="a", **style),
+    "plane": lambda **style: run_figures.grid(random_search(20), title="a", **style),
+    "weights": lambda **style: run_figures.weights(net_of(np.eye(4)), (2, 2), title="a", **style),
+    "confusion": lambda **style: run_figures.confusion(
+        [[5, 1], [0, 7]], ["cats", "dogs"], title="a", **style
+    ),
 }
 
 
@@ -264,7 +266,7 @@ def test_the_houses_pictures_can_be_saved_as_vectors(name, kind):
 
 
 def test_a_dark_figure_is_transparent_and_its_words_are_light():
-    with _figures.figure(4, 3, "a heading", dark=True) as figure:
+    with _style.figure(4, 3, "a heading", dark=True) as figure:
         ax = figure.subplots()
         plotting.plot_loss(LIVED, ax=ax)
     assert tuple(figure.get_size_inches()) == pytest.approx((4, 3.3))
@@ -275,7 +277,7 @@ def test_a_dark_figure_is_transparent_and_its_words_are_light():
 
 def test_a_mosaic_in_an_svg_is_one_small_image():
     buffer = io.BytesIO()
-    _house.weights(net_of(np.random.default_rng(0).normal(size=(64, 100))), (8, 8)).savefig(
+    run_figures.weights(net_of(np.random.default_rng(0).normal(size=(64, 100))), (8, 8)).savefig(
         buffer, format="svg"
     )
     assert buffer.getvalue().count(b"<image") == 1

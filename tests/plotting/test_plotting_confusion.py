@@ -7,7 +7,7 @@ import pytest
 from support.pictures import cell_texts, drawn, rendered, texts, tick_texts
 
 from twolayer import plotting
-from twolayer.plotting import _house
+from twolayer.plotting import run_figures
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
@@ -41,7 +41,7 @@ def test_confusion_of_many_classes_is_drawn_without_numbers():
     assert not texts(axes)
     assert axes.get_ylabel() == "true class, by its place"  # whose numbers are no names
     assert not [*axes.get_xticks(minor=True), *axes.get_yticks(minor=True)]
-    assert max(_house.confusion(np.eye(60, dtype=int), names).get_size_inches()) < 10
+    assert max(run_figures.confusion(np.eye(60, dtype=int), names).get_size_inches()) < 10
     rendered(axes.get_figure())
 
 
@@ -50,7 +50,7 @@ def test_names_with_dollars_are_no_formulas():
     axes = drawn(plotting.plot_confusion, np.eye(3, dtype=int), names)
     assert tick_texts(axes.xaxis) == tick_texts(axes.yaxis) == names
     assert rendered(axes.get_figure())  # where a formula would be refused
-    assert rendered(_house.confusion(np.eye(3, dtype=int), names, title="$_$.npz"))
+    assert rendered(run_figures.confusion(np.eye(3, dtype=int), names, title="$_$.npz"))
 
 
 def test_confusion_that_does_not_fit_the_classes_is_refused():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.pictures import drawn, net_of, new_ax, rendered, texts
 
 from twolayer import TwoLayerNet, plotting
-from twolayer.plotting import _house
+from twolayer.plotting import run_figures
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
@@ -194,7 +194,7 @@ def test_names_with_dollars_below_images_are_no_formulas():
 @pytest.mark.parametrize("shape", [(1500, 1), (1, 1500)])
 def test_weights_of_images_of_one_row_or_column_are_a_picture_of_usual_size(shape):
     net = TwoLayerNet.initialize(1500, 30, 3, rng=0)
-    width, height = _house.weights(net, shape).get_size_inches()
+    width, height = run_figures.weights(net, shape).get_size_inches()
     assert max(width, height) <= 21
 
 

@@ -21,7 +21,7 @@ from support.pictures import (
 )
 
 from twolayer import plotting, report, sweep
-from twolayer.plotting import _house
+from twolayer.plotting import run_figures
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
@@ -154,7 +154,7 @@ def test_equal_values_have_a_colour_too():
 def test_other_settings_make_small_multiples_with_one_colour_bar():
     table = [row for n_hidden in (50, 5, 20, 10, 30) for row in table_of(n_hidden=n_hidden)]
     table[-1]["validation_accuracy"] = 0.99
-    figure = _house.grid(table)
+    figure = run_figures.grid(table)
     *panels, bar = figure.axes
     drawn = [axes for axes in panels if axes.axison]
     assert [axes.get_title("left") for axes in drawn] == [f"hidden units = {n}" for n in (5, 10, 20, 30, 50)]
@@ -171,9 +171,9 @@ def test_other_settings_make_small_multiples_with_one_colour_bar():
 
 def test_of_very_many_combinations_the_best_are_shown():
     table = [row for n_hidden in range(1, 18) for row in table_of(n_hidden=n_hidden)]
-    ax, _ = _house.grid(table, title="many").axes
+    ax, _ = run_figures.grid(table, title="many").axes
     assert ax.get_title("left") == "in each cell, the best over hidden units"
-    assert len(_house.grid(table[:-6]).axes) == 17
+    assert len(run_figures.grid(table[:-6]).axes) == 17
 
 
 def test_each_cell_shows_the_best_over_the_other_settings():
@@ -209,7 +209,7 @@ def test_two_other_settings_make_a_panel_for_each_combination_that_is_there():
         for n_hidden, scale in ((5, "he"), (5, 0.1), (10, "he"))
         for row in table_of(n_hidden=n_hidden, weight_scale=scale)
     ]
-    *panels, _ = _house.grid(table).axes
+    *panels, _ = run_figures.grid(table).axes
     assert [axes.get_title("left").replace("\n", " ") for axes in panels] == [
         "hidden units = 5, initial weight scale = 0.1",
         "hidden units = 5, initial weight scale = he",
@@ -222,7 +222,7 @@ def test_runs_have_a_panel_for_each_seed():
     for row in runs:
         del row["n_seeds"]
     runs[0]["diverged"] = 5
-    *panels, _ = _house.grid(runs).axes
+    *panels, _ = run_figures.grid(runs).axes
     assert [axes.get_title("left") for axes in panels] == ["seed = 0", "seed = 1"]
     assert [cell_texts(axes)[2, 1] for axes in panels] == ["diverged", "0.650"]
 

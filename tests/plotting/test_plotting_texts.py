@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.pictures import candidate, history_of, rendered, table_of, tick_texts
 
 from twolayer import optimizers, plotting
-from twolayer.plotting import _figures, _house, _texts
+from twolayer.plotting import _style, _texts, run_figures
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
@@ -209,7 +209,7 @@ def test_any_texts_can_be_drawn_and_stay_inside(names):
         ax.figure.savefig(io.BytesIO(), format="svg")
     matplotlib.pyplot.close("all")
     for title in names:
-        for figure in (_house.confusion(*classes, title=title), _house.grid(rows, title=title)):
+        for figure in (run_figures.confusion(*classes, title=title), run_figures.grid(rows, title=title)):
             assert_inside(figure.axes[0])
             figure.savefig(io.BytesIO(), format="svg")
 
@@ -252,15 +252,15 @@ def test_optimizers_along_an_axis_do_not_overlap():
 
 
 def test_a_long_heading_widens_the_figure_and_is_then_cut():
-    with _figures.figure(2, 2, "a heading that is longer than this") as figure:
+    with _style.figure(2, 2, "a heading that is longer than this") as figure:
         ax = figure.subplots()
     assert figure.get_suptitle() == "a heading that is longer than this"
     assert 2 < figure.get_size_inches()[0] < 4
     assert_inside(ax)
-    with _figures.figure(8, 2, "a long heading " * 40) as figure:
+    with _style.figure(8, 2, "a long heading " * 40) as figure:
         ax = figure.subplots()
     assert_inside(ax, margin=-2)
-    with _figures.figure(2, 2, "a long heading " * 40) as figure:
+    with _style.figure(2, 2, "a long heading " * 40) as figure:
         ax = figure.subplots()
     assert "…" in figure.get_suptitle()
     assert figure.get_size_inches()[0] < 6.5
@@ -308,5 +308,5 @@ def test_a_sweep_over_texts_of_a_megabyte_is_drawn():
     table = [
         candidate(rate, 0.1, 0.5, weight_scale=text) for rate in (0.1, 1.0) for text in ("b" * 10**6, "he")
     ]
-    width, height = _house.grid(table, title="c " * 10**5).get_size_inches()
+    width, height = run_figures.grid(table, title="c " * 10**5).get_size_inches()
     assert max(width, height) < 20

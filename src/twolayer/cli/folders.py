@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import _files, report, storage
 from .._files import written_whole
-from ..plotting import _house
+from ..plotting import run_figures
 from ..plotting._matplotlib import load_matplotlib, load_without_backend
 from ..plotting._texts import missing_characters
 from ..plotting.confusion import MOST_DRAWN, too_many
@@ -358,13 +358,13 @@ def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
     if (folder / HISTORY).is_file():
         history = read_history(folder / HISTORY)
         if history.loss.size:
-            pictures["curves"] = _house.curves(history, title=results.heading)
+            pictures["curves"] = run_figures.curves(history, title=results.heading)
     if len(results.table) > 1:
-        pictures["grid"] = _house.grid(results.table, title=results.table_heading)
+        pictures["grid"] = run_figures.grid(results.table, title=results.table_heading)
     if (folder / NETWORK).is_file():
         image_shape = storage.load_metadata(folder / NETWORK).image_shape
         if image_shape is not None:
-            pictures["weights"] = _house.weights(
+            pictures["weights"] = run_figures.weights(
                 storage.load(folder / NETWORK), image_shape, title="First-layer weights"
             )
     test = results.test
@@ -376,7 +376,7 @@ def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
         else:
             title = f"{report.format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
             counts = test.confusion.matrix()
-            pictures["confusion"] = _house.confusion(counts, results.classes, title=title)
+            pictures["confusion"] = run_figures.confusion(counts, results.classes, title=title)
     paths = []
     for name, figure in pictures.items():
         paths.append(folder / f"{name}.{suffix}")

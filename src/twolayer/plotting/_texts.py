@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import re
 import warnings
@@ -14,22 +15,19 @@ from ._matplotlib import load_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.text import Text
+
+Style = dict[str, Any]  # keyword arguments of matplotlib
 
 LONGEST = 200.0  # points, of a name along an axis
+LINE = 1.25  # the height of a line, of the font's size
+SMALL = "small"  # relative to the user's font
+# Dollars, underscores and backslashes in a text are no formulas.
+AS_WRITTEN: Style = {"parse_math": False, "usetex": False}
 
 _ELLIPSIS = "…"
-_SLANTED = {"ha": "right", "rotation": 45, "rotation_mode": "anchor"}
-_LINE = 1.25  # the height of a line, of the font's size
+_SLANTED: Style = {"ha": "right", "rotation": 45, "rotation_mode": "anchor"}
 _MOST_LETTERS = 1000  # of a line; no picture has room for more
 _NO_GLYPH = r"Glyph (\d+) .*missing from font"  # of matplotlib's warning
-
-
-def as_written(texts: Iterable[Text]) -> None:
-    """Have texts drawn as they are written: dollars, underscores and backslashes are no formulas."""
-    for text in texts:
-        text.set_parse_math(False)
-        text.set_usetex(False)
 
 
 def printable(text: object) -> str:
@@ -37,8 +35,22 @@ def printable(text: object) -> str:
     return "\n".join(map(_texts.printable, str(text).replace("\t", " ").splitlines()))
 
 
+def small_points() -> float:
+    """Return the size of small texts in the current style."""
+    return _points(SMALL)
+
+
+def tick_points() -> float:
+    """Return the size of the texts along axes in the current style."""
+    return _points(load_matplotlib().rcParams["xtick.labelsize"])
+
+
+def _points(size: str | float) -> float:
+    return float(load_matplotlib().font_manager.FontProperties(size=size).get_size_in_points())
+
+
 def width_of(text: str, points: float, *, weight: str = "normal") -> float:
-    """Give the width of a text's longest line, in points, in the user's font of this size in points."""
+    """Return the width of a text's longest line, in points, in the user's font of this size in points."""
     matplotlib = load_matplotlib()
     font = matplotlib.font_manager.FontProperties(size=points, weight=weight)
     measure = matplotlib.textpath.text_to_path.get_text_width_height_descent
@@ -47,14 +59,14 @@ def width_of(text: str, points: float, *, weight: str = "normal") -> float:
 
 
 def widest(texts: Sequence[str], points: float) -> float:
-    """Give the width of the widest of some texts, in points."""
+    """Return the width of the widest of some texts, in points."""
     return max((width_of(text, points) for text in texts), default=0.0)
 
 
 def shortened(
     text: object, room: float, points: float, *, weight: str = "normal", most_lines: int = 3
 ) -> str:
-    """Give a printable text, with an ellipsis in the middle of lines that are wider than ``room`` points.
+    """Return a printable text, with an ellipsis in the middle of lines that are wider than ``room`` points.
 
     The middle is cut because names often differ only at their end. Lines beyond ``most_lines`` become an
     ellipsis.
@@ -68,26 +80,14 @@ def shortened(
 def _shortened_line(line: str, room: float, points: float, weight: str) -> str:
     if len(line) <= _MOST_LETTERS and width_of(line, points, weight=weight) <= room:
         return line
-    fits, too_many = 0, min(len(line), _MOST_LETTERS)
-    while too_many - fits > 1:
-        n_kept = (fits + too_many) // 2
-        if width_of(_cut(line, n_kept), points, weight=weight) <= room:
-            fits = n_kept
-        else:
-            too_many = n_kept
-    return _cut(line, max(fits, 1))
 
+    def cut(n_kept: int) -> str:
+        n_last = n_kept // 3
+        return f"{line[: n_kept - n_last]}{_ELLIPSIS}{line[len(line) - n_last :]}"
 
-def _cut(line: str, n_kept: int) -> str:
-    n_last = n_kept // 3
-    return f"{line[: n_kept - n_last]}{_ELLIPSIS}{line[len(line) - n_last :]}"
-
-
-def set_axis_label(axis: Any, text: object, room: float) -> None:
-    """Give an axis of matplotlib's a label of the user's, no longer than ``room`` points."""
-    label = axis.label
-    label.set_text(shortened(text, room, label.get_size(), weight=label.get_weight()))
-    as_written([label])
+    numbers = range(1, min(len(line), _MOST_LETTERS))
+    n_fit = bisect.bisect(numbers, room, key=lambda n_kept: width_of(cut(n_kept), points, weight=weight))
+    return cut(max(n_fit, 1))
 
 
 def wrapped(parts: Iterable[str], room: float, points: float, *, weight: str = "normal") -> str:
@@ -103,34 +103,42 @@ def wrapped(parts: Iterable[str], room: float, points: float, *, weight: str = "
     return "\n".join(lines)
 
 
+def set_axis_label(axis: Any, text: object, room: float) -> None:
+    """Give an axis of matplotlib's a label of the user's, no longer than ``room`` points."""
+    label = axis.label
+    text = shortened(text, room, label.get_size(), weight=label.get_weight())
+    label.set(text=text, **AS_WRITTEN)
+
+
 def names_of(values: Iterable[object], points: float, room: float = LONGEST) -> list[str]:
-    """Give names to stand along an axis, no longer than ``room`` points."""
+    """Return names to stand along an axis, no longer than ``room`` points."""
     return [shortened(value, min(room, LONGEST), points, most_lines=2) for value in values]
 
 
 def are_slanted(names: Sequence[str], points: float, cell: float) -> bool:
-    """Say whether names below cells of this width, in points, are wider than the cells."""
+    """Return whether names below cells of this width, in points, are wider than the cells."""
     return widest(names, points) > 0.95 * cell
 
 
 def room_below(names: Sequence[str], points: float, cell: float) -> float:
-    """Give the height that names below cells of this width take, all in points."""
-    height = _LINE * points * max((name.count("\n") + 1 for name in names), default=1)
+    """Return the height that names below cells of this width take, all in points."""
+    height = LINE * points * max((name.count("\n") + 1 for name in names), default=1)
     if not are_slanted(names, points, cell):
         return height
     return math.sqrt(0.5) * (widest(names, points) + height)
 
 
-def style_below(names: Sequence[str], points: float, cell: float) -> dict[str, Any]:
-    """Give how names stand below cells of this width: slanted where they are wider."""
-    return dict(_SLANTED) if are_slanted(names, points, cell) else {}
+def style_below(names: Sequence[str], points: float, cell: float) -> Style:
+    """Return the style of names below cells of this width: slanted where they are wider."""
+    return AS_WRITTEN | _SLANTED if are_slanted(names, points, cell) else AS_WRITTEN
 
 
 def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], *, points: float, cell: float) -> None:
-    """Write names below the columns and beside the rows of cells of this width."""
+    """Write names below the columns and beside the rows of cells of this width, with minor ticks between."""
     ax.set_xticks(range(len(across)), across, **style_below(across, points, cell))
-    ax.set_yticks(range(len(up)), up)
-    as_written([*ax.get_xticklabels(), *ax.get_yticklabels()])
+    ax.set_yticks(range(len(up)), up, **AS_WRITTEN)
+    ax.set_xticks([i + 0.5 for i in range(len(across) - 1)], minor=True)
+    ax.set_yticks([i + 0.5 for i in range(len(up) - 1)], minor=True)
 
 
 @contextmanager

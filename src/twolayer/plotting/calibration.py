@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..report import calibration_bins
-from ._figures import SMALL, axes_for
-from ._inks import inks_of
+from ._style import axes_for, inks_of
+from ._texts import SMALL, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,63 +56,32 @@ def plot_calibration(y: Any, probs: Any, *, n_bins: int = 10, ax: Axes | None = 
     ax.plot([0, 1], [0, 1], color=inks.muted, linewidth=1, linestyle=(0, (4, 3)), label="calibrated")
     ax.vlines(confidence, confidence, accuracy, color=contrast, linewidth=2.5, label="gap")
     ax.plot(confidence, accuracy, color=blue, linewidth=1, label="_accuracy")
-    ax.scatter(
-        confidence,
-        accuracy,
-        s=18 + 62 * count / count.max(),
-        color=blue,
-        edgecolors=inks.paper,
-        linewidths=0.8,
-        zorder=2.5,
-        label="accuracy",
-    )
+    style: Style = {"color": blue, "edgecolors": inks.paper, "linewidths": 0.8, "zorder": 2.5}
+    ax.scatter(confidence, accuracy, 18 + 62 * count / count.max(), label="accuracy", **style)
     bottom, top = _STRIP
-    tallest = (top - bottom) * 0.68
-    ax.bar(
-        bins.edges[:-1],
-        tallest * bins.n_samples / bins.n_samples.max(),
-        width=np.diff(bins.edges),
-        bottom=bottom,
-        align="edge",
-        facecolor=inks.faint,
-        edgecolor=inks.rule,
-        linewidth=0.8,
-        label="samples",
-    )
+    heights = (top - bottom) * 0.68 * bins.n_samples / count.max()
+    style = {"facecolor": inks.faint, "edgecolor": inks.rule, "linewidth": 0.8, "label": "samples"}
+    ax.bar(bins.edges[:-1], heights, np.diff(bins.edges), bottom, align="edge", **style)
     if n_bins <= 12:
-        middles = (bins.edges[:-1] + bins.edges[1:])[filled] / 2
-        for middle, number in zip(middles, count.tolist(), strict=True):
-            ax.text(
-                middle,
-                bottom + tallest * number / bins.n_samples.max() + 0.008,
-                f"{number}",
-                ha="center",
-                va="bottom",
-                color=inks.muted,
-                fontsize="x-small",
-            )
+        middles = (bins.edges[:-1] + bins.edges[1:]) / 2
+        tops = bottom + heights + 0.008
+        style = {"ha": "center", "va": "bottom", "color": inks.muted, "fontsize": "x-small"}
+        for middle, place, number in zip(middles[filled], tops[filled], count, strict=True):
+            ax.text(middle, place, f"{number}", **style)
     n_samples = int(count.sum())
-    ax.text(
-        0.03,
-        0.97,
+    words = (
         f"ECE {bins.expected_calibration_error:.3f}\n"
         f"accuracy {float(accuracy @ count) / n_samples:.3f}\n"
         f"mean confidence {float(confidence @ count) / n_samples:.3f}\n"
-        f"{n_samples:,} sample{'s' if n_samples > 1 else ''}",
-        va="top",
-        color=inks.ink,
-        fontsize=SMALL,
-        linespacing=1.4,
-        bbox={"facecolor": inks.paper, "edgecolor": "none", "alpha": 0.85, "pad": 2},
+        f"{n_samples:,} sample{'s' if n_samples > 1 else ''}"
     )
+    style = {"va": "top", "color": inks.ink, "fontsize": SMALL, "linespacing": 1.4}
+    style["bbox"] = {"facecolor": inks.paper, "edgecolor": "none", "alpha": 0.85, "pad": 2}
+    ax.text(0.03, 0.97, words, **style)
     inks.legend(ax, loc="lower right", bbox_to_anchor=(1, 0.22))
     ax.axhline(0, color=inks.rule, linewidth=0.8)
-    ax.grid(color=inks.faint, linewidth=0.8, linestyle="-")
-    ax.set_axisbelow(True)
-    ax.set_xlim(0, 1)
-    ax.set_ylim(bottom, 1.02)
-    ax.set_xticks(np.linspace(0, 1, 6))
-    ax.set_yticks(np.linspace(0, 1, 6))
+    inks.grid(ax)
+    places = np.linspace(0, 1, 6)
+    ax.set(xlim=(0, 1), ylim=(bottom, 1.02), xticks=places, yticks=places, ylabel="accuracy")
     ax.set_xlabel("confidence (probability of the predicted class)")
-    ax.set_ylabel("accuracy")
     return ax

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..report import confusion_counts
-from ._figures import SMALL, axes_for, room, tick_points
-from ._inks import ink_on, inks_of
 from ._matplotlib import load_matplotlib
-from ._texts import names_of, room_below, widest, write_names
+from ._style import axes_for, bare, ink_on, inks_of, room
+from ._texts import SMALL, names_of, room_below, tick_points, widest, write_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +57,7 @@ def plot_confusion(
     if n_classes > MOST_DRAWN:
         raise ValueError(f"`classes` must name at most {MOST_DRAWN:,} classes to be drawn; got {n_classes:,}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    if ax is None:
-        ax = axes_for(ax, *confusion_size(classes, tick_points()))
+    ax = axes_for(ax, *confusion_size(classes, tick_points()))
     inks = inks_of(ax)
     matplotlib = load_matplotlib()
     if inks.dark:
@@ -72,7 +70,7 @@ def plot_confusion(
     hits = np.eye(n_classes, dtype=bool)
     cells[hits] = right(0.9 * shares[hits])
     cells[counts == 0] = (*inks.paper, 1)
-    ax.grid(False)
+    bare(ax, frame=True)
     ax.imshow(cells, interpolation="none")
     if n_classes <= _MOST_ANNOTATED:
         for i, j in zip(*np.nonzero(counts), strict=True):
@@ -83,12 +81,7 @@ def plot_confusion(
         points, (across, up) = tick_points(), room(ax)
         names = names_of(classes, points, 0.5 * across)
         write_names(ax, names, names, points=points, cell=min(72 * _CELL, across / n_classes, up / n_classes))
-        edges = np.arange(1, n_classes) - 0.5
-        ax.set_xticks(edges, minor=True)
-        ax.set_yticks(edges, minor=True)
-        ax.grid(which="minor", color=inks.faint, linewidth=0.8, linestyle="-")
-    ax.tick_params(which="both", length=0)
-    ax.spines[:].set_visible(True)
+        inks.grid(ax, which="minor")
     # Numbers along the axes would pass for names of classes.
     place = ", by its place" if n_classes > _MOST_ANNOTATED else ""
     ax.set_xlabel(f"predicted class{place}" + (" (% of the true class)" if percentages else ""))
@@ -97,12 +90,12 @@ def plot_confusion(
 
 
 def too_many(n_classes: int) -> str:
-    """Say why there is no picture of so many classes."""
+    """Return the reason why there is no picture of so many classes."""
     return f"it would have {n_classes:,} classes, and a picture has room for {MOST_DRAWN:,}"
 
 
 def confusion_size(classes: Sequence[str], points: float) -> tuple[float, float]:
-    """Give the inches that suit a confusion matrix, its classes' names in this size, in points."""
+    """Return the inches that suit a confusion matrix, its classes' names in this size, in points."""
     n_classes = len(classes)
     if n_classes > _MOST_ANNOTATED:
         return _LARGEST + 0.9, _LARGEST + 0.9

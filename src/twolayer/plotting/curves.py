@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .._namespace import HostArray
 from ..report import one_network
-from ._figures import SMALL, axes_for, room, small_points
-from ._inks import MARKERS, Inks, inks_of
 from ._matplotlib import load_matplotlib
-from ._texts import shortened
+from ._style import DASHES, MARKERS, Inks, axes_for, inks_of, room
+from ._texts import SMALL, Style, shortened, small_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,27 +47,25 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
     ImportError
         If matplotlib cannot be imported.
     """
-    histories = _named(history)
-    losses = {name: one_network(each) for name, each in histories.items()}
-    ax = axes_for(ax, *_size(histories))
-    inks = inks_of(ax)
-    _prepare(ax, inks, "step", "loss")
-    ax.set_xlim(0, max(1, *(each.size for each in losses.values())))
-    named: dict[Line2D, str] = {}
+    named, ax, inks = _prepared(history, ax, "step", "loss")
+    losses = [_losses_of(each) for _, each in named]
+    ax.set_xlim(0, max(1, *(each.n_steps for each in losses)))
     if isinstance(history, Mapping):
-        names = _shortened(ax, histories)
-        for index, (name, each) in enumerate(zip(names, histories.values(), strict=True)):
-            line, text = _draw_one_of_several(ax, inks, index, name, each)
-            named[line] = text
-    else:
-        _draw_losses(ax, inks, losses[""])
-    _fit_losses(ax, [each[: _n_finite(each)] for each in losses.values()])
-    if not isinstance(history, Mapping):
-        step = _diverged_at(history)
-        if step is not None:
-            _mark_divergence(ax, inks, step, losses[""])
-    if named or ax.get_legend_handles_labels()[0]:
-        inks.legend(ax, named, loc=_free_corner(losses[""]) if "" in losses else "best")
+        lines = [
+            _draw_one_of_several(ax, inks, index, name, each)
+            for index, ((name, _), each) in enumerate(zip(named, losses, strict=True))
+        ]
+        _fit_losses(ax, losses)
+        inks.legend(ax, lines, loc="best")
+        return ax
+    (one,) = losses
+    _draw_losses(ax, inks, one)
+    _fit_losses(ax, losses)
+    _mark_divergence(ax, inks, one)
+    if ax.get_legend_handles_labels()[0]:
+        # "best" would look at every step.
+        rises = one.average.size and one.average[-1] > one.average[0]
+        inks.legend(ax, loc="upper left" if rises else "upper right")
     return ax
 
 
@@ -95,146 +92,73 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
     ImportError
         If matplotlib cannot be imported.
     """
-    histories = _named(history)
-    for each in histories.values():
-        one_network(each)
-    ax = axes_for(ax, *_size(histories))
-    inks = inks_of(ax)
-    _prepare(ax, inks, "epoch", "accuracy")
-    named: dict[Line2D, str] = {}
-    heights: list[float] = []
+    named, ax, inks = _prepared(history, ax, "epoch", "accuracy")
+    lines: list[Line2D] = []
     if isinstance(history, Mapping):
-        names = _shortened(ax, histories)
-        for index, (name, each) in enumerate(zip(names, histories.values(), strict=True)):
-            line, text = _draw_named_accuracies(ax, inks, index, name, each)
-            named[line] = text
-            heights += _finite_accuracies(each)
+        lines += [_draw_named_accuracies(ax, inks, index, *one) for index, one in enumerate(named)]
     else:
-        heights = _draw_accuracies(ax, inks, history)
-    n_epochs = max(1, *(len(each.step) for each in histories.values()))
+        _draw_accuracies(ax, inks, history)
+    n_epochs = max(1, *(len(each.step) for _, each in named))
     side = 0.03 * max(n_epochs - 1, 1)
     ax.set_xlim(1 - side, n_epochs + side)
     whole = load_matplotlib().ticker.MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     ax.xaxis.set_major_locator(whole)
+    heights = [height for _, each in named for height in _finite_accuracies(each)]
     if not heights:
         ax.set_yticks([])
-        ax.text(
-            *(0.5, 0.5, "no epoch to show"),
-            transform=ax.transAxes,
-            ha="center",
-            color=inks.muted,
-            fontsize=SMALL,
-        )
+        style: Style = {"transform": ax.transAxes, "ha": "center", "color": inks.muted, "fontsize": SMALL}
+        ax.text(0.5, 0.5, "no epoch to show", **style)
         return ax
     low, high = min(heights), max(heights)
     margin = max(0.08 * (high - low), 0.025)
     ax.set_ylim(max(low - margin, -0.01), min(high + margin, 1.02))
     if isinstance(history, Mapping):
-        ax.plot([], [], color=inks.muted, linestyle=(0, (4, 2)), linewidth=1.1, label="training")
-    inks.legend(ax, named, loc="best")
+        ax.plot([], [], color=inks.muted, linestyle=DASHES, linewidth=1.1, label="training")
+    inks.legend(ax, lines, loc="best")
     return ax
 
 
-def _named(history: History | Mapping[str, History]) -> dict[str, History]:
-    if not isinstance(history, Mapping):
-        return {"": history}
-    if not history:
+def _prepared(
+    history: History | Mapping[str, History], ax: Axes | None, x_label: str, y_label: str
+) -> tuple[list[tuple[str, History]], Axes, Inks]:
+    """Check histories; return them, with names for which the legend has room, the axes and their inks."""
+    histories = history if isinstance(history, Mapping) else {"": history}
+    if not histories:
         raise ValueError("`history` must hold at least one history; got none")
-    return dict(history)
+    for each in histories.values():
+        one_network(each)
+    ax = axes_for(ax, 5.4, max(3.4, 2.4 + 0.2 * len(histories)))
+    inks = inks_of(ax)
+    ax.set(xlabel=x_label, ylabel=y_label)
+    inks.grid(ax, axis="y")
+    width, points = 0.45 * room(ax)[0], small_points()
+    return [(shortened(name, width, points), each) for name, each in histories.items()], ax, inks
 
 
-def _size(histories: Mapping[str, History]) -> tuple[float, float]:
-    """Give the inches that suit curves with these names, each of which has a line in the legend."""
-    return 5.4, max(3.4, 2.4 + 0.2 * len(histories))
+class _Losses(NamedTuple):
+    """The losses of a history as they are drawn: those before the first that is not finite."""
+
+    shown: HostArray
+    centres: HostArray  # the steps at which the moving average stands
+    average: HostArray
+    diverged: int | None  # the step that `Run.diverged` names
+    n_steps: int
 
 
-def _shortened(ax: Axes, names: Iterable[str]) -> list[str]:
-    """Give names that leave room for the curves beside the legend."""
-    return [shortened(name, 0.45 * room(ax)[0], small_points()) for name in names]
-
-
-def _prepare(ax: Axes, inks: Inks, x_label: str, y_label: str) -> None:
-    ax.set_xlabel(x_label)
-    ax.set_ylabel(y_label)
-    ax.grid(axis="y", color=inks.faint, linewidth=0.8, linestyle="-")
-    ax.set_axisbelow(True)
-
-
-def _draw_losses(ax: Axes, inks: Inks, losses: HostArray) -> None:
-    finite = losses[: _n_finite(losses)]
-    if not finite.size:
-        return
-    shown = np.clip(finite, -_HIGHEST, _HIGHEST)
-    ax.plot(
-        np.arange(1, shown.size + 1),
-        shown,
-        color=inks.colours[0],
-        alpha=0.4,
-        linewidth=0.8,
-        marker="o" if shown.size <= 2 else None,
-        # Thousands of segments are a burden in a vector format, and no clearer there.
-        rasterized=shown.size > 2000,
-        label="each step",
-    )
-    if shown.size > 2:
-        centres, smooth = smoothed(shown)
-        ax.plot(centres, smooth, color=inks.colours[0], linewidth=2, label="moving average")
-
-
-def _draw_one_of_several(ax: Axes, inks: Inks, index: int, name: str, history: History) -> tuple[Line2D, str]:
-    """Draw a moving average; return its line and its text in the legend."""
-    losses, step = history.loss, _diverged_at(history)
-    finite = losses[: _n_finite(losses)]
-    label = name if step is None else f"{name}, diverged at step {step}"
-    if not finite.size:
-        (line,) = ax.plot([], [], color=_colour(inks, index), marker="x", linestyle="none", label=label)
-        return line, label
-    centres, smooth = smoothed(np.clip(finite, -_HIGHEST, _HIGHEST))
-    line = _draw_marked(ax, inks, index, centres, smooth, label=label)
-    if step is not None:
-        ax.plot(centres[-1:], smooth[-1:], color=_colour(inks, index), marker="x", markersize=9, mew=2)
-    return line, label
-
-
-def _draw_marked(
-    ax: Axes, inks: Inks, index: int, x: HostArray, y: HostArray, *, label: str, dashed: bool = False
-) -> Line2D:
-    """Draw one of several curves, which colour and markers tell apart."""
-    every = max(1, x.size // 10)
-    (line,) = ax.plot(
-        x,
-        y,
-        color=_colour(inks, index),
-        linestyle=(0, (4, 2)) if dashed else "-",
-        linewidth=1.1 if dashed else 1.8,
-        marker=MARKERS[index % len(MARKERS)],
-        markersize=4 if dashed else 5.5,
-        markerfacecolor=inks.paper if dashed else None,
-        # Markers of different curves at different places.
-        markevery=(index % every, every),
-        label=label,
-    )
-    return line
-
-
-def _colour(inks: Inks, index: int) -> str:
-    return inks.colours[index % len(inks.colours)]
-
-
-def _fit_losses(ax: Axes, losses: list[HostArray]) -> None:
-    losses = [np.clip(each, -_HIGHEST, _HIGHEST) for each in losses if each.size]
-    if not losses:
-        ax.set_yticks([])
-        return
-    smooth = np.concatenate([smoothed(each)[1] for each in losses])
-    positive = smooth[smooth > 0]
-    if positive.size and positive.max() >= 100 * positive.min():
-        ax.set_yscale("log")
-        ax.set_ylim(float(positive.min()) / 2, 2 * max(float(each.max()) for each in losses))
+def _losses_of(history: History) -> _Losses:
+    losses, lost = history.loss, np.isnan(history.train_accuracy)
+    n_finite = int(np.logical_and.accumulate(np.isfinite(losses)).sum())
+    shown = np.clip(losses[:n_finite], -_HIGHEST, _HIGHEST)
+    found = [n_finite + 1] if n_finite < losses.size else []
+    # Weights that are lost in the last step of an epoch have no loss: its accuracy is nan.
+    found += [int(history.step[np.argmax(lost)])] if lost.any() else []
+    return _Losses(shown, *smoothed(shown), min(found, default=None), losses.size)
 
 
 def smoothed(losses: HostArray) -> tuple[HostArray, HostArray]:
-    """Give the moving average over a fiftieth of the steps, and before it the steps at which it stands."""
+    """Return the moving average over a fiftieth of the steps, and before it the steps at which it stands."""
+    if not losses.size:
+        return losses, losses
     starts = np.arange(0, losses.size, math.ceil(losses.size / 2000))
     counts = np.diff(starts, append=losses.size)
     means = np.add.reduceat(losses, starts) / counts
@@ -243,101 +167,119 @@ def smoothed(losses: HostArray) -> tuple[HostArray, HostArray]:
     return starts + (counts + 1) / 2, np.convolve(means, window, mode="same") / weights
 
 
-def _free_corner(losses: HostArray) -> str:
-    # "best" would look at every step.
-    smooth = smoothed(losses[: _n_finite(losses)])[1]
-    return "upper left" if smooth[-1] > smooth[0] else "upper right"
+def _draw_losses(ax: Axes, inks: Inks, losses: _Losses) -> None:
+    n_shown = losses.shown.size
+    if not n_shown:
+        return
+    colour, marker = inks.colours[0], "o" if n_shown <= 2 else None
+    steps = np.arange(1, n_shown + 1)
+    (line,) = ax.plot(steps, losses.shown, color=colour, alpha=0.4, linewidth=0.8, marker=marker)
+    # Thousands of segments are a burden in a vector format, and no clearer there.
+    line.set(label="each step", rasterized=n_shown > 2000)
+    if n_shown > 2:
+        ax.plot(losses.centres, losses.average, color=colour, linewidth=2, label="moving average")
 
 
-def _n_finite(losses: HostArray) -> int:
-    """Count the losses before the first that is not finite."""
-    return int(np.logical_and.accumulate(np.isfinite(losses)).sum())
+def _draw_one_of_several(ax: Axes, inks: Inks, index: int, name: str, losses: _Losses) -> Line2D:
+    """Draw a moving average; return its line, which has the text for the legend."""
+    cross: Style = {"marker": "x", "linestyle": "none"}
+    label = name if losses.diverged is None else f"{name}, diverged at step {losses.diverged}"
+    if not losses.shown.size:
+        return _draw_marked(ax, inks, index, [], [], label, markersize=6, **cross)
+    line = _draw_marked(ax, inks, index, losses.centres, losses.average, label)
+    if losses.diverged is not None:
+        last = losses.centres[-1:], losses.average[-1:]
+        _draw_marked(ax, inks, index, *last, "_lost", markersize=9, mew=2, **cross)
+    return line
 
 
-def _diverged_at(history: History) -> int | None:
-    """Give the step that ``Run.diverged`` names, in the first epoch whose training accuracy is nan."""
-    n_finite, lost = _n_finite(history.loss), np.isnan(history.train_accuracy)
-    found = [n_finite + 1] if n_finite < history.loss.size else []
-    found += [int(history.step[np.argmax(lost)])] if lost.any() else []
-    return min(found, default=None)
+def _draw_marked(ax: Axes, inks: Inks, index: int, x: Any, y: Any, label: str, **style: Any) -> Line2D:
+    """Draw one of several curves, which colour and markers tell apart."""
+    # Markers of different curves at different places.
+    every = max(1, len(x) // 10)
+    own: Style = {"color": inks.colours[index % len(inks.colours)], "marker": MARKERS[index % len(MARKERS)]}
+    own |= {"markevery": (index % every, every), "linestyle": "-", "linewidth": 1.8, "markersize": 5.5}
+    (line,) = ax.plot(x, y, label=label, **(own | style))
+    return line
 
 
-def _mark_divergence(ax: Axes, inks: Inks, step: int, losses: HostArray) -> None:
+def _fit_losses(ax: Axes, losses: Sequence[_Losses]) -> None:
+    shown = [each for each in losses if each.shown.size]
+    if not shown:
+        ax.set_yticks([])
+        return
+    average = np.concatenate([each.average for each in shown])
+    positive = average[average > 0]
+    if positive.size and positive.max() >= 100 * positive.min():
+        ax.set_yscale("log")
+        ax.set_ylim(float(positive.min()) / 2, 2 * max(float(each.shown.max()) for each in shown))
+
+
+def _mark_divergence(ax: Axes, inks: Inks, losses: _Losses) -> None:
+    step = losses.diverged
+    if step is None:
+        return
     # The curve keeps its legend: the line has its own words beside it.
     colour = inks.colours[1]
-    ax.axvspan(step, losses.size, facecolor=inks.pale, edgecolor=inks.rule, hatch="////", linewidth=0)
+    ax.axvspan(step, losses.n_steps, **inks.hatched)
     ax.axvline(step, color=colour, linewidth=1.6, linestyle=(0, (5, 1)), label="_diverged")
     # Beside the line stands the label where the hatching has room for it, else before it, off the curve.
-    late = step > losses.size / 2
+    late = step > losses.n_steps / 2
     low = True
     if late and step > 1:
-        last = ax.transScale.transform((step, min(losses[step - 2], _HIGHEST)))
+        last = ax.transScale.transform((step, losses.shown[step - 2]))
         low = ax.transLimits.transform(last)[1] > 0.5
-    ax.annotate(
-        f"diverged at step {step}",
-        (step, 0.05 if low else 0.72),
-        xycoords=("data", "axes fraction"),
-        xytext=(-6 if late else 6, 0),
-        textcoords="offset points",
-        ha="right" if late else "left",
-        va="bottom" if low else "top",
-        color=inks.ink,
-        fontsize=SMALL,
-        bbox={"facecolor": inks.paper, "edgecolor": colour, "linewidth": 0.8, "pad": 2},
+    style: Style = {"ha": "right" if late else "left", "va": "bottom" if low else "top"}
+    style["bbox"] = {"facecolor": inks.paper, "edgecolor": colour, "linewidth": 0.8, "pad": 2}
+    place, offset = (step, 0.05 if low else 0.72), (-6 if late else 6, 0)
+    inks.note(ax, f"diverged at step {step}", place, offset, xycoords=("data", "axes fraction"), **style)
+
+
+def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> None:
+    curves = (
+        ("training", history.train_accuracy, DASHES, 1.4, "s"),
+        ("validation", history.validation_accuracy, "-", 1.8, "o"),
     )
-
-
-def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> list[float]:
-    heights: list[float] = []
-    for index, (name, accuracy) in enumerate(
-        (("training", history.train_accuracy), ("validation", history.validation_accuracy))
-    ):
-        finite = accuracy[np.isfinite(accuracy)].tolist()
-        if not finite:
+    for (name, accuracy, linestyle, linewidth, marker), colour in zip(curves, inks.colours, strict=False):
+        finite = accuracy[np.isfinite(accuracy)]
+        if not finite.size:
             continue
-        dashed = name == "training"
-        few = accuracy.size <= 20
-        ax.plot(
-            range(1, accuracy.size + 1),
-            accuracy,
-            color=inks.colours[index],
-            linestyle=(0, (4, 2)) if dashed else "-",
-            linewidth=1.4 if dashed else 1.8,
-            marker=MARKERS[1 - index] if few else None,
-            markersize=3.5,
-            label=f"{name} {finite[-1]:.3f}",
-        )
-        heights += finite
+        style: Style = {"linestyle": linestyle, "linewidth": linewidth, "color": colour, "markersize": 3.5}
+        style |= {"label": f"{name} {finite[-1]:.3f}", "marker": marker if accuracy.size <= 20 else None}
+        ax.plot(range(1, accuracy.size + 1), accuracy, **style)
         if name == "validation":
-            epoch = int(np.nanargmax(accuracy)) + 1
-            inks.ring(ax, epoch, max(finite), label=f"best {max(finite):.3f}, epoch {epoch}")
-    return heights
+            epoch, best = _best_epoch(accuracy)
+            inks.ring(ax, epoch, best, label=f"best {best:.3f}, epoch {epoch}")
 
 
-def _draw_named_accuracies(
-    ax: Axes, inks: Inks, index: int, name: str, history: History
-) -> tuple[Line2D, str]:
-    """Draw one history of several; return its line and its text in the legend."""
+def _draw_named_accuracies(ax: Axes, inks: Inks, index: int, name: str, history: History) -> Line2D:
+    """Draw one history of several; return its line, which has the text for the legend."""
     epochs = np.arange(1, history.step.size + 1)
     validation, training = history.validation_accuracy, history.train_accuracy
     if np.isfinite(training).any():
-        _draw_marked(ax, inks, index, epochs, training, label=f"_{name}, training", dashed=True)
+        style: Style = {"linestyle": DASHES, "linewidth": 1.1, "markersize": 4, "markerfacecolor": inks.paper}
+        _draw_marked(ax, inks, index, epochs, training, f"_{name}, training", **style)
     if np.isfinite(validation).any():
-        epoch = int(np.nanargmax(validation)) + 1
-        best = float(validation[epoch - 1])
+        epoch, best = _best_epoch(validation)
         text = f"{name}: best {best:.3f}, epoch {epoch}"
-        line = _draw_marked(ax, inks, index, epochs, validation, label=text)
+        line = _draw_marked(ax, inks, index, epochs, validation, text)
         inks.ring(ax, epoch, best, label="_best")
-        return line, text
+        return line
+    style = {"linestyle": "none", "markersize": 6}
     heights = _finite_accuracies(history)
-    marker = MARKERS[index % len(MARKERS)] if heights else "x"
-    text = f"{name}: training {heights[-1]:.3f}" if heights else f"{name}: no epoch to show"
-    (line,) = ax.plot([], [], color=_colour(inks, index), marker=marker, linestyle="none", label=text)
-    return line, text
+    if not heights:
+        return _draw_marked(ax, inks, index, [], [], f"{name}: no epoch to show", marker="x", **style)
+    return _draw_marked(ax, inks, index, [], [], f"{name}: training {heights[-1]:.3f}", **style)
+
+
+def _best_epoch(accuracy: HostArray) -> tuple[int, float]:
+    """Return the first epoch of the highest accuracy, counted from 1, and this accuracy."""
+    place = int(np.nanargmax(accuracy))
+    return place + 1, float(accuracy[place])
 
 
 def _finite_accuracies(history: History) -> list[float]:
-    """Give the finite accuracies of a history: those of the validation, then those of the training."""
+    """Return the finite accuracies of a history: those of the validation, then those of the training."""
     both = np.concatenate([history.validation_accuracy, history.train_accuracy])
     finite: list[float] = both[np.isfinite(both)].tolist()
     return finite

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..report import Row, format_number, varying
-from ._cells import best_of_each, cell_size, draw_cells, height_of_cells, names_size
-from ._column import Column, check_table, column_of, settings_of, values_of, words
-from ._figures import SMALL, axes_for, room, small_points, tick_points
-from ._inks import inks_of
-from ._points import draw_line, draw_plane
-from ._texts import as_written, wrapped
+from ..report import Row, format_number, format_numbers, varying, winner
+from ._matplotlib import load_matplotlib
+from ._style import Inks, axes_for, bare, ink_on, inks_of, room
+from ._table import Column, axis_label, check_table, column_of, grouped, values_of, words
+from ._texts import (
+    AS_WRITTEN,
+    SMALL,
+    Style,
+    are_slanted,
+    names_of,
+    room_below,
+    set_axis_label,
+    small_points,
+    tick_points,
+    widest,
+    wrapped,
+    write_names,
+)
+from .points import draw_line, draw_plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_MOST_ANNOTATED = 14
 
 
 def plot_heat_map(
@@ -62,23 +78,23 @@ def plot_heat_map(
         If matplotlib cannot be imported.
     """
     plan = plan_of(table, x, y, value, mark_best=mark_best)
-    width, height = plan.size(tick_points())
-    ax = axes_for(ax, width, height)
+    ax = axes_for(ax, *plan.size(tick_points()))
     inks = inks_of(ax)
-    column = plan.column.on(inks)
     if plan.kind == "line":
-        draw_line(ax, inks, table, plan.x, column)
+        draw_line(ax, inks, table, plan.x, plan.column)
     elif plan.kind == "plane":
-        draw_plane(ax, inks, table, plan.x, plan.y, column)
+        draw_plane(ax, inks, table, plan.x, plan.y, plan.column)
     else:
-        best = best_of_each(table, plan.x, plan.y, column)
-        draw_cells(ax, inks, best, (plan.x, plan.xs), (plan.y, plan.ys), column)
-        column.add_colour_bar(ax, inks, height_of_cells(ax, plan.xs, plan.ys))
+        # The best of each cell; of those that all diverged, the first.
+        cells = grouped(table, [plan.x, plan.y]).values()
+        best = [winner(rows, value=plan.column.judged) or rows[0] for rows in cells]
+        height = draw_cells(ax, inks, best, plan)
+        plan.column.add_colour_bar(ax, inks, height)
         if plan.others:
             text = f"in each cell, the best over {', '.join(map(words, plan.others))}"
             text = wrapped(text.split(), max(room(ax)[0], 72 * 2.5), small_points())
-            title = ax.set_title(text, loc="left", fontsize=SMALL, fontweight="normal", color=inks.muted)
-            as_written([title])
+            style: Style = {"fontsize": SMALL, "fontweight": "normal", "color": inks.muted}
+            ax.set_title(text, loc="left", **style, **AS_WRITTEN)
     return ax
 
 
@@ -94,16 +110,36 @@ class Plan:
     others: list[str]
     column: Column
 
+    @property
+    def cell(self) -> tuple[float, float]:
+        """The inches that a cell has across and up."""
+        return min(0.92, 12 / len(self.xs)), min(0.62, 9 / len(self.ys))
+
+    @property
+    def cells(self) -> tuple[float, float]:
+        """The inches that all cells have across and up."""
+        return self.cell[0] * len(self.xs), self.cell[1] * len(self.ys)
+
+    def names(self, points: float, width: float = math.inf) -> tuple[list[str], list[str]]:
+        """Return the values along both axes as texts, for a picture of this width, in points."""
+        across, up = names_of(format_numbers(self.xs), points, 0.7 * width), format_numbers(self.ys)
+        return across, names_of(up, points, 0.5 * width)
+
+    def names_size(self, points: float) -> tuple[float, float]:
+        """Return the inches that values take beside and below the cells, beyond those of numbers."""
+        columns, lines = self.names(points)
+        cell = 72 * self.cell[0]
+        beside, below = widest(lines, points), room_below(columns, points, cell)
+        if are_slanted(columns, points, cell):
+            beside = max(beside, below - 0.5 * cell)  # of the first column, as wide as it is high
+        return max(beside / 72 - 0.5, 0.0), max(below / 72 - 0.2, 0.0)
+
     def size(self, points: float) -> tuple[float, float]:
-        """Give the inches that suit it, the values along its axes in this size, in points."""
+        """Return the inches that suit it, the values along its axes in this size, in points."""
         if self.kind != "cells":
             return (5.2, 3.3) if self.kind == "line" else (5.8, 4.2)
-        width, height = cell_size(len(self.xs), len(self.ys))
-        beside, below = names_size(self.xs, self.ys, points)
-        return (
-            max(width * len(self.xs) + 2.1, 3.6) + beside,
-            max(height * len(self.ys) + 0.8, 2.2) + below,
-        )
+        (width, height), (beside, below) = self.cells, self.names_size(points)
+        return max(width + 2.1, 3.6) + beside, max(height + 0.8, 2.2) + below
 
 
 def plan_of(table: Sequence[Row], x: str, y: str, value: str, *, mark_best: bool) -> Plan:
@@ -112,18 +148,17 @@ def plan_of(table: Sequence[Row], x: str, y: str, value: str, *, mark_best: bool
     if x == y:
         raise ValueError(f"`x` and `y` must be two settings; got {x} for both")
     x, y, others = _choose_axes(table, x, y)
-    column = column_of(table, value, mark_best=mark_best)
     xs, ys = values_of(table, x), values_of(table, y)
     kind = "plane" if len(xs) * len(ys) > 4 * len(table) else "cells"
     if len(ys) == 1 and not others:
         kind = "line"
     if kind != "plane":
         _refuse_repeated(table, [x, y, *others])
-    return Plan(kind, x, xs, y, ys, others, column)
+    return Plan(kind, x, xs, y, ys, others, column_of(table, value, mark_best=mark_best))
 
 
 def _choose_axes(table: Sequence[Row], x: str, y: str) -> tuple[str, str, list[str]]:
-    """Give the settings along the axes, and the others that vary."""
+    """Return the settings along the axes, and the others that vary."""
     free = [name for name in varying(table) if name not in (x, y)]
     if len(values_of(table, x)) == 1:
         # With nothing else that varies, the axis that does is the horizontal one.
@@ -134,12 +169,44 @@ def _choose_axes(table: Sequence[Row], x: str, y: str) -> tuple[str, str, list[s
 
 
 def _refuse_repeated(table: Sequence[Row], names: Sequence[str]) -> None:
-    seen = set()
-    for row in table:
-        settings = settings_of(row, names)
-        if settings in seen:
-            described = ", ".join(
-                f"{name} {format_number(setting)}" for name, setting in zip(names, settings, strict=True)
-            )
+    for settings, rows in grouped(table, names).items():
+        if len(rows) > 1:
+            named = zip(names, settings, strict=True)
+            described = ", ".join(f"{name} {format_number(setting)}" for name, setting in named)
             raise ValueError(f"`table` must have one row for each setting; got two of {described}")
-        seen.add(settings)
+
+
+def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], plan: Plan) -> float:
+    """Draw a cell for each of ``rows``; return the approximate height of the cells, in points."""
+    column, xs, ys = plan.column, plan.xs, plan.ys
+    annotated = max(len(xs), len(ys)) <= _MOST_ANNOTATED
+    bare(ax)
+    for row in rows:
+        i, j = xs.index(row.get(plan.x)), ys.index(row.get(plan.y))
+        square = partial(load_matplotlib().patches.Rectangle, (i - 0.5, j - 0.5), 1, 1)
+        if column.shows(row):
+            face = inks.ramp(column.norm(column.number(row)))
+            ax.add_patch(square(facecolor=face, linewidth=0))
+            style: Style = {"color": ink_on(face)}
+        else:
+            ax.add_patch(square(**inks.hatched))
+            style = {"color": inks.muted, "bbox": {"facecolor": inks.pale, "edgecolor": "none", "pad": 1.5}}
+        if row is column.best:
+            style["fontweight"] = "bold"
+            frame = square(fill=False, edgecolor=inks.ink, linewidth=2.4, path_effects=inks.outline(5))
+            frame.set(label="best", zorder=3, clip_on=False)
+            ax.add_patch(frame)
+        if annotated:
+            ax.text(i, j, column.text(row), ha="center", va="center", fontsize=SMALL, **style)
+    ax.set(xlim=(-0.5, len(xs) - 0.5), ylim=(-0.5, len(ys) - 0.5))
+    # Rules between the cells.
+    ax.grid(which="minor", color=inks.paper, linewidth=1.5, linestyle="-")
+    ax.set_axisbelow(False)
+    points, (width, height) = tick_points(), room(ax)
+    columns, lines = plan.names(points, width)
+    cell = min(72 * plan.cell[0], width / len(xs))
+    write_names(ax, columns, lines, points=points, cell=cell)
+    height = max(height - room_below(columns, points, cell) - 2 * points, 5 * points)
+    set_axis_label(ax.xaxis, axis_label(plan.x), width)
+    set_axis_label(ax.yaxis, axis_label(plan.y), height)
+    return height

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .._checks import check_network, host_values
-from .._namespace import to_host
+from .._checks import check_integer, check_network, host_values
+from .._namespace import HostArray, to_host
 from ..report import checked_predictions, most_wrong
-from ._figures import SMALL, axes_for
-from ._inks import inks_of
-from ._mosaic import arranged, draw_mosaic, mosaic_size, room_for_names, shortened_names
-from ._texts import LONGEST
+from ._matplotlib import load_matplotlib
+from ._style import Inks, axes_for, bare, inks_of, room
+from ._texts import (
+    AS_WRITTEN,
+    LINE,
+    LONGEST,
+    SMALL,
+    Style,
+    printable,
+    shortened,
+    small_points,
+    widest,
+    width_of,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..network import TwoLayerNet
+
+_LEAST_POINTS = 6.5  # of a text below a tile; a text that is too long even so is cut
+_TALLEST = 20.0  # inches of all tiles together
+_NARROWEST = 3.4  # inches of a figure, for its caption
+_MOST_PIXELS = 4096  # along each axis of all tiles together, without their gaps
 
 
 def plot_weights(
@@ -73,8 +89,7 @@ def plot_weights(
             f"`net` must be one network; got a stack of {net.n_networks} (`net.select(k)` gives one of them)"
         )
     height, width, n_channels = _image_shape(image_shape, net.n_features, "the network's features")
-    if max_units < 1:
-        raise ValueError(f"`max_units` must be at least 1; got {max_units}")
+    check_integer("max_units", max_units, least=1)
     incoming = to_host(net.W1).astype(np.float64).T
     outgoing = to_host(net.W2).astype(np.float64)
     finite = np.isfinite(incoming).all(axis=1) & np.isfinite(outgoing).all(axis=1)
@@ -92,9 +107,9 @@ def plot_weights(
     caption += "; grey is zero" if n_channels == 3 else "; white positive, black negative"
     if not finite.all():
         caption += f"; {int((~finite).sum())} not finite"
-    n_rows, columns = arranged(len(tiles), columns)
-    ax = axes_for(ax, *mosaic_size(n_rows, columns, (height, width)))
-    draw_mosaic(ax, inks_of(ax), tiles, n_rows, columns, caption)
+    mosaic = arranged(len(tiles), (height, width), columns)
+    ax = axes_for(ax, *mosaic.size())
+    mosaic.draw(ax, inks_of(ax), tiles, caption)
     return ax
 
 
@@ -160,8 +175,7 @@ def plot_mistakes(
     if len(classes) != given.shape[1]:
         raise ValueError(f"`classes` must name the {given.shape[1]} classes; got {len(classes)} names")
     height, width, n_channels = _image_shape(image_shape, math.prod(host.shape[1:]), "an image")
-    if max_images < 1:
-        raise ValueError(f"`max_images` must be at least 1; got {max_images}")
+    check_integer("max_images", max_images, least=1)
     predicted = given.argmax(axis=1)
     wrong = most_wrong(true, given)
     chosen = wrong[:max_images]
@@ -178,21 +192,24 @@ def plot_mistakes(
     if not len(chosen):
         ax = axes_for(ax, 3.4, 1.0)
         ax.set_axis_off()
-        ax.text(*(0.5, 0.5, caption), ha="center", va="center", color=inks_of(ax).muted, fontsize=SMALL)
+        ax.text(0.5, 0.5, caption, ha="center", va="center", color=inks_of(ax).muted, fontsize=SMALL)
         return ax
     caption += ", the most wrong first" if len(chosen) > 1 else ""
     caption += "; true → predicted class and its probability"
-    n_rows, columns = arranged(len(chosen), columns)
-    shape = height, width
-    names = shortened_names(classes, LONGEST)
-    ax = axes_for(ax, *mosaic_size(n_rows, columns, shape, _texts_of(pairs, names, shares)))
-    names = shortened_names(classes, room_for_names(ax, shape, n_rows, columns, "→  0.00"))
-    draw_mosaic(ax, inks_of(ax), tiles, n_rows, columns, caption, _texts_of(pairs, names, shares))
+    mosaic = arranged(len(chosen), (height, width), columns)
+    ax = axes_for(ax, *mosaic.size(_texts_of(pairs, _in_a_line(classes, LONGEST), shares)))
+    names = _in_a_line(classes, mosaic.room_for_names(ax, "→  0.00"))
+    mosaic.draw(ax, inks_of(ax), tiles, caption, _texts_of(pairs, names, shares))
     return ax
 
 
+def _in_a_line(names: Sequence[str], width: float) -> list[str]:
+    """Return names in one line each that are no wider than this in the smallest font."""
+    return [shortened(printable(name).replace("\n", " "), width, _LEAST_POINTS) for name in names]
+
+
 def _texts_of(pairs: Sequence[tuple[int, int]], names: Sequence[str], shares: Sequence[str]) -> list[str]:
-    """Give what stands below images: the true class, the predicted one and its probability, in two lines."""
+    """Return the texts below images: true class, predicted class and its probability, in two lines."""
     named = [(names[true], names[predicted]) for true, predicted in pairs]
     short = all(len(true + predicted) <= 8 for true, predicted in named)
     return [
@@ -213,3 +230,82 @@ def _image_shape(shape: Sequence[int], n_features: int, of: str) -> tuple[int, i
             f"got {tuple(shape)}, which has {math.prod(given)}"
         )
     return given[0], given[1], given[2]
+
+
+class Mosaic(NamedTuple):
+    """Images of one shape side by side, drawn as a single image, with texts below them."""
+
+    n_rows: int
+    columns: int
+    height: int  # of an image
+    width: int
+
+    def size(self, texts: Sequence[str] = ()) -> tuple[float, float]:
+        """Return the inches that suit the images with these texts below them."""
+        # With texts, wide enough for them in 8 points.
+        tile = max(0.85, 0.1 + widest(texts, 8) / 72) if texts else 0.85
+        tile = min(tile, (9.6 if texts else 7.6) / self.columns)
+        tile = max(tile, (_NARROWEST - 0.2) / self.columns)
+        # A series of a thousand values is an image of a thousand rows.
+        tile = min(tile, _TALLEST * self.width / (self.n_rows * self.height))
+        below = 0.33 if texts else 0.0
+        up = self.n_rows * (tile * self.height / self.width + below)
+        return max(self.columns * tile + 0.2, _NARROWEST), up + 0.65
+
+    def tile_width(self, ax: Axes) -> float:
+        """Return the points that an image has across, with two lines of text below it."""
+        across, up = room(ax)
+        tallest = up / self.n_rows - 2 * LINE * small_points()
+        return max(1.0, min(across / self.columns, tallest * self.width / self.height))
+
+    def room_for_names(self, ax: Axes, beside: str) -> float:
+        """Return the points for a text below an image with another beside it, in the smallest font."""
+        return max(0.95 * self.tile_width(ax) - width_of(beside, _LEAST_POINTS), 10.0)
+
+    def draw(self, ax: Axes, inks: Inks, tiles: HostArray, caption: str, texts: Sequence[str] = ()) -> None:
+        """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all."""
+        n_rows, columns, height, width = self
+        # More pixels than a picture has room for would only take memory.
+        step = math.ceil(max(n_rows * height, columns * width) / _MOST_PIXELS)
+        # Small images are enlarged by a whole factor, so that the gaps can be thinner than their pixels.
+        factor = math.ceil(32 / max(height, width))
+        tiles = tiles[:, ::step, ::step].repeat(factor, axis=1).repeat(factor, axis=2)
+        _, height, width, _ = tiles.shape
+        gap = max(1, round(0.04 * min(height, width)))
+        points, below = small_points(), 0
+        if texts:
+            tile = self._replace(height=height, width=width).tile_width(ax)
+            points = max(min(points, 0.95 * tile * points / max(widest(texts, points), 1.0)), _LEAST_POINTS)
+            below = math.ceil((2 * LINE * points + 2) * width / tile)
+        # The paper shows around the images, and in places without one.
+        page = np.zeros((n_rows, height + 2 * gap + below, columns, width + 2 * gap, 4), np.uint8)
+        for i, tile in enumerate(tiles):
+            place = page[i // columns, gap : gap + height, i % columns, gap : gap + width]
+            place[..., :3], place[..., 3] = np.rint(255 * tile), 255
+        bare(ax)
+        ax.imshow(page.reshape(n_rows * page.shape[1], -1, 4), interpolation="none")
+        across, up = width + 2 * gap, height + 2 * gap + below
+        corners = [
+            (i % columns * across + gap - 0.5, i // columns * up + gap - 0.5) for i in range(len(tiles))
+        ]
+        matplotlib = load_matplotlib()
+        frames = [matplotlib.patches.Rectangle(corner, width, height) for corner in corners]
+        style: Style = {"facecolor": "none", "edgecolor": inks.rule, "linewidth": 0.6}
+        ax.add_collection(matplotlib.collections.PatchCollection(frames, **style))
+        style = {"ha": "center", "va": "top", "color": inks.ink, "fontsize": points, "linespacing": 1.1}
+        for (left, top), text in zip(corners, texts, strict=False):
+            ax.text(left + width / 2, top + height + gap / 2, text, **style, **AS_WRITTEN)
+        ax.set(xticks=[], yticks=[])
+        ax.set_anchor("N")  # so that the room that is left is below, where the caption is
+        caption = wrapped(caption.split(), max(room(ax)[0], 100.0), small_points())
+        ax.set_xlabel(caption, fontsize=SMALL, color=inks.muted)
+
+
+def arranged(n_tiles: int, shape: Sequence[int], columns: int | None = None) -> Mosaic:
+    """Return the rows and columns of images; where free, few places stay empty, and the page is wide."""
+    if columns is None:
+        ideal = math.sqrt(1.6 * n_tiles)
+        candidates = range(math.ceil(math.sqrt(n_tiles)), math.ceil(math.sqrt(3 * n_tiles)) + 1)
+        columns = min(candidates, key=lambda n: (-n_tiles % n, abs(n - ideal)))
+    columns = min(check_integer("columns", columns, least=1), n_tiles)
+    return Mosaic(math.ceil(n_tiles / columns), columns, shape[0], shape[1])

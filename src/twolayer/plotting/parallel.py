@@ -5,17 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..report import Row, format_accuracy, format_numbers, has_diverged, varying
-from ._column import axis_label, check_table, column_of, places_of, values_of, words
-from ._figures import SMALL, axes_for, room, small_points
-from ._inks import Inks, inks_of
+from ..report import Row, format_accuracy, format_numbers, varying
 from ._matplotlib import load_matplotlib
-from ._texts import as_written, shortened, wrapped
+from ._style import Inks, axes_for, bare, inks_of, room
+from ._table import axis_label, check_table, column_of, margined, scale_of, words
+from ._texts import AS_WRITTEN, SMALL, Style, shortened, small_points, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,125 +64,97 @@ def plot_parallel_coordinates(
     ax = axes_for(ax, max(1.5 * len(names) + 2.0, 4.5), 4.2)
     inks = inks_of(ax)
     column = column_of(table, value, mark_best=mark_best)
-    shown = sorted((row for row in table if column.shown(row)), key=column.number)
-    lost = [row for row in table if has_diverged(row)]
-    axes = [_axis_of(table, name) for name in names]
+    shown, lost = column.divided(table)
+    axes = [_setting_axis(table, name) for name in names]
     end = _value_axis(value, [column.number(row) for row in shown])
-
-    distance = room(ax)[0] / (len(names) + 1)  # between two axes, in points
-    collections, last = load_matplotlib().collections, len(names)
-    colours = inks.ramp
-    heights = {id(row): end.places[column.number(row)] for row in shown}
+    last = len(names)
+    distance = room(ax)[0] / (last + 1)  # between two axes, in points
 
     def line_of(row: Row) -> list[tuple[float, float]]:
-        height = heights.get(id(row), 0.5)
-        settings = [axis.places[row.get(axis.name)] + axis.spread * (height - 0.5) for axis in axes]
-        return list(enumerate([*settings, heights.get(id(row), _LOST)]))
+        """Return the points of a candidate's line, which is spread around its settings by its value."""
+        height = end.heights.get(column.number(row))
+        aside = 0.0 if height is None else height - 0.5
+        heights = [axis.heights[row.get(axis.name)] + axis.spread * aside for axis in axes]
+        return list(enumerate([*heights, _LOST if height is None else height]))
 
-    ax.add_collection(
-        collections.LineCollection(
-            [line_of(row) for row in lost],
-            colors=[inks.muted],
-            linestyles=[(0, (2, 2))],
-            linewidths=0.8,
-            label="diverged",
+    def colours(height: Any) -> Any:
+        return inks.ramp(0.08 + 0.92 * height)
+
+    def add_lines(rows: Sequence[Row], label: str, **style: Any) -> None:
+        lines = load_matplotlib().collections.LineCollection(
+            [line_of(row) for row in rows], label=label, **style
         )
-    )
-    ax.add_collection(
-        collections.LineCollection(
-            [line_of(row) for row in shown],
-            colors=[colours(0.08 + 0.92 * heights[id(row)]) for row in shown],
-            linewidths=1.4 if len(shown) <= 40 else 1.0,
-            alpha=0.9,
-            label=words(value),
-            zorder=2.1,
-        )
+        ax.add_collection(lines)
+
+    add_lines(lost, "diverged", colors=[inks.muted], linestyles=[(0, (2, 2))], linewidths=0.8)
+    style: Style = {"linewidths": 1.4 if len(shown) <= 40 else 1.0, "alpha": 0.9, "zorder": 2.1}
+    add_lines(
+        shown, words(value), colors=[colours(end.heights[column.number(row)]) for row in shown], **style
     )
     for index, axis in enumerate(axes):
         ax.plot([index, index], [0, 1], color=inks.muted, linewidth=1, zorder=2.2, label="_axis")
         _write_ticks(ax, inks, index, axis, side=-1, width=0.8 * distance)
     if shown:
-        strip = colours(0.08 + 0.92 * np.linspace(0, 1, 256))[:, np.newaxis]
-        ax.imshow(
-            strip,
-            extent=(last, last + _STRIP, 0, 1),
-            aspect="auto",
-            origin="lower",
-            interpolation="none",
-            zorder=2.2,
-        )
+        strip = colours(np.linspace(0, 1, 256))[:, np.newaxis]
+        style = {"aspect": "auto", "origin": "lower", "interpolation": "none", "zorder": 2.2}
+        ax.imshow(strip, extent=(last, last + _STRIP, 0, 1), **style)
         _write_ticks(ax, inks, last + _STRIP, end, side=1, width=distance)
     if lost:
         ax.plot([last], [_LOST], marker="x", color=inks.muted, markersize=6, mew=1.6, label="_diverged")
         _write(ax, inks, last + _STRIP, _LOST, f"{len(lost)} diverged", side=1, color=inks.muted)
-    if column.best is not None and column.shown(column.best):
+    if column.shows(column.best):
         best = np.array(line_of(column.best))
-        ax.plot(
-            *best.T,
-            color=inks.ink,
-            linewidth=2.6,
-            marker="o",
-            markersize=6,
-            label="best",
-            zorder=3,
-            path_effects=inks.outline(5),
-        )
+        style = {"color": inks.ink, "linewidth": 2.6, "marker": "o", "markersize": 6}
+        ax.plot(*best.T, label="best", zorder=3, path_effects=inks.outline(5), **style)
         text = f"best {format_accuracy(column.number(column.best))}"
-        ax.annotate(
-            text,
-            tuple(best[-1]),
-            xytext=(-8, 8),
-            textcoords="offset points",
-            ha="right",
-            color=inks.ink,
-            fontsize=SMALL,
-            fontweight="bold",
-            zorder=4,
-            path_effects=inks.outline(4),
-        )
-    ax.grid(False)
-    ax.set_xlim(-0.5, last + 0.5)
-    ax.set_ylim(_LOST - 0.06 if lost else -0.06, 1.08)
+        style = {"ha": "right", "fontweight": "bold", "zorder": 4, "path_effects": inks.outline(4)}
+        inks.note(ax, text, tuple(best[-1]), (-8, 8), **style)
+    bare(ax)
+    ax.set(xlim=(-0.5, last + 0.5), ylim=(_LOST - 0.06 if lost else -0.06, 1.08), yticks=[])
     texts = [*map(axis_label, names), words(value)]
     headings = [wrapped(text.split(), max(0.95 * distance, 40.0), small_points()) for text in texts]
-    ax.set_xticks(range(last + 1), headings, fontsize=SMALL)
-    as_written(ax.get_xticklabels())
-    ax.set_yticks([])
-    ax.tick_params(axis="x", length=0)
-    ax.spines[:].set_visible(False)
+    ax.set_xticks(range(last + 1), headings, fontsize=SMALL, **AS_WRITTEN)
     return ax
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """A vertical axis from 0 to 1: the places of its values, its ticks, and the room around a value."""
+class _Axis(NamedTuple):
+    """A vertical axis from 0 to 1."""
 
     name: str
-    places: dict[Any, float]
+    heights: dict[Any, float]  # of its values
     ticks: list[tuple[float, str]]
-    spread: float = 0.0
+    spread: float = 0.0  # the room around a value
 
 
-def _axis_of(table: Sequence[Row], name: str) -> _Axis:
-    values = values_of(table, name)
-    places, kind = places_of(values)
-    scaled = [math.log10(p) if kind == "log" else p for p in places]
+def _setting_axis(table: Sequence[Row], name: str) -> _Axis:
+    values, _, scaled, kind = scale_of(table, name)
     low, high = scaled[0], scaled[-1]
-    # Room at both ends, as lines are spread around the values.
-    heights = [0.04 + 0.92 * (s - low) / (high - low) for s in scaled]
+
+    def heights_of(places: Sequence[float]) -> list[float]:
+        # Room at both ends, as lines are spread around the values.
+        return [0.04 + 0.92 * (place - low) / (high - low) for place in places]
+
+    heights = heights_of(scaled)
     gap = min(b - a for a, b in itertools.pairwise(heights))
     if gap > 0.045 or kind == "steps":
         every = math.ceil(len(values) / 18)
-        ticks = list(zip(heights[::every], format_numbers(values)[::every], strict=True))
+        ticks = zip(heights[::every], format_numbers(values)[::every], strict=True)
     else:
         marks = _round_marks(low, high, kind=kind)
         numbers = [10.0**mark for mark in marks] if kind == "log" else marks
-        ticks = [
-            (0.04 + 0.92 * (mark - low) / (high - low), text)
-            for mark, text in zip(marks, format_numbers(numbers), strict=True)
-        ]
+        ticks = zip(heights_of(marks), format_numbers(numbers), strict=True)
     spread = min(0.08, 0.6 * gap) if 2 * len(values) <= len(table) else 0.0
-    return _Axis(name, dict(zip(values, heights, strict=True)), ticks, spread)
+    return _Axis(name, dict(zip(values, heights, strict=True)), list(ticks), spread)
+
+
+def _value_axis(name: str, numbers: Sequence[float]) -> _Axis:
+    if not numbers:
+        return _Axis(name, {}, [])
+    low, high = margined(numbers)
+    marks = _round_marks(low, high, kind="linear")
+    heights = {number: (number - low) / (high - low) for number in [*numbers, *marks]}
+    ticks = zip([heights[mark] for mark in marks], format_numbers(marks), strict=True)
+    return _Axis(name, heights, list(ticks))
 
 
 def _round_marks(low: float, high: float, *, kind: str) -> list[float]:
@@ -200,36 +170,11 @@ def _round_marks(low: float, high: float, *, kind: str) -> list[float]:
     return [float(mark) for mark in located if low <= mark <= high]
 
 
-def _value_axis(name: str, numbers: Sequence[float]) -> _Axis:
-    if not numbers:
-        return _Axis(name, {}, [])
-    low, high = min(numbers), max(numbers)
-    margin = 0.0 if high > low else 0.01
-    low, high = low - margin, high + margin
-    marks = _round_marks(low, high, kind="linear")
-    ticks = [
-        ((mark - low) / (high - low), text) for mark, text in zip(marks, format_numbers(marks), strict=True)
-    ]
-    return _Axis(name, {number: (number - low) / (high - low) for number in numbers}, ticks)
-
-
 def _write_ticks(ax: Axes, inks: Inks, x: float, axis: _Axis, *, side: int, width: float) -> None:
     for height, text in axis.ticks:
         _write(ax, inks, x, height, shortened(text, width, small_points()), side=side, color=inks.ink)
 
 
 def _write(ax: Axes, inks: Inks, x: float, y: float, text: str, *, side: int, color: Any) -> None:
-    ax.annotate(
-        text,
-        (x, y),
-        parse_math=False,
-        usetex=False,
-        xytext=(5 * side, 0),
-        textcoords="offset points",
-        ha="left" if side > 0 else "right",
-        va="center",
-        color=color,
-        fontsize=SMALL,
-        zorder=2.5,
-        path_effects=inks.outline(3),
-    )
+    style: Style = {"ha": "left" if side > 0 else "right", "va": "center", "path_effects": inks.outline(3)}
+    inks.note(ax, text, (x, y), (5 * side, 0), color=color, zorder=2.5, **style)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ... import plotting, report
-from ...plotting import _figures, _house, _matplotlib
+from ...plotting import _matplotlib, run_figures
 from ...plotting._texts import without_warnings_of_glyphs
 from ...plotting.confusion import MOST_DRAWN
 from ..jobs import count
@@ -49,7 +49,7 @@ def drawn(found: Found) -> dict[str, list[Picture]]:
     if len(table) > 1:
         parts["candidates"].append(
             _picture(
-                lambda dark: _house.grid(table, dark=dark), _table_in_words(table, "Validation accuracy")
+                lambda dark: run_figures.grid(table, dark=dark), _table_in_words(table, "Validation accuracy")
             )
         )
         if len(report.varying(table)) > 1:
@@ -79,7 +79,7 @@ def drawn(found: Found) -> dict[str, list[Picture]]:
         test = results.test
         parts["classes"].append(
             _picture(
-                lambda dark: _house.confusion(test.confusion.matrix(), results.classes, dark=dark),
+                lambda dark: run_figures.confusion(test.confusion.matrix(), results.classes, dark=dark),
                 _confusion_in_words(found),
             )
         )
@@ -99,7 +99,7 @@ def drawn(found: Found) -> dict[str, list[Picture]]:
         net, shape = found.net, found.image_shape
         parts["weights"].append(
             _picture(
-                lambda dark: _house.weights(net, shape, dark=dark),
+                lambda dark: run_figures.weights(net, shape, dark=dark),
                 f"The first-layer weights of {_units(net.n_hidden)} as images of "
                 f"{'×'.join(map(str, shape[:2]))} pixels, side by side.",
                 suffix="png",
@@ -113,12 +113,7 @@ def _units(n_hidden: int) -> str:
 
 
 def _on_axes(size: tuple[float, float], draw: Callable[[Axes], Any]) -> Callable[[bool], Figure]:
-    def drawing(dark: bool) -> Figure:
-        with _figures.figure(*size, dark=dark) as page:
-            draw(page.subplots())
-        return page
-
-    return drawing
+    return lambda dark: run_figures.drawn(draw, size, dark=dark)
 
 
 def _picture(draw: Callable[[bool], Figure], alt: str, *, suffix: str = "svg", caption: str = "") -> Picture:

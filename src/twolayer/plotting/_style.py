@@ -1,0 +1,199 @@
+"""Axes to draw on, their colours, the marks that pictures share, and figures in the house's style."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .._extras import require
+from ._matplotlib import load_matplotlib
+from ._texts import AS_WRITTEN, SMALL, shortened, width_of
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RGB = tuple[float, float, float]
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart, those first that stand out
+# most from white and from black.
+_ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_ON_DARK = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES = (0, (4, 2))
+
+TICK_POINTS = 8.5  # of the house's style
+_WIDEST_TITLE = 6.0  # inches
+_TITLE_POINTS = 11
+
+
+@dataclass(frozen=True)
+class Inks:
+    """The ink and the paper of some axes, and what is mixed from them."""
+
+    ink: RGB
+    paper: RGB
+    dark: bool  # whether the paper is darker than the ink
+    muted: RGB  # texts that matter less
+    rule: RGB  # hatching and frames
+    faint: RGB  # grid lines
+    pale: RGB  # areas with nothing to show
+    colours: tuple[str, ...]  # that can be told apart, in lines and markers
+    ramp: Any  # a scale of colours at whose upper end things stand out from the paper
+
+    @property
+    def hatched(self) -> dict[str, Any]:
+        """The style of an area of what diverged."""
+        return {"facecolor": self.pale, "edgecolor": self.rule, "hatch": "////", "linewidth": 0}
+
+    def outline(self, width: float) -> list[Any]:
+        """Return the path effect that keeps ink apart from what is beneath it."""
+        return [load_matplotlib().patheffects.withStroke(linewidth=width, foreground=self.paper)]
+
+    def grid(self, ax: Axes, **which: Any) -> None:
+        """Draw faint lines at the ticks, behind everything else."""
+        ax.grid(color=self.faint, linewidth=0.8, linestyle="-", **which)
+        ax.set_axisbelow(True)
+
+    def ring(self, ax: Axes, x: float, y: float, *, label: str = "best") -> None:
+        """Mark the best of the points of a curve or a plane."""
+        (mark,) = ax.plot(x, y, "o", color=self.ink, fillstyle="none", markersize=10, mew=1.6, zorder=4)
+        mark.set(label=label, path_effects=self.outline(3.2))
+
+    def note(
+        self, ax: Axes, text: str, xy: tuple[float, float], offset: tuple[float, float], **style: Any
+    ) -> None:
+        """Write a text at an offset, in points, from a point of the axes."""
+        style = {"color": self.ink, "fontsize": SMALL, **AS_WRITTEN, **style}
+        ax.annotate(text, xy, xytext=offset, textcoords="offset points", **style)
+
+    def legend(self, ax: Axes, first: Sequence[Artist] = (), **where: Any) -> None:
+        """Explain lines and markers by their labels: ``first``, whatever it is, then others that have one."""
+        handles = [*first, *(one for one in ax.get_legend_handles_labels()[0] if one not in first)]
+        where |= {"labelcolor": self.ink, "facecolor": self.paper, "edgecolor": "none"}
+        made = ax.legend(handles, ["name"] * len(handles), fontsize=SMALL, **where)
+        # A label that begins with an underscore would be left out, so the texts are set afterwards.
+        for entry, handle in zip(made.get_texts(), handles, strict=True):
+            entry.set(text=handle.get_label(), **AS_WRITTEN)
+
+
+def inks_of(ax: Axes) -> Inks:
+    """Read the ink off the axes' labels; the paper is what is behind it, or of the opposite lightness."""
+    matplotlib = load_matplotlib()
+    ink = matplotlib.colors.to_rgb(ax.xaxis.label.get_color())
+    paper: RGB = (1.0, 1.0, 1.0) if luma(ink) < 0.5 else (0.07, 0.08, 0.09)
+    own: Any = ax.get_figure()
+    for patch in (own.figure.patch, own.patch, ax.patch):  # of the whole, of the part, of the axes
+        if patch.get_visible():
+            *colour, alpha = matplotlib.colors.to_rgba(patch.get_facecolor())
+            paper = _mixed(paper, colour, alpha)
+    muted, rule, faint, pale = (_mixed(paper, ink, share) for share in (0.68, 0.35, 0.13, 0.07))
+    dark = luma(paper) < luma(ink)
+    colours, ramp = (_ON_DARK, "viridis") if dark else (_ON_LIGHT, "viridis_r")
+    return Inks(ink, paper, dark, muted, rule, faint, pale, colours, matplotlib.colormaps[ramp])
+
+
+def _mixed(one: Sequence[float], other: Sequence[float], share: float) -> RGB:
+    """Return the colour between two, with this share of the other."""
+    red, green, blue = (a + share * (b - a) for a, b in zip(one, other, strict=True))
+    return red, green, blue
+
+
+def luma(colour: Sequence[float]) -> float:
+    """Return a colour's lightness (ITU-R BT.601)."""
+    red, green, blue = colour[:3]
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """Return the colour of text that can be read on ``colour``."""
+    return "#1a1a1a" if luma(colour) > 0.5 else "white"
+
+
+def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
+    """Return ``ax`` or, where it is None, the axes of a new figure of pyplot, its size in inches."""
+    load_matplotlib()
+    if ax is not None:
+        return ax
+    pyplot = require("matplotlib.pyplot", extra="plots", purpose="Drawing")
+    new: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+    return new
+
+
+def bare(ax: Axes, *, frame: bool = False) -> None:
+    """Take the lines and the marks of the ticks off axes, and, without ``frame``, the lines around them."""
+    ax.grid(False)
+    ax.tick_params(which="both", length=0)
+    ax.spines[:].set_visible(frame)
+
+
+def room(ax: Axes) -> tuple[float, float]:
+    """Return the points that the axes have across and up; of a layout engine, about what it will give."""
+    figure: Any = ax.get_figure()
+    spec = ax.get_subplotspec()
+    box = ax.get_window_extent()
+    across, up = box.width, box.height
+    if figure.get_layout_engine() is not None and spec is not None:
+        rows, columns = spec.get_gridspec().get_geometry()
+        across = 0.95 * figure.bbox.width * len(spec.colspan) / columns
+        up = 0.9 * figure.bbox.height * len(spec.rowspan) / rows
+    return across * 72 / figure.dpi, up * 72 / figure.dpi
+
+
+@contextmanager
+def figure(width: float, height: float, title: str | None = None, *, dark: bool = False) -> Iterator[Figure]:
+    """Yield an empty figure; while it is drawn on, the house's style is in force and no other.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches; a heading comes on top of them, and a long one makes the figure wider.
+    title : str, optional
+        A heading.
+    dark : bool
+        Whether it is to stand on dark paper: light ink, and nothing behind it.
+    """
+    matplotlib = load_matplotlib()
+    # Class names may be in any script, for which users set fonts.
+    fonts = ("font.family", "font.sans-serif", "font.serif", "font.monospace")
+    style = _settings(dark=dark) | {name: matplotlib.rcParams[name] for name in fonts}
+    with matplotlib.style.context(style, after_reset=True):
+        page = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
+        if title:
+            # A file's name may be long, and hold a dollar or two.
+            text = shortened(title, 72 * max(width, _WIDEST_TITLE), _TITLE_POINTS, weight="bold")
+            # A rasteriser may set letters a little wider than their outlines are.
+            needed = 1.02 * width_of(text, _TITLE_POINTS, weight="bold") / 72 + 0.2
+            page.set_size_inches(max(width, needed), height + 0.3 + 0.2 * text.count("\n"))
+            page.suptitle(text, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold", **AS_WRITTEN)
+        yield page
+        # How many ticks there is room for is asked again at every drawing: by this size, not by the setting
+        # of that moment.
+        for axes in page.axes:
+            axes.tick_params(labelsize=TICK_POINTS)
+
+
+def _settings(*, dark: bool) -> dict[str, Any]:
+    ink, rule, paper = ("#e6e6e6", "#6f6f6f", "none") if dark else ("#1a1a1a", "#b0b0b0", "white")
+    both: dict[str, Any] = {"color": rule, "labelcolor": ink, "labelsize": TICK_POINTS, "major.size": 3}
+    return {
+        "axes.edgecolor": rule,
+        "axes.facecolor": paper,
+        "axes.labelcolor": ink,
+        "axes.labelsize": 9.5,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": ink,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "figure.dpi": 150,
+        "figure.facecolor": paper,
+        "hatch.linewidth": 0.8,
+        "lines.solid_capstyle": "round",
+        "text.color": ink,
+        **{f"{axis}tick.{name}": value for axis in "xy" for name, value in both.items()},
+    }
