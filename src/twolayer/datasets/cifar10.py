@@ -7,10 +7,10 @@ import io
 import logging
 import os
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeAlias
+from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -37,7 +37,8 @@ _CLASSES_BYTES = 1000  # no honest file of ten names is longer
 _ARCHIVE_BYTES = 170_052_171
 _UNPACKED_BYTES = 200_000_000  # at most; the official archive unpacks to 184 million
 
-Take: TypeAlias = Callable[[str, bytes | bytearray, str], None]  # name, content, where it is
+_Made = TypeVar("_Made")
+_Files = Generator[tuple[str, bytes | bytearray, str]]  # the name of each, its content, and where it is
 
 
 class DownloadProgress(Protocol):
@@ -112,7 +113,8 @@ def load_cifar10(
        https://www.cs.toronto.edu/~kriz/cifar.html
     """
     n_train, n_validation, n_test = _checked_counts(n_train, n_validation, n_test)
-    _check_url(URL if url is None else url)
+    if url is not None:
+        _check_url(url)
     if folder is None:
         source = _downloaded(URL if url is None else url, progress)
     elif url is not None:
@@ -130,14 +132,13 @@ def load_cifar10(
     if n_test:
         places[_TEST_FILE] = test
 
-    def take(name: str, content: bytes | bytearray, where: str) -> None:
-        if name == _CLASSES_FILE:
-            _check_classes(content, where)
-        else:
-            _fill(places[name], content, where)
-
-    (_read_folder if source.is_dir() else _read_archive)(source, set(places), take)
-
+    read = _read_folder if source.is_dir() else _read_archive
+    with closing(read(source, {_CLASSES_FILE, *places})) as files:
+        for name, content, where in files:
+            if name == _CLASSES_FILE:
+                _check_classes(content, where)
+            else:
+                _fill(places[name], content, where)
     return Dataset(
         name="cifar10",
         train=Split(both.X[:n_train], both.y[:n_train]),
@@ -226,14 +227,13 @@ def _pickled(path: Path) -> ValueError:
     )
 
 
-def _read_folder(folder: Path, names: set[str], take: Take) -> None:
-    """Hand over the name of each file, its content, and where it is (for an error)."""
-    for name in sorted({_CLASSES_FILE, *names}):
+def _read_folder(folder: Path, names: set[str]) -> _Files:
+    for name in sorted(names):
         path = folder / name
         if path.is_file():
             _check_size(name, path.stat().st_size, str(path))
-            take(name, path.read_bytes(), str(path))
-        elif name in names:
+            yield name, path.read_bytes(), str(path)
+        elif name != _CLASSES_FILE:
             raise FileNotFoundError(f"{folder} must hold {name}; found no such file")
 
 
@@ -246,53 +246,43 @@ class _Unpacked(gzip.GzipFile):
         return super().read(size)
 
 
-def _read_archive(archive: Path, names: set[str], take: Take) -> None:
-    """Hand over the same of the files in the archive, in its order."""
-    missing = {f"{_FOLDER}/{name}" for name in (_CLASSES_FILE, *names)}
+def _read_archive(archive: Path, names: set[str]) -> _Files:
+    """Yield the files in the archive in its order, and then check the rest of it."""
+    missing = {f"{_FOLDER}/{name}" for name in names}
     with ExitStack() as stack:
-        with _reading(archive):
-            unpacked = stack.enter_context(_Unpacked(archive))
-            members = stack.enter_context(tarfile.open(fileobj=unpacked, mode="r|", bufsize=2**20))
-        while True:
-            with _reading(archive):
-                member = members.next()
-            if member is None:
-                break
+        unpacked = stack.enter_context(_tried(archive, _Unpacked, archive))
+        opened = _tried(archive, tarfile.open, None, "r|", unpacked, 2**20)
+        members: tarfile.TarFile = stack.enter_context(opened)
+        while (member := _tried(archive, members.next)) is not None:
             if member.name.startswith(_PICKLED_FOLDER):
                 raise _pickled(archive)
             if member.name not in missing:
                 continue
             missing.remove(member.name)
             name, where = member.name.rpartition("/")[2], f"{member.name} in {archive}"
-            with _reading(archive):
-                file = members.extractfile(member) if member.isreg() else None
+            file = _tried(archive, members.extractfile, member) if member.isreg() else None
             if file is None:
                 raise ValueError(f"{where} must be a regular file; got a folder, a link or a device")
             _check_size(name, member.size, where)
-            with _reading(archive):
-                content = _read_pieces(file)
+            content = _tried(archive, _read_pieces, file)
             _check_size(name, len(content), where)
-            take(name, content, where)
-        with _reading(archive):
-            while unpacked.read(2**20):
-                pass  # at the end gzip compares its checksum
+            yield name, content, where
+        while _tried(archive, unpacked.read, 2**20):
+            pass  # at the end gzip compares its checksum
     missing.discard(f"{_FOLDER}/{_CLASSES_FILE}")
     if missing:
         raise ValueError(f"{archive} must hold {', '.join(sorted(missing))}; found no such member")
 
 
-@contextmanager
-def _reading(archive: Path) -> Iterator[None]:
-    """Say of whatever goes wrong in an archive that it is the archive's fault.
+def _tried(archive: Path, read: Callable[..., _Made], *arguments: Any) -> _Made:
+    """Return what ``read`` returns, or raise a ValueError that names the archive for any fault in it.
 
-    A damaged one raises more than can be listed: TarError, EOFError, zlib.error, ValueError, ...
+    A damaged archive raises more than can be listed: TarError, EOFError, zlib.error, ValueError, ...
     """
     try:
-        yield
+        return read(*arguments)
     except Exception as error:
-        if isinstance(error, MemoryError) or (
-            isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
-        ):
+        if isinstance(error, (MemoryError, OSError)) and not isinstance(error, gzip.BadGzipFile):
             raise
         raise ValueError(
             f"{archive} must be the archive {_ARCHIVE} of CIFAR-10; it is truncated, damaged or something "
@@ -339,15 +329,8 @@ def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
     level = logger.level
     logger.setLevel(logging.WARNING)  # pooch writes on stderr that it downloads
     try:
-        return Path(
-            pooch.retrieve(
-                url,
-                known_hash=f"sha256:{SHA256}",
-                fname=_ARCHIVE,
-                path=cache,
-                downloader=download,
-            )
-        )
+        hash_ = f"sha256:{SHA256}"
+        return Path(pooch.retrieve(url, f"sha256:{SHA256}", fname=_ARCHIVE, path=cache, downloader=download))
     except OSError as error:  # those of requests are
         response = getattr(error, "response", None)
         if response is not None:

@@ -69,7 +69,8 @@ def load_npz(
         classes, two classes of one name, or a name with a control character, a mark of direction or a lone
         surrogate; if ``validation`` and ``test`` leave a class without a sample to train on.
     """
-    for name, share in (("validation", validation), ("test", test)):
+    shares = {"validation": validation, "test": test}
+    for name, share in shares.items():
         if check_number(name, share, least=0.0) >= 1:
             raise ValueError(f"`{name}` must be below 1; got {share}")
     seed = check_integer("seed", seed, least=0)
@@ -82,7 +83,7 @@ def load_npz(
     whole = splits["train"]
     n_drawn = {
         name: max(1, round(share * len(whole.y))) if share and name not in splits else 0
-        for name, share in (("validation", validation), ("test", test))
+        for name, share in shares.items()
     }
     rows = _drawn(whole.y, n_drawn, seed, path)
     if len(rows) > 1:
@@ -264,13 +265,10 @@ def _matched(
         values = np.arange(len(classes))
     else:
         values, labels = np.array(classes), labels.astype(str)
-    order = np.argsort(values)
-    ranks = np.searchsorted(values, labels, sorter=order)
-    places = order[np.minimum(ranks, len(values) - 1)]
-    unknown = labels[values[places] != labels]
+    places, unknown = _places(labels, values)
     if unknown.size:
         raise ValueError(f"labels in `{key}` in {path} must {wanted}; got {str(unknown[0])!r:.80}")
-    return places.astype(np.int64)
+    return places
 
 
 def _is_integer(name: str) -> bool:
@@ -288,15 +286,20 @@ def _encoded(labels: HostArray, values: HostArray, key: str, path: str | os.Path
             f"`{key}` in {path} must hold {'strings' if values.dtype.kind == 'U' else 'integers'}, as `y` "
             f"does; got dtype {labels.dtype}"
         )
-    order = np.argsort(values)
-    ranks = np.searchsorted(values, labels, sorter=order)
-    places = order[np.minimum(ranks, len(values) - 1)]
-    unknown = labels[values[places] != labels]
+    places, unknown = _places(labels, values)
     if unknown.size:
         raise ValueError(
             f"`{key}` in {path} must hold labels of the classes; got a label of {listed(unknown[:1])}"
         )
-    return places.astype(np.int64)
+    return places
+
+
+def _places(labels: HostArray, values: HostArray) -> tuple[HostArray, HostArray]:
+    """Return the place of each label in ``values``, and the labels that are none of them."""
+    order = np.argsort(values)
+    ranks = np.searchsorted(values, labels, sorter=order)
+    places = order[np.minimum(ranks, len(values) - 1)].astype(np.int64)
+    return places, labels[values[places] != labels]
 
 
 def _drawn(
