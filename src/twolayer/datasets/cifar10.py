@@ -329,7 +329,6 @@ def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
     level = logger.level
     logger.setLevel(logging.WARNING)  # pooch writes on stderr that it downloads
     try:
-        hash_ = f"sha256:{SHA256}"
         return Path(pooch.retrieve(url, f"sha256:{SHA256}", fname=_ARCHIVE, path=cache, downloader=download))
     except OSError as error:  # those of requests are
         response = getattr(error, "response", None)

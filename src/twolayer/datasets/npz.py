@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,9 +15,22 @@ from .._namespace import HostArray
 from .._texts import listed, printable
 from ._dataset import Dataset, Split
 
+_Path: TypeAlias = str | os.PathLike[str]
+
 _SUFFIXES = {"train": "", "validation": "_validation", "test": "_test"}
 _KEYS = tuple(f"{letter}{suffix}" for suffix in _SUFFIXES.values() for letter in "Xy")
+# Code that makes of arrays what can be read.
+_CURES = {
+    "X": "X.astype('float64')`, or of a table with texts `pandas.get_dummies(frame).to_numpy(float)",
+    "y": "y.astype(str)",
+}
+_TEXTS = " (`X.astype('float64')` makes numbers of texts that are some; others want a column each)"
+_COLUMN = " (`y.ravel()` takes the column)"
 _ONE_HOT = " (of rows with a 1 at the class, `y.argmax(axis=1)` makes labels)"
+_LABELS = {
+    "f": " (`y.astype(int)` makes integers of whole numbers)",
+    "S": " (`y.astype(str)` makes strings)",
+}
 
 
 def load_npz(
@@ -79,7 +93,7 @@ def load_npz(
         raise ValueError(f"{path} must hold `X` and `y`; it holds {listed(arrays)}")
 
     classes, labels = _classes(arrays, path)
-    splits = _splits(arrays, labels)
+    splits = _splits(arrays | labels)
     whole = splits["train"]
     n_drawn = {
         name: max(1, round(share * len(whole.y))) if share and name not in splits else 0
@@ -100,7 +114,7 @@ def load_npz(
     )
 
 
-def load_labelled(path: str | os.PathLike[str], classes: Sequence[str]) -> dict[str, Split]:
+def load_labelled(path: _Path, classes: Sequence[str]) -> dict[str, Split]:
     """Load samples with labels of classes that are known already, to judge a network by.
 
     Parameters
@@ -126,31 +140,25 @@ def load_labelled(path: str | os.PathLike[str], classes: Sequence[str]) -> dict[
     """
     arrays = _read(path)
     own = _own_classes(arrays, path)
-    labels = {
-        key: _matched(arrays[key], own, list(classes), key, path) for key in arrays if key.startswith("y")
-    }
-    return _splits(arrays, labels)
+    keys = [key for key in arrays if key.startswith("y")]
+    return _splits(arrays | {key: _matched(arrays[key], own, list(classes), key, path) for key in keys})
 
 
-def _splits(arrays: Mapping[str, HostArray], labels: Mapping[str, HostArray]) -> dict[str, Split]:
+def _splits(arrays: Mapping[str, HostArray]) -> dict[str, Split]:
     return {
-        name: Split(arrays[f"X{suffix}"], labels[f"y{suffix}"])
+        name: Split(arrays[f"X{suffix}"], arrays[f"y{suffix}"])
         for name, suffix in _SUFFIXES.items()
         if f"X{suffix}" in arrays
     }
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, HostArray]:
+def _read(path: _Path) -> dict[str, HostArray]:
     """Read the arrays that belong to a data set, in the machine's byte order, and check the samples."""
     with opened_npz(path) as stored:
         found = list(stored)
         _check_keys(found, path)
-        cures = {
-            "X": "X.astype('float64')`, or of a table with texts `pandas.get_dummies(frame).to_numpy(float)",
-            "y": "y.astype(str)",
-        }
         arrays = {
-            key: npz_array(stored, key, path, cure=cures.get(key.partition("_")[0]))
+            key: npz_array(stored, key, path, cure=_CURES.get(key.partition("_")[0]))
             for key in (*_KEYS, "classes")
             if key in found
         }
@@ -161,7 +169,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, HostArray]:
     return arrays
 
 
-def _check_keys(found: list[str], path: str | os.PathLike[str]) -> None:
+def _check_keys(found: list[str], path: _Path) -> None:
     there = listed(found)
     for X_key, y_key in zip(_KEYS[::2], _KEYS[1::2], strict=True):
         if (X_key in found) + (y_key in found) == 1:
@@ -177,38 +185,27 @@ def _check_keys(found: list[str], path: str | os.PathLike[str]) -> None:
             raise ValueError(f"arrays in {path} must be named {', '.join(_KEYS)}, classes; got {key!r:.80}")
 
 
-def _check_pair(
-    arrays: Mapping[str, HostArray], suffix: str, shape: tuple[int, ...], path: str | os.PathLike[str]
-) -> None:
+def _check_pair(arrays: Mapping[str, HostArray], suffix: str, shape: tuple[int, ...], path: _Path) -> None:
     """Raise unless one set holds finite samples, of the shape of the others, and a label for each."""
     X, y = arrays[f"X{suffix}"], arrays[f"y{suffix}"]
     X_name, y_name = f"`X{suffix}` in {path}", f"`y{suffix}` in {path}"
     if X.dtype.kind not in "biuf" or X.dtype.itemsize > 8:
-        hint = ""
-        if X.dtype.kind in "US":
-            hint = " (`X.astype('float64')` makes numbers of texts that are some; others want a column each)"
+        hint = _TEXTS if X.dtype.kind in "US" else ""
         raise TypeError(f"{X_name} must hold real numbers of at most 64 bits; got dtype {X.dtype}{hint}")
     if X.ndim not in (2, 3) and not (X.ndim == 4 and X.shape[3] in (1, 3)):
-        raise ValueError(
-            f"{X_name} must have shape (N, D), (N, height, width) or (N, height, width, 1 or 3); "
-            f"got {X.shape}"
-        )
+        forms = "(N, D), (N, height, width) or (N, height, width, 1 or 3)"
+        raise ValueError(f"{X_name} must have shape {forms}; got {X.shape}")
     if X.size == 0:
         raise ValueError(f"{X_name} must hold at least one sample and one feature; got shape {X.shape}")
     if X.shape[1:] != shape:
         first = next(key for key in _KEYS if key in arrays)
         raise ValueError(f"{X_name} must hold samples of the shape of `{first}`, {shape}; got {X.shape[1:]}")
     if y.shape != X.shape[:1]:
-        hint = ""
-        if y.ndim == 2 and len(y) == len(X):
-            hint = " (`y.ravel()` takes the column)" if y.shape[1] == 1 else _ONE_HOT
-        raise ValueError(
-            f"{y_name} must have shape {X.shape[:1]}, a label for each sample; got {y.shape}{hint}"
-        )
+        hint = (_COLUMN if y.shape[1] == 1 else _ONE_HOT) if y.ndim == 2 and len(y) == len(X) else ""
+        wanted = f"{X.shape[:1]}, a label for each sample"
+        raise ValueError(f"{y_name} must have shape {wanted}; got {y.shape}{hint}")
     if y.dtype.kind not in "biuU":
-        cure = "y.astype(int)` makes integers of whole numbers" if y.dtype.kind == "f" else None
-        cure = "y.astype(str)` makes strings" if y.dtype.kind == "S" else cure
-        hint = f" (`{cure})" if cure else ""
+        hint = _LABELS.get(y.dtype.kind, "")
         raise TypeError(f"{y_name} must hold integers or strings; got dtype {y.dtype}{hint}")
     if X.dtype.kind == "f":
         n_wrong = X.size - int(np.count_nonzero(np.isfinite(X)))
@@ -220,24 +217,21 @@ def _check_pair(
             )
 
 
-def _classes(
-    arrays: dict[str, HostArray], path: str | os.PathLike[str]
-) -> tuple[tuple[str, ...], dict[str, HostArray]]:
+def _classes(arrays: dict[str, HostArray], path: _Path) -> tuple[tuple[str, ...], dict[str, HostArray]]:
     """Return the names of the classes, and the labels as places among them."""
     y, named = arrays["y"], _own_classes(arrays, path)
-    if named is None:
-        values = np.unique(y)
-    else:
-        values = named if y.dtype.kind == "U" else np.arange(len(named))
-    if len(np.unique(y)) < 2:
+    different = np.unique(y)
+    if len(different) < 2:
         raise ValueError(f"`y` in {path} must hold labels of at least two classes; got one class")
+    if named is None:
+        names, values, where = different, different, "the labels in `y`"
+    else:
+        names, values, where = named, named if y.dtype.kind == "U" else np.arange(len(named)), "`classes`"
     labels = {key: _encoded(arrays[key], values, key, path) for key in arrays if key.startswith("y")}
-    names = [str(value) for value in (values if named is None else named)]
-    where = f"{'the labels in `y`' if named is None else '`classes`'} in {path}"
-    return tuple(checked_classes(names, len(names), name=where)), labels
+    return tuple(checked_classes([*map(str, names)], len(names), name=f"{where} in {path}")), labels
 
 
-def _own_classes(arrays: Mapping[str, HostArray], path: str | os.PathLike[str]) -> HostArray | None:
+def _own_classes(arrays: Mapping[str, HostArray], path: _Path) -> HostArray | None:
     """Return the names of the classes that the file holds itself."""
     named = arrays.get("classes")
     if named is None:
@@ -254,7 +248,7 @@ def _own_classes(arrays: Mapping[str, HostArray], path: str | os.PathLike[str]) 
 
 
 def _matched(
-    labels: HostArray, own: HostArray | None, classes: list[str], key: str, path: str | os.PathLike[str]
+    labels: HostArray, own: HostArray | None, classes: list[str], key: str, path: _Path
 ) -> HostArray:
     """Return the place in ``classes`` of each label."""
     if own is not None and labels.dtype.kind != "U":
@@ -279,18 +273,15 @@ def _is_integer(name: str) -> bool:
     return True
 
 
-def _encoded(labels: HostArray, values: HostArray, key: str, path: str | os.PathLike[str]) -> HostArray:
+def _encoded(labels: HostArray, values: HostArray, key: str, path: _Path) -> HostArray:
     """Return the place of each label in ``values``."""
     if (labels.dtype.kind == "U") != (values.dtype.kind == "U"):
-        raise TypeError(
-            f"`{key}` in {path} must hold {'strings' if values.dtype.kind == 'U' else 'integers'}, as `y` "
-            f"does; got dtype {labels.dtype}"
-        )
+        kind = "strings" if values.dtype.kind == "U" else "integers"
+        raise TypeError(f"`{key}` in {path} must hold {kind}, as `y` does; got dtype {labels.dtype}")
     places, unknown = _places(labels, values)
     if unknown.size:
-        raise ValueError(
-            f"`{key}` in {path} must hold labels of the classes; got a label of {listed(unknown[:1])}"
-        )
+        label = listed(unknown[:1])
+        raise ValueError(f"`{key}` in {path} must hold labels of the classes; got a label of {label}")
     return places
 
 
@@ -302,9 +293,7 @@ def _places(labels: HostArray, values: HostArray) -> tuple[HostArray, HostArray]
     return places, labels[values[places] != labels]
 
 
-def _drawn(
-    y: HostArray, n_drawn: dict[str, int], seed: int, path: str | os.PathLike[str]
-) -> dict[str, HostArray]:
+def _drawn(y: HostArray, n_drawn: dict[str, int], seed: int, path: _Path) -> dict[str, HostArray]:
     """Draw rows for validation and for the test, and leave the rest for training."""
     n_all = sum(n_drawn.values())
     n_samples = len(y)
