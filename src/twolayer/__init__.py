@@ -6,14 +6,13 @@ import importlib
 from typing import Any
 
 from . import augmentation, datasets, onnx, preprocessing
+from ._version import __version__ as __version__
 from .convolution import unroll
 from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
 from .storage import load, save
 from .sweeping import SweepResult, sweep
 from .training import DivergenceWarning, History, Progress, Run, optimizers, schedules, train
-
-__version__ = "0.1.0"
 
 # Imported when it is first asked for: `twolayer.plotting`, for example, needs matplotlib.
 _LATER = ("checkpoints", "plotting", "sklearn")

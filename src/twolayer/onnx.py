@@ -23,6 +23,7 @@ from ._checks import check_finite, check_network, checked_classes, checked_image
 from ._extras import require
 from ._files import written_whole
 from ._namespace import Array, dtype_name, to_host
+from ._version import __version__
 from .network import TwoLayerNet
 
 # The first version in which each operator means what it means today: Softmax is over one axis since 13, and
@@ -166,8 +167,6 @@ def _tensor(name: str, array: Array, data: IO[bytes] | None, data_name: str, onn
 
 def _model(net: TwoLayerNet, shape: list[int], taken: str, onnx: ModuleType) -> Any:
     """Return the model of a network, but for its arrays, which takes samples of this shape and dtype."""
-    from . import __version__
-
     helper = onnx.helper
     dtype = dtype_name(net.W1.dtype)
     nodes = []

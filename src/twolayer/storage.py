@@ -60,6 +60,7 @@ from ._checks import check_different, check_finite, check_network, checked_class
 from ._files import opened_safetensors, write_safetensors
 from ._namespace import HostArray, dtype_name
 from ._texts import listed
+from ._version import __version__
 from .network import TwoLayerNet
 
 FORMAT_VERSION = 1
@@ -154,8 +155,6 @@ def save(
     OSError
         If the file cannot be written.
     """
-    from . import __version__
-
     check_network(net)
     dtype = dtype_name(net.W1.dtype)
     if dtype not in ("float32", "float64"):

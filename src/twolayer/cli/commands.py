@@ -13,7 +13,7 @@ from typing import Any
 import click
 import click.shell_completion
 
-from .. import __version__
+from .._version import __version__
 from ..report import format_json
 from . import folders, options
 from .completion import SHELLS, VARIABLE

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__, report, storage
+from .. import report, storage
 from .._files import written_whole
 from .._images import check_shift
 from .._namespace import has_float
+from .._version import __version__
 from ..augmentation import Augmentation
 from ..datasets import Dataset
 from ..network import TwoLayerNet

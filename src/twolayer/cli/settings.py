@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from .. import __version__, presets
+from .. import presets
 from .._checks import check_printable, shown
 from .._extras import require
 from .._files import written_whole
 from .._numbers import COUNT_OR_ZERO
+from .._version import __version__
 from ..settings import REQUIRED, SETTINGS, VARIED, of_command
 from . import options
 from .data import COUNTS, kind_of

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from ... import __version__
 from ..._extras import require
 from ..._files import written_whole
 from ..._texts import printable
+from ..._version import __version__
 from .. import folders
 from ..outputs import check_output
 from . import content, pictures, samples, settings

@@ -1,0 +1,5 @@
+"""The version of twolayer, which the package's metadata repeat."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
