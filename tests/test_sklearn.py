@@ -32,7 +32,8 @@ from sklearn.utils.estimator_checks import check_estimator, parametrize_with_che
 
 from twolayer._namespace import array_namespace, device, dtype_name, from_host, standard_namespace, to_host
 from twolayer.preprocessing import Standardizer
-from twolayer.sklearn import SOLVERS, TwoLayerClassifier
+from twolayer.sklearn import TwoLayerClassifier
+from twolayer.sklearn.parameters import SOLVERS
 
 # What scikit-learn can dispatch to, as `--backend` calls it.
 DISPATCHED = {"numpy": "numpy", "strict": "array_api_strict", "torch": "torch", "cupy": "cupy"}
@@ -603,9 +604,9 @@ def test_early_stopping_sets_a_share_of_every_class_aside():
     taken = []
 
     class Watched(TwoLayerClassifier):
-        def _class_weights(self, classes, codes, weights):
-            taken.append(np.bincount(codes))
-            return super()._class_weights(classes, codes, weights)
+        def _class_weights(self, samples):
+            taken.append(np.bincount(samples.codes))
+            return super()._class_weights(samples)
 
     options = dict(early_stopping=True, validation_fraction=1 / 3, hidden_layer_size=3, max_iter=2)
     model = Watched(random_state=1, **options).fit(samples, y, sample_weight=np.linspace(1, 2, 90))

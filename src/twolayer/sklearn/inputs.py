@@ -1,0 +1,141 @@
+"""Samples, labels and weights of scikit-learn's users: checked, and brought to where the samples are."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn import get_config
+from sklearn.utils import check_array
+
+from .._checks import check_current_device, check_plain
+from .._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    device,
+    dtype_name,
+    from_host,
+    is_array_api_obj,
+    to_host,
+)
+from ..network import rescaled
+
+
+class Samples(NamedTuple):
+    """Samples where they are, and on the host the numbers of their labels, their weights, and the classes."""
+
+    X: Array  # (N, D)
+    codes: HostArray  # (N,) int64: the place of each label in `classes`
+    weights: HostArray | None  # (N,) float64
+    classes: HostArray  # (C,), sorted
+
+    def take(self, rows: HostArray) -> Samples:
+        """Return some of the samples."""
+        X = array_namespace(self.X).take(self.X, beside(self.X, rows), axis=0)
+        weights = None if self.weights is None else self.weights[rows]
+        return Samples(X, self.codes[rows], weights, self.classes)
+
+    def arrays(self) -> tuple[Array, Array, Array | None]:
+        """Return X, the numbers of the labels, and the weights in the dtype of X, all of them beside X."""
+        weights = self.weights
+        if weights is not None:
+            weights = beside(self.X, weights.astype(dtype_name(self.X.dtype)))
+        return self.X, beside(self.X, self.codes), weights
+
+
+def beside(X: Array, host: HostArray) -> Array:
+    """Copy a host array to the library and the device of X."""
+    return from_host(host, xp=array_namespace(X), device=device(X))
+
+
+def dispatched(array: Any) -> bool:
+    """Return whether scikit-learn leaves an array in its library."""
+    return bool(get_config()["array_api_dispatch"]) and is_array_api_obj(array)
+
+
+def on_host(array: Any) -> Any:
+    """Return labels or weights, on the host if scikit-learn would leave them in their library."""
+    return to_host(array) if dispatched(array) else array
+
+
+def check_samples(X: Any, *, name: str = "X") -> None:
+    """Raise if X is not plain or not on CuPy's current device, before scikit-learn makes a copy of it."""
+    check_plain(name, X)
+    if dispatched(X):
+        check_current_device(name, X)
+
+
+def float_dtypes(X: Any) -> list[Any]:
+    """Return the dtypes that samples may keep; others are cast to the first of them."""
+    if not dispatched(X):
+        return [np.float64, np.float32]
+    there = array_namespace(X).__array_namespace_info__().dtypes(device=device(X), kind="real floating")
+    return [there[name] for name in ("float64", "float32") if name in there]
+
+
+def checked_labels(labels: Any, *, name: str) -> Any:
+    """Return labels as scikit-learn takes them, or raise if one is missing.
+
+    scikit-learn would make float64 of nullable integers and truth values, which lacks many large integers.
+    """
+    check_plain(name, labels)
+    labels = on_host(labels)
+    dtype = getattr(labels, "dtype", None)
+    if labels is None or (isinstance(dtype, np.dtype) and dtype.kind != "O"):
+        return labels
+    values = np.asarray(labels, dtype=object)
+    missing = [_is_missing(value) for value in values.flat]
+    if any(missing):
+        row = missing.index(True)
+        raise ValueError(f"`{name}` must hold no missing label; got one, first in row {row} (counted from 0)")
+    kinds = {type(value) for value in values.flat} if hasattr(labels, "to_numpy") else set()
+    if kinds == {bool}:
+        return values.astype(bool)
+    if kinds == {int}:
+        return values.astype(np.uint64 if max(values.flat) >= 2**63 else np.int64)
+    return labels
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether it is None, nan or NaT, which equal nothing, or pandas.NA, which has no truth value."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+
+
+def classes_of(labels: HostArray, *, name: str) -> HostArray:
+    """Return the different labels, sorted, or raise unless there are several."""
+    classes: HostArray = np.unique(labels)
+    if len(classes) < 2:
+        raise ValueError(f"`{name}` must hold at least two classes; got one class")
+    return classes
+
+
+def numbered(labels: HostArray, classes: HostArray, *, name: str) -> HostArray:
+    """Return the place of each label among the classes, (N,) int64, or raise if one is not among them."""
+    unknown = ~np.isin(labels, classes)
+    if unknown.any():
+        raise ValueError(
+            f"`{name}` must hold labels that are in the classes; got {labels[unknown].tolist()[0]!r}"
+        )
+    return np.searchsorted(classes, labels).astype(np.int64)
+
+
+def checked_weights(sample_weight: Any, n_samples: int, *, name: str) -> HostArray | None:
+    """Return the weights of samples, (N,) float64 or None, or raise unless they are as they must be."""
+    if sample_weight is None:
+        return None
+    check_plain(name, sample_weight)
+    if isinstance(sample_weight, Real):
+        sample_weight = np.full(n_samples, sample_weight)
+    weights = check_array(on_host(sample_weight), ensure_2d=False, dtype=np.float64, input_name=name)
+    if weights.shape != (n_samples,):
+        raise ValueError(f"`{name}` must have shape ({n_samples},); got {weights.shape}")
+    if weights.min() < 0:
+        raise ValueError(f"`{name}` must be at least 0; got a weight of {weights.min():g}")
+    if not weights.any():
+        raise ValueError(f"`{name}` must hold a weight above zero; got 0 for every sample")
+    return np.asarray(rescaled(weights, xp=array_namespace(weights)))

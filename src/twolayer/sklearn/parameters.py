@@ -1,0 +1,70 @@
+"""The parameters of the estimator: their names, their bounds, and what they stand for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from .._checks import check_choice, check_integer, check_number
+from ..training import optimizers, schedules
+from ..training.optimizers import Optimizer
+from ..training.schedules import Schedule
+
+SOLVERS: Mapping[str, Optimizer] = {
+    "adam": optimizers.Adam(),
+    "sgd": optimizers.SGD(momentum=0.9, nesterov=True),
+}
+SCHEDULES: Mapping[str, Schedule] = {"cosine": schedules.Cosine(), "constant": schedules.Constant()}
+AUTOMATIC_BATCH = 200  # or all samples, if they are fewer: `train` takes what there is
+BOUNDS: Mapping[str, Mapping[str, float]] = {
+    "learning_rate_init": {"above": 0.0},
+    "reg": {"least": 0.0},
+    "dropout": {"least": 0.0, "below": 1.0},
+    "label_smoothing": {"least": 0.0, "most": 1.0},
+    "tol": {"least": 0.0},
+    "validation_fraction": {"least": 0.0, "below": 1.0},
+}
+
+
+def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
+    """Return the parameters of an estimator, checked; the solver and the schedule as objects."""
+    p = SimpleNamespace(**given)
+    p.solver = _named("solver", p.solver, SOLVERS, "move", "twolayer.optimizers.AdamW()")
+    p.learning_rate = _named(
+        "learning_rate", p.learning_rate, SCHEDULES, "__call__", "twolayer.schedules.Step()"
+    )
+    if isinstance(p.batch_size, str):
+        check_choice("batch_size", p.batch_size, ("auto",))
+        p.batch_size = AUTOMATIC_BATCH
+    for name in ("hidden_layer_size", "batch_size", "max_iter", "n_iter_no_change"):
+        if getattr(p, name) != math.inf or name != "n_iter_no_change":
+            setattr(p, name, check_integer(name, getattr(p, name), least=1))
+    for name, bounds in BOUNDS.items():
+        setattr(p, name, check_number(name, getattr(p, name), **bounds))
+    if p.validation_fraction == 0:
+        raise ValueError("`validation_fraction` must be above 0; got 0")
+    for name in ("early_stopping", "warm_start"):
+        if not isinstance(getattr(p, name), bool | np.bool_):
+            raise TypeError(f"`{name}` must be a bool; got {type(getattr(p, name)).__name__}")
+    if isinstance(p.class_weight, str):
+        check_choice("class_weight", p.class_weight, ("balanced",))
+    elif not isinstance(p.class_weight, Mapping | None):
+        kind = type(p.class_weight).__name__
+        raise TypeError(f"`class_weight` must be a dict, 'balanced' or None; got {kind}")
+    return p
+
+
+def _named(name: str, value: Any, known: Mapping[str, Any], method: str, example: str) -> Any:
+    """Return the object that a name stands for, or the object that was given in its place."""
+    if isinstance(value, str):
+        check_choice(name, value, tuple(known))
+        return known[value]
+    if isinstance(value, type) or not hasattr(value, method):
+        shown = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        listed = ", ".join(repr(choice) for choice in known)
+        raise TypeError(f"`{name}` must be one of {listed}, or such as {example}; got {shown}")
+    return value
