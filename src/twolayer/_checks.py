@@ -7,7 +7,6 @@ hold, then what came. Shapes, dtypes, devices and single values only, never the 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from types import ModuleType
@@ -30,7 +29,6 @@ from ._namespace import (
     more_than_numbers,
     to_host,
 )
-from ._texts import printable
 
 BLOCK_ELEMENTS = 2**24  # 64 MiB in float32
 
@@ -46,10 +44,8 @@ def check_plain(name: str, value: Any) -> None:
     """Raise if ``value`` is an array that is more than its numbers: with a mask, for example, or sparse."""
     found = more_than_numbers(value)
     if found is not None:
-        kind, cure = found
-        raise TypeError(
-            f"`{name}` must be a plain array; got {kind}; `{cure.format(_variable(name))}` is one"
-        )
+        kind, cure = found[0], found[1].format(_variable(name))
+        raise TypeError(f"`{name}` must be a plain array; got {kind}; `{cure}` is one")
 
 
 def host_values(name: str, value: Any) -> HostArray:
@@ -97,78 +93,78 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
         raise ValueError(f"`{name}` must be on the device of `{other_name}`, {there}; got {here}")
 
 
+def check_same_dtype(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Raise unless two arrays are of one library, on one device, and of one dtype, float32 or float64."""
+    check_same_place(name, array, other_name, other)
+    if array.dtype == other.dtype and array is not other:
+        return
+    dtype, wanted = dtype_name(array.dtype), dtype_name(other.dtype)  # names are slow
+    if dtype not in ("float32", "float64"):
+        raise TypeError(f"`{name}` must have dtype float32 or float64; got {dtype}")
+    if dtype != wanted:
+        raise TypeError(f"`{name}` must have the dtype of `{other_name}`, {wanted}; got {dtype}")
+
+
 def check_network(net: Any) -> ModuleType:
     """Raise unless ``net`` holds the four arrays of a network or a stack; return their namespace."""
     if getattr(net, "_fields", None) != ("W1", "b1", "W2", "b2"):
         raise TypeError(f"`net` must be a TwoLayerNet; got {type(net).__name__}")
     W1, b1, W2, b2 = net
-    check_array("W1", W1)
-    xp = array_namespace(W1)
-    for name, array in (("b1", b1), ("W2", W2), ("b2", b2)):
-        check_same_place(name, array, "W1", W1)
-    for name, array in zip(("W1", "b1", "W2", "b2"), net, strict=True):
-        if dtype_name(array.dtype) not in ("float32", "float64"):
-            raise TypeError(f"`{name}` must have dtype float32 or float64; got {dtype_name(array.dtype)}")
-        if array.dtype != W1.dtype:
-            raise TypeError(
-                f"`{name}` must have the dtype of `W1`, {dtype_name(W1.dtype)}; got {dtype_name(array.dtype)}"
-            )
-    if W1.ndim not in (2, 3):
-        raise ValueError(
-            f"`W1` must have shape (D, H) or, for a stack of networks, (K, D, H); got {tuple(W1.shape)}"
-        )
-    if min(W1.shape) < 1:
-        raise ValueError(f"`W1` must not be empty; got shape {tuple(W1.shape)}")
-    *stack, _, n_hidden = W1.shape
+    for name, array in zip(net._fields, net, strict=True):
+        check_same_dtype(name, array, "W1", W1)
+    shape = tuple(W1.shape)
+    if len(shape) not in (2, 3):
+        raise ValueError(f"`W1` must have shape (D, H) or, for a stack of networks, (K, D, H); got {shape}")
+    if min(shape) < 1:
+        raise ValueError(f"`W1` must not be empty; got shape {shape}")
+    *stack, _, n_hidden = shape
     if W2.ndim != W1.ndim or tuple(W2.shape[:-1]) != (*stack, n_hidden) or W2.shape[-1] < 1:
-        wanted = ", ".join(str(n) for n in (*stack, n_hidden, "C"))
-        raise ValueError(
-            f"`W2` must have shape ({wanted}) to follow `W1` {tuple(W1.shape)}; got {tuple(W2.shape)}"
-        )
-    for name, array, length in (("b1", b1, n_hidden), ("b2", b2, W2.shape[-1])):
-        if tuple(array.shape) != (*stack, length):
-            raise ValueError(f"`{name}` must have shape {(*stack, length)}; got {tuple(array.shape)}")
-    return xp
+        wanted = ", ".join(map(str, (*stack, n_hidden, "C")))
+        raise ValueError(f"`W2` must have shape ({wanted}) to follow `W1` {shape}; got {tuple(W2.shape)}")
+    _check_shape("b1", b1, (*stack, n_hidden))
+    _check_shape("b2", b2, (*stack, W2.shape[-1]))
+    return array_namespace(W1)
 
 
-def check_features(X: Any, net: Any, *, name: str = "X") -> None:
-    """Raise unless ``X`` holds samples that ``net`` takes."""
-    check_same_place(name, X, "W1", net.W1)
-    check_feature_array(X, name=name)
-    n_features = math.prod(X.shape[1:])
-    if n_features != net.n_features:
-        raise ValueError(
-            f"`{name}` must have {net.n_features} features a sample to fit the network; "
-            f"got shape {tuple(X.shape)}, which is {n_features}"
-        )
+def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if tuple(array.shape) != shape:
+        raise ValueError(f"`{name}` must have shape {shape}; got {tuple(array.shape)}")
 
 
-def check_feature_array(X: Array, *, name: str = "X") -> None:
-    """Raise unless ``X`` has the rank, the dtype and the length of a batch of samples."""
-    xp = array_namespace(X)
-    if not xp.isdtype(X.dtype, ("real floating", "integral", "bool")):
-        hint = ""
-        if _holds_text(X):
-            hint = f"; `{_variable(name)}.astype('float32')` makes numbers of texts and objects that are ones"
-        raise TypeError(f"`{name}` must have a real dtype; got {dtype_name(X.dtype)}{hint}")
-    check_computable(name, X)
-    if X.ndim < 2:
-        raise ValueError(
-            f"`{name}` must have a first axis of samples and at least one more of features; "
-            f"got shape {tuple(X.shape)}"
-        )
-    if min(X.shape) < 1:
-        raise ValueError(f"`{name}` must hold at least one sample; got shape {tuple(X.shape)}")
-
-
-def check_computable(name: str, array: Array) -> None:
-    """Raise if the array's dtype is one that its library stores but does not compute with."""
-    dtype = dtype_name(array.dtype)
-    stored = dtype in ("uint16", "uint32", "uint64") or dtype.startswith(("float8", "float4"))
-    if stored and is_torch_namespace(array_namespace(array)):
+def _check_kind(name: str, array: Array, kinds: tuple[str, ...], wanted: str, hint: str = "") -> None:
+    """Raise unless the array is of one of the kinds of dtypes, and its library computes with its dtype."""
+    xp, dtype = array_namespace(array), dtype_name(array.dtype)
+    if not xp.isdtype(array.dtype, kinds):
+        raise TypeError(f"`{name}` must have {wanted}; got {dtype}{hint}")
+    only_stored = dtype in ("uint16", "uint32", "uint64") or dtype.startswith(("float8", "float4"))
+    if only_stored and is_torch_namespace(xp):
         example = "float32" if dtype.startswith("float") else "int64"
         raise TypeError(
             f"`{name}` must have a dtype that PyTorch computes with, such as {example}; got {dtype}"
+        )
+
+
+def check_features(X: Any, net: Any = None, *, name: str = "X") -> None:
+    """Raise unless ``X`` holds samples, such as ``net`` takes if there is one."""
+    if net is None:
+        check_array(name, X)
+    else:
+        check_same_place(name, X, "W1", net.W1)
+    hint = f"; `{_variable(name)}.astype('float32')` makes numbers of texts and objects that are ones"
+    kinds = ("real floating", "integral", "bool")
+    _check_kind(name, X, kinds, "a real dtype", hint if _holds_text(X) else "")
+    shape = tuple(X.shape)
+    if len(shape) < 2:
+        raise ValueError(
+            f"`{name}` must have a first axis of samples and at least one more of features; got shape {shape}"
+        )
+    if min(shape) < 1:
+        raise ValueError(f"`{name}` must hold at least one sample; got shape {shape}")
+    n_features = math.prod(shape[1:])
+    if net is not None and n_features != net.n_features:
+        raise ValueError(
+            f"`{name}` must have {net.n_features} features a sample to fit the network; "
+            f"got shape {shape}, which is {n_features}"
         )
 
 
@@ -179,69 +175,48 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
     """
     check_same_place(name, y, X_name, X)
     xp = array_namespace(y)
-    n_samples = X.shape[0]
-    if y.ndim not in (1, 2):
-        raise ValueError(
-            f"`{name}` must have shape ({n_samples},) for class labels or ({n_samples}, {n_classes}) for "
-            f"class probabilities; got {tuple(y.shape)}"
-        )
-    check_computable(name, y)
+    y_name, n_samples = _variable(name), X.shape[0]
     if y.ndim == 1:
-        if not xp.isdtype(y.dtype, "integral"):
-            raise TypeError(
-                f"`{name}` must have an integer dtype for class labels; got {dtype_name(y.dtype)}"
-                + _label_hint(name, y)
-            )
+        hint = (
+            f"; `classes, {y_name} = numpy.unique({y_name}, return_inverse=True)` makes integers of them, "
+            "and twolayer.sklearn.TwoLayerClassifier takes them as they are"
+        )
+        wanted = "an integer dtype for class labels"
+        _check_kind(name, y, ("integral",), wanted, hint if _holds_text(y) else "")
         if y.shape[0] != n_samples:
             raise ValueError(
                 f"`{name}` must have one label for each of the {n_samples} samples of `{X_name}`; "
                 f"got {y.shape[0]}"
             )
         lowest, highest = xp.min(y), xp.max(y)
-        if has_values(lowest):
-            for label in (int(lowest), int(highest)):
-                if not 0 <= label < n_classes:
-                    raise ValueError(
-                        f"`{name}` must hold class labels in [0, {n_classes}); got a label of {label}"
-                    )
-        return
-    if not xp.isdtype(y.dtype, "real floating"):
-        one_hot = f"; `{_variable(name)}.argmax(axis=1)` makes labels of one-hot rows"
-        raise TypeError(
-            f"`{name}` must have a real floating dtype for class probabilities; got {dtype_name(y.dtype)}"
-            + (_column_hint(name, y) or one_hot)
-        )
-    if tuple(y.shape) != (n_samples, n_classes):
-        raise ValueError(
-            f"`{name}` must have shape {(n_samples, n_classes)} for class probabilities; got {tuple(y.shape)}"
-            + _column_hint(name, y)
-        )
-    lowest, furthest = xp.min(y), xp.max(xp.abs(xp.sum(y, axis=-1) - 1.0))
-    if has_values(lowest):
-        if not float(lowest) >= 0:
+        for label in (int(lowest), int(highest)) if has_values(lowest) else ():
+            if not 0 <= label < n_classes:
+                raise ValueError(
+                    f"`{name}` must hold class labels in [0, {n_classes}); got a label of {label}"
+                )
+    elif y.ndim == 2:
+        column = f"; `{y_name}.ravel()` takes the column" if y.shape[1] == 1 else ""
+        hint = column or f"; `{y_name}.argmax(axis=1)` makes labels of one-hot rows"
+        _check_kind(name, y, ("real floating",), "a real floating dtype for class probabilities", hint)
+        if tuple(y.shape) != (n_samples, n_classes):
+            raise ValueError(
+                f"`{name}` must have shape {(n_samples, n_classes)} for class probabilities; "
+                f"got {tuple(y.shape)}{column}"
+            )
+        lowest, furthest = xp.min(y), xp.max(xp.abs(xp.sum(y, axis=-1) - 1.0))
+        if has_values(lowest) and not float(lowest) >= 0:
             raise ValueError(f"`{name}` must hold class probabilities of at least 0; got {float(lowest):g}")
         # Room for probabilities that were once rounded to half precision, or have a coarser dtype now.
-        if not float(furthest) <= max(1e-3, float(xp.finfo(y.dtype).eps)):
+        if has_values(lowest) and not float(furthest) <= max(1e-3, float(xp.finfo(y.dtype).eps)):
             raise ValueError(
                 f"`{name}` must hold class probabilities that sum to 1 for each sample; "
                 f"got a sum that is off by {float(furthest):.3g}"
             )
-
-
-def _label_hint(name: str, y: Array) -> str:
-    """Say how labels that are texts or objects become integers from 0."""
-    if not _holds_text(y):
-        return ""
-    y_name = _variable(name)
-    return (
-        f"; `classes, {y_name} = numpy.unique({y_name}, return_inverse=True)` makes integers of them, "
-        "and twolayer.sklearn.TwoLayerClassifier takes them as they are"
-    )
-
-
-def _column_hint(name: str, y: Array) -> str:
-    """Say how labels in a column become labels (N,)."""
-    return f"; `{_variable(name)}.ravel()` takes the column" if y.shape[1] == 1 else ""
+    else:
+        raise ValueError(
+            f"`{name}` must have shape ({n_samples},) for class labels or ({n_samples}, {n_classes}) for "
+            f"class probabilities; got {tuple(y.shape)}"
+        )
 
 
 def _holds_text(array: Array) -> bool:
@@ -250,30 +225,24 @@ def _holds_text(array: Array) -> bool:
 
 
 def _variable(name: str) -> str:
-    """Return what code would call an argument: of `validation X` its X."""
+    """Return the name that code would give an argument: of `validation X` its X."""
     return name.rpartition(" ")[2]
 
 
-def check_sample_weight(
-    sample_weight: Any, X: Array, *, name: str = "sample_weight", X_name: str = "X"
-) -> None:
-    """Raise unless ``sample_weight`` is None or holds a weight of at least 0 for each sample."""
-    if sample_weight is None:
+def check_sample_weight(weight: Any, X: Array, *, name: str = "sample_weight", X_name: str = "X") -> None:
+    """Raise unless ``weight`` is None or holds a weight of at least 0 for each sample."""
+    if weight is None:
         return
-    check_same_place(name, sample_weight, X_name, X)
-    xp = array_namespace(sample_weight)
-    if not xp.isdtype(sample_weight.dtype, ("real floating", "integral")):
-        raise TypeError(f"`{name}` must have a real dtype; got {dtype_name(sample_weight.dtype)}")
-    check_computable(name, sample_weight)
-    if tuple(sample_weight.shape) != (X.shape[0],):
-        raise ValueError(f"`{name}` must have shape ({X.shape[0]},); got {tuple(sample_weight.shape)}")
-    lowest, highest = xp.min(sample_weight), xp.max(sample_weight)
-    if has_values(lowest):
-        for weight in (float(lowest), float(highest)):
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"`{name}` must be finite and at least 0; got a weight of {weight:g}")
-        if highest == 0:
-            raise ValueError(f"`{name}` must hold a weight above 0; got 0 for every sample")
+    check_same_place(name, weight, X_name, X)
+    _check_kind(name, weight, ("real floating", "integral"), "a real dtype")
+    _check_shape(name, weight, (X.shape[0],))
+    xp = array_namespace(weight)
+    lowest, highest = xp.min(weight), xp.max(weight)
+    for extreme in (float(lowest), float(highest)) if has_values(lowest) else ():
+        if not (math.isfinite(extreme) and extreme >= 0):
+            raise ValueError(f"`{name}` must be finite and at least 0; got a weight of {extreme:g}")
+    if has_values(lowest) and highest == 0:
+        raise ValueError(f"`{name}` must hold a weight above 0; got 0 for every sample")
 
 
 def check_finite(
@@ -289,7 +258,8 @@ def check_finite(
         return
     array = f"`{name}`" if file is None else f"`{name}` in {file}"
     most = math.inf if dtype is None else float(np.finfo(dtype_name(dtype)).max)
-    for rows in row_blocks(X.shape[0], math.prod(X.shape[1:])):
+    size = math.prod(X.shape[1:])
+    for rows in row_blocks(X.shape[0], size):
         block = X[rows, ...]
         # Both are nan if any value is; this is several times as fast as a test of every value.
         extremes = [float(found) for found in (xp.max(block), xp.min(block))]
@@ -297,14 +267,10 @@ def check_finite(
             continue
         is_sound = xp.isfinite(block) & (xp.abs(block) <= min(most, float(xp.finfo(X.dtype).max)))
         first = int(xp.argmin(xp.astype(xp.reshape(is_sound, (-1,)), xp.int32)))
-        value = float(xp.reshape(block, (-1,))[first])
-        row, place = divmod(first, math.prod(X.shape[1:]))
-        row += rows.start
-        place_in_sample = np.unravel_index(place, X.shape[1:])
-        if rows_in_file is None:
-            where = f"first in {row_and_place(row, place_in_sample)}"
-        else:
-            where = f"in {row_and_place(int(rows_in_file[row]), place_in_sample)}"
+        value, row = float(xp.reshape(block, (-1,))[first]), rows.start + first // size
+        place = np.unravel_index(first % size, X.shape[1:])
+        first_in = "first in" if rows_in_file is None else "in"
+        where = f"{first_in} {row_and_place(row if rows_in_file is None else rows_in_file[row], place)}"
         if math.isfinite(value):
             raise ValueError(
                 f"{array} must hold values within ±{most:.8g}, the range of {dtype_name(dtype)}, the "
@@ -336,37 +302,26 @@ def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[
 
 def row_and_place(row: Any, place: Sequence[Any]) -> str:
     """Say where a value is in an array of samples: its row, and its place in the sample."""
-    if not len(place):
-        return f"row {row} (counted from 0)"
-    where = f"column {place[0]}" if len(place) == 1 else f"at ({', '.join(map(str, place))})"
-    return f"row {row}, {where} (counted from 0)"
+    where = f", at ({', '.join(map(str, place))})" if len(place) > 1 else ""
+    if len(place) == 1:
+        where = f", column {place[0]}"
+    return f"row {row}{where} (counted from 0)"
 
 
 def host_per_network(
-    name: str,
-    value: Any,
-    n_networks: int | None,
-    *,
-    most: float | None = None,
-    below: float | None = None,
-    dtype: Any = None,
+    name: str, value: Any, n_networks: int | None, *, dtype: Any = None, **bounds: float
 ) -> HostArray:
     """Return a number of at least 0, or one for each of a stack's K networks, as float64 (K,).
 
     ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one
-    network. ``most`` or ``below`` bounds it from above; so does the dtype in which it is used.
+    network. It is in other bounds too, as `check_bounds` has them, and in the range of ``dtype``.
     """
     host = host_values(name, value)
     if host.dtype.kind not in "fiu":
         came = type(value).__name__ if host.ndim == 0 else str(host.dtype)
         raise TypeError(f"`{name}` must be a number, or one for each network; got {came}")
-    bounds = "finite and at least 0"
-    if most is not None or below is not None:
-        bounds = f"in [0, {most:g}]" if most is not None else f"in [0, {below:g})"
     for entry in host.reshape(-1).tolist():
-        too_high = (most is not None and entry > most) or (below is not None and entry >= below)
-        if too_high or not (math.isfinite(entry) and entry >= 0):
-            raise ValueError(f"`{name}` must be {bounds}; got {entry:g}")
+        check_bounds(name, entry, least=0.0, **bounds)
         if dtype is not None and entry > float(np.finfo(dtype_name(dtype)).max):
             raise ValueError(
                 f"`{name}` must be within the range of {dtype_name(dtype)}, the network's dtype; "
@@ -376,14 +331,14 @@ def host_per_network(
     return np.broadcast_to(host, (n_networks or 1,)).astype(np.float64)
 
 
-def per_network(name: str, value: Any, net: Any, *, xp: ModuleType, most: float | None = None) -> Array:
+def per_network(name: str, value: Any, net: Any, *, xp: ModuleType, **bounds: float) -> Array:
     """Return the same as an array (K,) beside ``net``, in its dtype; ``value`` may be a JAX tracer."""
     dtype = net.W1.dtype
     if is_array_api_obj(value) and not has_values(value):
         _check_per_network_shape(name, tuple(value.shape), net.n_networks)
         return xp.broadcast_to(xp.astype(value, dtype), (net.n_networks or 1,))
-    host = host_per_network(name, value, net.n_networks, most=most, dtype=dtype).astype(dtype_name(dtype))
-    return from_host(host, xp=xp, device=device(net.W1))
+    host = host_per_network(name, value, net.n_networks, dtype=dtype, **bounds)
+    return from_host(host.astype(dtype_name(dtype)), xp=xp, device=device(net.W1))
 
 
 def _check_per_network_shape(name: str, shape: tuple[int, ...], n_networks: int | None) -> None:
@@ -409,81 +364,44 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
     return int(value)
 
 
-def check_printable(name: str, text: str) -> None:
-    """Raise if a text that is to be stored contains characters that would be shown as escapes."""
-    shown = printable(text)
-    if shown != text:
-        hint = " (`text.strip()` takes line ends off)" if printable(text.strip()) == text.strip() else ""
-        raise ValueError(f"{name} must hold printable characters only; got '{shown:.80}'{hint}")
-
-
-def checked_classes(classes: Sequence[str], n_classes: int, *, name: str = "`classes`") -> list[str]:
-    """Return the names of the classes, or raise unless they are different printable strings, one a class."""
-    names = list(classes)
-    if isinstance(classes, str) or not all(isinstance(one, str) for one in names):
-        raise TypeError(f"{name} must be a sequence of strings; got {type(classes).__name__}")
-    if len(names) != n_classes:
-        raise ValueError(f"{name} must name the {n_classes} classes; got {len(names)} names")
-    for one in names:
-        check_printable(name, one)
-    check_different(name, names)
-    return names
-
-
-def check_different(name: str, classes: Sequence[str]) -> None:
-    """Raise if two classes have the same name."""
-    most_frequent, n = Counter(classes).most_common(1)[0]
-    if n > 1:
-        raise ValueError(f"{name} must be different names; got {most_frequent!r:.80} {n} times")
-
-
-def checked_image_shape(image_shape: Sequence[int], n_features: int) -> list[int]:
-    """Return the shape of an image, or raise unless it is one, of the network's number of features."""
-    shape = [check_integer("image_shape", size, least=1) for size in image_shape]
-    if math.prod(shape) != n_features or len(shape) not in (2, 3):
-        raise ValueError(
-            "`image_shape` must be (height, width) or (height, width, channels), and have the network's "
-            f"{n_features} features; got {tuple(shape)}"
-        )
-    return shape
-
-
-def check_number(
-    name: str,
-    value: Any,
-    *,
-    above: float | None = None,
-    least: float | None = None,
-    below: float | None = None,
-    most: float | None = None,
-) -> float:
-    """Return ``value`` as a float, or raise unless it is a finite number in its bounds."""
+def check_number(name: str, value: Any, **bounds: float) -> float:
+    """Return ``value`` as a float, or raise unless it is a number in its bounds: see `check_bounds`."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be a number; got {type(value).__name__}")
-    bounds = f"finite and above {above:g}" if above is not None else f"finite and at least {least:g}"
-    if below is not None:
+    check_bounds(name, float(value), **bounds)
+    return float(value)
+
+
+def check_bounds(
+    name: str,
+    number: float,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    below: float = math.inf,
+    most: float = math.inf,
+) -> None:
+    """Raise unless a number is finite, and above or at least one number, and below or at most another."""
+    if above < number < below and least <= number <= most:
+        return
+    bounds = f"finite and above {above:g}" if above > -math.inf else f"finite and at least {least:g}"
+    if below < math.inf:
         bounds = f"in [{least:g}, {below:g})"
-    if most is not None:
+    if most < math.inf:
         bounds = f"in [{least:g}, {most:g}]"
-    number = float(value)
-    too_low = (above is not None and number <= above) or (least is not None and number < least)
-    too_high = (below is not None and number >= below) or (most is not None and number > most)
-    if too_low or too_high or not math.isfinite(number):
-        raise ValueError(f"`{name}` must be {bounds}; got {number:g}")
-    return number
+    raise ValueError(f"`{name}` must be {bounds}; got {number:g}")
 
 
 def check_weight_scale(value: Any) -> float | str:
     """Return "he" or a float above 0, or raise unless it is one of them."""
-    if isinstance(value, str):
-        if value != "he":
-            raise ValueError(f"`weight_scale` must be 'he' or a number above 0; got {value!r}")
-        return value
-    return check_number("weight_scale", value, above=0.0)
+    if not isinstance(value, str):
+        return check_number("weight_scale", value, above=0.0)
+    if value != "he":
+        raise ValueError(f"`weight_scale` must be 'he' or a number above 0; got {value!r}")
+    return value
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise unless ``value`` is one of the names."""
     if value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"`{name}` must be one of {listed}; got {value!r}")
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}")

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from ._checks import check_choice, check_integer
+from ._checks import check_integer
 from ._namespace import Array, cast, device
 
 BORDERS = ("reflect", "zero")
@@ -89,15 +89,21 @@ def check_image_shape(image_shape: Any, n_features: int | None = None) -> tuple[
     return height, width, channels
 
 
+def checked_image_shape(image_shape: Sequence[int], n_features: int) -> list[int]:
+    """Return the shape of an image, or raise unless it is one, of the network's number of features."""
+    shape = [check_integer("image_shape", size, least=1) for size in image_shape]
+    if math.prod(shape) != n_features or len(shape) not in (2, 3):
+        raise ValueError(
+            "`image_shape` must be (height, width) or (height, width, channels), and have the network's "
+            f"{n_features} features; got {tuple(shape)}"
+        )
+    return shape
+
+
 def check_flip(flip: Any) -> None:
     """Raise unless ``flip`` is True or False."""
     if not isinstance(flip, bool):
         raise TypeError(f"`flip` must be True or False; got {type(flip).__name__}")
-
-
-def check_border(border: Any) -> None:
-    """Raise unless ``border`` says what lies beyond it."""
-    check_choice("border", border, BORDERS)
 
 
 def check_shift(name: str, shift: tuple[int, int], size: tuple[int, int]) -> None:

@@ -1,9 +1,10 @@
-"""Texts from others, made safe to show: characters that command a terminal or reorder a line are escaped."""
+"""Texts from others, checked and made safe to show: no character commands a terminal or reorders a line."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 # Control characters, separators of lines, marks of direction, lone surrogates, and two characters that XML
 # forbids. Joiners and combining marks stay: Persian, Indic scripts and emoji need them.
@@ -26,3 +27,31 @@ def bounded(text: str, most: int = _LONGEST) -> str:
 def listed(names: Iterable[object]) -> str:
     """Return the names of what a file holds as a list for an error: printable, and at most 200 characters."""
     return bounded(printable(", ".join(map(str, names))), 200)
+
+
+def check_printable(name: str, text: str) -> None:
+    """Raise if a text that is to be stored contains characters that would be shown as escapes."""
+    shown = printable(text)
+    if shown != text:
+        hint = " (`text.strip()` takes line ends off)" if printable(text.strip()) == text.strip() else ""
+        raise ValueError(f"{name} must hold printable characters only; got '{shown:.80}'{hint}")
+
+
+def checked_classes(classes: Sequence[str], n_classes: int, *, name: str = "`classes`") -> list[str]:
+    """Return the names of the classes, or raise unless they are different printable strings, one a class."""
+    names = list(classes)
+    if isinstance(classes, str) or not all(isinstance(one, str) for one in names):
+        raise TypeError(f"{name} must be a sequence of strings; got {type(classes).__name__}")
+    if len(names) != n_classes:
+        raise ValueError(f"{name} must name the {n_classes} classes; got {len(names)} names")
+    for one in names:
+        check_printable(name, one)
+    check_different(name, names)
+    return names
+
+
+def check_different(name: str, classes: Sequence[str]) -> None:
+    """Raise if two classes have the same name."""
+    most_frequent, n = Counter(classes).most_common(1)[0]
+    if n > 1:
+        raise ValueError(f"{name} must be different names; got {most_frequent!r:.80} {n} times")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import ModuleType
 
-from ._checks import check_array, check_integer, check_same_place
+from ._checks import check_integer, check_same_dtype
 from ._images import check_image_shape
-from ._namespace import Array, array_namespace, copied, device, dtype_name, undisturbed
+from ._namespace import Array, array_namespace, copied, device, undisturbed
 from .network import TwoLayerNet
 
 
@@ -144,21 +144,13 @@ def _n_positions(size: int, patch: int, regions: int, stride: int, padding: int,
 
 def _check_arrays(filters: Array, b1: Array, W2: Array, b2: Array) -> ModuleType:
     """Raise unless the arrays fit each other; return their namespace."""
-    check_array("filters", filters)
     for name, array, form in (
         ("filters", filters, "(height, width, channels, filters)"),
         ("b1", b1, "(filters,)"),
         ("W2", W2, "(rows of regions, columns of regions, filters, classes)"),
         ("b2", b2, "(classes,)"),
     ):
-        check_same_place(name, array, "filters", filters)
-        if dtype_name(array.dtype) not in ("float32", "float64"):
-            raise TypeError(f"`{name}` must have dtype float32 or float64; got {dtype_name(array.dtype)}")
-        if array.dtype != filters.dtype:
-            raise TypeError(
-                f"`{name}` must have the dtype of `filters`, {dtype_name(filters.dtype)}; "
-                f"got {dtype_name(array.dtype)}"
-            )
+        check_same_dtype(name, array, "filters", filters)
         if array.ndim != form.count(",") + (not form.endswith(",)")) or min(array.shape) < 1:
             raise ValueError(f"`{name}` must have shape {form}; got {tuple(array.shape)}")
     n_filters, n_classes = filters.shape[-1], W2.shape[-1]

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ._checks import (
-    check_array,
     check_choice,
-    check_feature_array,
+    check_features,
     check_finite,
     check_integer,
     check_network,
@@ -464,8 +463,7 @@ def _plain(fitted: Standardizer | Whitener) -> tuple[HostArray, ...]:
 
 def _check_samples(X: Any) -> None:
     """Raise unless ``X`` holds samples that something can be fitted to."""
-    check_array("X", X)
-    check_feature_array(X)
+    check_features(X)
     check_finite(X)
 
 
@@ -486,8 +484,7 @@ def _check_channels(n_channels: Any, X: Array) -> int:
 
 def _apply(fitted: Preprocessing, X: Array, dtype: Any) -> Array:
     """Check what `apply` is given, and map it in blocks."""
-    check_array("X", X)
-    check_feature_array(X)
+    check_features(X)
     if math.prod(X.shape[1:]) != fitted.n_inputs:
         raise ValueError(
             f"`X` must have {fitted.n_inputs} features a sample, as were fitted; got shape {tuple(X.shape)}"

@@ -7,8 +7,8 @@ from numbers import Integral
 from types import ModuleType
 from typing import Any
 
-from ._checks import check_integer, check_network, check_same_place
-from ._images import check_border, check_flip, check_image_shape, check_shift, source_columns, source_rows
+from ._checks import check_choice, check_integer, check_network, check_same_place
+from ._images import BORDERS, check_flip, check_image_shape, check_shift, source_columns, source_rows
 from ._namespace import Array, by_rows, device, undisturbed
 from .network import TwoLayerNet
 
@@ -135,7 +135,7 @@ def symmetrize(
     xp = check_network(net)
     height, width, channels = check_image_shape(image_shape, net.n_features)
     check_flip(flip)
-    check_border(border)
+    check_choice("border", border, BORDERS)
     pairs = _pairs(shifts, (height, width))
     variants = [(flipped, dy, dx) for flipped in range(1 + flip) for dy, dx in pairs]
     numbers = xp.asarray(variants, device=device(net.W1))

@@ -56,10 +56,11 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_different, check_finite, check_network, checked_classes, checked_image_shape
+from ._checks import check_finite, check_network
 from ._files import opened_safetensors, write_safetensors
+from ._images import checked_image_shape
 from ._namespace import HostArray, dtype_name
-from ._texts import listed
+from ._texts import check_different, checked_classes, listed
 from ._version import __version__
 from .network import TwoLayerNet
 

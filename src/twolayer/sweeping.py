@@ -12,7 +12,7 @@ import numpy as np
 
 from ._checks import (
     check_array,
-    check_feature_array,
+    check_features,
     check_integer,
     check_number,
     check_targets,
@@ -229,8 +229,7 @@ def sweep(
     >>> result.best.settings["learning_rate"]
     0.001
     """
-    check_array("X", X)
-    check_feature_array(X)
+    check_features(X)
     check_array("y", y)
     check_validation(validation)
     if n_classes is None:

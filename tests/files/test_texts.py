@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import any_texts, is_dangerous, is_printable
 
-from twolayer._checks import check_printable
-from twolayer._texts import bounded, listed, printable
+from twolayer._texts import bounded, check_printable, listed, printable
 
 NEEDED = [
     *(

@@ -11,10 +11,11 @@ from typing import Any
 import click
 
 from .. import presets
-from .._checks import check_printable, shown
+from .._checks import shown
 from .._extras import require
 from .._files import written_whole
 from .._numbers import COUNT_OR_ZERO
+from .._texts import check_printable
 from .._version import __version__
 from ..settings import REQUIRED, SETTINGS, VARIED, of_command
 from . import options
