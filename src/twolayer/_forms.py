@@ -25,59 +25,39 @@ from .mathematics import Params
 MANY_ROWS = 32  # a product with at least so many is column-major; that with W2 seldom is
 
 
+@lru_cache(maxsize=8)
 def fast_namespace(xp: ModuleType) -> ModuleType:
     """Return the namespace in which steps run; a library without fast forms keeps its own."""
     if is_numpy_namespace(xp):
-        return _fast_numpy(xp)
+        # From its version 2.1 on NumPy itself has all of the standard, in fewer calls.
+        own = np if hasattr(np, "unstack") else xp
+        product = partial(_column_major_product, xp=own)
+        forms = {"product": product, "relu": _relu, "through_relu": _through_relu, "squares": _squares}
+        return WithForms(own, forms, column_major=True)
     if is_torch_namespace(xp):
-        return _fast_torch(xp)
-    return _fast_cupy(xp) if is_cupy_namespace(xp) else xp
+        forms = {
+            "product": partial(_product, xp=xp),
+            "relu": _torch_relu,
+            "through_relu": _torch_through_relu,
+            "squares": _torch_squares,
+        }
+        return WithForms(xp, forms)
+    return FusingCuPy(xp) if is_cupy_namespace(xp) else xp
 
 
+@lru_cache(maxsize=8)
 def public_namespace(xp: ModuleType) -> ModuleType:
     """Return the namespace in which public functions run. Forms in place would break PyTorch's autograd."""
-    if is_numpy_namespace(xp):
-        return _fast_numpy(xp)
-    return _public_torch(xp) if is_torch_namespace(xp) else xp
-
-
-@lru_cache(maxsize=1)
-def _fast_numpy(xp: ModuleType) -> FastNamespace:
-    # From its version 2.1 on NumPy itself has all of the standard, in fewer calls.
-    own = np if hasattr(np, "unstack") else xp
-    forms = {
-        "product": partial(_column_major_product, xp=own),
-        "relu": _relu,
-        "through_relu": _through_relu,
-        "squares": _squares,
-    }
-    return WithForms(xp.__name__, own, forms, column_major=True)
-
-
-@lru_cache(maxsize=1)
-def _fast_torch(xp: ModuleType) -> FastNamespace:
-    forms = {
-        "product": partial(_product, xp=xp),
-        "relu": _torch_relu,
-        "through_relu": _torch_through_relu,
-        "squares": _torch_squares,
-    }
-    return WithForms(xp.__name__, xp, forms)
-
-
-@lru_cache(maxsize=1)
-def _public_torch(xp: ModuleType) -> FastNamespace:
-    return WithForms(xp.__name__, xp, {"product": partial(_torch_product, xp=xp)}, column_major=True)
+    if is_torch_namespace(xp):
+        return WithForms(xp, {"product": partial(_torch_product, xp=xp)}, column_major=True)
+    return fast_namespace(xp) if is_numpy_namespace(xp) else xp
 
 
 class WithForms(FastNamespace):
     """A library's namespace, with functions that are the fast forms of some `leaf` functions."""
 
-    def __init__(
-        self, name: str, own: ModuleType, forms: dict[str, Any], *, column_major: bool = False
-    ) -> None:
-        super().__init__(name)
-        vars(self).update({name: value for name, value in vars(own).items() if name not in vars(self)})
+    def __init__(self, own: ModuleType, forms: dict[str, Any], *, column_major: bool = False) -> None:
+        super().__init__(own)
         self.forms = forms
         self.column_major = column_major  # whether one network's product with many rows is column-major
 
@@ -177,11 +157,6 @@ def _torch_squares(W: Array) -> Array:
     return W.norm(dim=2).square()
 
 
-@lru_cache(maxsize=1)
-def _fast_cupy(xp: ModuleType) -> FastNamespace:
-    return FusingCuPy(xp)
-
-
 class FusingCuPy(FastNamespace):
     """CuPy's namespace, in which `cupy.fuse` makes one kernel of each `leaf` but `product`.
 
@@ -190,11 +165,9 @@ class FusingCuPy(FastNamespace):
     """
 
     def __init__(self, xp: ModuleType) -> None:
-        super().__init__(xp.__name__)
-        own = {name: value for name, value in vars(xp).items() if name not in vars(self)}
-        vars(self).update(own)
+        super().__init__(xp)
         # CuPy traces a function with this namespace, and with arrays that have no values.
-        self._traced = SimpleNamespace(**own)
+        self._traced = SimpleNamespace(**vars(xp))
         self._traced.astype = lambda array, dtype: array.astype(dtype)
         self._kernels: dict[Any, Callable[..., Any]] = {}
 

@@ -15,52 +15,15 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import array_api_compat
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import (
-    array_namespace,
-    device,
-    is_array_api_obj,
-    is_cupy_array,
-    is_cupy_namespace,
-    is_jax_array,
-    is_jax_namespace,
-    is_numpy_namespace,
-    is_torch_array,
-    is_torch_namespace,
-    to_device,
-)
-
-__all__ = [
-    "Array",
-    "FastNamespace",
-    "HostArray",
-    "array_namespace",
-    "by_rows",
-    "cast",
-    "class_numbers",
-    "copied",
-    "current_device",
-    "device",
-    "dtype_name",
-    "float_dtype",
-    "from_host",
-    "has_float",
-    "has_values",
-    "is_array_api_obj",
-    "is_cupy_namespace",
-    "is_jax_namespace",
-    "is_numpy_namespace",
-    "is_torch_namespace",
-    "is_wider",
-    "leaf",
-    "library_name",
-    "more_than_numbers",
-    "own_dtypes",
-    "rows_of",
-    "standard_namespace",
-    "to_device",
-    "to_host",
-    "undisturbed",
-]
+from array_api_compat import array_namespace as array_namespace
+from array_api_compat import device as device
+from array_api_compat import is_array_api_obj as is_array_api_obj
+from array_api_compat import is_cupy_array, is_jax_array, is_torch_array
+from array_api_compat import is_cupy_namespace as is_cupy_namespace
+from array_api_compat import is_jax_namespace as is_jax_namespace
+from array_api_compat import is_numpy_namespace as is_numpy_namespace
+from array_api_compat import is_torch_namespace as is_torch_namespace
+from array_api_compat import to_device as to_device
 
 Array: TypeAlias = Any  # an array of any library that follows the array API standard
 HostArray: TypeAlias = npt.NDArray[Any]
@@ -71,10 +34,11 @@ _WIDER_THAN_FLOAT32 = ("int32", "uint32", "int64", "uint64", "float64", "longdou
 
 
 class FastNamespace(ModuleType):
-    """An array namespace with fast forms of the functions marked as `leaf`."""
+    """A library's namespace, with fast forms of the functions marked as `leaf`."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, own: ModuleType) -> None:
+        super().__init__(own.__name__)
+        vars(self).update({name: value for name, value in vars(own).items() if name not in vars(self)})
         self.class_numbers: dict[Any, Array] = {}
 
     def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:

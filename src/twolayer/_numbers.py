@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -14,10 +15,10 @@ class Number:
 
     kind: type[int] | type[float] = float
     _: KW_ONLY
-    above: float | None = None
-    least: float | None = None
-    below: float | None = None
-    most: float | None = None
+    above: float = -math.inf
+    least: float = -math.inf
+    below: float = math.inf
+    most: float = math.inf
     words: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
@@ -26,19 +27,19 @@ class Number:
             check_choice(name, value, self.words)
             return value
         if self.kind is int:
-            return check_integer(name, value, least=int(self.least or 0))
+            return check_integer(name, value, least=int(self.least))
         return check_number(name, value, above=self.above, least=self.least, below=self.below, most=self.most)
 
     def in_words(self) -> str:
         """Return the bounds in words: a number of at least 0 and below 1."""
         text = "an integer" if self.kind is int else "a number"
-        if self.above is not None:
+        if self.above > -math.inf:
             text += f" above {self.above:g}"
-        if self.least is not None:
+        if self.least > -math.inf:
             text += f" of at least {self.least:g}"
-        if self.below is not None:
+        if self.below < math.inf:
             text += f" and below {self.below:g}"
-        if self.most is not None:
+        if self.most < math.inf:
             text += f" and at most {self.most:g}"
         return ", ".join((*map(repr, self.words), "or " * bool(self.words) + text))
 

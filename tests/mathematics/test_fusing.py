@@ -39,8 +39,7 @@ class Fusing(FastNamespace):
     """NumPy, whose fused functions are given copies, and no more of NumPy than CuPy can trace."""
 
     def __init__(self) -> None:
-        super().__init__("numpy")
-        vars(self).update({name: value for name, value in vars(np).items() if name not in vars(self)})
+        super().__init__(np)
         self.calls: dict[str, int] = {}
 
     def run(self, function, arrays, fixed):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.backends import Backend, to_host
 
-from twolayer import TwoLayerNet, _forms, optimizers, train
+from twolayer import TwoLayerNet, optimizers, train
 from twolayer._forms import fast_namespace
 from twolayer._namespace import FastNamespace
 from twolayer.training import execution
@@ -43,9 +43,9 @@ def test_steps_run_in_the_librarys_namespace_or_in_one_with_fast_forms(backend: 
     if backend.library == "numpy":
         assert xp.sum is (np.sum if hasattr(np, "unstack") else backend.xp.sum)
         monkeypatch.delattr(np, "unstack", raising=False)  # as in NumPy 2.0, which lacks some of the standard
-        _forms._fast_numpy.cache_clear()
+        fast_namespace.cache_clear()
         assert fast_namespace(backend.xp).sum is backend.xp.sum
-        _forms._fast_numpy.cache_clear()
+        fast_namespace.cache_clear()
 
 
 def test_what_was_prepared_is_kept(backend: Backend):
