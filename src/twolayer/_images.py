@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from ._checks import check_integer
+from ._checks import check_choice, check_integer
 from ._namespace import Array, cast, device
 
 BORDERS = ("reflect", "zero")
@@ -65,6 +65,14 @@ def _positions(shift: Array, size: int, *, xp: ModuleType) -> Array:
     return xp.expand_dims(cast(shift, xp.int32, xp=xp), axis=1) + places[None, :]
 
 
+def with_zeros(array: Array, *, axis: int, xp: ModuleType) -> Array:
+    """Array with a place of zeros after the last one of an axis."""
+    shape = list(array.shape)
+    shape[axis] = 1
+    zeros = xp.zeros(tuple(shape), dtype=array.dtype, device=device(array))
+    return xp.concat([array, zeros], axis=axis)
+
+
 def _within(positions: Array, size: int, *, border: str, xp: ModuleType) -> Array:
     """Place on the axis that stands for each position, which may lie beyond its ends."""
     if border == "zero":
@@ -100,10 +108,13 @@ def checked_image_shape(image_shape: Sequence[int], n_features: int) -> list[int
     return shape
 
 
-def check_flip(flip: Any) -> None:
-    """Raise unless ``flip`` is True or False."""
+def check_moves(image_shape: Any, n_features: int | None, *, flip: Any, border: Any) -> tuple[int, int, int]:
+    """Return height, width and channels, or raise unless images of this shape can be moved like this."""
+    sizes = check_image_shape(image_shape, n_features)
     if not isinstance(flip, bool):
         raise TypeError(f"`flip` must be True or False; got {type(flip).__name__}")
+    check_choice("border", border, BORDERS)
+    return sizes
 
 
 def check_shift(name: str, shift: tuple[int, int], size: tuple[int, int]) -> None:

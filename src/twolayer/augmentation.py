@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from ._checks import check_choice, check_integer, check_number
-from ._images import BORDERS, check_flip, check_image_shape, check_shift, source_pixels
+from ._checks import check_integer, check_number
+from ._images import check_moves, check_shift, source_pixels
 from ._kinds import own_kind
 from ._namespace import Array, HostArray, array_namespace, cast, device, has_float, is_wider
 
@@ -148,15 +148,13 @@ class FlipAndShift(NamedTuple):
 
     def _geometry(self, n_features: int | None = None) -> tuple[int, int, int]:
         """Height, width and channels of an image, after a check of everything."""
-        height, width, channels = check_image_shape(self.image_shape, n_features)
+        sizes = check_moves(self.image_shape, n_features, flip=self.flip, border=self.border)
         if not isinstance(self.image_shape, tuple):
             name = type(self.image_shape).__name__
             raise TypeError(f"`image_shape` must be a tuple, which can be hashed; got {name}")
-        check_flip(self.flip)
-        check_choice("border", self.border, BORDERS)
         shift = check_integer("shift", self.shift, least=0)
-        check_shift("shift", (shift, shift), (height, width))
-        return height, width, channels
+        check_shift("shift", (shift, shift), sizes[:2])
+        return sizes
 
 
 @own_kind

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from ._checks import check_integer, check_same_dtype
-from ._images import check_image_shape
+from ._images import check_image_shape, with_zeros
 from ._namespace import Array, array_namespace, copied, device, undisturbed
 from .network import TwoLayerNet
 
@@ -114,11 +114,8 @@ def _spread(
     filters: Array, size: int, n_positions: int, stride: int, padding: int, *, axis: int, xp: ModuleType
 ) -> Array:
     """Give an axis of the filters a place for each pixel and each position, (size · n_positions)."""
-    patch = filters.shape[axis]
-    here = device(filters)
-    shape = list(filters.shape)
-    shape[axis] = 1
-    filters = xp.concat([filters, xp.zeros(tuple(shape), dtype=filters.dtype, device=here)], axis=axis)
+    patch, here = filters.shape[axis], device(filters)
+    filters = with_zeros(filters, axis=axis, xp=xp)
     pixels = xp.expand_dims(xp.arange(size, dtype=xp.int32, device=here), axis=1)
     positions = xp.expand_dims(xp.arange(n_positions, dtype=xp.int32, device=here), axis=0)
     places = pixels + padding - positions * stride

@@ -613,9 +613,8 @@ def evaluate(
         else:
             weights = sample_weight[None, rows]
             losses, right = xp.sum(losses * weights, axis=1), xp.sum(xp.where(right, weights, 0.0), axis=1)
-        if found is None:
-            found = losses, right, has_nan
-        else:
-            found = found[0] + losses, found[1] + right, found[2] | has_nan
+        if found is not None:
+            losses, right, has_nan = found[0] + losses, found[1] + right, found[2] | has_nan
+        found = losses, right, has_nan
     assert found is not None
     return found

@@ -50,12 +50,10 @@ class Preprocessing(Protocol):
     @property
     def n_inputs(self) -> int:
         """Number of features of a sample, D."""
-        ...
 
     @property
     def n_outputs(self) -> int:
         """Number of features that it is mapped to, M."""
-        ...
 
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
         """Return samples, mapped, as a new array of their library.
@@ -71,7 +69,6 @@ class Preprocessing(Protocol):
         -------
         array (N, M)
         """
-        ...
 
     def fold(self, net: TwoLayerNet) -> TwoLayerNet:
         """Return the network that does on raw samples what ``net`` does on mapped ones.
@@ -85,11 +82,9 @@ class Preprocessing(Protocol):
         -------
         TwoLayerNet
         """
-        ...
 
     def host_arrays(self) -> tuple[HostArray, ...]:
         """Return what the map is made of, as float64 host arrays."""
-        ...
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
@@ -110,7 +105,6 @@ class Preprocessing(Protocol):
         -------
         array (n, M)
         """
-        ...
 
 
 class Standardizer(NamedTuple):
@@ -164,7 +158,8 @@ class Standardizer(NamedTuple):
             If ``X`` holds no sample or a value that is not finite, ``center`` or ``scale`` is none of
             these, or ``n_channels`` is missing or does not divide the number of features.
         """
-        _check_samples(X)
+        check_features(X)
+        check_finite(X)
         if isinstance(center, str):
             if center != "channel":
                 raise ValueError(f"`center` must be True, False or 'channel'; got {center!r}")
@@ -356,7 +351,8 @@ class Whitener(NamedTuple):
         .. [3] A. Kessy, A. Lewin, K. Strimmer: Optimal Whitening and Decorrelation, The American
            Statistician 72 (2018). https://doi.org/10.1080/00031305.2016.1277159
         """
-        _check_samples(X)
+        check_features(X)
+        check_finite(X)
         epsilon = check_number("epsilon", epsilon, least=0.0)
         check_choice("kind", kind, ("zca", "pca"))
         n_samples, n_features = X.shape[0], math.prod(X.shape[1:])
@@ -459,12 +455,6 @@ def _plain(fitted: Standardizer | Whitener) -> tuple[HostArray, ...]:
     for name, array in fitted._asdict().items():
         check_plain(name, array)
     return tuple(fitted)
-
-
-def _check_samples(X: Any) -> None:
-    """Raise unless ``X`` holds samples that something can be fitted to."""
-    check_features(X)
-    check_finite(X)
 
 
 def _check_channels(n_channels: Any, X: Array) -> int:

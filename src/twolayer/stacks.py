@@ -7,8 +7,8 @@ from numbers import Integral
 from types import ModuleType
 from typing import Any
 
-from ._checks import check_choice, check_integer, check_network, check_same_place
-from ._images import BORDERS, check_flip, check_image_shape, check_shift, source_columns, source_rows
+from ._checks import check_integer, check_network, check_same_place
+from ._images import check_moves, check_shift, source_columns, source_rows, with_zeros
 from ._namespace import Array, by_rows, device, undisturbed
 from .network import TwoLayerNet
 
@@ -133,9 +133,7 @@ def symmetrize(
         none, or ``border`` is none of its choices.
     """
     xp = check_network(net)
-    height, width, channels = check_image_shape(image_shape, net.n_features)
-    check_flip(flip)
-    check_choice("border", border, BORDERS)
+    height, width, channels = check_moves(image_shape, net.n_features, flip=flip, border=border)
     pairs = _pairs(shifts, (height, width))
     variants = [(flipped, dy, dx) for flipped in range(1 + flip) for dy, dx in pairs]
     numbers = xp.asarray(variants, device=device(net.W1))
@@ -173,11 +171,7 @@ def _moved_back(images: Array, sources: Array, *, axis: int, xp: ModuleType) -> 
     first = xp.min(xp.where(came, places, size), axis=1)
     last = xp.max(xp.where(came, places, 0), axis=1)
     second = xp.where(last > first, last, size)
-    # A place of zeros beyond the last stands for a missing one.
-    shape = list(images.shape)
-    shape[axis] = 1
-    nothing = xp.zeros(tuple(shape), dtype=images.dtype, device=device(images))
-    images = xp.concat([images, nothing], axis=axis)
+    images = with_zeros(images, axis=axis, xp=xp)  # which stand for a missing place
     return xp.take(images, first, axis=axis) + xp.take(images, second, axis=axis)
 
 
