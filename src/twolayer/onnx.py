@@ -132,9 +132,7 @@ def export(
     if taken not in INPUT_DTYPES:
         raise TypeError(f"`input_dtype` must be float32, float64 or uint8; got {taken}")
     shape = [net.n_features] if image_shape is None else checked_image_shape(image_shape, net.n_features)
-    properties = {}
-    if classes is not None:
-        properties["classes"] = json.dumps(checked_classes(classes, net.n_classes))
+    named = {} if classes is None else {"classes": json.dumps(checked_classes(classes, net.n_classes))}
 
     path = Path(path)
     n_bytes = sum(math.prod(array.shape) for array in net) * np.dtype(dtype).itemsize
@@ -146,7 +144,7 @@ def export(
         if n_bytes + _REST > onnx.checker.MAXIMUM_PROTOBUF:
             data = files.enter_context(written_whole(beside))
         model = _model(net, shape, taken, onnx)
-        onnx.helper.set_model_props(model, properties)
+        onnx.helper.set_model_props(model, named)
         for name, array in net._asdict().items():  # one by one, as each is copied on its way
             model.graph.initializer.append(_tensor(name, array, data, beside.name, onnx))
         file.write(model.SerializeToString())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -251,8 +251,7 @@ class Standardizer(NamedTuple):
             If the mean of a feature is so large that samples, rounded to the network's dtype, lose more than
             a hundredth of a standard deviation; for float32, about 1e5 times the standard deviation.
         """
-        mean, scale = self.host_arrays()
-        return _fold(self, net, mean, lambda W1: scale[:, None] * W1)
+        return _fold(self, net)
 
     def host_arrays(self) -> tuple[HostArray, ...]:
         """Return ``mean`` and ``scale``."""
@@ -432,8 +431,7 @@ class Whitener(NamedTuple):
         RuntimeWarning
             As `Standardizer.fold`.
         """
-        mean, matrix = self.host_arrays()
-        return _fold(self, net, mean, lambda W1: matrix @ W1)
+        return _fold(self, net)
 
     def host_arrays(self) -> tuple[HostArray, ...]:
         """Return ``mean`` and ``matrix``."""
@@ -552,14 +550,9 @@ def lost_by_rounding(fitted: Preprocessing, dtype: Any) -> str | None:
     )
 
 
-def _fold(
-    fitted: Preprocessing, net: TwoLayerNet, mean: HostArray, weigh: Callable[[HostArray], HostArray]
-) -> TwoLayerNet:
-    """Check what `fold` is given, and fold, one network of a stack after the other.
-
-    ``weigh`` gives the weights (D, H) of X - mean, from those (M, H) of what it is mapped to.
-    """
-    xp = check_network(net)
+def _fold(fitted: Standardizer | Whitener, net: TwoLayerNet) -> TwoLayerNet:
+    """Check a network, and fold the map into it, one network of a stack after the other."""
+    xp, (mean, linear) = check_network(net), fitted.host_arrays()
     if net.n_features != fitted.n_outputs:
         raise ValueError(f"`net` must have {fitted.n_outputs} features, as were fitted; got {net.n_features}")
     lost = lost_by_rounding(fitted, net.W1.dtype)
@@ -574,7 +567,8 @@ def _fold(
     W1, b1 = to_host(net.W1), to_host(net.b1)
     folded = np.empty((*W1.shape[:-2], fitted.n_inputs, W1.shape[-1]), dtype=W1.dtype)
     for k in np.ndindex(W1.shape[:-2]):  # once, with (), where this is one network
-        weights = weigh(W1[k].astype(np.float64))
+        weights = W1[k].astype(np.float64)  # (M, H) of the mapped samples
+        weights = linear[:, None] * weights if linear.ndim == 1 else linear @ weights
         folded[k] = weights
         b1[k] = b1[k].astype(np.float64) - mean @ weights
     return TwoLayerNet(
