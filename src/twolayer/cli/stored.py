@@ -16,7 +16,7 @@ from .._checks import shown
 from .._files import npz_array, npz_header, opened_npz, read_text
 from .._namespace import HostArray
 from .._texts import listed, printable
-from ..report._confusion import Confusion
+from ..report import Confusion
 from ..training import History
 
 _CELLS = ("true", "predicted", "counts")  # of a confusion matrix

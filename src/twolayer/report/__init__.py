@@ -5,12 +5,12 @@ Everything here works on host values: Python's own, and NumPy arrays.
 
 from __future__ import annotations
 
-from ..settings import label
 from .certainty import certainty_in_words, grid_end_in_words, grid_ends
 from .files import format_json, read_json, write_csv, write_json
-from .history import history_rows, one_network, step_rows
-from .predictions import (
+from .formatting import format_accuracy, format_number, format_numbers, is_finite, label
+from .metrics import (
     CalibrationBins,
+    Confusion,
     calibration_bins,
     checked_predictions,
     classification_summary,
@@ -20,21 +20,25 @@ from .predictions import (
     most_wrong,
     wilson_interval,
 )
-from .sweeps import (
+from .tables import (
     Row,
     format_difference,
     has_diverged,
+    history_rows,
+    one_network,
     ranked,
     shown_settings,
+    step_rows,
     steps_of_divergence,
+    sweep_columns,
     sweep_table_rows,
     varying,
     winner,
 )
-from .text import format_accuracy, format_number, format_numbers, is_finite
 
 __all__ = [
     "CalibrationBins",
+    "Confusion",
     "Row",
     "calibration_bins",
     "certainty_in_words",
@@ -61,6 +65,7 @@ __all__ = [
     "shown_settings",
     "step_rows",
     "steps_of_divergence",
+    "sweep_columns",
     "sweep_table_rows",
     "varying",
     "wilson_interval",

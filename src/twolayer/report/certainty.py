@@ -1,4 +1,4 @@
-"""How sure a sweep's winner is, in words; and whether it stands at an end of the grid."""
+"""Sentences about a sweep's winner: how sure it is, and whether it stands at an end of the grid."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..settings import SETTINGS, VARIED, label
-from .predictions import wilson_interval
-from .sweeps import Row, has_diverged, shown_settings, winner
-from .text import format_number, format_numbers
+from .._comparison import accuracy_error
+from .formatting import format_number, label
+from .metrics import wilson_interval
+from .tables import Row, has_diverged, setting_columns, winner
 
+# What goes on by its ratio: 0.1, 0.2, 0.4; and shares, which go on by their step, to this at most.
+_BY_RATIO = ("learning_rate", "reg", "n_hidden", "batch_size", "weight_scale")
+_BY_STEP = {"dropout": 0.9, "input_dropout": 0.9, "label_smoothing": 0.9}
 _MOST_RATIO = 10.0
-_MOST_SHARE = 0.9
 _NAMED = 3  # candidates at most; more are counted
 
 
 def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[str]:
-    """Say which candidates cannot be told from the best, and how well the validation samples know it.
+    """Return which candidates cannot be told from the best, and how well the validation samples know it.
 
     Parameters
     ----------
@@ -62,17 +64,16 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
         which = f"{len(close)} of the other {len(table) - 1} candidates"
         text = f"{which} cannot be told apart from the best by {seeds} (≈)"
     else:
-        names = shown_settings(table)
-        texts = {name: format_numbers([row.get(name) for row in table]) for name in names}
-        places = [next(i for i, row in enumerate(table) if row is one) for one in close]
-        words = [", ".join(f"{label(name)} {texts[name][i]}" for name in names) for i in places]
+        columns = setting_columns(table)
+        places = [i for i, row in enumerate(table) if any(row is one for one in close)]
+        words = [", ".join(f"{one.heading} {one.texts[i]}" for one in columns) for i in places]
         text = f"Cannot be told apart from the best by {seeds}: {'; '.join(words)}"
     unknown = len(others) - len(known)
     return text + (f"; not known of {unknown} with fewer than two seeds to compare." if unknown else ".")
 
 
 def _validation_in_words(accuracy: float, n_validation: int) -> str:
-    error = math.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_validation)
+    error = accuracy_error(accuracy, n_validation)
     samples = f"The {n_validation:,} validation samples"
     if error < 0.0005:
         low, high = wilson_interval(round(accuracy * n_validation), n_validation)
@@ -84,7 +85,7 @@ def _validation_in_words(accuracy: float, n_validation: int) -> str:
 
 
 def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
-    """Say where the best candidate stands at an end of the grid, and with which values that goes on.
+    """Return where the best candidate stands at an end of the grid, and with which values that goes on.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
     best = winner(table)
     grid: Mapping[str, list[Any]] = {
         name: list(dict.fromkeys(row[name] for row in table))
-        for name in VARIED
+        for name in (*_BY_RATIO, *_BY_STEP)
         if all(name in row for row in table)
     }
     if best is None or math.prod(map(len, grid.values())) != len(table):
@@ -119,7 +120,7 @@ def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def grid_end_in_words(end: Mapping[str, Any]) -> str:
-    """Say one of `grid_ends`: The best is at the upper end of learning rate, 0.4: try 0.8, 1.6 too."""
+    """Return one of `grid_ends` in words: "The best is at the upper end of reg, 0.1: try 1, 10 too."."""
     value, *further = map(format_number, (end["value"], *end["try"]))
     which = {"lowest": "lower", "highest": "upper"}[end["end"]]
     return (
@@ -128,11 +129,10 @@ def grid_end_in_words(end: Mapping[str, Any]) -> str:
 
 
 def _further(name: str, outwards: Sequence[Any]) -> list[Any]:
-    """Give two values that go on from the last of ``outwards``, the values of the grid in their order."""
+    """Return two values that go on from the last of ``outwards``, the values of the grid in their order."""
     before, last = outwards[-2:]
     steps = {_rounded(b - a) for a, b in itertools.pairwise(outwards)}
-    is_share = SETTINGS[name].is_share
-    evenly = is_share or before <= 0 or (len(outwards) > 2 and len(steps) == 1)
+    evenly = name in _BY_STEP or before <= 0 or (len(outwards) > 2 and len(steps) == 1)
     values = [round(last + k * (last - before), 12) for k in (1, 2)]
     if not evenly and last > 0:
         ratio = min(max(last / before, 1 / _MOST_RATIO), _MOST_RATIO)
@@ -141,9 +141,12 @@ def _further(name: str, outwards: Sequence[Any]) -> list[Any]:
         values = [math.floor(value + 0.5) for value in values]
     else:
         values = [_rounded(value) for value in values]
-    least = 1 if isinstance(last, int) else 0.0 if is_share else math.ulp(0.0)
-    most = _MOST_SHARE if is_share else math.inf
-    return [value for value in dict.fromkeys(values) if least <= value <= most and value != last]
+    least = 1 if isinstance(last, int) else 0.0 if name in _BY_STEP else math.ulp(0.0)
+    return [
+        value
+        for value in dict.fromkeys(values)
+        if least <= value <= _BY_STEP.get(name, math.inf) and value != last
+    ]
 
 
 def _rounded(value: float) -> float:

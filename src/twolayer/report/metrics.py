@@ -1,4 +1,4 @@
-"""Predictions against the truth: the confusion matrix, each class's precision, recall and F1, calibration."""
+"""Metrics of predictions: confusion matrices, precision, recall and F1, the Wilson interval, calibration."""
 
 from __future__ import annotations
 
@@ -11,6 +11,88 @@ import numpy as np
 import numpy.typing as npt
 
 from .._checks import check_integer, host_values
+
+Counts = npt.NDArray[np.int64]
+
+
+class Confusion(NamedTuple):
+    """The cells of a confusion matrix that are not zero, row by row: at most one for each sample.
+
+    Parameters
+    ----------
+    n_classes : int
+    true, predicted : (M,) int64
+        The row and the column of each cell.
+    counts : (M,) int64
+        How many samples of the true class were predicted as the other.
+    """
+
+    n_classes: int
+    true: Counts
+    predicted: Counts
+    counts: Counts
+
+    @classmethod
+    def of_labels(cls, true: Counts, predicted: Counts, n_classes: int) -> Confusion:
+        """Count how often each class was taken for each."""
+        places, count = np.unique(true * n_classes + predicted, return_counts=True)
+        return cls(n_classes, places // n_classes, places % n_classes, count.astype(np.int64))
+
+    @classmethod
+    def of_matrix(cls, counts: Counts) -> Confusion:
+        """Take the cells of a matrix."""
+        true, predicted = np.nonzero(counts)
+        return cls(len(counts), true, predicted, counts[true, predicted])
+
+    def matrix(self) -> Counts:
+        """Return all cells, (C, C)."""
+        counts = np.zeros((self.n_classes, self.n_classes), np.int64)
+        counts[self.true, self.predicted] = self.counts
+        return counts
+
+    def cells(self) -> dict[str, Counts]:
+        """Return the cells for results.json."""
+        return {"true": self.true, "predicted": self.predicted, "counts": self.counts}
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples there are."""
+        return int(self.counts.sum())
+
+    @property
+    def n_right(self) -> int:
+        """How many of them were predicted correctly."""
+        return int(self.counts[self.true == self.predicted].sum())
+
+    @property
+    def support(self) -> Counts:
+        """How many samples each class has, (C,)."""
+        return self._by_class(self.true, self.counts)
+
+    def wrong(self) -> Confusion:
+        """Return the cells of the errors, the most frequent first."""
+        wrong = np.flatnonzero(self.true != self.predicted)
+        order = wrong[np.argsort(-self.counts[wrong], kind="stable")]
+        return Confusion(self.n_classes, self.true[order], self.predicted[order], self.counts[order])
+
+    def summary(self, classes: Sequence[str]) -> list[dict[str, Any]]:
+        """Return each class's precision, recall, F1 and support, as `classification_summary` does."""
+        hits = self._by_class(self.true, self.counts * (self.true == self.predicted))
+        predicted = self._by_class(self.predicted, self.counts)
+        columns = (hits.tolist(), predicted.tolist(), self.support.tolist())
+        return [
+            {
+                "class": name,
+                "precision": _ratio(n_hits, n_predicted),
+                "recall": _ratio(n_hits, n_true),
+                "f1": _ratio(2 * n_hits, n_predicted + n_true),
+                "support": n_true,
+            }
+            for name, n_hits, n_predicted, n_true in zip(classes, *columns, strict=True)
+        ]
+
+    def _by_class(self, which: Counts, count: Counts) -> Counts:
+        return np.bincount(which, weights=count, minlength=self.n_classes).astype(np.int64)
 
 
 def confusion_matrix(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int) -> npt.NDArray[np.int64]:
@@ -40,8 +122,7 @@ def confusion_matrix(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: in
         raise ValueError(
             f"`y_pred` must have one label for each of `y_true`, {true.size}; got {predicted.size}"
         )
-    counts = np.bincount(true * n_classes + predicted, minlength=n_classes**2)
-    return counts.reshape(n_classes, n_classes).astype(np.int64)
+    return Confusion.of_labels(true, predicted, n_classes).matrix()
 
 
 def _labels(y: npt.ArrayLike, n_classes: int, name: str) -> npt.NDArray[np.int64]:
@@ -57,7 +138,7 @@ def _labels(y: npt.ArrayLike, n_classes: int, name: str) -> npt.NDArray[np.int64
 
 
 def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Give each class's precision, recall, F1 and support.
+    """Return each class's precision, recall, F1 and support.
 
     With TP the samples of the class that were predicted as it, FP those of others that were, and FN those of
     the class that were not: precision = TP / (TP + FP), recall = TP / (TP + FN),
@@ -83,30 +164,11 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
     ValueError
         If the counts are not square or do not fit the names.
     """
-    counts = confusion_counts(confusion, classes)
-    return summary_rows(counts.diagonal(), counts.sum(axis=0), counts.sum(axis=1), classes)
-
-
-def summary_rows(
-    hits: npt.NDArray[Any], predicted: npt.NDArray[Any], support: npt.NDArray[Any], classes: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Give the rows of `classification_summary` from the counts of each class: right, predicted, and true."""
-    return [
-        {
-            "class": name,
-            "precision": _ratio(n_hits, n_predicted),
-            "recall": _ratio(n_hits, n_true),
-            "f1": _ratio(2 * n_hits, n_predicted + n_true),
-            "support": n_true,
-        }
-        for name, n_hits, n_predicted, n_true in zip(
-            classes, hits.tolist(), predicted.tolist(), support.tolist(), strict=True
-        )
-    ]
+    return Confusion.of_matrix(confusion_counts(confusion, classes)).summary(classes)
 
 
 def wilson_interval(n_right: int, n_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Give the interval in which the accuracy on all samples of the kind lies, by those that were seen.
+    """Return the interval in which the accuracy on all samples of the kind lies, by those that were seen.
 
     With p = n_right / n_samples and z the quantile of the standard normal distribution, by E. B. Wilson
     (1927, doi:10.1080/01621459.1927.10502953):
@@ -146,7 +208,7 @@ def wilson_interval(n_right: int, n_samples: int, *, confidence: float = 0.95) -
 
 
 def most_wrong(y: npt.ArrayLike, probs: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Give the samples whose most probable class is not theirs, the most wrong first.
+    """Return the samples whose most probable class is not theirs, the most wrong first.
 
     Parameters
     ----------
@@ -171,7 +233,7 @@ def most_wrong(y: npt.ArrayLike, probs: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 
 def confusion_counts(confusion: npt.ArrayLike, classes: Sequence[str]) -> npt.NDArray[Any]:
-    """Give the counts as an array that has been checked against the classes.
+    """Return the counts as an array that has been checked against the classes.
 
     Raises
     ------
@@ -259,7 +321,7 @@ def calibration_bins(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: int = 10) -
 
 
 def expected_calibration_error(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: int = 10) -> float:
-    """Give how far confidences are from accuracies: ECE = Σ_m n_m / N · abs(accuracy_m − confidence_m).
+    """Return how far confidences are from accuracies: ECE = Σ_m n_m / N · abs(accuracy_m − confidence_m).
 
     Parameters
     ----------
@@ -287,7 +349,7 @@ def expected_calibration_error(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: i
 def checked_predictions(
     y: npt.ArrayLike, probs: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Give labels and class probabilities that have been checked against each other.
+    """Return labels and class probabilities that have been checked against each other.
 
     Raises
     ------
@@ -303,12 +365,12 @@ def checked_predictions(
         raise TypeError(f"`probs` must have a real floating dtype; got {given.dtype}")
     given = given.astype(np.float64)
     # Room for probabilities that were rounded, to half precision at the coarsest.
-    off = np.abs(given.sum(axis=1) - 1)
-    if not (given.min() >= 0 and off.max() <= 1e-3):
-        number = given.min() if given.min() < 0 else 1 + (given.sum(axis=1) - 1)[np.argmax(off)]
+    lowest, sums = given.min(), given.sum(axis=1)
+    worst = sums[np.argmax(np.abs(sums - 1))]
+    if not (lowest >= 0 and abs(worst - 1) <= 1e-3):
         raise ValueError(
             "`probs` must hold class probabilities of at least 0 that sum to 1 for each sample; "
-            f"got a {'probability' if given.min() < 0 else 'sum'} of {number:.3g}"
+            f"got a {f'probability of {lowest:.3g}' if lowest < 0 else f'sum of {worst:.3g}'}"
         )
     true = _labels(y, given.shape[1], "y")
     if true.shape != given.shape[:1]:

@@ -1,0 +1,86 @@
+"""Settings and accuracies as text, in few digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+
+_LABELS = {
+    "learning_rate": "learning rate",
+    "n_hidden": "hidden units",
+    "batch_size": "batch size",
+    "weight_scale": "initial weight scale",
+    "train_accuracy": "training accuracy",
+}
+
+
+def label(name: str) -> str:
+    """Return the words for a column: training accuracy for ``train_accuracy``."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def format_number(value: Any, *, digits: int = 4, scientific: bool | None = None) -> str:
+    """Return one setting as text: 0.25, 1e-3, 50, he.
+
+    Parameters
+    ----------
+    value : number, str or None
+        Integers and text are written as they are; None as a dash.
+    digits : int
+        The significant digits that a float keeps at most.
+    scientific : bool, optional
+        The notation of floats; by default the shorter one.
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, float):
+        return str(value)
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    rounded = f"{value:.{digits - 1}e}"
+    mantissa, _, exponent = rounded.partition("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    long = np.format_float_positional(float(rounded), trim="-")
+    short = f"{mantissa}e{int(exponent)}"
+    if scientific is None:
+        scientific = len(short) < len(long)
+    return short if scientific else long
+
+
+def format_numbers(values: Sequence[Any]) -> list[str]:
+    """Return settings that are shown together as text: in one notation, and different where they differ.
+
+    Parameters
+    ----------
+    values : sequence of numbers, str or None
+        The settings.
+
+    Returns
+    -------
+    list of str
+        Scientific throughout where one of them is shorter so: 1e-4, 1e-3, 1e-2; but 0.3, 0.4, 0.5.
+    """
+    for digits in range(3, 18):
+        numbers = [value for value in values if not isinstance(value, str)]
+        scientific = any("e" in format_number(value, digits=digits) for value in numbers)
+        texts = [format_number(value, digits=digits, scientific=scientific) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
+
+
+def format_accuracy(value: Any, spread: Any = None) -> str:
+    """Return an accuracy to three digits, with its spread where there is one: 0.972, 0.972 ± 0.004."""
+    if not is_finite(value):
+        return "–"
+    return f"{value:.3f} ± {spread:.3f}" if is_finite(spread) else f"{value:.3f}"
+
+
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Return whether ``value`` is a number, and finite; None, which JSON has for nan, is not."""
+    return value is not None and math.isfinite(value)
