@@ -48,7 +48,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -59,7 +59,8 @@ import numpy as np
 from ._checks import check_finite, check_network
 from ._files import opened_safetensors, write_safetensors
 from ._images import checked_image_shape
-from ._namespace import HostArray, dtype_name
+from ._namespace import HostArray
+from ._records import OBJECT, SIZE, Kind, checked, is_list, is_size
 from ._texts import check_different, checked_classes, listed
 from ._version import __version__
 from .network import TwoLayerNet
@@ -71,6 +72,7 @@ FILE_NAME = "network.safetensors"
 
 _FORMAT = "twolayer"
 _NAMES = TwoLayerNet._fields
+_SIZES = ("n_features", "n_hidden", "n_classes")
 
 
 @dataclass(frozen=True)
@@ -157,18 +159,12 @@ def save(
         If the file cannot be written.
     """
     check_network(net)
-    dtype = dtype_name(net.W1.dtype)
-    if dtype not in ("float32", "float64"):
-        raise TypeError(f"`net` must hold float32 or float64 to be saved; got {dtype}")
     for name, array in net._asdict().items():
         check_finite(array, name=name)
-
     metadata = {
         "format": _FORMAT,
         "format_version": str(FORMAT_VERSION),
-        "n_features": str(net.n_features),
-        "n_hidden": str(net.n_hidden),
-        "n_classes": str(net.n_classes),
+        **{name: str(getattr(net, name)) for name in _SIZES},
         "twolayer_version": __version__,
     }
     if net.n_networks is not None:
@@ -177,11 +173,9 @@ def save(
         metadata["classes"] = json.dumps(checked_classes(classes, net.n_classes))
     if image_shape is not None:
         metadata["image_shape"] = json.dumps(checked_image_shape(image_shape, net.n_features))
-    if preprocessing is not None:
-        metadata["preprocessing"] = _json_object("preprocessing", preprocessing)
-    if information is not None:
-        metadata["information"] = _json_object("information", information)
-
+    for name, mapping in (("preprocessing", preprocessing), ("information", information)):
+        if mapping is not None:
+            metadata[name] = _json_object(name, mapping)
     write_safetensors(path, net._asdict(), metadata)
 
 
@@ -283,95 +277,71 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
         raise ValueError(
             f"{path} must be a network saved by twolayer; it is a safetensors file of another kind"
         )
-
-    def read(key: str, what: str, fits: Callable[[Any], bool], *, needed: bool = False) -> Any:
-        if key not in stored:
-            if needed:
-                raise ValueError(f"the metadata of {path} must have `{key}`; it is missing")
-            return None
-        try:
-            value = json.loads(stored[key])
-            if fits(value):
-                return value
-        except (ValueError, RecursionError):
-            pass
-        raise ValueError(f"`{key}` in the metadata of {path} must be {what}; got {stored[key][:40]!r}")
-
-    version = read("format_version", "an integer of at least 1", _is_size, needed=True)
+    place = f"the metadata of {path}"
+    version = checked(stored, {"format_version": SIZE}, place, needed=["format_version"], as_json=True)[
+        "format_version"
+    ]
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} must be of format version {FORMAT_VERSION}; got version {version}, "
             f"which a newer twolayer wrote: upgrade twolayer to read it"
         )
-    sizes = {
-        key: read(key, "an integer of at least 1", _is_size, needed=True)
-        for key in ("n_features", "n_hidden", "n_classes")
-    }
-    n_features, n_hidden, n_classes = sizes.values()
-    n_networks = read("n_networks", "an integer of at least 1", _is_size)
-    stack = () if n_networks is None else (n_networks,)
-    _check_tensors(
-        file,
-        {
-            "W1": (*stack, n_features, n_hidden),
-            "b1": (*stack, n_hidden),
-            "W2": (*stack, n_hidden, n_classes),
-            "b2": (*stack, n_classes),
-        },
-        path,
+    kinds = dict.fromkeys((*_SIZES, "n_networks"), SIZE)
+    sizes = {"n_networks": None} | checked(
+        stored, kinds, place, needed=(*_SIZES, "twolayer_version"), as_json=True
     )
+    _check_tensors(file, sizes, path)
 
-    classes = read(
-        "classes",
-        f"a list of {n_classes} strings",
-        lambda value: _is_list_of(value, str) and len(value) == n_classes,
+    n_features, n_classes = sizes["n_features"], sizes["n_classes"]
+    details = checked(
+        stored,
+        {
+            "classes": Kind(
+                f"a list of {n_classes} strings",
+                lambda value: is_list(value, lambda name: isinstance(name, str), [n_classes]),
+            ),
+            "image_shape": Kind(
+                f"a list of two or three integers with the product {n_features}",
+                lambda value: is_list(value, is_size, (2, 3)) and math.prod(value) == n_features,
+            ),
+            "preprocessing": OBJECT,
+            "information": OBJECT,
+        },
+        place,
+        as_json=True,
     )
-    if classes is not None:
-        check_different(f"`classes` in the metadata of {path}", classes)
-    image_shape = read(
-        "image_shape",
-        f"a list of two or three integers with the product {n_features}",
-        lambda value: (
-            isinstance(value, list)
-            and len(value) in (2, 3)
-            and all(map(_is_size, value))
-            and math.prod(value) == n_features
-        ),
-    )
-    if "twolayer_version" not in stored:
-        raise ValueError(f"the metadata of {path} must have `twolayer_version`; it is missing")
+    if "classes" in details:
+        check_different(f"`classes` in {place}", details["classes"])
     return NetworkMetadata(
         **sizes,
-        n_networks=n_networks,
-        classes=None if classes is None else tuple(classes),
-        image_shape=None if image_shape is None else tuple(image_shape),
-        preprocessing=read("preprocessing", "an object", lambda value: isinstance(value, dict)),
-        information=read("information", "an object", lambda value: isinstance(value, dict)) or {},
+        classes=tuple(details["classes"]) if "classes" in details else None,
+        image_shape=tuple(details["image_shape"]) if "image_shape" in details else None,
+        preprocessing=details.get("preprocessing"),
+        information=details.get("information", {}),
         format_version=version,
         twolayer_version=stored["twolayer_version"],
     )
 
 
-def _check_tensors(file: Any, shapes: dict[str, tuple[int, ...]], path: str | os.PathLike[str]) -> None:
-    found = sorted(file.keys())
-    if found != sorted(shapes):
-        raise ValueError(f"{path} must hold the tensors {', '.join(shapes)}; got {listed(found) or 'none'}")
-    dtypes = set()
-    for name, shape in shapes.items():
-        tensor = file.get_slice(name)
-        dtypes.add(tensor.get_dtype())
-        if tuple(tensor.get_shape()) != shape:
+def _check_tensors(file: Any, sizes: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    n_features, n_hidden, n_classes = (sizes[name] for name in _SIZES)
+    stack = () if sizes["n_networks"] is None else (sizes["n_networks"],)
+    shapes = {
+        "W1": (*stack, n_features, n_hidden),
+        "b1": (*stack, n_hidden),
+        "W2": (*stack, n_hidden, n_classes),
+        "b2": (*stack, n_classes),
+    }
+    names = sorted(file.keys())
+    if names != sorted(shapes):
+        raise ValueError(f"{path} must hold the tensors {', '.join(shapes)}; got {listed(names) or 'none'}")
+    tensors = {name: file.get_slice(name) for name in shapes}
+    for name, tensor in tensors.items():
+        shape = tuple(tensor.get_shape())
+        if shape != shapes[name]:
             raise ValueError(
-                f"`{name}` in {path} must have shape {shape}, as the metadata say; "
-                f"got {tuple(tensor.get_shape())}"
+                f"`{name}` in {path} must have shape {shapes[name]}, as the metadata say; got {shape}"
             )
+    dtypes = {tensor.get_dtype() for tensor in tensors.values()}
     if dtypes not in ({"F32"}, {"F64"}):
         raise ValueError(f"tensors in {path} must be all F32 or all F64; got {', '.join(sorted(dtypes))}")
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_list_of(value: Any, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, kind) for entry in value)

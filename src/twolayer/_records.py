@@ -1,0 +1,113 @@
+"""Records in files, and the kinds of their values: objects in JSON and TOML, and safetensors metadata.
+
+Users may have edited such files, and they may be damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ._checks import shown
+
+_MOST = 2**53  # up to it each integer is also a float
+_MOST_SHOWN = 40  # characters of JSON
+
+
+class Kind(NamedTuple):
+    """A kind of value: the words for it in messages, and whether a value is of it."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def checked(
+    record: Mapping[str, Any],
+    kinds: Mapping[str, Kind],
+    place: object,
+    *,
+    needed: Iterable[str] = (),
+    as_json: bool = False,
+) -> dict[str, Any]:
+    """Return the values of a record that have a kind and are there.
+
+    Parameters
+    ----------
+    record : mapping
+    kinds : mapping of str to Kind
+        The kinds that values must be of, by their names.
+    place : object
+        The file, or the part of it, for messages.
+    needed : iterable of str
+        Names that must be there.
+    as_json : bool
+        The values are JSON, each in a text of its own.
+
+    Raises
+    ------
+    ValueError
+        If a value is of another kind, or is missing.
+    """
+    for name in needed:
+        if name not in record:
+            raise ValueError(f"{place} must have `{name}`; it is missing")
+    found = {}
+    for name, kind in kinds.items():
+        if name not in record:
+            continue
+        value = record[name]
+        try:
+            found[name] = json.loads(value) if as_json else value
+            fits = kind.fits(found[name])
+        except (ValueError, RecursionError):
+            fits = False
+        if not fits:
+            came = repr(value[:_MOST_SHOWN]) if as_json else shown(value)
+            raise ValueError(f"`{name}` in {place} must be {kind.words}; got {came}")
+    return found
+
+
+def is_text(value: Any) -> bool:
+    """Return whether a value is text; JSON can write halves of a character, which nothing can show."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a finite number, which every reader of JSON reads alike."""
+    return (type(value) is int and abs(value) <= _MOST) or (type(value) is float and math.isfinite(value))
+
+
+def is_count(value: Any) -> bool:
+    """Return whether a value is an integer of at least 0."""
+    return type(value) is int and 0 <= value <= _MOST
+
+
+def is_size(value: Any) -> bool:
+    """Return whether a value is an integer of at least 1."""
+    return type(value) is int and value >= 1
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is null, true, false, a number or text."""
+    return value is None or isinstance(value, bool) or is_number(value) or is_text(value)
+
+
+def is_list(value: Any, fits: Callable[[Any], bool], lengths: Collection[int] | None = None) -> bool:
+    """Return whether a value is a list of such entries, of one of the lengths."""
+    fitting = isinstance(value, list) and (lengths is None or len(value) in lengths)
+    return fitting and all(map(fits, value))
+
+
+def is_mapping(value: Any, fits: Callable[[Any], bool]) -> bool:
+    """Return whether a value is an object whose names are text and whose values are such."""
+    return isinstance(value, dict) and all(is_text(key) and fits(value[key]) for key in value)
+
+
+TEXT = Kind("text", is_text)
+NUMBER = Kind("a number", is_number)
+COUNT = Kind("an integer", is_count)
+SIZE = Kind("an integer of at least 1", is_size)
+BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
+OBJECT = Kind("an object", lambda value: isinstance(value, dict))
