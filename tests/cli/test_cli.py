@@ -60,7 +60,7 @@ def pictures() -> None:
 @pytest.fixture(autouse=True)
 def no_pictures_unless_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+        monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
 
 
 def read(path: Path | str) -> Any:
@@ -284,16 +284,6 @@ def test_characters_that_the_font_lacks_are_named_once(pictures: None) -> None:
             assert "`font.family`" in line
     np.savez("many.npz", X=np.eye(60), y=[chr(0x4E00 + i % 20) for i in range(60)])
     assert " and 10 more; name a font" in done("train", "many.npz", *QUICK, "--out", "other")
-
-
-def test_other_warnings_while_drawing_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def warned(folder: Path, *, suffix: str) -> list[Path]:
-        warnings.warn("another", UserWarning, stacklevel=2)
-        return []
-
-    monkeypatch.setattr(folders, "draw", warned)
-    with pytest.warns(UserWarning, match="another"):
-        folders.draw_and_warn(Path("run"), print)
 
 
 @pytest.mark.parametrize("raised", ["ValueError", "RuntimeError", "OSError", "AttributeError", "SystemError"])

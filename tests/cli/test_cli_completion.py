@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.command_line import done, refused
 
 import twolayer
-from twolayer.cli import completion, jobs
+from twolayer.cli import completion
 from twolayer.cli.commands import app
 from twolayer.cli.completion import VARIABLE
 
@@ -27,7 +27,7 @@ from twolayer.cli.completion import VARIABLE
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     return tmp_path
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.command_line import cli, clusters, done, refused, settings_in, small_cifar10
 
 from twolayer import presets
-from twolayer.cli import commands, console, jobs
+from twolayer.cli import commands, console
 from twolayer.cli.settings import write_settings
 from twolayer.cli.stored import read_toml
 
@@ -26,7 +26,7 @@ QUICK = ("--epochs", 2, "--hidden", 8, "--quiet")
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     return tmp_path
 
 

@@ -13,7 +13,6 @@ from support.command_line import done, refused
 
 import twolayer
 from twolayer import TwoLayerNet, datasets, storage
-from twolayer.cli import jobs
 
 DIGITS = datasets.load_digits()
 
@@ -22,7 +21,7 @@ DIGITS = datasets.load_digits()
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own for each test, in which no pictures are drawn."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     return tmp_path
 
 

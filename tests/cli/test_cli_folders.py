@@ -30,7 +30,7 @@ QUICK = ("--epochs", 2, "--hidden", 5, "-q")
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     clusters(Path("mine.npz"))
     return tmp_path
 

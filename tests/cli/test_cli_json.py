@@ -22,7 +22,7 @@ from support.strategies import any_texts
 
 import twolayer
 from twolayer import datasets, storage
-from twolayer.cli import commands, console, jobs, outcomes
+from twolayer.cli import commands, console, outcomes
 from twolayer.report import format_json
 from twolayer.settings import VARIED
 
@@ -37,7 +37,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
 
 
 def stored(folder: str) -> Any:

@@ -17,7 +17,7 @@ from support.moved_images import slow_moved
 
 from twolayer import TwoLayerNet, augmentation, datasets, optimizers, presets, schedules, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, jobs, method, outcomes, training
+from twolayer.cli import console, method, outcomes, training
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
 from twolayer.settings import SETTINGS
@@ -28,7 +28,7 @@ DIGITS = datasets.load_digits()
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     return tmp_path
 
 

@@ -13,7 +13,6 @@ from support.command_line import answered, cli, clusters, done, refused, setting
 
 import twolayer
 from twolayer import datasets, report, storage
-from twolayer.cli import jobs
 from twolayer.cli.data import fingerprint
 
 QUICK = ("--epochs", 3, "--hidden", 8, "-q")
@@ -23,7 +22,7 @@ NAMES = np.array(["bee", "ant", "cat"])
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     return tmp_path
 
 

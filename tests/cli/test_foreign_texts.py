@@ -26,7 +26,6 @@ from support.strategies import is_printable
 import twolayer
 from twolayer import datasets
 from twolayer._files import write_safetensors
-from twolayer.cli import jobs
 from twolayer.cli.console import Console
 from twolayer.cli.page import pictures
 
@@ -293,7 +292,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = clusters(where / "mine.npz")
     quick = ("--epochs", 2, "--hidden", 4, "-q")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+        patch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
         done("train", data, *quick, "--out", where / "run")
         grid = ("--learning-rate", "0.1,0.2", "--reg", "0,0.1", "--seeds", 2)
         done("sweep", data, *quick, *grid, "--out", where / "sweep")

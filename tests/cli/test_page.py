@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from support.command_line import answered, cli, done, refused, settings_in
 
 from twolayer import datasets, report
-from twolayer.cli import console, folders, jobs
+from twolayer.cli import console, folders
 from twolayer.cli.commands import app
 from twolayer.cli.outcomes import DIVERGED, INTERRUPTED
 from twolayer.cli.page import pictures, writing
@@ -52,7 +52,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(weird, X=X, y=y, classes=np.array(NAMES))
     digits = datasets.load_digits()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+        patch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
         done("train", *QUICK, "--out", where / "train")
         done("train", *QUICK, "--networks", 2, "--judge", "last", "--out", where / "several")
         result = cli("train", *QUICK, "--learning-rate", 40, "--out", where / "diverged")
@@ -139,7 +139,7 @@ def test_the_answer_in_json(runs: Path, undrawn: None, tmp_path: Path) -> None:
 
 
 def test_train_and_sweep_say_how_it_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     folder = tmp_path / "a run"
     output = done("train", "--epochs", 1, "--hidden", 4, "--out", folder)
     assert f"`twolayer report '{folder}'` makes one page of it" in output
@@ -401,7 +401,7 @@ def test_a_file_that_is_missing(copied: Callable[[str], Path], undrawn: None, na
 
 
 def test_an_interrupted_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undrawn: None) -> None:
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     original = console.Watch.__call__
 
     def call(self: Any, progress: Any) -> None:
@@ -423,7 +423,7 @@ def test_an_interrupted_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_a_sweep_that_was_interrupted_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undrawn: None
 ) -> None:
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     original = console.Watch.__call__
 
     def call(self: Any, progress: Any) -> None:
@@ -577,7 +577,7 @@ def test_the_confusions_of_many_classes_are_a_picture(
     copied: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
     folder = copied("train")
-    for module in ("samples", "pictures"):
+    for module in ("tables", "pictures"):
         monkeypatch.setattr(f"twolayer.cli.page.{module}.MOST_CLASSES", 9)
     done("report", folder)
     classes = part(page_of(folder), "classes")

@@ -43,7 +43,7 @@ from support.strategies import any_texts, is_printable
 
 from twolayer import Run, TwoLayerNet, load, save, train
 from twolayer.checkpoints import load_run, save_run
-from twolayer.cli import commands, folders, images, inputs, jobs, stored, training
+from twolayer.cli import commands, folders, images, inputs, stored, training
 from twolayer.cli.commands import app
 from twolayer.cli.page import pictures
 from twolayer.cli.stored import read_history, read_predictions, read_results
@@ -591,7 +591,7 @@ def said(*arguments: object) -> str:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was stopped in its middle."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+        patch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
         where = tmp_path_factory.mktemp("trained")
         said("train", "--steps", 30, "--hidden", 4, "--out", where / "run", "-q")
         said(
@@ -818,7 +818,7 @@ def test_names_of_classes_in_files(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_names_of_classes_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """They are refused before any work, or all that the run leaves is whole; pictures have a test below."""
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
     monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
     data, out, table = tmp_path / "names.npz", tmp_path / "run", tmp_path / "predicted.csv"
     quick = ("--epochs", 1, "--hidden", 2, *(("--seeds", 1) if command == "sweep" else ()))
@@ -909,7 +909,7 @@ AT_ONCE = {
 
 def test_two_commands_on_one_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobs.folders, "draw", lambda folder, *, suffix="png": [])
+    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
 
     def ended(name: str, delay: float) -> str:
         time.sleep(delay)

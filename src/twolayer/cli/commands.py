@@ -15,7 +15,7 @@ import click.shell_completion
 
 from .._version import __version__
 from ..report import format_json
-from . import folders, options
+from . import folders, options, run_figures
 from .completion import SHELLS, VARIABLE
 from .console import Console, standard_output
 from .data import COMMAS, is_number, kind_of
@@ -430,7 +430,7 @@ def plot(folder: str, suffix: str, quiet: bool) -> None:
     """Draw the pictures of a run again."""
     console = _console(quiet)
     with folders.locked_if_run(Path(folder)):
-        paths = folders.draw_and_warn(Path(folder), console.warn, suffix=suffix)
+        paths = run_figures.draw(Path(folder), console.warn, suffix=suffix)
     for path in paths:
         console.result(str(path))
     console.answer({"folder": folder, "files": [path.name for path in paths]})

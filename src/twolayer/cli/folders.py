@@ -1,38 +1,23 @@
-"""Files in the folder of a run, and the pictures that are drawn from them."""
+"""The folder of a run: the files in it, and their replacement by those of another run."""
 
 from __future__ import annotations
 
 import errno
 import os
-import platform
 import shutil
-import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any
 
-from .. import _files, report, storage
-from .._files import written_whole
-from ..plotting import run_figures
-from ..plotting._matplotlib import load_matplotlib, load_without_backend
-from ..plotting._texts import missing_characters
-from ..plotting.confusion import MOST_DRAWN, too_many
+from .. import report, storage
+from .._files import remove_partial
 from ..training import History
-from .stored import read_history, read_object, read_results, read_toml
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .locks import locked_file
+from .stored import read_object, read_toml
 
 NETWORK = storage.FILE_NAME
-BEFORE = "network-before.safetensors"  # of a run that diverged when it was gone on with
+BEFORE = "network-before.safetensors"  # of a run that diverged when it was resumed
 CHECKPOINT = "checkpoint.safetensors"
 SETTINGS = "settings.toml"
 RESULTS = "results.json"
@@ -44,25 +29,30 @@ LOCK = ".twolayer.lock"  # in the folder of a run while a process writes there
 _NEW = ".new-run"  # before its end
 _WHOLE = ".whole-run"  # at its end, while the files of the old run are removed
 _MOVING = ".moving-run"  # while its files take their place
-_MOST_CHARACTERS = 10  # that are named, of those that a font lacks
 FORMATS = ("png", "svg", "pdf")
 
-_TABLES = ("history.csv", "steps.csv", "results.csv", "runs.csv")
-_PICTURES = ("curves", "grid", "weights", "confusion")
-_DRAWN = tuple(f"{name}.{suffix}" for name in _PICTURES for suffix in FORMATS)
-_OWN = (
-    *(NETWORK, BEFORE, CHECKPOINT, SETTINGS, RESULTS, HISTORY, PREDICTIONS, PAGE, *_TABLES),
-    *_DRAWN,
+# The files of a run, with what they contain, but for its figures.
+FILES = {
+    NETWORK: "the network, which takes samples as they are",
+    BEFORE: "the network as it was before the run went on, and diverged",
+    CHECKPOINT: "what the training goes on from",
+    SETTINGS: "everything that is needed to do it again",
+    RESULTS: "accuracies, versions, the confusion matrix",
+    HISTORY: "the course of the training, whole",
+    PREDICTIONS: "probabilities of the test samples",
+    PAGE: "all of it on one page",
+    "history.csv": "the course of the training, by epochs",
+    "steps.csv": "the course of the training, by steps",
+    "results.csv": "accuracies, as a table",
+    "runs.csv": "a row for each candidate and seed",
+}
+_DRAWN = tuple(
+    f"{name}.{suffix}" for name in ("curves", "grid", "weights", "confusion") for suffix in FORMATS
 )
+_OWN = (*FILES, *_DRAWN)
 # Files that `export` leaves there: of no use beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
-_LONGEST_HOLDER = 100
 _PATIENCE_SECONDS = 20.0  # of commands that take no longer, for each other
-_PAUSE_SECONDS = 0.05
-
-
-class NotDrawnWarning(UserWarning):
-    """A picture that a run could have is not drawn."""
 
 
 @contextmanager
@@ -204,52 +194,10 @@ def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     ValueError
         If another process still writes in it after so many seconds.
     """
-    path = folder / LOCK
-    with _locked_file(path, time.monotonic() + patience) as file:
-        with suppress(OSError):  # it is for the messages of other processes alone
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}".encode())
+    with locked_file(folder / LOCK, patience):
         for name in _OWN:
-            _files.remove_partial(folder / name)  # left by processes that were killed
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # Windows removes no file that is open
-                path.unlink()
-
-
-def _locked_file(path: Path, until: float) -> BinaryIO:
-    """Open and lock a file; wait for the process that has locked it."""
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-    while True:
-        file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
-        # A lock without a name was removed by the process that held it; one with two names is not ours.
-        if _lock(file) and os.fstat(file.fileno()).st_nlink == 1:
-            if sys.platform != "win32":
-                with suppress(OSError):  # another user may need it, if this process is killed
-                    os.fchmod(file.fileno(), 0o666)
-            return file
-        with file:
-            if time.monotonic() >= until:
-                file.seek(0)
-                holder = file.read(_LONGEST_HOLDER).decode("utf-8", "backslashreplace")
-                raise ValueError(
-                    f"{path.parent} must not be in use; {holder or 'another process'} is writing in it"
-                )
-        time.sleep(_PAUSE_SECONDS)
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Lock a file, if its file system has locks; return False if another process has locked it."""
-    try:
-        if sys.platform == "win32":
-            file.seek(_LONGEST_HOLDER)  # past the text, as no other process can read bytes that are locked
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-    return True
+            remove_partial(folder / name)  # left by processes that were killed
+        yield
 
 
 def locked_if_run(folder: Path) -> AbstractContextManager[None]:
@@ -315,71 +263,3 @@ def write_history(folder: Path, history: History) -> None:
     report.write_json(folder / HISTORY, history._asdict())
     report.write_csv(folder / "history.csv", report.history_rows(history))
     report.write_csv(folder / "steps.csv", report.step_rows(history))
-
-
-def draw_and_warn(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> list[Path]:
-    """Draw as `draw` does; warn of pictures not drawn, and once of characters that their font lacks."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", NotDrawnWarning)
-        with missing_characters() as missing:
-            paths = draw(folder, suffix=suffix)
-    for one in caught:
-        if issubclass(one.category, NotDrawnWarning):
-            warn(str(one.message))
-        else:
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-    if missing:
-        shown = " ".join(missing[:_MOST_CHARACTERS])
-        more = f" and {len(missing) - _MOST_CHARACTERS:,} more" if len(missing) > _MOST_CHARACTERS else ""
-        family = ", ".join(load_matplotlib().rcParams["font.family"])
-        warn(
-            f"the pictures have boxes for characters that their font, {family}, lacks: {shown}{more}; name "
-            "a font that has them as `font.family` in matplotlib's rcParams (in a file named matplotlibrc); "
-            "then `twolayer plot` draws them again"
-        )
-    return paths
-
-
-def draw(folder: Path, *, suffix: str = "png") -> list[Path]:
-    """Draw the pictures of a run from its files, and return which there are.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder holds no results.
-    ValueError
-        If a file in it is not what `twolayer train` and `sweep` write.
-    ImportError
-        If matplotlib cannot be imported.
-    """
-    results = read_results(folder / RESULTS)
-    load_without_backend()
-    pictures: dict[str, Figure] = {}
-    if (folder / HISTORY).is_file():
-        history = read_history(folder / HISTORY)
-        if history.loss.size:
-            pictures["curves"] = run_figures.curves(history, title=results.heading)
-    if len(results.table) > 1:
-        pictures["grid"] = run_figures.grid(results.table, title=results.table_heading)
-    if (folder / NETWORK).is_file():
-        image_shape = storage.load_metadata(folder / NETWORK).image_shape
-        if image_shape is not None:
-            pictures["weights"] = run_figures.weights(
-                storage.load(folder / NETWORK), image_shape, title="First-layer weights"
-            )
-    test = results.test
-    if test is not None and results.classes:
-        n_classes = len(results.classes)
-        if n_classes > MOST_DRAWN:
-            message = f"there is no picture of the confusion matrix: {too_many(n_classes)}"
-            warnings.warn(message, NotDrawnWarning, stacklevel=2)
-        else:
-            title = f"{report.format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
-            counts = test.confusion.matrix()
-            pictures["confusion"] = run_figures.confusion(counts, results.classes, title=title)
-    paths = []
-    for name, figure in pictures.items():
-        paths.append(folder / f"{name}.{suffix}")
-        with written_whole(paths[-1]) as file:
-            figure.savefig(file, format=suffix)
-    return paths

@@ -23,7 +23,7 @@ from ..datasets import Dataset
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, lost_by_rounding
 from ..stacks import merge
-from . import folders
+from . import folders, run_figures
 from .console import Console
 from .data import (
     COUNTS,
@@ -188,7 +188,7 @@ class Job:
     def finish(self, folder: Path) -> None:
         """Draw the pictures, and say what was written."""
         try:
-            folders.draw_and_warn(folder, self.console.warn)
+            run_figures.draw(folder, self.console.warn)
         except ImportError as error:
             self.console.warn(f"there are no pictures: {error}")
         self.console.say(f"In {folder}: {', '.join(folders.written_in(folder))}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,14 +14,29 @@ from .. import report
 from .._checks import shown
 from .._files import npz_array, npz_header, opened_npz, read_text
 from .._namespace import HostArray
+from .._records import (
+    BOOLEAN,
+    COUNT,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    Kind,
+    checked,
+    is_count,
+    is_list,
+    is_mapping,
+    is_number,
+    is_plain,
+    is_size,
+    is_text,
+)
 from .._texts import listed, printable
 from ..report import Confusion
 from ..training import History
 
-_CELLS = ("true", "predicted", "counts")  # of a confusion matrix
-_MOST = 2**53  # to which every integer is a float
 _MOST_DOTS = 5000  # in a TOML file: tomllib's memory grows with the square of the number of a key's parts
 MOST_IMAGES = 24  # of the test samples that a run keeps
+_MOST_ROWS = 2**53 + 1  # of a file
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -48,27 +62,27 @@ class Predictions(NamedTuple):
 class Results(NamedTuple):
     """The part of a run's results that is drawn and reported."""
 
-    heading: str | None
-    table_heading: str | None
-    classes: tuple[str, ...]
-    table: tuple[Mapping[str, Any], ...]
-    test: Tested | None
+    heading: str | None = None
+    table_heading: str | None = None
+    classes: Sequence[str] = ()
+    table: Sequence[Mapping[str, Any]] = ()
+    test: Tested | None = None
     command: str | None = None
     complete: bool = True
     seconds: float | None = None
     versions: Mapping[str, str] = _NOTHING
     samples: Mapping[str, int] = _NOTHING
     n_features: int | None = None
-    image_shape: tuple[int, ...] | None = None
+    image_shape: Sequence[int] | None = None
     # Of a training:
     n_steps: int | None = None
     best_step: int | None = None
     diverged: int | None = None
     train_accuracy: float | None = None
     validation_accuracy: float | None = None
-    members: tuple[Mapping[str, Any], ...] = ()
+    members: Sequence[Mapping[str, Any]] = ()
     # Of a sweep:
-    runs: tuple[Mapping[str, Any], ...] = ()
+    runs: Sequence[Mapping[str, Any]] = ()
     best: Mapping[str, Any] | None = None
 
 
@@ -117,27 +131,24 @@ def read_history(path: Path) -> History:
     ValueError
         If it is not that.
     """
+
+    def check(holds: object, problem: str) -> None:
+        if not holds:
+            raise ValueError(f"{path} must hold the history of a run; {problem}")
+
     stored = report.read_json(path)
-    if not isinstance(stored, dict):
-        raise ValueError(f"{path} must hold the history of a run; got {type(stored).__name__}")
-    columns: dict[str, HostArray] = {}
+    check(isinstance(stored, dict), f"got {type(stored).__name__}")
     for name in History._fields:
-        values = stored.get(name)
-        if not isinstance(values, list) or not all(value is None or _is_number(value) for value in values):
-            raise ValueError(f"{path} must hold the history of a run; `{name}` is no list of numbers")
-        # What JSON has no number for was written as null.
-        columns[name] = np.array([math.nan if value is None else value for value in values], np.float64)
-    n_steps, step = len(columns["loss"]), columns["step"]
-    for name, column in columns.items():
+        check(is_list(stored.get(name), _is_measured), f"`{name}` is no list of numbers")
+    # What JSON has no number for was written as null, which becomes nan.
+    history = History(*(np.array(stored[name], np.float64) for name in History._fields))
+    n_steps, step = len(history.loss), history.step
+    for name, column in history._asdict().items():
         wanted = n_steps if name in ("loss", "batch_accuracy") else len(step)
-        if len(column) != wanted:
-            raise ValueError(
-                f"{path} must hold the history of a run; `{name}` must have {wanted} entries, "
-                f"got {len(column)}"
-            )
-    if not np.all(np.isin(step, np.arange(1, n_steps + 1))) or np.any(np.diff(step) < 1):
-        raise ValueError(f"{path} must hold the history of a run; `step` must rise from 1 to {n_steps}")
-    return History(**columns | {"step": step.astype(np.int64)})
+        check(len(column) == wanted, f"`{name}` must have {wanted} entries, got {len(column)}")
+    rises = np.all(np.isin(step, np.arange(1, n_steps + 1))) and np.all(np.diff(step) >= 1)
+    check(rises, f"`step` must rise from 1 to {n_steps}")
+    return history._replace(step=step.astype(np.int64))
 
 
 def read_results(path: Path) -> Results:
@@ -150,86 +161,86 @@ def read_results(path: Path) -> Results:
     ValueError
         If it is not that.
     """
-    stored = read_object(path)
-
-    def read(key: str, what: str, fits: Callable[[Any], bool], within: Any = stored) -> Any:
-        value = within.get(key)
-        if value is not None and not fits(value):
-            raise ValueError(f"`{key}` in {path} must be {what}; got {shown(value)}")
-        return value
-
-    classes = read("classes", "a list of texts", lambda value: _is_list(value, _is_text)) or []
-    table = (
-        read("table", "a list of rows, of numbers and texts", lambda value: _is_list(value, _is_row)) or []
-    )
-    n_classes = len(classes)
-    test = read("test", "an object", lambda value: isinstance(value, dict))
-    if test is not None:
-        accuracy = read("accuracy", "a number", _is_number, within=test)
-        n_samples = read("n_samples", "an integer", _is_count, within=test)
-        confusion = read(
-            "confusion",
+    found = checked(_without_null(read_object(path)), _RESULTS, path)
+    if "test" in found:
+        n_classes = len(found.get("classes", ()))
+        confusion = Kind(
             f"the cells of a matrix of {n_classes} classes, or {n_classes} lists of {n_classes} counts",
             lambda value: _is_cells(value, n_classes) or _is_matrix(value, n_classes),
-            within=test,
         )
-        if n_samples is None or confusion is None:
+        kinds = {"accuracy": NUMBER, "n_samples": COUNT, "confusion": confusion, "loss": NUMBER}
+        test = checked(_without_null(found["test"]), kinds, path)
+        if "n_samples" not in test or "confusion" not in test:
             raise ValueError(f"`test` in {path} must hold `n_samples` and `confusion`; one is missing")
-        counts = _confusion_of(confusion, n_classes)
-        loss = read("loss", "a number", _is_number, within=test)
-        test = Tested(accuracy, n_samples, counts, loss)
-    rows = "a list of rows, of numbers and texts"
-    shape = read(
-        "image_shape", "two or three sizes", lambda value: _is_list(value, _is_size) and len(value) in (2, 3)
-    )
-    complete = read("complete", "true or false", lambda value: isinstance(value, bool))
-    return Results(
-        heading=read("heading", "text", _is_text) or None,
-        table_heading=read("table_heading", "text", _is_text) or None,
-        classes=tuple(classes),
-        table=tuple(table),
-        test=test,
-        command=read("command", "train or sweep", lambda value: value in ("train", "sweep")),
-        complete=complete is None or complete,
-        seconds=read("seconds", "a number", _is_number),
-        versions=read("versions", "texts by names", lambda value: _is_mapping(value, _is_text)) or {},
-        samples=read("samples", "counts by names", lambda value: _is_mapping(value, _is_count)) or {},
-        n_features=read("n_features", "an integer", _is_count),
-        image_shape=None if shape is None else tuple(shape),
-        n_steps=read("n_steps", "an integer", _is_count),
-        best_step=read("best_step", "an integer", _is_count),
-        diverged=read("diverged", "an integer", _is_count),
-        train_accuracy=read("train_accuracy", "a number", _is_number),
-        validation_accuracy=read("validation_accuracy", "a number", _is_number),
-        members=tuple(read("members", rows, lambda value: _is_list(value, _is_row)) or ()),
-        runs=tuple(read("runs", rows, lambda value: _is_list(value, _is_row)) or ()),
-        best=read("best", "a row of numbers and texts", _is_row),
-    )
+        counts = _confusion_of(test["confusion"], n_classes)
+        found["test"] = Tested(test.get("accuracy"), test["n_samples"], counts, test.get("loss"))
+    return Results(**found)
+
+
+def _without_null(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None}
+
+
+def _is_measured(value: Any) -> bool:
+    return value is None or is_number(value)
 
 
 def _is_matrix(value: Any, n_classes: int) -> bool:
-    """Say whether these are all cells of a confusion matrix, as earlier versions wrote them."""
-    rows = _is_list(value, lambda row: _is_list(row, _is_count) and len(row) == n_classes)
-    return rows and len(value) == n_classes
+    """Return whether these are all cells of a confusion matrix, as earlier versions wrote them."""
+    return is_list(value, lambda row: is_list(row, is_count, [n_classes]), [n_classes])
 
 
 def _is_cells(value: Any, n_classes: int) -> bool:
-    """Say whether these are the cells of a confusion matrix that are not zero, each once."""
-    if not _is_mapping(value, lambda column: _is_list(column, _is_count)):
+    """Return whether these are the cells of a confusion matrix that are not zero, each once."""
+    if not is_mapping(value, lambda column: is_list(column, is_count)) or set(value) != set(_CELLS):
         return False
-    if set(value) != set(_CELLS) or len({len(column) for column in value.values()}) != 1:
-        return False
-    places = set(zip(value["true"], value["predicted"], strict=True))
-    inside = all(true < n_classes and predicted < n_classes for true, predicted in places)
-    return inside and len(places) == len(value["true"]) and 0 not in value["counts"]
+    true, predicted, counts = (value[name] for name in _CELLS)
+    is_inside = all(place < n_classes for place in (*true, *predicted))
+    n_different = len(set(zip(true, predicted, strict=False)))
+    return is_inside and n_different == len(true) == len(predicted) == len(counts) and 0 not in counts
 
 
 def _confusion_of(value: Any, n_classes: int) -> Confusion:
     if isinstance(value, list):
         return Confusion.of_matrix(np.array(value, np.int64).reshape(n_classes, n_classes))
-    true, predicted, count = (np.array(value[name], np.int64) for name in _CELLS)
+    true, predicted, counts = (np.array(value[name], np.int64) for name in _CELLS)
     order = np.lexsort((predicted, true))
-    return Confusion(n_classes, true[order], predicted[order], count[order])
+    return Confusion(n_classes, true[order], predicted[order], counts[order])
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(is_text(name) and _fits(name, row[name]) for name in row)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Return whether a value may stand in a row of a sweep's table, in the column of that name."""
+    if name in ("n_seeds", "n_pairs"):
+        return is_count(value)
+    if name == "diverged":
+        return value is None or is_count(value)
+    if name in ("learning_rate", "reg"):
+        return is_number(value) and value >= 0
+    if "accuracy" in name or name in ("difference", "difference_error", "difference_margin"):
+        return _is_measured(value)
+    return is_plain(value)
+
+
+_CELLS = ("true", "predicted", "counts")  # of a confusion matrix
+_ROWS = Kind("a list of rows, of numbers and texts", lambda value: is_list(value, _is_row))
+_RESULTS = {
+    **dict.fromkeys(("heading", "table_heading"), TEXT),
+    "classes": Kind("a list of texts", lambda value: is_list(value, is_text)),
+    **dict.fromkeys(("table", "members", "runs"), _ROWS),
+    "best": Kind("a row of numbers and texts", _is_row),
+    "test": OBJECT,
+    "command": Kind("train or sweep", lambda value: value in ("train", "sweep")),
+    "complete": BOOLEAN,
+    "versions": Kind("texts by names", lambda value: is_mapping(value, is_text)),
+    "samples": Kind("counts by names", lambda value: is_mapping(value, is_count)),
+    "image_shape": Kind("two or three sizes", lambda value: is_list(value, is_size, (2, 3))),
+    **dict.fromkeys(("n_features", "n_steps", "best_step", "diverged"), COUNT),
+    **dict.fromkeys(("seconds", "train_accuracy", "validation_accuracy"), NUMBER),
+}
 
 
 def read_plain(path: Path) -> dict[str, Any]:
@@ -246,12 +257,12 @@ def read_plain(path: Path) -> dict[str, Any]:
         name: printable(value) if isinstance(value, str) else value for name, value in read_toml(path).items()
     }
     for name, value in settings.items():
-        if not (_is_text(name) and (_is_plain(value) or _is_list(value, _is_plain))):
+        if not (is_text(name) and (is_plain(value) or is_list(value, is_plain))):
             raise ValueError(f"`{name!s:.40}` in {path} must be a number, text or a list; got {shown(value)}")
     return settings
 
 
-def read_predictions(path: Path, test: Tested, image_shape: tuple[int, ...] | None) -> Predictions:
+def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None) -> Predictions:
     """Read the .npz file that `jobs.write_predictions` wrote.
 
     Parameters
@@ -259,7 +270,7 @@ def read_predictions(path: Path, test: Tested, image_shape: tuple[int, ...] | No
     path : Path
     test : Tested
         The entry of results.json about the same samples.
-    image_shape : tuple of int, or None
+    image_shape : sequence of int, or None
         The shape of a sample in the same file; None if the samples are not images: then no images are read.
 
     Raises
@@ -274,17 +285,17 @@ def read_predictions(path: Path, test: Tested, image_shape: tuple[int, ...] | No
     n_samples, n_classes = test.n_samples, test.confusion.n_classes
 
     def read(
-        key: str, kinds: str, fits: Callable[..., bool], holds: Callable[[HostArray], bool], what: str
+        key: str, dtypes: str, what: str, fits: Callable[..., bool], holds: Callable[[HostArray], Any]
     ) -> HostArray:
         """Read an array of these kinds of numbers; check its dtype and shape before its values are read."""
         shape, dtype = npz_header(stored, key, path)
         # First the dtype: comparisons and `isfinite` are not defined for every one.
-        if dtype.kind not in kinds or dtype.itemsize > 8:
+        if dtype.kind not in dtypes or dtype.itemsize > 8:
             raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {dtype!s:.80}")
         array = npz_array(stored, key, path) if fits(shape) else None
         if array is None or not holds(array):
             raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {shape}")
-        return array
+        return array.astype(np.int64) if dtypes == "iu" else array
 
     rows = images = rows_in_file = None
     with opened_npz(path) as stored:
@@ -297,42 +308,41 @@ def read_predictions(path: Path, test: Tested, image_shape: tuple[int, ...] | No
         y = read(
             "y",
             "iu",
+            f"class labels in [0, {n_classes}), ({n_samples},)",
             fits=lambda shape: shape == (n_samples,) and n_samples > 0,
             holds=lambda y: _are_in(y, n_classes),
-            what=f"class labels in [0, {n_classes}), ({n_samples},)",
         )
         probs = read(
             "probabilities",
             "f",
+            f"probabilities of {n_classes} classes for each of the {n_samples} samples",
             fits=lambda shape: shape == (n_samples, n_classes),
             holds=_are_probabilities,
-            what=f"probabilities of {n_classes} classes for each of the {n_samples} samples",
-        )
+        ).astype(np.float64)
         if image_shape is not None and "rows" in stored:
             rows = read(
                 "rows",
                 "iu",
+                f"different places in [0, {n_samples}), at most {MOST_IMAGES}",
                 fits=lambda shape: len(shape) == 1 and shape[0] <= MOST_IMAGES,
                 holds=lambda rows: _are_different(rows) and _are_in(rows, n_samples),
-                what=f"different places in [0, {n_samples}), at most {MOST_IMAGES}",
-            ).astype(np.int64)
+            )
             n_images = len(rows)
             images = read(
                 "images",
                 "biuf",
+                f"{n_images} images of {'×'.join(map(str, image_shape))} pixels",
                 fits=lambda shape: shape == (n_images, *image_shape) and shape[3:] in ((), (1,), (3,)),
-                holds=lambda images: bool(np.isfinite(images).all()),
-                what=f"{n_images} images of {'×'.join(map(str, image_shape))} pixels",
+                holds=lambda images: np.isfinite(images).all(),
             )
         if "rows_in_file" in stored:
             rows_in_file = read(
                 "rows_in_file",
                 "iu",
+                f"different rows of a file, ({n_samples},)",
                 fits=lambda shape: shape == (n_samples,),
-                holds=lambda places: _are_different(places) and _are_in(places, _MOST + 1),
-                what=f"different rows of a file, ({n_samples},)",
-            ).astype(np.int64)
-    y, probs = y.astype(np.int64), probs.astype(np.float64)
+                holds=lambda places: _are_different(places) and _are_in(places, _MOST_ROWS),
+            )
     # Two classes that are as good as equally probable may have changed places in few digits.
     top = np.sort(probs, axis=1)[:, -2:]
     n_tied = int(np.count_nonzero(top[:, 0] >= top[:, -1] * (1 - 1e-5)))
@@ -356,63 +366,7 @@ def _are_different(places: HostArray) -> bool:
 
 
 def _are_probabilities(probs: HostArray) -> bool:
-    """Say whether all are in [0, 1] and, of a sample, add up to 1, but for rounding."""
-    if not (np.isfinite(probs).all() and (probs >= 0).all() and (probs <= 1.001).all()):
+    """Return whether all are in [0, 1] and, of a sample, add up to 1, but for rounding."""
+    if not ((probs >= 0) & (probs <= 1.001)).all():
         return False
     return bool((np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= 1e-3).all())
-
-
-def _is_number(value: Any) -> bool:
-    if type(value) is int:
-        return abs(value) <= _MOST
-    return type(value) is float and math.isfinite(value)
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _MOST
-
-
-def _is_text(value: Any) -> bool:
-    # JSON can write halves of a character, which nothing can show.
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-def _is_size(value: Any) -> bool:
-    return _is_count(value) and value > 0
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool) or _is_number(value) or _is_text(value)
-
-
-def _is_mapping(value: Any, fits: Callable[[Any], bool]) -> bool:
-    return isinstance(value, dict) and all(_is_text(key) and fits(value[key]) for key in value)
-
-
-def _is_list(value: Any, fits: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and all(map(fits, value))
-
-
-# Of a row of a sweep's table: what is counted; and what is a number, or null where there is none.
-_COUNTED = ("n_seeds", "n_pairs", "diverged")
-_COMPARED = ("difference", "difference_error", "difference_margin")
-_MEASURED = ("learning_rate", "reg")
-
-
-def _is_row(row: Any) -> bool:
-    if not isinstance(row, dict):
-        return False
-    for name, value in row.items():
-        if not _is_text(name):
-            return False
-        if name in _COUNTED:
-            fits = _is_count(value) or (value is None and name == "diverged")
-        elif name in _MEASURED:
-            fits = _is_number(value) and value >= 0
-        elif "accuracy" in name or name in _COMPARED:
-            fits = value is None or _is_number(value)
-        else:
-            fits = _is_plain(value)
-        if not fits:
-            return False
-    return True

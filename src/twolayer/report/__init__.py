@@ -21,6 +21,7 @@ from .metrics import (
     wilson_interval,
 )
 from .tables import (
+    BEHIND,
     Row,
     format_difference,
     has_diverged,
@@ -37,6 +38,7 @@ from .tables import (
 )
 
 __all__ = [
+    "BEHIND",
     "CalibrationBins",
     "Confusion",
     "Row",

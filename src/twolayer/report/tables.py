@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
+BEHIND = "behind the best"
 _SETTINGS = (*DEFAULTS, "seed")
 
 
@@ -129,7 +130,7 @@ def sweep_columns(
     best = winner(table)
     if len(table) > 1 and best is not None and any("difference" in row for row in table):
         texts = ["" if row is best else format_difference(row) for row in alive]
-        columns.append(Column("behind the best", texts, [row.get("difference") for row in alive]))
+        columns.append(Column(BEHIND, texts, [row.get("difference") for row in alive]))
     return columns
 
 

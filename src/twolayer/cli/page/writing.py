@@ -1,4 +1,4 @@
-"""The page itself: what was found, put into the template."""
+"""The template of the page, filled in and written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,8 +16,8 @@ from ..._texts import printable
 from ..._version import __version__
 from .. import folders
 from ..outputs import check_output
-from . import content, pictures, samples, settings
-from .found import Found, read_run
+from ..read_run import StoredRun
+from . import content, pictures, settings, tables
 
 
 def write_page(
@@ -50,14 +49,14 @@ def write_page(
     """
     path = folder / folders.PAGE if out is None else out
     check_output("--out", path, (".html",), overwrite=overwrite)
-    text = render(read_run(folder), commands, linked=path.resolve().parent == folder.resolve())
+    text = render(StoredRun(folder), commands, linked=path.resolve().parent == folder.resolve())
     with folders.locked_if_run(path.parent), written_whole(path) as file:
         file.write(text.encode())
     return path
 
 
-def render(found: Found, commands: Mapping[str, click.Command], *, linked: bool) -> str:
-    """Return the page of a run; ``linked`` says whether its files lie beside it."""
+def render(run: StoredRun, commands: Mapping[str, click.Command], *, linked: bool) -> str:
+    """Return the page of a run, whose files lie beside it if ``linked`` is true."""
     jinja2 = require("jinja2", extra="cli", purpose="A report")
     environment = jinja2.Environment(
         autoescape=True,
@@ -67,42 +66,35 @@ def render(found: Found, commands: Mapping[str, click.Command], *, linked: bool)
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    style, script = _resource("page.css"), _resource("page.js")
-    return str(
-        environment.get_template("page.html.jinja").render(
-            **_parts(found, commands, linked=linked),
-            style=style,
-            script=script,
-            hashes={"style": _hash(style), "script": _hash(script)},
-        )
+    style, script, known = _resource("page.css"), _resource("page.js"), run.settings or {}
+    text = environment.get_template("page.html.jinja").render(
+        version=__version__,
+        style=style,
+        script=script,
+        hashes={"style": _hash(style), "script": _hash(script)},
+        folder=run.folder.resolve().name,
+        dataset=run.dataset,
+        sweeps=run.is_sweep,
+        heading=content.heading(run),
+        summary=content.summary(run),
+        notices=content.notices(run),
+        figures=content.figures(run),
+        candidates=tables.candidates(run),
+        course=content.course(run),
+        pictures=pictures.drawn(run),
+        missing=content.missing(run),
+        class_names=run.results.classes,
+        classes=tables.classes(run),
+        confusion=tables.confusion(run),
+        pairs=tables.pairs(run),
+        mistakes=tables.mistakes(run),
+        settings=settings.settings_groups(known),
+        environment=content.environment(run),
+        command=settings.command_line(known, commands),
+        files=tables.files(run),
+        linked=linked,
     )
-
-
-def _parts(found: Found, commands: Mapping[str, click.Command], *, linked: bool) -> dict[str, Any]:
-    known = found.settings or {}
-    return {
-        "version": __version__,
-        "folder": found.folder.resolve().name,
-        "dataset": found.dataset,
-        "sweeps": found.sweeps,
-        "heading": content.heading(found),
-        "summary": content.summary(found),
-        "notices": content.notices(found),
-        "figures": content.figures(found),
-        "candidates": content.candidates(found),
-        "course": content.course(found),
-        "pictures": pictures.drawn(found),
-        "missing": content.missing(found),
-        "class_names": found.results.classes,
-        "classes": samples.classes(found),
-        "confusion": samples.confusion(found),
-        "pairs": samples.pairs(found),
-        "mistakes": samples.mistakes(found),
-        "settings": settings.settings_groups(known),
-        "environment": content.environment(found),
-        "command": settings.command_line(known, commands),
-        "files": content.files(found, linked=linked),
-    }
+    return str(text)
 
 
 def _resource(name: str) -> str:
@@ -110,5 +102,5 @@ def _resource(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Give the hash by which a browser knows the one style and the one script that it may use."""
+    """Return the hash by which a browser knows the one style and the one script that it may use."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

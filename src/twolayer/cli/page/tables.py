@@ -1,0 +1,226 @@
+"""Tables of the page: candidates, classes, confusions, the samples most wrong, files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import report
+from ..._extras import require
+from ..._namespace import HostArray
+from .. import folders
+from ..jobs import count
+from ..read_run import StoredRun
+from ..stored import MOST_IMAGES
+from .content import n_diverged, n_seeds_of
+
+MOST_CLASSES = 20  # whose confusions are a table
+_MOST_PAIRS = 8
+_SHADES = 5
+
+
+class Heading(NamedTuple):
+    """The heading of a column that can be sorted, and the order that comes first."""
+
+    label: str
+    first: str = "ascending"
+    number: bool = True
+
+
+class Cell(NamedTuple):
+    """A cell of a table that can be sorted: its text, and the key by which it is sorted."""
+
+    text: str
+    key: str
+
+
+def cell(text: str, value: Any) -> Cell:
+    """Return a cell that is sorted by a value; None and nan have no key."""
+    return Cell(text, "" if value is None or value != value else str(value))
+
+
+def candidates(run: StoredRun) -> dict[str, Any] | None:
+    """Return the table of a sweep: headings, rows of cells, a caption, and how certain the ranks are."""
+    table = run.results.table
+    if not table:
+        return None
+    columns = report.sweep_columns(table, ("validation_accuracy", "train_accuracy"))
+    n_settings, n_seeds, best = len(report.shown_settings(table)), n_seeds_of(table), report.winner(table)
+    headings = [
+        Heading(column.heading, "ascending" if place < n_settings else "descending")
+        for place, column in enumerate(columns)
+    ]
+    rows = []
+    for rank, place in enumerate(report.ranked(table), start=1):
+        row = table[place]
+        standing = "best" if row is best else "≈ best" if row.get("within_noise") else ""
+        note = "; ".join(filter(None, (standing, _divergence(run, row))))
+        cells = [cell(column.texts[place], column.values[place]) for column in columns]
+        rows.append({"rank": rank, "best": row is best, "cells": [*cells, Cell(note, note)]})
+    is_compared = columns[-1].heading == report.BEHIND
+    caption = f"{count(len(table), 'candidate')}, the best first"
+    certainty = report.certainty_in_words(table, run.results.samples.get("validation"))
+    if n_seeds > 1:
+        caption += f"; accuracies are means ± standard deviations over {n_seeds} seeds"
+        if is_compared:
+            caption += "; behind the best: means over the seeds in pairs ± 95 % margins"
+        if is_compared and len(table) > 2:
+            certainty.append(
+                f"A margin is of one comparison, but the best was picked among {len(table)}, and so partly "
+                "for its luck: where it matters, train the first few again from other seeds."
+            )
+    if n_diverged(table):
+        caption += "; – where every network diverged"
+    return {
+        "columns": [Heading("rank"), *headings, Heading("note", number=False)],
+        "rows": rows,
+        "caption": caption,
+        "certainty": " ".join(certainty),
+    }
+
+
+def _divergence(run: StoredRun, row: report.Row) -> str:
+    if not row.get("diverged"):
+        return ""
+    n_seeds = row.get("n_seeds") or 1
+    text = "diverged" if report.has_diverged(row) else f"{row['diverged']} of {n_seeds} seeds diverged"
+    return f"{text} {report.steps_of_divergence(row, run.results.runs)}".rstrip()
+
+
+def classes(run: StoredRun) -> list[tuple[str, list[Cell]]]:
+    """Return the name of each class, and its precision, recall, F1 and number of samples."""
+    if run.results.test is None:
+        return []
+    ratios = ("precision", "recall", "f1")
+    return [
+        (
+            row["class"],
+            [
+                *(cell(report.format_accuracy(row[name]), row[name]) for name in ratios),
+                cell(f"{row['support']:,}", row["support"]),
+            ],
+        )
+        for row in run.results.test.confusion.summary(run.results.classes)
+    ]
+
+
+def confusion(run: StoredRun) -> list[dict[str, Any]]:
+    """Return the rows of the confusion matrix: counts, and a shade for each by its share of the row."""
+    test, names = run.results.test, run.results.classes
+    if test is None or len(names) > MOST_CLASSES:
+        return []
+    matrix = test.confusion.matrix()
+    shades = np.ceil(matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True)) * _SHADES).astype(int)
+    return [
+        {
+            "name": name,
+            "cells": [
+                {"count": f"{n:,}", "shade": shade, "right": i == j}
+                for j, (n, shade) in enumerate(zip(matrix[i].tolist(), shades[i].tolist(), strict=True))
+            ],
+        }
+        for i, name in enumerate(names)
+    ]
+
+
+def pairs(run: StoredRun) -> list[dict[str, str]]:
+    """Return the most frequent confusions of two classes, the most frequent first."""
+    if run.results.test is None:
+        return []
+    counts, names = run.results.test.confusion, run.results.classes
+    wrong, totals = counts.wrong(), counts.support
+    cells = zip(wrong.true.tolist(), wrong.predicted.tolist(), wrong.counts.tolist(), strict=True)
+    return [
+        {"true": names[i], "predicted": names[j], "count": f"{n:,}", "share": f"{n / totals[i]:.1%}"}
+        for i, j, n in itertools.islice(cells, _MOST_PAIRS)
+    ]
+
+
+def mistakes(run: StoredRun) -> dict[str, Any] | None:
+    """Return the samples that are most wrong, with any images of them; None where they are not known."""
+    predictions, names = run.predictions, run.results.classes
+    if predictions is None:
+        return None
+    y, probs, in_file = predictions.y, predictions.probabilities, predictions.rows_in_file
+    guesses, order = probs.argmax(axis=1), report.most_wrong(y, probs)
+    images = _images(run)
+    chosen = [row for row in images if guesses[row] != y[row]] if images else order[:MOST_IMAGES].tolist()
+    noun, column, numbers = "sample", "test sample", "order among the test samples"
+    if in_file is not None:
+        noun, column, numbers = "row", f"row of {run.dataset}", f"rows of X in {run.dataset}"
+    items = []
+    for row in chosen:
+        number = row if in_file is None else in_file[row]
+        items.append(
+            {
+                "row": number,
+                "place": f"Test sample {row}" if in_file is None else f"Row {number} of {run.dataset}",
+                "true": names[y[row]],
+                "predicted": names[guesses[row]],
+                "probability": f"{probs[row, guesses[row]]:.3f}",
+                "of_true": f"{probs[row, y[row]]:.2g}",
+                "image": images.get(row),
+            }
+        )
+    sentence = f"{len(order):,} of {len(y):,} test samples are wrong"
+    if items:
+        which = "all of them are here"
+        if len(items) < len(order):
+            which = f"here are the {len(items)} whose true class got the least probability"
+        sentence += f"; {which}, the most wrong first: true → predicted, with the probability of the latter"
+        sentence += f". They are numbered from 0, as in NumPy, by their {numbers}"
+    height = None
+    if images and predictions.images is not None:
+        height = round(96 * predictions.images.shape[1] / predictions.images.shape[2])
+    return {"shown": items, "sentence": f"{sentence}.", "noun": noun, "column": column, "height": height}
+
+
+def _images(run: StoredRun) -> dict[int, str]:
+    """Return images of test samples as data: URIs, from black, 0, to white, by their rows."""
+    predictions = run.predictions
+    if predictions is None or predictions.images is None or predictions.rows is None:
+        return {}
+    images = predictions.images.astype(np.float64)
+    white = None if run.metadata is None else run.metadata.information.get("white")
+    low, high = images.min(initial=0), images.max(initial=0)
+    if isinstance(white, int | float) and 0 < white < 2**64:
+        low, high = 0.0, float(white)
+    shares = np.clip((images - low) / ((high - low) or 1.0), 0, 1)
+    shades = np.rint(255 * shares).astype(np.uint8)
+    return dict(zip(predictions.rows.tolist(), map(_png, shades), strict=True))
+
+
+def _png(image: HostArray) -> str:
+    """Return an image as a data: URI."""
+    pillow = require("PIL.Image", extra="cli", purpose="A report")
+    stream = io.BytesIO()
+    pillow.fromarray(image[..., 0] if image.shape[2:] == (1,) else image).save(stream, format="png")
+    return data_uri("image/png", stream.getvalue())
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """Return a file's content as a data: URI."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def files(run: StoredRun) -> list[tuple[str, str, str]]:
+    """Return the name, the content and the size of each file in the folder, but for the page."""
+    return [
+        (name, folders.FILES.get(name, "a picture"), _size((run.folder / name).stat().st_size))
+        for name in folders.written_in(run.folder)
+        if name != folders.PAGE
+    ]
+
+
+def _size(n_bytes: float) -> str:
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    for unit in ("kB", "MB"):
+        n_bytes /= 1000
+        if n_bytes < 999.5:
+            return f"{n_bytes:.3g} {unit}"
+    return f"{n_bytes / 1000:,.3g} GB"
