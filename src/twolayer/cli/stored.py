@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ _MOST_DOTS = 5000  # in a TOML file: tomllib's memory grows with the square of t
 MOST_IMAGES = 24  # of the test samples that a run keeps
 _MOST_ROWS = 2**53 + 1  # of a file
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+_CELLS = ("true", "predicted", "counts")  # of a confusion matrix
 
 
 class Tested(NamedTuple):
@@ -225,7 +227,6 @@ def _fits(name: str, value: Any) -> bool:
     return is_plain(value)
 
 
-_CELLS = ("true", "predicted", "counts")  # of a confusion matrix
 _ROWS = Kind("a list of rows, of numbers and texts", lambda value: is_list(value, _is_row))
 _RESULTS = {
     **dict.fromkeys(("heading", "table_heading"), TEXT),
@@ -285,16 +286,16 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
     n_samples, n_classes = test.n_samples, test.confusion.n_classes
 
     def read(
-        key: str, dtypes: str, what: str, fits: Callable[..., bool], holds: Callable[[HostArray], Any]
+        key: str, what: str, dtypes: str, shape: tuple[int, ...], holds: Callable[[HostArray], Any]
     ) -> HostArray:
         """Read an array of these kinds of numbers; check its dtype and shape before its values are read."""
-        shape, dtype = npz_header(stored, key, path)
+        came, dtype = npz_header(stored, key, path)
         # First the dtype: comparisons and `isfinite` are not defined for every one.
         if dtype.kind not in dtypes or dtype.itemsize > 8:
             raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {dtype!s:.80}")
-        array = npz_array(stored, key, path) if fits(shape) else None
+        array = npz_array(stored, key, path) if came == shape else None
         if array is None or not holds(array):
-            raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {shape}")
+            raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {came}")
         return array.astype(np.int64) if dtypes == "iu" else array
 
     rows = images = rows_in_file = None
@@ -305,44 +306,21 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
                 f"{path} must hold `y` and `probabilities`, and `rows` and `images` or neither of them; "
                 f"it holds {listed(stored)}"
             )
-        y = read(
-            "y",
-            "iu",
-            f"class labels in [0, {n_classes}), ({n_samples},)",
-            fits=lambda shape: shape == (n_samples,) and n_samples > 0,
-            holds=lambda y: _are_in(y, n_classes),
-        )
-        probs = read(
-            "probabilities",
-            "f",
-            f"probabilities of {n_classes} classes for each of the {n_samples} samples",
-            fits=lambda shape: shape == (n_samples, n_classes),
-            holds=_are_probabilities,
-        ).astype(np.float64)
+        what = f"class labels in [0, {n_classes}), ({n_samples},)"
+        y = read("y", what, "iu", (n_samples,), lambda y: len(y) and _are_in(y, n_classes))
+        what = f"probabilities of {n_classes} classes for each of the {n_samples} samples"
+        probs = read("probabilities", what, "f", (n_samples, n_classes), _are_probabilities)
         if image_shape is not None and "rows" in stored:
-            rows = read(
-                "rows",
-                "iu",
-                f"different places in [0, {n_samples}), at most {MOST_IMAGES}",
-                fits=lambda shape: len(shape) == 1 and shape[0] <= MOST_IMAGES,
-                holds=lambda rows: _are_different(rows) and _are_in(rows, n_samples),
-            )
-            n_images = len(rows)
-            images = read(
-                "images",
-                "biuf",
-                f"{n_images} images of {'×'.join(map(str, image_shape))} pixels",
-                fits=lambda shape: shape == (n_images, *image_shape) and shape[3:] in ((), (1,), (3,)),
-                holds=lambda images: np.isfinite(images).all(),
-            )
+            n_images = min(math.prod(npz_header(stored, "rows", path)[0]), MOST_IMAGES)
+            what = f"different places in [0, {n_samples}), at most {MOST_IMAGES}"
+            rows = read("rows", what, "iu", (n_images,), lambda rows: _are_different(rows, n_samples))
+            what = f"{n_images} images of {'×'.join(map(str, image_shape))} pixels"
+            images = read("images", what, "biuf", (n_images, *image_shape), _are_images)
         if "rows_in_file" in stored:
-            rows_in_file = read(
-                "rows_in_file",
-                "iu",
-                f"different rows of a file, ({n_samples},)",
-                fits=lambda shape: shape == (n_samples,),
-                holds=lambda places: _are_different(places) and _are_in(places, _MOST_ROWS),
-            )
+            what = f"different rows of a file, ({n_samples},)"
+            shape = (n_samples,)
+            rows_in_file = read("rows_in_file", what, "iu", shape, lambda a: _are_different(a, _MOST_ROWS))
+    probs = probs.astype(np.float64)
     # Two classes that are as good as equally probable may have changed places in few digits.
     top = np.sort(probs, axis=1)[:, -2:]
     n_tied = int(np.count_nonzero(top[:, 0] >= top[:, -1] * (1 - 1e-5)))
@@ -361,8 +339,8 @@ def _are_in(places: HostArray, end: int) -> bool:
     return bool(((places >= 0) & (places < end)).all())
 
 
-def _are_different(places: HostArray) -> bool:
-    return len(np.unique(places)) == len(places)
+def _are_different(places: HostArray, end: int) -> bool:
+    return _are_in(places, end) and len(np.unique(places)) == len(places)
 
 
 def _are_probabilities(probs: HostArray) -> bool:
@@ -370,3 +348,7 @@ def _are_probabilities(probs: HostArray) -> bool:
     if not ((probs >= 0) & (probs <= 1.001)).all():
         return False
     return bool((np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= 1e-3).all())
+
+
+def _are_images(images: HostArray) -> bool:
+    return images.shape[3:] in ((), (1,), (3,)) and bool(np.isfinite(images).all())

@@ -32,6 +32,7 @@ class Column(NamedTuple):
     heading: str
     texts: list[str]
     values: list[Any]
+    first: str = "descending"  # or "ascending", which of the values to show first
 
 
 def varying(table: Sequence[Row]) -> list[str]:
@@ -137,7 +138,9 @@ def sweep_columns(
 def setting_columns(table: Sequence[Row]) -> list[Column]:
     """Return a column for each of `shown_settings`."""
     values = {label(name): [row.get(name) for row in table] for name in shown_settings(table)}
-    return [Column(heading, format_numbers(column), column) for heading, column in values.items()]
+    return [
+        Column(heading, format_numbers(column), column, "ascending") for heading, column in values.items()
+    ]
 
 
 def format_difference(row: Row) -> str:

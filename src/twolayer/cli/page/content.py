@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ... import report
 from ...plotting.confusion import MOST_DRAWN, too_many
@@ -21,21 +21,6 @@ _OPTIMIZERS = {
 }
 _LOWER = "A lower learning rate may help."
 _BY_THEN = "The figures are those of what there was by then."
-
-
-class Notice(NamedTuple):
-    """A notice above the figures."""
-
-    title: str
-    text: str
-
-
-class Figure(NamedTuple):
-    """A headline figure, and the samples or networks that it is of."""
-
-    label: str
-    value: str
-    detail: str
 
 
 def listed(names: Sequence[str]) -> str:
@@ -131,35 +116,35 @@ def _kept(run: StoredRun) -> str:
     return f"The network kept is that of step {results.best_step:,}, the best on the validation samples."
 
 
-def notices(run: StoredRun) -> Iterator[Notice]:
-    """Yield notices of what diverged, what was interrupted, and where the best is at an end of the grid."""
+def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
+    """Yield titles and texts: what diverged, what was interrupted, which end of the grid the best is at."""
     results, table = run.results, run.results.table
     n_members, n_candidates = n_diverged(results.members), n_diverged(table)
     if results.diverged is not None:
         which = "The last of the networks" if results.members else "The network"
-        yield Notice(
+        yield (
             "Diverged",
             f"{which} diverged at step {results.diverged:,}: from there on its loss is not finite. "
             f"No network was kept and none was tested. {_LOWER}",
         )
     elif n_members:
         which = f"{n_members} of the {len(results.members)} networks"
-        yield Notice("Some diverged", f"{which} diverged and are left out. {_LOWER}")
+        yield "Some diverged", f"{which} diverged and are left out. {_LOWER}"
     if run.is_sweep and table and all(map(report.has_diverged, table)):
-        yield Notice(
+        yield (
             "Diverged",
             "Every candidate diverged: the losses stopped being finite. No network was kept and none was "
             "tested. Lower learning rates may help.",
         )
     elif n_candidates:
-        yield Notice(
+        yield (
             "Some diverged",
             f"Of {n_candidates} of the {count(len(table), 'candidate')} at least one network diverged. Such "
             "a candidate is the best only where every other diverged too.",
         )
     if results.complete:
         for end in report.grid_ends(table):
-            yield Notice("At the end of the grid", report.grid_end_in_words(end))
+            yield "At the end of the grid", report.grid_end_in_words(end)
     else:
         text = _BY_THEN
         if run.is_sweep:
@@ -168,9 +153,9 @@ def notices(run: StoredRun) -> Iterator[Notice]:
             text = (
                 f"It ended at step {results.n_steps:,}. {text} `twolayer train --resume` goes on from there."
             )
-        yield Notice("Interrupted", text)
+        yield "Interrupted", text
     if run.settings is None:
-        yield Notice("No settings", f"The folder holds no {folders.SETTINGS}: the page shows less.")
+        yield "No settings", f"The folder holds no {folders.SETTINGS}: the page shows less."
 
 
 def n_diverged(rows: Sequence[report.Row]) -> int:
@@ -178,21 +163,21 @@ def n_diverged(rows: Sequence[report.Row]) -> int:
     return sum(bool(row.get("diverged")) for row in rows)
 
 
-def figures(run: StoredRun) -> Iterator[Figure]:
-    """Yield the headline figures."""
+def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
+    """Yield the headline figures: a label, the value, and the samples or networks that it is of."""
     test, samples = run.results.test, run.results.samples
     lost = "no network was kept" if _is_lost(run) else ""
     if test is None:
         without = samples.get("test") == 0
         why = lost or ("the data have no test samples" if without else "no test was recorded")
-        yield Figure("Test accuracy", "–", why)
+        yield "Test accuracy", "–", why
     else:
         n_right, n_samples = test.confusion.n_right, test.confusion.n_samples
         detail = f"{n_right:,} of {count(n_samples, 'sample')} right"
         if n_samples:
             low, high = report.wilson_interval(n_right, n_samples)
             detail += f"; 95 % interval {low:.3f} to {high:.3f} (Wilson)"
-        yield Figure("Test accuracy", report.format_accuracy(test.accuracy), detail)
+        yield "Test accuracy", report.format_accuracy(test.accuracy), detail
 
     # Of a sweep, the best candidate's row, with its spread.
     row = (report.winner(run.results.table) or {}) if run.is_sweep else run.results._asdict()
@@ -201,7 +186,7 @@ def figures(run: StoredRun) -> Iterator[Figure]:
     else:
         without = samples.get("validation") == 0
         why = "the data have no validation samples" if without else lost or "not known"
-        yield Figure("Validation accuracy", "–", why)
+        yield "Validation accuracy", "–", why
     if report.is_finite(row.get("train_accuracy")):
         detail = _of(samples.get("train"))
         if run.results.members:
@@ -209,12 +194,12 @@ def figures(run: StoredRun) -> Iterator[Figure]:
             detail += f"; mean of the {n_parts} networks before they were merged"
         elif run.setting("symmetrize") or run.setting("symmetrize_shift"):
             detail += "; of the network before it was averaged"
-        yield Figure("Training accuracy", report.format_accuracy(row["train_accuracy"]), detail)
+        yield "Training accuracy", report.format_accuracy(row["train_accuracy"]), detail
     if test is not None and report.is_finite(test.loss):
-        yield Figure("Test loss", f"{test.loss:.4f}", "mean cross-entropy, without the penalty")
+        yield "Test loss", f"{test.loss:.4f}", "mean cross-entropy, without the penalty"
 
 
-def _validation_figure(run: StoredRun, row: Mapping[str, Any]) -> Figure:
+def _validation_figure(run: StoredRun, row: Mapping[str, Any]) -> tuple[str, str, str]:
     accuracy, spread = row["validation_accuracy"], row.get("validation_accuracy_std")
     detail = _of(run.results.samples.get("validation"))
     n_seeds = (row.get("n_seeds") or 1) - (row.get("diverged") or 0)
@@ -229,7 +214,7 @@ def _validation_figure(run: StoredRun, row: Mapping[str, Any]) -> Figure:
         detail += "; the network was chosen by them"
     if is_mean:
         detail = f"mean ± standard deviation over {n_seeds} seeds; {detail}"
-    return Figure("Validation accuracy", report.format_accuracy(accuracy, spread), detail)
+    return ("Validation accuracy", report.format_accuracy(accuracy, spread), detail)
 
 
 def _of(n_samples: int | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,24 +23,12 @@ _MOST_PAIRS = 8
 _SHADES = 5
 
 
-class Heading(NamedTuple):
-    """The heading of a column that can be sorted, and the order that comes first."""
-
-    label: str
-    first: str = "ascending"
-    number: bool = True
-
-
-class Cell(NamedTuple):
-    """A cell of a table that can be sorted: its text, and the key by which it is sorted."""
-
-    text: str
-    key: str
+Cell = tuple[str, str]  # the text, and the key by which it is sorted
 
 
 def cell(text: str, value: Any) -> Cell:
     """Return a cell that is sorted by a value; None and nan have no key."""
-    return Cell(text, "" if value is None or value != value else str(value))
+    return text, "" if value is None or value != value else str(value)
 
 
 def candidates(run: StoredRun) -> dict[str, Any] | None:
@@ -49,18 +37,14 @@ def candidates(run: StoredRun) -> dict[str, Any] | None:
     if not table:
         return None
     columns = report.sweep_columns(table, ("validation_accuracy", "train_accuracy"))
-    n_settings, n_seeds, best = len(report.shown_settings(table)), n_seeds_of(table), report.winner(table)
-    headings = [
-        Heading(column.heading, "ascending" if place < n_settings else "descending")
-        for place, column in enumerate(columns)
-    ]
+    n_seeds, best = n_seeds_of(table), report.winner(table)
     rows = []
     for rank, place in enumerate(report.ranked(table), start=1):
         row = table[place]
         standing = "best" if row is best else "≈ best" if row.get("within_noise") else ""
         note = "; ".join(filter(None, (standing, _divergence(run, row))))
         cells = [cell(column.texts[place], column.values[place]) for column in columns]
-        rows.append({"rank": rank, "best": row is best, "cells": [*cells, Cell(note, note)]})
+        rows.append({"rank": rank, "best": row is best, "cells": [*cells, (note, note)]})
     is_compared = columns[-1].heading == report.BEHIND
     caption = f"{count(len(table), 'candidate')}, the best first"
     certainty = report.certainty_in_words(table, run.results.samples.get("validation"))
@@ -76,7 +60,7 @@ def candidates(run: StoredRun) -> dict[str, Any] | None:
     if n_diverged(table):
         caption += "; – where every network diverged"
     return {
-        "columns": [Heading("rank"), *headings, Heading("note", number=False)],
+        "columns": columns,
         "rows": rows,
         "caption": caption,
         "certainty": " ".join(certainty),
