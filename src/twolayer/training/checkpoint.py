@@ -44,6 +44,7 @@ import numpy as np
 from .._checks import check_integer, check_number, shown
 from .._files import opened_safetensors, remove_partial, write_safetensors
 from .._namespace import HostArray
+from .._records import BOOLEAN, Kind, checked, is_count, is_mapping, is_size, is_text
 from .._texts import listed
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
@@ -54,6 +55,7 @@ FORMAT_VERSION = 3
 
 _FORMAT = "twolayer checkpoint"
 _MOST_MOMENTS = 16
+_MOST_DIGITS = 4000  # of a seed; Python reads no integers of many more
 _PREPROCESSING: dict[str, type[Standardizer | Whitener]] = {
     kind.__name__: kind for kind in (Standardizer, Whitener)
 }
@@ -205,35 +207,33 @@ def _checked_run(metadata: dict[str, str], path: str | os.PathLike[str]) -> dict
     if not isinstance(stored, dict):
         raise ValueError(f"`run` in the metadata of {path} must be an object; got {type(stored).__name__}")
 
-    fits: dict[str, tuple[str, Callable[[Any], bool]]] = {
-        "seed": ("digits", lambda v: isinstance(v, str) and v.isascii() and v.isdigit() and len(v) < 4000),
-        "diverged": ("a step or null, or a list of these", _are_steps),
-        "stopped": ("a step or null, or a list of these", _are_steps),
-        "n_moments": (
-            f"an integer in [0, {_MOST_MOMENTS}]",
-            lambda v: type(v) is int and 0 <= v <= _MOST_MOMENTS,
-        ),
-        "average": ("true or false", lambda v: isinstance(v, bool)),
-        "preprocessing": (
-            f"{', '.join(_PREPROCESSING)} or null",
-            lambda v: v is None or (isinstance(v, str) and v in _PREPROCESSING),
-        ),
-        "fingerprint": (
-            "an object of texts",
-            lambda v: isinstance(v, dict) and all(isinstance(entry, str) for entry in v.values()),
-        ),
-    }
-    for name, (what, fit) in fits.items():
+    for name in _RUN:
         if name not in stored:
             raise _missing(path, name)
-        if not fit(stored[name]):
-            raise ValueError(f"`{name}` in the metadata of {path} must be {what}; got {shown(stored[name])}")
-    return stored
+    return checked(stored, _RUN, f"the metadata of {path}")
 
 
 def _are_steps(value: Any) -> bool:
     entries = value if isinstance(value, list) else [value]
-    return all(entry is None or (type(entry) is int and entry >= 1) for entry in entries)
+    return all(entry is None or is_size(entry) for entry in entries)
+
+
+_STEPS = Kind("a step or null, or a list of these", _are_steps)
+_RUN = {
+    "seed": Kind(
+        "digits", lambda v: isinstance(v, str) and v.isascii() and v.isdigit() and len(v) < _MOST_DIGITS
+    ),
+    "diverged": _STEPS,
+    "stopped": _STEPS,
+    "n_moments": Kind(
+        f"an integer in [0, {_MOST_MOMENTS}]", lambda value: is_count(value) and value <= _MOST_MOMENTS
+    ),
+    "average": BOOLEAN,
+    "preprocessing": Kind(
+        f"{', '.join(_PREPROCESSING)} or null", lambda value: value in (None, *_PREPROCESSING)
+    ),
+    "fingerprint": Kind("an object of texts", lambda value: is_mapping(value, is_text)),
+}
 
 
 def _missing(path: str | os.PathLike[str], name: str) -> ValueError:
