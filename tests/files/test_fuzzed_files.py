@@ -49,7 +49,7 @@ from twolayer.cli.page import pictures
 from twolayer.cli.stored import read_history, read_predictions, read_results
 from twolayer.datasets import cifar10, load_cifar10, load_npz
 from twolayer.preprocessing import Standardizer
-from twolayer.report import Confusion
+from twolayer.report.metrics import Confusion
 from twolayer.storage import load_metadata
 from twolayer.training.optimizers import Adam
 

@@ -15,7 +15,7 @@ from support.command_line import done
 
 from twolayer import report
 from twolayer.cli.stored import read_results
-from twolayer.report import Confusion
+from twolayer.report.metrics import Confusion
 
 
 @st.composite

@@ -12,7 +12,7 @@ from .._namespace import HostArray, dtype_name, to_host
 from ..datasets import Split
 from ..mathematics import cross_entropy, softmax, targets
 from ..network import TwoLayerNet
-from ..report import Confusion
+from ..report.metrics import Confusion
 from .data import labels_on, raw_on
 from .libraries import Library
 

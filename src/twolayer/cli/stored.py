@@ -32,7 +32,7 @@ from .._records import (
     is_text,
 )
 from .._texts import listed, printable
-from ..report import Confusion
+from ..report.metrics import Confusion
 from ..training import History
 
 _MOST_DOTS = 5000  # in a TOML file: tomllib's memory grows with the square of the number of a key's parts

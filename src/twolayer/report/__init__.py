@@ -10,7 +10,6 @@ from .files import format_json, read_json, write_csv, write_json
 from .formatting import format_accuracy, format_number, format_numbers, is_finite, label
 from .metrics import (
     CalibrationBins,
-    Confusion,
     calibration_bins,
     checked_predictions,
     classification_summary,
@@ -21,7 +20,6 @@ from .metrics import (
     wilson_interval,
 )
 from .tables import (
-    BEHIND,
     Row,
     format_difference,
     has_diverged,
@@ -31,16 +29,13 @@ from .tables import (
     shown_settings,
     step_rows,
     steps_of_divergence,
-    sweep_columns,
     sweep_table_rows,
     varying,
     winner,
 )
 
 __all__ = [
-    "BEHIND",
     "CalibrationBins",
-    "Confusion",
     "Row",
     "calibration_bins",
     "certainty_in_words",
@@ -67,7 +62,6 @@ __all__ = [
     "shown_settings",
     "step_rows",
     "steps_of_divergence",
-    "sweep_columns",
     "sweep_table_rows",
     "varying",
     "wilson_interval",

@@ -46,28 +46,25 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
 
 def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> str:
     known = [row for row in others if row["within_noise"] is not None]
+    if not known and best["n_seeds"] == 1:
+        return "One seed does not tell which differences are chance: it takes two at least, better five."
     if not known:
-        n_seeds = best["n_seeds"]
-        return (
-            "One seed does not tell which differences are chance: it takes two at least, better five."
-            if n_seeds == 1
-            else "Candidates of other seeds cannot be compared: give all of them the same."
-        )
+        return "Candidates of other seeds cannot be compared: give all of them the same."
     pairs = sorted({row["n_pairs"] for row in known})
     seeds = f"{pairs[0]} seeds" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} seeds"
-    close = [row for row in known if row["within_noise"]]
+    close, n_others = [row for row in known if row["within_noise"]], len(table) - 1
     if not close:
         text = f"By {seeds}, all others are behind the best by more than seeds explain, on these samples"
-    elif len(close) > _NAMED and len(close) == len(table) - 1:
-        text = f"None of the other {len(close)} candidates can be told apart from the best by {seeds} (≈)"
-    elif len(close) > _NAMED:
-        which = f"{len(close)} of the other {len(table) - 1} candidates"
-        text = f"{which} cannot be told apart from the best by {seeds} (≈)"
-    else:
+    elif len(close) <= _NAMED:
         columns = setting_columns(table)
         places = [i for i, row in enumerate(table) if any(row is one for one in close)]
         words = [", ".join(f"{one.heading} {one.texts[i]}" for one in columns) for i in places]
         text = f"Cannot be told apart from the best by {seeds}: {'; '.join(words)}"
+    elif len(close) == n_others:
+        text = f"None of the other {n_others} candidates can be told apart from the best by {seeds} (≈)"
+    else:
+        which = f"{len(close)} of the other {n_others} candidates"
+        text = f"{which} cannot be told apart from the best by {seeds} (≈)"
     unknown = len(others) - len(known)
     return text + (f"; not known of {unknown} with fewer than two seeds to compare." if unknown else ".")
 
@@ -137,16 +134,10 @@ def _further(name: str, outwards: Sequence[Any]) -> list[Any]:
     if not evenly and last > 0:
         ratio = min(max(last / before, 1 / _MOST_RATIO), _MOST_RATIO)
         values = [last * ratio**k for k in (1, 2)]
-    if isinstance(last, int):
-        values = [math.floor(value + 0.5) for value in values]
-    else:
-        values = [_rounded(value) for value in values]
-    least = 1 if isinstance(last, int) else 0.0 if name in _BY_STEP else math.ulp(0.0)
-    return [
-        value
-        for value in dict.fromkeys(values)
-        if least <= value <= _BY_STEP.get(name, math.inf) and value != last
-    ]
+    is_whole, most = isinstance(last, int), _BY_STEP.get(name, math.inf)
+    values = [math.floor(value + 0.5) if is_whole else _rounded(value) for value in values]
+    least = 1 if is_whole else 0.0 if name in _BY_STEP else math.ulp(0.0)
+    return [value for value in dict.fromkeys(values) if least <= value <= most and value != last]
 
 
 def _rounded(value: float) -> float:

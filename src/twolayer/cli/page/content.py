@@ -20,6 +20,10 @@ _OPTIMIZERS = {
     "adamw": "AdamW",
 }
 _LOWER = "A lower learning rate may help."
+_NO_PREDICTIONS = (
+    f"The folder holds no {folders.PREDICTIONS}: an earlier version did not write it, or not all "
+    "probabilities are finite."
+)
 _BY_THEN = "The figures are those of what there was by then."
 
 
@@ -243,19 +247,13 @@ def course(run: StoredRun) -> str:
 def missing(run: StoredRun) -> dict[str, str]:
     """Return why parts of the page are missing, by their names; nothing for those that are there."""
     n_classes = 0 if run.results.test is None else len(run.results.classes)
-    without_test = _without_test(run)
-    predictions = without_test
-    if not without_test and run.predictions is None:
-        predictions = (
-            f"The folder holds no {folders.PREDICTIONS}: an earlier version did not write it, or not all "
-            "probabilities are finite."
-        )
     confusion = f"There is no picture of the confusion matrix: {too_many(n_classes)}."
+    test = _without_test(run)
     return {
         "curves": _without_curves(run),
-        "test": without_test,
+        "test": test,
         "confusion": confusion if n_classes > MOST_DRAWN else "",
-        "predictions": predictions,
+        "predictions": test or ("" if run.predictions is not None else _NO_PREDICTIONS),
         "weights": _without_weights(run),
     }
 

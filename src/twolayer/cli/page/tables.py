@@ -12,6 +12,7 @@ import numpy as np
 from ... import report
 from ..._extras import require
 from ..._namespace import HostArray
+from ...report.tables import BEHIND, sweep_columns
 from .. import folders
 from ..jobs import count
 from ..read_run import StoredRun
@@ -36,7 +37,7 @@ def candidates(run: StoredRun) -> dict[str, Any] | None:
     table = run.results.table
     if not table:
         return None
-    columns = report.sweep_columns(table, ("validation_accuracy", "train_accuracy"))
+    columns = sweep_columns(table, ("validation_accuracy", "train_accuracy"))
     n_seeds, best = n_seeds_of(table), report.winner(table)
     rows = []
     for rank, place in enumerate(report.ranked(table), start=1):
@@ -45,7 +46,7 @@ def candidates(run: StoredRun) -> dict[str, Any] | None:
         note = "; ".join(filter(None, (standing, _divergence(run, row))))
         cells = [cell(column.texts[place], column.values[place]) for column in columns]
         rows.append({"rank": rank, "best": row is best, "cells": [*cells, (note, note)]})
-    is_compared = columns[-1].heading == report.BEHIND
+    is_compared = columns[-1].heading == BEHIND
     caption = f"{count(len(table), 'candidate')}, the best first"
     certainty = report.certainty_in_words(table, run.results.samples.get("validation"))
     if n_seeds > 1:
@@ -201,10 +202,8 @@ def files(run: StoredRun) -> list[tuple[str, str, str]]:
 
 
 def _size(n_bytes: float) -> str:
-    if n_bytes < 1000:
-        return f"{n_bytes} B"
-    for unit in ("kB", "MB"):
-        n_bytes /= 1000
+    for unit in ("B", "kB", "MB"):
         if n_bytes < 999.5:
             return f"{n_bytes:.3g} {unit}"
-    return f"{n_bytes / 1000:,.3g} GB"
+        n_bytes /= 1000
+    return f"{n_bytes:,.3g} GB"
