@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 import numpy as np
 
 from ..report import Row, format_accuracy, has_diverged, is_finite, label, winner
-from ..sweeping import DEFAULTS
+from ..settings import VARIED
 from ._matplotlib import load_matplotlib
 from ._style import Inks
 from ._texts import set_axis_label
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 _MEASURED = ("train_accuracy", "validation_accuracy", "test_accuracy")
-_OWN = (*DEFAULTS, *_MEASURED, *(f"{name}_std" for name in _MEASURED), "best_step", "n_steps", "n_seeds")
+_OWN = (*VARIED, *_MEASURED, *(f"{name}_std" for name in _MEASURED), "best_step", "n_steps", "n_seeds")
 
 
 @dataclass(frozen=True)

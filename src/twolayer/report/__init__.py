@@ -5,9 +5,10 @@ Everything here works on host values: Python's own, and NumPy arrays.
 
 from __future__ import annotations
 
+from ..settings import label
 from .certainty import certainty_in_words, grid_end_in_words, grid_ends
 from .files import format_json, read_json, write_csv, write_json
-from .formatting import format_accuracy, format_number, format_numbers, is_finite, label
+from .formatting import format_accuracy, format_number, format_numbers, is_finite
 from .metrics import (
     CalibrationBins,
     calibration_bins,

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._comparison import accuracy_error
-from .formatting import format_number, label
+from ..settings import SETTINGS, VARIED, label
+from .formatting import format_number
 from .metrics import wilson_interval
 from .tables import Row, has_diverged, setting_columns, winner
 
-# What goes on by its ratio: 0.1, 0.2, 0.4; and shares, which go on by their step, to this at most.
-_BY_RATIO = ("learning_rate", "reg", "n_hidden", "batch_size", "weight_scale")
-_BY_STEP = {"dropout": 0.9, "input_dropout": 0.9, "label_smoothing": 0.9}
 _MOST_RATIO = 10.0
+_MOST_SHARE = 0.9
 _NAMED = 3  # candidates at most; more are counted
 
 
@@ -100,7 +99,7 @@ def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
     best = winner(table)
     grid: Mapping[str, list[Any]] = {
         name: list(dict.fromkeys(row[name] for row in table))
-        for name in (*_BY_RATIO, *_BY_STEP)
+        for name in VARIED
         if all(name in row for row in table)
     }
     if best is None or math.prod(map(len, grid.values())) != len(table):
@@ -129,14 +128,15 @@ def _further(name: str, outwards: Sequence[Any]) -> list[Any]:
     """Return two values that go on from the last of ``outwards``, the values of the grid in their order."""
     before, last = outwards[-2:]
     steps = {_rounded(b - a) for a, b in itertools.pairwise(outwards)}
-    evenly = name in _BY_STEP or before <= 0 or (len(outwards) > 2 and len(steps) == 1)
+    is_whole, is_share = isinstance(last, int), SETTINGS[name].is_share
+    evenly = is_share or before <= 0 or (len(outwards) > 2 and len(steps) == 1)
     values = [round(last + k * (last - before), 12) for k in (1, 2)]
     if not evenly and last > 0:
         ratio = min(max(last / before, 1 / _MOST_RATIO), _MOST_RATIO)
         values = [last * ratio**k for k in (1, 2)]
-    is_whole, most = isinstance(last, int), _BY_STEP.get(name, math.inf)
     values = [math.floor(value + 0.5) if is_whole else _rounded(value) for value in values]
-    least = 1 if is_whole else 0.0 if name in _BY_STEP else math.ulp(0.0)
+    least = 1 if is_whole else 0.0 if is_share else math.ulp(0.0)
+    most = _MOST_SHARE if is_share else math.inf
     return [value for value in dict.fromkeys(values) if least <= value <= most and value != last]
 
 

@@ -8,19 +8,6 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-_LABELS = {
-    "learning_rate": "learning rate",
-    "n_hidden": "hidden units",
-    "batch_size": "batch size",
-    "weight_scale": "initial weight scale",
-    "train_accuracy": "training accuracy",
-}
-
-
-def label(name: str) -> str:
-    """Return the words for a column: training accuracy for ``train_accuracy``."""
-    return _LABELS.get(name, name.replace("_", " "))
-
 
 def format_number(value: Any, *, digits: int = 4, scientific: bool | None = None) -> str:
     """Return one setting as text: 0.25, 1e-3, 50, he.

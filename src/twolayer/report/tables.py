@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..sweeping import DEFAULTS
-from .formatting import format_accuracy, format_numbers, is_finite, label
+from ..settings import VARIED, label
+from .formatting import format_accuracy, format_numbers, is_finite
 
 if TYPE_CHECKING:
     from ..training.history import History
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 BEHIND = "behind the best"
-_SETTINGS = (*DEFAULTS, "seed")
+_SETTINGS = (*VARIED, "seed")
 
 
 class Column(NamedTuple):
@@ -67,7 +67,7 @@ def steps_of_divergence(row: Row, runs: Sequence[Row]) -> str:
     str
         Empty where no run of the candidate diverged.
     """
-    names = [name for name in DEFAULTS if name in row]
+    names = [name for name in VARIED if name in row]
     own = [run for run in runs if all(run.get(name) == row[name] for name in names)]
     steps = sorted({run["diverged"] for run in own if run.get("diverged") is not None})
     if len(steps) > 1:
