@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -46,6 +46,11 @@ class Column:
         shown = sorted((row for row in table if self.shows(row)), key=self.number)
         return shown, [row for row in table if has_diverged(row)]
 
+    def colour(self, row: Row, inks: Inks) -> tuple[float, float, float, float]:
+        """Return the colour of a number that is shown."""
+        red, green, blue, alpha = inks.ramp(self.norm(self.number(row)))
+        return red, green, blue, alpha
+
     def spread(self, row: Row) -> float | None:
         """Return the standard deviation over the seeds; None where there is none."""
         spread = row.get(f"{self.name}_std")
@@ -55,10 +60,7 @@ class Column:
         """Describe the row in a few short lines."""
         if has_diverged(row):
             return "diverged"
-        lines = [format_accuracy(row.get(self.name))]
-        spread = self.spread(row)
-        if spread is not None:
-            lines.append(f"± {spread:.3f}")
+        lines = format_accuracy(row.get(self.name), self.spread(row)).split(" ", 1)
         if row.get("diverged"):
             lines.append(f"{row['diverged']}/{row['n_seeds']} diverged")
         return "\n".join(lines)
@@ -96,34 +98,39 @@ def margined(numbers: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-class Scale(NamedTuple):
-    """The values of a setting in order, and where they stand along an axis: linear, log or in steps."""
+@dataclass(frozen=True)
+class Scale:
+    """A setting along an axis."""
 
-    values: list[Any]
-    places: list[float]
+    name: str
+    places: dict[Any, float]  # of its values, which are in order
     scaled: list[float]  # the places; on a logarithmic axis, their logarithms
-    kind: str
+    kind: str  # linear, log or steps
+
+    @property
+    def values(self) -> list[Any]:
+        """The values in order."""
+        return list(self.places)
+
+    def place(self, row: Row) -> float:
+        """Return the place of a row's value."""
+        return self.places[row.get(self.name)]
 
 
 def scale_of(table: Sequence[Row], name: str) -> Scale:
-    """Return the values of a setting along an axis.
+    """Return a setting along an axis.
 
     Positive numbers stand where they belong, on a logarithmic axis from a factor of ten on; others in equal
     steps.
     """
-    values = values_of(table, name)
+    values: list[Any] = sorted({row.get(name) for row in table}, key=order)
     if not all(isinstance(v, (int, float, np.number)) and v > 0 for v in values):
-        places = [float(i) for i in range(len(values))]
-        return Scale(values, places, places, "steps")
-    places = [float(v) for v in values]
-    if places[-1] < 10 * places[0]:
-        return Scale(values, places, places, "linear")
-    return Scale(values, places, [math.log10(place) for place in places], "log")
-
-
-def values_of(table: Sequence[Row], name: str) -> list[Any]:
-    """Return the different values of a column, in order."""
-    return sorted({row.get(name) for row in table}, key=order)
+        places, kind = [float(i) for i in range(len(values))], "steps"
+    else:
+        places = [float(v) for v in values]
+        kind = "log" if places[-1] >= 10 * places[0] else "linear"
+    scaled = [math.log10(place) for place in places] if kind == "log" else places
+    return Scale(name, dict(zip(values, places, strict=True)), scaled, kind)
 
 
 def order(value: Any) -> tuple[bool, bool, Any]:

@@ -104,7 +104,7 @@ def wrapped(parts: Iterable[str], room: float, points: float, *, weight: str = "
 
 
 def set_axis_label(axis: Any, text: object, room: float) -> None:
-    """Give an axis of matplotlib's a label of the user's, no longer than ``room`` points."""
+    """Set the label of an axis of matplotlib's to a text of the user's, no longer than ``room`` points."""
     label = axis.label
     text = shortened(text, room, label.get_size(), weight=label.get_weight())
     label.set(text=text, **AS_WRITTEN)

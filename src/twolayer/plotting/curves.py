@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -48,13 +49,10 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
         If matplotlib cannot be imported.
     """
     named, ax, inks = _prepared(history, ax, "step", "loss")
-    losses = [_losses_of(each) for _, each in named]
+    losses = [_losses_of(*one) for one in named]
     ax.set_xlim(0, max(1, *(each.n_steps for each in losses)))
     if isinstance(history, Mapping):
-        lines = [
-            _draw_one_of_several(ax, inks, index, name, each)
-            for index, ((name, _), each) in enumerate(zip(named, losses, strict=True))
-        ]
+        lines = [_Pen(ax, inks, index).draw_losses(each) for index, each in enumerate(losses)]
         _fit_losses(ax, losses)
         inks.legend(ax, lines, loc="best")
         return ax
@@ -95,7 +93,7 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
     named, ax, inks = _prepared(history, ax, "epoch", "accuracy")
     lines: list[Line2D] = []
     if isinstance(history, Mapping):
-        lines += [_draw_named_accuracies(ax, inks, index, *one) for index, one in enumerate(named)]
+        lines += [_Pen(ax, inks, index).draw_accuracies(*one) for index, one in enumerate(named)]
     else:
         _draw_accuracies(ax, inks, history)
     n_epochs = max(1, *(len(each.step) for _, each in named))
@@ -138,6 +136,7 @@ def _prepared(
 class _Losses(NamedTuple):
     """The losses of a history as they are drawn: those before the first that is not finite."""
 
+    name: str
     shown: HostArray
     centres: HostArray  # the steps at which the moving average stands
     average: HostArray
@@ -145,14 +144,14 @@ class _Losses(NamedTuple):
     n_steps: int
 
 
-def _losses_of(history: History) -> _Losses:
+def _losses_of(name: str, history: History) -> _Losses:
     losses, lost = history.loss, np.isnan(history.train_accuracy)
     n_finite = int(np.logical_and.accumulate(np.isfinite(losses)).sum())
     shown = np.clip(losses[:n_finite], -_HIGHEST, _HIGHEST)
     found = [n_finite + 1] if n_finite < losses.size else []
     # Weights that are lost in the last step of an epoch have no loss: its accuracy is nan.
     found += [int(history.step[np.argmax(lost)])] if lost.any() else []
-    return _Losses(shown, *smoothed(shown), min(found, default=None), losses.size)
+    return _Losses(name, shown, *smoothed(shown), min(found, default=None), losses.size)
 
 
 def smoothed(losses: HostArray) -> tuple[HostArray, HostArray]:
@@ -180,27 +179,51 @@ def _draw_losses(ax: Axes, inks: Inks, losses: _Losses) -> None:
         ax.plot(losses.centres, losses.average, color=colour, linewidth=2, label="moving average")
 
 
-def _draw_one_of_several(ax: Axes, inks: Inks, index: int, name: str, losses: _Losses) -> Line2D:
-    """Draw a moving average; return its line, which has the text for the legend."""
-    cross: Style = {"marker": "x", "linestyle": "none"}
-    label = name if losses.diverged is None else f"{name}, diverged at step {losses.diverged}"
-    if not losses.shown.size:
-        return _draw_marked(ax, inks, index, [], [], label, markersize=6, **cross)
-    line = _draw_marked(ax, inks, index, losses.centres, losses.average, label)
-    if losses.diverged is not None:
-        last = losses.centres[-1:], losses.average[-1:]
-        _draw_marked(ax, inks, index, *last, "_lost", markersize=9, mew=2, **cross)
-    return line
+@dataclass(frozen=True)
+class _Pen:
+    """The colour and the markers that tell one of several curves apart, and where it is drawn."""
 
+    ax: Axes
+    inks: Inks
+    index: int
 
-def _draw_marked(ax: Axes, inks: Inks, index: int, x: Any, y: Any, label: str, **style: Any) -> Line2D:
-    """Draw one of several curves, which colour and markers tell apart."""
-    # Markers of different curves at different places.
-    every = max(1, len(x) // 10)
-    own: Style = {"color": inks.colours[index % len(inks.colours)], "marker": MARKERS[index % len(MARKERS)]}
-    own |= {"markevery": (index % every, every), "linestyle": "-", "linewidth": 1.8, "markersize": 5.5}
-    (line,) = ax.plot(x, y, label=label, **(own | style))
-    return line
+    def draw(self, x: Any, y: Any, label: str, **style: Any) -> Line2D:
+        """Draw a curve; return its line, which has the label for the legend."""
+        # Markers of different curves at different places.
+        every = max(1, len(x) // 10)
+        own: Style = {"marker": MARKERS[self.index % len(MARKERS)], "markevery": (self.index % every, every)}
+        own |= {"linestyle": "-", "linewidth": 1.8, "markersize": 5.5}
+        colour = self.inks.colours[self.index % len(self.inks.colours)]
+        (line,) = self.ax.plot(x, y, color=colour, label=label, **(own | style))
+        return line
+
+    def draw_losses(self, losses: _Losses) -> Line2D:
+        """Draw the moving average, with a cross at its end where the run diverged."""
+        cross: Style = {"marker": "x", "linestyle": "none"}
+        diverged = "" if losses.diverged is None else f", diverged at step {losses.diverged}"
+        label = f"{losses.name}{diverged}"
+        if not losses.shown.size:
+            return self.draw([], [], label, markersize=6, **cross)
+        line = self.draw(losses.centres, losses.average, label)
+        if losses.diverged is not None:
+            self.draw(losses.centres[-1:], losses.average[-1:], "_lost", markersize=9, mew=2, **cross)
+        return line
+
+    def draw_accuracies(self, name: str, history: History) -> Line2D:
+        """Draw the accuracies, those of the training dashed, with a ring at the best epoch."""
+        epochs = np.arange(1, history.step.size + 1)
+        validation, training = history.validation_accuracy, history.train_accuracy
+        if np.isfinite(training).any():
+            dashed: Style = {"linestyle": DASHES, "linewidth": 1.1, "markersize": 4}
+            self.draw(epochs, training, f"_{name}, training", markerfacecolor=self.inks.paper, **dashed)
+        if np.isfinite(validation).any():
+            epoch, best = _best_epoch(validation)
+            self.inks.ring(self.ax, epoch, best, label="_best")
+            return self.draw(epochs, validation, f"{name}: best {best:.3f}, epoch {epoch}")
+        heights = _finite_accuracies(history)
+        label = f"{name}: training {heights[-1]:.3f}" if heights else f"{name}: no epoch to show"
+        style: Style = {} if heights else {"marker": "x"}
+        return self.draw([], [], label, linestyle="none", markersize=6, **style)
 
 
 def _fit_losses(ax: Axes, losses: Sequence[_Losses]) -> None:
@@ -250,26 +273,6 @@ def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> None:
         if name == "validation":
             epoch, best = _best_epoch(accuracy)
             inks.ring(ax, epoch, best, label=f"best {best:.3f}, epoch {epoch}")
-
-
-def _draw_named_accuracies(ax: Axes, inks: Inks, index: int, name: str, history: History) -> Line2D:
-    """Draw one history of several; return its line, which has the text for the legend."""
-    epochs = np.arange(1, history.step.size + 1)
-    validation, training = history.validation_accuracy, history.train_accuracy
-    if np.isfinite(training).any():
-        style: Style = {"linestyle": DASHES, "linewidth": 1.1, "markersize": 4, "markerfacecolor": inks.paper}
-        _draw_marked(ax, inks, index, epochs, training, f"_{name}, training", **style)
-    if np.isfinite(validation).any():
-        epoch, best = _best_epoch(validation)
-        text = f"{name}: best {best:.3f}, epoch {epoch}"
-        line = _draw_marked(ax, inks, index, epochs, validation, text)
-        inks.ring(ax, epoch, best, label="_best")
-        return line
-    style = {"linestyle": "none", "markersize": 6}
-    heights = _finite_accuracies(history)
-    if not heights:
-        return _draw_marked(ax, inks, index, [], [], f"{name}: no epoch to show", marker="x", **style)
-    return _draw_marked(ax, inks, index, [], [], f"{name}: training {heights[-1]:.3f}", **style)
 
 
 def _best_epoch(accuracy: HostArray) -> tuple[int, float]:

@@ -1,17 +1,18 @@
-"""A sweep's table over two of its settings, and which kind of picture shows it best."""
+"""A sweep's table over two of its settings: as cells, or as points along one setting or on a plane."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..report import Row, format_number, format_numbers, varying, winner
+from ..report import Row, format_accuracy, format_number, format_numbers, has_diverged, varying, winner
 from ._matplotlib import load_matplotlib
 from ._style import Inks, axes_for, bare, ink_on, inks_of, room
-from ._table import Column, axis_label, check_table, column_of, grouped, values_of, words
+from ._table import Column, Scale, axis_label, check_table, column_of, grouped, scale_of, words
 from ._texts import (
     AS_WRITTEN,
     SMALL,
@@ -21,17 +22,18 @@ from ._texts import (
     room_below,
     set_axis_label,
     small_points,
+    style_below,
     tick_points,
     widest,
     wrapped,
     write_names,
 )
-from .points import draw_line, draw_plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_ANNOTATED = 14
+_MOST_TICKS = 14
 
 
 def plot_heat_map(
@@ -81,12 +83,12 @@ def plot_heat_map(
     ax = axes_for(ax, *plan.size(tick_points()))
     inks = inks_of(ax)
     if plan.kind == "line":
-        draw_line(ax, inks, table, plan.x, plan.column)
+        _draw_line(ax, inks, table, plan)
     elif plan.kind == "plane":
-        draw_plane(ax, inks, table, plan.x, plan.y, plan.column)
+        _draw_plane(ax, inks, table, plan)
     else:
         # The best of each cell; of those that all diverged, the first.
-        cells = grouped(table, [plan.x, plan.y]).values()
+        cells = grouped(table, [plan.x.name, plan.y.name]).values()
         best = [winner(rows, value=plan.column.judged) or rows[0] for rows in cells]
         height = draw_cells(ax, inks, best, plan)
         plan.column.add_colour_bar(ax, inks, height)
@@ -103,27 +105,25 @@ class Plan:
     """How a table is drawn: as cells, a line or a plane, over which settings."""
 
     kind: str
-    x: str
-    xs: list[Any]
-    y: str
-    ys: list[Any]
+    x: Scale
+    y: Scale
     others: list[str]
     column: Column
 
     @property
     def cell(self) -> tuple[float, float]:
         """The inches that a cell has across and up."""
-        return min(0.92, 12 / len(self.xs)), min(0.62, 9 / len(self.ys))
+        return min(0.92, 12 / len(self.x.values)), min(0.62, 9 / len(self.y.values))
 
     @property
     def cells(self) -> tuple[float, float]:
         """The inches that all cells have across and up."""
-        return self.cell[0] * len(self.xs), self.cell[1] * len(self.ys)
+        return self.cell[0] * len(self.x.values), self.cell[1] * len(self.y.values)
 
     def names(self, points: float, width: float = math.inf) -> tuple[list[str], list[str]]:
         """Return the values along both axes as texts, for a picture of this width, in points."""
-        across, up = names_of(format_numbers(self.xs), points, 0.7 * width), format_numbers(self.ys)
-        return across, names_of(up, points, 0.5 * width)
+        across, up = format_numbers(self.x.values), format_numbers(self.y.values)
+        return names_of(across, points, 0.7 * width), names_of(up, points, 0.5 * width)
 
     def names_size(self, points: float) -> tuple[float, float]:
         """Return the inches that values take beside and below the cells, beyond those of numbers."""
@@ -147,25 +147,21 @@ def plan_of(table: Sequence[Row], x: str, y: str, value: str, *, mark_best: bool
     check_table(table, (x, y, value))
     if x == y:
         raise ValueError(f"`x` and `y` must be two settings; got {x} for both")
-    x, y, others = _choose_axes(table, x, y)
-    xs, ys = values_of(table, x), values_of(table, y)
-    kind = "plane" if len(xs) * len(ys) > 4 * len(table) else "cells"
-    if len(ys) == 1 and not others:
+    others = [name for name in varying(table) if name not in (x, y)]
+    across, up = scale_of(table, x), scale_of(table, y)
+    # A setting that does not vary gives way to the first other, and then stands rather up than across.
+    if len(across.values) == 1 and others:
+        across = scale_of(table, others.pop(0))
+    elif len(across.values) == 1 < len(up.values):
+        across, up = up, across
+    if len(up.values) == 1 and others:
+        up = scale_of(table, others.pop(0))
+    kind = "plane" if len(across.values) * len(up.values) > 4 * len(table) else "cells"
+    if len(up.values) == 1 and not others:
         kind = "line"
     if kind != "plane":
-        _refuse_repeated(table, [x, y, *others])
-    return Plan(kind, x, xs, y, ys, others, column_of(table, value, mark_best=mark_best))
-
-
-def _choose_axes(table: Sequence[Row], x: str, y: str) -> tuple[str, str, list[str]]:
-    """Return the settings along the axes, and the others that vary."""
-    free = [name for name in varying(table) if name not in (x, y)]
-    if len(values_of(table, x)) == 1:
-        # With nothing else that varies, the axis that does is the horizontal one.
-        x, y = (free.pop(0), y) if free else (y, x) if len(values_of(table, y)) > 1 else (x, y)
-    if len(values_of(table, y)) == 1 and free:
-        y = free.pop(0)
-    return x, y, free
+        _refuse_repeated(table, [across.name, up.name, *others])
+    return Plan(kind, across, up, others, column_of(table, value, mark_best=mark_best))
 
 
 def _refuse_repeated(table: Sequence[Row], names: Sequence[str]) -> None:
@@ -178,14 +174,14 @@ def _refuse_repeated(table: Sequence[Row], names: Sequence[str]) -> None:
 
 def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], plan: Plan) -> float:
     """Draw a cell for each of ``rows``; return the approximate height of the cells, in points."""
-    column, xs, ys = plan.column, plan.xs, plan.ys
+    column, xs, ys = plan.column, plan.x.values, plan.y.values
     annotated = max(len(xs), len(ys)) <= _MOST_ANNOTATED
     bare(ax)
     for row in rows:
-        i, j = xs.index(row.get(plan.x)), ys.index(row.get(plan.y))
+        i, j = xs.index(row.get(plan.x.name)), ys.index(row.get(plan.y.name))
         square = partial(load_matplotlib().patches.Rectangle, (i - 0.5, j - 0.5), 1, 1)
         if column.shows(row):
-            face = inks.ramp(column.norm(column.number(row)))
+            face = column.colour(row, inks)
             ax.add_patch(square(facecolor=face, linewidth=0))
             style: Style = {"color": ink_on(face)}
         else:
@@ -207,6 +203,78 @@ def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], plan: Plan) -> float:
     cell = min(72 * plan.cell[0], width / len(xs))
     write_names(ax, columns, lines, points=points, cell=cell)
     height = max(height - room_below(columns, points, cell) - 2 * points, 5 * points)
-    set_axis_label(ax.xaxis, axis_label(plan.x), width)
-    set_axis_label(ax.yaxis, axis_label(plan.y), height)
+    set_axis_label(ax.xaxis, axis_label(plan.x.name), width)
+    set_axis_label(ax.yaxis, axis_label(plan.y.name), height)
     return height
+
+
+def _draw_line(ax: Axes, inks: Inks, table: Sequence[Row], plan: Plan) -> None:
+    """Draw the column over one setting, with the standard deviations over the seeds."""
+    column, x = plan.column, plan.x
+    _prepare(ax, "x", x)
+    rows = sorted(table, key=x.place)
+    shown = [row for row in rows if column.shows(row)]
+    across, up = [*map(x.place, shown)], [*map(column.number, shown)]
+    spreads = [column.spread(row) or 0.0 for row in shown]
+    style: Style = {"markersize": 5, "linewidth": 1.4, "capsize": 0, "label": words(column.name)}
+    ax.errorbar(across, up, spreads, fmt="o-", color=inks.colours[0], **style)
+    if column.shows(column.best):
+        number, spread = column.number(column.best), column.spread(column.best)
+        text = format_accuracy(number, spread)
+        _mark_best(ax, inks, x.place(column.best), number, text, above=spread or 0.0)
+    for row in filter(has_diverged, rows):
+        style = {"xycoords": ("data", "axes fraction"), "rotation": 90, "ha": "center", "va": "bottom"}
+        inks.note(ax, "× diverged", (x.place(row), 0.03), (0, 0), color=inks.muted, **style)
+    ax.margins(y=0.2)
+    set_axis_label(ax.yaxis, words(column.name), room(ax)[1])
+    inks.grid(ax, axis="y")
+    if not shown:
+        ax.set_yticks([])
+
+
+def _draw_plane(ax: Axes, inks: Inks, table: Sequence[Row], plan: Plan) -> None:
+    """Draw a point for each row on the plane of two settings, coloured by the column."""
+    column, x, y = plan.column, plan.x, plan.y
+    _prepare(ax, "x", x)
+    _prepare(ax, "y", y)
+    shown, lost = column.divided(table)
+    if lost:
+        style: Style = {"marker": "x", "s": 28, "linewidths": 1.2, "color": inks.muted}
+        ax.scatter([*map(x.place, lost)], [*map(y.place, lost)], label="diverged", **style)
+        inks.legend(ax, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
+    if shown:
+        style = {"c": [column.colour(row, inks) for row in shown], "s": 55, "linewidths": 0.6}
+        style |= {"edgecolors": inks.muted, "label": words(column.name)}
+        ax.scatter([*map(x.place, shown)], [*map(y.place, shown)], **style)
+    if column.shows(column.best):
+        text = format_accuracy(column.number(column.best))
+        _mark_best(ax, inks, x.place(column.best), y.place(column.best), text)
+    inks.grid(ax)
+    ax.tick_params(which="minor", length=0)
+    column.add_colour_bar(ax, inks, 0.8 * room(ax)[1])
+
+
+def _prepare(ax: Axes, which: str, scale: Scale) -> None:
+    """Prepare the horizontal or the vertical axis for a setting: its limits, ticks and label."""
+    axis, lengths = getattr(ax, f"{which}axis"), dict(zip("xy", room(ax), strict=True))
+    places, scaled, steps = [*scale.places.values()], scale.scaled, scale.kind == "steps"
+    if scale.kind == "log":
+        ax.set(**{f"{which}scale": "log"})
+    margin = 0.08 * (scaled[-1] - scaled[0]) or (0.5 if steps else 0.1 * scaled[0])
+    limits = [scaled[0] - margin, scaled[-1] + margin]
+    ax.set(**{f"{which}lim": [10**limit for limit in limits] if scale.kind == "log" else limits})
+    gap = min((b - a for a, b in itertools.pairwise(scaled)), default=1.0) / (limits[1] - limits[0])
+    if steps or gap > 0.07:
+        every = math.ceil(len(places) / _MOST_TICKS)
+        points, shown, width = tick_points(), places[::every], lengths["x"]
+        names = names_of(format_numbers(scale.values)[::every], points, 0.3 * width)
+        style = style_below(names, points, 0.75 * width / len(shown)) if which == "x" else AS_WRITTEN
+        axis.set_ticks(shown, labels=names, **style)
+        axis.set_ticks([], minor=True)
+    set_axis_label(axis, axis_label(scale.name), lengths[which])
+
+
+def _mark_best(ax: Axes, inks: Inks, x: float, y: float, text: str, *, above: float = 0.0) -> None:
+    style: Style = {"ha": "center", "fontweight": "bold", "path_effects": inks.outline(3)}
+    inks.ring(ax, x, y)
+    inks.note(ax, text, (x, y + above), (0, 10), **style)

@@ -76,7 +76,7 @@ def plot_weights(
     Raises
     ------
     TypeError
-        If ``net`` is not a network.
+        If ``net`` is not a network, or a number is not an integer.
     ValueError
         If the network is a stack, the shape is none of these or does not fit its features, no unit's weights
         are finite, or a number is not positive.
@@ -157,7 +157,7 @@ def plot_mistakes(
     Raises
     ------
     TypeError
-        If the labels are not integers or the probabilities not floating.
+        If the labels or a number are not integers, or the probabilities not floating.
     ValueError
         If the shape, the labels, the probabilities or the names do not fit the images, there are none, or a
         number is not positive.
@@ -279,15 +279,14 @@ class Mosaic(NamedTuple):
             below = math.ceil((2 * LINE * points + 2) * width / tile)
         # The paper shows around the images, and in places without one.
         page = np.zeros((n_rows, height + 2 * gap + below, columns, width + 2 * gap, 4), np.uint8)
-        for i, tile in enumerate(tiles):
+        for i, image in enumerate(tiles):
             place = page[i // columns, gap : gap + height, i % columns, gap : gap + width]
-            place[..., :3], place[..., 3] = np.rint(255 * tile), 255
+            place[..., :3], place[..., 3] = np.rint(255 * image), 255
         bare(ax)
         ax.imshow(page.reshape(n_rows * page.shape[1], -1, 4), interpolation="none")
         across, up = width + 2 * gap, height + 2 * gap + below
-        corners = [
-            (i % columns * across + gap - 0.5, i // columns * up + gap - 0.5) for i in range(len(tiles))
-        ]
+        places = [(i % columns * across, i // columns * up) for i in range(len(tiles))]
+        corners = [(left + gap - 0.5, top + gap - 0.5) for left, top in places]
         matplotlib = load_matplotlib()
         frames = [matplotlib.patches.Rectangle(corner, width, height) for corner in corners]
         style: Style = {"facecolor": "none", "edgecolor": inks.rule, "linewidth": 0.6}

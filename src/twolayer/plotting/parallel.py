@@ -80,17 +80,12 @@ def plot_parallel_coordinates(
     def colours(height: Any) -> Any:
         return inks.ramp(0.08 + 0.92 * height)
 
-    def add_lines(rows: Sequence[Row], label: str, **style: Any) -> None:
-        lines = load_matplotlib().collections.LineCollection(
-            [line_of(row) for row in rows], label=label, **style
-        )
-        ax.add_collection(lines)
-
-    add_lines(lost, "diverged", colors=[inks.muted], linestyles=[(0, (2, 2))], linewidths=0.8)
-    style: Style = {"linewidths": 1.4 if len(shown) <= 40 else 1.0, "alpha": 0.9, "zorder": 2.1}
-    add_lines(
-        shown, words(value), colors=[colours(end.heights[column.number(row)]) for row in shown], **style
-    )
+    lines_of = load_matplotlib().collections.LineCollection
+    style: Style = {"colors": [inks.muted], "linestyles": [(0, (2, 2))], "linewidths": 0.8}
+    ax.add_collection(lines_of([line_of(row) for row in lost], label="diverged", **style))
+    style = {"linewidths": 1.4 if len(shown) <= 40 else 1.0, "alpha": 0.9, "zorder": 2.1}
+    style["colors"] = [colours(end.heights[column.number(row)]) for row in shown]
+    ax.add_collection(lines_of([line_of(row) for row in shown], label=words(value), **style))
     for index, axis in enumerate(axes):
         ax.plot([index, index], [0, 1], color=inks.muted, linewidth=1, zorder=2.2, label="_axis")
         _write_ticks(ax, inks, index, axis, side=-1, width=0.8 * distance)
@@ -127,21 +122,21 @@ class _Axis(NamedTuple):
 
 
 def _setting_axis(table: Sequence[Row], name: str) -> _Axis:
-    values, _, scaled, kind = scale_of(table, name)
-    low, high = scaled[0], scaled[-1]
+    scale = scale_of(table, name)
+    values, (low, *_, high) = scale.values, scale.scaled
 
     def heights_of(places: Sequence[float]) -> list[float]:
         # Room at both ends, as lines are spread around the values.
         return [0.04 + 0.92 * (place - low) / (high - low) for place in places]
 
-    heights = heights_of(scaled)
+    heights = heights_of(scale.scaled)
     gap = min(b - a for a, b in itertools.pairwise(heights))
-    if gap > 0.045 or kind == "steps":
+    if gap > 0.045 or scale.kind == "steps":
         every = math.ceil(len(values) / 18)
         ticks = zip(heights[::every], format_numbers(values)[::every], strict=True)
     else:
-        marks = _round_marks(low, high, kind=kind)
-        numbers = [10.0**mark for mark in marks] if kind == "log" else marks
+        marks = _round_marks(low, high, kind=scale.kind)
+        numbers = [10.0**mark for mark in marks] if scale.kind == "log" else marks
         ticks = zip(heights_of(marks), format_numbers(numbers), strict=True)
     spread = min(0.08, 0.6 * gap) if 2 * len(values) <= len(table) else 0.0
     return _Axis(name, dict(zip(values, heights, strict=True)), list(ticks), spread)
@@ -158,7 +153,7 @@ def _value_axis(name: str, numbers: Sequence[float]) -> _Axis:
 
 
 def _round_marks(low: float, high: float, *, kind: str) -> list[float]:
-    """Give round numbers between two; of a logarithmic axis, powers of ten, or more where there are few."""
+    """Return round numbers between two; of a logarithmic axis, powers of ten, or more where there are few."""
     if kind == "log":
         decades = [float(mark) for mark in range(math.floor(low), math.ceil(high) + 1)]
         inside = [mark for mark in decades if low <= mark <= high]

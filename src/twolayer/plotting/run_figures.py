@@ -51,21 +51,19 @@ def grid(table: Sequence[Row], *, title: str | None = None, dark: bool = False) 
     """
     plan = plan_of(table, "learning_rate", "reg", "validation_accuracy", mark_best=True)
     groups = grouped(table, plan.others)
-    panels = {settings: groups[settings] for settings in sorted(groups, key=lambda one: [*map(order, one)])}
-    if plan.kind == "cells" and len(panels) <= _MOST_PANELS:
-        return _panels(panels, plan, title, dark=dark)
+    if plan.kind == "cells" and len(groups) <= _MOST_PANELS:
+        panels = sorted(groups.items(), key=lambda panel: [*map(order, panel[0])])
+        return _panels(dict(panels), plan, title, dark=dark)
     return drawn(lambda ax: plot_heat_map(table, ax=ax), plan.size(TICK_POINTS), title, dark=dark)
 
 
-def _panels(
-    rows_of: dict[tuple[Any, ...], list[Row]], plan: Plan, title: str | None, *, dark: bool
-) -> Figure:
+def _panels(panels: dict[tuple[Any, ...], list[Row]], plan: Plan, title: str | None, *, dark: bool) -> Figure:
     """Draw a heat map for each combination of the other settings, with one scale of colours."""
-    n_panels = len(rows_of)
-    n_rows = math.ceil(n_panels / min(4, max(1, 12 // len(plan.xs))))
+    n_panels = len(panels)
+    n_rows = math.ceil(n_panels / min(4, max(1, 12 // len(plan.x.values))))
     n_columns = math.ceil(n_panels / n_rows)
     (width, height), (beside, below) = plan.cells, plan.names_size(TICK_POINTS)
-    headings = [_heading(plan.others, combination, 72 * (width + 0.2)) for combination in rows_of]
+    headings = [_heading(plan.others, combination, 72 * (width + 0.2)) for combination in panels]
     height += 0.2 + 0.15 * max(text.count("\n") + 1 for text in headings)
     size = max(n_columns * (width + 0.3) + 1.9 + beside, 3.6), max(n_rows * height + 0.75 + below, 2.0)
     with figure(*size, title, dark=dark) as page:
@@ -73,7 +71,7 @@ def _panels(
         inks = inks_of(axes[0])
         for ax in axes[n_panels:]:
             ax.set_axis_off()
-        for index, (ax, heading, rows) in enumerate(zip(axes, headings, rows_of.values(), strict=False)):
+        for index, (ax, heading, rows) in enumerate(zip(axes, headings, panels.values(), strict=False)):
             draw_cells(ax, inks, rows, plan)
             ax.set_title(heading, **AS_WRITTEN)
             if index + n_columns < n_panels:
