@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RGB = tuple[float, float, float]
+XY = tuple[float, float]
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart, those first that stand out
 # most from white and from black.
@@ -24,6 +25,7 @@ _ON_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _ON_DARK = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = (0, (4, 2))
+FROM_BELOW = ("data", "axes fraction")  # coordinates of a note
 
 TICK_POINTS = 8.5  # of the house's style
 _WIDEST_TITLE = 6.0  # inches
@@ -63,12 +65,12 @@ class Inks:
         (mark,) = ax.plot(x, y, "o", color=self.ink, fillstyle="none", markersize=10, mew=1.6, zorder=4)
         mark.set(label=label, path_effects=self.outline(3.2))
 
-    def note(
-        self, ax: Axes, text: str, xy: tuple[float, float], offset: tuple[float, float], **style: Any
-    ) -> None:
-        """Write a text at an offset, in points, from a point of the axes."""
+    def note(self, ax: Axes, text: str, xy: XY, offset: XY, outline: float = 0, **style: Any) -> None:
+        """Write a text at an offset, in points, from a point of the axes, with an outline of this width."""
         style = {"color": self.ink, "fontsize": SMALL, **AS_WRITTEN, **style}
-        ax.annotate(text, xy, xytext=offset, textcoords="offset points", **style)
+        note = ax.annotate(text, xy, xytext=offset, textcoords="offset points", **style)
+        if outline:
+            note.set_path_effects(self.outline(outline))
 
     def legend(self, ax: Axes, first: Sequence[Artist] = (), **where: Any) -> None:
         """Explain lines and markers by their labels: ``first``, whatever it is, then others that have one."""

@@ -12,7 +12,7 @@ import numpy as np
 from .._namespace import HostArray
 from ..report import one_network
 from ._matplotlib import load_matplotlib
-from ._style import DASHES, MARKERS, Inks, axes_for, inks_of, room
+from ._style import DASHES, FROM_BELOW, MARKERS, Inks, axes_for, inks_of, room
 from ._texts import SMALL, Style, shortened, small_points
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _mark_divergence(ax: Axes, inks: Inks, losses: _Losses) -> None:
     style: Style = {"ha": "right" if late else "left", "va": "bottom" if low else "top"}
     style["bbox"] = {"facecolor": inks.paper, "edgecolor": colour, "linewidth": 0.8, "pad": 2}
     place, offset = (step, 0.05 if low else 0.72), (-6 if late else 6, 0)
-    inks.note(ax, f"diverged at step {step}", place, offset, xycoords=("data", "axes fraction"), **style)
+    inks.note(ax, f"diverged at step {step}", place, offset, xycoords=FROM_BELOW, **style)
 
 
 def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> None:
@@ -263,13 +263,13 @@ def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> None:
         ("training", history.train_accuracy, DASHES, 1.4, "s"),
         ("validation", history.validation_accuracy, "-", 1.8, "o"),
     )
-    for (name, accuracy, linestyle, linewidth, marker), colour in zip(curves, inks.colours, strict=False):
+    for (name, accuracy, dashes, width, marker), colour in zip(curves, inks.colours, strict=False):
         finite = accuracy[np.isfinite(accuracy)]
         if not finite.size:
             continue
-        style: Style = {"linestyle": linestyle, "linewidth": linewidth, "color": colour, "markersize": 3.5}
-        style |= {"label": f"{name} {finite[-1]:.3f}", "marker": marker if accuracy.size <= 20 else None}
-        ax.plot(range(1, accuracy.size + 1), accuracy, **style)
+        epochs, few = range(1, accuracy.size + 1), accuracy.size <= 20
+        (line,) = ax.plot(epochs, accuracy, color=colour, linestyle=dashes, linewidth=width, ms=3.5)
+        line.set(label=f"{name} {finite[-1]:.3f}", marker=marker if few else "none")
         if name == "validation":
             epoch, best = _best_epoch(accuracy)
             inks.ring(ax, epoch, best, label=f"best {best:.3f}, epoch {epoch}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..report import Row, format_accuracy, format_number, format_numbers, has_diverged, varying, winner
 from ._matplotlib import load_matplotlib
-from ._style import Inks, axes_for, bare, ink_on, inks_of, room
+from ._style import FROM_BELOW, Inks, axes_for, bare, ink_on, inks_of, room
 from ._table import Column, Scale, axis_label, check_table, column_of, grouped, scale_of, words
 from ._texts import (
     AS_WRITTEN,
@@ -216,14 +216,14 @@ def _draw_line(ax: Axes, inks: Inks, table: Sequence[Row], plan: Plan) -> None:
     shown = [row for row in rows if column.shows(row)]
     across, up = [*map(x.place, shown)], [*map(column.number, shown)]
     spreads = [column.spread(row) or 0.0 for row in shown]
-    style: Style = {"markersize": 5, "linewidth": 1.4, "capsize": 0, "label": words(column.name)}
-    ax.errorbar(across, up, spreads, fmt="o-", color=inks.colours[0], **style)
+    line = ax.errorbar(across, up, spreads, fmt="o-", color=inks.colours[0], ms=5, lw=1.4, capsize=0)
+    line.set_label(words(column.name))
     if column.shows(column.best):
         number, spread = column.number(column.best), column.spread(column.best)
         text = format_accuracy(number, spread)
         _mark_best(ax, inks, x.place(column.best), number, text, above=spread or 0.0)
     for row in filter(has_diverged, rows):
-        style = {"xycoords": ("data", "axes fraction"), "rotation": 90, "ha": "center", "va": "bottom"}
+        style: Style = {"xycoords": FROM_BELOW, "rotation": 90, "ha": "center", "va": "bottom"}
         inks.note(ax, "× diverged", (x.place(row), 0.03), (0, 0), color=inks.muted, **style)
     ax.margins(y=0.2)
     set_axis_label(ax.yaxis, words(column.name), room(ax)[1])
@@ -239,13 +239,13 @@ def _draw_plane(ax: Axes, inks: Inks, table: Sequence[Row], plan: Plan) -> None:
     _prepare(ax, "y", y)
     shown, lost = column.divided(table)
     if lost:
-        style: Style = {"marker": "x", "s": 28, "linewidths": 1.2, "color": inks.muted}
-        ax.scatter([*map(x.place, lost)], [*map(y.place, lost)], label="diverged", **style)
+        places = [*map(x.place, lost)], [*map(y.place, lost)]
+        ax.scatter(*places, marker="x", s=28, linewidths=1.2, color=inks.muted, label="diverged")
         inks.legend(ax, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
     if shown:
-        style = {"c": [column.colour(row, inks) for row in shown], "s": 55, "linewidths": 0.6}
-        style |= {"edgecolors": inks.muted, "label": words(column.name)}
-        ax.scatter([*map(x.place, shown)], [*map(y.place, shown)], **style)
+        places, label = ([*map(x.place, shown)], [*map(y.place, shown)]), words(column.name)
+        colours = [column.colour(row, inks) for row in shown]
+        ax.scatter(*places, s=55, c=colours, edgecolors=inks.muted, linewidths=0.6, label=label)
     if column.shows(column.best):
         text = format_accuracy(column.number(column.best))
         _mark_best(ax, inks, x.place(column.best), y.place(column.best), text)
@@ -275,6 +275,5 @@ def _prepare(ax: Axes, which: str, scale: Scale) -> None:
 
 
 def _mark_best(ax: Axes, inks: Inks, x: float, y: float, text: str, *, above: float = 0.0) -> None:
-    style: Style = {"ha": "center", "fontweight": "bold", "path_effects": inks.outline(3)}
     inks.ring(ax, x, y)
-    inks.note(ax, text, (x, y + above), (0, 10), **style)
+    inks.note(ax, text, (x, y + above), (0, 10), outline=3, ha="center", fontweight="bold")

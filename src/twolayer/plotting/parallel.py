@@ -81,17 +81,18 @@ def plot_parallel_coordinates(
         return inks.ramp(0.08 + 0.92 * height)
 
     lines_of = load_matplotlib().collections.LineCollection
-    style: Style = {"colors": [inks.muted], "linestyles": [(0, (2, 2))], "linewidths": 0.8}
-    ax.add_collection(lines_of([line_of(row) for row in lost], label="diverged", **style))
-    style = {"linewidths": 1.4 if len(shown) <= 40 else 1.0, "alpha": 0.9, "zorder": 2.1}
-    style["colors"] = [colours(end.heights[column.number(row)]) for row in shown]
-    ax.add_collection(lines_of([line_of(row) for row in shown], label=words(value), **style))
+    lines = lines_of([*map(line_of, lost)], colors=[inks.muted], linestyles=[(0, (2, 2))], linewidths=0.8)
+    ax.add_collection(lines).set_label("diverged")
+    coloured = [colours(end.heights[column.number(row)]) for row in shown]
+    width = 1.4 if len(shown) <= 40 else 1.0
+    lines = lines_of([*map(line_of, shown)], colors=coloured, linewidths=width, alpha=0.9, zorder=2.1)
+    ax.add_collection(lines).set_label(words(value))
     for index, axis in enumerate(axes):
         ax.plot([index, index], [0, 1], color=inks.muted, linewidth=1, zorder=2.2, label="_axis")
         _write_ticks(ax, inks, index, axis, side=-1, width=0.8 * distance)
     if shown:
         strip = colours(np.linspace(0, 1, 256))[:, np.newaxis]
-        style = {"aspect": "auto", "origin": "lower", "interpolation": "none", "zorder": 2.2}
+        style: Style = {"aspect": "auto", "origin": "lower", "interpolation": "none", "zorder": 2.2}
         ax.imshow(strip, extent=(last, last + _STRIP, 0, 1), **style)
         _write_ticks(ax, inks, last + _STRIP, end, side=1, width=distance)
     if lost:
@@ -99,11 +100,10 @@ def plot_parallel_coordinates(
         _write(ax, inks, last + _STRIP, _LOST, f"{len(lost)} diverged", side=1, color=inks.muted)
     if column.shows(column.best):
         best = np.array(line_of(column.best))
-        style = {"color": inks.ink, "linewidth": 2.6, "marker": "o", "markersize": 6}
-        ax.plot(*best.T, label="best", zorder=3, path_effects=inks.outline(5), **style)
+        (line,) = ax.plot(*best.T, "o-", color=inks.ink, linewidth=2.6, markersize=6, label="best", zorder=3)
+        line.set_path_effects(inks.outline(5))
         text = f"best {format_accuracy(column.number(column.best))}"
-        style = {"ha": "right", "fontweight": "bold", "zorder": 4, "path_effects": inks.outline(4)}
-        inks.note(ax, text, tuple(best[-1]), (-8, 8), **style)
+        inks.note(ax, text, tuple(best[-1]), (-8, 8), outline=4, ha="right", fontweight="bold", zorder=4)
     bare(ax)
     ax.set(xlim=(-0.5, last + 0.5), ylim=(_LOST - 0.06 if lost else -0.06, 1.08), yticks=[])
     texts = [*map(axis_label, names), words(value)]
@@ -171,5 +171,5 @@ def _write_ticks(ax: Axes, inks: Inks, x: float, axis: _Axis, *, side: int, widt
 
 
 def _write(ax: Axes, inks: Inks, x: float, y: float, text: str, *, side: int, color: Any) -> None:
-    style: Style = {"ha": "left" if side > 0 else "right", "va": "center", "path_effects": inks.outline(3)}
-    inks.note(ax, text, (x, y), (5 * side, 0), color=color, zorder=2.5, **style)
+    style: Style = {"ha": "left" if side > 0 else "right", "va": "center", "color": color, "zorder": 2.5}
+    inks.note(ax, text, (x, y), (5 * side, 0), outline=3, **style)
