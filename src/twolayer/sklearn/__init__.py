@@ -37,7 +37,7 @@ try:
     from sklearn.utils import check_random_state
     from sklearn.utils.class_weight import compute_class_weight
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import check_is_fitted
 
     from . import inputs
     from .epochs import Stopping, epoch_losses, in_epochs_of
@@ -468,9 +468,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X must be beside ``like``, which is None for the first samples, and in the range of ``dtype``. Without
         ``classes`` the labels in y are all that there are.
         """
-        inputs.check_samples(X, name=f"X{suffix}")
         y = inputs.checked_labels(y, name=f"y{suffix}")
-        X, y = validate_data(self, X, y, reset=like is None, dtype=inputs.float_dtypes(X))
+        X, y = inputs.validated(self, X, y, reset=like is None, suffix=suffix)
         if like is not None:
             self._check_place(X, like, method)
         if dtype is not None and X.dtype != dtype:
@@ -542,8 +541,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _logits(self, X: Any, method: str) -> Array:
         """Check samples, and return their logits (N, C) in the dtype of X."""
         check_is_fitted(self, "net_")
-        inputs.check_samples(X)
-        X = validate_data(self, X, reset=False, dtype=inputs.float_dtypes(X))
+        X = inputs.validated(self, X, reset=False)
         self._check_place(X, self.net_.W1, method)
         if X.dtype != self.net_.W1.dtype:
             check_finite(X, dtype=self.net_.W1.dtype)

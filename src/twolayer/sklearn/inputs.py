@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn import get_config
 from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
 
 from .._checks import check_current_device, check_plain
 from .._namespace import (
@@ -60,19 +61,19 @@ def on_host(array: Any) -> Any:
     return to_host(array) if dispatched(array) else array
 
 
-def check_samples(X: Any, *, name: str = "X") -> None:
-    """Raise if X is not plain or not on CuPy's current device, before scikit-learn makes a copy of it."""
-    check_plain(name, X)
+def validated(model: Any, X: Any, y: Any = "no_validation", *, reset: bool, suffix: str = "") -> Any:
+    """Return samples, and labels if there are some, as scikit-learn makes arrays of them, where X is.
+
+    float32 and float64 stay what they are, if the device has them. What scikit-learn would make a copy of, X
+    with a mask or on another device than CuPy's current one, is refused before.
+    """
+    check_plain(f"X{suffix}", X)
+    dtypes: list[Any] = [np.float64, np.float32]  # others become the first
     if dispatched(X):
-        check_current_device(name, X)
-
-
-def float_dtypes(X: Any) -> list[Any]:
-    """Return the dtypes that samples may keep; others are cast to the first of them."""
-    if not dispatched(X):
-        return [np.float64, np.float32]
-    there = array_namespace(X).__array_namespace_info__().dtypes(device=device(X), kind="real floating")
-    return [there[name] for name in ("float64", "float32") if name in there]
+        check_current_device(f"X{suffix}", X)
+        there = array_namespace(X).__array_namespace_info__().dtypes(device=device(X), kind="real floating")
+        dtypes = [there[name] for name in ("float64", "float32") if name in there]
+    return validate_data(model, X, y, reset=reset, dtype=dtypes)
 
 
 def checked_labels(labels: Any, *, name: str) -> Any:
