@@ -37,19 +37,14 @@ def stack(nets: Iterable[TwoLayerNet]) -> TwoLayerNet:
     if not nets:
         raise ValueError("`nets` must hold at least one network; got none")
     first = nets[0]
-    xp = check_network(first)
     for i, net in enumerate(nets):
-        check_network(net)
+        xp = check_network(net)
         if net.n_networks is not None:
             raise ValueError(f"`nets` must be single networks; got a stack of {net.n_networks} at {i}")
         check_same_place(f"nets[{i}]", net.W1, "nets[0]", first.W1)
-        shapes = [tuple(array.shape) for array in net]
-        if shapes != [tuple(array.shape) for array in first]:
-            wanted = (first.n_features, first.n_hidden, first.n_classes)
-            raise ValueError(
-                f"`nets` must have one shape (D, H, C), here {wanted}; "
-                f"got {(net.n_features, net.n_hidden, net.n_classes)} at {i}"
-            )
+        shape, wanted = ((one.n_features, one.n_hidden, one.n_classes) for one in (net, first))
+        if shape != wanted:
+            raise ValueError(f"`nets` must have one shape (D, H, C), here {wanted}; got {shape} at {i}")
         if net.W1.dtype != first.W1.dtype:
             raise TypeError(f"`nets` must have one dtype, here {first.W1.dtype}; got {net.W1.dtype} at {i}")
     return _by_rows(*(xp.stack([net[i] for net in nets]) for i in range(4)), xp=xp)
