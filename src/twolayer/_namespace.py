@@ -6,8 +6,8 @@ The only module that imports array_api_compat. No array library but NumPy is imp
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from types import ModuleType
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -204,16 +204,14 @@ def cast(array: Array, dtype: Any, *, xp: ModuleType) -> Array:
     return xp.astype(array, dtype, copy=False)
 
 
-@contextmanager
-def own_dtypes(array: Array) -> Iterator[None]:
+def own_dtypes(array: Array) -> AbstractContextManager[Any]:
     """Compute in the arrays' dtypes on this array's device, even if the caller is inside `torch.autocast`."""
     if is_torch_array(array):
         torch, kind = sys.modules["torch"], array.device.type
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-            with torch.autocast(kind, enabled=False):
-                yield
-            return
-    yield
+            disabled: AbstractContextManager[Any] = torch.autocast(kind, enabled=False)
+            return disabled
+    return nullcontext()
 
 
 def rows_of(array: Array, rows: Array, *, xp: ModuleType) -> Array:

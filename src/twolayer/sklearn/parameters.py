@@ -32,30 +32,30 @@ BOUNDS: Mapping[str, Mapping[str, float]] = {
 
 def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
     """Return the parameters of an estimator, checked; the solver and the schedule as objects."""
-    p = SimpleNamespace(**given)
-    p.solver = _named("solver", p.solver, SOLVERS, "move", "twolayer.optimizers.AdamW()")
-    p.learning_rate = _named(
-        "learning_rate", p.learning_rate, SCHEDULES, "__call__", "twolayer.schedules.Step()"
+    p = dict(given)
+    p["solver"] = _named("solver", p["solver"], SOLVERS, "move", "twolayer.optimizers.AdamW()")
+    p["learning_rate"] = _named(
+        "learning_rate", p["learning_rate"], SCHEDULES, "__call__", "twolayer.schedules.Step()"
     )
-    if isinstance(p.batch_size, str):
-        check_choice("batch_size", p.batch_size, ("auto",))
-        p.batch_size = AUTOMATIC_BATCH
+    if isinstance(p["batch_size"], str):
+        check_choice("batch_size", p["batch_size"], ("auto",))
+        p["batch_size"] = AUTOMATIC_BATCH
     for name in ("hidden_layer_size", "batch_size", "max_iter", "n_iter_no_change"):
-        if getattr(p, name) != math.inf or name != "n_iter_no_change":
-            setattr(p, name, check_integer(name, getattr(p, name), least=1))
+        if name != "n_iter_no_change" or p[name] != math.inf:
+            p[name] = check_integer(name, p[name], least=1)
     for name, bounds in BOUNDS.items():
-        setattr(p, name, check_number(name, getattr(p, name), **bounds))
-    if p.validation_fraction == 0:
+        p[name] = check_number(name, p[name], **bounds)
+    if p["validation_fraction"] == 0:
         raise ValueError("`validation_fraction` must be above 0; got 0")
     for name in ("early_stopping", "warm_start"):
-        if not isinstance(getattr(p, name), bool | np.bool_):
-            raise TypeError(f"`{name}` must be a bool; got {type(getattr(p, name)).__name__}")
-    if isinstance(p.class_weight, str):
-        check_choice("class_weight", p.class_weight, ("balanced",))
-    elif not isinstance(p.class_weight, Mapping | None):
-        kind = type(p.class_weight).__name__
-        raise TypeError(f"`class_weight` must be a dict, 'balanced' or None; got {kind}")
-    return p
+        if not isinstance(p[name], bool | np.bool_):
+            raise TypeError(f"`{name}` must be a bool; got {type(p[name]).__name__}")
+    weights = p["class_weight"]
+    if isinstance(weights, str):
+        check_choice("class_weight", weights, ("balanced",))
+    elif not isinstance(weights, Mapping | None):
+        raise TypeError(f"`class_weight` must be a dict, 'balanced' or None; got {type(weights).__name__}")
+    return SimpleNamespace(**p)
 
 
 def _named(name: str, value: Any, known: Mapping[str, Any], method: str, example: str) -> Any:
