@@ -54,8 +54,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         block begins; if the block or the move fails. The message names ``path``.
     """
     path = _followed(path)
-    standing = _standing_at(path)
-    is_replaced = _is_replaced(path, standing)
+    standing, is_replaced = _standing_at(path)
     # The block below closes it.
     file = _new_partial(path, standing) if is_replaced else tempfile.TemporaryFile()  # noqa: SIM115
     partial = Path(file.name) if is_replaced else None
@@ -90,8 +89,8 @@ def check_can_be_written(path: str | os.PathLike[str]) -> None:
         As `written_whole`.
     """
     path = _followed(path)
-    standing = _standing_at(path)
-    if _is_replaced(path, standing):
+    standing, is_replaced = _standing_at(path)
+    if is_replaced:
         with _new_partial(path, standing) as file:
             pass
         Path(file.name).unlink()
@@ -107,8 +106,10 @@ def _followed(path: str | os.PathLike[str]) -> Path:
     return target if target.exists() or not path.exists() else path
 
 
-def _standing_at(path: Path) -> os.stat_result | None:
-    """Return the status of the file at a path, or None if there is no file.
+def _standing_at(path: Path) -> tuple[os.stat_result | None, bool]:
+    """Return the status of the file at a path, None if there is no file, and whether a new one replaces it.
+
+    Into what is not replaced, such as a pipe, the new content is written.
 
     Raises
     ------
@@ -118,7 +119,7 @@ def _standing_at(path: Path) -> os.stat_result | None:
     try:
         standing = path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None  # if the folder is at fault, no file can be made in it either
+        return None, True  # if the folder is at fault, no file can be made in it either
     number = 0
     if stat.S_ISDIR(standing.st_mode):
         number = errno.EISDIR
@@ -128,12 +129,7 @@ def _standing_at(path: Path) -> os.stat_result | None:
         number = errno.EACCES
     if number:
         raise OSError(number, os.strerror(number), str(path))
-    return standing
-
-
-def _is_replaced(path: Path, standing: os.stat_result | None) -> bool:
-    """Return whether a new file takes the place of what stands there, rather than being written into it."""
-    return standing is None or (stat.S_ISREG(standing.st_mode) and not path.is_symlink())
+    return standing, stat.S_ISREG(standing.st_mode) and not path.is_symlink()
 
 
 def _new_partial(path: Path, standing: os.stat_result | None) -> IO[bytes]:
