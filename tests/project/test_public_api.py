@@ -147,6 +147,28 @@ FIELDS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("augmentation", "FlipAndShift"),
+        ("checkpoints", "Checkpointer"),
+        ("datasets", "load_digits"),
+        ("onnx", "export"),
+        ("optimizers", "SGD"),
+        ("plotting", "plot_loss"),
+        ("preprocessing", "Standardizer"),
+        ("report", "confusion_matrix"),
+        ("schedules", "Cosine"),
+        ("sklearn", "TwoLayerClassifier"),
+        ("storage", "load_metadata"),
+    ],
+)
+def test_a_module_is_imported_by_its_name_and_reached_from_the_package(module: str, name: str) -> None:
+    imported = importlib.import_module(f"twolayer.{module}")
+    assert getattr(twolayer, module) is imported
+    assert callable(getattr(imported, name))
+
+
 @pytest.mark.parametrize("name", ["checkpoints", "plotting", "sklearn"])
 def test_modules_that_are_imported_when_they_are_asked_for(name: str) -> None:
     code = (
