@@ -31,7 +31,7 @@ from support.command_line import answered, cli, clusters, done, refused, setting
 import twolayer
 from twolayer import datasets, presets, report, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, data, folders, information, jobs, libraries, options, outcomes
+from twolayer.cli import console, data, information, jobs, libraries, options, outcomes, run_folder
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
 
@@ -1824,5 +1824,5 @@ def test_what_the_terminal_cannot_show_is_a_question_mark() -> None:
 
 
 def test_the_folder_modules_list_covers_what_is_written() -> None:
-    assert set(folders._OWN) >= TRAIN_FILES | SWEEP_FILES
+    assert set(run_folder._OWN) >= TRAIN_FILES | SWEEP_FILES
     assert (outcomes.INTERRUPTED, outcomes.TERMINATED) == (130, 143)

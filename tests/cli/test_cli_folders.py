@@ -21,7 +21,7 @@ from support.command_line import answered, cli, clusters, done, refused, setting
 
 from twolayer import _files, report, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import folders, jobs, sweeps, training
+from twolayer.cli import jobs, run_folder, sweeps, training
 from twolayer.training.loop import train
 
 QUICK = ("--epochs", 2, "--hidden", 5, "-q")
@@ -273,13 +273,13 @@ def test_a_new_run_has_the_modes_of_the_old_one(run: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has links for administrators only")
-@pytest.mark.parametrize("name", [folders.LOCK, ".new-run", ".whole-run", ".moving-run"])
+@pytest.mark.parametrize("name", [run_folder.LOCK, ".new-run", ".whole-run", ".moving-run"])
 def test_a_link_in_a_folder_leads_nowhere(run: Path, name: str) -> None:
     Path("mine").mkdir()
     for other in ("results.json", "settings.toml", "notes.txt"):
         Path("mine", other).write_text("mine")
     before = contents(Path("mine"))
-    (run / name).symlink_to(Path("mine", "notes.txt" if name == folders.LOCK else "").absolute())
+    (run / name).symlink_to(Path("mine", "notes.txt" if name == run_folder.LOCK else "").absolute())
     assert cli("train", "mine.npz", *QUICK, "--out", run, "--overwrite").exit_code == 1
     cli("train", "--resume", run, "--epochs", 3)
     assert contents(Path("mine")) == before
@@ -313,14 +313,14 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
         for name in ("unlink", "replace", "rmdir"):
             patch.setattr(Path, name, counted(getattr(Path, name)))
         with suppress(Killed):
-            folders.take_place(new)
+            run_folder.take_place(new)
         patch.undo()
         if new.exists():  # it was killed before it began
-            folders.take_place(new)
-    folders.settle(old)
+            run_folder.take_place(new)
+    run_folder.settle(old)
     names = ("settings.toml", "results.json", "history.json")
     assert contents(old) == {**dict.fromkeys(names, b"new"), "notes.txt": b"old"}
-    folders.settle(old)
+    run_folder.settle(old)
     assert not [path for path in old.iterdir() if path.is_dir()]
 
 
@@ -342,7 +342,7 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
 def test_no_other_process_writes_in_a_folder_in_use(
     run: Path, long_training, monkeypatch: pytest.MonkeyPatch, arguments
 ) -> None:
-    monkeypatch.setattr(folders, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(run_folder, "_PATIENCE_SECONDS", 0.2)
     line = refused(*arguments)
     assert f"{run} must not be in use; process {long_training.pid} on " in line
     assert "is writing in it" in line
@@ -354,9 +354,9 @@ def test_no_other_process_writes_in_a_folder_in_use(
 def test_a_lock_ends_with_its_process(run: Path, long_training) -> None:
     long_training.send_signal(signal.SIGKILL)
     long_training.wait()
-    assert (run / folders.LOCK).exists()
+    assert (run / run_folder.LOCK).exists()
     done("plot", run)
-    assert not (run / folders.LOCK).exists()
+    assert not (run / run_folder.LOCK).exists()
 
 
 def test_a_file_system_without_locks_is_written_to_all_the_same(run: Path, monkeypatch) -> None:
@@ -367,14 +367,14 @@ def test_a_file_system_without_locks_is_written_to_all_the_same(run: Path, monke
 
     monkeypatch.setattr(fcntl, "flock", refuses)
     done("plot", run)
-    assert not (run / folders.LOCK).exists()
+    assert not (run / run_folder.LOCK).exists()
 
 
 def test_a_lock_that_is_being_removed_is_no_lock(run: Path) -> None:
-    with folders.locked(run):
-        (run / folders.LOCK).unlink()
-        with folders.locked(run):  # of a new file, as the old one has no name
-            assert (run / folders.LOCK).exists()
+    with run_folder.locked(run):
+        (run / run_folder.LOCK).unlink()
+        with run_folder.locked(run):  # of a new file, as the old one has no name
+            assert (run / run_folder.LOCK).exists()
 
 
 # Files that the user names

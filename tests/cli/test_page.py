@@ -28,13 +28,13 @@ from hypothesis import strategies as st
 from support.command_line import answered, cli, done, refused, settings_in
 
 from twolayer import datasets, report
-from twolayer.cli import console, folders
+from twolayer.cli import console, run_folder
 from twolayer.cli.commands import app
 from twolayer.cli.outcomes import DIVERGED, INTERRUPTED
 from twolayer.cli.page import pictures, writing
 from twolayer.cli.page.settings import command_line
+from twolayer.cli.run_files import read_predictions, read_results
 from twolayer.cli.settings import write_settings
-from twolayer.cli.stored import read_predictions, read_results
 
 QUICK = ("--epochs", 3, "--hidden", 8, "--quiet")
 NAMES = ["<script>alert(1)</script>", "\"quoted\" & 'more'", "قطة", "😀", "a" * 60]
@@ -911,8 +911,8 @@ def test_classes_that_are_as_probable_may_change_places(runs: Path, tmp_path: Pa
 
 def test_a_run_that_is_overwritten_leaves_no_page(copied: Callable[[str], Path]) -> None:
     folder = copied("train")
-    assert {"report.html", "predictions.npz"} <= set(folders.written_in(folder))
-    with folders.fresh_folder(str(folder), "x", overwrite=True, dataset="digits") as new:
+    assert {"report.html", "predictions.npz"} <= set(run_folder.written_in(folder))
+    with run_folder.fresh_folder(str(folder), "x", overwrite=True, dataset="digits") as new:
         (new / "results.json").write_text("{}")
-        assert folders.take_place(new) == folder
-        assert {path.name for path in folder.iterdir()} == {folders.LOCK, "results.json"}
+        assert run_folder.take_place(new) == folder
+        assert {path.name for path in folder.iterdir()} == {run_folder.LOCK, "results.json"}

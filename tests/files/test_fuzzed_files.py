@@ -43,10 +43,10 @@ from support.strategies import any_texts, is_printable
 
 from twolayer import Run, TwoLayerNet, load, save, train
 from twolayer.checkpoints import load_run, save_run
-from twolayer.cli import commands, folders, images, inputs, stored, training
+from twolayer.cli import commands, images, inputs, run_files, run_folder, training
 from twolayer.cli.commands import app
 from twolayer.cli.page import pictures
-from twolayer.cli.stored import read_history, read_predictions, read_results
+from twolayer.cli.run_files import read_history, read_predictions, read_results
 from twolayer.datasets import cifar10, load_cifar10, load_npz
 from twolayer.preprocessing import Standardizer
 from twolayer.report.metrics import Confusion
@@ -727,7 +727,7 @@ def test_predictions(folder: Path, lies: bool) -> None:
     arrays = {"y": np.arange(12) % 3, "probabilities": probs, "images": np.arange(8).reshape(2, 2, 2)}
     arrays["rows"] = np.array([1, 0])
     arrays["rows_in_file"] = np.arange(12) * 3
-    test = stored.Tested(None, 12, Confusion.of_labels(arrays["y"], probs.argmax(axis=1), 3))
+    test = run_files.Tested(None, 12, Confusion.of_labels(arrays["y"], probs.argmax(axis=1), 3))
     np.savez(path, **arrays)
     whole = path.read_bytes()
 
@@ -948,7 +948,7 @@ def test_two_commands_on_one_folder(trained: Path, tmp_path: Path, monkeypatch: 
 
 
 def test_plot_and_report_read_the_files_that_are_fuzzed() -> None:
-    assert (folders.RESULTS, folders.HISTORY, folders.SETTINGS, folders.PREDICTIONS) == (
+    assert (run_folder.RESULTS, run_folder.HISTORY, run_folder.SETTINGS, run_folder.PREDICTIONS) == (
         "results.json",
         "history.json",
         "settings.toml",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.command_line import done
 
 from twolayer import report
-from twolayer.cli.stored import read_results
+from twolayer.cli.run_files import read_results
 from twolayer.report.metrics import Confusion
 
 

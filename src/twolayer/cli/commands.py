@@ -15,7 +15,7 @@ import click.shell_completion
 
 from .._version import __version__
 from ..report import format_json
-from . import folders, options, run_figures
+from . import options, run_figures, run_folder
 from .completion import SHELLS, VARIABLE
 from .console import Console, standard_output
 from .data import COMMAS, is_number, kind_of
@@ -283,7 +283,7 @@ def train(ctx: click.Context, /, **parameters: Any) -> None:
         return read_settings(path, ctx)
 
     path = Path(parameters["resume"])
-    with folders.reopened_folder(path) as folder:
+    with run_folder.reopened_folder(path) as folder:
         if folder != path:
             console.say(f"Resuming the run that will replace the one in {path}")
         resume_train(folder, changes, console, read=read, pace=pace)
@@ -429,7 +429,7 @@ def export(quiet: bool, **parameters: Any) -> None:
 def plot(folder: str, suffix: str, quiet: bool) -> None:
     """Draw the pictures of a run again."""
     console = _console(quiet)
-    with folders.locked_if_run(Path(folder)):
+    with run_folder.locked_if_run(Path(folder)):
         paths = run_figures.draw(Path(folder), console.warn, suffix=suffix)
     for path in paths:
         console.result(str(path))

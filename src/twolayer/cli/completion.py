@@ -10,7 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import presets
-from . import folders
+from . import run_folder
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_TWOLAYER_COMPLETE"
@@ -53,13 +53,13 @@ def complete_runs(holding: str, *suffixes: str) -> Completer:
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
         runs = {*_matching(incomplete), *(_matching("runs/") if "runs/".startswith(incomplete) else ())}
         found = sorted(path.as_posix() for path in runs if (path / holding).is_file())
-        files = [name for name in _files(incomplete, *suffixes) if not name.endswith(folders.CHECKPOINT)]
+        files = [name for name in _files(incomplete, *suffixes) if not name.endswith(run_folder.CHECKPOINT)]
         return _or_files(map(CompletionItem, [*found, *files]), incomplete)
 
     return complete
 
 
-complete_networks = complete_runs(folders.NETWORK, ".safetensors")
+complete_networks = complete_runs(run_folder.NETWORK, ".safetensors")
 
 
 def _or_files(items: Iterable[CompletionItem], incomplete: str) -> Items:

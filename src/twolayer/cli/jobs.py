@@ -23,7 +23,7 @@ from ..datasets import Dataset
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, lost_by_rounding
 from ..stacks import merge
-from . import folders, run_figures
+from . import run_figures, run_folder
 from .console import Console
 from .data import (
     COUNTS,
@@ -48,7 +48,7 @@ from .method import (
     symmetrized,
     training_arguments,
 )
-from .stored import MOST_IMAGES
+from .run_files import MOST_IMAGES
 
 _PRIVATE = ("dataset", "data", "url")  # where the user's files are
 _FEW_SAMPLES = 3  # of a class: one to train on, one to validate, one to test
@@ -124,7 +124,7 @@ class Job:
         """Save the network of a run, with its metadata and accuracies."""
         storage.save(
             folded,
-            folder / folders.NETWORK,
+            folder / run_folder.NETWORK,
             classes=self.dataset.classes,
             image_shape=self.dataset.image_shape,
             preprocessing=preprocessing_in_words(self.settings, self.preprocessing),
@@ -191,7 +191,7 @@ class Job:
             run_figures.draw(folder, self.console.warn)
         except ImportError as error:
             self.console.warn(f"there are no pictures: {error}")
-        self.console.say(f"In {folder}: {', '.join(folders.written_in(folder))}")
+        self.console.say(f"In {folder}: {', '.join(run_folder.written_in(folder))}")
         self.console.say(f"`twolayer report {shlex.quote(str(folder))}` makes one page of it")
 
 
@@ -270,7 +270,7 @@ def write_predictions(folder: Path, dataset: Dataset, test: Evaluation | None) -
 
     None are written where a sample is too far from the others for the network to give a number.
     """
-    path = folder / folders.PREDICTIONS
+    path = folder / run_folder.PREDICTIONS
     if test is None or dataset.test is None or not np.isfinite(test.probabilities).all():
         path.unlink(missing_ok=True)
         return
@@ -288,4 +288,4 @@ def write_predictions(folder: Path, dataset: Dataset, test: Evaluation | None) -
 def write_results(folder: Path, results: Mapping[str, Any], test: Evaluation | None) -> None:
     """Write results.json."""
     extra = {} if test is None else {"test": test.as_data()}
-    report.write_json(folder / folders.RESULTS, {**results, **extra})
+    report.write_json(folder / run_folder.RESULTS, {**results, **extra})

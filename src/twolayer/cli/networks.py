@@ -21,7 +21,7 @@ from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
 from ..network import TwoLayerNet, probabilities
 from ..storage import NetworkMetadata
-from . import folders
+from . import run_folder
 from .console import Console
 from .data import COUNTS, check_place, check_splits, file_stem, fingerprint, kind_of, load_data, raw_on
 from .evaluation import evaluate
@@ -29,7 +29,7 @@ from .images import STANDARD_INPUT, found_at, is_image
 from .inputs import ARRAYS, samples_for
 from .libraries import Library, open_library
 from .outputs import check_output
-from .stored import read_toml
+from .run_files import read_toml
 
 _MOST_SHOWN = 20
 _OUTPUTS = (".csv", ".json", ".npz")
@@ -162,7 +162,7 @@ def export_network(
     check_output("--out", target, (".onnx",), overwrite=overwrite, inputs=[path])
     image_shape = None if flat else metadata.image_shape
     net = storage.load(path)
-    with folders.locked_if_run(target.parent):
+    with run_folder.locked_if_run(target.parent):
         onnx.export(net, target, classes=metadata.classes, image_shape=image_shape, input_dtype=input_dtype)
     shape = ", ".join(str(size) for size in ("N", *(image_shape or (metadata.n_features,))))
     console.say(f"It takes X ({shape}) in {input_dtype or net.W1.dtype.name}; ONNX operator set {onnx.OPSET}")
@@ -195,10 +195,11 @@ def _found(network: str) -> tuple[Path, NetworkMetadata]:
     path = Path(network)
     check_is_no_input(network)
     if path.is_dir():
-        folder, path = path, path / folders.NETWORK
+        folder, path = path, path / run_folder.NETWORK
         if not path.is_file():
             raise FileNotFoundError(
-                f"{network} must be the folder of a run; it holds no {folders.NETWORK}{_unfinished(folder)}"
+                f"{network} must be the folder of a run; it holds no {run_folder.NETWORK}"
+                + _unfinished(folder)
             )
     metadata = storage.load_metadata(path)
     if metadata.n_networks is not None:
@@ -217,8 +218,8 @@ def check_is_no_input(network: str) -> None:
 
 def _unfinished(folder: Path) -> str:
     """Say how a training that was killed goes on."""
-    settings = folder / folders.SETTINGS
-    if not settings.is_file() or (folder / folders.RESULTS).is_file():
+    settings = folder / run_folder.SETTINGS
+    if not settings.is_file() or (folder / run_folder.RESULTS).is_file():
         return ""
     if read_toml(settings).get("command") != "train":
         return ""

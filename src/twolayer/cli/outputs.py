@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .._files import check_can_be_written
-from .folders import is_own
+from .run_folder import is_own
 
 # The beginning of each kind of file that the commands write, by its suffix.
 _SIGNATURES = {

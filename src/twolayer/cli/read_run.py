@@ -12,9 +12,9 @@ from .. import storage
 from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from ..training import History
-from . import folders
+from . import run_folder
 from .data import file_name
-from .stored import Predictions, Results, read_history, read_plain, read_predictions, read_results
+from .run_files import Predictions, Results, read_history, read_plain, read_predictions, read_results
 
 Content = TypeVar("Content")
 
@@ -32,27 +32,27 @@ class StoredRun:
     @cached_property
     def results(self) -> Results:
         """The results."""
-        return read_results(self.folder / folders.RESULTS)
+        return read_results(self.folder / run_folder.RESULTS)
 
     @cached_property
     def settings(self) -> dict[str, Any] | None:
         """The settings, as they are shown."""
-        return self._read(folders.SETTINGS, read_plain)
+        return self._read(run_folder.SETTINGS, read_plain)
 
     @cached_property
     def history(self) -> History | None:
         """The history."""
-        return self._read(folders.HISTORY, read_history)
+        return self._read(run_folder.HISTORY, read_history)
 
     @cached_property
     def net(self) -> TwoLayerNet | None:
         """The network."""
-        return self._read(folders.NETWORK, storage.load)
+        return self._read(run_folder.NETWORK, storage.load)
 
     @cached_property
     def metadata(self) -> NetworkMetadata | None:
         """The metadata of the network."""
-        return self._read(folders.NETWORK, storage.load_metadata)
+        return self._read(run_folder.NETWORK, storage.load_metadata)
 
     @cached_property
     def predictions(self) -> Predictions | None:
@@ -60,7 +60,7 @@ class StoredRun:
         test, shape = self.results.test, self.results.image_shape
         if test is None:
             return None
-        return self._read(folders.PREDICTIONS, lambda path: read_predictions(path, test, shape))
+        return self._read(run_folder.PREDICTIONS, lambda path: read_predictions(path, test, shape))
 
     def _read(self, name: str, read: Callable[[Path], Content]) -> Content | None:
         path = self.folder / name

@@ -20,10 +20,10 @@ from .._version import __version__
 from ..settings import REQUIRED, SETTINGS, VARIED, of_command
 from . import options
 from .data import COUNTS, kind_of
-from .folders import RESULTS
 from .method import completed, without_effect
 from .parameters import NumberType, Several
-from .stored import read_object, read_toml
+from .run_files import read_object, read_toml
+from .run_folder import RESULTS
 
 _PATHS = ("dataset", "data")
 # The data and the machine, which a file and options give as they are.

@@ -12,7 +12,7 @@ from typing import Any
 from .. import presets, report
 from ..settings import VARIED
 from ..sweeping import SweepResult, sweep
-from . import folders
+from . import run_folder
 from .console import Console
 from .data import file_stem
 from .evaluation import Evaluation
@@ -39,8 +39,8 @@ def run_sweep(
         f"{length_in_words(settings)} each; {library}"
     )
     stem = f"{file_stem(settings['dataset'])}-sweep"
-    with folders.fresh_folder(out, stem, overwrite=overwrite, dataset=settings["dataset"]) as folder:
-        write_settings(folder / folders.SETTINGS, settings)
+    with run_folder.fresh_folder(out, stem, overwrite=overwrite, dataset=settings["dataset"]) as folder:
+        write_settings(folder / run_folder.SETTINGS, settings)
         data, arguments = job.prepare()
         # The candidates of one shape and seed train together: their first layers are one product.
         together = n_candidates
@@ -91,7 +91,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         if best is not None and folded is not None:
             own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
             write(job.save_network, folder, folded, own, accuracies)
-            write(folders.write_history, folder, best.history)
+            write(run_folder.write_history, folder, best.history)
         if result.runs:
             write(report.write_csv, folder / "runs.csv", result.runs)
             write(report.write_csv, folder / "results.csv", result.table)
@@ -107,9 +107,9 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
             compare(presets.preset(settings["preset"]), settings, result, test, job)
         console.say(f"{count(len(result.runs), 'network')} in {seconds:.1f} s")
     if result.complete and best is not None:
-        folder = folders.take_place(folder)
+        folder = run_folder.take_place(folder)
     job.finish(folder)
-    console.answer(folders.answer_of(folder))
+    console.answer(run_folder.answer_of(folder))
     if not result.complete:
         n_runs = math.prod(len(settings[name]) for name in (*VARIED, "seeds"))
         raise Failure(

@@ -17,13 +17,13 @@ from ..network import TwoLayerNet
 from ..stacks import stack
 from ..training import History, Run
 from ..training.loop import train
-from . import folders
+from . import run_folder
 from .console import Console
 from .data import file_stem
 from .jobs import Job, count, in_words, length_in_words, open_job, write_predictions, write_results
 from .outcomes import DIVERGED, OF_SIGNALS, Failure
+from .run_files import read_object
 from .settings import write_settings
-from .stored import read_object
 
 # Of the data: what the preprocessing has been through.
 _PREPROCESSED = ("X", "validation X", "preprocessing")
@@ -45,8 +45,8 @@ def run_train(
     """Train a network by ``settings``, in a fresh folder."""
     job = open_job(settings, console)
     stem = f"{file_stem(settings['dataset'])}-train"
-    with folders.fresh_folder(out, stem, overwrite=overwrite, dataset=settings["dataset"]) as folder:
-        write_settings(folder / folders.SETTINGS, settings)
+    with run_folder.fresh_folder(out, stem, overwrite=overwrite, dataset=settings["dataset"]) as folder:
+        write_settings(folder / run_folder.SETTINGS, settings)
         _train(job, folder, earlier=None, pace=pace)
 
 
@@ -59,14 +59,14 @@ def resume_train(
     pace: Pace,
 ) -> None:
     """Go on with the training in ``folder``, with ``changes`` to its settings, which ``read`` reads."""
-    settings = read(folder / folders.SETTINGS)
+    settings = read(folder / run_folder.SETTINGS)
     if "epochs" in changes or "steps" in changes:
         settings |= {"epochs": None, "steps": None}
     settings |= changes
-    checkpoint = folder / folders.CHECKPOINT
+    checkpoint = folder / run_folder.CHECKPOINT
     begun, kept = checkpoint.is_file(), _kept(folder)
     if not begun and kept is not None:
-        raise FileNotFoundError(f"{folder} must hold {folders.CHECKPOINT} to go on from; there is none")
+        raise FileNotFoundError(f"{folder} must hold {run_folder.CHECKPOINT} to go on from; there is none")
     preprocessing = load_run(checkpoint).preprocessing if begun else None
     job = open_job(settings, console, preprocessing=preprocessing)
     total = _total_steps(job)
@@ -89,7 +89,7 @@ def resume_train(
                 "is to take; to train it longer, give --epochs or --steps, the new total"
             )
     console.say(f"Going on from step {0 if earlier is None else earlier.n_steps:,} of {total:,}")
-    write_settings(folder / folders.SETTINGS, settings)
+    write_settings(folder / run_folder.SETTINGS, settings)
     _train(job, folder, earlier=earlier, pace=pace)
 
 
@@ -114,9 +114,9 @@ def _check_fit(job: Job, earlier: Run, checkpoint: Path) -> None:
 
 def _kept(folder: Path) -> int | None:
     """Return how many steps the run had taken whose results the folder holds; None where it holds none."""
-    if not (folder / folders.RESULTS).is_file():
+    if not (folder / run_folder.RESULTS).is_file():
         return None
-    n_steps = read_object(folder / folders.RESULTS).get("n_steps")
+    n_steps = read_object(folder / run_folder.RESULTS).get("n_steps")
     return n_steps if isinstance(n_steps, int) else -1
 
 
@@ -146,7 +146,7 @@ def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Pace) -> None:
         for k in range(n_networks)
     )
     start = earlier or (next(nets) if n_networks == 1 else stack(nets))
-    checkpoint = folder / folders.CHECKPOINT
+    checkpoint = folder / run_folder.CHECKPOINT
     operations = 2.0 * dataset.n_features * settings["batch_size"] * settings["n_hidden"] * n_networks
     started = time.monotonic()
     with library.threads_for(operations), job.console.watch("Training") as watch:
@@ -188,11 +188,11 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
         "heading": f"{job.dataset.name}: {_in_words(settings, _SHOWN[:3])}",
     }
     history = _mean_history(run, usable)
-    folders.write_history(folder, history)
+    run_folder.write_history(folder, history)
     test = None
     keeps = diverged is None and (min(best_steps) > 0 or not chooses)
-    if folders.clear_outcome(folder, keeps_network=keeps):
-        console.warn(f"the network of the run as it was before is now {folder / folders.BEFORE}")
+    if run_folder.clear_outcome(folder, keeps_network=keeps):
+        console.warn(f"the network of the run as it was before is now {folder / run_folder.BEFORE}")
     if keeps:
         net = run.net if len(usable) == len(members) else stack(run.net.select(k) for k in usable)
         folded = job.folded(net, accuracies)
@@ -207,7 +207,7 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
     write_predictions(folder, job.dataset, test)
     write_results(folder, results | row, test)  # the last: a run without it is gone on with
     if keeps and complete:
-        folder = folders.take_place(folder)
+        folder = run_folder.take_place(folder)
 
     _show_epochs(history, best_step if chooses else None, console)
     if keeps:
@@ -219,7 +219,7 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
         )
     console.say(f"{count(run.n_steps, 'step')} in all; this took {seconds:.1f} s")
     job.finish(folder)
-    console.answer(folders.answer_of(folder))
+    console.answer(run_folder.answer_of(folder))
     if diverged is not None:
         raise Failure(
             f"{'every' if len(members) > 1 else 'the'} network diverged: from step {diverged} on "
@@ -230,7 +230,7 @@ def _keep(job: Job, folder: Path, run: Run, seconds: float, *, stopped_by: int) 
     if not complete:
         raise Failure(
             f"interrupted at step {run.n_steps:,} of {total:,}; "
-            f"`twolayer train --resume {shlex.quote(str(folders.named(folder)))}` goes on from there",
+            f"`twolayer train --resume {shlex.quote(str(run_folder.named(folder)))}` goes on from there",
             OF_SIGNALS + stopped_by,
             wanted=True,
         )

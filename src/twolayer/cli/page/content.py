@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import report
 from ...plotting.confusion import MOST_DRAWN, too_many
-from .. import folders
+from .. import run_folder
 from ..jobs import count
 from ..read_run import StoredRun
 from .settings import in_words
@@ -21,7 +21,7 @@ _OPTIMIZERS = {
 }
 _LOWER = "A lower learning rate may help."
 _NO_PREDICTIONS = (
-    f"The folder holds no {folders.PREDICTIONS}: an earlier version did not write it, or not all "
+    f"The folder holds no {run_folder.PREDICTIONS}: an earlier version did not write it, or not all "
     "probabilities are finite."
 )
 _BY_THEN = "The figures are those of what there was by then."
@@ -159,7 +159,7 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
             )
         yield "Interrupted", text
     if run.settings is None:
-        yield "No settings", f"The folder holds no {folders.SETTINGS}: the page shows less."
+        yield "No settings", f"The folder holds no {run_folder.SETTINGS}: the page shows less."
 
 
 def n_diverged(rows: Sequence[report.Row]) -> int:
@@ -263,17 +263,17 @@ def _without_curves(run: StoredRun) -> str:
         return "" if run.history.loss.size else "It ended before its first step."
     if _has_no_winner(run):
         return "No network was kept, so there is no history of one."
-    return f"The folder holds no {folders.HISTORY}."
+    return f"The folder holds no {run_folder.HISTORY}."
 
 
 def _without_test(run: StoredRun) -> str:
     if run.results.test is not None:
-        return "" if run.results.classes else f"{folders.RESULTS} does not name the classes."
+        return "" if run.results.classes else f"{run_folder.RESULTS} does not name the classes."
     if _is_lost(run):
         return "No network was kept, so none was tested."
     if run.results.samples.get("test") == 0:
         return "The data have no test samples."
-    return f"{folders.RESULTS} contains no test."
+    return f"{run_folder.RESULTS} contains no test."
 
 
 def _without_weights(run: StoredRun) -> str:

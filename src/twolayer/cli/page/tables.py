@@ -13,10 +13,10 @@ from ... import report
 from ..._extras import require
 from ..._namespace import HostArray
 from ...report.tables import BEHIND, sweep_columns
-from .. import folders
+from .. import run_folder
 from ..jobs import count
 from ..read_run import StoredRun
-from ..stored import MOST_IMAGES
+from ..run_files import MOST_IMAGES
 from .content import n_diverged, n_seeds_of
 
 MOST_CLASSES = 20  # whose confusions are a table
@@ -195,9 +195,9 @@ def data_uri(kind: str, content: bytes) -> str:
 def files(run: StoredRun) -> list[tuple[str, str, str]]:
     """Return the name, the content and the size of each file in the folder, but for the page."""
     return [
-        (name, folders.FILES.get(name, "a picture"), _size((run.folder / name).stat().st_size))
-        for name in folders.written_in(run.folder)
-        if name != folders.PAGE
+        (name, run_folder.FILES.get(name, "a picture"), _size((run.folder / name).stat().st_size))
+        for name in run_folder.written_in(run.folder)
+        if name != run_folder.PAGE
     ]
 
 

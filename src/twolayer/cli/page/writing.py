@@ -14,7 +14,7 @@ from ..._extras import require
 from ..._files import written_whole
 from ..._texts import printable
 from ..._version import __version__
-from .. import folders
+from .. import run_folder
 from ..outputs import check_output
 from ..read_run import StoredRun
 from . import content, pictures, settings, tables
@@ -47,10 +47,10 @@ def write_page(
     OSError
         If the file cannot be written.
     """
-    path = folder / folders.PAGE if out is None else out
+    path = folder / run_folder.PAGE if out is None else out
     check_output("--out", path, (".html",), overwrite=overwrite)
     text = render(StoredRun(folder), commands, linked=path.resolve().parent == folder.resolve())
-    with folders.locked_if_run(path.parent), written_whole(path) as file:
+    with run_folder.locked_if_run(path.parent), written_whole(path) as file:
         file.write(text.encode())
     return path
 

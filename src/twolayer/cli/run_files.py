@@ -126,7 +126,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_history(path: Path) -> History:
-    """Read the JSON that `folders.write_history` wrote.
+    """Read the JSON that `run_folder.write_history` wrote.
 
     Raises
     ------

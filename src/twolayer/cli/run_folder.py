@@ -14,7 +14,7 @@ from .. import report, storage
 from .._files import remove_partial
 from ..training import History
 from .locks import locked_file
-from .stored import read_object, read_toml
+from .run_files import read_object, read_toml
 
 NETWORK = storage.FILE_NAME
 BEFORE = "network-before.safetensors"  # of a run that diverged when it was resumed
