@@ -71,7 +71,7 @@ def _figures(run: StoredRun) -> dict[str, Figure]:
         figures["curves"] = run_figures.curves(run.history, title=results.heading)
     if len(results.table) > 1:
         figures["grid"] = run_figures.grid(results.table, title=results.table_heading)
-    if run.net is not None and run.image_shape is not None:
+    if run.image_shape is not None and run.net is not None:
         figures["weights"] = run_figures.weights(run.net, run.image_shape, title="First-layer weights")
     if test is not None and 0 < len(results.classes) <= MOST_DRAWN:
         title = f"{report.format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"

@@ -77,11 +77,9 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
     OSError
         If it cannot be made.
     """
-    path = None if out is None else _checked(Path(out), "--out")
-    made = path is None or not path.exists()
+    made = out is None or not _checked(Path(out), "--out").exists()
     try:
-        if path is None:
-            path = _first_free(stem)
+        path = _first_free(stem) if out is None else Path(out)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise type(error)(

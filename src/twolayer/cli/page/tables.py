@@ -80,17 +80,12 @@ def classes(run: StoredRun) -> list[tuple[str, list[Cell]]]:
     """Return the name of each class, and its precision, recall, F1 and number of samples."""
     if run.results.test is None:
         return []
-    ratios = ("precision", "recall", "f1")
-    return [
-        (
-            row["class"],
-            [
-                *(cell(report.format_accuracy(row[name]), row[name]) for name in ratios),
-                cell(f"{row['support']:,}", row["support"]),
-            ],
-        )
-        for row in run.results.test.confusion.summary(run.results.classes)
-    ]
+    rows = []
+    for row in run.results.test.confusion.summary(run.results.classes):
+        ratios = [row[name] for name in ("precision", "recall", "f1")]
+        cells = [cell(report.format_accuracy(ratio), ratio) for ratio in ratios]
+        rows.append((row["class"], [*cells, cell(f"{row['support']:,}", row["support"])]))
+    return rows
 
 
 def confusion(run: StoredRun) -> list[dict[str, Any]]:
@@ -100,16 +95,12 @@ def confusion(run: StoredRun) -> list[dict[str, Any]]:
         return []
     matrix = test.confusion.matrix()
     shades = np.ceil(matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True)) * _SHADES).astype(int)
-    return [
-        {
-            "name": name,
-            "cells": [
-                {"count": f"{n:,}", "shade": shade, "right": i == j}
-                for j, (n, shade) in enumerate(zip(matrix[i].tolist(), shades[i].tolist(), strict=True))
-            ],
-        }
-        for i, name in enumerate(names)
-    ]
+    rows = []
+    for i, name in enumerate(names):
+        cells = zip(matrix[i].tolist(), shades[i].tolist(), range(len(names)), strict=True)
+        parts = [{"count": f"{n:,}", "shade": shade, "right": i == j} for n, shade, j in cells]
+        rows.append({"name": name, "cells": parts})
+    return rows
 
 
 def pairs(run: StoredRun) -> list[dict[str, str]]:
