@@ -50,6 +50,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -278,23 +279,19 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
             f"{path} must be a network saved by twolayer; it is a safetensors file of another kind"
         )
     place = f"the metadata of {path}"
-    version = checked(stored, {"format_version": SIZE}, place, needed=["format_version"], as_json=True)[
-        "format_version"
-    ]
+    read = partial(checked, stored, place=place, as_json=True)
+    version = read({"format_version": SIZE}, needed=["format_version"])["format_version"]
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{path} must be of format version {FORMAT_VERSION}; got version {version}, "
             f"which a newer twolayer wrote: upgrade twolayer to read it"
         )
     kinds = dict.fromkeys((*_SIZES, "n_networks"), SIZE)
-    sizes = {"n_networks": None} | checked(
-        stored, kinds, place, needed=(*_SIZES, "twolayer_version"), as_json=True
-    )
+    sizes = {"n_networks": None} | read(kinds, needed=(*_SIZES, "twolayer_version"))
     _check_tensors(file, sizes, path)
 
     n_features, n_classes = sizes["n_features"], sizes["n_classes"]
-    details = checked(
-        stored,
+    details = read(
         {
             "classes": Kind(
                 f"a list of {n_classes} strings",
@@ -306,20 +303,14 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
             ),
             "preprocessing": OBJECT,
             "information": OBJECT,
-        },
-        place,
-        as_json=True,
+        }
     )
     if "classes" in details:
         check_different(f"`classes` in {place}", details["classes"])
+    details |= {name: tuple(details[name]) for name in ("classes", "image_shape") if name in details}
+    missing: dict[str, Any] = {"classes": None, "image_shape": None, "preprocessing": None, "information": {}}
     return NetworkMetadata(
-        **sizes,
-        classes=tuple(details["classes"]) if "classes" in details else None,
-        image_shape=tuple(details["image_shape"]) if "image_shape" in details else None,
-        preprocessing=details.get("preprocessing"),
-        information=details.get("information", {}),
-        format_version=version,
-        twolayer_version=stored["twolayer_version"],
+        **sizes, **missing | details, format_version=version, twolayer_version=stored["twolayer_version"]
     )
 
 
