@@ -31,7 +31,7 @@ from support.command_line import answered, cli, clusters, done, refused, setting
 import twolayer
 from twolayer import datasets, presets, report, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, data, information, jobs, libraries, options, outcomes, run_folder
+from twolayer.cli import console, devices, errors, info, job, options, run_folder
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
 
@@ -193,7 +193,7 @@ def test_a_run_that_diverges_says_so_and_keeps_no_network(pictures: None) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error", twolayer.DivergenceWarning)
         result = cli("train", "--epochs", 2, "--learning-rate", 1e6, "--out", "run")
-    assert result.exit_code == outcomes.DIVERGED
+    assert result.exit_code == errors.DIVERGED
     assert re.search(r"Error: the network diverged: from step \d+ on its loss is not finite", result.output)
     assert "network.safetensors" not in files_in("run")
     assert {"history.csv", "results.json", "curves.png"} <= files_in("run")
@@ -216,7 +216,7 @@ def test_a_network_for_features_too_far_from_0_for_float32_is_saved_in_float64(
     done("train", "far.npz", "--epochs", 30, "--dtype", "float64", "--out", "run64")
     assert read("run64/results.json")["test"]["accuracy"] == 1.0
     # As on a device without float64:
-    monkeypatch.setattr(jobs, "has_float", lambda name, **place: False)
+    monkeypatch.setattr(job, "has_float", lambda name, **place: False)
     output = done("train", "far.npz", "--epochs", 30, "--out", "lost")
     assert "Warning: the saved network, into whose weights the preprocessing is folded, has too few" in output
     assert "rounding it to float32 changes its preprocessed values" in output
@@ -233,7 +233,7 @@ def test_images_too_far_from_0_for_float32_are_augmented_in_float64(
     arguments = ("train", "far.npz", "--epochs", 30, *augmentation)
     done(*arguments, "--out", "run32")
     assert read("run32/results.json")["validation_accuracy"] == 1.0
-    monkeypatch.setattr(data, "has_float", lambda name, **place: False)
+    monkeypatch.setattr(job, "has_float", lambda name, **place: False)
     line = refused(*arguments)
     assert "`--dtype` must be float64 where samples so far from 0 are augmented: feature" in line
 
@@ -422,7 +422,7 @@ def test_diverged_candidates_are_named_with_the_steps() -> None:
 
 def test_a_sweep_that_only_diverges_keeps_its_table_and_fails(pictures: None) -> None:
     result = cli("sweep", *QUICK, "--learning-rate", "1e6,1e7", "--reg", 0, "--out", "run")
-    assert result.exit_code == outcomes.DIVERGED
+    assert result.exit_code == errors.DIVERGED
     assert "Error: every network diverged" in result.output
     assert files_in("run") == {"settings.toml", "results.json", "results.csv", "runs.csv", "grid.png"}
 
@@ -492,7 +492,7 @@ def test_a_run_that_fails_at_once_leaves_no_folder(monkeypatch: pytest.MonkeyPat
     def fail(*args: Any, **more: Any) -> Any:
         raise MemoryError("9 GiB")
 
-    monkeypatch.setattr("twolayer.cli.training.train", fail)
+    monkeypatch.setattr("twolayer.cli.train.train", fail)
     assert "there is not enough memory (9 GiB)" in refused("train", *QUICK, "--out", "run")
     assert not Path("run").exists()
 
@@ -504,8 +504,8 @@ def test_an_error_of_the_device_is_a_line(monkeypatch: pytest.MonkeyPatch, modul
     def fail(*args: Any, **more: Any) -> Any:
         raise error("CUDA out of memory. Tried to allocate 9 GiB.\nMore, of no use.")
 
-    monkeypatch.setattr("twolayer.cli.training.train", fail)
-    monkeypatch.setattr("twolayer.cli.sweeps.sweep", fail)
+    monkeypatch.setattr("twolayer.cli.train.train", fail)
+    monkeypatch.setattr("twolayer.cli.sweep.sweep", fail)
     assert refused("train", *QUICK).endswith(
         "Tried to allocate 9 GiB; what may help: a smaller --batch-size, or another --device"
     )
@@ -519,7 +519,7 @@ def test_a_plain_error_of_cuda_is_a_line_and_any_other_is_not(monkeypatch: pytes
     def fail(*args: Any, **more: Any) -> Any:
         raise RuntimeError(message)
 
-    monkeypatch.setattr("twolayer.cli.training.train", fail)
+    monkeypatch.setattr("twolayer.cli.train.train", fail)
     message = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED"
     assert f"Error: {message}; what may help: " in refused("train", *QUICK)
     message = "a fault of the program"
@@ -682,7 +682,6 @@ def test_quiet_shows_no_bar(terminal: io.StringIO) -> None:
 
 def test_a_terminal_gets_a_bar_of_a_download(terminal: io.StringIO) -> None:
     with console.Console().download("data") as progress:
-        assert progress is not None
         progress.update(3)  # nothing to show yet
         assert terminal.getvalue() == ""
         progress.total = 2**20
@@ -842,7 +841,6 @@ def test_what_was_half_written_is_removed() -> None:
 def test_checkpoints_are_written_as_often_as_was_asked(
     monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], expected: list[int]
 ) -> None:
-    from twolayer.cli import training
     from twolayer.training import checkpoint
 
     saved: list[int] = []
@@ -853,7 +851,7 @@ def test_checkpoints_are_written_as_often_as_was_asked(
 
     original = checkpoint.save_run
     monkeypatch.setattr(checkpoint, "save_run", save_run)
-    monkeypatch.setattr(training, "save_run", save_run)
+    monkeypatch.setattr("twolayer.cli.train.save_run", save_run)
     done("train", *QUICK, *options, "--out", "run")
     assert saved == expected
     saved.clear()
@@ -873,7 +871,7 @@ def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
     def refuse(*_: object) -> None:
         raise AssertionError("it was fitted again")
 
-    monkeypatch.setattr(jobs, "preprocessing_for", refuse)
+    monkeypatch.setattr(job, "preprocessing_for", refuse)
     done("train", "--resume", "run", "--epochs", 3)
     same_results()
 
@@ -1543,7 +1541,7 @@ def test_cupy_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, found: A
 
     runtime = SimpleNamespace(getDeviceCount=count)
     fake = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), __version__="14.0")
-    monkeypatch.setattr(libraries, "find_cupy", lambda: (fake, ""))
+    monkeypatch.setitem(sys.modules, "cupy", fake)
     line = refused("train", "--library", "cupy")
     assert "CuPy was asked for, but no CUDA GPU answers: " in line
     assert "no CUDA-capable device" in line or "there is none" in line
@@ -1551,7 +1549,7 @@ def test_cupy_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, found: A
 
 def test_an_unknown_library_is_refused_below_the_options_too() -> None:
     with pytest.raises(ValueError, match="`library` must be one of numpy, cupy, torch, jax; got 'matlab'"):
-        libraries.open_library("matlab", None, "float32")
+        devices.open_library("matlab", None, "float32")
 
 
 def test_small_products_take_one_thread_of_the_blas() -> None:
@@ -1560,7 +1558,7 @@ def test_small_products_take_one_thread_of_the_blas() -> None:
     def threads() -> set[int]:
         return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
 
-    library = libraries.open_library("numpy", None, "float32")
+    library = devices.open_library("numpy", None, "float32")
     usual = threads()
     with library.threads_for(1e6):
         assert threads() <= {1}
@@ -1653,7 +1651,8 @@ def test_lines_tell_how_far_it_is_where_there_is_no_terminal() -> None:
     lines: list[str] = []
     stops: list[int] = []
     times = iter((0, 1, 29, 31, 31, 32, 90, 90))
-    watch = console.Watch("Sweep", bar=None, line=lines.append, clock=lambda: next(times))
+    bar = rich.progress.Progress(disable=True)
+    watch = console.Watch("Sweep", bar, lines.append, pause=30.0, clock=lambda: next(times))
     history = SimpleNamespace(validation_accuracy=np.array([[0.5, np.nan], [0.25, 0.625]]))
 
     def after(step: int, *, ended: bool = False, stage: int = 1) -> Any:
@@ -1692,13 +1691,12 @@ def test_info_tells_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_info_tells_of_the_libraries_that_were_asked_for(libraries: list[str]) -> None:
-    finders = {"torch": information._torch, "jax": information._jax, "cupy": information._cupy}
     for name in libraries:
-        if name in finders:
-            version, devices = finders[name]()
-            assert version[0].isdigit()
-            assert devices
-            assert not devices.startswith("none")
+        if name in ("torch", "jax", "cupy"):
+            found = info.find_library(name)
+            assert found["version"][0].isdigit()
+            assert found["devices"]
+            assert found["problem"] is None
 
 
 def test_info_survives_a_library_that_does_not_import(
@@ -1719,8 +1717,10 @@ def test_info_tells_of_a_gpu_that_does_not_answer(monkeypatch: pytest.MonkeyPatc
     fake = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), __version__="14.0")
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "cupy" or find(name))
-    monkeypatch.setattr(information, "find_cupy", lambda: (fake, ""))
-    assert information._cupy() == ("14.0", "none: there is none")
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    found = {"name": "cupy", "version": "14.0", "devices": [], "problem": "none: there is none"}
+    assert info.find_library("cupy") == found
+    assert re.search(r"cupy +14\.0 +none: there is none", done("info"))
 
 
 @pytest.mark.parametrize(
@@ -1749,22 +1749,22 @@ def test_info_tells_of_a_gpu_that_does_not_answer(monkeypatch: pytest.MonkeyPatc
 def test_faster_kernels_are_advised_where_there_are_some(
     pool: tuple[str, str | None], flags: set[str], environment: dict[str, str], expected: str | None
 ) -> None:
-    lines = information.advice([dict(zip(("name", "kernels"), pool, strict=True))], flags, environment)
+    lines = info.advice([dict(zip(("name", "kernels"), pool, strict=True))], flags, environment)
     assert len(lines) == (expected is not None)
     assert expected is None or expected in lines[0]
 
 
 def test_the_blas_is_known_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
-    (pool,) = information.blas_pools()
+    (pool,) = info.blas_pools()
     assert pool.get("kernels") is None
     assert pool["name"]
 
 
 def test_the_processor_is_not_known_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(information, "Path", lambda name: Path("/nowhere"))
-    assert information.processor_flags() == set()
-    assert isinstance(information.processor_name(), str)
+    monkeypatch.setattr(info, "Path", lambda name: Path("/nowhere"))
+    assert info.cpuinfo() == {}
+    assert "processors" in done("info")
 
 
 # How it is started
@@ -1825,4 +1825,4 @@ def test_what_the_terminal_cannot_show_is_a_question_mark() -> None:
 
 def test_the_folder_modules_list_covers_what_is_written() -> None:
     assert set(run_folder._OWN) >= TRAIN_FILES | SWEEP_FILES
-    assert (outcomes.INTERRUPTED, outcomes.TERMINATED) == (130, 143)
+    assert (errors.INTERRUPTED, errors.TERMINATED) == (130, 143)

@@ -21,7 +21,7 @@ from support.command_line import answered, cli, clusters, done, refused, setting
 
 from twolayer import _files, report, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import jobs, run_folder, sweeps, training
+from twolayer.cli import job, run_folder
 from twolayer.training.loop import train
 
 QUICK = ("--epochs", 2, "--hidden", 5, "-q")
@@ -61,7 +61,7 @@ def without_room(patch: pytest.MonkeyPatch, fails: str) -> None:
 
         return written
 
-    for module in (report.files, _files, jobs):
+    for module in (report.files, _files, job):
         patch.setattr(module, "written_whole", full(module.written_whole))
 
 
@@ -80,7 +80,7 @@ def is_interrupted(*arguments: Any, **more: Any) -> Any:
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_a_new_run_that_fails_leaves_the_old_one(run: Path, monkeypatch, failure, command) -> None:
     before = contents(run)
-    monkeypatch.setattr(training if command == "train" else sweeps, command, failure)
+    monkeypatch.setattr(f"twolayer.cli.{command}.{command}", failure)
     cli(command, "mine.npz", *QUICK, "--out", run, "--overwrite")
     assert contents(run) == before
     assert not [path for path in run.iterdir() if path.is_dir()]
@@ -117,7 +117,7 @@ def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_go_on(run: Path, m
         return train(*arguments, callbacks=[*callbacks, lambda progress: progress.stop()], **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "train", stopping)
+        patch.setattr("twolayer.cli.train.train", stopping)
         result = cli("train", "mine.npz", *QUICK, "--seed", 5, "--out", run, "--overwrite")
     assert f"`twolayer train --resume {run}` goes on from there" in result.output
     assert {name: found for name, found in contents(run).items() if "/" not in name} == before
@@ -506,7 +506,7 @@ def test_a_sweep_whose_table_nobody_reads_is_written(monkeypatch: pytest.MonkeyP
     def breaks(*arguments: Any) -> None:
         raise BrokenPipeError(32, "Broken pipe", "standard output")
 
-    monkeypatch.setattr(sweeps, "_show_table", breaks)
+    monkeypatch.setattr("twolayer.cli.sweep._show_table", breaks)
     cli("sweep", "mine.npz", *QUICK, "--out", "unread")
     assert {"network.safetensors", "results.json", "results.csv"} <= {
         p.name for p in Path("unread").iterdir()

@@ -22,7 +22,8 @@ from support.strategies import any_texts
 
 import twolayer
 from twolayer import datasets, storage
-from twolayer.cli import commands, console, outcomes
+from twolayer.cli import commands, console
+from twolayer.cli.errors import DIVERGED, EXIT_CODES
 from twolayer.report import format_json
 from twolayer.settings import VARIED
 
@@ -234,7 +235,7 @@ def test_json_after_two_dashes_is_no_option() -> None:
 
 def test_a_training_that_diverges_answers_with_its_results(no_pictures: None) -> None:
     code, data, errors = answered("train", *QUICK, "--learning-rate", 1e6, "--out", "run")
-    assert code == data["error"]["exit_code"] == outcomes.DIVERGED == 3
+    assert code == data["error"]["exit_code"] == DIVERGED == 3
     assert data["diverged"] == stored("run")["diverged"] > 0
     assert "the network diverged: from step" in data["error"]["message"]
     assert data["validation_accuracy"] is None
@@ -335,9 +336,9 @@ def test_a_scheduler_that_ends_a_process(elsewhere: Path) -> None:
 
 def test_the_help_tells_of_all_exit_codes() -> None:
     shown = done("--help").partition("Exit codes:")[2]
-    for code, meaning in outcomes.EXIT_CODES.items():
+    for code, meaning in EXIT_CODES.items():
         assert f"{code:<3}  {meaning}" in shown
-    assert set(outcomes.EXIT_CODES) == {0, 1, 2, 3, 130, 143}
+    assert set(EXIT_CODES) == {0, 1, 2, 3, 130, 143}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from support.moved_images import slow_moved
 
 from twolayer import TwoLayerNet, augmentation, datasets, optimizers, presets, schedules, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, method, outcomes, training
+from twolayer.cli import console, errors, method, train
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
 from twolayer.settings import SETTINGS
@@ -195,14 +195,14 @@ def test_a_run_that_diverges_when_it_goes_on_keeps_its_network_apart(monkeypatch
     Path("run/network.onnx").write_bytes(b"exported")
     Path("run/weights.svg").write_text("drawn")
     before = Path("run/network.safetensors").read_bytes()
-    original = training.train
+    original = train.train
 
     def poisoned(start: Any, *args: Any, **more: Any) -> Any:
         last = start.last._replace(W1=start.last.W1 * np.float32(1e30))
         return original(replace(start, last=last), *args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "train", poisoned)
+        patch.setattr(train, "train", poisoned)
         result = run("train", "--resume", "run", "--epochs", 4)
     assert result.exit_code == 3
     assert "the network of the run as it was before is now run/network-before.safetensors" in result.output
@@ -225,7 +225,7 @@ def test_a_training_with_everything_goes_on_where_it_was_stopped(monkeypatch: py
         original(self, progress)
 
     monkeypatch.setattr(console.Watch, "__call__", stop_at_20)
-    assert run("train", *ALL, "--out", "part").exit_code == outcomes.INTERRUPTED
+    assert run("train", *ALL, "--out", "part").exit_code == errors.INTERRUPTED
     monkeypatch.setattr(console.Watch, "__call__", original)
     assert load_run("part/checkpoint.safetensors").n_steps == 20
     result = run("train", "--resume", "part")

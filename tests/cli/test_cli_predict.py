@@ -296,9 +296,8 @@ def test_a_terminal_shows_how_far_it_is(net: twolayer.TwoLayerNet, monkeypatch: 
 
 def test_lines_tell_how_far_it_is_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     times = iter((0, 1, 31, 31, 32))
-    with console.Console().counting("Reading images", 2000, clock=lambda: next(times)) as advance:
-        for _ in range(3):
-            advance()
+    counted = console.Console().counted("Reading images", range(3), 2000, clock=lambda: next(times))
+    assert list(counted) == [0, 1, 2]
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "Reading images: 2 of 2,000\n")
 

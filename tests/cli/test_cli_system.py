@@ -24,7 +24,7 @@ from support.command_line import clusters, done, refused
 
 import twolayer
 from twolayer._texts import printable
-from twolayer.cli import networks
+from twolayer.cli import predict
 from twolayer.cli.commands import app
 from twolayer.cli.console import Console
 from twolayer.cli.page import writing
@@ -67,7 +67,7 @@ def test_outputs_may_be_pipes(name: str) -> None:
 def test_outputs_that_cannot_be_written_are_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     clusters(Path("mine.npz"))
     done("train", "mine.npz", "--epochs", 1, "--out", "run", "-q")
-    monkeypatch.setattr(networks, "samples_for", None)
+    monkeypatch.setattr(predict, "samples_for", None)
     monkeypatch.setattr(writing, "read_run", None)
     Path("folder.csv").mkdir()
     commands = {
@@ -283,8 +283,8 @@ def test_classes_that_cannot_be_written_are_refused_before_the_work(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clusters(Path("mine.npz"), classes=["a", "b", "c\udce9"])
-    monkeypatch.setattr("twolayer.cli.training.train", None)
-    monkeypatch.setattr("twolayer.cli.sweeps.sweep", None)
+    monkeypatch.setattr("twolayer.cli.train.train", None)
+    monkeypatch.setattr("twolayer.cli.sweep.sweep", None)
     line = refused(command, "mine.npz")
     assert not Path("runs").exists()
     assert line.endswith("mine.npz must hold printable characters only; got 'c\\udce9'")

@@ -15,7 +15,7 @@ import pytest
 from support import ROOT
 from support.command_line import answered
 
-from twolayer.cli import outcomes
+from twolayer.cli import errors
 from twolayer.cli.commands import app
 
 PAGE = ROOT / "docs" / "command-line.md"
@@ -87,8 +87,8 @@ def test_every_command_is_told_of() -> None:
 def test_the_exit_codes_are_all_there() -> None:
     table = TEXT.partition("## Exit codes")[2].partition("##")[0]
     told = dict(re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE))
-    assert set(map(int, told)) == set(outcomes.EXIT_CODES)
-    for code, meaning in outcomes.EXIT_CODES.items():
+    assert set(map(int, told)) == set(errors.EXIT_CODES)
+    for code, meaning in errors.EXIT_CODES.items():
         start = meaning.partition(";")[0]
         assert told[str(code)].startswith(start)
 

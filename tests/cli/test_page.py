@@ -30,7 +30,7 @@ from support.command_line import answered, cli, done, refused, settings_in
 from twolayer import datasets, report
 from twolayer.cli import console, run_folder
 from twolayer.cli.commands import app
-from twolayer.cli.outcomes import DIVERGED, INTERRUPTED
+from twolayer.cli.errors import DIVERGED, INTERRUPTED
 from twolayer.cli.page import pictures, writing
 from twolayer.cli.page.settings import command_line
 from twolayer.cli.run_files import read_predictions, read_results

@@ -43,7 +43,7 @@ from support.strategies import any_texts, is_printable
 
 from twolayer import Run, TwoLayerNet, load, save, train
 from twolayer.checkpoints import load_run, save_run
-from twolayer.cli import commands, images, inputs, run_files, run_folder, training
+from twolayer.cli import commands, images, inputs, run_files, run_folder
 from twolayer.cli.commands import app
 from twolayer.cli.page import pictures
 from twolayer.cli.run_files import read_history, read_predictions, read_results
@@ -646,7 +646,7 @@ def test_settings(trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, 
         stored |= {"steps": 40}
     begun: list[Any] = []
     # What it would train: by settings that were accepted, as long and as wide as they may say.
-    monkeypatch.setattr(training, "_train", lambda job, folder, **more: begun.append(job.settings))
+    monkeypatch.setattr("twolayer.cli.train._train", lambda job, folder, **more: begun.append(job.settings))
     monkeypatch.setattr(commands, "run_train", lambda settings, console, **more: begun.append(settings))
     monkeypatch.setattr(commands, "run_sweep", lambda settings, console, **more: begun.append(settings))
 

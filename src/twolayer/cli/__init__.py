@@ -1,4 +1,4 @@
-"""The command line. Its packages are imported when it runs, so that what is missing can be named."""
+"""The command line. Its packages are imported when it runs, so that a message can name a missing one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._extras import how_to_install
 
 
 def main() -> None:
-    """Run the command line: what ``twolayer`` and ``python -m twolayer`` do."""
+    """Run the command line, as ``twolayer`` and ``python -m twolayer`` do."""
     try:
         import click as _click
         import rich as _rich

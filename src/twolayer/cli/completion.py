@@ -1,18 +1,18 @@
-"""What a shell offers for the word that the user has begun."""
+"""Shell completion of data sets, presets, runs and files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem, FishComplete, ZshComplete
 
 from .. import presets
 from . import run_folder
 
-SHELLS = ("bash", "zsh", "fish")
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 VARIABLE = "_TWOLAYER_COMPLETE"
 # A name that every shell takes for one word. It has no comma: the script for fish cuts names there.
 _IS_A_WORD = re.compile(r"[\w@%+=:./-]+")
@@ -24,22 +24,17 @@ Completer = Callable[[click.Context, click.Parameter, str], Items]
 
 def complete_datasets(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
     """Offer the data sets that have names, and .npz files."""
-    named = [CompletionItem(name, help=text) for name, text in _DATASETS.items()]
-    found = [item for item in named if item.value.startswith(incomplete)]
-    return _or_files([*found, *map(CompletionItem, _files(incomplete, ".npz"))], incomplete)
+    named, files = _named(_DATASETS, incomplete), _files(incomplete, ".npz")
+    return _or_files([*named, *map(CompletionItem, files)], incomplete)
 
 
 def complete_presets(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
     """Offer the presets."""
-    return [
-        CompletionItem(name, help=preset.summary)
-        for name, preset in presets.PRESETS.items()
-        if name.startswith(incomplete)
-    ]
+    return _named({name: preset.summary for name, preset in presets.PRESETS.items()}, incomplete)
 
 
 def complete_files(*suffixes: str) -> Completer:
-    """Return what offers the files of these suffixes."""
+    """Return a completer that offers the files of these suffixes."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
         return _or_files(map(CompletionItem, _files(incomplete, *suffixes)), incomplete)
@@ -48,7 +43,7 @@ def complete_files(*suffixes: str) -> Completer:
 
 
 def complete_runs(holding: str, *suffixes: str) -> Completer:
-    """Return what offers the folders of runs that hold a file, and the files of these suffixes."""
+    """Return a completer that offers the folders of runs that hold a file, and files of these suffixes."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
         runs = {*_matching(incomplete), *(_matching("runs/") if "runs/".startswith(incomplete) else ())}
@@ -60,6 +55,11 @@ def complete_runs(holding: str, *suffixes: str) -> Completer:
 
 
 complete_networks = complete_runs(run_folder.NETWORK, ".safetensors")
+
+
+def _named(texts: Mapping[str, str], incomplete: str) -> Items:
+    """Return the names that begin so, each with its text."""
+    return [CompletionItem(name, help=text) for name, text in texts.items() if name.startswith(incomplete)]
 
 
 def _or_files(items: Iterable[CompletionItem], incomplete: str) -> Items:
@@ -79,7 +79,7 @@ def _files(incomplete: str, *suffixes: str) -> list[str]:
 
 
 def _matching(incomplete: str) -> list[Path]:
-    """Return what there is in a folder whose path begins so."""
+    """Return the files and folders whose paths begin so."""
     folder, _, start = incomplete.rpartition("/")
     parent = Path(f"{folder}/" if "/" in incomplete else ".")
     try:

@@ -1,4 +1,4 @@
-"""What the user sees while the command line works: lines, tables, progress, and Ctrl-C."""
+"""Lines, tables and progress on standard output and standard error, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import rich.box
@@ -27,6 +28,8 @@ from ..training import Progress
 _REFRESH_SECONDS = 0.1
 _LINE_SECONDS = 30.0  # between two lines, where there is no terminal to draw a bar on
 
+T = TypeVar("T")
+
 
 class Console:
     """Standard output for results, standard error for progress and warnings.
@@ -34,38 +37,24 @@ class Console:
     Parameters
     ----------
     quiet : bool
-        Say nothing but results and warnings.
-    answer : dict, optional
-        Where the results go in place of standard output, which is then left to the JSON that is made of it.
+        Write nothing but results and warnings.
+    shows_results : bool
+        Write results to standard output. False where the data of the command are written there as JSON:
+        other lines then go to standard error.
     """
 
-    def __init__(self, *, quiet: bool = False, answer: dict[str, Any] | None = None) -> None:
-        self.quiet = quiet
-        self._answer = answer
+    def __init__(self, *, quiet: bool = False, shows_results: bool = True) -> None:
+        self.quiet, self._shows_results = quiet, shows_results
         self._out, self._err = _rich_console(stderr=False), _rich_console(stderr=True)
 
-    @property
-    def wants_answer(self) -> bool:
-        """Whether the results are wanted as data."""
-        return self._answer is not None
-
-    def answer(self, data: Mapping[str, Any]) -> None:
-        """Give results as data, where they are wanted so."""
-        if self._answer is not None:
-            self._answer.update(data)
-
-    def say(self, text: str = "", *, style: str | None = None) -> None:
+    def say(self, text: str) -> None:
         """Write a line that is left out where the user wants quiet."""
-        if self.quiet:
-            return
-        if self.wants_answer:
-            self._line(text)
-        else:
-            self.result(text, style=style)
+        if not self.quiet:
+            (self.result if self._shows_results else self._line)(text)
 
     def result(self, text: str = "", *, style: str | None = None) -> None:
-        """Write a line of the result, unless that is wanted as data."""
-        if not self.wants_answer:
+        """Write a line of the result."""
+        if self._shows_results:
             with standard_output():
                 self._out.print(printable(text), style=style, soft_wrap=True)
 
@@ -87,11 +76,11 @@ class Console:
         marks: Mapping[int, str] = MappingProxyType({}),
         left: Sequence[str] = (),
     ) -> None:
-        """Write a table: numbers to the right, the columns in ``left`` to the left, the best row marked.
+        """Write a table of results: the columns in ``left`` to the left, others to the right.
 
-        ``title`` is one line or several; ``marks`` are written after other rows.
+        ``title`` is one line or several. The row ``best`` is marked; ``marks`` are written after other rows.
         """
-        if self.wants_answer:
+        if not self._shows_results:
             return
         if title:
             self.result()
@@ -111,17 +100,42 @@ class Console:
             self._out.print(table)
 
     @contextmanager
-    def watch(self, what: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Watch]:
-        """Show how far a training is; yield the callback that is told, and that Ctrl-C stops it by."""
+    def watch(self, what: str) -> Iterator[Watch]:
+        """Show how far a training is; yield its callback, by which Ctrl-C stops it."""
         bar = self._bar()
-        line = None if self.quiet or bar is not None else self._line
-        watch = Watch(what, bar=bar, line=line, clock=clock)
-        with watch.interruptible():
-            if bar is None:
-                yield watch
-            else:
-                with bar:
-                    yield watch
+        pause = math.inf if self.quiet else _LINE_SECONDS if bar.disable else _REFRESH_SECONDS
+        watch, began_at = Watch(what, bar, self._line, pause), time.monotonic()
+        with watch.interruptible(), bar:
+            yield watch
+        watch.seconds = time.monotonic() - began_at
+
+    def counted(
+        self, what: str, items: Iterable[T], total: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> Iterator[T]:
+        """Yield items that take long to make, and show how many of them are made."""
+        shown_at = clock()
+        with self._bar() as bar:
+            task = bar.add_task(what, total=total, state="")
+            for done, item in enumerate(items, start=1):
+                state = f"{done:,} of {total:,}"
+                bar.update(task, completed=done, state=state)
+                if bar.disable and not self.quiet and clock() - shown_at >= _LINE_SECONDS:
+                    shown_at = clock()
+                    self._line(f"{what}: {state}")
+                yield item
+
+    @contextmanager
+    def download(self, what: str) -> Iterator[Download]:
+        """Show how far a download is; yield what is told, in bytes."""
+        bar = self._bar(
+            rich.progress.DownloadColumn(),
+            rich.progress.TransferSpeedColumn(),
+            rich.progress.TimeRemainingColumn(),
+        )
+        try:
+            yield Download(f"Downloading {what}", bar, None if self.quiet else self._line)
+        finally:
+            bar.stop()
 
     def _line(self, text: str, *, style: str | None = None) -> None:
         """Write a line to standard error; where that cannot be written, the work goes on without it."""
@@ -130,64 +144,21 @@ class Console:
         except OSError:
             _let_go(sys.stderr)
 
-    def _bar(self) -> rich.progress.Progress | None:
-        """Return a bar, where there is a terminal to draw it on and the user wants to see it."""
-        if not self._err.is_terminal or self.quiet:
-            return None
-        return rich.progress.Progress(
+    def _bar(self, *columns: rich.progress.ProgressColumn) -> rich.progress.Progress:
+        """Return a bar, drawn only where there is a terminal and the user does not want quiet."""
+        return _Bar(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(bar_width=30),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
-            rich.progress.TextColumn("{task.fields[state]}", style="dim"),
+            *columns
+            or (
+                rich.progress.TaskProgressColumn(),
+                rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+                rich.progress.TextColumn("{task.fields[state]}", style="dim"),
+            ),
             console=self._err,
             transient=True,
+            disable=self.quiet or not self._err.is_terminal,
         )
-
-    @contextmanager
-    def counting(
-        self, what: str, total: int, *, clock: Callable[[], float] = time.monotonic
-    ) -> Iterator[Callable[[], None]]:
-        """Show how far something is that is done ``total`` times; yield what is called after each."""
-        bar, done, shown_at = self._bar(), 0, clock()
-
-        def advance() -> None:
-            nonlocal done, shown_at
-            done += 1
-            if bar is not None:
-                bar.update(task, advance=1, state=f"{done:,} of {total:,}")
-            elif not self.quiet and clock() - shown_at >= _LINE_SECONDS:
-                shown_at = clock()
-                self._line(f"{what}: {done:,} of {total:,}")
-
-        if bar is None:
-            yield advance
-        else:
-            task = bar.add_task(what, total=total, state="")
-            with bar:
-                yield advance
-
-    @contextmanager
-    def download(self, what: str) -> Iterator[Download | None]:
-        """Show how far a download is; yield what is told, in bytes."""
-        if self.quiet:
-            yield None
-        elif self._err.is_terminal:
-            bar = rich.progress.Progress(
-                rich.progress.TextColumn("{task.description}"),
-                rich.progress.BarColumn(bar_width=30),
-                rich.progress.DownloadColumn(),
-                rich.progress.TransferSpeedColumn(),
-                rich.progress.TimeRemainingColumn(),
-                console=self._err,
-                transient=True,
-            )
-            try:
-                yield Download(f"Downloading {what}", bar=bar)
-            finally:
-                bar.stop()
-        else:
-            yield Download(f"Downloading {what}", line=self._line)
 
 
 @contextmanager
@@ -206,54 +177,58 @@ def _let_go(stream: Any) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
+@dataclass(eq=False)
 class Watch:
-    """A callback of `train` and `sweep` that shows how far they are, and stops them after Ctrl-C."""
+    """A callback of `train` and `sweep` that shows how far they are, and stops them after Ctrl-C.
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        bar: rich.progress.Progress | None,
-        line: Callable[[str], None] | None,
-        clock: Callable[[], float],
-    ) -> None:
-        self.interrupted = 0  # by this signal
-        self._what, self._bar, self._line, self._clock = what, bar, line, clock
-        self._task = None if bar is None else bar.add_task(what, total=1.0, state="")
-        self._shown_at = clock()
-        self._accuracy = math.nan
+    Parameters
+    ----------
+    what : str
+        The work, for the bar and the lines.
+    bar : rich.progress.Progress
+    line : callable
+        Writes a line, where the bar is not drawn.
+    pause : float
+        Seconds between two states that are shown; infinite if none is.
+    clock : callable
+    """
+
+    what: str
+    bar: rich.progress.Progress
+    line: Callable[[str], None]
+    pause: float
+    clock: Callable[[], float] = time.monotonic
+    interrupted: int = 0  # by this signal
+    seconds: float = math.nan  # that the work took, when it has ended
+    _accuracy: float = math.nan  # the best so far
+
+    def __post_init__(self) -> None:
+        self._task = self.bar.add_task(self.what, total=1.0, state="")
+        self._shown_at = self.clock()
 
     def __call__(self, progress: Progress) -> None:
         """Show how far it is, and stop it after Ctrl-C."""
-        if self._bar is not None or self._line is not None:
-            if progress.epoch_ended:
-                self._note_accuracy(progress)
-            pause = _LINE_SECONDS if self._bar is None else _REFRESH_SECONDS
-            if self._clock() - self._shown_at >= pause:
-                self._show(progress)
+        if progress.epoch_ended and self.pause < math.inf:
+            accuracies = np.asarray(progress.history().validation_accuracy)
+            found = accuracies[np.isfinite(accuracies)]
+            if found.size:
+                self._accuracy = float(np.fmax(self._accuracy, found.max()))
+        if self.clock() - self._shown_at >= self.pause:
+            self._show(progress)
         if self.interrupted:
             progress.stop()
 
-    def _note_accuracy(self, progress: Progress) -> None:
-        accuracies = np.asarray(progress.history().validation_accuracy)
-        found = accuracies[np.isfinite(accuracies)]
-        if found.size:
-            self._accuracy = float(np.fmax(self._accuracy, found.max()))
-
     def _show(self, progress: Progress) -> None:
-        self._shown_at = self._clock()
+        self._shown_at = self.clock()
         done = (progress.stage - 1 + progress.step / progress.steps) / progress.stages
         parts = [f"part {progress.stage} of {progress.stages}"] if progress.stages > 1 else []
         parts.append(f"epoch {min(progress.epoch + 1, progress.epochs)} of {progress.epochs}")
         if math.isfinite(self._accuracy):
             parts.append(f"best validation accuracy {self._accuracy:.3f}")
-        if self.interrupted:
-            parts = ["stopping"]
-        state = ", ".join(parts)
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, state=state)
-        elif self._line is not None:
-            self._line(f"{self._what}: {done:.0%}, {state}")
+        state = "stopping" if self.interrupted else ", ".join(parts)
+        self.bar.update(self._task, completed=done, state=state)
+        if self.bar.disable:
+            self.line(f"{self.what}: {done:.0%}, {state}")
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -283,47 +258,43 @@ class Watch:
 
 
 class Download:
-    """Is told how far a download is, in bytes; nothing is shown before it begins."""
+    """The progress of a download in bytes, of which nothing is shown before the total is known."""
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        bar: rich.progress.Progress | None = None,
-        line: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, what: str, bar: rich.progress.Progress, line: Callable[[str], None] | None) -> None:
         self._what, self._bar, self._line = what, bar, line
-        self._total: Any = None
-        self._task: rich.progress.TaskID | None = None
+        self._task = bar.add_task(what, total=None, start=False)
 
     @property
     def total(self) -> Any:
         """Number of bytes there are."""
-        return self._total
+        return self._bar.tasks[0].total
 
     @total.setter
     def total(self, total: Any) -> None:
-        self._total = total
-        if self._bar is not None and self._task is None:
-            self._bar.start()
-            self._task = self._bar.add_task(self._what, total=total)
-        elif self._line is not None:
+        self._bar.update(self._task, total=total)
+        self._bar.start_task(self._task)
+        self._bar.start()
+        if self._bar.disable and self._line is not None:
             self._line(f"{self._what} ({total / 2**20:.0f} MiB)")
 
     def update(self, n: int, /) -> None:
         """Add ``n`` to what is done."""
-        if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task, n)
+        self._bar.advance(self._task, n)
 
     def reset(self) -> None:
         """Set what is done to 0."""
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=0)
+        self._bar.update(self._task, completed=0)
 
     def close(self) -> None:
-        """Take the end."""
-        if self._bar is not None:
-            self._bar.stop()
+        """Take the bar away."""
+        self._bar.stop()
+
+
+class _Bar(rich.progress.Progress):
+    def stop(self) -> None:
+        """Take the bar away. Older versions of rich write an empty line where it is not drawn."""
+        if not self.disable:
+            super().stop()
 
 
 class _RichConsole(rich.console.Console):

@@ -1,4 +1,4 @@
-"""The data set that the user names, and how it comes to the device."""
+"""Data sets that the user names."""
 
 from __future__ import annotations
 
@@ -7,53 +7,48 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .._checks import check_finite
-from .._namespace import Array, HostArray, has_float
+from .._namespace import HostArray
 from ..datasets import Dataset, Split, load_cifar10, load_digits, load_npz
-from ..preprocessing import Preprocessing, lost_by_rounding
 from .console import Console
-from .libraries import Library
 
 _NAMED = ("digits", "cifar10")
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".xlsx", ".xls")
 COMMAS = "a sweep takes several values of an option with commas between, without spaces: 0.1,0.2"
+SPLITS = {"train": "training", "validation": "validation", "test": "test"}  # as adjectives
 COUNTS = ("n_train", "n_validation", "n_test")
-_BYTES = 255  # white, in an image of bytes
-_WHITE: dict[str, float] = {"digits": 16, "cifar10": _BYTES}
 
 
 def kind_of(dataset: str) -> str:
-    """Return which defaults a data set has: digits, cifar10 or npz.
+    """Return the kind of a data set, which its defaults depend on: digits, cifar10 or npz.
 
     Raises
     ------
     ValueError
         If the name is neither that of a data set nor of an .npz file.
     """
+    suffix = Path(dataset).suffix.lower()
     if dataset in _NAMED:
         return dataset
-    if Path(dataset).suffix.lower() == ".npz":
+    if suffix == ".npz":
         return "npz"
-    if Path(dataset).suffix.lower() in TABLES:
-        raise ValueError(
-            f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}; of a table, "
-            f"pandas makes one: numpy.savez({file_stem(dataset) + '.npz'!r}, "
+    near = difflib.get_close_matches(dataset.lower(), _NAMED, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    if suffix in TABLES:
+        hint = (
+            f"; of a table, pandas makes one: numpy.savez({Path(dataset).stem + '.npz'!r}, "
             "X=frame.drop(columns='label').to_numpy(), y=frame['label'].to_numpy(str))"
         )
-    near = difflib.get_close_matches(dataset.lower(), _NAMED, n=1)
-    if Path(f"{dataset}.npz").is_file():
-        near = [f"{dataset}.npz"]
+    elif Path(f"{dataset}.npz").is_file():
+        hint = f"; did you mean {dataset}.npz?"
     elif is_number(dataset):
-        raise ValueError(
-            f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}; {COMMAS}"
-        )
+        hint = f"; {COMMAS}"
     elif dataset.startswith("cifar-10-"):
-        near = [f"cifar10 --data {dataset}"]
-    hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f"; did you mean cifar10 --data {dataset}?"
     raise ValueError(f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}{hint}")
 
 
@@ -67,13 +62,8 @@ def is_number(text: str) -> bool:
 
 
 def file_name(dataset: str) -> str:
-    """Return a data set's name; of the path of a file its last part."""
+    """Return the name of a data set, or the last part of the path of a file."""
     return Path(dataset).name
-
-
-def file_stem(dataset: str) -> str:
-    """Return the same without the suffix."""
-    return Path(dataset).stem
 
 
 def load_data(
@@ -86,13 +76,13 @@ def load_data(
     dataset : str
         digits, cifar10, or the path of an .npz file.
     folder : str, optional
-        Where CIFAR-10 is; without it, it is downloaded.
+        The folder of CIFAR-10; without it, CIFAR-10 is downloaded.
     url : str, optional
-        Where from, in place of its home.
+        The address to download it from, in place of its home.
     settings : mapping
         ``n_train``, ``n_validation`` and ``n_test`` of CIFAR-10.
     console : Console
-        Shows how far a download is.
+        The console that shows a download.
     """
     kind = kind_of(dataset)
     check_place(dataset, folder, url)
@@ -108,10 +98,16 @@ def load_data(
 
 
 def check_place(dataset: str, folder: str | None, url: str | None) -> None:
-    """Raise if it is said where CIFAR-10 is, but the data are others."""
+    """Raise if a place of CIFAR-10 is given for other data."""
     for option, value in (("--data", folder), ("--url", url)):
-        if value is not None and kind_of(dataset) != "cifar10":
+        if value is not None and dataset != "cifar10":
             raise ValueError(f"`{option}` must be left out but for cifar10; got it with {dataset}")
+
+
+def splits_of(dataset: Dataset) -> dict[str, Split]:
+    """Return the splits that a data set has, by their names."""
+    found = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    return {name: split for name, split in found.items() if split is not None}
 
 
 def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], path: str, dtype: Any) -> None:
@@ -125,90 +121,37 @@ def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], pat
         check_finite(split.X, name=array, file=path, dtype=dtype, rows_in_file=rows.get(name))
 
 
-class Prepared(NamedTuple):
-    """The samples of a training, on the device, and what is left to be done to each of their batches."""
-
-    X: Array
-    y: Array
-    validation: tuple[Array, Array] | None
-    preprocessing: Preprocessing | None
-
-
-def prepare(dataset: Dataset, preprocessing: Preprocessing, library: Library, *, augmented: bool) -> Prepared:
-    """Copy the training and validation samples to the device.
-
-    They are preprocessed once, unless each batch is augmented before: then they stay as they are.
-    """
-    lost = lost_by_rounding(preprocessing, library.dtype)
-    if augmented and lost is not None and not has_float("float64", xp=library.xp, device=library.device):
-        raise ValueError(f"`--dtype` must be float64 where samples so far from 0 are augmented: {lost}")
-
-    def moved(split: Split) -> tuple[Array, Array]:
-        X = raw(split.X) if augmented else preprocessed(split.X)
-        return X, labels_on(split.y, library)
-
-    def raw(X: HostArray) -> Array:
-        return raw_on(X, library) if lost is None else library.put(X.astype(np.float64))
-
-    def preprocessed(X: HostArray) -> Array:
-        return library.put(preprocessing.apply(X, dtype=library.dtype))
-
-    X, y = moved(dataset.train)
-    validation = None if dataset.validation is None else moved(dataset.validation)
-    return Prepared(X, y, validation, preprocessing if augmented else None)
-
-
-def raw_on(X: HostArray, library: Library) -> Array:
-    """Copy samples as they are to the device; bytes stay bytes, which every library has."""
-    return library.put(X if X.dtype == np.uint8 else X.astype(library.dtype))
-
-
-def labels_on(y: HostArray, library: Library) -> Array:
-    """Copy labels to the device, as an integer type that every library has."""
-    return library.put(y.astype(np.int32))
-
-
 def fingerprint(dataset: Dataset) -> str:
-    """Return a number that tells these samples, their division and their classes from others."""
+    """Return a hash of the samples, their splits and their classes."""
     digest = hashlib.sha256()
     digest.update(json.dumps(dataset.classes).encode())
-    for name in ("train", "validation", "test"):
-        split = getattr(dataset, name)
+    splits = splits_of(dataset)
+    for name in SPLITS:
         digest.update(name.encode())
-        for array in () if split is None else split:
+        for array in splits.get(name, ()):
             digest.update(f"{array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def white(dataset: Dataset, name: str) -> float | None:
-    """Return which value of a pixel is white; None where that is not known, or samples are no images."""
-    if kind_of(name) in _WHITE:
-        return _WHITE[name]
+def brightness(dataset: Dataset, name: str) -> dict[str, float | None]:
+    """Return the value of a white pixel and the mean value; None if unknown, or if samples are no images."""
     X = dataset.train.X
+    white: float | None = None
     if dataset.image_shape is None:
-        return None
-    if X.dtype == np.uint8:
-        return _BYTES
-    return 1.0 if X.dtype.kind == "f" and X.min() >= 0 and X.max() <= 1 else None
-
-
-def mean_pixel(dataset: Dataset) -> float | None:
-    """Return the mean over all training images and pixels; None where samples are no images."""
-    return None if dataset.image_shape is None else float(dataset.train.X.mean(dtype=np.float64))
+        return {"white": None, "mean_pixel": None}
+    if name == "digits":
+        white = 16
+    elif X.dtype == np.uint8:
+        white = 255
+    elif X.dtype.kind == "f" and X.min() >= 0 and X.max() <= 1:
+        white = 1.0
+    return {"white": white, "mean_pixel": float(X.mean(dtype=np.float64))}
 
 
 def describe(dataset: Dataset) -> str:
-    """Say in a line what there is."""
-    sizes = [
-        f"{len(split.y):,} {name}"
-        for name, split in (
-            ("training", dataset.train),
-            ("validation", dataset.validation),
-            ("test", dataset.test),
-        )
-        if split is not None
-    ]
+    """Return a line with the sizes of a data set."""
+    sizes = [f"{len(split.y):,} {SPLITS[name]}" for name, split in splits_of(dataset).items()]
     shape = "×".join(map(str, dataset.image_shape)) + " pixels" if dataset.image_shape else None
     return (
         f"{dataset.name}: {', '.join(sizes)} samples; "

@@ -1,4 +1,4 @@
-"""The images that a network is asked about: where they are, and how they become what it takes."""
+"""Images as samples: which files, how they are read, and whether they look inverted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_image(path: Path) -> bool:
 
 
 def found_at(name: str) -> list[Path]:
-    """Return the files that a name stands for: a file, the images in a folder, or what a pattern matches."""
+    """Return the files that a name stands for: a file, images in a folder, or the matches of a pattern."""
     path = Path(name)
     if path.is_dir():
         # What begins with a dot is a system's own, such as the ._ files of macOS.
@@ -50,7 +50,7 @@ def found_at(name: str) -> list[Path]:
 
 
 def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Callable[[Path], HostArray]:
-    """Return what reads an image as a network takes it.
+    """Return a function that reads an image as a sample for a network.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
         raise ValueError(
             "`INPUT` must be an .npz or .npy file: the network was not trained on images of a known range"
         )
-    if isinstance(white, bool) or not isinstance(white, int | float) or not 0 < white < 2**64:
+    if not _is_brightness(white) or white == 0:
         raise ValueError(f"`white` in the network's information must be a number above 0; got {shown(white)}")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it would write its errors on stderr, too
     factor, size, mode = float(white) / 255.0, (shape[1], shape[0]), "RGB" if shape[2:] == (3,) else "L"
@@ -105,24 +105,18 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
     return read
 
 
-def inverted_for(metadata: NetworkMetadata) -> Callable[[HostArray], bool]:
-    """Return what tells whether an image looks inverted beside those that a network was trained on.
+def look_inverted(images: HostArray, metadata: NetworkMetadata) -> list[bool]:
+    """Return which images look inverted beside those that a network was trained on.
 
-    It does where its mean is nearer to the mean of their negatives, by far, and they are dark or bright
-    themselves. Where that is not known, no image does.
+    An image does if its mean is nearer to the mean of their negatives, by far, and they are dark or bright
+    themselves. If that is not known, no image does.
     """
     white, usual = (metadata.information.get(name) for name in ("white", "mean_pixel"))
     if not (_is_brightness(white) and _is_brightness(usual)):
-        return lambda image: False
-
-    def lean(brightness: Any) -> float:
-        return float(brightness) / float(white) - 0.5
-
-    def looks_inverted(image: HostArray) -> bool:
-        own = lean(image.mean())
-        return own * lean(usual) < 0 and min(abs(own), abs(lean(usual))) > _LEAN
-
-    return looks_inverted
+        return [False] * len(images)
+    lean = float(usual) / float(white) - 0.5
+    own = [float(image.mean()) / float(white) - 0.5 for image in images]
+    return [one * lean < 0 and min(abs(one), abs(lean)) > _LEAN for one in own]
 
 
 def _is_brightness(value: Any) -> TypeGuard[int | float]:

@@ -1,12 +1,13 @@
-"""The samples that a network is asked about: of an array in a file, or of images."""
+"""Samples for predictions: an array in a file, or images."""
 
 from __future__ import annotations
 
 import io
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,14 +21,14 @@ from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from .console import Console
 from .data import TABLES
-from .images import STANDARD_INPUT, found_at, inverted_for, is_image, pixels_for
+from .images import STANDARD_INPUT, is_image, look_inverted, pixels_for
 
 ARRAYS = (".npz", ".npy")
 _CURE = "X.astype('float64')"
 
 
 def samples_for(
-    inputs: tuple[str, ...],
+    paths: list[Path],
     net: TwoLayerNet,
     metadata: NetworkMetadata,
     console: Console,
@@ -35,15 +36,10 @@ def samples_for(
     invert: bool,
     resize: bool,
 ) -> tuple[list[str], Iterator[HostArray]]:
-    """Return what to call samples, and the samples in blocks."""
-    paths = [path for name in inputs for path in found_at(name)]
+    """Return the names of samples, and the samples in blocks."""
     if all(map(is_image, paths)):
-        as_pixels = pixels_for(metadata, invert=invert, resize=resize)
-        looks_inverted = inverted_for(metadata)
-        blocks = _image_blocks(paths, net, as_pixels, console)
-        return [path.as_posix() for path in paths], _watched(
-            blocks, paths, looks_inverted, "without --invert" if invert else "with --invert", console
-        )
+        blocks = _image_blocks(paths, net, metadata, console, invert=invert, resize=resize)
+        return [path.as_posix() for path in paths], blocks
     for flag, given in (("--invert", invert), ("--resize", resize)):
         if given:
             raise ValueError(f"`{flag}` must be left out but for image files")
@@ -56,34 +52,27 @@ def samples_for(
 
 
 def _image_blocks(
-    paths: list[Path], net: TwoLayerNet, as_pixels: Callable[[Path], HostArray], console: Console
-) -> Iterator[HostArray]:
-    """Read images, no more at once than a block."""
-    with console.counting("Reading images", len(paths)) as advance:
-        for rows in row_blocks(len(paths), max(net.n_features, net.n_hidden)):
-            images = []
-            for path in paths[rows]:
-                images.append(as_pixels(path))
-                advance()
-            yield np.stack(images)
-
-
-def _watched(
-    blocks: Iterator[HostArray],
     paths: list[Path],
-    looks_inverted: Callable[[HostArray], bool],
-    cure: str,
+    net: TwoLayerNet,
+    metadata: NetworkMetadata,
     console: Console,
+    *,
+    invert: bool,
+    resize: bool,
 ) -> Iterator[HostArray]:
-    """Pass blocks of images on, and warn at their end where some look inverted."""
-    found: list[bool] = []
-    for images in blocks:
-        found += map(looks_inverted, images)
-        yield images
-    if any(found):
+    """Read images, no more at once than a block; warn at the end of those that look inverted."""
+    as_pixels = pixels_for(metadata, invert=invert, resize=resize)
+    images = console.counted("Reading images", map(as_pixels, paths), len(paths))
+    inverted: list[bool] = []
+    for rows in row_blocks(len(paths), max(net.n_features, net.n_hidden)):
+        block = np.stack(list(islice(images, rows.stop - rows.start)))
+        inverted += look_inverted(block, metadata)
+        yield block
+    if any(inverted):
         console.warn(
-            f"{sum(found):,} of {len(paths):,} images look inverted beside those of the training, dark for "
-            f"bright, {paths[found.index(True)].as_posix()} first: try it {cure}"
+            f"{sum(inverted):,} of {len(paths):,} images look inverted beside those of the training, dark "
+            f"for bright, {paths[inverted.index(True)].as_posix()} first: try it "
+            f"{'without' if invert else 'with'} --invert"
         )
 
 
@@ -123,7 +112,7 @@ def _held(stored: Mapping[str, HostArray], path: Path, n_features: int) -> HostA
 
 
 def _loaded(file: BinaryIO, path: Path, n_features: int) -> HostArray:
-    """Read what `numpy.save` wrote, or `numpy.savez`."""
+    """Read a file that `numpy.save` or `numpy.savez` wrote."""
     header = None
     with suppress(Exception):  # NumPy raises the error again below
         header = npy_header(file)

@@ -8,7 +8,7 @@ from typing import Any
 from ... import report
 from ...plotting.confusion import MOST_DRAWN, too_many
 from .. import run_folder
-from ..jobs import count
+from ..job import count
 from ..read_run import StoredRun
 from .settings import in_words
 

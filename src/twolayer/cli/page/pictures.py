@@ -13,7 +13,7 @@ from ... import plotting, report
 from ...plotting import _matplotlib, run_figures
 from ...plotting._texts import without_warnings_of_glyphs
 from ...plotting.confusion import MOST_DRAWN
-from ..jobs import count
+from ..job import count
 from ..read_run import StoredRun
 from .content import listed, varied_settings
 from .tables import MOST_CLASSES, data_uri, pairs

@@ -14,7 +14,7 @@ from ..._extras import require
 from ..._namespace import HostArray
 from ...report.tables import BEHIND, sweep_columns
 from .. import run_folder
-from ..jobs import count
+from ..job import count
 from ..read_run import StoredRun
 from ..run_files import MOST_IMAGES
 from .content import n_diverged, n_seeds_of

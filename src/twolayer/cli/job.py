@@ -1,4 +1,4 @@
-"""The common parts of a training and a sweep: their data, and the files that they leave behind."""
+"""The parts that a training and a sweep share: their data, and the files that they leave."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import importlib
 import platform
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import report, storage
 from .._files import written_whole
 from .._images import check_shift
-from .._namespace import has_float
+from .._namespace import Array, has_float
 from .._version import __version__
 from ..augmentation import Augmentation
-from ..datasets import Dataset
+from ..datasets import Dataset, Split
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, lost_by_rounding
 from ..stacks import merge
@@ -27,19 +28,19 @@ from . import run_figures, run_folder
 from .console import Console
 from .data import (
     COUNTS,
-    Prepared,
+    SPLITS,
+    brightness,
     check_splits,
     describe,
     file_name,
     fingerprint,
     kind_of,
     load_data,
-    mean_pixel,
-    prepare,
-    white,
+    splits_of,
 )
-from .evaluation import Evaluation, evaluate
-from .libraries import Library, open_library
+from .devices import Library, open_library
+from .errors import Failure
+from .evaluate import Evaluation, evaluate
 from .method import (
     augmentation_for,
     image_shape,
@@ -49,11 +50,22 @@ from .method import (
     training_arguments,
 )
 from .run_files import MOST_IMAGES
+from .settings import write_settings
+
+ACCURACIES = ("train_accuracy", "validation_accuracy")
 
 _PRIVATE = ("dataset", "data", "url")  # where the user's files are
 _FEW_SAMPLES = 3  # of a class: one to train on, one to validate, one to test
 _MOST_NAMED = 5
 _MISSING = ("", "nan", "none", "null", "<na>", "nat", "n/a")  # what labels that are missing become as text
+
+
+class Kept(NamedTuple):
+    """The network that a run keeps, and how good it is."""
+
+    net: TwoLayerNet  # it takes samples as they are
+    accuracies: dict[str, float]  # by the names in ACCURACIES
+    test: Evaluation | None
 
 
 @dataclass(frozen=True)
@@ -79,20 +91,47 @@ class Job:
     augmentation: Augmentation | None
     console: Console
 
-    def prepare(self) -> tuple[Prepared, dict[str, Any]]:
-        """Bring the samples to the device; return them and the arguments that `train` and `sweep` share."""
-        data = prepare(
-            self.dataset, self.preprocessing, self.library, augmented=self.augmentation is not None
-        )
-        return data, {
-            "validation": data.validation,
-            "preprocessing": data.preprocessing,
+    @contextmanager
+    def fresh_folder(self, out: str | None, *, overwrite: bool) -> Iterator[Path]:
+        """Make and lock the folder of a new run, see `run_folder.fresh_folder`; write the settings there."""
+        dataset = self.settings["dataset"]
+        stem = f"{Path(dataset).stem}-{self.settings['command']}"
+        with run_folder.fresh_folder(out, stem, overwrite=overwrite, dataset=dataset) as folder:
+            write_settings(folder / run_folder.SETTINGS, self.settings)
+            yield folder
+
+    def arguments(self) -> dict[str, Any]:
+        """Copy the samples to the device; return the arguments that `train` and `sweep` share.
+
+        The samples are preprocessed once, unless each batch is augmented before: then they stay as they are.
+        """
+        library, preprocessing, augmented = self.library, self.preprocessing, self.augmentation is not None
+        lost = lost_by_rounding(preprocessing, library.dtype)
+        has_digits = lost is None or has_float("float64", xp=library.xp, device=library.device)
+        if augmented and not has_digits:
+            raise ValueError(f"`--dtype` must be float64 where samples so far from 0 are augmented: {lost}")
+
+        def moved(split: Split) -> tuple[Array, Array]:
+            if not augmented:
+                X = library.put(preprocessing.apply(split.X, dtype=library.dtype))
+            elif lost is None:
+                X = library.put_samples(split.X)
+            else:
+                X = library.put(split.X.astype(np.float64))
+            return X, library.put_labels(split.y)
+
+        X, y = moved(self.dataset.train)
+        return {
+            "X": X,
+            "y": y,
+            "validation": None if self.dataset.validation is None else moved(self.dataset.validation),
+            "preprocessing": preprocessing if augmented else None,
             "augmentation": self.augmentation,
             **training_arguments(self.settings),
         }
 
-    def folded(self, net: TwoLayerNet, accuracies: dict[str, float]) -> TwoLayerNet:
-        """Return the one network that takes samples as they are.
+    def fold_and_test(self, net: TwoLayerNet, accuracies: dict[str, float]) -> Kept:
+        """Return the one network that takes samples as they are, and test it.
 
         The preprocessing is folded into it; the networks of a stack are merged; and where that is asked for
         it is averaged over flips and shifts. Its validation accuracy replaces that of its parts.
@@ -114,16 +153,15 @@ class Job:
             folded = merge(folded)
         folded = symmetrized(folded, self.settings, self.dataset)
         if self.dataset.validation is not None and folded.n_hidden > net.n_hidden:
-            now = evaluate(folded, self.dataset.validation, self.library)
-            accuracies["validation_accuracy"] = now.accuracy
-        return folded
+            now = evaluate(folded, self.dataset.validation, library)
+            accuracies = accuracies | {"validation_accuracy": now.accuracy}
+        test = None if self.dataset.test is None else evaluate(folded, self.dataset.test, library)
+        return Kept(folded, accuracies, test)
 
-    def save_network(
-        self, folder: Path, folded: TwoLayerNet, settings: Mapping[str, Any], accuracies: Mapping[str, float]
-    ) -> None:
+    def save(self, folder: Path, kept: Kept, settings: Mapping[str, Any]) -> None:
         """Save the network of a run, with its metadata and accuracies."""
         storage.save(
-            folded,
+            kept.net,
             folder / run_folder.NETWORK,
             classes=self.dataset.classes,
             image_shape=self.dataset.image_shape,
@@ -131,68 +169,80 @@ class Job:
             information={
                 "dataset": file_name(settings["dataset"]),
                 **{name: settings[name] for name in COUNTS if name in settings},
-                "white": white(self.dataset, settings["dataset"]),
-                "mean_pixel": mean_pixel(self.dataset),
+                **brightness(self.dataset, settings["dataset"]),
                 "settings": {name: settings[name] for name in sorted(settings) if name not in _PRIVATE},
-                **accuracies,
+                **kept.accuracies,
             },
         )
 
-    def test(self, folded: TwoLayerNet) -> Evaluation | None:
-        """Judge the network by the test samples, where there are any."""
-        return None if self.dataset.test is None else evaluate(folded, self.dataset.test, self.library)
-
-    def results(self, *, complete: bool, seconds: float) -> dict[str, Any]:
-        """Return what stands in every results.json."""
-        name = self.library.name
+    def results(self, kept: Kept | None, *, complete: bool, seconds: float) -> dict[str, Any]:
+        """Return the part of results.json that every run has."""
+        library = self.library.name
+        n_samples = {name: len(split.y) for name, split in splits_of(self.dataset).items()}
+        test = None if kept is None else kept.test
         return {
             "command": self.settings["command"],
             "complete": complete,
             "seconds": seconds,
             "classes": self.dataset.classes,
-            "samples": {
-                name: 0 if split is None else len(split.y)
-                for name, split in (
-                    ("train", self.dataset.train),
-                    ("validation", self.dataset.validation),
-                    ("test", self.dataset.test),
-                )
-            },
+            "samples": dict.fromkeys(SPLITS, 0) | n_samples,
             "n_features": self.dataset.n_features,
             "image_shape": self.dataset.image_shape,
             "versions": {
                 "twolayer": __version__,
                 "python": platform.python_version(),
                 "numpy": np.__version__,
-                name: str(importlib.import_module(name).__version__),
+                library: str(importlib.import_module(library).__version__),
             },
+            **({} if test is None else {"test": test.as_data()}),
         }
 
-    def show_accuracies(self, title: str, accuracies: Mapping[str, float], test: Evaluation | None) -> None:
+    def write_predictions(self, folder: Path, kept: Kept | None) -> None:
+        """Write the probabilities of the test samples, and the images most wrong; or remove earlier ones.
+
+        None are written where a sample is too far from the others for the network to give a number.
+        """
+        path = folder / run_folder.PREDICTIONS
+        dataset, test = self.dataset, None if kept is None else kept.test
+        if test is None or dataset.test is None or not np.isfinite(test.probabilities).all():
+            path.unlink(missing_ok=True)
+            return
+        X, y = dataset.test
+        arrays: dict[str, Any] = {"y": y, "probabilities": test.probabilities}
+        if dataset.image_shape is not None:
+            rows = report.most_wrong(y, test.probabilities)[:MOST_IMAGES]
+            arrays |= {"rows": rows, "images": X[rows].reshape(len(rows), *dataset.image_shape)}
+        if dataset.rows is not None and "test" in dataset.rows:
+            arrays["rows_in_file"] = dataset.rows["test"]
+        with written_whole(path) as file:
+            np.savez(file, **arrays)
+
+    def show_accuracies(self, title: str, kept: Kept) -> None:
         """Write how good a network is."""
-        shown = [("training", self.dataset.train, accuracies["train_accuracy"])]
-        if self.dataset.validation is not None:
-            shown.append(("validation", self.dataset.validation, accuracies["validation_accuracy"]))
-        if test is not None and self.dataset.test is not None:
-            shown.append(("test", self.dataset.test, test.accuracy))
+        accuracies = {"test_accuracy": None if kept.test is None else kept.test.accuracy, **kept.accuracies}
         self.console.table(
             ("samples", "number", "accuracy"),
             [
-                (name, f"{len(split.y):,}", report.format_accuracy(accuracy))
-                for name, split, accuracy in shown
+                (SPLITS[name], f"{len(split.y):,}", report.format_accuracy(accuracies[f"{name}_accuracy"]))
+                for name, split in splits_of(self.dataset).items()
             ],
             title=title,
             left=("samples",),
         )
 
-    def finish(self, folder: Path) -> None:
-        """Draw the pictures, and say what was written."""
+    def finish(self, folder: Path, failure: Failure | None) -> dict[str, Any]:
+        """Draw the pictures and name the files; return the data of the run, or raise a failure with them."""
         try:
             run_figures.draw(folder, self.console.warn)
         except ImportError as error:
             self.console.warn(f"there are no pictures: {error}")
         self.console.say(f"In {folder}: {', '.join(run_folder.written_in(folder))}")
         self.console.say(f"`twolayer report {shlex.quote(str(folder))}` makes one page of it")
+        data = run_folder.answer_of(folder)
+        if failure is not None:
+            failure.data = data
+            raise failure
+        return data
 
 
 def open_job(
@@ -208,9 +258,7 @@ def open_job(
             "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
         )
     if kind_of(settings["dataset"]) == "npz":
-        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-        held = {name: split for name, split in splits.items() if split is not None}
-        check_splits(held, dataset.rows or {}, settings["dataset"], library.dtype)
+        check_splits(splits_of(dataset), dataset.rows or {}, settings["dataset"], library.dtype)
         _warn_of_classes(dataset, console)
     augmentation = augmentation_for(settings, dataset)
     # Errors in these are raised before anything takes long.
@@ -225,10 +273,10 @@ def open_job(
 
 
 def _warn_of_classes(dataset: Dataset, console: Console) -> None:
-    """Warn of classes that may be none: of too few samples to learn from, or of labels that are missing."""
-    splits = (dataset.train, dataset.validation, dataset.test)
-    counts = sum(np.bincount(split.y, minlength=dataset.n_classes) for split in splits if split is not None)
-    found = [(name, int(n)) for name, n in zip(dataset.classes, np.asarray(counts), strict=True)]
+    """Warn of classes with too few samples to learn from, and of classes that may be missing labels."""
+    labels = np.concatenate([split.y for split in splits_of(dataset).values()])
+    counts = np.bincount(labels, minlength=dataset.n_classes)
+    found = list(zip(dataset.classes, counts, strict=True))
     rare = [f"{name!r:.40} ({n})" for name, n in found if n < _FEW_SAMPLES]
     if rare:
         more = f" and {len(rare) - _MOST_NAMED:,} more" if len(rare) > _MOST_NAMED else ""
@@ -245,7 +293,7 @@ def _warn_of_classes(dataset: Dataset, console: Console) -> None:
 
 
 def in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Say settings in a line: learning rate 0.1, reg 1e-3."""
+    """Return settings as a line: learning rate 0.1, reg 1e-3."""
 
     def text(value: Any) -> str:
         return ",".join(report.format_numbers(value if isinstance(value, tuple) else (value,)))
@@ -254,38 +302,12 @@ def in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
 
 
 def length_in_words(settings: Mapping[str, Any]) -> str:
-    """Say how long a training is."""
+    """Return the length of a training in words."""
     if settings["steps"] is not None:
         return count(settings["steps"], "step")
     return count(settings["epochs"], "epoch")
 
 
 def count(number: int, noun: str) -> str:
-    """Say how many there are: 1 epoch, 2,000 steps."""
+    """Return a count in words: 1 epoch, 2,000 steps."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def write_predictions(folder: Path, dataset: Dataset, test: Evaluation | None) -> None:
-    """Write the probabilities of the test samples, and the images most wrong; or remove those of before.
-
-    None are written where a sample is too far from the others for the network to give a number.
-    """
-    path = folder / run_folder.PREDICTIONS
-    if test is None or dataset.test is None or not np.isfinite(test.probabilities).all():
-        path.unlink(missing_ok=True)
-        return
-    X, y = dataset.test
-    arrays: dict[str, Any] = {"y": y, "probabilities": test.probabilities}
-    if dataset.image_shape is not None:
-        rows = report.most_wrong(y, test.probabilities)[:MOST_IMAGES]
-        arrays |= {"rows": rows, "images": X[rows].reshape(len(rows), *dataset.image_shape)}
-    if dataset.rows is not None and "test" in dataset.rows:
-        arrays["rows_in_file"] = dataset.rows["test"]
-    with written_whole(path) as file:
-        np.savez(file, **arrays)
-
-
-def write_results(folder: Path, results: Mapping[str, Any], test: Evaluation | None) -> None:
-    """Write results.json."""
-    extra = {} if test is None else {"test": test.as_data()}
-    report.write_json(folder / run_folder.RESULTS, {**results, **extra})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -32,27 +31,26 @@ class Library(NamedTuple):
         """Copy host data to the device."""
         return from_host(host, xp=self.xp, device=self.device)
 
-    @contextmanager
-    def threads_for(self, operations: float) -> Iterator[None]:
+    def put_samples(self, X: HostArray) -> Array:
+        """Copy samples as they are to the device; bytes stay bytes, which every library has."""
+        return self.put(X if X.dtype == np.uint8 else X.astype(self.dtype))
+
+    def put_labels(self, y: HostArray) -> Array:
+        """Copy labels to the device, as an integer type that every library has."""
+        return self.put(y.astype(np.int32))
+
+    def threads_for(self, operations: float) -> AbstractContextManager[Any]:
         """Hold NumPy's BLAS to one thread where its products are small, if threadpoolctl can be imported."""
+        limits: AbstractContextManager[Any] = nullcontext()
         if self.name == "numpy" and operations < _SMALL_PRODUCT:
-            with _one_thread():
-                yield
-        else:
-            yield
+            with suppress(ImportError):  # it saves time, and changes no result
+                threadpoolctl = require("threadpoolctl", extra="cli", purpose="Choosing threads")
+                limits = threadpoolctl.threadpool_limits(1, "blas")
+        return limits
 
     def __str__(self) -> str:
         where = "" if self.device is None else f" on {self.device}"
         return f"{self.name}{where}, {self.dtype}"
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    try:
-        threadpoolctl = require("threadpoolctl", extra="cli", purpose="Choosing threads")
-    except ImportError:  # it saves time, and changes no result
-        return nullcontext()
-    limits: AbstractContextManager[Any] = threadpoolctl.threadpool_limits(1, "blas")
-    return limits
 
 
 def open_library(name: str, device: str | None, dtype: str) -> Library:
@@ -63,9 +61,9 @@ def open_library(name: str, device: str | None, dtype: str) -> Library:
     ImportError
         If the library cannot be imported; the message says why.
     ValueError
-        If it has no such device, or, CuPy, none at all.
+        If it has no such device, or CuPy has no device at all.
     TypeError
-        If the dtype is not to be had there.
+        If the device lacks the dtype.
     """
     place: Any
     if name == "numpy":
@@ -98,7 +96,7 @@ def _torch(device: str | None) -> tuple[ModuleType, Any]:
         torch.zeros(1, device=place).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
-            f"`--device` must be one that PyTorch has here; got {device} ({_line(error)})"
+            f"`--device` must be one that PyTorch has here; got {device} ({first_line(error)})"
         ) from error
     return torch, place
 
@@ -114,17 +112,19 @@ def _jax(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
         return jax.numpy, jax.devices(kind)[int(number or 0)]
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(
-            f"`--device` must be one that JAX has here, such as cpu or gpu:0; got {device} ({_line(error)})"
+            "`--device` must be one that JAX has here, such as cpu or gpu:0; "
+            f"got {device} ({first_line(error)})"
         ) from error
 
 
 def _cupy(device: str | None) -> tuple[ModuleType, Any]:
-    cupy, why = find_cupy()
-    if cupy is None:
+    try:
+        cupy = importlib.import_module("cupy")
+    except Exception as error:  # a broken installation may raise anything
         raise ImportError(
-            f"`--library cupy` needs CuPy, which could not be imported ({why}); "
+            f"`--library cupy` needs CuPy, which could not be imported ({first_line(error)}); "
             f"the extra `cuda12` brings it, or `cuda13` for CUDA 13: {how_to_install('cuda12')}"
-        )
+        ) from error
     n_devices, why = count_gpus(cupy)
     if not n_devices:
         raise ValueError(f"CuPy was asked for, but no CUDA GPU answers: {why}")
@@ -138,23 +138,15 @@ def _cupy(device: str | None) -> tuple[ModuleType, Any]:
     return cupy, place
 
 
-def find_cupy() -> tuple[Any, str]:
-    """Return CuPy, or None and why it cannot be imported."""
-    try:
-        return importlib.import_module("cupy"), ""
-    except Exception as error:  # noqa: BLE001  # a broken installation may raise anything
-        return None, _line(error)
-
-
 def count_gpus(cupy: Any) -> tuple[int, str]:
-    """Return how many GPUs answer CuPy, and, where none does, why."""
+    """Return the number of GPUs that answer CuPy, and the reason if none does."""
     try:
         n_devices = int(cupy.cuda.runtime.getDeviceCount())
     except (RuntimeError, OSError) as error:
-        return 0, _line(error)
+        return 0, first_line(error)
     return n_devices, "" if n_devices else "there is none"
 
 
-def _line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an error's message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,60 +12,54 @@ from .. import presets, report
 from ..settings import VARIED
 from ..sweeping import SweepResult, sweep
 from . import run_folder
-from .console import Console
-from .data import file_stem
-from .evaluation import Evaluation
-from .jobs import Job, count, in_words, length_in_words, open_job, write_predictions, write_results
-from .outcomes import DIVERGED, OF_SIGNALS, Failure
-from .settings import write_settings
+from .console import Console, Watch
+from .errors import DIVERGED, OF_SIGNALS, Failure
+from .job import ACCURACIES, Job, Kept, count, in_words, length_in_words, open_job
 
 
 def run_sweep(
-    settings: dict[str, Any],
-    console: Console,
-    *,
-    out: str | None,
-    overwrite: bool,
-) -> None:
-    """Try every combination of the values in ``settings``, in a fresh folder."""
+    settings: dict[str, Any], console: Console, *, out: str | None, overwrite: bool
+) -> dict[str, Any]:
+    """Try every combination of the values in ``settings``, in a fresh folder; return the data of the run."""
     job, max_networks = open_job(settings, console), settings["max_networks"]
     dataset, library = job.dataset, job.library
     if dataset.validation is None:
         raise ValueError(f"a sweep must have validation samples to choose by; {dataset.name} has none")
-    n_candidates = math.prod(len(settings[name]) for name in VARIED)
+    grid = {name: settings[name] for name in VARIED}
+    n_candidates = math.prod(map(len, grid.values()))
     console.say(
         f"{count(n_candidates, 'candidate')} × {count(len(settings['seeds']), 'seed')}; "
         f"{length_in_words(settings)} each; {library}"
     )
-    stem = f"{file_stem(settings['dataset'])}-sweep"
-    with run_folder.fresh_folder(out, stem, overwrite=overwrite, dataset=settings["dataset"]) as folder:
-        write_settings(folder / run_folder.SETTINGS, settings)
-        data, arguments = job.prepare()
+    with job.fresh_folder(out, overwrite=overwrite) as folder:
+        arguments = job.arguments()
         # The candidates of one shape and seed train together: their first layers are one product.
         together = n_candidates
         for name in ("n_hidden", "batch_size", "input_dropout"):
             together //= len(settings[name])
         width = max(settings["n_hidden"]) * min(together, max_networks or together)
         operations = 2.0 * dataset.n_features * max(settings["batch_size"]) * width
-        started = time.monotonic()
         with library.threads_for(operations), console.watch("Sweep") as watch:
             result = sweep(
-                data.X,
-                data.y,
-                grid={name: settings[name] for name in VARIED} | {"seed": settings["seeds"]},
+                **arguments,
+                grid=grid | {"seed": settings["seeds"]},
                 n_classes=dataset.n_classes,
                 dtype=library.dtype,
                 max_networks=max_networks,
                 callbacks=[watch],
-                **arguments,
             )
-        _keep(job, folder, result, time.monotonic() - started, stopped_by=watch.interrupted)
+        return _keep(job, folder, result, watch)
 
 
-def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stopped_by: int) -> None:
+def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str, Any]:
     """Write what a sweep gave, and show it; raise unless it went to its end."""
     settings, console, best = job.settings, job.console, result.best
-    results = job.results(complete=result.complete, seconds=seconds) | {
+    kept, words = None, ""
+    if best is not None:
+        names = report.shown_settings(result.table)
+        words = f"{in_words(best.settings, names)}, seed {best.settings['seed']}"
+        kept = job.fold_and_test(best.net, {name: best.row[name] for name in ACCURACIES})
+    results = job.results(kept, complete=result.complete, seconds=watch.seconds) | {
         "table_heading": f"{job.dataset.name}: validation accuracy",
         "table": result.table,
         "runs": result.runs,
@@ -74,54 +67,46 @@ def _keep(job: Job, folder: Path, result: SweepResult, seconds: float, *, stoppe
         # Of a grid that was not finished, the ends are not known.
         "grid_ends": report.grid_ends(result.table) if result.complete else [],
     }
-    test = folded = None
     if best is not None:
-        accuracies = {name: best.row[name] for name in ("train_accuracy", "validation_accuracy")}
-        folded = job.folded(best.net, accuracies)
-        test = job.test(folded)
-        words = (
-            f"{in_words(best.settings, report.shown_settings(result.table))}, seed {best.settings['seed']}"
-        )
         results["heading"] = f"{job.dataset.name}, the best: {words}"
     # Every file is written, even if the tables cannot be shown or another file does not fit on the disk.
     with ExitStack() as at_the_end:
         write = at_the_end.callback
-        write(write_results, folder, results, test)  # they run in reverse order
-        write(write_predictions, folder, job.dataset, test)
-        if best is not None and folded is not None:
+        write(report.write_json, folder / run_folder.RESULTS, results)  # they run in reverse order
+        write(job.write_predictions, folder, kept)
+        if best is not None and kept is not None:
             own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
-            write(job.save_network, folder, folded, own, accuracies)
+            write(job.save, folder, kept, own)
             write(run_folder.write_history, folder, best.history)
         if result.runs:
             write(report.write_csv, folder / "runs.csv", result.runs)
             write(report.write_csv, folder / "results.csv", result.table)
-        if result.runs:
             _show_table(result, console)
-            n_validation = results["samples"]["validation"]
             ends = [report.grid_end_in_words(end) for end in results["grid_ends"]]
+            n_validation = results["samples"]["validation"]
             for sentence in (*report.certainty_in_words(result.table, n_validation), *ends):
                 console.result(sentence)
-        if best is not None:
-            job.show_accuracies(f"The best: {words}", accuracies, test)
+        if kept is not None:
+            job.show_accuracies(f"The best: {words}", kept)
         if settings["preset"] is not None and result.runs:
-            compare(presets.preset(settings["preset"]), settings, result, test, job)
-        console.say(f"{count(len(result.runs), 'network')} in {seconds:.1f} s")
+            compare(presets.preset(settings["preset"]), result, kept, job)
+        console.say(f"{count(len(result.runs), 'network')} in {watch.seconds:.1f} s")
     if result.complete and best is not None:
         folder = run_folder.take_place(folder)
-    job.finish(folder)
-    console.answer(run_folder.answer_of(folder))
+    failure = None
     if not result.complete:
         n_runs = math.prod(len(settings[name]) for name in (*VARIED, "seeds"))
-        raise Failure(
+        failure = Failure(
             f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
             "they were; the best is kept. A sweep does not go on from there: `--resume` is of `train` alone",
-            OF_SIGNALS + stopped_by,
+            OF_SIGNALS + watch.interrupted,
             wanted=True,
         )
-    if best is None:
-        raise Failure(
+    elif best is None:
+        failure = Failure(
             "every network diverged: its loss stopped being finite; try a lower --learning-rate", DIVERGED
         )
+    return job.finish(folder, failure)
 
 
 def _show_table(result: SweepResult, console: Console) -> None:
@@ -143,23 +128,17 @@ def _show_table(result: SweepResult, console: Console) -> None:
 
 
 def _divergence(result: SweepResult, row: Mapping[str, Any]) -> str:
-    """Say at which steps the runs of a candidate diverged."""
+    """Return the steps at which the runs of a candidate diverged, in words."""
     text = report.steps_of_divergence(row, result.runs)
     return text if report.has_diverged(row) else f"{row['diverged']} of {row['n_seeds']} {text}"
 
 
-def compare(
-    preset: presets.Preset,
-    settings: Mapping[str, Any],
-    result: SweepResult,
-    test: Evaluation | None,
-    job: Job,
-) -> None:
+def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job: Job) -> None:
     """Show a sweep beside what others found by the same protocol."""
     reference = preset.reference
     if reference is None:
         return
-    console, factor = job.console, reference.reg_factor
+    console, settings, factor = job.console, job.settings, reference.reg_factor
     table = {(row["learning_rate"], row["reg"]): row for row in result.table}
     theirs = {(rate, reg / factor): found for (rate, reg), found in reference.accuracies.items()}
     rates, regs = (sorted({key[i] for key in (*table, *theirs)}) for i in (0, 1))
@@ -168,39 +147,25 @@ def compare(
         rows.append((text, "here", *(_cell(result, table.get((rate, reg))) for reg in regs)))
         rows.append(("", reference.source, *(_their_cell(theirs, (rate, reg)) for reg in regs)))
     own, other = report.format_numbers(regs), report.format_numbers([reg * factor for reg in regs])
-    console.table(
-        (
-            "learning rate",
-            "",
-            *(f"reg {a}\n({reference.source}: {b})" for a, b in zip(own, other, strict=True)),
-        ),
-        rows,
-        title="Training / validation accuracy",
-        left=("",),
-    )
+    columns = [f"reg {a}\n({reference.source}: {b})" for a, b in zip(own, other, strict=True)]
+    console.table(("learning rate", "", *columns), rows, title="Training / validation accuracy", left=("",))
     console.say(
         f"reg is the factor of ‖W‖² in the loss. The {reference.source} steps along the gradient of "
         f"1/{factor:g} of the penalty that it reports, so its reg is {factor:g} times ours."
     )
-    changed = [
-        name
-        for name, value in preset.sweep.items()
-        if name not in (*VARIED, "seeds") and settings[name] != value
-    ]
-    changed += [name for name in ("n_hidden", "batch_size", "weight_scale") if _other(preset, settings, name)]
+    names = [name for name in preset.sweep if name not in (*VARIED, "seeds")]
+    names += [name for name in ("n_hidden", "batch_size", "weight_scale") if name in preset.sweep]
+    # What a sweep varies is a tuple.
+    changed = [name for name in names if settings[name] not in (preset.sweep[name], (preset.sweep[name],))]
     if changed:
         console.warn(f"not by the protocol of the preset: {in_words(settings, changed)}")
-    if test is not None and job.dataset.test is not None:
-        right = test.predicted == job.dataset.test.y
+    if kept is not None and kept.test is not None and job.dataset.test is not None:
+        right = kept.test.predicted == job.dataset.test.y
         n = min(reference.n_test, len(right))
         console.result(
             f"Test accuracy of the best: {right[:n].mean():.3f} on the first {n:,} "
             f"({reference.source}: {reference.test_accuracy:.3f}), {right.mean():.3f} on all {len(right):,}"
         )
-
-
-def _other(preset: presets.Preset, settings: Mapping[str, Any], name: str) -> bool:
-    return name in preset.sweep and tuple(settings[name]) != (preset.sweep[name],)
 
 
 def _cell(result: SweepResult, row: Mapping[str, Any] | None) -> str:

@@ -1,0 +1,73 @@
+"""A saved network, opened to be used."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import storage
+from ..network import TwoLayerNet
+from ..storage import NetworkMetadata
+from . import run_folder
+from .devices import Library, open_library
+from .images import is_image
+from .inputs import ARRAYS
+from .run_files import read_toml
+
+
+class SavedNetwork(NamedTuple):
+    """A network on a device, and what its file says of it."""
+
+    net: TwoLayerNet
+    metadata: NetworkMetadata
+    library: Library
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; their numbers, if they have no names."""
+        return self.metadata.classes or tuple(map(str, range(self.metadata.n_classes)))
+
+
+def open_network(network: str, library: str, device: str | None) -> SavedNetwork:
+    """Load a network from its file, or from the folder of a run, to a device."""
+    path, metadata = find_network(network)
+    net = storage.load(path)
+    opened = open_library(library, device, net.W1.dtype.name)
+    return SavedNetwork(net.to(opened.xp, opened.device), metadata, opened)
+
+
+def find_network(network: str) -> tuple[Path, NetworkMetadata]:
+    """Return the file of one network, given itself or the folder of a run, and its metadata."""
+    path = Path(network)
+    check_is_no_input(network)
+    if path.is_dir():
+        folder, path = path, path / run_folder.NETWORK
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{network} must be the folder of a run; it holds no {run_folder.NETWORK}"
+                + _unfinished(folder)
+            )
+    metadata = storage.load_metadata(path)
+    if metadata.n_networks is not None:
+        raise ValueError(f"{path} must hold one network; it holds a stack of {metadata.n_networks}")
+    return path, metadata
+
+
+def check_is_no_input(network: str) -> None:
+    """Raise if a network has the name of a file with samples, as where arguments are exchanged."""
+    path = Path(network)
+    if not path.is_dir() and (path.suffix.lower() in ARRAYS or is_image(path)):
+        raise ValueError(
+            f"`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got {network}"
+        )
+
+
+def _unfinished(folder: Path) -> str:
+    """Return a hint at how a training that was killed is resumed."""
+    settings = folder / run_folder.SETTINGS
+    if not settings.is_file() or (folder / run_folder.RESULTS).is_file():
+        return ""
+    if read_toml(settings).get("command") != "train":
+        return ""
+    return f"; its training was not finished: `twolayer train --resume {shlex.quote(str(folder))}` goes on"
