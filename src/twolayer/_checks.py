@@ -301,7 +301,7 @@ def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[
 
 
 def row_and_place(row: Any, place: Sequence[Any]) -> str:
-    """Say where a value is in an array of samples: its row, and its place in the sample."""
+    """Return the row of a value in an array of samples, and its place in the sample, in words."""
     where = f", at ({', '.join(map(str, place))})" if len(place) > 1 else ""
     if len(place) == 1:
         where = f", column {place[0]}"

@@ -66,7 +66,7 @@ def _positions(shift: Array, size: int, *, xp: ModuleType) -> Array:
 
 
 def with_zeros(array: Array, *, axis: int, xp: ModuleType) -> Array:
-    """Array with a place of zeros after the last one of an axis."""
+    """Return the array with a place of zeros after the last one of an axis."""
     shape = list(array.shape)
     shape[axis] = 1
     zeros = xp.zeros(tuple(shape), dtype=array.dtype, device=device(array))
