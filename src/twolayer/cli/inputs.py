@@ -21,14 +21,14 @@ from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from .console import Console
 from .data import TABLES
-from .images import STANDARD_INPUT, is_image, look_inverted, pixels_for
+from .images import STANDARD_INPUT, found_at, is_image, look_inverted, pixels_for
 
 ARRAYS = (".npz", ".npy")
 _CURE = "X.astype('float64')"
 
 
 def samples_for(
-    paths: list[Path],
+    inputs: tuple[str, ...],
     net: TwoLayerNet,
     metadata: NetworkMetadata,
     console: Console,
@@ -37,6 +37,7 @@ def samples_for(
     resize: bool,
 ) -> tuple[list[str], Iterator[HostArray]]:
     """Return the names of samples, and the samples in blocks."""
+    paths = [path for name in inputs for path in found_at(name)]
     if all(map(is_image, paths)):
         blocks = _image_blocks(paths, net, metadata, console, invert=invert, resize=resize)
         return [path.as_posix() for path in paths], blocks

@@ -40,13 +40,14 @@ def predict_with_network(
     console: Console,
 ) -> Callable[[], dict[str, Any]]:
     """Show the classes that a saved network predicts, and write them to a file; return their maker."""
-    paths = [path for name in inputs for path in found_at(name)]
     if output is not None:
-        read = [Path(network), *(Path("/dev/stdin") if path == STANDARD_INPUT else path for path in paths)]
+        read = [Path(network), *(path for name in inputs for path in found_at(name))]
+        if STANDARD_INPUT in read:
+            read.append(Path("/dev/stdin"))
         check_output("--output", Path(output), _OUTPUTS, overwrite=overwrite, inputs=read)
     saved = open_network(network, library, device)
     net, classes = saved.net, saved.classes
-    names, blocks = samples_for(paths, net, saved.metadata, console, invert=invert, resize=resize)
+    names, blocks = samples_for(inputs, net, saved.metadata, console, invert=invert, resize=resize)
     probs = np.concatenate([to_host(probabilities(net, saved.library.put_samples(X))) for X in blocks])
     check_predictions(probs, name="INPUT", samples=names)
     order = np.argsort(-probs, axis=1, kind="stable")[:, :top]
