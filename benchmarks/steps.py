@@ -45,17 +45,7 @@ from twolayer.network import pack
 from twolayer.training.batches import Draws
 from twolayer.training.execution import Steps, running
 from twolayer.training.optimizers import SGD, Optimizer
-from twolayer.training.step import (
-    Constant,
-    Method,
-    Numbers,
-    Samples,
-    State,
-    Varying,
-    kept_shares,
-    next_step,
-    report,
-)
+from twolayer.training.step import Constant, Samples, State, Varying, decay_factors, report, step
 
 STEPS = 64  # of a call
 PLAIN = SGD()
@@ -93,13 +83,12 @@ def library_steps(
     def place(host: Any) -> Any:
         return from_host(host, xp=xp, device=device)
 
-    taking = Steps(next_step, report, xp, method=Method(optimizer))
+    taking = Steps(step, report, xp, optimizer=optimizer, augmentation=None, transform=None, input_dropout=0)
     reg = place(np.full(networks, REG, np.float32))
     y = t.y.astype(np.int32)
-    samples = Samples(place(t.X), place(y), None, ())
-    constant = Constant(samples, Numbers(None, None, None, reg, None, None, None))
+    constant = Constant(Samples(place(t.X), place(y), None), (), reg, None, None)
     rates, none = np.full((STEPS, networks), LEARNING_RATE, np.float32), np.empty((STEPS, 0), np.float32)
-    kept = kept_shares(rates, np.float32(REG)) if optimizer.scaled else None
+    decay = decay_factors(rates, np.float32(REG)) if optimizer.scaled else None
     shares = (rates if optimizer.scaled else np.ones_like(rates)) / np.float32(t.batch)
     params = layout(pack(net, xp=xp), xp=fast_namespace(xp), copy=True)
     moments = tuple(Params(*map(xp.zeros_like, params)) for _ in range(optimizer.n_moments))
@@ -109,7 +98,8 @@ def library_steps(
 
     def steps() -> None:
         rows = following()
-        varying = Varying(Draws(rows, None, None, None, y[rows]), None, rates, shares, kept, none)
+        draws = Draws(rows, None, None, None)
+        varying = Varying(draws, None, y[rows], rates, shares, decay, none)
         with running(xp):
             for state, _ in taking.take(states[0], constant, varying, place):
                 states[0] = state

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from . import augmentation, datasets, onnx, preprocessing
+from . import augmentation, datasets, onnx, optimizers, preprocessing, schedules
 from ._version import __version__ as __version__
 from .convolution import unroll
 from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
 from .storage import load, save
 from .sweeping import SweepResult, sweep
-from .training import DivergenceWarning, History, Progress, Run, optimizers, schedules, train
+from .training import DivergenceWarning, History, Progress, Run, train
 
 # Imported when it is first asked for: `twolayer.plotting`, for example, needs matplotlib.
 _LATER = ("checkpoints", "plotting", "sklearn")

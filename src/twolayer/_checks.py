@@ -144,12 +144,14 @@ def _check_kind(name: str, array: Array, kinds: tuple[str, ...], wanted: str, hi
         )
 
 
-def check_features(X: Any, net: Any = None, *, name: str = "X") -> None:
-    """Raise unless ``X`` holds samples, such as ``net`` takes if there is one."""
-    if net is None:
+def check_features(
+    X: Any, n_features: int | None = None, W1: Array | None = None, *, name: str = "X"
+) -> None:
+    """Raise unless ``X`` holds samples: of ``n_features`` and in the place of ``W1``, if these are given."""
+    if W1 is None:
         check_array(name, X)
     else:
-        check_same_place(name, X, "W1", net.W1)
+        check_same_place(name, X, "W1", W1)
     hint = f"; `{_variable(name)}.astype('float32')` makes numbers of texts and objects that are ones"
     kinds = ("real floating", "integral", "bool")
     _check_kind(name, X, kinds, "a real dtype", hint if _holds_text(X) else "")
@@ -160,11 +162,11 @@ def check_features(X: Any, net: Any = None, *, name: str = "X") -> None:
         )
     if min(shape) < 1:
         raise ValueError(f"`{name}` must hold at least one sample; got shape {shape}")
-    n_features = math.prod(shape[1:])
-    if net is not None and n_features != net.n_features:
+    came = math.prod(shape[1:])
+    if n_features not in (None, came):
         raise ValueError(
-            f"`{name}` must have {net.n_features} features a sample to fit the network; "
-            f"got shape {shape}, which is {n_features}"
+            f"`{name}` must have {n_features} features a sample to fit the network; "
+            f"got shape {shape}, which is {came}"
         )
 
 

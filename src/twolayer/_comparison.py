@@ -1,4 +1,4 @@
-"""How far candidates are apart, and how far chance alone would put them; of host values."""
+"""Comparison of a sweep's candidates: the table, the best of them, and what chance alone explains."""
 
 from __future__ import annotations
 
@@ -9,8 +9,72 @@ from typing import Any
 import numpy as np
 
 
+def compared(rows: list[dict[str, Any]], names: tuple[str, ...], n_validation: int) -> list[dict[str, Any]]:
+    """Return a row for each candidate: the runs that differ in nothing but the seed."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(group_key(row[key]) for key in names), []).append(row)
+    table: list[dict[str, Any]] = []
+    scores: list[dict[int, float]] = []
+    for members in groups.values():
+        alive = [row for row in members if row["diverged"] is None]
+        scores.append({row["seed"]: row["validation_accuracy"] for row in alive})
+        values = list(scores[-1].values())
+        trained = [row["train_accuracy"] for row in alive]
+        mean = float(np.mean(values)) if alive else math.nan
+        table.append(
+            {
+                **{key: members[0][key] for key in names},
+                "n_seeds": len(members),
+                "diverged": len(members) - len(alive),
+                "train_accuracy": float(np.mean(trained)) if alive else math.nan,
+                "validation_accuracy": mean,
+                "validation_accuracy_std": float(np.std(values, ddof=1)) if len(alive) > 1 else math.nan,
+                "validation_accuracy_error": accuracy_error(mean, n_validation) if alive else math.nan,
+            }
+        )
+    winner = winner_of(table)
+    best = next((own for row, own in zip(table, scores, strict=True) if row is winner), {})
+    for row, own in zip(table, scores, strict=True):
+        row |= paired_difference(own, best, n_samples=n_validation)
+        if row is winner:
+            row |= {"difference_error": 0.0, "difference_margin": 0.0, "within_noise": True}
+    return table
+
+
+def winner_of(table: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the row of the best candidate, of equals the first."""
+    alive = [candidate for candidate in table if candidate["diverged"] < candidate["n_seeds"]]
+    return max(alive, key=lambda row: (row["diverged"] == 0, _score(row)), default=None)
+
+
+def best_run(winner: dict[str, Any], rows: list[dict[str, Any]], names: tuple[str, ...]) -> int:
+    """Return the index of the winning run: the best seed of the best candidate, of equals the first."""
+    members = [
+        i
+        for i, row in enumerate(rows)
+        if row["diverged"] is None and all(row[key] == winner[key] for key in names)
+    ]
+    return max(members, key=lambda i: _score(rows[i]))
+
+
+def _score(row: dict[str, Any]) -> float:
+    """Return the validation accuracy, and -inf for nan, which is neither above nor below another."""
+    accuracy = float(row["validation_accuracy"])
+    return -math.inf if math.isnan(accuracy) else accuracy
+
+
+def group_key(value: Any) -> Any:
+    """Return a setting, or its identity where it cannot be hashed, to group candidates by."""
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
 def accuracy_error(accuracy: float, n_samples: int) -> float:
-    """Give the binomial standard error of an accuracy, √(p (1 − p) / N).
+    """Return the binomial standard error of an accuracy, √(p (1 − p) / N).
 
     Parameters
     ----------
@@ -70,7 +134,7 @@ def paired_difference(
 
 
 def t_quantile(n_degrees: int) -> float:
-    """Give the 0.975 quantile of Student's t distribution: 95 % lie between it and its negative.
+    """Return the 0.975 quantile of Student's t distribution: 95 % lie between it and its negative.
 
     With t = √ν tan θ the probability between −t and t is a finite sum of powers of cos θ [1]_, which rises
     with θ from 0 to 1.

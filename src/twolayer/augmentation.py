@@ -5,14 +5,14 @@ Everything random is drawn on the host (`draw`); what is made of it is a pure fu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from ._checks import check_integer, check_number
-from ._images import check_moves, check_shift, source_pixels
-from ._kinds import own_kind
+from ._images import check_image_shape, check_moves, check_shift, source_pixels
 from ._namespace import Array, HostArray, array_namespace, cast, device, has_float, is_wider
 
 Draws: TypeAlias = "HostArray | tuple[Draws, ...]"
@@ -69,8 +69,8 @@ class Augmentation(Protocol):
         ...
 
 
-@own_kind
-class FlipAndShift(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FlipAndShift:
     """Flip each image left-right with probability 1/2, then shift it by a few pixels.
 
     The shifts along the two axes are drawn uniformly from -shift, …, shift. A sample is an image flattened
@@ -105,22 +105,25 @@ class FlipAndShift(NamedTuple):
     shift: int = 2
     border: str = "reflect"
 
-    def check(self, n_features: int | None = None) -> None:
-        """Raise unless the settings are in order, for samples of ``n_features`` where it is given.
+    def __post_init__(self) -> None:
+        height, width, _ = check_moves(self.image_shape, None, flip=self.flip, border=self.border)
+        if not isinstance(self.image_shape, tuple):
+            name = type(self.image_shape).__name__
+            raise TypeError(f"`image_shape` must be a tuple, which can be hashed; got {name}")
+        shift = check_integer("shift", self.shift, least=0)
+        check_shift("shift", (shift, shift), (height, width))
+
+    def check(self, n_features: int) -> None:
+        """Raise unless images of ``image_shape`` have ``n_features`` values.
 
         Raises
         ------
-        TypeError
-            If one is not of its kind.
         ValueError
-            If ``image_shape`` is not that of ``n_features`` features, ``shift`` is negative or not below
-            height and width, or ``border`` is none of its choices.
         """
-        self._geometry(n_features)
+        check_image_shape(self.image_shape, n_features)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[HostArray, HostArray, HostArray]:
         """Draw for n images whether each is flipped, and its shift: flip, dy and dx, each (n,) int32."""
-        self._geometry()
         flip = rng.integers(1 + self.flip, size=n, dtype=np.int32)
         dy, dx = rng.integers(-self.shift, self.shift, size=(2, n), dtype=np.int32, endpoint=True)
         return flip, dy, dx
@@ -132,7 +135,7 @@ class FlipAndShift(NamedTuple):
 
         With (flip, dy, dx) drawn, ``moved[r, c] = flipped[r + dy, c + dx]``.
         """
-        height, width, channels = self._geometry(X.shape[1])
+        height, width, channels = check_image_shape(self.image_shape, X.shape[1])
         flip, dy, dx = draws
         n_pixels = X.shape[0] * height * width
         dtype = xp.int32 if n_pixels < 2**31 else xp.int64
@@ -146,19 +149,9 @@ class FlipAndShift(NamedTuple):
             rows = xp.where(sources < 0, n_pixels, rows)
         return xp.reshape(xp.take(pixels, xp.reshape(rows, (n_pixels,)), axis=0), X.shape), T
 
-    def _geometry(self, n_features: int | None = None) -> tuple[int, int, int]:
-        """Height, width and channels of an image, after a check of everything."""
-        sizes = check_moves(self.image_shape, n_features, flip=self.flip, border=self.border)
-        if not isinstance(self.image_shape, tuple):
-            name = type(self.image_shape).__name__
-            raise TypeError(f"`image_shape` must be a tuple, which can be hashed; got {name}")
-        shift = check_integer("shift", self.shift, least=0)
-        check_shift("shift", (shift, shift), sizes[:2])
-        return sizes
 
-
-@own_kind
-class Mixup(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mixup:
     """Mix each sample, and its target, with another one of the batch [1]_.
 
     X_i becomes lam_i X_i + (1 - lam_i) X_j, and T_i likewise. The partner j of each i is drawn as a
@@ -178,18 +171,15 @@ class Mixup(NamedTuple):
 
     alpha: float = 0.2
 
-    def check(self, n_features: int | None = None) -> None:
-        """Raise unless ``alpha`` is a number above 0; samples of any ``n_features`` can be mixed."""
+    def __post_init__(self) -> None:
         check_number("alpha", self.alpha, above=0.0)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[HostArray, HostArray]:
         """Draw for n samples lam (n,) float64, the sample's own share, and partner (n,) int32."""
-        self.check()
         return rng.beta(self.alpha, self.alpha, size=n), rng.permutation(n).astype(np.int32)
 
     def apply(self, X: Array, T: Array, draws: tuple[Array, Array], *, xp: ModuleType) -> tuple[Array, Array]:
         """Return the mixed samples and targets in T's dtype; samples in float64 where X has more digits."""
-        self.check()
         lam, partner = draws
         dtype = T.dtype
         if is_wider(X, dtype) and has_float("float64", xp=array_namespace(X), device=device(X)):
@@ -204,12 +194,8 @@ class Mixup(NamedTuple):
         return mixed[0], mixed[1]
 
 
-class _Parts(NamedTuple):
-    parts: tuple[Augmentation, ...]
-
-
-@own_kind
-class Chain(_Parts):
+@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
+class Chain:
     """One augmentation after the other.
 
     Parameters
@@ -231,26 +217,31 @@ class Chain(_Parts):
     Chain(FlipAndShift(image_shape=(32, 32, 3), flip=True, shift=2, border='reflect'), Mixup(alpha=0.2))
     """
 
-    __slots__ = ()
+    parts: tuple[Augmentation, ...]
 
-    def __new__(cls, *parts: Augmentation) -> Chain:
-        """Check that there are parts, and that each is an augmentation."""
+    def __init__(self, *parts: Augmentation) -> None:
         if not parts:
             raise ValueError("`parts` must hold at least one augmentation; got none")
         for i, part in enumerate(parts):
             _check_form(f"parts[{i}]", part)
-        return super().__new__(cls, parts)
+        object.__setattr__(self, "parts", parts)
 
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return self.parts
+    def __eq__(self, other: object) -> bool:
+        """Compare parts and their classes: tuples of a user's own are equal to those of any other class."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.parts == other.parts and [*map(type, self.parts)] == [*map(type, other.parts)]
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
 
     def __repr__(self) -> str:
         return f"Chain({', '.join(map(repr, self.parts))})"
 
     def check(self, n_features: int) -> None:
-        """Raise unless each part is in order for samples of ``n_features``."""
-        for i, part in enumerate(self.parts):
-            check_augmentation(f"parts[{i}]", part, n_features)
+        """Raise unless each part takes samples of ``n_features``."""
+        for part in self.parts:
+            check_augmentation(part, n_features)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[Draws, ...]:
         """Draw for each part in turn: a tuple with the draws of each."""
@@ -263,10 +254,9 @@ class Chain(_Parts):
         return X, T
 
 
-def check_augmentation(name: str, value: Any, n_features: int) -> None:
-    """Raise unless ``value`` is an augmentation, and its own ``check``, where it has one, lets it pass."""
-    _check_form(name, value)
-    check = getattr(value, "check", None)
+def check_augmentation(augmentation: Augmentation | None, n_features: int) -> None:
+    """Raise if the augmentation's own ``check``, which is optional, refuses samples of ``n_features``."""
+    check = getattr(augmentation, "check", None)
     if check is not None:
         check(n_features)
 

@@ -295,7 +295,7 @@ class TwoLayerNet(NamedTuple):
             If its shape does not fit the network, or it lives on another device.
         """
         xp = public_namespace(check_network(self))
-        check_features(X, self)
+        check_features(X, self.n_features, self.W1)
         logits = logits_in_blocks(pack(self, xp=xp), flatten(X, xp=xp), xp=xp)
         return self._own(logits)
 
@@ -534,7 +534,7 @@ class TwoLayerNet(NamedTuple):
 
     def _check_batch(self, X: Array, y: Array) -> ModuleType:
         xp = public_namespace(check_network(self))
-        check_features(X, self)
+        check_features(X, self.n_features, self.W1)
         check_targets(y, X, self.n_classes)
         return xp
 

@@ -18,18 +18,22 @@ from ._checks import (
     check_targets,
     check_weight_scale,
 )
-from ._comparison import accuracy_error, paired_difference
+from ._comparison import best_run, compared, group_key, winner_of
 from ._namespace import Array, array_namespace, is_array_api_obj, undisturbed
 from ._namespace import device as device_of
 from ._streams import RandomState, seed_of
-from .augmentation import Augmentation
+from .augmentation import Augmentation, check_augmentation
 from .network import TwoLayerNet
 from .preprocessing import Preprocessing
 from .stacks import stack
 from .training import Callback, History, Progress, Run
-from .training.loop import COSINE, NESTEROV, check_method, check_validation, train
+from .training.arguments import COSINE, NESTEROV
+from .training.data import check_validation, checked_data
 from .training.optimizers import Optimizer
+from .training.plan import check_method, checked_plan
+from .training.run import select
 from .training.schedules import Schedule
+from .training.trainer import carry_out
 
 DEFAULTS: dict[str, Any] = {
     "learning_rate": 1e-2,
@@ -243,8 +247,7 @@ def sweep(
     for one in candidates:  # before any is trained
         chosen = {key: one.get(key, value) for key, value in common.items()}
         check_method(preprocessing, **chosen)
-        if hasattr(chosen["augmentation"], "check"):
-            chosen["augmentation"].check(n_features)
+        check_augmentation(chosen["augmentation"], n_features)
     callbacks = tuple(callbacks)
     stacks = _stacks(candidates, max_networks)
     if not stream:
@@ -260,33 +263,38 @@ def sweep(
     if preprocessing is not None:
         n_features = preprocessing.n_outputs
     runs: dict[int, tuple[dict[str, Any], History, TwoLayerNet]] = {}
-    complete = True
+    complete, data = True, None
     unfinished: list[int] = []
     for stage, members in enumerate(stacks, start=1):
         first = candidates[members[0]]
         own: dict[str, Any] = {key: [candidates[i][key] for i in members] for key in _OWN}
-        scales = own.pop("weight_scale")
-        watch = _Watch(callbacks, stage, len(stacks))
-        run = train(
-            stack(
-                TwoLayerNet.initialize(
-                    n_features,
-                    first["n_hidden"],
-                    n_classes,
-                    rng=first["seed"],
-                    weight_scale=scale,
-                    xp=xp,
-                    dtype=dtype,
-                    device=device,
-                )
-                for scale in scales
-            ),
+        nets = stack(
+            TwoLayerNet.initialize(
+                n_features,
+                first["n_hidden"],
+                n_classes,
+                rng=first["seed"],
+                weight_scale=scale,
+                xp=xp,
+                dtype=dtype,
+                device=device,
+            )
+            for scale in own.pop("weight_scale")
+        )
+        data = data or checked_data(
+            nets,
             X,
             y,
             validation=validation,
             sample_weight=sample_weight,
             class_weight=class_weight,
             preprocessing=preprocessing,
+            stream=bool(stream),
+        )
+        watch = _Watch(callbacks, stage, len(stacks))
+        plan = checked_plan(
+            nets,
+            data,
             input_dropout=first["input_dropout"],
             batch_size=first["batch_size"],
             epochs=epochs,
@@ -295,29 +303,30 @@ def sweep(
             ema_decay=ema_decay,
             patience=patience,
             judge=judge,
-            stream=stream,
             rng=first["seed"],
             **own,
             **{key: first.get(key, value) for key, value in common.items()},
-            callbacks=[watch] if watch.callbacks else (),
+            callbacks=[watch] if callbacks else (),
         )
+        run = carry_out(nets, plan)
         if run.history.step.size:  # else it was stopped before any validation
-            ended = not watch.stopped or watch.ended or all(map(_is_over, run.diverged, run.stopped))  # type: ignore[arg-type]  # a stack's
-            unfinished += [] if ended else members
-            for k, i in enumerate(members):
-                steps_of_own = run.stopped[k] or run.n_steps  # type: ignore[index]  # a stack's
-                history = run.history.select(k).until(steps_of_own)
-                runs[i] = _row(candidates[i], run, k, steps_of_own), history, run.net.select(k)
+            each = [select(run, k) for k in range(len(members))]
+            over = all(member.diverged is not None or member.stopped is not None for member in each)
+            unfinished += [] if not watch.stopped or watch.ended or over else members
+            for i, member in zip(members, each, strict=True):
+                n_steps: Any = member.stopped or member.n_steps
+                row = _row(candidates[i], member, n_steps)
+                runs[i] = row, member.history.until(n_steps), member.net
         if watch.stopped:
             complete = len(runs) == len(candidates) and not unfinished
             break
     finished = sorted(runs)
     rows = [runs[i][0] for i in finished]
     judged = [runs[i][0] for i in finished if i not in unfinished] or rows
-    table = _table(judged, names, int(validation[0].shape[0]))
-    candidate, best = _winner(table), None
+    table = compared(judged, names, int(validation[0].shape[0]))
+    candidate, best = winner_of(table), None
     if candidate is not None:
-        i = rows.index(judged[_best(candidate, judged, names)])
+        i = rows.index(judged[best_run(candidate, judged, names)])
         best = Best(
             settings={key: rows[i][key] for key in (*names, "seed")},
             net=runs[finished[i]][2],
@@ -414,7 +423,7 @@ def _stacks(candidates: list[dict[str, Any]], max_networks: int | None) -> list[
         max_networks = check_integer("max_networks", max_networks, least=1)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i, one in enumerate(candidates):
-        shared = tuple(_key(value) for key, value in one.items() if key not in _OWN)
+        shared = tuple(group_key(value) for key, value in one.items() if key not in _OWN)
         groups.setdefault(shared, []).append(i)
     return [
         members[start : start + (max_networks or len(members))]
@@ -423,83 +432,15 @@ def _stacks(candidates: list[dict[str, Any]], max_networks: int | None) -> list[
     ]
 
 
-def _key(value: Any) -> Any:
-    """Return by what a setting is told apart: itself, or its identity where it cannot be hashed."""
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return value
-
-
-def _is_over(diverged: int | None, stopped: int | None) -> bool:
-    return diverged is not None or stopped is not None
-
-
-def _row(settings: dict[str, Any], run: Run, k: int, n_steps: int) -> dict[str, Any]:
+def _row(settings: dict[str, Any], run: Run, n_steps: int) -> dict[str, Any]:
     return {
         **settings,
         "n_steps": n_steps,
-        "diverged": run.diverged[k],  # type: ignore[index]  # a tuple, as this is a stack
-        "best_step": int(run.best_step[k]),
-        "train_accuracy": float(run.train_accuracy[k]),
-        "validation_accuracy": float(run.validation_accuracy[k]),
+        "diverged": run.diverged,
+        "best_step": run.best_step,
+        "train_accuracy": run.train_accuracy,
+        "validation_accuracy": run.validation_accuracy,
     }
-
-
-def _table(rows: list[dict[str, Any]], names: tuple[str, ...], n_validation: int) -> list[dict[str, Any]]:
-    """Return a row for each candidate: the runs that differ in nothing but the seed."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(_key(row[key]) for key in names), []).append(row)
-    table: list[dict[str, Any]] = []
-    scores: list[dict[int, float]] = []
-    for members in groups.values():
-        alive = [row for row in members if row["diverged"] is None]
-        scores.append({row["seed"]: row["validation_accuracy"] for row in alive})
-        values = list(scores[-1].values())
-        trained = [row["train_accuracy"] for row in alive]
-        mean = float(np.mean(values)) if alive else math.nan
-        table.append(
-            {
-                **{key: members[0][key] for key in names},
-                "n_seeds": len(members),
-                "diverged": len(members) - len(alive),
-                "train_accuracy": float(np.mean(trained)) if alive else math.nan,
-                "validation_accuracy": mean,
-                "validation_accuracy_std": float(np.std(values, ddof=1)) if len(alive) > 1 else math.nan,
-                "validation_accuracy_error": accuracy_error(mean, n_validation) if alive else math.nan,
-            }
-        )
-    winner = _winner(table)
-    best = next((own for row, own in zip(table, scores, strict=True) if row is winner), {})
-    for row, own in zip(table, scores, strict=True):
-        row |= paired_difference(own, best, n_samples=n_validation)
-        if row is winner:
-            row |= {"difference_error": 0.0, "difference_margin": 0.0, "within_noise": True}
-    return table
-
-
-def _winner(table: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the row of the best candidate, of equals the first."""
-    alive = [candidate for candidate in table if candidate["diverged"] < candidate["n_seeds"]]
-    return max(alive, key=lambda row: (row["diverged"] == 0, _score(row)), default=None)
-
-
-def _best(winner: dict[str, Any], rows: list[dict[str, Any]], names: tuple[str, ...]) -> int:
-    """Return the index of the winning run: the best seed of the best candidate, of equals the first."""
-    members = [
-        i
-        for i, row in enumerate(rows)
-        if row["diverged"] is None and all(row[key] == winner[key] for key in names)
-    ]
-    return max(members, key=lambda i: _score(rows[i]))
-
-
-def _score(row: dict[str, Any]) -> float:
-    """Return the validation accuracy, and -inf for nan, which is neither above nor below another."""
-    accuracy = float(row["validation_accuracy"])
-    return -math.inf if math.isnan(accuracy) else accuracy
 
 
 def _mean_in_words(candidate: dict[str, Any]) -> str:

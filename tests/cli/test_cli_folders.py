@@ -22,7 +22,7 @@ from support.command_line import answered, cli, clusters, done, refused, setting
 from twolayer import _files, report, storage
 from twolayer.checkpoints import load_run
 from twolayer.cli import job, run_folder
-from twolayer.training.loop import train
+from twolayer.training.arguments import train
 
 QUICK = ("--epochs", 2, "--hidden", 5, "-q")
 

@@ -123,11 +123,11 @@ def assert_each_leaf_was_called(namespace: Fusing, settings: dict, *, steps: int
     expected = {
         "softmax_gradient": 1,
         "through_relu": 1,
-        "descended": 4 * scaled,
+        "subtract_update": 4 * scaled,
         "penalised": 2 * (penalised and not scaled),
         "mixed": 4 * ("ema_decay" in settings),
-        "_descended_with_momentum": 4 * by_momentum,
-        "_moved_by_adam": 4 * by_adam,
+        "_sgd_with_momentum": 4 * by_momentum,
+        "_adam": 4 * by_adam,
     }
     assert {name: namespace.calls.get(name, 0) for name in expected} == {
         name: calls * steps for name, calls in expected.items()
@@ -153,11 +153,11 @@ def test_the_gradient_calls_each_leaf_of_the_page():
 @pytest.mark.parametrize(
     ("optimizer", "leaf"),
     [
-        (SGD(), "_descended"),
-        (SGD(0.9), "_descended_with_momentum"),
-        (SGD(0.9, nesterov=True), "_descended_with_momentum"),
-        (Adam(), "_moved_by_adam"),
-        (AdamW(), "_moved_by_adam"),
+        (SGD(), "_sgd"),
+        (SGD(0.9), "_sgd_with_momentum"),
+        (SGD(0.9, nesterov=True), "_sgd_with_momentum"),
+        (Adam(), "_adam"),
+        (AdamW(), "_adam"),
     ],
 )
 def test_a_move_calls_the_leaf_of_its_optimizer(optimizer, leaf):
@@ -222,21 +222,21 @@ CALLS = {
     "squares": (mathematics.squares, (drawn(*W1),), {}),
     "squares, one network": (mathematics.squares, (drawn(1, H, D),), {}),
     "one_hot": (mathematics.one_hot, (drawn(1, 4, 1) > 0, drawn(1, 1, 5) > 0), {"dtype": np.float32}),
-    "descended": (step.descended, (drawn(*W1), drawn(*W1), None), {}),
-    "descended, decay": (step.descended, (drawn(*W1), drawn(*W1), OF_EACH), {}),
+    "subtract_update": (step.subtract_update, (drawn(*W1), drawn(*W1), None), {}),
+    "subtract_update, decay": (step.subtract_update, (drawn(*W1), drawn(*W1), OF_EACH), {}),
     "mixed": (step.mixed, (drawn(*W1), drawn(*W1), drawn(1)[0]), {}),
-    "_descended": (optimizers._descended, (drawn(*W1), drawn(*W1), OF_EACH), {}),
+    "_sgd": (optimizers._sgd, (drawn(*W1), drawn(*W1), OF_EACH), {}),
     **{
-        f"_descended_with_momentum, {nesterov}": (
-            optimizers._descended_with_momentum,
+        f"_sgd_with_momentum, {nesterov}": (
+            optimizers._sgd_with_momentum,
             (drawn(*W1), drawn(*W1), drawn(*W1), OF_EACH),
             {"momentum": 0.9, "nesterov": nesterov},
         )
         for nesterov in (False, True)
     },
     **{
-        f"_moved_by_adam, {decay}": (
-            optimizers._moved_by_adam,
+        f"_adam, {decay}": (
+            optimizers._adam,
             (drawn(*W1), drawn(*W1), drawn(*W1), POSITIVE, OF_EACH, drawn(1)[0], np.float64(1e-3)),
             {"beta1": 0.9, "beta2": 0.99, "decay": decay},
         )

@@ -178,6 +178,20 @@ def test_modules_that_are_imported_when_they_are_asked_for(name: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("name", ["optimizers", "schedules"])
+def test_modules_of_training_are_modules_of_the_package_too(name: str) -> None:
+    public = importlib.import_module(f"twolayer.{name}")
+    own = importlib.import_module(f"twolayer.training.{name}")
+    assert getattr(twolayer, name) is public
+    assert getattr(twolayer.training, name) is own
+    defined = {key for key, value in vars(own).items() if getattr(value, "__module__", "") == own.__name__}
+    assert set(public.__all__) == {
+        key for key in defined if key[0] != "_" and inspect.isclass(vars(own)[key])
+    }
+    for key in public.__all__:
+        assert getattr(public, key) is getattr(own, key)
+
+
 def test_there_are_no_others() -> None:
     with pytest.raises(AttributeError, match=r"^module 'twolayer' has no attribute 'keras'$"):
         _ = twolayer.keras

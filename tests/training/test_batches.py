@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from support.slow_mixes import bytes_of, generator
 
 from twolayer.augmentation import Mixup
 from twolayer.training import batches as module
-from twolayer.training.batches import Batches, Draws, Source, ahead, length, moved, unstacked
+from twolayer.training.batches import Batches, Draws, prefetch
+from twolayer.training.trees import tree_leaves, tree_map
 
 
 def rows(batches: Batches, epoch: int, start: int = 0, stop: int | None = None) -> list[list[int]]:
     """The samples of each step, however they were chunked."""
     stop = batches.steps_per_epoch if stop is None else stop
-    return [row.tolist() for chunk in batches.chunks(epoch, start, stop) for row in chunk]
+    return [row.tolist() for chunk in batches.rows(epoch, start, stop) for row in chunk]
 
 
 any_batches = st.builds(Batches, st.integers(0, 2**40), st.integers(1, 40), st.integers(1, 50), st.booleans())
@@ -32,7 +34,7 @@ def test_the_batches_of_a_seed_never_change():
 
 @given(batches=any_batches, epoch=st.integers(0, 5))
 def test_an_epoch_without_replacement_takes_each_sample_once(batches, epoch):
-    batches = batches._replace(replacement=False)
+    batches = replace(batches, replacement=False)
     taken = rows(batches, epoch)
     assert sorted(i for row in taken for i in row) == list(range(batches.n_samples))
     assert len(taken) == batches.steps_per_epoch
@@ -42,9 +44,9 @@ def test_an_epoch_without_replacement_takes_each_sample_once(batches, epoch):
 
 @given(batches=any_batches, epoch=st.integers(0, 5))
 def test_batches_with_replacement_are_all_full(batches, epoch):
-    batches = batches._replace(replacement=True)
+    batches = replace(batches, replacement=True)
     taken = rows(batches, epoch)
-    assert len(taken) == batches.steps_per_epoch == batches._replace(replacement=False).steps_per_epoch
+    assert len(taken) == batches.steps_per_epoch == replace(batches, replacement=False).steps_per_epoch
     assert all(len(row) == batches.batch_size for row in taken)
     assert all(0 <= i < batches.n_samples for row in taken for i in row)
 
@@ -77,7 +79,7 @@ def test_chunks_hold_few_steps_of_one_size_as_small_integers(batches, length, da
     whole = rows(batches, 1, start)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "CHUNK_STEPS", length)
-        chunks = list(batches.chunks(1, start, batches.steps_per_epoch))
+        chunks = list(batches.rows(1, start, batches.steps_per_epoch))
     assert [row.tolist() for chunk in chunks for row in chunk] == whole
     for chunk in chunks:
         assert chunk.ndim == 2
@@ -92,8 +94,8 @@ def test_epochs_and_seeds_differ():
     drawn = [
         rows(one, 0),
         rows(one, 1),
-        rows(one._replace(seed=1), 0),
-        rows(one._replace(replacement=True), 0),
+        rows(replace(one, seed=1), 0),
+        rows(replace(one, replacement=True), 0),
     ]
     assert len({str(taken) for taken in drawn}) == 4
 
@@ -106,7 +108,7 @@ def test_rows_beyond_32_bits_are_kept(monkeypatch, n_samples, dtype):
             return np.full((2, 3), high - 1)  # a few of them: all would take gigabytes
 
     monkeypatch.setattr(module, "stream", lambda *_: Last())
-    (chunk,) = Batches(0, n_samples, n_samples // 2 + 1, replacement=True).chunks(0, 0, 2)
+    (chunk,) = Batches(0, n_samples, n_samples // 2 + 1, replacement=True).rows(0, 0, 2)
     assert chunk.dtype == dtype
     assert (chunk == n_samples - 1).all()
 
@@ -125,13 +127,17 @@ class Everything:
         raise AssertionError("nothing is applied here")
 
 
-def steps_of(source: Source, start: int, stop: int) -> list[Draws]:
+def divided(tree: Any, n: int) -> list[Any]:
+    return [tree_map(lambda array, i=i: array[i], tree) for i in range(n)]
+
+
+def steps_of(source: Batches, start: int, stop: int) -> list[Draws]:
     """The draws of each step, however they were divided."""
     found = []
     for draws in source.draws(start, stop):
         n = len(draws.rows)
         assert isinstance(draws, Draws)
-        found += unstacked(draws, n, unstack=list)
+        found += divided(draws, n)
     return found
 
 
@@ -143,8 +149,11 @@ def listed(tree: Any) -> Any:
 
 
 any_source = st.builds(
-    Source,
-    any_batches,
+    Batches,
+    st.integers(0, 2**40),
+    st.integers(1, 40),
+    st.integers(1, 50),
+    st.booleans(),
     n_inputs=st.sampled_from([0, 1, 7, 8]),
     n_hidden=st.sampled_from([0, 1, 3]),
     augmentation=st.sampled_from([None, Everything(), Mixup(0.5)]),
@@ -178,7 +187,7 @@ FROZEN: dict[str, Any] = {
 
 def test_the_draws_of_a_seed_never_change():
     """These numbers are a promise, on every machine."""
-    source = Source(Batches(7, 5, 3, replacement=False), n_inputs=3, n_hidden=2, augmentation=Mixup(0.5))
+    source = Batches(7, 5, 3, replacement=False, n_inputs=3, n_hidden=2, augmentation=Mixup(0.5))
     steps = steps_of(source, 0, 4)
     assert [one.rows.tolist() for one in steps] == FROZEN["rows"]
     assert [one.input_bytes.tolist() for one in steps] == FROZEN["input_bytes"]
@@ -196,10 +205,10 @@ def test_the_draws_of_a_seed_never_change():
 
 @given(source=any_source, start=st.integers(0, 12), n=st.integers(1, 5))
 def test_bytes_are_those_of_their_steps_own_streams(source, start, n):
-    per_epoch, seed = source.batches.steps_per_epoch, source.batches.seed
+    per_epoch, seed = source.steps_per_epoch, source.seed
     for step, draws in enumerate(steps_of(source, start, start + n), start=start):
         place = divmod(step, per_epoch)
-        assert draws.rows.tolist() == rows(source.batches, place[0])[place[1]]
+        assert draws.rows.tolist() == rows(source, place[0])[place[1]]
         size = len(draws.rows)
         for found, purpose, width in (
             (draws.input_bytes, 2, source.n_inputs),
@@ -241,23 +250,20 @@ def test_any_part_of_a_run_can_be_drawn_by_itself_however_it_is_divided(
     for draws in chunks:
         n, size = draws.rows.shape
         assert 1 <= n <= chunk_steps
-        first, last = (divmod(at, source.batches.steps_per_epoch)[0] for at in (step, step + n - 1))
+        first, last = (divmod(at, source.steps_per_epoch)[0] for at in (step, step + n - 1))
         assert first == last  # never across the end of an epoch
         step += n
-        n_bytes = [total_bytes(one) + source.sample_bytes * size for one in unstacked(draws, n, unstack=list)]
+        n_bytes = [
+            sum(array.nbytes for array in tree_leaves(one)) + source.sample_bytes * size
+            for one in divided(draws, n)
+        ]
         if source.noisy:
             assert sum(n_bytes[:-1]) < chunk_bytes  # the last one reached it
     assert step == start + length
 
 
-def total_bytes(tree: Any) -> int:
-    if isinstance(tree, tuple):
-        return sum(map(total_bytes, tree))
-    return 0 if tree is None else np.asarray(tree).nbytes
-
-
 def test_chunks_are_as_long_as_they_may_be(monkeypatch):
-    source = Source(Batches(0, 20, 2, replacement=False), n_hidden=6)
+    source = Batches(0, 20, 2, replacement=False, n_hidden=6)
     one = 2 * 4 + 2 * 6  # bytes of the rows and of the units
     for limit, sizes in (
         (1, [1] * 10),
@@ -270,13 +276,13 @@ def test_chunks_are_as_long_as_they_may_be(monkeypatch):
         assert [len(draws.rows) for draws in source.draws(0, 10)] == sizes
     # Samples that come from the host are counted too.
     monkeypatch.setattr(module, "CHUNK_BYTES", 3 * (one + 2 * 100))
-    assert [len(d.rows) for d in source._replace(sample_bytes=100).draws(0, 10)] == [3, 3, 3, 1]
+    assert [len(d.rows) for d in replace(source, sample_bytes=100).draws(0, 10)] == [3, 3, 3, 1]
 
 
 def test_the_purposes_of_a_step_its_neighbours_and_seeds_differ():
-    source = Source(Batches(0, 6, 3, replacement=False), n_inputs=40, n_hidden=40)
+    source = Batches(0, 6, 3, replacement=False, n_inputs=40, n_hidden=40)
     first, second, third = steps_of(source, 0, 3)
-    (other,) = steps_of(source._replace(batches=source.batches._replace(seed=1)), 0, 1)
+    (other,) = steps_of(replace(source, seed=1), 0, 1)
     drawn = [
         first.input_bytes,
         first.hidden_bytes,
@@ -288,7 +294,7 @@ def test_the_purposes_of_a_step_its_neighbours_and_seeds_differ():
 
 
 def test_bytes_reach_all_values_evenly():
-    (draws,) = steps_of(Source(Batches(0, 256, 256, replacement=False), n_hidden=1000), 0, 1)
+    (draws,) = steps_of(Batches(0, 256, 256, replacement=False, n_hidden=1000), 0, 1)
     counts = np.bincount(draws.hidden_bytes.ravel(), minlength=256)
     assert counts.shape == (256,)
     assert abs(counts - 1000).max() < 6 * np.sqrt(1000)
@@ -298,9 +304,9 @@ def test_bytes_reach_all_values_evenly():
 # Ahead of use
 
 
-def test_ahead_gives_everything_in_its_order():
-    assert list(ahead(iter(range(100)))) == list(range(100))
-    assert list(ahead(iter([]))) == []
+def test_prefetch_gives_everything_in_its_order():
+    assert list(prefetch(iter(range(100)))) == list(range(100))
+    assert list(prefetch(iter([]))) == []
 
 
 def test_the_next_one_is_made_while_one_is_used():
@@ -311,13 +317,13 @@ def test_the_next_one_is_made_while_one_is_used():
         making.set()
         yield 1
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 0
     assert making.wait(timeout=20)
     assert list(found) == [1]
 
 
-def test_no_more_than_one_is_made_ahead():
+def test_no_more_than_one_is_made_prefetch():
     made = []
 
     def items() -> Iterator[int]:
@@ -325,7 +331,7 @@ def test_no_more_than_one_is_made_ahead():
             made.append(i)
             yield i
 
-    for i in ahead(items()):
+    for i in prefetch(items()):
         assert max(made) <= i + 1
     assert made == list(range(10))
 
@@ -336,7 +342,7 @@ def test_what_is_raised_on_the_way_comes_out_at_its_place():
         yield 1
         raise KeyError("mine")
 
-    n_threads, found = threading.active_count(), ahead(items())
+    n_threads, found = threading.active_count(), prefetch(items())
     assert [next(found), next(found)] == [0, 1]
     with pytest.raises(KeyError, match="mine"):
         next(found)
@@ -345,36 +351,36 @@ def test_what_is_raised_on_the_way_comes_out_at_its_place():
 
 def test_no_thread_stays_where_no_more_is_asked_for():
     n_threads = threading.active_count()
-    found = ahead(iter(range(10)))
+    found = prefetch(iter(range(10)))
     next(found)
     assert threading.active_count() == n_threads + 1
     found.close()
     assert threading.active_count() == n_threads
-    for i in ahead(iter(range(10))):
+    for i in prefetch(iter(range(10))):
         if i == 3:
             break
     gc.collect()
     assert threading.active_count() == n_threads
 
 
-def test_trees_of_arrays_are_moved_and_divided_whole():
+def test_a_tree_is_mapped_beside_others_of_its_form():
     tree = Draws(np.arange(6).reshape(2, 3), None, (np.ones((2, 1)), ()), ((), np.zeros(2)))
-    doubled = moved(tree, lambda a: 2 * a)
+    doubled = tree_map(lambda a: 2 * a, tree)
     assert isinstance(doubled, Draws)
     assert doubled.rows.tolist() == [[0, 2, 4], [6, 8, 10]]
     assert doubled.input_bytes is None
-    first, second = unstacked(tree, 2, unstack=list)
-    assert isinstance(first, Draws)
-    assert first.rows.tolist() == [0, 1, 2]
-    assert second.rows.tolist() == [3, 4, 5]
-    assert listed(first.hidden_bytes) == [["float64", [1.0]], []]
-    assert unstacked((), 3, unstack=list) == [(), (), ()]
-    assert unstacked(None, 2, unstack=list) == [None, None]
+    joined = tree_map(lambda *arrays: np.stack(arrays), *divided(tree, 2))
+    assert isinstance(joined, Draws)
+    assert listed(joined) == listed(tree)
+    assert tree_map(len, ()) == ()
+    assert tree_map(len, None) is None
+    with pytest.raises(ValueError, match="zip"):
+        tree_map(lambda *arrays: arrays, (np.ones(1),), (np.ones(1), np.ones(1)))
 
 
-def test_the_length_of_a_tree_is_that_of_its_arrays():
-    tree = Draws(None, None, (np.ones((2, 1)), ()), ((), np.zeros(2)))
-    assert length(tree) == 2
-    assert length((None, (tree,))) == 2
-    assert length(np.zeros((0, 3))) == 0
-    assert length((None, ())) == -1
+def test_the_leaves_of_a_tree_are_its_arrays_in_their_order():
+    arrays = [np.ones((2, 1)), np.zeros(2), np.arange(2)]
+    found = tree_leaves(Draws(None, None, (arrays[0], ()), ((), *arrays[1:])))
+    assert [a is b for a, b in zip(found, arrays, strict=True)] == [True] * 3
+    assert tree_leaves(arrays[0]) == [arrays[0]]
+    assert tree_leaves((None, ())) == []

@@ -12,7 +12,7 @@ from twolayer import TwoLayerNet, optimizers, train
 from twolayer._forms import fast_namespace
 from twolayer._namespace import FastNamespace
 from twolayer.training import execution
-from twolayer.training.execution import Steps, prepared, running
+from twolayer.training.execution import Steps, _unstacked, prepared, running
 
 
 def double(state, x, *, xp):
@@ -115,15 +115,23 @@ class Half(NamedTuple):
 def test_equal_tuples_of_two_kinds_are_prepared_apart(backend: Backend):
     """A user's optimizers or augmentations, which hold the same numbers and do something else."""
 
-    def function(a, *, xp, method):
-        kind = method[0]
+    def function(a, *, xp, kind):
         return a * kind.factor if isinstance(kind, Twice) else a / kind.factor
 
-    one, other = (prepared(function, backend.xp, method=(kind(),)) for kind in (Twice, Half))
+    one, other = (prepared(function, backend.xp, kind=kind()) for kind in (Twice, Half))
     a = backend.array(np.ones(2))
     assert to_host(one(a)).tolist() == [2.0, 2.0]
     assert to_host(other(a)).tolist() == [0.5, 0.5]
-    assert prepared(function, backend.xp, method=(Twice(),)) is one
+    assert prepared(function, backend.xp, kind=Twice()) is one
+
+
+def test_a_tree_of_several_steps_is_divided_into_those_of_each():
+    tree = Twice((np.arange(6).reshape(3, 2), None, ((), np.ones(3))))
+    found = list(_unstacked(tree, list))
+    assert [type(one) for one in found] == [Twice] * 3
+    for i, (rows, missing, (nothing, number)) in enumerate(one.factor for one in found):
+        assert rows.tolist() == [2 * i, 2 * i + 1]
+        assert (missing, nothing, number) == (None, (), 1.0)
 
 
 @pytest.mark.parametrize("consumes", [False, True])

@@ -23,9 +23,14 @@ def recorded(n_networks: int, sizes: list[int], earlier: History | None = None) 
     return recorder
 
 
+def history_of(recorder: Recorder, stacked: bool) -> History:
+    history = recorder.history()
+    return history if stacked else history.select(0)
+
+
 def test_a_stacks_history_has_a_leading_axis_and_one_networks_has_none():
     recorder = recorded(2, [3, 2])
-    history = recorder.history(stacked=True)
+    history = recorder.history()
     assert {name: array.shape for name, array in history._asdict().items()} == {
         "loss": (2, 5),
         "batch_accuracy": (2, 5),
@@ -42,7 +47,7 @@ def test_a_stacks_history_has_a_leading_axis_and_one_networks_has_none():
     assert history.train_accuracy.tolist() == [[3.2, 5.2], [4.2, 6.2]]
     assert history.validation_loss.tolist() == [[3.3, 5.3], [4.3, 6.3]]
     assert history.validation_accuracy.tolist() == [[3.4, 5.4], [4.4, 6.4]]
-    single = recorded(1, [3, 2]).history(stacked=False)
+    single = recorded(1, [3, 2]).history().select(0)
     assert {array.shape for array in single} == {(5,), (2,)}
     assert single.loss.tolist() == [0, 1, 2, 300, 301]
     assert single.validation_accuracy.tolist() == [3.4, 5.4]
@@ -52,7 +57,7 @@ def test_dtypes_are_float64_and_int64_whatever_came():
     recorder = Recorder(1)
     recorder.add_steps(np.ones((2, 1), np.float32), np.ones((2, 1), np.float32))
     recorder.add_entry(*np.ones((4, 1), np.float32))
-    history = recorder.history(stacked=False)
+    history = recorder.history().select(0)
     assert [array.dtype for array in history] == [
         np.dtype(np.int64 if name == "step" else np.float64) for name in History._fields
     ]
@@ -60,10 +65,10 @@ def test_dtypes_are_float64_and_int64_whatever_came():
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_before_anything_is_recorded_all_is_empty(stacked):
-    history = Recorder(1).history(stacked=stacked)
+    history = history_of(Recorder(1), stacked)
     assert all(array.shape[-1] == 0 for array in history)
     assert history.loss.ndim == history.learning_rate.ndim == (2 if stacked else 1)
-    assert_same_history(Recorder(1, history).history(stacked=stacked), history)
+    assert_same_history(history_of(Recorder(1, history), stacked), history)
 
 
 @given(
@@ -75,16 +80,16 @@ def test_before_anything_is_recorded_all_is_empty(stacked):
 def test_going_on_gives_the_same_as_not_having_stopped(n_networks, before, after, data):
     stacked = n_networks > 1 or data.draw(st.booleans())
     whole = recorded(n_networks, before + after)
-    half = recorded(n_networks, before).history(stacked=stacked)
+    half = history_of(recorded(n_networks, before), stacked)
     copies = [array.copy() for array in half]
     resumed = recorded(n_networks, after, half)
-    assert_same_history(resumed.history(stacked=stacked), whole.history(stacked=stacked))
+    assert_same_history(history_of(resumed, stacked), history_of(whole, stacked))
     assert resumed.n_steps == whole.n_steps
     for array, copy in zip(half, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
     if whole.n_steps:
         start = data.draw(st.integers(0, whole.n_steps - 1))
-        expected = -np.atleast_2d(whole.history(stacked=True).loss)[:, start:].T
+        expected = -np.atleast_2d(whole.history().loss)[:, start:].T
         np.testing.assert_array_equal(whole.batch_accuracies(start), expected)
         np.testing.assert_array_equal(resumed.batch_accuracies(start), expected)
         for recorder in (whole, resumed):  # a sum rounds as the values lie
@@ -93,14 +98,14 @@ def test_going_on_gives_the_same_as_not_having_stopped(n_networks, before, after
 
 def test_what_is_returned_is_a_copy():
     recorder = recorded(1, [2])
-    first = recorder.history(stacked=False)
+    first = recorder.history().select(0)
     for array in first:
         array[...] = 77
-    assert_same_history(recorder.history(stacked=False), recorded(1, [2]).history(stacked=False))
+    assert_same_history(recorder.history().select(0), recorded(1, [2]).history().select(0))
 
 
 def test_select_gives_one_networks_history():
-    history = recorded(3, [2, 2]).history(stacked=True)
+    history = recorded(3, [2, 2]).history()
     for k in range(3):
         one = history.select(k)
         assert isinstance(one, History)
@@ -121,13 +126,13 @@ def test_select_gives_one_networks_history():
 )
 def test_select_refuses_a_network_that_is_not_there(k, error, message):
     with pytest.raises(error, match=re.escape(message) + "$"):
-        recorded(3, [5]).history(stacked=True).select(k)
+        recorded(3, [5]).history().select(k)
 
 
 @given(n_networks=st.integers(1, 3), sizes=st.lists(st.integers(1, 4), max_size=4), stop=st.integers(0, 20))
 def test_until_is_what_was_recorded_by_then(n_networks, sizes, stop):
     stacked = n_networks > 1
-    whole = recorded(n_networks, sizes).history(stacked=stacked)
+    whole = history_of(recorded(n_networks, sizes), stacked)
     copies = [array.copy() for array in whole]
     ends = np.cumsum(sizes, dtype=int)
     part = whole.until(stop)
@@ -140,7 +145,7 @@ def test_until_is_what_was_recorded_by_then(n_networks, sizes, stop):
         assert array.dtype == getattr(whole, name).dtype
         assert array.shape == (*getattr(whole, name).shape[:-1], n)
     if stop in ends:  # as if it had not gone on
-        same = recorded(n_networks, sizes[:n_entries]).history(stacked=stacked)
+        same = history_of(recorded(n_networks, sizes[:n_entries]), stacked)
         assert_same_history(part, same)
         assert_same_history(whole.until(np.int64(stop)), same)
     assert_same_history(whole.until(sum(sizes)), whole)
@@ -159,7 +164,7 @@ def test_until_is_what_was_recorded_by_then(n_networks, sizes, stop):
 )
 def test_until_refuses_what_is_no_number_of_steps(step, error, message):
     with pytest.raises(error, match=re.escape(message) + "$"):
-        recorded(1, [5]).history(stacked=False).until(step)
+        recorded(1, [5]).history().select(0).until(step)
 
 
 def test_entries_after_a_step_are_counted():
@@ -167,15 +172,15 @@ def test_entries_after_a_step_are_counted():
     assert [recorder.entries_after(step) for step in (0, 2, 3, 4, 5, 8, 9, 10)] == [3, 3, 2, 2, 1, 1, 0, 0]
     assert Recorder(1).entries_after(0) == 0
     assert (Recorder(1).last_entry, recorder.last_entry) == (0, 9)
-    resumed = recorded(2, [1], recorder.history(stacked=True))
+    resumed = recorded(2, [1], recorder.history())
     assert [resumed.entries_after(step) for step in (3, 9, 10)] == [3, 1, 0]
 
 
 def test_select_needs_a_stack():
     with pytest.raises(ValueError, match=r"`select` needs the history of a stack; got that of one network$"):
-        recorded(1, [2]).history(stacked=False).select(0)
+        recorded(1, [2]).history().select(0).select(0)
 
 
 def test_repr_shows_sizes_and_no_contents():
-    assert repr(recorded(1, [3, 2]).history(stacked=False)) == "History(5 steps, 2 entries)"
-    assert repr(recorded(3, [3]).history(stacked=True)) == "History(3 networks, 3 steps, 1 entries)"
+    assert repr(recorded(1, [3, 2]).history().select(0)) == "History(5 steps, 2 entries)"
+    assert repr(recorded(3, [3]).history()) == "History(3 networks, 3 steps, 1 entries)"

@@ -37,8 +37,9 @@ from twolayer.augmentation import Augmentation, Chain, FlipAndShift, Mixup
 from twolayer.checkpoints import load_run, save_run
 from twolayer.preprocessing import Standardizer
 from twolayer.training import batches as batches_module
-from twolayer.training.loop import check_class_weight, dropout_threshold
+from twolayer.training.data import check_class_weight
 from twolayer.training.optimizers import SGD, Adam, AdamW
+from twolayer.training.plan import dropout_threshold
 
 pytestmark = pytest.mark.once_on_jax
 
@@ -1054,7 +1055,7 @@ def test_an_augmentations_own_check_is_told_the_features_of_a_sample():
     assert told == [4]
     message = r"`image_shape` must have as many values as a sample has features, 4; got \(3, 2\)"
     with pytest.raises(ValueError, match=message):
-        trained(make_task(), augmentation=FlipAndShift((3, 2)))
+        trained(make_task(), augmentation=FlipAndShift((3, 2), shift=1))
     assert not hasattr(Augmentation, "check")  # it may be left out
 
 
@@ -1219,6 +1220,13 @@ def test_streamed_samples_must_be_on_the_host(backend: Backend, name):
 # Errors
 
 
+class Fussy(SGD):
+    """A user's own optimizer, with the check that it may have."""
+
+    def check(self) -> None:
+        raise ValueError("`own` must be otherwise")
+
+
 BAD_SETTINGS = {
     "dropout-one": ({"dropout": 1.0}, ValueError, "`dropout` must be in [0, 1); got 1"),
     "dropout-negative": ({"dropout": [0.1, -0.1]}, ValueError, "`dropout` must be in [0, 1); got -0.1"),
@@ -1252,11 +1260,10 @@ BAD_SETTINGS = {
     "preprocessing-function": ({"preprocessing": np.log}, TypeError, "`preprocessing` must be a preprocessing, such as twolayer.preprocessing.Standardizer.fit(X); got ufunc"),
     "augmentation-class": ({"augmentation": Mixup}, TypeError, "`augmentation` must be an augmentation, such as twolayer.augmentation.Mixup(0.2); got the class Mixup"),
     "augmentation-text": ({"augmentation": "mixup"}, TypeError, "`augmentation` must be an augmentation, such as twolayer.augmentation.Mixup(0.2); got str"),
-    "augmentation-setting": ({"augmentation": Mixup(-1.0)}, ValueError, "`alpha` must be finite and above 0; got -1"),
     "optimizer-class": ({"optimizer": SGD}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got the class SGD"),
     "optimizer-none": ({"optimizer": None}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got NoneType"),
     "optimizer-text": ({"optimizer": "adam"}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got str"),
-    "optimizer-setting": ({"optimizer": SGD(1.0)}, ValueError, "`momentum` must be in [0, 1); got 1"),
+    "optimizer-check": ({"optimizer": Fussy()}, ValueError, "`own` must be otherwise"),
     "schedule-class": ({"schedule": schedules.Cosine}, TypeError, "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); got the class Cosine"),
     "schedule-none": ({"schedule": None}, TypeError, "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); got NoneType"),
 }  # fmt: skip

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
+import pickle
 import re
 import sys
 from itertools import pairwise
@@ -219,7 +222,7 @@ def test_schedules_are_those_of_pytorch(backend: Backend, schedule, make):
 )
 def test_settings_of_exponential_that_mean_nothing_are_refused(arguments, error, message):
     with pytest.raises(error, match=re.escape(message) + "$"):
-        factors(schedules.Exponential(**arguments), 3)
+        schedules.Exponential(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -240,7 +243,7 @@ def test_settings_of_exponential_that_mean_nothing_are_refused(arguments, error,
 )
 def test_settings_of_step_that_mean_nothing_are_refused(arguments, error, message):
     with pytest.raises(error, match=re.escape(message) + "$"):
-        factors(schedules.Step(**arguments), 3)
+        schedules.Step(**arguments)
 
 
 def wrong_shape(step, **_):
@@ -274,22 +277,18 @@ def by_one_too_long(step, **_):
             TypeError,
             "`schedule` must be a schedule, such as twolayer.schedules.Cosine(); got the class Cosine",
         ),
-        (
-            {"schedule": wrong_shape},
-            ValueError,
-            "`schedule` must return factors of shape (3,); got ()",
-        ),
-        (
-            {"schedule": by_one_too_long},
-            ValueError,
-            "`schedule` must return factors of shape (3,); got (4,)",
-        ),
-        ({"schedule": schedules.Step(-1.0)}, ValueError, "`factor` must be finite and above 0; got -1"),
     ],
 )
 def test_settings_of_warmup_that_mean_nothing_are_refused(arguments, error, message):
     with pytest.raises(error, match=re.escape(message) + "$"):
-        factors(schedules.Warmup(**arguments), 3)
+        schedules.Warmup(**arguments)
+
+
+@pytest.mark.parametrize(("schedule", "came"), [(wrong_shape, "()"), (by_one_too_long, "(4,)")])
+def test_a_warmup_refuses_factors_of_another_shape(schedule, came):
+    message = f"`schedule` must return factors of shape (3,); got {came}"
+    with pytest.raises(ValueError, match=re.escape(message) + "$"):
+        factors(schedules.Warmup(schedule), 3)
 
 
 def test_schedules_are_compared_by_what_they_say():
@@ -304,6 +303,21 @@ def test_schedules_are_hashable_data():
     assert len({*EACH, *EACH}) == len(EACH)
     assert hash(schedules.Step(0.5, (1, 2))) == hash(schedules.Step(0.5, epochs=(1, 2)))
     assert (schedules.Step() != schedules.Step(0.1)) is False
+
+
+@pytest.mark.parametrize("schedule", EACH, ids=repr)
+def test_schedules_can_be_copied_and_not_be_changed(schedule):
+    for other in (
+        copy.copy(schedule),
+        copy.deepcopy(schedule),
+        pickle.loads(pickle.dumps(schedule)),  # noqa: S301  # our own bytes
+        dataclasses.replace(schedule),
+    ):
+        assert type(other) is type(schedule)
+        assert (other, hash(other), repr(other)) == (schedule, hash(schedule), repr(schedule))
+    for field in dataclasses.fields(schedule):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(schedule, field.name, 1)
 
 
 def test_a_schedule_is_equal_to_its_own_kind_alone():

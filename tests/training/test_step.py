@@ -20,18 +20,10 @@ from twolayer.augmentation import Chain, FlipAndShift, Mixup
 from twolayer.mathematics import Params, forward
 from twolayer.network import pack, unpack
 from twolayer.preprocessing import Standardizer
-from twolayer.training.batches import Batches, Draws, Source, moved, unstacked
+from twolayer.training.batches import Batches, Draws
 from twolayer.training.optimizers import SGD, Adam, AdamW
-from twolayer.training.step import (
-    Constant,
-    Method,
-    Numbers,
-    Samples,
-    State,
-    kept_shares,
-    report,
-    step,
-)
+from twolayer.training.step import Constant, Samples, State, Varying, decay_factors, report, step
+from twolayer.training.trees import tree_leaves, tree_map
 
 ROWS = np.array([4, 0, 4, 2])
 WEIGHT = np.linspace(0.5, 2.0, 23)
@@ -39,80 +31,78 @@ ADAM = Adam(eps=1e-3)
 
 
 def arguments(backend: Backend, task: Task, *, rate=0.3, reg=0.02, weighted=False, rows=ROWS) -> list:
-    """What `train` hands to a step, the state being a copy."""
+    """What `train` hands to a step, the state being a copy: of plain gradient descent."""
     there, xp = task.on(backend), backend.xp
-    n_networks = there.net.n_networks or 1
+    rates, regs = (np.full(there.net.n_networks or 1, number) for number in (rate, reg))
     params = Params(*(copied(array, xp=xp) for array in pack(there.net, xp=xp)))
     y = there.y if there.y.ndim == 2 else xp.astype(there.y, xp.int32)
-    weight = backend.array(WEIGHT) if weighted else None
+    samples = Samples(there.X, y, backend.array(WEIGHT) if weighted else None)
+    draws = Draws(backend.array(rows, "int32"), None, None, None)
     return [
         State(params, (), None),
-        Samples(there.X, y, weight, ()),
-        Draws(backend.array(rows, "int32"), None, None, None),
-        numbers(backend, np.full(n_networks, rate), np.full(n_networks, reg), len(rows)),
+        Constant(samples, (), backend.array(regs), None, None),
+        Varying(draws, None, None, *numbers(backend, rates, regs, len(rows))),
     ]
 
 
-def numbers(backend: Backend, rates: np.ndarray, regs: np.ndarray, n_samples: int) -> Numbers:
-    """Those of plain gradient descent."""
-    return Numbers(
-        learning_rate=backend.array(rates),
-        share=backend.array(rates / n_samples),
-        kept_share=backend.array(kept_shares(rates, regs)),
-        reg=backend.array(regs),
-        dropout=None,
-        label_smoothing=None,
-        coefficients=backend.array(np.zeros(0)),
-    )
+def numbers(backend: Backend, rates: np.ndarray, regs: np.ndarray, n_samples: int) -> list:
+    """The numbers of a step of plain gradient descent: rate, share, decay and coefficients."""
+    each = rates, rates / n_samples, decay_factors(rates, regs), np.zeros(0)
+    return [backend.array(array) for array in each]
 
 
-def leaves(tree) -> list:
-    """The arrays of nested tuples."""
-    if isinstance(tree, tuple | list):
-        return [leaf for part in tree for leaf in leaves(part)]
-    return [] if tree is None else [tree]
+def weighted_by(constant: Constant, weight: Any) -> Constant:
+    return constant._replace(samples=constant.samples._replace(sample_weight=weight))
 
 
-def reported_step(state, samples, draws, numbers, *, method: Method, xp: ModuleType) -> tuple[Any, Any, Any]:
+def method(optimizer: Any = SGD(), **changes: Any) -> dict[str, Any]:  # noqa: B008  # it is data
+    """What is compiled into a step."""
+    return {"optimizer": optimizer, "augmentation": None, "transform": None, "input_dropout": 0, **changes}
+
+
+def reported_step(state, constant, varying, *, xp: ModuleType, **method: Any) -> tuple[Any, Any, Any]:
     """A step's state, and the loss and accuracy of its batch, (K,) each."""
-    state, seen = step(state, samples, draws, numbers, method=method, xp=xp)
-    loss, accuracy = report([seen], Constant(samples, numbers), xp=xp)
+    state, seen = step(state, constant, varying, xp=xp, **method)
+    loss, accuracy = report([seen], constant, xp=xp)
     assert loss.shape[0] == accuracy.shape[0] == 1
     return state, loss[0, :], accuracy[0, :]
 
 
-plain_step = partial(reported_step, method=Method(SGD()))
+plain_step = partial(reported_step, **method())
 
 SCALING = Standardizer(np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9, 1.1]))
 
 
-def everything(backend: Backend, task: Task, optimizer: Any = ADAM) -> tuple[list, Method]:
+def everything(backend: Backend, task: Task, optimizer: Any = ADAM) -> tuple[list, dict[str, Any]]:
     """The same with all that there is switched on, in a step that is not the first."""
-    args = arguments(backend, task, weighted=True)
-    state, samples, draws, plain = args
+    state, constant, varying = arguments(backend, task, weighted=True)
     xp, n_networks = backend.xp, task.net.n_networks or 1
     augmentation = Chain(FlipAndShift((2, 2), shift=1), Mixup(0.4))
 
     def like(params: Params, factor: float) -> Params:
         return Params(*(factor * xp.asarray(array, copy=True) for array in params))
 
-    (drawn,) = Source(Batches(3, 4, 4, replacement=False), 4, 5, augmentation).draws(0, 1)
-    (drawn,) = unstacked(moved(drawn, backend.array), 1, unstack=xp.unstack)
+    (drawn,) = Batches(3, 4, 4, replacement=False, n_inputs=4, n_hidden=5, augmentation=augmentation).draws(
+        0, 1
+    )
+    drawn = tree_map(lambda array: backend.array(array)[0, ...], drawn)
     moments = tuple(like(state.params, 0.01) for _ in range(optimizer.n_moments))
     if optimizer.n_moments == 2:  # the second is of squares
         moments = moments[0], Params(*(array * array for array in moments[1]))
     coefficients = np.append(optimizer.coefficients(np.array([6])), 0.25)
     return [
         State(state.params, moments, like(state.params, 0.9)),
-        samples._replace(preprocessing=tuple(map(backend.array, SCALING.host_arrays()))),
-        drawn._replace(rows=draws.rows),
-        plain._replace(
-            share=plain.share if optimizer.scaled else backend.array(np.full(n_networks, 1 / len(ROWS))),
+        constant._replace(
+            preprocessing=tuple(map(backend.array, SCALING.host_arrays())),
             dropout=backend.array(np.linspace(64, 128, n_networks).astype(np.uint8)),
             label_smoothing=backend.array(np.full(n_networks, 0.1)),
+        ),
+        varying._replace(
+            draws=drawn._replace(rows=varying.draws.rows),
+            share=varying.share if optimizer.scaled else backend.array(np.full(n_networks, 1 / len(ROWS))),
             coefficients=backend.array(coefficients),
         ),
-    ], Method(optimizer, augmentation, SCALING.transform, input_dropout=26)
+    ], method(optimizer, augmentation=augmentation, transform=SCALING.transform, input_dropout=26)
 
 
 EVERYTHING = pytest.mark.parametrize(
@@ -168,13 +158,13 @@ def test_a_step_is_the_gradient_step_of_any_problem(backend: Backend):
             backend.array(X),
             backend.array(y) if problem.probabilities else backend.array(y, "int32"),
             None if weight is None else backend.array(weight),
-            (),
         )
+        regs = np.broadcast_to(np.asarray(reg, float), (n_networks,))
+        draws = Draws(backend.array(np.arange(len(X)), "int32"), None, None, None)
         state, found_loss, _ = plain_step(
             State(Params(*(copied(array, xp=xp) for array in pack(there, xp=xp))), (), None),
-            samples,
-            Draws(backend.array(np.arange(len(X)), "int32"), None, None, None),
-            numbers(backend, rates, np.broadcast_to(np.asarray(reg, float), (n_networks,)), len(X)),
+            Constant(samples, (), backend.array(regs), None, None),
+            Varying(draws, None, None, *numbers(backend, rates, regs, len(X))),
             xp=xp,
         )
         tolerance = max(backend.rtol, 1e-12) * 10
@@ -190,7 +180,7 @@ def test_a_step_is_the_gradient_step_of_any_problem(backend: Backend):
 def test_a_batch_without_any_weight_moves_nothing_but_the_decay(backend: Backend):
     task = make_task(2)
     args = arguments(backend, task)
-    args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
+    args[1] = weighted_by(args[1], backend.array(np.zeros(23)))
     state, loss, _ = plain_step(*args, xp=backend.xp)
     found = host_net(unpack(state.params, stacked=True, xp=backend.xp))
     keep = 1 - 2 * 0.3 * 0.02
@@ -208,7 +198,7 @@ def test_only_the_batch_is_cast(backend: Backend):
     images = np.random.default_rng(0).integers(0, 256, (23, 4), dtype=np.uint8)
     task = make_task()._replace(X=images)
     args = arguments(backend, task, rate=1e-3)
-    assert args[1].X.dtype == backend.xp.uint8
+    assert args[1].samples.X.dtype == backend.xp.uint8
     state, loss, _ = plain_step(*args, xp=backend.xp)
     expected, gradients = task.net.loss_and_gradients(images[ROWS].astype(float), task.y[ROWS], reg=0.02)
     np.testing.assert_allclose(to_host(loss)[0], expected, rtol=backend.rtol)
@@ -219,13 +209,13 @@ def test_only_the_batch_is_cast(backend: Backend):
 @TASKS
 def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, task: Task, weighted):
     args = arguments(backend, task, weighted=weighted)
-    state, others = leaves(args[0]), leaves(args[1:])
+    state, others = tree_leaves(args[0]), tree_leaves(tuple(args[1:]))
     before = [to_host(array) for array in others]
     old = [to_host(array) for array in state]
     after, _, _ = plain_step(*args, xp=backend.xp)
     for array, copy in zip(others, before, strict=True):
         np.testing.assert_array_equal(to_host(array), copy)
-    for a, b, was in zip(leaves(after), state, old, strict=True):
+    for a, b, was in zip(tree_leaves(after), state, old, strict=True):
         if backend.library == "jax":  # its arrays cannot change; `jit` gives their memory to the result
             np.testing.assert_array_equal(to_host(b), was)
         else:
@@ -237,14 +227,14 @@ def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, tas
 def test_with_everything_the_state_is_updated_in_place_and_nothing_else_is(
     backend: Backend, n_networks, soft, optimizer
 ):
-    args, method = everything(backend, make_task(n_networks, soft=soft), optimizer)
-    state, others = leaves(args[0]), leaves(args[1:])
+    args, how = everything(backend, make_task(n_networks, soft=soft), optimizer)
+    state, others = tree_leaves(args[0]), tree_leaves(tuple(args[1:]))
     before, old = ([to_host(array) for array in arrays] for arrays in (others, state))
-    after, loss, accuracy = reported_step(*args, method=method, xp=backend.xp)
+    after, loss, accuracy = reported_step(*args, **how, xp=backend.xp)
     for array, copy in zip(others, before, strict=True):
         np.testing.assert_array_equal(to_host(array), copy)
-    assert len(leaves(after)) == len(state) == 4 * (2 + optimizer.n_moments)
-    for a, b, was in zip(leaves(after), state, old, strict=True):
+    assert len(tree_leaves(after)) == len(state) == 4 * (2 + optimizer.n_moments)
+    for a, b, was in zip(tree_leaves(after), state, old, strict=True):
         assert backend.owns(a)
         assert (a.dtype, a.shape) == (b.dtype, b.shape)
         if backend.library == "jax":
@@ -264,34 +254,37 @@ def test_with_everything_the_state_is_updated_in_place_and_nothing_else_is(
 @EVERYTHING
 def test_a_step_with_everything_is_that_of_numpy(backend: Backend, n_networks, soft, optimizer):
     task = make_task(n_networks, soft=soft)
-    args, method = everything(backend, task, optimizer)
-    found = reported_step(*args, method=method, xp=backend.xp)
-    args, method = everything(BACKENDS[0], task, optimizer)
-    for a, b in zip(leaves(found), leaves(reported_step(*args, method=method, xp=np)), strict=True):
+    args, how = everything(backend, task, optimizer)
+    found = reported_step(*args, **how, xp=backend.xp)
+    args, how = everything(BACKENDS[0], task, optimizer)
+    for a, b in zip(tree_leaves(found), tree_leaves(reported_step(*args, **how, xp=np)), strict=True):
         np.testing.assert_allclose(to_host(a), b, rtol=backend.rtol, atol=backend.rtol)
 
 
 @EVERYTHING
 def test_samples_that_are_given_without_rows_are_the_batch(backend: Backend, n_networks, soft, optimizer):
     task = make_task(n_networks, soft=soft)
-    args, method = everything(backend, task, optimizer)
-    X, y, weight, arrays = args[1]
-    taken = [backend.xp.take(array, args[2].rows, axis=0) for array in (X, y, weight)]
-    alone = [args[0], Samples(*taken, arrays), args[2]._replace(rows=None), args[3]]
-    alone[0] = moved(args[0], lambda array: backend.xp.asarray(array, copy=True))
-    found = reported_step(*alone, method=method, xp=backend.xp)
-    expected = reported_step(*args, method=method, xp=backend.xp)
-    for a, b in zip(leaves(found), leaves(expected), strict=True):
+    args, how = everything(backend, task, optimizer)
+    draws = args[2].draws
+    taken = Samples(*(backend.xp.take(array, draws.rows, axis=0) for array in args[1].samples))
+    alone = [
+        tree_map(lambda array: backend.xp.asarray(array, copy=True), args[0]),
+        args[1]._replace(samples=None),
+        args[2]._replace(draws=draws._replace(rows=None), batch=taken),
+    ]
+    found = reported_step(*alone, **how, xp=backend.xp)
+    expected = reported_step(*args, **how, xp=backend.xp)
+    for a, b in zip(tree_leaves(found), tree_leaves(expected), strict=True):
         np.testing.assert_array_equal(to_host(a), to_host(b))
 
 
 def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(backend: Backend):
     """Whatever its draws; the moments fade, and nothing becomes nan."""
     task = make_task(2)
-    args, method = everything(backend, task, SGD(0.5))
-    args[1] = args[1]._replace(sample_weight=backend.array(np.zeros(23)))
-    params, (velocity,), _ = moved(args[0], to_host)
-    state, loss, _ = reported_step(*args, method=method, xp=backend.xp)
+    args, how = everything(backend, task, SGD(0.5))
+    args[1] = weighted_by(args[1], backend.array(np.zeros(23)))
+    params, (velocity,), _ = tree_map(to_host, args[0])
+    state, loss, _ = reported_step(*args, **how, xp=backend.xp)
     tolerance = {"rtol": 10 * backend.rtol, "atol": 1e-7}
     for name, penalised in (("W1", True), ("b1", False), ("W2", True), ("b2", False)):
         before, v = getattr(params, name), getattr(velocity, name)
@@ -304,18 +297,17 @@ def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(
 
 @TASKS
 def test_what_several_steps_saw_is_reported_at_once_as_one_by_one(backend: Backend, task: Task, weighted):
-    args, method = everything(backend, task, SGD())
-    args[1] = args[1] if weighted else args[1]._replace(sample_weight=None)
+    args, how = everything(backend, task, SGD())
+    args[1] = args[1] if weighted else weighted_by(args[1], None)
     seen = []
     for rate in (0.1, 0.2, 0.3):
         rates = backend.array(np.full(task.net.n_networks or 1, rate))
         shares = rates / len(ROWS)
-        own = args[3]._replace(learning_rate=rates, share=shares)
-        args[0], one = step(*args[:3], own, method=method, xp=backend.xp)
+        own = args[2]._replace(learning_rate=rates, share=shares)
+        args[0], one = step(*args[:2], own, **how, xp=backend.xp)
         seen.append(one)
-    constant = Constant(args[1], args[3])
-    together = report(seen, constant, xp=backend.xp)
-    alone = [report([one], constant, xp=backend.xp) for one in seen]
+    together = report(seen, args[1], xp=backend.xp)
+    alone = [report([one], args[1], xp=backend.xp) for one in seen]
     for i, each in enumerate(together):
         assert backend.owns(each)
         assert each.shape == (3, task.net.n_networks or 1)
@@ -336,7 +328,8 @@ def test_labels_that_were_gathered_with_the_draws_are_taken(backend: Backend):
 def test_without_a_penalty_no_norm_is_computed(backend: Backend):
     for penalised in (False, True):
         args = arguments(backend, make_task(2))
-        _, seen = step(*args, method=Method(SGD(), penalised=penalised), xp=backend.xp)
+        args[1] = args[1] if penalised else args[1]._replace(reg=None)
+        _, seen = step(*args, **method(), xp=backend.xp)
         assert (seen.squared is not None) == penalised
 
 
@@ -345,9 +338,9 @@ def test_a_sample_without_any_weight_keeps_its_label_when_targets_are_mixed(back
     task = make_task(2)
     weight = WEIGHT.copy()
     weight[ROWS] = 0.0
-    args, method = everything(backend, task, SGD())
-    args[1] = args[1]._replace(sample_weight=backend.array(weight))
-    _, seen = step(*args, method=method, xp=backend.xp)
+    args, how = everything(backend, task, SGD())
+    args[1] = weighted_by(args[1], backend.array(weight))
+    _, seen = step(*args, **how, xp=backend.xp)
     np.testing.assert_array_equal(to_host(seen.y), np.eye(3)[task.y[ROWS]])
 
 
@@ -361,9 +354,9 @@ def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Bac
 
     monkeypatch.setattr("twolayer.training.step.forward", spied)
     drawn = np.array([[0, 63, 64, 255], [127, 128, 1, 0], *np.zeros((3, 4))], np.uint8)  # of 5 units
-    state, samples, draws, plain = arguments(backend, make_task(4))
-    draws = draws._replace(hidden_bytes=backend.array(drawn))
-    plain_step(state, samples, draws, plain._replace(dropout=backend.array(thresholds)), xp=backend.xp)
+    state, constant, varying = arguments(backend, make_task(4))
+    varying = varying._replace(draws=varying.draws._replace(hidden_bytes=backend.array(drawn)))
+    plain_step(state, constant._replace(dropout=backend.array(thresholds)), varying, xp=backend.xp)
     ((kept, scale),) = seen
     assert backend.owns(kept)
     assert kept.dtype == backend.xp.bool
@@ -378,10 +371,10 @@ def test_the_buffers_of_numpy_stay_where_they_are():
     task = make_task(3)
     backend = BACKENDS[0]
     args = arguments(backend, task, rate=0.1, reg=0.01)
-    addresses = [array.__array_interface__["data"][0] for array in leaves(args[0])]
+    addresses = [array.__array_interface__["data"][0] for array in tree_leaves(args[0])]
     for _ in range(3):
         args[0], _, _ = plain_step(*args, xp=np)
-    assert [array.__array_interface__["data"][0] for array in leaves(args[0])] == addresses
+    assert [array.__array_interface__["data"][0] for array in tree_leaves(args[0])] == addresses
 
 
 WITHOUT_VALUES = pytest.mark.parametrize(
@@ -404,42 +397,42 @@ def test_no_value_is_read_on_strict_arrays(monkeypatch, task: Task, optimizer):
 
     backend = next(b for b in BACKENDS if b.library == "strict")
 
-    def prepared() -> tuple[list, Method]:
+    def prepared() -> tuple[list, dict[str, Any]]:
         if optimizer is None:
-            return arguments(backend, task, weighted=True), Method(SGD())
+            return arguments(backend, task, weighted=True), method()
         return everything(backend, task, optimizer)
 
     with backend.active():
-        args, method = prepared()
-        expected = reported_step(*prepared()[0], method=method, xp=xp)
+        args, how = prepared()
+        expected = reported_step(*prepared()[0], **how, xp=xp)
 
         def refuse(self: object) -> None:
             raise AssertionError("a value was read inside a step")
 
         with monkeypatch.context() as patch:
             for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__"):
-                patch.setattr(type(args[1].X), name, refuse, raising=False)
+                patch.setattr(type(args[1].reg), name, refuse, raising=False)
             with pytest.raises(AssertionError, match="a value was read"):
-                float(args[3].reg[0])
-            found = reported_step(*args, method=method, xp=xp)
-        for a, b in zip(leaves(found), leaves(expected), strict=True):
+                float(args[1].reg[0])
+            found = reported_step(*args, **how, xp=xp)
+        for a, b in zip(tree_leaves(found), tree_leaves(expected), strict=True):
             np.testing.assert_array_equal(to_host(a), to_host(b))
 
 
 @WITHOUT_VALUES
 def test_no_value_is_read_where_there_is_none(backend: Backend, task: Task, optimizer):
     """JAX's tracers and PyTorch's meta device have shapes and dtypes alone: reading a value raises."""
-    args, method = arguments(backend, task, weighted=True), Method(SGD())
+    args, how = arguments(backend, task, weighted=True), method()
     if optimizer is not None:
-        args, method = everything(backend, task, optimizer)
-    chosen = partial(reported_step, method=method, xp=backend.xp)
+        args, how = everything(backend, task, optimizer)
+    chosen = partial(reported_step, **how, xp=backend.xp)
     if backend.library == "jax":
         jax = sys.modules["jax"]
         state, loss, accuracy = jax.jit(chosen)(*args)
         assert not isinstance(loss, jax.core.Tracer)
     elif backend.library == "torch":
         torch = sys.modules["torch"]
-        state, loss, accuracy = chosen(*moved(tuple(args), lambda a: a.to("meta")))
+        state, loss, accuracy = chosen(*tree_map(lambda a: a.to("meta"), tuple(args)))
         assert loss.device == torch.device("meta")
     else:
         state, loss, accuracy = chosen(*args)

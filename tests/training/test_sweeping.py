@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from support.backends import BACKENDS, Backend, to_host
 from support.small_runs import PLAIN, Task, assert_same_history, assert_same_net, make_task
 
-from twolayer import Progress, SweepResult, TwoLayerNet, schedules, sweep, sweeping, train
+from twolayer import Progress, SweepResult, TwoLayerNet, schedules, sweep, train
+from twolayer._comparison import best_run, compared, winner_of
 from twolayer.augmentation import FlipAndShift, Mixup
 from twolayer.preprocessing import Standardizer
 from twolayer.sweeping import DEFAULTS
@@ -520,7 +521,6 @@ def test_the_table_and_the_winner(rates, seeds, task_seed):
 
 def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
     """Its other seeds are the best of all."""
-    from twolayer import sweeping
 
     rows = [
         {**DEFAULTS, "learning_rate": rate, "seed": seed, "diverged": at, "best_step": 1, "train_accuracy": score,
@@ -532,19 +532,19 @@ def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
         ]
     ]  # fmt: skip
     names = tuple(DEFAULTS)
-    table = sweeping._table(rows, names, 10)
+    table = compared(rows, names, 10)
     assert [row["diverged"] for row in table] == [1, 0, 0]
     assert table[0]["validation_accuracy"] == 0.9
     assert math.isnan(table[0]["validation_accuracy_std"])
     # Of equal means, 0.55, the first; then its best seed.
-    assert sweeping._winner(table) is table[1]
-    assert sweeping._best(table[1], rows, names) == 3
+    assert winner_of(table) is table[1]
+    assert best_run(table[1], rows, names) == 3
     assert [row["n_pairs"] for row in table] == [1, 2, 2]
     assert table[0]["difference"] == pytest.approx(0.4)  # in the seed that both have
     assert [row["within_noise"] for row in table] == [None, True, True]
-    (alone,) = sweeping._table(rows[:2], names, 10)
-    assert sweeping._best(alone, rows[:2], names) == 0
-    assert sweeping._winner(sweeping._table(rows[1:2], names, 10)) is None
+    (alone,) = compared(rows[:2], names, 10)
+    assert best_run(alone, rows[:2], names) == 0
+    assert winner_of(compared(rows[1:2], names, 10)) is None
 
 
 def test_where_all_diverged_there_is_no_best_and_the_rows_remain(backend: Backend):
@@ -796,6 +796,14 @@ KEYS = (
     "schedule, augmentation, seed"
 )
 
+
+class Fussy(SGD):
+    """A user's own optimizer, with the check that it may have."""
+
+    def check(self) -> None:
+        raise ValueError("`own` must be otherwise")
+
+
 BAD_GRIDS = {
     "unknown": ({"lr": [0.1]}, ValueError, f"`grid` must name settings among {KEYS}; got 'lr'"),
     "unknown-setting": ([{"lr": 0.1}], ValueError, f"`grid` must name settings among {KEYS}; got 'lr'"),
@@ -833,10 +841,9 @@ BAD_GRIDS = {
     "smoothing-nan": ({"label_smoothing": [math.nan]}, ValueError, "`label_smoothing` must be in [0, 1]; got nan"),
     "optimizer-text": ({"optimizer": ["adam"]}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got str"),
     "optimizer-none": ({"optimizer": [None]}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got NoneType"),
-    "optimizer-setting": ({"optimizer": [SGD(2.0)]}, ValueError, "`momentum` must be in [0, 1); got 2"),
+    "optimizer-check": ({"optimizer": [Fussy()]}, ValueError, "`own` must be otherwise"),
     "schedule-number": ({"schedule": [0.9]}, TypeError, "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); got float"),
     "augmentation-class": ({"augmentation": [Mixup]}, TypeError, "`augmentation` must be an augmentation, such as twolayer.augmentation.Mixup(0.2); got the class Mixup"),
-    "augmentation-setting": ({"augmentation": [Mixup(0.0)]}, ValueError, "`alpha` must be finite and above 0; got 0"),
     "augmentation-shape": ({"augmentation": [FlipAndShift((3, 3))]}, ValueError, "`image_shape` must have as many values as a sample has features, 4; got (3, 3)"),
     "optimizer-twice": ([{}, {"optimizer": PLAIN["optimizer"]}], ValueError, "`grid` must name each candidate once; got {'optimizer': SGD(momentum=0.0, nesterov=False)} twice"),
     "not-settings": ([0.1, 0.2], TypeError, "`grid` must be a mapping of sequences or an iterable of mappings"),
@@ -857,8 +864,8 @@ def test_grids_that_mean_nothing_are_refused(case):
     "case",
     [
         *("rate-negative", "reg-negative", "rate-text", "scale-name", "scale-zero", "dropout-one"),
-        *("smoothing-high", "optimizer-text", "optimizer-setting", "schedule-number", "augmentation-class"),
-        *("augmentation-setting", "augmentation-shape"),
+        *("smoothing-high", "optimizer-text", "optimizer-check", "schedule-number", "augmentation-class"),
+        "augmentation-shape",
     ],
 )
 def test_a_bad_candidate_is_refused_before_any_is_trained(case):
@@ -1020,8 +1027,8 @@ def test_a_network_without_a_validation_accuracy_is_not_the_best():
         {"reg": reg, "seed": seed, "diverged": None, "train_accuracy": 0.5, "validation_accuracy": accuracy}
         for reg, seed, accuracy in ((0.0, 0, np.nan), (0.1, 0, 0.25), (0.1, 1, np.nan), (0.2, 0, 0.75))
     ]
-    table = sweeping._table(rows, ("reg",), 8)
-    winner = sweeping._winner(table)
+    table = compared(rows, ("reg",), 8)
+    winner = winner_of(table)
     assert winner["reg"] == 0.2
-    assert sweeping._best(winner, rows, ("reg",)) == 3
-    assert sweeping._best(table[1], rows, ("reg",)) == 1
+    assert best_run(winner, rows, ("reg",)) == 3
+    assert best_run(table[1], rows, ("reg",)) == 1

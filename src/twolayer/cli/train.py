@@ -16,7 +16,7 @@ from ..network import TwoLayerNet
 from ..settings import VARIED
 from ..stacks import stack
 from ..training import History, Run
-from ..training.loop import train
+from ..training.arguments import train
 from . import run_folder
 from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure

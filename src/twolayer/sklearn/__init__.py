@@ -27,7 +27,7 @@ from .._namespace import (
 from ..mathematics import log_softmax
 from ..network import TwoLayerNet, rescaled
 from ..training import Run
-from ..training.loop import train
+from ..training.arguments import train
 from ..training.optimizers import Optimizer
 
 try:

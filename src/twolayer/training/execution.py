@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from itertools import repeat
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from .._forms import fast_namespace
-from .._kinds import kinds
 from .._namespace import (
     Array,
     HostArray,
@@ -20,7 +21,7 @@ from .._namespace import (
     is_torch_namespace,
     to_host,
 )
-from .batches import length, moved, n_bytes, n_numbers, unstacked
+from .trees import tree_leaves, tree_map
 
 # Savings at 50 hidden units: benchmarks/forms.py.
 BLOCK_STEPS = 32  # at most, in one call of what JAX compiled; a call for each step takes 1.2 times as long
@@ -54,23 +55,19 @@ def prepared(
     What was compiled is kept, so a second run of the same shapes does not compile again, unless something
     that is fixed cannot be hashed.
     """
-    names = tuple(sorted(fixed.items()))
+    fixed = dict(sorted(fixed.items()))
     try:
-        hash(names)
-    except TypeError:
-        return _prepared.__wrapped__(function, xp, consumes, names, None)
-    return _prepared(function, xp, consumes, names, kinds(names))
+        return _prepared(function, xp, consumes, **fixed)
+    except TypeError:  # something cannot be hashed
+        return _prepared.__wrapped__(function, xp, consumes, **fixed)
 
 
-@lru_cache(maxsize=64)
+# Typed, as a user's own may be tuples: these are equal to tuples of another class that does something else.
+@lru_cache(maxsize=64, typed=True)
 def _prepared(
-    function: Callable[..., Any],
-    xp: ModuleType,
-    consumes: bool,
-    fixed: tuple[tuple[str, Any], ...],
-    kinds: Any,  # so that equal tuples of different kinds are compiled separately
+    function: Callable[..., Any], xp: ModuleType, consumes: bool, **fixed: Any
 ) -> Callable[..., Any]:
-    function = partial(function, xp=fast_namespace(xp), **dict(fixed))
+    function = partial(function, xp=fast_namespace(xp), **fixed)
     if is_jax_namespace(xp):
         import jax
 
@@ -84,7 +81,7 @@ class Steps:
     Parameters
     ----------
     step : callable
-        ``step(state, constant, one, xp=xp, **fixed)`` returns the next state, and what it saw: a tuple of
+        ``step(state, constant, varying, xp=xp, **fixed)`` returns the next state, and what it saw: a tuple of
         arrays. It consumes the state.
     report : callable
         ``report(seen, constant, xp=xp)``, of what m steps saw, returns a tuple of arrays (m, ...).
@@ -99,8 +96,7 @@ class Steps:
         self._xp, self._compiled = xp, is_jax_namespace(xp)
         self._held = HELD_BY_CUPY if is_cupy_namespace(xp) else HELD_NUMBERS
         if self._compiled:
-            both = {"step": step, "report": report, "fixed": tuple(sorted(fixed.items()))}
-            self._block = prepared(_block, xp, consumes=True, **both)
+            self._block = prepared(_block, xp, consumes=True, step=step, report=report, **fixed)
         else:
             self._one_step = prepared(step, xp, consumes=True, **fixed)
             self._report = prepared(report, xp)
@@ -126,11 +122,11 @@ class Steps:
         if self._compiled:
             yield from self._take_blocks(state, constant, varying, place)
             return
-        for one in unstacked(moved(varying, place), length(varying), unstack=self._xp.unstack):
+        for one in _unstacked(tree_map(place, varying), self._xp.unstack):
             state, seen = self._one_step(state, constant, one)
             self._seen.append(seen)
             if len(self._seen) == 1:
-                self._most = -(-self._held // n_numbers(seen))
+                self._most = -(-self._held // sum(math.prod(array.shape) for array in tree_leaves(seen)))
             if len(self._seen) >= self._most:
                 self._report_seen()
             yield state, 1
@@ -139,11 +135,13 @@ class Steps:
     def _take_blocks(
         self, state: Any, constant: Any, varying: Any, place: Callable[[HostArray], Array]
     ) -> Iterator[tuple[Any, int]]:
-        n, done = length(varying), 0
+        leaves, done = tree_leaves(varying), 0
+        n = len(leaves[0])
+        step_bytes = sum(array.nbytes for array in leaves) // n
         while done < n:
             taken = min(n - done, BLOCK_STEPS)
-            size = _block_length(taken, n_bytes(varying) // n)
-            block = moved(varying, lambda array, i=done, size=size: place(_rows(array, i, size)))
+            size = _block_length(taken, step_bytes)
+            block = tree_map(lambda array, i=done, size=size: place(_rows(array, i, size)), varying)
             state, reported = self._block(state, constant, block, np.int32(taken))
             self._reported.append((reported, taken))
             done += taken
@@ -162,6 +160,15 @@ class Steps:
         if self._seen:
             self._reported.append((self._report(self._seen, self._constant), len(self._seen)))
             self._seen = []
+
+
+def _unstacked(tree: Any, unstack: Callable[[Array], Iterable[Array]]) -> Iterator[Any]:
+    """Divide a tree of arrays (n, ...) into n trees; `tree_map` for each would take 3 µs more."""
+    if isinstance(tree, tuple) and tree:
+        parts = zip(*(_unstacked(part, unstack) for part in tree), strict=False)  # some have no end
+        make = getattr(type(tree), "_make", None)  # of a NamedTuple
+        return parts if make is None else map(make, parts)
+    return repeat(tree) if tree is None or isinstance(tree, tuple) else iter(unstack(tree))
 
 
 def _block_length(n: int, step_bytes: int) -> int:
@@ -190,8 +197,8 @@ def _block(
     *,
     step: Callable[..., Any],
     report: Callable[..., Any],
-    fixed: Any,
     xp: ModuleType,
+    **fixed: Any,
 ) -> Any:
     """Take a step for each of the first n of ``varying``, and report it, in one loop that JAX compiles.
 
@@ -200,13 +207,13 @@ def _block(
     import jax
 
     def step_and_report(state: Any, one: Any) -> Any:
-        state, seen = step(state, constant, one, xp=xp, **dict(fixed))
+        state, seen = step(state, constant, one, xp=xp, **fixed)
         return state, report([seen], constant, xp=xp)  # at once, as a compiler prefers it
 
     one_step = jax.jit(step_and_report)  # so that it is traced once, for its shapes and for the loop
 
     def ith(i: Any) -> Any:
-        return moved(varying, lambda array: array[i, ...])
+        return tree_map(lambda array: array[i, ...], varying)
 
     def next_step(i: Array, held: Any) -> Any:
         state, reports = held
@@ -214,6 +221,7 @@ def _block(
         pairs = zip(reports, found, strict=True)
         return state, tuple(jax.lax.dynamic_update_slice_in_dim(a, b, i, axis=0) for a, b in pairs)
 
+    n_rows = tree_leaves(varying)[0].shape[0]
     _, shapes = jax.eval_shape(one_step, state, ith(0))  # of one step's reports: (1, ...)
-    reports = tuple(xp.zeros((length(varying), *a.shape[1:]), dtype=a.dtype) for a in shapes)
+    reports = tuple(xp.zeros((n_rows, *a.shape[1:]), dtype=a.dtype) for a in shapes)
     return jax.lax.fori_loop(0, n, next_step, (state, reports))

@@ -1,4 +1,4 @@
-"""What a run remembers."""
+"""The history of a run."""
 
 from __future__ import annotations
 
@@ -144,11 +144,10 @@ class Recorder:
         # In one order: the rounding of a sum is not to depend on where a run was taken up again.
         return np.ascontiguousarray(np.concatenate(found[::-1]))
 
-    def history(self, *, stacked: bool) -> History:
-        """Return what is recorded so far, as copies."""
+    def history(self) -> History:
+        """Return what is recorded so far, as copies, with an axis K."""
         self._loss, self._batch_accuracy = ([np.concatenate(a)] for a in (self._loss, self._batch_accuracy))
         loss, batch_accuracy = self._loss[0].T.copy(), self._batch_accuracy[0].T.copy()
         entries = np.stack(self._entries) if self._entries else np.zeros((0, 4, loss.shape[0]))
-        arrays = loss, batch_accuracy, *entries.transpose(1, 2, 0).copy()
-        loss, batch_accuracy, *rest = arrays if stacked else [a[0] for a in arrays]
-        return History(loss, batch_accuracy, np.asarray(self._step, dtype=np.int64), *rest)
+        step = np.asarray(self._step, dtype=np.int64)
+        return History(loss, batch_accuracy, step, *entries.transpose(1, 2, 0).copy())

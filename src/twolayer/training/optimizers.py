@@ -7,13 +7,13 @@ are the same for a loop of one's own.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from .._checks import check_integer, check_network, check_number, check_same_place, per_network
-from .._kinds import own_kind
 from .._namespace import (
     Array,
     HostArray,
@@ -32,7 +32,7 @@ from ..network import TwoLayerNet
 
 Arrays: TypeAlias = tuple[Array, ...]  # W1, b1, W2, b2, in any shapes
 
-DECAYS = (True, False, True, False)  # weights decay, biases never
+IS_DECAYED = (True, False, True, False)  # W1 and W2, but never the biases
 
 
 class OptimizerState(NamedTuple):
@@ -53,8 +53,8 @@ class OptimizerState(NamedTuple):
 class Optimizer(Protocol):
     """Protocol of an optimizer for `train`; a user's own of this form is accepted.
 
-    It is hashable data: of two that are equal, `train` may use either. `init` and `update` are not asked
-    for.
+    It is hashable data: of two of one class that are equal, `train` may use either. `init` and `update` are
+    not needed. It may have a method ``check()`` too, which is called before training.
     """
 
     @property
@@ -68,10 +68,6 @@ class Optimizer(Protocol):
 
         False for all but plain gradient descent.
         """
-        ...
-
-    def check(self) -> None:
-        """Raise a TypeError or ValueError if a setting means nothing."""
         ...
 
     def coefficients(self, step: HostArray) -> HostArray:
@@ -124,8 +120,129 @@ class Optimizer(Protocol):
         ...
 
 
-@own_kind
-class SGD(NamedTuple):
+class _WithUpdates(Optimizer):
+    """An optimizer with `init` and `update`, which moves each array of the network by itself."""
+
+    _n_coefficients = 0
+
+    def _corrections(self, t: Array, *, xp: ModuleType) -> Array:
+        """Return the coefficients (..., m) of the updates ``t`` (...), counted from 1; SGD needs none."""
+        return xp.expand_dims(t, axis=-1)[..., :0]
+
+    def _updated(
+        self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool
+    ) -> tuple[Array, ...]:
+        """Return one array of the network and its moments after a step.
+
+        The others are its moments, learning rates and the step's coefficients.
+        """
+        raise NotImplementedError
+
+    def coefficients(self, step: HostArray) -> HostArray:
+        """Return the numbers (n, m) that depend on the steps alone; see `Optimizer`."""
+        return np.asarray(self._corrections(step + 1.0, xp=np))
+
+    def move(
+        self,
+        weights: Arrays,
+        gradients: Arrays,
+        moments: tuple[Arrays, ...],
+        rates: Arrays,
+        coefficients: Array,
+        *,
+        xp: ModuleType,
+    ) -> tuple[Arrays, tuple[Arrays, ...]]:
+        """Return the weights and the moments after one step; see `Optimizer`."""
+        numbers = [coefficients[i] for i in range(self._n_coefficients)]
+        each = zip(weights, gradients, *moments, rates, IS_DECAYED, strict=True)
+        moved = [self._updated(*arrays, *numbers, decays=decays, xp=xp) for *arrays, decays in each]
+        after, *moments_after = zip(*moved, strict=True)
+        return after, tuple(moments_after)
+
+    def init(self, net: TwoLayerNet) -> OptimizerState:
+        """Return the state before the first update.
+
+        Parameters
+        ----------
+        net : TwoLayerNet
+            The network, or stack, to come.
+
+        Returns
+        -------
+        OptimizerState
+            No updates done, and moments of 0 beside the network: as many as ``n_moments``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``net`` is no network.
+        """
+        xp = check_network(net)
+        zeros = (
+            TwoLayerNet(*(xp.zeros(array.shape, dtype=array.dtype, device=device(array)) for array in net))
+            for _ in range(self.n_moments)
+        )
+        return OptimizerState(0, tuple(zeros))
+
+    @undisturbed
+    def update(
+        self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
+    ) -> tuple[TwoLayerNet, OptimizerState]:
+        """Return the network and the state after one step against the gradients; new arrays.
+
+        Under `jax.jit` it works as well, also where the learning rate and ``state.step`` have no values yet.
+
+        Parameters
+        ----------
+        net : TwoLayerNet
+            The network, or stack.
+        gradients : TwoLayerNet
+            Of the loss that is to fall, as `TwoLayerNet.loss_and_gradients` returns them.
+        state : OptimizerState
+            From `init`, or the update before.
+        learning_rate : float, or (K,) for a stack
+            At least 0.
+
+        Returns
+        -------
+        net : TwoLayerNet
+        state : OptimizerState
+
+        Raises
+        ------
+        TypeError
+            If dtypes or argument types are not as said, or arrays of several libraries meet.
+        ValueError
+            If shapes do not fit, a number is not finite or out of its bounds, or arrays of several devices
+            meet.
+        """
+        xp = check_network(net)
+        _check_like("gradients", gradients, net)
+        step = _check_state(self, state, net)
+        rates = per_network("learning_rate", learning_rate, net, xp=xp)
+        of_biases = rates if net.n_networks is None else rates[:, None]
+        of_weights = of_biases[..., None]
+        weights, moments = self.move(
+            _copies(net, xp=xp),
+            _copies(gradients, xp=xp),
+            tuple(_copies(moment, xp=xp) for moment in state.moments),
+            (of_weights, of_biases, of_weights, of_biases),
+            self._coefficients_beside(net, step, xp=xp),
+            xp=xp,
+        )
+        return TwoLayerNet(*weights), OptimizerState(step + 1, tuple(TwoLayerNet(*m) for m in moments))
+
+    def _coefficients_beside(self, net: TwoLayerNet, step: Any, *, xp: ModuleType) -> Array:
+        """Coefficients (m,) of one step, as an array beside the network."""
+        dtype = net.W1.dtype
+        if isinstance(step, int):
+            host = self.coefficients(np.asarray([step]))[0, :]
+            return from_host(host.astype(dtype_name(dtype)), xp=xp, device=device(net.W1))
+        return self._corrections(xp.astype(step, dtype) + 1.0, xp=xp)
+
+
+@dataclass(frozen=True, slots=True)
+class SGD(_WithUpdates):
     """Gradient descent, with momentum [1]_ or Nesterov's [2]_ if wanted, as PyTorch has them.
 
     ::
@@ -169,6 +286,13 @@ class SGD(NamedTuple):
     momentum: float = 0.0
     nesterov: bool = False
 
+    def __post_init__(self) -> None:
+        momentum = check_number("momentum", self.momentum, least=0.0, below=1.0)
+        if not isinstance(self.nesterov, bool | np.bool_):
+            raise TypeError(f"`nesterov` must be True or False; got {type(self.nesterov).__name__}")
+        if self.nesterov and momentum == 0.0:
+            raise ValueError("`momentum` must be above 0 with `nesterov`; got 0")
+
     @property
     def n_moments(self) -> int:
         """1, the velocity; without momentum 0."""
@@ -179,99 +303,20 @@ class SGD(NamedTuple):
         """Whether there is no momentum."""
         return self.n_moments == 0
 
-    def check(self) -> None:
-        """Raise unless the settings are in their bounds.
-
-        Raises
-        ------
-        TypeError, ValueError
-        """
-        momentum = check_number("momentum", self.momentum, least=0.0, below=1.0)
-        if not isinstance(self.nesterov, bool | np.bool_):
-            raise TypeError(f"`nesterov` must be True or False; got {type(self.nesterov).__name__}")
-        if self.nesterov and momentum == 0.0:
-            raise ValueError("`momentum` must be above 0 with `nesterov`; got 0")
-
-    def coefficients(self, step: HostArray) -> HostArray:
-        """Return none for each of the steps: (n, 0)."""
-        return np.empty((step.shape[0], 0))
-
-    def move(
-        self,
-        weights: Arrays,
-        gradients: Arrays,
-        moments: tuple[Arrays, ...],
-        rates: Arrays,
-        coefficients: Array,
-        *,
-        xp: ModuleType,
-    ) -> tuple[Arrays, tuple[Arrays, ...]]:
-        """Return the weights and the velocity after one step; see `Optimizer`."""
-        if self.momentum == 0:
-            each = zip(weights, gradients, rates, strict=True)
-            return tuple(_descended(*one, xp=xp) for one in each), ()
-        fixed = {"momentum": float(self.momentum), "nesterov": bool(self.nesterov)}
-        each = zip(weights, gradients, *moments, rates, strict=True)
-        pairs = [_descended_with_momentum(*one, **fixed, xp=xp) for one in each]
-        return tuple(W for W, _ in pairs), (tuple(v for _, v in pairs),)
-
-    def init(self, net: TwoLayerNet) -> OptimizerState:
-        """Return the state before the first update.
-
-        Parameters
-        ----------
-        net : TwoLayerNet
-            The network, or stack, to come.
-
-        Returns
-        -------
-        OptimizerState
-            No updates done, and moments of 0 beside the network: as many as ``n_moments``.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a setting of the optimizer is out of its bounds, or ``net`` is no network.
-        """
-        return _init(self, net)
-
-    @undisturbed
-    def update(
-        self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
-    ) -> tuple[TwoLayerNet, OptimizerState]:
-        """Return the network and the state after one step against the gradients; new arrays.
-
-        Under `jax.jit` it works as well, also where the learning rate and ``state.step`` have no values yet.
-
-        Parameters
-        ----------
-        net : TwoLayerNet
-            The network, or stack.
-        gradients : TwoLayerNet
-            Of the loss that is to fall, as `TwoLayerNet.loss_and_gradients` returns them.
-        state : OptimizerState
-            From `init`, or the update before.
-        learning_rate : float, or (K,) for a stack
-            At least 0.
-
-        Returns
-        -------
-        net : TwoLayerNet
-        state : OptimizerState
-
-        Raises
-        ------
-        TypeError
-            If dtypes or argument types are not as said, or arrays of several libraries meet.
-        ValueError
-            If shapes do not fit, a number is not finite or out of its bounds, or arrays of several devices
-            meet.
-        """
-        return _update(self, net, gradients, state, learning_rate)
+    def _updated(
+        self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool
+    ) -> tuple[Array, ...]:
+        if self.n_moments == 0:
+            return (_sgd(W, dW, *others, xp=xp),)
+        momentum, nesterov = float(self.momentum), bool(self.nesterov)
+        moved: tuple[Array, ...] = _sgd_with_momentum(
+            W, dW, *others, momentum=momentum, nesterov=nesterov, xp=xp
+        )
+        return moved
 
 
-@own_kind
-class Adam(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Adam(_WithUpdates):
     """Adam [1]_: a step of its own for each weight, by the averages of its gradient and of its square.
 
     ::
@@ -314,57 +359,45 @@ class Adam(NamedTuple):
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    weight_decay = 0.0  # a setting of `AdamW` alone
+    n_moments = 2
+    scaled = False
+    _n_coefficients = 2
 
-    @property
-    def n_moments(self) -> int:
-        """2, the averages of the gradient and of its square."""
-        return 2
+    def __post_init__(self) -> None:
+        check_number("beta1", self.beta1, least=0.0, below=1.0)
+        check_number("beta2", self.beta2, least=0.0, below=1.0)
+        check_number("eps", self.eps, above=0.0)
+        check_number("weight_decay", self.weight_decay, least=0.0)
 
-    @property
-    def scaled(self) -> bool:
-        """Return False: a step is more than the gradient times the learning rate."""
-        return False
+    def _corrections(self, t: Array, *, xp: ModuleType) -> Array:
+        """Return c₁ and eps · c₂ (..., 2) of the updates ``t`` (...), counted from 1, in a floating dtype.
 
-    def check(self) -> None:
-        """Raise unless the settings are in their bounds.
+        ::
 
-        Raises
-        ------
-        TypeError, ValueError
+            M ← beta1 · M + dW        V ← beta2 · V + dW²        m = (1 - beta1) M        v = (1 - beta2) V
+            c₂ = √(1 - beta2^t) / √(1 - beta2)                   c₁ = c₂ (1 - beta1) / (1 - beta1^t)
+
+        With both sides of Adam's fraction multiplied by c₂ the step is lr · c₁ · M / (√V + eps · c₂): what
+        depends on t costs no pass over the weights.
         """
-        _check_adam(self)
+        beta1, beta2 = float(self.beta1), float(self.beta2)
+        # 1 - beta^t, in a form that does not cancel in float32 either.
+        rest1, rest2 = (-xp.expm1(t * (math.log(beta) if beta > 0 else -math.inf)) for beta in (beta1, beta2))
+        c2 = xp.sqrt(rest2 / (1.0 - beta2))
+        return xp.stack([c2 * (1.0 - beta1) / rest1, float(self.eps) * c2], axis=-1)
 
-    def coefficients(self, step: HostArray) -> HostArray:
-        """Return the two corrections of each of the steps: (n, 2)."""
-        return np.asarray(_corrections(self, step + 1.0, xp=np))
-
-    def move(
-        self,
-        weights: Arrays,
-        gradients: Arrays,
-        moments: tuple[Arrays, ...],
-        rates: Arrays,
-        coefficients: Array,
-        *,
-        xp: ModuleType,
-    ) -> tuple[Arrays, tuple[Arrays, ...]]:
-        """Return the weights and the averages after one step; see `Optimizer`."""
-        return _move_adam(self, 0.0, weights, gradients, moments, rates, coefficients, xp=xp)
-
-    def init(self, net: TwoLayerNet) -> OptimizerState:
-        """Return the state before the first update, as `SGD.init`."""
-        return _init(self, net)
-
-    @undisturbed
-    def update(
-        self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
-    ) -> tuple[TwoLayerNet, OptimizerState]:
-        """Return the network and the state after one step, as `SGD.update`."""
-        return _update(self, net, gradients, state, learning_rate)
+    def _updated(
+        self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool
+    ) -> tuple[Array, ...]:
+        beta1, beta2 = float(self.beta1), float(self.beta2)
+        decay = float(self.weight_decay) if decays else 0.0
+        moved: tuple[Array, ...] = _adam(W, dW, *others, beta1=beta1, beta2=beta2, decay=decay, xp=xp)
+        return moved
 
 
-@own_kind
-class AdamW(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AdamW(Adam):
     """Adam with decoupled weight decay [1]_: W1 and W2 also shrink by themselves, the biases never do.
 
     ::
@@ -399,59 +432,7 @@ class AdamW(NamedTuple):
     True
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
     weight_decay: float = 0.01
-
-    @property
-    def n_moments(self) -> int:
-        """2, the averages of the gradient and of its square."""
-        return 2
-
-    @property
-    def scaled(self) -> bool:
-        """Return False: a step is more than the gradient times the learning rate."""
-        return False
-
-    def check(self) -> None:
-        """Raise unless the settings are in their bounds.
-
-        Raises
-        ------
-        TypeError, ValueError
-        """
-        _check_adam(self)
-        check_number("weight_decay", self.weight_decay, least=0.0)
-
-    def coefficients(self, step: HostArray) -> HostArray:
-        """Return the two corrections of each of the steps: (n, 2)."""
-        return np.asarray(_corrections(self, step + 1.0, xp=np))
-
-    def move(
-        self,
-        weights: Arrays,
-        gradients: Arrays,
-        moments: tuple[Arrays, ...],
-        rates: Arrays,
-        coefficients: Array,
-        *,
-        xp: ModuleType,
-    ) -> tuple[Arrays, tuple[Arrays, ...]]:
-        """Return the weights and the averages after one step; see `Optimizer`."""
-        decay = float(self.weight_decay)
-        return _move_adam(self, decay, weights, gradients, moments, rates, coefficients, xp=xp)
-
-    def init(self, net: TwoLayerNet) -> OptimizerState:
-        """Return the state before the first update, as `SGD.init`."""
-        return _init(self, net)
-
-    @undisturbed
-    def update(
-        self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
-    ) -> tuple[TwoLayerNet, OptimizerState]:
-        """Return the network and the state after one step, as `SGD.update`."""
-        return _update(self, net, gradients, state, learning_rate)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -459,14 +440,14 @@ class AdamW(NamedTuple):
 
 
 @leaf
-def _descended(W: Array, dW: Array, rate: Array, *, xp: ModuleType) -> Array:
+def _sgd(W: Array, dW: Array, rate: Array, *, xp: ModuleType) -> Array:
     dW *= rate
     W -= dW
     return W
 
 
 @leaf
-def _descended_with_momentum(
+def _sgd_with_momentum(
     W: Array, dW: Array, v: Array, rate: Array, *, momentum: float, nesterov: bool, xp: ModuleType
 ) -> tuple[Array, Array]:
     v *= momentum
@@ -481,7 +462,7 @@ def _descended_with_momentum(
 
 
 @leaf
-def _moved_by_adam(
+def _adam(
     W: Array,
     dW: Array,
     M: Array,
@@ -495,7 +476,7 @@ def _moved_by_adam(
     decay: float,
     xp: ModuleType,
 ) -> tuple[Array, Array, Array]:
-    """One step, as `_corrections` has it, whose c₁ and eps · c₂ are ``c1`` and ``c2_eps``."""
+    """One step; ``c1`` and ``c2_eps`` are c₁ and eps · c₂ of `Adam._corrections`."""
     M *= beta1
     M += dW
     dW *= dW
@@ -511,111 +492,11 @@ def _moved_by_adam(
     return W, M, V
 
 
-# ---------------------------------------------------------------------------------------------------------
-# Common to Adam and AdamW.
-
-
-def _check_adam(optimizer: Adam | AdamW) -> None:
-    check_number("beta1", optimizer.beta1, least=0.0, below=1.0)
-    check_number("beta2", optimizer.beta2, least=0.0, below=1.0)
-    check_number("eps", optimizer.eps, above=0.0)
-
-
-def _corrections(optimizer: Adam | AdamW, t: Array, *, xp: ModuleType) -> Array:
-    """Return c₁ and eps · c₂ (..., 2) of the updates ``t`` (...), counted from 1, in a floating dtype.
-
-    ::
-
-        M ← beta1 · M + dW        V ← beta2 · V + dW²        m = (1 - beta1) M        v = (1 - beta2) V
-        c₂ = √(1 - beta2^t) / √(1 - beta2)                   c₁ = c₂ (1 - beta1) / (1 - beta1^t)
-
-    With both sides of Adam's fraction multiplied by c₂ the step is lr · c₁ · M / (√V + eps · c₂): what
-    depends on t costs no pass over the weights.
-    """
-    beta1, beta2 = float(optimizer.beta1), float(optimizer.beta2)
-    # 1 - beta^t, in a form that does not cancel in float32 either.
-    rest1, rest2 = (-xp.expm1(t * (math.log(beta) if beta > 0 else -math.inf)) for beta in (beta1, beta2))
-    c2 = xp.sqrt(rest2 / (1.0 - beta2))
-    return xp.stack([c2 * (1.0 - beta1) / rest1, float(optimizer.eps) * c2], axis=-1)
-
-
-def _move_adam(
-    optimizer: Adam | AdamW,
-    weight_decay: float,
-    weights: Arrays,
-    gradients: Arrays,
-    moments: tuple[Arrays, ...],
-    rates: Arrays,
-    coefficients: Array,
-    *,
-    xp: ModuleType,
-) -> tuple[Arrays, tuple[Arrays, ...]]:
-    fixed = {"beta1": float(optimizer.beta1), "beta2": float(optimizer.beta2)}
-    c1, c2_eps = coefficients[0], coefficients[1]
-    each = zip(weights, gradients, *moments, rates, DECAYS, strict=True)
-    triples = [
-        _moved_by_adam(*one, c1, c2_eps, **fixed, decay=weight_decay if decays else 0.0, xp=xp)
-        for *one, decays in each
-    ]
-    first, second = tuple(M for _, M, _ in triples), tuple(V for _, _, V in triples)
-    return tuple(W for W, _, _ in triples), (first, second)
-
-
-# ---------------------------------------------------------------------------------------------------------
-# The public door, the same for each.
-
-
-def _init(optimizer: SGD | Adam | AdamW, net: TwoLayerNet) -> OptimizerState:
-    optimizer.check()
-    xp = check_network(net)
-    zeros = (
-        TwoLayerNet(*(xp.zeros(array.shape, dtype=array.dtype, device=device(array)) for array in net))
-        for _ in range(optimizer.n_moments)
-    )
-    return OptimizerState(0, tuple(zeros))
-
-
-def _update(
-    optimizer: SGD | Adam | AdamW,
-    net: TwoLayerNet,
-    gradients: TwoLayerNet,
-    state: OptimizerState,
-    learning_rate: Any,
-) -> tuple[TwoLayerNet, OptimizerState]:
-    optimizer.check()
-    xp = check_network(net)
-    _check_like("gradients", gradients, net)
-    step = _check_state(optimizer, state, net)
-    rates = per_network("learning_rate", learning_rate, net, xp=xp)
-    stacked = net.n_networks is not None
-    of_biases = rates[:, None] if stacked else rates
-    of_weights = of_biases[..., None]
-    each = of_weights, of_biases, of_weights, of_biases
-    weights, moments = optimizer.move(
-        _copies(net, xp=xp),
-        _copies(gradients, xp=xp),
-        tuple(_copies(moment, xp=xp) for moment in state.moments),
-        each,
-        None if isinstance(optimizer, SGD) else _coefficients(optimizer, step, net, xp=xp),
-        xp=xp,
-    )
-    return TwoLayerNet(*weights), OptimizerState(step + 1, tuple(TwoLayerNet(*m) for m in moments))
-
-
 def _copies(net: TwoLayerNet, *, xp: ModuleType) -> Arrays:
     return tuple(copied(array, xp=xp) for array in net)
 
 
-def _coefficients(optimizer: Adam | AdamW, step: Any, net: TwoLayerNet, *, xp: ModuleType) -> Array:
-    """Coefficients (m,) of one step, as an array beside the network."""
-    dtype = net.W1.dtype
-    if isinstance(step, int):
-        host = optimizer.coefficients(np.asarray([step]))[0, :]
-        return from_host(host.astype(dtype_name(dtype)), xp=xp, device=device(net.W1))
-    return _corrections(optimizer, xp.astype(step, dtype) + 1.0, xp=xp)
-
-
-def _check_state(optimizer: SGD | Adam | AdamW, state: Any, net: TwoLayerNet) -> Any:
+def _check_state(optimizer: Optimizer, state: Any, net: TwoLayerNet) -> Any:
     """Raise unless ``state`` fits; return its number of updates, an int or the JAX tracer that it is."""
     if getattr(state, "_fields", None) != OptimizerState._fields:
         raise TypeError(f"`state` must be an OptimizerState; got {type(state).__name__}")

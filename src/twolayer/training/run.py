@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias
 
@@ -134,6 +134,35 @@ class Run:
             f"Run({self.net!r}, {self.n_steps} steps, train_accuracy={self.train_accuracy}, "
             f"validation_accuracy={self.validation_accuracy}, diverged={self.diverged})"
         )
+
+
+def select(run: Run, k: int) -> Run:
+    """Return the run of one network of a stack, with its own copies of the networks.
+
+    Of a stack of one they are views, as nothing else uses its memory.
+    """
+
+    def network(net: TwoLayerNet) -> TwoLayerNet:
+        return TwoLayerNet(*(array[k, ...] for array in net)) if net.n_networks == 1 else net.select(k)
+
+    stack: Any = run  # each of its results has an axis K
+    best, last = network(run.best), network(run.last)
+    average = None if run.average is None else network(run.average)
+    return replace(
+        run,
+        net=best if run.net is run.best else average or last,
+        best=best,
+        last=last,
+        average=average,
+        history=run.history.select(k),
+        diverged=stack.diverged[k],
+        stopped=stack.stopped[k],
+        train_accuracy=float(stack.train_accuracy[k]),
+        validation_accuracy=float(stack.validation_accuracy[k]),
+        best_step=int(stack.best_step[k]),
+        _best_accuracy=run._best_accuracy[k : k + 1],
+        _moments=tuple(map(network, run._moments)),
+    )
 
 
 def warns_of_divergence(function: Callable[P, Run]) -> Callable[P, Run]:

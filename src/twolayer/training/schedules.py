@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from .._checks import check_integer, check_number
-from .._kinds import own_kind
 from .._namespace import HostArray
 
 _MOST = 2**53  # steps or epochs: more than any run has, and few enough for int64
@@ -31,8 +31,8 @@ class Schedule(Protocol):
         ...
 
 
-@own_kind
-class Constant(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Constant:
     """The learning rate as it is."""
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
@@ -40,13 +40,8 @@ class Constant(NamedTuple):
         return np.ones(step.shape)
 
 
-def _count(name: str, value: int) -> int:
-    """Return a number of steps or epochs, at most `_MOST`; raise unless it is a positive integer."""
-    return min(check_integer(name, value, least=1), _MOST)
-
-
-@own_kind
-class Exponential(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Exponential:
     """Multiply the learning rate by ``factor`` after every ``every`` steps, or after every epoch.
 
     Parameters
@@ -71,17 +66,21 @@ class Exponential(NamedTuple):
     every: int | None = None
     first: int | None = None
 
+    def __post_init__(self) -> None:
+        check_number("factor", self.factor, above=0.0)
+        for name in ("every", "first"):
+            _check_count(name, getattr(self, name))
+
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
         """Return ``factor`` to the power of the decays before each of the steps."""
-        factor = check_number("factor", self.factor, above=0.0)
-        every = steps_per_epoch if self.every is None else _count("every", self.every)
-        first = every if self.first is None else _count("first", self.first)
+        every = min(int(self.every or steps_per_epoch), _MOST)
+        first = min(int(self.first or every), _MOST)
         decays = np.maximum((step - first) // every + 1, 0)
-        return np.asarray(factor ** decays.astype(np.float64))
+        return np.asarray(float(self.factor) ** decays.astype(np.float64))
 
 
-@own_kind
-class Step(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Step:
     """Multiply the learning rate by ``factor`` after every ``epochs`` epochs, or after each of those named.
 
     Parameters
@@ -104,28 +103,34 @@ class Step(NamedTuple):
     factor: float = 0.1
     epochs: int | tuple[int, ...] = 10
 
+    def __post_init__(self) -> None:
+        check_number("factor", self.factor, above=0.0)
+        if not isinstance(self.epochs, tuple):
+            if np.ndim(self.epochs) > 0:
+                kind = type(self.epochs).__name__
+                raise TypeError(f"`epochs` must be an integer or a tuple of integers; got {kind}")
+            check_integer("epochs", self.epochs, least=1)
+            return
+        if not self.epochs:
+            raise ValueError("`epochs` must hold at least one epoch where it is a tuple; got none")
+        for end in self.epochs:
+            check_integer("epochs", end, least=1)
+        for end, later in pairwise(self.epochs):
+            if later <= end:
+                raise ValueError(f"`epochs` must rise where it is a tuple; got {later} after {end}")
+
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
         """Return ``factor`` to the power of the decays before each of the steps."""
-        factor = check_number("factor", self.factor, above=0.0)
         epoch = step // steps_per_epoch
         if isinstance(self.epochs, tuple):
-            ends = [check_integer("epochs", end, least=1) for end in self.epochs]
-            if not ends:
-                raise ValueError("`epochs` must hold at least one epoch where it is a tuple; got none")
-            for end, later in pairwise(ends):
-                if later <= end:
-                    raise ValueError(f"`epochs` must rise where it is a tuple; got {later} after {end}")
-            decays = np.searchsorted(np.asarray(ends), epoch, side="right")
-        elif np.ndim(self.epochs) > 0:
-            kind = type(self.epochs).__name__
-            raise TypeError(f"`epochs` must be an integer or a tuple of integers; got {kind}")
+            decays = np.searchsorted([int(end) for end in self.epochs], epoch, side="right")
         else:
-            decays = epoch // _count("epochs", self.epochs)
-        return np.asarray(factor ** decays.astype(np.float64))
+            decays = epoch // min(int(self.epochs), _MOST)
+        return np.asarray(float(self.factor) ** decays.astype(np.float64))
 
 
-@own_kind
-class Cosine(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Cosine:
     """Lower the learning rate from all of it to nothing over the run, along half a cosine [1]_.
 
     The factor of a step, counted from 0, is (1 + cos(π · step / steps)) / 2. It depends on how long the run
@@ -150,8 +155,8 @@ class Cosine(NamedTuple):
         return np.asarray(0.5 * (1.0 + np.cos(np.pi * step / steps)))
 
 
-@own_kind
-class Warmup(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Warmup:
     """Raise the learning rate evenly over the first steps, then follow another schedule.
 
     Of a warm-up of n steps, the step that is counted ``step`` from 0 has (step + 1) / n of the other
@@ -178,8 +183,7 @@ class Warmup(NamedTuple):
     epochs: int | None = None
     steps: int | None = None
 
-    def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
-        """Return the warm-up's factor times the other schedule's for each of the steps."""
+    def __post_init__(self) -> None:
         if not callable(self.schedule) or isinstance(self.schedule, type):
             kind = type(self.schedule).__name__
             shown = f"the class {self.schedule.__name__}" if isinstance(self.schedule, type) else kind
@@ -188,13 +192,21 @@ class Warmup(NamedTuple):
             )
         if self.epochs is not None and self.steps is not None:
             raise ValueError("`epochs` or `steps` must be given, not both; got both")
-        if self.steps is not None:
-            n = _count("steps", self.steps)
-        else:
-            n = min(steps_per_epoch * (1 if self.epochs is None else _count("epochs", self.epochs)), _MOST)
+        for name in ("epochs", "steps"):
+            _check_count(name, getattr(self, name))
+
+    def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
+        """Return the warm-up's factor times the other schedule's for each of the steps."""
+        n = min(int(self.steps or steps_per_epoch * int(self.epochs or 1)), _MOST)
         factors = self.schedule(
             np.maximum(step - n, 0), steps_per_epoch=steps_per_epoch, steps=max(steps - n, 1)
         )
         if np.shape(factors) != step.shape:
             raise ValueError(f"`schedule` must return factors of shape {step.shape}; got {np.shape(factors)}")
         return np.asarray(np.minimum((step + 1) / n, 1.0) * factors)
+
+
+def _check_count(name: str, value: int | None) -> None:
+    """Raise unless a number of steps or epochs is a positive integer, or left out."""
+    if value is not None:
+        check_integer(name, value, least=1)

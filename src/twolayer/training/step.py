@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._namespace import Array, HostArray, cast, leaf, rows_of
 from ..augmentation import Augmentation
@@ -33,52 +33,33 @@ class State(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """All training samples, or, where a step draws no rows, those of its batch."""
+    """Samples with their targets and weights: of the whole training or validation set, or of one batch."""
 
     X: Array  # (N, D), of any real dtype
     y: Array  # (N,) int32 or (N, C) in the networks' dtype
     sample_weight: Array | None  # (N,)
-    preprocessing: tuple[Array, ...]  # what the method's `transform` needs
-
-
-class Numbers(NamedTuple):
-    """Numbers of a step, as arrays; but for the last, one for each network (K,)."""
-
-    learning_rate: Array
-    share: Array  # of each sample in the mean, times the learning rate where the optimizer is `scaled`
-    kept_share: Array | None  # of W1 and W2, where the penalty lets them decay in the step itself
-    reg: Array
-    dropout: Array | None  # thresholds for random bytes, uint8
-    label_smoothing: Array | None
-    coefficients: Array  # (m,): the optimizer's, then what the newest weights count in the average
-
-
-class Method(NamedTuple):
-    """How a run trains: what stays the same for all of its steps, and is compiled into them."""
-
-    optimizer: Optimizer
-    augmentation: Augmentation | None = None
-    transform: Callable[..., Array] | None = None
-    input_dropout: int = 0  # threshold for random bytes
-    penalised: bool = True  # whether any reg is above 0
 
 
 class Constant(NamedTuple):
-    """The arrays that all steps of a run share."""
+    """The arrays that all steps of a run share; the numbers are one for each network."""
 
-    samples: Samples  # where they are streamed, only what the preprocessing needs
-    numbers: Numbers  # without those that are a step's own
+    samples: Samples | None  # the training samples; None where they are streamed
+    preprocessing: tuple[Array, ...]  # what `transform` needs
+    reg: Array | None  # (K,); None where it is 0 for all
+    dropout: Array | None  # (K,) uint8: thresholds for random bytes
+    label_smoothing: Array | None  # (K,)
 
 
 class Varying(NamedTuple):
     """The arrays of one step; or, with a first axis n, of n steps."""
 
     draws: Draws
-    batch: tuple[Array, Array, Array | None] | None  # X, y and weights, where samples are streamed
+    batch: Samples | None  # where samples are streamed: those of the step
+    labels: Array | None  # (B,) int32: class labels of `draws.rows`, where the host has them
     learning_rate: Array  # (K,)
-    share: Array  # (K,)
-    kept_share: Array | None  # (K,)
-    coefficients: Array  # (m,)
+    share: Array  # (K,): of each sample in the mean, times the learning rate where the optimizer is `scaled`
+    decay: Array | None  # (K,): factor of W1 and W2, where the penalty lets them decay in the step itself
+    coefficients: Array  # (m,): the optimizer's, then what the newest weights count in the average
 
 
 class Seen(NamedTuple):
@@ -91,48 +72,50 @@ class Seen(NamedTuple):
     squared: tuple[Array, Array] | None  # the weights', as `squares`; None where there is no penalty
 
 
-def next_step(
-    state: State, constant: Constant, one: Varying, *, method: Method, xp: ModuleType
-) -> tuple[State, Seen]:
-    """Take the step of a run; return the state after it, and what it saw."""
-    samples, numbers = constant
-    if one.batch is not None:
-        X, y, sample_weight = one.batch
-        samples = Samples(X, y, sample_weight, samples.preprocessing)
-    numbers = numbers._replace(
-        learning_rate=one.learning_rate,
-        share=one.share,
-        kept_share=one.kept_share,
-        coefficients=one.coefficients,
-    )
-    return step(state, samples, one.draws, numbers, method=method, xp=xp)
-
-
 def step(
-    state: State, samples: Samples, draws: Draws, numbers: Numbers, *, method: Method, xp: ModuleType
+    state: State,
+    constant: Constant,
+    varying: Varying,
+    *,
+    optimizer: Optimizer,
+    augmentation: Augmentation | None,
+    transform: Callable[..., Array] | None,
+    input_dropout: int,
+    xp: ModuleType,
 ) -> tuple[State, Seen]:
-    """Take one step on the samples ``draws.rows``; return the state after it, and what it saw."""
+    """Take one step; return the state after it, and what it saw.
+
+    ``input_dropout`` is a threshold for random bytes. Like the other keywords it is compiled into the step.
+    """
     params, moments, average = state
     dtype = params.W1.dtype
-    X, y, sample_weight = batch(samples, draws, params, method, xp=xp)
+    X, y, sample_weight = gathered(constant.samples, varying, xp=xp)
+    if augmentation is not None:
+        drawn = varying.draws.augmentation
+        X, y, sample_weight = augmented(X, y, sample_weight, drawn, params, augmentation, xp=xp)
+    X = cast(X, dtype, xp=xp) if transform is None else transform(X, constant.preprocessing, xp=xp)
+    if input_dropout:
+        X = X * (256.0 / (256.0 - input_dropout))
+        X *= xp.astype(varying.draws.input_bytes >= input_dropout, dtype)
     kept = scale = None
-    if numbers.dropout is not None:
-        threshold = numbers.dropout[:, None, None]
+    if constant.dropout is not None:
+        threshold = constant.dropout[:, None, None]
         scale = 256.0 / (256.0 - xp.astype(threshold, dtype))
-        kept = draws.hidden_bytes[None, :, :] >= threshold
+        kept = varying.draws.hidden_bytes[None, :, :] >= threshold
     H1, logits = forward(params, X, kept, scale, xp=xp)
-    T, sums = targets(y, logits.shape[1], numbers.label_smoothing, dtype=dtype, xp=xp)
-    share = numbers.share[:, None, None]
-    if sample_weight is not None:  # times N, as `numbers.share` contains the 1 / N of equal weights
+    T, sums = targets(y, logits.shape[1], constant.label_smoothing, dtype=dtype, xp=xp)
+    share = varying.share[:, None, None]
+    if sample_weight is not None:  # times N, as `varying.share` contains the 1 / N of equal weights
         share = share * (shares(sample_weight, xp=xp) * sample_weight.shape[0])[None, None, :]
     Z, exp_Z, total = softmax(logits, xp=xp)
     dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     gradients = backward(params, X, H1, dlogits, scale, xp=xp)
     # The norms are computed here because the update reads W1 next, and then finds it in the cache.
-    squared = (squares(params.W1, xp=xp), squares(params.W2, xp=xp)) if method.penalised else None
-    params, moments = moved_by(params, gradients, moments, numbers, method, xp=xp)
+    squared = None if constant.reg is None else (squares(params.W1, xp=xp), squares(params.W2, xp=xp))
+    params, moments = apply_updates(params, gradients, moments, constant.reg, varying, optimizer, xp=xp)
     if average is not None:
-        average = averaged(average, params, numbers.coefficients[-1], xp=xp)
+        newest = varying.coefficients[-1]
+        average = Params(*(mixed(*pair, newest, xp=xp) for pair in zip(average, params, strict=True)))
     return State(params, moments, average), Seen(Z, total, y, sample_weight, squared)
 
 
@@ -141,19 +124,18 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
 
     The m steps together take as many calls as one.
     """
-    numbers, n_steps = constant.numbers, len(seen)
+    n_steps = len(seen)
     Z, total = xp.concat([one.Z for one in seen], axis=2), xp.concat([one.total for one in seen], axis=2)
     y = xp.concat([one.y for one in seen])
     weights = None
     if seen[0].sample_weight is not None:
         weights = xp.stack([one.sample_weight for one in seen])
-    T, sums = targets(y, Z.shape[1], numbers.label_smoothing, dtype=Z.dtype, xp=xp)
+    T, sums = targets(y, Z.shape[1], constant.label_smoothing, dtype=Z.dtype, xp=xp)
     losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
     loss = batch_means(losses, weights, n_steps, xp=xp)
-    squared = [one.squared for one in seen if one.squared is not None]
-    if squared:
-        of_W1, of_W2 = xp.stack([each for each, _ in squared]), xp.stack([each for _, each in squared])
-        loss = loss + numbers.reg[None, :] * (xp.sum(of_W1, axis=2) + xp.sum(of_W2, axis=2))
+    if constant.reg is not None:
+        of_W1, of_W2 = (xp.stack(each) for each in zip(*(one.squared for one in seen), strict=True))
+        loss = loss + constant.reg[None, :] * (xp.sum(of_W1, axis=2) + xp.sum(of_W2, axis=2))
     right = xp.astype(is_correct(Z, y, xp=xp), loss.dtype)
     return loss, batch_means(right, None, n_steps, xp=xp)
 
@@ -173,32 +155,25 @@ def size(params: Params, *, xp: ModuleType) -> Array:
     return of_W1 + of_W2 + xp.sum(params.b1, axis=1) + xp.sum(params.b2, axis=1)
 
 
-def batch(
-    samples: Samples, draws: Draws, params: Params, method: Method, *, xp: ModuleType
-) -> tuple[Array, Array, Array | None]:
-    """Samples of a batch as the networks take them: gathered, augmented, preprocessed and thinned."""
-    dtype = params.W1.dtype
-    X, y, sample_weight, arrays = samples
-    if draws.rows is not None:
-        X = rows_of(X, draws.rows, xp=xp)
-        y = rows_of(y, draws.rows, xp=xp) if draws.labels is None else draws.labels
-        if sample_weight is not None:
-            sample_weight = rows_of(sample_weight, draws.rows, xp=xp)
-    if method.augmentation is not None:
-        X, y, sample_weight = augmented(X, y, sample_weight, draws, params, method.augmentation, xp=xp)
-    X = cast(X, dtype, xp=xp) if method.transform is None else method.transform(X, arrays, xp=xp)
-    if method.input_dropout:
-        scale = 256.0 / (256.0 - method.input_dropout)
-        X = X * scale
-        X *= xp.astype(draws.input_bytes >= method.input_dropout, dtype)
-    return X, y, sample_weight
+def gathered(samples: Samples | None, varying: Varying, *, xp: ModuleType) -> Samples:
+    """Samples of a step's batch as they are, from the training samples unless they are streamed."""
+    if varying.batch is not None:
+        return varying.batch
+    assert samples is not None
+    X, y, sample_weight = samples
+    rows = varying.draws.rows
+    return Samples(
+        rows_of(X, rows, xp=xp),
+        rows_of(y, rows, xp=xp) if varying.labels is None else varying.labels,
+        None if sample_weight is None else rows_of(sample_weight, rows, xp=xp),
+    )
 
 
 def augmented(
     X: Array,
     y: Array,
     sample_weight: Array | None,
-    draws: Draws,
+    drawn: Any,
     params: Params,
     augmentation: Augmentation,
     *,
@@ -209,75 +184,60 @@ def augmented(
     if y.ndim == 1:
         T = targets(y, params.W2.shape[1], dtype=params.W1.dtype, xp=xp)[0][0, ...].T
     if sample_weight is None:
-        return *augmentation.apply(X, T, draws.augmentation, xp=xp), None
-    X, weighted = augmentation.apply(X, T * sample_weight[:, None], draws.augmentation, xp=xp)
+        return *augmentation.apply(X, T, drawn, xp=xp), None
+    X, weighted = augmentation.apply(X, T * sample_weight[:, None], drawn, xp=xp)
     sample_weight = xp.sum(weighted, axis=1)
     weights = sample_weight[:, None]
     return X, xp.where(weights > 0, weighted / xp.where(weights > 0, weights, 1.0), T), sample_weight
 
 
-def moved_by(
+def apply_updates(
     params: Params,
     gradients: Params,
     moments: tuple[Params, ...],
-    numbers: Numbers,
-    method: Method,
+    reg: Array | None,
+    varying: Varying,
+    optimizer: Optimizer,
     *,
     xp: ModuleType,
 ) -> tuple[Params, tuple[Params, ...]]:
     """Networks and moments after the optimizer's update, from the gradients of the data loss."""
-    if method.optimizer.scaled:
-        return sgd(params, gradients, numbers.kept_share, xp=xp), moments
-    if method.penalised:
-        gradients = with_penalty(params, gradients, numbers.reg, xp=xp)
-    rate = numbers.learning_rate
+    if optimizer.scaled:
+        return sgd(params, gradients, varying.decay, xp=xp), moments
+    if reg is not None:
+        gradients = with_penalty(params, gradients, reg, xp=xp)
+    rate = varying.learning_rate
     of_weights, of_biases = rate[:, None, None], rate[:, None]
     rates = of_weights, of_biases, of_weights, of_biases
-    weights, moved = method.optimizer.move(
-        tuple(params), tuple(gradients), moments, rates, numbers.coefficients, xp=xp
+    weights, moved = optimizer.move(
+        tuple(params), tuple(gradients), moments, rates, varying.coefficients, xp=xp
     )
     return Params(*weights), tuple(Params(*moment) for moment in moved)
 
 
-def kept_shares(learning_rate: HostArray, reg: HostArray) -> HostArray:
+def decay_factors(learning_rate: HostArray, reg: HostArray) -> HostArray:
     """1 - 2·reg·lr, the factor of W1 and W2 in each of n steps of gradient descent: (n, K)."""
     return 1.0 - 2.0 * reg * learning_rate
 
 
-def sgd(params: Params, scaled: Params, kept_share: Array | None, *, xp: ModuleType) -> Params:
+def sgd(params: Params, updates: Params, decay: Array | None, *, xp: ModuleType) -> Params:
     """Stochastic gradient descent: W ← (1 - 2·reg·lr) W - lr dW of the data loss; biases do not decay.
 
-    ``scaled`` are the gradients of the data loss times the learning rate. The state is updated in place
+    ``updates`` are the gradients of the data loss times the learning rate. The state is updated in place
     where the library can. So the rate costs no pass over an array as large as W1, and the penalty only one.
     Otherwise a step of 512 hidden units takes 1.1 to 1.2 times as long (benchmarks/forms.py).
     """
-    keep = None if kept_share is None else kept_share[:, None, None]
-    return Params(
-        W1=descended(params.W1, scaled.W1, keep, xp=xp),
-        b1=descended(params.b1, scaled.b1, None, xp=xp),
-        W2=descended(params.W2, scaled.W2, keep, xp=xp),
-        b2=descended(params.b2, scaled.b2, None, xp=xp),
-    )
+    factor = None if decay is None else decay[:, None, None]
+    each = zip(params, updates, (factor, None, factor, None), strict=True)
+    return Params(*(subtract_update(*one, xp=xp) for one in each))
 
 
 def with_penalty(params: Params, gradients: Params, reg: Array, *, xp: ModuleType) -> Params:
     """Add 2 reg W1 and 2 reg W2, the gradients of the penalty, to those of the data loss, in place."""
-    decay = reg[:, None, None]
-    dW1, dW2 = (
-        penalised(gradients.W1, params.W1, decay, xp=xp),
-        penalised(gradients.W2, params.W2, decay, xp=xp),
-    )
+    each = reg[:, None, None]
+    dW1 = penalised(gradients.W1, params.W1, each, xp=xp)
+    dW2 = penalised(gradients.W2, params.W2, each, xp=xp)
     return gradients._replace(W1=dW1, W2=dW2)
-
-
-def averaged(average: Params, params: Params, newest: Array, *, xp: ModuleType) -> Params:
-    """Average of the networks over the steps, in which the newest weights count ``newest``."""
-    return Params(
-        W1=mixed(average.W1, params.W1, newest, xp=xp),
-        b1=mixed(average.b1, params.b1, newest, xp=xp),
-        W2=mixed(average.W2, params.W2, newest, xp=xp),
-        b2=mixed(average.b2, params.b2, newest, xp=xp),
-    )
 
 
 @leaf
@@ -288,11 +248,11 @@ def penalised(dW: Array, W: Array, reg: Array, *, xp: ModuleType) -> Array:
 
 
 @leaf
-def descended(W: Array, step: Array, keep: Array | None, *, xp: ModuleType) -> Array:
-    """W ← keep · W - step."""
-    if keep is not None:
-        W *= keep
-    W -= step
+def subtract_update(W: Array, update: Array, decay: Array | None, *, xp: ModuleType) -> Array:
+    """W ← decay · W - update."""
+    if decay is not None:
+        W *= decay
+    W -= update
     return W
 
 

@@ -1,115 +1,93 @@
-"""The state of a run in progress: steps, epochs, validation, the best network, and what comes out."""
+"""The loop of a run: steps, epochs, validation, the best networks, and the result."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .._checks import row_blocks
 from .._forms import fast_namespace, laid_out
-from .._namespace import Array, HostArray, device, dtype_name, from_host, to_device, to_host
+from .._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    device,
+    from_host,
+    own_dtypes,
+    to_device,
+    to_host,
+)
 from ..mathematics import Params
 from ..network import TwoLayerNet, evaluate, pack, unpack, widest
-from ..preprocessing import Preprocessing, centred_on_host
-from .batches import Source, ahead, length, moved
-from .execution import Steps, prepared
-from .fingerprint import Fingerprint
+from .batches import Draws, prefetch
+from .execution import Steps, prepared, running
 from .history import History, Recorder
-from .run import Callback, Progress, Run
-from .schedules import Schedule
-from .step import (
-    Constant,
-    Method,
-    Numbers,
-    Samples,
-    State,
-    Varying,
-    kept_shares,
-    next_step,
-    report,
-    size,
-)
+from .plan import Plan
+from .run import Progress, Run, select
+from .step import Constant, Samples, State, Varying, decay_factors, report, size, step
+from .trees import tree_leaves, tree_map
 
 
-class Plan(NamedTuple):
-    """Everything that `train` was asked for, checked; numbers as host arrays (K,)."""
-
-    samples: Samples  # on the device; where they are streamed, X, y and the weights are host arrays
-    validation: tuple[Array, Array, Array | None] | None  # X, y and weights, beside the samples
-    streamed: bool
-    host_mean: HostArray | None  # subtracted from samples that are streamed, before they are moved
-    learning_rate: HostArray
-    reg: HostArray
-    dropout: HostArray  # thresholds
-    label_smoothing: HostArray
-    ema_decay: float | None
-    method: Method
-    schedule: Schedule
-    source: Source
-    steps: int
-    patience: int | None
-    judge: str
-    callbacks: tuple[Callback, ...]
-    preprocessing: Preprocessing | None
-    fingerprint: Fingerprint
+def carry_out(net: TwoLayerNet, plan: Plan, earlier: Run | None = None) -> Run:
+    """Train a network, or a stack, by a plan; go on from ``earlier``, of which ``net`` is the last."""
+    with running(array_namespace(net.W1)), own_dtypes(net.W1):
+        trainer = Trainer(net, plan, earlier)
+        trainer.run()
+        return trainer.result()
 
 
 class Trainer:
-    """A run in progress."""
+    """A run in progress. Inside, one network is a stack of one."""
 
-    def __init__(self, net: TwoLayerNet, plan: Plan, *, earlier: Run | None, xp: ModuleType) -> None:
-        self.xp, self.plan, self.batches = xp, plan, plan.source.batches
-        self.stacked, self.device, self.dtype = net.n_networks is not None, device(net.W1), net.W1.dtype
-        params = self._copied(pack(net, xp=xp))
-        self.n_networks = params.W2.shape[0]
-        n_moments = plan.method.optimizer.n_moments
-        self.recorder = Recorder(self.n_networks, None if earlier is None else earlier.history)
+    def __init__(self, net: TwoLayerNet, plan: Plan, earlier: Run | None) -> None:
+        self.xp, self.plan, self.batches = array_namespace(net.W1), plan, plan.batches
+        self.stacked, self.device = net.n_networks is not None, device(net.W1)
+        xp, n_networks = self.xp, net.n_networks or 1
+        self.recorder = Recorder(n_networks, None if earlier is None else earlier.history)
         self.done = self.recorder.n_steps
+        params = self._packed(net)
         if earlier is None:
-            moments = tuple(Params(*(xp.zeros_like(array) for array in params)) for _ in range(n_moments))
+            n_moments = plan.optimizer.n_moments
+            moments = tuple(Params(*map(xp.zeros_like, params)) for _ in range(n_moments))
             average = None if plan.ema_decay is None else self._copied(params)
             self.best = self._copied(params)
-            self.best_accuracy = np.full(self.n_networks, -1.0)
-            self.best_step = np.zeros(self.n_networks, np.int64)
-            self.diverged = np.zeros(self.n_networks, np.int64)
-            self.stopped = np.zeros(self.n_networks, np.int64)
+            self.best_accuracy = np.full(n_networks, -1.0)
+            self.best_step = self.diverged = self.stopped = np.zeros(n_networks, np.int64)  # 0: never
         else:
-            moments = tuple(self._copied(pack(moment, xp=xp)) for moment in earlier._moments)
-            average = None
-            if earlier.average is not None:
-                average = self._copied(pack(earlier.average, xp=xp))
-            self.best = self._copied(pack(earlier.best, xp=xp))
-            self.best_accuracy = earlier._best_accuracy.copy()
-            self.best_step = np.atleast_1d(np.asarray(earlier.best_step, np.int64)).copy()
+            moments = tuple(map(self._packed, earlier._moments))
+            average = None if earlier.average is None else self._packed(earlier.average)
+            self.best = self._packed(earlier.best)
+            self.best_accuracy = earlier._best_accuracy
+            self.best_step = np.atleast_1d(np.asarray(earlier.best_step, np.int64))
             self.diverged, self.stopped = _steps(earlier.diverged), _steps(earlier.stopped)
         self.state = State(params, moments, average)
-        weights = None if plan.validation is None else plan.validation[2]
-        self.validation_weight = None if weights is None else to_host(weights).astype(np.float64).sum()
         # The networks whose patience ended, as they were then; the places of the others mean nothing.
-        self.ended = State(params, (), average)
+        self.ended = params, average
         if plan.patience is not None or self.stopped.any():
-            self.ended = State(self._copied(params), (), None if average is None else self._copied(average))
-        numbers = Numbers(
-            learning_rate=None,
-            share=None,
-            kept_share=None,
-            reg=self._on_device(plan.reg.astype(dtype_name(self.dtype))),
-            dropout=self._on_device(plan.dropout.astype(np.uint8)) if plan.dropout.any() else None,
-            label_smoothing=self._on_device(plan.label_smoothing.astype(dtype_name(self.dtype)))
-            if plan.label_smoothing.any()
-            else None,
-            coefficients=None,
+            self.ended = self._copied(params), None if average is None else self._copied(average)
+        self.validation_weight = 0.0
+        if plan.data.validation is not None and plan.data.validation.sample_weight is not None:
+            self.validation_weight = to_host(plan.data.validation.sample_weight).astype(np.float64).sum()
+        self.constant = Constant(
+            samples=None if plan.data.streamed else plan.data.train,
+            preprocessing=tuple(map(self._on_device, plan.arrays)),
+            reg=self._each(plan.reg, plan.dtype),
+            dropout=self._each(plan.dropout, "uint8"),
+            label_smoothing=self._each(plan.label_smoothing, plan.dtype),
         )
-        samples = plan.samples
-        if plan.streamed:
-            samples = Samples(None, None, None, samples.preprocessing)
-        self.constant = Constant(samples, numbers)
         self.halted = False
-        self.steps = Steps(next_step, report, xp, method=plan.method)
-        self.evaluate = prepared(evaluate, xp, transform=plan.method.transform)
+        self.steps = Steps(
+            step,
+            report,
+            xp,
+            optimizer=plan.optimizer,
+            augmentation=plan.augmentation,
+            transform=plan.transform,
+            input_dropout=plan.input_dropout,
+        )
+        self.evaluate = prepared(evaluate, xp, transform=plan.transform)
         self.size = prepared(size, xp)
 
     def run(self) -> None:
@@ -121,7 +99,7 @@ class Trainer:
         if self._finished():
             return
         chunks = self._chunks()
-        for chunk in ahead(chunks) if self.plan.source.noisy else chunks:
+        for chunk in prefetch(chunks) if self.batches.noisy else chunks:
             self._take_steps(chunk)
             if self.done == steps or self.done % per_epoch == 0:
                 self._end_epoch((self.done - 1) // per_epoch)
@@ -136,43 +114,41 @@ class Trainer:
         over = self.done == self.recorder.last_entry and bool(np.all(self.diverged + self.stopped))
         return self.done >= self.plan.steps or over
 
-    def _chunks(self) -> Iterator[Varying]:
-        """The random numbers of the remaining steps, with their batches where samples are streamed."""
-        X, y, sample_weight, _ = self.plan.samples
+    def _chunks(self) -> Iterator[tuple[Draws, Samples | None, HostArray | None]]:
+        """The draws of the remaining steps, with their batches or labels where the host has these."""
+        X, y, sample_weight = self.plan.data.train
+        streamed = self.plan.data.streamed
         # On the host those of many steps are taken at once.
-        labels = to_host(y) if y.ndim == 1 and not self.plan.streamed else None
-        for draws in self.plan.source.draws(self.done, self.plan.steps):
-            batch = None
-            if self.plan.streamed:
-                weights = None if sample_weight is None else sample_weight[draws.rows]
-                batch = self._cast_samples(X[draws.rows]), y[draws.rows], weights
+        labels = to_host(y) if y.ndim == 1 and not streamed else None
+        for draws in self.batches.draws(self.done, self.plan.steps):
+            rows, batch = draws.rows, None
+            draws = draws._replace(augmentation=tree_map(self.plan.cast, draws.augmentation))
+            if streamed:
+                weights = None if sample_weight is None else sample_weight[rows]
+                batch = Samples(self.plan.cast_samples(X[rows]), y[rows], weights)
                 draws = draws._replace(rows=None)
-            elif labels is not None:
-                draws = draws._replace(labels=labels[draws.rows])
-            draws = draws._replace(augmentation=moved(draws.augmentation, self._cast))
-            yield Varying(draws, batch, None, None, None, None)
+            yield draws, batch, None if labels is None else labels[rows]
 
-    def _take_steps(self, chunk: Varying) -> None:
+    def _take_steps(self, chunk: tuple[Draws, Samples | None, HostArray | None]) -> None:
         """Take the steps of a chunk, until a callback stops the run."""
-        n, name = length(chunk), dtype_name(self.dtype)
-        rates, method = self._rates(self.done, n), self.plan.method
-        decays = method.penalised and method.optimizer.scaled
+        n = len(tree_leaves(chunk)[0])
+        rates, scaled = self._rates(self.done, n), self.plan.optimizer.scaled
+        decays = scaled and self.constant.reg is not None
         # The gradient is linear in `dlogits`: the learning rate, applied there, costs no pass over W1.
-        shares = (rates if method.optimizer.scaled else np.ones_like(rates)) / self.batches.size(self.done)
-        varying = chunk._replace(
-            learning_rate=rates.astype(name),
-            share=shares.astype(name),
-            kept_share=kept_shares(rates, self.plan.reg).astype(name) if decays else None,
-            coefficients=self._coefficients(self.done, n).astype(name),
+        shares = (rates if scaled else np.ones_like(rates)) / self.batches.size(self.done)
+        varying = Varying(
+            *chunk,
+            learning_rate=rates.astype(self.plan.dtype),
+            share=shares.astype(self.plan.dtype),
+            decay=decay_factors(rates, self.plan.reg).astype(self.plan.dtype) if decays else None,
+            coefficients=self._coefficients(self.done, n).astype(self.plan.dtype),
         )
-        steps = self.steps.take(self.state, self.constant, varying, self._on_device)
-        for state, taken in steps:
+        for state, taken in self.steps.take(self.state, self.constant, varying, self._on_device):
             self.state = state
             self.done += taken
-            if self.plan.callbacks:
-                self._call_back(epoch_ended=False)
-                if self.halted:
-                    break
+            self._call_back(epoch_ended=False)
+            if self.halted:
+                break
         self._flush()
 
     def _rates(self, start: int, n: int) -> HostArray:
@@ -187,7 +163,7 @@ class Trainer:
     def _coefficients(self, start: int, n: int) -> HostArray:
         """Numbers (n, m) of the steps from ``start`` on that are the same for all networks."""
         steps = np.arange(start, start + n)
-        coefficients = self.plan.method.optimizer.coefficients(steps)
+        coefficients = self.plan.optimizer.coefficients(steps)
         if self.plan.ema_decay is None:
             return coefficients
         # The average begins with the weights after the first step.
@@ -211,49 +187,43 @@ class Trainer:
         self.diverged = np.where(sound, self.diverged, self.done)
         first = epoch * self.batches.steps_per_epoch
         sizes = np.asarray([self.batches.size(i) for i in range(first, self.done)], np.float64)
-        batch_accuracies = self.recorder.batch_accuracies(first)
-        train_accuracy = sizes @ batch_accuracies / sizes.sum()
-        loss = accuracy = np.full(self.n_networks, np.nan)
-        if self.plan.validation is not None:
-            loss, accuracy = self._evaluate(self._judged(self.state), *self.plan.validation)
+        train_accuracy = sizes @ self.recorder.batch_accuracies(first) / sizes.sum()
+        loss = accuracy = np.full(len(self.stopped), np.nan)
+        judged, validation = _judged(self.state.params, self.state.average), self.plan.data.validation
+        if validation is not None:
+            loss, accuracy = self._evaluate(judged, *validation)
         alive = (self.diverged == 0) & (self.stopped == 0)
-        train_accuracy, loss, accuracy = (
-            np.where(alive, a, np.nan) for a in (train_accuracy, loss, accuracy)
-        )
-        self.recorder.add_entry(self._rates(self.done - 1, 1)[0], train_accuracy, loss, accuracy)
-        if self.plan.validation is not None:
-            self._keep_best(accuracy)
+        measured = [np.where(alive, a, np.nan) for a in (train_accuracy, loss, accuracy)]
+        self.recorder.add_entry(self._rates(self.done - 1, 1)[0], *measured)
+        if validation is not None:
+            self._keep_best(measured[-1], judged)
             self._lose_patience(alive)
 
-    def _keep_best(self, accuracy: HostArray) -> None:
+    def _keep_best(self, accuracy: HostArray, judged: Params) -> None:
         improved = accuracy > self.best_accuracy  # never where the accuracy is nan
         if improved.any():
             self.best_accuracy = np.where(improved, accuracy, self.best_accuracy)
             self.best_step = np.where(improved, self.done, self.best_step)
-            self.best = self._chosen(improved, self._judged(self.state), self.best)
+            self.best = self._chosen(improved, judged, self.best)
 
     def _lose_patience(self, alive: HostArray) -> None:
         """End the training of the networks that have not become better for too long."""
         if self.plan.patience is None:
             return
-        waited = np.asarray([self.recorder.entries_after(step) for step in self.best_step])
+        waited = np.asarray([self.recorder.entries_after(int(step)) for step in self.best_step])
         over = alive & (waited >= self.plan.patience)
         if over.any():
             self.stopped = np.where(over, self.done, self.stopped)
-            self.ended = State(
-                self._chosen(over, self.state.params, self.ended.params),
-                (),
-                None
-                if self.state.average is None or self.ended.average is None
-                else self._chosen(over, self.state.average, self.ended.average),
-            )
+            self.ended = self._chosen(over, (self.state.params, self.state.average), self.ended)
 
-    def _chosen(self, mask: HostArray, new: Params, old: Params) -> Params:
+    def _chosen(self, mask: HostArray, new: Any, old: Any) -> Any:
         """Networks of ``new`` where the mask (K,) is true, else of ``old``."""
-        xp, where = self.xp, self._on_device(mask)
-        of_weights, of_biases = where[:, None, None], where[:, None]
-        masks = Params(of_weights, of_biases, of_weights, of_biases)
-        return Params(*(xp.where(m, a, b) for m, a, b in zip(masks, new, old, strict=True)))
+        where = self._on_device(mask)
+
+        def choose(a: Array, b: Array) -> Array:
+            return self.xp.where(self.xp.reshape(where, (-1, *(1,) * (a.ndim - 1))), a, b)
+
+        return tree_map(choose, new, old)
 
     def _call_back(self, *, epoch_ended: bool) -> None:
         if not self.plan.callbacks:
@@ -266,7 +236,7 @@ class Trainer:
             epochs=-(-steps // per_epoch),
             epoch_ended=epoch_ended,
             history=self.history,
-            net=lambda: self._public(self._copied(self._judged(self._state_now()))),
+            net=self.net,
             run=self.result,
             snapshot=lambda: self.result(measured=False),
             stop=self._halt,
@@ -280,81 +250,71 @@ class Trainer:
     def history(self) -> History:
         """Return the history so far."""
         self._flush()
-        return self.recorder.history(stacked=self.stacked)
+        history = self.recorder.history()
+        return history if self.stacked else history.select(0)
 
-    def _state_now(self) -> State:
-        """State of the networks, of those whose patience ended as it was then."""
-        if not self.stopped.any():
-            return self.state
-        over, state, ended = self.stopped > 0, self.state, self.ended
-        return state._replace(
-            params=self._chosen(over, ended.params, state.params),
-            average=None
-            if ended.average is None or state.average is None
-            else self._chosen(over, ended.average, state.average),
-        )
+    def net(self) -> TwoLayerNet:
+        """Return a copy of the networks, or of their averages, as they are now."""
+        return unpack(self._copied(_judged(*self._networks())), stacked=self.stacked, xp=self.xp)
+
+    def _networks(self) -> tuple[Params, Params | None]:
+        """Networks and their averages, of those whose patience ended as they were then."""
+        now = self.state.params, self.state.average
+        return self._chosen(self.stopped > 0, self.ended, now) if self.stopped.any() else now
 
     def result(self, *, measured: bool = True) -> Run:
         """Return the run as it is now: copies, and where wanted the judged network's exact accuracies."""
         self._flush()
-        state, last_judged = self._state_now(), self.plan.judge == "last"
-        validation = self.plan.validation
-        now = self._judged(state)
-        best, best_step = self._copied(self.best), self.best_step.copy()
-        if validation is None:
-            best, best_step = self._copied(now), np.where(self.stopped > 0, self.stopped, self.done)
+        params, average = self._networks()
+        now = _judged(params, average)
+        data, last_judged = self.plan.data, self.plan.judge == "last"
+        best, best_step = self.best, self.best_step
+        if data.validation is None:
+            best, best_step = now, np.where(self.stopped > 0, self.stopped, self.done)
         judged = now if last_judged else best
-        train_accuracy = np.full(self.n_networks, np.nan)
+        train_accuracy = validation_accuracy = np.full(len(self.stopped), np.nan)
         if measured:
-            train_accuracy = self._accuracy(judged, *self.plan.samples[:2])
-        if validation is None or not measured:
-            validation_accuracy = np.full(self.n_networks, np.nan)
-        elif last_judged:
-            validation_accuracy = self._accuracy(judged, *validation)
-        else:
-            unknown = (self.best_accuracy < 0) | (self.diverged > 0)
-            validation_accuracy = np.where(unknown, np.nan, self.best_accuracy)
-        public_best, public_last = self._public(best), self._public(self._copied(state.params))
-        average = None if state.average is None else self._public(self._copied(state.average))
-        net = public_best
-        if last_judged:
-            net = public_last if average is None else average
-        return Run(
-            net=net,
+            train_accuracy = self._accuracy(judged, data.train.X, data.train.y)
+        if measured and data.validation is not None:
+            known = (self.best_accuracy >= 0) & (self.diverged == 0)
+            validation_accuracy = np.where(known, self.best_accuracy, np.nan)
+            if last_judged:
+                validation_accuracy = self._accuracy(judged, *data.validation)
+        public_best, public_last = self._public(best), self._public(params)
+        public_average = None if average is None else self._public(average)
+        run = Run(
+            net=(public_average or public_last) if last_judged else public_best,
             best=public_best,
             last=public_last,
-            average=average,
-            history=self.history(),
-            diverged=self._public_steps(self.diverged),
-            stopped=self._public_steps(self.stopped),
-            train_accuracy=self._public_numbers(train_accuracy, float),
-            validation_accuracy=self._public_numbers(validation_accuracy, float),
-            best_step=self._public_numbers(best_step, int),
+            average=public_average,
+            history=self.recorder.history(),
+            diverged=tuple(int(step) or None for step in self.diverged),
+            stopped=tuple(int(step) or None for step in self.stopped),
+            train_accuracy=train_accuracy,
+            validation_accuracy=validation_accuracy,
+            best_step=best_step.copy(),
             seed=self.batches.seed,
-            preprocessing=self.plan.preprocessing,
+            preprocessing=data.preprocessing,
             _best_accuracy=self.best_accuracy.copy(),
-            _moments=tuple(self._public(self._copied(moment)) for moment in self.state.moments),
+            _moments=tuple(map(self._public, self.state.moments)),
             _fingerprint=dict(self.plan.fingerprint),
         )
-
-    def _judged(self, state: State) -> Params:
-        """Networks that validation looks at: the averages where there are any."""
-        return state.params if state.average is None else state.average
+        return run if self.stacked else select(run, 0)
 
     def _evaluate(
         self, params: Params, X: Array, y: Array, sample_weight: Array | None = None
     ) -> tuple[HostArray, HostArray]:
         """Mean cross-entropy and accuracy of each network (K,), by the samples' weights."""
-        n_samples, arrays = X.shape[0], self.plan.samples.preprocessing
+        n_samples, arrays = X.shape[0], self.constant.preprocessing
         blocks: Any = [slice(0, n_samples)]
-        if self.plan.streamed:
+        if self.plan.data.streamed:
             blocks = row_blocks(n_samples, max(X.shape[1], widest(params)))
-        total = np.zeros((3, self.n_networks))
+        total = np.zeros((3, len(self.stopped)))
         for rows in blocks:
             weights = None if sample_weight is None else sample_weight[rows]
             part = X[rows, ...], y[rows, ...], weights
-            if self.plan.streamed:
-                part = moved((self._cast_samples(part[0]), *part[1:]), self._on_device)
+            if self.plan.data.streamed:
+                part = tree_map(self._on_device, (self.plan.cast_samples(part[0]), *part[1:]))
             total += np.stack([to_host(a).astype(np.float64) for a in self.evaluate(params, *part, arrays)])
         losses, right, n_blocks_of_nan = total
         whole = n_samples if sample_weight is None else self.validation_weight
@@ -367,24 +327,12 @@ class Trainer:
     def _on_device(self, host: HostArray) -> Array:
         return from_host(host, xp=self.xp, device=self.device)
 
-    def _cast(self, host: HostArray) -> HostArray:
-        """Any host array as the device takes it: floats in the networks' dtype, as it may have no other."""
-        floating = host.dtype.kind == "f"
-        # Files may hold another byte order, which only NumPy takes.
-        dtype = dtype_name(self.dtype) if floating else host.dtype.newbyteorder("=")
-        return host.astype(dtype, copy=False)
+    def _each(self, numbers: HostArray, dtype: str) -> Array | None:
+        """Numbers (K,) on the device, None where all are 0."""
+        return self._on_device(numbers.astype(dtype)) if numbers.any() else None
 
-    def _cast_samples(self, X: HostArray) -> HostArray:
-        """Samples that are streamed, with all the digits that the preprocessing needs."""
-        if self.plan.host_mean is not None:
-            return centred_on_host(X, self.plan.host_mean)
-        arrays = self.plan.samples.preprocessing
-        if X.dtype.kind == "f" and arrays and arrays[0].dtype != self.dtype:  # its mean is in float64
-            return X.astype(dtype_name(arrays[0].dtype), copy=False)
-        method = self.plan.method
-        if X.dtype.itemsize == 8 and method.transform is None and method.augmentation is None:
-            return X.astype(dtype_name(self.dtype))  # as the step would do; JAX may have no 64-bit integers
-        return self._cast(X)
+    def _packed(self, net: TwoLayerNet) -> Params:
+        return self._copied(pack(net, xp=self.xp))
 
     def _copied(self, params: Params) -> Params:
         # To the device expressly, as a step's results are: else JAX would compile a run's first steps apart.
@@ -392,14 +340,12 @@ class Trainer:
         return Params(*(to_device(array, self.device) for array in copies))
 
     def _public(self, params: Params) -> TwoLayerNet:
-        return unpack(params, stacked=self.stacked, xp=self.xp)
+        return unpack(self._copied(params), stacked=True, xp=self.xp)
 
-    def _public_steps(self, steps: HostArray) -> Any:
-        found = tuple(int(step) or None for step in steps)
-        return found if self.stacked else found[0]
 
-    def _public_numbers(self, numbers: HostArray, kind: type) -> Any:
-        return numbers if self.stacked else kind(numbers[0])
+def _judged(params: Params, average: Params | None) -> Params:
+    """Networks that validation looks at: the averages where there are any."""
+    return params if average is None else average
 
 
 def _steps(found: int | tuple[int | None, ...] | None) -> HostArray:

@@ -1,0 +1,247 @@
+"""The arguments of `train`, checked and carried out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .._checks import check_network
+from .._namespace import Array, array_namespace, device, is_array_api_obj, undisturbed
+from .._streams import RandomState
+from ..augmentation import Augmentation
+from ..network import TwoLayerNet
+from ..preprocessing import Preprocessing
+from .checkpoint import load_run
+from .data import checked_data
+from .fingerprint import check_same, described_network
+from .optimizers import SGD, Optimizer
+from .plan import check_method, checked_plan
+from .run import Callback, Run
+from .schedules import Cosine, Schedule
+from .trainer import carry_out
+
+NESTEROV = SGD(momentum=0.9, nesterov=True)
+COSINE = Cosine()
+
+
+@undisturbed
+def train(
+    net: TwoLayerNet | Run | None,
+    X: Array,
+    y: Array,
+    *,
+    validation: tuple[Array, ...] | None = None,
+    sample_weight: Array | None = None,
+    class_weight: Sequence[float] | Array | str | None = None,
+    preprocessing: Preprocessing | None = None,
+    augmentation: Augmentation | None = None,
+    reg: Any = 0.0,
+    dropout: Any = 0.0,
+    input_dropout: float = 0.0,
+    label_smoothing: Any = 0.0,
+    optimizer: Optimizer = NESTEROV,
+    learning_rate: Any = 1e-2,
+    schedule: Schedule = COSINE,
+    batch_size: int = 200,
+    epochs: int | None = None,
+    steps: int | None = None,
+    replacement: bool = False,
+    ema_decay: float | None = None,
+    patience: int | None = None,
+    judge: str = "best",
+    stream: bool = False,
+    rng: RandomState = None,
+    resume: Run | str | os.PathLike[str] | None = None,
+    callbacks: Iterable[Callback] = (),
+) -> Run:
+    """Train a network, or every network of a stack, by minibatch gradient descent.
+
+    Each step lowers, on one batch, the loss of `TwoLayerNet.loss`: cross-entropy + reg · (‖W1‖² + ‖W2‖²).
+    The networks of a stack see the same batches, each with its own ``reg``, ``learning_rate``, ``dropout``
+    and ``label_smoothing``, and each ends as it would have if trained alone, up to rounding.
+
+    A batch is gathered, augmented, preprocessed, and cast to the network's dtype, in this order; then
+    ``input_dropout`` and ``dropout`` thin it. Everything random is drawn on the host from the seed's streams,
+    so any mix of these gives the same run with every array library.
+
+    Parameters
+    ----------
+    net : TwoLayerNet, Run or None
+        Where to start; its arrays are copied, not changed. A `Run` goes on, as with ``resume``; beside this,
+        None is enough.
+    X : array (N, D) or (N, ...)
+        Training samples, of any real dtype, which is what they stay in: each batch is cast. Scale them first,
+        or give a ``preprocessing``: mean 0 and standard deviation 1 suit the default learning rate.
+    y : integer array (N,) or floating array (N, C)
+        Class labels, or class probabilities.
+    validation : (X, y) or (X, y, sample_weight), optional
+        Samples by whose accuracy the best network is kept; given weights (N,), by the share of the weights
+        that is of right ones. They are preprocessed, but never augmented.
+    sample_weight : array (N,), optional
+        Weight of each sample in its batch's mean, at least 0; their scale does not matter.
+    class_weight : sequence or array (C,), or "balanced", optional
+        Weight of each class, by which its samples' weights are multiplied; "balanced" is
+        N / (C · number of samples of the class).
+    preprocessing : Preprocessing, optional
+        Applied to each batch after augmentation: a fitted `Standardizer` or `Whitener`, for example. The
+        network takes its results; `fold` makes the network that takes samples as they are. These two
+        subtract the mean before samples are rounded to float32, as their `apply` does. If the device has no
+        float64, samples of 32-bit and 64-bit integers, and streamed ones of float64, are centred on the host
+        beforehand; samples with features too far from 0 for float32 cannot be augmented there.
+    augmentation : Augmentation, optional
+        Applied to the samples of each batch as they are in ``X``; see `twolayer.augmentation`.
+    reg : float, or (K,) for a stack
+        Strength of the L2 penalty on W1 and W2; half of PyTorch's ``weight_decay``.
+    dropout : float, or (K,) for a stack
+        Probability in [0, 1) with which each hidden unit is left out for each sample [1]_, rounded to a
+        256th; those that remain count 1 / (1 - p) times. When predicting, none is left out.
+    input_dropout : float
+        The same for the features of each sample, of the whole stack.
+    label_smoothing : float, or (K,) for a stack
+        ε in [0, 1]: the targets are (1 - ε) T + ε / C.
+    optimizer : Optimizer
+        See `twolayer.optimizers`; stochastic gradient descent with Nesterov momentum 0.9 by default.
+    learning_rate : float, or (K,) for a stack
+    schedule : Schedule
+        Factor of the learning rate at each step; see `twolayer.schedules`. By default it falls to zero along
+        a cosine.
+    batch_size : int
+    epochs, steps : int, optional
+        How long: one of them; 10 epochs where neither is given.
+    replacement : bool
+        Draw each batch with replacement instead of shuffling the samples anew for each epoch.
+    ema_decay : float, optional
+        Keep an exponential moving average of the weights, average ← d · average + (1 - d) · weights after
+        each step, d being this in [0, 1). It begins with the weights after the first step. It is then the
+        average that is validated, kept as the best and judged.
+    patience : int, optional
+        End the training of a network after so many epochs without a higher validation accuracy. Of a stack,
+        the others go on.
+    judge : "best" or "last"
+        Which network ``run.net`` is.
+    stream : bool
+        ``X``, ``y``, ``sample_weight`` and ``validation`` are NumPy arrays (for example images in a
+        `numpy.memmap` larger than memory) for a network that may be anywhere: each batch is copied to it.
+    rng : int, numpy.random.Generator or None
+        The seed of everything random. The same seed gives the same run with every array library.
+    resume : Run or path, optional
+        A run to go on with from where it stopped, or the file of its checkpoint: see
+        `twolayer.checkpoints`. What is a network in ``net`` then says only where a checkpoint is loaded to;
+        without one, it is beside ``X``.
+
+        Pass the same data and settings: others are refused, but for ``epochs`` or ``steps`` (the new total),
+        ``patience``, ``judge``, ``stream``, ``callbacks``, and the array library. (Of each array of the data,
+        shape, dtype and at most 2^18 values in evenly lying rows are compared.) A run that was stopped by a
+        callback or ended with an epoch, and one that goes on from any checkpoint, then ends exactly as if
+        it had not stopped, with NumPy to the bit; where the total is another one, if the schedule does not
+        depend on it: `Cosine`, the default, does.
+    callbacks : iterable of callables
+        Each is called with a `Progress` after every step (with JAX, which takes up to 32 steps of an epoch at
+        once, after those) and after every epoch's entry in the history. ``progress.stop()`` ends the run
+        there; at the last step of an epoch, after its entry.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    TypeError
+        If dtypes or argument types are not as said, or arrays of several libraries meet.
+    ValueError
+        If shapes do not fit, a value is not finite in the network's dtype or out of range, arrays of several
+        devices meet, both ``epochs`` and ``steps`` are given, or what is to go on was begun with other
+        settings or data.
+    FileNotFoundError
+        If there is no such file as ``resume``.
+
+    Warns
+    -----
+    DivergenceWarning
+        If a network of the run diverged: once, at its end.
+
+    References
+    ----------
+    .. [1] N. Srivastava et al.: Dropout: A Simple Way to Prevent Neural Networks from Overfitting,
+       JMLR 15 (2014), 1929-1958. https://jmlr.org/papers/v15/srivastava14a.html
+
+    Examples
+    --------
+    >>> import twolayer
+    >>> digits = twolayer.datasets.load_digits()
+    >>> scaling = twolayer.preprocessing.Standardizer.fit(digits.train.X)
+    >>> net = twolayer.TwoLayerNet.initialize(64, 50, 10, rng=0)
+    >>> run = twolayer.train(net, digits.train.X, digits.train.y, preprocessing=scaling, epochs=20,
+    ...                      validation=(digits.validation.X, digits.validation.y), batch_size=50, rng=0)
+    >>> run.validation_accuracy > 0.9
+    True
+    >>> scaling.fold(run.net).accuracy(digits.test.X, digits.test.y) > 0.9
+    np.True_
+    """
+    if isinstance(net, Run):
+        if resume is not None:
+            raise ValueError("`net` must be a network or None where `resume` is given; got a Run")
+        net, resume = None, net
+    earlier = None if resume is None else _earlier(resume, net, X, streamed=bool(stream))
+    if earlier is not None:
+        if rng is not None and rng != earlier.seed:
+            raise ValueError(f"`rng` must be left out or be the run's seed, {earlier.seed}, to go on with it")
+        rng, net = earlier.seed, earlier.last
+    check_network(net)
+    assert isinstance(net, TwoLayerNet)
+    check_method(preprocessing, augmentation, optimizer, schedule)
+    data = checked_data(
+        net,
+        X,
+        y,
+        validation=validation,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        preprocessing=preprocessing,
+        stream=bool(stream),
+    )
+    plan = checked_plan(
+        net,
+        data,
+        augmentation=augmentation,
+        reg=reg,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        label_smoothing=label_smoothing,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        batch_size=batch_size,
+        epochs=epochs,
+        steps=steps,
+        replacement=replacement,
+        ema_decay=ema_decay,
+        patience=patience,
+        judge=judge,
+        rng=rng,
+        callbacks=callbacks,
+    )
+    if earlier is not None:
+        plan.check_continues(earlier)
+    return carry_out(net, plan, earlier)
+
+
+def _earlier(
+    resume: Run | str | os.PathLike[str], net: TwoLayerNet | None, X: Array, *, streamed: bool
+) -> Run:
+    """Return the run that is to go on, beside the network, or beside the samples."""
+    xp = None if net is None else check_network(net)
+    if isinstance(resume, Run):
+        earlier = resume
+    elif not isinstance(resume, str | os.PathLike):
+        raise TypeError(f"`resume` must be a Run or the path of a checkpoint; got {type(resume).__name__}")
+    elif net is not None and xp is not None:
+        earlier = load_run(resume, xp, device(net.W1))
+    elif streamed or not is_array_api_obj(X):
+        earlier = load_run(resume)
+    else:
+        earlier = load_run(resume, array_namespace(X), device(X))
+    if net is not None:
+        check_same({"net": described_network(net)}, {"net": described_network(earlier.last)})
+    return earlier
