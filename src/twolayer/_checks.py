@@ -394,15 +394,6 @@ def check_bounds(
     raise ValueError(f"`{name}` must be {bounds}; got {number:g}")
 
 
-def check_weight_scale(value: Any) -> float | str:
-    """Return "he" or a float above 0, or raise unless it is one of them."""
-    if not isinstance(value, str):
-        return check_number("weight_scale", value, above=0.0)
-    if value != "he":
-        raise ValueError(f"`weight_scale` must be 'he' or a number above 0; got {value!r}")
-    return value
-
-
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise unless ``value`` is one of the names."""
     if value not in choices:

@@ -6,7 +6,7 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from ._checks import check_choice, check_integer, check_number
+from ._checks import check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Number:
     def check(self, name: str, value: Any) -> Any:
         """Return ``value`` in the right type, or raise a TypeError or ValueError unless it fits."""
         if isinstance(value, str) and self.words:
-            check_choice(name, value, self.words)
+            if value not in self.words:
+                raise ValueError(f"`{name}` must be {self.in_words()}; got {value!r}")
             return value
         if self.kind is int:
             return check_integer(name, value, least=int(self.least))

@@ -21,7 +21,6 @@ from ._checks import (
     check_predictions,
     check_sample_weight,
     check_targets,
-    check_weight_scale,
     per_network,
     row_blocks,
 )
@@ -56,6 +55,7 @@ from .mathematics import (
     softmax,
     targets,
 )
+from .settings import SETTINGS
 
 # ---------------------------------------------------------------------------------------------------------
 # Between public arrays and those of the mathematics.
@@ -240,7 +240,7 @@ class TwoLayerNet(NamedTuple):
         n_features = check_integer("n_features", n_features, least=1)
         n_hidden = check_integer("n_hidden", n_hidden, least=1)
         n_classes = check_integer("n_classes", n_classes, least=1)
-        scale = check_weight_scale(weight_scale)
+        scale = SETTINGS["weight_scale"].check(weight_scale)
         he = math.sqrt(2.0 / n_features), math.sqrt(2.0 / n_hidden)
         scales = he if isinstance(scale, str) else (scale, scale)
         xp = standard_namespace(xp)

@@ -16,7 +16,6 @@ from ._checks import (
     check_integer,
     check_number,
     check_targets,
-    check_weight_scale,
 )
 from ._comparison import best_run, compared, group_key, winner_of
 from ._namespace import Array, array_namespace, is_array_api_obj, undisturbed
@@ -25,6 +24,7 @@ from ._streams import RandomState, seed_of
 from .augmentation import Augmentation, check_augmentation
 from .network import TwoLayerNet
 from .preprocessing import Preprocessing
+from .settings import SETTINGS, TOGETHER, VARIED
 from .stacks import stack
 from .training import Callback, History, Progress, Run
 from .training.arguments import COSINE, NESTEROV
@@ -35,20 +35,16 @@ from .training.run import select
 from .training.schedules import Schedule
 from .training.trainer import carry_out
 
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {name: SETTINGS[name].default for name in VARIED} | {
     "learning_rate": 1e-2,
     "reg": 0.0,
     "n_hidden": 50,
     "batch_size": 200,
-    "weight_scale": "he",
-    "dropout": 0.0,
-    "input_dropout": 0.0,
-    "label_smoothing": 0.0,
 }
 # Also settings that may be varied; a row contains one only if it is varied.
 _COMMON = ("optimizer", "schedule", "augmentation")
 # Settings in which the networks of a stack may differ; others divide candidates into several stacks.
-_OWN = ("learning_rate", "reg", "weight_scale", "dropout", "label_smoothing")
+_OWN = tuple(name for name in VARIED if SETTINGS[name].varied == TOGETHER)
 
 
 @dataclass(frozen=True, repr=False)
@@ -400,17 +396,10 @@ def _candidates(grid: Any, common: dict[str, Any], *, default_seed: int) -> list
             if key not in names:
                 raise ValueError(f"`grid` must name settings among {', '.join(names)}; got {key!r}")
         full = {**DEFAULTS, **varied, "seed": default_seed, **one}
-        full["n_hidden"] = check_integer("n_hidden", full["n_hidden"], least=1)
-        full["batch_size"] = check_integer("batch_size", full["batch_size"], least=1)
-        full["seed"] = check_integer("seed", full["seed"], least=0)
         full["learning_rate"] = check_number("learning_rate", full["learning_rate"], least=0.0)
-        full["reg"] = check_number("reg", full["reg"], least=0.0)
-        full["dropout"] = check_number("dropout", full["dropout"], least=0.0, below=1.0)
-        full["input_dropout"] = check_number("input_dropout", full["input_dropout"], least=0.0, below=1.0)
-        full["label_smoothing"] = check_number(
-            "label_smoothing", full["label_smoothing"], least=0.0, most=1.0
-        )
-        full["weight_scale"] = check_weight_scale(full["weight_scale"])
+        for name in (*VARIED, "seed"):
+            if name != "learning_rate":  # 0 leaves a network as it is
+                full[name] = SETTINGS[name].check(full[name])
         if full in candidates:
             raise ValueError(f"`grid` must name each candidate once; got {one} twice")
         candidates.append(full)

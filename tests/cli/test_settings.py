@@ -75,7 +75,7 @@ def test_labels() -> None:
     [
         ("dropout", 1, r"`dropout` must be in \[0, 1\); got 1"),
         ("n_hidden", 0, "`n_hidden` must be at least 1; got 0"),
-        ("weight_scale", "she", "`weight_scale` must be one of 'he'; got 'she'"),
+        ("weight_scale", "she", "`weight_scale` must be 'he', or a number above 0; got 'she'"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused(name: str, value: object, message: str) -> None:

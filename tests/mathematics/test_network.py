@@ -607,7 +607,7 @@ def test_repr_shows_shapes_dtype_and_device_but_no_contents(backend: Backend):
         (
             dict(weight_scale="xavier"),
             ValueError,
-            "`weight_scale` must be 'he' or a number above 0; got 'xavier'",
+            "`weight_scale` must be 'he', or a number above 0; got 'xavier'",
         ),
         (dict(weight_scale=0.0), ValueError, "`weight_scale` must be finite and above 0; got 0"),
         (dict(weight_scale=math.nan), ValueError, "`weight_scale` must be finite and above 0; got nan"),

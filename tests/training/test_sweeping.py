@@ -829,7 +829,7 @@ BAD_GRIDS = {
     "reg-negative": ({"reg": [-1]}, ValueError, "`reg` must be finite and at least 0; got -1"),
     "reg-inf": ({"reg": [math.inf]}, ValueError, "`reg` must be finite and at least 0; got inf"),
     "reg-text": ({"reg": ["strong"]}, TypeError, "`reg` must be a number"),
-    "scale-name": ({"weight_scale": ["xavier"]}, ValueError, "`weight_scale` must be 'he' or a number above 0; got 'xavier'"),
+    "scale-name": ({"weight_scale": ["xavier"]}, ValueError, "`weight_scale` must be 'he', or a number above 0; got 'xavier'"),
     "scale-zero": ({"weight_scale": [0.0]}, ValueError, "`weight_scale` must be finite and above 0; got 0"),
     "scale-none": ({"weight_scale": [None]}, TypeError, "`weight_scale` must be"),
     "dropout-one": ({"dropout": [1.0]}, ValueError, "`dropout` must be in [0, 1); got 1"),

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from .._extras import how_to_install, require
+from .._version import __version__
 from .console import Console
 from .devices import LIBRARIES, count_gpus, first_line
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_choice, check_integer, check_number
+from .._checks import check_choice
+from .._numbers import NOT_NEGATIVE, PROBABILITY
+from ..settings import SETTINGS
 from ..training import optimizers, schedules
 from ..training.optimizers import Optimizer
 from ..training.schedules import Schedule
@@ -20,13 +22,14 @@ SOLVERS: Mapping[str, Optimizer] = {
 }
 SCHEDULES: Mapping[str, Schedule] = {"cosine": schedules.Cosine(), "constant": schedules.Constant()}
 AUTOMATIC_BATCH = 200  # or all samples, if they are fewer: `train` takes what there is
-BOUNDS: Mapping[str, Mapping[str, float]] = {
-    "learning_rate_init": {"above": 0.0},
-    "reg": {"least": 0.0},
-    "dropout": {"least": 0.0, "below": 1.0},
-    "label_smoothing": {"least": 0.0, "most": 1.0},
-    "tol": {"least": 0.0},
-    "validation_fraction": {"least": 0.0, "below": 1.0},
+# The setting whose values a parameter may have.
+OF_SETTINGS = {
+    "hidden_layer_size": "n_hidden",
+    "batch_size": "batch_size",
+    "max_iter": "epochs",
+    "n_iter_no_change": "patience",
+    "learning_rate_init": "learning_rate",
+    **{name: name for name in ("reg", "dropout", "label_smoothing")},
 }
 
 
@@ -40,11 +43,11 @@ def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
     if isinstance(p["batch_size"], str):
         check_choice("batch_size", p["batch_size"], ("auto",))
         p["batch_size"] = AUTOMATIC_BATCH
-    for name in ("hidden_layer_size", "batch_size", "max_iter", "n_iter_no_change"):
+    for name, setting in OF_SETTINGS.items():
         if name != "n_iter_no_change" or p[name] != math.inf:
-            p[name] = check_integer(name, p[name], least=1)
-    for name, bounds in BOUNDS.items():
-        p[name] = check_number(name, p[name], **bounds)
+            p[name] = SETTINGS[setting].check(p[name], name)
+    p["tol"] = NOT_NEGATIVE.check("tol", p["tol"])
+    p["validation_fraction"] = PROBABILITY.check("validation_fraction", p["validation_fraction"])
     if p["validation_fraction"] == 0:
         raise ValueError("`validation_fraction` must be above 0; got 0")
     for name in ("early_stopping", "warm_start"):
