@@ -6,7 +6,7 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from ._checks import check_integer, check_number
+from ._validation import check_integer, check_number
 
 
 @dataclass(frozen=True)

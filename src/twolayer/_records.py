@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ._checks import shown
+from ._validation import shown
 
 _MOST = 2**53  # up to it each integer is also a float
 _MOST_SHOWN = 40  # characters of JSON

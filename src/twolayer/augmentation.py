@@ -11,9 +11,9 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from ._checks import check_integer, check_number
-from ._images import check_image_shape, check_moves, check_shift, source_pixels
+from ._image_shifts import check_image_shape, check_moves, check_shift, source_pixels
 from ._namespace import Array, HostArray, array_namespace, cast, device, has_float, is_wider
+from ._validation import check_integer, check_number
 
 Draws: TypeAlias = "HostArray | tuple[Draws, ...]"
 

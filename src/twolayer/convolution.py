@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import ModuleType
 
-from ._checks import check_integer, check_same_dtype
-from ._images import check_image_shape, with_zeros
+from ._image_shifts import check_image_shape, with_zeros
 from ._namespace import Array, array_namespace, copied, device, undisturbed
+from ._validation import check_integer, check_same_dtype
 from .network import TwoLayerNet
 
 

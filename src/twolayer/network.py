@@ -13,17 +13,6 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy
 
-from ._checks import (
-    check_features,
-    check_finite,
-    check_integer,
-    check_network,
-    check_predictions,
-    check_sample_weight,
-    check_targets,
-    per_network,
-    row_blocks,
-)
 from ._forms import laid_out, public_namespace
 from ._namespace import (
     Array,
@@ -43,6 +32,17 @@ from ._namespace import (
     undisturbed,
 )
 from ._streams import RandomState, Stream, seed_of, stream
+from ._validation import (
+    check_features,
+    check_finite,
+    check_integer,
+    check_network,
+    check_predictions,
+    check_sample_weight,
+    check_targets,
+    per_network,
+    row_blocks,
+)
 from .mathematics import (
     Params,
     cross_entropy,

@@ -19,12 +19,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from ._checks import check_finite, check_network
-from ._extras import require
 from ._files import written_whole
-from ._images import checked_image_shape
+from ._image_shifts import checked_image_shape
 from ._namespace import Array, dtype_name, to_host
+from ._optional import require
 from ._texts import checked_classes
+from ._validation import check_finite, check_network
 from ._version import __version__
 from .network import TwoLayerNet
 

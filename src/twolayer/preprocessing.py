@@ -10,16 +10,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ._checks import (
-    check_choice,
-    check_features,
-    check_finite,
-    check_integer,
-    check_network,
-    check_number,
-    check_plain,
-    row_blocks,
-)
 from ._namespace import (
     Array,
     HostArray,
@@ -37,6 +27,16 @@ from ._namespace import (
     own_dtypes,
     to_host,
     undisturbed,
+)
+from ._validation import (
+    check_choice,
+    check_features,
+    check_finite,
+    check_integer,
+    check_network,
+    check_number,
+    check_plain,
+    row_blocks,
 )
 from .network import TwoLayerNet, flatten
 

@@ -7,9 +7,9 @@ from numbers import Integral
 from types import ModuleType
 from typing import Any
 
-from ._checks import check_integer, check_network, check_same_place
-from ._images import check_moves, check_shift, source_columns, source_rows, with_zeros
+from ._image_shifts import check_moves, check_shift, source_columns, source_rows, with_zeros
 from ._namespace import Array, by_rows, device, undisturbed
+from ._validation import check_integer, check_network, check_same_place
 from .network import TwoLayerNet
 
 

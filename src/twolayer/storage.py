@@ -57,12 +57,12 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import check_finite, check_network
 from ._files import opened_safetensors, write_safetensors
-from ._images import checked_image_shape
+from ._image_shifts import checked_image_shape
 from ._namespace import HostArray
 from ._records import OBJECT, SIZE, Kind, checked, is_list, is_size
 from ._texts import check_different, checked_classes, listed
+from ._validation import check_finite, check_network
 from ._version import __version__
 from .network import TwoLayerNet
 

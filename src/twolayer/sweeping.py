@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ._checks import (
+from ._comparison import best_run, compared, group_key, winner_of
+from ._namespace import Array, array_namespace, is_array_api_obj, undisturbed
+from ._namespace import device as device_of
+from ._streams import RandomState, seed_of
+from ._validation import (
     check_array,
     check_features,
     check_integer,
     check_number,
     check_targets,
 )
-from ._comparison import best_run, compared, group_key, winner_of
-from ._namespace import Array, array_namespace, is_array_api_obj, undisturbed
-from ._namespace import device as device_of
-from ._streams import RandomState, seed_of
 from .augmentation import Augmentation, check_augmentation
 from .network import TwoLayerNet
 from .preprocessing import Preprocessing

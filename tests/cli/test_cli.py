@@ -941,7 +941,7 @@ def test_evaluate_repeats_what_train_found() -> None:
 def test_evaluate_in_blocks_is_evaluate(monkeypatch: pytest.MonkeyPatch) -> None:
     done("train", *QUICK, "--out", "run")
     whole = done("evaluate", "run")
-    monkeypatch.setattr("twolayer._checks.BLOCK_ELEMENTS", 64 * 30)
+    monkeypatch.setattr("twolayer._validation.BLOCK_ELEMENTS", 64 * 30)
     assert done("evaluate", "run") == whole
 
 

@@ -17,8 +17,8 @@ from support.command_line import cli, clusters, done, refused, settings_in, smal
 
 from twolayer import presets
 from twolayer.cli import commands, console
+from twolayer.cli.config import write_settings
 from twolayer.cli.run_files import read_toml
-from twolayer.cli.settings import write_settings
 
 QUICK = ("--epochs", 2, "--hidden", 8, "--quiet")
 

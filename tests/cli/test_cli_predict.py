@@ -272,7 +272,7 @@ def test_a_folder_is_read_in_blocks(net: twolayer.TwoLayerNet, monkeypatch: pyte
         sizes.append(len(arrays))
         return original(arrays, *args, **more)
 
-    monkeypatch.setattr("twolayer._checks.BLOCK_ELEMENTS", 24 * 4)
+    monkeypatch.setattr("twolayer._validation.BLOCK_ELEMENTS", 24 * 4)
     monkeypatch.setattr("twolayer.cli.inputs.np.stack", stack)
     found, probs = predicted("scans")
     assert sizes == [4, 4, 3]

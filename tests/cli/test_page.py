@@ -30,11 +30,11 @@ from support.command_line import answered, cli, done, refused, settings_in
 from twolayer import datasets, report
 from twolayer.cli import console, run_folder
 from twolayer.cli.commands import app
+from twolayer.cli.config import write_settings
 from twolayer.cli.errors import DIVERGED, INTERRUPTED
 from twolayer.cli.page import pictures, writing
 from twolayer.cli.page.settings import command_line
 from twolayer.cli.run_files import read_predictions, read_results
-from twolayer.cli.settings import write_settings
 
 QUICK = ("--epochs", 3, "--hidden", 8, "--quiet")
 NAMES = ["<script>alert(1)</script>", "\"quoted\" & 'more'", "قطة", "😀", "a" * 60]

@@ -17,7 +17,7 @@ from support.small_runs import make_task
 from support.strategies import Problem, problems, smoothings
 
 import twolayer
-from twolayer import TwoLayerNet, _checks, stack
+from twolayer import TwoLayerNet, _validation, stack
 from twolayer.mathematics import Params, forward, loss_and_gradients, shares, targets
 from twolayer.network import as_targets, evaluate, pack, unpack, widest
 
@@ -141,7 +141,7 @@ def test_many_samples_are_taken_in_blocks_that_change_nothing(backend: Backend, 
     net = stack([net, net]) if stacked else net
     X, y = backend.array(rng.standard_normal((23, 6))), backend.array(rng.integers(0, 4, 23))
     whole = net.logits(X), net.accuracy(X, y)
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 60)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 60)
     shapes = []
     original = forward
     monkeypatch.setattr(
@@ -170,7 +170,7 @@ def test_logits_of_ten_thousand_stay_finite(backend: Backend, size):
 def test_evaluating_in_blocks_is_the_summed_loss_and_the_number_of_hits(backend: Backend, problem, block):
     net, X, y, _ = moved(problem, backend)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_checks, "BLOCK_ELEMENTS", block)
+        patch.setattr(_validation, "BLOCK_ELEMENTS", block)
         loss, right, _ = evaluate(
             pack(net, xp=backend.xp), X, as_targets(y, X.dtype, xp=backend.xp), xp=backend.xp
         )
@@ -650,7 +650,7 @@ def test_select_gives_a_copy_and_counts_from_the_end_too(backend: Backend):
 
 
 def test_blocks_of_samples_that_a_preprocessing_narrows_are_as_small_as_the_samples_are_wide(monkeypatch):
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 60)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 60)
     net, sizes = TwoLayerNet.initialize(2, 3, 2, rng=0, dtype="float64"), []
 
     def narrowed(X, arrays, *, xp):
@@ -680,7 +680,7 @@ def test_an_evaluation_sums_over_blocks_by_the_samples_weights(
     xp = backend.xp
     arguments = pack(there.net, xp=xp), there.X, there.y if soft else xp.astype(there.y, xp.int32)
     for n_in_block in (len(y), 5):
-        monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", n_in_block * 5 * (n_networks or 1))
+        monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", n_in_block * 5 * (n_networks or 1))
         for weights, found in (
             (np.ones(len(y)), evaluate(*arguments, xp=xp)),
             (weight, evaluate(*arguments, backend.array(weight), xp=xp)),
@@ -715,8 +715,8 @@ def test_a_sample_whose_logits_are_nan_has_no_class(backend: Backend, monkeypatc
     y = np.zeros_like(task.y)
     net, there, labels = task.on(backend).net, backend.array(task.X), backend.array(y)
     expected = to_host(net.accuracy(there, labels))
-    for block in (_checks.BLOCK_ELEMENTS, 40):
-        monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", block)
+    for block in (_validation.BLOCK_ELEMENTS, 40):
+        monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", block)
         X = task.X.copy()
         X[17, 2] = X[20, 0] = np.nan
         bad = backend.array(X)

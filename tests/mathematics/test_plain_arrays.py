@@ -15,8 +15,8 @@ from numpy.testing import assert_array_equal
 from support.backends import Backend
 
 from twolayer import TwoLayerNet, convolution, merge, onnx, optimizers, save, stack, sweep, symmetrize, train
-from twolayer._checks import check_plain, host_values
 from twolayer._namespace import to_host
+from twolayer._validation import check_plain, host_values
 from twolayer.preprocessing import Standardizer, Whitener
 from twolayer.report import (
     calibration_bins,

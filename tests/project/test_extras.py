@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from twolayer._extras import require
+from twolayer._optional import require
 
 
 def test_a_module_that_is_there_is_returned():

@@ -15,7 +15,7 @@ from support.backends import BACKENDS, Backend, to_host
 from support.moved_images import BORDERS, Moves, moves, slow_batch
 from support.small_runs import tries
 
-from twolayer._images import source_pixels
+from twolayer._image_shifts import source_pixels
 from twolayer.augmentation import Augmentation, Chain, FlipAndShift, Mixup, check_augmentation
 
 pytestmark = pytest.mark.once_on_jax

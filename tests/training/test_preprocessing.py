@@ -18,7 +18,7 @@ from support.backends import BACKENDS, Backend, to_host
 from support.small_runs import make_task, tries
 from support.strategies import floats, sizes
 
-from twolayer import TwoLayerNet, _checks, preprocessing
+from twolayer import TwoLayerNet, _validation, preprocessing
 from twolayer.preprocessing import Preprocessing, Standardizer, Whitener
 
 pytestmark = pytest.mark.once_on_jax
@@ -202,14 +202,14 @@ def test_blocks_change_nothing(backend: Backend, monkeypatch, scale):
     X = backend.array(IMAGES)
     whole = Standardizer.fit(X, scale=scale)
     sizes = []
-    row_blocks = _checks.row_blocks
+    row_blocks = _validation.row_blocks
 
     def counted(n_rows: int, row_elements: int):
         blocks = list(row_blocks(n_rows, row_elements))
         sizes.append(len(blocks))
         return blocks
 
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 80)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 80)
     monkeypatch.setattr("twolayer.preprocessing.row_blocks", counted)
     in_blocks = Standardizer.fit(X, scale=scale)
     assert set(sizes) == {14}  # 40 rows, 3 at a time
@@ -218,7 +218,7 @@ def test_blocks_change_nothing(backend: Backend, monkeypatch, scale):
 
 
 def test_fitting_needs_little_memory(monkeypatch):
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 2**14)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 2**14)
     X = np.random.default_rng(0).integers(0, 256, (3000, 16, 16), dtype=np.uint8)
     Standardizer.fit(X[:9])  # what is imported or kept once
     tracemalloc.start()
@@ -670,7 +670,7 @@ def test_apply_in_blocks_gives_the_same(backend: Backend, monkeypatch, fitted: P
         sizes.append(X.shape[0])
         return transform(X, arrays, xp=xp)
 
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 100)
     monkeypatch.setattr(preprocessing, "_CACHED", 1)
     monkeypatch.setattr(type(fitted), "transform", staticmethod(counted))
     in_blocks = fitted.apply(X)
@@ -683,7 +683,7 @@ def test_apply_in_blocks_gives_the_same(backend: Backend, monkeypatch, fitted: P
 def test_a_whitener_is_fitted_in_blocks(backend: Backend, monkeypatch, kind):
     X = backend.array(IMAGES)
     whole = Whitener.fit(X, kind=kind)
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 80)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 80)
     for found, expected in zip(Whitener.fit(X, kind=kind), whole, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
@@ -700,14 +700,14 @@ def peak_memory(function: Any) -> int:
 
 
 def test_whitening_needs_little_memory_beside_the_covariance(monkeypatch):
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 2**12)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 2**12)
     X = np.random.default_rng(0).integers(0, 256, (20_000, 8, 4), dtype=np.uint8)
     assert peak_memory(lambda: Whitener.fit(X)) < X.nbytes / 2
 
 
 @EACH_MAP
 def test_applying_needs_little_memory_beside_the_result(monkeypatch, fitted: Preprocessing):
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 2**12)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 2**12)
     X = np.random.default_rng(0).integers(0, 256, (30_000, 6), dtype=np.uint8)
     assert peak_memory(lambda: fitted.apply(X)) < 30_000 * fitted.n_outputs * 4 + 2**18
 
@@ -840,7 +840,7 @@ def test_jax_compiles_it(backend: Backend, monkeypatch, fitted: Preprocessing):
     expected = to_host(fitted.transform(rows, arrays, xp=backend.xp))
     found = jax.jit(partial(fitted.transform, xp=backend.xp))(rows, arrays)
     np.testing.assert_allclose(to_host(found), expected, rtol=backend.rtol, atol=backend.rtol)
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 100)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 100)
     applied = jax.jit(partial(fitted.apply, dtype=backend.dtype))(X)
     np.testing.assert_allclose(to_host(applied), expected, rtol=backend.rtol, atol=100 * backend.rtol)
 
@@ -901,7 +901,7 @@ def test_samples_of_a_library_without_float64_are_centred_block_by_block(monkeyp
         X = backend.array(far_from_0(1e9, 5.0, "int32"), "int32")
         fitted = Standardizer.fit(X, scale="feature")
         whole = fitted.apply(X)
-        monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 20)
+        monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 20)
         np.testing.assert_array_equal(to_host(fitted.apply(X)), to_host(whole))
 
 

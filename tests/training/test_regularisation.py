@@ -32,7 +32,7 @@ from support.small_runs import (
     trained,
 )
 
-from twolayer import Run, TwoLayerNet, _checks, schedules, stack, sweep, train
+from twolayer import Run, TwoLayerNet, _validation, schedules, stack, sweep, train
 from twolayer.augmentation import Augmentation, Chain, FlipAndShift, Mixup
 from twolayer.checkpoints import load_run, save_run
 from twolayer.preprocessing import Standardizer
@@ -1125,7 +1125,7 @@ def test_streamed_samples_give_the_same_run(backend: Backend, n_networks, soft, 
     for net in (streamed.net, streamed.best, streamed.last):
         assert all(backend.owns(array) for array in net)
     monkeypatch.setattr(batches_module, "CHUNK_BYTES", 300)  # a few steps
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 20)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 20)
     assert_same_run(mixed(task, backend, **changes, stream=True), whole, rtol=backend.rtol)
 
 
@@ -1141,7 +1141,7 @@ def test_images_in_a_file_are_never_in_memory_whole(backend: Backend, tmp_path: 
     there = [backend.array(a) for a in (host, y, host[:500], y_val)]
     expected = train(net, *there[:2], validation=tuple(there[2:]), preprocessing=scaling, **arguments)
     monkeypatch.setattr(batches_module, "CHUNK_BYTES", 2**16)
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 2**14)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 2**14)
     traced = backend.library in ("numpy", "strict")  # to trace is slow where much is compiled
     if traced:
         tracemalloc.start()

@@ -39,7 +39,7 @@ from twolayer import (
     Progress,
     Run,
     TwoLayerNet,
-    _checks,
+    _validation,
     optimizers,
     schedules,
     stack,
@@ -294,7 +294,7 @@ def test_integer_weights_are_cast(backend: Backend):
 
 
 def test_images_are_not_copied_whole_to_floats(monkeypatch):
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 2**14)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 2**14)
     rng = np.random.default_rng(0)
     X, X_val = (rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8) for n in (3000, 1000))
     y, y_val = (np.arange(len(a)) % 3 for a in (X, X_val))
@@ -313,7 +313,7 @@ def test_images_are_not_copied_whole_to_floats(monkeypatch):
 def test_blocks_change_nothing(backend: Backend, monkeypatch, n_networks):
     task = make_task(n_networks).on(backend)
     whole = trained(task)
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 30)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 30)
     if backend.library == "jax":  # what was compiled has the old blocks
         sys.modules["jax"].clear_caches()
     in_blocks = trained(task)
@@ -551,7 +551,7 @@ def test_the_validation_loss_is_the_cross_entropy_without_the_penalty(backend: B
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("n_networks", [None, 3])
 def test_validation_samples_count_by_their_weights(backend: Backend, n_networks, stream, monkeypatch):
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 20)  # several blocks
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 20)  # several blocks
     counts = np.array([1, 0, 3, 2, 1, 0, 5, 1, 1, 2, 4])
     for soft in (False, True):
         task = make_task(n_networks, soft=soft)
@@ -1292,7 +1292,7 @@ def test_a_validation_that_overflows_has_no_accuracy(backend: Backend):
 
 
 def test_a_value_that_is_not_finite_is_found_in_its_block(backend: Backend, monkeypatch):
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 20)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 20)
     task = make_task()
     bad = task._replace(X=edited(task.X, (12, 0), np.nan)).on(backend)
     with pytest.raises(ValueError, match=r"`X` must be finite; got nan, first in row 12, column 0 "):

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from .._extras import how_to_install
+from .._optional import how_to_install
 
 
 def main() -> None:

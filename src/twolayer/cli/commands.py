@@ -13,17 +13,17 @@ from .._version import __version__
 from ..report import format_json
 from . import options, run_figures, run_folder
 from .completion import SHELLS, VARIABLE
+from .config import absolute, read_settings, settings_of
 from .console import Console, standard_output
 from .data import kind_of
 from .errors import EXIT_CODES, Failure, failure_of, message_of
 from .evaluate import evaluate_network
 from .export import export_network
 from .info import show_information
+from .option_types import Command
 from .page import write_page
-from .parameters import Command
 from .predict import predict_with_network
 from .saved_network import check_is_no_input
-from .settings import absolute, read_settings, settings_of
 from .sweep import run_sweep
 from .train import resume_train, run_train
 

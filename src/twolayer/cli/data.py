@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_finite
 from .._namespace import HostArray
+from .._validation import check_finite
 from ..datasets import Dataset, Split, load_cifar10, load_digits, load_npz
 from .console import Console
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._extras import how_to_install, require
 from .._namespace import Array, HostArray, float_dtype, from_host, standard_namespace
+from .._optional import how_to_install, require
 
 LIBRARIES = ("numpy", "cupy", "torch", "jax")
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
-from .._checks import check_predictions, row_blocks, shown
 from .._files import npz_header, opened_npz
 from .._namespace import HostArray, dtype_name, to_host
+from .._validation import check_predictions, row_blocks, shown
 from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
 from ..mathematics import cross_entropy, softmax, targets

@@ -11,9 +11,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from .._checks import shown
-from .._extras import require
 from .._namespace import HostArray
+from .._optional import require
+from .._validation import shown
 from ..storage import NetworkMetadata
 
 STANDARD_INPUT = Path("-")

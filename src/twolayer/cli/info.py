@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._extras import how_to_install, require
+from .._optional import how_to_install, require
 from .._version import __version__
 from .console import Console
 from .devices import LIBRARIES, count_gpus, first_line

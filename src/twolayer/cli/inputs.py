@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .._checks import check_finite, row_blocks
 from .._files import npy_header, npz_array, npz_header, opened_npz
 from .._namespace import HostArray
 from .._texts import listed
+from .._validation import check_finite, row_blocks
 from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from .console import Console

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import report, storage
 from .._files import written_whole
-from .._images import check_shift
+from .._image_shifts import check_shift
 from .._namespace import Array, has_float
 from .._version import __version__
 from ..augmentation import Augmentation
@@ -25,6 +25,15 @@ from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, lost_by_rounding
 from ..stacks import merge
 from . import run_figures, run_folder
+from .build import (
+    augmentation_for,
+    image_shape,
+    preprocessing_for,
+    preprocessing_in_words,
+    symmetrized,
+    training_arguments,
+)
+from .config import write_settings
 from .console import Console
 from .data import (
     COUNTS,
@@ -41,16 +50,7 @@ from .data import (
 from .devices import Library, open_library
 from .errors import Failure
 from .evaluate import Evaluation, evaluate
-from .method import (
-    augmentation_for,
-    image_shape,
-    preprocessing_for,
-    preprocessing_in_words,
-    symmetrized,
-    training_arguments,
-)
 from .run_files import MOST_IMAGES
-from .settings import write_settings
 
 ACCURACIES = ("train_accuracy", "validation_accuracy")
 

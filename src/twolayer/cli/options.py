@@ -14,7 +14,7 @@ from .._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, Number
 from ..report import format_numbers
 from ..settings import SETTINGS, Setting
 from .completion import complete_datasets, complete_files, complete_networks, complete_presets, complete_runs
-from .parameters import NumberType, Option, ParamType, Seeds, Several
+from .option_types import NumberType, Option, ParamType, Seeds, Several
 from .run_folder import CHECKPOINT, FORMATS, RESULTS
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from .. import report
-from .._checks import check_predictions
 from .._files import written_whole
 from .._namespace import HostArray, to_host
 from .._texts import printable
+from .._validation import check_predictions
 from ..network import probabilities
 from .console import Console
 from .images import STANDARD_INPUT, found_at

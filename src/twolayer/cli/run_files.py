@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
-from .._checks import shown
 from .._files import npz_array, npz_header, opened_npz, read_text
 from .._namespace import HostArray
 from .._records import (
@@ -32,6 +31,7 @@ from .._records import (
     is_text,
 )
 from .._texts import listed, printable
+from .._validation import shown
 from ..report.metrics import Confusion
 from ..training import History
 

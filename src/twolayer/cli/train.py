@@ -18,11 +18,11 @@ from ..stacks import stack
 from ..training import History, Run
 from ..training.arguments import train
 from . import run_folder
+from .config import write_settings
 from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, count, in_words, length_in_words, open_job
 from .run_files import read_object
-from .settings import write_settings
 
 # Of the data: what the preprocessing has been through.
 _PREPROCESSED = ("X", "validation X", "preprocessing")

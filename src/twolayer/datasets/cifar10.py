@@ -14,10 +14,10 @@ from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
 
-from .._checks import check_integer
-from .._extras import require
 from .._namespace import HostArray
+from .._optional import require
 from .._texts import check_printable
+from .._validation import check_integer
 from ._dataset import Dataset, Split
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"

@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .._checks import check_integer, check_number, row_and_place
 from .._files import npz_array, opened_npz
 from .._namespace import HostArray
 from .._texts import checked_classes, listed, printable
+from .._validation import check_integer, check_number, row_and_place
 from ._dataset import Dataset, Split
 
 _Path: TypeAlias = str | os.PathLike[str]

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from .._extras import require
+from .._optional import require
 
 _MODULES = "cm collections colors figure font_manager patches patheffects style textpath ticker"
 

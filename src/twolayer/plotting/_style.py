@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._extras import require
+from .._optional import require
 from ._matplotlib import load_matplotlib
 from ._texts import AS_WRITTEN, SMALL, shortened, width_of
 

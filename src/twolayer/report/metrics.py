@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._checks import check_integer, host_values
+from .._validation import check_integer, host_values
 
 Counts = npt.NDArray[np.int64]
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_finite, check_integer, check_plain, check_predictions
-from .._extras import missing
 from .._namespace import (
     Array,
     HostArray,
@@ -24,6 +22,8 @@ from .._namespace import (
     to_host,
     undisturbed,
 )
+from .._optional import missing
+from .._validation import check_finite, check_integer, check_plain, check_predictions
 from ..mathematics import log_softmax
 from ..network import TwoLayerNet, rescaled
 from ..training import Run

@@ -10,7 +10,6 @@ from sklearn import get_config
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from .._checks import check_current_device, check_plain
 from .._namespace import (
     Array,
     HostArray,
@@ -21,6 +20,7 @@ from .._namespace import (
     is_array_api_obj,
     to_host,
 )
+from .._validation import check_current_device, check_plain
 from ..network import rescaled
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_choice
 from .._numbers import NOT_NEGATIVE, PROBABILITY
+from .._validation import check_choice
 from ..settings import SETTINGS
 from ..training import optimizers, schedules
 from ..training.optimizers import Optimizer

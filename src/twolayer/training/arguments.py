@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .._checks import check_network
 from .._namespace import Array, array_namespace, device, is_array_api_obj, undisturbed
 from .._streams import RandomState
+from .._validation import check_network
 from ..augmentation import Augmentation
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing

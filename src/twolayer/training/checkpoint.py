@@ -41,11 +41,11 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_integer, check_number, shown
 from .._files import opened_safetensors, remove_partial, write_safetensors
 from .._namespace import HostArray
 from .._records import BOOLEAN, Kind, checked, is_count, is_mapping, is_size, is_text
 from .._texts import listed
+from .._validation import check_integer, check_number, shown
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
 from .history import History

@@ -9,14 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import (
-    check_choice,
-    check_features,
-    check_finite,
-    check_sample_weight,
-    check_targets,
-    host_values,
-)
 from .._namespace import (
     Array,
     HostArray,
@@ -28,6 +20,14 @@ from .._namespace import (
     own_dtypes,
     standard_namespace,
     to_host,
+)
+from .._validation import (
+    check_choice,
+    check_features,
+    check_finite,
+    check_sample_weight,
+    check_targets,
+    host_values,
 )
 from ..mathematics import targets
 from ..network import TwoLayerNet, as_targets, flatten, rescaled

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._checks import check_integer
 from .._namespace import HostArray
+from .._validation import check_integer
 
 
 class History(NamedTuple):

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from .._checks import check_integer, check_network, check_number, check_same_place, per_network
 from .._namespace import (
     Array,
     HostArray,
@@ -28,6 +27,7 @@ from .._namespace import (
     to_host,
     undisturbed,
 )
+from .._validation import check_integer, check_network, check_number, check_same_place, per_network
 from ..network import TwoLayerNet
 
 Arrays: TypeAlias = tuple[Array, ...]  # W1, b1, W2, b2, in any shapes

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import check_choice, check_integer, host_per_network, row_blocks
 from .._namespace import Array, HostArray, array_namespace, device, dtype_name, from_host
 from .._streams import RandomState, seed_of
+from .._validation import check_choice, check_integer, host_per_network, row_blocks
 from ..augmentation import Augmentation, check_augmentation
 from ..network import TwoLayerNet
 from ..preprocessing import arrays_for, centred_on_host, lost_by_rounding

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from .._checks import check_integer, check_number
 from .._namespace import HostArray
+from .._validation import check_integer, check_number
 
 _MOST = 2**53  # steps or epochs: more than any run has, and few enough for int64
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from .._checks import row_blocks
 from .._forms import fast_namespace, laid_out
 from .._namespace import (
     Array,
@@ -19,6 +18,7 @@ from .._namespace import (
     to_device,
     to_host,
 )
+from .._validation import row_blocks
 from ..mathematics import Params
 from ..network import TwoLayerNet, evaluate, pack, unpack, widest
 from .batches import Draws, prefetch

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ... import report
-from ..._extras import require
 from ..._namespace import HostArray
+from ..._optional import require
 from ...report.tables import BEHIND, sweep_columns
 from .. import run_folder
 from ..job import count
@@ -123,7 +123,7 @@ def mistakes(run: StoredRun) -> dict[str, Any] | None:
         return None
     y, probs, in_file = predictions.y, predictions.probabilities, predictions.rows_in_file
     guesses, order = probs.argmax(axis=1), report.most_wrong(y, probs)
-    images = _images(run)
+    images = _image_shifts(run)
     chosen = [row for row in images if guesses[row] != y[row]] if images else order[:MOST_IMAGES].tolist()
     noun, column, numbers = "sample", "test sample", "order among the test samples"
     if in_file is not None:
@@ -155,7 +155,7 @@ def mistakes(run: StoredRun) -> dict[str, Any] | None:
     return {"shown": items, "sentence": f"{sentence}.", "noun": noun, "column": column, "height": height}
 
 
-def _images(run: StoredRun) -> dict[int, str]:
+def _image_shifts(run: StoredRun) -> dict[int, str]:
     """Return images of test samples as data: URIs, from black, 0, to white, by their rows."""
     predictions = run.predictions
     if predictions is None or predictions.images is None or predictions.rows is None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from ..._extras import require
 from ..._files import written_whole
+from ..._optional import require
 from ..._texts import printable
 from ..._version import __version__
 from .. import run_folder

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.backends import Backend
 
-from twolayer import TwoLayerNet, _checks, stack, sweep, train
+from twolayer import TwoLayerNet, _validation, stack, sweep, train
 
 
 @pytest.fixture
@@ -371,51 +371,51 @@ def test_one_number_or_one_for_each_network_in_any_form(backend: Backend):
 @given(rows=st.integers(0, 50), elements=st.integers(0, 100), block=st.integers(1, 200))
 def test_row_blocks_cover_every_row_once(rows, elements, block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_checks, "BLOCK_ELEMENTS", block)
-        blocks = list(_checks.row_blocks(rows, elements))
+        patch.setattr(_validation, "BLOCK_ELEMENTS", block)
+        blocks = list(_validation.row_blocks(rows, elements))
     assert [i for b in blocks for i in range(b.start, b.stop)] == list(range(rows))
     assert all(b.stop - b.start == 1 or (b.stop - b.start) * elements <= block for b in blocks)
 
 
 def test_a_value_that_is_not_finite_is_found_in_its_block(backend: Backend, monkeypatch):
-    monkeypatch.setattr(_checks, "BLOCK_ELEMENTS", 8)
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 8)
     host = np.ones((10, 2, 2))
-    _checks.check_finite(backend.array(host))
+    _validation.check_finite(backend.array(host))
     for value, shown in ((np.nan, "nan"), (np.inf, "an infinite value"), (-np.inf, "an infinite value")):
         bad = host.copy()
         bad[5, 1, 0] = value
         with pytest.raises(
             ValueError, match=rf"`X` must be finite; got {shown}, first in row 5, at \(1, 0\) "
         ):
-            _checks.check_finite(backend.array(bad))
+            _validation.check_finite(backend.array(bad))
         bad = bad.reshape(10, 4)
         bad[7, 0] = np.nan
         with pytest.raises(ValueError, match=rf"got {shown}, first in row 5, column 2 \(counted from 0\)$"):
-            _checks.check_finite(backend.array(bad))
+            _validation.check_finite(backend.array(bad))
         with pytest.raises(ValueError, match=rf"`b` must be .* {shown}, first in row 5 \(counted from 0\)$"):
-            _checks.check_finite(backend.array(bad[:, 2]), name="b")
-    _checks.check_finite(backend.array(np.ones((3, 2), np.uint8)))
+            _validation.check_finite(backend.array(bad[:, 2]), name="b")
+    _validation.check_finite(backend.array(np.ones((3, 2), np.uint8)))
 
 
 def test_numbers_and_choices():
-    assert _checks.check_number("a", 2, least=0.0) == 2.0
-    assert isinstance(_checks.check_number("a", np.float32(2), above=0.0), float)
-    assert _checks.check_number("a", 0, least=0.0) == 0.0
+    assert _validation.check_number("a", 2, least=0.0) == 2.0
+    assert isinstance(_validation.check_number("a", np.float32(2), above=0.0), float)
+    assert _validation.check_number("a", 0, least=0.0) == 0.0
     for value, bounds, message in (
         (0, dict(above=0.0), "`a` must be finite and above 0; got 0"),
         (-1.5, dict(least=0.0), "`a` must be finite and at least 0; got -1.5"),
         (math.inf, dict(least=0.0), "`a` must be finite and at least 0; got inf"),
     ):
         with pytest.raises(ValueError, match=message):
-            _checks.check_number("a", value, **bounds)
+            _validation.check_number("a", value, **bounds)
     for value in ("1", None, True, 1j):
         with pytest.raises(TypeError, match=f"`a` must be a number; got {type(value).__name__}"):
-            _checks.check_number("a", value, above=0.0)
-    assert _checks.check_integer("n", np.int32(3), least=3) == 3
-    assert type(_checks.check_integer("n", np.int32(3), least=3)) is int
-    _checks.check_choice("judge", "best", ("best", "last"))
+            _validation.check_number("a", value, above=0.0)
+    assert _validation.check_integer("n", np.int32(3), least=3) == 3
+    assert type(_validation.check_integer("n", np.int32(3), least=3)) is int
+    _validation.check_choice("judge", "best", ("best", "last"))
     with pytest.raises(ValueError, match="`judge` must be one of 'best', 'last'; got 'first'"):
-        _checks.check_choice("judge", "first", ("best", "last"))
+        _validation.check_choice("judge", "first", ("best", "last"))
 
 
 @pytest.mark.only_on("torch")
@@ -431,7 +431,7 @@ def test_dtypes_that_pytorch_stores_but_does_not_compute_with(backend: Backend, 
 
 def test_a_network_beside_the_current_device_is_refused(net, monkeypatch):
     """CuPy creates every result on its current device, wherever the arrays are."""
-    monkeypatch.setattr(_checks, "current_device", lambda xp: "GPU 0")
+    monkeypatch.setattr(_validation, "current_device", lambda xp: "GPU 0")
     with pytest.raises(ValueError, match=r"`W1` must be on numpy's current device, GPU 0, .*; got cpu$"):
         net.logits(X)
 
@@ -498,18 +498,18 @@ def test_a_value_that_a_dtype_does_not_have_is_found_in_its_block(n_rows, row, c
     X[0, 0] *= -1
     rows_in_file = 5 + 2 * np.arange(n_rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_checks, "BLOCK_ELEMENTS", block)
-        _checks.check_finite(X, dtype="float32")
+        patch.setattr(_validation, "BLOCK_ELEMENTS", block)
+        _validation.check_finite(X, dtype="float32")
         X[row, column] = value
         if math.isfinite(value):
-            _checks.check_finite(X, dtype="float64")
-            _checks.check_finite(X)
+            _validation.check_finite(X, dtype="float64")
+            _validation.check_finite(X)
         for rows, where in (
             (None, f"first in row {row}, column {column} "),
             (rows_in_file, f", in row {5 + 2 * row}, column {column} "),
         ):
             with pytest.raises(ValueError, match=f"`X` must (hold|be) .*{where}") as caught:
-                _checks.check_finite(X, dtype="float32", rows_in_file=rows)
+                _validation.check_finite(X, dtype="float32", rows_in_file=rows)
             if math.isfinite(value):
                 assert "within ±3.4028235e+38, the range of float32" in str(caught.value)
                 assert f"got {value:.8g}," in str(caught.value)
@@ -518,23 +518,23 @@ def test_a_value_that_a_dtype_does_not_have_is_found_in_its_block(n_rows, row, c
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int64", "uint8"])
 def test_what_fits_any_dtype_is_finite_in_each(dtype):
     X = np.ones((4, 2), dtype)
-    _checks.check_finite(X, dtype="float32")
-    _checks.check_finite(X, dtype="float64")
+    _validation.check_finite(X, dtype="float32")
+    _validation.check_finite(X, dtype="float64")
     if dtype.startswith("float"):
         X[2, 1] = np.inf
         with pytest.raises(ValueError, match="got an infinite value, first in row 2, column 1 "):
-            _checks.check_finite(X, dtype="float32")
+            _validation.check_finite(X, dtype="float32")
 
 
 def test_the_sample_of_predictions_that_are_nan_is_named(backend: Backend):
     host = np.zeros((2, 5, 3))
     for shape in ((5, 3), (2, 5, 3)):
-        _checks.check_predictions(backend.array(host.reshape(-1)[: math.prod(shape)].reshape(shape)))
-    _checks.check_predictions(backend.array(np.full((5, 3), np.inf)))
+        _validation.check_predictions(backend.array(host.reshape(-1)[: math.prod(shape)].reshape(shape)))
+    _validation.check_predictions(backend.array(np.full((5, 3), np.inf)))
     host[1, 3, 0] = np.nan
     with pytest.raises(ValueError, match=r"are finite; got nan, first for row 3 \(counted from 0\)$"):
-        _checks.check_predictions(backend.array(host[1, ...]))
+        _validation.check_predictions(backend.array(host[1, ...]))
     with pytest.raises(ValueError, match=r"got nan of network 1, first for row 3 \(counted from 0\)$"):
-        _checks.check_predictions(backend.array(host))
+        _validation.check_predictions(backend.array(host))
     with pytest.raises(ValueError, match=r"got nan, first for sample d\.png$"):
-        _checks.check_predictions(backend.array(host[1, ...]), samples=["a", "b", "c", "d.png", "e"])
+        _validation.check_predictions(backend.array(host[1, ...]), samples=["a", "b", "c", "d.png", "e"])

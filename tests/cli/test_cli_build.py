@@ -17,7 +17,7 @@ from support.moved_images import slow_moved
 
 from twolayer import TwoLayerNet, augmentation, datasets, optimizers, presets, schedules, storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import console, errors, method, train
+from twolayer.cli import build, console, errors, train
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
 from twolayer.settings import SETTINGS
@@ -55,7 +55,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 def test_every_optimizer_has_its_name() -> None:
     found = {
-        name: method.optimizer_for(settings(optimizer=name, momentum=0.5))
+        name: build.optimizer_for(settings(optimizer=name, momentum=0.5))
         for name in SETTINGS["optimizer"].kind
     }
     assert found == {
@@ -65,21 +65,19 @@ def test_every_optimizer_has_its_name() -> None:
         "adam": optimizers.Adam(),
         "adamw": optimizers.AdamW(weight_decay=0.0),
     }
-    decaying = method.optimizer_for(settings(optimizer="adamw", weight_decay=0.25))
+    decaying = build.optimizer_for(settings(optimizer="adamw", weight_decay=0.25))
     assert decaying == optimizers.AdamW(weight_decay=0.25)
 
 
 def test_every_schedule_has_its_name() -> None:
     decay = {"learning_rate_decay": 0.5, "decay_every": 7, "decay_first": 2}
-    found = {
-        name: method.schedule_for(settings(schedule=name, **decay)) for name in SETTINGS["schedule"].kind
-    }
+    found = {name: build.schedule_for(settings(schedule=name, **decay)) for name in SETTINGS["schedule"].kind}
     assert found == {
         "cosine": schedules.Cosine(),
         "exponential": schedules.Exponential(0.5, 7, 2),
         "constant": schedules.Constant(),
     }
-    warm = method.schedule_for(settings(schedule="constant", warmup=3))
+    warm = build.schedule_for(settings(schedule="constant", warmup=3))
     assert warm == schedules.Warmup(schedules.Constant(), epochs=3)
 
 
@@ -95,7 +93,7 @@ def test_augmentation_is_what_was_asked_for_and_in_its_order() -> None:
         ({"flip": True, "shift": 1, "border": "zero", "mixup": 0.3}, augmentation.Chain(moved, mixed)),
     ]
     for changes, expected in cases:
-        assert method.augmentation_for(settings(**changes), DIGITS) == expected
+        assert build.augmentation_for(settings(**changes), DIGITS) == expected
 
 
 def test_preprocessing_is_fitted_to_the_training_samples() -> None:
@@ -108,7 +106,7 @@ def test_preprocessing_is_fitted_to_the_training_samples() -> None:
         ({"whiten": "pca", "components": 9}, Whitener.fit(X, kind="pca", n_components=9)),
     ]
     for changes, expected in cases:
-        found = method.preprocessing_for(settings(**changes), DIGITS)
+        found = build.preprocessing_for(settings(**changes), DIGITS)
         assert type(found) is type(expected)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -295,7 +293,7 @@ def test_settings_that_mean_nothing_beside_others(changes: dict[str, Any], idle:
     if base["schedule"] == "cosine":
         idle = idle | {"learning_rate_decay"}
     assert {name for name in asked if not SETTINGS[name].has_effect(base)} == idle
-    assert set(method.without_effect(base)) & set(asked) == idle - {"border", "decay_first"}
+    assert set(build.without_effect(base)) & set(asked) == idle - {"border", "decay_first"}
 
 
 def test_what_a_network_was_averaged_over_is_said() -> None:
@@ -333,8 +331,8 @@ def test_test_samples_beyond_the_networks_numbers_lose_no_results() -> None:
 
 def test_a_preset_gives_way_to_an_option_that_only_another_choice_has_a_use_for() -> None:
     plain = presets.settings_for("train", "cifar10")
-    found = method.completed(plain | {"learning_rate_decay": 0.9}, {"learning_rate_decay": 0.9})
+    found = build.completed(plain | {"learning_rate_decay": 0.9}, {"learning_rate_decay": 0.9})
     assert found["schedule"] == "exponential"
-    found = method.completed(plain | {"whiten": "pca", "scale": "channel"}, {"scale": "channel"})
+    found = build.completed(plain | {"whiten": "pca", "scale": "channel"}, {"scale": "channel"})
     assert found["whiten"] == "none"
     assert plain == presets.settings_for("train", "cifar10")

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from ._checks import check_choice, check_integer
 from ._namespace import Array, cast, device
+from ._validation import check_choice, check_integer
 
 BORDERS = ("reflect", "zero")
 

@@ -11,17 +11,17 @@ from typing import Any
 import click
 
 from .. import presets
-from .._checks import shown
-from .._extras import require
 from .._files import written_whole
 from .._numbers import COUNT_OR_ZERO
+from .._optional import require
 from .._texts import check_printable
+from .._validation import shown
 from .._version import __version__
 from ..settings import REQUIRED, SETTINGS, VARIED, of_command
 from . import options
+from .build import completed, without_effect
 from .data import COUNTS, kind_of
-from .method import completed, without_effect
-from .parameters import NumberType, Several
+from .option_types import NumberType, Several
 from .run_files import read_object, read_toml
 from .run_folder import RESULTS
 
