@@ -342,7 +342,7 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
 def test_no_other_process_writes_in_a_folder_in_use(
     run: Path, long_training, monkeypatch: pytest.MonkeyPatch, arguments
 ) -> None:
-    monkeypatch.setattr(run_folder, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(run_folder, "_LOCK_TIMEOUT", 0.2)
     line = refused(*arguments)
     assert f"{run} must not be in use; process {long_training.pid} on " in line
     assert "is writing in it" in line

@@ -68,7 +68,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(monkeypatch:
     clusters(Path("mine.npz"))
     done("train", "mine.npz", "--epochs", 1, "--out", "run", "-q")
     monkeypatch.setattr(predict, "samples_for", None)
-    monkeypatch.setattr(writing, "read_run", None)
+    monkeypatch.setattr(writing, "StoredRun", None)
     Path("folder.csv").mkdir()
     commands = {
         "p.csv": ("predict", "net.safetensors", "X.npy", "--output"),

@@ -244,7 +244,11 @@ def test_names_on_the_users_axes_leave_room_for_the_matrix():
 
 
 def test_optimizers_along_an_axis_do_not_overlap():
-    given_ones = [optimizers.SGD(momentum=0.9, nesterov=True), optimizers.AdamW(weight_decay=0.01)]
+    given_ones = [
+        optimizers.SGD(momentum=0.9, nesterov=True),
+        optimizers.AdamW(weight_decay=0.01),
+        optimizers.AdamW(weight_decay=0.1),
+    ]
     rows = [candidate(0.1, reg, 0.5 + reg, optimizer=one) for one in given_ones for reg in (0.1, 0.2)]
     ax = plotting.plot_heat_map(rows, x="optimizer", y="reg")
     assert {text.get_rotation() for text in ax.get_xticklabels()} == {45}

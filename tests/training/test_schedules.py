@@ -305,7 +305,7 @@ def test_schedules_are_hashable_data():
     assert (schedules.Step() != schedules.Step(0.1)) is False
 
 
-@pytest.mark.parametrize("schedule", EACH, ids=repr)
+@pytest.mark.parametrize("schedule", EACH)
 def test_schedules_can_be_copied_and_not_be_changed(schedule):
     for other in (
         copy.copy(schedule),

@@ -22,7 +22,7 @@ _PAUSE_SECONDS = 0.05
 
 
 @contextmanager
-def locked_file(path: Path, patience: float) -> Iterator[None]:
+def locked_file(path: Path, timeout: float) -> Iterator[None]:
     """Make and lock a file, and remove it at the end; wait so many seconds for another process to do so.
 
     Raises
@@ -30,7 +30,7 @@ def locked_file(path: Path, patience: float) -> Iterator[None]:
     ValueError
         If another process still holds it.
     """
-    with _opened(path, time.monotonic() + patience) as file:
+    with _opened(path, time.monotonic() + timeout) as file:
         with suppress(OSError):  # it is for the messages of other processes alone
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}".encode())

@@ -52,7 +52,7 @@ _DRAWN = tuple(
 _OWN = (*FILES, *_DRAWN)
 # Files that `export` leaves there: of no use beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
-_PATIENCE_SECONDS = 20.0  # of commands that take no longer, for each other
+_LOCK_TIMEOUT = 20.0  # seconds that commands which write one file wait for each other
 
 
 @contextmanager
@@ -184,7 +184,7 @@ def _is_folder(path: Path) -> bool:
 
 
 @contextmanager
-def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
+def locked(folder: Path, *, timeout: float = 0.0) -> Iterator[None]:
     """Let no other process write in the folder of a run; the system releases the lock if the process ends.
 
     Raises
@@ -192,7 +192,7 @@ def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     ValueError
         If another process still writes in it after so many seconds.
     """
-    with locked_file(folder / LOCK, patience):
+    with locked_file(folder / LOCK, timeout):
         for name in _OWN:
             remove_partial(folder / name)  # left by processes that were killed
         yield
@@ -200,7 +200,7 @@ def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
 
 def locked_if_run(folder: Path) -> AbstractContextManager[None]:
     """Lock a folder if it is that of a run; for a command that writes one file there."""
-    return locked(folder, patience=_PATIENCE_SECONDS) if is_run(folder) else nullcontext()
+    return locked(folder, timeout=_LOCK_TIMEOUT) if is_run(folder) else nullcontext()
 
 
 def is_run(folder: Path) -> bool:

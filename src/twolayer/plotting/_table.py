@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -134,8 +135,9 @@ def scale_of(table: Sequence[Row], name: str) -> Scale:
 
 
 def order(value: Any) -> tuple[bool, bool, Any]:
-    """Return a key that sorts values: numbers first, then text, then None."""
-    return value is None, isinstance(value, str), 0 if value is None else value
+    """Return a key that sorts values: numbers first, then texts and objects by their words, then None."""
+    is_number = isinstance(value, Real)
+    return value is None, not is_number, value if is_number else str(value)
 
 
 def grouped(table: Sequence[Row], names: Sequence[str]) -> dict[tuple[Any, ...], list[Row]]:
