@@ -186,9 +186,17 @@ def test_bash_puts_names_into_the_line_so_that_they_run_nothing(elsewhere: Path)
     bin_folder = wrapped(elsewhere)
     environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
     environment |= {"PS1": "", "PYTHONPATH": str(Path(twolayer.__file__).parents[1]), "LC_ALL": "C.UTF-8"}
-    process, terminal = pty.fork()
-    if process == 0:  # pragma: no cover  # another process
-        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment)
+    terminal, of_bash = pty.openpty()
+    # In place of `pty.fork`, of which JAX warns where another test has imported it.
+    process = subprocess.Popen(
+        ["bash", "--norc", "--noprofile", "-i"],
+        stdin=of_bash,
+        stdout=of_bash,
+        stderr=of_bash,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(of_bash)
     reader = threading.Thread(target=drain, args=(terminal,), daemon=True)
     reader.start()
     try:
@@ -203,7 +211,7 @@ def test_bash_puts_names_into_the_line_so_that_they_run_nothing(elsewhere: Path)
             assert [path.name for path in folder.iterdir()] == [name]
     finally:
         os.write(terminal, b"\x03\nexit\n")
-        os.waitpid(process, 0)
+        process.wait(60)
         reader.join(10)
         os.close(terminal)
 

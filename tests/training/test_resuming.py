@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -280,6 +280,11 @@ class Setting:
     names: tuple[str, ...] = ("a",)
 
 
+class Named(NamedTuple):
+    rate: float
+    every: int = 3
+
+
 class Plain:
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -318,6 +323,7 @@ def halving(step: Any, *, steps_per_epoch: int, steps: int) -> Any:
         ),
         (augmentation.Chain(augmentation.Mixup(1)), "Chain(parts=(Mixup(alpha=1)))"),
         (Setting(0.5), "Setting(names=('a'), rate=0.5)"),
+        (Named(0.5), "Named(every=3, rate=0.5)"),
         (Plain(Plain(3)), "Plain(inner=Plain(inner=3))"),
         (Slotted(), "Slotted(b=2)"),
         (halving, "halving"),

@@ -7,6 +7,7 @@ are the same for a loop of one's own.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -129,6 +130,7 @@ class _WithUpdates(Optimizer):
         """Return the coefficients (..., m) of the updates ``t`` (...), counted from 1; SGD needs none."""
         return xp.expand_dims(t, axis=-1)[..., :0]
 
+    @abstractmethod
     def _updated(
         self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool
     ) -> tuple[Array, ...]:
@@ -136,7 +138,6 @@ class _WithUpdates(Optimizer):
 
         The others are its moments, learning rates and the step's coefficients.
         """
-        raise NotImplementedError
 
     def coefficients(self, step: HostArray) -> HostArray:
         """Return the numbers (n, m) that depend on the steps alone; see `Optimizer`."""
