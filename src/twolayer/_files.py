@@ -55,8 +55,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     path = _followed(path)
     standing, is_replaced = _standing_at(path)
-    # The block below closes it.
-    file = _new_partial(path, standing) if is_replaced else tempfile.TemporaryFile()  # noqa: SIM115
+    file = _new_partial(path, standing) if is_replaced else tempfile.TemporaryFile()  # noqa: SIM115  # closed below
     partial = Path(file.name) if is_replaced else None
     try:
         with file:

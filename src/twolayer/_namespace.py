@@ -195,7 +195,7 @@ def _floats(xp: ModuleType, device: Any) -> dict[str, Any]:
 
 
 def is_wider(array: Array, dtype: Any) -> bool:
-    """Whether a cast of the array to ``dtype``, float32 or float64, may lose digits that float64 has."""
+    """Return whether a cast to ``dtype``, float32 or float64, may lose digits that float64 has."""
     return dtype_name(dtype) == "float32" and dtype_name(array.dtype) in _WIDER_THAN_FLOAT32
 
 

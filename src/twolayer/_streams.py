@@ -16,7 +16,7 @@ RandomState: TypeAlias = int | np.random.Generator | None
 
 
 class Stream(IntEnum):
-    """What a stream is for. The numbers are part of what a seed means: they never change."""
+    """The purpose of a stream. The numbers are part of what a seed means: they never change."""
 
     INITIAL_WEIGHTS = 0
     BATCHES = 1

@@ -12,6 +12,7 @@ from ._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, PROBABILITY,
 Kind: TypeAlias = "Number | tuple[str, ...] | type[bool] | type[str]"  # a tuple lists all values
 REQUIRED = object()  # the default of settings that have none
 TOGETHER, APART = "together", "apart"
+LIBRARIES = ("numpy", "cupy", "torch", "jax")
 
 
 @dataclass(frozen=True)
@@ -316,7 +317,7 @@ _KEPT = (
 )
 
 _PLACE = (
-    Setting("library", ("numpy", "cupy", "torch", "jax"), "numpy"),
+    Setting("library", LIBRARIES, "numpy"),
     Setting("device", str, None),
     Setting(
         "dtype", ("float32", "float64"), "float32", "Floating-point type of all computation.", label="numbers"

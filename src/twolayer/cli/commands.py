@@ -27,7 +27,7 @@ from .saved_network import check_is_no_input
 from .sweep import run_sweep
 from .train import resume_train, run_train
 
-# What a command returns for --json, or a function that makes it, where that takes long.
+# The data of a command for --json, or a function that makes them, where that takes long.
 Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 _DEBUG, _JSON = "twolayer.debug", "twolayer.json"

@@ -76,7 +76,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     if command == "sweep":
         settings |= {name: _several(settings[name]) for name in VARIED}
         del settings["seed"]
-    # Of the data that the file is of, and of no others.
+    # The hash belongs to the data of the file, and not to other data that options name.
     if "data_sha256" in stored and not {"dataset", "preset", "validation"} & given:
         settings["data_sha256"] = stored["data_sha256"]
     return {

@@ -11,8 +11,7 @@ import numpy as np
 
 from .._namespace import Array, HostArray, float_dtype, from_host, standard_namespace
 from .._optional import how_to_install, require
-
-LIBRARIES = ("numpy", "cupy", "torch", "jax")
+from ..settings import LIBRARIES
 
 # On products of two matrices with fewer operations than this, several threads of a BLAS cost more than they
 # bring, and several times the whole where other programs keep the cores busy.

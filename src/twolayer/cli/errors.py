@@ -19,7 +19,7 @@ from .devices import first_line
 FAILED = 1
 WRONG_USAGE = 2
 DIVERGED = 3
-# What a shell gives for a program that a signal ended: 130 for Ctrl-C, 143 for a scheduler's SIGTERM.
+# Shells give 128 and the signal for a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM.
 OF_SIGNALS = 128
 INTERRUPTED = OF_SIGNALS + signal.SIGINT
 TERMINATED = OF_SIGNALS + signal.SIGTERM

@@ -32,7 +32,7 @@ def found_at(name: str) -> list[Path]:
     """Return the files that a name stands for: a file, images in a folder, or the matches of a pattern."""
     path = Path(name)
     if path.is_dir():
-        # What begins with a dot is a system's own, such as the ._ files of macOS.
+        # Systems keep files of their own whose names begin with a dot, such as ._ on macOS.
         shown = (one for one in path.iterdir() if not one.name.startswith(".") and one.is_file())
         images = sorted(filter(is_image, shown), key=lambda one: one.name)
         if not images:

@@ -14,8 +14,9 @@ import numpy as np
 
 from .._optional import how_to_install, require
 from .._version import __version__
+from ..settings import LIBRARIES
 from .console import Console
-from .devices import LIBRARIES, count_gpus, first_line
+from .devices import count_gpus, first_line
 
 # Kernels of OpenBLAS that use 256 bits where a processor with AVX-512 has 512.
 _NARROW = ("haswell", "zen", "sandybridge", "nehalem", "prescott", "core2")

@@ -76,14 +76,14 @@ class Results(NamedTuple):
     samples: Mapping[str, int] = _NOTHING
     n_features: int | None = None
     image_shape: Sequence[int] | None = None
-    # Of a training:
+    # A training has also:
     n_steps: int | None = None
     best_step: int | None = None
     diverged: int | None = None
     train_accuracy: float | None = None
     validation_accuracy: float | None = None
     members: Sequence[Mapping[str, Any]] = ()
-    # Of a sweep:
+    # A sweep has also:
     runs: Sequence[Mapping[str, Any]] = ()
     best: Mapping[str, Any] | None = None
 
@@ -142,7 +142,7 @@ def read_history(path: Path) -> History:
     check(isinstance(stored, dict), f"got {type(stored).__name__}")
     for name in History._fields:
         check(is_list(stored.get(name), _is_measured), f"`{name}` is no list of numbers")
-    # What JSON has no number for was written as null, which becomes nan.
+    # JSON has no nan: it was written as null, and becomes nan again.
     history = History(*(np.array(stored[name], np.float64) for name in History._fields))
     n_steps, step = len(history.loss), history.step
     for name, column in history._asdict().items():

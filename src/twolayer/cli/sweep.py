@@ -64,7 +64,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
         "table": result.table,
         "runs": result.runs,
         "best": None if best is None else best.row,
-        # Of a grid that was not finished, the ends are not known.
+        # The ends of a grid that was not finished are not known.
         "grid_ends": report.grid_ends(result.table) if result.complete else [],
     }
     if best is not None:

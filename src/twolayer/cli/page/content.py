@@ -183,7 +183,7 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
             detail += f"; 95 % interval {low:.3f} to {high:.3f} (Wilson)"
         yield "Test accuracy", report.format_accuracy(test.accuracy), detail
 
-    # Of a sweep, the best candidate's row, with its spread.
+    # A sweep shows the row of its best candidate, with its spread.
     row = (report.winner(run.results.table) or {}) if run.is_sweep else run.results._asdict()
     if report.is_finite(row.get("validation_accuracy")):
         yield _validation_figure(run, row)

@@ -58,7 +58,7 @@ def _has_effect(name: str, settings: Mapping[str, Any]) -> bool:
 
 def _same(one: Any, other: Any) -> bool:
     def plain(value: Any) -> Any:
-        # Of a sweep, one value is as good as a list of it.
+        # In a sweep, one value is as good as a list of it.
         return list(value) if isinstance(value, list | tuple) else [value]
 
     return bool(plain(one) == plain(other))
