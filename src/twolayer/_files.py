@@ -16,16 +16,18 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy_format
 
 from ._namespace import Array, dtype_name, on_host
+from ._texts import listed
 
 # How long to wait for a program that holds the file to be replaced; only Windows refuses to replace it.
 _PATIENCE_SECONDS = 2.0
@@ -290,9 +292,136 @@ def opened_safetensors(path: str | os.PathLike[str], kind: str) -> Iterator[Any]
         ) from error
 
 
+def float_dtype_in(file: Any, name: str, path: str | os.PathLike[str]) -> str:
+    """Return the dtype of a tensor in a safetensors file, F32 or F64, or raise."""
+    dtype: str = file.get_slice(name).get_dtype() if name in file.keys() else "none"  # noqa: SIM118  # it is no dict
+    if dtype not in ("F32", "F64"):
+        raise ValueError(f"`{name}` in {path} must be F32 or F64; got {dtype}")
+    return dtype
+
+
+def network_shapes(
+    n_features: int, n_hidden: int, n_classes: int, stack: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a network's arrays, or of a stack's if ``stack`` holds the number of networks."""
+    return {
+        "W1": (*stack, n_features, n_hidden),
+        "b1": (*stack, n_hidden),
+        "W2": (*stack, n_hidden, n_classes),
+        "b2": (*stack, n_classes),
+    }
+
+
+def check_tensors(
+    file: Any, expected: Mapping[str, tuple[str, tuple[int, ...]]], path: str | os.PathLike[str], kind: str
+) -> None:
+    """Raise unless a safetensors file holds tensors of these dtypes and shapes, and no others.
+
+    Parameters
+    ----------
+    file : safetensors' reader
+        As `opened_safetensors` yields it.
+    expected : mapping of str to tuple
+        The dtype and the shape of each tensor, by its name.
+    path, kind : path, str
+        For the messages: the file, and what it must hold.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing, is of another dtype or shape, or does not belong there.
+    """
+    there = set(file.keys())
+    for name, (dtype, shape) in expected.items():
+        if name not in there:
+            raise ValueError(f"{path} must be a whole {kind}; something is missing in it ('{name}')")
+        tensor = file.get_slice(name)
+        if tensor.get_dtype() != dtype:
+            raise ValueError(f"`{name}` in {path} must be {dtype}; got {tensor.get_dtype()}")
+        came = tuple(tensor.get_shape())
+        if came != shape:
+            raise ValueError(f"`{name}` in {path} must have shape {shape} to fit the rest; got {came}")
+    others = sorted(there - set(expected))
+    if others:
+        raise ValueError(f"{path} must hold nothing but a {kind}; got {listed(others)}")
+
+
+class StoredArray(NamedTuple):
+    """An array that `numpy.save` wrote, in a file or in a member of one.
+
+    Its shape can be checked before its values are read, which may unpack to gigabytes.
+    """
+
+    name: str  # for messages
+    opened: Callable[[], IO[bytes]]
+
+    def header(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """Read the shape and the dtype.
+
+        Raises
+        ------
+        ValueError
+            If it is not an array.
+        """
+        with self._reading() as file:
+            beginning = io.BytesIO(file.read(_LONGEST_HEADER))
+            if not beginning.getvalue().startswith(npy_format.MAGIC_PREFIX):
+                raise ValueError("it is not an array")
+            # Later versions differ in the encoding of the header's text, which does not matter here.
+            is_first = npy_format.read_magic(beginning) == (1, 0)
+            read = npy_format.read_array_header_1_0 if is_first else npy_format.read_array_header_2_0
+            shape, _, dtype = read(beginning)
+            return shape, dtype
+
+    def read(self, *, cure: str | None = None) -> npt.NDArray[Any]:
+        """Read the values, in the machine's byte order.
+
+        Parameters
+        ----------
+        cure : str, optional
+            Code that makes of objects an array that can be stored.
+
+        Raises
+        ------
+        TypeError
+            If it holds objects, which are stored by pickle.
+        ValueError
+            If it is not whole.
+        """
+        if self.header()[1].hasobject:
+            raise TypeError(
+                f"{self.name} must hold numbers or strings; got dtype object, which is stored by pickle and "
+                f"not read, because unpickling a file can run any code that is in it"
+                + (f"; store `{cure}`" if cure else "")
+            )
+        with self._reading() as file:
+            array: npt.NDArray[Any] = npy_format.read_array(file, allow_pickle=False)
+            return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+    @contextmanager
+    def _reading(self) -> Iterator[IO[bytes]]:
+        """Open it; turn any error in the block into one that names it."""
+        # A damaged file raises more than can be listed: BadZipFile, zlib.error, NotImplementedError, ...
+        try:
+            with self.opened() as file:
+                yield file
+        except Exception as error:
+            raise ValueError(
+                f"{self.name} must be a whole array; it cannot be read ({error!s:.200})"
+            ) from error
+
+
 @contextmanager
-def opened_npz(path: str | os.PathLike[str]) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
-    """Open an .npz file; yield its arrays by their names, which `npz_array` reads.
+def opened_npz(
+    path: str | os.PathLike[str], opened: Callable[[], IO[bytes]] | None = None
+) -> Iterator[dict[str, StoredArray]]:
+    """Open an .npz file; yield its arrays by their names, none of them read.
+
+    Parameters
+    ----------
+    path : path
+    opened : callable, optional
+        Opens what is read in place of the file, which then has this path in messages only.
 
     Raises
     ------
@@ -301,98 +430,18 @@ def opened_npz(path: str | os.PathLike[str]) -> Iterator[Mapping[str, npt.NDArra
     ValueError
         If it is not an .npz file, or holds no arrays.
     """
-    with Path(path).open("rb") as file:
-        # A damaged zip file raises more than can be listed: BadZipFile, zlib.error, NotImplementedError, ...
+    with opened() if opened else Path(path).open("rb") as file:
         try:
-            stored: Mapping[str, npt.NDArray[Any]] = {}
-            if zipfile.is_zipfile(file):
-                stored = np.load(file, allow_pickle=False)
-            found = list(stored)
+            archive = zipfile.ZipFile(file)
+            members = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            if not members:
+                raise ValueError("it holds none")
         except Exception as error:
-            raise ValueError(f"{path} must be an .npz file; it cannot be read ({error!s:.200})") from error
-        if not found:
             raise ValueError(
-                f"{path} must be an .npz file with arrays; it is truncated, empty or something else"
-            )
-        yield stored
-
-
-def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read the shape and the dtype of an array that `numpy.save` wrote, and none of its values.
-
-    The file is back at its beginning afterwards. For other files NumPy raises more errors than can be listed.
-    """
-    beginning = io.BytesIO(file.read(_LONGEST_HEADER))
-    file.seek(0)
-    if not beginning.getvalue().startswith(npy_format.MAGIC_PREFIX):
-        raise ValueError("it is not an array")
-    # Later versions differ in the encoding of the header's text, which does not matter here.
-    is_first = npy_format.read_magic(beginning) == (1, 0)
-    read = npy_format.read_array_header_1_0 if is_first else npy_format.read_array_header_2_0
-    shape, _, dtype = read(beginning)
-    return shape, dtype
-
-
-def npz_header(
-    stored: Mapping[str, npt.NDArray[Any]], key: str, path: str | os.PathLike[str]
-) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read the shape and the dtype of an array of an .npz file, but no values: they may unpack to gigabytes.
-
-    Raises
-    ------
-    ValueError
-        If it is not an array.
-    """
-    archive: zipfile.ZipFile = stored.zip  # type: ignore[attr-defined]  # of NumPy's NpzFile
-    name = key if key in archive.namelist() else f"{key}.npy"  # as in NumPy's own reader
-    with _reading_array(key, path), archive.open(name) as member:
-        return npy_header(member)
-
-
-def npz_array(
-    stored: Mapping[str, npt.NDArray[Any]],
-    key: str,
-    path: str | os.PathLike[str],
-    *,
-    cure: str | None = None,
-) -> npt.NDArray[Any]:
-    """Read an array of an .npz file, in the machine's byte order.
-
-    Parameters
-    ----------
-    stored : mapping
-        As `opened_npz` yields it.
-    key : str
-    path : path
-        For the messages.
-    cure : str, optional
-        Code that makes of objects an array that can be stored.
-
-    Raises
-    ------
-    TypeError
-        If it holds objects, which are stored by pickle.
-    ValueError
-        If it is not whole.
-    """
-    npz_header(stored, key, path)  # raises if it is no array, which NumPy would read whole
-    with _reading_array(key, path, cure):
-        array = stored[key]
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-@contextmanager
-def _reading_array(key: str, path: str | os.PathLike[str], cure: str | None = None) -> Iterator[None]:
-    """Turn any error in the block into one that names the array and its .npz file."""
-    try:
-        yield
-    except Exception as error:
-        if "allow_pickle" in str(error):
-            raise TypeError(
-                f"`{key}` in {path} must hold numbers or strings; got dtype object, which is stored by "
-                f"pickle and not read, because unpickling a file can run any code that is in it"
-                + (f"; store `{cure}`" if cure else "")
+                f"{path} must be an .npz file with arrays; it is truncated, empty or something else "
+                f"({error!s:.200})"
             ) from error
-        raise ValueError(
-            f"`{key}` in {path} must be a whole array; it cannot be read ({error!s:.200})"
-        ) from error
+        yield {
+            key: StoredArray(f"`{key}` in {path}", partial(archive.open, name))
+            for key, name in members.items()
+        }

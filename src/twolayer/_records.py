@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ._validation import shown
 
@@ -67,6 +70,42 @@ def checked(
             came = repr(value[:_MOST_SHOWN]) if as_json else shown(value)
             raise ValueError(f"`{name}` in {place} must be {kind.words}; got {came}")
     return found
+
+
+def plain(value: Any, place: str, *, strict: bool = False) -> Any:
+    """Return a value in the types that JSON has. What is nan or infinite becomes None.
+
+    Parameters
+    ----------
+    value : object
+    place : str
+        The value's name, for messages.
+    strict : bool
+        Take no paths, and only texts as keys; otherwise both become text.
+
+    Raises
+    ------
+    TypeError
+        If JSON has no place for it; the message says where it is.
+    ValueError
+        If two keys of one mapping are written alike (``1`` and ``"1"``).
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, os.PathLike) and not strict:
+        value = os.fspath(value)
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{place}[{index}]", strict=strict) for index, item in enumerate(value)]
+    if isinstance(value, Mapping) and not (strict and any(not isinstance(key, str) for key in value)):
+        found = {str(key): plain(item, f"{place}[{key!r}]", strict=strict) for key, item in value.items()}
+        if len(found) != len(value):
+            raise ValueError(f"`{place}` must have keys that differ as text; got two that are written alike")
+        return found
+    raise TypeError(f"`{place}` must be something that JSON can hold; got {type(value).__name__}")
 
 
 def is_text(value: Any) -> bool:

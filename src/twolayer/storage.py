@@ -57,11 +57,11 @@ from typing import Any
 
 import numpy as np
 
-from ._files import opened_safetensors, write_safetensors
+from ._files import check_tensors, float_dtype_in, network_shapes, opened_safetensors, write_safetensors
 from ._image_shifts import checked_image_shape
 from ._namespace import HostArray
-from ._records import OBJECT, SIZE, Kind, checked, is_list, is_size
-from ._texts import check_different, checked_classes, listed
+from ._records import OBJECT, SIZE, Kind, checked, is_list, is_size, plain
+from ._texts import check_different, checked_classes
 from ._validation import check_finite, check_network
 from ._version import __version__
 from .network import TwoLayerNet
@@ -176,7 +176,9 @@ def save(
         metadata["image_shape"] = json.dumps(checked_image_shape(image_shape, net.n_features))
     for name, mapping in (("preprocessing", preprocessing), ("information", information)):
         if mapping is not None:
-            metadata[name] = _json_object(name, mapping)
+            if not isinstance(mapping, Mapping):
+                raise TypeError(f"`{name}` must be a mapping; got {type(mapping).__name__}")
+            metadata[name] = json.dumps(plain(mapping, name, strict=True))
     write_safetensors(path, net._asdict(), metadata)
 
 
@@ -207,7 +209,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
     TypeError
         If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
     """
-    path = _file_at(path)
+    path = file_at(path)
     with opened_safetensors(path, "a safetensors file") as file:
         _checked_metadata(file, path)
         host: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in _NAMES}
@@ -235,40 +237,19 @@ def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
     ValueError
         As for `load`.
     """
-    path = _file_at(path)
+    path = file_at(path)
     with opened_safetensors(path, "a safetensors file") as file:
         return _checked_metadata(file, path)
 
 
-def _file_at(path: str | os.PathLike[str]) -> Path:
+def file_at(path: str | os.PathLike[str]) -> Path:
     """Return the file of a network, given itself or the folder of a run."""
     path = Path(path)
     if not path.is_dir():
         return path
     if not (path / FILE_NAME).is_file():
-        raise FileNotFoundError(f"{path} must be a file, or the folder of a run; it holds no {FILE_NAME}")
+        raise FileNotFoundError(f"{path} must be the folder of a run; it holds no {FILE_NAME}")
     return path / FILE_NAME
-
-
-def _json_object(name: str, value: Mapping[str, Any]) -> str:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"`{name}` must be a mapping; got {type(value).__name__}")
-    return json.dumps(_plain(name, value))
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Return ``value`` in the types that JSON has."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: _plain(name, entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(name, entry) for entry in value]
-    raise TypeError(f"`{name}` must hold what JSON can; got {type(value).__name__}")
 
 
 def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadata:
@@ -288,9 +269,11 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
         )
     kinds = dict.fromkeys((*_SIZES, "n_networks"), SIZE)
     sizes = {"n_networks": None} | read(kinds, needed=(*_SIZES, "twolayer_version"))
-    _check_tensors(file, sizes, path)
-
-    n_features, n_classes = sizes["n_features"], sizes["n_classes"]
+    n_features, n_hidden, n_classes = (sizes[name] for name in _SIZES)
+    stack = [] if sizes["n_networks"] is None else [sizes["n_networks"]]
+    shapes = network_shapes(n_features, n_hidden, n_classes, stack)
+    dtype = float_dtype_in(file, "W1", path)
+    check_tensors(file, {name: (dtype, shape) for name, shape in shapes.items()}, path, "network")
     details = read(
         {
             "classes": Kind(
@@ -312,27 +295,3 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
     return NetworkMetadata(
         **sizes, **missing | details, format_version=version, twolayer_version=stored["twolayer_version"]
     )
-
-
-def _check_tensors(file: Any, sizes: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    n_features, n_hidden, n_classes = (sizes[name] for name in _SIZES)
-    stack = () if sizes["n_networks"] is None else (sizes["n_networks"],)
-    shapes = {
-        "W1": (*stack, n_features, n_hidden),
-        "b1": (*stack, n_hidden),
-        "W2": (*stack, n_hidden, n_classes),
-        "b2": (*stack, n_classes),
-    }
-    names = sorted(file.keys())
-    if names != sorted(shapes):
-        raise ValueError(f"{path} must hold the tensors {', '.join(shapes)}; got {listed(names) or 'none'}")
-    tensors = {name: file.get_slice(name) for name in shapes}
-    for name, tensor in tensors.items():
-        shape = tuple(tensor.get_shape())
-        if shape != shapes[name]:
-            raise ValueError(
-                f"`{name}` in {path} must have shape {shapes[name]}, as the metadata say; got {shape}"
-            )
-    dtypes = {tensor.get_dtype() for tensor in tensors.values()}
-    if dtypes not in ({"F32"}, {"F64"}):
-        raise ValueError(f"tensors in {path} must be all F32 or all F64; got {', '.join(sorted(dtypes))}")

@@ -1475,7 +1475,7 @@ def test_features_that_are_not_finite_are_refused() -> None:
     X = np.ones((40, 3))
     X[3, 1] = np.nan
     np.savez("data.npz", X=X, y=np.arange(40) % 2)
-    assert "must hold finite features; got 1 that are NaN or infinite" in refused("train", "data.npz")
+    assert "must be finite; got" in refused("train", "data.npz")
 
 
 # Array libraries
@@ -1548,7 +1548,7 @@ def test_cupy_without_a_gpu_is_refused(monkeypatch: pytest.MonkeyPatch, found: A
 
 
 def test_an_unknown_library_is_refused_below_the_options_too() -> None:
-    with pytest.raises(ValueError, match="`library` must be one of numpy, cupy, torch, jax; got 'matlab'"):
+    with pytest.raises(ValueError, match=r"`library` must be one of 'numpy', .*; got 'matlab'"):
         devices.open_library("matlab", None, "float32")
 
 

@@ -93,22 +93,21 @@ def test_what_a_run_that_is_replaced_was_exported_as_goes_with_it() -> None:
     assert {path.name for path in Path("run").glob("*.onnx*")} == {"mine.onnx"}
 
 
-def test_what_is_no_network_is_refused(elsewhere: Path) -> None:
-    assert "No such file or directory: none.safetensors" in refused("export", "none.safetensors")
-    assert "must be the folder of a run; it holds no network.safetensors" in refused("export", elsewhere)
+def test_what_is_wrong_is_refused(elsewhere: Path, of_digits: Path) -> None:
+    before = of_digits.read_bytes()
     Path("text").write_text("text")
-    assert "must be a safetensors file; it is truncated" in refused("export", "text")
     net = TwoLayerNet.initialize(64, 5, 10, rng=0)
     storage.save(twolayer.stack([net, net]), "stack.safetensors")
-    assert "must hold one network; it holds a stack of 2" in refused("export", "stack.safetensors")
-
-
-def test_a_place_or_an_input_that_is_wrong_is_refused(of_digits: Path) -> None:
-    before = of_digits.read_bytes()
-    line = refused("export", of_digits, "--out", of_digits)
-    assert line == f"Error: `--out` must end in .onnx; got {of_digits}"
+    for arguments, message in (
+        (("none.safetensors",), "No such file or directory: none.safetensors"),
+        ((elsewhere,), "must be the folder of a run; it holds no network.safetensors"),
+        (("text",), "must be a safetensors file; it is truncated"),
+        (("stack.safetensors",), "must hold one network; it holds a stack of 2"),
+        ((of_digits, "--out", of_digits), f"Error: `--out` must end in .onnx; got {of_digits}"),
+        ((of_digits, "--out", "no/a.onnx"), "cannot write into the folder of a.onnx"),
+    ):
+        assert message in refused("export", *arguments)
     assert of_digits.read_bytes() == before
-    assert "cannot write into the folder of a.onnx" in refused("export", of_digits, "--out", "no/a.onnx")
     assert "'int8' is not one of" in refused("export", of_digits, "--input", "int8", code=2)
 
 

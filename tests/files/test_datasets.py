@@ -24,15 +24,10 @@ def dataset(**changes) -> Dataset:
     return Dataset(**fields | changes)
 
 
-def test_sizes():
-    assert dataset().n_features == 60
-    assert dataset().n_classes == 3
-
-
-def test_a_split_is_a_pair():
+def test_sizes_and_splits_that_are_pairs():
+    assert (dataset().n_features, dataset().n_classes) == (60, 3)
     X, y = dataset().train
-    assert X.shape == (6, 4, 5, 3)
-    assert y.shape == (6,)
+    assert (X.shape, y.shape) == ((6, 4, 5, 3), (6,))
 
 
 def test_repr_shows_shapes_and_dtypes_and_no_contents():
@@ -53,17 +48,12 @@ def test_a_dataset_is_frozen_and_compared_by_identity():
 
 def test_digits_have_their_shapes():
     digits = load_digits()
-    assert digits.name == "digits"
-    assert digits.classes == ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-    assert digits.image_shape == (8, 8)
-    assert digits.n_features == 64
+    assert (digits.name, digits.image_shape, digits.n_features) == ("digits", (8, 8), 64)
+    assert digits.classes == tuple("0123456789")
     for split, n in ((digits.train, 1097), (digits.validation, 300), (digits.test, 400)):
-        assert split.X.shape == (n, 8, 8)
-        assert split.X.dtype == np.uint8
-        assert split.y.shape == (n,)
-        assert split.y.dtype == np.int64
-        assert split.X.min() == 0
-        assert split.X.max() == 16
+        assert (split.X.shape, split.X.dtype) == ((n, 8, 8), np.uint8)
+        assert (split.y.shape, split.y.dtype) == ((n,), np.int64)
+        assert (split.X.min(), split.X.max()) == (0, 16)
         assert set(split.y) == set(range(10))
 
 
@@ -71,20 +61,14 @@ def test_the_split_of_the_digits_never_changes():
     # The digests of digits.txt: pixels and labels in the order of the file.
     digits = load_digits()
     splits = (digits.train, digits.validation, digits.test)
-    X = np.concatenate([split.X for split in splits])
-    y = np.concatenate([split.y for split in splits]).astype(np.uint8)
+    X, y = (np.concatenate(arrays).astype(np.uint8) for arrays in zip(*splits, strict=True))
     assert hashlib.sha256(X.tobytes()).hexdigest() == (
         "41f1cde3d1230a38e792f9a5b7538d701dc4c6b5f65fa9e2628873d25280409c"
     )
     assert hashlib.sha256(y.tobytes()).hexdigest() == (
         "99c3fa75ee18cae97ff47da2ffc12fc2b86fb210c20b266cdf6a1fad9496e10b"
     )
-
-
-def test_the_digits_are_those_of_the_repository():
     # How many of each digit the UCI page counts in the set these are from.
-    digits = load_digits()
-    y = np.concatenate([digits.train.y, digits.validation.y, digits.test.y])
     assert np.bincount(y).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 

@@ -33,34 +33,20 @@ def test_a_run_of_an_earlier_version_is_resumed(backend: Backend, name):
         with pytest.raises(TypeError, match="float64"):
             load_run(FILES / f"{name}-end.safetensors", backend.xp, backend.device)
         return
-    expected = load_run(FILES / f"{name}-end.safetensors", backend.xp, backend.device)
-    stopped = load_run(FILES / f"{name}-step-7.safetensors", backend.xp, backend.device)
+    expected, stopped = (
+        load_run(FILES / f"{name}-{at}.safetensors", backend.xp, backend.device) for at in ("end", "step-7")
+    )
     X, y = backend.array(DATA["X"]), backend.array(DATA["y"])
-    settings = dict(RUNS[name])
+    settings = {"reg": 0.02, "batch_size": 8, "learning_rate": 0.05, "epochs": 6, **RUNS[name]}
     if "sample_weight" in settings:
         settings["sample_weight"] = backend.array(settings["sample_weight"])
-    run = twolayer.train(
-        stopped,
-        X,
-        y,
-        validation=(X[:8, :], y[:8]),
-        reg=0.02,
-        batch_size=8,
-        learning_rate=0.05,
-        epochs=6,
-        **settings,
-    )
+    run = twolayer.train(stopped, X, y, validation=(X[:8, :], y[:8]), **settings)
     assert_same_history(run.history, expected.history, rtol=1e-9)
-    for found, wanted in (
-        (run.last, expected.last),
-        (run.best, expected.best),
-        (run.average, expected.average),
-    ):
-        assert (found is None) == (wanted is None)
-        if found is not None:
-            assert_same_net(found, wanted, rtol=1e-9)
-    for found, wanted in zip(run._moments, expected._moments, strict=True):
-        assert_same_net(found, wanted, rtol=1e-9)
+    assert (run.average is None) == (expected.average is None)
+    found, wanted = ([one.last, one.best, one.average, *one._moments] for one in (run, expected))
+    for net, other in zip(found, wanted, strict=True):
+        if net is not None:
+            assert_same_net(net, other, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -21,99 +21,92 @@ from twolayer._files import check_can_be_written, remove_partial, written_whole
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no files or modes of this kind")
 
 
-def test_the_file_appears_when_the_block_ends(tmp_path):
-    path = tmp_path / "net.safetensors"
+def write(path, content=b"new", error=None):
     with written_whole(path) as file:
-        assert Path(file.name).parent == tmp_path
-        assert Path(file.name) != path
+        file.write(content)
+        if error is not None:
+            raise error
+
+
+def refused(path, error, message):
+    """Have a path refused before the block begins; return the error."""
+    with pytest.raises(error, match=message) as caught, written_whole(path):
+        raise AssertionError  # pragma: no cover
+    return caught.value
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A file that stands there already."""
+    path = tmp_path / "net.csv"
+    path.write_text("old")
+    return path
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_the_file_appears_when_the_block_ends(old, stands):
+    if not stands:
+        old.unlink()
+    with written_whole(old) as file:
+        assert Path(file.name).parent == old.parent
+        assert Path(file.name) != old
         file.write(b"whole")
-        assert not path.exists()
-    assert path.read_bytes() == b"whole"
-    assert list(tmp_path.iterdir()) == [path]
+        assert old.read_text() == "old" if stands else not old.exists()
+    assert old.read_bytes() == b"whole"
+    assert list(old.parent.iterdir()) == [old]
 
 
 def test_a_path_may_be_text_and_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with written_whole("plain") as file:
-        file.write(b"text")
+    write("plain", b"text")
     assert (tmp_path / "plain").read_text() == "text"
 
 
-def test_what_stood_there_is_replaced(tmp_path):
-    path = tmp_path / "history.csv"
-    path.write_text("old")
-    with written_whole(path) as file:
-        file.write(b"new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-
-
-def test_a_file_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
-    path = tmp_path / "net.safetensors"
-    path.write_text("old")
+def test_a_file_is_on_the_disk_before_it_takes_its_place(old, monkeypatch):
     flushed = []
 
     def fsync(descriptor: int) -> None:
-        flushed.append((os.fstat(descriptor).st_size, path.read_text()))
+        flushed.append((os.fstat(descriptor).st_size, old.read_text()))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with written_whole(path) as file:
-        file.write(b"the new")
+    write(old, b"the new")
     assert flushed == [(len("the new"), "old")]
-    assert path.read_text() == "the new"
+    assert old.read_text() == "the new"
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
-def test_a_disk_that_fails_is_told_and_one_that_cannot_be_asked_is_not(tmp_path, monkeypatch, number):
-    path = tmp_path / "net.safetensors"
-    path.write_text("old")
-
+def test_a_disk_that_fails_is_told_and_one_that_cannot_be_asked_is_not(old, monkeypatch, number):
     def fsync(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fsync)
     fails = number == errno.EIO
-    with pytest.raises(OSError, match="error") if fails else nullcontext(), written_whole(path) as file:
-        file.write(b"new")
-    assert path.read_text() == ("old" if fails else "new")
-    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="error") if fails else nullcontext():
+        write(old)
+    assert old.read_text() == ("old" if fails else "new")
+    assert list(old.parent.iterdir()) == [old]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_stood_there_stays_where_the_block_raises(tmp_path, error):
-    path = tmp_path / "history.csv"
-    path.write_text("old")
-
-    def write() -> None:
-        with written_whole(path) as file:
-            file.write(b"half")
-            raise error("in the middle")
-
+def test_what_stood_there_stays_where_the_block_raises(old, error):
     with pytest.raises(error, match="in the middle"):
-        write()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+        write(old, b"half", error("in the middle"))
+    assert old.read_text() == "old"
+    assert list(old.parent.iterdir()) == [old]
 
 
 def test_nothing_is_left_where_the_file_cannot_be_moved_to_its_place(tmp_path):
     path = tmp_path / "taken"
     path.mkdir()
-    with pytest.raises(OSError, match="taken"), written_whole(path) as file:
-        file.write(b"whole")
+    refused(path, OSError, "taken")
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     path = tmp_path / "nowhere" / "net.safetensors"
-    with (
-        pytest.raises(
-            FileNotFoundError, match=r"cannot write into the folder of net\.safetensors .*nowhere"
-        ) as caught,
-        written_whole(path),
-    ):
-        pass  # pragma: no cover
-    assert caught.value.errno == errno.ENOENT
-    assert caught.value.filename == str(path.parent)
+    message = r"cannot write into the folder of net\.safetensors .*nowhere"
+    error = refused(path, FileNotFoundError, message)
+    assert (error.errno, error.filename) == (errno.ENOENT, str(path.parent))
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
@@ -121,19 +114,17 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    message = r"cannot write into the folder of net\.csv \(Permission denied\): "
-    with pytest.raises(PermissionError, match=message), written_whole(tmp_path / "net.csv"):
-        pass  # pragma: no cover
+    refused(tmp_path / "net.csv", PermissionError, r"cannot write .* net\.csv \(Permission denied\): ")
 
 
 def test_the_first_error_is_told_where_the_partial_file_is_gone_too(tmp_path):
-    def write() -> None:
+    def lose() -> None:
         with written_whole(tmp_path / "net.csv") as file:
             Path(file.name).unlink()
             raise ValueError("in the middle")
 
     with pytest.raises(ValueError, match="in the middle"):
-        write()
+        lose()
 
 
 def test_no_file_is_left_open(tmp_path, monkeypatch):
@@ -163,8 +154,7 @@ def test_the_mode_is_that_of_any_new_file(tmp_path, monkeypatch, umask):
         with monkeypatch.context() as patch:
             # Other threads make files meanwhile, with the mask of the whole process.
             patch.setattr(os, "umask", None)
-            with written_whole(tmp_path / "net.csv") as file:
-                file.write(b"whole")
+            write(tmp_path / "net.csv")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "net.csv").stat().st_mode) == 0o666 & ~umask
@@ -180,9 +170,8 @@ def test_the_mode_and_the_owner_are_those_of_the_file_before(tmp_path_factory, m
     path.chmod(mode)
     before = path.stat()
     with written_whole(path) as file:
-        assert (
-            stat.S_IMODE(Path(file.name).stat().st_mode) == 0o600
-        )  # what is private is so from the beginning
+        # What is private is so from the beginning.
+        assert stat.S_IMODE(Path(file.name).stat().st_mode) == 0o600
         file.write(b"new")
     after = path.stat()
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
@@ -216,8 +205,7 @@ def test_links_are_followed(tmp_path, monkeypatch, links, stands):
 def test_a_link_that_leads_nowhere_is_refused_before_the_work(tmp_path):
     path = tmp_path / "net.csv"
     path.symlink_to("net.csv")
-    with pytest.raises(OSError, match=r"net\.csv"), written_whole(path):
-        raise AssertionError  # pragma: no cover
+    refused(path, OSError, r"net\.csv")
     assert path.is_symlink()
 
 
@@ -238,8 +226,7 @@ def test_a_pipe_is_written_into(tmp_path, through_link):
     if through_link:
         path.symlink_to(pipe)
     found, reader = read_from(pipe)
-    with written_whole(path) as file:
-        file.write(b"whole" * 100_000)
+    write(path, b"whole" * 100_000)
     reader.join(60)
     assert found == [b"whole" * 100_000]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
@@ -251,13 +238,8 @@ def test_a_pipe_gets_nothing_where_the_block_raises(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
-    def write() -> None:
-        with written_whole(pipe) as file:
-            file.write(b"half")
-            raise ValueError("in the middle")
-
     with pytest.raises(ValueError, match="in the middle"):
-        write()
+        write(pipe, b"half", ValueError("in the middle"))
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert list(tmp_path.iterdir()) == [pipe]
 
@@ -267,8 +249,7 @@ def test_a_device_is_written_into():
     ours, theirs = os.openpty()
     try:
         path = Path(os.ttyname(theirs))
-        with written_whole(path) as file:
-            file.write(b"whole")
+        write(path, b"whole")
         assert os.read(ours, 100) == b"whole"
         assert stat.S_ISCHR(path.stat().st_mode)
     finally:
@@ -284,8 +265,7 @@ def test_a_descriptor_of_a_file_that_is_gone_is_written_into(tmp_path):
         path = Path(f"/dev/fd/{stream.fileno()}")
         if not path.exists():
             pytest.skip("this system has no /dev/fd of files")
-        with written_whole(path) as file:
-            file.write(b"whole")
+        write(path, b"whole")
         assert stream.read() == b"whole"
     assert list(tmp_path.iterdir()) == []
 
@@ -295,8 +275,7 @@ def test_a_pipe_that_cannot_be_written_is_refused_before_the_work(tmp_path, monk
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(PermissionError, match=r"Permission denied: .*pipe"), written_whole(pipe):
-        raise AssertionError  # pragma: no cover
+    refused(pipe, PermissionError, r"Permission denied: .*pipe")
 
 
 @posix
@@ -304,9 +283,9 @@ def test_a_socket_is_refused_before_the_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the name of a socket must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("net.csv")
-        for write in (written_whole, lambda path: nullcontext(check_can_be_written(path))):
-            with pytest.raises(OSError, match=r"net\.csv"), write("net.csv"):
-                raise AssertionError  # pragma: no cover
+        refused("net.csv", OSError, r"net\.csv")
+        with pytest.raises(OSError, match=r"net\.csv"):
+            check_can_be_written("net.csv")
     assert stat.S_ISSOCK(Path("net.csv").stat().st_mode)
 
 
@@ -342,10 +321,9 @@ def test_half_written_files_of_another_long_name_are_left_alone(tmp_path):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO])
 def test_an_error_of_the_disk_names_the_file(tmp_path, number):
     path = tmp_path / "net.csv"
-    with pytest.raises(OSError, match=r"net\.csv'$") as caught, written_whole(path):
-        raise OSError(number, os.strerror(number))
-    assert caught.value.errno == number
-    assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match=r"net\.csv'$") as caught:
+        write(path, b"half", OSError(number, os.strerror(number)))
+    assert (caught.value.errno, caught.value.filename) == (number, str(path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -356,7 +334,7 @@ def test_a_file_that_is_too_large_is_named(tmp_path, name):
 
     pytest.importorskip("onnx")
     net = twolayer.TwoLayerNet.initialize(30, 20, 3, rng=0)
-    write = {
+    writers = {
         ".safetensors": twolayer.save,
         ".onnx": twolayer.onnx.export,
         ".csv": lambda net, path: report.write_csv(path, [{"x": "1" * 2000}]),
@@ -367,7 +345,7 @@ def test_a_file_that_is_too_large_is_named(tmp_path, name):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(OSError, match=f"{re.escape(name)}'$") as caught:
-            write[path.suffix](net, path)
+            writers[path.suffix](net, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.errno == errno.EFBIG
@@ -393,54 +371,31 @@ def held(monkeypatch):
     return hold
 
 
-def test_windows_is_asked_again_while_a_file_is_held(tmp_path, monkeypatch, held):
+def test_windows_is_asked_again_while_a_file_is_held(old, monkeypatch, held):
     monkeypatch.setattr(_files.sys, "platform", "win32")
     tried = held(3)
-    with written_whole(tmp_path / "net.csv") as file:
-        file.write(b"whole")
+    write(old)
     assert len(tried) == 4
-    assert (tmp_path / "net.csv").read_text() == "whole"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert old.read_text() == "new"
+    assert list(old.parent.iterdir()) == [old]
 
 
-def test_windows_is_not_asked_for_ever(tmp_path, monkeypatch, held):
-    monkeypatch.setattr(_files.sys, "platform", "win32")
+@pytest.mark.parametrize(("system", "once"), [("win32", False), ("linux", True)])
+def test_no_system_is_asked_for_ever(old, monkeypatch, held, system, once):
+    monkeypatch.setattr(_files.sys, "platform", system)
     monkeypatch.setattr(_files, "_PATIENCE_SECONDS", 0.01)
-    held(10**9)
-    with (
-        pytest.raises(PermissionError, match="Access is denied"),
-        written_whole(tmp_path / "net.csv") as file,
-    ):
-        file.write(b"whole")
-    assert list(tmp_path.iterdir()) == []
+    tried = held(10**9)
+    with pytest.raises(PermissionError, match="Access is denied"):
+        write(old)
+    assert (len(tried) == 1) == once
+    assert old.read_text() == "old"
+    assert list(old.parent.iterdir()) == [old]
 
 
-def test_other_systems_are_asked_once(tmp_path, monkeypatch, held):
-    monkeypatch.setattr(_files.sys, "platform", "linux")
-    tried = held(1)
-    with (
-        pytest.raises(PermissionError, match="Access is denied"),
-        written_whole(tmp_path / "net.csv") as file,
-    ):
-        file.write(b"whole")
-    assert len(tried) == 1
-
-
-def test_what_was_left_half_written_is_removed(tmp_path):
-    path = tmp_path / "net.csv"
-    path.write_text("whole")
-    others = [
-        tmp_path / name
-        for name in (
-            "net.csv.bak",
-            ".net.csv.swp",
-            ".net.csv.mybackup",
-            ".other.csv.0123abcd",
-            "x.net.csv.0123abcd",
-        )
-    ]
-    for file in (tmp_path / ".net.csv.fedc9876", tmp_path / ".net.csv.0123abcd", *others):
-        file.write_text("half")
-    remove_partial(path)
-    assert set(tmp_path.iterdir()) == {path, *others}
+def test_what_was_left_half_written_is_removed(old, tmp_path):
+    others = ("net.csv.bak", ".net.csv.swp", ".net.csv.mybackup", ".other.csv.0123abcd", "x.net.csv.0123abcd")
+    for name in (".net.csv.fedc9876", ".net.csv.0123abcd", *others):
+        (tmp_path / name).write_text("half")
+    remove_partial(old)
+    assert {path.name for path in tmp_path.iterdir()} == {"net.csv", *others}
     remove_partial(tmp_path / "nowhere" / "net.csv")

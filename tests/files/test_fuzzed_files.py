@@ -98,6 +98,21 @@ def read_or_refused(read: Callable[[Path], Any], path: Path, content: bytes) -> 
         return None
 
 
+def fuzz(
+    contents: st.SearchStrategy[bytes], read: Callable[[Path], Any], path: Path, check: Callable[[Any], None]
+) -> None:
+    """Read a file of each of these contents, and check whatever is accepted."""
+
+    @often
+    @given(contents)
+    def run(content: bytes) -> None:
+        found = read_or_refused(read, path, content)
+        if found is not None:
+            check(found)
+
+    run()
+
+
 # Networks and checkpoints: safetensors files
 
 
@@ -128,18 +143,16 @@ def lying(draw: Any, content: bytes, inner: str | None = None) -> bytes:
     }
     shift = 0
     for _ in range(draw(st.integers(1, 3))):
-        edit = draw(
-            st.sampled_from(["shape", "dtype", "bytes", "drop", "add", "metadata", "inner", "offsets"])
-        )
+        edits = ["shape", "dtype", "bytes", "drop", "add", "metadata", "inner", "offsets"]
+        edit = draw(st.sampled_from(edits))
         name = draw(st.sampled_from(sorted(tensors))) if tensors else "W1"
         dtype, shape, held = tensors.get(name, ("F32", (1,), bytes(4)))
-        if edit == "shape":
-            shape = draw(
-                st.lists(st.integers(0, 6), max_size=4).map(tuple) | st.permutations(shape).map(tuple)
-            )
-            tensors[name] = dtype, shape, (held + bytes(10_000))[: SIZES[dtype] * int(np.prod(shape))]
-        elif edit == "dtype":
-            dtype = draw(st.sampled_from(sorted(SIZES)))
+        if edit in ("shape", "dtype"):
+            if edit == "shape":
+                shapes = st.lists(st.integers(0, 6), max_size=4) | st.permutations(shape)
+                shape = draw(shapes.map(tuple))
+            else:
+                dtype = draw(st.sampled_from(sorted(SIZES)))
             tensors[name] = dtype, shape, (held + bytes(10_000))[: SIZES[dtype] * int(np.prod(shape))]
         elif edit == "bytes":
             pattern = draw(st.binary(min_size=8, max_size=8) | st.sampled_from([b"\xff" * 8, bytes(8)]))
@@ -147,11 +160,8 @@ def lying(draw: Any, content: bytes, inner: str | None = None) -> bytes:
         elif edit == "drop":
             tensors.pop(name, None)
         elif edit == "add":
-            tensors[draw(st.text(max_size=8) | st.sampled_from(["moment2.W1", "average.W1"]))] = (
-                dtype,
-                shape,
-                held,
-            )
+            other = draw(st.text(max_size=8) | st.sampled_from(["moment2.W1", "average.W1"]))
+            tensors[other] = dtype, shape, held
         elif edit == "metadata":
             key = draw(st.sampled_from(sorted(metadata)) | st.text(max_size=5))
             if draw(st.integers(0, 5)):
@@ -202,18 +212,17 @@ def test_networks(folder: Path, stacked: bool, lies: bool) -> None:
     path = folder / "net.safetensors"
     content = saved_network(path, stacked)
 
-    @often
-    @given(lying(content, "information") if lies else damaged(content))
-    def check(found: bytes) -> None:
-        net = read_or_refused(load, path, found)
-        metadata = read_or_refused(load_metadata, path, found)
-        if net is not None:
-            check_network(net)
-            assert metadata is not None
-            assert metadata.image_shape is None or len(metadata.image_shape) in (2, 3)
-            assert (metadata.n_features, metadata.n_networks) == (net.n_features, net.n_networks)
+    def check(net: TwoLayerNet) -> None:
+        check_network(net)
+        metadata = load_metadata(path)
+        assert metadata.image_shape is None or len(metadata.image_shape) in (2, 3)
+        assert (metadata.n_features, metadata.n_networks) == (net.n_features, net.n_networks)
 
-    check()
+    def read(path: Path) -> TwoLayerNet:
+        read_or_refused(load_metadata, path, path.read_bytes())
+        return load(path)
+
+    fuzz(lying(content, "information") if lies else damaged(content), read, path, check)
 
 
 HOW: dict[str, Any] = {"batch_size": 5, "optimizer": Adam(), "ema_decay": 0.9, "learning_rate": 0.01}
@@ -233,20 +242,16 @@ def test_checkpoints(folder: Path, stacked: bool, lies: bool) -> None:
     path = folder / "run.safetensors"
     content, go_on = checkpointed(path, stacked)
 
-    @often
-    @given(lying(content, "run") if lies else damaged(content))
-    def check(found: bytes) -> None:
-        run = read_or_refused(load_run, path, found)
-        if run is not None:
-            assert "Run(" in repr(run)
-            save_run(run, path)
-            assert load_run(path).n_steps == run.n_steps
-            try:
-                go_on(run)
-            except ValueError as error:
-                assert "must be the run's" in str(error) or "must be the new total" in str(error)  # noqa: PT017
+    def check(run: Run) -> None:
+        assert "Run(" in repr(run)
+        save_run(run, path)
+        assert load_run(path).n_steps == run.n_steps
+        try:
+            go_on(run)
+        except ValueError as error:
+            assert "must be the run's" in str(error) or "must be the new total" in str(error)  # noqa: PT017
 
-    check()
+    fuzz(lying(content, "run") if lies else damaged(content), load_run, path, check)
 
 
 # Data sets
@@ -292,9 +297,8 @@ def test_cifar10_files(folder: Path, few: None) -> None:
     def check(data: st.DataObject, which: int) -> None:
         for name, content in zip(names, contents, strict=True):
             (there / name).write_bytes(content)
-        found = read_or_refused(
-            lambda _: load_few(there), there / names[which], data.draw(damaged(contents[which]))
-        )
+        changed = data.draw(damaged(contents[which]))
+        found = read_or_refused(lambda _: load_few(there), there / names[which], changed)
         if found is not None:
             check_dataset(found)
 
@@ -318,9 +322,8 @@ def packed(members: list[tuple[dict[str, Any], bytes]]) -> bytes:
 def test_cifar10_archives(folder: Path, few: None, inside: bool) -> None:
     """Damage to the packed archive, and to what is in one whose checksum is right."""
     path = folder / "cifar-10-binary.tar.gz"
-    names = [
-        f"cifar-10-batches-bin/{name}" for name in ("data_batch_1.bin", "batches.meta.txt", "test_batch.bin")
-    ]
+    files = ("data_batch_1.bin", "batches.meta.txt", "test_batch.bin")
+    names = [f"cifar-10-batches-bin/{name}" for name in files]
     contents = [records(0), "\n".join(cifar10.CLASSES).encode(), records(1)]
     tar = packed([({"name": name}, content) for name, content in zip(names, contents, strict=True)])
     headers = [i for i in range(0, len(tar), 512) if tar[i : i + 5] == b"cifar"]
@@ -331,32 +334,21 @@ def test_cifar10_archives(folder: Path, few: None, inside: bool) -> None:
         edited = bytearray(tar)
         for _ in range(draw(st.integers(1, 2))):
             start = draw(st.sampled_from(headers))
-            field = draw(
-                st.sampled_from([(0, 100), (100, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8)])
-            )
+            fields = [(0, 100), (100, 8), (124, 12), (136, 12), (156, 1), (157, 100), (257, 8)]
+            place, size = draw(st.sampled_from(fields))
             kinds = st.sampled_from([b"L", b"K", b"x", b"g", b"S", b"1", b"2", b"5", b"7", b"V"])
-            value = draw(
-                kinds if field[1] == 1 else st.binary(max_size=field[1]) | st.just(b"7" * (field[1] - 1))
-            )
-            edited[start + field[0] : start + field[0] + len(value)] = value
+            values = st.binary(max_size=size) | st.just(b"7" * (size - 1))
+            value = draw(kinds if size == 1 else values)
+            edited[start + place : start + place + len(value)] = value
             edited[start + 148 : start + 156] = b" " * 8
             edited[start + 148 : start + 156] = b"%06o\0 " % sum(edited[start : start + 512])
         return bytes(edited)
 
-    whole = gzip.compress(tar, compresslevel=1, mtime=0)
+    def zipped(content: bytes) -> bytes:
+        return gzip.compress(content, 1, mtime=0)
 
-    @often
-    @given(
-        (damaged(tar) | lying_headers()).map(lambda t: gzip.compress(t, 1, mtime=0))
-        if inside
-        else damaged(whole)
-    )
-    def check(content: bytes) -> None:
-        found = read_or_refused(load_few, path, content)
-        if found is not None:
-            check_dataset(found)
-
-    check()
+    inner = (damaged(tar) | lying_headers()).map(zipped)
+    fuzz(inner if inside else damaged(zipped(tar)), load_few, path, check_dataset)
 
 
 DESCRIPTIONS = [
@@ -433,11 +425,8 @@ def lying_npz(draw: Any, arrays: dict[str, np.ndarray] = ARRAYS) -> bytes:
         for name, array in arrays.items():
             content = draw(npy(array)) if name in liars else saved(array)
             if name in liars and draw(st.integers(0, 9)) == 0:
-                name = draw(
-                    st.text(st.characters(codec="utf-8"), min_size=1, max_size=6).filter(
-                        lambda t: "\0" not in t
-                    )
-                )
+                texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
+                name = draw(texts)
             file.writestr(name + draw(st.sampled_from([".npy", ".npy", ".npy", ""])), content)
     return stream.getvalue()
 
@@ -448,14 +437,7 @@ def test_npz_files(folder: Path, compressed: bool, lies: bool) -> None:
     path = folder / "mine.npz"
     (np.savez_compressed if compressed else np.savez)(path, **ARRAYS)
 
-    @often
-    @given(lying_npz() if lies else damaged(path.read_bytes()))
-    def check(content: bytes) -> None:
-        found = read_or_refused(load_npz, path, content)
-        if found is not None:
-            check_dataset(found)
-
-    check()
+    fuzz(lying_npz() if lies else damaged(path.read_bytes()), load_npz, path, check_dataset)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])
@@ -471,16 +453,12 @@ def test_samples_to_predict(folder: Path, suffix: str) -> None:
                 return None  # it is the only input, so it has no name there
             raise
 
-    @often
-    @given(lying_npz(X) | damaged(saved(X["X"])) | npy(X["X"]))
-    def check(content: bytes) -> None:
-        found = read_or_refused(read, path, content)
-        if found is not None:
-            assert found.dtype.kind in "biuf"
-            assert found.ndim >= 2
-            assert found.size
+    def check(found: Any) -> None:
+        assert found.dtype.kind in "biuf"
+        assert found.ndim >= 2
+        assert found.size
 
-    check()
+    fuzz(lying_npz(X) | damaged(saved(X["X"])) | npy(X["X"]), read, path, check)
 
 
 # Images
@@ -532,16 +510,12 @@ def test_images(
     started: list[Any] = []
     monkeypatch.setattr("subprocess.Popen", lambda *arguments, **more: started.append(arguments))
 
-    @often
-    @given(st.sampled_from(contents).flatmap(lambda content: st.just(content) | damaged(content)))
-    def check(content: bytes) -> None:
-        pixels = read_or_refused(read, path, content)
-        if pixels is not None:
-            assert form != "others"
-            assert pixels.shape == (4, 6)
-            assert 0 <= pixels.min() <= pixels.max() <= 1
+    def check(pixels: np.ndarray) -> None:
+        assert form != "others"
+        assert pixels.shape == (4, 6)
+        assert 0 <= pixels.min() <= pixels.max() <= 1
 
-    check()
+    fuzz(st.sampled_from(contents).flatmap(lambda one: st.just(one) | damaged(one)), read, path, check)
     assert (started, capsys.readouterr().err) == ([], "")
 
 
@@ -587,27 +561,20 @@ def said(*arguments: object) -> str:
     return ""
 
 
+TRAINED = {
+    "run": "train --steps 30 --hidden 4",
+    "sweep": "sweep --epochs 1 --hidden 4,5 --reg 0,1 --seeds 1",
+}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was stopped in its middle."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
         where = tmp_path_factory.mktemp("trained")
-        said("train", "--steps", 30, "--hidden", 4, "--out", where / "run", "-q")
-        said(
-            "sweep",
-            "--epochs",
-            1,
-            "--hidden",
-            "4,5",
-            "--reg",
-            "0,1",
-            "--seeds",
-            1,
-            "--out",
-            where / "sweep",
-            "-q",
-        )
+        for name, words in TRAINED.items():
+            said(*words.split(), "-q", "--out", where / name)
     return where
 
 
@@ -683,13 +650,8 @@ def test_results(trained: Path, folder: Path, kind: str, name: str) -> None:
     path = folder / name
     stored = json.loads((trained / kind / name).read_text(encoding="utf-8"))
 
-    @often
-    @given(edited_json(stored))
-    def check(content: bytes) -> None:
-        read_or_refused(READERS[name], path, content)
-
     assert read_or_refused(READERS[name], path, json.dumps(stored).encode()) is not None
-    check()
+    fuzz(edited_json(stored), READERS[name], path, lambda found: None)
 
 
 @pytest.mark.parametrize("kind", ["run", "sweep"])
@@ -734,16 +696,12 @@ def test_predictions(folder: Path, lies: bool) -> None:
     def read(path: Path) -> Any:
         return read_predictions(path, test, (2, 2))
 
-    @often
-    @given(lying_npz(arrays) if lies else damaged(whole))
-    def check(content: bytes) -> None:
-        found = read_or_refused(read, path, content)
-        if found is not None:
-            assert found.probabilities.shape == (len(found.y), 3)
-            assert (found.images is None) == (found.rows is None)
+    def check(found: run_files.Predictions) -> None:
+        assert found.probabilities.shape == (len(found.y), 3)
+        assert (found.images is None) == (found.rows is None)
 
     assert read_or_refused(read, path, whole) is not None
-    check()
+    fuzz(lying_npz(arrays) if lies else damaged(whole), read, path, check)
 
 
 @pytest.mark.parametrize("kind", ["run", "sweep"])

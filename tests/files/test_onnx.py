@@ -27,23 +27,19 @@ CLASSES = ("ant", "bee", "été")
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
-def network(dtype="float32", sizes=(6, 4, 3), seed=0, scale=1.0):
+def network(dtype="float32", sizes=(6, 4, 3), seed=0):
     n_features, n_hidden, n_classes = sizes
     shapes = ((n_features, n_hidden), (n_hidden,), (n_hidden, n_classes), (n_classes,))
     rng = np.random.default_rng(seed)
-    return TwoLayerNet(*((scale * rng.standard_normal(shape)).astype(dtype) for shape in shapes))
+    return TwoLayerNet(*(rng.standard_normal(shape).astype(dtype) for shape in shapes))
 
 
 def for_pixels(dtype="float32", sizes=(6, 4, 3), seed=0):
     """A network of the size of trained ones: for pixels of 0 to 255 its logits are a few units."""
     n_features, n_hidden, _ = sizes
-    W1, b1, W2, b2 = network(dtype, sizes, seed)
-    return TwoLayerNet(
-        (W1 / (100 * math.sqrt(n_features))).astype(dtype),
-        b1,
-        (3 * W2 / math.sqrt(n_hidden)).astype(dtype),
-        b2,
-    )
+    net = network(dtype, sizes, seed)
+    W1, W2 = net.W1 / (100 * math.sqrt(n_features)), 3 * net.W2 / math.sqrt(n_hidden)
+    return net._replace(W1=W1.astype(dtype), W2=W2.astype(dtype))
 
 
 def opened(path):
@@ -129,13 +125,10 @@ def test_the_model_says_what_it_is_and_what_it_needs(path):
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 13)]
     assert model.ir_version == 7
     assert (model.producer_name, model.producer_version) == ("twolayer", twolayer.__version__)
-    assert (
-        model.doc_string
-        == "A two-layer network with a softmax classifier: 6 features, 4 hidden units, 3 classes."
-    )
-    assert {entry.key: json.loads(entry.value) for entry in model.metadata_props} == {
-        "classes": list(CLASSES)
-    }
+    about = "A two-layer network with a softmax classifier: 6 features, 4 hidden units, 3 classes."
+    assert model.doc_string == about
+    (entry,) = model.metadata_props
+    assert (entry.key, json.loads(entry.value)) == ("classes", list(CLASSES))
     assert json.loads(opened(path).get_modelmeta().custom_metadata_map["classes"]) == list(CLASSES)
     export(network(), path)
     assert not onnx.load(path).metadata_props
@@ -173,25 +166,18 @@ def test_the_order_of_arrays_in_memory_changes_nothing(path, dtype, limit, monke
     monkeypatch.setattr("onnx.checker.MAXIMUM_PROTOBUF", limit)
 
     def written(net):
-        export(net, path)
+        export(net, path, classes=CLASSES, image_shape=(2, 3), input_dtype="uint8")
         return {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
     net = network(dtype)
     expected = written(net)
     assert len(expected) == (2 if limit == 1000 else 1)
+    assert written(net) == expected
     backwards = TwoLayerNet(*(np.flip(np.flip(array).copy()) for array in net))
     swapped = TwoLayerNet(*(array.astype(array.dtype.newbyteorder()) for array in net))
     columns = TwoLayerNet(*(np.asfortranarray(array) for array in net))
     for other in (backwards, swapped, columns):
         assert written(other) == expected
-
-
-def test_the_same_network_gives_the_same_bytes(path):
-    contents = set()
-    for _ in range(5):
-        export(network(), path, classes=CLASSES, image_shape=(2, 3), input_dtype="uint8")
-        contents.add(path.read_bytes())
-    assert len(contents) == 1
 
 
 # What runtimes make of it
@@ -220,9 +206,8 @@ def test_two_runtimes_give_what_the_network_gives(shared_path, problem):
     ):
         assert_same(probs, label, expected)
         scale = 1 + np.max(np.abs(logits))
-        assert (
-            np.max(np.abs(logits - net.logits(X.reshape(len(X), -1)))) <= TOLERANCE[logits.dtype.name] * scale
-        )
+        off = np.max(np.abs(logits - net.logits(X.reshape(len(X), -1))))
+        assert off <= TOLERANCE[logits.dtype.name] * scale
 
 
 def test_any_number_of_samples_in_one_session(path):
@@ -359,14 +344,6 @@ def test_what_fits_into_one_file_is_in_one(path, monkeypatch):
 # What is refused
 
 
-def test_refuses_a_stack(path):
-    with pytest.raises(
-        ValueError, match=r"`net` must be one network; got a stack of 2 \(`net\.select\(k\)` takes"
-    ):
-        export(twolayer.stack([network(), network()]), path)
-    assert not path.exists()
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -376,11 +353,7 @@ def test_refuses_a_stack(path):
         ({"image_shape": (6,)}, ValueError, r"`image_shape` must be \(height, width\) .* got \(6,\)"),
         ({"image_shape": (2.0, 3)}, TypeError, "`image_shape` must be an integer; got float"),
         ({"input_dtype": "int8"}, TypeError, "`input_dtype` must be float32, float64 or uint8; got int8"),
-        (
-            {"input_dtype": np.float16},
-            TypeError,
-            "`input_dtype` must be float32, float64 or uint8; got float16",
-        ),
+        ({"input_dtype": np.float16}, TypeError, "`input_dtype` must be float32, .* or uint8; got float16"),
         ({"input_dtype": "pixels"}, TypeError, "`input_dtype` must be float32, float64 or uint8; got pixels"),
     ],
 )
@@ -391,6 +364,8 @@ def test_refuses_what_does_not_fit(path, arguments, error, message):
         export(network(seed=1), path, **arguments)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+    export(network(seed=1), path)
+    assert path.read_bytes() != before
 
 
 @pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
@@ -403,11 +378,19 @@ def test_refuses_a_network_that_diverged(path, name, value):
     assert not list(path.parent.iterdir())
 
 
-def test_refuses_what_is_no_network(path):
-    with pytest.raises(TypeError, match="`net` must be a TwoLayerNet; got tuple"):
-        export(tuple(network()), path)
-    with pytest.raises(TypeError, match="`W1` must have dtype float32 or float64; got float16"):
-        export(network("float16"), path)
+@pytest.mark.parametrize(
+    ("net", "error", "message"),
+    [
+        (tuple(network()), TypeError, "`net` must be a TwoLayerNet; got tuple"),
+        (network("float16"), TypeError, "`W1` must have dtype float32 or float64; got float16"),
+        (twolayer.stack([network(), network()]), ValueError, r"got a stack of 2 \(`net\.select\(k\)` takes"),
+    ],
+    ids=["a tuple", "half precision", "a stack"],
+)
+def test_refuses_what_is_no_network(path, net, error, message):
+    with pytest.raises(error, match=message):
+        export(net, path)
+    assert not path.exists()
 
 
 def test_refuses_a_folder_that_does_not_exist(path):
@@ -415,18 +398,9 @@ def test_refuses_a_folder_that_does_not_exist(path):
         export(network(), path.parent / "nowhere" / path.name)
 
 
-def test_an_existing_file_is_replaced(path):
-    export(network(), path)
-    before = path.read_bytes()
-    export(network(seed=1), path)
-    assert path.read_bytes() != before
-
-
 def test_without_the_package_the_extra_is_named(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(
-        ImportError, match=r"exporting a network as ONNX needs onnx, .*; the extra `onnx` brings it"
-    ):
+    with pytest.raises(ImportError, match=r"as ONNX needs onnx, .*; the extra `onnx` brings it"):
         export(network(), path)
     assert not path.exists()
 

@@ -312,7 +312,7 @@ STEPS_IN_ORDER = r"`history.step` in .* must rise from 1 to at most 2; got other
             r"`best_step` in .* must be in \[0, 2\], the steps of the run; got",
         ),
         ({"best_accuracy": lambda a: a * np.nan}, {}, "`best_accuracy` in .* must be finite; got others"),
-        ({"extra": lambda _: np.ones(2)}, {}, "must hold nothing but a run; got extra"),
+        ({"extra": lambda _: np.ones(2)}, {}, "must hold nothing but a checkpoint; got extra"),
         ({}, {"seed": -1}, "`seed` in the metadata of .* must be digits; got -1"),
         ({}, {"seed": "-1"}, "`seed` in the metadata of .* must be digits; got '-1'"),
         ({}, {"seed": "9" * 4000}, "`seed` in the metadata of .* must be digits; got '9{39}$"),
@@ -330,7 +330,7 @@ STEPS_IN_ORDER = r"`history.step` in .* must rise from 1 to at most 2; got other
         (
             {},
             {"average": False},
-            "must hold nothing but a run; got average.W1, average.W2, average.b1, average",
+            "must hold nothing but a checkpoint; got average.W1, average.W2, average.b1, average",
         ),
         (
             {},

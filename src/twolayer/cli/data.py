@@ -61,11 +61,6 @@ def is_number(text: str) -> bool:
     return True
 
 
-def file_name(dataset: str) -> str:
-    """Return the name of a data set, or the last part of the path of a file."""
-    return Path(dataset).name
-
-
 def load_data(
     dataset: str, folder: str | None, url: str | None, settings: Mapping[str, Any], console: Console
 ) -> Dataset:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._namespace import Array, HostArray, float_dtype, from_host, standard_namespace
 from .._optional import how_to_install, require
+from .._validation import check_choice
 from ..settings import LIBRARIES
 
 # On products of two matrices with fewer operations than this, several threads of a BLAS cost more than they
@@ -64,29 +65,20 @@ def open_library(name: str, device: str | None, dtype: str) -> Library:
     TypeError
         If the device lacks the dtype.
     """
-    place: Any
-    if name == "numpy":
-        xp, place = np, _numpy_device(device)
-    elif name == "torch":
-        xp, place = _torch(device)
-    elif name == "jax":
-        xp, place = _jax(device, dtype)
-    elif name == "cupy":
-        xp, place = _cupy(device)
-    else:
-        raise ValueError(f"`library` must be one of {', '.join(LIBRARIES)}; got {name!r}")
+    check_choice("library", name, LIBRARIES)
+    xp, place = {"numpy": _numpy, "torch": _torch, "jax": _jax, "cupy": _cupy}[name](device, dtype)
     xp = standard_namespace(xp)
     float_dtype(dtype, xp=xp, device=place)
     return Library(name, xp, place, dtype)
 
 
-def _numpy_device(device: str | None) -> str | None:
+def _numpy(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
     if device not in (None, "cpu"):
         raise ValueError(f"`--device` must be cpu for numpy, or be left out; got {device}")
-    return device
+    return np, device
 
 
-def _torch(device: str | None) -> tuple[ModuleType, Any]:
+def _torch(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
     torch = require("torch", extra="torch", purpose="`--library torch`")
     if device is None:
         return torch, None
@@ -116,7 +108,7 @@ def _jax(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
         ) from error
 
 
-def _cupy(device: str | None) -> tuple[ModuleType, Any]:
+def _cupy(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
     try:
         cupy = importlib.import_module("cupy")
     except Exception as error:  # a broken installation may raise anything

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
-from .._files import npz_header, opened_npz
+from .._files import opened_npz
 from .._namespace import HostArray, dtype_name, to_host
 from .._validation import check_predictions, row_blocks, shown
 from ..datasets import Dataset, Split, load_npz
@@ -94,13 +94,17 @@ def evaluate_network(
         check_place(name, data, url)
         _check_file(Path(name), saved.metadata)
         split = split or _usual_split(name, information, console)
-        classes, samples = saved.classes, _samples_of_file(name, split, saved)
+        classes, held = saved.classes, _samples_of_file(name, split, saved)
     else:
         # The same parts as in training, so that no training sample is taken for another.
         found = load_data(name, data, url, information if name == trained_on else {}, console)
         _check_fit(saved.metadata, found)
         split, classes = split or "test", found.classes
-        samples = _samples_of(found, split)
+        held = _chosen(splits_of(found), split)
+        if not held:
+            raise ValueError(f"`--split` must be one that {found.name} has; it has no {split} samples")
+    parts = list(held.values())
+    samples = parts[0] if len(parts) == 1 else Split(*map(np.concatenate, zip(*parts, strict=True)))
     result = evaluate(saved.net, samples, saved.library)
     n_samples = len(samples.y)
     places = [f"{row} (counted from 0) of --split {split}" for row in range(n_samples)]
@@ -144,40 +148,29 @@ def _usual_split(path: str, information: dict[str, Any], console: Console) -> st
     return "all"
 
 
-def _samples_of_file(path: str, split: str, saved: SavedNetwork) -> Split:
-    """Return samples of an .npz file, their labels as places among the network's classes."""
+def _samples_of_file(path: str, split: str, saved: SavedNetwork) -> dict[str, Split]:
+    """Return sets of an .npz file, their labels as places among the network's classes."""
     held = load_labelled(path, saved.classes)
     rows: dict[str, HostArray] = {}
-    if split != "all" and (split == "train" or split not in held):
+    if split == "train" or split not in (*held, "all"):
         rows = {split: (load_npz(path).rows or {})[split]}
-        held = {split: Split(*(array[rows[split]] for array in held["train"]))}
-    elif split != "all":
-        held = {split: held[split]}
+        held[split] = Split(*(array[rows[split]] for array in held["train"]))
+    held = _chosen(held, split)
     check_splits(held, rows, path, saved.net.W1.dtype)
-    return _joined(list(held.values()))
+    return held
+
+
+def _chosen(held: dict[str, Split], split: str) -> dict[str, Split]:
+    return held if split == "all" else {name: part for name, part in held.items() if name == split}
 
 
 def _check_file(path: Path, metadata: NetworkMetadata) -> None:
     """Raise unless the samples of an .npz file fit the network. Call it before they are read."""
     with opened_npz(path) as stored:
-        for key in stored:
-            shape = npz_header(stored, key, path)[0] if key.startswith("X") else ()
+        for key, array in stored.items():
+            shape = array.header()[0] if key.startswith("X") else ()
             if len(shape) > 1:
                 _check_features(metadata, math.prod(shape[1:]), path.stem)
-
-
-def _samples_of(dataset: Dataset, split: str) -> Split:
-    """Return samples of a data set."""
-    splits = splits_of(dataset)
-    if split == "all":
-        return _joined(list(splits.values()))
-    if split not in splits:
-        raise ValueError(f"`--split` must be one that {dataset.name} has; it has no {split} samples")
-    return splits[split]
-
-
-def _joined(parts: list[Split]) -> Split:
-    return parts[0] if len(parts) == 1 else Split(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _check_features(metadata: NetworkMetadata, n_features: int, name: str) -> None:

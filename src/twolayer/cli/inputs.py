@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 import math
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO
 
 import numpy as np
 
-from .._files import npy_header, npz_array, npz_header, opened_npz
+from .._files import StoredArray, opened_npz
 from .._namespace import HostArray
 from .._texts import listed
 from .._validation import check_finite, row_blocks
@@ -24,7 +24,6 @@ from .data import TABLES
 from .images import STANDARD_INPUT, found_at, is_image, look_inverted, pixels_for
 
 ARRAYS = (".npz", ".npy")
-_CURE = "X.astype('float64')"
 
 
 def samples_for(
@@ -78,68 +77,46 @@ def _image_blocks(
 
 
 def _array(path: Path, n_features: int) -> HostArray:
-    if path.suffix.lower() not in ARRAYS and path != STANDARD_INPUT:
+    """Read samples for the network from a file that NumPy wrote, or from standard input."""
+    suffix = path.suffix.lower()
+    if suffix not in ARRAYS and path != STANDARD_INPUT:
         hint = ""
-        if path.suffix.lower() in TABLES:
+        if suffix in TABLES:
             hint = "; of a table, pandas makes one: numpy.save('new.npy', frame[columns].to_numpy('float64'))"
         raise ValueError(
             f"`INPUT` must be an .npz or .npy file, or images, in files or folders; got {path}{hint}"
         )
-    if path.suffix.lower() == ".npz":
-        with opened_npz(path) as stored:
-            return _held(stored, path, n_features)
-    with _opened(path) as file:
-        return _loaded(file, path, n_features)
+    opened = _opener(path)
+    if suffix != ".npz":
+        with opened() as file:
+            is_npz = file.read(2) == b"PK"  # as every zip file begins
+        if not is_npz:
+            return _read(StoredArray(str(path), opened), n_features)
+    with opened_npz(path, opened) as stored:
+        if "X" not in stored:
+            raise ValueError(f"{path} must hold `X`; it holds {listed(stored)}")
+        return _read(stored["X"], n_features)
 
 
-def _check(shape: tuple[int, ...], dtype: np.dtype[Any], path: Path, n_features: int) -> None:
-    """Raise unless an array of this shape and dtype holds samples for the network. Call it before reading."""
+def _opener(path: Path) -> Callable[[], IO[bytes]]:
+    """Return a function that opens a file; standard input, which can be read once only, is kept in memory."""
+    if path != STANDARD_INPUT:
+        return lambda: path.open("rb")
+    if sys.stdin is None:
+        raise ValueError("`INPUT` must be a file, as standard input is closed; got -")
+    return partial(io.BytesIO, sys.stdin.buffer.read())
+
+
+def _read(array: StoredArray, n_features: int) -> HostArray:
+    """Read an array, or raise unless its shape and dtype are those of samples for the network."""
+    shape, dtype = array.header()
     if dtype.kind == "O":
-        return  # objects are refused when they are read
+        return array.read(cure="X.astype('float64')")  # which raises
     if dtype.kind not in "biuf" or len(shape) < 2 or min(shape) < 1:
         raise ValueError(
-            f"`X` in {path} must hold numbers, of shape (N, D) or (N, …); got {dtype!s:.80} of shape {shape}"
+            f"{array.name} must hold numbers, of shape (N, D) or (N, …); got {dtype!s:.80} of shape {shape}"
         )
     found = math.prod(shape[1:])
     if found != n_features:
         raise ValueError(f"`INPUT` must have {n_features} features a sample to fit the network; got {found}")
-
-
-def _held(stored: Mapping[str, HostArray], path: Path, n_features: int) -> HostArray:
-    if "X" not in stored:
-        raise ValueError(f"{path} must hold `X`; it holds {listed(stored) or 'nothing'}")
-    _check(*npz_header(stored, "X", path), path, n_features)
-    return npz_array(stored, "X", path, cure=_CURE)
-
-
-def _loaded(file: BinaryIO, path: Path, n_features: int) -> HostArray:
-    """Read a file that `numpy.save` or `numpy.savez` wrote."""
-    header = None
-    with suppress(Exception):  # NumPy raises the error again below
-        header = npy_header(file)
-    if header is not None:
-        _check(*header, path, n_features)
-    # A damaged file raises more than can be listed.
-    try:
-        stored: Any = np.load(file, allow_pickle=False)
-    except Exception as error:
-        if str(error).startswith("Object arrays"):
-            raise TypeError(
-                f"{path} must hold numbers; got dtype object, which is stored by pickle and not read, "
-                f"because unpickling a file can run any code that is in it; store `{_CURE}`"
-            ) from error
-        # NumPy takes for a pickle whatever it does not know.
-        reason = "" if "pickle" in str(error) else f" ({error!s:.200})"
-        raise ValueError(
-            f"{path} must be a file that NumPy wrote; it is truncated, empty or something else{reason}"
-        ) from error
-    return stored if isinstance(stored, np.ndarray) else _held(stored, path, n_features)
-
-
-def _opened(path: Path) -> BinaryIO:
-    """Open a file; of standard input, take all of it first, as a file's end is read before its beginning."""
-    if path != STANDARD_INPUT:
-        return path.open("rb")
-    if sys.stdin is None:
-        raise ValueError("`INPUT` must be a file, as standard input is closed; got -")
-    return io.BytesIO(sys.stdin.buffer.read())
+    return array.read()

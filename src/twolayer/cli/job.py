@@ -41,7 +41,6 @@ from .data import (
     brightness,
     check_splits,
     describe,
-    file_name,
     fingerprint,
     kind_of,
     load_data,
@@ -167,7 +166,7 @@ class Job:
             image_shape=self.dataset.image_shape,
             preprocessing=preprocessing_in_words(self.settings, self.preprocessing),
             information={
-                "dataset": file_name(settings["dataset"]),
+                "dataset": Path(settings["dataset"]).name,
                 **{name: settings[name] for name in COUNTS if name in settings},
                 **brightness(self.dataset, settings["dataset"]),
                 "settings": {name: settings[name] for name in sorted(settings) if name not in _PRIVATE},

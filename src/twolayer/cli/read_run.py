@@ -13,7 +13,6 @@ from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from ..training import History
 from . import run_folder
-from .data import file_name
 from .run_files import Predictions, Results, read_history, read_plain, read_predictions, read_results
 
 Content = TypeVar("Content")
@@ -81,7 +80,7 @@ class StoredRun:
         name = self.setting("dataset")
         if not isinstance(name, str) and self.metadata is not None:
             name = self.metadata.information.get("dataset")
-        return (file_name(name) if isinstance(name, str) else "") or "data of its user's"
+        return (Path(name).name if isinstance(name, str) else "") or "data of its user's"
 
     @property
     def image_shape(self) -> Sequence[int] | None:

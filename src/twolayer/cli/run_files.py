@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import report
-from .._files import npz_array, npz_header, opened_npz, read_text
+from .._files import opened_npz, read_text
 from .._namespace import HostArray
 from .._records import (
     BOOLEAN,
@@ -289,11 +289,11 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
         key: str, what: str, dtypes: str, shape: tuple[int, ...], holds: Callable[[HostArray], Any]
     ) -> HostArray:
         """Read an array of these kinds of numbers; check its dtype and shape before its values are read."""
-        came, dtype = npz_header(stored, key, path)
+        came, dtype = stored[key].header()
         # First the dtype: comparisons and `isfinite` are not defined for every one.
         if dtype.kind not in dtypes or dtype.itemsize > 8:
             raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {dtype!s:.80}")
-        array = npz_array(stored, key, path) if came == shape else None
+        array = stored[key].read() if came == shape else None
         if array is None or not holds(array):
             raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {came}")
         return array.astype(np.int64) if dtypes == "iu" else array
@@ -311,7 +311,7 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
         what = f"probabilities of {n_classes} classes for each of the {n_samples} samples"
         probs = read("probabilities", what, "f", (n_samples, n_classes), _are_probabilities)
         if image_shape is not None and "rows" in stored:
-            n_images = min(math.prod(npz_header(stored, "rows", path)[0]), MOST_IMAGES)
+            n_images = min(math.prod(stored["rows"].header()[0]), MOST_IMAGES)
             what = f"different places in [0, {n_samples}), at most {MOST_IMAGES}"
             rows = read("rows", what, "iu", (n_images,), lambda rows: _are_different(rows, n_samples))
             what = f"{n_images} images of {'×'.join(map(str, image_shape))} pixels"

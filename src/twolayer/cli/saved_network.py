@@ -39,15 +39,11 @@ def open_network(network: str, library: str, device: str | None) -> SavedNetwork
 
 def find_network(network: str) -> tuple[Path, NetworkMetadata]:
     """Return the file of one network, given itself or the folder of a run, and its metadata."""
-    path = Path(network)
     check_is_no_input(network)
-    if path.is_dir():
-        folder, path = path, path / run_folder.NETWORK
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{network} must be the folder of a run; it holds no {run_folder.NETWORK}"
-                + _unfinished(folder)
-            )
+    try:
+        path = storage.file_at(network)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}{_unfinished(Path(network))}") from error
     metadata = storage.load_metadata(path)
     if metadata.n_networks is not None:
         raise ValueError(f"{path} must hold one network; it holds a stack of {metadata.n_networks}")

@@ -113,7 +113,17 @@ def load_cifar10(
     .. [1] A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
        https://www.cs.toronto.edu/~kriz/cifar.html
     """
-    n_train, n_validation, n_test = _checked_counts(n_train, n_validation, n_test)
+    n_train = check_integer("n_train", n_train, least=1)
+    n_validation = check_integer("n_validation", n_validation, least=0)
+    n_test = check_integer("n_test", n_test, least=0)
+    n_both, there = n_train + n_validation, len(_TRAIN_FILES) * _RECORDS
+    if n_both > there:
+        raise ValueError(
+            f"`n_train` + `n_validation` must be at most the {there} training images that there are; "
+            f"got {n_train} + {n_validation}"
+        )
+    if n_test > _RECORDS:
+        raise ValueError(f"`n_test` must be at most the {_RECORDS} test images that there are; got {n_test}")
     if url is not None:
         _check_url(url)
     if folder is None:
@@ -123,7 +133,6 @@ def load_cifar10(
     else:
         source = _found(Path(folder))
 
-    n_both = n_train + n_validation
     both, test = _room(n_both), _room(n_test)
     starts = range(0, n_both, _RECORDS)
     places = {
@@ -137,7 +146,9 @@ def load_cifar10(
     with closing(read(source, {_CLASSES_FILE, *places})) as files:
         for name, content, where in files:
             if name == _CLASSES_FILE:
-                _check_classes(content, where)
+                if tuple(content.decode("utf-8-sig", errors="replace").split()) != CLASSES:
+                    names = ", ".join(CLASSES)
+                    raise ValueError(f"{where} must name the classes of CIFAR-10: {names}; got other names")
             else:
                 _fill(places[name], content, where)
     return Dataset(
@@ -148,21 +159,6 @@ def load_cifar10(
         classes=CLASSES,
         image_shape=(32, 32, 3),
     )
-
-
-def _checked_counts(n_train: int, n_validation: int, n_test: int) -> tuple[int, int, int]:
-    n_train = check_integer("n_train", n_train, least=1)
-    n_validation = check_integer("n_validation", n_validation, least=0)
-    n_test = check_integer("n_test", n_test, least=0)
-    there = len(_TRAIN_FILES) * _RECORDS
-    if n_train + n_validation > there:
-        raise ValueError(
-            f"`n_train` + `n_validation` must be at most the {there} training images that there are; "
-            f"got {n_train} + {n_validation}"
-        )
-    if n_test > _RECORDS:
-        raise ValueError(f"`n_test` must be at most the {_RECORDS} test images that there are; got {n_test}")
-    return n_train, n_validation, n_test
 
 
 def _room(n: int) -> Split:
@@ -184,18 +180,11 @@ def _fill(place: Split, content: bytes | bytearray, where: str) -> None:
 
 
 def _check_size(name: str, size: int, where: str) -> None:
-    if name == _CLASSES_FILE and size > _CLASSES_BYTES:
-        raise ValueError(f"{where} must have at most {_CLASSES_BYTES} bytes; got {size} bytes")
-    if name != _CLASSES_FILE and size != _RECORDS * _RECORD_BYTES:
-        raise ValueError(
-            f"{where} must have {_RECORDS * _RECORD_BYTES} bytes, "
-            f"{_RECORDS} records of {_RECORD_BYTES}; got {size} bytes"
-        )
-
-
-def _check_classes(content: bytes | bytearray, where: str) -> None:
-    if tuple(content.decode("utf-8-sig", errors="replace").split()) != CLASSES:
-        raise ValueError(f"{where} must name the classes of CIFAR-10: {', '.join(CLASSES)}; got other names")
+    is_right, wanted = size == _RECORDS * _RECORD_BYTES, f"{_RECORDS} records of {_RECORD_BYTES}"
+    if name == _CLASSES_FILE:
+        is_right, wanted = size <= _CLASSES_BYTES, f"at most {_CLASSES_BYTES}"
+    if not is_right:
+        raise ValueError(f"{where} must have {wanted} bytes; got {size} bytes")
 
 
 def _found(path: Path) -> Path:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from .._files import npz_array, opened_npz
+from .._files import opened_npz
 from .._namespace import HostArray
 from .._texts import checked_classes, listed, printable
-from .._validation import check_integer, check_number, row_and_place
+from .._validation import check_finite, check_integer, check_number
 from ._dataset import Dataset, Split
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -88,12 +88,12 @@ def load_npz(
         if check_number(name, share, least=0.0) >= 1:
             raise ValueError(f"`{name}` must be below 1; got {share}")
     seed = check_integer("seed", seed, least=0)
-    arrays = _read(path)
-    if "X" not in arrays:
-        raise ValueError(f"{path} must hold `X` and `y`; it holds {listed(arrays)}")
+    splits, named = _read(path)
+    if "train" not in splits:
+        there = listed(f"{letter}{_SUFFIXES[name]}" for name in splits for letter in "Xy")
+        raise ValueError(f"{path} must hold `X` and `y`; it holds {there}")
 
-    classes, labels = _classes(arrays, path)
-    splits = _splits(arrays | labels)
+    classes, splits = _encoded(splits, named, path)
     whole = splits["train"]
     n_drawn = {
         name: max(1, round(share * len(whole.y))) if share and name not in splits else 0
@@ -138,35 +138,47 @@ def load_labelled(path: _Path, classes: Sequence[str]) -> dict[str, Split]:
     FileNotFoundError, TypeError, ValueError
         As for `load_npz`; and if a label is of none of the classes.
     """
-    arrays = _read(path)
-    own = _own_classes(arrays, path)
-    keys = [key for key in arrays if key.startswith("y")]
-    return _splits(arrays | {key: _matched(arrays[key], own, list(classes), key, path) for key in keys})
-
-
-def _splits(arrays: Mapping[str, HostArray]) -> dict[str, Split]:
+    splits, named = _read(path)
     return {
+        name: Split(X, _matched(y, named, list(classes), f"y{_SUFFIXES[name]}", path))
+        for name, (X, y) in splits.items()
+    }
+
+
+def _read(path: _Path) -> tuple[dict[str, Split], HostArray | None]:
+    """Read the sets that a file holds, their labels as they are, and the names of the classes."""
+    with opened_npz(path) as stored:
+        _check_keys(list(stored), path)
+        arrays = {
+            key: stored[key].read(cure=_CURES.get(key.partition("_")[0]))
+            for key in (*_KEYS, "classes")
+            if key in stored
+        }
+    splits = {
         name: Split(arrays[f"X{suffix}"], arrays[f"y{suffix}"])
         for name, suffix in _SUFFIXES.items()
         if f"X{suffix}" in arrays
     }
-
-
-def _read(path: _Path) -> dict[str, HostArray]:
-    """Read the arrays that belong to a data set, in the machine's byte order, and check the samples."""
-    with opened_npz(path) as stored:
-        found = list(stored)
-        _check_keys(found, path)
-        arrays = {
-            key: npz_array(stored, key, path, cure=_CURES.get(key.partition("_")[0]))
-            for key in (*_KEYS, "classes")
-            if key in found
-        }
-    shape = next(arrays[key] for key in _KEYS if key in arrays).shape[1:]
-    for suffix in _SUFFIXES.values():
-        if f"X{suffix}" in arrays:
-            _check_pair(arrays, suffix, shape, path)
-    return arrays
+    first, *_ = splits
+    for name, split in splits.items():
+        _check_pair(split, _SUFFIXES[name], path)
+        wanted, came = splits[first].X.shape[1:], split.X.shape[1:]
+        if came != wanted:
+            raise ValueError(
+                f"`X{_SUFFIXES[name]}` in {path} must hold samples of the shape of `X{_SUFFIXES[first]}`, "
+                f"{wanted}; got {came}"
+            )
+    named = arrays.get("classes")
+    if named is not None:
+        if named.dtype.kind != "U":
+            raise TypeError(f"`classes` in {path} must hold strings; got dtype {named.dtype}")
+        if named.ndim != 1 or len(named) < 2:
+            raise ValueError(
+                f"`classes` in {path} must have shape (C,), a name for each of at least two classes; "
+                f"got shape {named.shape}"
+            )
+        checked_classes(named.tolist(), len(named), name=f"`classes` in {path}")
+    return splits, named
 
 
 def _check_keys(found: list[str], path: _Path) -> None:
@@ -185,9 +197,9 @@ def _check_keys(found: list[str], path: _Path) -> None:
             raise ValueError(f"arrays in {path} must be named {', '.join(_KEYS)}, classes; got {key!r:.80}")
 
 
-def _check_pair(arrays: Mapping[str, HostArray], suffix: str, shape: tuple[int, ...], path: _Path) -> None:
-    """Raise unless one set holds finite samples, of the shape of the others, and a label for each."""
-    X, y = arrays[f"X{suffix}"], arrays[f"y{suffix}"]
+def _check_pair(split: Split, suffix: str, path: _Path) -> None:
+    """Raise unless a set holds finite samples, and a label for each."""
+    X, y = split
     X_name, y_name = f"`X{suffix}` in {path}", f"`y{suffix}` in {path}"
     if X.dtype.kind not in "biuf" or X.dtype.itemsize > 8:
         hint = _TEXTS if X.dtype.kind in "US" else ""
@@ -197,9 +209,6 @@ def _check_pair(arrays: Mapping[str, HostArray], suffix: str, shape: tuple[int, 
         raise ValueError(f"{X_name} must have shape {forms}; got {X.shape}")
     if X.size == 0:
         raise ValueError(f"{X_name} must hold at least one sample and one feature; got shape {X.shape}")
-    if X.shape[1:] != shape:
-        first = next(key for key in _KEYS if key in arrays)
-        raise ValueError(f"{X_name} must hold samples of the shape of `{first}`, {shape}; got {X.shape[1:]}")
     if y.shape != X.shape[:1]:
         hint = (_COLUMN if y.shape[1] == 1 else _ONE_HOT) if y.ndim == 2 and len(y) == len(X) else ""
         wanted = f"{X.shape[:1]}, a label for each sample"
@@ -207,62 +216,42 @@ def _check_pair(arrays: Mapping[str, HostArray], suffix: str, shape: tuple[int, 
     if y.dtype.kind not in "biuU":
         hint = _LABELS.get(y.dtype.kind, "")
         raise TypeError(f"{y_name} must hold integers or strings; got dtype {y.dtype}{hint}")
-    if X.dtype.kind == "f":
-        n_wrong = X.size - int(np.count_nonzero(np.isfinite(X)))
-        if n_wrong:
-            row, *place = np.unravel_index(int(np.argmin(np.isfinite(X))), X.shape)
-            raise ValueError(
-                f"{X_name} must hold finite features; got {n_wrong} that are NaN or infinite, "
-                f"the first in {row_and_place(row, place)}"
-            )
+    check_finite(X, name=f"X{suffix}", file=path)
 
 
-def _classes(arrays: dict[str, HostArray], path: _Path) -> tuple[tuple[str, ...], dict[str, HostArray]]:
-    """Return the names of the classes, and the labels as places among them."""
-    y, named = arrays["y"], _own_classes(arrays, path)
-    different = np.unique(y)
-    if len(different) < 2:
+def _encoded(
+    splits: dict[str, Split], named: HostArray | None, path: _Path
+) -> tuple[tuple[str, ...], dict[str, Split]]:
+    """Return the names of the classes, and the sets with labels that are places among them."""
+    y = splits["train"].y
+    values = np.unique(y)
+    if len(values) < 2:
         raise ValueError(f"`y` in {path} must hold labels of at least two classes; got one class")
     if named is None:
-        names, values, where = different, different, "the labels in `y`"
+        named = values.astype(str)
+        checked_classes(named.tolist(), len(named), name=f"the labels in `y` in {path}")
     else:
-        names, values, where = named, named if y.dtype.kind == "U" else np.arange(len(named)), "`classes`"
-    labels = {key: _encoded(arrays[key], values, key, path) for key in arrays if key.startswith("y")}
-    return tuple(checked_classes([*map(str, names)], len(names), name=f"{where} in {path}")), labels
-
-
-def _own_classes(arrays: Mapping[str, HostArray], path: _Path) -> HostArray | None:
-    """Return the names of the classes that the file holds itself."""
-    named = arrays.get("classes")
-    if named is None:
-        return None
-    if named.dtype.kind != "U":
-        raise TypeError(f"`classes` in {path} must hold strings; got dtype {named.dtype}")
-    n_names = len(np.unique(named))
-    if named.shape != (n_names,) or n_names < 2:
-        raise ValueError(
-            f"`classes` in {path} must have shape (C,), a name for each of at least two classes; "
-            f"got shape {named.shape} with {n_names} different names"
-        )
-    return named
+        values = named if y.dtype.kind == "U" else np.arange(len(named))
+    for name, split in splits.items():
+        key = f"y{_SUFFIXES[name]}"
+        if (split.y.dtype.kind == "U") != (y.dtype.kind == "U"):
+            kind = "strings" if y.dtype.kind == "U" else "integers"
+            raise TypeError(f"`{key}` in {path} must hold {kind}, as `y` does; got dtype {split.y.dtype}")
+        splits[name] = Split(split.X, _places(split.y, values, key, path))
+    return tuple(named.tolist()), splits
 
 
 def _matched(
-    labels: HostArray, own: HostArray | None, classes: list[str], key: str, path: _Path
+    labels: HostArray, named: HostArray | None, classes: list[str], key: str, path: _Path
 ) -> HostArray:
-    """Return the place in ``classes`` of each label."""
-    if own is not None and labels.dtype.kind != "U":
-        labels = own[_encoded(labels, np.arange(len(own)), key, path)]
-    wanted = f"be of the classes {', '.join(classes)!s:.200}"
+    """Return the place in ``classes`` of each label, which may be a place in the file's own names."""
+    if named is not None and labels.dtype.kind != "U":
+        labels = named[_places(labels, np.arange(len(named)), key, path)]
+    wanted = f"of the classes {', '.join(classes)!s:.200}"
     if labels.dtype.kind in "iu" and not any(map(_is_integer, classes)):
         wanted += f", or their places, in [0, {len(classes)})"
-        values = np.arange(len(classes))
-    else:
-        values, labels = np.array(classes), labels.astype(str)
-    places, unknown = _places(labels, values)
-    if unknown.size:
-        raise ValueError(f"labels in `{key}` in {path} must {wanted}; got {str(unknown[0])!r:.80}")
-    return places
+        return _places(labels, np.arange(len(classes)), key, path, wanted)
+    return _places(labels.astype(str), np.array(classes), key, path, wanted)
 
 
 def _is_integer(name: str) -> bool:
@@ -273,24 +262,18 @@ def _is_integer(name: str) -> bool:
     return True
 
 
-def _encoded(labels: HostArray, values: HostArray, key: str, path: _Path) -> HostArray:
+def _places(
+    labels: HostArray, values: HostArray, key: str, path: _Path, wanted: str = "of the classes"
+) -> HostArray:
     """Return the place of each label in ``values``."""
-    if (labels.dtype.kind == "U") != (values.dtype.kind == "U"):
-        kind = "strings" if values.dtype.kind == "U" else "integers"
-        raise TypeError(f"`{key}` in {path} must hold {kind}, as `y` does; got dtype {labels.dtype}")
-    places, unknown = _places(labels, values)
-    if unknown.size:
-        label = listed(unknown[:1])
-        raise ValueError(f"`{key}` in {path} must hold labels of the classes; got a label of {label}")
-    return places
-
-
-def _places(labels: HostArray, values: HostArray) -> tuple[HostArray, HostArray]:
-    """Return the place of each label in ``values``, and the labels that are none of them."""
     order = np.argsort(values)
     ranks = np.searchsorted(values, labels, sorter=order)
     places = order[np.minimum(ranks, len(values) - 1)].astype(np.int64)
-    return places, labels[values[places] != labels]
+    unknown = labels[values[places] != labels]
+    if unknown.size:
+        label = listed(unknown[:1])
+        raise ValueError(f"`{key}` in {path} must hold labels {wanted}; got a label of {label}")
+    return places
 
 
 def _drawn(y: HostArray, n_drawn: dict[str, int], seed: int, path: _Path) -> dict[str, HostArray]:

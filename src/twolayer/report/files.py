@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._files import read_text, written_whole
+from .._records import plain
 from .._texts import UNPRINTABLE
 
 
@@ -55,7 +55,7 @@ def format_json(data: Any, *, in_a_line: bool = False) -> str:
         As `write_json`.
     """
     form: dict[str, Any] = {"ensure_ascii": True} if in_a_line else {"ensure_ascii": False, "indent": 2}
-    text = json.dumps(_plain(data, "data"), sort_keys=True, allow_nan=False, **form)
+    text = json.dumps(plain(data, "data"), sort_keys=True, allow_nan=False, **form)
     # Escaped as JSON does, so that every reader gives the same characters back.
     lines = (UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
     return "\n".join(lines)
@@ -75,25 +75,6 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)} must be a JSON file in UTF-8; {error}") from error
-
-
-def _plain(value: Any, place: str) -> Any:
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):
-        plain = {str(key): _plain(item, f"{place}[{key!r}]") for key, item in value.items()}
-        if len(plain) != len(value):
-            raise ValueError(f"`{place}` must have keys that differ as text; got two that are written alike")
-        return plain
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
-    raise TypeError(f"`{place}` must be something that JSON can hold; got {type(value).__name__}")
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -41,10 +41,16 @@ from typing import Any
 
 import numpy as np
 
-from .._files import opened_safetensors, remove_partial, write_safetensors
+from .._files import (
+    check_tensors,
+    float_dtype_in,
+    network_shapes,
+    opened_safetensors,
+    remove_partial,
+    write_safetensors,
+)
 from .._namespace import HostArray
 from .._records import BOOLEAN, Kind, checked, is_count, is_mapping, is_size, is_text
-from .._texts import listed
 from .._validation import check_integer, check_number, shown
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
@@ -242,8 +248,7 @@ def _missing(path: str | os.PathLike[str], name: str) -> ValueError:
 
 def _check_tensors(file: Any, stored: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Raise unless a file has the tensors of a run, in the shapes and dtypes that fit each other."""
-    there = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # it is no dict
-    shapes = {name: tuple(tensor.get_shape()) for name, tensor in there.items()}
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # it is no dict
 
     def shape_of(name: str, *ranks: int) -> tuple[int, ...]:
         if name not in shapes:
@@ -259,19 +264,12 @@ def _check_tensors(file: Any, stored: dict[str, Any], path: str | os.PathLike[st
     if min(*stack, n_features, n_hidden, n_classes) < 1:
         raise ValueError(f"`last.W1` in {path} must have no empty axis; got shape {shapes['last.W1']}")
     n_steps, n_entries = shape_of("history.loss", 1, 2)[-1], shape_of("history.step", 1)[0]
-    dtype = there["last.W1"].get_dtype()
-    if dtype not in ("F32", "F64"):
-        raise ValueError(f"`last.W1` in {path} must be F32 or F64; got {dtype}")
-    of_net = {
-        "W1": (n_features, n_hidden),
-        "b1": (n_hidden,),
-        "W2": (n_hidden, n_classes),
-        "b2": (n_classes,),
-    }
+    dtype = float_dtype_in(file, "last.W1", path)
+    of_net = network_shapes(n_features, n_hidden, n_classes, stack)
     nets = ["last", "best", *(f"moment{i}" for i in range(stored["n_moments"]))]
     nets += ["average"] if stored["average"] else []
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
-        **{f"{which}.{name}": (dtype, (*stack, *shape)) for which in nets for name, shape in of_net.items()},
+        **{f"{which}.{name}": (dtype, shape) for which in nets for name, shape in of_net.items()},
         **{f"history.{name}": ("F64", (*stack, n_entries)) for name in History._fields},
         **{f"history.{name}": ("F64", (*stack, n_steps)) for name in ("loss", "batch_accuracy")},
         "history.step": ("I64", (n_entries,)),
@@ -286,18 +284,7 @@ def _check_tensors(file: Any, stored: dict[str, Any], path: str | os.PathLike[st
             "preprocessing.mean": ("F64", (n_inputs,)),
             "preprocessing.matrix": ("F64", (n_inputs, n_features)),
         }
-    for name, (kind, shape) in expected.items():
-        if name not in there:
-            raise _missing(path, name)
-        if there[name].get_dtype() != kind:
-            raise ValueError(f"`{name}` in {path} must be {kind}; got {there[name].get_dtype()}")
-        if shapes[name] != shape:
-            raise ValueError(
-                f"`{name}` in {path} must have shape {shape} to fit the rest; got {shapes[name]}"
-            )
-    others = sorted(set(there) - set(expected))
-    if others:
-        raise ValueError(f"{path} must hold nothing but a run; got {listed(others)}")
+    check_tensors(file, expected, path, "checkpoint")
 
 
 def _check_steps(

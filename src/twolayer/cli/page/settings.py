@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ... import presets, report
 from ...settings import SETTINGS, label
-from ..data import file_name, kind_of
+from ..data import kind_of
 
 # These stand elsewhere on the page, or only in the file of settings.
 _ELSEWHERE = ("command", "data", "url", "twolayer_version", "data_sha256")
@@ -39,7 +40,7 @@ def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         if value is None or not _has_effect(name, settings):
             continue
         if name == "dataset" and isinstance(value, str):
-            value = file_name(value)  # not where the user's files are
+            value = Path(value).name  # not where the user's files are
         default = defaults.get(name)
         given = name in defaults and not _same(value, default)
         row = {
