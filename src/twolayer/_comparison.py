@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+Row: TypeAlias = dict[str, Any]
 
-def compared(rows: list[dict[str, Any]], names: tuple[str, ...], n_validation: int) -> list[dict[str, Any]]:
+
+def compared(rows: list[Row], names: tuple[str, ...], n_validation: int) -> list[Row]:
     """Return a row for each candidate: the runs that differ in nothing but the seed."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(group_key(row[key]) for key in names), []).append(row)
-    table: list[dict[str, Any]] = []
+    table: list[Row] = []
     scores: list[dict[int, float]] = []
     for members in groups.values():
         alive = [row for row in members if row["diverged"] is None]
         scores.append({row["seed"]: row["validation_accuracy"] for row in alive})
         values = list(scores[-1].values())
-        trained = [row["train_accuracy"] for row in alive]
-        mean = float(np.mean(values)) if alive else math.nan
+        mean = _mean(values)
         table.append(
             {
                 **{key: members[0][key] for key in names},
                 "n_seeds": len(members),
                 "diverged": len(members) - len(alive),
-                "train_accuracy": float(np.mean(trained)) if alive else math.nan,
+                "train_accuracy": _mean([row["train_accuracy"] for row in alive]),
                 "validation_accuracy": mean,
                 "validation_accuracy_std": float(np.std(values, ddof=1)) if len(alive) > 1 else math.nan,
                 "validation_accuracy_error": accuracy_error(mean, n_validation) if alive else math.nan,
@@ -42,13 +43,13 @@ def compared(rows: list[dict[str, Any]], names: tuple[str, ...], n_validation: i
     return table
 
 
-def winner_of(table: list[dict[str, Any]]) -> dict[str, Any] | None:
+def winner_of(table: list[Row]) -> Row | None:
     """Return the row of the best candidate, of equals the first."""
     alive = [candidate for candidate in table if candidate["diverged"] < candidate["n_seeds"]]
     return max(alive, key=lambda row: (row["diverged"] == 0, _score(row)), default=None)
 
 
-def best_run(winner: dict[str, Any], rows: list[dict[str, Any]], names: tuple[str, ...]) -> int:
+def best_run(winner: Row, rows: list[Row], names: tuple[str, ...]) -> int:
     """Return the index of the winning run: the best seed of the best candidate, of equals the first."""
     members = [
         i
@@ -58,7 +59,11 @@ def best_run(winner: dict[str, Any], rows: list[dict[str, Any]], names: tuple[st
     return max(members, key=lambda i: _score(rows[i]))
 
 
-def _score(row: dict[str, Any]) -> float:
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _score(row: Row) -> float:
     """Return the validation accuracy, and -inf for nan, which is neither above nor below another."""
     accuracy = float(row["validation_accuracy"])
     return -math.inf if math.isnan(accuracy) else accuracy
@@ -86,9 +91,7 @@ def accuracy_error(accuracy: float, n_samples: int) -> float:
     return math.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_samples) if n_samples else math.nan
 
 
-def paired_difference(
-    own: Mapping[Any, float], others: Mapping[Any, float], *, n_samples: int
-) -> dict[str, Any]:
+def paired_difference(own: Mapping[Any, float], others: Mapping[Any, float], *, n_samples: int) -> Row:
     """Compare two candidates by the seeds that both have.
 
     The two networks of a seed share their initial weights, where their sizes agree, and their batches; the
@@ -118,7 +121,7 @@ def paired_difference(
     """
     differences = [own[seed] - others[seed] for seed in own if seed in others]
     n_pairs = len(differences)
-    mean = float(np.mean(differences)) if n_pairs else math.nan
+    mean = _mean(differences)
     error = margin = math.nan
     if n_pairs > 1:
         grain = 1 / (n_samples * math.sqrt(12)) if n_samples else 0.0

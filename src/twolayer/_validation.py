@@ -398,3 +398,10 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise unless ``value`` is one of the names."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}")
+
+
+def check_form(name: str, value: Any, methods: Sequence[str], wanted: str) -> None:
+    """Raise unless ``value`` is an object, and no class, that has the methods."""
+    if isinstance(value, type) or not all(hasattr(value, method) for method in methods):
+        came = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+        raise TypeError(f"`{name}` must be {wanted}; got {came}")

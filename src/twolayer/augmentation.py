@@ -13,7 +13,7 @@ import numpy as np
 
 from ._image_shifts import check_image_shape, check_moves, check_shift, source_pixels
 from ._namespace import Array, HostArray, array_namespace, cast, device, has_float, is_wider
-from ._validation import check_integer, check_number
+from ._validation import check_form, check_integer, check_number
 
 Draws: TypeAlias = "HostArray | tuple[Draws, ...]"
 
@@ -223,7 +223,7 @@ class Chain:
         if not parts:
             raise ValueError("`parts` must hold at least one augmentation; got none")
         for i, part in enumerate(parts):
-            _check_form(f"parts[{i}]", part)
+            check_form(f"parts[{i}]", part, ("draw", "apply"), "an augmentation, with `draw` and `apply`")
         object.__setattr__(self, "parts", parts)
 
     def __eq__(self, other: object) -> bool:
@@ -259,10 +259,3 @@ def check_augmentation(augmentation: Augmentation | None, n_features: int) -> No
     check = getattr(augmentation, "check", None)
     if check is not None:
         check(n_features)
-
-
-def _check_form(name: str, value: Any) -> None:
-    methods = (getattr(value, method, None) for method in ("draw", "apply"))
-    if isinstance(value, type) or not all(map(callable, methods)):
-        shown = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise TypeError(f"`{name}` must be an augmentation, with `draw` and `apply`; got {shown}")

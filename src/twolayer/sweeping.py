@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ._comparison import best_run, compared, group_key, winner_of
+from ._comparison import Row, best_run, compared, group_key, winner_of
 from ._namespace import Array, array_namespace, is_array_api_obj, undisturbed
 from ._namespace import device as device_of
+from ._numbers import NOT_NEGATIVE
 from ._streams import RandomState, seed_of
 from ._validation import (
     check_array,
     check_features,
     check_integer,
-    check_number,
     check_targets,
 )
 from .augmentation import Augmentation, check_augmentation
@@ -26,11 +26,11 @@ from .network import TwoLayerNet
 from .preprocessing import Preprocessing
 from .settings import SETTINGS, TOGETHER, VARIED
 from .stacks import stack
-from .training import Callback, History, Progress, Run
+from .training import Callback, History, Progress
 from .training.arguments import COSINE, NESTEROV
-from .training.data import check_validation, checked_data
+from .training.data import check_validation
 from .training.optimizers import Optimizer
-from .training.plan import check_method, checked_plan
+from .training.plan import Settings, checked_data, planned
 from .training.run import select
 from .training.schedules import Schedule
 from .training.trainer import carry_out
@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {name: SETTINGS[name].default for name in VARIED} | {
 _COMMON = ("optimizer", "schedule", "augmentation")
 # Settings in which the networks of a stack may differ; others divide candidates into several stacks.
 _OWN = tuple(name for name in VARIED if SETTINGS[name].varied == TOGETHER)
+_OF_RUN = ("diverged", "best_step", "train_accuracy", "validation_accuracy")
 
 
 @dataclass(frozen=True, repr=False)
@@ -236,16 +237,16 @@ def sweep(
         n_classes = _count_classes(y, validation[1])
     n_classes = check_integer("n_classes", n_classes, least=1)
     check_targets(y, X, n_classes)
-    common = {"optimizer": optimizer, "schedule": schedule, "augmentation": augmentation}
-    candidates = _candidates(grid, common, default_seed=seed_of(rng))
+    shared = Settings.of(locals())
+    candidates = _candidates(grid, shared, default_seed=seed_of(rng))
     names = tuple(key for key in candidates[0] if key != "seed")
-    n_features = math.prod(X.shape[1:])
-    for one in candidates:  # before any is trained
-        chosen = {key: one.get(key, value) for key, value in common.items()}
-        check_method(preprocessing, **chosen)
-        check_augmentation(chosen["augmentation"], n_features)
-    callbacks = tuple(callbacks)
     stacks = _stacks(candidates, max_networks)
+    n_features = math.prod(X.shape[1:])
+    for members in stacks:  # before any is trained
+        chosen = _of_stack(shared, [candidates[i] for i in members])
+        chosen.check_forms()
+        check_augmentation(chosen.augmentation, n_features)
+    callbacks = tuple(callbacks)
     if not stream:
         for name, value in (("xp", xp), ("device", device)):
             if value is not None:
@@ -258,85 +259,50 @@ def sweep(
         xp = np
     if preprocessing is not None:
         n_features = preprocessing.n_outputs
-    runs: dict[int, tuple[dict[str, Any], History, TwoLayerNet]] = {}
+    runs: dict[int, tuple[Row, History, TwoLayerNet]] = {}
     complete, data = True, None
     unfinished: list[int] = []
     for stage, members in enumerate(stacks, start=1):
         first = candidates[members[0]]
-        own: dict[str, Any] = {key: [candidates[i][key] for i in members] for key in _OWN}
         nets = stack(
             TwoLayerNet.initialize(
                 n_features,
                 first["n_hidden"],
                 n_classes,
                 rng=first["seed"],
-                weight_scale=scale,
+                weight_scale=candidates[i]["weight_scale"],
                 xp=xp,
                 dtype=dtype,
                 device=device,
             )
-            for scale in own.pop("weight_scale")
-        )
-        data = data or checked_data(
-            nets,
-            X,
-            y,
-            validation=validation,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            preprocessing=preprocessing,
-            stream=bool(stream),
+            for i in members
         )
         watch = _Watch(callbacks, stage, len(stacks))
-        plan = checked_plan(
-            nets,
-            data,
-            input_dropout=first["input_dropout"],
-            batch_size=first["batch_size"],
-            epochs=epochs,
-            steps=steps,
-            replacement=replacement,
-            ema_decay=ema_decay,
-            patience=patience,
-            judge=judge,
-            rng=first["seed"],
-            **own,
-            **{key: first.get(key, value) for key, value in common.items()},
-            callbacks=[watch] if callbacks else (),
-        )
-        run = carry_out(nets, plan)
+        settings = _of_stack(shared, [candidates[i] for i in members])
+        settings = replace(settings, callbacks=[watch] if callbacks else ())
+        data = data or checked_data(nets, X, y, settings)
+        run = carry_out(nets, planned(nets, data, settings))
         if run.history.step.size:  # else it was stopped before any validation
             each = [select(run, k) for k in range(len(members))]
             over = all(member.diverged is not None or member.stopped is not None for member in each)
             unfinished += [] if not watch.stopped or watch.ended or over else members
             for i, member in zip(members, each, strict=True):
                 n_steps: Any = member.stopped or member.n_steps
-                row = _row(candidates[i], member, n_steps)
+                row = candidates[i] | {"n_steps": n_steps}
+                row |= {name: getattr(member, name) for name in _OF_RUN}
                 runs[i] = row, member.history.until(n_steps), member.net
         if watch.stopped:
             complete = len(runs) == len(candidates) and not unfinished
             break
-    finished = sorted(runs)
-    rows = [runs[i][0] for i in finished]
-    judged = [runs[i][0] for i in finished if i not in unfinished] or rows
+    found = [runs[i] for i in sorted(runs)]
+    rows = [row for row, _, _ in found]
+    judged = [runs[i][0] for i in sorted(runs) if i not in unfinished] or rows
     table = compared(judged, names, int(validation[0].shape[0]))
     candidate, best = winner_of(table), None
     if candidate is not None:
-        i = rows.index(judged[best_run(candidate, judged, names)])
-        best = Best(
-            settings={key: rows[i][key] for key in (*names, "seed")},
-            net=runs[finished[i]][2],
-            history=runs[finished[i]][1],
-            row=rows[i],
-            candidate=candidate,
-        )
-    return SweepResult(
-        best=best,
-        table=table,
-        runs=rows,
-        histories=[runs[i][1] for i in finished],
-        complete=complete,
-    )
+        row, history, net = found[rows.index(judged[best_run(candidate, judged, names)])]
+        best = Best({key: row[key] for key in (*names, "seed")}, net, history, row, candidate)
+    return SweepResult(best, table, rows, [history for _, history, _ in found], complete)
 
 
 class _Watch:
@@ -372,7 +338,7 @@ def _count_classes(y: Array, y_val: Any) -> int:
     return highest + 1
 
 
-def _candidates(grid: Any, common: dict[str, Any], *, default_seed: int) -> list[dict[str, Any]]:
+def _candidates(grid: Any, shared: Settings, *, default_seed: int) -> list[Row]:
     """Return the settings of every run, complete and checked, in their order."""
     if isinstance(grid, Mapping):
         for key, values in grid.items():
@@ -389,50 +355,45 @@ def _candidates(grid: Any, common: dict[str, Any], *, default_seed: int) -> list
     if not settings:
         raise ValueError("`grid` must hold at least one candidate; got none")
     names = (*DEFAULTS, *_COMMON, "seed")
-    varied = {key: common[key] for key in _COMMON if any(key in one for one in settings)}
-    candidates: list[dict[str, Any]] = []
+    varied = {key: getattr(shared, key) for key in _COMMON if any(key in one for one in settings)}
+    kinds: dict[str, Any] = {name: SETTINGS[name].kind for name in (*VARIED, "seed")}
+    kinds["learning_rate"] = NOT_NEGATIVE  # 0 leaves a network as it is
+    candidates: list[Row] = []
     for one in settings:
         for key in one:
             if key not in names:
                 raise ValueError(f"`grid` must name settings among {', '.join(names)}; got {key!r}")
         full = {**DEFAULTS, **varied, "seed": default_seed, **one}
-        full["learning_rate"] = check_number("learning_rate", full["learning_rate"], least=0.0)
-        for name in (*VARIED, "seed"):
-            if name != "learning_rate":  # 0 leaves a network as it is
-                full[name] = SETTINGS[name].check(full[name])
+        for name, kind in kinds.items():
+            full[name] = kind.check(name, full[name])
         if full in candidates:
             raise ValueError(f"`grid` must name each candidate once; got {one} twice")
         candidates.append(full)
     return candidates
 
 
-def _stacks(candidates: list[dict[str, Any]], max_networks: int | None) -> list[list[int]]:
+def _of_stack(shared: Settings, members: list[Row]) -> Settings:
+    """Return the settings of candidates that train together."""
+    own = {key: [one[key] for one in members] for key in _OWN if key != "weight_scale"}
+    same = {key: members[0][key] for key in ("input_dropout", "batch_size", *_COMMON) if key in members[0]}
+    varied: dict[str, Any] = own | same
+    return replace(shared, **varied, rng=members[0]["seed"])
+
+
+def _stacks(candidates: list[Row], max_networks: int | None) -> list[list[int]]:
     """Return which candidates train together: those that differ in nothing else than they may."""
+    most = len(candidates)
     if max_networks is not None:
-        max_networks = check_integer("max_networks", max_networks, least=1)
+        most = check_integer("max_networks", max_networks, least=1)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i, one in enumerate(candidates):
         shared = tuple(group_key(value) for key, value in one.items() if key not in _OWN)
         groups.setdefault(shared, []).append(i)
-    return [
-        members[start : start + (max_networks or len(members))]
-        for members in groups.values()
-        for start in range(0, len(members), max_networks or len(members))
-    ]
+    starts = [(members, i) for members in groups.values() for i in range(0, len(members), most)]
+    return [members[i : i + most] for members, i in starts]
 
 
-def _row(settings: dict[str, Any], run: Run, n_steps: int) -> dict[str, Any]:
-    return {
-        **settings,
-        "n_steps": n_steps,
-        "diverged": run.diverged,
-        "best_step": run.best_step,
-        "train_accuracy": run.train_accuracy,
-        "validation_accuracy": run.validation_accuracy,
-    }
-
-
-def _mean_in_words(candidate: dict[str, Any]) -> str:
+def _mean_in_words(candidate: Row) -> str:
     """Say how good a candidate is over its seeds."""
     n_seeds = candidate["n_seeds"] - candidate["diverged"]
     mean, std = candidate["validation_accuracy"], candidate["validation_accuracy_std"]

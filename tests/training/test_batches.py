@@ -33,22 +33,15 @@ def test_the_batches_of_a_seed_never_change():
 
 
 @given(batches=any_batches, epoch=st.integers(0, 5))
-def test_an_epoch_without_replacement_takes_each_sample_once(batches, epoch):
-    batches = replace(batches, replacement=False)
+def test_an_epoch_without_replacement_takes_each_sample_once_and_with_it_full_batches(batches, epoch):
     taken = rows(batches, epoch)
-    assert sorted(i for row in taken for i in row) == list(range(batches.n_samples))
-    assert len(taken) == batches.steps_per_epoch
-    assert all(len(row) == batches.batch_size for row in taken[:-1])
-    assert 1 <= len(taken[-1]) <= batches.batch_size
-
-
-@given(batches=any_batches, epoch=st.integers(0, 5))
-def test_batches_with_replacement_are_all_full(batches, epoch):
-    batches = replace(batches, replacement=True)
-    taken = rows(batches, epoch)
-    assert len(taken) == batches.steps_per_epoch == replace(batches, replacement=False).steps_per_epoch
-    assert all(len(row) == batches.batch_size for row in taken)
-    assert all(0 <= i < batches.n_samples for row in taken for i in row)
+    n_samples, size = batches.n_samples, batches.batch_size
+    assert len(taken) == batches.steps_per_epoch == -(-n_samples // size)
+    last = size if batches.replacement else n_samples - (len(taken) - 1) * size
+    assert [len(row) for row in taken] == [*[size] * (len(taken) - 1), last]
+    samples = [i for row in taken for i in row]
+    assert set(samples) <= set(range(n_samples))
+    assert batches.replacement or sorted(samples) == list(range(n_samples))
 
 
 def test_batches_with_replacement_repeat_samples_and_reach_all_of_them():
@@ -91,12 +84,8 @@ def test_chunks_hold_few_steps_of_one_size_as_small_integers(batches, length, da
 
 def test_epochs_and_seeds_differ():
     one = Batches(0, 30, 10, replacement=False)
-    drawn = [
-        rows(one, 0),
-        rows(one, 1),
-        rows(replace(one, seed=1), 0),
-        rows(replace(one, replacement=True), 0),
-    ]
+    others = replace(one, seed=1), replace(one, replacement=True)
+    drawn = [rows(one, 0), rows(one, 1), *(rows(other, 0) for other in others)]
     assert len({str(taken) for taken in drawn}) == 4
 
 
@@ -196,11 +185,8 @@ def test_the_draws_of_a_seed_never_change():
     for one, (lam, partner) in zip(steps, FROZEN["mixup"], strict=True):
         np.testing.assert_allclose(one.augmentation[0], lam, rtol=1e-12)
         assert one.augmentation[1].tolist() == partner
-    assert (
-        {one.input_bytes.dtype for one in steps}
-        == {one.hidden_bytes.dtype for one in steps}
-        == {np.dtype(np.uint8)}
-    )
+    arrays = [array for one in steps for array in (one.input_bytes, one.hidden_bytes)]
+    assert {array.dtype for array in arrays} == {np.dtype(np.uint8)}
 
 
 @given(source=any_source, start=st.integers(0, 12), n=st.integers(1, 5))
@@ -283,13 +269,7 @@ def test_the_purposes_of_a_step_its_neighbours_and_seeds_differ():
     source = Batches(0, 6, 3, replacement=False, n_inputs=40, n_hidden=40)
     first, second, third = steps_of(source, 0, 3)
     (other,) = steps_of(replace(source, seed=1), 0, 1)
-    drawn = [
-        first.input_bytes,
-        first.hidden_bytes,
-        second.hidden_bytes,
-        third.hidden_bytes,
-        other.hidden_bytes,
-    ]
+    drawn = [first.input_bytes, *(step.hidden_bytes for step in (first, second, third, other))]
     assert len({array.tobytes() for array in drawn}) == len(drawn)
 
 

@@ -64,75 +64,57 @@ def edited(array: np.ndarray, value: Any) -> np.ndarray:
     return array
 
 
-OTHERS: dict[str, tuple[dict[str, Any], str]] = {
-    "reg": ({"reg": [0.01, 0.03]}, "`reg` must be the run's, (0.01, 0.02); got (0.01, 0.03)"),
-    "rate": ({"learning_rate": 0.2}, "`learning_rate` must be the run's, 0.1; got 0.2"),
-    "dropout": ({"dropout": 0.0}, "`dropout` must be the run's, 0.25; got 0"),
-    "input": ({"input_dropout": 0.5}, "`input_dropout` must be the run's, 0.125; got 0.5"),
-    "smoothing": ({"label_smoothing": 0.2}, "`label_smoothing` must be the run's, 0.1; got 0.2"),
-    "momentum": (
-        {"optimizer": optimizers.SGD(momentum=0.8)},
-        "`optimizer` must be the run's, SGD(momentum=0.9, nesterov=False); got SGD(momentum=0.8, nesterov=F",
-    ),
-    "nesterov": (
-        {"optimizer": optimizers.SGD(momentum=0.9, nesterov=True)},
-        "`optimizer` must be the run's, SGD(momentum=0.9, nesterov=False); got SGD(momentum=0.9, nesterov=T",
-    ),
-    "schedule": (
-        {"schedule": schedules.Exponential(0.8)},
-        "`schedule` must be the run's, Exponential(every=None, factor=0.9, first=None); got Exponential(",
-    ),
-    "cosine": ({"schedule": schedules.Cosine()}, "first=None); got Cosine()"),
-    "batch": ({"batch_size": 6}, "`batch_size` must be the run's, 5; got 6"),
-    "replacement": ({"replacement": True}, "`replacement` must be the run's, False; got True"),
-    "ema": ({"ema_decay": 0.5}, "`ema_decay` must be the run's, 0.9; got 0.5"),
-    "mixup": (
-        {"augmentation": augmentation.Mixup(0.3)},
-        "`augmentation` must be the run's, Mixup(alpha=0.2); got Mixup(alpha=0.3)",
-    ),
-    "augmentation": ({"augmentation": None}, "`augmentation` must be the run's, Mixup(alpha=0.2); got None"),
-    "preprocessing": (
-        {"preprocessing": Standardizer.fit(TASK.X[:20])},
-        "`preprocessing` must be the run's, Standardizer(float64 of shape (4,), ",
-    ),
-    "no-preprocessing": ({"preprocessing": None}, "; got None. A run goes on with its own settings and data"),
-    "class-weight": ({"class_weight": None}, "`class_weight` must be the run's, (1, 2, 3); got None"),
-    "weight": (
-        {"sample_weight": WEIGHT[::-1]},
-        "`sample_weight` must be the run's, float64 of shape (23,), ",
-    ),
-    "no-weight": ({"sample_weight": None}, "`sample_weight` must be the run's, float64 of shape (23,), "),
-    "X": ({"X": edited(TASK.X, 0.5)}, "`X` must be the run's, float64 of shape (23, 4), "),
-    "X-dtype": ({"X": TASK.X.astype(np.float32)}, "; got float32 of shape (23, 4), "),
-    "X-shape": (
-        {"X": TASK.X[:21], "y": TASK.y[:21], "sample_weight": WEIGHT[:21]},
-        "; got float64 of shape (21, 4), ",
-    ),
-    "y": ({"y": edited(TASK.y, (TASK.y[5] + 1) % 3)}, "`y` must be the run's, int64 of shape (23,), "),
-    "y-soft": ({"y": np.eye(3)[TASK.y]}, "; got float64 of shape (23, 3), "),
-    "validation": (
-        {"validation": (edited(TASK.X_val, 0.5), TASK.y_val)},
-        "`validation X` must be the run's, float64 of shape (11, 4), ",
-    ),
-    "validation-y": (
-        {"validation": (TASK.X_val, np.roll(TASK.y_val, 1))},
-        "`validation y` must be the run's, int64 of shape (11,), ",
-    ),
-    "no-validation": ({"validation": None}, "; got None. `validation y` must be the run's, int64 of"),
-}
+NESTEROV = optimizers.SGD(momentum=0.9, nesterov=True)
+MOMENTUM = "SGD(momentum=0.9, nesterov=False)"
+DECAY = "Exponential(every=None, factor=0.9, first=None)"
+SCALING = Standardizer.fit(TASK.X[:20])
+SHORT = {"X": TASK.X[:21], "y": TASK.y[:21], "sample_weight": WEIGHT[:21]}
+# What a run cannot go on with: the name of what differs, and how it and what came are told.
+SAMPLES, HELD_OUT = "float64 of shape (23, 4), ", "float64 of shape (11, 4), "
+WEIGHTS, LABELS = "float64 of shape (23,), ", "int64 of shape (23,), "
+OTHERS: list[tuple[str, dict[str, Any], str, str]] = [
+    ("reg", {"reg": [0.01, 0.03]}, "(0.01, 0.02)", "(0.01, 0.03)"),
+    ("learning_rate", {"learning_rate": 0.2}, "0.1", "0.2"),
+    ("dropout", {"dropout": 0.0}, "0.25", "0"),
+    ("input_dropout", {"input_dropout": 0.5}, "0.125", "0.5"),
+    ("label_smoothing", {"label_smoothing": 0.2}, "0.1", "0.2"),
+    ("optimizer", {"optimizer": optimizers.SGD(0.8)}, MOMENTUM, "SGD(momentum=0.8, nesterov=F"),
+    ("optimizer", {"optimizer": NESTEROV}, MOMENTUM, "SGD(momentum=0.9, nesterov=T"),
+    ("schedule", {"schedule": schedules.Exponential(0.8)}, DECAY, "Exponential("),
+    ("schedule", {"schedule": schedules.Cosine()}, DECAY, "Cosine()"),
+    ("batch_size", {"batch_size": 6}, "5", "6"),
+    ("replacement", {"replacement": True}, "False", "True"),
+    ("ema_decay", {"ema_decay": 0.5}, "0.9", "0.5"),
+    ("augmentation", {"augmentation": augmentation.Mixup(0.3)}, "Mixup(alpha=0.2)", "Mixup(alpha=0.3)"),
+    ("augmentation", {"augmentation": None}, "Mixup(alpha=0.2)", "None"),
+    ("preprocessing", {"preprocessing": SCALING}, "Standardizer(float64", "Standardizer(float64"),
+    ("preprocessing", {"preprocessing": None}, "Standardizer(", "None. A run goes on with its own settings"),
+    ("class_weight", {"class_weight": None}, "(1, 2, 3)", "None"),
+    ("sample_weight", {"sample_weight": WEIGHT[::-1]}, WEIGHTS, WEIGHTS),
+    ("sample_weight", {"sample_weight": None}, WEIGHTS, "None"),
+    ("X", {"X": edited(TASK.X, 0.5)}, SAMPLES, SAMPLES),
+    ("X", {"X": TASK.X.astype(np.float32)}, "float64 of", "float32 of shape (23, 4), "),
+    ("X", SHORT, SAMPLES, "float64 of shape (21, 4), "),
+    ("y", {"y": edited(TASK.y, (TASK.y[5] + 1) % 3)}, LABELS, LABELS),
+    ("y", {"y": np.eye(3)[TASK.y]}, "int64 of", "float64 of shape (23, 3), "),
+    ("validation X", {"validation": (edited(TASK.X_val, 0.5), TASK.y_val)}, HELD_OUT, HELD_OUT),
+    ("validation y", {"validation": (TASK.X_val, np.roll(TASK.y_val, 1))}, "int64 of shape (11,), ", "int64"),
+    ("validation X", {"validation": None}, HELD_OUT, "None. `validation y` must be"),
+]
 
 
 @pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("case", OTHERS)
-def test_other_settings_and_data_are_refused(run: Run, tmp_path: Path, case: str, stored: bool) -> None:
-    changes, message = OTHERS[case]
+@pytest.mark.parametrize("case", range(len(OTHERS)), ids=lambda i: f"{OTHERS[i][0]}-{i}")
+def test_other_settings_and_data_are_refused(run: Run, tmp_path: Path, case: int, stored: bool) -> None:
+    name, changes, own, came = OTHERS[case]
     earlier: Any = run
     if stored:
         earlier = tmp_path / "run.safetensors"
         save_run(run, earlier)
     called: list[Any] = []
-    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+    with pytest.raises(ValueError, match=re.escape(f"`{name}` must be the run's, {own}")) as caught:
         gone_on(earlier, callbacks=[called.append], **changes)
+    assert f"; got {came}" in str(caught.value)
     assert str(caught.value).endswith("to train its network with others, begin a new run from `run.last`")
     assert not called
 
@@ -242,9 +224,10 @@ def test_the_preprocessing_is_kept_unfolded(tmp_path: Path, kind: str) -> None:
     found, wanted = gone_on(path, preprocessing=loaded.preprocessing), gone_on(run, preprocessing=fitted)
     assert_same_net(found.last, wanted.last)
     # What was done beforehand is kept where it is given.
-    other = Standardizer(np.arange(4.0), np.ones(4))
+    other = Whitener(np.arange(6.0), np.ones((6, 4)))
     save_run(run, path, preprocessing=other)
-    np.testing.assert_array_equal(load_run(path).preprocessing.mean, np.arange(4.0))
+    for found, given in zip(load_run(path).preprocessing, other, strict=True):
+        np.testing.assert_array_equal(found, given)
 
 
 class Halved:
@@ -397,9 +380,9 @@ def counted_passes(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> 
     passes: list[int] = []
     original = Trainer._evaluate
 
-    def evaluate(self: Any, params: Any, X: Any, *more: Any) -> Any:
-        passes.append(len(X) == len(TASK.X))
-        return original(self, params, X, *more)
+    def evaluate(self: Any, params: Any, samples: Any) -> Any:
+        passes.append(len(samples.X) == len(TASK.X))
+        return original(self, params, samples)
 
     monkeypatch.setattr(Trainer, "_evaluate", evaluate)
     make()

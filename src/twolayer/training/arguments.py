@@ -13,10 +13,9 @@ from ..augmentation import Augmentation
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from .checkpoint import load_run
-from .data import checked_data
 from .fingerprint import check_same, described_network
 from .optimizers import SGD, Optimizer
-from .plan import check_method, checked_plan
+from .plan import Settings, checked_data, planned
 from .run import Callback, Run
 from .schedules import Cosine, Schedule
 from .trainer import carry_out
@@ -190,38 +189,9 @@ def train(
         rng, net = earlier.seed, earlier.last
     check_network(net)
     assert isinstance(net, TwoLayerNet)
-    check_method(preprocessing, augmentation, optimizer, schedule)
-    data = checked_data(
-        net,
-        X,
-        y,
-        validation=validation,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        preprocessing=preprocessing,
-        stream=bool(stream),
-    )
-    plan = checked_plan(
-        net,
-        data,
-        augmentation=augmentation,
-        reg=reg,
-        dropout=dropout,
-        input_dropout=input_dropout,
-        label_smoothing=label_smoothing,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        batch_size=batch_size,
-        epochs=epochs,
-        steps=steps,
-        replacement=replacement,
-        ema_decay=ema_decay,
-        patience=patience,
-        judge=judge,
-        rng=rng,
-        callbacks=callbacks,
-    )
+    settings = Settings.of(locals())
+    settings.check_forms()
+    plan = planned(net, checked_data(net, X, y, settings), settings)
     if earlier is not None:
         plan.check_continues(earlier)
     return carry_out(net, plan, earlier)
@@ -231,17 +201,17 @@ def _earlier(
     resume: Run | str | os.PathLike[str], net: TwoLayerNet | None, X: Array, *, streamed: bool
 ) -> Run:
     """Return the run that is to go on, beside the network, or beside the samples."""
-    xp = None if net is None else check_network(net)
+    if net is not None:
+        check_network(net)
     if isinstance(resume, Run):
         earlier = resume
     elif not isinstance(resume, str | os.PathLike):
         raise TypeError(f"`resume` must be a Run or the path of a checkpoint; got {type(resume).__name__}")
-    elif net is not None and xp is not None:
-        earlier = load_run(resume, xp, device(net.W1))
-    elif streamed or not is_array_api_obj(X):
+    elif net is None and (streamed or not is_array_api_obj(X)):
         earlier = load_run(resume)
     else:
-        earlier = load_run(resume, array_namespace(X), device(X))
+        place = X if net is None else net.W1
+        earlier = load_run(resume, array_namespace(place), device(place))
     if net is not None:
         check_same({"net": described_network(net)}, {"net": described_network(earlier.last)})
     return earlier

@@ -28,7 +28,7 @@ class Draws(NamedTuple):
     rows : array (B,) int32 or int64, or None
         The samples of the batch; None where they are streamed.
     input_bytes : array (B, D) uint8, or None
-        Random bytes for the dropout of features; None where there is none.
+        Random bytes that leave features out; None where none are.
     hidden_bytes : array (H, B) uint8, or None
         The same for hidden units. The networks of a stack share them.
     augmentation : arrays (B, ...), tuples of them, or None
@@ -54,7 +54,7 @@ class Batches:
         size does not divide the number of samples. True: each batch is drawn with replacement, and an
         epoch has as many steps as without.
     n_inputs, n_hidden : int
-        Random bytes of a sample for the dropout of its features and of its hidden units; 0 for none.
+        Random bytes of a sample that leave out its features and its hidden units; 0 for none.
     augmentation : Augmentation, optional
     sample_bytes : int
         Memory that each sample takes beside its draws, where samples come from the host.

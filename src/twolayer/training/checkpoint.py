@@ -37,7 +37,7 @@ import os
 import time
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -50,7 +50,7 @@ from .._files import (
     write_safetensors,
 )
 from .._namespace import HostArray
-from .._records import BOOLEAN, Kind, checked, is_count, is_mapping, is_size, is_text
+from .._records import BOOLEAN, OBJECT, Kind, checked, is_count, is_list, is_mapping, is_size, is_text
 from .._validation import check_integer, check_number, shown
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
@@ -58,6 +58,8 @@ from .history import History
 from .run import Progress, Run
 
 FORMAT_VERSION = 3
+
+_Path: TypeAlias = str | os.PathLike[str]
 
 _FORMAT = "twolayer checkpoint"
 _MOST_MOMENTS = 16
@@ -67,7 +69,7 @@ _PREPROCESSING: dict[str, type[Standardizer | Whitener]] = {
 }
 
 
-def save_run(run: Run, path: str | os.PathLike[str], *, preprocessing: Preprocessing | None = None) -> None:
+def save_run(run: Run, path: _Path, *, preprocessing: Preprocessing | None = None) -> None:
     """Save what is needed to go on with a run; a file that was there is replaced, whole.
 
     It is written beside its place and moved there: a process that is killed meanwhile leaves the old file.
@@ -126,7 +128,7 @@ def save_run(run: Run, path: str | os.PathLike[str], *, preprocessing: Preproces
     write_safetensors(path, arrays, metadata)
 
 
-def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) -> Run:
+def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
     """Load a run that `save_run` saved, for `train` to go on with.
 
     Parameters
@@ -155,23 +157,17 @@ def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = No
     with opened_safetensors(path, "a checkpoint") as file:
         stored = _checked_run(file.metadata() or {}, path)
         _check_tensors(file, stored, path)
-        arrays: dict[str, HostArray] = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  # it is no dict
-    best_step, best_accuracy, entries = (
-        arrays[key] for key in ("best_step", "best_accuracy", "history.step")
-    )
-    stacked, n_steps = arrays["last.W1"].ndim == 3, arrays["history.loss"].shape[-1]
-    _check_steps(stored, best_step, entries, n_steps, len(best_step) if stacked else None, path)
-    if not np.all(np.isfinite(best_accuracy)):
-        raise ValueError(f"`best_accuracy` in {path} must be finite; got others")
+        arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  # it is no dict
+    stacked, best_step = arrays["last.W1"].ndim == 3, arrays["best_step"]
+    _check_steps(arrays, stored, path)
 
     def net(which: str) -> TwoLayerNet:
         return TwoLayerNet(*(arrays[f"{which}.{name}"] for name in TwoLayerNet._fields)).to(xp, device)
 
-    kind = stored["preprocessing"]
     preprocessing = None
-    if kind is not None:
-        fields = _PREPROCESSING[kind]._fields
-        preprocessing = _PREPROCESSING[kind](*(arrays[f"preprocessing.{name}"] for name in fields))
+    if stored["preprocessing"] is not None:
+        kind = _PREPROCESSING[stored["preprocessing"]]
+        preprocessing = kind(*(arrays[f"preprocessing.{name}"] for name in kind._fields))
     last = net("last")
     unknown = np.full(last.n_networks or 1, np.nan)
     return Run(
@@ -187,13 +183,13 @@ def load_run(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = No
         best_step=best_step if stacked else int(best_step[0]),
         seed=int(stored["seed"]),
         preprocessing=preprocessing,
-        _best_accuracy=best_accuracy,
+        _best_accuracy=arrays["best_accuracy"],
         _moments=tuple(net(f"moment{i}") for i in range(stored["n_moments"])),
         _fingerprint=stored["fingerprint"],
     )
 
 
-def _checked_run(metadata: dict[str, str], path: str | os.PathLike[str]) -> dict[str, Any]:
+def _checked_run(metadata: dict[str, str], path: _Path) -> dict[str, Any]:
     """Return what the metadata say of a run, each of the type that it must have."""
     if metadata.get("format") != _FORMAT:
         raise ValueError(f"{path} must be a checkpoint of a run; it is a safetensors file of another kind")
@@ -202,29 +198,16 @@ def _checked_run(metadata: dict[str, str], path: str | os.PathLike[str]) -> dict
             f"{path} must be a checkpoint of version {FORMAT_VERSION}; "
             f"got version {str(metadata.get('format_version'))[:40]}"
         )
-    if "run" not in metadata:
-        raise _missing(path, "run")
-    try:
-        stored = json.loads(metadata["run"])
-    except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"`run` in the metadata of {path} must be JSON; it cannot be read ({error})"
-        ) from error
-    if not isinstance(stored, dict):
-        raise ValueError(f"`run` in the metadata of {path} must be an object; got {type(stored).__name__}")
-
-    for name in _RUN:
-        if name not in stored:
-            raise _missing(path, name)
-    return checked(stored, _RUN, f"the metadata of {path}")
+    place = f"the metadata of {path}"
+    stored = checked(metadata, {"run": OBJECT}, place, needed=["run"], as_json=True)
+    return checked(stored["run"], _RUN, place, needed=_RUN)
 
 
-def _are_steps(value: Any) -> bool:
-    entries = value if isinstance(value, list) else [value]
-    return all(entry is None or is_size(entry) for entry in entries)
+def _is_step(value: Any) -> bool:
+    return value is None or is_size(value)
 
 
-_STEPS = Kind("a step or null, or a list of these", _are_steps)
+_STEPS = Kind("a step or null, or a list of these", lambda value: _is_step(value) or is_list(value, _is_step))
 _RUN = {
     "seed": Kind(
         "digits", lambda v: isinstance(v, str) and v.isascii() and v.isdigit() and len(v) < _MOST_DIGITS
@@ -242,17 +225,13 @@ _RUN = {
 }
 
 
-def _missing(path: str | os.PathLike[str], name: str) -> ValueError:
-    return ValueError(f"{path} must be a whole checkpoint; something is missing in it ('{name}')")
-
-
-def _check_tensors(file: Any, stored: dict[str, Any], path: str | os.PathLike[str]) -> None:
+def _check_tensors(file: Any, stored: dict[str, Any], path: _Path) -> None:
     """Raise unless a file has the tensors of a run, in the shapes and dtypes that fit each other."""
     shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # it is no dict
 
     def shape_of(name: str, *ranks: int) -> tuple[int, ...]:
         if name not in shapes:
-            raise _missing(path, name)
+            raise ValueError(f"{path} must be a whole checkpoint; something is missing in it ('{name}')")
         if len(shapes[name]) not in ranks:
             raise ValueError(
                 f"`{name}` in {path} must have {' or '.join(map(str, ranks))} axes; got shape {shapes[name]}"
@@ -287,31 +266,25 @@ def _check_tensors(file: Any, stored: dict[str, Any], path: str | os.PathLike[st
     check_tensors(file, expected, path, "checkpoint")
 
 
-def _check_steps(
-    stored: dict[str, Any],
-    best_step: HostArray,
-    entries: HostArray,
-    n_steps: int,
-    n_networks: int | None,
-    path: str | os.PathLike[str],
-) -> None:
-    """Raise unless all steps that are named are steps of the run."""
+def _check_steps(arrays: dict[str, HostArray], stored: dict[str, Any], path: _Path) -> None:
+    """Raise unless all steps that are named are steps of the run, and its best accuracies are numbers."""
+    best_step, entries = arrays["best_step"], arrays["history.step"]
+    n_steps = arrays["history.loss"].shape[-1]
+    n_networks = len(best_step) if arrays["last.W1"].ndim == 3 else None
     if np.any(best_step < 0) or np.any(best_step > n_steps):
         raise ValueError(f"`best_step` in {path} must be in [0, {n_steps}], the steps of the run; got others")
     if np.any(np.diff(entries, prepend=0) < 1) or np.any(entries > n_steps):
         raise ValueError(f"`history.step` in {path} must rise from 1 to at most {n_steps}; got other steps")
+    if not np.all(np.isfinite(arrays["best_accuracy"])):
+        raise ValueError(f"`best_accuracy` in {path} must be finite; got others")
     for name in ("diverged", "stopped"):
-        found = stored[name]
-        if isinstance(found, list) != (n_networks is not None) or (
-            n_networks is not None and len(found) != n_networks
-        ):
+        found, place = stored[name], f"`{name}` in the metadata of {path}"
+        if (len(found) if isinstance(found, list) else None) != n_networks:
             wanted = "one step or null" if n_networks is None else f"a list of {n_networks}"
-            raise ValueError(f"`{name}` in the metadata of {path} must be {wanted}; got {shown(found)}")
+            raise ValueError(f"{place} must be {wanted}; got {shown(found)}")
         for step in found if isinstance(found, list) else [found]:
             if step is not None and step > n_steps:
-                raise ValueError(
-                    f"`{name}` in the metadata of {path} must be one of the {n_steps} steps; got {step}"
-                )
+                raise ValueError(f"{place} must be one of the {n_steps} steps; got {step}")
 
 
 class Checkpointer:
@@ -356,7 +329,7 @@ class Checkpointer:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: _Path,
         *,
         seconds: float | None = None,
         steps: int | None = None,

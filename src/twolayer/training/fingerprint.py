@@ -70,38 +70,26 @@ def described(value: Any, depth: int = _DEPTH) -> str:
     if depth == 0:
         return type(value).__qualname__
     if isinstance(value, functools.partial):
-        parts = [value.func, *value.args, value.keywords]
-        return f"partial({', '.join(described(part, depth - 1) for part in parts)})"
+        return f"partial{described([value.func, *value.args, value.keywords], depth)}"
     if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType | types.MethodType):
         return str(value.__qualname__)
-    fields = getattr(value, "_fields", None)
-    if isinstance(value, tuple) and fields is not None:
-        return _named(value, dict(zip(fields, value, strict=True)), depth)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return f"({', '.join(described(entry, depth - 1) for entry in value)})"
-    if isinstance(value, Mapping):
-        return _named(value, {str(key): entry for key, entry in value.items()}, depth)
-    slots = [name for kind in type(value).__mro__ for name in _slots(kind) if hasattr(value, name)]
-    return _named(
-        value, {name: getattr(value, name) for name in slots} | getattr(value, "__dict__", {}), depth
-    )
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    slots = kind.__dict__.get("__slots__", ())
-    names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in names if not name.startswith("__"))
-
-
-def _named(value: Any, parts: Mapping[str, Any], depth: int) -> str:
+    parts = _parts(value)
     inner = ", ".join(f"{name}={described(parts[name], depth - 1)}" for name in sorted(parts))
     return f"{type(value).__qualname__}({inner})"
 
 
-def described_numbers(numbers: HostArray) -> str:
-    """Say numbers (K,) of K networks: one where they are all the same."""
-    found = numbers.tolist()
-    return described(found[0] if len(set(found)) == 1 else found)
+def _parts(value: Any) -> dict[str, Any]:
+    """Return the entries of a mapping, or the attributes of another object, by their names."""
+    if isinstance(value, tuple):
+        return dict(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]  # a NamedTuple
+    if isinstance(value, Mapping):
+        return {str(key): entry for key, entry in value.items()}
+    slots = [kind.__dict__.get("__slots__", ()) for kind in type(value).__mro__]
+    names = [name for each in slots for name in ((each,) if isinstance(each, str) else each)]
+    held = {name: getattr(value, name) for name in names if name[:2] != "__" and hasattr(value, name)}
+    return held | getattr(value, "__dict__", {})
 
 
 def described_network(net: TwoLayerNet) -> str:

@@ -17,7 +17,7 @@ class History(NamedTuple):
     ----------
     loss : (steps,) float64
         The loss of every step, penalty included, on its own batch before its update: as it is minimised, of
-        augmented and preprocessed samples, with dropout and label smoothing.
+        augmented and preprocessed samples, with smoothed labels and without the units left out.
     batch_accuracy : (steps,) float64
         The share of every step's batch that was classified rightly before its update.
     step : (epochs,) int64
@@ -29,8 +29,8 @@ class History(NamedTuple):
     validation_loss, validation_accuracy : (epochs,) float64
         Mean cross-entropy (no penalty, no smoothing) and accuracy on the validation set, of the averaged
         networks where there is an average; nan without a validation set. From the step on at which a network
-        diverged, its accuracies and validation losses are nan; after the one at which the patience with a
-        member of a stack ended, everything of it but the learning rate is.
+        diverged, its accuracies and validation losses are nan; after the step at which the
+        training of a member of a stack was stopped, everything of it but the learning rate is.
     """
 
     loss: HostArray
@@ -88,21 +88,20 @@ class History(NamedTuple):
         return f"History({networks}{steps} steps, {self.step.shape[0]} entries)"
 
 
-class Recorder:
-    """A history in the making, for K networks; it can go on from one that was made before."""
+def no_history(n_networks: int) -> History:
+    """Return the history of K networks before the first step."""
+    nothing = np.zeros((n_networks, 0))
+    return History(nothing, nothing, np.zeros(0, np.int64), *[nothing] * 4)
 
-    def __init__(self, n_networks: int, earlier: History | None = None) -> None:
-        self._loss = [np.zeros((0, n_networks))]
-        self._batch_accuracy = [np.zeros((0, n_networks))]
-        self._step: list[int] = []
-        self.n_steps = 0
-        self._entries: list[HostArray] = []  # (4, K) each
-        if earlier is not None:
-            self._loss = [np.atleast_2d(earlier.loss).T]
-            self._batch_accuracy = [np.atleast_2d(earlier.batch_accuracy).T]
-            self.n_steps = len(self._loss[0])
-            self._step = earlier.step.tolist()
-            self._entries = list(np.stack([np.atleast_2d(a).T for a in earlier[3:]], axis=1))
+
+class Recorder:
+    """A history in the making, for K networks, which goes on from an earlier one."""
+
+    def __init__(self, earlier: History) -> None:
+        self._steps = [_by_time(earlier[:2])]  # (2, n, K) each
+        self._entries = [_by_time(earlier[3:])]  # (4, n, K) each
+        self._step: list[int] = earlier.step.tolist()
+        self.n_steps = int(earlier.loss.shape[-1])
 
     @property
     def last_entry(self) -> int:
@@ -115,28 +114,19 @@ class Recorder:
 
     def add_steps(self, loss: HostArray, batch_accuracy: HostArray) -> None:
         """Record steps: arrays (n, K)."""
-        self._loss.append(loss.astype(np.float64))
-        self._batch_accuracy.append(batch_accuracy.astype(np.float64))
+        self._steps.append(np.stack([loss, batch_accuracy]).astype(np.float64))
         self.n_steps += len(loss)
 
-    def add_entry(
-        self,
-        learning_rate: HostArray,
-        train_accuracy: HostArray,
-        validation_loss: HostArray,
-        validation_accuracy: HostArray,
-    ) -> None:
-        """Record the state after the steps so far: arrays (K,)."""
+    def add_entry(self, *numbers: HostArray) -> None:
+        """Record the learning rate, and what follows it in `History`, after the steps so far: (K,) each."""
         self._step.append(self.n_steps)
-        self._entries.append(
-            np.stack([learning_rate, train_accuracy, validation_loss, validation_accuracy]).astype(np.float64)
-        )
+        self._entries.append(np.stack(numbers).astype(np.float64)[:, None, :])
 
     def batch_accuracies(self, start: int) -> HostArray:
         """Accuracy of each batch from step ``start`` on: (n, K)."""
         found: list[HostArray] = []
         missing = self.n_steps - start
-        for block in reversed(self._batch_accuracy):
+        for _, block in reversed(self._steps):
             if missing <= 0:
                 break
             found.append(block[-missing:])
@@ -146,8 +136,12 @@ class Recorder:
 
     def history(self) -> History:
         """Return what is recorded so far, as copies, with an axis K."""
-        self._loss, self._batch_accuracy = ([np.concatenate(a)] for a in (self._loss, self._batch_accuracy))
-        loss, batch_accuracy = self._loss[0].T.copy(), self._batch_accuracy[0].T.copy()
-        entries = np.stack(self._entries) if self._entries else np.zeros((0, 4, loss.shape[0]))
+        self._steps, self._entries = ([np.concatenate(a, axis=1)] for a in (self._steps, self._entries))
+        loss, batch_accuracy = self._steps[0].mT.copy()
         step = np.asarray(self._step, dtype=np.int64)
-        return History(loss, batch_accuracy, step, *entries.transpose(1, 2, 0).copy())
+        return History(loss, batch_accuracy, step, *self._entries[0].mT.copy())
+
+
+def _by_time(arrays: tuple[HostArray, ...]) -> HostArray:
+    """Arrays (n,) or (K, n) as one, (m, n, K)."""
+    return np.stack([np.atleast_2d(array).T for array in arrays])

@@ -32,6 +32,7 @@ from .._validation import check_integer, check_network, check_number, check_same
 from ..network import TwoLayerNet
 
 Arrays: TypeAlias = tuple[Array, ...]  # W1, b1, W2, b2, in any shapes
+Moments: TypeAlias = tuple[Arrays, ...]
 
 IS_DECAYED = (True, False, True, False)  # W1 and W2, but never the biases
 
@@ -61,7 +62,6 @@ class Optimizer(Protocol):
     @property
     def n_moments(self) -> int:
         """How many arrays it remembers for each array of the network; all are 0 at the start."""
-        ...
 
     @property
     def scaled(self) -> bool:
@@ -69,7 +69,6 @@ class Optimizer(Protocol):
 
         False for all but plain gradient descent.
         """
-        ...
 
     def coefficients(self, step: HostArray) -> HostArray:
         """Return the numbers (n, m) that each of the steps (n,) needs, and that depend on nothing else.
@@ -84,18 +83,17 @@ class Optimizer(Protocol):
         host array (n, m), float64
             m may be 0.
         """
-        ...
 
     def move(
         self,
         weights: Arrays,
         gradients: Arrays,
-        moments: tuple[Arrays, ...],
+        moments: Moments,
         rates: Arrays,
         coefficients: Array,
         *,
         xp: ModuleType,
-    ) -> tuple[Arrays, tuple[Arrays, ...]]:
+    ) -> tuple[Arrays, Moments]:
         """Return the weights and moments after one step, in array-API code that reads no value.
 
         Parameters
@@ -118,7 +116,6 @@ class Optimizer(Protocol):
         weights : tuple of 4 arrays
         moments : tuple of ``n_moments`` tuples of 4 arrays
         """
-        ...
 
 
 class _WithUpdates(Optimizer):
@@ -131,9 +128,7 @@ class _WithUpdates(Optimizer):
         return xp.expand_dims(t, axis=-1)[..., :0]
 
     @abstractmethod
-    def _updated(
-        self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool
-    ) -> tuple[Array, ...]:
+    def _updated(self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool) -> Any:
         """Return one array of the network and its moments after a step.
 
         The others are its moments, learning rates and the step's coefficients.
@@ -147,12 +142,12 @@ class _WithUpdates(Optimizer):
         self,
         weights: Arrays,
         gradients: Arrays,
-        moments: tuple[Arrays, ...],
+        moments: Moments,
         rates: Arrays,
         coefficients: Array,
         *,
         xp: ModuleType,
-    ) -> tuple[Arrays, tuple[Arrays, ...]]:
+    ) -> tuple[Arrays, Moments]:
         """Return the weights and the moments after one step; see `Optimizer`."""
         numbers = [coefficients[i] for i in range(self._n_coefficients)]
         each = zip(weights, gradients, *moments, rates, IS_DECAYED, strict=True)
@@ -302,18 +297,13 @@ class SGD(_WithUpdates):
     @property
     def scaled(self) -> bool:
         """Whether there is no momentum."""
-        return self.n_moments == 0
+        return not self.momentum
 
-    def _updated(
-        self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool
-    ) -> tuple[Array, ...]:
+    def _updated(self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool) -> Any:
         if self.n_moments == 0:
             return (_sgd(W, dW, *others, xp=xp),)
         momentum, nesterov = float(self.momentum), bool(self.nesterov)
-        moved: tuple[Array, ...] = _sgd_with_momentum(
-            W, dW, *others, momentum=momentum, nesterov=nesterov, xp=xp
-        )
-        return moved
+        return _sgd_with_momentum(W, dW, *others, momentum=momentum, nesterov=nesterov, xp=xp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,13 +378,10 @@ class Adam(_WithUpdates):
         c2 = xp.sqrt(rest2 / (1.0 - beta2))
         return xp.stack([c2 * (1.0 - beta1) / rest1, float(self.eps) * c2], axis=-1)
 
-    def _updated(
-        self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool
-    ) -> tuple[Array, ...]:
+    def _updated(self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool) -> Any:
         beta1, beta2 = float(self.beta1), float(self.beta2)
         decay = float(self.weight_decay) if decays else 0.0
-        moved: tuple[Array, ...] = _adam(W, dW, *others, beta1=beta1, beta2=beta2, decay=decay, xp=xp)
-        return moved
+        return _adam(W, dW, *others, beta1=beta1, beta2=beta2, decay=decay, xp=xp)
 
 
 @dataclass(frozen=True, slots=True)

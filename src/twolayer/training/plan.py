@@ -1,56 +1,130 @@
-"""The plan of a run: all that it needs beside its network, checked."""
+"""The settings of a run; and its plan: all that it needs beside its network, checked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from .._namespace import Array, HostArray, array_namespace, device, dtype_name, from_host
+from .._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    cast,
+    device,
+    dtype_name,
+    standard_namespace,
+)
+from .._numbers import Number
 from .._streams import RandomState, seed_of
-from .._validation import check_choice, check_integer, host_per_network, row_blocks
+from .._validation import (
+    check_choice,
+    check_features,
+    check_finite,
+    check_form,
+    check_integer,
+    check_sample_weight,
+    check_targets,
+    host_per_network,
+)
 from ..augmentation import Augmentation, check_augmentation
-from ..network import TwoLayerNet
-from ..preprocessing import arrays_for, centred_on_host, lost_by_rounding
+from ..network import TwoLayerNet, as_targets, flatten, rescaled
+from ..preprocessing import Preprocessing, arrays_for, centred_on_host, lost_by_rounding
+from ..settings import SETTINGS
 from .batches import Batches
-from .data import Data
-from .fingerprint import Fingerprint, check_same, described, described_network, described_numbers
+from .data import Data, by_class, centred, check_class_weight, check_on_host, check_validation
+from .fingerprint import (
+    Fingerprint,
+    check_same,
+    described,
+    described_array,
+    described_network,
+    described_preprocessing,
+)
 from .optimizers import Optimizer
 from .run import Callback, Run
 from .schedules import Schedule
-from .step import Samples
+from .step import Constant, Samples
+
+# Settings of which each network of a stack may have its own number; the others are of all networks.
+_PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
+_OF_ALL = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "ema_decay", "augmentation")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that a run needs beside its network, checked; numbers as host arrays (K,)."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Arguments of `train`; `sweep`, which varies those with a default, has the others too."""
+
+    validation: Any
+    sample_weight: Array | None
+    class_weight: Any
+    preprocessing: Preprocessing | None
+    augmentation: Augmentation | None
+    reg: Any = 0.0
+    dropout: Any = 0.0
+    input_dropout: Any = 0.0
+    label_smoothing: Any = 0.0
+    optimizer: Optimizer
+    learning_rate: Any = 0.0
+    schedule: Schedule
+    batch_size: int = 1
+    epochs: int | None
+    steps: int | None
+    replacement: bool
+    ema_decay: Any
+    patience: int | None
+    judge: str
+    stream: bool
+    rng: RandomState = None
+    callbacks: Iterable[Callback]
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Settings:
+        """Return the settings that are among the arguments of `train` or `sweep`."""
+        return cls(**{one.name: arguments[one.name] for one in fields(cls) if one.name in arguments})
+
+    def check_forms(self) -> None:
+        """Raise unless what a run trains with is of the form that it must have."""
+        forms = {
+            "preprocessing": (
+                ("transform", "host_arrays", "n_inputs", "n_outputs"),
+                "preprocessing.Standardizer.fit(X)",
+            ),
+            "augmentation": (("draw", "apply"), "augmentation.Mixup(0.2)"),
+            "optimizer": (
+                ("move", "coefficients", "n_moments", "scaled"),
+                "optimizers.SGD(momentum=0.9)",
+            ),
+            "schedule": (("__call__",), "schedules.Exponential(0.95)"),
+        }
+        for name, (methods, example) in forms.items():
+            value = getattr(self, name)
+            if value is not None or name in ("optimizer", "schedule"):
+                article = "an" if name[0] in "ao" else "a"
+                check_form(name, value, methods, f"{article} {name}, such as twolayer.{example}")
+        if hasattr(self.optimizer, "check"):
+            self.optimizer.check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Settings):
+    """The settings of a run, checked, and what follows from them; numbers are host arrays (K,) or (1,)."""
 
     data: Data
     dtype: str  # the network's
+    learning_rate: HostArray
     arrays: tuple[HostArray, ...]  # what the preprocessing's `transform` needs
     host_mean: HostArray | None  # subtracted from samples that are streamed, before they are moved
-    learning_rate: HostArray
-    reg: HostArray
-    dropout: HostArray  # thresholds
-    label_smoothing: HostArray
-    input_dropout: int  # threshold for random bytes
-    ema_decay: float | None
-    optimizer: Optimizer
-    augmentation: Augmentation | None
-    schedule: Schedule
     batches: Batches
     steps: int
-    patience: int | None
-    judge: str
-    callbacks: tuple[Callback, ...]
     fingerprint: Fingerprint
 
     @property
     def transform(self) -> Callable[..., Array] | None:
         """The preprocessing of a batch."""
-        return None if self.data.preprocessing is None else self.data.preprocessing.transform
+        return getattr(self.preprocessing, "transform", None)
 
     def cast(self, host: HostArray) -> HostArray:
         """Any host array as the device takes it: floats in the network's dtype, as it may have no other."""
@@ -68,6 +142,20 @@ class Plan:
             return X.astype(self.dtype)  # as the step would do; JAX may have no 64-bit integers
         return self.cast(X)
 
+    def constant(self, place: Callable[[HostArray], Array]) -> Constant:
+        """The arrays that all steps share, on the device; None for numbers that are all 0."""
+
+        def each(numbers: HostArray, dtype: str) -> Array | None:
+            return place(numbers.astype(dtype)) if numbers.any() else None
+
+        return Constant(
+            samples=None if self.stream else self.data.train,
+            preprocessing=tuple(map(place, self.arrays)),
+            reg=each(self.reg, self.dtype),
+            dropout=each(dropout_threshold(self.dropout), "uint8"),
+            smoothing=each(self.label_smoothing, self.dtype),
+        )
+
     def check_continues(self, earlier: Run) -> None:
         """Raise unless this plan is that of a run which goes on from ``earlier``."""
         if self.steps < earlier.n_steps:
@@ -75,139 +163,136 @@ class Plan:
                 "`epochs` or `steps` must be the new total, at least the "
                 f"{earlier.n_steps} steps that the run has taken; got {self.steps}"
             )
+        # Not only by the fingerprint, which a caller may have taken parts of away.
         if len(earlier._moments) != self.optimizer.n_moments:
             raise ValueError(
                 f"`optimizer` must be the run's, whose state has {len(earlier._moments)} moments; "
                 f"got one with {self.optimizer.n_moments}"
             )
         if (earlier.average is None) != (self.ema_decay is None):
-            had = "no" if earlier.average is None else "an"
-            raise ValueError(f"`ema_decay` must be the run's, which has {had} average; got {self.ema_decay}")
+            had, came = "no" if earlier.average is None else "an", self.fingerprint["ema_decay"]
+            raise ValueError(f"`ema_decay` must be the run's, which has {had} average; got {came}")
         check_same(self.fingerprint, earlier._fingerprint)
 
 
-def checked_plan(
-    net: TwoLayerNet,
-    data: Data,
-    *,
-    augmentation: Augmentation | None,
-    reg: Any,
-    dropout: Any,
-    input_dropout: float,
-    label_smoothing: Any,
-    optimizer: Optimizer,
-    learning_rate: Any,
-    schedule: Schedule,
-    batch_size: int,
-    epochs: int | None,
-    steps: int | None,
-    replacement: bool,
-    ema_decay: float | None,
-    patience: int | None,
-    judge: str,
-    rng: RandomState,
-    callbacks: Iterable[Callback],
-) -> Plan:
+def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Data:
+    """Return the samples, or raise unless they are finite and fit networks like ``net``."""
+    n_inputs, like, xp = net.n_features, net.W1, array_namespace(net.W1)
+    preprocessing = settings.preprocessing
+    if preprocessing is not None:
+        n_inputs = preprocessing.n_inputs
+        if preprocessing.n_outputs != net.n_features:
+            raise ValueError(
+                f"`preprocessing` must give the {net.n_features} features that the network takes; "
+                f"got {preprocessing.n_outputs}"
+            )
+    if settings.stream:
+        like, xp = None, standard_namespace(np)
+    dtype = getattr(xp, dtype_name(net.W1.dtype))
+
+    def checked(X: Any, y: Any, sample_weight: Any = None, *, of: str = "") -> Samples:
+        if settings.stream:
+            check_on_host(of, X, y, sample_weight)
+        check_features(X, n_inputs, like, name=f"{of}X")
+        check_targets(y, X, net.n_classes, name=f"{of}y", X_name=f"{of}X")
+        check_sample_weight(sample_weight, X, name=f"{of}sample_weight", X_name=f"{of}X")
+        check_finite(X, name=f"{of}X", dtype=net.W1.dtype)
+        weights = None if sample_weight is None else rescaled(sample_weight, xp=xp)
+        return Samples(flatten(X, xp=xp), as_targets(y, dtype, xp=xp), weights)
+
+    def in_dtype(samples: Samples) -> Samples:
+        weights = samples.sample_weight
+        return samples if weights is None else samples._replace(sample_weight=cast(weights, dtype, xp=xp))
+
+    given, held_out = checked(X, y, settings.sample_weight), None
+    if settings.validation is not None:
+        check_validation(settings.validation)
+        held_out = in_dtype(checked(*settings.validation, of="validation "))
+    X_val, y_val, weights_val = held_out or (None, None, None)
+    fingerprint = {
+        "preprocessing": described_preprocessing(preprocessing),
+        "class_weight": described(settings.class_weight),
+        "sample_weight": described_array(given.sample_weight, dtype=net.W1.dtype),
+        "X": described_array(given.X),
+        "y": described_array(given.y, dtype=net.W1.dtype),
+        "validation X": described_array(X_val),
+        "validation y": described_array(y_val, dtype=net.W1.dtype),
+        "validation sample_weight": described_array(weights_val),
+    }
+    train = in_dtype(given)
+    if settings.class_weight is not None:
+        of_class = check_class_weight(settings.class_weight, given.y, net.n_classes, xp=xp)
+        weights = by_class(given.y, of_class, dtype, xp=xp)
+        if given.sample_weight is not None:  # so that the product is in range
+            own = rescaled(given.sample_weight, xp=xp, most_exponent=0)
+            weights = cast(own, dtype, xp=xp) * weights
+        if not float(xp.max(weights)) > 0:
+            raise ValueError("`class_weight` must leave a sample a weight above 0; got 0 for all of them")
+        train = train._replace(sample_weight=weights)
+    return Data(train, held_out, fingerprint)
+
+
+def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     """Return the plan of a run of ``net``, or raise unless the settings are as `train` says."""
-    n_networks, dtype = net.n_networks, net.W1.dtype
-    check_augmentation(augmentation, data.train.X.shape[1])
-    penalty = host_per_network("reg", reg, n_networks, dtype=dtype)
-    left_out = host_per_network("dropout", dropout, n_networks, below=1.0)
-    thresholds = dropout_threshold(left_out)
-    of_inputs = host_per_network("input_dropout", input_dropout, None, below=1.0)
-    input_threshold = int(dropout_threshold(of_inputs)[0])
-    rates = host_per_network("learning_rate", learning_rate, n_networks, dtype=dtype)
-    smoothing = host_per_network("label_smoothing", label_smoothing, n_networks, most=1.0)
-    check_choice("judge", judge, ("best", "last"))
-    if ema_decay is not None:
-        ema_decay = float(host_per_network("ema_decay", ema_decay, None, below=1.0)[0])
-    if patience is not None:
-        patience = check_integer("patience", patience, least=1)
+    X, steps, dtype = data.train.X, settings.steps, net.W1.dtype
+    check_augmentation(settings.augmentation, X.shape[1])
+
+    def numbers(name: str, n_networks: int | None = None) -> HostArray:
+        kind = SETTINGS[name].kind
+        assert isinstance(kind, Number)
+        value = getattr(settings, name)
+        return host_per_network(name, value, n_networks, dtype=dtype, below=kind.below, most=kind.most)
+
+    changed: dict[str, Any] = {name: numbers(name, net.n_networks) for name in _PER_NETWORK}
+    changed["input_dropout"] = numbers("input_dropout")
+    check_choice("judge", settings.judge, ("best", "last"))
+    if settings.ema_decay is not None:
+        changed["ema_decay"] = numbers("ema_decay")
+    if settings.patience is not None:
+        check_integer("patience", settings.patience, least=1)
         if data.validation is None:
             raise ValueError("`validation` must be given for `patience` to go by; got none")
-    X = data.train.X
     batches = Batches(
-        seed_of(rng),
+        seed_of(settings.rng),
         X.shape[0],
-        check_integer("batch_size", batch_size, least=1),
-        bool(replacement),
-        n_inputs=net.n_features if input_threshold else 0,
-        n_hidden=net.n_hidden if thresholds.any() else 0,
-        augmentation=augmentation,
-        sample_bytes=X[:1, :].nbytes if data.streamed else 0,
+        check_integer("batch_size", settings.batch_size, least=1),
+        bool(settings.replacement),
+        n_inputs=net.n_features if changed["input_dropout"].any() else 0,
+        n_hidden=net.n_hidden if changed["dropout"].any() else 0,
+        augmentation=settings.augmentation,
+        sample_bytes=X[:1, :].nbytes if settings.stream else 0,
     )
-    if epochs is not None and steps is not None:
+    if settings.epochs is not None and steps is not None:
         raise ValueError("`epochs` or `steps` must be given, not both; got both")
     if steps is None:
-        steps = batches.steps_per_epoch * (10 if epochs is None else check_integer("epochs", epochs, least=1))
-    else:
-        steps = check_integer("steps", steps, least=1)
-    arrays, host_mean = _arrays(data, augmentation, net)
+        epochs = 10 if settings.epochs is None else check_integer("epochs", settings.epochs, least=1)
+        steps = batches.steps_per_epoch * epochs
+    changed |= {
+        "batch_size": batches.batch_size,
+        "replacement": batches.replacement,
+        "steps": check_integer("steps", steps, least=1),
+        "callbacks": tuple(settings.callbacks),
+    }
+    checked = vars(settings) | changed
+    # A run that goes on must have the same.
     fingerprint = {
         "net": described_network(net),
-        "reg": described_numbers(penalty),
-        "learning_rate": described_numbers(rates),
-        "dropout": described_numbers(left_out),
-        "label_smoothing": described_numbers(smoothing),
-        "input_dropout": described(float(input_dropout)),
-        "optimizer": described(optimizer),
-        "schedule": described(schedule),
-        "batch_size": described(batches.batch_size),
-        "replacement": described(batches.replacement),
-        "ema_decay": described(ema_decay),
-        "augmentation": described(augmentation),
+        **{name: described(_alone(checked[name])) for name in (*_PER_NETWORK, *_OF_ALL)},
         **data.fingerprint,
     }
-    if host_mean is not None and not data.streamed:
-        held_out = None if data.validation is None else _centred(data.validation, host_mean)
-        data = replace(data, train=_centred(data.train, host_mean), validation=held_out)
+    arrays, host_mean = _arrays(net, data, settings)
+    if host_mean is not None and not settings.stream:
+        held_out = None if data.validation is None else centred(data.validation, host_mean)
+        data = replace(data, train=centred(data.train, host_mean), validation=held_out)
     return Plan(
+        **checked,
         data=data,
         dtype=dtype_name(dtype),
         arrays=arrays,
         host_mean=host_mean,
-        learning_rate=rates,
-        reg=penalty,
-        dropout=thresholds,
-        label_smoothing=smoothing,
-        input_dropout=input_threshold,
-        ema_decay=ema_decay,
-        optimizer=optimizer,
-        augmentation=augmentation,
-        schedule=schedule,
         batches=batches,
-        steps=steps,
-        patience=patience,
-        judge=judge,
-        callbacks=tuple(callbacks),
         fingerprint=fingerprint,
     )
-
-
-def check_method(preprocessing: Any, augmentation: Any, optimizer: Any, schedule: Any) -> None:
-    """Raise unless what a run trains with is of the form that it must have."""
-    wanted = {
-        "preprocessing": (
-            preprocessing,
-            ("transform", "host_arrays", "n_inputs", "n_outputs"),
-            "preprocessing.Standardizer.fit(X)",
-        ),
-        "augmentation": (augmentation, ("draw", "apply"), "augmentation.Mixup(0.2)"),
-        "optimizer": (
-            optimizer,
-            ("move", "coefficients", "n_moments", "scaled"),
-            "optimizers.SGD(momentum=0.9)",
-        ),
-        "schedule": (schedule, ("__call__",), "schedules.Exponential(0.95)"),
-    }
-    for name, (value, methods, example) in wanted.items():
-        needed = value is not None or name in ("optimizer", "schedule")
-        if isinstance(value, type) or (needed and not all(hasattr(value, method) for method in methods)):
-            shown = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-            article = "an" if name[0] in "ao" else "a"
-            raise TypeError(f"`{name}` must be {article} {name}, such as twolayer.{example}; got {shown}")
-    if hasattr(optimizer, "check"):
-        optimizer.check()
 
 
 def dropout_threshold(probability: HostArray) -> HostArray:
@@ -217,16 +302,16 @@ def dropout_threshold(probability: HostArray) -> HostArray:
 
 
 def _arrays(
-    data: Data, augmentation: Augmentation | None, net: TwoLayerNet
+    net: TwoLayerNet, data: Data, settings: Settings
 ) -> tuple[tuple[HostArray, ...], HostArray | None]:
     """Return the preprocessing's arrays, and the mean to subtract on the host, as `arrays_for` does."""
-    preprocessing = data.preprocessing
+    preprocessing = settings.preprocessing
     if preprocessing is None:
         return (), None
     dtype, place = net.W1.dtype, {"xp": array_namespace(net.W1), "device": device(net.W1)}
     samples = [part.X for part in (data.train, data.validation) if part is not None]
     arrays, host_mean = arrays_for(preprocessing, samples, dtype, **place)
-    if host_mean is None or augmentation is None:
+    if host_mean is None or settings.augmentation is None:
         return arrays, host_mean
     # An augmentation takes samples as they are, so they cannot be centred before it.
     lost = lost_by_rounding(preprocessing, dtype)
@@ -237,9 +322,6 @@ def _arrays(
     return arrays_for(preprocessing, [], dtype, **place)
 
 
-def _centred(samples: Samples, mean: HostArray) -> Samples:
-    """Samples whose X is X - mean, subtracted on the host, block by block."""
-    X = samples.X
-    xp, where = array_namespace(X), device(X)
-    blocks = (centred_on_host(X[rows, :], mean) for rows in row_blocks(*X.shape))
-    return samples._replace(X=xp.concat([from_host(block, xp=xp, device=where) for block in blocks]))
+def _alone(value: Any) -> Any:
+    """Return the one number of an array whose numbers are all the same; else the value as it is."""
+    return value[0] if isinstance(value, np.ndarray) and len(set(value.tolist())) == 1 else value

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from .._namespace import HostArray
-from .._validation import check_integer, check_number
+from .._validation import check_form, check_integer, check_number
 
 _MOST = 2**53  # steps or epochs: more than any run has, and few enough for int64
 
@@ -28,7 +28,6 @@ class Schedule(Protocol):
         steps : int
             Steps of the whole run.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +183,8 @@ class Warmup:
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.schedule) or isinstance(self.schedule, type):
-            kind = type(self.schedule).__name__
-            shown = f"the class {self.schedule.__name__}" if isinstance(self.schedule, type) else kind
-            raise TypeError(
-                f"`schedule` must be a schedule, such as twolayer.schedules.Cosine(); got {shown}"
-            )
+        wanted = "a schedule, such as twolayer.schedules.Cosine()"
+        check_form("schedule", self.schedule, ("__call__",), wanted)
         if self.epochs is not None and self.steps is not None:
             raise ValueError("`epochs` or `steps` must be given, not both; got both")
         for name in ("epochs", "steps"):

@@ -47,7 +47,7 @@ class Constant(NamedTuple):
     preprocessing: tuple[Array, ...]  # what `transform` needs
     reg: Array | None  # (K,); None where it is 0 for all
     dropout: Array | None  # (K,) uint8: thresholds for random bytes
-    label_smoothing: Array | None  # (K,)
+    smoothing: Array | None  # (K,)
 
 
 class Varying(NamedTuple):
@@ -87,12 +87,12 @@ def step(
 
     ``input_dropout`` is a threshold for random bytes. Like the other keywords it is compiled into the step.
     """
-    params, moments, average = state
+    params = state.params
     dtype = params.W1.dtype
-    X, y, sample_weight = gathered(constant.samples, varying, xp=xp)
+    batch = gathered(constant.samples, varying, xp=xp)
     if augmentation is not None:
-        drawn = varying.draws.augmentation
-        X, y, sample_weight = augmented(X, y, sample_weight, drawn, params, augmentation, xp=xp)
+        batch = augmented(batch, varying.draws.augmentation, params, augmentation, xp=xp)
+    X, y, sample_weight = batch
     X = cast(X, dtype, xp=xp) if transform is None else transform(X, constant.preprocessing, xp=xp)
     if input_dropout:
         X = X * (256.0 / (256.0 - input_dropout))
@@ -103,7 +103,7 @@ def step(
         scale = 256.0 / (256.0 - xp.astype(threshold, dtype))
         kept = varying.draws.hidden_bytes[None, :, :] >= threshold
     H1, logits = forward(params, X, kept, scale, xp=xp)
-    T, sums = targets(y, logits.shape[1], constant.label_smoothing, dtype=dtype, xp=xp)
+    T, sums = targets(y, logits.shape[1], constant.smoothing, dtype=dtype, xp=xp)
     share = varying.share[:, None, None]
     if sample_weight is not None:  # times N, as `varying.share` contains the 1 / N of equal weights
         share = share * (shares(sample_weight, xp=xp) * sample_weight.shape[0])[None, None, :]
@@ -112,11 +112,10 @@ def step(
     gradients = backward(params, X, H1, dlogits, scale, xp=xp)
     # The norms are computed here because the update reads W1 next, and then finds it in the cache.
     squared = None if constant.reg is None else (squares(params.W1, xp=xp), squares(params.W2, xp=xp))
-    params, moments = apply_updates(params, gradients, moments, constant.reg, varying, optimizer, xp=xp)
-    if average is not None:
-        newest = varying.coefficients[-1]
-        average = Params(*(mixed(*pair, newest, xp=xp) for pair in zip(average, params, strict=True)))
-    return State(params, moments, average), Seen(Z, total, y, sample_weight, squared)
+    if constant.reg is not None and not optimizer.scaled:
+        gradients = with_penalty(params, gradients, constant.reg, xp=xp)
+    after = apply_updates(state, gradients, varying, optimizer, xp=xp)
+    return after, Seen(Z, total, y, sample_weight, squared)
 
 
 def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple[Array, Array]:
@@ -130,7 +129,7 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
     weights = None
     if seen[0].sample_weight is not None:
         weights = xp.stack([one.sample_weight for one in seen])
-    T, sums = targets(y, Z.shape[1], constant.label_smoothing, dtype=Z.dtype, xp=xp)
+    T, sums = targets(y, Z.shape[1], constant.smoothing, dtype=Z.dtype, xp=xp)
     losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
     loss = batch_means(losses, weights, n_steps, xp=xp)
     if constant.reg is not None:
@@ -170,49 +169,38 @@ def gathered(samples: Samples | None, varying: Varying, *, xp: ModuleType) -> Sa
 
 
 def augmented(
-    X: Array,
-    y: Array,
-    sample_weight: Array | None,
-    drawn: Any,
-    params: Params,
-    augmentation: Augmentation,
-    *,
-    xp: ModuleType,
-) -> tuple[Array, Array, Array | None]:
+    batch: Samples, drawn: Any, params: Params, augmentation: Augmentation, *, xp: ModuleType
+) -> Samples:
     """Augment a batch. Targets that are mixed are mixed by the samples' weights."""
-    T = y
-    if y.ndim == 1:
-        T = targets(y, params.W2.shape[1], dtype=params.W1.dtype, xp=xp)[0][0, ...].T
+    X, T, sample_weight = batch
+    if T.ndim == 1:
+        T = targets(T, params.W2.shape[1], dtype=params.W1.dtype, xp=xp)[0][0, ...].T
     if sample_weight is None:
-        return *augmentation.apply(X, T, drawn, xp=xp), None
+        return Samples(*augmentation.apply(X, T, drawn, xp=xp), None)
     X, weighted = augmentation.apply(X, T * sample_weight[:, None], drawn, xp=xp)
     sample_weight = xp.sum(weighted, axis=1)
     weights = sample_weight[:, None]
-    return X, xp.where(weights > 0, weighted / xp.where(weights > 0, weights, 1.0), T), sample_weight
+    T = xp.where(weights > 0, weighted / xp.where(weights > 0, weights, 1.0), T)
+    return Samples(X, T, sample_weight)
 
 
 def apply_updates(
-    params: Params,
-    gradients: Params,
-    moments: tuple[Params, ...],
-    reg: Array | None,
-    varying: Varying,
-    optimizer: Optimizer,
-    *,
-    xp: ModuleType,
-) -> tuple[Params, tuple[Params, ...]]:
-    """Networks and moments after the optimizer's update, from the gradients of the data loss."""
+    state: State, gradients: Params, varying: Varying, optimizer: Optimizer, *, xp: ModuleType
+) -> State:
+    """State after the optimizer's update; where it is `scaled`, from the gradients of the data loss."""
+    params, moments, average = state
     if optimizer.scaled:
-        return sgd(params, gradients, varying.decay, xp=xp), moments
-    if reg is not None:
-        gradients = with_penalty(params, gradients, reg, xp=xp)
-    rate = varying.learning_rate
-    of_weights, of_biases = rate[:, None, None], rate[:, None]
-    rates = of_weights, of_biases, of_weights, of_biases
-    weights, moved = optimizer.move(
-        tuple(params), tuple(gradients), moments, rates, varying.coefficients, xp=xp
-    )
-    return Params(*weights), tuple(Params(*moment) for moment in moved)
+        params = sgd(params, gradients, varying.decay, xp=xp)
+    else:
+        of_biases = varying.learning_rate[:, None]
+        of_weights = of_biases[..., None]
+        rates = of_weights, of_biases, of_weights, of_biases
+        moved = optimizer.move(tuple(params), tuple(gradients), moments, rates, varying.coefficients, xp=xp)
+        params, moments = Params(*moved[0]), tuple(Params(*moment) for moment in moved[1])
+    if average is not None:
+        newest = varying.coefficients[-1]
+        average = Params(*(mixed(*pair, newest, xp=xp) for pair in zip(average, params, strict=True)))
+    return State(params, moments, average)
 
 
 def decay_factors(learning_rate: HostArray, reg: HostArray) -> HostArray:
