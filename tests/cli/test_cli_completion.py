@@ -27,7 +27,7 @@ from twolayer.cli.completion import VARIABLE
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     return tmp_path
 
 

@@ -18,7 +18,7 @@ from support.command_line import cli, clusters, done, refused, settings_in, smal
 from twolayer import presets
 from twolayer.cli import commands, console
 from twolayer.cli.config import write_settings
-from twolayer.cli.run_files import read_toml
+from twolayer.cli.read_run import read_toml
 
 QUICK = ("--epochs", 2, "--hidden", 8, "--quiet")
 
@@ -26,7 +26,7 @@ QUICK = ("--epochs", 2, "--hidden", 8, "--quiet")
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     return tmp_path
 
 

@@ -21,7 +21,7 @@ DIGITS = datasets.load_digits()
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own for each test, in which no pictures are drawn."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     return tmp_path
 
 

@@ -24,7 +24,7 @@ import twolayer
 from twolayer import datasets, storage
 from twolayer.cli import commands, console
 from twolayer.cli.errors import DIVERGED, EXIT_CODES
-from twolayer.report import format_json
+from twolayer.report.files import format_json
 from twolayer.settings import VARIED
 
 QUICK = ("--epochs", 2, "--hidden", 8)
@@ -38,7 +38,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
 
 
 def stored(folder: str) -> Any:

@@ -12,8 +12,9 @@ import pytest
 from support.command_line import answered, cli, clusters, done, refused, settings_in, small_cifar10
 
 import twolayer
-from twolayer import datasets, report, storage
+from twolayer import datasets, storage
 from twolayer.cli.data import fingerprint
+from twolayer.report.files import read_json
 
 QUICK = ("--epochs", 3, "--hidden", 8, "-q")
 NAMES = np.array(["bee", "ant", "cat"])
@@ -22,7 +23,7 @@ NAMES = np.array(["bee", "ant", "cat"])
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     return tmp_path
 
 
@@ -426,7 +427,7 @@ def test_the_best_candidate_of_a_sweep_is_trained_by_the_settings_of_the_sweep()
     grid = ("--learning-rate", "0.001,0.1", "--reg", "0.01,0.1", "--hidden", "4,6", "--seeds", "3,5")
     done("sweep", "mine.npz", "--epochs", 4, "-q", *grid, "--out", "sweep")
     done("train", "--config", "sweep/settings.toml", "-q", "--out", "run")
-    best, settings = report.read_json(Path("sweep/results.json"))["best"], settings_in("run")
+    best, settings = read_json(Path("sweep/results.json"))["best"], settings_in("run")
     for name in ("learning_rate", "reg", "n_hidden", "seed"):
         assert settings[name] == best[name], name
     assert (settings["command"], settings["networks"]) == ("train", 1)

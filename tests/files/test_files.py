@@ -15,8 +15,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import twolayer
-from twolayer import _files, report
+from twolayer import _files
 from twolayer._files import check_can_be_written, remove_partial, written_whole
+from twolayer.report.files import write_csv, write_json
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no files or modes of this kind")
 
@@ -337,8 +338,8 @@ def test_a_file_that_is_too_large_is_named(tmp_path, name):
     writers = {
         ".safetensors": twolayer.save,
         ".onnx": twolayer.onnx.export,
-        ".csv": lambda net, path: report.write_csv(path, [{"x": "1" * 2000}]),
-        ".json": lambda net, path: report.write_json(path, "1" * 2000),
+        ".csv": lambda net, path: write_csv(path, [{"x": "1" * 2000}]),
+        ".json": lambda net, path: write_json(path, "1" * 2000),
     }
     path = tmp_path / name
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -43,10 +43,10 @@ from support.strategies import any_texts, is_printable
 
 from twolayer import Run, TwoLayerNet, load, save, train
 from twolayer.checkpoints import load_run, save_run
-from twolayer.cli import commands, images, inputs, run_files, run_folder
+from twolayer.cli import commands, images, inputs, read_run, run_folder
 from twolayer.cli.commands import app
 from twolayer.cli.page import pictures
-from twolayer.cli.run_files import read_history, read_predictions, read_results
+from twolayer.cli.read_run import read_history, read_predictions, read_results
 from twolayer.datasets import cifar10, load_cifar10, load_npz
 from twolayer.preprocessing import Standardizer
 from twolayer.report.metrics import Confusion
@@ -571,7 +571,7 @@ TRAINED = {
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was stopped in its middle."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+        patch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
         where = tmp_path_factory.mktemp("trained")
         for name, words in TRAINED.items():
             said(*words.split(), "-q", "--out", where / name)
@@ -689,14 +689,14 @@ def test_predictions(folder: Path, lies: bool) -> None:
     arrays = {"y": np.arange(12) % 3, "probabilities": probs, "images": np.arange(8).reshape(2, 2, 2)}
     arrays["rows"] = np.array([1, 0])
     arrays["rows_in_file"] = np.arange(12) * 3
-    test = run_files.Tested(None, 12, Confusion.of_labels(arrays["y"], probs.argmax(axis=1), 3))
+    test = read_run.Tested(None, 12, Confusion.of_labels(arrays["y"], probs.argmax(axis=1), 3))
     np.savez(path, **arrays)
     whole = path.read_bytes()
 
     def read(path: Path) -> Any:
         return read_predictions(path, test, (2, 2))
 
-    def check(found: run_files.Predictions) -> None:
+    def check(found: read_run.Predictions) -> None:
         assert found.probabilities.shape == (len(found.y), 3)
         assert (found.images is None) == (found.rows is None)
 
@@ -776,7 +776,7 @@ def test_names_of_classes_in_files(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_names_of_classes_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """They are refused before any work, or all that the run leaves is whole; pictures have a test below."""
-    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
     data, out, table = tmp_path / "names.npz", tmp_path / "run", tmp_path / "predicted.csv"
     quick = ("--epochs", 1, "--hidden", 2, *(("--seeds", 1) if command == "sweep" else ()))
@@ -867,7 +867,7 @@ AT_ONCE = {
 
 def test_two_commands_on_one_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
+    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
 
     def ended(name: str, delay: float) -> str:
         time.sleep(delay)

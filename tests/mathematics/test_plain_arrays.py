@@ -18,7 +18,7 @@ from twolayer import TwoLayerNet, convolution, merge, onnx, optimizers, save, st
 from twolayer._namespace import to_host
 from twolayer._validation import check_plain, host_values
 from twolayer.preprocessing import Standardizer, Whitener
-from twolayer.report import (
+from twolayer.report.metrics import (
     calibration_bins,
     classification_summary,
     confusion_matrix,

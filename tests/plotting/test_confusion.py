@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.command_line import done
 
-from twolayer import report
-from twolayer.cli.run_files import read_results
-from twolayer.report.metrics import Confusion
+from twolayer.cli.read_run import read_results
+from twolayer.report.files import write_json
+from twolayer.report.metrics import Confusion, classification_summary, confusion_matrix
 
 
 @st.composite
@@ -30,7 +30,7 @@ def labelled(draw: st.DrawFn) -> tuple[int, np.ndarray, np.ndarray]:
 @given(labelled())
 def test_the_cells_are_those_of_the_matrix(case: tuple[int, np.ndarray, np.ndarray]) -> None:
     n_classes, true, predicted = case
-    matrix = report.confusion_matrix(true, predicted, n_classes)
+    matrix = confusion_matrix(true, predicted, n_classes)
     found = Confusion.of_labels(true, predicted, n_classes)
     assert len(found.counts) == np.count_nonzero(matrix) <= len(true)
     np.testing.assert_array_equal(found.matrix(), matrix)
@@ -40,7 +40,7 @@ def test_the_cells_are_those_of_the_matrix(case: tuple[int, np.ndarray, np.ndarr
     for one, other in zip(Confusion.of_matrix(matrix), found, strict=True):
         np.testing.assert_array_equal(one, other)
     names = [f"class {i}" for i in range(n_classes)]
-    assert repr(found.summary(names)) == repr(report.classification_summary(matrix, names))
+    assert repr(found.summary(names)) == repr(classification_summary(matrix, names))
     wrong = found.wrong()
     assert wrong.n_right == 0
     errors = matrix[~np.eye(n_classes, dtype=bool)]
@@ -57,7 +57,7 @@ def test_cells_and_the_matrices_of_earlier_versions_are_read_alike(
     path = tmp_path_factory.mktemp("run") / "results.json"
     for stored in (counts.cells(), counts.matrix()):
         test = {"n_samples": len(true), "accuracy": 0.5, "confusion": stored}
-        report.write_json(path, {"classes": [str(i) for i in range(n_classes)], "test": test})
+        write_json(path, {"classes": [str(i) for i in range(n_classes)], "test": test})
         results = read_results(path)
         assert results.test is not None
         for one, other in zip(results.test.confusion, counts, strict=True):
@@ -82,7 +82,7 @@ def test_cells_and_the_matrices_of_earlier_versions_are_read_alike(
 )
 def test_cells_that_are_none_are_refused(tmp_path: Path, cells: Any) -> None:
     path = tmp_path / "results.json"
-    report.write_json(path, {"classes": ["a", "b"], "test": {"n_samples": 1, "confusion": cells}})
+    write_json(path, {"classes": ["a", "b"], "test": {"n_samples": 1, "confusion": cells}})
     message = "`confusion` in .* must be the cells of a matrix of 2 classes, or 2 lists of 2 counts"
     with pytest.raises(ValueError, match=message):
         read_results(path)

@@ -20,8 +20,10 @@ from support.pictures import (
     tick_texts,
 )
 
-from twolayer import plotting, report, sweep
+from twolayer import plotting, sweep
 from twolayer.plotting import run_figures
+from twolayer.report.files import read_json, write_json
+from twolayer.report.tables import varying, winner
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
@@ -307,7 +309,7 @@ def test_a_random_search_is_drawn_as_points_on_a_plane():
     lost, points = axes.collections
     assert (lost.get_label(), len(lost.get_offsets())) == ("diverged", 1)
     assert len(points.get_offsets()) == 29
-    best = report.winner(table)
+    best = winner(table)
     (ring,) = labelled(axes, "best")
     assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (best["learning_rate"], best["reg"])
     assert texts(axes) == [f"{best['validation_accuracy']:.3f}"]
@@ -353,8 +355,8 @@ def test_grid_of_a_real_sweep_and_of_what_is_read_back(tmp_path):
     assert [0.0, 0.01][int(frame.get_y() + 0.5)] == result.best.settings["reg"]
     shown = cell_texts(figure.axes[0])
     assert shown[2, 0] == shown[2, 1] == "diverged"
-    report.write_json(tmp_path / "table.json", result.table)
-    assert rendered(heat_map(report.read_json(tmp_path / "table.json"))) == rendered(figure)
+    write_json(tmp_path / "table.json", result.table)
+    assert rendered(heat_map(read_json(tmp_path / "table.json"))) == rendered(figure)
 
 
 def test_tables_that_cannot_be_drawn_are_refused():
@@ -397,7 +399,7 @@ def test_each_candidate_is_a_line_through_its_settings_to_its_value():
     ranked = sorted(table, key=lambda row: row["validation_accuracy"])
     assert (np.diff(lines[:, -1, 1]) > 0).all()
     assert (lines[0, -1, 1], lines[-1, -1, 1]) == (0, 1)
-    names = report.varying(table)
+    names = varying(table)
     for index, name in enumerate(names):
         order = np.argsort([row[name] for row in ranked])
         assert (np.diff(lines[order, index, 1]) > 0).all()

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from .._version import __version__
-from ..report import format_json
-from . import options, run_figures, run_folder
+from ..report.files import format_json
+from . import figure_files, options, run_folder
 from .completion import SHELLS, VARIABLE
 from .config import absolute, read_settings, settings_of
 from .console import Console, standard_output
@@ -295,7 +295,7 @@ def plot(folder: str, suffix: str, quiet: bool) -> Data:
     """
     console = _console(quiet)
     with run_folder.locked_if_run(Path(folder)):
-        paths = run_figures.draw(Path(folder), console.warn, suffix=suffix)
+        paths = figure_files.draw(Path(folder), console.warn, suffix=suffix)
     for path in paths:
         console.result(str(path))
     return {"folder": folder, "files": [path.name for path in paths]}

@@ -22,7 +22,7 @@ from . import options
 from .build import completed, without_effect
 from .data import COUNTS, kind_of
 from .option_types import NumberType, Several
-from .run_files import read_object, read_toml
+from .read_run import read_object, read_toml
 from .run_folder import RESULTS
 
 _PATHS = ("dataset", "data")

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import report
 from .._files import opened_npz
 from .._namespace import HostArray, dtype_name, to_host
 from .._validation import check_predictions, row_blocks, shown
@@ -17,6 +16,7 @@ from ..datasets import Dataset, Split, load_npz
 from ..datasets.npz import load_labelled
 from ..mathematics import cross_entropy, softmax, targets
 from ..network import TwoLayerNet
+from ..report.formatting import format_accuracy
 from ..report.metrics import Confusion
 from ..storage import NetworkMetadata
 from .console import Console
@@ -117,7 +117,7 @@ def evaluate_network(
             (
                 row["class"],
                 f"{row['support']:,}",
-                *(report.format_accuracy(row[key]) for key in ("precision", "recall", "f1")),
+                *(format_accuracy(row[key]) for key in ("precision", "recall", "f1")),
             )
             for row in summary
         ],

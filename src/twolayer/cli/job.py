@@ -6,7 +6,7 @@ import importlib
 import platform
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import report, storage
+from .. import storage
 from .._files import written_whole
 from .._image_shifts import check_shift
 from .._namespace import Array, has_float
@@ -23,8 +23,10 @@ from ..augmentation import Augmentation
 from ..datasets import Dataset, Split
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, lost_by_rounding
+from ..report.formatting import count, format_accuracy
+from ..report.metrics import most_wrong
 from ..stacks import merge
-from . import run_figures, run_folder
+from . import figure_files, run_folder
 from .build import (
     augmentation_for,
     image_shape,
@@ -49,7 +51,7 @@ from .data import (
 from .devices import Library, open_library
 from .errors import Failure
 from .evaluate import Evaluation, evaluate
-from .run_files import MOST_IMAGES
+from .read_run import MOST_IMAGES
 
 ACCURACIES = ("train_accuracy", "validation_accuracy")
 
@@ -176,24 +178,24 @@ class Job:
 
     def results(self, kept: Kept | None, *, complete: bool, seconds: float) -> dict[str, Any]:
         """Return the part of results.json that every run has."""
-        library = self.library.name
-        n_samples = {name: len(split.y) for name, split in splits_of(self.dataset).items()}
-        test = None if kept is None else kept.test
+        library, dataset = self.library.name, self.dataset
+        n_samples = {name: len(split.y) for name, split in splits_of(dataset).items()}
+        test = {"test": kept.test.as_data()} if kept and kept.test else {}
         return {
             "command": self.settings["command"],
             "complete": complete,
             "seconds": seconds,
-            "classes": self.dataset.classes,
+            "classes": dataset.classes,
             "samples": dict.fromkeys(SPLITS, 0) | n_samples,
-            "n_features": self.dataset.n_features,
-            "image_shape": self.dataset.image_shape,
+            "n_features": dataset.n_features,
+            "image_shape": dataset.image_shape,
             "versions": {
                 "twolayer": __version__,
                 "python": platform.python_version(),
                 "numpy": np.__version__,
                 library: str(importlib.import_module(library).__version__),
             },
-            **({} if test is None else {"test": test.as_data()}),
+            **test,
         }
 
     def write_predictions(self, folder: Path, kept: Kept | None) -> None:
@@ -209,7 +211,7 @@ class Job:
         X, y = dataset.test
         arrays: dict[str, Any] = {"y": y, "probabilities": test.probabilities}
         if dataset.image_shape is not None:
-            rows = report.most_wrong(y, test.probabilities)[:MOST_IMAGES]
+            rows = most_wrong(y, test.probabilities)[:MOST_IMAGES]
             arrays |= {"rows": rows, "images": X[rows].reshape(len(rows), *dataset.image_shape)}
         if dataset.rows is not None and "test" in dataset.rows:
             arrays["rows_in_file"] = dataset.rows["test"]
@@ -222,7 +224,7 @@ class Job:
         self.console.table(
             ("samples", "number", "accuracy"),
             [
-                (SPLITS[name], f"{len(split.y):,}", report.format_accuracy(accuracies[f"{name}_accuracy"]))
+                (SPLITS[name], f"{len(split.y):,}", format_accuracy(accuracies[f"{name}_accuracy"]))
                 for name, split in splits_of(self.dataset).items()
             ],
             title=title,
@@ -232,7 +234,7 @@ class Job:
     def finish(self, folder: Path, failure: Failure | None) -> dict[str, Any]:
         """Draw the pictures and name the files; return the data of the run, or raise a failure with them."""
         try:
-            run_figures.draw(folder, self.console.warn)
+            figure_files.draw(folder, self.console.warn)
         except ImportError as error:
             self.console.warn(f"there are no pictures: {error}")
         self.console.say(f"In {folder}: {', '.join(run_folder.written_in(folder))}")
@@ -275,15 +277,15 @@ def _warn_of_classes(dataset: Dataset, console: Console) -> None:
     """Warn of classes with too few samples to learn from, and of classes that may be missing labels."""
     labels = np.concatenate([split.y for split in splits_of(dataset).values()])
     counts = np.bincount(labels, minlength=dataset.n_classes)
-    found = list(zip(dataset.classes, counts, strict=True))
-    rare = [f"{name!r:.40} ({n})" for name, n in found if n < _FEW_SAMPLES]
+    named = [f"{name!r:.40} ({n})" for name, n in zip(dataset.classes, counts, strict=True)]
+    rare = [named[i] for i in np.flatnonzero(counts < _FEW_SAMPLES)]
     if rare:
         more = f" and {len(rare) - _MOST_NAMED:,} more" if len(rare) > _MOST_NAMED else ""
         console.warn(
             f"classes of fewer than {_FEW_SAMPLES} samples: {', '.join(rare[:_MOST_NAMED])}{more}; there is "
             "none of them to validate by, or none to test by"
         )
-    missing = [f"{name!r:.40} ({n})" for name, n in found if name.lower() in _MISSING]
+    missing = [named[i] for i, name in enumerate(dataset.classes) if name.lower() in _MISSING]
     if missing:
         console.warn(
             f"labels that are missing may have become a class: {', '.join(missing)}; "
@@ -291,22 +293,8 @@ def _warn_of_classes(dataset: Dataset, console: Console) -> None:
         )
 
 
-def in_words(settings: Mapping[str, Any], names: Sequence[str]) -> str:
-    """Return settings as a line: learning rate 0.1, reg 1e-3."""
-
-    def text(value: Any) -> str:
-        return ",".join(report.format_numbers(value if isinstance(value, tuple) else (value,)))
-
-    return ", ".join(f"{report.label(name)} {text(settings[name])}" for name in names)
-
-
 def length_in_words(settings: Mapping[str, Any]) -> str:
     """Return the length of a training in words."""
     if settings["steps"] is not None:
         return count(settings["steps"], "step")
     return count(settings["epochs"], "epoch")
-
-
-def count(number: int, noun: str) -> str:
-    """Return a count in words: 1 epoch, 2,000 steps."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from .. import onnx, presets, settings
 from .._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, Number
-from ..report import format_numbers
+from ..report.formatting import format_numbers
 from ..settings import SETTINGS, Setting
 from .completion import complete_datasets, complete_files, complete_networks, complete_presets, complete_runs
 from .option_types import NumberType, Option, ParamType, Seeds, Several

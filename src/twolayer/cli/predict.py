@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import report
 from .._files import written_whole
 from .._namespace import HostArray, to_host
 from .._texts import printable
 from .._validation import check_predictions
 from ..network import probabilities
+from ..report.files import write_json
 from .console import Console
 from .images import STANDARD_INPUT, found_at
 from .inputs import samples_for
@@ -90,7 +90,7 @@ def _write(path: Path, names: list[str], probs: HostArray, classes: tuple[str, .
     """Write the predicted class and all probabilities of each sample."""
     suffix, labels = path.suffix.lower(), probs.argmax(axis=1)
     if suffix == ".json":
-        report.write_json(path, _as_data(names, probs, classes))
+        write_json(path, _as_data(names, probs, classes))
         return
     # `report.write_csv` does not fit here: a class may have the name of another column.
     text = io.StringIO()

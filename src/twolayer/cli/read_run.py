@@ -1,88 +1,348 @@
-"""A run, read from its folder."""
+"""Readers of the files in a run's folder, which people may have edited, and which may be damaged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import math
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from .. import storage
-from ..network import TwoLayerNet
-from ..storage import NetworkMetadata
+import numpy as np
+
+from .._files import opened_npz, read_text
+from .._namespace import HostArray
+from .._records import (
+    BOOLEAN,
+    COUNT,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    Kind,
+    checked,
+    is_count,
+    is_list,
+    is_mapping,
+    is_number,
+    is_plain,
+    is_size,
+    is_text,
+)
+from .._texts import listed, printable
+from .._validation import shown
+from ..report.files import read_json
+from ..report.metrics import Confusion
 from ..training import History
-from . import run_folder
-from .run_files import Predictions, Results, read_history, read_plain, read_predictions, read_results
 
-Content = TypeVar("Content")
+_MOST_DOTS = 5000  # in a TOML file: tomllib's memory grows with the square of the number of a key's parts
+MOST_IMAGES = 24  # of the test samples that a run keeps
+_MOST_ROWS = 2**53 + 1  # of a file
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_CELLS = ("true", "predicted", "counts")  # of a confusion matrix
 
 
-@dataclass
-class StoredRun:
-    """A run in a folder. Each file is read when it is first needed; a file that is missing is None.
+class Tested(NamedTuple):
+    """How good a network is on the test samples."""
 
-    Reading raises ValueError or TypeError if a file is not what `twolayer train` and `sweep` write, and
-    FileNotFoundError if the folder holds no results.
+    accuracy: float | None
+    n_samples: int
+    confusion: Confusion
+    loss: float | None = None
+
+
+class Predictions(NamedTuple):
+    """Predictions of a network for the test samples, and images of some of them."""
+
+    y: HostArray  # (N,) int64
+    probabilities: HostArray  # (N, C)
+    rows: HostArray | None  # (M,) int64, of the images
+    images: HostArray | None  # (M, height, width) or (M, height, width, channels)
+    rows_in_file: HostArray | None = None  # (N,) int64, where they were in the user's file
+
+
+class Results(NamedTuple):
+    """The part of a run's results that is drawn and reported."""
+
+    heading: str | None = None
+    table_heading: str | None = None
+    classes: Sequence[str] = ()
+    table: Sequence[Mapping[str, Any]] = ()
+    test: Tested | None = None
+    command: str | None = None
+    complete: bool = True
+    seconds: float | None = None
+    versions: Mapping[str, str] = _NOTHING
+    samples: Mapping[str, int] = _NOTHING
+    n_features: int | None = None
+    image_shape: Sequence[int] | None = None
+    # A training has also:
+    n_steps: int | None = None
+    best_step: int | None = None
+    diverged: int | None = None
+    train_accuracy: float | None = None
+    validation_accuracy: float | None = None
+    members: Sequence[Mapping[str, Any]] = ()
+    # A sweep has also:
+    runs: Sequence[Mapping[str, Any]] = ()
+    best: Mapping[str, Any] | None = None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read the results of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not a JSON object.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}")
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path} must hold a JSON object; got {type(stored).__name__}")
+    return stored
 
-    folder: Path
 
-    @cached_property
-    def results(self) -> Results:
-        """The results."""
-        return read_results(self.folder / run_folder.RESULTS)
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a file with settings.
 
-    @cached_property
-    def settings(self) -> dict[str, Any] | None:
-        """The settings, as they are shown."""
-        return self._read(run_folder.SETTINGS, read_plain)
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not TOML.
+    """
+    try:
+        text = read_text(path, errors="surrogateescape")  # as `write_settings` writes paths
+        if text.count(".") > _MOST_DOTS:
+            raise ValueError(f"it has more than {_MOST_DOTS:,} dots")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be a TOML file in UTF-8; {error!s:.200}") from error
 
-    @cached_property
-    def history(self) -> History | None:
-        """The history."""
-        return self._read(run_folder.HISTORY, read_history)
 
-    @cached_property
-    def net(self) -> TwoLayerNet | None:
-        """The network."""
-        return self._read(run_folder.NETWORK, storage.load)
+def read_history(path: Path) -> History:
+    """Read the JSON that `run_folder.write_history` wrote.
 
-    @cached_property
-    def metadata(self) -> NetworkMetadata | None:
-        """The metadata of the network."""
-        return self._read(run_folder.NETWORK, storage.load_metadata)
+    Raises
+    ------
+    ValueError
+        If it is not that.
+    """
+    numbers = Kind("a list of numbers", lambda value: is_list(value, _is_measured))
+    names = History._fields
+    stored = checked(read_object(path), dict.fromkeys(names, numbers), path, needed=names)
+    # JSON has no nan: it was written as null, and becomes nan again.
+    history = History(*(np.array(stored[name], np.float64) for name in names))
+    n_steps, step = len(history.loss), history.step
+    for name, column in history._asdict().items():
+        wanted = n_steps if name in ("loss", "batch_accuracy") else len(step)
+        if len(column) != wanted:
+            raise ValueError(f"`{name}` in {path} must have {wanted} entries; got {len(column)}")
+    if not (np.all(np.isin(step, np.arange(1, n_steps + 1))) and np.all(np.diff(step) >= 1)):
+        raise ValueError(f"`step` in {path} must rise from 1 to {n_steps}")
+    return history._replace(step=step.astype(np.int64))
 
-    @cached_property
-    def predictions(self) -> Predictions | None:
-        """The predictions for the test samples."""
-        test, shape = self.results.test, self.results.image_shape
-        if test is None:
-            return None
-        return self._read(run_folder.PREDICTIONS, lambda path: read_predictions(path, test, shape))
 
-    def _read(self, name: str, read: Callable[[Path], Content]) -> Content | None:
-        path = self.folder / name
-        return read(path) if path.is_file() else None
+def read_results(path: Path) -> Results:
+    """Read the part of the results that is drawn and reported.
 
-    def setting(self, name: str) -> Any:
-        """Return a setting; None where it is not known."""
-        return (self.settings or {}).get(name)
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is not that.
+    """
+    found = checked(_without_null(read_object(path)), _RESULTS, path)
+    if "test" in found:
+        n_classes = len(found.get("classes", ()))
+        confusion = Kind(
+            f"the cells of a matrix of {n_classes} classes, or {n_classes} lists of {n_classes} counts",
+            lambda value: _is_cells(value, n_classes) or _is_matrix(value, n_classes),
+        )
+        kinds, needed = _TESTED | {"confusion": confusion}, ("n_samples", "confusion")
+        test = checked(_without_null(found["test"]), kinds, f"`test` in {path}", needed=needed)
+        test["confusion"] = _confusion_of(test["confusion"], n_classes)
+        found["test"] = Tested(**{"accuracy": None, **test})
+    return Results(**found)
 
-    @property
-    def is_sweep(self) -> bool:
-        """Whether the run is a sweep."""
-        return (self.results.command or self.setting("command")) == "sweep" or bool(self.results.table)
 
-    @property
-    def dataset(self) -> str:
-        """Name of the data set; of a file its name without the folder."""
-        name = self.setting("dataset")
-        if not isinstance(name, str) and self.metadata is not None:
-            name = self.metadata.information.get("dataset")
-        return (Path(name).name if isinstance(name, str) else "") or "data of its user's"
+def _without_null(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None}
 
-    @property
-    def image_shape(self) -> Sequence[int] | None:
-        """Shape of a sample that is an image."""
-        return self.results.image_shape if self.metadata is None else self.metadata.image_shape
+
+def _is_measured(value: Any) -> bool:
+    return value is None or is_number(value)
+
+
+def _is_matrix(value: Any, n_classes: int) -> bool:
+    """Return whether these are all cells of a confusion matrix, as earlier versions wrote them."""
+    return is_list(value, lambda row: is_list(row, is_count, [n_classes]), [n_classes])
+
+
+def _is_cells(value: Any, n_classes: int) -> bool:
+    """Return whether these are the cells of a confusion matrix that are not zero, each once."""
+    if not is_mapping(value, lambda column: is_list(column, is_count)) or set(value) != set(_CELLS):
+        return False
+    true, predicted, counts = (value[name] for name in _CELLS)
+    is_inside = all(place < n_classes for place in (*true, *predicted))
+    n_different = len(set(zip(true, predicted, strict=False)))
+    return is_inside and n_different == len(true) == len(predicted) == len(counts) and 0 not in counts
+
+
+def _confusion_of(value: Any, n_classes: int) -> Confusion:
+    if isinstance(value, list):
+        return Confusion.of_matrix(np.array(value, np.int64).reshape(n_classes, n_classes))
+    true, predicted, counts = (np.array(value[name], np.int64) for name in _CELLS)
+    order = np.lexsort((predicted, true))
+    return Confusion(n_classes, true[order], predicted[order], counts[order])
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and all(is_text(name) and _fits(name, row[name]) for name in row)
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Return whether a value may stand in a row of a sweep's table, in the column of that name."""
+    if name in ("n_seeds", "n_pairs"):
+        return is_count(value)
+    if name == "diverged":
+        return value is None or is_count(value)
+    if name in ("learning_rate", "reg"):
+        return is_number(value) and value >= 0
+    if "accuracy" in name or name in ("difference", "difference_error", "difference_margin"):
+        return _is_measured(value)
+    return is_plain(value)
+
+
+_ROWS = Kind("a list of rows, of numbers and texts", lambda value: is_list(value, _is_row))
+_RESULTS = {
+    **dict.fromkeys(("heading", "table_heading"), TEXT),
+    "classes": Kind("a list of texts", lambda value: is_list(value, is_text)),
+    **dict.fromkeys(("table", "members", "runs"), _ROWS),
+    "best": Kind("a row of numbers and texts", _is_row),
+    "test": OBJECT,
+    "command": Kind("train or sweep", lambda value: value in ("train", "sweep")),
+    "complete": BOOLEAN,
+    "versions": Kind("texts by names", lambda value: is_mapping(value, is_text)),
+    "samples": Kind("counts by names", lambda value: is_mapping(value, is_count)),
+    "image_shape": Kind("two or three sizes", lambda value: is_list(value, is_size, (2, 3))),
+    **dict.fromkeys(("n_features", "n_steps", "best_step", "diverged"), COUNT),
+    **dict.fromkeys(("seconds", "train_accuracy", "validation_accuracy"), NUMBER),
+}
+_TESTED = {"accuracy": NUMBER, "n_samples": COUNT, "loss": NUMBER}
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """Read settings to show them: numbers, texts, truth values and lists of these.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds something else.
+    """
+    settings = {
+        name: printable(value) if isinstance(value, str) else value for name, value in read_toml(path).items()
+    }
+    for name, value in settings.items():
+        if not (is_text(name) and (is_plain(value) or is_list(value, is_plain))):
+            raise ValueError(f"`{name!s:.40}` in {path} must be a number, text or a list; got {shown(value)}")
+    return settings
+
+
+def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None) -> Predictions:
+    """Read the .npz file that `jobs.write_predictions` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    test : Tested
+        The entry of results.json about the same samples.
+    image_shape : sequence of int, or None
+        The shape of a sample in the same file; None if the samples are not images: then no images are read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    TypeError
+        If an array has the wrong dtype.
+    ValueError
+        If it is not that file, or of other samples or another network.
+    """
+    n_samples, n_classes = test.n_samples, test.confusion.n_classes
+
+    def read(
+        key: str, what: str, dtypes: str, shape: tuple[int, ...], holds: Callable[[HostArray], Any]
+    ) -> HostArray:
+        """Read an array of these kinds of numbers; check its dtype and shape before its values are read."""
+        came, dtype = stored[key].header()
+        # First the dtype: comparisons and `isfinite` are not defined for every one.
+        if dtype.kind not in dtypes or dtype.itemsize > 8:
+            raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {dtype!s:.80}")
+        array = stored[key].read() if came == shape else None
+        if array is None or not holds(array):
+            raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {came}")
+        return array.astype(np.int64) if dtypes == "iu" else array
+
+    rows = images = rows_in_file = None
+    with opened_npz(path) as stored:
+        missing = [key for key in ("y", "probabilities") if key not in stored]
+        if missing or ("rows" in stored) != ("images" in stored):
+            raise ValueError(
+                f"{path} must hold `y` and `probabilities`, and `rows` and `images` or neither of them; "
+                f"it holds {listed(stored)}"
+            )
+        what = f"class labels in [0, {n_classes}), ({n_samples},)"
+        y = read("y", what, "iu", (n_samples,), lambda y: len(y) and _are_in(y, n_classes))
+        what = f"probabilities of {n_classes} classes for each of the {n_samples} samples"
+        probs = read("probabilities", what, "f", (n_samples, n_classes), _are_probabilities)
+        if image_shape is not None and "rows" in stored:
+            n_images = min(math.prod(stored["rows"].header()[0]), MOST_IMAGES)
+            what = f"different places in [0, {n_samples}), at most {MOST_IMAGES}"
+            rows = read("rows", what, "iu", (n_images,), lambda rows: _are_different(rows, n_samples))
+            what = f"{n_images} images of {'×'.join(map(str, image_shape))} pixels"
+            images = read("images", what, "biuf", (n_images, *image_shape), _are_images)
+        if "rows_in_file" in stored:
+            what = f"different rows of a file, ({n_samples},)"
+            shape = (n_samples,)
+            rows_in_file = read("rows_in_file", what, "iu", shape, lambda a: _are_different(a, _MOST_ROWS))
+    probs = probs.astype(np.float64)
+    # Two classes that are as good as equally probable may have changed places in few digits.
+    top = np.sort(probs, axis=1)[:, -2:]
+    n_tied = int(np.count_nonzero(top[:, 0] >= top[:, -1] * (1 - 1e-5)))
+    n_right = int(np.count_nonzero(probs.argmax(axis=1) == y))
+    if (
+        np.any(np.bincount(y, minlength=n_classes) != test.confusion.support)
+        or abs(n_right - test.confusion.n_right) > n_tied
+    ):
+        raise ValueError(
+            f"{path} must be of the run that results.json is of; got other samples or another network"
+        )
+    return Predictions(y, probs, rows, images, rows_in_file)
+
+
+def _are_in(places: HostArray, end: int) -> bool:
+    return bool(((places >= 0) & (places < end)).all())
+
+
+def _are_different(places: HostArray, end: int) -> bool:
+    return _are_in(places, end) and len(np.unique(places)) == len(places)
+
+
+def _are_probabilities(probs: HostArray) -> bool:
+    """Return whether all are in [0, 1] and, of a sample, add up to 1, but for rounding."""
+    if not ((probs >= 0) & (probs <= 1.001)).all():
+        return False
+    return bool((np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= 1e-3).all())
+
+
+def _are_images(images: HostArray) -> bool:
+    return images.shape[3:] in ((), (1,), (3,)) and bool(np.isfinite(images).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-from .. import report, storage
+from .. import storage
 from .._files import remove_partial
+from ..report.files import write_csv, write_json
+from ..report.tables import history_rows, step_rows
 from ..training import History
 from .locks import locked_file
-from .run_files import read_object, read_toml
+from .read_run import read_object, read_toml
 
 NETWORK = storage.FILE_NAME
 BEFORE = "network-before.safetensors"  # of a run that diverged when it was resumed
@@ -52,6 +55,7 @@ _DRAWN = tuple(
 _OWN = (*FILES, *_DRAWN)
 # Files that `export` leaves there: of no use beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
+_REPLACED = (*_OWN, *_EXPORTED)
 _LOCK_TIMEOUT = 20.0  # seconds that commands which write one file wait for each other
 
 
@@ -82,9 +86,8 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
         path = _first_free(stem) if out is None else Path(out)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise type(error)(
-            error.errno, f"the output folder cannot be made ({error.strerror})", str(out or "runs")
-        ) from error
+        why = f"the output folder cannot be made ({error.strerror})"
+        raise type(error)(error.errno, why, str(out or "runs")) from error
     folder = path
     try:
         with locked(path):
@@ -112,14 +115,11 @@ def _checked(path: Path, option: str) -> Path:
 
 def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
     """Raise unless a folder holds a run that the user wants replaced, and whose files can be removed."""
-    if not is_run(path):
-        raise ValueError(f"`--out` must be a new or an empty folder; {path} holds files, and no run")
-    if not overwrite:
-        raise ValueError(
-            f"`--out` must be a new or an empty folder; {path} holds a run (--overwrite replaces it)"
-        )
+    held = "a run (--overwrite replaces it)" if is_run(path) else "files, and no run"
+    if not overwrite or not is_run(path):
+        raise ValueError(f"`--out` must be a new or an empty folder; {path} holds {held}")
     data = Path(dataset)
-    for name in (*_OWN, *_EXPORTED):
+    for name in _REPLACED:
         if (path / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path / name))
         if (path / name).exists() and data.exists() and data.samefile(path / name):
@@ -167,7 +167,7 @@ def settle(path: Path) -> None:
     """Finish the move of a new run to the place of an old one, wherever a killed process left it."""
     whole, moving = path / _WHOLE, path / _MOVING
     if _is_folder(whole):
-        for name in (*_OWN, *_EXPORTED):
+        for name in _REPLACED:
             if (whole / name).is_file() and (path / name).is_file():
                 shutil.copymode(path / name, whole / name)
             (path / name).unlink(missing_ok=True)
@@ -222,15 +222,12 @@ def is_own(path: Path) -> bool:
 
 def _first_free(stem: str) -> Path:
     """Make the folder runs/``stem``-001, or that of the first number that is free."""
-    number = 1
-    while True:
+    for number in itertools.count(1):
         path = Path("runs") / f"{stem}-{number:03d}"
-        try:
+        with suppress(FileExistsError):
             path.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        else:
-            return path
+            break
+    return path
 
 
 def clear_outcome(folder: Path, *, keeps_network: bool) -> bool:
@@ -258,6 +255,6 @@ def answer_of(folder: Path) -> dict[str, Any]:
 
 def write_history(folder: Path, history: History) -> None:
     """Write a run's history: whole as JSON, its epochs and its steps as CSV."""
-    report.write_json(folder / HISTORY, history._asdict())
-    report.write_csv(folder / "history.csv", report.history_rows(history))
-    report.write_csv(folder / "steps.csv", report.step_rows(history))
+    write_json(folder / HISTORY, history._asdict())
+    write_csv(folder / "history.csv", history_rows(history))
+    write_csv(folder / "steps.csv", step_rows(history))

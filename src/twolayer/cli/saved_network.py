@@ -13,7 +13,7 @@ from . import run_folder
 from .devices import Library, open_library
 from .images import is_image
 from .inputs import ARRAYS
-from .run_files import read_toml
+from .read_run import read_toml
 
 
 class SavedNetwork(NamedTuple):

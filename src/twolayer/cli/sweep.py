@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from .. import presets, report
-from ..settings import VARIED
+from .. import presets
+from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
+from ..report.files import write_csv, write_json
+from ..report.formatting import count, format_accuracy, format_numbers, settings_in_words
+from ..report.tables import (
+    Row,
+    divergence_in_words,
+    has_diverged,
+    legend,
+    ranked,
+    shown_settings,
+    sweep_columns,
+)
+from ..settings import SETTINGS, TOGETHER, VARIED
 from ..sweeping import SweepResult, sweep
 from . import run_folder
 from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
-from .job import ACCURACIES, Job, Kept, count, in_words, length_in_words, open_job
+from .job import ACCURACIES, Job, Kept, length_in_words, open_job
+
+_AXES = ("learning_rate", "reg")  # of the table beside others' results
 
 
 def run_sweep(
@@ -34,9 +48,7 @@ def run_sweep(
     with job.fresh_folder(out, overwrite=overwrite) as folder:
         arguments = job.arguments()
         # The candidates of one shape and seed train together: their first layers are one product.
-        together = n_candidates
-        for name in ("n_hidden", "batch_size", "input_dropout"):
-            together //= len(settings[name])
+        together = math.prod(len(grid[name]) for name in VARIED if SETTINGS[name].varied == TOGETHER)
         width = max(settings["n_hidden"]) * min(together, max_networks or together)
         operations = 2.0 * dataset.n_features * max(settings["batch_size"]) * width
         with library.threads_for(operations), console.watch("Sweep") as watch:
@@ -56,8 +68,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
     settings, console, best = job.settings, job.console, result.best
     kept, words = None, ""
     if best is not None:
-        names = report.shown_settings(result.table)
-        words = f"{in_words(best.settings, names)}, seed {best.settings['seed']}"
+        words = ", ".join(settings_in_words(best.settings, (*shown_settings(result.table), "seed")))
         kept = job.fold_and_test(best.net, {name: best.row[name] for name in ACCURACIES})
     results = job.results(kept, complete=result.complete, seconds=watch.seconds) | {
         "table_heading": f"{job.dataset.name}: validation accuracy",
@@ -65,26 +76,25 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
         "runs": result.runs,
         "best": None if best is None else best.row,
         # The ends of a grid that was not finished are not known.
-        "grid_ends": report.grid_ends(result.table) if result.complete else [],
+        "grid_ends": grid_ends(result.table) if result.complete else [],
     }
     if best is not None:
         results["heading"] = f"{job.dataset.name}, the best: {words}"
     # Every file is written, even if the tables cannot be shown or another file does not fit on the disk.
     with ExitStack() as at_the_end:
         write = at_the_end.callback
-        write(report.write_json, folder / run_folder.RESULTS, results)  # they run in reverse order
+        write(write_json, folder / run_folder.RESULTS, results)  # they run in reverse order
         write(job.write_predictions, folder, kept)
         if best is not None and kept is not None:
             own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
             write(job.save, folder, kept, own)
             write(run_folder.write_history, folder, best.history)
         if result.runs:
-            write(report.write_csv, folder / "runs.csv", result.runs)
-            write(report.write_csv, folder / "results.csv", result.table)
+            write(write_csv, folder / "runs.csv", result.runs)
+            write(write_csv, folder / "results.csv", result.table)
             _show_table(result, console)
-            ends = [report.grid_end_in_words(end) for end in results["grid_ends"]]
-            n_validation = results["samples"]["validation"]
-            for sentence in (*report.certainty_in_words(result.table, n_validation), *ends):
+            ends = map(grid_end_in_words, results["grid_ends"])
+            for sentence in (*certainty_in_words(result.table, results["samples"]["validation"]), *ends):
                 console.result(sentence)
         if kept is not None:
             job.show_accuracies(f"The best: {words}", kept)
@@ -111,26 +121,15 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
 
 def _show_table(result: SweepResult, console: Console) -> None:
     """Write a row for each candidate, the best first."""
-    table = result.table
-    rows, marks = report.sweep_table_rows(table), {}
-    for i, (row, place) in enumerate(zip(rows, report.ranked(table), strict=True)):
-        if table[place]["diverged"]:
-            row["diverged"] = _divergence(result, table[place]).removeprefix("at ").replace(" to ", "–")
-        if table[place]["within_noise"]:
-            marks[i] = "≈ best"
-    best = None if result.best is None else 0
-    n_seeds = max(row["n_seeds"] for row in table)
-    title = ["Candidates" if n_seeds == 1 else f"Candidates, mean ± standard deviation over {n_seeds} seeds"]
-    if n_seeds > 1 and len(table) > 1 and best is not None:
-        title.append("behind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good")
-    headings = [heading.replace(" ", "\n", 1) for heading in rows[0]]  # so that more of them fit in a line
-    console.table(headings, [list(row.values()) for row in rows], title=title, best=best, marks=marks)
-
-
-def _divergence(result: SweepResult, row: Mapping[str, Any]) -> str:
-    """Return the steps at which the runs of a candidate diverged, in words."""
-    text = report.steps_of_divergence(row, result.runs)
-    return text if report.has_diverged(row) else f"{row['diverged']} of {row['n_seeds']} {text}"
+    *columns, notes = sweep_columns(ranked(result.table), result.runs)
+    title = ["Candidates", *legend(result.table)]
+    console.table(
+        [column.heading.replace(" ", "\n", 1) for column in columns],  # so that more of them fit in a line
+        list(zip(*(column.texts for column in columns), strict=True)),
+        title=[", ".join(title[:2]), *title[2:]],
+        best=None if result.best is None else 0,
+        marks=dict(enumerate(notes.texts)),
+    )
 
 
 def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job: Job) -> None:
@@ -139,26 +138,25 @@ def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job:
     if reference is None:
         return
     console, settings, factor = job.console, job.settings, reference.reg_factor
-    table = {(row["learning_rate"], row["reg"]): row for row in result.table}
+    table = {tuple(row[name] for name in _AXES): row for row in result.table}
     theirs = {(rate, reg / factor): found for (rate, reg), found in reference.accuracies.items()}
     rates, regs = (sorted({key[i] for key in (*table, *theirs)}) for i in (0, 1))
     rows = []
-    for rate, text in zip(rates, report.format_numbers(rates), strict=True):
-        rows.append((text, "here", *(_cell(result, table.get((rate, reg))) for reg in regs)))
-        rows.append(("", reference.source, *(_their_cell(theirs, (rate, reg)) for reg in regs)))
-    own, other = report.format_numbers(regs), report.format_numbers([reg * factor for reg in regs])
+    for rate, text in zip(rates, format_numbers(rates), strict=True):
+        rows.append((text, "here", *(_cell(table.get((rate, reg)), result.runs) for reg in regs)))
+        rows.append(("", reference.source, *(_their_cell(theirs.get((rate, reg), "–")) for reg in regs)))
+    own, other = format_numbers(regs), format_numbers([reg * factor for reg in regs])
     columns = [f"reg {a}\n({reference.source}: {b})" for a, b in zip(own, other, strict=True)]
     console.table(("learning rate", "", *columns), rows, title="Training / validation accuracy", left=("",))
     console.say(
         f"reg is the factor of ‖W‖² in the loss. The {reference.source} steps along the gradient of "
         f"1/{factor:g} of the penalty that it reports, so its reg is {factor:g} times ours."
     )
-    names = [name for name in preset.sweep if name not in (*VARIED, "seeds")]
-    names += [name for name in ("n_hidden", "batch_size", "weight_scale") if name in preset.sweep]
-    # What a sweep varies is a tuple.
-    changed = [name for name in names if settings[name] not in (preset.sweep[name], (preset.sweep[name],))]
+    protocol = {name: value for name, value in preset.sweep.items() if name not in (*_AXES, "seeds")}
+    # A setting that a sweep may vary is a tuple.
+    changed = [name for name, value in protocol.items() if settings[name] not in (value, (value,))]
     if changed:
-        console.warn(f"not by the protocol of the preset: {in_words(settings, changed)}")
+        console.warn(f"not by the protocol of the preset: {', '.join(settings_in_words(settings, changed))}")
     if kept is not None and kept.test is not None and job.dataset.test is not None:
         right = kept.test.predicted == job.dataset.test.y
         n = min(reference.n_test, len(right))
@@ -168,18 +166,17 @@ def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job:
         )
 
 
-def _cell(result: SweepResult, row: Mapping[str, Any] | None) -> str:
+def _cell(row: Row | None, runs: Sequence[Row]) -> str:
     if row is None:
         return "–"
-    if report.has_diverged(row):
-        return f"diverged {_divergence(result, row)}"
-    spread = row["validation_accuracy_std"]
-    text = f"{row['train_accuracy']:.3f} / {report.format_accuracy(row['validation_accuracy'], spread)}"
-    return f"{text}; diverged: {_divergence(result, row)}" if row["diverged"] else text
+    diverged, spread = divergence_in_words(row, runs), row["validation_accuracy_std"]
+    if has_diverged(row):
+        return f"diverged at {diverged}"
+    text = f"{row['train_accuracy']:.3f} / {format_accuracy(row['validation_accuracy'], spread)}"
+    return f"{text}; diverged: {diverged}" if diverged else text
 
 
-def _their_cell(theirs: Mapping[Any, tuple[float, float] | None], key: tuple[float, float]) -> str:
-    if key not in theirs:
-        return "–"
-    found = theirs[key]
-    return "diverged" if found is None else f"{found[0]:.3f} / {found[1]:.3f}"
+def _their_cell(found: tuple[float, float] | str | None) -> str:
+    if found is None:
+        return "diverged"
+    return found if isinstance(found, str) else f"{found[0]:.3f} / {found[1]:.3f}"

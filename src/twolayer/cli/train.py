@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from .. import report
 from ..checkpoints import Checkpointer, load_run, save_run
 from ..network import TwoLayerNet
+from ..report.files import write_csv, write_json
+from ..report.formatting import count, format_accuracy, format_number, settings_in_words
+from ..report.tables import history_rows
 from ..settings import VARIED
 from ..stacks import stack
 from ..training import History, Run
 from ..training.arguments import train
+from ..training.run import select
 from . import run_folder
 from .config import write_settings
 from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
-from .job import ACCURACIES, Job, count, in_words, length_in_words, open_job
-from .run_files import read_object
+from .job import ACCURACIES, Job, length_in_words, open_job
+from .read_run import read_object
 
 # Of the data: what the preprocessing has been through.
 _PREPROCESSED = ("X", "validation X", "preprocessing")
@@ -65,7 +68,7 @@ def resume_train(
         earlier = replace(
             earlier, _fingerprint={k: v for k, v in earlier._fingerprint.items() if k not in _PREPROCESSED}
         )
-        diverged = _divergence(_members(earlier))
+        diverged = _divergence(earlier)
         finished = n_finished == earlier.n_steps  # else its results are not written yet
         if diverged is not None and finished:
             raise ValueError(f"the run in {folder} diverged at step {diverged}: it cannot go on")
@@ -154,42 +157,43 @@ def _initial_network(job: Job) -> TwoLayerNet:
 
 
 def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
-    """Write what a training gave, and show it; raise unless it went to its end."""
-    console, total, members = job.console, _total_steps(job), _members(run)
-    diverged = _divergence(members)
-    usable = [k for k, member in enumerate(members) if diverged is not None or member["diverged"] is None]
-    best_steps = [members[k]["best_step"] for k in usable]
-    stopped = run.stopped if isinstance(run.stopped, tuple) else (run.stopped,)
-    complete = run.n_steps >= total or diverged is not None or all(stopped[k] for k in usable)
-    chooses = job.settings["judge"] == "best" and job.dataset.validation is not None
-    accuracies = {name: float(np.mean([members[k][name] for k in usable])) for name in ACCURACIES}
-    history = _mean_history(run, usable)
+    """Write the results of a training, and show them; raise unless it went to its end."""
+    console, settings, total = job.console, job.settings, _total_steps(job)
+    n_networks, diverged = run.last.n_networks, _divergence(run)
+    members = [run] if n_networks is None else [select(run, k) for k in range(n_networks)]
+    usable = [member for member in members if diverged is not None or member.diverged is None]
+    best_steps = sorted({member.best_step for member in usable})
+    complete = run.n_steps >= total or diverged is not None or all(member.stopped for member in usable)
+    chooses = settings["judge"] == "best" and job.dataset.validation is not None
+    columns = zip(*(member.history for member in usable), strict=True)
+    history = History(*(np.mean(column, axis=0) for column in columns))._replace(step=run.history.step)
     run_folder.write_history(folder, history)
-    keeps = diverged is None and (min(best_steps) > 0 or not chooses)
+    keeps = diverged is None and (best_steps[0] > 0 or not chooses)
     if run_folder.clear_outcome(folder, keeps_network=keeps):
         console.warn(f"the network of the run as it was before is now {folder / run_folder.BEFORE}")
     kept = None
+    accuracies = {name: float(np.mean([getattr(one, name) for one in usable])) for name in ACCURACIES}
     if keeps:
-        net = run.net if len(usable) == len(members) else stack(run.net.select(k) for k in usable)
+        net = usable[0].net if len(usable) == 1 else stack(member.net for member in usable)
         kept = job.fold_and_test(net, accuracies)
-        job.save(folder, kept, job.settings)
+        job.save(folder, kept, settings)
         accuracies = kept.accuracies
-    best_step = best_steps[0] if len(set(best_steps)) == 1 else None
+    best_step = best_steps[0] if len(best_steps) == 1 else None
     row = {"n_steps": run.n_steps, "best_step": best_step, "diverged": diverged, **accuracies}
     results = job.results(kept, complete=complete, seconds=watch.seconds) | row
-    results["heading"] = f"{job.dataset.name}: {_in_words(job.settings, _SHOWN[:3])}"
+    results["heading"] = f"{job.dataset.name}: {_in_words(settings, _SHOWN[:3])}"
     if len(members) > 1:
-        results["members"] = members
+        results["members"] = [{name: getattr(one, name) for name in _OF_MEMBER} for one in members]
     row["test_accuracy"] = kept.test.accuracy if kept and kept.test else None
-    report.write_csv(folder / "results.csv", [row])
+    write_csv(folder / "results.csv", [row])
     job.write_predictions(folder, kept)
-    report.write_json(folder / run_folder.RESULTS, results)  # the last: a run without it is resumed
+    write_json(folder / run_folder.RESULTS, results)  # the last: a run without it is resumed
     if keeps and complete:
         folder = run_folder.take_place(folder)
 
     _show_epochs(history, best_step if chooses else None, console)
     if kept is not None:
-        job.show_accuracies(_title(job, run, best_steps, chooses=chooses), kept)
+        job.show_accuracies(_title(settings, best_steps if chooses else [run.n_steps], chooses), kept)
     if len(usable) < len(members):
         console.warn(
             f"{len(members) - len(usable)} of the {len(members)} networks diverged and are left out; "
@@ -198,10 +202,9 @@ def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
     console.say(f"{count(run.n_steps, 'step')} in all; this took {watch.seconds:.1f} s")
     failure = None
     if diverged is not None:
+        which, loss = ("every", "no loss is") if len(members) > 1 else ("the", "its loss is not")
         failure = Failure(
-            f"{'every' if len(members) > 1 else 'the'} network diverged: from step {diverged} on "
-            f"{'no loss is finite' if len(members) > 1 else 'its loss is not finite'}; "
-            "try a lower --learning-rate",
+            f"{which} network diverged: from step {diverged} on {loss} finite; try a lower --learning-rate",
             DIVERGED,
         )
     elif not complete:
@@ -216,64 +219,47 @@ def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
 
 def _in_words(settings: Mapping[str, Any], names: tuple[str, ...]) -> str:
     """Return settings as a line, after the number of networks where it is not one."""
-    several = f"{settings['networks']} networks, " if settings["networks"] > 1 else ""
-    return several + in_words(settings, names)
+    several = [f"{settings['networks']} networks"] if settings["networks"] > 1 else []
+    return ", ".join([*several, *settings_in_words(settings, names)])
 
 
-def _members(run: Run) -> list[dict[str, Any]]:
-    """Return the accuracies, the best step and the step of divergence of each network of a run."""
-    columns = (np.atleast_1d(getattr(run, name)).tolist() for name in _OF_MEMBER)
-    return [dict(zip(_OF_MEMBER, one, strict=True)) for one in zip(*columns, strict=True)]
-
-
-def _divergence(members: list[dict[str, Any]]) -> int | None:
-    """Return the step at which the last of the networks diverged; None where there is one that did not."""
-    steps = [member["diverged"] for member in members]
+def _divergence(run: Run) -> int | None:
+    """Return the step at which the last of the networks diverged; None if one of them did not."""
+    steps: list[Any] = [*run.diverged] if isinstance(run.diverged, tuple) else [run.diverged]
     return None if None in steps else max(steps)
 
 
-def _mean_history(run: Run, members: list[int]) -> History:
-    """Return the history of one network, or the mean over some of several."""
-    if run.last.n_networks is None:
-        return run.history
-    columns = run.history._asdict().items()
-    return History(*(a if name == "step" else a[members].mean(axis=0) for name, a in columns))
-
-
-def _title(job: Job, run: Run, best_steps: list[int], *, chooses: bool) -> str:
-    """Return which network it is whose accuracies are shown."""
-    merged = "s merged" if job.settings["networks"] > 1 else ""
-    steps = best_steps if chooses else [run.n_steps]
-    first, last = min(steps), max(steps)
-    of = f"of step {first:,}" if first == last else f"of steps {first:,} to {last:,}"
+def _title(settings: Mapping[str, Any], steps: list[int], chooses: bool) -> str:
+    """Return a title for the accuracies: which network they are of."""
+    merged = "s merged" if settings["networks"] > 1 else ""
+    of = f"of step {steps[0]:,}" if len(steps) == 1 else f"of steps {steps[0]:,} to {steps[-1]:,}"
     images = {"symmetrize": "flips", "symmetrize_shift": "shifts"}
-    averaged = [name for setting, name in images.items() if job.settings[setting]]
-    if averaged:
-        of += f", averaged over {' and '.join(averaged)}"
-    return f"The {'best' if chooses else 'last'} network{merged}, {of}"
+    averaged = " and ".join(name for setting, name in images.items() if settings[setting])
+    title = f"The {'best' if chooses else 'last'} network{merged}, {of}"
+    return f"{title}, averaged over {averaged}" if averaged else title
 
 
 def _show_epochs(history: History, best_step: int | None, console: Console) -> None:
     """Write some of the epochs: evenly spread ones, the last, and the best."""
-    rows = report.history_rows(history)
-    if not rows:
+    rows = history_rows(history)
+    n_spread = min(len(rows), _MOST_EPOCHS_SHOWN)
+    spread = {round(i * len(rows) / n_spread) for i in range(1, n_spread + 1)}
+    shown = [row for row in rows if row["epoch"] in spread or row["step"] == best_step]
+    if not shown:
         return
-    spread = {round((i + 1) * len(rows) / _MOST_EPOCHS_SHOWN) - 1 for i in range(_MOST_EPOCHS_SHOWN)}
-    best = next((i for i, row in enumerate(rows) if row["step"] == best_step), None)
-    shown = sorted(i for i in {*spread, best, len(rows) - 1} if i is not None and i >= 0)
     console.table(
         ("epoch", "step", "learning rate", "loss", "training", "validation"),
         [
             (
-                str(rows[i]["epoch"]),
-                f"{rows[i]['step']:,}",
-                report.format_number(rows[i]["learning_rate"], digits=3),
-                f"{rows[i]['loss']:.4f}",
-                report.format_accuracy(rows[i]["train_accuracy"]),
-                report.format_accuracy(rows[i]["validation_accuracy"]),
+                str(row["epoch"]),
+                f"{row['step']:,}",
+                format_number(row["learning_rate"], digits=3),
+                f"{row['loss']:.4f}",
+                format_accuracy(row["train_accuracy"]),
+                format_accuracy(row["validation_accuracy"]),
             )
-            for i in shown
+            for row in shown
         ],
         title="Loss and accuracy",
-        best=None if best is None else shown.index(best),
+        best=next((i for i, row in enumerate(shown) if row["step"] == best_step), None),
     )

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from ..report import Row, format_accuracy, has_diverged, is_finite, label, winner
-from ..settings import VARIED
+from ..report.formatting import format_accuracy, is_finite
+from ..report.tables import Row, has_diverged, winner
+from ..settings import VARIED, label
 from ._matplotlib import load_matplotlib
 from ._style import Inks
 from ._texts import set_axis_label

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..report import calibration_bins
+from ..report.metrics import calibration_bins
 from ._style import axes_for, inks_of
 from ._texts import SMALL, Style
 

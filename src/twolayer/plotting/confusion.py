@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..report import confusion_counts
+from ..report.metrics import confusion_counts
 from ._matplotlib import load_matplotlib
 from ._style import axes_for, bare, ink_on, inks_of, room
 from ._texts import SMALL, names_of, room_below, tick_points, widest, write_names

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .._namespace import HostArray
-from ..report import one_network
+from ..report.tables import one_network
 from ._matplotlib import load_matplotlib
 from ._style import DASHES, FROM_BELOW, MARKERS, Inks, axes_for, inks_of, room
 from ._texts import SMALL, Style, shortened, small_points

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..report import Row, format_accuracy, format_number, format_numbers, has_diverged, varying, winner
+from ..report.formatting import format_accuracy, format_number, format_numbers
+from ..report.tables import Row, has_diverged, varying, winner
 from ._matplotlib import load_matplotlib
 from ._style import FROM_BELOW, Inks, axes_for, bare, ink_on, inks_of, room
 from ._table import Column, Scale, axis_label, check_table, column_of, grouped, scale_of, words

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._namespace import HostArray, to_host
 from .._validation import check_integer, check_network, host_values
-from ..report import checked_predictions, most_wrong
+from ..report.metrics import checked_predictions, most_wrong
 from ._matplotlib import load_matplotlib
 from ._style import Inks, axes_for, bare, inks_of, room
 from ._texts import (

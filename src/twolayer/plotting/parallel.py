@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..report import Row, format_accuracy, format_numbers, varying
+from ..report.formatting import format_accuracy, format_numbers
+from ..report.tables import Row, varying
 from ._matplotlib import load_matplotlib
 from ._style import Inks, axes_for, bare, inks_of, room
 from ._table import axis_label, check_table, column_of, margined, scale_of, words

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..report import Row, format_number
+from ..report.formatting import format_number
+from ..report.tables import Row
 from ._style import TICK_POINTS, figure, inks_of, room
 from ._table import grouped, order, words
 from ._texts import AS_WRITTEN, wrapped

@@ -9,9 +9,9 @@ from typing import Any
 
 from .._comparison import accuracy_error
 from ..settings import SETTINGS, VARIED, label
-from .formatting import format_number
+from .formatting import format_number, settings_in_words
 from .metrics import wilson_interval
-from .tables import Row, has_diverged, setting_columns, winner
+from .tables import Row, has_diverged, shown_settings, winner
 
 _MOST_RATIO = 10.0
 _MOST_SHARE = 0.9
@@ -40,6 +40,11 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
     sentences = [_others_in_words(table, best, others)] if others else []
     if n_validation:
         sentences.append(_validation_in_words(best["validation_accuracy"], n_validation))
+    if len(table) > 2 and any(row["within_noise"] is not None for row in others):
+        sentences.append(
+            f"A margin is of one comparison, but the best was picked among {len(table)}, and so partly for "
+            "its luck: where it matters, train the first few again from other seeds."
+        )
     return sentences
 
 
@@ -55,17 +60,15 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
     if not close:
         text = f"By {seeds}, all others are behind the best by more than seeds explain, on these samples"
     elif len(close) <= _NAMED:
-        columns = setting_columns(table)
-        places = [i for i, row in enumerate(table) if any(row is one for one in close)]
-        words = [", ".join(f"{one.heading} {one.texts[i]}" for one in columns) for i in places]
-        text = f"Cannot be told apart from the best by {seeds}: {'; '.join(words)}"
-    elif len(close) == n_others:
-        text = f"None of the other {n_others} candidates can be told apart from the best by {seeds} (≈)"
+        names = shown_settings(table)
+        words = "; ".join(", ".join(settings_in_words(row, names)) for row in close)
+        text = f"Cannot be told apart from the best by {seeds}: {words}"
     else:
         which = f"{len(close)} of the other {n_others} candidates"
         text = f"{which} cannot be told apart from the best by {seeds} (≈)"
-    unknown = len(others) - len(known)
-    return text + (f"; not known of {unknown} with fewer than two seeds to compare." if unknown else ".")
+    if len(known) < len(others):
+        text += f"; not known of {len(others) - len(known)} with fewer than two seeds to compare"
+    return f"{text}."
 
 
 def _validation_in_words(accuracy: float, n_validation: int) -> str:

@@ -1,12 +1,14 @@
-"""Settings and accuracies as text, in few digits."""
+"""Settings, accuracies and counts as text, in few digits."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
+
+from ..settings import label
 
 
 def format_number(value: Any, *, digits: int = 4, scientific: bool | None = None) -> str:
@@ -59,6 +61,26 @@ def format_numbers(values: Sequence[Any]) -> list[str]:
         if len(set(texts)) == len(set(values)):
             break
     return texts
+
+
+def format_setting(value: Any) -> str:
+    """Return a setting as text, or the several values of one: 0.25, 1,000, yes, 1e-4, 1e-3."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        several = map(format_setting, value) if bool in map(type, value) else format_numbers(value)
+        return ", ".join(several) or "none"
+    return f"{value:,}" if type(value) is int else format_number(value)
+
+
+def settings_in_words(settings: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Return those of the named settings that there are in words: learning rate 0.1, reg 1e-3."""
+    return [f"{label(name)} {format_setting(settings[name])}" for name in names if name in settings]
+
+
+def count(number: int, noun: str) -> str:
+    """Return a count in words: 1 epoch, 2,000 steps."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def format_accuracy(value: Any, spread: Any = None) -> str:

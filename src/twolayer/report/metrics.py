@@ -167,10 +167,10 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
     return Confusion.of_matrix(confusion_counts(confusion, classes)).summary(classes)
 
 
-def wilson_interval(n_right: int, n_samples: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval in which the accuracy on all samples of the kind lies, by those that were seen.
+def wilson_interval(n_right: int, n_samples: int) -> tuple[float, float]:
+    """Return the 95 % interval for the accuracy on all samples of the kind, by those that were seen.
 
-    With p = n_right / n_samples and z the quantile of the standard normal distribution, by E. B. Wilson
+    With p = n_right / n_samples and z the 0.975 quantile of the standard normal distribution, by E. B. Wilson
     (1927, doi:10.1080/01621459.1927.10502953):
 
         (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
@@ -179,8 +179,6 @@ def wilson_interval(n_right: int, n_samples: int, *, confidence: float = 0.95) -
     ----------
     n_right, n_samples : int
         How many samples are right, of how many, at least one.
-    confidence : float
-        How often such intervals hold the true accuracy, in (0, 1).
 
     Returns
     -------
@@ -190,15 +188,11 @@ def wilson_interval(n_right: int, n_samples: int, *, confidence: float = 0.95) -
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If more samples are right than there are, or fewer than none.
     """
-    if n_samples < 1:
-        raise ValueError(f"`n_samples` must be at least 1; got {n_samples}")
     if not 0 <= n_right <= n_samples:
         raise ValueError(f"`n_right` must be in [0, {n_samples}]; got {n_right}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must be in (0, 1); got {confidence}")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf(0.975)
     share, seen = n_right / n_samples, z * z / n_samples
     centre = (share + seen / 2) / (1 + seen)
     half = z * math.sqrt(share * (1 - share) / n_samples + seen / (4 * n_samples)) / (1 + seen)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-BEHIND = "behind the best"
 _SETTINGS = (*VARIED, "seed")
 
 
@@ -52,8 +51,8 @@ def has_diverged(row: Row) -> bool:
     return row.get("diverged") is not None
 
 
-def steps_of_divergence(row: Row, runs: Sequence[Row]) -> str:
-    """Return at which steps the runs of a candidate diverged: "at step 3", "at steps 3 to 8".
+def divergence_in_words(row: Row, runs: Sequence[Row]) -> str:
+    """Return when the runs of a candidate diverged, and how many: "step 3", "1 of 3 seeds, steps 3–8".
 
     Parameters
     ----------
@@ -67,12 +66,16 @@ def steps_of_divergence(row: Row, runs: Sequence[Row]) -> str:
     str
         Empty where no run of the candidate diverged.
     """
+    if not row.get("diverged"):
+        return ""
     names = [name for name in VARIED if name in row]
     own = [run for run in runs if all(run.get(name) == row[name] for name in names)]
     steps = sorted({run["diverged"] for run in own if run.get("diverged") is not None})
+    when = [f"step {steps[0]:,}"] if steps else []
     if len(steps) > 1:
-        return f"at steps {steps[0]:,} to {steps[-1]:,}"
-    return f"at step {steps[0]:,}" if steps else ""
+        when = [f"steps {steps[0]:,}–{steps[-1]:,}"]
+    which = [] if has_diverged(row) else [f"{row['diverged']} of {row['n_seeds']} seeds"]
+    return ", ".join([*which, *when]) or "yes"
 
 
 def winner(table: Sequence[Row], *, value: str = "validation_accuracy") -> Row | None:
@@ -85,9 +88,9 @@ def winner(table: Sequence[Row], *, value: str = "validation_accuracy") -> Row |
     return min(rows, key=lambda row: _rank(row, value), default=None)
 
 
-def ranked(table: Sequence[Row]) -> list[int]:
-    """Return the places of the rows of ``table`` by rank: the best first, the diverged last."""
-    return sorted(range(len(table)), key=lambda index: _rank(table[index], "validation_accuracy"))
+def ranked(table: Sequence[Row]) -> list[Row]:
+    """Return the rows of ``table`` by rank: the best first, the diverged last."""
+    return sorted(table, key=lambda row: _rank(row, "validation_accuracy"))
 
 
 def _rank(row: Row, value: str) -> tuple[bool, float]:
@@ -97,50 +100,56 @@ def _rank(row: Row, value: str) -> tuple[bool, float]:
     return bool(row.get("diverged")), -float(accuracy)
 
 
-def sweep_table_rows(table: Sequence[Row]) -> list[dict[str, str]]:
-    """Return a sweep's table as text for people: the best first, the diverged last.
+def sweep_columns(table: Sequence[Row], runs: Sequence[Row]) -> list[Column]:
+    """Return the columns of a sweep's table, for people.
 
     Parameters
     ----------
     table : sequence of mappings
-        ``result.table`` of a sweep, or ``result.runs``.
+        ``result.table`` of a sweep, in the order in which the rows are to be shown.
+    runs : sequence of mappings
+        ``result.runs``.
 
     Returns
     -------
-    list of dict of str to str
-        From the column's heading to the text. The columns: the settings that vary (learning rate and reg,
-        where none does), the accuracies, with their spread over the seeds where there are several; of several
-        candidates how far each is behind the best, with its 95 % margin; and, where any diverged, how many.
+    list of Column
+        The settings that vary (learning rate and reg, if no setting does); the accuracies, with any spread
+        over the seeds; of several candidates how far each is behind the best, with its 95 % margin; if any
+        diverged, when; and a note: which is the best, and which may be as good (≈ best).
     """
-    columns = {column.heading: column.texts for column in sweep_columns(table)}
-    diverged = [_divergence(row) for row in table]
-    if any(diverged):
-        columns["diverged"] = diverged
-    return [{heading: texts[index] for heading, texts in columns.items()} for index in ranked(table)]
-
-
-def sweep_columns(
-    table: Sequence[Row], accuracies: Sequence[str] = ("train_accuracy", "validation_accuracy")
-) -> list[Column]:
-    """Return the columns of `sweep_table_rows` but for the last, their rows in the order of ``table``."""
-    columns = setting_columns(table)
+    best = winner(table)
     alive: list[Row] = [{} if has_diverged(row) else row for row in table]
-    for name in accuracies:
+    settings = {label(name): [row.get(name) for row in table] for name in shown_settings(table)}
+    columns = [Column(name, format_numbers(values), values, "ascending") for name, values in settings.items()]
+    for name in ("train_accuracy", "validation_accuracy"):
         texts = [format_accuracy(row.get(name), row.get(f"{name}_std")) for row in alive]
         columns.append(Column(label(name), texts, [row.get(name) for row in alive]))
-    best = winner(table)
-    if len(table) > 1 and best is not None and any("difference" in row for row in table):
+    if _is_compared(table):
         texts = ["" if row is best else format_difference(row) for row in alive]
-        columns.append(Column(BEHIND, texts, [row.get("difference") for row in alive]))
-    return columns
+        columns.append(Column("behind the best", texts, [row.get("difference") for row in alive]))
+    if any(row.get("diverged") for row in table):
+        texts = [divergence_in_words(row, runs) for row in table]
+        columns.append(Column("diverged", texts, [row.get("diverged") or None for row in table]))
+    notes = ["best" if row is best else "≈ best" if row.get("within_noise") else "" for row in table]
+    return [*columns, Column("note", notes, notes, "ascending")]
 
 
-def setting_columns(table: Sequence[Row]) -> list[Column]:
-    """Return a column for each of `shown_settings`."""
-    values = {label(name): [row.get(name) for row in table] for name in shown_settings(table)}
-    return [
-        Column(heading, format_numbers(column), column, "ascending") for heading, column in values.items()
-    ]
+def legend(table: Sequence[Row]) -> list[str]:
+    """Return the meaning of the figures in the columns of a sweep over several seeds."""
+    n_seeds = n_seeds_of(table)
+    if n_seeds == 1:
+        return []
+    compared = "behind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good"
+    return [f"mean ± standard deviation over {n_seeds} seeds", *([compared] if _is_compared(table) else [])]
+
+
+def n_seeds_of(table: Sequence[Row]) -> int:
+    """Return how many seeds a candidate was trained from."""
+    return max((row.get("n_seeds") or 1 for row in table), default=1)
+
+
+def _is_compared(table: Sequence[Row]) -> bool:
+    return len(table) > 1 and winner(table) is not None and any("difference" in row for row in table)
 
 
 def format_difference(row: Row) -> str:
@@ -153,15 +162,6 @@ def format_difference(row: Row) -> str:
         text = f"{'−' if difference < 0 else '+'}{text}"
     margin = row.get("difference_margin")
     return f"{text} ± {format_accuracy(margin)}" if is_finite(margin) else text
-
-
-def _divergence(row: Row) -> str:
-    diverged = row.get("diverged")
-    if not diverged:
-        return ""
-    if "n_seeds" not in row:
-        return f"at step {diverged}"
-    return "yes" if row["n_seeds"] == 1 else f"{diverged} of {row['n_seeds']} seeds"
 
 
 def history_rows(history: History) -> list[dict[str, Any]]:
@@ -186,20 +186,13 @@ def history_rows(history: History) -> list[dict[str, Any]]:
     """
     losses = one_network(history)
     steps = [int(step) for step in history.step]
+    measured = ("train_accuracy", "validation_accuracy", "validation_loss")
     rows = []
     for index, (start, stop) in enumerate(itertools.pairwise([0, *steps])):
         own = losses[start:stop]
-        rows.append(
-            {
-                "epoch": index + 1,
-                "step": stop,
-                "learning_rate": float(history.learning_rate[index]),
-                "loss": math.fsum(own / len(own)) if len(own) and np.isfinite(own).all() else math.nan,
-                "train_accuracy": float(history.train_accuracy[index]),
-                "validation_accuracy": float(history.validation_accuracy[index]),
-                "validation_loss": float(history.validation_loss[index]),
-            }
-        )
+        row = {"epoch": index + 1, "step": stop, "learning_rate": float(history.learning_rate[index])}
+        row["loss"] = math.fsum(own / len(own)) if len(own) and np.isfinite(own).all() else math.nan
+        rows.append(row | {name: float(getattr(history, name)[index]) for name in measured})
     return rows
 
 

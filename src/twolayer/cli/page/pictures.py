@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ... import plotting, report
+from ... import plotting
 from ...plotting import _matplotlib, run_figures
 from ...plotting._texts import without_warnings_of_glyphs
 from ...plotting.confusion import MOST_DRAWN
-from ..job import count
-from ..read_run import StoredRun
-from .content import listed, varied_settings
+from ...report.formatting import count, format_accuracy, is_finite, settings_in_words
+from ...report.metrics import expected_calibration_error
+from ...report.tables import Row, has_diverged, varying, winner
+from ...settings import label
+from ..stored_run import StoredRun
+from .content import listed
 from .tables import MOST_CLASSES, data_uri, pairs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PARTS = ("candidates", "course", "classes", "calibration", "weights")  # of the page
 _FORMATS = {"svg": "image/svg+xml", "png": "image/png"}
 _PIXELS_AN_INCH = 96  # of CSS
 
@@ -40,7 +43,7 @@ class Picture(NamedTuple):
 def drawn(run: StoredRun) -> dict[str, list[Picture]]:
     """Draw the pictures that the run has, by the parts of the page."""
     _matplotlib.load_without_backend()
-    parts: dict[str, list[Picture]] = {part: [] for part in _PARTS}
+    parts: dict[str, list[Picture]] = defaultdict(list)
     for part, draw, alt in _drawings(run):
         figures = draw(dark=False), draw(dark=True)
         kind = "png" if part == "weights" else "svg"
@@ -55,7 +58,7 @@ def _drawings(run: StoredRun) -> Iterator[tuple[str, Callable[..., Figure], str]
     results, history, table = run.results, run.history, run.results.table
     if len(table) > 1:
         yield "candidates", partial(run_figures.grid, table), _table_in_words(table)
-        n_varying = len(report.varying(table))
+        n_varying = len(varying(table))
         if n_varying > 1:
             draw = _on_axes(max(1.5 * n_varying + 2.0, 4.5), 3.6, plotting.plot_parallel_coordinates, table)
             alt = "a line for each candidate, through its settings to its validation accuracy"
@@ -75,7 +78,7 @@ def _drawings(run: StoredRun) -> Iterator[tuple[str, Callable[..., Figure], str]
             _on_axes(4.4, 4.2, plotting.plot_calibration, y, probs),
             "Accuracy of the test samples over the probability of their predicted class: "
             f"on average {confidence:.3f}, where {accuracy:.3f} are right; expected calibration error "
-            f"{report.expected_calibration_error(y, probs):.3f}.",
+            f"{expected_calibration_error(y, probs):.3f}.",
         )
     if run.net is not None and run.image_shape is not None:
         n_hidden, size = run.net.n_hidden, "×".join(map(str, run.image_shape[:2]))
@@ -100,11 +103,11 @@ def _encoded(figure: Figure, kind: str) -> str:
     return data_uri(_FORMATS[kind], stream.getvalue())
 
 
-def _table_in_words(table: Sequence[report.Row]) -> str:
+def _table_in_words(table: Sequence[Row]) -> str:
     accuracies = [row.get("validation_accuracy") for row in table]
-    known = [accuracy for accuracy in accuracies if report.is_finite(accuracy)]
-    n_diverged = sum(map(report.has_diverged, table))
-    names = listed([report.label(name) for name in report.varying(table)])
+    known = [accuracy for accuracy in accuracies if is_finite(accuracy)]
+    n_diverged = sum(map(has_diverged, table))
+    names = listed([label(name) for name in varying(table)])
     text = f"Validation accuracy of {count(len(table), 'candidate')} over {names}."
     if known:
         text += f" It goes from {min(known):.3f} to {max(known):.3f}. {_best_in_words(table)}"
@@ -113,12 +116,12 @@ def _table_in_words(table: Sequence[report.Row]) -> str:
     return text
 
 
-def _best_in_words(table: Sequence[report.Row]) -> str:
-    best = report.winner(table)
+def _best_in_words(table: Sequence[Row]) -> str:
+    best = winner(table)
     if best is None:
         return "All diverged."
-    words = ", ".join(varied_settings(table, best))
-    return f"The best, {words}, has {report.format_accuracy(best.get('validation_accuracy'))}."
+    words = ", ".join(settings_in_words(best, varying(table)))
+    return f"The best, {words}, has {format_accuracy(best.get('validation_accuracy'))}."
 
 
 def _loss_in_words(loss: Any) -> str:
@@ -140,7 +143,7 @@ def _accuracies_in_words(history: Any) -> str:
             best = int(finite[np.argmax(values[finite])])
             ends = f"from {values[finite[0]]:.3f} to {values[finite[-1]]:.3f}"
             parts.append(f"{name} {ends}, at most {values[best]:.3f} in epoch {best + 1}")
-    return f"Accuracy of each epoch: {'; '.join(parts) or 'none is known'}."
+    return f"Accuracy of each epoch: {'; '.join(parts)}."
 
 
 def _confusion_in_words(run: StoredRun) -> str:

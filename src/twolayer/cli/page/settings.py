@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ... import presets, report
+from ... import presets
+from ...report.formatting import format_setting
 from ...settings import SETTINGS, label
 from ..data import kind_of
 
 # These stand elsewhere on the page, or only in the file of settings.
 _ELSEWHERE = ("command", "data", "url", "twolayer_version", "data_sha256")
-
-
-def in_words(value: Any) -> str:
-    """Write a setting, or the several values of one."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(in_words, value)) if any(isinstance(v, bool) for v in value) else _several(value)
-    return f"{value:,}" if type(value) is int else report.format_number(value)
-
-
-def _several(values: Sequence[Any]) -> str:
-    return ", ".join(report.format_numbers(values)) if values else "none"
 
 
 def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -45,9 +33,9 @@ def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         given = name in defaults and not _same(value, default)
         row = {
             "label": label(name),
-            "value": in_words(value),
+            "value": format_setting(value),
             "given": given,
-            "default": in_words(default) if given and default is not None else None,
+            "default": format_setting(default) if given and default is not None else None,
         }
         groups.setdefault(SETTINGS[name].group if name in SETTINGS else "Other", []).append(row)
     return [{"title": title, "rows": rows} for title, rows in groups.items()]

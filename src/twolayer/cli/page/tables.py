@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ... import report
 from ..._namespace import HostArray
 from ..._optional import require
-from ...report.tables import BEHIND, sweep_columns
+from ...report.certainty import certainty_in_words
+from ...report.formatting import count, format_accuracy
+from ...report.metrics import most_wrong
+from ...report.tables import legend, ranked, sweep_columns
 from .. import run_folder
-from ..job import count
-from ..read_run import StoredRun
-from ..run_files import MOST_IMAGES
-from .content import n_diverged, n_seeds_of
+from ..read_run import MOST_IMAGES
+from ..stored_run import StoredRun
 
 MOST_CLASSES = 20  # whose confusions are a table
 _MOST_PAIRS = 8
@@ -34,46 +34,21 @@ def cell(text: str, value: Any) -> Cell:
 
 def candidates(run: StoredRun) -> dict[str, Any] | None:
     """Return the table of a sweep: headings, rows of cells, a caption, and how certain the ranks are."""
-    table = run.results.table
+    results, table = run.results, ranked(run.results.table)
     if not table:
         return None
-    columns = sweep_columns(table, ("validation_accuracy", "train_accuracy"))
-    n_seeds, best = n_seeds_of(table), report.winner(table)
-    rows = []
-    for rank, place in enumerate(report.ranked(table), start=1):
-        row = table[place]
-        standing = "best" if row is best else "≈ best" if row.get("within_noise") else ""
-        note = "; ".join(filter(None, (standing, _divergence(run, row))))
-        cells = [cell(column.texts[place], column.values[place]) for column in columns]
-        rows.append({"rank": rank, "best": row is best, "cells": [*cells, (note, note)]})
-    is_compared = columns[-1].heading == BEHIND
-    caption = f"{count(len(table), 'candidate')}, the best first"
-    certainty = report.certainty_in_words(table, run.results.samples.get("validation"))
-    if n_seeds > 1:
-        caption += f"; accuracies are means ± standard deviations over {n_seeds} seeds"
-        if is_compared:
-            caption += "; behind the best: means over the seeds in pairs ± 95 % margins"
-        if is_compared and len(table) > 2:
-            certainty.append(
-                f"A margin is of one comparison, but the best was picked among {len(table)}, and so partly "
-                "for its luck: where it matters, train the first few again from other seeds."
-            )
-    if n_diverged(table):
-        caption += "; – where every network diverged"
+    columns = sweep_columns(table, results.runs)
+    cells = [map(cell, column.texts, column.values) for column in columns]
+    rows = [
+        {"rank": rank, "best": row is run.winner, "cells": own}
+        for rank, (row, *own) in enumerate(zip(table, *cells, strict=True), start=1)
+    ]
     return {
-        "columns": columns,
+        "columns": columns[:-1],  # the template has the heading of the notes
         "rows": rows,
-        "caption": caption,
-        "certainty": " ".join(certainty),
+        "caption": "; ".join((f"{count(len(table), 'candidate')}, the best first", *legend(table))),
+        "certainty": " ".join(certainty_in_words(table, results.samples.get("validation"))),
     }
-
-
-def _divergence(run: StoredRun, row: report.Row) -> str:
-    if not row.get("diverged"):
-        return ""
-    n_seeds = row.get("n_seeds") or 1
-    text = "diverged" if report.has_diverged(row) else f"{row['diverged']} of {n_seeds} seeds diverged"
-    return f"{text} {report.steps_of_divergence(row, run.results.runs)}".rstrip()
 
 
 def classes(run: StoredRun) -> list[tuple[str, list[Cell]]]:
@@ -83,7 +58,7 @@ def classes(run: StoredRun) -> list[tuple[str, list[Cell]]]:
     rows = []
     for row in run.results.test.confusion.summary(run.results.classes):
         ratios = [row[name] for name in ("precision", "recall", "f1")]
-        cells = [cell(report.format_accuracy(ratio), ratio) for ratio in ratios]
+        cells = [cell(format_accuracy(ratio), ratio) for ratio in ratios]
         rows.append((row["class"], [*cells, cell(f"{row['support']:,}", row["support"])]))
     return rows
 
@@ -96,9 +71,9 @@ def confusion(run: StoredRun) -> list[dict[str, Any]]:
     matrix = test.confusion.matrix()
     shades = np.ceil(matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True)) * _SHADES).astype(int)
     rows = []
-    for i, name in enumerate(names):
-        cells = zip(matrix[i].tolist(), shades[i].tolist(), range(len(names)), strict=True)
-        parts = [{"count": f"{n:,}", "shade": shade, "right": i == j} for n, shade, j in cells]
+    for i, (name, counts, own) in enumerate(zip(names, matrix.tolist(), shades.tolist(), strict=True)):
+        cells = enumerate(zip(counts, own, strict=True))
+        parts = [{"count": f"{n:,}", "shade": shade, "right": i == j} for j, (n, shade) in cells]
         rows.append({"name": name, "cells": parts})
     return rows
 
@@ -121,41 +96,38 @@ def mistakes(run: StoredRun) -> dict[str, Any] | None:
     predictions, names = run.predictions, run.results.classes
     if predictions is None:
         return None
-    y, probs, in_file = predictions.y, predictions.probabilities, predictions.rows_in_file
-    guesses, order = probs.argmax(axis=1), report.most_wrong(y, probs)
-    images = _image_shifts(run)
-    chosen = [row for row in images if guesses[row] != y[row]] if images else order[:MOST_IMAGES].tolist()
-    noun, column, numbers = "sample", "test sample", "order among the test samples"
-    if in_file is not None:
-        noun, column, numbers = "row", f"row of {run.dataset}", f"rows of X in {run.dataset}"
-    items = []
-    for row in chosen:
-        number = row if in_file is None else in_file[row]
-        items.append(
-            {
-                "row": number,
-                "place": f"Test sample {row}" if in_file is None else f"Row {number} of {run.dataset}",
-                "true": names[y[row]],
-                "predicted": names[guesses[row]],
-                "probability": f"{probs[row, guesses[row]]:.3f}",
-                "of_true": f"{probs[row, y[row]]:.2g}",
-                "image": images.get(row),
-            }
-        )
-    sentence = f"{len(order):,} of {len(y):,} test samples are wrong"
+    y, probs, numbers = predictions.y, predictions.probabilities, predictions.rows_in_file
+    noun, column, order = "row", f"row of {run.dataset}", f"rows of X in {run.dataset}"
+    if numbers is None:
+        numbers = np.arange(len(y))
+        noun, column, order = "sample", "test sample", "order among the test samples"
+    guesses, wrong, images = probs.argmax(axis=1), most_wrong(y, probs).tolist(), _images(run)
+    items = [
+        {
+            "row": numbers[row],
+            "place": f"{noun.capitalize()} {numbers[row]}",
+            "true": names[y[row]],
+            "predicted": names[guesses[row]],
+            "probability": f"{probs[row, guesses[row]]:.3f}",
+            "of_true": f"{probs[row, y[row]]:.2g}",
+            "image": images.get(row),
+        }
+        for row in ([row for row in images if guesses[row] != y[row]] if images else wrong[:MOST_IMAGES])
+    ]
+    sentence = f"{len(wrong):,} of {len(y):,} test samples are wrong"
     if items:
         which = "all of them are here"
-        if len(items) < len(order):
+        if len(items) < len(wrong):
             which = f"here are the {len(items)} whose true class got the least probability"
         sentence += f"; {which}, the most wrong first: true → predicted, with the probability of the latter"
-        sentence += f". They are numbered from 0, as in NumPy, by their {numbers}"
+        sentence += f". They are numbered from 0, as in NumPy, by their {order}"
     height = None
     if images and predictions.images is not None:
         height = round(96 * predictions.images.shape[1] / predictions.images.shape[2])
     return {"shown": items, "sentence": f"{sentence}.", "noun": noun, "column": column, "height": height}
 
 
-def _image_shifts(run: StoredRun) -> dict[int, str]:
+def _images(run: StoredRun) -> dict[int, str]:
     """Return images of test samples as data: URIs, from black, 0, to white, by their rows."""
     predictions = run.predictions
     if predictions is None or predictions.images is None or predictions.rows is None:

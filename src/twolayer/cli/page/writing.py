@@ -16,7 +16,7 @@ from ..._texts import printable
 from ..._version import __version__
 from .. import run_folder
 from ..outputs import check_output
-from ..read_run import StoredRun
+from ..stored_run import StoredRun
 from . import content, pictures, settings, tables
 
 

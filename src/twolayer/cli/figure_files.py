@@ -1,4 +1,4 @@
-"""Figures of a run, in its folder."""
+"""Figures of a run, as files in its folder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import report
 from .._files import written_whole
 from ..plotting import run_figures
 from ..plotting._matplotlib import load_matplotlib, load_without_backend
 from ..plotting._texts import missing_characters
 from ..plotting.confusion import MOST_DRAWN, too_many
-from .read_run import StoredRun
+from ..report.formatting import format_accuracy
+from .stored_run import StoredRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,13 +52,12 @@ def draw(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> l
             with written_whole(paths[-1]) as file:
                 figure.savefig(file, format=suffix)
     if missing:
-        shown = " ".join(missing[:_MOST_CHARACTERS])
         more = f" and {len(missing) - _MOST_CHARACTERS:,} more" if len(missing) > _MOST_CHARACTERS else ""
         family = ", ".join(load_matplotlib().rcParams["font.family"])
         warn(
-            f"the pictures have boxes for characters that their font, {family}, lacks: {shown}{more}; name "
-            "a font that has them as `font.family` in matplotlib's rcParams (in a file named matplotlibrc); "
-            "then `twolayer plot` draws them again"
+            f"the pictures have boxes for characters that their font, {family}, lacks: "
+            f"{' '.join(missing[:_MOST_CHARACTERS])}{more}; name a font that has them as `font.family` in "
+            "matplotlib's rcParams (in a file named matplotlibrc); then `twolayer plot` draws them again"
         )
     return paths
 
@@ -74,6 +73,6 @@ def _figures(run: StoredRun) -> dict[str, Figure]:
     if run.image_shape is not None and run.net is not None:
         figures["weights"] = run_figures.weights(run.net, run.image_shape, title="First-layer weights")
     if test is not None and 0 < len(results.classes) <= MOST_DRAWN:
-        title = f"{report.format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
+        title = f"{format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
         figures["confusion"] = run_figures.confusion(test.confusion.matrix(), results.classes, title=title)
     return figures

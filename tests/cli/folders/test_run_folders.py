@@ -1,7 +1,8 @@
-"""What the commands may write, and where: folders of runs, which they lock and replace, and single files."""
+"""Folders of runs: how a new run takes the place of an old one, also where a process is killed."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -13,77 +14,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.command_line import answered, cli, clusters, done, refused, settings_in
+from support.command_line import answered, cli, done, refused, settings_in
+from support.folders import QUICK, contents, folders_in, raising, without_room
 
-from twolayer import _files, report, storage
+from twolayer import storage
 from twolayer.checkpoints import load_run
-from twolayer.cli import job, run_folder
+from twolayer.cli import run_folder
 from twolayer.training.arguments import train
 
-QUICK = ("--epochs", 2, "--hidden", 5, "-q")
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("twolayer.cli.run_figures.draw", lambda *_, **__: [])
-    clusters(Path("mine.npz"))
-    return tmp_path
-
-
-@pytest.fixture
-def run() -> Path:
-    done("train", "mine.npz", *QUICK, "--out", "run")
-    return Path("run")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its path."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-def without_room(patch: pytest.MonkeyPatch, fails: str) -> None:
-    """Have the disk be full where a file of this name is written."""
-
-    def full(usual: Any) -> Any:
-        def written(path: Any) -> Any:
-            if Path(path).name == fails:
-                raise OSError(28, "No space left on device", str(path))
-            return usual(path)
-
-        return written
-
-    for module in (report.files, _files, job):
-        patch.setattr(module, "written_whole", full(module.written_whole))
-
-
-# What is there already
-
-
-def fails(*arguments: Any, **more: Any) -> Any:
-    raise MemoryError("there is no room")
-
-
-def is_interrupted(*arguments: Any, **more: Any) -> Any:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("failure", [fails, is_interrupted])
+@pytest.mark.parametrize(
+    "error", [MemoryError("there is no room"), KeyboardInterrupt()], ids=["memory", "stop"]
+)
 @pytest.mark.parametrize("command", ["train", "sweep"])
-def test_a_new_run_that_fails_leaves_the_old_one(run: Path, monkeypatch, failure, command) -> None:
+def test_a_new_run_that_fails_leaves_the_old_one(run: Path, monkeypatch, error, command) -> None:
     before = contents(run)
-    monkeypatch.setattr(f"twolayer.cli.{command}.{command}", failure)
+    monkeypatch.setattr(f"twolayer.cli.{command}.{command}", raising(error))
     cli(command, "mine.npz", *QUICK, "--out", run, "--overwrite")
     assert contents(run) == before
-    assert not [path for path in run.iterdir() if path.is_dir()]
+    assert not folders_in(run)
 
 
 def test_a_new_run_takes_the_place_of_the_old_one_whole(run: Path) -> None:
@@ -105,9 +57,9 @@ def test_a_new_run_that_diverges_leaves_the_old_one(run: Path, command: str) -> 
     arguments = ("--learning-rate", 1e30, "--reg", 0, "--out", run, "--overwrite")
     assert cli(command, "mine.npz", *QUICK, *arguments).exit_code == 3
     assert (run / ".new-run" / "results.json").is_file()
-    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+    assert contents(run) == before
     done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")  # which takes its place
-    assert not [path for path in run.iterdir() if path.is_dir()]
+    assert not folders_in(run)
 
 
 def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_go_on(run: Path, monkeypatch) -> None:
@@ -120,10 +72,10 @@ def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_go_on(run: Path, m
         patch.setattr("twolayer.cli.train.train", stopping)
         result = cli("train", "mine.npz", *QUICK, "--seed", 5, "--out", run, "--overwrite")
     assert f"`twolayer train --resume {run}` goes on from there" in result.output
-    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+    assert contents(run) == before
     done("train", "--resume", run)
     assert settings_in(run)["seed"] == 5
-    assert not [path for path in run.iterdir() if path.is_dir()]
+    assert not folders_in(run)
 
 
 def test_a_sweep_that_was_killed_does_not_stop_the_old_training_from_going_on(run: Path) -> None:
@@ -143,7 +95,7 @@ def test_a_sweep_without_room_leaves_the_old_run_even_to_later_commands(
         assert cli("sweep", "mine.npz", *QUICK, "--out", run, "--overwrite").exit_code == 1
     assert "holds a run (--overwrite" in refused("train", "mine.npz", *QUICK, "--out", run)
     assert "has taken" in refused("train", "--resume", run)
-    assert {name: found for name, found in contents(run).items() if "/" not in name} == before
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize("name", [".new-run", ".whole-run", ".moving-run"])
@@ -185,30 +137,6 @@ def test_a_folder_in_the_way_is_seen_before_anything_is_removed(run: Path) -> No
     line = refused("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
     assert line == f"Error: Is a directory: {run / 'curves.png'}"
     assert contents(run) == before
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("train", "mine.npz", "--out", "", "--overwrite"),
-        ("sweep", "mine.npz", "--out", ""),
-        ("train", "--resume", ""),
-        ("train", ""),
-        ("train", "mine.npz", "--config", ""),
-        ("predict", "", "mine.npz"),
-        ("predict", "run", "mine.npz", ""),
-        ("predict", "run", "mine.npz", "--output", ""),
-        ("evaluate", "run", "mine.npz", "--data", ""),
-        ("export", "run", "--out", ""),
-        ("report", "run", "--out", ""),
-        ("plot", ""),
-    ],
-)
-def test_an_empty_text_is_wrong_usage(run: Path, arguments) -> None:
-    before = contents(Path())
-    result = cli(*arguments)
-    assert result.exit_code == 2
-    assert contents(Path()) == before
 
 
 # Killed processes
@@ -261,7 +189,7 @@ def test_the_next_new_run_replaces_one_that_was_killed(run: Path, long_training)
     long_training.wait()
     done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
     assert settings_in(run)["n_hidden"] == 5
-    assert not [path for path in run.iterdir() if path.is_dir()]
+    assert not folders_in(run)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other modes")
@@ -295,24 +223,20 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
     for name in ("settings.toml", "results.json", "history.json"):
         (new / name).write_text("new")
 
-    class Killed(BaseException):
-        pass
+    left = itertools.count(stops, -1)
+
+    def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            if next(left) <= 0:
+                raise KeyboardInterrupt
+            return change(*arguments, **more)
+
+        return call
 
     with pytest.MonkeyPatch.context() as patch:
-        left = [stops]
-
-        def counted(change: Any) -> Any:
-            def call(*arguments: Any, **more: Any) -> Any:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise Killed
-                return change(*arguments, **more)
-
-            return call
-
         for name in ("unlink", "replace", "rmdir"):
             patch.setattr(Path, name, counted(getattr(Path, name)))
-        with suppress(Killed):
+        with suppress(KeyboardInterrupt):
             run_folder.take_place(new)
         patch.undo()
         if new.exists():  # it was killed before it began
@@ -321,7 +245,7 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
     names = ("settings.toml", "results.json", "history.json")
     assert contents(old) == {**dict.fromkeys(names, b"new"), "notes.txt": b"old"}
     run_folder.settle(old)
-    assert not [path for path in old.iterdir() if path.is_dir()]
+    assert not folders_in(old)
 
 
 # Several processes in one folder
@@ -362,10 +286,7 @@ def test_a_lock_ends_with_its_process(run: Path, long_training) -> None:
 def test_a_file_system_without_locks_is_written_to_all_the_same(run: Path, monkeypatch) -> None:
     import fcntl
 
-    def refuses(file: Any, operation: int) -> None:
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(fcntl, "flock", refuses)
+    monkeypatch.setattr(fcntl, "flock", raising(OSError(95, "Operation not supported")))
     done("plot", run)
     assert not (run / run_folder.LOCK).exists()
 
@@ -375,139 +296,3 @@ def test_a_lock_that_is_being_removed_is_no_lock(run: Path) -> None:
         (run / run_folder.LOCK).unlink()
         with run_folder.locked(run):  # of a new file, as the old one has no name
             assert (run / run_folder.LOCK).exists()
-
-
-# Files that the user names
-
-
-def test_an_output_is_never_an_input(run: Path) -> None:
-    before = Path("mine.npz").read_bytes()
-    Path("link.npz").symlink_to("mine.npz")
-    os.link("mine.npz", "hard.npz")
-    for name in ("mine.npz", "link.npz", "hard.npz", "./mine.npz"):
-        for more in ((), ("--overwrite",)):
-            line = refused("predict", run, "mine.npz", "--output", name, *more)
-            assert "`--output` must not be a file that the command reads" in line
-    assert Path("mine.npz").read_bytes() == before
-
-
-@pytest.mark.parametrize("name", ["predictions.npz", "results.csv", "results.json", "history.json"])
-def test_a_file_of_a_run_is_written_under_no_other_command(run: Path, name: str) -> None:
-    before = contents(run)
-    Path("link" + Path(name).suffix).symlink_to(run / name)
-    for output in (run / name, f"link{Path(name).suffix}"):
-        line = refused("predict", run, "mine.npz", "--output", output, "--overwrite")
-        assert "`--output` must not be a file of a run" in line
-    assert contents(run) == before
-
-
-@pytest.mark.parametrize("name", ["network.safetensors", "results.json", "page.pdf", "page"])
-def test_a_page_is_an_html_file(run: Path, name: str) -> None:
-    before = contents(run)
-    assert f"`--out` must end in .html; got {run / name}" in refused("report", run, "--out", run / name)
-    assert contents(run) == before
-
-
-FOREIGN = {
-    "p.csv": ("predict", "run", "mine.npz", "--output"),
-    "p.json": ("predict", "run", "mine.npz", "--output"),
-    "p.npz": ("predict", "run", "mine.npz", "--output"),
-    "p.html": ("report", "run", "--out"),
-    "p.onnx": ("export", "run", "--out"),
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_of_another_program_is_replaced_if_the_user_says_so(run: Path, name: str) -> None:
-    path = Path(name)
-    if name == "p.npz":
-        np.savez(path, X=np.zeros((3, 3)), y=np.zeros(3))
-    else:
-        path.write_text("of another program: sample, class; twolay€r")
-    before = path.read_bytes()
-    line = refused(*FOREIGN[name], name)
-    assert line.endswith(f"{name} is neither (--overwrite replaces it)")
-    assert path.read_bytes() == before
-    done(*FOREIGN[name], name, "--overwrite")
-    assert path.read_bytes() != before
-    done(*FOREIGN[name], name)  # as it is now one of ours
-    path.write_bytes(b"")
-    done(*FOREIGN[name], name)  # as mktemp leaves it
-    assert path.stat().st_size > 0
-
-
-@pytest.mark.parametrize("name", ["p.csv", "p.json", "p.npz", "p.onnx"])
-def test_what_only_looks_like_a_file_of_ours_is_not_replaced(run: Path, name: str) -> None:
-    path = Path(name)
-    if name == "p.npz":
-        np.savez(path, subsample=np.zeros(3))
-    else:
-        texts = {
-            "p.csv": "id,sample,class,probability\n",
-            "p.json": '{\n  "classes": [\n    "mine"\n  ]\n}\n',
-            "p.onnx": "\x08\x07\x12\x07pytorchtwolayer",
-        }
-        path.write_text(texts[name])
-    assert f"{name} is neither" in refused(*FOREIGN[name], name)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/stdin")
-def test_standard_input_is_an_input_too(run: Path) -> None:
-    before = Path("mine.npz").read_bytes()
-    arguments = (sys.executable, "-m", "twolayer", "predict", run, "-", "--output", "mine.npz", "--overwrite")
-    with Path("mine.npz").open("rb") as file:
-        ended = subprocess.run(
-            list(map(str, arguments)), stdin=file, capture_output=True, text=True, check=False
-        )
-    assert "must not be a file that the command reads" in ended.stderr
-    assert Path("mine.npz").read_bytes() == before
-
-
-def test_export_leaves_the_model_that_another_program_put_beside_the_network() -> None:
-    Path("hf").mkdir()
-    done("train", "mine.npz", *QUICK, "--out", "run")
-    shutil.copy("run/network.safetensors", "hf/model.safetensors")
-    Path("hf/model.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
-    assert "hf/model.onnx is neither" in refused("export", "hf/model.safetensors")
-    assert Path("hf/model.onnx").read_bytes() == b"\x08\x07\x12\x07pytorch"
-
-
-def test_export_never_replaces_the_network_that_it_reads(run: Path) -> None:
-    shutil.copy(run / "network.safetensors", "net.safetensors")
-    before = Path("net.safetensors").read_bytes()
-    Path("link.onnx").symlink_to("net.safetensors")
-    for more in ((), ("--overwrite",)):
-        line = refused("export", "net.safetensors", "--out", "link.onnx", *more)
-        assert "`--out` must not be a file that the command reads; got link.onnx" in line
-    done("export", run, "--out", "other.onnx")
-    Path("other.onnx").write_bytes(before)  # whose header says twolayer too
-    assert "other.onnx is neither" in refused("export", run, "--out", "other.onnx")
-    assert Path("net.safetensors").read_bytes() == Path("other.onnx").read_bytes() == before
-
-
-# Without room
-
-
-@pytest.mark.parametrize("fails", ["network.safetensors", "results.json", "results.csv", "history.json"])
-def test_a_sweep_that_cannot_write_all_shows_its_table_and_writes_the_rest(
-    monkeypatch: pytest.MonkeyPatch, fails: str
-) -> None:
-    done("sweep", "mine.npz", *QUICK, "--out", "whole")
-    without_room(monkeypatch, fails)
-    result = cli("sweep", "mine.npz", "--epochs", 2, "--hidden", 5, "--out", "full")
-    assert result.exit_code == 1
-    assert f"Error: No space left on device: {Path('full') / fails}" in result.output
-    assert "← best" in result.output or "Candidates" in result.output
-    held = {path.name for path in Path("whole").iterdir()} - {fails}
-    assert held - {"history.csv", "steps.csv"} <= {path.name for path in Path("full").iterdir()}
-
-
-def test_a_sweep_whose_table_nobody_reads_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(*arguments: Any) -> None:
-        raise BrokenPipeError(32, "Broken pipe", "standard output")
-
-    monkeypatch.setattr("twolayer.cli.sweep._show_table", breaks)
-    cli("sweep", "mine.npz", *QUICK, "--out", "unread")
-    assert {"network.safetensors", "results.json", "results.csv"} <= {
-        p.name for p in Path("unread").iterdir()
-    }

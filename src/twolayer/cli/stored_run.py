@@ -1,0 +1,99 @@
+"""A run, read from its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .. import storage
+from ..network import TwoLayerNet
+from ..report.tables import Row, winner
+from ..storage import NetworkMetadata
+from ..training import History
+from . import run_folder
+from .read_run import Predictions, Results, read_history, read_plain, read_predictions, read_results
+
+Content = TypeVar("Content")
+
+
+@dataclass
+class StoredRun:
+    """A run in a folder. Each file is read when it is first needed; a file that is missing is None.
+
+    Reading raises ValueError or TypeError if a file is not what `twolayer train` and `sweep` write, and
+    FileNotFoundError if the folder holds no results.
+    """
+
+    folder: Path
+
+    @cached_property
+    def results(self) -> Results:
+        """The results."""
+        return read_results(self.folder / run_folder.RESULTS)
+
+    @cached_property
+    def settings(self) -> dict[str, Any] | None:
+        """The settings, as they are shown."""
+        return self._read(run_folder.SETTINGS, read_plain)
+
+    @cached_property
+    def history(self) -> History | None:
+        """The history."""
+        return self._read(run_folder.HISTORY, read_history)
+
+    @cached_property
+    def net(self) -> TwoLayerNet | None:
+        """The network."""
+        return self._read(run_folder.NETWORK, storage.load)
+
+    @cached_property
+    def metadata(self) -> NetworkMetadata | None:
+        """The metadata of the network."""
+        return self._read(run_folder.NETWORK, storage.load_metadata)
+
+    @cached_property
+    def predictions(self) -> Predictions | None:
+        """The predictions for the test samples."""
+        test, shape = self.results.test, self.results.image_shape
+        if test is None:
+            return None
+        return self._read(run_folder.PREDICTIONS, lambda path: read_predictions(path, test, shape))
+
+    def _read(self, name: str, read: Callable[[Path], Content]) -> Content | None:
+        path = self.folder / name
+        return read(path) if path.is_file() else None
+
+    def setting(self, name: str) -> Any:
+        """Return a setting; None where it is not known."""
+        return (self.settings or {}).get(name)
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the run is a sweep."""
+        return (self.results.command or self.setting("command")) == "sweep" or bool(self.results.table)
+
+    @property
+    def winner(self) -> Row | None:
+        """The row of the best candidate of a sweep; None if all diverged, and for a training."""
+        return winner(self.results.table)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether no network was kept, as all diverged."""
+        return self.winner is None if self.is_sweep else self.results.diverged is not None
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set; of a file its name without the folder."""
+        name = self.setting("dataset")
+        if not isinstance(name, str) and self.metadata is not None:
+            name = self.metadata.information.get("dataset")
+        return (Path(name).name if isinstance(name, str) else "") or "data of its user's"
+
+    @property
+    def image_shape(self) -> Sequence[int] | None:
+        """Shape of a sample that is an image."""
+        return self.results.image_shape if self.metadata is None else self.metadata.image_shape

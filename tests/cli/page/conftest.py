@@ -1,0 +1,59 @@
+"""Runs of several kinds, and the page of each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.command_line import cli, done
+from support.pages import NAMES, QUICK
+
+from twolayer import datasets
+from twolayer.cli.errors import DIVERGED
+from twolayer.cli.page import pictures
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of runs, with pages but without pictures of their own."""
+    where = tmp_path_factory.mktemp("runs")
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 5
+    X = rng.normal(size=(300, 6)) + rng.normal(size=(5, 6))[y]
+    weird = where / "weird &lt; 'more'.npz"
+    np.savez(weird, X=X, y=y, classes=np.array(NAMES))
+    digits = datasets.load_digits()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
+        done("train", *QUICK, "--out", where / "train")
+        done("train", *QUICK, "--networks", 2, "--judge", "last", "--out", where / "several")
+        rates = ("--learning-rate", "0.3,1000", "--reg", "0,0.01", "--seeds", 2)
+        done("sweep", *QUICK, *rates, "--out", where / "sweep")
+        done("train", weird, *QUICK, "--out", where / "weird")
+        for name, arguments in {"diverged": ("train", 40), "lost": ("sweep", 1e6)}.items():
+            command, rate = arguments
+            result = cli(command, *QUICK, "--learning-rate", rate, "--out", where / name)
+            assert result.exit_code == DIVERGED
+        patch.setattr("twolayer.cli.data.load_digits", lambda: replace(digits, test=None, validation=None))
+        done("train", *QUICK, "--out", where / "alone")
+    for folder in where.iterdir():
+        if folder.is_dir():
+            done("report", folder)
+    return where
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no pictures drawn, which takes most of the time."""
+    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
+    monkeypatch.setattr(pictures, "_encoded", lambda figure, suffix: "data:,")
+
+
+@pytest.fixture
+def copied(runs: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """Give a copy of a run that may be changed."""
+    return lambda name: Path(shutil.copytree(runs / name, tmp_path / name))

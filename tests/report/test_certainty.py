@@ -1,0 +1,134 @@
+"""Sentences about a sweep's winner: how sure it is, and whether it stands at an end of the grid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from support.sweeps import BEHIND, BEST, CLOSE, candidate, compared
+
+from twolayer.report.certainty import certainty_in_words, grid_end_in_words, grid_ends
+
+UNKNOWN = compared(0.3, -0.01, math.nan, None, n_pairs=1)
+MANY = [compared(rate, -0.001, 0.01, True) for rate in (0.11, 0.12, 0.13, 0.14)]
+ONE_SEED = [row | {"n_seeds": 1, "n_pairs": 1, "within_noise": None} for row in (BEST, BEHIND)]
+OF_SAMPLES = (
+    "The 300 validation samples know an accuracy of 0.900 to ± 0.017 (standard error): "
+    "others may rank candidates that are closer than this in another order."
+)
+SENTENCES = {
+    "close": ([BEHIND, BEST, CLOSE], "Cannot be told apart from the best by 3 seeds: learning rate 0.2."),
+    "behind": (
+        [BEHIND, BEST],
+        "By 3 seeds, all others are behind the best by more than seeds explain, on these samples.",
+    ),
+    "many": (
+        [*MANY, BEST, BEHIND],
+        "4 of the other 5 candidates cannot be told apart from the best by 3 seeds (≈).",
+    ),
+    "unknown": (
+        [BEST, CLOSE | {"n_pairs": 2}, BEHIND, UNKNOWN],
+        "Cannot be told apart from the best by 2 to 3 seeds: learning rate 0.2; "
+        "not known of 1 with fewer than two seeds to compare.",
+    ),
+    "one seed": (
+        ONE_SEED,
+        "One seed does not tell which differences are chance: it takes two at least, better five.",
+    ),
+    "other seeds": (
+        [BEST, UNKNOWN],
+        "Candidates of other seeds cannot be compared: give all of them the same.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("table", "sentence"), SENTENCES.values(), ids=SENTENCES)
+def test_who_cannot_be_told_from_the_best_is_named(table, sentence):
+    first, second, *others = certainty_in_words(table, 300)
+    assert (first, second) == (sentence, OF_SAMPLES)
+    chosen = f"A margin is of one comparison, but the best was picked among {len(table)}, and so partly for"
+    assert [one[: len(chosen)] for one in others] == [chosen] * (len(table) > 2)
+    assert certainty_in_words(table, None) == [sentence, *others]
+
+
+@pytest.mark.parametrize(
+    ("table", "n_validation"),
+    [
+        ([BEST], None),
+        ([candidate(0.1, 0.5), candidate(0.2, 0.4)], None),  # from before there were comparisons
+        ([candidate(0.1, math.nan, diverged=1)], 300),
+    ],
+    ids=["alone", "earlier", "diverged"],
+)
+def test_nothing_is_said_where_there_is_nothing_to_compare(table, n_validation):
+    assert certainty_in_words(table, n_validation) == []
+
+
+def test_an_accuracy_of_one_is_not_known_exactly():
+    (sentence,) = certainty_in_words([candidate(0.1, 1.0)], 300)
+    assert (
+        sentence == "The 300 validation samples know an accuracy of 1.000 to within 0.987 and 1.000 (95 %)."
+    )
+
+
+def grid_of(best, **values):
+    """A full grid, of which the candidate ``best`` wins."""
+    return [
+        dict(zip(values, one, strict=True))
+        | {"n_seeds": 1, "diverged": 0, "validation_accuracy": 0.9 if one == best else 0.5}
+        for one in itertools.product(*values.values())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "best", "further"),
+    [
+        ("learning_rate", [0.02, 0.04, 0.08], 0.08, [0.16, 0.32]),
+        ("learning_rate", [0.08, 0.04, 0.02], 0.02, [0.01, 0.005]),
+        ("learning_rate", [0.1, 0.3], 0.3, [0.9, 2.7]),
+        ("learning_rate", [0.1, 0.2, 0.3], 0.3, [0.4, 0.5]),
+        ("learning_rate", [0.1, 0.2, 0.3], 0.1, []),  # the step goes to 0
+        ("learning_rate", [1.0, 2.0, 5.0, 10.0], 10.0, [20.0, 40.0]),
+        ("learning_rate", [0.02, 0.04, 0.08], 0.04, []),
+        ("learning_rate", [0.1], 0.1, []),
+        ("learning_rate", [0.1, 1e6], 0.1, [0.01, 0.001]),
+        ("reg", [0.0, 1e-3, 1e-2], 1e-2, [0.1, 1.0]),
+        ("reg", [0.0, 1e-3, 1e-2], 0.0, []),
+        ("reg", [0.0, 1e-3], 1e-3, [2e-3, 3e-3]),
+        ("n_hidden", [20, 40], 40, [80, 160]),
+        ("n_hidden", [2, 4], 2, [1]),
+        ("n_hidden", [1, 4], 1, []),
+        ("dropout", [0.0, 0.4], 0.4, [0.8]),
+        ("dropout", [0.2, 0.3], 0.2, [0.1, 0.0]),
+        ("dropout", [0.0, 0.2], 0.0, []),
+        ("weight_scale", ["he", 0.01, 0.1], 0.1, []),
+        ("weight_scale", [0.01, 0.1], 0.1, [1.0, 10.0]),
+    ],
+)
+def test_a_winner_at_an_end_of_the_grid(name, values, best, further):
+    table = grid_of((0.5, best), label_smoothing=[0.5], **{name: values})
+    found = grid_ends(table)
+    assert [one["try"] for one in found] == ([further] if further else [])
+    if further:
+        assert (found[0]["setting"], found[0]["value"]) == (name, best)
+        assert found[0]["end"] == ("highest" if best == max(values) else "lowest")
+        assert all(type(value) is type(best) for value in further)
+
+
+def test_several_ends_in_words():
+    table = grid_of((0.4, 1e-4), learning_rate=[0.1, 0.2, 0.4], reg=[1e-4, 1e-3])
+    assert [grid_end_in_words(end) for end in grid_ends(table)] == [
+        "The best is at the upper end of learning rate, 0.4: try 0.8, 1.6 too.",
+        "The best is at the lower end of reg, 1e-4: try 1e-5, 1e-6 too.",
+    ]
+    # What diverged is of the grid too: the best is not at its end.
+    grid = grid_of((0.4,), learning_rate=[0.2, 0.4, 0.8])
+    assert grid_ends([{**row, "diverged": int(row["learning_rate"] == 0.8)} for row in grid]) == []
+
+
+def test_of_what_is_no_whole_grid_the_ends_are_not_known():
+    table = grid_of((0.4, 1e-4), learning_rate=[0.1, 0.2, 0.4], reg=[1e-4, 1e-3])
+    assert grid_ends([row for row in table if row is not table[0]]) == []
+    assert grid_ends([]) == []
+    assert grid_ends([{**row, "diverged": 1} for row in table]) == []
