@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,12 @@ def bounded(text: str, most: int = _LONGEST) -> str:
 def listed(names: Iterable[object]) -> str:
     """Return the names of what a file holds as a list for an error: printable, and at most 200 characters."""
     return bounded(printable(", ".join(map(str, names))), 200)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a hint at the nearest of several names, to end an error with; nothing if none is near."""
+    near = difflib.get_close_matches(name, [*names], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def check_printable(name: str, text: str) -> None:

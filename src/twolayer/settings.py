@@ -360,6 +360,11 @@ def of_command(command: str) -> dict[str, Setting]:
     return {name: one for name, one in SETTINGS.items() if one.only in (None, command)}
 
 
+def values_of(value: Any) -> tuple[Any, ...]:
+    """Return the values of a setting as a tuple: those that a sweep tries, or one."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 def label(name: str) -> str:
     """Return the words for a setting or for another column: training accuracy for ``train_accuracy``."""
     words = SETTINGS[name].label if name in SETTINGS else ""

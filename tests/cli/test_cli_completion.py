@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,14 @@ import pytest
 from click.shell_completion import BashComplete, CompletionItem
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.command_line import done, refused
+from support.command_line import QUICK, done, started
 
 import twolayer
 from twolayer.cli import completion
 from twolayer.cli.commands import app
 from twolayer.cli.completion import VARIABLE
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
 def tab(*words: str) -> list[str]:
@@ -74,9 +70,9 @@ def test_what_is_offered(elsewhere: Path, words: tuple[str, ...], offered: list[
     assert tab(*words) == offered
 
 
-def test_runs_are_offered_where_they_are_of_use() -> None:
-    done("train", "--epochs", 1, "--out", "runs/one", "-q")
-    done("sweep", "--epochs", 1, "--hidden", 5, "--seeds", 1, "--out", "runs/two", "-q")
+def test_runs_are_offered_where_they_are_of_use(made: Callable[..., Path]) -> None:
+    shutil.copytree(made("train", *QUICK), "runs/one")
+    shutil.copytree(made("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0), "runs/two")
     shutil.copytree("runs/one", "elsewhere")
     Path("runs/empty").mkdir()
     assert tab("evaluate", "") == ["elsewhere", "runs/one", "runs/two"]
@@ -94,25 +90,9 @@ def test_the_script_is_printed(shell: str) -> None:
     assert "_twolayer_completion" in script
 
 
-def test_the_shell_must_be_named() -> None:
-    assert "Missing argument" in refused("completion", code=2)
-
-
 def test_a_process_answers_the_shell() -> None:
-    found = subprocess.run(
-        [sys.executable, "-m", "twolayer"],
-        env={
-            **os.environ,
-            VARIABLE: "bash_complete",
-            "COMP_WORDS": "twolayer train --judge ",
-            "COMP_CWORD": "3",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    assert found.stdout.split() == ["plain,best", "plain,last"]
+    words = {VARIABLE: "bash_complete", "COMP_WORDS": "twolayer train --judge ", "COMP_CWORD": "3"}
+    assert started(environment=words).stdout.split() == ["plain,best", "plain,last"]
 
 
 in_bash = pytest.mark.skipif(
@@ -188,14 +168,9 @@ def test_bash_puts_names_into_the_line_so_that_they_run_nothing(elsewhere: Path)
     environment |= {"PS1": "", "PYTHONPATH": str(Path(twolayer.__file__).parents[1]), "LC_ALL": "C.UTF-8"}
     terminal, of_bash = pty.openpty()
     # In place of `pty.fork`, of which JAX warns where another test has imported it.
-    process = subprocess.Popen(
-        ["bash", "--norc", "--noprofile", "-i"],
-        stdin=of_bash,
-        stdout=of_bash,
-        stderr=of_bash,
-        env=environment,
-        start_new_session=True,
-    )
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), of_bash)
+    command = ["bash", "--norc", "--noprofile", "-i"]
+    process = subprocess.Popen(command, **streams, env=environment, start_new_session=True)
     os.close(of_bash)
     reader = threading.Thread(target=drain, args=(terminal,), daemon=True)
     reader.start()

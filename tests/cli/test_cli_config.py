@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,14 @@ import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
-from support.command_line import cli, clusters, done, refused, settings_in, small_cifar10
+from support.command_line import QUICK, cli, clusters, done, refused, settings_in
 
 from twolayer import presets
-from twolayer.cli import commands, console
+from twolayer.cli import commands
 from twolayer.cli.config import write_settings
 from twolayer.cli.read_run import read_toml
 
-QUICK = ("--epochs", 2, "--hidden", 8, "--quiet")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
 def config(**settings: Any) -> Path:
@@ -41,6 +35,7 @@ def same(*names: str, of: str = "again", than: str = "run") -> None:
         assert Path(of, name).read_bytes() == Path(than, name).read_bytes(), name
 
 
+PRECEDENCE = {"reg": 0.25, "n_hidden": 5, "batch_size": 200, "mixup": 0.0, "dataset": "cifar10"}
 OF_TRAIN = ("network.safetensors", "history.json", "results.csv", "settings.toml")
 OF_SWEEP = ("network.safetensors", "history.json", "results.csv", "runs.csv", "settings.toml")
 
@@ -80,36 +75,26 @@ def test_a_sweep_is_repeated_to_the_bit(options: tuple[object, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
-def test_the_assignment_is_repeated_to_the_bit(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    data = small_cifar10(elsewhere / "cifar-10-batches-bin", monkeypatch)
-    done(command, "--preset", "assignment", "--data", data, "--validation", 20, "--out", "run", "-q")
+def test_the_assignment_is_repeated_to_the_bit(cifar: Path, command: str) -> None:
+    done(command, "--preset", "assignment", "--data", cifar, "--validation", 20, "--out", "run", "-q")
     settings = settings_in("run")
     assert (settings["preset"], settings["decay_first"], settings["n_validation"]) == ("assignment", 1, 20)
     done(command, "--config", "run/settings.toml", "--out", "again", "-q")
     same(*(OF_TRAIN if command == "train" else OF_SWEEP))
 
 
-def test_a_training_that_went_on_to_a_new_total_is_repeated_to_the_bit() -> None:
-    done("train", *QUICK, "--out", "run")
+def test_a_training_that_went_on_to_a_new_total_is_repeated_to_the_bit(run: Path) -> None:
+    text = (run / "settings.toml").read_text(encoding="utf-8")
+    assert text.startswith("# To do it again: twolayer train --config settings.toml\n")
     done("train", "--resume", "run", "--steps", 70)
     done("train", "--config", "run/settings.toml", "--out", "again")
     assert settings_in("again")["steps"] == 70
     same(*OF_TRAIN)
 
 
-def test_a_training_that_was_interrupted_is_repeated_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = console.Watch.__call__
-
-    def stop(self: console.Watch, progress: Any) -> None:
-        if progress.step == 10:
-            self.interrupted = signal.SIGINT
-        original(self, progress)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(console.Watch, "__call__", stop)
-        assert cli("train", *QUICK, "--out", "run").exit_code == 130
+def test_a_training_that_was_interrupted_is_repeated_whole(send: Any) -> None:
+    send(10, signal.SIGINT)
+    assert cli("train", *QUICK, "--out", "run").exit_code == 130
     done("train", "--config", "run/settings.toml", "--out", "again")
     done("train", "--resume", "run")
     same(*OF_TRAIN)
@@ -121,12 +106,6 @@ def test_what_had_no_effect_is_not_repeated() -> None:
     done("train", "--config", path, "--optimizer", "adam", "--out", "run", "-q")
     done("train", "--config", "run/settings.toml", "--out", "again", "-q")
     same(*OF_TRAIN)
-
-
-def test_the_file_says_how_to_use_it() -> None:
-    done("train", *QUICK, "--out", "run")
-    text = Path("run/settings.toml").read_text(encoding="utf-8")
-    assert text.startswith("# To do it again: twolayer train --config settings.toml\n")
 
 
 def test_other_data_are_not_taken_for_those_of_the_run(elsewhere: Path) -> None:
@@ -143,77 +122,62 @@ def test_other_data_are_not_taken_for_those_of_the_run(elsewhere: Path) -> None:
 # What goes before what
 
 
-def test_the_command_line_goes_before_the_file_and_the_file_before_the_preset(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = small_cifar10(elsewhere / "cifar-10-batches-bin", monkeypatch)
-    path = config(preset="assignment", data=str(data), n_hidden=5, reg=0.5, library="numpy", seed=3)
-    done("train", "--config", path, "--reg", 0.25, "--out", "run", "-q")
-    settings = settings_in("run")
-    assert settings["reg"] == 0.25  # the command line's
-    assert settings["n_hidden"] == 5  # the file's
-    assert settings["batch_size"] == 20  # the preset's
-    assert settings["mixup"] == 0.0  # the data set's
-    assert (settings["dataset"], settings["seed"]) == ("cifar10", 3)
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Return a function that returns the settings with which a command begins, without its work."""
+    found: list[dict[str, Any]] = []
+    for name in ("run_train", "run_sweep"):
+        monkeypatch.setattr(commands, name, lambda settings, *_, **__: found.append(settings))
 
+    def settings(*arguments: object) -> dict[str, Any]:
+        done(*arguments)
+        return found.pop()
 
-def test_epochs_on_the_command_line_take_the_place_of_steps_in_the_file() -> None:
-    done("train", "--config", config(steps=30, n_hidden=8), "--epochs", 1, "--out", "run", "-q")
-    settings = settings_in("run")
-    assert ("steps" in settings, settings["epochs"]) == (False, 1)
-
-
-def test_a_choice_of_the_file_gives_way_to_an_option_that_another_has_a_use_for() -> None:
-    path = config(whiten="pca", components=20, epochs=1)
-    done("train", "--config", path, "--scale", "feature", "--out", "run", "-q")
-    assert settings_in("run")["whiten"] == "none"
-
-
-def test_a_library_on_the_command_line_goes_before_the_files() -> None:
-    path = config(library="torch", epochs=1, n_hidden=3)
-    done("train", "--config", path, "--library", "numpy", "--out", "run", "-q")
-    assert settings_in("run")["library"] == "numpy"
+    return settings
 
 
 @pytest.mark.parametrize(
-    ("stored", "given", "seeds"),
+    ("command", "stored", "given", "expected"),
     [
-        ({"seeds": 2}, (), [0, 1]),
-        ({"seeds": [5, 3]}, (), [5, 3]),
-        ({"seed": 4, "seeds": 2}, (), [4, 5]),
-        ({"seeds": [5, 3]}, ("--seeds", 1), [0]),
-        ({"seeds": [5, 3]}, ("--seed", 7), [7, 8]),
-        ({"seed": 4}, ("--seeds", "9,8"), [9, 8]),
-        ({"seed": 4}, ("--seeds", 3), [4, 5, 6]),
-        ({"seed": 4}, ("--seeds", 2, "--seed", 1), [1, 2]),
+        # The command line goes before the file, the file before the preset, the preset before the data set.
+        ("train", {"preset": "assignment", "reg": 0.5, "n_hidden": 5}, ("--reg", 0.25), PRECEDENCE),
+        ("train", {"steps": 30}, ("--epochs", 1), {"steps": None, "epochs": 1}),
+        ("train", {"library": "torch"}, ("--library", "numpy"), {"library": "numpy"}),
+        # A choice gives way to an option that only another one has a use for.
+        ("train", {"whiten": "pca", "components": 20}, ("--scale", "feature"), {"whiten": "none"}),
+        ("train", {"schedule": "cosine"}, ("--decay-every", 5), {"schedule": "exponential"}),
+        ("sweep", {"seeds": 2}, (), {"seeds": (0, 1)}),
+        ("sweep", {"seeds": [5, 3]}, (), {"seeds": (5, 3)}),
+        ("sweep", {"seeds": "5,3"}, (), {"seeds": (5, 3)}),
+        ("sweep", {"seed": 4, "seeds": 2}, (), {"seeds": (4, 5)}),
+        ("sweep", {"seeds": [5, 3]}, ("--seeds", 1), {"seeds": (0,)}),
+        ("sweep", {"seeds": [5, 3]}, ("--seed", 7), {"seeds": (7, 8)}),
+        ("sweep", {"seed": 4}, ("--seeds", "9,8"), {"seeds": (9, 8)}),
+        ("sweep", {"seed": 4}, ("--seeds", 3), {"seeds": (4, 5, 6)}),
+        ("sweep", {"seed": 4}, ("--seeds", 2, "--seed", 1), {"seeds": (1, 2)}),
+        ("sweep", {}, ("--seeds", 2), {"seeds": (0, 1)}),
+        ("sweep", {}, ("--seeds", "5,3"), {"seeds": (5, 3)}),
+        ("sweep", {}, ("--seeds", "7,"), {"seeds": (7,)}),
+        ("sweep", {}, ("--seed", 4, "--seeds", 2), {"seeds": (4, 5)}),
+        ("sweep", {}, ("--seed", 4), {"seeds": (4, 5, 6)}),
+        ("sweep", {}, (), {"seeds": (0, 1, 2)}),
+        ("sweep", {"learning_rate": [0.1, 0.3, 0.1]}, (), {"learning_rate": (0.1, 0.3)}),
+        ("sweep", {}, ("--reg", "0,1", "--reg", "1e-3,0"), {"reg": (0.0, 1.0, 1e-3)}),
+        ("sweep", {"reg": 0, "weight_scale": ["he"]}, (), {"reg": (0.0,), "weight_scale": ("he",)}),
     ],
 )
-def test_seeds(stored: dict[str, Any], given: tuple[object, ...], seeds: list[int]) -> None:
-    path = config(**stored, learning_rate=0.1, reg=[0], epochs=1, n_hidden=[3])
-    done("sweep", "--config", path, *given, "--out", "run", "-q")
-    assert settings_in("run")["seeds"] == seeds
+def test_what_goes_before_what(
+    begun: Any, command: str, stored: dict[str, Any], given: tuple[object, ...], expected: dict[str, Any]
+) -> None:
+    settings = begun(command, "--config", config(**stored), *given)
+    assert {name: settings[name] for name in expected} == expected
 
 
-def test_swept_settings_are_lists_or_single_values() -> None:
-    path = config(
-        learning_rate=[0.1, 0.3, 0.1], reg=0, n_hidden=[3, 4], seeds=1, epochs=1, weight_scale=["he"]
-    )
-    done("sweep", "--config", path, "--out", "run", "-q")
-    settings = settings_in("run")
-    assert (settings["learning_rate"], settings["reg"]) == ([0.1, 0.3], [0.0])
-    assert (settings["n_hidden"], settings["weight_scale"]) == ([3, 4], ["he"])
-
-
-def test_paths_in_a_file_are_relative_to_it(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (elsewhere / "project").mkdir()
-    clusters(elsewhere / "project" / "mine.npz")
-    config(dataset="mine.npz", epochs=1).rename("project/config.toml")
-    done("train", "--config", "project/config.toml", "--out", "run", "-q")
-    assert settings_in("run")["dataset"] == str(elsewhere / "project" / "mine.npz")
-    data = small_cifar10(elsewhere / "project" / "cifar-10-batches-bin", monkeypatch)
-    config(dataset="cifar10", data=data.name, epochs=1).rename("project/config.toml")
-    done("train", "--config", "project/config.toml", "--out", "cifar", "-q")
-    assert settings_in("cifar")["data"] == str(data)
+def test_paths_in_a_file_are_relative_to_it(begun: Any, elsewhere: Path) -> None:
+    Path("project").mkdir()
+    for stored, name in (({"dataset": "mine.npz"}, "dataset"), ({"dataset": "cifar10", "data": "x"}, "data")):
+        path = config(**stored).rename("project/config.toml")
+        assert begun("train", "--config", path)[name] == str(elsewhere / "project" / stored[name])
 
 
 def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
@@ -226,51 +190,59 @@ def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "message"),
+    ("command", "stored", "message"),
     [
-        ({"n_hiden": 3}, "`n_hiden` in config.toml must be a setting's name; did you mean `n_hidden`?"),
-        ({"hidden": 3}, "`hidden` in config.toml must be a setting's name; did you mean `n_hidden`?"),
-        (
-            {"learning-rate": 3},
-            "`learning-rate` in config.toml must be a setting's name; did you mean `learn",
-        ),
-        ({"zzz": 3}, "`zzz` in config.toml must be a setting's name; `"),
-        ({"out": "x"}, "`out` in config.toml must be given on the command line: --out"),
-        ({"seeds": 3}, "`seeds` in config.toml must be a setting's name; did you mean `seed`?"),
-        ({"learning_rate": -1}, "`learning_rate` in config.toml must be a number above 0; got '-1'"),
-        ({"learning_rate": [0.1]}, "`learning_rate` in config.toml must be a number or text; got [0.1]"),
-        (
-            {"learning_rate": float("nan")},
-            "`learning_rate` in config.toml must be a number above 0; got 'nan'",
-        ),
-        ({"epochs": 2.5}, "`epochs` in config.toml must be an integer of at least 1; got '2.5'"),
-        (
-            {"epochs": 10**400},
-            "`epochs` in config.toml must be an integer of at least 1, and at most 2**53; got '1000",
-        ),
-        ({"flip": "yes"}, "`flip` in config.toml must be true or false; got 'yes'"),
-        ({"optimizer": "lbfgs"}, "`optimizer` in config.toml must be one of nesterov, momentum, sgd, adam"),
-        (
-            {"dataset": "mnist"},
-            "`dataset` in config.toml must be digits, cifar10 or the path of an .npz file",
-        ),
-        (
-            {"preset": "homework"},
-            "`preset` in config.toml must be one of cpu, no-augmentation, record, assign",
-        ),
-        ({"device": 0}, "`device` in config.toml must be text; got int"),
-        ({"command": "sweep"}, "`command` in config.toml must be train, or be left out; got 'sweep', w"),
-        ({"n_train": 3}, "`n_train` in config.toml must be left out but for cifar10; got it with digits"),
-        ({"epochs": 1, "steps": 1}, "in config.toml, --epochs or --steps must be given, not both; got both"),
-        (
-            {"optimizer": "adam", "momentum": 0.5},
-            "in config.toml, `--momentum` must be left out but with --optimizer nesterov or momentum",
-        ),
+        ("train", {"n_hiden": 3}, "be a setting's name; did you mean n_hidden?"),
+        ("train", {"hidden": 3}, "be a setting's name; did you mean n_hidden?"),
+        ("train", {"no_flip": True}, "be a setting's name; did you mean flip?"),
+        ("train", {"learning-rate": 3}, "be a setting's name; did you mean learning_rate?"),
+        ("train", {"zzz": 3}, "be a setting's name; `app train --help` tells of them"),
+        ("train", {"out": "x"}, "be given on the command line: --out"),
+        ("train", {"seeds": 3}, "be a setting's name; did you mean seed?"),
+        ("train", {"learning_rate": -1}, "be a number above 0; got '-1'"),
+        ("train", {"learning_rate": "fast"}, "be a number above 0; got 'fast'"),
+        ("train", {"learning_rate": [0.1]}, "be a number or text; got [0.1]"),
+        ("train", {"learning_rate": float("nan")}, "be a number above 0; got 'nan'"),
+        ("train", {"epochs": 2.5}, "be an integer of at least 1; got '2.5'"),
+        ("train", {"epochs": 10**400}, "be an integer of at least 1, and at most 2**53; got '1000"),
+        ("train", {"flip": "yes"}, "be true or false; got 'yes'"),
+        ("train", {"flip": 1}, "be true or false; got 1"),
+        ("train", {"optimizer": "lbfgs"}, "be one of nesterov, momentum, sgd, adam, adamw; got 'lbfgs'"),
+        ("train", {"dataset": "mnist"}, "be digits, cifar10 or the path of an .npz file"),
+        ("train", {"dataset": 3}, "be text; got 3"),
+        ("train", {"preset": "homework"}, "be one of cpu, no-augmentation, record, assignment; got"),
+        ("train", {"device": 0}, "be text; got 0"),
+        ("train", {"command": "sweep"}, "be train, or be left out; got 'sweep', whose best candidate"),
+        ("sweep", {"command": "train"}, "be sweep, or be left out; got 'train'"),
+        ("train", {"n_train": 3}, "be left out but for cifar10; got it with digits"),
+        ("sweep", {"reg": []}, "hold at least one value; got none"),
+        ("sweep", {"reg": [0, -1]}, "be a number of at least 0; got '-1'"),
+        ("sweep", {"reg": "0,1"}, "be a number of at least 0; got '0,1'"),
+        ("sweep", {"reg": [[0]]}, "be a number or text; got [0]"),
+        ("sweep", {"seeds": [1.5]}, "be an integer of at least 0; got '1.5'"),
+        ("sweep", {"networks": 2}, "be a setting's name"),
+        ("sweep", {"momentum": [0.5]}, "be a number or text; got [0.5]"),
     ],
 )
-def test_a_wrong_file_is_refused(stored: dict[str, Any], message: str) -> None:
-    assert message in refused("train", "--config", config(**stored), code=2)
+def test_a_wrong_key_or_value_is_refused(command: str, stored: dict[str, Any], message: str) -> None:
+    (key,) = stored
+    line = refused(command, "--config", config(**stored), code=2)
+    assert f"`{key}` in config.toml must {message}" in line
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "stored", "message"),
+    [
+        ("train", {"epochs": 1, "steps": 1}, "--epochs or --steps must be given, not both; got both"),
+        ("train", {"optimizer": "adam", "momentum": 0.5}, "`--momentum` must be left out but with --optimiz"),
+        ("sweep", {"seed": 1, "seeds": [1]}, "--seed or all --seeds must be given, not both"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(
+    command: str, stored: dict[str, Any], message: str
+) -> None:
+    assert f"in config.toml, {message}" in refused(command, "--config", config(**stored), code=2)
 
 
 @pytest.mark.parametrize(
@@ -313,22 +285,6 @@ def test_settings_that_mean_harm_are_refused_in_a_line(command: str, text: str, 
     assert [path.name for path in elsewhere.iterdir()] == ["config.toml"]
 
 
-@pytest.mark.parametrize(
-    ("stored", "message"),
-    [
-        ({"reg": []}, "`reg` in config.toml must hold at least one value; got none"),
-        ({"reg": [0, -1]}, "`reg` in config.toml must be a number of at least 0; got '-1'"),
-        ({"reg": [[0]]}, "`reg` in config.toml must be a number or text; got [0]"),
-        ({"seeds": [1.5]}, "`seeds` in config.toml must be an integer of at least 0; got '1.5'"),
-        ({"seed": 1, "seeds": [1]}, "in config.toml, --seed or all --seeds must be given, not both"),
-        ({"networks": 2}, "`networks` in config.toml must be a setting's name"),
-        ({"momentum": [0.5]}, "`momentum` in config.toml must be a number or text; got [0.5]"),
-    ],
-)
-def test_a_wrong_file_of_a_sweep_is_refused(stored: dict[str, Any], message: str) -> None:
-    assert message in refused("sweep", "--config", config(**stored), code=2)
-
-
 @given(
     stored=st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(-9, 9), max_size=4),
     marked=st.booleans(),
@@ -343,13 +299,6 @@ def test_a_file_as_programs_on_windows_write_it(
     assert read_toml(path) == stored
 
 
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_settings_with_a_byte_order_mark_are_read(end: str) -> None:
-    Path("config.toml").write_bytes(b"\xef\xbb\xbf" + f"n_hidden = 7{end}epochs = 1{end}".encode())
-    done("train", "--config", "config.toml", "--out", "run", "--quiet")
-    assert settings_in("run")["n_hidden"] == 7
-
-
 def test_a_file_that_is_none_is_refused() -> None:
     Path("config.toml").write_text("epochs = ", encoding="utf-8")
     message = "config.toml must be a TOML file in UTF-8; Invalid value"
@@ -358,19 +307,6 @@ def test_a_file_that_is_none_is_refused() -> None:
     assert "config.toml must be a TOML file in UTF-8; " in refused("train", "--config", "config.toml", code=2)
     line = refused("train", "--config", "confg.toml", code=2)
     assert "No such file or directory: confg.toml; did you mean config.toml?" in line
-
-
-def test_a_run_goes_on_by_its_own_settings_only() -> None:
-    done("train", *QUICK, "--out", "run")
-    line = refused("train", "--resume", "run", "--config", config(epochs=3), code=2)
-    assert "--resume goes on with the run's own settings: leave out --config" in line
-
-
-def test_a_run_of_an_older_version_is_told_from_none() -> None:
-    Path("run").mkdir()
-    Path("run/settings.json").write_text("{}", encoding="utf-8")
-    line = refused("train", "--resume", "run")
-    assert "it holds no settings.toml but settings.json, of an older version" in line
 
 
 def test_without_tomli_w_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,42 +319,17 @@ def test_without_tomli_w_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
 @pytest.mark.parametrize("name", [None, *presets.PRESETS])
-def test_every_default_can_be_written_and_read(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str | None
-) -> None:
+def test_every_default_can_be_written_and_read(begun: Any, command: str, name: str | None) -> None:
     """What the settings of each preset become is what they were, without a training."""
-    begun: list[dict[str, Any]] = []
-    monkeypatch.setattr(commands, f"run_{command}", lambda settings, console, **more: begun.append(settings))
-    chosen = () if name is None else ("--preset", name)
-    done(command, *chosen)
-    write_settings(Path("settings.toml"), begun[0])
-    done(command, "--config", "settings.toml")
-    assert begun[0] == begun[1]
-
-
-@pytest.mark.parametrize("text", [str(2**53 + 1), str(2**63), "1" + "0" * 400, "1" + "0" * 5000], ids=len)
-@pytest.mark.parametrize(
-    "option", ["--warmup", "--seed", "--decay-every", "--patience", "--symmetrize-shift"]
-)
-def test_an_integer_beyond_all_measure_is_wrong_usage(option: str, text: str) -> None:
-    line = refused("train", option, text, "--out", "run", code=2)
-    assert "must be an integer of at least " in line
-    # Python makes no integer of more than 4,300 digits.
-    assert len(text) > 4300 or ", and at most 2**53; got '" in line
-    assert len(line) < 300
-    assert not Path("run").exists()
+    settings = begun(command, *(() if name is None else ("--preset", name)))
+    write_settings(Path("settings.toml"), settings)
+    assert begun(command, "--config", "settings.toml") == settings
 
 
 @pytest.mark.parametrize("option", ["--warmup", "--decay-every", "--seed", "--patience"])
 def test_the_largest_integer_is_an_integer_as_others(option: str) -> None:
     done("train", option, 2**53, *QUICK, "--out", "run")
     done("report", "run")
-
-
-def test_a_shift_beyond_the_image_is_refused_before_the_training() -> None:
-    line = refused("train", "--symmetrize-shift", 2**53, *QUICK, "--out", "run")
-    assert "`--symmetrize-shift` must be smaller than the image, (height, width) = (8, 8); got" in line
-    assert not Path("run").exists()
 
 
 NO_VALUES = {
@@ -431,8 +342,7 @@ NO_VALUES = {
 
 @pytest.mark.parametrize("kind", NO_VALUES)
 @pytest.mark.parametrize("way", ["report", "config", "resume"])
-def test_values_beyond_all_measure_are_refused_in_a_line(way: str, kind: str) -> None:
-    done("train", *QUICK, "--out", "run")
+def test_values_beyond_all_measure_are_refused_in_a_line(run: Path, way: str, kind: str) -> None:
     text = Path("run/settings.toml").read_text(encoding="utf-8")
     text = re.sub("^seed = .*$", NO_VALUES[kind], text, flags=re.MULTILINE)
     Path("run/settings.toml").write_text(text, encoding="utf-8")

@@ -46,16 +46,16 @@ def test_settings_are_a_copy_and_presets_cannot_be_changed() -> None:
             frozen["epochs"] = 1  # type: ignore[index]
 
 
-def test_an_unknown_preset_is_refused_with_the_names_that_there_are() -> None:
-    with pytest.raises(
-        ValueError, match="`preset` must be one of cpu, no-augmentation, record, assignment; got 'homework'"
-    ):
-        presets.settings_for("sweep", "cifar10", "homework")
-
-
-def test_a_preset_for_other_data_is_refused() -> None:
-    with pytest.raises(ValueError, match="`preset` assignment must be used with cifar10; got digits"):
-        presets.settings_for("sweep", "digits", "assignment")
+@pytest.mark.parametrize(
+    ("dataset", "name", "message"),
+    [
+        ("cifar10", "homework", "must be one of cpu, no-augmentation, record, assignment; got 'homework'"),
+        ("digits", "assignment", "assignment must be used with cifar10; got digits"),
+    ],
+)
+def test_a_preset_must_exist_and_be_for_the_data(dataset: str, name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"`preset` {message}"):
+        presets.settings_for("sweep", dataset, name)
 
 
 def test_the_assignment_is_the_protocol_of_the_coursework() -> None:
@@ -65,11 +65,11 @@ def test_the_assignment_is_the_protocol_of_the_coursework() -> None:
         "n_validation": 1_000,
         "n_hidden": 50,
         "weight_scale": 1e-4,
+        "center": True,
         "batch_size": 200,
         "steps": 2_000,
         "replacement": True,
         "judge": "last",
-        "center": True,
         "scale": 1.0,
     }
     assert {key: settings[key] for key in expected} == expected

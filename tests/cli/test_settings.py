@@ -12,8 +12,6 @@ from twolayer._numbers import Number
 from twolayer.cli.commands import app
 from twolayer.settings import ARGUMENTS, REQUIRED, SETTINGS, VARIED, Setting, label, of_command
 
-ROWS = list(SETTINGS.values())
-
 
 def is_allowed(setting: Setting, value: object) -> bool:
     if isinstance(setting.kind, Number):
@@ -21,9 +19,13 @@ def is_allowed(setting: Setting, value: object) -> bool:
     return value in setting.kind if isinstance(setting.kind, tuple) else isinstance(value, setting.kind)
 
 
-@pytest.mark.parametrize("setting", ROWS, ids=lambda one: one.name)
-def test_a_default_is_a_value_that_the_setting_may_have(setting: Setting) -> None:
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda one: one.name)
+def test_a_row_fits_the_others(setting: Setting) -> None:
     assert setting.default in (None, REQUIRED) or is_allowed(setting, setting.default)
+    if setting.needs is not None:
+        other, values = setting.needs
+        assert set(values) < set(SETTINGS[other].kind)
+    assert set(setting.idle_without) <= set(SETTINGS)
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
@@ -35,14 +37,6 @@ def test_presets_name_settings_of_their_command_with_values_that_they_may_have(c
             values = value if isinstance(value, tuple) else (value,)
             assert len(values) == 1 or setting.varied or name == "seeds"
             assert all(one is None or name == "seeds" or is_allowed(setting, one) for one in values)
-
-
-@pytest.mark.parametrize("setting", ROWS, ids=lambda one: one.name)
-def test_what_a_setting_needs_is_a_setting_that_may_be_so(setting: Setting) -> None:
-    if setting.needs is not None:
-        other, values = setting.needs
-        assert set(values) < set(SETTINGS[other].kind)
-    assert set(setting.idle_without) <= set(SETTINGS)
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +35,15 @@ EVIL = [
     "\u202e0001\u2066",
     "a\u2028b\x7f",
 ]
+
+QUICK = ("--epochs", 2, "--hidden", 8, "--quiet")
+PICTURES = {"curves.png", "grid.png", "weights.png", "confusion.png"}
+TRAIN_FILES = {
+    *("network.safetensors", "checkpoint.safetensors", "settings.toml", "results.json", "results.csv"),
+    *("history.json", "history.csv", "steps.csv", "predictions.npz"),
+    *("curves.png", "weights.png", "confusion.png"),
+}
+SWEEP_FILES = TRAIN_FILES - {"checkpoint.safetensors"} | {"runs.csv", "grid.png"}
 
 
 def cli(*arguments: object) -> Result:
@@ -82,6 +97,37 @@ def answered(*arguments: object) -> Answer:
         raise AssertionError(f"{constant} is no JSON")
 
     return Answer(ended.value.code, json.loads(out.getvalue(), parse_constant=refuse), err.getvalue())
+
+
+def started(
+    *arguments: object, script: str | None = None, environment: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line, or a script, in a process of its own."""
+    command = ("-m", "twolayer") if script is None else ("-c", script)
+    return subprocess.run(
+        (sys.executable, *command, *map(str, arguments)),
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def files_in(folder: Path | str) -> set[str]:
+    """The names of a folder's files."""
+    return {path.name for path in Path(folder).iterdir()}
+
+
+def read(path: Path | str) -> Any:
+    """The content of a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def rows_of(path: Path | str) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def settings_in(folder: Path | str) -> dict[str, Any]:

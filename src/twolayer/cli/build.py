@@ -9,41 +9,9 @@ from .. import augmentation
 from ..datasets import Dataset
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
-from ..settings import ARGUMENTS, SETTINGS
+from ..settings import ARGUMENTS
 from ..stacks import symmetrize
 from ..training import optimizers, schedules
-
-
-def completed(settings: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with what the given ones imply; raise if one of these would mean nothing.
-
-    Parameters
-    ----------
-    settings : dict
-        All of them, the given ones included.
-    given : mapping
-        Those that the user named.
-    """
-    settings = dict(settings)
-    needed = [SETTINGS[name].needs for name in given]
-    for name, value in (("schedule", "exponential"), ("whiten", "none")):
-        # A preset's choice gives way to an option that has an effect with another one alone.
-        if name not in given and any(one and one[0] == name and value in one[1] for one in needed):
-            settings[name] = value
-    for name in given:
-        setting = SETTINGS[name]
-        if setting.needs is not None and not setting.has_effect(settings):
-            other, values = setting.needs
-            raise ValueError(
-                f"`{setting.flag}` must be left out but with --{other} {' or '.join(values)}; "
-                f"got it with {settings[other]}"
-            )
-    return settings
-
-
-def without_effect(settings: Mapping[str, Any]) -> list[str]:
-    """Return the names of the settings that would be refused, as another one is not what they need."""
-    return [name for name, one in SETTINGS.items() if one.needs is not None and not one.has_effect(settings)]
 
 
 def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset) -> Preprocessing:
@@ -95,13 +63,12 @@ def augmentation_for(settings: Mapping[str, Any], dataset: Dataset) -> augmentat
 
 def optimizer_for(settings: Mapping[str, Any]) -> optimizers.Optimizer:
     """Return the optimizer that is named."""
-    name, momentum = settings["optimizer"], settings["momentum"]
+    name = settings["optimizer"]
     if name == "adam":
         return optimizers.Adam()
     if name == "adamw":
         return optimizers.AdamW(weight_decay=settings["weight_decay"])
-    if name == "sgd":
-        return optimizers.SGD()
+    momentum = 0.0 if name == "sgd" else settings["momentum"]
     return optimizers.SGD(momentum=momentum, nesterov=name == "nesterov")
 
 

@@ -13,7 +13,7 @@ from .._version import __version__
 from ..report.files import format_json
 from . import figure_files, options, run_folder
 from .completion import SHELLS, VARIABLE
-from .config import absolute, read_settings, settings_of
+from .config import absolute, joined, read_settings, settings_of
 from .console import Console, standard_output
 from .data import kind_of
 from .errors import EXIT_CODES, Failure, failure_of, message_of
@@ -30,7 +30,7 @@ from .train import resume_train, run_train
 # The data of a command for --json, or a function that makes them, where that takes long.
 Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
-_DEBUG, _JSON = "twolayer.debug", "twolayer.json"
+_DEBUG = "twolayer.debug"
 _RESUME_WITH = ("data", "url", "epochs", "steps", "library", "device")
 
 
@@ -57,9 +57,9 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> None:
         """Run a command; write its data, or its error, as JSON where that is asked for."""
         # It is known even where the options of the command cannot be read.
-        words = ctx.args
-        wants_json = "--json" in (words[: words.index("--")] if "--" in words else words)
-        ctx.meta[_JSON] = wants_json
+        words = ctx.args[: ctx.args.index("--")] if "--" in ctx.args else ctx.args
+        wants_json = ctx.meta[options.JSON] = "--json" in words
+        debug = ctx.meta[_DEBUG] = "--debug" in words
         try:
             data = super().invoke(ctx)
             if wants_json:
@@ -68,7 +68,7 @@ class Commands(click.Group):
             raise
         except (Exception, KeyboardInterrupt) as error:
             command = self.commands.get(ctx.invoked_subcommand or "")
-            failure = failure_of(error, command, debug=bool(ctx.meta.get(_DEBUG)))
+            failure = failure_of(error, command, debug=debug)
             if failure is not None:
                 failure.show()
             if wants_json:
@@ -85,17 +85,13 @@ def _write_json(data: Data) -> None:
         click.echo(format_json(data() if callable(data) else data, in_a_line=True))
 
 
-def _console(quiet: bool) -> Console:
-    return Console(quiet=quiet, shows_results=not click.get_current_context().meta[_JSON])
-
-
 @contextmanager
 def _usage(ctx: click.Context) -> Iterator[None]:
     """Raise errors in settings as what they are: a command that was typed wrongly."""
     try:
         yield
     except (ValueError, OSError) as error:
-        if ctx.meta.get(_DEBUG):
+        if ctx.meta[_DEBUG]:
             raise
         raise click.UsageError(message_of(error), ctx) from error
 
@@ -115,18 +111,9 @@ def app() -> None:
     """
 
 
-@app.command()
-@options.data_options
-@options.validation_option
-@options.preset_option
-@options.setting_options("train")
-@options.config_option
-@options.library_options
-@options.folder_options("train")
-@options.resume_options
-@options.common_options
+@app.command(params=options.TRAIN)
 @click.pass_context
-def train(ctx: click.Context, /, quiet: bool, **parameters: Any) -> Data:
+def train(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
     """Train one network, and judge it by the test samples.
 
     DATASET is digits (the default: 1,797 images of 8×8 pixels, which come with twolayer),
@@ -145,7 +132,6 @@ def train(ctx: click.Context, /, quiet: bool, **parameters: Any) -> Data:
       twolayer train --config settings.toml --seed 1
       twolayer train --resume runs/first
     """
-    console = _console(quiet)
     pace = {name: parameters[f"checkpoint_{name}"] for name in ("seconds", "steps")}
     if parameters["resume"] is None:
         with _usage(ctx):
@@ -155,8 +141,8 @@ def train(ctx: click.Context, /, quiet: bool, **parameters: Any) -> Data:
     given = options.given(ctx)
     if "epochs" in given and "steps" in given:
         raise click.UsageError("--epochs or --steps must be given, not both; got both", ctx)
-    allowed = ("resume", "quiet", "checkpoint_seconds", "checkpoint_steps", *_RESUME_WITH)
-    others = [options.flag(ctx, name) for name in given if name not in allowed]
+    allowed = ("resume", "console", "checkpoint_seconds", "checkpoint_steps", *_RESUME_WITH)
+    others = [flag for name, flag in given.items() if name not in allowed]
     if others:
         raise click.UsageError(
             f"--resume goes on with the run's own settings: leave out {', '.join(others)}", ctx
@@ -169,22 +155,12 @@ def train(ctx: click.Context, /, quiet: bool, **parameters: Any) -> Data:
         if folder != path:
             console.say(f"Resuming the run that will replace the one in {path}")
         settings = read_settings(folder / run_folder.SETTINGS, ctx)
-        if "epochs" in changes or "steps" in changes:
-            settings |= {"epochs": None, "steps": None}
-        return resume_train(folder, settings | changes, console, pace=pace)
+        return resume_train(folder, joined(settings, changes), console, pace=pace)
 
 
-@app.command(short_help="Train networks with several settings, and keep the best.")
-@options.data_options
-@options.validation_option
-@options.preset_option
-@options.setting_options("sweep")
-@options.config_option
-@options.library_options
-@options.folder_options("sweep")
-@options.common_options
+@app.command(short_help="Train networks with several settings, and keep the best.", params=options.SWEEP)
 @click.pass_context
-def sweep(ctx: click.Context, /, quiet: bool, **parameters: Any) -> Data:
+def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
     """Train networks with all combinations of several settings, and keep the best.
 
     DATASET is digits (the default: 1,797 images of 8×8 pixels, which come with twolayer),
@@ -205,17 +181,12 @@ def sweep(ctx: click.Context, /, quiet: bool, **parameters: Any) -> Data:
     """
     with _usage(ctx):
         settings = settings_of(ctx, parameters)
-    return run_sweep(settings, _console(quiet), out=parameters["out"], overwrite=parameters["overwrite"])
+    return run_sweep(settings, console, out=parameters["out"], overwrite=parameters["overwrite"])
 
 
-@app.command()
-@options.network_argument
-@options.data_options
-@options.split_option
-@options.library_options
-@options.common_options
+@app.command(params=options.EVALUATE)
 @click.pass_context
-def evaluate(ctx: click.Context, /, quiet: bool, **parameters: Any) -> Data:
+def evaluate(ctx: click.Context, /, **parameters: Any) -> Data:
     """Judge a saved network by samples whose classes are known.
 
     NETWORK is a network.safetensors, or the folder of a run. DATASET is digits, cifar10 or the path of an
@@ -234,16 +205,11 @@ def evaluate(ctx: click.Context, /, quiet: bool, **parameters: Any) -> Data:
         with _usage(ctx):
             check_is_no_input(parameters["network"])
             kind_of(parameters["dataset"])
-    return evaluate_network(**parameters, console=_console(quiet))
+    return evaluate_network(**parameters)
 
 
-@app.command()
-@options.network_argument
-@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(allow_dash=True))
-@options.prediction_options
-@options.library_options
-@options.common_options
-def predict(quiet: bool, **parameters: Any) -> Data:
+@app.command(params=options.PREDICT)
+def predict(**parameters: Any) -> Data:
     """Predict the classes of samples with a saved network.
 
     NETWORK is a network.safetensors, or the folder of a run. INPUT is an .npz file with X, an .npy file, -
@@ -258,14 +224,11 @@ def predict(quiet: bool, **parameters: Any) -> Data:
       twolayer predict runs/digits-sweep-001 scans --invert --resize --output predictions.csv
       twolayer predict network.safetensors my.npz --json
     """
-    return predict_with_network(**parameters, console=_console(quiet))
+    return predict_with_network(**parameters)
 
 
-@app.command(short_help="Write a saved network as an ONNX model.")
-@options.network_argument
-@options.export_options
-@options.common_options
-def export(quiet: bool, **parameters: Any) -> Data:
+@app.command(short_help="Write a saved network as an ONNX model.", params=options.EXPORT)
+def export(**parameters: Any) -> Data:
     """Write a saved network as an ONNX model, which onnxruntime and many other programs can run.
 
     NETWORK is a network.safetensors, or the folder of a run. The model takes samples as predict does, images
@@ -278,14 +241,11 @@ def export(quiet: bool, **parameters: Any) -> Data:
       twolayer export runs/cifar10-train-001 --input uint8 --out cifar10.onnx
       twolayer export network.safetensors --flat
     """
-    return export_network(**parameters, console=_console(quiet))
+    return export_network(**parameters)
 
 
-@app.command(short_help="Draw the pictures of a run again.")
-@options.run_argument
-@options.format_option
-@options.common_options
-def plot(folder: str, suffix: str, quiet: bool) -> Data:
+@app.command(short_help="Draw the pictures of a run again.", params=options.PLOT)
+def plot(folder: str, suffix: str, console: Console) -> Data:
     """Draw the pictures of a run again, from the files in its folder.
 
     \b
@@ -293,7 +253,6 @@ def plot(folder: str, suffix: str, quiet: bool) -> Data:
       twolayer plot runs/digits-sweep-001
       twolayer plot runs/digits-sweep-001 --format pdf
     """
-    console = _console(quiet)
     with run_folder.locked_if_run(Path(folder)):
         paths = figure_files.draw(Path(folder), console.warn, suffix=suffix)
     for path in paths:
@@ -301,11 +260,8 @@ def plot(folder: str, suffix: str, quiet: bool) -> Data:
     return {"folder": folder, "files": [path.name for path in paths]}
 
 
-@app.command(short_help="Make one page of a run or a sweep.")
-@options.run_argument
-@options.page_options
-@options.common_options
-def report(folder: str, out: str | None, overwrite: bool, quiet: bool) -> Data:
+@app.command(short_help="Make one page of a run or a sweep.", params=options.REPORT)
+def report(folder: str, out: str | None, overwrite: bool, console: Console) -> Data:
     """Make one page of a run or a sweep: an HTML file, which needs no other file and no network.
 
     It is written to report.html in the folder.
@@ -315,21 +271,18 @@ def report(folder: str, out: str | None, overwrite: bool, quiet: bool) -> Data:
       twolayer report runs/digits-sweep-001
       twolayer report runs/digits-sweep-001 --out sweep.html
     """
-    path = write_page(Path(folder), None if out is None else Path(out), app.commands, overwrite=overwrite)
-    _console(quiet).result(str(path))
+    path = write_page(Path(folder), None if out is None else Path(out), overwrite=overwrite)
+    console.result(str(path))
     return {"folder": folder, "file": str(path)}
 
 
-@app.command(short_help="Tell which array libraries and devices there are.")
-@options.common_options
-def info(quiet: bool) -> Data:
+@app.command(short_help="Tell which array libraries and devices there are.", params=options.COMMON)
+def info(console: Console) -> Data:
     """Tell which array libraries and devices there are, and what NumPy's products are computed by."""
-    return show_information(_console(quiet))
+    return show_information(console)
 
 
-@app.command(short_help="Print what makes the Tab key complete commands.")
-@click.argument("shell", type=click.Choice(SHELLS))
-@options.help_option
+@app.command(short_help="Print what makes the Tab key complete commands.", params=options.COMPLETION)
 def completion(shell: str) -> None:
     """Print the script that has a shell complete commands, options, presets, data sets and runs at the
     Tab key.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,16 +11,14 @@ import click
 
 from .. import presets
 from .._files import written_whole
-from .._numbers import COUNT_OR_ZERO
+from .._numbers import Number
 from .._optional import require
-from .._texts import check_printable
+from .._texts import check_printable, did_you_mean
 from .._validation import shown
 from .._version import __version__
-from ..settings import REQUIRED, SETTINGS, VARIED, of_command
+from ..settings import REQUIRED, SETTINGS, VARIED, of_command, values_of
 from . import options
-from .build import completed, without_effect
 from .data import COUNTS, kind_of
-from .option_types import NumberType, Several
 from .read_run import read_object, read_toml
 from .run_folder import RESULTS
 
@@ -30,7 +27,9 @@ _PATHS = ("dataset", "data")
 _PLACES = ("dataset", "preset", "data", "url", "library", "device")
 # Written in settings.toml for whoever repeats the run.
 _NOTES = ("command", "data_sha256", "twolayer_version")
-_LEAST_LIKENESS = 0.6
+# A preset's choice of these gives way to an option that has an effect with another one alone.
+_YIELDING = (("schedule", ("exponential",)), ("whiten", ("none",)))
+_WANTED: dict[Any, str] = {bool: "true or false", str: "text"}
 
 
 def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     command = str(ctx.command.name)
     path = None if parameters["config"] is None else Path(parameters["config"])
     stored = {} if path is None else _read_config(path, ctx)
-    given = set(options.given(ctx))
+    given = options.given(ctx)
     places = {
         name: stored[name] if name in stored and name not in given else parameters[name] for name in _PLACES
     }
@@ -61,23 +60,24 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
                 raise ValueError(
                     f"`{name}` in {path} must be left out but for cifar10; got it with {dataset}"
                 )
+        idle = _without_effect(base | stored)
         try:
-            settings = _joined(settings, stored, usual=base)
+            # A file that a run left has the settings without effect, too, as they are by default.
+            settings = joined(settings, {k: v for k, v in stored.items() if k not in idle or v != base[k]})
         except ValueError as error:
             raise ValueError(f"in {path}, {error}") from error
     over = {name: parameters.get(name) for name in settings}
     if type(over.get("seeds")) is int and over["seed"] is None:
         over["seed"] = stored.get("seed")  # from which so many are counted
-    settings = _joined(settings, over)
+    settings = joined(settings, over)
     if parameters["validation"] is not None:
         settings |= _set_aside(parameters["validation"], settings, dataset)
-    for name in without_effect(settings):
-        settings[name] = base[name]
+    settings |= {name: base[name] for name in _without_effect(settings)}
     if command == "sweep":
-        settings |= {name: _several(settings[name]) for name in VARIED}
+        settings |= {name: values_of(settings[name]) for name in VARIED}
         del settings["seed"]
     # The hash belongs to the data of the file, and not to other data that options name.
-    if "data_sha256" in stored and not {"dataset", "preset", "validation"} & given:
+    if "data_sha256" in stored and not {"dataset", "preset", "validation"} & given.keys():
         settings["data_sha256"] = stored["data_sha256"]
     return {
         **settings,
@@ -89,26 +89,31 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _joined(
-    settings: Mapping[str, Any], over: Mapping[str, Any], *, usual: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return settings with others over them; raise if one of these would mean nothing, unless it is usual."""
+def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with others over them, and with what these imply; raise if one has no effect."""
     given = {name: over[name] for name in settings if over.get(name) is not None}
-    if {"epochs", "steps"} <= set(given):
+    if {"epochs", "steps"} <= given.keys():
         raise ValueError("--epochs or --steps must be given, not both; got both")
-    joined = dict(settings)
+    needs: dict[str, Any] = {name: SETTINGS[name].needs for name in given}
+    implied: dict[str, Any] = {one[0]: one[1][0] for one in needs.values() if one in _YIELDING}
     if "epochs" in given or "steps" in given:
-        joined |= {"epochs": None, "steps": None}
-    pointless = without_effect(joined | given) if usual is not None else ()
-    named = {
-        name: value
-        for name, value in given.items()
-        if usual is None or name not in pointless or value != usual[name]
-    }
-    joined = completed(joined | given, named)
+        implied |= {"epochs": None, "steps": None}
+    result = {**settings, **implied, **given}
+    for name in _without_effect(result):
+        if name in given:
+            other, values = needs[name]
+            raise ValueError(
+                f"`{SETTINGS[name].flag}` must be left out but with --{other} {' or '.join(values)}; "
+                f"got it with {result[other]}"
+            )
     if "seeds" in settings:
-        joined["seeds"] = _seeds(given.get("seed"), given.get("seeds"), settings["seeds"])
-    return joined
+        result["seeds"] = _seeds(given.get("seed"), given.get("seeds"), settings["seeds"])
+    return result
+
+
+def _without_effect(settings: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings that would be refused, as another one is not what they need."""
+    return [name for name, one in SETTINGS.items() if one.needs is not None and not one.has_effect(settings)]
 
 
 def _seeds(first: int | None, seeds: int | tuple[int, ...] | None, default: tuple[int, ...]) -> Any:
@@ -129,10 +134,6 @@ def _set_aside(n_validation: int, settings: Mapping[str, Any], dataset: str) -> 
     if n_validation >= n_both:
         raise ValueError(f"`--validation` must be below {n_both}; got {n_validation}")
     return {"n_validation": n_validation, "n_train": n_both - n_validation}
-
-
-def _several(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 def absolute(path: str | None) -> str | None:
@@ -156,9 +157,7 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     first = ("command", *_PLACES, "seed", "seeds")
     names = [*first, *sorted(settings.keys() - {*first, *_NOTES}), *_NOTES[1:]]
     found = {name: settings[name] for name in names if settings.get(name) is not None}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
-    command = settings["command"]
-    text = f"# To do it again: twolayer {command} --config {path.name}\n{tomli_w.dumps(plain)}"
+    text = f"# To do it again: twolayer {settings['command']} --config {path.name}\n{tomli_w.dumps(found)}"
     with written_whole(path) as file:
         # The bytes of a path, whatever they are, so that the file leads to the data.
         file.write(text.encode("utf-8", "surrogateescape"))
@@ -232,67 +231,41 @@ def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dic
     settings = {}
     for name, value in stored.items():
         if name not in known:
-            raise ValueError(_unknown(name, path, ctx, known))
+            raise ValueError(f"`{name:.40}` in {path} must be {_unknown(name, ctx, known)}")
         if isinstance(value, str) and name not in _PATHS:
             check_printable(f"`{name}` in {path}", value)
         try:
             settings[name] = _value(name, value, command)
-        except (click.UsageError, ValueError) as error:
-            said = error.message if isinstance(error, click.UsageError) else str(error)
-            raise ValueError(f"`{name}` in {path} {said}") from error
+        except ValueError as error:
+            raise ValueError(f"`{name}` in {path} {error}") from error
     return settings
 
 
-def _unknown(name: str, path: Path, ctx: click.Context, known: Collection[str]) -> str:
-    """Say what the user may have meant by a key that is none."""
+def _unknown(name: str, ctx: click.Context, known: Collection[str]) -> str:
+    """Return what an unknown key must be: a setting's name, which the user may have meant, or an option."""
     for parameter in ctx.command.params:
-        names = {parameter.name, *(flag.lstrip("-") for flag in (*parameter.opts, *parameter.secondary_opts))}
-        if name in names | {one.replace("-", "_") for one in names if one}:
-            if parameter.name in known:
-                return f"`{name}` in {path} must be a setting's name; did you mean `{parameter.name}`?"
-            return f"`{name}` in {path} must be given on the command line: {parameter.opts[0]}"
-    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=_LEAST_LIKENESS)
-    hint = f"; did you mean `{near[0]}`?" if near else f"; `{ctx.command_path} --help` tells of them"
-    return f"`{name:.40}` in {path} must be a setting's name{hint}"
+        flags = (*parameter.opts, *parameter.secondary_opts)
+        if name.replace("_", "-") in [flag.lstrip("-") for flag in flags]:
+            if parameter.name not in known:
+                return f"given on the command line: {parameter.opts[0]}"
+            return f"a setting's name; did you mean {parameter.name}?"
+    hint = did_you_mean(name.replace("-", "_"), known)
+    return f"a setting's name{hint or f'; `{ctx.command_path} --help` tells of them'}"
 
 
 def _value(name: str, value: Any, command: str) -> Any:
     """Return the value of a key as its option gives it; raise if the option would."""
     setting = SETTINGS.get(name)
-    if setting is None or setting.kind is str:
-        return _text(name, value)
-    if setting.kind is bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"must be true or false; got {shown(value)}")
-        return value
-    kind: Any = options.type_of(setting, several=command == "sweep" and setting.varied is not None)
-    if isinstance(value, list) and (isinstance(kind, Several) or name == "seeds"):
-        one = kind.one if isinstance(kind, Several) else NumberType(COUNT_OR_ZERO)
-        if not value:
-            raise ValueError("must hold at least one value; got none")
-        return tuple(dict.fromkeys(_scalar(each, one) for each in value))
-    if isinstance(setting.kind, tuple):
-        if value not in setting.kind:
-            raise ValueError(f"must be one of {', '.join(setting.kind)}; got {shown(value)}")
-        return value
-    found = _scalar(value, kind.one if isinstance(kind, Several) else kind)
-    return (found,) if isinstance(kind, Several) else found
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"must be text; got {type(value).__name__}")
+    kind: Any = str if setting is None else tuple(presets.PRESETS) if name == "preset" else setting.kind
+    if setting is not None and isinstance(kind, Number):
+        return options.number_type(setting, command).read_plain(value)
+    fits = value in kind if isinstance(kind, tuple) else isinstance(value, kind)
+    if not fits:
+        wanted = _WANTED.get(kind) or f"one of {', '.join(kind)}"
+        raise ValueError(f"must be {wanted}; got {shown(value)}")
     if name == "dataset":
         try:
             kind_of(value)
         except ValueError as error:
             raise ValueError(str(error).removeprefix("`DATASET` ")) from error
-    if name == "preset" and value not in presets.PRESETS:
-        raise ValueError(f"must be one of {', '.join(presets.PRESETS)}; got {shown(value)}")
     return value
-
-
-def _scalar(value: Any, kind: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"must be a number or text; got {shown(value)}")
-    return kind.convert(str(value), None, None)

@@ -261,29 +261,25 @@ class Download:
     """The progress of a download in bytes, of which nothing is shown before the total is known."""
 
     def __init__(self, what: str, bar: rich.progress.Progress, line: Callable[[str], None] | None) -> None:
-        self._what, self._bar, self._line = what, bar, line
+        self.total: Any = None
+        self._what, self._bar, self._line, self._done = what, bar, line, 0
         self._task = bar.add_task(what, total=None, start=False)
-
-    @property
-    def total(self) -> Any:
-        """Number of bytes there are."""
-        return self._bar.tasks[0].total
-
-    @total.setter
-    def total(self, total: Any) -> None:
-        self._bar.update(self._task, total=total)
-        self._bar.start_task(self._task)
-        self._bar.start()
-        if self._bar.disable and self._line is not None:
-            self._line(f"{self._what} ({total / 2**20:.0f} MiB)")
 
     def update(self, n: int, /) -> None:
         """Add ``n`` to what is done."""
-        self._bar.advance(self._task, n)
+        self._done += n
+        if self.total is None:
+            return
+        if not self._bar.tasks[0].started:
+            self._bar.start_task(self._task)
+            self._bar.start()
+            if self._bar.disable and self._line is not None:
+                self._line(f"{self._what} ({self.total / 2**20:.0f} MiB)")
+        self._bar.update(self._task, total=self.total, completed=self._done)
 
     def reset(self) -> None:
         """Set what is done to 0."""
-        self._bar.update(self._task, completed=0)
+        self._done = 0
 
     def close(self) -> None:
         """Take the bar away."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .._namespace import HostArray
+from .._texts import did_you_mean
 from .._validation import check_finite
 from ..datasets import Dataset, Split, load_cifar10, load_digits, load_npz
 from .console import Console
@@ -36,8 +36,7 @@ def kind_of(dataset: str) -> str:
         return dataset
     if suffix == ".npz":
         return "npz"
-    near = difflib.get_close_matches(dataset.lower(), _NAMED, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    hint = did_you_mean(dataset.lower(), _NAMED)
     if suffix in TABLES:
         hint = (
             f"; of a table, pandas makes one: numpy.savez({Path(dataset).stem + '.npz'!r}, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 import signal
@@ -11,7 +10,7 @@ from typing import Any
 
 import click
 
-from .._texts import bounded, printable
+from .._texts import bounded, did_you_mean, printable
 from .console import Console
 from .data import COMMAS, is_number
 from .devices import first_line
@@ -141,9 +140,7 @@ def _near(error: OSError) -> str:
     path = Path(str(error.filename))
     if not isinstance(error, FileNotFoundError) or not path.parent.is_dir():
         return ""
-    names = [one.name for one in path.parent.iterdir() if one.suffix == path.suffix]
-    near = difflib.get_close_matches(path.name, names, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return did_you_mean(path.name, (one.name for one in path.parent.iterdir() if one.suffix == path.suffix))
 
 
 def _wrong_usage(error: click.UsageError) -> Failure:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 import click.shell_completion
 
-from .._numbers import COUNT, COUNT_OR_ZERO, Number
+from .._numbers import COUNT, Number
+from .._validation import shown
 from .console import standard_output
 
 if TYPE_CHECKING:
@@ -26,19 +29,30 @@ class Option(click.Option):
     ----------
     group : str
         The heading.
+    names : str
+        The flags, and the name of the parameter if it has another, with spaces between.
+    kind : Number, tuple of str, bool, or type of click
+        The values that it may have: see `Setting`.
+    text : str
+        The help.
     shown : str, optional
-        What it is when not given.
-    swept : bool
-        Whether it takes one value of several that a sweep takes.
+        What it is when not given, where that is no default of click's.
+    **more
+        Arguments of `click.Option`.
     """
 
     def __init__(
-        self, *args: Any, group: str, shown: str | None = None, swept: bool = False, **kwargs: Any
+        self, group: str, names: str, kind: Any, text: str, *, shown: str | None = None, **more: Any
     ) -> None:
-        self.group, self.swept = group, swept
+        self.group = group
         if shown is not None:
-            kwargs["help"] += f"  [default: {shown}]"
-        super().__init__(*args, **kwargs)
+            text += f"  [default: {shown}]"
+        if isinstance(kind, Number):
+            kind = NumberType(kind)
+        elif isinstance(kind, tuple):
+            kind = click.Choice(kind)
+        more |= {"help": text, "type": kind, "show_default": more.get("default") is not None}
+        super().__init__(names.split(), is_flag=kind is bool or None, **more)
 
 
 class Command(click.Command):
@@ -58,46 +72,59 @@ class Command(click.Command):
                 raise click.BadParameter("must not be empty", ctx=ctx, param=parameter)
         return rest
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the option --help."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "Show this help."
+        return option
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the groups, each with its options."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            if isinstance(parameter, Option):
-                record = parameter.get_help_record(ctx)
-                groups.setdefault(parameter.group, []).extend([record] if record else [])
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", "Output"), []).append(record)
         for heading, records in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
 
 
 class NumberType(ParamType):
-    """A finite number between bounds, or one of a few words."""
+    """A finite number between bounds, or one of a few words.
 
-    def __init__(self, wanted: Number) -> None:
-        self.wanted = wanted
-        self.name = "integer" if wanted.kind is int else "number"
+    Parameters
+    ----------
+    wanted : Number
+    hint : str
+        A hint for the error where a value has a comma.
+    """
+
+    name = "number"
+    suffix = ""  # of what stands for a value in the help
+
+    def __init__(self, wanted: Number, hint: str = "") -> None:
+        self.wanted, self.hint = wanted, hint
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """Return what stands for a value in the help."""
-        return "|".join((*self.wanted.words, "N" if self.wanted.kind is int else "X"))
+        return "|".join((*self.wanted.words, "N" if self.wanted.kind is int else "X")) + self.suffix
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number or the word."""
-        if not isinstance(value, str) or value in self.wanted.words:
-            return value
-        number, limit = None, ""
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what an option's text means."""
         try:
-            number = self.wanted.check(self.name, self.wanted.kind(value))
-        except ValueError:
-            pass
-        else:
-            limit = ", and at most 2**53" if self.wanted.kind is int and number > _LARGEST else ""
-        if number is None or limit:
-            hint = (
-                "; `twolayer sweep` takes several" if "," in value and getattr(param, "swept", False) else ""
-            )
-            self.fail(f"must be {self.wanted.in_words()}{limit}; got {value!r:.80}{hint}", param, ctx)
-        return number
+            return self.read(value)
+        except ValueError as error:
+            self.fail(f"{error}{self.hint if ',' in value else ''}", param, ctx)
+
+    def read(self, text: str) -> Any:
+        """Return what a text means; raise a ValueError that lacks the subject of its sentence."""
+        return _number(text, self.wanted)
+
+    def read_plain(self, value: Any) -> Any:
+        """Return what a value of a TOML file means, as `read` does."""
+        return self.read(_as_text(value))
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -107,38 +134,57 @@ class NumberType(ParamType):
         return [item(word) for word in self.wanted.words if word.startswith(incomplete)]
 
 
-class Several(ParamType):
-    """Values with commas between them."""
+class Several(NumberType):
+    """Values with commas between them, as a tuple."""
 
-    def __init__(self, one: NumberType) -> None:
-        self.one, self.name = one, f"{one.name}s"
+    suffix = ",…"
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what stands for the values in the help."""
-        return f"{self.one.get_metavar(param, ctx)},…"
+    def read(self, text: str) -> Any:
+        """Return the values of a text."""
+        return _unequal(_number(part.strip(), self.wanted) for part in text.split(",") if part.strip())
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the values as a tuple."""
-        return tuple(self.one.convert(part.strip(), param, ctx) for part in value.split(",") if part.strip())
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        """Return the words that a shell may offer."""
-        return self.one.shell_complete(ctx, param, incomplete)
+    def read_plain(self, value: Any) -> Any:
+        """Return the values of a list, or one alone."""
+        values = value if isinstance(value, list) else [value]
+        return _unequal(_number(_as_text(one), self.wanted) for one in values)
 
 
-class Seeds(ParamType):
+class Seeds(Several):
     """How many seeds, or which: 3 is three of them, 0,1,5 are these."""
 
-    name = "seeds"
+    suffix = "|S,S,…"
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what stands for the value in the help."""
-        return "N|S,S,…"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def read(self, text: str) -> Any:
         """Return how many, an int, or which, a tuple."""
-        if "," in value:
-            return Several(NumberType(COUNT_OR_ZERO)).convert(value, param, ctx)
-        return NumberType(COUNT).convert(value, param, ctx)
+        return super().read(text) if "," in text else _number(text, COUNT)
+
+    def read_plain(self, value: Any) -> Any:
+        """Return how many, an int, or which, a tuple of those of a list."""
+        return super().read_plain(value) if isinstance(value, list) else self.read(_as_text(value))
+
+
+def _number(text: str, wanted: Number) -> Any:
+    if text in wanted.words:
+        return text
+    limit = ""
+    with suppress(ValueError):
+        number = wanted.check("number", wanted.kind(text))
+        if wanted.kind is float or number <= _LARGEST:
+            return number
+        limit = ", and at most 2**53"
+    raise ValueError(f"must be {wanted.in_words()}{limit}; got {text!r:.80}")
+
+
+def _as_text(value: Any) -> str:
+    """Return a number or a text of a TOML file as an option would have it."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"must be a number or text; got {shown(value)}")
+    return str(value)
+
+
+def _unequal(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return values, each once; raise if there are none."""
+    found = tuple(dict.fromkeys(values))
+    if not found:
+        raise ValueError("must hold at least one value; got none")
+    return found

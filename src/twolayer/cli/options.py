@@ -2,310 +2,253 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from itertools import chain
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from .. import onnx, presets, settings
+from .. import onnx, presets
 from .._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, Number
 from ..report.formatting import format_numbers
-from ..settings import SETTINGS, Setting
-from .completion import complete_datasets, complete_files, complete_networks, complete_presets, complete_runs
-from .option_types import NumberType, Option, ParamType, Seeds, Several
+from ..settings import LIBRARIES, Setting, of_command, values_of
+from . import completion
+from .console import Console
+from .option_types import NumberType, Option, Seeds, Several
 from .run_folder import CHECKPOINT, FORMATS, RESULTS
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+JSON = "twolayer.json"  # the key of what is noted of --json, until the end of the command
+# Options by their headings in the help.
+_data = partial(Option, "Data")
+_input = partial(Option, "Input")
+_output = partial(Option, "Output")
+_place = partial(Option, "Where it runs")
+_settings = partial(Option, "Settings")
 
-_DATASETS = ("digits", "cifar10", "npz")
-
-# `click.option` for each group of the help.
-_data_option = partial(click.option, cls=Option, group="Data")
-_input_option = partial(click.option, cls=Option, group="Input")
-_output_option = partial(click.option, cls=Option, group="Output")
-_place_option = partial(click.option, cls=Option, group="Where it runs")
-_settings_option = partial(click.option, cls=Option, group="Settings")
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
-    """Return a decorator that adds options, in their order in the help."""
-
-    def decorate(function: Function) -> Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+_PATH = click.Path()
+_REPLACE_FILE = _output("--overwrite", bool, "Replace a file of another program.")
 
 
-def _overwrite_option(what: str) -> Callable[[Function], Function]:
-    return _output_option("--overwrite", is_flag=True, help=f"Replace {what}.")
-
-
-def _note_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    ctx.find_root().meta["twolayer.debug"] = value
-
-
-def _flattened(ctx: click.Context, param: click.Parameter, value: tuple[tuple[Any, ...], ...]) -> Any:
+def _join(ctx: click.Context, param: click.Parameter, value: tuple[tuple[Any, ...], ...]) -> Any:
     """Join the values of an option that was given several times; return None if it was not given."""
-    values = tuple(dict.fromkeys(entry for part in value for entry in part))
-    if value and not values:
-        raise click.BadParameter("must hold at least one value; got none", ctx=ctx, param=param)
-    return values or None
+    return tuple(dict.fromkeys(chain(*value))) or None
+
+
+def _console(ctx: click.Context, param: click.Parameter, quiet: bool) -> Console:
+    return Console(quiet=quiet, shows_results=not ctx.meta.get(JSON))
 
 
 def defaults_text(command: str, key: str) -> str | None:
     """Return the default of a setting, for each data set if they differ; None if it has no default."""
     texts: dict[str, str] = {}
-    for dataset in _DATASETS:
+    for dataset in presets.TRAIN:
         value = presets.settings_for(command, dataset)[key]
         if value is None:
             continue
         if isinstance(value, bool):
             value = key if value else f"no-{key}"
-        values = value if isinstance(value, tuple) else (value,)
-        texts[dataset] = ",".join(format_numbers(values))
+        texts[dataset] = ",".join(format_numbers(values_of(value)))
     if len(set(texts.values())) <= 1:
         return next(iter(texts.values()), None)
     return "; ".join(f"{'.npz' if dataset == 'npz' else dataset} {text}" for dataset, text in texts.items())
 
 
-network_argument = click.argument("network", shell_complete=complete_networks)
-
-run_argument = click.argument(
-    "folder", type=click.Path(file_okay=False, exists=True), shell_complete=complete_runs(RESULTS)
-)
-
-data_options = _options(
-    click.argument("dataset", required=False, metavar="[DATASET]", shell_complete=complete_datasets),
-    _data_option(
-        "--data",
-        type=click.Path(),
-        help="For cifar10: the folder cifar-10-batches-bin or the archive cifar-10-binary.tar.gz. "
-        "Without it, they are downloaded (162 MiB) once, to the user's cache.",
-    ),
-    _data_option("--url", help="Where to download cifar10 from, in place of its home."),
-)
-
-validation_option = _data_option(
-    "--validation",
-    type=NumberType(COUNT_OR_ZERO),
-    shown="5000, of the preset assignment 1000, of the others 0",
-    help="For cifar10: how many of the training images, the last, are kept for validation.",
-)
-
-
-def type_of(setting: Setting, *, several: bool = False) -> ParamType:
-    """Return the type of a setting's option; ``several`` values have commas between them."""
+def number_type(setting: Setting, command: str) -> NumberType:
+    """Return the type of a setting that is a number; `sweep` takes several of those that it varies."""
+    assert isinstance(setting.kind, Number)
     if setting.name == "seeds":
-        return Seeds()
-    if isinstance(setting.kind, Number):
-        one = NumberType(setting.kind)
-        return Several(one) if several else one
-    if isinstance(setting.kind, tuple):
-        return click.Choice(setting.kind)
-    return click.BOOL if setting.kind is bool else click.STRING
+        return Seeds(COUNT_OR_ZERO)
+    if command == "sweep" and setting.varied:
+        return Several(setting.kind)
+    return NumberType(setting.kind, hint="; `twolayer sweep` takes several" if setting.varied else "")
 
 
-def _setting_option(setting: Setting, command: str) -> Callable[[Function], Function]:
-    """Return the option of a setting; ``sweep`` takes several values of those that it varies."""
-    several = command == "sweep" and setting.varied is not None
-    flags = setting.flag if setting.kind is not bool else f"{setting.flag}/--no-{setting.flag[2:]}"
-    return click.option(
-        flags,
-        setting.name,
-        cls=Option,
-        group=setting.group,
-        type=type_of(setting, several=several),
+def _setting_option(setting: Setting, command: str) -> Option:
+    flags, several = setting.flag, command == "sweep" and setting.varied is not None
+    if setting.kind is bool:
+        flags += f"/--no-{flags[2:]}"
+    return Option(
+        setting.group,
+        f"{flags} {setting.name}",
+        number_type(setting, command) if isinstance(setting.kind, Number) else setting.kind,
+        setting.help,
         multiple=several,
-        callback=_flattened if several else None,
-        help=setting.help,
+        callback=_join if several else None,
         shown=defaults_text(command, setting.name),
-        swept=setting.varied is not None,
         default=None,
     )
 
 
-def setting_options(command: str) -> Callable[[Function], Function]:
-    """Return the options for the settings of a command."""
-    return _options(
-        *(_setting_option(one, command) for one in settings.of_command(command).values() if one.help)
-    )
-
-
-_PROTOCOLS = " ".join(f"{name}: {one.summary} ({one.dataset})." for name, one in presets.PRESETS.items())
-
-preset_option = _settings_option(
-    "--preset",
-    metavar="NAME",
-    shell_complete=complete_presets,
-    help=f"Settings of a known protocol. {_PROTOCOLS}",
-)
-
-config_option = _settings_option(
-    "--config",
-    metavar="FILE",
-    type=click.Path(),
-    shell_complete=complete_files(".toml"),
-    help="A TOML file with settings, by their names in the settings.toml that each run leaves, which "
-    "repeats the run. An option that is given as well goes before it; what neither says is as the "
-    "preset and the data set have it.",
-)
-
-library_options = _options(
-    _place_option(
-        "--library",
-        type=type_of(SETTINGS["library"]),
-        default="numpy",
-        show_default=True,
-        help="The array library.",
+_NETWORK = click.Argument(["network"], shell_complete=completion.complete_networks)
+_FOLDER = click.Path(file_okay=False, exists=True)
+_RUN = click.Argument(["folder"], type=_FOLDER, shell_complete=completion.complete_paths(holding=RESULTS))
+_DATA: list[click.Parameter] = [
+    click.Argument(
+        ["dataset"], required=False, metavar="[DATASET]", shell_complete=completion.complete_datasets
     ),
-    _place_option(
+    _data(
+        "--data",
+        _PATH,
+        "For cifar10: the folder cifar-10-batches-bin or the archive cifar-10-binary.tar.gz. "
+        "Without it, they are downloaded (162 MiB) once, to the user's cache.",
+    ),
+    _data("--url", str, "Where to download cifar10 from, in place of its home."),
+]
+_PLACE: list[click.Parameter] = [
+    _place("--library", LIBRARIES, "The array library.", default="numpy"),
+    _place(
         "--device",
-        help="cuda:0 or cpu for torch, gpu:0 or cpu for jax, a GPU's number for cupy; "
+        str,
+        "cuda:0 or cpu for torch, gpu:0 or cpu for jax, a GPU's number for cupy; "
         "without it, the library's own choice.",
     ),
-)
+]
+COMMON: list[click.Parameter] = [
+    _output("-q --quiet console", bool, "Write results only.", callback=_console),
+    _output(
+        "--json",
+        bool,
+        "Write the results to standard output as JSON, and nothing else there.",
+        expose_value=False,
+    ),
+    _output("--debug", bool, "Show where in the code an error came from.", expose_value=False),
+]
+_PROTOCOLS = " ".join(f"{name}: {one.summary} ({one.dataset})." for name, one in presets.PRESETS.items())
 
 
-def folder_options(command: str) -> Callable[[Function], Function]:
-    """Return the options for the folder of a command's results."""
-    return _options(
-        _output_option(
-            "--out",
-            type=click.Path(),
-            shown=f"runs/DATASET-{command}-001, -002, …",
-            help="The folder for the results: a new one.",
+def _of_training(command: str) -> list[click.Parameter]:
+    """Return the parameters that `train` and `sweep` share."""
+    return [
+        *_DATA,
+        _data(
+            "--validation",
+            COUNT_OR_ZERO,
+            "For cifar10: how many of the training images, the last, are kept for validation.",
+            shown="5000, of the preset assignment 1000, of the others 0",
         ),
-        _overwrite_option("the run that is in the folder already, at the end of the new one"),
-    )
+        _settings(
+            "--preset",
+            str,
+            f"Settings of a known protocol. {_PROTOCOLS}",
+            metavar="NAME",
+            shell_complete=completion.complete_presets,
+        ),
+        *(_setting_option(one, command) for one in of_command(command).values() if one.help),
+        _settings(
+            "--config",
+            _PATH,
+            "A TOML file with settings, by their names in the settings.toml that each run leaves, which "
+            "repeats the run. An option that is given as well goes before it; what neither says is as the "
+            "preset and the data set have it.",
+            metavar="FILE",
+            shell_complete=completion.complete_paths(".toml"),
+        ),
+        *_PLACE,
+        _output(
+            "--out",
+            _PATH,
+            "The folder for the results: a new one.",
+            shown=f"runs/DATASET-{command}-001, -002, …",
+        ),
+        _output(
+            "--overwrite", bool, "Replace the run that is in the folder already, at the end of the new one."
+        ),
+    ]
 
 
-resume_options = _options(
-    _output_option(
+TRAIN = [
+    *_of_training("train"),
+    _output(
         "--resume",
+        _PATH,
+        "Go on with the run in a folder, by its own settings; --epochs or --steps may give a new total.",
         metavar="FOLDER",
-        type=click.Path(),
-        shell_complete=complete_runs(CHECKPOINT),
-        help="Go on with the run in a folder, by its own settings; --epochs or --steps may give a new total.",
+        shell_complete=completion.complete_paths(holding=CHECKPOINT),
     ),
-    _output_option(
+    _output(
         "--checkpoint-seconds",
-        type=NumberType(NOT_NEGATIVE),
+        NOT_NEGATIVE,
+        "Seconds that pass at least between two checkpoints, from which --resume goes on.",
         shown="60, without --checkpoint-steps",
-        help="Seconds that pass at least between two checkpoints, from which --resume goes on.",
     ),
-    _output_option(
-        "--checkpoint-steps",
-        type=NumberType(COUNT),
-        help="Steps that are taken at least between two checkpoints.",
+    _output("--checkpoint-steps", COUNT, "Steps that are taken at least between two checkpoints."),
+    *COMMON,
+]
+SWEEP = [*_of_training("sweep"), *COMMON]
+EVALUATE = [
+    _NETWORK,
+    *_DATA,
+    _data(
+        "--split",
+        ("test", "validation", "train", "all"),
+        "Which samples.",
+        shown="test; of a file other than the one trained on, all",
     ),
-)
-
-split_option = _data_option(
-    "--split",
-    type=click.Choice(["test", "validation", "train", "all"]),
-    shown="test; of a file other than the one trained on, all",
-    help="Which samples.",
-)
-
-prediction_options = _options(
-    _output_option(
-        "--top",
-        type=NumberType(COUNT),
-        default=1,
-        show_default=True,
-        help="How many classes to give for each sample, the most probable first.",
+    *_PLACE,
+    *COMMON,
+]
+PREDICT = [
+    _NETWORK,
+    click.Argument(["inputs"], nargs=-1, required=True, metavar="INPUT...", type=click.Path(allow_dash=True)),
+    _output(
+        "--top", COUNT, "How many classes to give for each sample, the most probable first.", default="1"
     ),
-    _output_option(
+    _output(
         "--output",
+        _PATH,
+        "Write the predictions to a .csv, .json or .npz file, which has all probabilities.",
         metavar="FILE",
-        type=click.Path(),
-        help="Write the predictions to a .csv, .json or .npz file, which has all probabilities.",
     ),
-    _overwrite_option("a file of another program"),
-    _data_option("--invert", is_flag=True, help="Take images with black and white exchanged."),
-    _data_option(
+    _REPLACE_FILE,
+    _data("--invert", bool, "Take images with black and white exchanged."),
+    _data(
         "--resize",
-        is_flag=True,
-        help="Bring images of another size to the network's: cut evenly to its proportions, from the "
+        bool,
+        "Bring images of another size to the network's: cut evenly to its proportions, from the "
         "longer sides, then scaled, smoothly.",
     ),
-)
-
-export_options = _options(
-    _input_option(
-        "--input",
-        "input_dtype",
-        type=click.Choice(onnx.INPUT_DTYPES),
+    *_PLACE,
+    *COMMON,
+]
+EXPORT = [
+    _NETWORK,
+    _input(
+        "--input input_dtype",
+        onnx.INPUT_DTYPES,
+        "What the model takes, and casts itself: uint8 for images as they are.",
         shown="what the network computes in",
-        help="What the model takes, and casts itself: uint8 for images as they are.",
     ),
-    _input_option(
-        "--flat", is_flag=True, help="Take samples as rows of features where they are images, too."
-    ),
-    _output_option(
+    _input("--flat", bool, "Take samples as rows of features where they are images, too."),
+    _output("--out", _PATH, "The .onnx file to write.", metavar="FILE", shown="beside the network"),
+    _REPLACE_FILE,
+    *COMMON,
+]
+PLOT = [
+    _RUN,
+    _output("--format suffix", FORMATS, "The pictures' format.", default="png"),
+    *COMMON,
+]
+REPORT = [
+    _RUN,
+    _output(
         "--out",
+        click.Path(dir_okay=False),
+        "The .html file to write.",
         metavar="FILE",
-        type=click.Path(),
-        shown="beside the network",
-        help="The .onnx file to write.",
-    ),
-    _overwrite_option("a file of another program"),
-)
-
-format_option = _output_option(
-    "--format",
-    "suffix",
-    type=click.Choice(FORMATS),
-    default="png",
-    show_default=True,
-    help="The pictures' format.",
-)
-
-page_options = _options(
-    _output_option(
-        "--out",
-        metavar="FILE",
-        type=click.Path(dir_okay=False),
         shown="report.html in the folder",
-        help="The .html file to write.",
     ),
-    _overwrite_option("a file of another program"),
-)
-
-# An option of its own, so that it stands in a group.
-help_option = click.help_option("--help", "-h", cls=Option, group="Output", help="Show this help.")
-
-common_options = _options(
-    _output_option("-q", "--quiet", is_flag=True, help="Write results only."),
-    _output_option(
-        "--json",
-        is_flag=True,
-        expose_value=False,
-        help="Write the results to standard output as JSON, and nothing else there.",
-    ),
-    _output_option(
-        "--debug",
-        is_flag=True,
-        expose_value=False,
-        is_eager=True,
-        callback=_note_debug,
-        help="Show where in the code an error came from.",
-    ),
-    help_option,
-)
+    _REPLACE_FILE,
+    *COMMON,
+]
+COMPLETION = [click.Argument(["shell"], type=click.Choice([*completion.SHELLS]))]
 
 
-def flag(ctx: click.Context, name: str) -> str:
-    """Return how the user writes a parameter."""
-    parameter = next(one for one in ctx.command.params if one.name == name)
-    return parameter.opts[0] if isinstance(parameter, click.Option) else name.upper()
-
-
-def given(ctx: click.Context) -> list[str]:
-    """Return the names of the parameters that the user gave, in the order of the help."""
-    names = (parameter.name for parameter in ctx.command.params if parameter.name in ctx.params)
-    return [name for name in names if name and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
+def given(ctx: click.Context) -> dict[str, str]:
+    """Return how the user writes each parameter that was given, by their names, in the order of the help."""
+    found = {}
+    for one in ctx.command.params:
+        name = str(one.name)
+        if name in ctx.params and ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            found[name] = one.opts[0] if isinstance(one, Option) else name.upper()
+    return found

@@ -11,7 +11,6 @@ import pytest
 from support.command_line import done, settings_in
 from support.pages import Page, words
 
-from twolayer.cli.commands import app
 from twolayer.cli.config import write_settings
 from twolayer.cli.page.settings import command_line
 
@@ -51,7 +50,7 @@ COMMANDS = [
 @pytest.mark.parametrize("text", COMMANDS)
 def test_the_command_that_does_it_again_does_it_again(text: str, tmp_path: Path) -> None:
     settings = settings_of(f"twolayer {text}", tmp_path)
-    again = command_line(settings, app.commands)
+    again = command_line(settings)
     assert again is not None
     assert settings_of(again, tmp_path) == settings
     if text in ("train digits", "sweep digits", "sweep cifar10 --preset assignment"):
@@ -83,4 +82,4 @@ def settings_of(text: str, folder: Path) -> dict[str, Any]:
     ids=["none", "file", "preset", "command"],
 )
 def test_there_is_no_command_where_the_settings_are_of_no_known_kind(settings: dict[str, Any]) -> None:
-    assert command_line(settings, app.commands) is None
+    assert command_line(settings) is None

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
 from ... import presets
 from ...report.formatting import format_setting
-from ...settings import SETTINGS, label
+from ...settings import SETTINGS, label, of_command, values_of
 from ..data import kind_of
 
 # These stand elsewhere on the page, or only in the file of settings.
@@ -19,18 +17,17 @@ _ELSEWHERE = ("command", "data", "url", "twolayer_version", "data_sha256")
 
 
 def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Give the settings that had an effect, by groups, with the default where another was given."""
+    """Return the settings that had an effect, by groups, with the default where another was given."""
     defaults = _defaults(settings)
     groups: dict[str, list[dict[str, Any]]] = {}
-    known = [name for name in SETTINGS if name in settings and name not in _ELSEWHERE]
-    for name in (*known, *sorted(settings.keys() - SETTINGS.keys() - {*_ELSEWHERE})):
-        value = settings[name]
-        if value is None or not _has_effect(name, settings):
+    known = [name for name, one in SETTINGS.items() if one.has_effect(settings)]
+    for name in (*known, *sorted(settings.keys() - SETTINGS.keys())):
+        value, default = settings.get(name), defaults.get(name)
+        if value is None or name in _ELSEWHERE:
             continue
         if name == "dataset" and isinstance(value, str):
             value = Path(value).name  # not where the user's files are
-        default = defaults.get(name)
-        given = name in defaults and not _same(value, default)
+        given = name in defaults and values_of(value) != values_of(default)
         row = {
             "label": label(name),
             "value": format_setting(value),
@@ -41,20 +38,8 @@ def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"title": title, "rows": rows} for title, rows in groups.items()]
 
 
-def _has_effect(name: str, settings: Mapping[str, Any]) -> bool:
-    return name not in SETTINGS or SETTINGS[name].has_effect(settings)
-
-
-def _same(one: Any, other: Any) -> bool:
-    def plain(value: Any) -> Any:
-        # In a sweep, one value is as good as a list of it.
-        return list(value) if isinstance(value, list | tuple) else [value]
-
-    return bool(plain(one) == plain(other))
-
-
 def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Give what the settings were, had none been given; nothing where that is not known."""
+    """Return what the settings were, had none been given; nothing if that is not known."""
     command, dataset, preset = (settings.get(name) for name in ("command", "dataset", "preset"))
     if command not in ("train", "sweep") or not isinstance(dataset, str):
         return {}
@@ -65,40 +50,31 @@ def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if SETTINGS[name].kind is not str}
 
 
-def command_line(settings: Mapping[str, Any], commands: Mapping[str, click.Command]) -> str | None:
-    """Give the command that does it again; None where that is not known.
-
-    Parameters
-    ----------
-    settings : mapping
-        Those of settings.toml.
-    commands : mapping
-        The commands by their names, which know what their options are called.
-    """
+def command_line(settings: Mapping[str, Any]) -> str | None:
+    """Return the command that repeats a run by its settings.toml; None if that is not known."""
     defaults = _defaults(settings)
     if not defaults:
         return None
-    words = ["twolayer", settings["command"], settings["dataset"]]
+    command = settings["command"]
+    words = ["twolayer", command, settings["dataset"]]
     n_validation = settings.get("n_validation")
     if n_validation is not None and n_validation != defaults.get("n_validation"):
         words += ["--validation", _exact(n_validation)]
-    for option in commands[settings["command"]].params:
-        name = option.name or ""
-        value = settings.get(name)
-        if not isinstance(option, click.Option) or value is None or not _has_effect(name, settings):
+    own = (name for name, one in of_command(command).items() if one.help)
+    for name in ("data", "url", "preset", *own, "library", "device"):  # in the order of the help
+        value, setting = settings.get(name), SETTINGS[name]
+        values = values_of(value)
+        if value is None or not setting.has_effect(settings) or values == values_of(defaults.get(name)):
             continue
-        if _same(value, defaults.get(name)):
+        if setting.kind is bool:
+            words.append(setting.flag if value else f"--no-{setting.flag[2:]}")
             continue
-        if option.secondary_opts:
-            words.append(option.opts[0] if value else option.secondary_opts[0])
-            continue
-        values = value if isinstance(value, list) else [value]
         if name == "url":
-            values = [str(value).rpartition("@")[2]]  # earlier versions stored passwords
+            values = (str(value).rpartition("@")[2],)  # earlier versions stored passwords
         if name == "seeds" and len(values) == 1:
             words += ["--seed", _exact(values[0])]
-            values = [1]  # how many, as there is no comma
-        words += [option.opts[0], ",".join(map(_exact, values))]
+            values = (1,)  # how many, as there is no comma
+        words += [setting.flag, ",".join(map(_exact, values))]
     return shlex.join(words)
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-
-import click
 
 from ..._files import written_whole
 from ..._optional import require
@@ -20,9 +17,7 @@ from ..stored_run import StoredRun
 from . import content, pictures, settings, tables
 
 
-def write_page(
-    folder: Path, out: Path | None, commands: Mapping[str, click.Command], *, overwrite: bool
-) -> Path:
+def write_page(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
     """Write the page of a run, whole or not at all, and return where it is.
 
     Parameters
@@ -31,8 +26,6 @@ def write_page(
         The folder of the run.
     out : Path, optional
         The file to write; without it, report.html in the folder.
-    commands : mapping
-        The commands by their names, for the one that does it again.
     overwrite : bool
         Replace a file of another program.
 
@@ -49,13 +42,13 @@ def write_page(
     """
     path = folder / run_folder.PAGE if out is None else out
     check_output("--out", path, (".html",), overwrite=overwrite)
-    text = render(StoredRun(folder), commands, linked=path.resolve().parent == folder.resolve())
+    text = render(StoredRun(folder), linked=path.resolve().parent == folder.resolve())
     with run_folder.locked_if_run(path.parent), written_whole(path) as file:
         file.write(text.encode())
     return path
 
 
-def render(run: StoredRun, commands: Mapping[str, click.Command], *, linked: bool) -> str:
+def render(run: StoredRun, *, linked: bool) -> str:
     """Return the page of a run, whose files lie beside it if ``linked`` is true."""
     jinja2 = require("jinja2", extra="cli", purpose="A report")
     environment = jinja2.Environment(
@@ -90,7 +83,7 @@ def render(run: StoredRun, commands: Mapping[str, click.Command], *, linked: boo
         mistakes=tables.mistakes(run),
         settings=settings.settings_groups(known),
         environment=content.environment(run),
-        command=settings.command_line(known, commands),
+        command=settings.command_line(known),
         files=tables.files(run),
         linked=linked,
     )

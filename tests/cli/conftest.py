@@ -1,0 +1,109 @@
+"""The folder in which a test of the command line works, runs that tests share, and signals."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command_line import QUICK, clusters, done, small_cifar10
+
+from twolayer.cli import console
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of its own for each test: without --out, results go below the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def pictures() -> None:
+    """Have pictures drawn, which takes most of the time of a small run."""
+
+
+@pytest.fixture
+def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no pictures drawn, unless the test asks for them."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
+
+
+@pytest.fixture
+def npz(elsewhere: Path) -> Path:
+    """A file of three clusters of 6 features."""
+    return clusters(elsewhere / "mine.npz")
+
+
+@pytest.fixture
+def cifar(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small CIFAR-10."""
+    return small_cifar10(elsewhere / "cifar-10-batches-bin", monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return the folder of a run by these arguments, which is made once; tests copy it."""
+    folders: dict[tuple[object, ...], Path] = {}
+
+    def make(*arguments: object) -> Path:
+        if arguments not in folders:
+            folder = tmp_path_factory.mktemp("made")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.chdir(folder)
+                patch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
+                clusters(folder / "mine.npz")
+                done(*arguments, "--out", "run", "-q")
+            folders[arguments] = folder / "run"
+        return folders[arguments]
+
+    return make
+
+
+def copied(folder: Path) -> Path:
+    return shutil.copytree(folder, Path("run"))
+
+
+@pytest.fixture
+def run(made: Callable[..., Path], elsewhere: Path) -> Path:
+    """A training of two epochs on the digits."""
+    return copied(made("train", *QUICK))
+
+
+@pytest.fixture
+def run_of_npz(made: Callable[..., Path], npz: Path) -> Path:
+    """A training on clusters, of which the file is in the current folder."""
+    return copied(made("train", "mine.npz", *QUICK))
+
+
+@pytest.fixture
+def run_of_sweep(made: Callable[..., Path], elsewhere: Path) -> Path:
+    """A sweep of one candidate."""
+    return copied(made("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0))
+
+
+@pytest.fixture
+def send(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have signals sent, once, after a step within its epoch."""
+
+    def at(step: int, *numbers: int, stage: int = 1) -> None:
+        original, pending = console.Watch.__call__, [*numbers]
+
+        def call(self: console.Watch, progress: Any) -> None:
+            if (progress.step, progress.stage, progress.epoch_ended) == (step, stage, False):
+                while pending:
+                    signal.raise_signal(pending.pop(0))
+            original(self, progress)
+
+        monkeypatch.setattr(console.Watch, "__call__", call)
+
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    # A background job ignores Ctrl-C.
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield at
+    after = {number: signal.signal(number, handler) for number, handler in before.items()}
+    assert after == usual

@@ -1,0 +1,223 @@
+"""``twolayer evaluate`` and ``twolayer predict``: the samples, networks and images that they take."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.command_line import QUICK, done, read, refused, rows_of
+
+from twolayer import TwoLayerNet, datasets, stack, storage
+
+DIGITS = datasets.load_digits()
+NET = TwoLayerNet.initialize(64, 5, 10, rng=0)
+
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
+
+
+def test_evaluate_repeats_what_train_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = read("run/results.json")["test"]
+    output = done("evaluate", "run")
+    assert "digits: 400 test samples" in output
+    assert f"accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f}" in output
+    assert len(re.findall(r"^  \d +\d+ +[\d.]+ +[\d.]+ +[\d.]+", output, re.M)) == 10
+    net = storage.load("run/network.safetensors")
+    for split, samples in (("validation", DIGITS.validation), ("train", DIGITS.train)):
+        accuracy = float(net.accuracy(samples.X, samples.y))
+        shown = done("evaluate", "run/network.safetensors", "digits", "--split", split)
+        assert f"accuracy {accuracy:.4f}" in shown
+    monkeypatch.setattr("twolayer._validation.BLOCK_ELEMENTS", 64 * 30)
+    assert done("evaluate", "run") == output
+
+
+def test_evaluate_on_a_file(npz: Path) -> None:
+    done("train", npz, "--epochs", 5, "--out", "run", "-q")
+    assert re.search(r"accuracy (0\.9|1\.0)", done("evaluate", "run", npz, "--split", "train"))
+    assert "mine.npz, a file of its user's" in refused("evaluate", "run")
+
+
+def test_a_set_that_the_data_lack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twolayer.cli.data.load_digits", lambda: replace(DIGITS, test=None))
+    done("train", *QUICK, "--out", "untested")
+    assert "test" not in read("untested/results.json")
+    assert "`--split` must be one that digits has; it has no test samples" in refused("evaluate", "untested")
+
+
+@pytest.mark.parametrize(
+    ("net", "classes", "message"),
+    [
+        (TwoLayerNet.initialize(64, 5, 3, rng=0), None, "the network tells 3 classes apart; digits has 10"),
+        (NET, list("0213456789"), "in the same order; it has '2' where digits has '1'"),
+        (stack([NET, NET]), None, "must hold one network; it holds a stack of 2"),
+    ],
+)
+def test_a_network_must_be_one_for_the_classes_of_the_data(
+    net: TwoLayerNet, classes: list[str] | None, message: str
+) -> None:
+    storage.save(net, "net.safetensors", classes=classes)
+    assert message in refused("evaluate", "net.safetensors", "digits")
+
+
+def test_a_network_that_does_not_say_what_it_was_trained_on_needs_a_data_set() -> None:
+    storage.save(NET, "net.safetensors")
+    assert "`DATASET` must be given" in refused("evaluate", "net.safetensors")
+    assert "accuracy 0." in done("evaluate", "net.safetensors", "digits")
+
+
+@pytest.fixture
+def some(run: Path) -> np.ndarray:
+    """Samples in a file, beside a network."""
+    X = DIGITS.test.X[:30]
+    np.save("some.npy", X)
+    return X
+
+
+def test_predict_gives_classes_and_probabilities(run: Path, some: np.ndarray) -> None:
+    probs = storage.load("run/network.safetensors").predict_proba(some)
+    np.savez("some.npz", X=some)
+    output = done("predict", "run", "some.npy")
+    assert "and 10 more; --output FILE writes all" in output
+    lines = [line.split() for line in output.splitlines() if re.match(r"^  \d", line)]
+    assert [int(line[1]) for line in lines] == probs[:20].argmax(axis=1).tolist()
+    assert [float(line[2]) for line in lines] == pytest.approx(probs[:20].max(axis=1), abs=1e-4)
+    assert done("predict", "run/network.safetensors", "some.npz") == output
+
+
+def test_predict_gives_the_top_classes(run: Path, some: np.ndarray) -> None:
+    np.save("some.npy", some[:2])
+    probs = storage.load("run/network.safetensors").predict_proba(some[:2])
+    output = done("predict", "run", "some.npy", "--top", 3)
+    lines = [line.split() for line in output.splitlines() if re.match(r"^  [\d ] +\d", line)]
+    assert [int(line[-2]) for line in lines] == np.argsort(-probs)[:, :3].ravel().tolist()
+    assert [line[0] for line in lines if len(line) == 3] == ["0", "1"]
+    assert len(re.findall(r"0\.\d{4}", done("predict", "run", "some.npy", "--top", 99))) == 20
+
+
+def test_predict_writes_files(run: Path, some: np.ndarray) -> None:
+    probs = storage.load("run/network.safetensors").predict_proba(some)
+    for suffix in ("csv", "json", "npz"):
+        output = done("predict", "run", "some.npy", "--output", f"out.{suffix}")
+        assert f"In out.{suffix}: the probabilities of 30 samples" in output
+    rows = rows_of("out.csv")
+    assert [row["class"] for row in rows] == [str(label) for label in probs.argmax(axis=1)]
+    np.testing.assert_allclose([float(row["7"]) for row in rows], probs[:, 7], rtol=1e-6)
+    stored = read("out.json")
+    assert stored["classes"] == list("0123456789")
+    np.testing.assert_allclose([one["probabilities"] for one in stored["predictions"]], probs, rtol=1e-6)
+    with np.load("out.npz") as arrays:
+        np.testing.assert_allclose(arrays["probabilities"], probs, rtol=1e-6)
+        assert arrays["predicted"].tolist() == probs.argmax(axis=1).tolist()
+
+
+@pytest.fixture
+def image() -> Any:
+    return pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib")
+
+
+def test_predict_reads_images(run: Path, image: Any) -> None:
+    test, net = DIGITS.test, storage.load("run/network.safetensors")
+    predicted, probs = net.predict(test.X[:4]), net.predict_proba(test.X[:4])
+    for i, pixels in enumerate(test.X[:4]):
+        grey = np.round(pixels * (255 / 16)).astype(np.uint8)
+        image.fromarray(grey).save(f"{i}.png")
+        image.fromarray(255 - grey).convert("RGB").save(f"inverted{i}.png")
+    output = done("predict", run, *(f"{i}.png" for i in range(4)))
+    lines = [line.split() for line in output.splitlines() if ".png" in line]
+    assert [line[0] for line in lines] == ["0.png", "1.png", "2.png", "3.png"]
+    assert [int(line[1]) for line in lines] == predicted.tolist()
+    # 255 grey levels are not a multiple of 16.
+    assert [float(line[2]) for line in lines] == pytest.approx(probs.max(axis=1), abs=0.01)
+    output = done("predict", run, *(f"inverted{i}.png" for i in range(4)), "--invert")
+    inverted = [line.split() for line in output.splitlines() if ".png" in line]
+    assert [line[1:] for line in inverted] == [line[1:] for line in lines]
+
+
+def test_images_that_do_not_fit_are_refused(run: Path, image: Any) -> None:
+    image.new("L", (9, 8)).save("wide.png")
+    Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"no more")
+    messages = {
+        "wide.png": "must have 8×8 pixels, as the images that the network was trained on; it has 9×8",
+        "broken.png": "must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read",
+    }
+    for name, message in messages.items():
+        assert f"{name} {message}" in refused("predict", run, name)
+    assert "No such file or directory: none.png" in refused("predict", run, "none.png")
+
+
+def test_images_of_more_than_bytes_or_with_transparency_are_refused(run: Path, image: Any) -> None:
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    plain = image.fromarray(grey)
+    plain.save("plain.png")
+    half = image.merge("LA", (plain, image.new("L", (8, 8), 128)))
+    for name, refusable, mode in (
+        ("deep", image.fromarray(grey.astype(np.uint16) * 257), "I;16"),
+        ("half", half, "LA"),
+        ("halfcolour", half.convert("RGBA"), "RGBA"),
+    ):
+        refusable.save(f"{name}.png")
+        assert (
+            f"{name}.png must be an 8-bit greyscale or colour image without transparency; got mode {mode}"
+            in refused("predict", run, f"{name}.png")
+        )
+    plain.convert("P").save("clear.png", transparency=0)
+    assert "without transparency; got mode P" in refused("predict", run, "clear.png")
+    plain.convert("P").save("palette.png")
+    plain.convert("LA").save("opaque.png")
+    plain.convert("RGBA").save("opaquecolour.png")
+    output = done("predict", run, "plain.png", "palette.png", "opaque.png", "opaquecolour.png")
+    lines = [line.split()[1:] for line in output.splitlines() if ".png" in line]
+    assert len(lines) == 4
+    assert all(line == lines[0] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: p.write_bytes(b"PK\x03\x04"), "must be an .npz file with arrays; it is truncated, empty"),
+        (lambda p: p.write_text("1,2,3"), "must be an .npz file with arrays; it is truncated, empty or some"),
+        (lambda p: np.savez(p, X=np.array([[None]])), "got dtype object, which is stored by pickle"),
+        (lambda p: np.savez(p, Z=np.ones(3)), "must hold `X`; it holds Z"),
+        (lambda p: np.savez(p, X=np.array(["a"])), "must hold numbers, of shape"),
+        (lambda p: np.savez(p, X=np.ones(3)), "must hold numbers, of shape"),
+        (lambda p: np.savez(p, X=np.ones((2, 3))), "must have 6 features a sample to fit the network; got 3"),
+        (lambda p: np.savez(p, X=np.full((2, 6), np.nan)), "`INPUT` must be finite; got nan"),
+    ],
+)
+def test_input_that_is_not_samples_is_refused(run_of_npz: Path, write: Any, message: str) -> None:
+    write(Path("input.npz"))
+    assert message in refused("predict", "run", "input.npz")
+
+
+def header_only(shape: tuple[int, ...]) -> bytes:
+    """The header of an array of float64, and none of its values."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("shape", "found"), [((10**9, 7), 7), ((3, 10**9), 10**9), ((2, 3, 4), 12)])
+@pytest.mark.parametrize("name", ["X.npy", "X.npz"])
+def test_features_are_counted_before_samples_are_read(
+    run_of_npz: Path, name: str, shape: tuple[int, ...], found: int
+) -> None:
+    Path("X.npy").write_bytes(header_only(shape))
+    with zipfile.ZipFile("X.npz", "w") as archive:
+        archive.write("X.npy")
+    line = refused("predict", "run", name)
+    assert line.endswith(f"`INPUT` must have 6 features a sample to fit the network; got {found}")
+
+
+@pytest.mark.parametrize("key", ["X", "X_test"])
+def test_features_are_counted_before_samples_to_evaluate_are_read(run_of_npz: Path, key: str) -> None:
+    Path("values").write_bytes(header_only((10**9, 7)))
+    np.savez("new.npz", **{key.replace("X", "y"): np.zeros(3, int)})
+    with zipfile.ZipFile("new.npz", "a") as archive:
+        archive.write("values", f"{key}.npy")
+    line = refused("evaluate", "run", "new.npz")
+    assert line.endswith("the network takes samples of 6 features; those of new have 7")

@@ -1,0 +1,181 @@
+"""Ctrl-C, and what shows how far a run is: bars on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import rich.console
+from support.command_line import PICTURES, QUICK, SWEEP_FILES, TRAIN_FILES, cli, done, files_in, read, rows_of
+
+from twolayer.cli import console
+
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
+
+
+@pytest.mark.parametrize("step", [37, 44])  # within an epoch, and at its end
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(send: Any, step: int) -> None:
+    done("train", "--steps", 70, "--hidden", 8, "-q", "--out", "whole")
+    send(step, signal.SIGINT)
+    result = cli("train", "--steps", 70, "--hidden", 8, "--out", "run")
+    assert result.exit_code == 130
+    said = f"interrupted at step {step} of 70; `twolayer train --resume run` goes on from there"
+    assert said in result.output
+    assert files_in("run") == TRAIN_FILES - PICTURES
+    results = read("run/results.json")
+    assert (results["complete"], results["n_steps"]) == (False, step)
+    assert f"Going on from step {step} of 70" in done("train", "--resume", "run")
+    for name in ("network.safetensors", "history.json", "results.csv"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
+    assert read("run/results.json")["complete"] is True
+
+
+def test_interrupted_before_any_validation_there_is_no_network_yet(send: Any) -> None:
+    send(3, signal.SIGINT)
+    result = cli("train", "--epochs", 2, "--out", "run")
+    assert result.exit_code == 130
+    assert "network.safetensors" not in files_in("run")
+    assert {"checkpoint.safetensors", "history.json", "results.json"} <= files_in("run")
+
+
+@pytest.mark.parametrize(
+    ("step", "stage", "n_seeds", "steps"),
+    # Within the second stack; within the second epoch of the only one; before there is anything to keep.
+    [(5, 2, 3, ["44", "44"]), (25, 1, 1, ["25", "25"]), (5, 1, 3, [])],
+)
+def test_an_interrupted_sweep_keeps_its_networks_as_they_were(
+    send: Any, step: int, stage: int, n_seeds: int, steps: list[str]
+) -> None:
+    send(step, signal.SIGINT, stage=stage)
+    grid = ("--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", n_seeds)
+    result = cli("sweep", *QUICK, *grid, "--out", "run")
+    assert result.exit_code == 130
+    said = f"interrupted: {len(steps)} of {2 * n_seeds} networks are in the tables, those under way as they"
+    assert said in result.output
+    assert "A sweep does not go on from there: `--resume` is of `train` alone" in result.output
+    assert "try " not in result.output  # the ends of a grid that was not finished are not known
+    assert read("run/results.json")["complete"] is False
+    assert files_in("run") == (SWEEP_FILES - PICTURES if steps else {"settings.toml", "results.json"})
+    if steps:
+        assert [(row["n_steps"], row["seed"]) for row in rows_of("run/runs.csv")] == [(n, "0") for n in steps]
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_ctrl_c_in_a_terminal(elsewhere: Path) -> None:
+    """A real process, a real terminal, and a real signal, sent when the progress bar is there."""
+    master, slave = os.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
+    command = (sys.executable, "-m", "twolayer", "train", "--epochs", "1000000", "--out", "run")
+    # As in a terminal of its own: where Ctrl-C is ignored here, it would be in the process too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
+    process = subprocess.Popen(command, **streams, env=environment, close_fds=True)
+    signal.signal(signal.SIGINT, before)
+    os.close(slave)
+    shown = b""
+    pressed = False
+    try:
+        while True:
+            try:
+                shown += os.read(master, 65536)
+            except OSError:  # at its end
+                break
+            if not pressed and b"best validation accuracy" in shown:
+                process.send_signal(signal.SIGINT)
+                pressed = True
+        assert process.wait() == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
+    assert b"\x1b[" in shown
+    assert re.search(r"epoch \d+ of 1000000, best validation accuracy 0\.\d{3}", text)
+    assert re.search(r"interrupted at step [\d,]+ of 22,000,000", text)
+    assert files_in("run") >= TRAIN_FILES
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Have everything written to a terminal that remembers it."""
+    written = io.StringIO()
+    monkeypatch.setattr(
+        console,
+        "_rich_console",
+        lambda *, stderr: rich.console.Console(file=written, force_terminal=True, width=120),
+    )
+    return written
+
+
+def test_a_terminal_gets_a_bar_and_colours(terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_REFRESH_SECONDS", 0.0)
+    done("train", *QUICK[:-1], "--out", "run")
+    text = terminal.getvalue()
+    assert "━" in text
+    assert re.search(r"epoch 2 of 2, best validation accuracy 0\.\d{3}", text)
+    assert "\x1b[1;32m" in text
+
+
+def test_quiet_shows_no_bar(terminal: io.StringIO) -> None:
+    done("train", *QUICK, "--out", "run")
+    assert "━" not in terminal.getvalue()
+
+
+def test_a_terminal_gets_a_bar_of_a_download(terminal: io.StringIO) -> None:
+    with console.Console().download("data") as progress:
+        progress.update(3)  # nothing to show yet
+        assert terminal.getvalue() == ""
+        progress.total = 2**20
+        progress.update(2**19)
+        progress.reset()
+        progress.update(2**20)
+        progress.total = 2**20
+        progress.close()
+    assert re.search(r"Downloading data.*1\.0/1\.0 MB", terminal.getvalue())
+
+
+def test_outside_of_the_main_thread_ctrl_c_is_left_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    found = []
+
+    def work() -> None:
+        with console.Console(quiet=True).watch("Training"):
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [before]
+
+
+def test_lines_tell_how_far_it_is_where_there_is_no_terminal() -> None:
+    lines: list[str] = []
+    stops: list[int] = []
+    times = iter((0, 1, 29, 31, 31, 32, 90, 90))
+    bar = rich.progress.Progress(disable=True)
+    watch = console.Watch("Sweep", bar, lines.append, pause=30.0, clock=lambda: next(times))
+    history = SimpleNamespace(validation_accuracy=np.array([[0.5, np.nan], [0.25, 0.625]]))
+
+    def after(step: int, *, ended: bool = False, stage: int = 1) -> Any:
+        place = {"step": step, "steps": 40, "epoch": step // 10, "epochs": 4, "stage": stage, "stages": 2}
+        stop = partial(stops.append, step)
+        return SimpleNamespace(**place, epoch_ended=ended, history=lambda: history, stop=stop)
+
+    for progress in (after(1), after(10, ended=True), after(11), after(12)):
+        watch(progress)
+    assert lines == ["Sweep: 14%, part 1 of 2, epoch 2 of 4, best validation accuracy 0.625"]
+    watch.interrupted = True
+    watch(after(40, stage=2))
+    assert lines[1:] == ["Sweep: 100%, stopping"]
+    assert stops == [40]

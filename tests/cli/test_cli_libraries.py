@@ -1,0 +1,206 @@
+"""Array libraries and devices on the command line, and ``twolayer info``."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from support.command_line import PICTURES, QUICK, TRAIN_FILES, done, files_in, read, refused
+
+import twolayer
+from twolayer import datasets, storage
+from twolayer.cli import devices, info
+
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
+
+
+def test_every_library_that_was_asked_for_gives_the_same(libraries: list[str]) -> None:
+    """Trained, evaluated and asked for predictions, with each library under test."""
+    chosen = [name for name in libraries if name != "strict"]
+    np.save("some.npy", datasets.load_digits().test.X[:5])
+    length = ("--steps", 40, "--hidden", 8, "-q")
+    done("train", *length, "--out", "reference")
+    expected = storage.load("reference/network.safetensors")
+    predictions = done("predict", "reference", "some.npy")
+    for name in chosen:
+        done("train", *length, "--library", name, "--out", name)
+        for found, wanted in zip(storage.load(f"{name}/network.safetensors"), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+        assert read(f"{name}/results.json")["versions"][name]
+        accuracy = read(f"{name}/results.json")["test"]["accuracy"]
+        assert f"accuracy {accuracy:.4f}" in done("evaluate", name, "--library", name)
+        assert done("predict", "reference", "some.npy", "--library", name) == predictions
+        grid = ("--learning-rate", "0.1,1", "--reg", "0,0.01", "--seeds", 1)
+        done("sweep", *length, *grid, "--library", name, "--out", f"sweep-{name}")
+        # A run may go on with another library.
+        done("train", "--resume", name, "--library", "numpy", "--steps", 50)
+        assert read(f"{name}/results.json")["n_steps"] == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "message"),
+    [
+        ("numpy", "cpu", "`--device` must be cpu for numpy, or be left out; got there"),
+        ("torch", "cpu", "`--device` must be one that PyTorch has here; got there ("),
+        ("jax", "cpu:0", "`--device` must be one that JAX has here, such as cpu or gpu:0; got there ("),
+        ("cupy", "0", "`--device` must be the number of a GPU, in [0, "),
+    ],
+)
+def test_a_device_must_be_one_that_the_library_has(
+    libraries: list[str], name: str, device: str, message: str
+) -> None:
+    if name in libraries:
+        assert message in refused("train", "--library", name, "--device", "there")
+        done("train", *QUICK, "--library", name, "--device", device)
+
+
+def test_a_library_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, extra in (("torch", "torch"), ("jax", "jax"), ("cupy", "cuda12")):
+        monkeypatch.setitem(sys.modules, module, None)
+        line = refused("train", "--library", module)
+        assert f"`--library {module}` needs" in line
+        assert f"the extra `{extra}` brings it" in line
+        assert f"`python -m pip install '.[{extra}]'` in a clone of the repository" in line
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have a CuPy imported that finds so many GPUs, or raises an error."""
+    runtime = SimpleNamespace()
+    fake = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), __version__="14.0")
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "cupy" or find(name))
+
+    def arrange(**mock: Any) -> None:
+        runtime.getDeviceCount = Mock(**mock)
+
+    return arrange
+
+
+@pytest.mark.parametrize(
+    ("mock", "message"),
+    [
+        ({"return_value": 0}, "there is none"),
+        (
+            {"side_effect": RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")},
+            "no CUDA-capa",
+        ),
+    ],
+)
+def test_cupy_without_a_gpu_is_refused(fake_cupy: Any, mock: dict[str, Any], message: str) -> None:
+    fake_cupy(**mock)
+    line = refused("train", "--library", "cupy")
+    assert "CuPy was asked for, but no CUDA GPU answers: " in line
+    assert message in line
+
+
+def test_an_unknown_library_is_refused_below_the_options_too() -> None:
+    with pytest.raises(ValueError, match="`library` must be one of numpy, cupy, torch, jax; got 'matlab'"):
+        devices.open_library("matlab", None, "float32")
+
+
+def test_small_products_take_one_thread_of_the_blas() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason="an optional package of the command line")
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    library = devices.open_library("numpy", None, "float32")
+    usual = threads()
+    with library.threads_for(1e6):
+        assert threads() <= {1}
+    with library.threads_for(1e12):
+        assert threads() == usual
+    assert threads() == usual
+
+
+def test_a_broken_threadpoolctl_changes_nothing(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
+    (elsewhere / "threadpoolctl.py").write_text("raise OSError('no such library')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(elsewhere)
+    monkeypatch.delitem(sys.modules, "threadpoolctl", raising=False)
+    done("train", *QUICK, "--out", "run")
+    assert files_in("run") == TRAIN_FILES - PICTURES
+    assert "NumPy" in done("info")
+
+
+def test_info_tells_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    find, absent = importlib.util.find_spec, ("torch", "jax", "cupy")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else find(name))
+    output = done("info")
+    assert f"twolayer {twolayer.__version__}, Python {sys.version.split()[0]}" in output
+    assert re.search(rf"numpy +{re.escape(np.__version__)} +cpu", output)
+    assert re.search(r"torch +not installed +python -m pip install '\.\[torch\]'", output)
+    assert re.search(r"cupy +not installed +python -m pip install '\.\[cuda12\]'", output)
+    assert "NumPy's linear algebra (BLAS)" in output
+
+
+def test_info_tells_of_the_libraries_that_were_asked_for(libraries: list[str]) -> None:
+    for name in libraries:
+        if name in ("torch", "jax", "cupy"):
+            found = info.find_library(name)
+            assert found["version"][0].isdigit()
+            assert found["devices"]
+            assert found["problem"] is None
+
+
+def test_info_survives_a_library_that_does_not_import(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("torch", "jax", "cupy"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        Path(f"{name}.py").write_text("raise ImportError('libbroken.so')")
+    monkeypatch.syspath_prepend(elsewhere)
+    output = done("info")
+    for name in ("torch", "jax", "cupy"):
+        assert re.search(rf"{name} +does not import +.*libbroken\.so", output), name
+        sys.modules.pop(name, None)
+
+
+def test_info_tells_of_a_gpu_that_does_not_answer(fake_cupy: Any) -> None:
+    fake_cupy(return_value=0)
+    found = {"name": "cupy", "version": "14.0", "devices": [], "problem": "none: there is none"}
+    assert info.find_library("cupy") == found
+    assert re.search(r"cupy +14\.0 +none: there is none", done("info"))
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels", "flags", "asked", "expected"),
+    [
+        ("openblas", "Haswell", {"avx512f"}, None, "Try OPENBLAS_CORETYPE=SKYLAKEX"),
+        ("openblas", "Zen", {"avx512f"}, None, "OpenBLAS uses its Zen ones. Try"),
+        ("openblas", "Haswell", {"avx512f"}, "Haswell", "as OPENBLAS_CORETYPE=Haswell says. Try"),
+        ("openblas", "Haswell", {"avx2"}, None, None),
+        ("openblas", "SkylakeX", {"avx512f"}, None, None),
+        ("mkl", None, {"avx512f"}, None, None),
+        ("scipy-openblas", None, {"avx512f"}, None, "python -m pip install threadpoolctl"),
+        ("scipy-openblas", None, set(), "Zen", "threadpoolctl. OPENBLAS_CORETYPE is Zen."),
+    ],
+)
+def test_faster_kernels_are_advised_where_there_are_some(
+    name: str, kernels: str | None, flags: set[str], asked: str | None, expected: str | None
+) -> None:
+    environment = {} if asked is None else {"OPENBLAS_CORETYPE": asked}
+    lines = info.advice([{"name": name, "kernels": kernels}], flags, environment)
+    assert len(lines) == (expected is not None)
+    assert expected is None or expected in lines[0]
+
+
+def test_the_blas_is_known_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    (pool,) = info.blas_pools()
+    assert pool.get("kernels") is None
+    assert pool["name"]
+
+
+def test_the_processor_is_not_known_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(info, "Path", lambda name: Path("/nowhere"))
+    assert info.cpuinfo() == {}
+    assert "processors" in done("info")

@@ -1,0 +1,182 @@
+"""``twolayer train --resume``: a longer training, and what is left of one that was killed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from support.command_line import QUICK, clusters, done, files_in, read, refused, settings_in
+
+from twolayer.checkpoints import load_run
+from twolayer.cli import job
+from twolayer.preprocessing import Whitener
+from twolayer.training import checkpoint
+
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
+
+
+def same_results(*names: str, of: Path = Path("run")) -> None:
+    for name in names or ("network.safetensors", "history.json", "results.csv", "settings.toml"):
+        assert (of / name).read_bytes() == Path("whole", name).read_bytes(), name
+
+
+def left_by_a_process(run: Path, *names: str) -> None:
+    """Let these files of a finished run be all that is left of another, which was killed."""
+    run.rename("whole")
+    run.mkdir()
+    for name in names:
+        shutil.copy(f"whole/{name}", run)
+
+
+def test_a_finished_run_is_trained_longer_with_a_new_total(run: Path) -> None:
+    done("train", "--epochs", 4, "--hidden", 8, "-q", "--out", "whole")
+    assert "has taken 44 steps already, of the 44 that it is to take" in refused("train", "--resume", "run")
+    done("train", "--resume", "run", "--epochs", 4)
+    same_results()
+
+
+@pytest.mark.parametrize("length", [("--epochs", 3), ("--steps", 66)])
+@pytest.mark.parametrize("old", [("--epochs", 2), ("--steps", 44)])
+def test_a_new_total_takes_the_place_of_the_old_one(old: tuple[str, int], length: tuple[str, int]) -> None:
+    done("train", *old, "--hidden", 8, "-q", "--out", "run")
+    done("train", "--resume", "run", *length)
+    assert read("run/results.json")["n_steps"] == 66
+
+
+def test_resume_needs_the_same_data(npz: Path) -> None:
+    done("train", npz, *QUICK, "--out", "run")
+    clusters(npz, seed=1)
+    line = refused("train", "--resume", "run", "--epochs", 5)
+    needed = "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
+    assert needed in line
+
+
+def test_resume_needs_a_checkpoint(run: Path) -> None:
+    (run / "checkpoint.safetensors").unlink()
+    assert "run must hold checkpoint.safetensors to go on from" in refused("train", "--resume", "run")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "settings.toml must be a TOML file in UTF-8; Invalid"),
+        ("", "must be the folder of a training"),
+        ('command = "train"', "settings.toml must hold `dataset`; it is missing"),
+    ],
+)
+def test_resume_needs_whole_settings(run: Path, content: str, message: str) -> None:
+    (run / "settings.toml").write_text(content)
+    assert message in refused("train", "--resume", "run")
+
+
+# A process that was killed left these files. (Whole processes are killed in test_killed.py.)
+
+
+def test_a_training_that_was_killed_before_its_first_checkpoint_begins_anew(run: Path) -> None:
+    left_by_a_process(run, "settings.toml")
+    assert "Going on from step 0 of 44" in done("train", "--resume", "run")
+    same_results()
+
+
+@pytest.mark.parametrize("left", [(), ("network.safetensors", "history.json"), ("results.csv",)])
+def test_a_training_that_was_killed_before_its_results_were_written_is_finished(
+    run: Path, left: tuple[str, ...]
+) -> None:
+    left_by_a_process(run, "settings.toml", "checkpoint.safetensors", *left)
+    assert "Going on from step 44 of 44" in done("train", "--resume", "run")
+    same_results()
+    assert "has taken 44 steps already, of the 44 that it is to take" in refused("train", "--resume", "run")
+
+
+def test_a_longer_training_that_was_killed_before_its_results_were_written_is_finished(run: Path) -> None:
+    shutil.copytree("run", "whole")
+    done("train", "--resume", "whole", "--epochs", 3)
+    # The results are those of two epochs still.
+    for name in ("settings.toml", "checkpoint.safetensors"):
+        shutil.copy(f"whole/{name}", "run")
+    done("train", "--resume", "run")
+    same_results()
+
+
+def test_what_was_half_written_is_removed(run: Path) -> None:
+    half = run / ".checkpoint.safetensors.0123abcd"
+    for arguments in (("--resume", "run", "--epochs", 3), (*QUICK, "--out", "run", "--overwrite")):
+        half.write_bytes(b"half")
+        done("train", *arguments)
+        assert not half.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--checkpoint-steps", 15), [15, 30, 44, 44]),
+        (("--checkpoint-steps", 15, "--checkpoint-seconds", 1e6), [15, 30, 44, 44]),
+        (("--checkpoint-seconds", 1e6), [44, 44]),
+        ((), [44, 44]),
+    ],
+)
+def test_checkpoints_are_written_as_often_as_was_asked(
+    monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], expected: list[int]
+) -> None:
+    saved: list[int] = []
+
+    def save_run(run: Any, path: Path, **more: Any) -> None:
+        saved.append(run.n_steps)
+        original(run, path, **more)
+
+    original = checkpoint.save_run
+    monkeypatch.setattr(checkpoint, "save_run", save_run)
+    monkeypatch.setattr("twolayer.cli.train.save_run", save_run)
+    done("train", *QUICK, *options, "--out", "run")
+    assert saved == expected
+    saved.clear()
+    done("train", "--resume", "run", "--epochs", 4, "--checkpoint-steps", 20)
+    assert saved == [64, 84, 88, 88]
+
+
+@pytest.mark.parametrize("flip", ["--flip", "--no-flip"])
+def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
+    monkeypatch: pytest.MonkeyPatch, flip: str
+) -> None:
+    """To fit it again on another machine may round otherwise."""
+    arguments = ("train", *QUICK, "--whiten", "pca", "--components", 20, flip)
+    done(*arguments, "--out", "whole", "--epochs", 3)
+    done(*arguments, "--out", "run")
+    assert isinstance(load_run("run/checkpoint.safetensors").preprocessing, Whitener)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("it was fitted again")
+
+    monkeypatch.setattr(job, "preprocessing_for", refuse)
+    done("train", "--resume", "run", "--epochs", 3)
+    same_results()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": -1}, "`learning_rate` in run/settings.toml must be a number above 0; got '-1'"),
+        ({"batch_size": None}, "run/settings.toml must hold `batch_size`; it is missing"),
+        ({"batch_size": True}, "`batch_size` in run/settings.toml must be a number or text; got True"),
+        ({"steps": 5}, "must hold either `epochs` or `steps`; got both or neither"),
+        ({"epochs": None}, "must hold either `epochs` or `steps`; got both or neither"),
+        ({"data_sha256": 3}, "`data_sha256` in run/settings.toml must be text; got 3"),
+        ({"n_hidden": 9}, "checkpoint.safetensors must have `n_hidden` 9, as its settings say; got 8"),
+        ({"networks": 2}, "checkpoint.safetensors must have `networks` 2, as its settings say; got 1"),
+        ({"learning_rate": 0.25}, "`learning_rate` must be the run's, 0.5; got 0.25"),
+        ({"optimizer": "adam"}, "`optimizer` must be the run's, whose state has 0 moments; got one with 2"),
+        ({"seed": 1}, "`rng` must be left out or be the run's seed, 0, to go on with it"),
+    ],
+)
+def test_settings_that_were_changed_by_hand_are_refused(
+    run: Path, changes: dict[str, Any], message: str
+) -> None:
+    before = files_in(run)
+    stored = settings_in(run) | {"epochs": 3} | changes
+    kept = {name: value for name, value in stored.items() if value is not None}
+    (run / "settings.toml").write_text(tomli_w.dumps(kept), encoding="utf-8")
+    assert message in refused("train", "--resume", "run").replace("\\", "/")
+    assert files_in(run) == before

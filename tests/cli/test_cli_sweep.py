@@ -1,0 +1,265 @@
+"""``twolayer sweep``, CIFAR-10, and the preset that repeats a course's assignment."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.command_line import (
+    QUICK,
+    SWEEP_FILES,
+    TRAIN_FILES,
+    answered,
+    done,
+    files_in,
+    read,
+    refused,
+    rows_of,
+    settings_in,
+)
+
+from twolayer import datasets, presets, storage
+from twolayer.cli import errors
+from twolayer.report.certainty import certainty_in_words, grid_end_in_words, grid_ends
+from twolayer.report.tables import format_difference, winner
+
+pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
+
+
+def test_sweep_writes_a_whole_run(pictures: None) -> None:
+    output = done(
+        *("sweep", "--learning-rate", "0.1,1", "--reg", 1e-3, "--reg", 1e-2, "--hidden", 10),
+        *("--epochs", 3, "--seeds", 2, "--out", "run"),
+    )
+    assert files_in("run") == SWEEP_FILES
+    table, runs, results = rows_of("run/results.csv"), rows_of("run/runs.csv"), read("run/results.json")
+    grid = [(rate, reg) for rate in ("0.1", "1.0") for reg in ("0.001", "0.01")]
+    assert [(row["learning_rate"], row["reg"]) for row in table] == grid
+    assert {row["n_seeds"] for row in table} == {"2"}
+    assert [run["seed"] for run in runs] == ["0", "1"] * 4
+    best = max(results["table"], key=lambda row: row["validation_accuracy"])
+    assert results["best"]["learning_rate"] == best["learning_rate"]
+    information = storage.load_metadata("run/network.safetensors").information
+    assert information["settings"]["learning_rate"] == best["learning_rate"]
+    assert information["settings"]["seed"] == results["best"]["seed"]
+    assert "4 candidates × 2 seeds" in output
+    (marked,) = [line for line in output.splitlines() if "← best" in line]
+    assert float(marked.split()[0]) == best["learning_rate"]
+    assert re.search(r"test +400 +0\.\d\d\d", output)
+
+
+def test_a_sweep_says_how_sure_it_is() -> None:
+    grid = ("--learning-rate", "0.01,0.3,0.6", "--reg", "0,1e-4")
+    output = done("sweep", *QUICK, *grid, "--seeds", 3, "--out", "run")
+    results = read("run/results.json")
+    assert "behind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good" in output
+    best = winner(results["table"])
+    close = [row for row in results["table"] if row["within_noise"] and row is not best]
+    far = [row for row in results["table"] if row["within_noise"] is False]
+    assert close
+    assert far
+    assert output.count("≈ best") == len(close) + 1  # and in the title
+    for row in close:
+        assert re.search(rf" {format_difference(row)}  +≈ best", output)
+    for sentence in certainty_in_words(results["table"], 300):
+        assert f"\n{sentence}\n" in output
+    assert results["grid_ends"] == grid_ends(results["table"]) != []
+    for end in results["grid_ends"]:
+        assert f"\n{grid_end_in_words(end)}\n" in output
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        ("--learning-rate", "0.1,1e6", "--reg", "0,1e-4", "--seeds", 2),
+        ("--learning-rate", "0.1,0.3", "--reg", "0,1e-4", "--hidden", "10,20", "--seeds", 2),
+        ("--learning-rate", 0.4, "--reg", 1e-3, "--seeds", 10),
+    ],
+)
+def test_the_table_of_a_sweep_fits_a_terminal_of_80_columns(
+    grid: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("COLUMNS", "80"), ("FORCE_COLOR", "1"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)
+    output = re.sub(r"\x1b\[[0-9;]*m", "", done("sweep", *QUICK, *grid))
+    table = output[output.index("Candidates, mean") : output.index("validation samples know")]
+    lines = [line for line in table.splitlines() if re.search(r"\d\.\d{3} ± ", line)]
+    assert all(len(line) <= 80 for line in table.splitlines()[:-1] if not line.startswith("Cannot be"))
+    # Nothing is broken within: each candidate is one line.
+    assert all(re.findall(r" ± (\S+)", line) for line in lines)
+    assert not re.search(r" ±\s*\n", table)
+    assert "learning" in table
+    assert "batch" not in table
+
+
+def test_the_digits_are_told_apart_by_the_sweep_that_stands_in_the_readme() -> None:
+    output = done("sweep", "--seeds", 1, "--learning-rate", 1, "--out", "run")
+    assert read("run/results.json")["test"]["accuracy"] >= 0.96, output
+
+
+def test_a_row_of_a_sweep_is_what_train_gives() -> None:
+    done("sweep", *QUICK, "--learning-rate", "0.1,0.3", "--reg", "0,0.01", "--seeds", "4,9", "--out", "sweep")
+    best = read("sweep/results.json")["best"]
+    chosen = ("--learning-rate", best["learning_rate"], "--reg", best["reg"], "--seed", best["seed"])
+    done("train", *QUICK, *chosen, "--out", "train")
+    for found, expected in zip(
+        storage.load("sweep/network.safetensors"), storage.load("train/network.safetensors"), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_diverged_candidates_are_named_with_the_steps() -> None:
+    output = done("sweep", *QUICK, "--learning-rate", "0.1,1e6", "--reg", 0, "--seeds", 2, "--out", "run")
+    steps = [run["diverged"] for run in read("run/results.json")["runs"] if run["diverged"]]
+    (line,) = [line for line in output.splitlines() if line.strip().startswith("1e6")]
+    first, last = min(steps), max(steps)
+    assert (f" step {first} " if first == last else f" steps {first}–{last} ") in line
+
+
+def test_a_sweep_that_only_diverges_keeps_its_table_and_fails(pictures: None) -> None:
+    grid = ("--learning-rate", "1e6,1e7", "--reg", 0)
+    code, data, lines = answered("sweep", *QUICK, *grid, "--out", "run")
+    assert code == data["error"]["exit_code"] == errors.DIVERGED
+    assert "Error: every network diverged" in lines
+    assert (data["best"], len(data["table"])) == (None, 2)
+    assert files_in("run") == {"settings.toml", "results.json", "results.csv", "runs.csv", "grid.png"}
+
+
+def test_a_sweep_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = ("--learning-rate", "0.1,0.3", "--reg", "0,0.01", "--seeds", 1)
+    for name, more in (("whole", ()), ("parts", ("--max-networks", 1))):
+        done("sweep", *QUICK, *grid, *more, "--out", name)
+    whole, parts = (read(f"{name}/results.json")["table"] for name in ("whole", "parts"))
+    for one, other in zip(whole, parts, strict=True):
+        assert one["validation_accuracy"] == pytest.approx(other["validation_accuracy"], abs=0.01)
+
+
+def test_a_sweep_needs_validation_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = datasets.load_digits()
+    monkeypatch.setattr("twolayer.cli.data.load_digits", lambda: replace(digits, validation=None))
+    assert "a sweep must have validation samples to choose by; digits has none" in refused("sweep", *QUICK)
+    output = done("train", "--epochs", 2, "--hidden", 8, "--out", "run")
+    assert "The last network, of step 44" in output
+
+
+# CIFAR-10 and the assignment
+
+
+def test_train_on_cifar10(pictures: None, cifar: Path) -> None:
+    output = done("train", "cifar10", "--data", cifar, "--out", "run")
+    assert "cifar10: 150 training, 50 validation, 40 test samples; 32×32×3 pixels, 10 classes" in output
+    assert files_in("run") == TRAIN_FILES
+    metadata = storage.load_metadata("run/network.safetensors")
+    assert metadata.classes is not None
+    assert metadata.classes[0] == "airplane"
+    assert (metadata.information["n_train"], metadata.information["white"]) == (150, 255)
+    assert str(cifar) not in json.dumps(metadata.information)
+
+
+def test_evaluate_takes_the_parts_that_the_network_was_trained_with(cifar: Path) -> None:
+    done("train", "--preset", "assignment", "--data", cifar, "--out", "run", "-q")
+    assert "cifar10: 10 validation samples" in done(
+        "evaluate", "run", "--data", cifar, "--split", "validation"
+    )
+    expected = read("run/results.json")["test"]["accuracy"]
+    assert f"accuracy {expected:.4f}" in done("evaluate", "run", "cifar10", "--data", cifar)
+
+
+def test_the_assignment_is_shown_beside_the_coursework(cifar: Path) -> None:
+    output = done("sweep", "cifar10", "--preset", "assignment", "--data", cifar, "--out", "run")
+    for text in (
+        *("reg 0.15", "reg 0.2 ", "reg 0.25", "(coursework: 0.3)", "(coursework: 0.4)", "(coursework: 0.5)"),
+        *("0.326 / 0.319", "0.589 / 0.441", "0.580 / 0.475", "9 candidates × 1 seed"),
+    ):
+        assert text in output
+    assert re.search(r"1e-2 +here +diverged at step \d+ +diverged at step \d+", output)
+    assert re.search(r"coursework +diverged +diverged +diverged", output)
+    table = {(row["learning_rate"], row["reg"]): row for row in read("run/results.json")["table"]}
+    own = table[(1e-4, 0.2)]
+    line = next(line for line in output.splitlines() if re.match(r" +1e-4 +here", line))
+    assert f"{own['train_accuracy']:.3f} / {own['validation_accuracy']:.3f}" in line
+    net = storage.load("run/network.safetensors")
+    test = datasets.load_cifar10(cifar, n_train=150, n_validation=50, n_test=40).test
+    right = net.predict(test.X) == test.y
+    assert (
+        f"Test accuracy of the best: {right[:10].mean():.3f} on the first 10 (coursework: 0.477), "
+        f"{right.mean():.3f} on all 40"
+    ) in output
+    assert "not by the protocol" not in output
+
+
+def test_the_assignment_over_several_seeds(cifar: Path) -> None:
+    output = done(
+        "sweep", "--preset", "assignment", "--data", cifar, "--seeds", 2, "--reg", 0.2, "--out", "run"
+    )
+    assert "3 candidates × 2 seeds" in output
+    assert re.search(r"1e-3 +here +– +\d\.\d{3} / \d\.\d{3} ± \d\.\d{3} +–", output)
+
+
+def test_a_run_goes_on_with_data_that_have_moved(cifar: Path) -> None:
+    done("train", "cifar10", "--data", cifar, "--whiten", "none", "--out", "run", "-q")
+    moved = cifar.rename("elsewhere")
+    assert "`--data` must be a folder or an archive that exists" in refused(
+        "train", "--resume", "run", "--epochs", 3
+    )
+    done("train", "--resume", "run", "--epochs", 3, "--data", moved)
+    assert settings_in("run")["data"] == str(moved.absolute())
+
+
+def test_a_preset_without_a_reference_is_not_compared(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = replace(presets.PRESETS["assignment"], reference=None)
+    monkeypatch.setattr(presets, "PRESETS", {"alone": alone})
+    output = done("sweep", "--preset", "alone", "--data", cifar, "--reg", 0.2, "--out", "run")
+    assert "coursework" not in output
+
+
+def test_settings_that_leave_the_protocol_are_named(cifar: Path) -> None:
+    output = done(
+        *("sweep", "--preset", "assignment", "--data", cifar, "--hidden", 5, "--steps", 10),
+        *("--learning-rate", "1e-3,5e-4", "--out", "run"),
+    )
+    assert "Warning: not by the protocol of the preset: hidden units 5, steps 10" in output
+    assert re.search(r"5e-4 +here +\d", output)
+    assert re.search(r"1e-4 +here +–", output)
+
+
+def test_a_download_is_shown(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    urls: list[str | None] = []
+
+    def downloaded(folder: Any = None, *, url: str | None = None, progress: Any = None, **counts: int) -> Any:
+        assert folder is None
+        urls.append(url)
+        if progress is not None:
+            progress.total = 170_052_171
+            progress.update(100)
+            progress.reset()
+            progress.update(170_052_171)
+            progress.close()
+            assert progress.total == 170_052_171
+        return datasets.load_cifar10(cifar, **counts)
+
+    monkeypatch.setattr("twolayer.cli.data.load_cifar10", downloaded)
+    cifar10 = ("cifar10", "--whiten", "none")  # to whiten takes long
+    assert "Downloading CIFAR-10 (162 MiB)" in done("train", *cifar10, "--out", "run")
+    mirror = "https://example.org/cifar-10-binary.tar.gz"
+    assert "Downloading" not in done("train", *cifar10, "-q", "--url", mirror, "--out", "quiet")
+    assert urls == [None, mirror]
+
+
+def test_without_a_network_it_is_said_how_to_do_without() -> None:
+    pytest.importorskip("pooch", reason="comes with the extra `data`")
+    line = refused("train", "cifar10", "--url", "http://localhost:1/cifar-10-binary.tar.gz")
+    assert "CIFAR-10 could not be downloaded from http://localhost:1/" in line
+    assert "give `--data`, the path of" in line
+    assert "give `--url`" in line
+
+
+def test_a_truncated_data_file_is_refused(cifar: Path) -> None:
+    file = cifar / "data_batch_1.bin"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "data_batch_1.bin must have 122920 bytes" in refused("train", "cifar10", "--data", cifar)
