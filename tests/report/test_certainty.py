@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from support.sweeps import BEHIND, BEST, CLOSE, candidate, compared
+from support.candidates import BEHIND, BEST, CLOSE, candidate, compared
 
 from twolayer.report.certainty import certainty_in_words, grid_end_in_words, grid_ends
 

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from support.sweeps import BEHIND, BEST, CLOSE, candidate, compared
+from support.candidates import BEHIND, BEST, CLOSE, candidate, compared
 
 from twolayer.report.files import write_json
 from twolayer.report.tables import (

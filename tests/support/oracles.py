@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from twolayer import TwoLayerNet
+from twolayer.optimizers import SGD, AdamW
 
 
 def slow_logits(net: TwoLayerNet, X: np.ndarray) -> np.ndarray:
@@ -40,6 +43,31 @@ def slow_loss(
         total += weight[i] * sum(t * (log_sum - v) for t, v in zip(target, z, strict=True))
     penalty = sum(float(w) ** 2 for W in (net.W1, net.W2) for w in W.reshape(-1))
     return total / sum(weight) + reg * penalty
+
+
+class SlowOptimizer:
+    """The arrays of one network, and what is remembered of each, moved by the formulas of an optimizer."""
+
+    def __init__(self, optimizer: Any, net: TwoLayerNet) -> None:
+        self.optimizer, self.t = optimizer, 0
+        self.arrays = [array.copy() for array in net]
+        self.m, self.v = ([np.zeros_like(array) for array in net] for _ in range(2))
+
+    def move(self, gradients: Iterable[np.ndarray], rate: float) -> None:
+        own = self.optimizer
+        self.t += 1
+        for i, g in enumerate(gradients):
+            if isinstance(own, SGD):
+                self.m[i] = own.momentum * self.m[i] + g
+                direction = g + own.momentum * self.m[i] if own.nesterov else self.m[i]
+            else:
+                self.m[i] = own.beta1 * self.m[i] + (1 - own.beta1) * g
+                self.v[i] = own.beta2 * self.v[i] + (1 - own.beta2) * g**2
+                m_hat, v_hat = self.m[i] / (1 - own.beta1**self.t), self.v[i] / (1 - own.beta2**self.t)
+                direction = m_hat / (np.sqrt(v_hat) + own.eps)
+            if isinstance(own, AdamW) and i in (0, 2):  # of the weights alone
+                self.arrays[i] = self.arrays[i] - rate * own.weight_decay * self.arrays[i]
+            self.arrays[i] = self.arrays[i] - rate * direction
 
 
 def networks(net: TwoLayerNet) -> list[TwoLayerNet]:

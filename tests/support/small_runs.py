@@ -1,14 +1,17 @@
-"""Small training tasks, and a slow oracle of a run: float64, one sample at a time, by the textbook."""
+"""Small training tasks, their runs, and comparisons of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 from hypothesis import settings
 
-from support.backends import Backend, to_host
+from support.backends import BACKENDS, Backend, to_host
 from twolayer import History, Progress, Run, TwoLayerNet, optimizers, schedules, train
 
 # Gradient descent by the textbook, in place of the defaults.
@@ -24,6 +27,10 @@ SETTINGS: dict[str, Any] = {
     "rng": 7,
 }
 PER_EPOCH = 5  # 23 samples in batches of 5
+
+
+# What a run says of each of its networks, beside the networks and their history.
+OF_EACH = ("diverged", "stopped", "best_step", "train_accuracy", "validation_accuracy")
 
 
 class Task(NamedTuple):
@@ -116,6 +123,12 @@ def tries(backend: Backend, most: int = 100) -> settings:
     return settings(max_examples=max(3, round(share * most)))
 
 
+def few(backend: Backend, most: int = 30) -> settings:
+    """How many mixes of settings are tried: JAX compiles each of them anew."""
+    share = {"numpy": 1.0, "torch": 0.25, "strict": 0.15}.get(backend.library, 0.0)
+    return settings(max_examples=max(2, round(share * most)))
+
+
 def rows_of(seed: int, epoch: int, n_samples: int, batch_size: int, replacement: bool) -> list[np.ndarray]:
     """The samples of each batch of an epoch. What a seed means is written out once more here."""
     sequence = np.random.SeedSequence(seed, spawn_key=(1, epoch))
@@ -127,68 +140,74 @@ def rows_of(seed: int, epoch: int, n_samples: int, batch_size: int, replacement:
     return [order[i * batch_size : (i + 1) * batch_size] for i in range(n_steps)]
 
 
-class SlowRun(NamedTuple):
-    nets: list[TwoLayerNet]
-    loss: np.ndarray  # (K, steps)
-    batch_accuracy: np.ndarray  # (K, steps)
-
-
-def slow_train(
-    net: TwoLayerNet,
-    X: np.ndarray,
-    y: np.ndarray,
-    *,
-    rates: np.ndarray,  # (K, steps)
-    reg: np.ndarray,  # (K,)
-    batch_size: int,
-    seed: int,
-    replacement: bool = False,
-    sample_weight: np.ndarray | None = None,
-) -> SlowRun:
-    """Train every member of a stack (or the one network) by itself."""
-    stacked = net.W1.ndim == 3
-    members = [
-        TwoLayerNet(*(a[k] if stacked else a for a in net)) for k in range(len(net.W1) if stacked else 1)
-    ]
-    n_steps = rates.shape[1]
-    loss, accuracy = np.zeros(rates.shape), np.zeros(rates.shape)
-    per_epoch = -(-len(X) // batch_size)
-    trained = []
-    for k, member in enumerate(members):
-        W1, b1, W2, b2 = (array.copy() for array in member)
-        for step in range(n_steps):
-            epoch, within = divmod(step, per_epoch)
-            rows = rows_of(seed, epoch, len(X), batch_size, replacement)[within]
-            weight = np.ones(len(rows)) if sample_weight is None else sample_weight[rows]
-            total = weight.sum() or 1.0
-            dW1, db1, dW2, db2 = (np.zeros_like(array) for array in (W1, b1, W2, b2))
-            for s, i in zip(weight / total, rows, strict=True):
-                Z1 = X[i] @ W1 + b1
-                H1 = np.maximum(Z1, 0)
-                z = H1 @ W2 + b2
-                log_p = z - z.max() - np.log(np.exp(z - z.max()).sum())
-                p = np.exp(log_p)
-                t = np.eye(len(b2))[y[i]] if y.ndim == 1 else y[i]
-                loss[k, step] -= s * np.sum(t * log_p)
-                accuracy[k, step] += (np.argmax(z) == np.argmax(t)) / len(rows)
-                dz = s * (p - t)
-                dZ1 = (W2 @ dz) * (Z1 > 0)
-                dW2 += np.outer(H1, dz)
-                db2 += dz
-                dW1 += np.outer(X[i], dZ1)
-                db1 += dZ1
-            loss[k, step] += reg[k] * (np.sum(W1**2) + np.sum(W2**2))
-            W1 -= rates[k, step] * (dW1 + 2 * reg[k] * W1)
-            b1 -= rates[k, step] * db1
-            W2 -= rates[k, step] * (dW2 + 2 * reg[k] * W2)
-            b2 -= rates[k, step] * db2
-        trained.append(TwoLayerNet(W1, b1, W2, b2))
-    return SlowRun(trained, loss, accuracy)
-
-
 def trained(task: Task, *, validated: bool = True, **changes: Any) -> Run:
     validation = {"validation": task.validation} if validated else {}
     return train(task.net, task.X, task.y, **{**SETTINGS, **validation, **changes})
+
+
+def trained_on(backend: Backend, task: Task, *, start: Run | None = None, **changes: Any) -> Run:
+    """Train a task of host arrays on a backend; with ``stream``, its data stay on the host."""
+
+    def streamed(array: np.ndarray) -> np.ndarray:
+        return array.astype(backend.dtype) if array.dtype.kind == "f" else array
+
+    place = streamed if changes.get("stream") else backend.array
+    if changes.get("sample_weight") is not None:
+        changes["sample_weight"] = place(changes["sample_weight"])
+    if start is not None:
+        changes["rng"] = None
+    net = task.on(backend).net if start is None else start
+    return trained(Task(net, *map(place, task[1:])), **changes)
+
+
+def each_run(run: Run) -> list[dict[str, Any]]:
+    """What a run says of each of its networks."""
+    names = ("net", "best", "last", "average", "history", *OF_EACH)
+    values = {name: getattr(run, name) for name in names}
+    if run.last.n_networks is None:
+        return [values]
+    return [
+        {name: value if value is None else _of(value, k) for name, value in values.items()}
+        for k in range(run.last.n_networks)
+    ]
+
+
+def _of(values: Any, k: int) -> Any:
+    return values.select(k) if hasattr(values, "select") else values[k]
+
+
+def other_backend(backend: Backend) -> Backend:
+    """A library that is not the backend's."""
+    return next(b for b in BACKENDS if b.name == ("strict-2024.12" if backend.name == "numpy" else "numpy"))
+
+
+STRICT = next(b for b in BACKENDS if b.library == "strict")
+
+
+@contextmanager
+def unread(array: Any) -> Iterator[None]:
+    """Make every reading of a value of such arrays an error."""
+
+    def refuse(self: object) -> None:
+        raise AssertionError("a value was read")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__"):
+            patch.setattr(type(array), name, refuse, raising=False)
+        with pytest.raises(AssertionError, match="a value was read"):
+            float(array[(0,) * array.ndim])
+        yield
+
+
+def peak_memory(function: Callable[[], object]) -> int:
+    """What a call takes at its height, in bytes, in NumPy's arrays."""
+    function()  # what is imported or kept once
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 class Watcher:
@@ -219,14 +238,11 @@ def stopping(step: int, epoch_ended: bool = False) -> Watcher:
 
 def assert_same_run(found: Run, expected: Run, *, rtol: float = 0.0) -> None:
     assert_same_history(found.history, expected.history, rtol=rtol or losses_rtol(expected.net))
-    for name in ("net", "best", "last"):
-        assert_same_net(getattr(found, name), getattr(expected, name), rtol=rtol)
-    assert (found.average is None) == (expected.average is None)
-    if expected.average is not None:
-        assert_same_net(found.average, expected.average, rtol=rtol)
-    assert found.diverged == expected.diverged
-    assert found.stopped == expected.stopped
-    np.testing.assert_array_equal(found.best_step, expected.best_step)
-    np.testing.assert_array_equal(found.train_accuracy, expected.train_accuracy)
-    np.testing.assert_array_equal(found.validation_accuracy, expected.validation_accuracy)
+    for name in ("net", "best", "last", "average"):
+        one, other = getattr(found, name), getattr(expected, name)
+        assert (one is None) == (other is None), name
+        if other is not None:
+            assert_same_net(one, other, rtol=rtol)
+    for name in OF_EACH:
+        np.testing.assert_equal(getattr(found, name), getattr(expected, name), err_msg=name)
     assert found.seed == expected.seed

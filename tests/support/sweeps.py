@@ -1,46 +1,22 @@
-"""Rows of a sweep's table."""
+"""Small sweeps, and comparisons of their rows."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+import numpy as np
 
-def candidate(
-    learning_rate: float,
-    validation_accuracy: float | None,
-    *,
-    diverged: int = 0,
-    n_seeds: int = 1,
-    std: float | None = math.nan,
-    **settings: Any,
-) -> dict[str, Any]:
-    """The row of a candidate."""
-    return {
-        "learning_rate": learning_rate,
-        "reg": 0.0,
-        **settings,
-        "n_seeds": n_seeds,
-        "diverged": diverged,
-        "train_accuracy": validation_accuracy,
-        "validation_accuracy": validation_accuracy,
-        "validation_accuracy_std": std,
-    }
+from support.small_runs import PLAIN, Task
+from twolayer import SweepResult, sweep
+
+BASE: dict[str, Any] = {**PLAIN, "epochs": 3, "dtype": "float64"}
 
 
-def compared(
-    learning_rate: float, difference: float, margin: float, within: bool | None, *, n_pairs: int = 3
-) -> dict[str, Any]:
-    """The row of a candidate of three seeds, which is so far from the best."""
-    return candidate(learning_rate, 0.9 + difference, n_seeds=3, std=0.01) | {
-        "n_pairs": n_pairs,
-        "difference": difference,
-        "difference_error": margin / 4.3,
-        "difference_margin": margin,
-        "within_noise": within,
-    }
+def swept(task: Task, grid: Any, **changes: Any) -> SweepResult:
+    return sweep(task.X, task.y, validation=task.validation, grid=grid, **{**BASE, **changes})
 
 
-BEST = compared(0.4, 0.0, 0.0, True)
-CLOSE = compared(0.2, -0.004, 0.01, True)
-BEHIND = compared(0.1, -0.05, 0.01, False)
+def assert_equal_rows(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """The same dicts, nan where nan is."""
+    assert [list(row) for row in found] == [list(row) for row in expected]
+    np.testing.assert_equal([list(row.values()) for row in found], [list(row.values()) for row in expected])

@@ -1,12 +1,12 @@
 """Each optimizer against a slow oracle and PyTorch's own, on networks and stacks, and what it refuses."""
 
+# ruff: noqa: E501  # messages stand in their tables on one line
+
 from __future__ import annotations
 
-import copy
-import pickle
 import re
 import sys
-from dataclasses import FrozenInstanceError, asdict, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.backends import Backend, to_host
-from support.oracles import networks
+from support.oracles import SlowOptimizer, networks
 from support.small_runs import assert_same_net, host_net, make_task, tries
 from support.strategies import floats, sizes
 
@@ -31,11 +31,13 @@ OPTIMIZERS = (
     SGD(),
     SGD(0.9),
     SGD(0.7, nesterov=True),
+    SGD(1e-300),
     Adam(),
     Adam(0.5, 0.9, 1e-3),
     Adam(0.0, 0.0),
     AdamW(),
     AdamW(0.8, 0.99, 1e-6, 0.5),
+    AdamW(weight_decay=0.0),
 )
 EACH = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 STACKED = pytest.mark.parametrize("n_networks", [None, 3], ids=["one", "stack"])
@@ -56,40 +58,18 @@ def rates_of(n_steps: int, n_networks: int | None) -> Any:
     return each if n_networks is None else each[:, None] * np.linspace(0.5, 2.0, n_networks)
 
 
-class Slow(NamedTuple):
-    """A number and what is remembered of it, by the textbook."""
-
-    w: float
-    m: float = 0.0
-    v: float = 0.0
-
-
-def slow_move(optimizer: Any, one: Slow, g: float, t: int, rate: float, is_weight: bool) -> Slow:
-    w, m, v = one
-    if isinstance(optimizer, SGD):
-        m = optimizer.momentum * m + g
-        return Slow(w - rate * (g + optimizer.momentum * m if optimizer.nesterov else m), m)
-    m = optimizer.beta1 * m + (1 - optimizer.beta1) * g
-    v = optimizer.beta2 * v + (1 - optimizer.beta2) * g**2
-    m_hat, v_hat = m / (1 - optimizer.beta1**t), v / (1 - optimizer.beta2**t)
-    if isinstance(optimizer, AdamW) and is_weight:
-        w -= rate * optimizer.weight_decay * w
-    return Slow(w - rate * m_hat / (v_hat**0.5 + optimizer.eps), m, v)
+def updated(backend: Backend, optimizer: Any, start: TwoLayerNet, gradients: Any, rates: Any) -> Any:
+    """A host network on the backend after updates by host gradients, and its state."""
+    net = there(backend, start)
+    state = optimizer.init(net)
+    for g, rate in zip(gradients, rates, strict=True):
+        net, state = optimizer.update(net, there(backend, g), state, learning_rate=rate)
+    return net, state
 
 
-def slow_optimize(optimizer: Any, net: TwoLayerNet, gradients: list[TwoLayerNet], rates: Any) -> TwoLayerNet:
-    """The one network after as many updates as there are gradients, number by number."""
-    arrays = []
-    for name, array in net._asdict().items():
-        result = np.zeros(array.shape)
-        for index in np.ndindex(array.shape):
-            one = Slow(float(array[index]))
-            for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
-                g = float(getattr(g, name)[index])
-                one = slow_move(optimizer, one, g, t, float(rate), name in ("W1", "W2"))
-            result[index] = one.w
-        arrays.append(result)
-    return TwoLayerNet(*arrays)
+def close(backend: Backend) -> float:
+    """What the rounding of a few operations may cost."""
+    return 64 * float(np.finfo(backend.dtype).eps)
 
 
 # ------------------------------------------------------------------------------------------- what it does
@@ -101,16 +81,13 @@ def test_updates_are_those_of_the_textbook(backend: Backend, optimizer, n_networ
     n_steps = 12 if backend.library == "jax" else 30
     start = make_task(n_networks).net
     gradients, rates = random_nets(n_steps, start), rates_of(n_steps, n_networks)
-    net = there(backend, start)
-    state = optimizer.init(net)
-    for g, rate in zip(gradients, rates, strict=True):
-        net, state = optimizer.update(net, there(backend, g), state, learning_rate=rate)
+    net, state = updated(backend, optimizer, start, gradients, rates)
     assert state.step == n_steps
-    found = networks(host_net(net))
     for k, member in enumerate(networks(start)):
-        own = rates if n_networks is None else rates[:, k]
-        expected = slow_optimize(optimizer, member, [networks(g)[k] for g in gradients], own)
-        assert_same_net(found[k], expected, rtol=backend.rtol)
+        slow = SlowOptimizer(optimizer, member)
+        for g, rate in zip(gradients, rates, strict=True):
+            slow.move(networks(g)[k], np.atleast_1d(rate)[k])
+        assert_same_net(networks(host_net(net))[k], TwoLayerNet(*slow.arrays), rtol=backend.rtol)
 
 
 def torch_optimizer(optimizer: Any, weights: list[Any], biases: list[Any], weight_decay: float) -> Any:
@@ -170,46 +147,6 @@ def test_gradient_descent_that_is_not_scaled_takes_the_same_steps():
     assert_same_net(found[0], expected[0])
 
 
-def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign(backend: Backend):
-    net = there(backend, make_task().net)
-    (g,) = random_nets(1, net)
-    optimizer = Adam(eps=1e-12)
-    moved, _ = optimizer.update(net, there(backend, g), optimizer.init(net), learning_rate=0.25)
-    for after, before, gradient in zip(moved, net, g, strict=True):
-        step = to_host(after) - to_host(before)
-        np.testing.assert_allclose(step, -0.25 * np.sign(gradient), rtol=backend.rtol)
-
-
-def test_only_the_weights_decay_and_never_the_biases(backend: Backend):
-    start = there(backend, make_task(2).net)
-    none = TwoLayerNet(*(backend.xp.zeros_like(array) for array in start))
-    optimizer = AdamW(weight_decay=0.3)
-    net, state = start, optimizer.init(start)
-    for _ in range(4):
-        net, state = optimizer.update(net, none, state, learning_rate=[0.1, 0.2])
-    found, was = host_net(net), host_net(start)
-    for name in ("W1", "W2"):
-        kept = np.asarray([0.97**4, 0.94**4]).reshape(2, 1, 1)
-        np.testing.assert_allclose(getattr(found, name), kept * getattr(was, name), rtol=backend.rtol)
-    for name in ("b1", "b2"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(was, name))
-
-
-@pytest.mark.parametrize("optimizer", [AdamW(0.8, 0.95, 1e-5, 0.0), SGD(1e-300)], ids=repr)
-def test_what_counts_nothing_changes_nothing(backend: Backend, optimizer):
-    """AdamW without decay is Adam; hardly any momentum is none."""
-    plain = Adam(0.8, 0.95, 1e-5) if isinstance(optimizer, AdamW) else SGD()
-    start = make_task().net
-    results = []
-    for each in (optimizer, plain):
-        net = there(backend, start)
-        state = each.init(net)
-        for g in random_nets(3, start):
-            net, state = each.update(net, there(backend, g), state, learning_rate=0.1)
-        results.append(net)
-    assert_same_net(*results, rtol=1e-15 if backend.dtype == "float64" else 1e-6)
-
-
 # --------------------------------------------------------------------------------------------- properties
 
 
@@ -242,26 +179,15 @@ def updates(draw: st.DrawFn) -> Update:
     return Update(net, gradients, rates, optimizer)
 
 
-def close(backend: Backend) -> float:
-    """What the rounding of a few operations may cost."""
-    return 64 * float(np.finfo(backend.dtype).eps)
-
-
 def test_a_stack_is_updated_as_its_networks_are(backend: Backend):
     @tries(backend)
     @given(update=updates())
     def check(update: Update) -> None:
         start, gradients, rates, optimizer = update
-        net = there(backend, start)
-        state = optimizer.init(net)
-        for g in gradients:
-            net, state = optimizer.update(net, there(backend, g), state, learning_rate=rates)
+        net, state = updated(backend, optimizer, start, gradients, [rates] * 2)
         for k, member in enumerate(networks(start)):
-            one = there(backend, member)
-            own = optimizer.init(one)
-            for g in gradients:
-                g = there(backend, networks(g)[k])
-                one, own = optimizer.update(one, g, own, learning_rate=rates[k])
+            own_gradients = [networks(g)[k] for g in gradients]
+            one, own = updated(backend, optimizer, member, own_gradients, [rates[k]] * 2)
             assert_same_net(net.select(k), one, rtol=close(backend))
             assert own.step == state.step == 2
             for found, expected in zip(state.moments, own.moments, strict=True):
@@ -451,35 +377,29 @@ def test_updates_can_be_compiled(backend: Backend, optimizer, n_networks):
 @pytest.mark.only_on("jax")
 @EACH
 def test_updates_can_be_scanned(backend: Backend, optimizer):
-    jax, xp = sys.modules["jax"], backend.xp
-    start = make_task().net
+    start, xp = make_task().net, backend.xp
     gradients, rates = random_nets(5, start), rates_of(5, None)
-    net = there(backend, start)
-    state = optimizer.init(net)
 
     def body(carry, step):
         g, rate = step
         return optimizer.update(carry[0], g, carry[1], learning_rate=rate), None
 
+    net = there(backend, start)
     steps = TwoLayerNet(*(xp.stack([backend.array(g[i]) for g in gradients]) for i in range(4)))
-    (found, last), _ = jax.lax.scan(body, (net, state), (steps, backend.array(rates)))
-    for g, rate in zip(gradients, rates, strict=True):
-        net, state = optimizer.update(net, there(backend, g), state, learning_rate=rate)
-    assert_same_net(found, net, rtol=100 * close(backend))
+    carried = net, optimizer.init(net)
+    (found, last), _ = sys.modules["jax"].lax.scan(body, carried, (steps, backend.array(rates)))
+    expected, _ = updated(backend, optimizer, start, gradients, rates)
+    assert_same_net(found, expected, rtol=100 * close(backend))
     assert int(last.step) == 5
 
 
 def arguments(backend: Backend, optimizer: Any, n_networks: int = 3) -> list[Any]:
     net = make_task(n_networks).net
     one, two = random_nets(2, net)
-    moments = tuple(packed(host_net(abs_net(two)), backend) for _ in range(optimizer.n_moments))
+    moments = tuple(packed(TwoLayerNet(*map(np.abs, two)), backend) for _ in range(optimizer.n_moments))
     rates = packed_rates(np.full(n_networks, 0.1), backend)
     numbers = backend.array(optimizer.coefficients(np.arange(3, 4))[0])
     return [packed(net, backend), packed(one, backend), moments, rates, numbers]
-
-
-def abs_net(net: TwoLayerNet) -> TwoLayerNet:
-    return TwoLayerNet(*(np.abs(array) for array in net))
 
 
 @EACH
@@ -494,61 +414,14 @@ def test_a_move_uses_the_memory_that_it_is_given(backend: Backend, optimizer):
         np.testing.assert_array_equal(to_host(array), before)
 
 
-@EACH
-def test_a_move_reads_no_value_of_strict_arrays(monkeypatch, optimizer):
-    import array_api_strict as xp
-    from support.backends import BACKENDS
-
-    backend = next(b for b in BACKENDS if b.library == "strict")
-    with backend.active():
-        args = arguments(backend, optimizer)
-        expected, _ = optimizer.move(*arguments(backend, optimizer), xp=xp)
-
-        def refuse(self: object) -> None:
-            raise AssertionError("a value was read inside a step")
-
-        with monkeypatch.context() as patch:
-            for name in ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__"):
-                patch.setattr(type(args[0][0]), name, refuse, raising=False)
-            with pytest.raises(AssertionError, match="a value was read"):
-                float(args[0][0][0, 0, 0])
-            found, _ = optimizer.move(*args, xp=xp)
-        for a, b in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(to_host(a), to_host(b))
-
-
-@EACH
-def test_a_move_reads_no_value_where_there_is_none(backend: Backend, optimizer):
-    """JAX's tracers and PyTorch's meta device have shapes and dtypes alone: reading a value raises."""
-    args = arguments(backend, optimizer)
-    move = partial(optimizer.move, xp=backend.xp)
-    if backend.library == "jax":
-        move = sys.modules["jax"].jit(move)
-    elif backend.library == "torch":
-        args = sys.modules["torch"].utils._pytree.tree_map(lambda array: array.to("meta"), args)
-    weights, moments = move(*args)
-    assert [array.shape for array in weights] == [(3, 5, 4), (3, 5), (3, 3, 5), (3, 3)]
-    assert len(moments) == optimizer.n_moments
-
-
 # ------------------------------------------------------------------------------------- what `train` asks for
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "n_moments", "scaled"),
-    [
-        (SGD(), 0, True),
-        (SGD(0.0), 0, True),
-        (SGD(0.5), 1, False),
-        (SGD(0.5, nesterov=True), 1, False),
-        (Adam(), 2, False),
-        (Adam(beta1=0.0), 2, False),
-        (AdamW(), 2, False),
-    ],
-)
-def test_what_a_step_is_told(optimizer, n_moments, scaled):
+@EACH
+def test_what_a_step_is_told(optimizer):
+    n_moments = 2 if isinstance(optimizer, Adam) else int(optimizer.momentum > 0)
     assert optimizer.n_moments == n_moments
-    assert optimizer.scaled is scaled
+    assert optimizer.scaled is (n_moments == 0)
 
 
 @EACH
@@ -571,100 +444,11 @@ def test_coefficients_of_adam_are_its_corrections(beta1, beta2, eps, step):
     for optimizer in (Adam(beta1, beta2, eps), AdamW(beta1, beta2, eps)):
         ((c1, c2_eps),) = optimizer.coefficients(np.asarray([step]))
         # The sums of a constant gradient 1: the step is 1 / (1 + eps), whatever the betas.
-        M, V = (sum_of_powers(beta, step + 1) for beta in (beta1, beta2))
+        M, V = (float(np.sum(beta ** np.arange(step + 1))) for beta in (beta1, beta2))
         assert c1 * M / (V**0.5 + c2_eps) == pytest.approx(1 / (1 + eps), rel=1e-9)
 
 
-def sum_of_powers(beta: float, n: int) -> float:
-    return float(np.sum(beta ** np.arange(n)))
-
-
-def test_optimizers_are_data():
-    assert Adam() == Adam(0.9, 0.999, 1e-8)
-    assert (Adam() != Adam(0.9)) is False
-    assert hash(Adam()) == hash(Adam(0.9, 0.999))
-    assert Adam() != Adam(0.8)
-    assert len({SGD(), SGD(0.9), SGD(0.9, nesterov=True), Adam(), AdamW(), SGD(0.0, False)}) == 5
-    assert repr(SGD(0.9)) == "SGD(momentum=0.9, nesterov=False)"
-    assert repr(AdamW()) == "AdamW(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.01)"
-
-
-@EACH
-def test_optimizers_can_be_copied_and_not_be_changed(optimizer):
-    for other in (
-        copy.copy(optimizer),
-        copy.deepcopy(optimizer),
-        pickle.loads(pickle.dumps(optimizer)),  # noqa: S301  # our own bytes
-        replace(optimizer),
-    ):
-        assert type(other) is type(optimizer)
-        assert (other, hash(other), repr(other)) == (optimizer, hash(optimizer), repr(optimizer))
-    for name in asdict(optimizer):
-        with pytest.raises(FrozenInstanceError):
-            setattr(optimizer, name, 0.5)
-
-
-def test_an_optimizer_is_equal_to_its_own_kind_alone():
-    """Else one that was compiled could be taken for another."""
-
-    class Own(NamedTuple):
-        beta1: float = 0.9
-        beta2: float = 0.999
-        eps: float = 1e-8
-
-    class Derived(Adam):
-        pass
-
-    assert Adam() != Own()
-    assert Adam() != (0.9, 0.999, 1e-8)
-    assert Adam() != Derived()
-    assert (Adam() == Own()) is False
-    assert len({Adam(), Own(), Derived()}) == 3
-
-
 # ----------------------------------------------------------------------------------------- what is refused
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "error", "message"),
-    [
-        (SGD, {"momentum": 1.0}, ValueError, "`momentum` must be in [0, 1); got 1"),
-        (SGD, {"momentum": -0.1}, ValueError, "`momentum` must be in [0, 1); got -0.1"),
-        (SGD, {"momentum": np.nan}, ValueError, "`momentum` must be in [0, 1); got nan"),
-        (SGD, {"momentum": -np.inf}, ValueError, "`momentum` must be in [0, 1); got -inf"),
-        (SGD, {"momentum": "0.9"}, TypeError, "`momentum` must be a number; got str"),
-        (SGD, {"momentum": True}, TypeError, "`momentum` must be a number; got bool"),
-        (SGD, {"nesterov": True}, ValueError, "`momentum` must be above 0 with `nesterov`; got 0"),
-        (SGD, {"momentum": 0.9, "nesterov": 1}, TypeError, "`nesterov` must be True or False; got int"),
-        (SGD, {"momentum": 0.9, "nesterov": "no"}, TypeError, "`nesterov` must be True or False; got str"),
-        *(
-            case
-            for kind in (Adam, AdamW)
-            for case in (
-                (kind, {"beta1": 1}, ValueError, "`beta1` must be in [0, 1); got 1"),
-                (kind, {"beta2": 1.5}, ValueError, "`beta2` must be in [0, 1); got 1.5"),
-                (kind, {"beta1": -1e-3}, ValueError, "`beta1` must be in [0, 1); got -0.001"),
-                (kind, {"beta2": np.nan}, ValueError, "`beta2` must be in [0, 1); got nan"),
-                (kind, {"beta1": None}, TypeError, "`beta1` must be a number; got NoneType"),
-                (kind, {"beta1": (0.9, 0.999)}, TypeError, "`beta1` must be a number; got tuple"),
-                (kind, {"eps": 0}, ValueError, "`eps` must be finite and above 0; got 0"),
-                (kind, {"eps": np.inf}, ValueError, "`eps` must be finite and above 0; got inf"),
-            )
-        ),
-        (AdamW, {"weight_decay": -0.1}, ValueError, "`weight_decay` must be finite and at least 0; got -0.1"),
-        (
-            AdamW,
-            {"weight_decay": np.inf},
-            ValueError,
-            "`weight_decay` must be finite and at least 0; got inf",
-        ),
-        (AdamW, {"weight_decay": "a"}, TypeError, "`weight_decay` must be a number; got str"),
-    ],
-    ids=str,
-)
-def test_settings_that_mean_nothing_are_refused(kind, settings, error, message):
-    with pytest.raises(error, match=re.escape(message) + "$"):
-        kind(**settings)
 
 
 NET = TwoLayerNet.initialize(3, 4, 2, rng=0)
@@ -680,41 +464,26 @@ def refused(
 
 
 def test_what_is_no_network_is_refused():
-    for call in (
-        lambda: SGD().init(tuple(NET)),
-        lambda: SGD().update(tuple(NET), NET, STATE, learning_rate=0.1),
-    ):
+    for call in (SGD().init, partial(SGD().update, gradients=NET, state=STATE, learning_rate=0.1)):
         with pytest.raises(TypeError, match=r"^`net` must be a TwoLayerNet; got tuple$"):
-            call()
-    refused(
-        ValueError,
-        "`b1` must have shape (4,); got (3,)",
-        net=NET._replace(b1=np.zeros(3, np.float32)),
-    )
+            call(tuple(NET))
+    misfit = NET._replace(b1=np.zeros(3, np.float32))
+    refused(ValueError, "`b1` must have shape (4,); got (3,)", net=misfit)
 
 
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        (dict(W1=NET.W1.T), ValueError, "W1` must have the shape of `W1`, (3, 4); got (4, 3)"),
-        (dict(b1=NET.b1[:1]), ValueError, "b1` must have the shape of `b1`, (4,); got (1,)"),
-        (dict(W2=NET.W2[None]), ValueError, "W2` must have the shape of `W2`, (4, 2); got (1, 4, 2)"),
-        (dict(b2=NET.b1), ValueError, "b2` must have the shape of `b2`, (2,); got (4,)"),
-        (
-            dict(W1=NET.W1.astype(np.float64)),
-            TypeError,
-            "W1` must have the dtype of `W1`, float32; got float64",
-        ),
-        (dict(b2=NET.b2.astype(int)), TypeError, "b2` must have the dtype of `b2`, float32; got int64"),
-        (
-            dict(W2=NET.W2.tolist()),
-            TypeError,
-            "W2` must be an array of an array-API library (numpy, cupy, torch, jax); got list",
-        ),
-    ],
-    ids=str,
-)
-def test_gradients_and_moments_must_be_like_the_network(changes, error, message):
+NO_ARRAY = "W2` must be an array of an array-API library (numpy, cupy, torch, jax); got list"
+UNLIKE = {
+    "W1-shape": (dict(W1=NET.W1.T), ValueError, "W1` must have the shape of `W1`, (3, 4); got (4, 3)"),
+    "W2-rank": (dict(W2=NET.W2[None]), ValueError, "W2` must have the shape of `W2`, (4, 2); got (1, 4, 2)"),
+    "W1-dtype": (dict(W1=NET.W1.astype(float)), TypeError, "W1` must have the dtype of `W1`, float32; got float64"),
+    "b2-dtype": (dict(b2=NET.b2.astype(int)), TypeError, "b2` must have the dtype of `b2`, float32; got int64"),
+    "W2-list": (dict(W2=NET.W2.tolist()), TypeError, NO_ARRAY),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNLIKE)
+def test_gradients_and_moments_must_be_like_the_network(case):
+    changes, error, message = UNLIKE[case]
     other = NET._replace(**changes)
     refused(error, f"`gradients.{message}", gradients=other)
     for i in range(2):
@@ -722,44 +491,40 @@ def test_gradients_and_moments_must_be_like_the_network(changes, error, message)
         refused(error, f"`state.moments[{i}].{message}", state=OptimizerState(0, moments))
 
 
-def test_what_is_no_gradient_is_refused():
-    refused(TypeError, "`gradients` must be a TwoLayerNet; got tuple", gradients=(0.5, NET))
-    refused(TypeError, "`gradients` must be a TwoLayerNet; got NoneType", gradients=None)
-    refused(ValueError, "`gradients.W1` must have the shape of `W1`, (3, 4); got (2, 3, 4)", gradients=STACK)
+NO_STEP = "`state.step` must be an integer; got "
+NO_STATE = "`state` must be an OptimizerState; got "
+NOT_BOTH = "`state.moments` must be the 2 of Adam(beta1=0.9, beta2=0.999, eps=1e-08); got 0"
+NO_RATE = "`learning_rate` must be a number, or one for each network; got "
+OF_STACK = {"net": STACK, "gradients": STACK, "state": Adam().init(STACK)}
+REFUSED = {
+    "gradients-tuple": ({"gradients": (0.5, NET)}, TypeError, "`gradients` must be a TwoLayerNet; got tuple"),
+    "gradients-stack": ({"gradients": STACK}, ValueError, "`gradients.W1` must have the shape of `W1`, (3, 4); got (2, 3, 4)"),
+    "state-network": ({"state": NET}, TypeError, NO_STATE + "TwoLayerNet"),
+    "moments-list": ({"state": OptimizerState(0, [NET, NET])}, TypeError, "`state.moments` must be a tuple; got list"),
+    "moments-none": ({"state": SGD().init(NET)}, ValueError, NOT_BOTH),
+    "moments-number": ({"state": OptimizerState(0, (NET, 1))}, TypeError, "`state.moments[1]` must be a TwoLayerNet; got int"),
+    "step-negative": ({"state": STATE._replace(step=-1)}, ValueError, "`state.step` must be at least 0; got -1"),
+    "step-float": ({"state": STATE._replace(step=1.0)}, TypeError, NO_STEP + "float"),
+    "step-float-array": ({"state": STATE._replace(step=np.asarray(1.0))}, TypeError, NO_STEP + "float"),
+    "step-array": ({"state": STATE._replace(step=np.asarray([1]))}, TypeError, NO_STEP + "ndarray"),
+    "step-bool": ({"state": STATE._replace(step=True)}, TypeError, NO_STEP + "bool"),
+    "rate-negative": ({"learning_rate": -0.1}, ValueError, "`learning_rate` must be finite and at least 0; got -0.1"),
+    "rate-inf": ({**OF_STACK, "learning_rate": [0.1, np.inf]}, ValueError, "`learning_rate` must be finite and at least 0; got inf"),
+    "rate-shape": ({"learning_rate": [0.1]}, ValueError, "`learning_rate` must be a number; got shape (1,)"),
+    "rate-long": ({**OF_STACK, "learning_rate": [0.1] * 3}, ValueError, "`learning_rate` must be a number or of shape (2,); got shape (3,)"),
+    "rate-text": ({"learning_rate": "0.1"}, TypeError, NO_RATE + "str"),
+}  # fmt: skip
 
 
-def test_what_is_no_state_is_refused():
-    refused(TypeError, "`state` must be an OptimizerState; got NoneType", state=None)
-    refused(TypeError, "`state` must be an OptimizerState; got TwoLayerNet", state=NET)
-    refused(TypeError, "`state.moments` must be a tuple; got list", state=OptimizerState(0, [NET, NET]))
-    refused(
-        ValueError,
-        "`state.moments` must be the 2 of Adam(beta1=0.9, beta2=0.999, eps=1e-08); got 0",
-        state=SGD().init(NET),
-    )
-    refused(
-        TypeError,
-        "`state.moments[1]` must be a TwoLayerNet; got int",
-        state=OptimizerState(0, (NET, 1)),
-    )
+@pytest.mark.parametrize("case", REFUSED)
+def test_arguments_of_an_update_that_do_not_do_are_refused(case):
+    changes, error, message = REFUSED[case]
+    refused(error, message, **changes)
+
+
+def test_a_state_of_more_moments_is_refused():
     with pytest.raises(ValueError, match=r"^`state\.moments` must be the 1 of SGD\(.*\); got 2$"):
         SGD(0.9).update(NET, NET, STATE, learning_rate=0.1)
-
-
-@pytest.mark.parametrize(
-    ("step", "error", "message"),
-    [
-        (-1, ValueError, "`state.step` must be at least 0; got -1"),
-        (np.int64(-1), ValueError, "`state.step` must be at least 0; got -1"),
-        (1.0, TypeError, "`state.step` must be an integer; got float"),
-        (np.asarray(1.0), TypeError, "`state.step` must be an integer; got float"),
-        (np.asarray([1]), TypeError, "`state.step` must be an integer; got ndarray"),
-        (True, TypeError, "`state.step` must be an integer; got bool"),
-        (None, TypeError, "`state.step` must be an integer; got NoneType"),
-    ],
-)
-def test_a_step_is_a_number_of_updates(step, error, message):
-    refused(error, message, state=STATE._replace(step=step))
 
 
 @pytest.mark.parametrize("step", [4, np.int32(4), np.asarray(4)])
@@ -777,28 +542,6 @@ def test_a_step_without_a_value_must_be_an_integer_all_the_same(backend: Backend
     state = Adam().init(net)
     with pytest.raises(TypeError, match=r"^`state\.step` must be an integer; got \w*Tracer\b"):
         jax.jit(lambda s: Adam().update(net, net, s, learning_rate=0.1))(state._replace(step=1.0))
-
-
-@pytest.mark.parametrize(
-    ("net", "rate", "error", "message"),
-    [
-        (NET, -0.1, ValueError, "`learning_rate` must be finite and at least 0; got -0.1"),
-        (NET, np.nan, ValueError, "`learning_rate` must be finite and at least 0; got nan"),
-        (STACK, [0.1, np.inf], ValueError, "`learning_rate` must be finite and at least 0; got inf"),
-        (NET, [0.1], ValueError, "`learning_rate` must be a number; got shape (1,)"),
-        (
-            STACK,
-            [0.1] * 3,
-            ValueError,
-            "`learning_rate` must be a number or of shape (2,); got shape (3,)",
-        ),
-        (NET, "0.1", TypeError, "`learning_rate` must be a number, or one for each network; got str"),
-        (NET, None, TypeError, "`learning_rate` must be a number, or one for each network; got NoneType"),
-    ],
-    ids=str,
-)
-def test_learning_rates_that_mean_nothing_are_refused(net, rate, error, message):
-    refused(error, message, net=net, gradients=net, state=Adam().init(net), learning_rate=rate)
 
 
 @pytest.mark.only_on("strict", "torch", "jax")

@@ -1,4 +1,4 @@
-"""Weights of samples and of classes have no scale, whatever the range of the network's dtype."""
+"""Weights of samples and of classes: how they meet, and that they have no scale, whatever the dtype."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.backends import Backend, to_host
-from support.small_runs import assert_same_history, assert_same_net, host_net, make_task
+from support.small_runs import (
+    Task,
+    assert_same_history,
+    assert_same_net,
+    assert_same_run,
+    host_net,
+    make_task,
+    trained,
+    trained_on,
+)
 
-from twolayer import TwoLayerNet, augmentation, sweep, train
+from twolayer import TwoLayerNet, _validation, augmentation, sweep, train
 from twolayer.network import rescaled
+from twolayer.training.data import check_class_weight
 
 TASK = make_task()
+NARROW = TASK._replace(net=TASK.net.astype("float32"))
+OF_CLASSES = [1.0, 2.0, 0.25]
 WEIGHTS = np.random.default_rng(0).uniform(0.5, 3, 23)
 WEIGHTS[[4, 11]] = 0
 WEIGHTS_VAL = np.random.default_rng(1).uniform(0.5, 3, 11)
@@ -58,7 +70,7 @@ def test_a_loss_does_not_depend_on_the_scale_of_its_weights(backend: Backend):
 @pytest.mark.once_on_jax
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"class_weight": [1.0, 2.0, 0.25]}, {"augmentation": augmentation.Mixup(0.2)}],
+    [{}, {"class_weight": OF_CLASSES}, {"augmentation": augmentation.Mixup(0.2)}],
     ids=["plain", "classes", "mixed"],
 )
 def test_a_run_does_not_depend_on_the_scale_of_its_weights(backend: Backend, settings):
@@ -74,46 +86,37 @@ def test_a_run_does_not_depend_on_the_scale_of_its_weights(backend: Backend, set
 
 @pytest.mark.parametrize("scale", [1e-50, 1e37, 1e300])
 def test_a_streamed_run_and_a_sweep_do_not_depend_on_it_either(scale):
-    task = TASK._replace(net=TASK.net.astype("float32"))
-
-    def results(factor: float) -> tuple[float, float]:
-        data = {
-            "sample_weight": factor * WEIGHTS,
-            "validation": (task.X_val, task.y_val, factor * WEIGHTS_VAL),
-        }
-        run = train(task.net, task.X, task.y, stream=True, **data, **SETTINGS)
-        table = sweep(task.X, task.y, grid={"reg": [0.0, 0.1]}, epochs=2, **data).table
+    def results(factor: float) -> tuple[float, ...]:
+        held_out = TASK.X_val, TASK.y_val, factor * WEIGHTS_VAL
+        data = {"sample_weight": factor * WEIGHTS, "validation": held_out}
+        run = train(NARROW.net, TASK.X, TASK.y, stream=True, **data, **SETTINGS)
+        table = sweep(TASK.X, TASK.y, grid={"reg": [0.0, 0.1]}, epochs=2, **data).table
         return (run.history.validation_loss[-1], *(row["validation_accuracy"] for row in table))
 
     assert results(scale) == pytest.approx(results(1.0), rel=1e-4)
 
 
-@given(
-    scale=st.floats(-300, 300).map(lambda exponent: 10.0**exponent),
-    class_scale=st.floats(-300, 300).map(lambda exponent: 10.0**exponent),
-)
-def test_any_scale_of_samples_and_classes_gives_the_same_run(scale, class_scale):
-    task = TASK._replace(net=TASK.net.astype("float32"))
+any_scale = st.floats(-300, 300).map(lambda exponent: 10.0**exponent)
 
+
+@given(scale=any_scale, class_scale=any_scale)
+def test_any_scale_of_samples_and_classes_gives_the_same_run(scale, class_scale):
     def result(factor: float, class_factor: float) -> TwoLayerNet:
-        of_class = class_factor * np.array([1.0, 2.0, 0.25])
-        own = {"sample_weight": factor * WEIGHTS, "class_weight": of_class}
-        return train(task.net, task.X, task.y, **own, **{**SETTINGS, "epochs": 1}).net
+        own = {"sample_weight": factor * WEIGHTS, "class_weight": class_factor * np.array(OF_CLASSES)}
+        return train(NARROW.net, TASK.X, TASK.y, **own, **{**SETTINGS, "epochs": 1}).net
 
     assert_same_net(result(scale, class_scale), result(1.0, 1.0), rtol=1e-5)
 
 
 def test_weights_in_half_precision_are_multiplied_by_those_of_classes_in_float32():
-    task = TASK._replace(net=TASK.net.astype("float32"))
-    halves = np.where(np.arange(len(task.X)) % 2, 60000.0, 1e-3).astype(np.float16)
-
-    def run(weights: Any) -> Any:
-        own = {"sample_weight": weights, "class_weight": [1.0, 2.0, 0.25], "batch_size": 1}
-        return train(task.net, task.X, task.y, **own, epochs=1, rng=0, learning_rate=0.1)
-
-    found, expected = run(halves), run(halves.astype(np.float32))
-    assert np.all(found.history.loss > 0)
-    assert_same_history(found.history, expected.history, rtol=1e-6)
+    halves = np.where(np.arange(len(TASK.X)) % 2, 60000.0, 1e-3).astype(np.float16)
+    own = {**SETTINGS, "class_weight": OF_CLASSES, "batch_size": 1, "epochs": 1}
+    found, expected = (
+        train(NARROW.net, TASK.X, TASK.y, sample_weight=weight, **own).history
+        for weight in (halves, halves.astype(np.float32))
+    )
+    assert np.all(found.loss > 0)
+    assert_same_history(found, expected, rtol=1e-6)
 
 
 @given(exponent=st.integers(-700, 700))
@@ -130,39 +133,34 @@ def test_a_power_of_two_changes_no_bit(exponent):
         assert_same_net(runs[1].net, runs[0].net)
 
 
-# Entries that earlier versions wrote to a checkpoint for these weights of 8 samples.
+# Entries that earlier versions wrote to a checkpoint for these weights of 8 samples, by dtype of the network.
 EARLIER = {
-    "float64": (np.arange(8) / 8, "d58c2eed85c0047d", "67bbf723446e4e7b"),
-    "float32": ((np.arange(8) / 8).astype("f4"), "d58c2eed85c0047d", "67bbf723446e4e7b"),
-    "large": (np.arange(8) * 2.0**40, "727b56403cffa1bc", "f2626471abe2226b"),
+    "float64": (np.arange(8) / 8, "float32 d58c2eed85c0047d", "float64 67bbf723446e4e7b"),
+    "float32": ((np.arange(8) / 8).astype("f4"), "float32 d58c2eed85c0047d", "float64 67bbf723446e4e7b"),
+    "large": (np.arange(8) * 2.0**40, "float32 727b56403cffa1bc", "float64 f2626471abe2226b"),
+    "integers": (np.arange(8), "int64 02d6da09d8ea63ad", "int64 02d6da09d8ea63ad"),
 }
 
 
 @pytest.mark.parametrize("name", EARLIER)
 def test_ordinary_weights_keep_the_fingerprint_of_their_run(name):
-    weight, *hashes = EARLIER[name]
+    weight, *earlier = EARLIER[name]
     X, y = np.arange(24.0).reshape(8, 3) % 5, np.arange(8) % 2
-    for dtype, expected in zip(("float32", "float64"), hashes, strict=True):
+    for dtype, entry in zip(("float32", "float64"), earlier, strict=True):
         net = TwoLayerNet.initialize(3, 4, 2, rng=0, dtype=dtype)
         run = train(net, X, y, sample_weight=weight, validation=(X, y, weight), epochs=1, rng=0)
-        for part in ("sample_weight", "validation sample_weight"):
-            assert run._fingerprint[part] == f"{dtype} of shape (8,), {expected}"
-
-
-def test_integer_weights_keep_the_fingerprint_of_their_run():
-    X, y = np.arange(24.0).reshape(8, 3) % 5, np.arange(8) % 2
-    net = TwoLayerNet.initialize(3, 4, 2, rng=0)
-    run = train(net, X, y, sample_weight=np.arange(8), epochs=1, rng=0)
-    assert run._fingerprint["sample_weight"] == "int64 of shape (8,), 02d6da09d8ea63ad"
+        kept, digest = entry.split()
+        for part in ("sample_weight", "validation sample_weight")[: 1 if kept == "int64" else 2]:
+            assert run._fingerprint[part] == f"{kept} of shape (8,), {digest}"
 
 
 def test_runs_of_other_huge_weights_are_told_apart():
-    task, weight = TASK._replace(net=TASK.net.astype("float32")), 1e200 * WEIGHTS
-    run = train(task.net, task.X, task.y, sample_weight=weight, **SETTINGS)
+    weight = 1e200 * WEIGHTS
+    run = train(NARROW.net, TASK.X, TASK.y, sample_weight=weight, **SETTINGS)
     settings = {**SETTINGS, "epochs": 3}
-    train(run, task.X, task.y, sample_weight=weight, **settings)
+    train(run, TASK.X, TASK.y, sample_weight=weight, **settings)
     with pytest.raises(ValueError, match="`sample_weight` must be the run's"):
-        train(run, task.X, task.y, sample_weight=weight[::-1], **settings)
+        train(run, TASK.X, TASK.y, sample_weight=weight[::-1], **settings)
 
 
 @pytest.mark.only_on("jax")
@@ -187,11 +185,12 @@ def test_integers_and_ordinary_weights_are_not_copied(dtype):
 
 
 def test_weights_that_are_lost_beside_the_largest_count_nothing():
-    net = TASK.net.astype("float32")
     weight = np.where(np.arange(23) < 20, WEIGHTS, 1e-60)
-    expected = net.loss(TASK.X, TASK.y, sample_weight=np.where(np.arange(23) < 20, WEIGHTS, 0))
+    expected = NARROW.net.loss(TASK.X, TASK.y, sample_weight=np.where(np.arange(23) < 20, WEIGHTS, 0))
     for scale in (1, 1e300):
-        assert net.loss(TASK.X, TASK.y, sample_weight=scale * weight) == pytest.approx(expected, rel=1e-6)
+        assert NARROW.net.loss(TASK.X, TASK.y, sample_weight=scale * weight) == pytest.approx(
+            expected, rel=1e-6
+        )
 
 
 @pytest.mark.only_on("jax")
@@ -201,3 +200,78 @@ def test_weights_of_zero_stay_zero_where_they_are_traced(backend: Backend):
     traced = jax.jit(lambda weight: rescaled(weight, xp=backend.xp))
     for weight in (np.zeros(3), np.array([0.0, 1.5, 2.0])):
         np.testing.assert_array_equal(to_host(traced(backend.array(weight))), weight)
+
+
+@pytest.mark.once_on_jax
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("n_networks", [None, 3])
+def test_validation_samples_count_by_their_weights(backend: Backend, n_networks, stream, monkeypatch):
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 20)  # several blocks
+    counts = np.array([1, 0, 3, 2, 1, 0, 5, 1, 1, 2, 4])
+    for soft in (False, True):
+        task = make_task(n_networks, soft=soft)
+        place = (lambda array: array) if stream else backend.array
+        there = Task(task.on(backend).net, *map(place, task[1:]))
+
+        def run(*validation, place=place, there=there):
+            return trained(there, validation=tuple(map(place, validation)), stream=stream)
+
+        weighted = run(task.X_val, task.y_val, 0.5 * counts)
+        repeated = run(task.X_val.repeat(counts, axis=0), task.y_val.repeat(counts, axis=0))
+        for name in ("validation_loss", "validation_accuracy"):
+            found, expected = (getattr(one.history, name) for one in (weighted, repeated))
+            np.testing.assert_allclose(found, expected, rtol=10 * backend.rtol)
+        np.testing.assert_array_equal(weighted.best_step, repeated.best_step)
+        np.testing.assert_allclose(weighted.validation_accuracy, repeated.validation_accuracy, rtol=1e-6)
+        # Whole numbers are weights, too.
+        assert_same_history(run(task.X_val, task.y_val, counts).history, weighted.history, rtol=1e-6)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Weights of classes
+
+SOFT = pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
+
+
+@pytest.mark.once_on_jax
+@SOFT
+@pytest.mark.parametrize("weighted", [False, True])
+def test_weights_of_classes_multiply_those_of_their_samples(backend: Backend, soft, weighted):
+    task = make_task(2, soft=soft)
+    of_class = np.array([0.5, 2.0, 1.25])
+    shares = task.y if soft else np.eye(3)[task.y]
+    own = np.arange(23) % 3 + 0.5 if weighted else np.ones(23)
+    expected = trained_on(backend, task, sample_weight=own * (shares @ of_class))
+    given_weight = {"sample_weight": own} if weighted else {}
+    for kind in (list, tuple, np.asarray, backend.array):
+        found = trained_on(backend, task, class_weight=kind(of_class.tolist()), **given_weight)
+        assert_same_run(found, expected, rtol=backend.rtol)
+    streamed = trained_on(backend, task, class_weight=of_class, stream=True, **given_weight)
+    assert_same_run(streamed, expected, rtol=backend.rtol)
+
+
+@pytest.mark.once_on_jax
+@SOFT
+def test_balanced_classes_weigh_the_same(backend: Backend, soft):
+    task = make_task(soft=soft)
+    if not soft:  # one of the classes never comes
+        task = task._replace(y=np.where(task.y == 1, 0, task.y))
+    counts = task.y.sum(axis=0) if soft else np.bincount(task.y, minlength=3)
+    of_class = np.array([23 / (3 * n) if n else 0.0 for n in counts])
+    for own in ({}, {"sample_weight": np.arange(23) % 3 + 0.5}):
+        found, expected, plain = (
+            trained_on(backend, task, class_weight=weight, **own) for weight in ("balanced", of_class, None)
+        )
+        assert_same_run(found, expected, rtol=backend.rtol)
+        assert not np.allclose(found.history.loss, plain.history.loss, rtol=1e-3)
+
+
+@pytest.mark.once_on_jax
+@SOFT
+def test_the_balanced_weight_of_a_class(backend: Backend, soft):
+    """N / (C · number of its samples): on average over the samples 1, and 0 for a class that never comes."""
+    y = np.array([0, 0, 3, 0, 3, 1], np.int32)
+    y = backend.array(np.eye(4)[y] if soft else y)
+    found = check_class_weight("balanced", y, 4, xp=backend.xp)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, [6 / (4 * 3), 6 / (4 * 1), 0.0, 6 / (4 * 2)], rtol=1e-6)

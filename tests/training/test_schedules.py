@@ -1,19 +1,19 @@
+"""Factors of the learning rate by their formulas, and by PyTorch's schedulers."""
+
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
-import pickle
 import re
 import sys
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.backends import Backend
+from support.small_runs import make_task, trained
 
 from twolayer import schedules
 
@@ -27,11 +27,6 @@ def test_constant_is_one():
     assert factors(schedules.Constant(), 0).shape == (0,)
 
 
-def test_exponential_decays_after_every_epoch():
-    expected = [1.0] * 3 + [0.5] * 3 + [0.25] * 2
-    assert factors(schedules.Exponential(0.5), 8, steps_per_epoch=3).tolist() == expected
-
-
 def test_the_decay_of_the_assignment_comes_after_steps_1_96_191():
     found = factors(schedules.Exponential(0.95, every=95, first=1), 300)
     changed = (np.flatnonzero(np.diff(found)) + 1).tolist()  # number of steps done at each decay
@@ -39,53 +34,49 @@ def test_the_decay_of_the_assignment_comes_after_steps_1_96_191():
     np.testing.assert_allclose(found[[0, 1, 95, 96, 190, 191, 299]], 0.95 ** np.array([0, 1, 1, 2, 2, 3, 4]))
 
 
+steps_of_runs = {
+    "start": st.integers(0, 100),
+    "n": st.integers(0, 40),
+    "steps_per_epoch": st.integers(1, 20),
+}
+
+
+def assert_factors(schedule: Any, expected: Any, start: int, n: int, **run: int) -> None:
+    """Compare the factors of n steps with those of a function of a step."""
+    found = schedule(np.arange(start, start + n), **run)
+    assert (found.dtype, found.shape) == (np.float64, (n,))
+    np.testing.assert_allclose(found, [expected(step) for step in range(start, start + n)], rtol=1e-12)
+
+
 @given(
     factor=st.floats(0.01, 2),
     every=st.none() | st.integers(1, 20),
     first=st.none() | st.integers(1, 30),
-    start=st.integers(0, 100),
-    n=st.integers(0, 40),
-    steps_per_epoch=st.integers(1, 20),
+    **steps_of_runs,
 )
 def test_exponential_counts_the_decays_before_each_step(factor, every, first, start, n, steps_per_epoch):
-    found = schedules.Exponential(factor, every, first)(
-        np.arange(start, start + n), steps_per_epoch=steps_per_epoch, steps=1000
-    )
     period = every or steps_per_epoch
-    for step, value in zip(range(start, start + n), found, strict=True):
-        decays = sum(1 for done in range(first or period, step + 1, period))
-        assert value == pytest.approx(factor**decays, rel=1e-12)
-    assert found.dtype == np.float64
-    assert found.shape == (n,)
 
+    def expected(step: int) -> float:
+        return factor ** len(range(first or period, step + 1, period))
 
-def test_step_decays_after_every_so_many_epochs_or_after_those_named():
-    found = factors(schedules.Step(0.5, epochs=2), 11, steps_per_epoch=2)
-    assert found.tolist() == [1.0] * 4 + [0.5] * 4 + [0.25] * 3
-    found = factors(schedules.Step(0.5, epochs=(1, 4)), 11, steps_per_epoch=2)
-    assert found.tolist() == [1.0] * 2 + [0.5] * 6 + [0.25] * 3
-    assert schedules.Step() == schedules.Step(0.1, 10)
-    np.testing.assert_allclose(factors(schedules.Step(), 70)[[0, 69]], 1.0)
-    np.testing.assert_allclose(factors(schedules.Step(), 71)[70], 0.1)
+    schedule = schedules.Exponential(factor, every, first)
+    assert_factors(schedule, expected, start, n, steps_per_epoch=steps_per_epoch, steps=1000)
 
 
 @given(
     factor=st.floats(0.01, 2),
     epochs=st.integers(1, 20) | st.sets(st.integers(1, 40), min_size=1).map(lambda ends: (*sorted(ends),)),
-    start=st.integers(0, 100),
-    n=st.integers(0, 40),
-    steps_per_epoch=st.integers(1, 20),
+    **steps_of_runs,
 )
 def test_step_counts_the_decays_before_each_step(factor, epochs, start, n, steps_per_epoch):
-    found = schedules.Step(factor, epochs)(
-        np.arange(start, start + n), steps_per_epoch=steps_per_epoch, steps=1000
-    )
     ends = epochs if isinstance(epochs, tuple) else range(epochs, 200, epochs)
-    for step, value in zip(range(start, start + n), found, strict=True):
-        decays = sum(1 for end in ends if end * steps_per_epoch <= step)
-        assert value == pytest.approx(factor**decays, rel=1e-12)
-    assert found.dtype == np.float64
-    assert found.shape == (n,)
+
+    def expected(step: int) -> float:
+        return factor ** sum(end * steps_per_epoch <= step for end in ends)
+
+    schedule = schedules.Step(factor, epochs)
+    assert_factors(schedule, expected, start, n, steps_per_epoch=steps_per_epoch, steps=1000)
 
 
 @given(n=st.integers(1, 60))
@@ -116,23 +107,15 @@ def triangle(step: np.ndarray, *, steps_per_epoch: int, steps: int) -> np.ndarra
 )
 def test_warmup_rises_and_then_follows(schedule, length, count, start, n, steps_per_epoch):
     steps = start + n + 1
-    warmup = schedules.Warmup(schedule, **({} if length is None else {length: count}))
-    found = warmup(np.arange(start, start + n), steps_per_epoch=steps_per_epoch, steps=steps)
     first = {"epochs": count * steps_per_epoch, "steps": count, None: steps_per_epoch}[length]
-    for step, value in zip(range(start, start + n), found, strict=True):
-        asked = np.asarray([0 if step < first else step - first])
-        (own,) = schedule(asked, steps_per_epoch=steps_per_epoch, steps=max(steps - first, 1))
-        expected = own * (step + 1) / first if step < first else own
-        assert value == pytest.approx(expected, rel=1e-12)
-    assert found.dtype == np.float64
-    assert found.shape == (n,)
 
+    def expected(step: int) -> float:
+        asked, left = np.asarray([max(0, step - first)]), max(steps - first, 1)
+        (own,) = schedule(asked, steps_per_epoch=steps_per_epoch, steps=left)
+        return float(own) * min(1.0, (step + 1) / first)
 
-def test_a_warmup_is_followed_by_cosine_and_takes_an_epoch_by_default():
-    assert schedules.Warmup() == schedules.Warmup(schedules.Cosine(), None, None)
-    found = factors(schedules.Warmup(), 8, steps_per_epoch=4)
-    np.testing.assert_allclose(found[:4], [0.25, 0.5, 0.75, 1.0])
-    np.testing.assert_allclose(found[4:], factors(schedules.Cosine(), 4))
+    warmup = schedules.Warmup(schedule, **({} if length is None else {length: count}))
+    assert_factors(warmup, expected, start, n, steps_per_epoch=steps_per_epoch, steps=steps)
 
 
 def test_what_follows_a_warmup_is_told_what_is_left():
@@ -206,142 +189,40 @@ def test_schedules_are_those_of_pytorch(backend: Backend, schedule, make):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"factor": 0.0}, ValueError, "`factor` must be finite and above 0; got 0"),
-        ({"factor": -1.0}, ValueError, "`factor` must be finite and above 0; got -1"),
-        ({"factor": np.nan}, ValueError, "`factor` must be finite and above 0; got nan"),
-        ({"factor": np.inf}, ValueError, "`factor` must be finite and above 0; got inf"),
-        ({"factor": "a"}, TypeError, "`factor` must be a number; got str"),
-        ({"factor": True}, TypeError, "`factor` must be a number; got bool"),
-        ({"factor": 0.5, "every": 0}, ValueError, "`every` must be at least 1; got 0"),
-        ({"factor": 0.5, "every": 2.0}, TypeError, "`every` must be an integer; got float"),
-        ({"factor": 0.5, "first": 0}, ValueError, "`first` must be at least 1; got 0"),
-        ({"factor": 0.5, "first": True}, TypeError, "`first` must be an integer; got bool"),
-    ],
+    ("schedule", "came"),
+    [(lambda step, **_: 0.5, "()"), (lambda step, **_: np.ones(len(step) + 1), "(4,)")],
+    ids=["number", "longer"],
 )
-def test_settings_of_exponential_that_mean_nothing_are_refused(arguments, error, message):
-    with pytest.raises(error, match=re.escape(message) + "$"):
-        schedules.Exponential(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"factor": 0}, ValueError, "`factor` must be finite and above 0; got 0"),
-        ({"factor": None}, TypeError, "`factor` must be a number; got NoneType"),
-        ({"epochs": 0}, ValueError, "`epochs` must be at least 1; got 0"),
-        ({"epochs": 2.0}, TypeError, "`epochs` must be an integer; got float"),
-        ({"epochs": True}, TypeError, "`epochs` must be an integer; got bool"),
-        ({"epochs": [1, 2]}, TypeError, "`epochs` must be an integer or a tuple of integers; got list"),
-        ({"epochs": ()}, ValueError, "`epochs` must hold at least one epoch where it is a tuple; got none"),
-        ({"epochs": (0, 2)}, ValueError, "`epochs` must be at least 1; got 0"),
-        ({"epochs": (1, 2.5)}, TypeError, "`epochs` must be an integer; got float"),
-        ({"epochs": (1, 5, 5)}, ValueError, "`epochs` must rise where it is a tuple; got 5 after 5"),
-        ({"epochs": (5, 3)}, ValueError, "`epochs` must rise where it is a tuple; got 3 after 5"),
-    ],
-)
-def test_settings_of_step_that_mean_nothing_are_refused(arguments, error, message):
-    with pytest.raises(error, match=re.escape(message) + "$"):
-        schedules.Step(**arguments)
-
-
-def wrong_shape(step, **_):
-    return 0.5
-
-
-def by_one_too_long(step, **_):
-    return np.ones(len(step) + 1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"epochs": 1, "steps": 1}, ValueError, "`epochs` or `steps` must be given, not both; got both"),
-        ({"epochs": 0}, ValueError, "`epochs` must be at least 1; got 0"),
-        ({"epochs": 0.5}, TypeError, "`epochs` must be an integer; got float"),
-        ({"steps": 0}, ValueError, "`steps` must be at least 1; got 0"),
-        ({"steps": "5"}, TypeError, "`steps` must be an integer; got str"),
-        (
-            {"schedule": 0.5},
-            TypeError,
-            "`schedule` must be a schedule, such as twolayer.schedules.Cosine(); got float",
-        ),
-        (
-            {"schedule": None},
-            TypeError,
-            "`schedule` must be a schedule, such as twolayer.schedules.Cosine(); got NoneType",
-        ),
-        (
-            {"schedule": schedules.Cosine},
-            TypeError,
-            "`schedule` must be a schedule, such as twolayer.schedules.Cosine(); got the class Cosine",
-        ),
-    ],
-)
-def test_settings_of_warmup_that_mean_nothing_are_refused(arguments, error, message):
-    with pytest.raises(error, match=re.escape(message) + "$"):
-        schedules.Warmup(**arguments)
-
-
-@pytest.mark.parametrize(("schedule", "came"), [(wrong_shape, "()"), (by_one_too_long, "(4,)")])
 def test_a_warmup_refuses_factors_of_another_shape(schedule, came):
     message = f"`schedule` must return factors of shape (3,); got {came}"
     with pytest.raises(ValueError, match=re.escape(message) + "$"):
         factors(schedules.Warmup(schedule), 3)
 
 
-def test_schedules_are_compared_by_what_they_say():
-    assert schedules.Exponential(0.5) == schedules.Exponential(0.5, None, None)
-    assert schedules.Exponential(0.5) != schedules.Exponential(0.5, every=2)
-    assert repr(schedules.Exponential(0.5, every=2)) == "Exponential(factor=0.5, every=2, first=None)"
-    assert repr(schedules.Step()) == "Step(factor=0.1, epochs=10)"
-    assert repr(schedules.Warmup(steps=3)) == "Warmup(schedule=Cosine(), epochs=None, steps=3)"
+def test_a_schedule_is_told_where_the_run_is():
+    told = []
+
+    def schedule(step: np.ndarray, *, steps_per_epoch: int, steps: int) -> np.ndarray:
+        told.append((step.tolist(), steps_per_epoch, steps))
+        assert step.dtype == np.int64
+        return np.ones(len(step))
+
+    trained(make_task(), epochs=None, steps=7, schedule=schedule)
+    assert {(per_epoch, steps) for _, per_epoch, steps in told} == {(5, 7)}
+    assert [0, 1, 2, 3] in [step for step, *_ in told]
+    assert {i for step, *_ in told for i in step} == set(range(7))
 
 
-def test_schedules_are_hashable_data():
-    assert len({*EACH, *EACH}) == len(EACH)
-    assert hash(schedules.Step(0.5, (1, 2))) == hash(schedules.Step(0.5, epochs=(1, 2)))
-    assert (schedules.Step() != schedules.Step(0.1)) is False
-
-
-@pytest.mark.parametrize("schedule", EACH)
-def test_schedules_can_be_copied_and_not_be_changed(schedule):
-    for other in (
-        copy.copy(schedule),
-        copy.deepcopy(schedule),
-        pickle.loads(pickle.dumps(schedule)),  # noqa: S301  # our own bytes
-        dataclasses.replace(schedule),
-    ):
-        assert type(other) is type(schedule)
-        assert (other, hash(other), repr(other)) == (schedule, hash(schedule), repr(schedule))
-    for field in dataclasses.fields(schedule):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(schedule, field.name, 1)
-
-
-def test_a_schedule_is_equal_to_its_own_kind_alone():
-    """As tuples, those without settings would all be the same."""
-
-    class Own(NamedTuple):
-        pass
-
-    assert schedules.Cosine() != schedules.Constant()
-    assert (schedules.Cosine() == schedules.Constant()) is False
-    assert schedules.Cosine() == schedules.Cosine()
-    assert schedules.Cosine() != ()
-    assert len({schedules.Cosine(), schedules.Constant(), Own(), ()}) == 3
+any_integer = st.integers(1, 10**400)
 
 
 @given(
-    st.one_of(
-        st.builds(lambda n: schedules.Exponential(0.5, every=n), st.integers(1, 10**400)),
-        st.builds(lambda n: schedules.Exponential(0.5, every=3, first=n), st.integers(1, 10**400)),
-        st.builds(lambda n: schedules.Step(0.5, epochs=n), st.integers(1, 10**400)),
-        st.builds(lambda n: schedules.Warmup(schedules.Step(), epochs=n), st.integers(1, 10**400)),
-        st.builds(lambda n: schedules.Warmup(schedules.Exponential(0.5), steps=n), st.integers(1, 10**400)),
-    ),
-    st.sampled_from([1, 3, 10**6]),
+    schedule=st.builds(schedules.Exponential, st.just(0.5), any_integer)
+    | st.builds(schedules.Exponential, st.just(0.5), st.just(3), any_integer)
+    | st.builds(schedules.Step, st.just(0.5), any_integer)
+    | st.builds(schedules.Warmup, st.just(schedules.Step()), epochs=any_integer)
+    | st.builds(schedules.Warmup, st.just(schedules.Exponential(0.5)), steps=any_integer),
+    steps_per_epoch=st.sampled_from([1, 3, 10**6]),
 )
 def test_integers_of_any_size_are_numbers_of_steps(schedule, steps_per_epoch):
     """Beyond what an array's integers hold, too: such a warm-up never ends, such a decay never comes."""
