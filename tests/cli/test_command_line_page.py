@@ -111,4 +111,5 @@ def test_the_keys_of_the_answers_are_told(tmp_path: Path, monkeypatch: pytest.Mo
         code, data, _ = answered(command, *arguments)
         assert code == 0
         row = re.findall(rf"^\| `{command}` \| (.*) \|$", TEXT, re.MULTILINE)[1]
+        row += "".join(re.findall(rf"`results.json` of `{command}` has:\n\n(.*?)\n\n", TEXT, re.DOTALL))
         assert set(data) <= set(re.findall(r"`(\w+)`", row)), command

@@ -10,12 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import TESTS
-from support.pictures import candidate, diverged, drawn, history_of, net_of, random_search, rendered, table_of
+from support.pictures import (
+    candidate,
+    diverged,
+    drawn,
+    history_of,
+    in_house_style,
+    net_of,
+    random_search,
+    rendered,
+    table_of,
+)
 
 from twolayer import TwoLayerNet, plotting
-from twolayer.plotting import _style, run_figures
+from twolayer.plotting import _style
+from twolayer.plotting._matplotlib import load_matplotlib
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
+load_matplotlib()
 
 LIVED = history_of(np.geomspace(3, 0.01, 50), validation_accuracy=[0.2, 0.4, 0.5, 0.4])
 LOST = history_of([*np.geomspace(3, 9, 30), *[np.nan] * 20])
@@ -42,14 +54,12 @@ PICTURES = {
 WITH_COLOUR_BAR = {"heat map", "best over others", "plane"}
 
 HOUSE = {
-    "curves": lambda **style: run_figures.curves(LIVED, title="a", **style),
-    "grid": lambda **style: run_figures.grid(GRID, title="a", **style),
-    "panels": lambda **style: run_figures.grid([*GRID, *table_of(n_hidden=5)], title="a", **style),
-    "plane": lambda **style: run_figures.grid(random_search(20), title="a", **style),
-    "weights": lambda **style: run_figures.weights(net_of(np.eye(4)), (2, 2), title="a", **style),
-    "confusion": lambda **style: run_figures.confusion(
-        [[5, 1], [0, 7]], ["cats", "dogs"], title="a", **style
-    ),
+    "curves": ("curves", LIVED),
+    "grid": ("grid", GRID),
+    "panels": ("grid", [*GRID, *table_of(n_hidden=5)]),
+    "plane": ("grid", random_search(20)),
+    "weights": ("weights", net_of(np.eye(4)), (2, 2)),
+    "confusion": ("confusion", [[5, 1], [0, 7]], ["cats", "dogs"]),
 }
 
 
@@ -59,7 +69,7 @@ HOUSE = {
 @pytest.mark.parametrize("name", PICTURES)
 def test_drawing_on_axes_leaves_everything_else_alone(name):
     settings = dict(matplotlib.rcParams)
-    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(9, 4))
+    figure = matplotlib.figure.Figure(figsize=(9, 4))
     figure.suptitle("mine")
     left, ax, right = figure.subplots(1, 3)
     right.plot([1, 2], label="a line")
@@ -82,7 +92,7 @@ def test_drawing_on_axes_leaves_everything_else_alone(name):
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_subfigures_have_room_for_pictures(name):
-    figure = pytest.importorskip("matplotlib.figure").Figure(layout="constrained")
+    figure = matplotlib.figure.Figure(layout="constrained")
     upper, lower = figure.subfigures(2, 1)
     plot, *arguments = PICTURES[name]
     ax = lower.subplots()
@@ -96,8 +106,7 @@ def test_subfigures_have_room_for_pictures(name):
 @pytest.mark.parametrize("name", PICTURES)
 def test_words_can_be_read_in_the_users_style(name, style):
     plot, *arguments = PICTURES[name]
-    styles = pytest.importorskip("matplotlib.style")
-    with styles.context(style):
+    with matplotlib.style.context(style):
         ax = drawn(plot, *arguments)
         figure = ax.get_figure()
         rendered(figure)  # ticks have texts once they are drawn
@@ -114,7 +123,7 @@ def test_words_can_be_read_in_the_users_style(name, style):
 @pytest.mark.parametrize("name", ["heat map", "confusion"])
 def test_words_on_cells_can_be_read_on_dark_paper(name):
     plot, *arguments = PICTURES[name]
-    with pytest.importorskip("matplotlib.style").context("dark_background"):
+    with matplotlib.style.context("dark_background"):
         ax = drawn(plot, *arguments)
     if name == "confusion":
         cells = {(j, i): row[j] for i, row in enumerate(ax.images[0].get_array()) for j in range(2)}
@@ -142,10 +151,17 @@ def contrast(one, other):
 
 
 def test_ink_is_that_of_the_axes_after_their_style_has_ended():
-    with pytest.importorskip("matplotlib.style").context("dark_background"):
-        ax = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    with matplotlib.style.context("dark_background"):
+        ax = matplotlib.figure.Figure().subplots()
     plotting.plot_accuracy(LIVED, ax=ax)
     assert all(contrast(text.get_color(), "black") > 20 for text in ax.get_legend().get_texts())
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_the_first_curves_stand_out_from_the_paper(style):
+    with matplotlib.style.context(style):
+        ax = drawn(plotting.plot_accuracy, LIVED)
+    assert all(contrast(line.get_color(), ax.get_facecolor()) > 3 for line in ax.lines)
 
 
 # Arrays of any library
@@ -184,12 +200,13 @@ import matplotlib
 matplotlib.use("agg")
 from matplotlib.figure import Figure
 from twolayer import plotting
+from twolayer.plotting import run_figures
 sys.path[:0] = sys.argv[1:]
 import test_plotting
 for plot, *arguments in test_plotting.PICTURES.values():
     plot(*arguments, ax=Figure().subplots())
-for draw in test_plotting.HOUSE.values():
-    draw()
+for name, *arguments in test_plotting.HOUSE.values():
+    getattr(run_figures, name)(*arguments)
 assert "matplotlib.pyplot" not in sys.modules
 for plot, *arguments in test_plotting.PICTURES.values():
     ax = plot(*arguments)
@@ -228,47 +245,31 @@ def test_without_matplotlib_the_error_names_the_extra(name, monkeypatch):
 @pytest.mark.parametrize("name", HOUSE)
 def test_the_houses_pictures_do_not_depend_on_the_users_style(name, dark):
     before = dict(matplotlib.rcParams)
-    expected = rendered(HOUSE[name](dark=dark))
+    picture = *HOUSE[name], "a heading"
+    expected = rendered(in_house_style(*picture, dark=dark))
     assert dict(matplotlib.rcParams) == before
-    hostile = {
-        "text.usetex": True,
-        "font.size": 30,
-        "axes.grid": True,
-        "axes.labelpad": 40,
-        "axes.titlepad": 40,
-        "axes.xmargin": 0.4,
-        "axes.formatter.limits": (0, 0),
-        "figure.constrained_layout.h_pad": 0.9,
-        "grid.color": "red",
-        "grid.linewidth": 5,
-        "hatch.color": "red",
-        "legend.fontsize": 30,
-        "xtick.color": "red",
-        "xtick.direction": "in",
-        "xtick.labelsize": 3,
-        "xtick.major.size": 20,
-        "ytick.major.pad": 30,
-        "image.cmap": "hot",
-        "figure.dpi": 30,
-        "axes.formatter.use_locale": True,
-        "savefig.facecolor": "auto",
-    }
-    with pytest.importorskip("matplotlib.style").context(["dark_background", hostile]):
-        assert rendered(HOUSE[name](dark=dark)) == expected
+    hostile = {"text.usetex": True, "axes.grid": True, "axes.formatter.use_locale": True, "image.cmap": "hot"}
+    hostile |= dict.fromkeys(["grid.color", "hatch.color", "xtick.color"], "red")
+    hostile |= dict.fromkeys(["font.size", "legend.fontsize", "ytick.major.pad", "figure.dpi"], 30)
+    hostile |= dict.fromkeys(["axes.labelpad", "axes.titlepad", "xtick.major.size"], 40)
+    hostile |= {"xtick.direction": "in", "xtick.labelsize": 3, "axes.xmargin": 0.4, "grid.linewidth": 5}
+    hostile |= {"axes.formatter.limits": (0, 0), "figure.constrained_layout.h_pad": 0.9}
+    with matplotlib.style.context(["dark_background", hostile]):
+        assert rendered(in_house_style(*picture, dark=dark)) == expected
 
 
 @pytest.mark.parametrize("kind", ["pdf", "svg"])
 @pytest.mark.parametrize("name", HOUSE)
 def test_the_houses_pictures_can_be_saved_as_vectors(name, kind):
     buffer = io.BytesIO()
-    HOUSE[name]().savefig(buffer, format=kind)
+    in_house_style(*HOUSE[name]).savefig(buffer, format=kind)
     assert len(buffer.getvalue()) > 1000
 
 
 def test_a_dark_figure_is_transparent_and_its_words_are_light():
-    with _style.figure(4, 3, "a heading", dark=True) as figure:
-        ax = figure.subplots()
-        plotting.plot_loss(LIVED, ax=ax)
+    with _style.house_style(dark=True):
+        figure = _style.new_figure(4, 3, "a heading")
+        ax = plotting.plot_loss(LIVED, ax=figure.subplots())
     assert tuple(figure.get_size_inches()) == pytest.approx((4, 3.3))
     assert figure.get_facecolor()[3] == ax.get_facecolor()[3] == 0
     words = [figure._suptitle, ax.xaxis.label, *ax.get_legend().get_texts(), *ax.get_xticklabels()]
@@ -277,8 +278,7 @@ def test_a_dark_figure_is_transparent_and_its_words_are_light():
 
 def test_a_mosaic_in_an_svg_is_one_small_image():
     buffer = io.BytesIO()
-    run_figures.weights(net_of(np.random.default_rng(0).normal(size=(64, 100))), (8, 8)).savefig(
-        buffer, format="svg"
-    )
+    net = net_of(np.random.default_rng(0).normal(size=(64, 100)))
+    in_house_style("weights", net, (8, 8)).savefig(buffer, format="svg")
     assert buffer.getvalue().count(b"<image") == 1
     assert len(buffer.getvalue()) < 100_000

@@ -9,10 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from support.pictures import candidate, history_of, rendered, table_of, tick_texts
+from support.pictures import (
+    candidate,
+    history_of,
+    in_house_style,
+    legend_texts,
+    rendered,
+    table_of,
+    texts,
+    tick_texts,
+)
 
 from twolayer import optimizers, plotting
-from twolayer.plotting import _style, _texts, run_figures
+from twolayer.plotting import _style, _texts
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
@@ -24,19 +33,8 @@ UNJUDGED = history_of(np.geomspace(3, 0.01, 50))
 LOST = history_of([*np.geomspace(3, 9, 30), *[np.nan] * 20])
 HISTORIES = (LIVED, UNJUDGED, LOST)
 
-NAMES = [
-    "$lr_0^$",
-    "_base",
-    "US$ 5 to US$ 9",
-    "{\\frac}",
-    "\"quoted\", 'twice'",
-    "two\nlines",
-    "健康对照",
-    "שלום עולם",
-    "العربية",
-    "100 %",
-    "#1 & ~2^3",
-]
+NAMES = ["$lr_0^$", "_base", "US$ 5 to US$ 9", "{\\frac}", "\"quoted\", 'twice'", "two\nlines", "健康对照"]
+NAMES += ["שלום עולם", "العربية", "100 %", "#1 & ~2^3"]
 texts_of_users = st.text(
     st.sampled_from("aW_$\\{}^%#&~\"'<> \n\tä健ש🙂\u200b\x07\udce9"), min_size=1, max_size=70
 )
@@ -62,10 +60,6 @@ def by_names(names):
     return dict(zip(names, itertools.cycle(HISTORIES), strict=False))
 
 
-def legend_texts(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
 def drawn_texts(ax):
     """The texts of a picture that are to be seen."""
     figure = ax.get_figure()
@@ -86,24 +80,19 @@ def assert_inside(ax, *, margin=3.0):
         assert max(outside) * 72 / figure.dpi <= margin, (text.get_text(), outside)
 
 
-def written(name):
-    """A name as a picture with room for it has it."""
-    return _texts.printable(name)
-
-
 # As written
 
 
 def test_names_of_runs_are_in_the_legend_as_they_are_written():
-    ax = plotting.plot_loss(dict.fromkeys(NAMES, LIVED))
-    assert legend_texts(ax) == NAMES
-    rendered(ax.figure)
-    ax = plotting.plot_accuracy(dict.fromkeys(NAMES, LIVED))
-    assert legend_texts(ax) == [f"{name}: best 0.500, epoch 3" for name in NAMES] + ["training"]
-    rendered(ax.figure)
-    ax = plotting.plot_accuracy(dict.fromkeys(NAMES, UNJUDGED))
-    assert legend_texts(ax) == [f"{name}: training 0.900" for name in NAMES] + ["training"]
-    rendered(ax.figure)
+    lived, unjudged = dict.fromkeys(NAMES, LIVED), dict.fromkeys(NAMES, UNJUDGED)
+    for plot, histories, label, others in (
+        (plotting.plot_loss, lived, "{}", []),
+        (plotting.plot_accuracy, lived, "{}: best 0.500, epoch 3", ["training"]),
+        (plotting.plot_accuracy, unjudged, "{}: training 0.900", ["training"]),
+    ):
+        ax = plot(histories)
+        assert legend_texts(ax) == [*map(label.format, NAMES), *others]
+        rendered(ax.figure)
 
 
 def test_what_the_users_axes_explain_already_stays_in_the_legend():
@@ -125,32 +114,22 @@ def test_mistakes_name_classes_as_they_are_written():
     ax = plotting.plot_mistakes(np.ones((n, 4)), np.arange(n), np.roll(np.eye(n), 1, 1), NAMES, (2, 2))
     in_a_line = [name.replace("\n", " ") for name in NAMES]
     pairs = zip(in_a_line, in_a_line[1:] + in_a_line[:1], strict=True)
-    assert [text.get_text() for text in ax.texts] == [f"{one}\n→ {other} 1.00" for one, other in pairs]
+    assert texts(ax) == [f"{one}\n→ {other} 1.00" for one, other in pairs]
     assert_inside(ax)
 
 
 @pytest.mark.parametrize("name", ["_score", "my_score", "$a_b^$", "a\\b", "健康", 'with "quotes"'])
 def test_columns_of_the_users_own_are_named_as_they_are_written(name):
     table = [{**row, name: row["validation_accuracy"]} for row in table_of()]
-    ax = plotting.plot_heat_map(table, value=name)
-    assert ax.figure.axes[1].get_ylabel() == name
-    rendered(ax.figure)
-    ax = plotting.plot_parallel_coordinates(table, value=name)
-    assert tick_texts(ax.xaxis)[-1] == name
-    rendered(ax.figure)
     line = [{**row, name: index} for index, row in enumerate(table_of(regs=[0.1]))]
-    ax = plotting.plot_heat_map(line, value=name)
-    assert ax.get_ylabel() == name
-    rendered(ax.figure)
-    ax = plotting.plot_heat_map([{**row, name: i % 2} for i, row in enumerate(table)], x=name, y="reg")
-    assert ax.get_xlabel() == name
-    rendered(ax.figure)
-
-
-def test_columns_of_a_sweep_are_named_in_words():
-    ax = plotting.plot_heat_map(table_of(), value="train_accuracy")
-    assert ax.figure.axes[1].get_ylabel() == "training accuracy"
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("learning rate", "reg (L2 penalty)")
+    cells = plotting.plot_heat_map(table, value=name)
+    parallel = plotting.plot_parallel_coordinates(table, value=name)
+    points = plotting.plot_heat_map(line, value=name)
+    across = plotting.plot_heat_map([{**row, name: i % 2} for i, row in enumerate(table)], x=name, y="reg")
+    assert cells.figure.axes[1].get_ylabel() == tick_texts(parallel.xaxis)[-1] == name
+    assert points.get_ylabel() == across.get_xlabel() == name
+    for ax in (cells, parallel, points, across):
+        rendered(ax.figure)
 
 
 def test_values_are_written_as_they_are():
@@ -169,14 +148,13 @@ def test_values_are_written_as_they_are():
 
 def test_texts_are_as_written_where_the_user_sets_everything_by_tex():
     with matplotlib.rc_context({"text.usetex": True}):
-        for ax in (
-            plotting.plot_confusion(np.eye(2, dtype=int), ["_a", "$b"]),
-            plotting.plot_mistakes(np.eye(2), [0, 1], np.eye(2)[::-1], ["_a", "$b"], (1, 2)),
-        ):
-            named = [*ax.texts, *ax.get_xticklabels()] if ax.texts else ax.get_xticklabels()
-            assert not any(text.get_usetex() for text in named if "_a" in text.get_text())
-        for ax in (plotting.plot_loss({"_a": LIVED}), plotting.plot_accuracy({"_a": LIVED})):
-            assert not ax.get_legend().get_texts()[0].get_usetex()
+        mistakes = plotting.plot_mistakes(np.eye(2), [0, 1], np.eye(2)[::-1], ["_a", "$b"], (1, 2))
+        confusion = plotting.plot_confusion(np.eye(2, dtype=int), ["_a", "$b"])
+        histories = {"_a": LIVED}
+        legends = [plot(histories).get_legend() for plot in (plotting.plot_loss, plotting.plot_accuracy)]
+    named = [*mistakes.texts, *confusion.get_xticklabels(), *(one.get_texts()[0] for one in legends)]
+    assert sum("_a" in text.get_text() for text in named) == 5
+    assert not any(text.get_usetex() for text in named if "_a" in text.get_text())
 
 
 @drawing
@@ -209,7 +187,7 @@ def test_any_texts_can_be_drawn_and_stay_inside(names):
         ax.figure.savefig(io.BytesIO(), format="svg")
     matplotlib.pyplot.close("all")
     for title in names:
-        for figure in (run_figures.confusion(*classes, title=title), run_figures.grid(rows, title=title)):
+        for figure in (in_house_style("confusion", *classes, title), in_house_style("grid", rows, title)):
             assert_inside(figure.axes[0])
             figure.savefig(io.BytesIO(), format="svg")
 
@@ -244,11 +222,8 @@ def test_names_on_the_users_axes_leave_room_for_the_matrix():
 
 
 def test_optimizers_along_an_axis_do_not_overlap():
-    given_ones = [
-        optimizers.SGD(momentum=0.9, nesterov=True),
-        optimizers.AdamW(weight_decay=0.01),
-        optimizers.AdamW(weight_decay=0.1),
-    ]
+    given_ones = [optimizers.SGD(momentum=0.9, nesterov=True)]
+    given_ones += [optimizers.AdamW(weight_decay=decay) for decay in (0.01, 0.1)]
     rows = [candidate(0.1, reg, 0.5 + reg, optimizer=one) for one in given_ones for reg in (0.1, 0.2)]
     ax = plotting.plot_heat_map(rows, x="optimizer", y="reg")
     assert {text.get_rotation() for text in ax.get_xticklabels()} == {45}
@@ -256,26 +231,27 @@ def test_optimizers_along_an_axis_do_not_overlap():
 
 
 def test_a_long_heading_widens_the_figure_and_is_then_cut():
-    with _style.figure(2, 2, "a heading that is longer than this") as figure:
-        ax = figure.subplots()
-    assert figure.get_suptitle() == "a heading that is longer than this"
-    assert 2 < figure.get_size_inches()[0] < 4
-    assert_inside(ax)
-    with _style.figure(8, 2, "a long heading " * 40) as figure:
-        ax = figure.subplots()
-    assert_inside(ax, margin=-2)
-    with _style.figure(2, 2, "a long heading " * 40) as figure:
-        ax = figure.subplots()
-    assert "…" in figure.get_suptitle()
-    assert figure.get_size_inches()[0] < 6.5
-    assert_inside(ax)
+    def headed(width, title):
+        figure = _style.new_figure(width, 2, title)
+        return figure, figure.subplots()
+
+    with _style.house_style():
+        figure, ax = headed(2, "a heading that is longer than this")
+        assert figure.get_suptitle() == "a heading that is longer than this"
+        assert 2 < figure.get_size_inches()[0] < 4
+        assert_inside(ax)
+        assert_inside(headed(8, "a long heading " * 40)[1], margin=-2)
+        figure, ax = headed(2, "a long heading " * 40)
+        assert "…" in figure.get_suptitle()
+        assert figure.get_size_inches()[0] < 6.5
+        assert_inside(ax)
 
 
 @given(texts_of_users, st.floats(20, 300))
 @settings(max_examples=60, deadline=None)
 def test_a_text_is_cut_only_where_there_is_no_room(text, width):
     found = _texts.shortened(text, width, 10.0, most_lines=80)
-    whole = written(text)
+    whole = _texts.printable(text)
     if _texts.width_of(whole, 10.0) <= width:
         assert found == whole
     else:
@@ -298,9 +274,9 @@ def test_texts_of_a_megabyte_are_measured_by_what_is_shown(monkeypatch, text, ro
     measured = []
     original = _texts.width_of
 
-    def width_of(text, points, *, weight="normal"):
+    def width_of(text, *arguments, **keywords):
         measured.append(len(text))
-        return original(text, points, weight=weight)
+        return original(text, *arguments, **keywords)
 
     monkeypatch.setattr(_texts, "width_of", width_of)
     for found in (_texts.shortened(text, room, 9), _texts.wrapped(["reg = 1,", text, text], room, 9)):
@@ -312,5 +288,4 @@ def test_a_sweep_over_texts_of_a_megabyte_is_drawn():
     table = [
         candidate(rate, 0.1, 0.5, weight_scale=text) for rate in (0.1, 1.0) for text in ("b" * 10**6, "he")
     ]
-    width, height = run_figures.grid(table, title="c " * 10**5).get_size_inches()
-    assert max(width, height) < 20
+    assert max(in_house_style("grid", table, "c " * 10**5).get_size_inches()) < 20

@@ -9,6 +9,8 @@ import math
 import numpy as np
 
 from twolayer import History, TwoLayerNet
+from twolayer.plotting import run_figures
+from twolayer.plotting._style import house_style
 
 
 def new_ax():
@@ -19,10 +21,17 @@ def new_ax():
 
 
 def drawn(plot, *arguments, **keywords):
-    """What a function of `plotting` draws on axes of its own."""
+    """What a function of `plotting` draws on axes of its own, which are then rendered."""
     ax = new_ax()
     assert plot(*arguments, **keywords, ax=ax) is ax
+    rendered(ax.get_figure())
     return ax
+
+
+def in_house_style(name, *arguments, dark=False):
+    """The figure of a run with this name."""
+    with house_style(dark=dark):
+        return getattr(run_figures, name)(*arguments)
 
 
 def rendered(figure):
@@ -34,6 +43,10 @@ def rendered(figure):
 
 def texts(axes):
     return [text.get_text() for text in axes.texts]
+
+
+def legend_texts(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def labelled(axes, label):
@@ -59,18 +72,9 @@ def history_of(loss, *, n_epochs=4, **columns):
 
 
 def candidate(learning_rate, reg, accuracy, **others):
-    row = {
-        "learning_rate": learning_rate,
-        "reg": reg,
-        "n_hidden": 50,
-        "batch_size": 200,
-        "weight_scale": "he",
-        "n_seeds": 1,
-        "diverged": 0,
-        "train_accuracy": 1 - accuracy,
-        "validation_accuracy": accuracy,
-        "validation_accuracy_std": math.nan,
-    }
+    row = {"learning_rate": learning_rate, "reg": reg, "n_hidden": 50, "batch_size": 200}
+    row |= {"weight_scale": "he", "n_seeds": 1, "diverged": 0, "train_accuracy": 1 - accuracy}
+    row |= {"validation_accuracy": accuracy, "validation_accuracy_std": math.nan}
     return {**row, **others}
 
 

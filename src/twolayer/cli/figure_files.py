@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .._files import written_whole
 from ..plotting import run_figures
 from ..plotting._matplotlib import load_matplotlib, load_without_backend
+from ..plotting._style import house_style
 from ..plotting._texts import missing_characters
 from ..plotting.confusion import MOST_DRAWN, too_many
 from ..report.formatting import format_accuracy
@@ -47,7 +48,9 @@ def draw(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> l
         warn(f"there is no picture of the confusion matrix: {too_many(n_classes)}")
     paths = []
     with missing_characters() as missing:
-        for name, figure in _figures(run).items():
+        with house_style():
+            figures = _figures(run)
+        for name, figure in figures.items():
             paths.append(folder / f"{name}.{suffix}")
             with written_whole(paths[-1]) as file:
                 figure.savefig(file, format=suffix)
@@ -67,12 +70,12 @@ def _figures(run: StoredRun) -> dict[str, Figure]:
     results, test = run.results, run.results.test
     figures = {}
     if run.history is not None and run.history.loss.size:
-        figures["curves"] = run_figures.curves(run.history, title=results.heading)
+        figures["curves"] = run_figures.curves(run.history, results.heading)
     if len(results.table) > 1:
-        figures["grid"] = run_figures.grid(results.table, title=results.table_heading)
+        figures["grid"] = run_figures.grid(results.table, results.table_heading)
     if run.image_shape is not None and run.net is not None:
-        figures["weights"] = run_figures.weights(run.net, run.image_shape, title="First-layer weights")
+        figures["weights"] = run_figures.weights(run.net, run.image_shape, "First-layer weights")
     if test is not None and 0 < len(results.classes) <= MOST_DRAWN:
         title = f"{format_accuracy(test.accuracy)} of {test.n_samples:,} test samples right"
-        figures["confusion"] = run_figures.confusion(test.confusion.matrix(), results.classes, title=title)
+        figures["confusion"] = run_figures.confusion(test.confusion.matrix(), results.classes, title)
     return figures

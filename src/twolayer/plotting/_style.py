@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from .._optional import require
 from ._matplotlib import load_matplotlib
-from ._texts import AS_WRITTEN, SMALL, shortened, width_of
+from ._texts import AS_WRITTEN, SMALL, shortened, tick_points, width_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RGB = tuple[float, float, float]
+RGB = tuple[float, ...]
 XY = tuple[float, float]
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart, those first that stand out
@@ -27,24 +26,41 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = (0, (4, 2))
 FROM_BELOW = ("data", "axes fraction")  # coordinates of a note
 
-TICK_POINTS = 8.5  # of the house's style
 _WIDEST_TITLE = 6.0  # inches
 _TITLE_POINTS = 11
 
 
-@dataclass(frozen=True)
 class Inks:
-    """The ink and the paper of some axes, and what is mixed from them."""
+    """The ink of some axes, which is that of their labels, the paper behind it, and what is mixed from them.
 
-    ink: RGB
-    paper: RGB
-    dark: bool  # whether the paper is darker than the ink
-    muted: RGB  # texts that matter less
-    rule: RGB  # hatching and frames
-    faint: RGB  # grid lines
-    pale: RGB  # areas with nothing to show
-    colours: tuple[str, ...]  # that can be told apart, in lines and markers
-    ramp: Any  # a scale of colours at whose upper end things stand out from the paper
+    Attributes
+    ----------
+    ink, paper, muted, rule, faint, pale : tuple of float
+        Of texts, of what is behind them, of texts that matter less, of hatching and frames, of grid lines,
+        and of areas with nothing to show.
+    dark : bool
+        Whether the paper is darker than the ink.
+    colours : tuple of str
+        Colours that can be told apart, in lines and markers.
+    ramp : matplotlib.colors.Colormap
+        A scale of colours at whose upper end things stand out from the paper.
+    """
+
+    def __init__(self, ax: Axes) -> None:
+        matplotlib = load_matplotlib()
+        self.ink: RGB = matplotlib.colors.to_rgb(ax.xaxis.label.get_color())
+        # Without anything behind the ink, the paper is of the opposite lightness.
+        self.paper: RGB = (1.0, 1.0, 1.0) if luma(self.ink) < 0.5 else (0.07, 0.08, 0.09)
+        own: Any = ax.get_figure()
+        for patch in (own.figure.patch, own.patch, ax.patch):  # of the whole, of the part, of the axes
+            if patch.get_visible():
+                *colour, alpha = matplotlib.colors.to_rgba(patch.get_facecolor())
+                self.paper = _mixed(self.paper, colour, alpha)
+        shares = (0.68, 0.35, 0.13, 0.07)
+        self.muted, self.rule, self.faint, self.pale = (_mixed(self.paper, self.ink, s) for s in shares)
+        self.dark = luma(self.paper) < luma(self.ink)
+        self.colours = _ON_DARK if self.dark else _ON_LIGHT
+        self.ramp: Any = matplotlib.colormaps["viridis" if self.dark else "viridis_r"]
 
     @property
     def hatched(self) -> dict[str, Any]:
@@ -75,6 +91,8 @@ class Inks:
     def legend(self, ax: Axes, first: Sequence[Artist] = (), **where: Any) -> None:
         """Explain lines and markers by their labels: ``first``, whatever it is, then others that have one."""
         handles = [*first, *(one for one in ax.get_legend_handles_labels()[0] if one not in first)]
+        if not handles:
+            return
         where |= {"labelcolor": self.ink, "facecolor": self.paper, "edgecolor": "none"}
         made = ax.legend(handles, ["name"] * len(handles), fontsize=SMALL, **where)
         # A label that begins with an underscore would be left out, so the texts are set afterwards.
@@ -82,26 +100,18 @@ class Inks:
             entry.set(text=handle.get_label(), **AS_WRITTEN)
 
 
-def inks_of(ax: Axes) -> Inks:
-    """Read the ink off the axes' labels; the paper is what is behind it, or of the opposite lightness."""
-    matplotlib = load_matplotlib()
-    ink = matplotlib.colors.to_rgb(ax.xaxis.label.get_color())
-    paper: RGB = (1.0, 1.0, 1.0) if luma(ink) < 0.5 else (0.07, 0.08, 0.09)
-    own: Any = ax.get_figure()
-    for patch in (own.figure.patch, own.patch, ax.patch):  # of the whole, of the part, of the axes
-        if patch.get_visible():
-            *colour, alpha = matplotlib.colors.to_rgba(patch.get_facecolor())
-            paper = _mixed(paper, colour, alpha)
-    muted, rule, faint, pale = (_mixed(paper, ink, share) for share in (0.68, 0.35, 0.13, 0.07))
-    dark = luma(paper) < luma(ink)
-    colours, ramp = (_ON_DARK, "viridis") if dark else (_ON_LIGHT, "viridis_r")
-    return Inks(ink, paper, dark, muted, rule, faint, pale, colours, matplotlib.colormaps[ramp])
+def axes_for(ax: Axes | None, width: float, height: float) -> tuple[Axes, Inks]:
+    """Return ``ax``, or the axes of a new figure of pyplot of this size in inches, with the inks."""
+    load_matplotlib()
+    if ax is None:
+        pyplot = require("matplotlib.pyplot", extra="plots", purpose="Drawing")
+        ax = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
+    return ax, Inks(ax)
 
 
 def _mixed(one: Sequence[float], other: Sequence[float], share: float) -> RGB:
     """Return the colour between two, with this share of the other."""
-    red, green, blue = (a + share * (b - a) for a, b in zip(one, other, strict=True))
-    return red, green, blue
+    return tuple(a + share * (b - a) for a, b in zip(one, other, strict=True))
 
 
 def luma(colour: Sequence[float]) -> float:
@@ -113,16 +123,6 @@ def luma(colour: Sequence[float]) -> float:
 def ink_on(colour: Sequence[float]) -> str:
     """Return the colour of text that can be read on ``colour``."""
     return "#1a1a1a" if luma(colour) > 0.5 else "white"
-
-
-def axes_for(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return ``ax`` or, where it is None, the axes of a new figure of pyplot, its size in inches."""
-    load_matplotlib()
-    if ax is not None:
-        return ax
-    pyplot = require("matplotlib.pyplot", extra="plots", purpose="Drawing")
-    new: Axes = pyplot.subplots(figsize=(width, height), layout="constrained")[1]
-    return new
 
 
 def bare(ax: Axes, *, frame: bool = False) -> None:
@@ -145,42 +145,45 @@ def room(ax: Axes) -> tuple[float, float]:
     return across * 72 / figure.dpi, up * 72 / figure.dpi
 
 
-@contextmanager
-def figure(width: float, height: float, title: str | None = None, *, dark: bool = False) -> Iterator[Figure]:
-    """Yield an empty figure; while it is drawn on, the house's style is in force and no other.
+def house_style(*, dark: bool = False) -> AbstractContextManager[None]:
+    """Return a context in which the house's style is in force and no other, on light or on dark paper.
 
-    Parameters
-    ----------
-    width, height : float
-        Inches; a heading comes on top of them, and a long one makes the figure wider.
-    title : str, optional
-        A heading.
-    dark : bool
-        Whether it is to stand on dark paper: light ink, and nothing behind it.
+    Dark paper is what is behind the figure, which has light ink and is transparent.
     """
     matplotlib = load_matplotlib()
     # Class names may be in any script, for which users set fonts.
     fonts = ("font.family", "font.sans-serif", "font.serif", "font.monospace")
-    style = _settings(dark=dark) | {name: matplotlib.rcParams[name] for name in fonts}
-    with matplotlib.style.context(style, after_reset=True):
-        page = matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
-        if title:
-            # A file's name may be long, and hold a dollar or two.
-            text = shortened(title, 72 * max(width, _WIDEST_TITLE), _TITLE_POINTS, weight="bold")
-            # A rasteriser may set letters a little wider than their outlines are.
-            needed = 1.02 * width_of(text, _TITLE_POINTS, weight="bold") / 72 + 0.2
-            page.set_size_inches(max(width, needed), height + 0.3 + 0.2 * text.count("\n"))
-            page.suptitle(text, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold", **AS_WRITTEN)
-        yield page
-        # How many ticks there is room for is asked again at every drawing: by this size, not by the setting
-        # of that moment.
-        for axes in page.axes:
-            axes.tick_params(labelsize=TICK_POINTS)
+    style: AbstractContextManager[None] = matplotlib.style.context(
+        _settings(dark=dark) | {name: matplotlib.rcParams[name] for name in fonts}, after_reset=True
+    )
+    return style
+
+
+def new_figure(width: float, height: float, title: str | None = None) -> Figure:
+    """Return an empty figure, its size in inches; a heading comes on top, and a long one makes it wider."""
+    page: Figure = load_matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
+    if title:
+        # A file's name may be long, and hold a dollar or two.
+        text = shortened(title, 72 * max(width, _WIDEST_TITLE), _TITLE_POINTS, weight="bold")
+        # A rasteriser may set letters a little wider than their outlines are.
+        needed = 1.02 * width_of(text, _TITLE_POINTS, weight="bold") / 72 + 0.2
+        page.set_size_inches(max(width, needed), height + 0.3 + 0.2 * text.count("\n"))
+        page.suptitle(text, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold", **AS_WRITTEN)
+    return page
+
+
+def finished(page: Figure) -> Figure:
+    """Return a figure that looks the same when its style has ended."""
+    # How many ticks there is room for is asked again at every drawing: by this size, not by the setting of
+    # that moment.
+    for axes in page.axes:
+        axes.tick_params(labelsize=tick_points())
+    return page
 
 
 def _settings(*, dark: bool) -> dict[str, Any]:
     ink, rule, paper = ("#e6e6e6", "#6f6f6f", "none") if dark else ("#1a1a1a", "#b0b0b0", "white")
-    both: dict[str, Any] = {"color": rule, "labelcolor": ink, "labelsize": TICK_POINTS, "major.size": 3}
+    both: dict[str, Any] = {"color": rule, "labelcolor": ink, "labelsize": 8.5, "major.size": 3}
     return {
         "axes.edgecolor": rule,
         "axes.facecolor": paper,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from ..report.formatting import format_accuracy, is_finite
+from ..report.formatting import format_accuracy, format_numbers, is_finite
 from ..report.tables import Row, has_diverged, winner
 from ..settings import VARIED, label
 from ._matplotlib import load_matplotlib
-from ._style import Inks
+from ._style import RGB, Inks
 from ._texts import set_axis_label
 
 if TYPE_CHECKING:
@@ -25,14 +24,33 @@ _MEASURED = ("train_accuracy", "validation_accuracy", "test_accuracy")
 _OWN = (*VARIED, *_MEASURED, *(f"{name}_std" for name in _MEASURED), "best_step", "n_steps", "n_seeds")
 
 
-@dataclass(frozen=True)
 class Column:
-    """The column of a table that is drawn, the range of its numbers, and the winner."""
+    """The column of a table that is drawn.
 
-    name: str
-    judged: str  # the column that decides which row is the best
-    best: Row | None
-    norm: Any  # matplotlib's Normalize; None where no number is finite
+    Attributes
+    ----------
+    judged : str
+        The column that decides which row is the best.
+    best : mapping or None
+        The winner, where it is to be marked.
+    shown, lost : list of mappings
+        The rows with a number to draw, the best last, and those that diverged.
+    norm : matplotlib.colors.Normalize or None
+        From the range of the numbers to that from 0 to 1; None where there is no number.
+    """
+
+    def __init__(self, table: Sequence[Row], name: str, *, mark_best: bool) -> None:
+        self.name = name
+        self.judged = "validation_accuracy" if any("validation_accuracy" in row for row in table) else name
+        self.best = winner(table, value=self.judged) if mark_best else None
+        self.shown = sorted(filter(self.shows, table), key=self.number)
+        self.lost = [*filter(has_diverged, table)]
+        self.norm: Any = None
+        if self.shown:
+            low, high = self.number(self.shown[0]), self.number(self.shown[-1])
+            # Equal numbers are in the middle of some range too.
+            margin = 0.0 if high > low else 0.01
+            self.norm = load_matplotlib().colors.Normalize(low - margin, high + margin)
 
     def number(self, row: Row) -> float:
         """Return the number to draw; nan where there is none."""
@@ -43,29 +61,26 @@ class Column:
         """Return whether there is a row, and in it a number to draw."""
         return row is not None and math.isfinite(self.number(row))
 
-    def divided(self, table: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-        """Return the rows with a number to draw, the best last, and those that diverged."""
-        shown = sorted((row for row in table if self.shows(row)), key=self.number)
-        return shown, [row for row in table if has_diverged(row)]
-
-    def colour(self, row: Row, inks: Inks) -> tuple[float, float, float, float]:
+    def colour(self, row: Row, inks: Inks) -> RGB:
         """Return the colour of a number that is shown."""
-        red, green, blue, alpha = inks.ramp(self.norm(self.number(row)))
-        return red, green, blue, alpha
+        colour: RGB = inks.ramp(self.norm(self.number(row)))
+        return colour
 
-    def spread(self, row: Row) -> float | None:
-        """Return the standard deviation over the seeds; None where there is none."""
+    def spread(self, row: Row) -> float:
+        """Return the standard deviation over the seeds; 0 where there is none."""
         spread = row.get(f"{self.name}_std")
-        return float(spread) if is_finite(spread) else None
+        return float(spread) if is_finite(spread) else 0.0
+
+    def accuracy(self, row: Row) -> str:
+        """Return the number as text, with its standard deviation where there is one."""
+        return format_accuracy(row.get(self.name), row.get(f"{self.name}_std"))
 
     def text(self, row: Row) -> str:
         """Describe the row in a few short lines."""
         if has_diverged(row):
             return "diverged"
-        lines = format_accuracy(row.get(self.name), self.spread(row)).split(" ", 1)
-        if row.get("diverged"):
-            lines.append(f"{row['diverged']}/{row['n_seeds']} diverged")
-        return "\n".join(lines)
+        some = f"\n{row['diverged']}/{row['n_seeds']} diverged" if row.get("diverged") else ""
+        return self.accuracy(row).replace(" ", "\n", 1) + some
 
     def add_colour_bar(self, ax: Axes | list[Axes], inks: Inks, length: float) -> None:
         """Add the scale of colours, if there are any, beside ``ax``, with a label of at most this length."""
@@ -82,57 +97,51 @@ class Column:
         bar.ax.tick_params(length=0, labelcolor=inks.ink)
 
 
-def column_of(table: Sequence[Row], name: str, *, mark_best: bool) -> Column:
-    """Return a column with the range of its numbers, and the winner where it is to be marked."""
-    judged = "validation_accuracy" if any("validation_accuracy" in row for row in table) else name
-    column = Column(name, judged, winner(table, value=judged) if mark_best else None, None)
-    numbers = [column.number(row) for row in column.divided(table)[0]]
-    if not numbers:
-        return column
-    low, high = margined(numbers)
-    return replace(column, norm=load_matplotlib().colors.Normalize(low, high))
-
-
-def margined(numbers: Sequence[float]) -> tuple[float, float]:
-    """Return the least and the greatest number, and some room around them where they are the same."""
-    low, high = min(numbers), max(numbers)
-    margin = 0.0 if high > low else 0.01
-    return low - margin, high + margin
-
-
-@dataclass(frozen=True)
 class Scale:
-    """A setting along an axis."""
-
-    name: str
-    places: dict[Any, float]  # of its values, which are in order
-    scaled: list[float]  # the places; on a logarithmic axis, their logarithms
-    kind: str  # linear, log or steps
-
-    @property
-    def values(self) -> list[Any]:
-        """The values in order."""
-        return list(self.places)
-
-    def place(self, row: Row) -> float:
-        """Return the place of a row's value."""
-        return self.places[row.get(self.name)]
-
-
-def scale_of(table: Sequence[Row], name: str) -> Scale:
-    """Return a setting along an axis.
+    """A setting along an axis: its values in order, and a place for each.
 
     Positive numbers stand where they belong, on a logarithmic axis from a factor of ten on; others in equal
     steps.
     """
-    values: list[Any] = sorted({row.get(name) for row in table}, key=order)
-    if not all(isinstance(v, (int, float, np.number)) and v > 0 for v in values):
-        places, kind = [float(i) for i in range(len(values))], "steps"
-    else:
-        places = [float(v) for v in values]
-        kind = "log" if places[-1] >= 10 * places[0] else "linear"
-    scaled = [math.log10(place) for place in places] if kind == "log" else places
-    return Scale(name, dict(zip(values, places, strict=True)), scaled, kind)
+
+    def __init__(self, table: Sequence[Row], name: str) -> None:
+        self.name = name
+        self.values: list[Any] = sorted({row.get(name) for row in table}, key=order)
+        self.kind, self.places = "steps", [float(i) for i in range(len(self.values))]
+        if all(isinstance(v, (int, float, np.number)) and v > 0 for v in self.values):
+            self.places = [float(v) for v in self.values]
+            self.kind = "log" if self.places[-1] >= 10 * self.places[0] else "linear"
+        self._place_of: dict[Any, float] = dict(zip(self.values, self.places, strict=True))
+
+    def place(self, row: Row) -> float:
+        """Return the place of a row's value."""
+        return self._place_of[row.get(self.name)]
+
+    def height(self, place: float) -> float:
+        """Return how far up a place is on an axis from 0 to 1, with some room at both ends."""
+        first, last = self._scaled(self.places[0]), self._scaled(self.places[-1])
+        return 0.04 + 0.92 * (self._scaled(place) - first) / (last - first)
+
+    @property
+    def gap(self) -> float:
+        """The least distance of two values on an axis from 0 to 1; 1 where there is one value."""
+        gaps = np.diff([*map(self._scaled, self.places)])
+        return float(0.92 * gaps.min() / gaps.sum()) if gaps.size else 1.0
+
+    def limits(self) -> list[float]:
+        """Return limits for an axis, with some room around the places."""
+        first, last = self._scaled(self.places[0]), self._scaled(self.places[-1])
+        margin = 0.08 * (last - first) or (0.5 if self.kind == "steps" else 0.1 * first)
+        limits = [first - margin, last + margin]
+        return [10.0**limit for limit in limits] if self.kind == "log" else limits
+
+    def ticks(self, most: int) -> tuple[list[float], list[str]]:
+        """Return the places that get a tick, at most so many, and the values there as texts."""
+        every = math.ceil(len(self.values) / most)
+        return self.places[::every], format_numbers(self.values)[::every]
+
+    def _scaled(self, place: float) -> float:
+        return math.log10(place) if self.kind == "log" else place
 
 
 def order(value: Any) -> tuple[bool, bool, Any]:

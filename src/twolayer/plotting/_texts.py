@@ -16,6 +16,7 @@ from ._matplotlib import load_matplotlib
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Size = float | str  # of a font: points, or relative to the user's font
 Style = dict[str, Any]  # keyword arguments of matplotlib
 
 LONGEST = 200.0  # points, of a name along an axis
@@ -35,36 +36,28 @@ def printable(text: object) -> str:
     return "\n".join(map(_texts.printable, str(text).replace("\t", " ").splitlines()))
 
 
-def small_points() -> float:
-    """Return the size of small texts in the current style."""
-    return _points(SMALL)
+def points_of(size: Size) -> float:
+    """Return the size of a font in points."""
+    return float(load_matplotlib().font_manager.FontProperties(size=size).get_size_in_points())
 
 
 def tick_points() -> float:
     """Return the size of the texts along axes in the current style."""
-    return _points(load_matplotlib().rcParams["xtick.labelsize"])
+    return points_of(load_matplotlib().rcParams["xtick.labelsize"])
 
 
-def _points(size: str | float) -> float:
-    return float(load_matplotlib().font_manager.FontProperties(size=size).get_size_in_points())
-
-
-def width_of(text: str, points: float, *, weight: str = "normal") -> float:
-    """Return the width of a text's longest line, in points, in the user's font of this size in points."""
+def width_of(text: str, size: Size = SMALL, *, weight: str = "normal") -> float:
+    """Return the width of a text's longest line, in points, in the user's font of this size."""
     matplotlib = load_matplotlib()
-    font = matplotlib.font_manager.FontProperties(size=points, weight=weight)
+    font = matplotlib.font_manager.FontProperties(size=size, weight=weight)
     measure = matplotlib.textpath.text_to_path.get_text_width_height_descent
-    with without_warnings_of_glyphs():
-        return max((measure(line, font, ismath=False)[0] for line in text.split("\n")), default=0.0)
-
-
-def widest(texts: Sequence[str], points: float) -> float:
-    """Return the width of the widest of some texts, in points."""
-    return max((width_of(text, points) for text in texts), default=0.0)
+    with missing_characters():
+        width: float = max(measure(line, font, ismath=False)[0] for line in text.split("\n"))
+    return width
 
 
 def shortened(
-    text: object, room: float, points: float, *, weight: str = "normal", most_lines: int = 3
+    text: object, room: float, size: Size = SMALL, *, weight: str = "normal", most_lines: int = 3
 ) -> str:
     """Return a printable text, with an ellipsis in the middle of lines that are wider than ``room`` points.
 
@@ -74,11 +67,11 @@ def shortened(
     lines = printable(text).split("\n")
     if len(lines) > most_lines:
         lines[most_lines - 1 :] = [f"{lines[most_lines - 1]} {_ELLIPSIS}"]
-    return "\n".join(_shortened_line(line, room, points, weight) for line in lines)
+    return "\n".join(_shortened_line(line, room, size, weight) for line in lines)
 
 
-def _shortened_line(line: str, room: float, points: float, weight: str) -> str:
-    if len(line) <= _MOST_LETTERS and width_of(line, points, weight=weight) <= room:
+def _shortened_line(line: str, room: float, size: Size, weight: str) -> str:
+    if len(line) <= _MOST_LETTERS and width_of(line, size, weight=weight) <= room:
         return line
 
     def cut(n_kept: int) -> str:
@@ -86,17 +79,17 @@ def _shortened_line(line: str, room: float, points: float, weight: str) -> str:
         return f"{line[: n_kept - n_last]}{_ELLIPSIS}{line[len(line) - n_last :]}"
 
     numbers = range(1, min(len(line), _MOST_LETTERS))
-    n_fit = bisect.bisect(numbers, room, key=lambda n_kept: width_of(cut(n_kept), points, weight=weight))
+    n_fit = bisect.bisect(numbers, room, key=lambda n_kept: width_of(cut(n_kept), size, weight=weight))
     return cut(max(n_fit, 1))
 
 
-def wrapped(parts: Iterable[str], room: float, points: float, *, weight: str = "normal") -> str:
+def wrapped(parts: Iterable[str], room: float, size: Size = SMALL, *, weight: str = "normal") -> str:
     """Join the parts of a text into lines of ``room`` points at most; a longer part gets an ellipsis."""
     lines: list[str] = []
     for part in parts:
-        short = shortened(part, room, points, weight=weight)
+        short = shortened(part, room, size, weight=weight)
         longer = f"{lines[-1]} {short}" if lines else short
-        if lines and width_of(longer, points, weight=weight) <= room:
+        if lines and width_of(longer, size, weight=weight) <= room:
             lines[-1] = longer
         else:
             lines.append(short)
@@ -110,42 +103,42 @@ def set_axis_label(axis: Any, text: object, room: float) -> None:
     label.set(text=text, **AS_WRITTEN)
 
 
-def names_of(values: Iterable[object], points: float, room: float = LONGEST) -> list[str]:
+def names_of(values: Iterable[object], room: float = LONGEST) -> list[str]:
     """Return names to stand along an axis, no longer than ``room`` points."""
-    return [shortened(value, min(room, LONGEST), points, most_lines=2) for value in values]
+    return [shortened(value, min(room, LONGEST), tick_points(), most_lines=2) for value in values]
 
 
-def are_slanted(names: Sequence[str], points: float, cell: float) -> bool:
-    """Return whether names below cells of this width, in points, are wider than the cells."""
-    return widest(names, points) > 0.95 * cell
+def beside(names: Sequence[str]) -> float:
+    """Return the width of names beside an axis."""
+    return width_of("\n".join(names), tick_points())
 
 
-def room_below(names: Sequence[str], points: float, cell: float) -> float:
-    """Return the height that names below cells of this width take, all in points."""
-    height = LINE * points * max((name.count("\n") + 1 for name in names), default=1)
-    if not are_slanted(names, points, cell):
-        return height
-    return math.sqrt(0.5) * (widest(names, points) + height)
+def below(names: Sequence[str], cell: float) -> tuple[float, Style]:
+    """Return the height and the style of names below cells of this width: slanted where they are wider."""
+    width = beside(names)
+    height = LINE * tick_points() * max((name.count("\n") + 1 for name in names), default=1)
+    if width <= 0.95 * cell:
+        return height, AS_WRITTEN
+    return math.sqrt(0.5) * (width + height), AS_WRITTEN | _SLANTED
 
 
-def style_below(names: Sequence[str], points: float, cell: float) -> Style:
-    """Return the style of names below cells of this width: slanted where they are wider."""
-    return AS_WRITTEN | _SLANTED if are_slanted(names, points, cell) else AS_WRITTEN
+def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], cell: float) -> float:
+    """Write names below the columns and beside the rows of cells of this width, with minor ticks between.
 
-
-def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], *, points: float, cell: float) -> None:
-    """Write names below the columns and beside the rows of cells of this width, with minor ticks between."""
-    ax.set_xticks(range(len(across)), across, **style_below(across, points, cell))
-    ax.set_yticks(range(len(up)), up, **AS_WRITTEN)
-    ax.set_xticks([i + 0.5 for i in range(len(across) - 1)], minor=True)
-    ax.set_yticks([i + 0.5 for i in range(len(up) - 1)], minor=True)
+    Return the height of those below.
+    """
+    height, style = below(across, cell)
+    for axis, names, own in ((ax.xaxis, across, style), (ax.yaxis, up, AS_WRITTEN)):
+        axis.set_ticks(range(len(names)), names, **own)
+        axis.set_ticks([i + 0.5 for i in range(len(names) - 1)], minor=True)
+    return height
 
 
 @contextmanager
 def missing_characters() -> Iterator[list[str]]:
     """Yield a list; after the block it holds each character once that the fonts of the drawings lack.
 
-    matplotlib itself warns whenever it draws such a character.
+    matplotlib itself warns whenever it draws such a character, but not within the block.
     """
     missing: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
@@ -157,11 +150,3 @@ def missing_characters() -> Iterator[list[str]]:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         elif chr(int(found[1])) not in missing:
             missing.append(chr(int(found[1])))
-
-
-@contextmanager
-def without_warnings_of_glyphs() -> Iterator[None]:
-    """Keep matplotlib from warning of each character that its fonts lack."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=_NO_GLYPH, category=UserWarning)
-        yield

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..report.metrics import calibration_bins
-from ._style import axes_for, inks_of
+from ._style import axes_for
 from ._texts import SMALL, Style
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ def plot_calibration(y: Any, probs: Any, *, n_bins: int = 10, ax: Axes | None = 
         If matplotlib cannot be imported.
     """
     bins = calibration_bins(y, probs, n_bins)
-    ax = axes_for(ax, 4.6, 4.8)
-    inks = inks_of(ax)
+    ax, inks = axes_for(ax, 4.6, 4.8)
     blue, contrast = inks.colours[:2]
     filled = bins.n_samples > 0
     confidence, accuracy, count = bins.confidence[filled], bins.accuracy[filled], bins.n_samples[filled]

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..report.metrics import confusion_counts
 from ._matplotlib import load_matplotlib
-from ._style import axes_for, bare, ink_on, inks_of, room
-from ._texts import SMALL, names_of, room_below, tick_points, widest, write_names
+from ._style import axes_for, bare, ink_on, room
+from ._texts import SMALL, below, beside, names_of, tick_points, write_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,8 +57,7 @@ def plot_confusion(
     if n_classes > MOST_DRAWN:
         raise ValueError(f"`classes` must name at most {MOST_DRAWN:,} classes to be drawn; got {n_classes:,}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax = axes_for(ax, *confusion_size(classes, tick_points()))
-    inks = inks_of(ax)
+    ax, inks = axes_for(ax, *confusion_size(classes))
     matplotlib = load_matplotlib()
     if inks.dark:
         hue = matplotlib.colors.LinearSegmentedColormap.from_list
@@ -78,9 +77,9 @@ def plot_confusion(
             text = (f"{share:.0f}" if share >= 0.5 else "<1") if percentages else str(counts[i, j])
             ink = ink_on(tuple(cells[i, j]))
             ax.text(j, i, text, ha="center", va="center", fontsize=SMALL, color=ink)
-        points, (across, up) = tick_points(), room(ax)
-        names = names_of(classes, points, 0.5 * across)
-        write_names(ax, names, names, points=points, cell=min(72 * _CELL, across / n_classes, up / n_classes))
+        across, up = room(ax)
+        names = names_of(classes, 0.5 * across)
+        write_names(ax, names, names, min(72 * _CELL, across / n_classes, up / n_classes))
         inks.grid(ax, which="minor")
     # Numbers along the axes would pass for names of classes.
     place = ", by its place" if n_classes > _MOST_ANNOTATED else ""
@@ -94,12 +93,13 @@ def too_many(n_classes: int) -> str:
     return f"it would have {n_classes:,} classes, and a picture has room for {MOST_DRAWN:,}"
 
 
-def confusion_size(classes: Sequence[str], points: float) -> tuple[float, float]:
-    """Return the inches that suit a confusion matrix, its classes' names in this size, in points."""
+def confusion_size(classes: Sequence[str]) -> tuple[float, float]:
+    """Return the inches that suit a confusion matrix, its classes' names in the size of the current style."""
     n_classes = len(classes)
     if n_classes > _MOST_ANNOTATED:
         return _LARGEST + 0.9, _LARGEST + 0.9
-    names, side = names_of(classes, points), _CELL * n_classes
-    beside, below = widest(names, points) / 72, room_below(names, points, 72 * _CELL) / 72
+    names, side = names_of(classes), _CELL * n_classes
+    height, _ = below(names, 72 * _CELL)
     # The longest of its own words needs room too.
-    return max(side, 36 * 0.6 * points / 72) + beside + 0.55, side + below + 0.55
+    width = max(side, 0.3 * tick_points()) + beside(names) / 72
+    return width + 0.55, side + height / 72 + 0.55

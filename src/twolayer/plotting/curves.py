@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._namespace import HostArray
 from ..report.tables import one_network
 from ._matplotlib import load_matplotlib
-from ._style import DASHES, FROM_BELOW, MARKERS, Inks, axes_for, inks_of, room
-from ._texts import SMALL, Style, shortened, small_points
+from ._style import DASHES, FROM_BELOW, MARKERS, Inks, axes_for, room
+from ._texts import SMALL, Style, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,21 +49,21 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
         If matplotlib cannot be imported.
     """
     named, ax, inks = _prepared(history, ax, "step", "loss")
-    losses = [_losses_of(*one) for one in named]
+    losses = [_Losses(*each) for each in named]
     ax.set_xlim(0, max(1, *(each.n_steps for each in losses)))
     if isinstance(history, Mapping):
-        lines = [_Pen(ax, inks, index).draw_losses(each) for index, each in enumerate(losses)]
+        lines = [_draw_average(ax, inks, index, each) for index, each in enumerate(losses)]
         _fit_losses(ax, losses)
         inks.legend(ax, lines, loc="best")
         return ax
     (one,) = losses
     _draw_losses(ax, inks, one)
     _fit_losses(ax, losses)
-    _mark_divergence(ax, inks, one)
-    if ax.get_legend_handles_labels()[0]:
-        # "best" would look at every step.
-        rises = one.average.size and one.average[-1] > one.average[0]
-        inks.legend(ax, loc="upper left" if rises else "upper right")
+    if one.diverged is not None:
+        _mark_divergence(ax, inks, one, one.diverged)
+    # "best" would look at every step.
+    rises = one.average.size and one.average[-1] > one.average[0]
+    inks.legend(ax, loc="upper left" if rises else "upper right")
     return ax
 
 
@@ -93,7 +93,8 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
     named, ax, inks = _prepared(history, ax, "epoch", "accuracy")
     lines: list[Line2D] = []
     if isinstance(history, Mapping):
-        lines += [_Pen(ax, inks, index).draw_accuracies(*one) for index, one in enumerate(named)]
+        lines += [_draw_named_accuracies(ax, inks, index, *one) for index, one in enumerate(named)]
+        ax.plot([], [], color=inks.muted, linestyle=DASHES, linewidth=1.1, label="training")
     else:
         _draw_accuracies(ax, inks, history)
     n_epochs = max(1, *(len(each.step) for _, each in named))
@@ -101,17 +102,16 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
     ax.set_xlim(1 - side, n_epochs + side)
     whole = load_matplotlib().ticker.MaxNLocator(8, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10])
     ax.xaxis.set_major_locator(whole)
-    heights = [height for _, each in named for height in _finite_accuracies(each)]
-    if not heights:
+    heights = np.concatenate([[*each.validation_accuracy, *each.train_accuracy] for _, each in named])
+    heights = heights[np.isfinite(heights)]
+    if not heights.size:
         ax.set_yticks([])
-        style: Style = {"transform": ax.transAxes, "ha": "center", "color": inks.muted, "fontsize": SMALL}
-        ax.text(0.5, 0.5, "no epoch to show", **style)
+        text = ax.text(0.5, 0.5, "no epoch to show", ha="center", color=inks.muted, fontsize=SMALL)
+        text.set_transform(ax.transAxes)
         return ax
-    low, high = min(heights), max(heights)
+    low, high = float(heights.min()), float(heights.max())
     margin = max(0.08 * (high - low), 0.025)
     ax.set_ylim(max(low - margin, -0.01), min(high + margin, 1.02))
-    if isinstance(history, Mapping):
-        ax.plot([], [], color=inks.muted, linestyle=DASHES, linewidth=1.1, label="training")
     inks.legend(ax, lines, loc="best")
     return ax
 
@@ -125,33 +125,35 @@ def _prepared(
         raise ValueError("`history` must hold at least one history; got none")
     for each in histories.values():
         one_network(each)
-    ax = axes_for(ax, 5.4, max(3.4, 2.4 + 0.2 * len(histories)))
-    inks = inks_of(ax)
+    ax, inks = axes_for(ax, 5.4, max(3.4, 2.4 + 0.2 * len(histories)))
     ax.set(xlabel=x_label, ylabel=y_label)
     inks.grid(ax, axis="y")
-    width, points = 0.45 * room(ax)[0], small_points()
-    return [(shortened(name, width, points), each) for name, each in histories.items()], ax, inks
+    width = 0.45 * room(ax)[0]
+    return [(shortened(name, width), each) for name, each in histories.items()], ax, inks
 
 
-class _Losses(NamedTuple):
-    """The losses of a history as they are drawn: those before the first that is not finite."""
+class _Losses:
+    """The losses of a history as they are drawn.
 
-    name: str
-    shown: HostArray
-    centres: HostArray  # the steps at which the moving average stands
-    average: HostArray
-    diverged: int | None  # the step that `Run.diverged` names
-    n_steps: int
+    Attributes
+    ----------
+    shown : array
+        The losses before the first that is not finite.
+    centres, average : array
+        The steps at which the moving average stands, and this average.
+    diverged : int or None
+        The step that `Run.diverged` names.
+    """
 
-
-def _losses_of(name: str, history: History) -> _Losses:
-    losses, lost = history.loss, np.isnan(history.train_accuracy)
-    n_finite = int(np.logical_and.accumulate(np.isfinite(losses)).sum())
-    shown = np.clip(losses[:n_finite], -_HIGHEST, _HIGHEST)
-    found = [n_finite + 1] if n_finite < losses.size else []
-    # Weights that are lost in the last step of an epoch have no loss: its accuracy is nan.
-    found += [int(history.step[np.argmax(lost)])] if lost.any() else []
-    return _Losses(name, shown, *smoothed(shown), min(found, default=None), losses.size)
+    def __init__(self, name: str, history: History) -> None:
+        self.name, self.n_steps = name, history.loss.size
+        n_finite = int(np.logical_and.accumulate(np.isfinite(history.loss)).sum())
+        self.shown = np.clip(history.loss[:n_finite], -_HIGHEST, _HIGHEST)
+        self.centres, self.average = smoothed(self.shown)
+        found = [n_finite + 1] if n_finite < self.n_steps else []
+        # Weights that are lost in the last step of an epoch have no loss: its accuracy is nan.
+        found += history.step[np.isnan(history.train_accuracy)][:1].tolist()
+        self.diverged = min(found, default=None)
 
 
 def smoothed(losses: HostArray) -> tuple[HostArray, HostArray]:
@@ -179,51 +181,45 @@ def _draw_losses(ax: Axes, inks: Inks, losses: _Losses) -> None:
         ax.plot(losses.centres, losses.average, color=colour, linewidth=2, label="moving average")
 
 
-@dataclass(frozen=True)
-class _Pen:
-    """The colour and the markers that tell one of several curves apart, and where it is drawn."""
+def _draw_curve(ax: Axes, inks: Inks, index: int, x: Any, y: Any, label: str, **style: Any) -> Line2D:
+    """Draw one of several curves, which colour and markers tell apart; return its line for the legend."""
+    # Markers of different curves at different places.
+    every = max(1, len(x) // 10)
+    own: Style = {"marker": MARKERS[index % len(MARKERS)], "markevery": (index % every, every)}
+    own |= {"linestyle": "-", "linewidth": 1.8, "markersize": 5.5}
+    colour = inks.colours[index % len(inks.colours)]
+    (line,) = ax.plot(x, y, color=colour, label=label, **(own | style))
+    return line
 
-    ax: Axes
-    inks: Inks
-    index: int
 
-    def draw(self, x: Any, y: Any, label: str, **style: Any) -> Line2D:
-        """Draw a curve; return its line, which has the label for the legend."""
-        # Markers of different curves at different places.
-        every = max(1, len(x) // 10)
-        own: Style = {"marker": MARKERS[self.index % len(MARKERS)], "markevery": (self.index % every, every)}
-        own |= {"linestyle": "-", "linewidth": 1.8, "markersize": 5.5}
-        colour = self.inks.colours[self.index % len(self.inks.colours)]
-        (line,) = self.ax.plot(x, y, color=colour, label=label, **(own | style))
-        return line
+def _draw_average(ax: Axes, inks: Inks, index: int, losses: _Losses) -> Line2D:
+    """Draw the moving average, with a cross at its end where the run diverged."""
+    draw = partial(_draw_curve, ax, inks, index)
+    cross: Style = {"marker": "x", "linestyle": "none"}
+    label = losses.name if losses.diverged is None else f"{losses.name}, diverged at step {losses.diverged}"
+    if not losses.shown.size:
+        return draw([], [], label, markersize=6, **cross)
+    line = draw(losses.centres, losses.average, label)
+    if losses.diverged is not None:
+        draw(losses.centres[-1:], losses.average[-1:], "_lost", markersize=9, mew=2, **cross)
+    return line
 
-    def draw_losses(self, losses: _Losses) -> Line2D:
-        """Draw the moving average, with a cross at its end where the run diverged."""
-        cross: Style = {"marker": "x", "linestyle": "none"}
-        diverged = "" if losses.diverged is None else f", diverged at step {losses.diverged}"
-        label = f"{losses.name}{diverged}"
-        if not losses.shown.size:
-            return self.draw([], [], label, markersize=6, **cross)
-        line = self.draw(losses.centres, losses.average, label)
-        if losses.diverged is not None:
-            self.draw(losses.centres[-1:], losses.average[-1:], "_lost", markersize=9, mew=2, **cross)
-        return line
 
-    def draw_accuracies(self, name: str, history: History) -> Line2D:
-        """Draw the accuracies, those of the training dashed, with a ring at the best epoch."""
-        epochs = np.arange(1, history.step.size + 1)
-        validation, training = history.validation_accuracy, history.train_accuracy
-        if np.isfinite(training).any():
-            dashed: Style = {"linestyle": DASHES, "linewidth": 1.1, "markersize": 4}
-            self.draw(epochs, training, f"_{name}, training", markerfacecolor=self.inks.paper, **dashed)
-        if np.isfinite(validation).any():
-            epoch, best = _best_epoch(validation)
-            self.inks.ring(self.ax, epoch, best, label="_best")
-            return self.draw(epochs, validation, f"{name}: best {best:.3f}, epoch {epoch}")
-        heights = _finite_accuracies(history)
-        label = f"{name}: training {heights[-1]:.3f}" if heights else f"{name}: no epoch to show"
-        style: Style = {} if heights else {"marker": "x"}
-        return self.draw([], [], label, linestyle="none", markersize=6, **style)
+def _draw_named_accuracies(ax: Axes, inks: Inks, index: int, name: str, history: History) -> Line2D:
+    """Draw the accuracies, those of the training dashed, with a ring at the best epoch."""
+    draw = partial(_draw_curve, ax, inks, index)
+    epochs = np.arange(1, history.step.size + 1)
+    validation, training = history.validation_accuracy, history.train_accuracy
+    known = training[np.isfinite(training)]
+    if known.size:
+        dashed: Style = {"linestyle": DASHES, "linewidth": 1.1, "markersize": 4}
+        draw(epochs, training, f"_{name}, training", markerfacecolor=inks.paper, **dashed)
+    if np.isfinite(validation).any():
+        best = _ring_best(ax, inks, validation, "_best")
+        return draw(epochs, validation, f"{name}: {best}")
+    label = f"training {known[-1]:.3f}" if known.size else "no epoch to show"
+    style: Style = {} if known.size else {"marker": "x"}
+    return draw([], [], f"{name}: {label}", linestyle="none", markersize=6, **style)
 
 
 def _fit_losses(ax: Axes, losses: Sequence[_Losses]) -> None:
@@ -238,10 +234,7 @@ def _fit_losses(ax: Axes, losses: Sequence[_Losses]) -> None:
         ax.set_ylim(float(positive.min()) / 2, 2 * max(float(each.shown.max()) for each in shown))
 
 
-def _mark_divergence(ax: Axes, inks: Inks, losses: _Losses) -> None:
-    step = losses.diverged
-    if step is None:
-        return
+def _mark_divergence(ax: Axes, inks: Inks, losses: _Losses, step: int) -> None:
     # The curve keeps its legend: the line has its own words beside it.
     colour = inks.colours[1]
     ax.axvspan(step, losses.n_steps, **inks.hatched)
@@ -271,18 +264,12 @@ def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> None:
         (line,) = ax.plot(epochs, accuracy, color=colour, linestyle=dashes, linewidth=width, ms=3.5)
         line.set(label=f"{name} {finite[-1]:.3f}", marker=marker if few else "none")
         if name == "validation":
-            epoch, best = _best_epoch(accuracy)
-            inks.ring(ax, epoch, best, label=f"best {best:.3f}, epoch {epoch}")
+            _ring_best(ax, inks, accuracy)
 
 
-def _best_epoch(accuracy: HostArray) -> tuple[int, float]:
-    """Return the first epoch of the highest accuracy, counted from 1, and this accuracy."""
+def _ring_best(ax: Axes, inks: Inks, accuracy: HostArray, label: str | None = None) -> str:
+    """Mark the first epoch of the highest accuracy, and return it in words, by default its label."""
     place = int(np.nanargmax(accuracy))
-    return place + 1, float(accuracy[place])
-
-
-def _finite_accuracies(history: History) -> list[float]:
-    """Return the finite accuracies of a history: those of the validation, then those of the training."""
-    both = np.concatenate([history.validation_accuracy, history.train_accuracy])
-    finite: list[float] = both[np.isfinite(both)].tolist()
-    return finite
+    text = f"best {accuracy[place]:.3f}, epoch {place + 1}"
+    inks.ring(ax, place + 1, accuracy[place], label=label or text)
+    return text

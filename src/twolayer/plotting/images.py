@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._image_shifts import check_image_shape
 from .._namespace import HostArray, to_host
 from .._validation import check_integer, check_network, host_values
 from ..report.metrics import checked_predictions, most_wrong
 from ._matplotlib import load_matplotlib
-from ._style import Inks, axes_for, bare, inks_of, room
-from ._texts import (
-    AS_WRITTEN,
-    LINE,
-    LONGEST,
-    SMALL,
-    Style,
-    printable,
-    shortened,
-    small_points,
-    widest,
-    width_of,
-    wrapped,
-)
+from ._style import axes_for, bare, room
+from ._texts import AS_WRITTEN, LINE, LONGEST, SMALL, points_of, printable, shortened, width_of, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from ..network import TwoLayerNet
+
+_Texts = Callable[[float], list[str]]  # from the width of names, in points
 
 _LEAST_POINTS = 6.5  # of a text below a tile; a text that is too long even so is cut
 _TALLEST = 20.0  # inches of all tiles together
@@ -88,7 +80,7 @@ def plot_weights(
         raise ValueError(
             f"`net` must be one network; got a stack of {net.n_networks} (`net.select(k)` gives one of them)"
         )
-    height, width, n_channels = _image_shape(image_shape, net.n_features, "the network's features")
+    height, width, n_channels = _shape_of(image_shape, net.n_features)
     check_integer("max_units", max_units, least=1)
     incoming = to_host(net.W1).astype(np.float64).T
     outgoing = to_host(net.W2).astype(np.float64)
@@ -101,16 +93,12 @@ def plot_weights(
     largest = np.abs(images).max(axis=(1, 2, 3), keepdims=True)
     tiles = 0.5 + images / np.where(largest > 0, 2 * largest, 1.0)
 
-    count = f"{len(tiles)} of {net.n_hidden}" if len(tiles) < net.n_hidden else f"{net.n_hidden}"
-    units = "unit" if net.n_hidden == 1 else "units"
-    caption = f"{count} hidden {units}" + (", largest first" if len(tiles) > 1 else "")
+    caption = _counted(len(tiles), net.n_hidden, "hidden unit")
+    caption += ", largest first" if len(tiles) > 1 else ""
     caption += "; grey is zero" if n_channels == 3 else "; white positive, black negative"
     if not finite.all():
         caption += f"; {int((~finite).sum())} not finite"
-    mosaic = arranged(len(tiles), (height, width), columns)
-    ax = axes_for(ax, *mosaic.size())
-    mosaic.draw(ax, inks_of(ax), tiles, caption)
-    return ax
+    return Mosaic(len(tiles), image_shape, columns).draw(ax, tiles, caption)
 
 
 def plot_mistakes(
@@ -174,9 +162,8 @@ def plot_mistakes(
         )
     if len(classes) != given.shape[1]:
         raise ValueError(f"`classes` must name the {given.shape[1]} classes; got {len(classes)} names")
-    height, width, n_channels = _image_shape(image_shape, math.prod(host.shape[1:]), "an image")
+    height, width, n_channels = _shape_of(image_shape, math.prod(host.shape[1:]))
     check_integer("max_images", max_images, least=1)
-    predicted = given.argmax(axis=1)
     wrong = most_wrong(true, given)
     chosen = wrong[:max_images]
     low, high = float(host.min()), float(host.max())
@@ -185,65 +172,62 @@ def plot_mistakes(
     if n_channels == 1:
         # Ink on paper.
         tiles = 1 - tiles
-    pairs = list(zip(true[chosen].tolist(), predicted[chosen].tolist(), strict=True))
-    shares = [f"{given[i, predicted[i]]:.2f}" for i in chosen]
-    count = f"{len(chosen)} of {len(wrong)}" if len(chosen) < len(wrong) else f"{len(wrong) or 'no'}"
-    caption = f"{count} mistake{'' if len(wrong) == 1 else 's'} in {len(true)} images"
+    caption = f"{_counted(len(chosen), len(wrong), 'mistake')} in {len(true)} images"
     if not len(chosen):
-        ax = axes_for(ax, 3.4, 1.0)
+        ax, inks = axes_for(ax, 3.4, 1.0)
         ax.set_axis_off()
-        ax.text(0.5, 0.5, caption, ha="center", va="center", color=inks_of(ax).muted, fontsize=SMALL)
+        ax.text(0.5, 0.5, caption, ha="center", va="center", color=inks.muted, fontsize=SMALL)
         return ax
     caption += ", the most wrong first" if len(chosen) > 1 else ""
     caption += "; true → predicted class and its probability"
-    mosaic = arranged(len(chosen), (height, width), columns)
-    ax = axes_for(ax, *mosaic.size(_texts_of(pairs, _in_a_line(classes, LONGEST), shares)))
-    names = _in_a_line(classes, mosaic.room_for_names(ax, "→  0.00"))
-    mosaic.draw(ax, inks_of(ax), tiles, caption, _texts_of(pairs, names, shares))
-    return ax
+    texts = partial(_texts_below, true[chosen], given[chosen], classes)
+    return Mosaic(len(chosen), image_shape, columns).draw(ax, tiles, caption, texts)
 
 
-def _in_a_line(names: Sequence[str], width: float) -> list[str]:
-    """Return names in one line each that are no wider than this in the smallest font."""
-    return [shortened(printable(name).replace("\n", " "), width, _LEAST_POINTS) for name in names]
+def _counted(n_shown: int, n: int, noun: str) -> str:
+    """Return how many things are shown, of how many."""
+    count = f"{n_shown} of {n}" if n_shown < n else f"{n or 'no'}"
+    return f"{count} {noun}{'' if n == 1 else 's'}"
 
 
-def _texts_of(pairs: Sequence[tuple[int, int]], names: Sequence[str], shares: Sequence[str]) -> list[str]:
-    """Return the texts below images: true class, predicted class and its probability, in two lines."""
-    named = [(names[true], names[predicted]) for true, predicted in pairs]
-    short = all(len(true + predicted) <= 8 for true, predicted in named)
-    return [
-        f"{true} → {predicted}\n{share}" if short else f"{true}\n→ {predicted} {share}"
-        for (true, predicted), share in zip(named, shares, strict=True)
-    ]
+def _texts_below(y: HostArray, probs: HostArray, classes: Sequence[str], width: float) -> list[str]:
+    """Return texts below images: true class, predicted class and its probability, in two lines.
+
+    Names are in one line, and no wider than ``width`` in the smallest font.
+    """
+    names = [shortened(printable(name).replace("\n", " "), width, _LEAST_POINTS) for name in classes]
+    pairs = [(names[i], names[j]) for i, j in zip(y, probs.argmax(axis=1), strict=True)]
+    short = all(len(true + predicted) <= 8 for true, predicted in pairs)
+    form = "{} → {}\n{:.2f}" if short else "{}\n→ {} {:.2f}"
+    return [form.format(*pair, share) for pair, share in zip(pairs, probs.max(axis=1), strict=True)]
 
 
-def _image_shape(shape: Sequence[int], n_features: int, of: str) -> tuple[int, int, int]:
-    given = tuple(int(length) for length in shape)
-    if len(given) == 2:
-        given = (*given, 1)
-    if len(given) != 3 or given[2] not in (1, 3) or min(given) < 1:
-        raise ValueError(f"`image_shape` must be (H, W), (H, W, 1) or (H, W, 3); got {tuple(shape)}")
-    if math.prod(given) != n_features:
-        raise ValueError(
-            f"`image_shape` must have as many values as {of}, {n_features}; "
-            f"got {tuple(shape)}, which has {math.prod(given)}"
-        )
-    return given[0], given[1], given[2]
+def _shape_of(image_shape: Sequence[int], n_features: int) -> tuple[int, int, int]:
+    height, width, n_channels = check_image_shape(tuple(image_shape), n_features)
+    if n_channels not in (1, 3):
+        raise ValueError(f"`image_shape` must have 1 or 3 channels; got {n_channels}")
+    return height, width, n_channels
 
 
-class Mosaic(NamedTuple):
-    """Images of one shape side by side, drawn as a single image, with texts below them."""
+class Mosaic:
+    """Images of one shape side by side, drawn as a single image, with texts below them.
 
-    n_rows: int
-    columns: int
-    height: int  # of an image
-    width: int
+    Where ``columns`` is free, few places stay empty, and the page is wide.
+    """
+
+    def __init__(self, n_tiles: int, image_shape: Sequence[int], columns: int | None = None) -> None:
+        if columns is None:
+            ideal = math.sqrt(1.6 * n_tiles)
+            candidates = range(math.ceil(math.sqrt(n_tiles)), math.ceil(math.sqrt(3 * n_tiles)) + 1)
+            columns = min(candidates, key=lambda n: (-n_tiles % n, abs(n - ideal)))
+        self.columns = min(check_integer("columns", columns, least=1), n_tiles)
+        self.n_rows = math.ceil(n_tiles / self.columns)
+        self.height, self.width = image_shape[:2]
 
     def size(self, texts: Sequence[str] = ()) -> tuple[float, float]:
         """Return the inches that suit the images with these texts below them."""
         # With texts, wide enough for them in 8 points.
-        tile = max(0.85, 0.1 + widest(texts, 8) / 72) if texts else 0.85
+        tile = max(0.85, 0.1 + width_of("\n".join(texts), 8) / 72) if texts else 0.85
         tile = min(tile, (9.6 if texts else 7.6) / self.columns)
         tile = max(tile, (_NARROWEST - 0.2) / self.columns)
         # A series of a thousand values is an image of a thousand rows.
@@ -252,59 +236,49 @@ class Mosaic(NamedTuple):
         up = self.n_rows * (tile * self.height / self.width + below)
         return max(self.columns * tile + 0.2, _NARROWEST), up + 0.65
 
-    def tile_width(self, ax: Axes) -> float:
-        """Return the points that an image has across, with two lines of text below it."""
-        across, up = room(ax)
-        tallest = up / self.n_rows - 2 * LINE * small_points()
-        return max(1.0, min(across / self.columns, tallest * self.width / self.height))
+    def draw(self, ax: Axes | None, tiles: HostArray, caption: str, texts: _Texts | None = None) -> Axes:
+        """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all.
 
-    def room_for_names(self, ax: Axes, beside: str) -> float:
-        """Return the points for a text below an image with another beside it, in the smallest font."""
-        return max(0.95 * self.tile_width(ax) - width_of(beside, _LEAST_POINTS), 10.0)
-
-    def draw(self, ax: Axes, inks: Inks, tiles: HostArray, caption: str, texts: Sequence[str] = ()) -> None:
-        """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all."""
-        n_rows, columns, height, width = self
+        ``texts`` returns what stands below the images, with names that are no wider than so many points.
+        """
+        ax, inks = axes_for(ax, *self.size(texts(LONGEST) if texts else ()))
+        n_rows, columns = self.n_rows, self.columns
         # More pixels than a picture has room for would only take memory.
-        step = math.ceil(max(n_rows * height, columns * width) / _MOST_PIXELS)
+        step = math.ceil(max(n_rows * self.height, columns * self.width) / _MOST_PIXELS)
         # Small images are enlarged by a whole factor, so that the gaps can be thinner than their pixels.
-        factor = math.ceil(32 / max(height, width))
+        factor = math.ceil(32 / max(self.height, self.width))
         tiles = tiles[:, ::step, ::step].repeat(factor, axis=1).repeat(factor, axis=2)
         _, height, width, _ = tiles.shape
         gap = max(1, round(0.04 * min(height, width)))
-        points, below = small_points(), 0
+        points, below, lines = points_of(SMALL), 0, list[str]()
         if texts:
-            tile = self._replace(height=height, width=width).tile_width(ax)
-            points = max(min(points, 0.95 * tile * points / max(widest(texts, points), 1.0)), _LEAST_POINTS)
+            # The width of an image with two lines of text below it, in points.
+            tallest = room(ax)[1] / n_rows - 2 * LINE * points
+            tile = max(1.0, min(room(ax)[0] / columns, tallest * self.width / self.height))
+            # Beside the predicted class stand an arrow and its probability.
+            lines = texts(max(0.95 * tile - width_of("→  0.00", _LEAST_POINTS), 10.0))
+            widest = max(width_of("\n".join(lines)), 1.0)
+            points = max(min(points, 0.95 * tile * points / widest), _LEAST_POINTS)
             below = math.ceil((2 * LINE * points + 2) * width / tile)
         # The paper shows around the images, and in places without one.
         page = np.zeros((n_rows, height + 2 * gap + below, columns, width + 2 * gap, 4), np.uint8)
-        for i, image in enumerate(tiles):
-            place = page[i // columns, gap : gap + height, i % columns, gap : gap + width]
+        places = [divmod(i, columns) for i in range(len(tiles))]
+        for (row, column), image in zip(places, tiles, strict=True):
+            place = page[row, gap : gap + height, column, gap : gap + width]
             place[..., :3], place[..., 3] = np.rint(255 * image), 255
         bare(ax)
         ax.imshow(page.reshape(n_rows * page.shape[1], -1, 4), interpolation="none")
         across, up = width + 2 * gap, height + 2 * gap + below
-        places = [(i % columns * across, i // columns * up) for i in range(len(tiles))]
-        corners = [(left + gap - 0.5, top + gap - 0.5) for left, top in places]
+        corners = [(column * across + gap - 0.5, row * up + gap - 0.5) for row, column in places]
         matplotlib = load_matplotlib()
         frames = [matplotlib.patches.Rectangle(corner, width, height) for corner in corners]
-        style: Style = {"facecolor": "none", "edgecolor": inks.rule, "linewidth": 0.6}
-        ax.add_collection(matplotlib.collections.PatchCollection(frames, **style))
-        style = {"ha": "center", "va": "top", "color": inks.ink, "fontsize": points, "linespacing": 1.1}
-        for (left, top), text in zip(corners, texts, strict=False):
-            ax.text(left + width / 2, top + height + gap / 2, text, **style, **AS_WRITTEN)
+        thin = matplotlib.collections.PatchCollection(frames, fc="none", ec=inks.rule, lw=0.6)
+        ax.add_collection(thin)
+        style: dict[str, Any] = {"ha": "center", "va": "top", "color": inks.ink, "fontsize": points}
+        for (left, top), text in zip(corners, lines, strict=False):
+            ax.text(left + width / 2, top + height + gap / 2, text, linespacing=1.1, **style, **AS_WRITTEN)
         ax.set(xticks=[], yticks=[])
         ax.set_anchor("N")  # so that the room that is left is below, where the caption is
-        caption = wrapped(caption.split(), max(room(ax)[0], 100.0), small_points())
+        caption = wrapped(caption.split(), max(room(ax)[0], 100.0))
         ax.set_xlabel(caption, fontsize=SMALL, color=inks.muted)
-
-
-def arranged(n_tiles: int, shape: Sequence[int], columns: int | None = None) -> Mosaic:
-    """Return the rows and columns of images; where free, few places stay empty, and the page is wide."""
-    if columns is None:
-        ideal = math.sqrt(1.6 * n_tiles)
-        candidates = range(math.ceil(math.sqrt(n_tiles)), math.ceil(math.sqrt(3 * n_tiles)) + 1)
-        columns = min(candidates, key=lambda n: (-n_tiles % n, abs(n - ideal)))
-    columns = min(check_integer("columns", columns, least=1), n_tiles)
-    return Mosaic(math.ceil(n_tiles / columns), columns, shape[0], shape[1])
+        return ax

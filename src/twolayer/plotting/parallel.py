@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..report.formatting import format_accuracy, format_numbers
 from ..report.tables import Row, varying
 from ._matplotlib import load_matplotlib
-from ._style import Inks, axes_for, bare, inks_of, room
-from ._table import axis_label, check_table, column_of, margined, scale_of, words
-from ._texts import AS_WRITTEN, SMALL, Style, shortened, small_points, wrapped
+from ._style import axes_for, bare, room
+from ._table import Column, Scale, axis_label, check_table, words
+from ._texts import AS_WRITTEN, SMALL, shortened, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,46 +58,60 @@ def plot_parallel_coordinates(
         If matplotlib cannot be imported.
     """
     check_table(table, [value])
-    names = varying(table)
-    if not names:
+    scales = [Scale(table, name) for name in varying(table)]
+    if not scales:
         raise ValueError("`table` must have a setting that varies; got one value of each")
-    ax = axes_for(ax, max(1.5 * len(names) + 2.0, 4.5), 4.2)
-    inks = inks_of(ax)
-    column = column_of(table, value, mark_best=mark_best)
-    shown, lost = column.divided(table)
-    axes = [_setting_axis(table, name) for name in names]
-    end = _value_axis(value, [column.number(row) for row in shown])
-    last = len(names)
+    last = len(scales)
+    ax, inks = axes_for(ax, max(1.5 * last + 2.0, 4.5), 4.2)
+    column = Column(table, value, mark_best=mark_best)
+    shown, lost = column.shown, column.lost
     distance = room(ax)[0] / (last + 1)  # between two axes, in points
+    # The room around each value for the lines of rows that share it.
+    spreads = [min(0.08, 0.6 * s.gap) if 2 * len(s.values) <= len(table) else 0.0 for s in scales]
 
     def line_of(row: Row) -> list[tuple[float, float]]:
         """Return the points of a candidate's line, which is spread around its settings by its value."""
-        height = end.heights.get(column.number(row))
-        aside = 0.0 if height is None else height - 0.5
-        heights = [axis.heights[row.get(axis.name)] + axis.spread * aside for axis in axes]
-        return list(enumerate([*heights, _LOST if height is None else height]))
+        end, aside = _LOST, 0.0
+        if column.shows(row):
+            end = float(column.norm(column.number(row)))
+            aside = end - 0.5
+        settings = zip(scales, spreads, strict=True)
+        heights = [scale.height(scale.place(row)) + aside * spread for scale, spread in settings]
+        return list(enumerate([*heights, end]))
+
+    def draw(rows: Sequence[Row], label: str, **style: Any) -> None:
+        lines = load_matplotlib().collections.LineCollection([*map(line_of, rows)], **style)
+        ax.add_collection(lines).set_label(label)
+
+    def write(x: float, y: float, text: str, *, side: int, color: Any = inks.ink) -> None:
+        place, ha = (5 * side, 0), "left" if side > 0 else "right"
+        inks.note(ax, text, (x, y), place, outline=3, ha=ha, va="center", color=color, zorder=2.5)
+
+    def write_ticks(x: float, ticks: Iterable[tuple[float, str]], *, side: int, width: float) -> None:
+        for height, text in ticks:
+            write(x, height, shortened(text, width), side=side)
 
     def colours(height: Any) -> Any:
         return inks.ramp(0.08 + 0.92 * height)
 
-    lines_of = load_matplotlib().collections.LineCollection
-    lines = lines_of([*map(line_of, lost)], colors=[inks.muted], linestyles=[(0, (2, 2))], linewidths=0.8)
-    ax.add_collection(lines).set_label("diverged")
-    coloured = [colours(end.heights[column.number(row)]) for row in shown]
+    draw(lost, "diverged", colors=[inks.muted], linestyles=[(0, (2, 2))], linewidths=0.8)
+    coloured = [colours(column.norm(column.number(row))) for row in shown]
     width = 1.4 if len(shown) <= 40 else 1.0
-    lines = lines_of([*map(line_of, shown)], colors=coloured, linewidths=width, alpha=0.9, zorder=2.1)
-    ax.add_collection(lines).set_label(words(value))
-    for index, axis in enumerate(axes):
+    draw(shown, words(value), colors=coloured, linewidths=width, alpha=0.9, zorder=2.1)
+    for index, scale in enumerate(scales):
         ax.plot([index, index], [0, 1], color=inks.muted, linewidth=1, zorder=2.2, label="_axis")
-        _write_ticks(ax, inks, index, axis, side=-1, width=0.8 * distance)
+        write_ticks(index, _ticks(scale), side=-1, width=0.8 * distance)
+    right = last + _STRIP
     if shown:
         strip = colours(np.linspace(0, 1, 256))[:, np.newaxis]
-        style: Style = {"aspect": "auto", "origin": "lower", "interpolation": "none", "zorder": 2.2}
-        ax.imshow(strip, extent=(last, last + _STRIP, 0, 1), **style)
-        _write_ticks(ax, inks, last + _STRIP, end, side=1, width=distance)
+        image = ax.imshow(strip, aspect="auto", origin="lower", interpolation="none", zorder=2.2)
+        image.set_extent((last, right, 0, 1))
+        marks = _round_numbers(column.norm.vmin, column.norm.vmax)
+        heights = column.norm(marks)
+        write_ticks(right, zip(heights, format_numbers(marks), strict=True), side=1, width=distance)
     if lost:
         ax.plot([last], [_LOST], marker="x", color=inks.muted, markersize=6, mew=1.6, label="_diverged")
-        _write(ax, inks, last + _STRIP, _LOST, f"{len(lost)} diverged", side=1, color=inks.muted)
+        write(right, _LOST, f"{len(lost)} diverged", side=1, color=inks.muted)
     if column.shows(column.best):
         best = np.array(line_of(column.best))
         (line,) = ax.plot(*best.T, "o-", color=inks.ink, linewidth=2.6, markersize=6, label="best", zorder=3)
@@ -107,70 +120,31 @@ def plot_parallel_coordinates(
         inks.note(ax, text, tuple(best[-1]), (-8, 8), outline=4, ha="right", fontweight="bold", zorder=4)
     bare(ax)
     ax.set(xlim=(-0.5, last + 0.5), ylim=(_LOST - 0.06 if lost else -0.06, 1.08), yticks=[])
-    texts = [*map(axis_label, names), words(value)]
-    headings = [wrapped(text.split(), max(0.95 * distance, 40.0), small_points()) for text in texts]
+    texts = [*(axis_label(scale.name) for scale in scales), words(value)]
+    headings = [wrapped(text.split(), max(0.95 * distance, 40.0)) for text in texts]
     ax.set_xticks(range(last + 1), headings, fontsize=SMALL, **AS_WRITTEN)
     return ax
 
 
-class _Axis(NamedTuple):
-    """A vertical axis from 0 to 1."""
-
-    name: str
-    heights: dict[Any, float]  # of its values
-    ticks: list[tuple[float, str]]
-    spread: float = 0.0  # the room around a value
-
-
-def _setting_axis(table: Sequence[Row], name: str) -> _Axis:
-    scale = scale_of(table, name)
-    values, (low, *_, high) = scale.values, scale.scaled
-
-    def heights_of(places: Sequence[float]) -> list[float]:
-        # Room at both ends, as lines are spread around the values.
-        return [0.04 + 0.92 * (place - low) / (high - low) for place in places]
-
-    heights = heights_of(scale.scaled)
-    gap = min(b - a for a, b in itertools.pairwise(heights))
-    if gap > 0.045 or scale.kind == "steps":
-        every = math.ceil(len(values) / 18)
-        ticks = zip(heights[::every], format_numbers(values)[::every], strict=True)
+def _ticks(scale: Scale) -> Iterator[tuple[float, str]]:
+    """Return heights, and what stands there: values, or round numbers where the values are too close."""
+    if scale.kind == "steps" or scale.gap > 0.045:
+        places, texts = scale.ticks(18)
     else:
-        marks = _round_marks(low, high, kind=scale.kind)
-        numbers = [10.0**mark for mark in marks] if scale.kind == "log" else marks
-        ticks = zip(heights_of(marks), format_numbers(numbers), strict=True)
-    spread = min(0.08, 0.6 * gap) if 2 * len(values) <= len(table) else 0.0
-    return _Axis(name, dict(zip(values, heights, strict=True)), list(ticks), spread)
+        places = _round_numbers(scale.places[0], scale.places[-1], log=scale.kind == "log")
+        texts = format_numbers(places)
+    return zip(map(scale.height, places), texts, strict=True)
 
 
-def _value_axis(name: str, numbers: Sequence[float]) -> _Axis:
-    if not numbers:
-        return _Axis(name, {}, [])
-    low, high = margined(numbers)
-    marks = _round_marks(low, high, kind="linear")
-    heights = {number: (number - low) / (high - low) for number in [*numbers, *marks]}
-    ticks = zip([heights[mark] for mark in marks], format_numbers(marks), strict=True)
-    return _Axis(name, heights, list(ticks))
-
-
-def _round_marks(low: float, high: float, *, kind: str) -> list[float]:
+def _round_numbers(low: float, high: float, *, log: bool = False) -> list[float]:
     """Return round numbers between two; of a logarithmic axis, powers of ten, or more where there are few."""
-    if kind == "log":
-        decades = [float(mark) for mark in range(math.floor(low), math.ceil(high) + 1)]
-        inside = [mark for mark in decades if low <= mark <= high]
+    if log:
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        decades = [10.0**power for power in powers]
+        inside = [decade for decade in decades if low <= decade <= high]
         if len(inside) >= 3:
             return inside[:: math.ceil(len(inside) / 9)]
-        finer = [decade + math.log10(digit) for decade in decades for digit in (1, 2, 5)]
-        return [mark for mark in finer if low <= mark <= high]
-    located = load_matplotlib().ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [float(mark) for mark in located if low <= mark <= high]
-
-
-def _write_ticks(ax: Axes, inks: Inks, x: float, axis: _Axis, *, side: int, width: float) -> None:
-    for height, text in axis.ticks:
-        _write(ax, inks, x, height, shortened(text, width, small_points()), side=side, color=inks.ink)
-
-
-def _write(ax: Axes, inks: Inks, x: float, y: float, text: str, *, side: int, color: Any) -> None:
-    style: Style = {"ha": "left" if side > 0 else "right", "va": "center", "color": color, "zorder": 2.5}
-    inks.note(ax, text, (x, y), (5 * side, 0), outline=3, **style)
+        numbers = [decade * digit for decade in decades for digit in (1, 2, 5)]
+    else:
+        numbers = load_matplotlib().ticker.MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    return [float(number) for number in numbers if low <= number <= high]

@@ -12,7 +12,8 @@ import numpy as np
 
 from ... import plotting
 from ...plotting import _matplotlib, run_figures
-from ...plotting._texts import without_warnings_of_glyphs
+from ...plotting._style import house_style
+from ...plotting._texts import missing_characters
 from ...plotting.confusion import MOST_DRAWN
 from ...report.formatting import count, format_accuracy, is_finite, settings_in_words
 from ...report.metrics import expected_calibration_error
@@ -45,7 +46,10 @@ def drawn(run: StoredRun) -> dict[str, list[Picture]]:
     _matplotlib.load_without_backend()
     parts: dict[str, list[Picture]] = defaultdict(list)
     for part, draw, alt in _drawings(run):
-        figures = draw(dark=False), draw(dark=True)
+        figures = []
+        for on_dark in (False, True):
+            with house_style(dark=on_dark):
+                figures.append(draw())
         kind = "png" if part == "weights" else "svg"
         width, height = (round(inches * _PIXELS_AN_INCH) for inches in figures[0].get_size_inches())
         light, dark = (_encoded(figure, kind) for figure in figures)
@@ -54,7 +58,7 @@ def drawn(run: StoredRun) -> dict[str, list[Picture]]:
 
 
 def _drawings(run: StoredRun) -> Iterator[tuple[str, Callable[..., Figure], str]]:
-    """Yield of each picture the part of the page, a function of ``dark`` that draws it, and its content."""
+    """Yield of each picture the part of the page, a function that draws it, and its content in words."""
     results, history, table = run.results, run.history, run.results.table
     if len(table) > 1:
         yield "candidates", partial(run_figures.grid, table), _table_in_words(table)
@@ -88,7 +92,7 @@ def _drawings(run: StoredRun) -> Iterator[tuple[str, Callable[..., Figure], str]
 
 
 def _on_axes(width: float, height: float, plot: Callable[..., Any], *arguments: Any) -> Callable[..., Figure]:
-    return partial(run_figures.drawn, lambda ax: plot(*arguments, ax=ax), (width, height))
+    return partial(run_figures.on_axes, (width, height), plot, *arguments)
 
 
 def _encoded(figure: Figure, kind: str) -> str:
@@ -97,7 +101,7 @@ def _encoded(figure: Figure, kind: str) -> str:
     stream = io.BytesIO()
     # The browser has the letters, for scripts too that matplotlib's font lacks.
     style = {"svg.hashsalt": "twolayer", "svg.fonttype": "none"}
-    with matplotlib.rc_context(style), without_warnings_of_glyphs():
+    with matplotlib.rc_context(style), missing_characters():
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         figure.savefig(stream, format=kind, facecolor="none", metadata=metadata)
     return data_uri(_FORMATS[kind], stream.getvalue())
