@@ -26,6 +26,9 @@ PARALLEL = "--numprocesses=auto"
 # What no array library but NumPy runs, tests-numpy has run.
 ONLY_BACKENDS = (PARALLEL, "--only-backends")
 
+# The files that test a network's own functions.
+NETWORK = ("network", "network_arrays", "evaluation")
+
 # Where uv would not find the builds of PyTorch that pip is told of.
 WITH_PIP = "virtualenv"
 
@@ -60,9 +63,9 @@ def run_tests(
 
 
 def files_of_tests(*names: str) -> list[str]:
-    """Return the paths of test files, given `network` for test_network.py."""
+    """Return the paths of test files, given `network` for test_network.py, or of a folder of them."""
     paths = {path.stem.removeprefix("test_"): str(path) for path in Path("tests").rglob("test_*.py")}
-    return [paths[name] for name in names]
+    return [paths.get(name, f"tests/{name}") for name in names]
 
 
 @nox.session(name="tests-numpy")
@@ -76,7 +79,7 @@ def tests_torch(session: nox.Session) -> None:
     """The tests on PyTorch, on the CPU; the main ones inside torch.autocast too."""
     run_tests(session, "torch", extras="cli,onnx,sklearn,torch", options=ONLY_BACKENDS)
     # A caller may be inside torch.autocast, which must change nothing.
-    core = ("network", "mathematics", "stacks", "execution", "equivalence", "preprocessing")
+    core = (*NETWORK, "mathematics", "stacks", "execution", "equivalence", "preprocessing", "whitening")
     session.run("pytest", "--backend=torch-autocast", *ONLY_BACKENDS, *files_of_tests(*core))
 
 
@@ -121,7 +124,7 @@ def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
     simulated = ("python", "tests/simulated_cuda/build.py", device)
     options = ("--hypothesis-profile=fewer", *ONLY_BACKENDS)
     run_tests(session, "cupy", options=options, within=simulated)
-    files = files_of_tests("fusing", "mathematics", "network", "stacks", "step")
+    files = files_of_tests("fusing", "mathematics", *NETWORK, "stacks", "step")
     session.run(
         *simulated,
         *("pytest", "--backend=cupy", "--hypothesis-profile=few", *ONLY_BACKENDS, *files),
@@ -140,7 +143,7 @@ def tests_sklearn(session: nox.Session, release: str) -> None:
     session.install(".[sklearn,torch]", requirement, *group("test"))
     session.run("python", "-m", "pip", "list")
     backends = ("--backend=numpy", "--backend=strict", "--backend=torch")
-    session.run("pytest", "tests/test_sklearn.py", *backends, *session.posargs)
+    session.run("pytest", "tests/estimator", *backends, *session.posargs)
 
 
 def cuda_extra() -> tuple[str | None, str]:
@@ -180,8 +183,9 @@ def minimums(session: nox.Session) -> None:
     fewer = ("--hypothesis-profile=fewer", "--ignore=tests/training/test_killed.py")
     session.run("pytest", "--backend=numpy", PARALLEL, *quiet, *fewer, *session.posargs)
     # array-api-strict has no oldest version.
-    core = ("namespace", "network", "execution", "equivalence")
-    libraries = {"torch": (*core, "training", "preprocessing", "resuming", "sklearn", "storage"), "jax": core}
+    core = ("namespace", *NETWORK, "execution", "equivalence")
+    more = ("slow_loop", "any_mix", "preprocessing", "resuming", "estimator", "storage")
+    libraries = {"torch": (*core, *more), "jax": core}
     for library, names in libraries.items():
         session.run("pytest", f"--backend={library}", *ONLY_BACKENDS, *quiet, *files_of_tests(*names))
 

@@ -303,7 +303,7 @@ def float_dtype_in(file: Any, name: str, path: str | os.PathLike[str]) -> str:
 def network_shapes(
     n_features: int, n_hidden: int, n_classes: int, stack: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a network's arrays, or of a stack's if ``stack`` holds the number of networks."""
+    """Return the shapes of a network's arrays; ``stack`` is (K,) for a stack, else empty."""
     return {
         "W1": (*stack, n_features, n_hidden),
         "b1": (*stack, n_hidden),
@@ -324,7 +324,7 @@ def check_tensors(
     expected : mapping of str to tuple
         The dtype and the shape of each tensor, by its name.
     path, kind : path, str
-        For the messages: the file, and what it must hold.
+        For the messages: the file, and the name of its whole content.
 
     Raises
     ------
@@ -379,7 +379,7 @@ class StoredArray(NamedTuple):
         Parameters
         ----------
         cure : str, optional
-            Code that makes of objects an array that can be stored.
+            Code that converts an array of objects into one that can be stored.
 
         Raises
         ------
@@ -421,7 +421,7 @@ def opened_npz(
     ----------
     path : path
     opened : callable, optional
-        Opens what is read in place of the file, which then has this path in messages only.
+        Opens the file in place of ``path``, which is then for messages only.
 
     Raises
     ------

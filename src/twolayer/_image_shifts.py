@@ -12,7 +12,7 @@ is ``image[r, width - 1 - c]``, or ``image[r, c]`` where it is not flipped. What
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -80,37 +80,32 @@ def _within(positions: Array, size: int, *, border: str, xp: ModuleType) -> Arra
     return size - 1 - xp.abs(size - 1 - xp.abs(positions))
 
 
-def check_image_shape(image_shape: Any, n_features: int | None = None) -> tuple[int, int, int]:
-    """Return height, width and channels, or raise unless they are those of ``n_features`` features."""
+def check_image_shape(image_shape: Any, n_features: int | None = None) -> tuple[int, ...]:
+    """Return an image's shape; raise unless it has two or three sizes, and ``n_features`` values."""
     forms = "(height, width) or (height, width, channels)"
-    if isinstance(image_shape, str) or not isinstance(image_shape, Sequence):
+    if isinstance(image_shape, str) or not isinstance(image_shape, Iterable):
         raise TypeError(f"`image_shape` must be {forms}; got {type(image_shape).__name__}")
-    if len(image_shape) not in (2, 3):
-        raise ValueError(f"`image_shape` must be {forms}; got {tuple(image_shape)}")
-    sizes = [check_integer(f"image_shape[{i}]", size, least=1) for i, size in enumerate(image_shape)]
-    if n_features is not None and math.prod(sizes) != n_features:
+    sizes = enumerate(image_shape)
+    shape = tuple(check_integer(f"image_shape[{i}]", size, least=1) for i, size in sizes)
+    if len(shape) not in (2, 3):
+        raise ValueError(f"`image_shape` must be {forms}; got {shape}")
+    if n_features not in (None, math.prod(shape)):
         raise ValueError(
             f"`image_shape` must have as many values as a sample has features, {n_features}; "
-            f"got {tuple(sizes)}, which has {math.prod(sizes)}"
-        )
-    height, width, channels = (*sizes, 1)[:3]
-    return height, width, channels
-
-
-def checked_image_shape(image_shape: Sequence[int], n_features: int) -> list[int]:
-    """Return the shape of an image, or raise unless it is one, of the network's number of features."""
-    shape = [check_integer("image_shape", size, least=1) for size in image_shape]
-    if math.prod(shape) != n_features or len(shape) not in (2, 3):
-        raise ValueError(
-            "`image_shape` must be (height, width) or (height, width, channels), and have the network's "
-            f"{n_features} features; got {tuple(shape)}"
+            f"got {shape}, which has {math.prod(shape)}"
         )
     return shape
 
 
+def image_sizes(image_shape: Any, n_features: int | None = None) -> tuple[int, int, int]:
+    """Return height, width and channels, by default 1, or raise as `check_image_shape` does."""
+    height, width, channels = (*check_image_shape(image_shape, n_features), 1)[:3]
+    return height, width, channels
+
+
 def check_moves(image_shape: Any, n_features: int | None, *, flip: Any, border: Any) -> tuple[int, int, int]:
     """Return height, width and channels, or raise unless images of this shape can be moved like this."""
-    sizes = check_image_shape(image_shape, n_features)
+    sizes = image_sizes(image_shape, n_features)
     if not isinstance(flip, bool):
         raise TypeError(f"`flip` must be True or False; got {type(flip).__name__}")
     check_choice("border", border, BORDERS)

@@ -73,7 +73,7 @@ def checked(
 
 
 def plain(value: Any, place: str, *, strict: bool = False) -> Any:
-    """Return a value in the types that JSON has. What is nan or infinite becomes None.
+    """Return a value in the types of JSON; nan and infinity become None.
 
     Parameters
     ----------

@@ -144,17 +144,15 @@ def _check_kind(name: str, array: Array, kinds: tuple[str, ...], wanted: str, hi
         )
 
 
-def check_features(
-    X: Any, n_features: int | None = None, W1: Array | None = None, *, name: str = "X"
-) -> None:
+def check_features(X: Any, n_features: int | None = None, W1: Array = None, *, name: str = "X") -> None:
     """Raise unless ``X`` holds samples: of ``n_features`` and in the place of ``W1``, if these are given."""
     if W1 is None:
         check_array(name, X)
     else:
         check_same_place(name, X, "W1", W1)
-    hint = f"; `{_variable(name)}.astype('float32')` makes numbers of texts and objects that are ones"
-    kinds = ("real floating", "integral", "bool")
-    _check_kind(name, X, kinds, "a real dtype", hint if _holds_text(X) else "")
+    cure = f"; `{_variable(name)}.astype('float32')` makes numbers of texts and objects that are ones"
+    hint = cure if _holds_text(X) else ""
+    _check_kind(name, X, ("real floating", "integral", "bool"), "a real dtype", hint)
     shape = tuple(X.shape)
     if len(shape) < 2:
         raise ValueError(
@@ -162,8 +160,7 @@ def check_features(
         )
     if min(shape) < 1:
         raise ValueError(f"`{name}` must hold at least one sample; got shape {shape}")
-    came = math.prod(shape[1:])
-    if n_features not in (None, came):
+    if n_features not in (None, came := math.prod(shape[1:])):
         raise ValueError(
             f"`{name}` must have {n_features} features a sample to fit the network; "
             f"got shape {shape}, which is {came}"
@@ -244,7 +241,7 @@ def check_sample_weight(weight: Any, X: Array, *, name: str = "sample_weight", X
         if not (math.isfinite(extreme) and extreme >= 0):
             raise ValueError(f"`{name}` must be finite and at least 0; got a weight of {extreme:g}")
     if has_values(lowest) and highest == 0:
-        raise ValueError(f"`{name}` must hold a weight above 0; got 0 for every sample")
+        raise ValueError(f"`{name}` must hold a weight above zero; got 0 for every sample")
 
 
 def check_finite(
@@ -304,9 +301,8 @@ def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[
 
 def row_and_place(row: Any, place: Sequence[Any]) -> str:
     """Return the row of a value in an array of samples, and its place in the sample, in words."""
-    where = f", at ({', '.join(map(str, place))})" if len(place) > 1 else ""
-    if len(place) == 1:
-        where = f", column {place[0]}"
+    inner = ", ".join(map(str, place))
+    where = {0: "", 1: f", column {inner}"}.get(len(place), f", at ({inner})")
     return f"row {row}{where} (counted from 0)"
 
 
@@ -316,14 +312,14 @@ def host_per_network(
     """Return a number of at least 0, or one for each of a stack's K networks, as float64 (K,).
 
     ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one
-    network. It is in other bounds too, as `check_bounds` has them, and in the range of ``dtype``.
+    network. It is in other bounds too, as `check_number` has them, and in the range of ``dtype``.
     """
     host = host_values(name, value)
     if host.dtype.kind not in "fiu":
         came = type(value).__name__ if host.ndim == 0 else str(host.dtype)
         raise TypeError(f"`{name}` must be a number, or one for each network; got {came}")
     for entry in host.reshape(-1).tolist():
-        check_bounds(name, entry, least=0.0, **bounds)
+        check_number(name, entry, least=0.0, **bounds)
         if dtype is not None and entry > float(np.finfo(dtype_name(dtype)).max):
             raise ValueError(
                 f"`{name}` must be within the range of {dtype_name(dtype)}, the network's dtype; "
@@ -357,7 +353,7 @@ def shown(value: Any) -> str:
         return f"a value of type {type(value).__name__}, too deep or too long to be shown"
 
 
-def check_integer(name: str, value: Any, *, least: int) -> int:
+def check_integer(name: str, value: Any, *, least: float = -math.inf) -> int:
     """Return ``value`` as an int, or raise unless it is an integer of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be an integer; got {type(value).__name__}")
@@ -366,42 +362,46 @@ def check_integer(name: str, value: Any, *, least: int) -> int:
     return int(value)
 
 
-def check_number(name: str, value: Any, **bounds: float) -> float:
-    """Return ``value`` as a float, or raise unless it is a number in its bounds: see `check_bounds`."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"`{name}` must be a number; got {type(value).__name__}")
-    check_bounds(name, float(value), **bounds)
-    return float(value)
+def check_index(k: int, n_networks: int) -> int:
+    """Return the number, from 0, of a network of a stack; a negative one counts from the end."""
+    k = check_integer("k", k, least=-n_networks)
+    if k >= n_networks:
+        raise ValueError(f"`k` must be below the number of networks, {n_networks}; got {k}")
+    return k % n_networks
 
 
-def check_bounds(
+def check_number(
     name: str,
-    number: float,
+    value: Any,
     *,
     above: float = -math.inf,
     least: float = -math.inf,
     below: float = math.inf,
     most: float = math.inf,
-) -> None:
-    """Raise unless a number is finite, and above or at least one number, and below or at most another."""
+) -> float:
+    """Return ``value`` as a float, or raise unless it is a finite number in its bounds."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"`{name}` must be a number; got {type(value).__name__}")
+    number = float(value)
     if above < number < below and least <= number <= most:
-        return
+        return number
     bounds = f"finite and above {above:g}" if above > -math.inf else f"finite and at least {least:g}"
+    lowest = f"({above:g}" if above > -math.inf else f"[{least:g}"
     if below < math.inf:
-        bounds = f"in [{least:g}, {below:g})"
+        bounds = f"in {lowest}, {below:g})"
     if most < math.inf:
-        bounds = f"in [{least:g}, {most:g}]"
+        bounds = f"in {lowest}, {most:g}]"
     raise ValueError(f"`{name}` must be {bounds}; got {number:g}")
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise unless ``value`` is one of the names."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}")
-
-
-def check_form(name: str, value: Any, methods: Sequence[str], wanted: str) -> None:
-    """Raise unless ``value`` is an object, and no class, that has the methods."""
-    if isinstance(value, type) or not all(hasattr(value, method) for method in methods):
+def check_form(name: str, value: Any, attributes: Sequence[str], wanted: str) -> None:
+    """Raise unless ``value`` is an object, not a class, with the attributes of what is wanted."""
+    if isinstance(value, type) or not all(hasattr(value, attribute) for attribute in attributes):
         came = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         raise TypeError(f"`{name}` must be {wanted}; got {came}")
+
+
+def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
+    """Raise unless ``value`` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}")

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from ._image_shifts import check_image_shape, check_moves, check_shift, source_pixels
+from ._image_shifts import check_image_shape, check_moves, check_shift, image_sizes, source_pixels, with_zeros
 from ._namespace import Array, HostArray, array_namespace, cast, device, has_float, is_wider
 from ._validation import check_form, check_integer, check_number
 
@@ -135,7 +135,7 @@ class FlipAndShift:
 
         With (flip, dy, dx) drawn, ``moved[r, c] = flipped[r + dy, c + dx]``.
         """
-        height, width, channels = check_image_shape(self.image_shape, X.shape[1])
+        height, width, channels = image_sizes(self.image_shape, X.shape[1])
         flip, dy, dx = draws
         n_pixels = X.shape[0] * height * width
         dtype = xp.int32 if n_pixels < 2**31 else xp.int64
@@ -144,8 +144,7 @@ class FlipAndShift:
         rows = sources + xp.expand_dims(first, axis=1)
         pixels = xp.reshape(X, (n_pixels, channels))
         if self.border == "zero":
-            black = xp.zeros((1, channels), dtype=X.dtype, device=device(X))
-            pixels = xp.concat([pixels, black])
+            pixels = with_zeros(pixels, axis=0, xp=xp)
             rows = xp.where(sources < 0, n_pixels, rows)
         return xp.reshape(xp.take(pixels, xp.reshape(rows, (n_pixels,)), axis=0), X.shape), T
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import ModuleType
 
-from ._image_shifts import check_image_shape, with_zeros
+from ._image_shifts import image_sizes, with_zeros
 from ._namespace import Array, array_namespace, copied, device, undisturbed
 from ._validation import check_integer, check_same_dtype
 from .network import TwoLayerNet
@@ -80,7 +80,7 @@ def unroll(
     array([[0., 1.]])
     """
     xp = _check_arrays(filters, b1, W2, b2)
-    height, width, channels = check_image_shape(image_shape)
+    height, width, channels = image_sizes(image_shape)
     stride = check_integer("stride", stride, least=1)
     padding = check_integer("padding", padding, least=0)
     high, wide, n_channels, n_filters = filters.shape

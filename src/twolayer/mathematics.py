@@ -33,7 +33,7 @@ def forward(
 ) -> tuple[Array, Array]:
     """Hidden activations H1 (K, H, N) and logits (K, C, N) of samples X (N, D).
 
-    With units left out, with probability p, H1 is 0 where ``kept`` (K, H, N) is false, and W2, which is
+    If units are left out with probability p, H1 is 0 where ``kept`` (K, H, N) is false, and W2, which is
     smaller than H1, is multiplied by ``scale`` (K, 1, 1) = 1 / (1 - p).
     """
     W1, b1, W2, b2 = params

@@ -35,6 +35,7 @@ from ._streams import RandomState, Stream, seed_of, stream
 from ._validation import (
     check_features,
     check_finite,
+    check_index,
     check_integer,
     check_network,
     check_predictions,
@@ -80,14 +81,6 @@ def widest(params: Params) -> int:
     """Return how many numbers a sample takes in the widest array of its forward pass."""
     K, H, D = params.W1.shape
     return int(max(D, K * H, K * params.W2.shape[1]))
-
-
-def logits_in_blocks(params: Params, X: Array, *, xp: ModuleType) -> Array:
-    """Logits (K, N, C) of any number of samples, each block of them cast to the network's dtype."""
-    dtype = params.W1.dtype
-    blocks = row_blocks(X.shape[0], widest(params))
-    logits = xp.concat([forward(params, cast(X[rows, :], dtype, xp=xp), xp=xp)[1] for rows in blocks], axis=2)
-    return by_rows(xp.matrix_transpose(logits), xp=xp)
 
 
 def probabilities(net: TwoLayerNet, X: Array) -> Array:
@@ -296,8 +289,10 @@ class TwoLayerNet(NamedTuple):
         """
         xp = public_namespace(check_network(self))
         check_features(X, self.n_features, self.W1)
-        logits = logits_in_blocks(pack(self, xp=xp), flatten(X, xp=xp), xp=xp)
-        return self._own(logits)
+        params, X, dtype = pack(self, xp=xp), flatten(X, xp=xp), self.W1.dtype
+        blocks = (cast(X[rows, :], dtype, xp=xp) for rows in row_blocks(X.shape[0], widest(params)))
+        logits = xp.concat([forward(params, block, xp=xp)[1] for block in blocks], axis=2)
+        return self._own(by_rows(xp.matrix_transpose(logits), xp=xp))
 
     @undisturbed
     def predict_proba(self, X: Array) -> Array:
@@ -479,10 +474,7 @@ class TwoLayerNet(NamedTuple):
         xp = check_network(self)
         if self.n_networks is None:
             raise ValueError("`select` needs a stack of networks; got one network")
-        k = check_integer("k", k, least=-self.n_networks)
-        if k >= self.n_networks:
-            raise ValueError(f"`k` must be below the number of networks, {self.n_networks}; got {k}")
-        k %= self.n_networks
+        k = check_index(k, self.n_networks)
         return TwoLayerNet(*(copied(array[k, ...], xp=xp) for array in self))
 
     def to(self, xp: ModuleType, device: Any = None) -> TwoLayerNet:

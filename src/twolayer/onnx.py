@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from ._files import written_whole
-from ._image_shifts import checked_image_shape
+from ._image_shifts import check_image_shape
 from ._namespace import Array, dtype_name, to_host
 from ._optional import require
 from ._texts import checked_classes
@@ -131,7 +131,7 @@ def export(
     taken = dtype if input_dtype is None else dtype_name(input_dtype)
     if taken not in INPUT_DTYPES:
         raise TypeError(f"`input_dtype` must be float32, float64 or uint8; got {taken}")
-    shape = [net.n_features] if image_shape is None else checked_image_shape(image_shape, net.n_features)
+    shape = (net.n_features,) if image_shape is None else check_image_shape(image_shape, net.n_features)
     named = {} if classes is None else {"classes": json.dumps(checked_classes(classes, net.n_classes))}
 
     path = Path(path)
@@ -165,7 +165,7 @@ def _tensor(name: str, array: Array, data: IO[bytes] | None, data_name: str, onn
     return tensor
 
 
-def _model(net: TwoLayerNet, shape: list[int], taken: str, onnx: ModuleType) -> Any:
+def _model(net: TwoLayerNet, shape: tuple[int, ...], taken: str, onnx: ModuleType) -> Any:
     """Return the model of a network, but for its arrays, which takes samples of this shape and dtype."""
     helper = onnx.helper
     dtype = dtype_name(net.W1.dtype)
@@ -189,7 +189,7 @@ def _model(net: TwoLayerNet, shape: list[int], taken: str, onnx: ModuleType) -> 
     node("softmax", "Softmax", [logits], "probabilities", axis=1)
     node("argmax", "ArgMax", [logits], "label", axis=1, keepdims=0)
 
-    def value(name: str, dtype: str, shape: list[int], says: str) -> Any:
+    def value(name: str, dtype: str, shape: Sequence[int], says: str) -> Any:
         return helper.make_tensor_value_info(name, kind(dtype), ["N", *shape], doc_string=says)
 
     graph = helper.make_graph(

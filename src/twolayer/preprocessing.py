@@ -39,6 +39,7 @@ from ._validation import (
     row_blocks,
 )
 from .network import TwoLayerNet, flatten
+from .settings import SETTINGS
 
 _CACHED = 64  # so many times smaller than others are blocks that a processor's cache holds
 _MOST_LOST = 0.01  # of a standard deviation, by the rounding of a sample
@@ -107,7 +108,146 @@ class Preprocessing(Protocol):
         """
 
 
-class Standardizer(NamedTuple):
+class _Fitted:
+    """The methods that `Standardizer` and `Whitener` share."""
+
+    __slots__ = ()
+
+    @property
+    def n_inputs(self: Any) -> int:
+        """Number of features of a sample, D."""
+        return int(self.mean.shape[0])
+
+    @property
+    def n_outputs(self: Any) -> int:
+        """Number of features that come out: D, or the M columns of the matrix."""
+        return int(self[1].shape[-1])
+
+    @undisturbed
+    def apply(self: Any, X: Array, *, dtype: Any = "float32") -> Array:
+        """Return the mapped samples as a new array of X's library, on its device.
+
+        The mean is subtracted before anything is rounded to ``dtype``. Samples of float64 and of 32-bit and
+        64-bit integers are centred in float64. If the device has no float64, this is done on the host, block
+        by block; while JAX traces, they are cast first instead. float32 has all values of the other dtypes.
+
+        Parameters
+        ----------
+        X : array (N, D) or (N, ...)
+            Samples, of any real dtype.
+        dtype : dtype or str
+            float32 or float64.
+
+        Returns
+        -------
+        array (N, D), or (N, M) for a matrix
+
+        Raises
+        ------
+        TypeError
+            If ``X`` is not an array of a real dtype, or ``dtype`` is not float32 or float64.
+        ValueError
+            If ``X`` does not have the features that were fitted.
+        """
+        check_features(X)
+        if math.prod(X.shape[1:]) != self.n_inputs:
+            raise ValueError(
+                f"`X` must have {self.n_inputs} features a sample, as were fitted; got shape {tuple(X.shape)}"
+            )
+        xp, where = array_namespace(X), device(X)
+        wanted = float_dtype(dtype, xp=xp, device=where)
+        host_arrays, host_mean = arrays_for(self, [X], wanted, xp=xp, device=where)
+        arrays = tuple(from_host(array, xp=xp, device=where) for array in host_arrays)
+        X = flatten(X, xp=xp)
+
+        def mapped(rows: slice) -> Array:
+            block = X[rows, :]
+            if host_mean is not None:
+                block = from_host(centred_on_host(block, host_mean), xp=xp, device=where)
+            return self.transform(block, arrays, xp=xp)
+
+        n_samples, n_columns = X.shape[0], max(self.n_inputs, self.n_outputs)
+        if is_jax_namespace(xp):  # whose arrays cannot be written to
+            return xp.concat([mapped(rows) for rows in row_blocks(n_samples, n_columns)])
+        result = xp.empty((n_samples, self.n_outputs), dtype=wanted, device=where)
+        for rows in row_blocks(n_samples, n_columns * _CACHED):
+            result[rows, :] = mapped(rows)
+        return result
+
+    @undisturbed
+    def fold(self: Any, net: TwoLayerNet) -> TwoLayerNet:
+        """Return the network, or stack, that does on raw samples what ``net`` does on mapped ones.
+
+        With A = diag(scale), or the matrix, ((X - mean) A) W1 + b1 = X (A W1) + (b1 - mean A W1), computed in
+        float64 on the host and then rounded to the network's dtype.
+
+        Parameters
+        ----------
+        net : TwoLayerNet
+            A network, or a stack, that was trained on what `apply` returns.
+
+        Returns
+        -------
+        TwoLayerNet
+            A copy, of D features, of the same library, device and dtype.
+
+        Raises
+        ------
+        ValueError
+            If the network does not have the features that `apply` returns.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the mean of a feature is so large that samples, rounded to the network's dtype, lose more than
+            a hundredth of a standard deviation; for float32, about 1e5 times the standard deviation.
+        """
+        xp, (mean, linear) = check_network(net), self.host_arrays()
+        if net.n_features != self.n_outputs:
+            raise ValueError(
+                f"`net` must have {self.n_outputs} features, as were fitted; got {net.n_features}"
+            )
+        lost = lost_by_rounding(self, net.W1.dtype)
+        if lost is not None:
+            warnings.warn(
+                f"The folded network has too few digits for samples as they are: {lost}. Fold a float64 copy "
+                "of the network, or pass `net` the result of `apply`",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+        where = device(net.W1)
+        W1, b1 = to_host(net.W1), to_host(net.b1)
+        folded = np.empty((*W1.shape[:-2], self.n_inputs, W1.shape[-1]), dtype=W1.dtype)
+        for k in np.ndindex(W1.shape[:-2]):  # once, with (), where this is one network
+            weights = W1[k].astype(np.float64)  # (M, H) of the mapped samples
+            weights = linear[:, None] * weights if linear.ndim == 1 else linear @ weights
+            folded[k] = weights
+            b1[k] = b1[k].astype(np.float64) - mean @ weights
+        return TwoLayerNet(
+            W1=from_host(folded, xp=xp, device=where),
+            b1=from_host(b1, xp=xp, device=where),
+            W2=copied(net.W2, xp=xp),
+            b2=copied(net.b2, xp=xp),
+        )
+
+    def host_arrays(self: Any) -> tuple[HostArray, ...]:
+        """Return the arrays of the map; raise if one is not plain, as users may have made it."""
+        for name, array in self._asdict().items():
+            check_plain(name, array)
+        return tuple(self)
+
+
+class _MeanAndScale(NamedTuple):
+    mean: HostArray
+    scale: HostArray
+
+
+class _MeanAndMatrix(NamedTuple):
+    mean: HostArray
+    matrix: HostArray
+
+
+class Standardizer(_Fitted, _MeanAndScale):
     """An affine map of each feature: (X - mean) · scale.
 
     Parameters
@@ -118,8 +258,7 @@ class Standardizer(NamedTuple):
         What the difference is multiplied by.
     """
 
-    mean: HostArray
-    scale: HostArray
+    __slots__ = ()
 
     @classmethod
     @undisturbed
@@ -160,16 +299,10 @@ class Standardizer(NamedTuple):
         """
         check_features(X)
         check_finite(X)
-        if isinstance(center, str):
-            if center != "channel":
-                raise ValueError(f"`center` must be True, False or 'channel'; got {center!r}")
-        elif not isinstance(center, bool | np.bool_):
+        if not isinstance(center, str | bool | np.bool_):
             raise TypeError(f"`center` must be True, False or 'channel'; got {type(center).__name__}")
-        if isinstance(scale, str) and scale not in ("global", "channel", "feature"):
-            raise ValueError(
-                f"`scale` must be 'global', 'channel', 'feature' or a number above 0; got {scale!r}"
-            )
-        factor = 1.0 if isinstance(scale, str) else check_number("scale", scale, above=0.0)
+        check_choice("center", center, (True, False, "channel"))
+        scale = SETTINGS["scale"].check(scale)
         n_samples, n_features = X.shape[0], math.prod(X.shape[1:])
         groups = {"global": 1, "feature": n_features}
         if "channel" in (center, scale):
@@ -177,85 +310,14 @@ class Standardizer(NamedTuple):
         X = flatten(X, xp=array_namespace(X))
         about = center if isinstance(center, str) else "feature"
         mean = _group_means(_mean_of_powers(X, np.zeros(n_features), power=1), groups[about])
-        scales = np.full(n_features, factor)
         if isinstance(scale, str):
             variance = _mean_of_powers(X, mean, power=2)
             variance[variance <= _rounding(mean, n_samples * n_features // groups[about])] = 0.0
             variance = _group_means(variance, groups[scale])
             scales = 1.0 / np.sqrt(np.where(variance > 0, variance, 1.0))
+        else:
+            scales = np.full(n_features, scale)
         return cls(mean if center else np.zeros(n_features), scales)
-
-    @property
-    def n_inputs(self) -> int:
-        """Number of features of a sample, D."""
-        return int(self.mean.shape[0])
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of features that come out: as many."""
-        return self.n_inputs
-
-    @undisturbed
-    def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
-        """Return (X - mean) · scale as a new array of X's library, on its device.
-
-        The mean is subtracted before anything is rounded to ``dtype``. Samples of float64 and of 32-bit and
-        64-bit integers are centred in float64. If the device has no float64, this is done on the host, block
-        by block; while JAX traces, they are cast first instead. float32 has all values of the other dtypes.
-
-        Parameters
-        ----------
-        X : array (N, D) or (N, ...)
-            Samples, of any real dtype.
-        dtype : dtype or str
-            float32 or float64.
-
-        Returns
-        -------
-        array (N, D)
-
-        Raises
-        ------
-        TypeError
-            If ``X`` is not an array of a real dtype, or ``dtype`` is not float32 or float64.
-        ValueError
-            If ``X`` does not have the features that were fitted.
-        """
-        return _apply(self, X, dtype)
-
-    @undisturbed
-    def fold(self, net: TwoLayerNet) -> TwoLayerNet:
-        """Return the network, or stack, that does on raw samples what ``net`` does on standardized ones.
-
-        ((X - mean) · scale) W1 + b1 = X (scale · W1) + (b1 - (mean · scale) W1), computed in float64 on the
-        host and then rounded to the network's dtype.
-
-        Parameters
-        ----------
-        net : TwoLayerNet
-            A network, or a stack, that was trained on what `apply` returns.
-
-        Returns
-        -------
-        TwoLayerNet
-            A copy, of the same library, device and dtype.
-
-        Raises
-        ------
-        ValueError
-            If the network does not have the features that were fitted.
-
-        Warns
-        -----
-        RuntimeWarning
-            If the mean of a feature is so large that samples, rounded to the network's dtype, lose more than
-            a hundredth of a standard deviation; for float32, about 1e5 times the standard deviation.
-        """
-        return _fold(self, net)
-
-    def host_arrays(self) -> tuple[HostArray, ...]:
-        """Return ``mean`` and ``scale``."""
-        return _plain(self)
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
@@ -269,7 +331,7 @@ class Standardizer(NamedTuple):
         return result
 
 
-class Whitener(NamedTuple):
+class Whitener(_Fitted, _MeanAndMatrix):
     """An affine map that takes away the correlations of the features: (X - mean) matrix.
 
     Parameters
@@ -289,8 +351,7 @@ class Whitener(NamedTuple):
     True
     """
 
-    mean: HostArray
-    matrix: HostArray
+    __slots__ = ()
 
     @classmethod
     @undisturbed
@@ -354,11 +415,11 @@ class Whitener(NamedTuple):
         check_finite(X)
         epsilon = check_number("epsilon", epsilon, least=0.0)
         check_choice("kind", kind, ("zca", "pca"))
-        n_samples, n_features = X.shape[0], math.prod(X.shape[1:])
+        X = flatten(X, xp=array_namespace(X))
+        n_samples, n_features = X.shape
         m = n_features if n_components is None else check_integer("n_components", n_components, least=1)
         if m > n_features:
             raise ValueError(f"`n_components` must be at most the number of features, {n_features}; got {m}")
-        X = flatten(X, xp=array_namespace(X))
         mean = _mean_of_powers(X, np.zeros(n_features), power=1)
         variances, U = _principal_axes(X, mean)
         relative = variances / np.mean(variances)
@@ -372,71 +433,6 @@ class Whitener(NamedTuple):
         half = U[:, :m] * np.sqrt(gains)
         return cls(mean, half @ half.T)
 
-    @property
-    def n_inputs(self) -> int:
-        """Number of features of a sample, D."""
-        return int(self.matrix.shape[0])
-
-    @property
-    def n_outputs(self) -> int:
-        """Number of features that come out, M."""
-        return int(self.matrix.shape[1])
-
-    @undisturbed
-    def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
-        """Return (X - mean) matrix as a new array of X's library, on its device.
-
-        Parameters
-        ----------
-        X : array (N, D) or (N, ...)
-            Samples, of any real dtype.
-        dtype : dtype or str
-            float32 or float64.
-
-        Returns
-        -------
-        array (N, M)
-
-        Raises
-        ------
-        TypeError, ValueError
-            As `Standardizer.apply`.
-        """
-        return _apply(self, X, dtype)
-
-    @undisturbed
-    def fold(self, net: TwoLayerNet) -> TwoLayerNet:
-        """Return the network, or stack, that does on raw samples what ``net`` does on whitened ones.
-
-        ((X - mean) matrix) W1 + b1 = X (matrix W1) + (b1 - mean matrix W1), computed in float64 on the host
-        and then rounded to the network's dtype.
-
-        Parameters
-        ----------
-        net : TwoLayerNet
-            A network, or a stack, of M features, that was trained on what `apply` returns.
-
-        Returns
-        -------
-        TwoLayerNet
-            A copy, of D features, of the same library, device and dtype.
-
-        Raises
-        ------
-        ValueError
-            If the network does not have the M features.
-
-        Warns
-        -----
-        RuntimeWarning
-            As `Standardizer.fold`.
-        """
-        return _fold(self, net)
-
-    def host_arrays(self) -> tuple[HostArray, ...]:
-        """Return ``mean`` and ``matrix``."""
-        return _plain(self)
-
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
         """Return (X - mean) matrix of a batch; see `Preprocessing.transform`.
@@ -446,13 +442,6 @@ class Whitener(NamedTuple):
         mean, matrix = arrays
         with own_dtypes(X):
             return xp.matmul(_centred(X, mean, matrix.dtype, xp=xp), matrix)
-
-
-def _plain(fitted: Standardizer | Whitener) -> tuple[HostArray, ...]:
-    """Return the two arrays, or raise if one, which a user may have made, is not plain."""
-    for name, array in fitted._asdict().items():
-        check_plain(name, array)
-    return tuple(fitted)
 
 
 def _check_channels(n_channels: Any, X: Array) -> int:
@@ -468,34 +457,6 @@ def _check_channels(n_channels: Any, X: Array) -> int:
     if n_features % n:
         raise ValueError(f"`n_channels` must divide the number of features, {n_features}; got {n}")
     return n
-
-
-def _apply(fitted: Preprocessing, X: Array, dtype: Any) -> Array:
-    """Check what `apply` is given, and map it in blocks."""
-    check_features(X)
-    if math.prod(X.shape[1:]) != fitted.n_inputs:
-        raise ValueError(
-            f"`X` must have {fitted.n_inputs} features a sample, as were fitted; got shape {tuple(X.shape)}"
-        )
-    xp, where = array_namespace(X), device(X)
-    wanted = float_dtype(dtype, xp=xp, device=where)
-    host_arrays, host_mean = arrays_for(fitted, [X], wanted, xp=xp, device=where)
-    arrays = tuple(from_host(array, xp=xp, device=where) for array in host_arrays)
-    X = flatten(X, xp=xp)
-
-    def mapped(rows: slice) -> Array:
-        block = X[rows, :]
-        if host_mean is not None:
-            block = from_host(centred_on_host(block, host_mean), xp=xp, device=where)
-        return fitted.transform(block, arrays, xp=xp)
-
-    n_samples, n_columns = X.shape[0], max(fitted.n_inputs, fitted.n_outputs)
-    if is_jax_namespace(xp):  # whose arrays cannot be written to
-        return xp.concat([mapped(rows) for rows in row_blocks(n_samples, n_columns)])
-    result = xp.empty((n_samples, fitted.n_outputs), dtype=wanted, device=where)
-    for rows in row_blocks(n_samples, n_columns * _CACHED):
-        result[rows, :] = mapped(rows)
-    return result
 
 
 def arrays_for(
@@ -547,35 +508,6 @@ def lost_by_rounding(fitted: Preprocessing, dtype: Any) -> str | None:
     return (
         f"feature {i} has a mean of {mean[i]:.4g}, and rounding it to {dtype_name(dtype)} changes its "
         f"preprocessed values, which are around 1, by up to {lost[i]:.2g}"
-    )
-
-
-def _fold(fitted: Standardizer | Whitener, net: TwoLayerNet) -> TwoLayerNet:
-    """Check a network, and fold the map into it, one network of a stack after the other."""
-    xp, (mean, linear) = check_network(net), fitted.host_arrays()
-    if net.n_features != fitted.n_outputs:
-        raise ValueError(f"`net` must have {fitted.n_outputs} features, as were fitted; got {net.n_features}")
-    lost = lost_by_rounding(fitted, net.W1.dtype)
-    if lost is not None:
-        warnings.warn(
-            f"The folded network has too few digits for samples as they are: {lost}. Fold a float64 copy of "
-            "the network, or pass `net` the result of `apply`",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    where = device(net.W1)
-    W1, b1 = to_host(net.W1), to_host(net.b1)
-    folded = np.empty((*W1.shape[:-2], fitted.n_inputs, W1.shape[-1]), dtype=W1.dtype)
-    for k in np.ndindex(W1.shape[:-2]):  # once, with (), where this is one network
-        weights = W1[k].astype(np.float64)  # (M, H) of the mapped samples
-        weights = linear[:, None] * weights if linear.ndim == 1 else linear @ weights
-        folded[k] = weights
-        b1[k] = b1[k].astype(np.float64) - mean @ weights
-    return TwoLayerNet(
-        W1=from_host(folded, xp=xp, device=where),
-        b1=from_host(b1, xp=xp, device=where),
-        W2=copied(net.W2, xp=xp),
-        b2=copied(net.b2, xp=xp),
     )
 
 

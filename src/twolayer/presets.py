@@ -50,33 +50,29 @@ _OWN = _frozen(
     weight_decay=0.1,
 )
 
-TRAIN: Mapping[str, Settings] = MappingProxyType(
-    {
-        "digits": _frozen(_DIGITS, learning_rate=0.5, reg=3e-3, networks=1),
-        "cifar10": _frozen(_CIFAR10, n_hidden=2_048, epochs=40, networks=1),
-        "npz": _frozen(_OWN, learning_rate=0.03, reg=0.0, networks=1),
-    }
+TRAIN: Mapping[str, Settings] = _frozen(
+    digits=_frozen(_DIGITS, learning_rate=0.5, reg=3e-3, networks=1),
+    cifar10=_frozen(_CIFAR10, n_hidden=2_048, epochs=40, networks=1),
+    npz=_frozen(_OWN, learning_rate=0.03, reg=0.0, networks=1),
 )
 """The settings of ``twolayer train`` for each data set, where they are not the defaults."""
 
-SWEEP: Mapping[str, Settings] = MappingProxyType(
-    {
-        "digits": _frozen(
-            _DIGITS,
-            learning_rate=(0.1, 0.3, 1.0, 3.0),  # at the last of which it diverges
-            reg=(3e-4, 3e-3, 3e-2),
-            seeds=(0, 1, 2),
-        ),
-        "cifar10": _frozen(
-            _CIFAR10,
-            n_hidden=256,
-            learning_rate=(0.05, 0.1, 0.2),
-            reg=(0.0, 1e-4, 1e-3),
-            epochs=12,
-            seeds=(0,),
-        ),
-        "npz": _frozen(_OWN, learning_rate=(0.01, 0.03, 0.1), reg=(0.0, 1e-4, 1e-3), seeds=(0, 1, 2)),
-    }
+SWEEP: Mapping[str, Settings] = _frozen(
+    digits=_frozen(
+        _DIGITS,
+        learning_rate=(0.1, 0.3, 1.0, 3.0),  # at the last of which it diverges
+        reg=(3e-4, 3e-3, 3e-2),
+        seeds=(0, 1, 2),
+    ),
+    cifar10=_frozen(
+        _CIFAR10,
+        n_hidden=256,
+        learning_rate=(0.05, 0.1, 0.2),
+        reg=(0.0, 1e-4, 1e-3),
+        epochs=12,
+        seeds=(0,),
+    ),
+    npz=_frozen(_OWN, learning_rate=(0.01, 0.03, 0.1), reg=(0.0, 1e-4, 1e-3), seeds=(0, 1, 2)),
 )
 """The settings of ``twolayer sweep``. A setting that is varied is a tuple; all combinations are tried."""
 

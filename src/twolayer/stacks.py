@@ -184,17 +184,13 @@ def _pairs(shifts: Any, size: tuple[int, int]) -> list[tuple[int, int]]:
         name = f"shifts[{i}]"
         if not isinstance(pair, Iterable):
             raise TypeError(f"`{name}` must be a pair (dy, dx); got {type(pair).__name__}")
-        numbers = tuple(pair)
-        if len(numbers) != 2:
-            raise ValueError(f"`{name}` must be a pair (dy, dx); got {len(numbers)} values")
-        for number in numbers:
-            if not isinstance(number, Integral) or isinstance(number, bool):
-                raise TypeError(f"`{name}` must hold integers; got {type(number).__name__}")
-        dy, dx = map(int, numbers)
-        check_shift(name, (dy, dx), size)
-        if (dy, dx) in pairs:
-            raise ValueError(f"`shifts` must hold each pair once; got {(dy, dx)} twice")
-        pairs.append((dy, dx))
+        shift = tuple(check_integer(name, number) for number in pair)
+        if len(shift) != 2:
+            raise ValueError(f"`{name}` must be a pair (dy, dx); got {len(shift)} values")
+        check_shift(name, shift, size)
+        if shift in pairs:
+            raise ValueError(f"`shifts` must hold each pair once; got {shift} twice")
+        pairs.append(shift)
     if not pairs:
         raise ValueError("`shifts` must hold at least one pair (dy, dx); got none")
     return pairs

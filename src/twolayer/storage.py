@@ -58,7 +58,7 @@ from typing import Any
 import numpy as np
 
 from ._files import check_tensors, float_dtype_in, network_shapes, opened_safetensors, write_safetensors
-from ._image_shifts import checked_image_shape
+from ._image_shifts import check_image_shape
 from ._namespace import HostArray
 from ._records import OBJECT, SIZE, Kind, checked, is_list, is_size, plain
 from ._texts import check_different, checked_classes
@@ -173,7 +173,7 @@ def save(
     if classes is not None:
         metadata["classes"] = json.dumps(checked_classes(classes, net.n_classes))
     if image_shape is not None:
-        metadata["image_shape"] = json.dumps(checked_image_shape(image_shape, net.n_features))
+        metadata["image_shape"] = json.dumps(check_image_shape(image_shape, net.n_features))
     for name, mapping in (("preprocessing", preprocessing), ("information", information)):
         if mapping is not None:
             if not isinstance(mapping, Mapping):

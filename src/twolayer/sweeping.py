@@ -237,7 +237,24 @@ def sweep(
         n_classes = _count_classes(y, validation[1])
     n_classes = check_integer("n_classes", n_classes, least=1)
     check_targets(y, X, n_classes)
-    shared = Settings.of(locals())
+    callbacks = tuple(callbacks)
+    shared = Settings(
+        validation=validation,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        preprocessing=preprocessing,
+        augmentation=augmentation,
+        optimizer=optimizer,
+        schedule=schedule,
+        epochs=epochs,
+        steps=steps,
+        replacement=replacement,
+        ema_decay=ema_decay,
+        patience=patience,
+        judge=judge,
+        stream=bool(stream),
+        callbacks=callbacks,
+    )
     candidates = _candidates(grid, shared, default_seed=seed_of(rng))
     names = tuple(key for key in candidates[0] if key != "seed")
     stacks = _stacks(candidates, max_networks)
@@ -246,7 +263,6 @@ def sweep(
         chosen = _of_stack(shared, [candidates[i] for i in members])
         chosen.check_forms()
         check_augmentation(chosen.augmentation, n_features)
-    callbacks = tuple(callbacks)
     if not stream:
         for name, value in (("xp", xp), ("device", device)):
             if value is not None:
@@ -357,7 +373,7 @@ def _candidates(grid: Any, shared: Settings, *, default_seed: int) -> list[Row]:
     names = (*DEFAULTS, *_COMMON, "seed")
     varied = {key: getattr(shared, key) for key in _COMMON if any(key in one for one in settings)}
     kinds: dict[str, Any] = {name: SETTINGS[name].kind for name in (*VARIED, "seed")}
-    kinds["learning_rate"] = NOT_NEGATIVE  # 0 leaves a network as it is
+    kinds["learning_rate"] = NOT_NEGATIVE  # unlike the option's: 0 leaves a network as it is
     candidates: list[Row] = []
     for one in settings:
         for key in one:

@@ -196,7 +196,7 @@ def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
         ("train", {"hidden": 3}, "be a setting's name; did you mean n_hidden?"),
         ("train", {"no_flip": True}, "be a setting's name; did you mean flip?"),
         ("train", {"learning-rate": 3}, "be a setting's name; did you mean learning_rate?"),
-        ("train", {"zzz": 3}, "be a setting's name; `app train --help` tells of them"),
+        ("train", {"zzz": 3}, "be a setting's name; `app train --help` lists them"),
         ("train", {"out": "x"}, "be given on the command line: --out"),
         ("train", {"seeds": 3}, "be a setting's name; did you mean seed?"),
         ("train", {"learning_rate": -1}, "be a number above 0; got '-1'"),

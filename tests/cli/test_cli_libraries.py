@@ -103,7 +103,7 @@ def test_cupy_without_a_gpu_is_refused(fake_cupy: Any, mock: dict[str, Any], mes
 
 
 def test_an_unknown_library_is_refused_below_the_options_too() -> None:
-    with pytest.raises(ValueError, match="`library` must be one of numpy, cupy, torch, jax; got 'matlab'"):
+    with pytest.raises(ValueError, match=r"`library` must be one of 'numpy', .* 'jax'; got 'matlab'"):
         devices.open_library("matlab", None, "float32")
 
 

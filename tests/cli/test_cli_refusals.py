@@ -75,7 +75,7 @@ FAILURES = {
     "train foreign.npz": "must be an .npz file",
     "train cut.npz": "must be an .npz file",
     "train others.npz": "must hold `X` and `y`; it holds images, labels",
-    "train nan.npz": "must hold finite features; got 1 that are NaN or infinite",
+    "train nan.npz": "must be finite; got nan, first in row 3, column 1 (counted from 0)",
     "train --data mine.npz": "`--data` must be left out but for cifar10; got it with digits",
     "train --url mine.npz": "`--url` must be left out but for cifar10; got it with digits",
     "train cifar10 --data empty": "must hold data_batch_1.bin and the other binary files",

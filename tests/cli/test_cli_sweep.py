@@ -262,4 +262,6 @@ def test_without_a_network_it_is_said_how_to_do_without() -> None:
 def test_a_truncated_data_file_is_refused(cifar: Path) -> None:
     file = cifar / "data_batch_1.bin"
     file.write_bytes(file.read_bytes()[:-1])
-    assert "data_batch_1.bin must have 122920 bytes" in refused("train", "cifar10", "--data", cifar)
+    assert "data_batch_1.bin must have 40 records of 3073 bytes; got 122919 bytes" in refused(
+        "train", "cifar10", "--data", cifar
+    )

@@ -349,9 +349,9 @@ def test_what_fits_into_one_file_is_in_one(path, monkeypatch):
     [
         ({"classes": ("a", "b")}, ValueError, "`classes` must name the 3 classes; got 2 names"),
         ({"classes": "abc"}, TypeError, "`classes` must be a sequence of strings; got str"),
-        ({"image_shape": (3, 3)}, ValueError, r"`image_shape` must be .* 6 features; got \(3, 3\)"),
+        ({"image_shape": (3, 3)}, ValueError, r"`image_shape` must have .* features, 6; got \(3, 3\)"),
         ({"image_shape": (6,)}, ValueError, r"`image_shape` must be \(height, width\) .* got \(6,\)"),
-        ({"image_shape": (2.0, 3)}, TypeError, "`image_shape` must be an integer; got float"),
+        ({"image_shape": (2.0, 3)}, TypeError, r"`image_shape\[0\]` must be an integer; got float"),
         ({"input_dtype": "int8"}, TypeError, "`input_dtype` must be float32, float64 or uint8; got int8"),
         ({"input_dtype": np.float16}, TypeError, "`input_dtype` must be float32, .* or uint8; got float16"),
         ({"input_dtype": "pixels"}, TypeError, "`input_dtype` must be float32, float64 or uint8; got pixels"),

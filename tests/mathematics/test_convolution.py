@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from support import strategies
 from support.backends import Backend, to_host
 from support.moved_images import image_shapes
+from support.refusals import refusal
 from support.small_runs import tries
 from support.strategies import floats
 
@@ -154,11 +156,12 @@ def test_it_folds_and_symmetrizes_like_any_other():
     )
 
 
+f4 = partial(np.zeros, dtype="f4")
 GOOD = {
-    "filters": np.zeros((2, 2, 3, 4), dtype="float32"),
-    "b1": np.zeros(4, dtype="float32"),
-    "W2": np.zeros((3, 3, 4, 5), dtype="float32"),
-    "b2": np.zeros(5, dtype="float32"),
+    "filters": f4((2, 2, 3, 4)),
+    "b1": f4(4),
+    "W2": f4((3, 3, 4, 5)),
+    "b2": f4(5),
     "image_shape": (4, 4, 3),
     "stride": 1,
     "padding": 0,
@@ -166,44 +169,31 @@ GOOD = {
 
 
 @pytest.mark.parametrize(
-    ("wrong", "error", "message"),
+    ("wrong", "refused"),
     [
-        ({"filters": [[1.0]]}, TypeError, "`filters` must be an array of an array-API library"),
-        ({"b1": [0.0] * 4}, TypeError, "`b1` must be an array of an array-API library"),
-        ({"filters": GOOD["filters"].astype(int)}, TypeError, "`filters` must have dtype float32 or float64"),
-        ({"W2": GOOD["W2"].astype(float)}, TypeError, "`W2` must have the dtype of `filters`, float32"),
-        ({"filters": np.zeros((2, 2, 3), "float32")}, ValueError, r"`filters` must have shape \(height, "),
-        ({"b1": np.zeros((4, 1), "float32")}, ValueError, r"`b1` must have shape \(filters,\); got \(4, 1\)"),
-        ({"W2": np.zeros((9, 4, 5), "float32")}, ValueError, r"`W2` must have shape \(rows of regions, "),
-        ({"b2": np.zeros(0, "float32")}, ValueError, r"`b2` must have shape \(classes,\); got \(0,\)"),
+        (dict(filters=[[1.0]]), "TypeError: `filters` must be an array of an array-API library …; got list"),
+        (dict(b1=[0.0] * 4), "TypeError: `b1` must be an array of an array-API library …; got list"),
         (
-            {"b1": np.zeros(3, "float32")},
-            ValueError,
-            "`b1` must have a bias for each of the filters, 4; got 3",
+            dict(filters=np.zeros(4, int)),
+            "TypeError: `filters` must have dtype float32 or float64; got int64",
         ),
-        (
-            {"W2": np.zeros((3, 3, 2, 5), "float32")},
-            ValueError,
-            "`W2` must have a row for each of the filters, 4; got 2",
-        ),
-        (
-            {"b2": np.zeros(4, "float32")},
-            ValueError,
-            "`b2` must have a bias for each of the classes, 5; got 4",
-        ),
-        ({"image_shape": (4, 4)}, ValueError, "`filters` must have the image's channels, 1; got 3"),
-        (
-            {"image_shape": (4, 1, 3)},
-            ValueError,
-            "no larger than the image with its padding, 1 columns; got 2",
-        ),
-        ({"image_shape": (5, 4, 3)}, ValueError, "divides the 4 rows of positions; got 3"),
-        ({"stride": 0}, ValueError, "`stride` must be at least 1; got 0"),
-        ({"padding": -1}, ValueError, "`padding` must be at least 0; got -1"),
-        ({"padding": 0.5}, TypeError, "`padding` must be an integer; got float"),
+        (dict(W2=np.zeros(3)), "TypeError: `W2` must have the dtype of `filters`, float32; got float64"),
+        (dict(filters=f4((2, 2, 3))), "ValueError: `filters` must have shape (height, …; got (2, 2, 3)"),
+        (dict(b1=f4((4, 1))), "ValueError: `b1` must have shape (filters,); got (4, 1)"),
+        (dict(W2=f4((9, 4, 5))), "ValueError: `W2` must have shape (rows of regions, …; got (9, 4, 5)"),
+        (dict(b2=f4(0)), "ValueError: `b2` must have shape (classes,); got (0,)"),
+        (dict(b1=f4(3)), "ValueError: `b1` must have a bias for each of the filters, 4; got 3"),
+        (dict(W2=f4((3, 3, 2, 5))), "ValueError: `W2` must have a row for each of the filters, 4; got 2"),
+        (dict(b2=f4(4)), "ValueError: `b2` must have a bias for each of the classes, 5; got 4"),
+        (dict(image_shape=(4, 4)), "ValueError: `filters` must have the image's channels, 1; got 3"),
+        (dict(image_shape=(4, 1, 3)), "ValueError: `filters` must be no larger than …, 1 columns; got 2"),
+        (dict(image_shape=(5, 4, 3)), "ValueError: `W2` … that divides the 4 rows of positions; got 3"),
+        (dict(stride=0), "ValueError: `stride` must be at least 1; got 0"),
+        (dict(padding=-1), "ValueError: `padding` must be at least 0; got -1"),
+        (dict(padding=0.5), "TypeError: `padding` must be an integer; got float"),
     ],
 )
-def test_refuses(wrong: dict[str, object], error: type[Exception], message: str):
+def test_refuses(wrong: dict[str, object], refused: str):
     assert unroll(**GOOD).n_hidden == 36
-    with pytest.raises(error, match=message):
+    with refusal(refused):
         unroll(**(GOOD | wrong))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.backends import Backend, to_host
+from support.backends import Backend
 from support.small_runs import PLAIN, assert_same_net, make_task
 
 from twolayer import TwoLayerNet, schedules, stack, sweep, train
@@ -66,15 +66,6 @@ def test_20_steps_in_float32(backend: Backend, n_networks):
     np.testing.assert_allclose(found.history.loss, exact.history.loss, rtol=2e-5)
     assert_same_net(found.last, expected.last, rtol=2e-5)
     np.testing.assert_allclose(found.validation_accuracy, expected.validation_accuracy, atol=1.5 / 60)
-
-
-def test_initial_weights(backend: Backend):
-    for dtype in backend.dtypes:
-        here = TwoLayerNet.initialize(7, 5, 3, rng=2, xp=backend.xp, device=backend.device, dtype=dtype)
-        host = TwoLayerNet.initialize(7, 5, 3, rng=2, dtype=dtype)
-        for found, expected in zip(here, host, strict=True):
-            assert backend.owns(found)
-            np.testing.assert_array_equal(to_host(found), expected)
 
 
 def test_a_sweep(backend: Backend):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from support.backends import Backend, to_host
 from support.oracles import networks, numerical_gradients, relative_error, toy
-from support.strategies import Problem, problems, smoothings
+from support.strategies import Problem, Sizes, floats, problems, sizes, smoothings
 
 from twolayer import TwoLayerNet, mathematics, stack
-from twolayer.mathematics import forward, shares, targets
+from twolayer.mathematics import Params, forward, shares, targets
 from twolayer.network import pack
 
 NAMES = TwoLayerNet._fields
@@ -51,38 +52,17 @@ def test_the_checker_sees_a_coarse_step():
     assert max(relative_error(a, b) for a, b in zip(gradients, numerical, strict=True)) > 1e-4
 
 
-@given(problem=problems())
-def test_gradients_are_the_central_differences_of_the_loss(problem: Problem):
+@given(problem=problems(), off=st.just(0.0) | st.floats(-9e-4, 9e-4), data=st.data())
+def test_gradients_are_the_central_differences_of_the_loss(problem: Problem, off: float, data: st.DataObject):
+    """With smoothed targets too, and probabilities that do not quite sum to 1."""
     assume(far_from_kinks(problem))
     net, X, y, weight, reg = problem
-    _, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
-    # The members of a stack do not touch each other, so the sum of their losses has all their gradients.
-    numerical = numerical_gradients(
-        lambda n: float(np.sum(n.loss(X, y, reg=reg, sample_weight=weight))), net, h=FINE
-    )
-    for name, found, expected in zip(NAMES, gradients, numerical, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7, err_msg=name)
-
-
-@given(problem=problems(soft=True), off=st.floats(-9e-4, 9e-4))
-def test_gradients_are_right_where_probabilities_do_not_quite_sum_to_one(problem: Problem, off):
-    assume(far_from_kinks(problem))
-    T = problem.y * (1.0 + off)
-    loss, gradients = problem.net.loss_and_gradients(problem.X, T)
-    np.testing.assert_array_equal(loss, problem.net.loss(problem.X, T))
-    numerical = numerical_gradients(lambda n: float(np.sum(n.loss(problem.X, T))), problem.net, h=FINE)
-    for found, expected in zip(gradients, numerical, strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
-
-
-@given(problem=problems(), data=st.data())
-def test_gradients_with_smoothed_targets_are_the_central_differences(problem: Problem, data: st.DataObject):
-    assume(far_from_kinks(problem))
-    net, X, y, weight, reg = problem
-    smoothing = data.draw(smoothings(problem), label="smoothing")
+    y = y * (1.0 + off) if problem.probabilities else y
+    smoothing = data.draw(st.just(0.0) | smoothings(problem), label="smoothing")
     arguments = {"reg": reg, "sample_weight": weight, "label_smoothing": smoothing}
     loss, gradients = net.loss_and_gradients(X, y, **arguments)
     np.testing.assert_array_equal(loss, net.loss(X, y, **arguments))
+    # The members of a stack do not touch each other, so the sum of their losses has all their gradients.
     numerical = numerical_gradients(lambda n: float(np.sum(n.loss(X, y, **arguments))), net, h=FINE)
     for name, found, expected in zip(NAMES, gradients, numerical, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7, err_msg=name)
@@ -136,13 +116,8 @@ def test_float32_gradients_follow_float64(backend: Backend, problem: Problem):
     net, X, y, weight, reg = problem
     loss, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
     assume(far_from_kinks(problem))  # rounding may put a unit on the other side
-    there = TwoLayerNet(*(backend.array(array, "float32") for array in net))
-    loss32, gradients32 = there.loss_and_gradients(
-        backend.array(X, "float32"),
-        backend.array(y, None if y.ndim == 1 else "float32"),
-        reg=reg,
-        sample_weight=None if weight is None else backend.array(weight, "float32"),
-    )
+    there, X, y, weight = problem.on(backend, "float32")
+    loss32, gradients32 = there.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
     tolerance = 4 * float(np.sqrt(np.finfo(np.float32).eps))
     for found, expected in ((loss32, loss), *zip(gradients32, gradients, strict=True)):
         assert found.dtype == backend.xp.float32
@@ -156,10 +131,8 @@ def test_float32_gradients_follow_float64(backend: Backend, problem: Problem):
 def test_automatic_differentiation_agrees(backend: Backend, problem: Problem, data: st.DataObject):
     """PyTorch's autograd and jax.grad of this library's own loss."""
     assume(far_from_kinks(problem))
-    net, X, y, weight, reg = problem
-    there = TwoLayerNet(*(backend.array(array) for array in net))
-    X, y = backend.array(X), backend.array(y)
-    weight = None if weight is None else backend.array(weight)
+    reg = problem.reg
+    there, X, y, weight = problem.on(backend)
     smoothing = data.draw(st.just(0.0) | smoothings(problem), label="smoothing")
     settings = {"reg": reg, "sample_weight": weight, "label_smoothing": smoothing}
     _, gradients = there.loss_and_gradients(X, y, **settings)
@@ -176,3 +149,40 @@ def test_automatic_differentiation_agrees(backend: Backend, problem: Problem, da
         np.testing.assert_allclose(
             to_host(found), to_host(expected), rtol=backend.rtol, atol=10 * backend.rtol
         )
+
+
+@st.composite
+def with_dropout(draw: st.DrawFn) -> tuple[Sizes, Params, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    drawn = K, N, D, H, C = draw(sizes())
+    shapes = (K, H, D), (K, H), (K, C, H), (K, C)
+    params = Params(*(draw(floats(shape)) for shape in shapes))
+    X, y = draw(floats((N, D))), draw(hnp.arrays(np.int32, (N,), elements=st.integers(0, C - 1)))
+    p = draw(hnp.arrays(np.float64, (K,), elements=st.sampled_from([0.0, 0.25, 0.5, 0.875])))
+    kept = draw(hnp.arrays(np.float64, (K, H, N), elements=st.floats(0, 1, width=16))) >= p[:, None, None]
+    return drawn, params, X, y, p, kept
+
+
+@given(drawn=with_dropout())
+def test_gradients_with_dropout_are_the_central_differences(drawn):
+    """Each network has its own p: units are left out, and the rest is scaled by 1 / (1 - p)."""
+    (_, N, _, _, C), params, X, y, p, kept = drawn
+    scale = (1.0 / (1.0 - p))[:, None, None]
+    T, sums = targets(y, C, dtype=np.float64, xp=np)
+
+    def data_loss(other: Params) -> float:
+        """From the formula of inverted dropout, which scales the activations."""
+        H1 = np.maximum(other.W1 @ X.T + other.b1[:, :, None], 0.0) * kept * scale
+        logits = other.W2 @ H1 + other.b2[:, :, None]
+        Z, _, total = mathematics.softmax(logits, xp=np)
+        return float(np.sum(mathematics.cross_entropy(Z, total, T, sums, xp=np)) / N)
+
+    Z1 = params.W1 @ X.T + params.b1[:, :, None]
+    assume(np.min(np.abs(Z1)) > 1e-3)  # no difference steps over a kink
+    H1, logits = forward(params, X, kept, scale, xp=np)
+    assert H1.shape == kept.shape
+    _, *parts = mathematics.softmax(logits, xp=np)
+    dlogits = mathematics.softmax_gradient(*parts, T, sums, 1.0 / N, xp=np)
+    gradients = mathematics.backward(params, X, H1, dlogits, scale, xp=np)
+    numerical = numerical_gradients(data_loss, params, h=FINE)
+    for name, found, expected in zip(Params._fields, gradients, numerical, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)

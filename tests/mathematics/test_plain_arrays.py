@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 from support.backends import Backend
+from support.refusals import refusal
 
 from twolayer import TwoLayerNet, convolution, merge, onnx, optimizers, save, stack, sweep, symmetrize, train
 from twolayer._namespace import to_host
@@ -46,12 +47,28 @@ filters, b1 = np.ones((2, 2, 1, 3), "f4"), np.zeros(3, "f4")
 W2, b2 = np.ones((1, 1, 3, 2), "f4"), np.zeros(2, "f4")
 
 
+classes, counts, ones = ["a", "b", "c"], np.eye(3, dtype=int), np.ones(())
+sgd = optimizers.SGD()
+
+
 def trained(net: TwoLayerNet = net, X: Any = X, y: Any = y, **settings: Any) -> Any:
     return train(net, X, y, steps=1, rng=0, **settings)
 
 
+def swept(X: Any = X, y: Any = y, *, V: Any = X, v: Any = y, **settings: Any) -> Any:
+    return sweep(X, y, validation=(V, v), grid=grid, steps=1, **settings)
+
+
 def model(**settings: Any) -> TwoLayerClassifier:
     return TwoLayerClassifier(5, max_iter=1, random_state=0, **settings)
+
+
+def fit(X: Any = X, y: Any = y, w: Any = None, *, V: Any = X, v: Any = y, **settings: Any) -> Any:
+    return model(early_stopping=True).fit(X, y, w, X_val=V, y_val=v, **settings)
+
+
+def changed(**arrays: Any) -> TwoLayerNet:
+    return net._replace(**arrays)
 
 
 fitted = model().fit(X, y)
@@ -72,103 +89,69 @@ DOORS: dict[str, tuple[str, Any, Any]] = {
     "loss labels": ("y", y, lambda y: net.loss(X, y)),
     "loss probabilities": ("y", T, lambda T: net.loss(X, T)),
     "loss sample_weight": ("sample_weight", w, lambda w: net.loss(X, y, sample_weight=w)),
-    "loss reg": ("reg", np.ones(()), lambda reg: net.loss(X, y, reg=reg)),
+    "loss reg": ("reg", ones, lambda reg: net.loss(X, y, reg=reg)),
     "loss_and_gradients": ("y", y, lambda y: net.loss_and_gradients(X, y)),
-    "network": ("W1", net.W1, lambda W1: net._replace(W1=W1).logits(X)),
-    "network b2": ("b2", net.b2, lambda b2: net._replace(b2=b2).logits(X)),
-    "to": ("W2", net.W2, lambda W2: net._replace(W2=W2).to(np)),
-    "astype": ("W2", net.W2, lambda W2: net._replace(W2=W2).astype("float64")),
-    "stack": ("b1", net.b1, lambda b1: stack([net, net._replace(b1=b1)])),
+    "network": ("W1", net.W1, lambda W1: changed(W1=W1).logits(X)),
+    "network b2": ("b2", net.b2, lambda b2: changed(b2=b2).logits(X)),
+    "to": ("W2", net.W2, lambda W2: changed(W2=W2).to(np)),
+    "astype": ("W2", net.W2, lambda W2: changed(W2=W2).astype("float64")),
+    "stack": ("b1", net.b1, lambda b1: stack([net, changed(b1=b1)])),
     "merge": ("b1", stack([net, net]).b1, lambda b1: merge(stack([net, net])._replace(b1=b1))),
-    "symmetrize": ("W1", net.W1, lambda W1: symmetrize(net._replace(W1=W1), (2, 2))),
-    "unroll": (
-        "filters",
-        filters,
-        lambda filters: convolution.unroll(filters, b1, W2, b2, image_shape=(2, 2)),
-    ),
-    "save": ("b1", net.b1, lambda b1: save(net._replace(b1=b1), "net.safetensors")),
-    "onnx.export": ("b1", net.b1, lambda b1: onnx.export(net._replace(b1=b1), "net.onnx")),
-    "optimizer.init": ("b1", net.b1, lambda b1: optimizers.SGD().init(net._replace(b1=b1))),
+    "symmetrize": ("W1", net.W1, lambda W1: symmetrize(changed(W1=W1), (2, 2))),
+    "unroll": ("filters", filters, lambda f: convolution.unroll(f, b1, W2, b2, image_shape=(2, 2))),
+    "save": ("b1", net.b1, lambda b1: save(changed(b1=b1), "net.safetensors")),
+    "onnx.export": ("b1", net.b1, lambda b1: onnx.export(changed(b1=b1), "net.onnx")),
+    "optimizer.init": ("b1", net.b1, lambda b1: sgd.init(changed(b1=b1))),
     "optimizer.update": (
         "gradients.W1",
         net.W1,
-        lambda W1: optimizers.SGD().update(
-            net, net._replace(W1=W1), optimizers.SGD().init(net), learning_rate=0.1
-        ),
+        lambda W1: sgd.update(net, changed(W1=W1), sgd.init(net), learning_rate=0.1),
     ),
-    "train network": ("W1", net.W1, lambda W1: trained(net._replace(W1=W1))),
+    "train network": ("W1", net.W1, lambda W1: trained(changed(W1=W1))),
     "train X": ("X", X, lambda X: trained(X=X)),
     "train y": ("y", y, lambda y: trained(y=y)),
     "train streamed": ("X", X, lambda X: trained(X=X, stream=True)),
     "train sample_weight": ("sample_weight", w, lambda w: trained(sample_weight=w)),
     "train class_weight": ("class_weight", np.ones(3), lambda c: trained(class_weight=c)),
-    "train learning_rate": ("learning_rate", np.ones(()), lambda rate: trained(learning_rate=rate)),
+    "train learning_rate": ("learning_rate", ones, lambda rate: trained(learning_rate=rate)),
     "train validation X": ("validation X", X, lambda X: trained(validation=(X, y))),
     "train validation y": ("validation y", y, lambda y: trained(validation=(X, y))),
-    "train validation weight": (
-        "validation sample_weight",
-        w,
-        lambda w: trained(validation=(X, y, w)),
-    ),
-    "sweep X": ("X", X, lambda X: sweep(X, y, validation=(X, y), grid=grid, steps=1)),
-    "sweep y": ("y", y, lambda y: sweep(X, y, validation=(X, y), grid=grid, steps=1)),
-    "sweep validation X": ("validation X", X, lambda V: sweep(X, y, validation=(V, y), grid=grid, steps=1)),
-    "sweep validation y": ("validation y", y, lambda v: sweep(X, y, validation=(X, v), grid=grid, steps=1)),
-    "sweep sample_weight": (
-        "sample_weight",
-        w,
-        lambda w: sweep(X, y, validation=(X, y), grid=grid, steps=1, sample_weight=w),
-    ),
+    "train validation weight": ("validation sample_weight", w, lambda w: trained(validation=(X, y, w))),
+    "sweep X": ("X", X, swept),
+    "sweep y": ("y", y, lambda y: swept(y=y)),
+    "sweep validation X": ("validation X", X, lambda V: swept(V=V)),
+    "sweep validation y": ("validation y", y, lambda v: swept(v=v)),
+    "sweep sample_weight": ("sample_weight", w, lambda w: swept(sample_weight=w)),
     "Standardizer.fit": ("X", X, Standardizer.fit),
     "Standardizer.apply": ("X", X, scaling.apply),
     "Whitener.fit": ("X", X, Whitener.fit),
     "Whitener.apply": ("X", X, Whitener.fit(X).apply),
     "Standardizer": ("mean", scaling.mean, lambda mean: scaling._replace(mean=mean).apply(X)),
     "Standardizer.fold": ("scale", scaling.scale, lambda scale: scaling._replace(scale=scale).fold(net)),
-    "preprocessing=": (
-        "mean",
-        scaling.mean,
-        lambda mean: trained(preprocessing=scaling._replace(mean=mean)),
-    ),
+    "preprocessing=": ("mean", X[0], lambda mean: trained(preprocessing=scaling._replace(mean=mean))),
     "confusion_matrix y_true": ("y_true", y, lambda y_true: confusion_matrix(y_true, y, 3)),
     "confusion_matrix y_pred": ("y_pred", y, lambda y_pred: confusion_matrix(y, y_pred, 3)),
-    "classification_summary": (
-        "confusion",
-        np.eye(3, dtype=int),
-        lambda counts: classification_summary(counts, ["a", "b", "c"]),
-    ),
+    "classification_summary": ("confusion", counts, lambda counts: classification_summary(counts, classes)),
     "most_wrong y": ("y", y, lambda y: most_wrong(y, T)),
     "most_wrong probs": ("probs", T, lambda probs: most_wrong(y, probs)),
     "calibration_bins": ("probs", T, lambda probs: calibration_bins(y, probs)),
     "expected_calibration_error": ("y", y, lambda y: expected_calibration_error(y, T)),
     "plot_calibration": ("probs", T, lambda probs: plotting.plot_calibration(y, probs, ax=axes())),
-    "plot_confusion": (
-        "confusion",
-        np.eye(3, dtype=int),
-        lambda counts: plotting.plot_confusion(counts, ["a", "b", "c"], ax=axes()),
-    ),
+    "plot_confusion": ("confusion", counts, lambda c: plotting.plot_confusion(c, classes, ax=axes())),
     "plot_mistakes": (
         "X",
         X,
-        lambda X: plotting.plot_mistakes(X, y, np.roll(T, 1, axis=0), ["a", "b", "c"], (2, 2), ax=axes()),
+        lambda X: plotting.plot_mistakes(X, y, np.roll(T, 1, axis=0), classes, (2, 2), ax=axes()),
     ),
-    "plot_weights": ("W1", net.W1, lambda W1: plotting.plot_weights(net._replace(W1=W1), (2, 2), ax=axes())),
-    "fit X": ("X", X, lambda X: model().fit(X, y)),
-    "fit y": ("y", y, lambda y: model().fit(X, y)),
-    "fit sample_weight": ("sample_weight", w, lambda w: model().fit(X, y, w)),
-    "fit X_val": ("X_val", X, lambda V: model(early_stopping=True).fit(X, y, X_val=V, y_val=y)),
-    "fit y_val": ("y_val", y, lambda v: model(early_stopping=True).fit(X, y, X_val=X, y_val=v)),
-    "fit sample_weight_val": (
-        "sample_weight_val",
-        w,
-        lambda w: model(early_stopping=True).fit(X, y, X_val=X, y_val=y, sample_weight_val=w),
-    ),
+    "plot_weights": ("W1", net.W1, lambda W1: plotting.plot_weights(changed(W1=W1), (2, 2), ax=axes())),
+    "fit X": ("X", X, fit),
+    "fit y": ("y", y, lambda y: fit(y=y)),
+    "fit sample_weight": ("sample_weight", w, lambda w: fit(w=w)),
+    "fit X_val": ("X_val", X, lambda V: fit(V=V)),
+    "fit y_val": ("y_val", y, lambda v: fit(v=v)),
+    "fit sample_weight_val": ("sample_weight_val", w, lambda w: fit(sample_weight_val=w)),
     "partial_fit y": ("y", y, lambda y: model().partial_fit(X, y, classes=[0, 1, 2])),
-    "partial_fit classes": (
-        "classes",
-        np.arange(3),
-        lambda classes: model().partial_fit(X, y, classes=classes),
-    ),
+    "partial_fit classes": ("classes", y[:3], lambda classes: model().partial_fit(X, y, classes=classes)),
     "estimator's predict": ("X", X, fitted.predict),
     "estimator's predict_proba": ("X", X, fitted.predict_proba),
     "estimator's decision_function": ("X", X, fitted.decision_function),
@@ -198,7 +181,7 @@ def test_what_numpy_has(door, tmp_path, monkeypatch):
     name, value, call = DOORS[door]
     call(value)
     for kind, array in kinds_of(value).items():
-        with pytest.raises(TypeError, match=f"^`{name}` must be a plain array; got {kind}; `.*` is one$"):
+        with refusal(f"TypeError: `{name}` must be a plain array; got {kind}; `…` is one"):
             call(array)
 
 
@@ -210,7 +193,7 @@ def test_what_numpy_has(door, tmp_path, monkeypatch):
 )
 def test_whatever_is_masked_and_the_cure(values, data):
     mask = data.draw(hnp.arrays(bool, values.shape) | st.just(np.ma.nomask))
-    with pytest.raises(TypeError, match=r"`validation X` must be .*; got MaskedArray; `X.filled\(value\)`"):
+    with refusal("TypeError: `validation X` must be …; got MaskedArray; `X.filled(value)`…"):
         host_values("validation X", np.ma.masked_array(values, mask))
     for kind in kinds_of(values).values():
         with pytest.raises(TypeError) as raised:
@@ -225,7 +208,7 @@ def test_whatever_is_masked_and_the_cure(values, data):
 def test_fields_of_several_kinds_of_values():
     table = np.rec.fromarrays([np.arange(3.0), np.arange(3)], names="a,b")
     for array in (table, np.asarray(table)):
-        with pytest.raises(TypeError, match="`X` must be a plain array; got structured array;") as raised:
+        with refusal("TypeError: `X` must be a plain array; got structured array;…") as raised:
             net.logits(array)
         found = re.search("`(numpy.lib.*)`", str(raised.value))
         assert found is not None
@@ -284,21 +267,21 @@ def test_tables_are_refused_with_what_to_call(door, tmp_path, monkeypatch):
     wanted = "a NumPy array where samples are streamed; got Table"
     if door != "train streamed":
         variable = name.rpartition(" ")[2]
-        wanted = rf"an array of an array-API library \(.*\); got Table; `{re.escape(variable)}.to_numpy\(\)`"
-    with pytest.raises(TypeError, match=f"^`{name}` must be {wanted}"):
+        wanted = f"an array of an array-API library …; got Table; `{variable}.to_numpy()` is one"
+    with refusal(f"TypeError: `{name}` must be {wanted}"):
         call(Table(value))
 
 
 def test_tables_that_are_installed():
     pandas = pytest.importorskip("pandas", reason="a table of pandas needs pandas")
-    with pytest.raises(TypeError, match=r"got DataFrame; `X.to_numpy\(\)` is one$"):
+    with refusal("TypeError: …got DataFrame; `X.to_numpy()` is one…"):
         net.logits(pandas.DataFrame(X))
-    with pytest.raises(TypeError, match=r"got Series; `y.to_numpy\(\)` is one$"):
+    with refusal("TypeError: …got Series; `y.to_numpy()` is one…"):
         trained(y=pandas.Series(y))
 
 
 def test_what_scipy_stores_sparsely():
-    with pytest.raises(TypeError, match=r"got Sparse; `X.toarray\(\)` is one$"):
+    with refusal("TypeError: …got Sparse; `X.toarray()` is one…"):
         net.logits(Sparse())
 
 
@@ -327,9 +310,7 @@ def test_what_pytorch_stores_in_another_way(backend: Backend):
             scaling.apply,
             Whitener.fit,
         ):
-            with pytest.raises(
-                TypeError, match=f"`X` must be a plain array; got {kind}; `.*` is one$"
-            ) as raised:
+            with refusal(f"TypeError: `X` must be a plain array; got {kind}; `…` is one") as raised:
                 call(array)
         cure = re.search("; `(.*)` is one$", str(raised.value))
         assert cure is not None
@@ -344,5 +325,5 @@ def test_what_jax_stores_sparsely(backend: Backend):
     from jax.experimental import sparse
 
     there = net.to(backend.xp)
-    with pytest.raises(TypeError, match=r"got BCOO; `X.todense\(\)` is one$"):
+    with refusal("TypeError: …got BCOO; `X.todense()` is one…"):
         there.logits(sparse.BCOO.fromdense(backend.array(X)))

@@ -18,7 +18,10 @@ OF_SAMPLES = (
     "others may rank candidates that are closer than this in another order."
 )
 SENTENCES = {
-    "close": ([BEHIND, BEST, CLOSE], "Cannot be told apart from the best by 3 seeds: learning rate 0.2."),
+    "close": (
+        [BEHIND, BEST, CLOSE],
+        "These cannot be told apart from the best by 3 seeds: learning rate 0.2.",
+    ),
     "behind": (
         [BEHIND, BEST],
         "By 3 seeds, all others are behind the best by more than seeds explain, on these samples.",
@@ -29,12 +32,12 @@ SENTENCES = {
     ),
     "unknown": (
         [BEST, CLOSE | {"n_pairs": 2}, BEHIND, UNKNOWN],
-        "Cannot be told apart from the best by 2 to 3 seeds: learning rate 0.2; "
-        "not known of 1 with fewer than two seeds to compare.",
+        "These cannot be told apart from the best by 2 to 3 seeds: learning rate 0.2; "
+        "1 share fewer than two seeds with the best, and cannot be compared.",
     ),
     "one seed": (
         ONE_SEED,
-        "One seed does not tell which differences are chance: it takes two at least, better five.",
+        "One seed cannot show which differences are chance: it takes two at least, better five.",
     ),
     "other seeds": (
         [BEST, UNKNOWN],
@@ -47,7 +50,7 @@ SENTENCES = {
 def test_who_cannot_be_told_from_the_best_is_named(table, sentence):
     first, second, *others = certainty_in_words(table, 300)
     assert (first, second) == (sentence, OF_SAMPLES)
-    chosen = f"A margin is of one comparison, but the best was picked among {len(table)}, and so partly for"
+    chosen = f"Each margin is for one comparison, but the best was picked from {len(table)} candidates"
     assert [one[: len(chosen)] for one in others] == [chosen] * (len(table) > 2)
     assert certainty_in_words(table, None) == [sentence, *others]
 

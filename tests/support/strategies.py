@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from support.backends import Backend
 from twolayer import TwoLayerNet
 
 
@@ -71,6 +72,13 @@ class Problem(NamedTuple):
     @property
     def probabilities(self) -> bool:
         return self.y.ndim == 2
+
+    def on(self, backend: Backend, dtype: str | None = None) -> tuple[TwoLayerNet, Any, Any, Any]:
+        """The network, X, y and the weights as arrays of the backend, by default in its widest dtype."""
+        net = TwoLayerNet(*(backend.array(array, dtype) for array in self.net))
+        y = backend.array(self.y, dtype if self.probabilities else None)
+        weight = None if self.sample_weight is None else backend.array(self.sample_weight, dtype)
+        return net, backend.array(self.X, dtype), y, weight
 
 
 def floats(shape: tuple[int, ...], bound: float = 3.0) -> st.SearchStrategy[np.ndarray]:

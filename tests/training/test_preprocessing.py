@@ -508,10 +508,10 @@ def whiten(**changes: Any) -> None:
 REFUSED = {
     "fit-list": (standardize, {"X": [[1.0, 2.0]]}, TypeError, NO_ARRAY),
     "fit-nan": (standardize, {"X": np.array([[1.0, np.nan]])}, ValueError, "`X` must be finite; got nan, first in row 0, column 1 (counted from 0)"),
-    "scale-name": (standardize, {"scale": "std"}, ValueError, "`scale` must be 'global', 'channel', 'feature' or a number above 0; got 'std'"),
+    "scale-name": (standardize, {"scale": "std"}, ValueError, "`scale` must be 'global', 'feature', 'channel', or a number above 0; got 'std'"),
     "scale-zero": (standardize, {"scale": 0.0}, ValueError, "`scale` must be finite and above 0; got 0"),
     "scale-none": (standardize, {"scale": None}, TypeError, "`scale` must be a number; got NoneType"),
-    "center-name": (standardize, {"center": "feature"}, ValueError, "`center` must be True, False or 'channel'; got 'feature'"),
+    "center-name": (standardize, {"center": "feature"}, ValueError, "`center` must be one of True, False, 'channel'; got 'feature'"),
     "center-none": (standardize, {"center": None}, TypeError, "`center` must be True, False or 'channel'; got NoneType"),
     "center-number": (standardize, {"center": 1}, TypeError, "`center` must be True, False or 'channel'; got int"),
     "no-channels": (standardize, {"scale": "channel"}, ValueError, f"{NO_CHANNELS}(4, 2)"),

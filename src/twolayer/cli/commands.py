@@ -276,9 +276,9 @@ def report(folder: str, out: str | None, overwrite: bool, console: Console) -> D
     return {"folder": folder, "file": str(path)}
 
 
-@app.command(short_help="Tell which array libraries and devices there are.", params=options.COMMON)
+@app.command(short_help="List the array libraries and devices.", params=options.COMMON)
 def info(console: Console) -> Data:
-    """Tell which array libraries and devices there are, and what NumPy's products are computed by."""
+    """List the array libraries and devices, and what NumPy's products are computed by."""
     return show_information(console)
 
 

@@ -37,9 +37,9 @@ def complete_paths(
     ----------
     *suffixes : str
     holding : str, optional
-        A file: the folders of runs that hold it are offered, too.
+        Name of a file; folders of runs that contain it are offered, too.
     names : mapping
-        What else is offered, with a text for each.
+        Further words to offer, each with its description.
     """
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:

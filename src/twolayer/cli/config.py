@@ -27,7 +27,7 @@ _PATHS = ("dataset", "data")
 _PLACES = ("dataset", "preset", "data", "url", "library", "device")
 # Written in settings.toml for whoever repeats the run.
 _NOTES = ("command", "data_sha256", "twolayer_version")
-# A preset's choice of these gives way to an option that has an effect with another one alone.
+# An option that needs one of these values overrides a preset's choice of another.
 _YIELDING = (("schedule", ("exponential",)), ("whiten", ("none",)))
 _WANTED: dict[Any, str] = {bool: "true or false", str: "text"}
 
@@ -62,7 +62,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
                 )
         idle = _without_effect(base | stored)
         try:
-            # A file that a run left has the settings without effect, too, as they are by default.
+            # A run's settings.toml also lists settings without effect, at their defaults; these are no error.
             settings = joined(settings, {k: v for k, v in stored.items() if k not in idle or v != base[k]})
         except ValueError as error:
             raise ValueError(f"in {path}, {error}") from error
@@ -90,7 +90,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
 
 
 def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with others over them, and with what these imply; raise if one has no effect."""
+    """Return settings overridden by others and by what those imply; raise if one has no effect."""
     given = {name: over[name] for name in settings if over.get(name) is not None}
     if {"epochs", "steps"} <= given.keys():
         raise ValueError("--epochs or --steps must be given, not both; got both")
@@ -242,7 +242,7 @@ def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dic
 
 
 def _unknown(name: str, ctx: click.Context, known: Collection[str]) -> str:
-    """Return what an unknown key must be: a setting's name, which the user may have meant, or an option."""
+    """Return what an unknown key must be instead: a similar setting, or an option of the command line."""
     for parameter in ctx.command.params:
         flags = (*parameter.opts, *parameter.secondary_opts)
         if name.replace("_", "-") in [flag.lstrip("-") for flag in flags]:
@@ -250,7 +250,7 @@ def _unknown(name: str, ctx: click.Context, known: Collection[str]) -> str:
                 return f"given on the command line: {parameter.opts[0]}"
             return f"a setting's name; did you mean {parameter.name}?"
     hint = did_you_mean(name.replace("-", "_"), known)
-    return f"a setting's name{hint or f'; `{ctx.command_path} --help` tells of them'}"
+    return f"a setting's name{hint or f'; `{ctx.command_path} --help` lists them'}"
 
 
 def _value(name: str, value: Any, command: str) -> Any:

@@ -149,7 +149,7 @@ def _usual_split(path: str, information: dict[str, Any], console: Console) -> st
 
 
 def _samples_of_file(path: str, split: str, saved: SavedNetwork) -> dict[str, Split]:
-    """Return sets of an .npz file, their labels as places among the network's classes."""
+    """Return splits of an .npz file, their labels as places among the network's classes."""
     held = load_labelled(path, saved.classes)
     rows: dict[str, HostArray] = {}
     if split == "train" or split not in (*held, "all"):

@@ -111,7 +111,7 @@ def _read(array: StoredArray, n_features: int) -> HostArray:
     """Read an array, or raise unless its shape and dtype are those of samples for the network."""
     shape, dtype = array.header()
     if dtype.kind == "O":
-        return array.read(cure="X.astype('float64')")  # which raises
+        return array.read(cure="X.astype('float64')")  # This raises: objects are never read.
     if dtype.kind not in "biuf" or len(shape) < 2 or min(shape) < 1:
         raise ValueError(
             f"{array.name} must hold numbers, of shape (N, D) or (N, …); got {dtype!s:.80} of shape {shape}"

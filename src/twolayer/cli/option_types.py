@@ -102,7 +102,7 @@ class NumberType(ParamType):
     """
 
     name = "number"
-    suffix = ""  # of what stands for a value in the help
+    suffix = ""  # after the placeholder in the help
 
     def __init__(self, wanted: Number, hint: str = "") -> None:
         self.wanted, self.hint = wanted, hint
@@ -119,7 +119,7 @@ class NumberType(ParamType):
             self.fail(f"{error}{self.hint if ',' in value else ''}", param, ctx)
 
     def read(self, text: str) -> Any:
-        """Return what a text means; raise a ValueError that lacks the subject of its sentence."""
+        """Return what a text means; raise a ValueError that begins with "must", for the caller to name it."""
         return _number(text, self.wanted)
 
     def read_plain(self, value: Any) -> Any:
@@ -141,16 +141,16 @@ class Several(NumberType):
 
     def read(self, text: str) -> Any:
         """Return the values of a text."""
-        return _unequal(_number(part.strip(), self.wanted) for part in text.split(",") if part.strip())
+        return _distinct(_number(part.strip(), self.wanted) for part in text.split(",") if part.strip())
 
     def read_plain(self, value: Any) -> Any:
         """Return the values of a list, or one alone."""
         values = value if isinstance(value, list) else [value]
-        return _unequal(_number(_as_text(one), self.wanted) for one in values)
+        return _distinct(_number(_as_text(one), self.wanted) for one in values)
 
 
 class Seeds(Several):
-    """How many seeds, or which: 3 is three of them, 0,1,5 are these."""
+    """A number of seeds (3), or the seeds themselves (0,1,5)."""
 
     suffix = "|S,S,…"
 
@@ -182,8 +182,8 @@ def _as_text(value: Any) -> str:
     return str(value)
 
 
-def _unequal(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Return values, each once; raise if there are none."""
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the distinct values, in order; raise if there are none."""
     found = tuple(dict.fromkeys(values))
     if not found:
         raise ValueError("must hold at least one value; got none")

@@ -18,7 +18,7 @@ from .console import Console
 from .option_types import NumberType, Option, Seeds, Several
 from .run_folder import CHECKPOINT, FORMATS, RESULTS
 
-JSON = "twolayer.json"  # the key of what is noted of --json, until the end of the command
+JSON = "twolayer.json"  # key in `ctx.meta`: whether --json was given
 # Options by their headings in the help.
 _data = partial(Option, "Data")
 _input = partial(Option, "Input")

@@ -89,7 +89,7 @@ class Results(NamedTuple):
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read the results of a run.
+    """Read a JSON object from a file of a run's folder.
 
     Raises
     ------
@@ -258,7 +258,7 @@ def read_plain(path: Path) -> dict[str, Any]:
 
 
 def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None) -> Predictions:
-    """Read the .npz file that `jobs.write_predictions` wrote.
+    """Read the .npz file that `Job.write_predictions` wrote.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
         or abs(n_right - test.confusion.n_right) > n_tied
     ):
         raise ValueError(
-            f"{path} must be of the run that results.json is of; got other samples or another network"
+            f"{path} must belong to the run of results.json; got other samples or another network"
         )
     return Predictions(y, probs, rows, images, rows_in_file)
 

@@ -28,7 +28,7 @@ from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, Kept, length_in_words, open_job
 
-_AXES = ("learning_rate", "reg")  # of the table beside others' results
+_AXES = ("learning_rate", "reg")  # of the table that compares with published results
 
 
 def run_sweep(

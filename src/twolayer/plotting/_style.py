@@ -35,9 +35,10 @@ class Inks:
 
     Attributes
     ----------
-    ink, paper, muted, rule, faint, pale : tuple of float
-        Of texts, of what is behind them, of texts that matter less, of hatching and frames, of grid lines,
-        and of areas with nothing to show.
+    ink, paper : tuple of float
+        Colours of texts, and of the background.
+    muted, rule, faint, pale : tuple of float
+        Colours of texts that matter less, hatching and frames, grid lines, and areas with nothing to show.
     dark : bool
         Whether the paper is darker than the ink.
     colours : tuple of str

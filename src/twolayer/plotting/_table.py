@@ -34,9 +34,9 @@ class Column:
     best : mapping or None
         The winner, where it is to be marked.
     shown, lost : list of mappings
-        The rows with a number to draw, the best last, and those that diverged.
+        The rows with a number to draw, the highest last, and those that diverged.
     norm : matplotlib.colors.Normalize or None
-        From the range of the numbers to that from 0 to 1; None where there is no number.
+        Maps the numbers to [0, 1]; None if there are none.
     """
 
     def __init__(self, table: Sequence[Row], name: str, *, mark_best: bool) -> None:
@@ -48,7 +48,7 @@ class Column:
         self.norm: Any = None
         if self.shown:
             low, high = self.number(self.shown[0]), self.number(self.shown[-1])
-            # Equal numbers are in the middle of some range too.
+            # If all numbers are equal, they stand in the middle of a small range.
             margin = 0.0 if high > low else 0.01
             self.norm = load_matplotlib().colors.Normalize(low - margin, high + margin)
 

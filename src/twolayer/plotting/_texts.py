@@ -136,7 +136,7 @@ def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], cell: float)
 
 @contextmanager
 def missing_characters() -> Iterator[list[str]]:
-    """Yield a list; after the block it holds each character once that the fonts of the drawings lack.
+    """Yield a list that is filled after the block, with the characters that the fonts lack.
 
     matplotlib itself warns whenever it draws such a character, but not within the block.
     """

@@ -268,7 +268,7 @@ def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> None:
 
 
 def _ring_best(ax: Axes, inks: Inks, accuracy: HostArray, label: str | None = None) -> str:
-    """Mark the first epoch of the highest accuracy, and return it in words, by default its label."""
+    """Mark the best epoch, of equal ones the first; return it in words, which are the default label too."""
     place = int(np.nanargmax(accuracy))
     text = f"best {accuracy[place]:.3f}, epoch {place + 1}"
     inks.ring(ax, place + 1, accuracy[place], label=label or text)

@@ -251,8 +251,8 @@ def _prepare(ax: Axes, which: str, scale: Scale) -> None:
     if scale.kind == "steps" or scale.gap > 0.075:
         (places, texts), width = scale.ticks(_MOST_TICKS), lengths["x"]
         names = names_of(texts, 0.3 * width)
-        _, slanted = below(names, 0.75 * width / len(names))
-        axis.set_ticks(places, labels=names, **(slanted if which == "x" else AS_WRITTEN))
+        _, style = below(names, 0.75 * width / len(names))
+        axis.set_ticks(places, labels=names, **(style if which == "x" else AS_WRITTEN))
         axis.set_ticks([], minor=True)
     set_axis_label(axis, axis_label(scale.name), lengths[which])
 

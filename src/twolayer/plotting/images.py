@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._image_shifts import check_image_shape
+from .._image_shifts import image_sizes
 from .._namespace import HostArray, to_host
 from .._validation import check_integer, check_network, host_values
 from ..report.metrics import checked_predictions, most_wrong
@@ -203,7 +203,7 @@ def _texts_below(y: HostArray, probs: HostArray, classes: Sequence[str], width: 
 
 
 def _shape_of(image_shape: Sequence[int], n_features: int) -> tuple[int, int, int]:
-    height, width, n_channels = check_image_shape(tuple(image_shape), n_features)
+    height, width, n_channels = image_sizes(image_shape, n_features)
     if n_channels not in (1, 3):
         raise ValueError(f"`image_shape` must have 1 or 3 channels; got {n_channels}")
     return height, width, n_channels
@@ -212,7 +212,7 @@ def _shape_of(image_shape: Sequence[int], n_features: int) -> tuple[int, int, in
 class Mosaic:
     """Images of one shape side by side, drawn as a single image, with texts below them.
 
-    Where ``columns`` is free, few places stay empty, and the page is wide.
+    By default, ``columns`` is chosen so that few places stay empty and the page is wide.
     """
 
     def __init__(self, n_tiles: int, image_shape: Sequence[int], columns: int | None = None) -> None:
@@ -239,7 +239,7 @@ class Mosaic:
     def draw(self, ax: Axes | None, tiles: HostArray, caption: str, texts: _Texts | None = None) -> Axes:
         """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all.
 
-        ``texts`` returns what stands below the images, with names that are no wider than so many points.
+        ``texts`` takes a width in points, and returns the texts below the images with names no wider.
         """
         ax, inks = axes_for(ax, *self.size(texts(LONGEST) if texts else ()))
         n_rows, columns = self.n_rows, self.columns

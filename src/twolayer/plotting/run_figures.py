@@ -1,4 +1,4 @@
-"""The pictures of a run, for the command line: figures of their own, no pyplot, in `house_style`."""
+"""Figures of a run for the command line, without pyplot; draw them within `house_style()`."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
         sentences.append(_validation_in_words(best["validation_accuracy"], n_validation))
     if len(table) > 2 and any(row["within_noise"] is not None for row in others):
         sentences.append(
-            f"A margin is of one comparison, but the best was picked among {len(table)}, and so partly for "
-            "its luck: where it matters, train the first few again from other seeds."
+            f"Each margin is for one comparison, but the best was picked from {len(table)} candidates, and "
+            "so partly by luck: if it matters, train the first few again from other seeds."
         )
     return sentences
 
@@ -51,7 +51,7 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
 def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> str:
     known = [row for row in others if row["within_noise"] is not None]
     if not known and best["n_seeds"] == 1:
-        return "One seed does not tell which differences are chance: it takes two at least, better five."
+        return "One seed cannot show which differences are chance: it takes two at least, better five."
     if not known:
         return "Candidates of other seeds cannot be compared: give all of them the same."
     pairs = sorted({row["n_pairs"] for row in known})
@@ -62,12 +62,14 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
     elif len(close) <= _NAMED:
         names = shown_settings(table)
         words = "; ".join(", ".join(settings_in_words(row, names)) for row in close)
-        text = f"Cannot be told apart from the best by {seeds}: {words}"
+        text = f"These cannot be told apart from the best by {seeds}: {words}"
     else:
         which = f"{len(close)} of the other {n_others} candidates"
         text = f"{which} cannot be told apart from the best by {seeds} (≈)"
     if len(known) < len(others):
-        text += f"; not known of {len(others) - len(known)} with fewer than two seeds to compare"
+        text += (
+            f"; {len(others) - len(known)} share fewer than two seeds with the best, and cannot be compared"
+        )
     return f"{text}."
 
 

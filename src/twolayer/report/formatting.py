@@ -64,7 +64,7 @@ def format_numbers(values: Sequence[Any]) -> list[str]:
 
 
 def format_setting(value: Any) -> str:
-    """Return a setting as text, or the several values of one: 0.25, 1,000, yes, 1e-4, 1e-3."""
+    """Return a setting as text: 0.25, 1,000 or yes; several values as 1e-4, 1e-3."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
@@ -74,7 +74,7 @@ def format_setting(value: Any) -> str:
 
 
 def settings_in_words(settings: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Return those of the named settings that there are in words: learning rate 0.1, reg 1e-3."""
+    """Return the named settings in words, without any that are missing: learning rate 0.1, reg 1e-3."""
     return [f"{label(name)} {format_setting(settings[name])}" for name in names if name in settings]
 
 

@@ -168,7 +168,7 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
 
 
 def wilson_interval(n_right: int, n_samples: int) -> tuple[float, float]:
-    """Return the 95 % interval for the accuracy on all samples of the kind, by those that were seen.
+    """Return the 95 % interval for the true accuracy, given the samples that were judged.
 
     With p = n_right / n_samples and z the 0.975 quantile of the standard normal distribution, by E. B. Wilson
     (1927, doi:10.1080/01621459.1927.10502953):
@@ -188,7 +188,7 @@ def wilson_interval(n_right: int, n_samples: int) -> tuple[float, float]:
     Raises
     ------
     ValueError
-        If more samples are right than there are, or fewer than none.
+        If ``n_right`` is not in [0, ``n_samples``].
     """
     if not 0 <= n_right <= n_samples:
         raise ValueError(f"`n_right` must be in [0, {n_samples}]; got {n_right}")

@@ -52,7 +52,7 @@ def has_diverged(row: Row) -> bool:
 
 
 def divergence_in_words(row: Row, runs: Sequence[Row]) -> str:
-    """Return when the runs of a candidate diverged, and how many: "step 3", "1 of 3 seeds, steps 3–8".
+    """Return how many runs of a candidate diverged, and when: "step 3", "1 of 3 seeds, steps 3–8".
 
     Parameters
     ----------

@@ -478,7 +478,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if classes is None:
             classes = inputs.classes_of(y, name="y")
         codes = inputs.numbered(y, classes, name=f"y{suffix}")
-        weights = inputs.checked_weights(sample_weight, len(codes), name=f"sample_weight{suffix}")
+        weights = inputs.checked_weights(sample_weight, codes, name=f"sample_weight{suffix}")
         samples = Samples(X, codes, weights, classes)
         return samples if weights is None or weights.all() else samples.take(np.flatnonzero(weights))
 

@@ -20,7 +20,7 @@ from .._namespace import (
     is_array_api_obj,
     to_host,
 )
-from .._validation import check_current_device, check_plain
+from .._validation import check_current_device, check_plain, check_sample_weight
 from ..network import rescaled
 
 
@@ -125,18 +125,13 @@ def numbered(labels: HostArray, classes: HostArray, *, name: str) -> HostArray:
     return np.searchsorted(classes, labels).astype(np.int64)
 
 
-def checked_weights(sample_weight: Any, n_samples: int, *, name: str) -> HostArray | None:
+def checked_weights(sample_weight: Any, labels: HostArray, *, name: str) -> HostArray | None:
     """Return the weights of samples, (N,) float64 or None, or raise unless they are as they must be."""
     if sample_weight is None:
         return None
     check_plain(name, sample_weight)
     if isinstance(sample_weight, Real):
-        sample_weight = np.full(n_samples, sample_weight)
+        sample_weight = np.full(len(labels), sample_weight)
     weights = check_array(on_host(sample_weight), ensure_2d=False, dtype=np.float64, input_name=name)
-    if weights.shape != (n_samples,):
-        raise ValueError(f"`{name}` must have shape ({n_samples},); got {weights.shape}")
-    if weights.min() < 0:
-        raise ValueError(f"`{name}` must be at least 0; got a weight of {weights.min():g}")
-    if not weights.any():
-        raise ValueError(f"`{name}` must hold a weight above zero; got 0 for every sample")
+    check_sample_weight(weights, labels, name=name)
     return np.asarray(rescaled(weights, xp=array_namespace(weights)))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .._numbers import NOT_NEGATIVE, PROBABILITY
-from .._validation import check_choice
+from .._numbers import NOT_NEGATIVE, Number
+from .._validation import check_choice, check_form
 from ..settings import SETTINGS
 from ..training import optimizers, schedules
 from ..training.optimizers import Optimizer
@@ -47,9 +47,8 @@ def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
         if name != "n_iter_no_change" or p[name] != math.inf:
             p[name] = SETTINGS[setting].check(p[name], name)
     p["tol"] = NOT_NEGATIVE.check("tol", p["tol"])
-    p["validation_fraction"] = PROBABILITY.check("validation_fraction", p["validation_fraction"])
-    if p["validation_fraction"] == 0:
-        raise ValueError("`validation_fraction` must be above 0; got 0")
+    fraction = Number(above=0, below=1)
+    p["validation_fraction"] = fraction.check("validation_fraction", p["validation_fraction"])
     for name in ("early_stopping", "warm_start"):
         if not isinstance(p[name], bool | np.bool_):
             raise TypeError(f"`{name}` must be a bool; got {type(p[name]).__name__}")
@@ -66,8 +65,5 @@ def _named(name: str, value: Any, known: Mapping[str, Any], method: str, example
     if isinstance(value, str):
         check_choice(name, value, tuple(known))
         return known[value]
-    if isinstance(value, type) or not hasattr(value, method):
-        shown = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        listed = ", ".join(repr(choice) for choice in known)
-        raise TypeError(f"`{name}` must be one of {listed}, or such as {example}; got {shown}")
+    check_form(name, value, (method,), f"one of {', '.join(map(repr, known))}, or such as {example}")
     return value

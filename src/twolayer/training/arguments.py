@@ -189,7 +189,30 @@ def train(
         rng, net = earlier.seed, earlier.last
     check_network(net)
     assert isinstance(net, TwoLayerNet)
-    settings = Settings.of(locals())
+    settings = Settings(
+        validation=validation,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        preprocessing=preprocessing,
+        augmentation=augmentation,
+        reg=reg,
+        dropout=dropout,
+        input_dropout=input_dropout,
+        label_smoothing=label_smoothing,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        batch_size=batch_size,
+        epochs=epochs,
+        steps=steps,
+        replacement=replacement,
+        ema_decay=ema_decay,
+        patience=patience,
+        judge=judge,
+        stream=bool(stream),
+        rng=rng,
+        callbacks=callbacks,
+    )
     settings.check_forms()
     plan = planned(net, checked_data(net, X, y, settings), settings)
     if earlier is not None:

@@ -28,7 +28,7 @@ class Draws(NamedTuple):
     rows : array (B,) int32 or int64, or None
         The samples of the batch; None where they are streamed.
     input_bytes : array (B, D) uint8, or None
-        Random bytes that leave features out; None where none are.
+        Random bytes by which features are left out; None if all are kept.
     hidden_bytes : array (H, B) uint8, or None
         The same for hidden units. The networks of a stack share them.
     augmentation : arrays (B, ...), tuples of them, or None

@@ -20,7 +20,7 @@ from .._namespace import (
     standard_namespace,
     to_host,
 )
-from .._validation import check_bounds, check_choice, host_values, row_blocks
+from .._validation import check_choice, check_number, host_values, row_blocks
 from ..network import rescaled
 from ..preprocessing import centred_on_host
 from .fingerprint import Fingerprint
@@ -85,7 +85,7 @@ def check_class_weight(class_weight: Any, y: Array, n_classes: int, *, xp: Modul
     if host.shape != (n_classes,):
         raise ValueError(f"`class_weight` must have shape ({n_classes},); got {host.shape}")
     for weight in host.tolist():
-        check_bounds("class_weight", weight, least=0.0)
+        check_number("class_weight", weight, least=0.0)
     if not host.any():
         raise ValueError("`class_weight` must hold a weight above 0; got 0 for every class")
     return host.astype(np.float64)

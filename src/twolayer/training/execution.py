@@ -40,8 +40,8 @@ def running(xp: ModuleType) -> Iterator[None]:
 
     A network on its way to divergence overflows; the run reports it, so the warnings would say it twice.
     """
-    gradients = sys.modules["torch"].no_grad() if is_torch_namespace(xp) else nullcontext()
-    with np.errstate(all="ignore"), gradients:
+    without_gradients = sys.modules["torch"].no_grad() if is_torch_namespace(xp) else nullcontext()
+    with np.errstate(all="ignore"), without_gradients:
         yield
 
 

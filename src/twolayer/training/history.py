@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._namespace import HostArray
-from .._validation import check_integer
+from .._validation import check_index, check_integer
 
 
 class History(NamedTuple):
@@ -29,8 +29,8 @@ class History(NamedTuple):
     validation_loss, validation_accuracy : (epochs,) float64
         Mean cross-entropy (no penalty, no smoothing) and accuracy on the validation set, of the averaged
         networks where there is an average; nan without a validation set. From the step on at which a network
-        diverged, its accuracies and validation losses are nan; after the step at which the
-        training of a member of a stack was stopped, everything of it but the learning rate is.
+        diverged, its accuracies and validation losses are nan. After the step at which a member of a stack
+        was stopped, all its figures but the learning rate are nan.
     """
 
     loss: HostArray
@@ -60,9 +60,7 @@ class History(NamedTuple):
         """
         if self.loss.ndim == 1:
             raise ValueError("`select` needs the history of a stack; got that of one network")
-        k = check_integer("k", k, least=-self.loss.shape[0])
-        if k >= self.loss.shape[0]:
-            raise ValueError(f"`k` must be below the number of networks, {self.loss.shape[0]}; got {k}")
+        k = check_index(k, self.loss.shape[0])
         return History(*(a if name == "step" else a[k] for name, a in self._asdict().items()))
 
     def until(self, step: int) -> History:
@@ -98,35 +96,35 @@ class Recorder:
     """A history in the making, for K networks, which goes on from an earlier one."""
 
     def __init__(self, earlier: History) -> None:
-        self._steps = [_by_time(earlier[:2])]  # (2, n, K) each
-        self._entries = [_by_time(earlier[3:])]  # (4, n, K) each
-        self._step: list[int] = earlier.step.tolist()
+        self._step_blocks = [_by_time(earlier[:2])]  # (2, n, K) each
+        self._entry_blocks = [_by_time(earlier[3:])]  # (4, n, K) each
+        self._entry_steps: list[int] = earlier.step.tolist()
         self.n_steps = int(earlier.loss.shape[-1])
 
     @property
     def last_entry(self) -> int:
         """Number of steps that were done at the latest entry; 0 where there is none."""
-        return self._step[-1] if self._step else 0
+        return self._entry_steps[-1] if self._entry_steps else 0
 
     def entries_after(self, step: int) -> int:
         """Number of entries that were made after more than ``step`` steps."""
-        return sum(at > step for at in self._step)
+        return sum(at > step for at in self._entry_steps)
 
     def add_steps(self, loss: HostArray, batch_accuracy: HostArray) -> None:
         """Record steps: arrays (n, K)."""
-        self._steps.append(np.stack([loss, batch_accuracy]).astype(np.float64))
+        self._step_blocks.append(np.stack([loss, batch_accuracy]).astype(np.float64))
         self.n_steps += len(loss)
 
     def add_entry(self, *numbers: HostArray) -> None:
         """Record the learning rate, and what follows it in `History`, after the steps so far: (K,) each."""
-        self._step.append(self.n_steps)
-        self._entries.append(np.stack(numbers).astype(np.float64)[:, None, :])
+        self._entry_steps.append(self.n_steps)
+        self._entry_blocks.append(np.stack(numbers).astype(np.float64)[:, None, :])
 
     def batch_accuracies(self, start: int) -> HostArray:
         """Accuracy of each batch from step ``start`` on: (n, K)."""
         found: list[HostArray] = []
         missing = self.n_steps - start
-        for _, block in reversed(self._steps):
+        for _, block in reversed(self._step_blocks):
             if missing <= 0:
                 break
             found.append(block[-missing:])
@@ -136,12 +134,14 @@ class Recorder:
 
     def history(self) -> History:
         """Return what is recorded so far, as copies, with an axis K."""
-        self._steps, self._entries = ([np.concatenate(a, axis=1)] for a in (self._steps, self._entries))
-        loss, batch_accuracy = self._steps[0].mT.copy()
-        step = np.asarray(self._step, dtype=np.int64)
-        return History(loss, batch_accuracy, step, *self._entries[0].mT.copy())
+        self._step_blocks, self._entry_blocks = (
+            [np.concatenate(a, axis=1)] for a in (self._step_blocks, self._entry_blocks)
+        )
+        loss, batch_accuracy = self._step_blocks[0].mT.copy()
+        step = np.asarray(self._entry_steps, dtype=np.int64)
+        return History(loss, batch_accuracy, step, *self._entry_blocks[0].mT.copy())
 
 
 def _by_time(arrays: tuple[HostArray, ...]) -> HostArray:
-    """Arrays (n,) or (K, n) as one, (m, n, K)."""
+    """Return arrays (n,) or (K, n) stacked as (m, n, K)."""
     return np.stack([np.atleast_2d(array).T for array in arrays])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,28 +48,32 @@ from .run import Callback, Run
 from .schedules import Schedule
 from .step import Constant, Samples
 
-# Settings of which each network of a stack may have its own number; the others are of all networks.
+# Each network of a stack may have its own number for the first; all share the others.
 _PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
 _OF_ALL = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "ema_decay", "augmentation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Arguments of `train`; `sweep`, which varies those with a default, has the others too."""
+    """What `train` is given beside the network and the samples.
+
+    `sweep` gives the same, but for what it chooses for each stack: those fields are left out first, and their
+    defaults are no values to train with.
+    """
 
     validation: Any
     sample_weight: Array | None
     class_weight: Any
     preprocessing: Preprocessing | None
     augmentation: Augmentation | None
-    reg: Any = 0.0
-    dropout: Any = 0.0
-    input_dropout: Any = 0.0
-    label_smoothing: Any = 0.0
+    reg: Any = None
+    dropout: Any = None
+    input_dropout: Any = None
+    label_smoothing: Any = None
     optimizer: Optimizer
-    learning_rate: Any = 0.0
+    learning_rate: Any = None
     schedule: Schedule
-    batch_size: int = 1
+    batch_size: int = 0
     epochs: int | None
     steps: int | None
     replacement: bool
@@ -79,11 +83,6 @@ class Settings:
     stream: bool
     rng: RandomState = None
     callbacks: Iterable[Callback]
-
-    @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> Settings:
-        """Return the settings that are among the arguments of `train` or `sweep`."""
-        return cls(**{one.name: arguments[one.name] for one in fields(cls) if one.name in arguments})
 
     def check_forms(self) -> None:
         """Raise unless what a run trains with is of the form that it must have."""
@@ -110,7 +109,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(Settings):
-    """The settings of a run, checked, and what follows from them; numbers are host arrays (K,) or (1,)."""
+    """The checked settings of a run, and everything that follows from them.
+
+    Numbers that networks have of their own are host arrays (K,); `input_dropout` and `ema_decay` are (1,).
+    """
 
     data: Data
     dtype: str  # the network's
@@ -163,7 +165,7 @@ class Plan(Settings):
                 "`epochs` or `steps` must be the new total, at least the "
                 f"{earlier.n_steps} steps that the run has taken; got {self.steps}"
             )
-        # Not only by the fingerprint, which a caller may have taken parts of away.
+        # The fingerprint alone is not enough, as a caller may have removed parts of it.
         if len(earlier._moments) != self.optimizer.n_moments:
             raise ValueError(
                 f"`optimizer` must be the run's, whose state has {len(earlier._moments)} moments; "
@@ -274,7 +276,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
         "callbacks": tuple(settings.callbacks),
     }
     checked = vars(settings) | changed
-    # A run that goes on must have the same.
+    # A resumed run must have the same fingerprint.
     fingerprint = {
         "net": described_network(net),
         **{name: described(_alone(checked[name])) for name in (*_PER_NETWORK, *_OF_ALL)},

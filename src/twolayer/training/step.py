@@ -187,7 +187,10 @@ def augmented(
 def apply_updates(
     state: State, gradients: Params, varying: Varying, optimizer: Optimizer, *, xp: ModuleType
 ) -> State:
-    """State after the optimizer's update; where it is `scaled`, from the gradients of the data loss."""
+    """State after the optimizer's update.
+
+    ``gradients`` are those of the data loss; unless the optimizer is `scaled`, the penalty's are added here.
+    """
     params, moments, average = state
     if optimizer.scaled:
         params = sgd(params, gradients, varying.decay, xp=xp)

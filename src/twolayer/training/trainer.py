@@ -79,7 +79,7 @@ class Trainer:
         # The networks whose patience ended, as they were then; the places of the others mean nothing.
         self.ended: tuple[Params, Params | None] | None = None
         if self.stopped.any():
-            self._end(self.stopped > 0)
+            self._keep_ended(self.stopped > 0)
         self.constant = plan.constant(self._on_device)
         self.halted = False
         self.steps = Steps(
@@ -209,9 +209,9 @@ class Trainer:
             over = alive & (waited >= self.plan.patience)
             if over.any():
                 self.stopped = np.where(over, self.done, self.stopped)
-                self._end(over)
+                self._keep_ended(over)
 
-    def _end(self, which: HostArray) -> None:
+    def _keep_ended(self, which: HostArray) -> None:
         """Keep the networks of a mask (K,) as they are now."""
         now = self.state.params, self.state.average
         self.ended = self._chosen(which, now, self.ended or now)

@@ -69,7 +69,7 @@ def test_a_sweep(runs: Path) -> None:
     figure = f"Validation accuracy {spread} mean ± standard deviation over 2 seeds; 300 samples"
     assert figure in page.said("figures")
     diverged, *ends = page.notices
-    assert diverged.startswith("Some diverged. Of 2 of the 4 candidates")
+    assert diverged.startswith("Some diverged. 2 of the 4 candidates")
     assert ends == [f"At the end of the grid. {grid_end_in_words(end)}" for end in grid_ends(results.table)]
     assert "lower end of learning rate, 0.3: try 0.03, 3e-3 too." in ends[0]
     assert "That of the best network (seed " in page.said("course")

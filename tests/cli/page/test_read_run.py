@@ -87,7 +87,7 @@ LABELS = r"`y` in .* must hold class labels in \[0, 10\), \(400,\); got"
 PROBABILITIES = "`probabilities` in .* must hold probabilities of 10 classes for each of the 400 samples; got"
 ROWS = r"`rows` in .* must hold different places in \[0, 400\), at most 24; got"
 IMAGES = r"`images` in .* must hold \d+ images of 8×8 pixels; got others, of shape"
-OTHERS = "must be of the run that results.json is of; got other samples or another network"
+OTHERS = "must belong to the run of results.json; got other samples or another network"
 LIES: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
     (lambda a: {"y": None}, KEYS),
     (lambda a: {"rows": None}, KEYS),

@@ -51,7 +51,7 @@ def summary(run: StoredRun) -> str:
 
 
 def _whole(run: StoredRun, name: str) -> int | None:
-    """Return a setting that is a whole number; None if it is not known, or people made it another."""
+    """Return a setting that is an integer; None if it is unknown or something else."""
     value = run.setting(name)
     return value if type(value) is int else None
 
@@ -127,8 +127,8 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
     elif n_lost and table:
         yield (
             "Some diverged",
-            f"Of {n_lost} of the {count(len(table), 'candidate')} at least one network diverged. Such "
-            "a candidate is the best only where every other diverged too.",
+            f"{n_lost} of the {count(len(table), 'candidate')} had a network that diverged. Such a candidate "
+            "is the best only if every candidate had one.",
         )
     elif n_lost:
         which = f"{n_lost} of the {len(results.members)} networks"
@@ -137,7 +137,7 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
         for end in grid_ends(table):
             yield "At the end of the grid", grid_end_in_words(end)
     else:
-        text = "The figures are those of what there was by then."
+        text = "The figures show the state at that time."
         if run.is_sweep:
             text += " A sweep does not go on from there: it begins again."
         elif results.n_steps is not None:

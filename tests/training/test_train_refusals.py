@@ -65,7 +65,7 @@ BAD_INPUT = {
     "w_val-negative": ({"w_val": lambda a: edited(a, 4, -1.5)}, ValueError, "`validation sample_weight` must be finite and at least 0; got a weight of -1.5"),
     "weight-short": ({"sample_weight": lambda _: np.ones(22)}, ValueError, "`sample_weight` must have shape (23,); got (22,)"),
     "weight-negative": ({"sample_weight": lambda _: edited(np.ones(23), 4, -1.5)}, ValueError, "`sample_weight` must be finite and at least 0; got a weight of -1.5"),
-    "weight-zero": ({"sample_weight": lambda _: np.zeros(23)}, ValueError, "`sample_weight` must hold a weight above 0; got 0 for every sample"),
+    "weight-zero": ({"sample_weight": lambda _: np.zeros(23)}, ValueError, "`sample_weight` must hold a weight above zero; got 0 for every sample"),
 }  # fmt: skip
 
 

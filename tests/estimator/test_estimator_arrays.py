@@ -1,0 +1,137 @@
+"""Estimators on arrays of other libraries, which scikit-learn leaves there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from support.backends import chosen_libraries
+from support.refusals import refusal
+
+from twolayer._namespace import array_namespace, device, dtype_name, to_host
+
+pytest.importorskip("sklearn", reason="the estimator needs scikit-learn, the extra `sklearn`")
+
+import sklearn
+from sklearn.model_selection import cross_val_score
+from support.estimators import DISPATCHED, place, problem, quick, same_net
+
+
+def pytest_generate_tests(metafunc):
+    chosen = [name for name in chosen_libraries(metafunc.config) if name in DISPATCHED]
+    if "library" in metafunc.fixturenames:
+        metafunc.parametrize("library", chosen)
+    if "indexable_library" in metafunc.fixturenames:  # by NumPy's arrays, as scikit-learn does it
+        metafunc.parametrize("indexable_library", [name for name in chosen if name != "strict"])
+
+
+@pytest.fixture
+def dispatch():
+    """scikit-learn leaves arrays in their library."""
+    with sklearn.config_context(array_api_dispatch=True):
+        yield
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_everything_stays_in_its_library(library, dtype, libraries, dispatch):
+    X, y = problem(dtype=dtype)
+    host = quick(max_iter=20).fit(X, y, sample_weight=np.linspace(0, 1, 60))
+    there, labels, weights = (place(a, library) for a in (X, y, np.linspace(0, 1, 60)))
+    for y_given, weights_given in ((labels, weights), (y, np.linspace(0, 1, 60))):
+        model = quick(max_iter=20).fit(there, y_given, sample_weight=weights_given)
+        for array in (*model.net_, model.classes_, model.predict(there), model.predict_log_proba(there)):
+            assert array_namespace(array) is array_namespace(there)
+        for method in ("predict_proba", "decision_function"):
+            found = getattr(model, method)(there)
+            assert array_namespace(found) is array_namespace(there)
+            assert dtype_name(found.dtype) == dtype
+            rtol = 1e-8 if dtype == "float64" else 1e-2
+            assert_allclose(to_host(found), getattr(host, method)(X), rtol=rtol, atol=rtol / 10)
+        assert_array_equal(to_host(model.predict(there)), host.predict(X))
+        # PyTorch's mean is one of float32.
+        assert model.score(there, labels) == pytest.approx(host.score(X, y), abs=1e-7)
+
+
+def test_integers_become_the_widest_dtype_of_the_device(library, libraries, dispatch):
+    X, y = problem()
+    there = place(np.round(10 * X).astype(np.int64), library)
+    assert dtype_name(quick().fit(there, place(y, library)).net_.W1.dtype) == "float64"
+    if library == "strict":
+        there = place(np.round(10 * X).astype(np.int64), library, "no_float64")
+        model = quick().fit(there, y)
+        assert dtype_name(model.net_.W1.dtype) == "float32"
+        assert device(model.predict(there)) == device(there)
+
+
+def test_names_come_out_on_the_host(library, libraries, dispatch):
+    X, y = problem()
+    names = np.array(["a", "b", "c"])
+    there = place(X, library)
+    model = quick(max_iter=20).fit(there, names[y])
+    assert_array_equal(model.predict(there), quick(max_iter=20).fit(X, names[y]).predict(X), strict=True)
+    assert isinstance(model.classes_, np.ndarray)
+
+
+def test_labels_of_a_dtype_that_the_device_lacks_stay_on_the_host(dispatch):
+    X, y = problem(dtype="float32")
+    there = place(X, "strict", "no_float64")
+    model = quick().fit(there, y.astype("float64"))
+    assert model.predict(there).dtype == np.float64
+    assert isinstance(model.classes_, np.ndarray)
+
+
+def test_early_stopping_and_partial_fits_there(library, libraries, dispatch):
+    X, y = problem()
+    there, labels = place(X, library), place(y, library)
+    for options in (dict(), dict(X_val=there, y_val=labels)):
+        host = {key: to_host(array) for key, array in options.items()}
+        model = quick(early_stopping=True, class_weight="balanced").fit(there, labels, **options)
+        other = quick(early_stopping=True, class_weight="balanced").fit(X, y, **host)
+        assert_allclose(to_host(model.net_.W1), other.net_.W1, rtol=1e-9)
+        assert model.validation_scores_ == pytest.approx(other.validation_scores_, abs=1e-12)
+    model, other = quick(), quick()
+    for rows in (slice(0, 20), slice(20, 60)):
+        model.partial_fit(there[rows, :], labels[rows], classes=place([0, 1, 2], library))
+        other.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+    assert_allclose(to_host(model.net_.W1), other.net_.W1, rtol=1e-9)
+    warm = model.set_params(warm_start=True).fit(there, labels)
+    assert_allclose(to_host(warm.net_.W1), other.set_params(warm_start=True).fit(X, y).net_.W1, rtol=1e-9)
+
+
+def test_cross_validation_there(indexable_library, libraries, dispatch):
+    X, y = problem(n_classes=2)
+    there = place(X, indexable_library), place(y, indexable_library)
+    scores = cross_val_score(quick(max_iter=30), *there, cv=3)
+    assert_allclose(scores, cross_val_score(quick(max_iter=30), X, y, cv=3), atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba", "decision_function"])
+def test_samples_from_elsewhere_are_refused(method, dispatch):
+    X, y = problem()
+    model = quick().fit(place(X, "strict", "device1"), y)
+    message = (
+        r"Inputs of TwoLayerClassifier.{}\(\) must use the same namespace and the same device .*; got {}"
+    )
+    with pytest.raises(ValueError, match=message.format(method, "numpy on cpu")):
+        getattr(model, method)(X)
+    with pytest.raises(ValueError, match=message.format(method, "array_api_strict on .*device2")):
+        getattr(model, method)(place(X, "strict", "device2"))
+    if method == "predict":
+        with pytest.raises(ValueError, match=message.format("partial_fit", "numpy on cpu")):
+            model.partial_fit(X, y)
+        with pytest.raises(ValueError, match=message.format("fit", "array_api_strict on .*device2")):
+            model.set_params(early_stopping=True).fit(
+                place(X, "strict", "device1"), y, X_val=place(X, "strict", "device2"), y_val=y
+            )
+
+
+def test_without_dispatch_arrays_become_numpys(library, libraries):
+    X, y = problem()
+    if library == "cupy":  # which copies nothing to the host unasked
+        with refusal("TypeError: NumPy"):
+            quick().fit(place(X, library), place(y, library))
+        return
+    model = quick().fit(place(X, library), place(y, library))
+    assert isinstance(model.net_.W1, np.ndarray)
+    same_net(model.net_, quick().fit(X, y).net_)
+    assert isinstance(model.predict(place(X, library)), np.ndarray)
