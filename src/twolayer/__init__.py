@@ -8,9 +8,10 @@ from typing import Any
 from . import augmentation, datasets, onnx, optimizers, preprocessing, schedules
 from ._version import __version__ as __version__
 from .convolution import unroll
+from .importance import Importance, permutation_importance
 from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
-from .storage import load, save
+from .storage import load, load_encoder, save
 from .sweeping import SweepResult, sweep
 from .training import DivergenceWarning, History, Progress, Run, train
 
@@ -27,6 +28,7 @@ def __getattr__(name: str) -> Any:
 __all__ = [
     "DivergenceWarning",
     "History",
+    "Importance",
     "Progress",
     "Run",
     "SweepResult",
@@ -34,9 +36,11 @@ __all__ = [
     "augmentation",
     "datasets",
     "load",
+    "load_encoder",
     "merge",
     "onnx",
     "optimizers",
+    "permutation_importance",
     "preprocessing",
     "save",
     "schedules",

@@ -23,6 +23,7 @@ class Stream(IntEnum):
     INPUT_DROPOUT = 2
     DROPOUT = 3
     AUGMENTATION = 4
+    PERMUTATIONS = 5
 
 
 def seed_of(rng: RandomState) -> int:

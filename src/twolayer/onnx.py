@@ -22,10 +22,12 @@ import numpy as np
 from ._files import written_whole
 from ._image_shifts import check_image_shape
 from ._namespace import Array, dtype_name, to_host
+from ._onnx_encoding import ML_OPSET, EncodingGraph
 from ._optional import require
 from ._texts import checked_classes
 from ._validation import check_finite, check_network
 from ._version import __version__
+from .encoding import TableEncoder, check_encoder
 from .network import TwoLayerNet
 
 # The first version in which each operator means what it means today: Softmax is over one axis since 13, and
@@ -47,6 +49,7 @@ def export(
     classes: Sequence[str] | None = None,
     image_shape: Sequence[int] | None = None,
     input_dtype: Any = None,
+    encoder: TableEncoder | None = None,
 ) -> None:
     """Write a network as an ONNX model, which onnxruntime and many other programs can run.
 
@@ -70,6 +73,8 @@ def export(
     input_dtype : dtype or str, optional
         What the model takes: float32, float64 or uint8, which it casts to the network's dtype. The network's
         own dtype where it is left out.
+    encoder : TableEncoder, optional
+        What makes the network's features of a table's columns. The model then takes the columns.
 
     Raises
     ------
@@ -79,9 +84,9 @@ def export(
         If the arrays are neither float32 nor float64, ``classes`` are not strings, or ``input_dtype`` is
         another dtype.
     ValueError
-        If this is a stack; if the arrays do not fit each other, or hold a NaN or infinity; if ``classes`` or
-        ``image_shape`` do not fit the network; if `twolayer.storage.save` would refuse the names of the
-        classes.
+        If this is a stack; if the arrays do not fit each other, or hold a NaN or infinity; if ``classes``,
+        ``image_shape`` or ``encoder`` do not fit the network, or the latter two are both given; if
+        `twolayer.storage.save` would refuse the names of the classes.
     OSError
         If the file cannot be written.
 
@@ -101,6 +106,10 @@ def export(
     It has ONNX's operator set 13 and IR version 7 [1]_, which are of 2020, and no other operators than
     Cast, Flatten, Gemm, Relu, Softmax and ArgMax. Sums are taken in another order than here, so results
     differ by rounding.
+
+    With an encoder, each column is an input (N, 1) of its name: numbers, booleans and durations float64, with
+    nan for a gap; dates int64, seconds since 1970 in UTC, with -2**63 for a gap; texts strings, with "" for a
+    gap. The model then has more operators, and LabelEncoder of the set ai.onnx.ml, version 2.
 
     References
     ----------
@@ -132,6 +141,10 @@ def export(
     if taken not in INPUT_DTYPES:
         raise TypeError(f"`input_dtype` must be float32, float64 or uint8; got {taken}")
     shape = (net.n_features,) if image_shape is None else check_image_shape(image_shape, net.n_features)
+    if encoder is not None:
+        check_encoder(encoder, net.n_features)
+        if image_shape is not None or input_dtype is not None:
+            raise ValueError("`image_shape` and `input_dtype` must be left out where `encoder` is given")
     named = {} if classes is None else {"classes": json.dumps(checked_classes(classes, net.n_classes))}
 
     path = Path(path)
@@ -143,7 +156,7 @@ def export(
         beside = path.with_name(f"{path.name}.data")
         if n_bytes + _REST > onnx.checker.MAXIMUM_PROTOBUF:
             data = files.enter_context(written_whole(beside))
-        model = _model(net, shape, taken, onnx)
+        model = _model(net, shape, taken, encoder, onnx)
         onnx.helper.set_model_props(model, named)
         for name, array in net._asdict().items():  # one by one, as each is copied on its way
             model.graph.initializer.append(_tensor(name, array, data, beside.name, onnx))
@@ -165,11 +178,13 @@ def _tensor(name: str, array: Array, data: IO[bytes] | None, data_name: str, onn
     return tensor
 
 
-def _model(net: TwoLayerNet, shape: tuple[int, ...], taken: str, onnx: ModuleType) -> Any:
+def _model(
+    net: TwoLayerNet, shape: tuple[int, ...], taken: str, encoder: TableEncoder | None, onnx: ModuleType
+) -> Any:
     """Return the model of a network, but for its arrays, which takes samples of this shape and dtype."""
     helper = onnx.helper
     dtype = dtype_name(net.W1.dtype)
-    nodes = []
+    nodes: list[Any] = []
 
     def kind(name: str) -> Any:
         return helper.np_dtype_to_tensor_dtype(np.dtype(name))
@@ -178,8 +193,16 @@ def _model(net: TwoLayerNet, shape: tuple[int, ...], taken: str, onnx: ModuleTyp
         nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
         return output
 
-    X = "X"
-    if taken != dtype:
+    def value(name: str, dtype: str, shape: Sequence[int], says: str) -> Any:
+        return helper.make_tensor_value_info(name, kind(dtype), ["N", *shape], doc_string=says)
+
+    X, opsets = "X", [helper.make_opsetid("", OPSET)]
+    inputs = [value("X", taken, shape, "Samples as the network's user has them: not scaled or centred.")]
+    if encoder is not None:
+        encoding = EncodingGraph(encoder, dtype, onnx)
+        X, inputs, nodes[:] = encoding.output, encoding.inputs, encoding.nodes
+        opsets.append(helper.make_opsetid("ai.onnx.ml", ML_OPSET))
+    elif taken != dtype:
         X = node("cast", "Cast", [X], "X_cast", to=kind(dtype))
     if len(shape) != 1:
         X = node("flatten", "Flatten", [X], "X_flat", axis=1)
@@ -189,20 +212,16 @@ def _model(net: TwoLayerNet, shape: tuple[int, ...], taken: str, onnx: ModuleTyp
     node("softmax", "Softmax", [logits], "probabilities", axis=1)
     node("argmax", "ArgMax", [logits], "label", axis=1, keepdims=0)
 
-    def value(name: str, dtype: str, shape: Sequence[int], says: str) -> Any:
-        return helper.make_tensor_value_info(name, kind(dtype), ["N", *shape], doc_string=says)
-
     graph = helper.make_graph(
         nodes,
         "two_layer_net",
-        inputs=[value("X", taken, shape, "Samples as the network's user has them: not scaled or centred.")],
+        inputs=inputs,
         outputs=[
             value("logits", dtype, [net.n_classes], "A number for each class."),
             value("probabilities", dtype, [net.n_classes], "The probability of each class."),
             value("label", "int64", [], "The predicted class: the first of the largest logit."),
         ],
     )
-    opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(
         graph,
         opset_imports=opsets,

@@ -38,8 +38,11 @@ from ._validation import (
     check_plain,
     row_blocks,
 )
+from .encoding import TableEncoder
 from .network import TwoLayerNet, flatten
 from .settings import SETTINGS
+
+__all__ = ["Preprocessing", "Standardizer", "TableEncoder", "Whitener"]
 
 _CACHED = 64  # so many times smaller than others are blocks that a processor's cache holds
 _MOST_LOST = 0.01  # of a standard deviation, by the rounding of a sample

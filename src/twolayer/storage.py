@@ -64,6 +64,7 @@ from ._records import OBJECT, SIZE, Kind, checked, is_list, is_size, plain
 from ._texts import check_different, checked_classes
 from ._validation import check_finite, check_network
 from ._version import __version__
+from .encoding import TableEncoder, check_encoder, encoder_from_json
 from .network import TwoLayerNet
 
 FORMAT_VERSION = 1
@@ -98,6 +99,8 @@ class NetworkMetadata:
         Version of the file format.
     twolayer_version : str
         Release of twolayer that wrote the file.
+    encoder : TableEncoder or None
+        What makes the network's features of a table's columns.
     """
 
     n_features: int
@@ -110,6 +113,7 @@ class NetworkMetadata:
     information: dict[str, Any]
     format_version: int
     twolayer_version: str
+    encoder: TableEncoder | None = None
 
 
 def save(
@@ -120,6 +124,7 @@ def save(
     image_shape: Sequence[int] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
     information: Mapping[str, Any] | None = None,
+    encoder: TableEncoder | None = None,
 ) -> None:
     """Save a network, or a stack of them, as a safetensors file.
 
@@ -146,6 +151,8 @@ def save(
         strings as keys; NumPy's numbers and arrays too. Strings come back unchanged, with any control
         characters in them: escape these before you show a string. NaN and infinity, which JSON lacks, are
         stored as None.
+    encoder : TableEncoder, optional
+        What makes the network's features of a table's columns; `load_encoder` returns it.
 
     Raises
     ------
@@ -153,9 +160,9 @@ def save(
         If the arrays are neither float32 nor float64, ``classes`` are not strings, or a mapping holds what
         JSON cannot.
     ValueError
-        If the arrays do not fit each other, or hold a NaN or infinity; if ``classes`` or ``image_shape`` do
-        not fit the network; if two classes have one name, or a name has a control character, a mark of
-        direction or a lone surrogate.
+        If the arrays do not fit each other, or hold a NaN or infinity; if ``classes``, ``image_shape`` or
+        ``encoder`` do not fit the network; if two classes have one name, or a name has a control character,
+        a mark of direction or a lone surrogate.
     OSError
         If the file cannot be written.
     """
@@ -179,6 +186,9 @@ def save(
             if not isinstance(mapping, Mapping):
                 raise TypeError(f"`{name}` must be a mapping; got {type(mapping).__name__}")
             metadata[name] = json.dumps(plain(mapping, name, strict=True))
+    if encoder is not None:
+        check_encoder(encoder, net.n_features)
+        metadata["encoder"] = encoder.to_json()
     write_safetensors(path, net._asdict(), metadata)
 
 
@@ -242,6 +252,32 @@ def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
         return _checked_metadata(file, path)
 
 
+def load_encoder(path: str | os.PathLike[str]) -> TableEncoder:
+    """Load the encoder of the table that a saved network was trained on.
+
+    Parameters
+    ----------
+    path : path
+        The network's file, or the folder of a run of the command line.
+
+    Returns
+    -------
+    TableEncoder
+        Its ``apply`` makes of a table what the network takes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        As for `load`, or if the network was not trained on a table.
+    """
+    encoder = load_metadata(path).encoder
+    if encoder is None:
+        raise ValueError(f"{path} must hold a network that was trained on a table; it has no encoder")
+    return encoder
+
+
 def file_at(path: str | os.PathLike[str]) -> Path:
     """Return the file of a network, given itself or the folder of a run."""
     path = Path(path)
@@ -291,6 +327,9 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
     if "classes" in details:
         check_different(f"`classes` in {place}", details["classes"])
     details |= {name: tuple(details[name]) for name in ("classes", "image_shape") if name in details}
+    if "encoder" in stored:
+        details["encoder"] = encoder_from_json(stored["encoder"], f"`encoder` in {place}")
+        check_encoder(details["encoder"], n_features)
     missing: dict[str, Any] = {"classes": None, "image_shape": None, "preprocessing": None, "information": {}}
     return NetworkMetadata(
         **sizes, **missing | details, format_version=version, twolayer_version=stored["twolayer_version"]

@@ -20,6 +20,7 @@ import twolayer
 NAMES = {
     "DivergenceWarning",
     "History",
+    "Importance",
     "Progress",
     "Run",
     "SweepResult",
@@ -27,9 +28,11 @@ NAMES = {
     "augmentation",
     "datasets",
     "load",
+    "load_encoder",
     "merge",
     "onnx",
     "optimizers",
+    "permutation_importance",
     "preprocessing",
     "save",
     "schedules",
@@ -92,15 +95,31 @@ preprocessing.Whitener(mean, matrix)
 preprocessing.Whitener.fit(X, *, epsilon=0.1, kind='zca', n_components=None)
 preprocessing.Whitener.apply(X, *, dtype='float32')
 preprocessing.Whitener.fold(net)
+preprocessing.TableEncoder(columns, left_out=<factory>)
+preprocessing.TableEncoder.fit(frame, *, categorical=(), max_categories=30, dates='seconds')
+preprocessing.TableEncoder.apply(frame)
+preprocessing.TableEncoder.unseen(frame)
+preprocessing.TableEncoder.get_feature_names_out()
+preprocessing.TableEncoder.groups()
+preprocessing.TableEncoder.to_json()
+preprocessing.TableEncoder.from_json(text)
+permutation_importance(net, X, y, *, columns=None, n_repeats=5, rng=0)
 datasets.load_digits()
 datasets.load_cifar10(folder=None, *, n_train=45000, n_validation=5000, n_test=10000, url=None, progress=None)
 datasets.load_npz(path, *, validation=0.15, test=0.15, seed=0)
-datasets.Dataset(name, train, validation, test, classes, image_shape, rows=None)
+datasets.load_table(source, *, label=None, drop=(), categorical=(), weight=None, group=None, time=None,
+    missing=(), validation=0.15, test=0.15, seed=0)
+datasets.load_images(folder, *, resize=None, grey=False, skip_unreadable=False, validation=0.15, test=0.15,
+    seed=0, progress=None)
+datasets.load_idx(folder, *, validation=0.15, seed=0)
+datasets.Dataset(name, train, validation, test, classes, image_shape, rows=None, encoder=None,
+    sample_weight=None)
 datasets.Split(X, y)
-save(net, path, *, classes=None, image_shape=None, preprocessing=None, information=None)
+save(net, path, *, classes=None, image_shape=None, preprocessing=None, information=None, encoder=None)
 load(path, xp=numpy, device=None)
+load_encoder(path)
 storage.load_metadata(path)
-onnx.export(net, path, *, classes=None, image_shape=None, input_dtype=None)
+onnx.export(net, path, *, classes=None, image_shape=None, input_dtype=None, encoder=None)
 checkpoints.Checkpointer(path, *, seconds=None, steps=None, preprocessing=None,
     clock=<built-in function monotonic>)
 checkpoints.save_run(run, path, *, preprocessing=None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._namespace import HostArray
+from ..encoding import TableEncoder
 
 
 class Split(NamedTuple):
@@ -45,9 +46,13 @@ class Dataset:
     image_shape : tuple of int, or None
         Shape of a sample that is an image, (height, width) or (height, width, channels).
     rows : mapping of str to numpy.ndarray, or None
-        Of a file: which rows of its ``X`` a split holds, (N,) int64, counted from 0, by the split's name. The
-        samples of ``test`` are ``X[rows["test"]]``. A split with arrays of its own in the file is not there:
-        its order is theirs.
+        Which rows of the file's ``X``, or of the table, a split holds, (N,) int64, counted from 0, by the
+        split's name. The samples of ``test`` are ``X[rows["test"]]``. A split with arrays of its own in the
+        file is not there: its order is theirs.
+    encoder : TableEncoder or None
+        What made the features of a table's columns.
+    sample_weight : mapping of str to numpy.ndarray, or None
+        The weight of each sample, (N,) float64, by the split's name.
     """
 
     name: str
@@ -57,6 +62,8 @@ class Dataset:
     classes: tuple[str, ...]
     image_shape: tuple[int, ...] | None
     rows: Mapping[str, HostArray] | None = None
+    encoder: TableEncoder | None = None
+    sample_weight: Mapping[str, HostArray] | None = None
 
     @property
     def n_features(self) -> int:

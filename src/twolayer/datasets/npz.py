@@ -14,6 +14,7 @@ from .._namespace import HostArray
 from .._texts import checked_classes, listed, printable
 from .._validation import check_finite, check_integer, check_number
 from ._dataset import Dataset, Split
+from .splitting import by_class
 
 _Path: TypeAlias = str | os.PathLike[str]
 
@@ -99,7 +100,7 @@ def load_npz(
         name: max(1, round(share * len(whole.y))) if share and name not in splits else 0
         for name, share in shares.items()
     }
-    rows = _drawn(whole.y, n_drawn, seed, path)
+    rows = by_class(whole.y, n_drawn, seed, path)
     if len(rows) > 1:
         splits |= {name: Split(whole.X[chosen], whole.y[chosen]) for name, chosen in rows.items()}
     image_shape = whole.X.shape[1:]
@@ -274,37 +275,3 @@ def _places(
         label = listed(unknown[:1])
         raise ValueError(f"`{key}` in {path} must hold labels {wanted}; got a label of {label}")
     return places
-
-
-def _drawn(y: HostArray, n_drawn: dict[str, int], seed: int, path: _Path) -> dict[str, HostArray]:
-    """Draw rows for validation and for the test, and leave the rest for training."""
-    n_all = sum(n_drawn.values())
-    n_samples = len(y)
-    if n_all == 0:
-        return {"train": np.arange(n_samples)}
-    # Raw bits of PCG64: NumPy promises that these never change, and promises it of no permutation.
-    bits = np.random.PCG64(seed).random_raw(n_samples + 2)
-    by_class = np.lexsort((bits[:n_samples], y))
-    _, kept = np.unique(y[by_class], return_index=True)
-    rest = np.delete(by_class, kept)
-    if n_all > len(rest):
-        raise ValueError(
-            f"`validation` and `test` must leave a sample of every class to train on; they take {n_all} of "
-            f"the {n_samples} samples in {len(kept)} classes that {path} holds"
-        )
-    drawn = rest[_spread(n_all, len(rest), start=int(bits[-2]))]
-    to_test = _spread(n_drawn["test"], n_all, start=int(bits[-1]))
-    rows = {
-        "train": np.setdiff1d(np.arange(n_samples), drawn),
-        "validation": np.sort(np.delete(drawn, to_test)),
-        "test": np.sort(drawn[to_test]),
-    }
-    return {name: chosen for name, chosen in rows.items() if name == "train" or n_drawn[name]}
-
-
-def _spread(n: int, among: int, *, start: int) -> HostArray:
-    """Return ``n`` of ``among`` places, evenly spaced: a run of them has its share, give or take one.
-
-    Over a random ``start``, each place is as likely as any other.
-    """
-    return np.asarray((np.arange(n) * among + start % among) // max(n, 1))

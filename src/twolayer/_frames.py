@@ -1,0 +1,126 @@
+"""Data frames of any library, read through narwhals: the kinds of their columns, and the values as arrays."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ._namespace import HostArray
+from ._optional import require
+from ._texts import listed
+
+Frame: TypeAlias = Any  # narwhals.DataFrame
+Series: TypeAlias = Any  # narwhals.Series
+
+NUMBERS, BOOLEANS, TEXTS, DATES, DURATIONS, NOTHING = (
+    "numbers",
+    "booleans",
+    "texts",
+    "dates",
+    "durations",
+    "nothing",
+)
+
+
+def as_frame(source: Any, *, name: str = "frame") -> Frame:
+    """Return a DataFrame of pandas, polars or pyarrow as one of narwhals, or raise a TypeError."""
+    try:
+        frame = _narwhals().from_native(source, eager_only=True)
+    except TypeError as error:
+        came = type(source).__name__
+        raise TypeError(f"`{name}` must be a DataFrame of pandas, polars or pyarrow; got {came}") from error
+    for column in frame.columns:
+        if not isinstance(column, str):
+            raise TypeError(f"`{name}` must have names of columns that are strings; got {column!r:.80}")
+    return frame
+
+
+def check_columns(frame: Frame, needed: Sequence[str], *, name: str = "frame") -> None:
+    """Raise a ValueError unless a frame has the columns."""
+    missing = [one for one in needed if one not in frame.columns]
+    if missing:
+        raise ValueError(f"`{name}` must have the columns {listed(missing)}; it has {listed(frame.columns)}")
+
+
+def kind_of(series: Series) -> str:
+    """Return what a column contains, or raise a TypeError if that is several kinds, or of no use here."""
+    nw, dtype = _narwhals(), series.dtype
+    if series.null_count() == len(series):
+        return NOTHING
+    if dtype.is_numeric():
+        return NUMBERS
+    found = {nw.Boolean: BOOLEANS, nw.String: TEXTS, nw.Date: DATES, nw.Datetime: DATES}
+    found |= {nw.Duration: DURATIONS, nw.Time: DURATIONS}
+    for one, kind in found.items():
+        if dtype == one:
+            return kind
+    if dtype not in (nw.Categorical, nw.Enum, nw.Object):
+        raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {dtype}")
+    kinds = {_kind_of_value(value) for value in values_of(series) if value is not None}
+    if len(kinds) > 1 or not kinds <= {NUMBERS, BOOLEANS, TEXTS, DATES, DURATIONS}:
+        came = " and ".join(sorted(kinds))
+        raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {came}")
+    return kinds.pop()
+
+
+def _kind_of_value(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return BOOLEANS
+    if isinstance(value, datetime.date):
+        return DATES
+    if isinstance(value, datetime.timedelta | datetime.time):
+        return DURATIONS
+    is_number = isinstance(value, Real) or type(value).__name__ == "Decimal"
+    return NUMBERS if is_number else TEXTS if isinstance(value, str) else type(value).__name__
+
+
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, nan or NaT, which equal nothing, or pandas.NA, which has no truth."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
+
+
+def values_of(series: Series) -> list[Any]:
+    """Return the values of a column as Python's objects, with None for each gap."""
+    return [None if is_missing(value) else value for value in series.to_list()]
+
+
+def numbers_of(series: Series) -> HostArray:
+    """Return a column as (N,) float64: dates and durations in seconds, nan for each gap."""
+    nw, dtype = _narwhals(), series.dtype
+    if dtype == nw.Date:
+        series = series.cast(nw.Datetime("us"))
+    if dtype in (nw.Date, nw.Datetime):
+        return _floats(series.dt.timestamp("us")) / 1e6
+    if dtype == nw.Duration:
+        return _floats(series.dt.total_microseconds()) / 1e6
+    if dtype.is_numeric() or dtype == nw.Boolean:
+        return _floats(series)
+    values = (math.nan if value is None else _as_number(value) for value in values_of(series))
+    return np.fromiter(values, np.float64, len(series))
+
+
+def _floats(series: Series) -> HostArray:
+    return np.array(series.cast(_narwhals().Float64).to_numpy(), dtype=np.float64)
+
+
+def _as_number(value: Any) -> float:
+    """Return a number as it is, and a date, a time or a duration in seconds."""
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        value = datetime.datetime.combine(value, datetime.time())
+    if isinstance(value, datetime.datetime):
+        return value.replace(tzinfo=value.tzinfo or datetime.UTC).timestamp()
+    if isinstance(value, datetime.time):
+        value = datetime.datetime.combine(datetime.date.min, value) - datetime.datetime.min
+    return value.total_seconds() if isinstance(value, datetime.timedelta) else float(value)
+
+
+def _narwhals() -> Any:
+    return require("narwhals", extra="tables", purpose="reading tables")

@@ -1,0 +1,152 @@
+"""The encoding of a table as part of an ONNX graph."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ._frames import DATES, TEXTS
+from ._texts import listed
+from .encoding import CategoryColumn, NumberColumn, TableEncoder
+
+GAP = -(2**63)  # what stands for a gap in int64, as in pandas and NumPy
+ML_OPSET = 2  # of the operators for machine learning, whose LabelEncoder finds the place of a text
+_DAY = 86_400
+# Days from 1 March of the year 0 to 1 January 1970: in this count no date in use is negative.
+_DAYS_BEFORE_1970 = 719_468
+
+
+class EncodingGraph:
+    """Nodes that make the features (N, D) of a table's columns, each of which is an input (N, 1).
+
+    Numbers, booleans and durations are float64, nan for a gap; dates are int64, seconds since 1970 in UTC,
+    and `GAP`; texts are strings, "" for a gap.
+
+    Parameters
+    ----------
+    encoder : TableEncoder
+        The encoder.
+    dtype : str
+        The dtype of the features.
+    onnx : module
+        The package.
+    """
+
+    def __init__(self, encoder: TableEncoder, dtype: str, onnx: ModuleType) -> None:
+        taken = {"W1", "b1", "W2", "b2", "Z1", "H1", "logits", "probabilities", "label"}
+        clashing = sorted(taken & {one.name for one in encoder.columns})
+        if clashing:
+            raise ValueError(f"`encoder` must have no column of the name of a tensor; got {listed(clashing)}")
+        self._onnx = onnx
+        self.inputs: list[Any] = []
+        self.nodes: list[Any] = []
+        features = []
+        for column in encoder.columns:
+            if column.name not in {one.name for one in self.inputs}:
+                self.inputs.append(self._input(column))
+            if isinstance(column, CategoryColumn):
+                features.append(self._categories(column))
+            else:
+                features += self._numbers(column)
+        together = self._node("Concat", *features, axis=1)
+        self.output = self._node("Cast", together, to=self._kind(np.dtype(dtype)))
+
+    def _kind(self, dtype: np.dtype[Any]) -> Any:
+        return self._onnx.helper.np_dtype_to_tensor_dtype(dtype)
+
+    def _input(self, column: NumberColumn | CategoryColumn) -> Any:
+        dtype = {TEXTS: np.dtype(object), DATES: np.dtype(np.int64)}.get(column.kind, np.dtype(np.float64))
+        says = f"The column {column.name!r}: {column.kind}."
+        return self._onnx.helper.make_tensor_value_info(
+            column.name, self._kind(dtype), ["N", 1], doc_string=says
+        )
+
+    def _node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node, and return the name of its output."""
+        output = f"encoding/{len(self.nodes)}"
+        node = self._onnx.helper.make_node(operator, inputs, [output], domain=domain, **attributes)
+        self.nodes.append(node)
+        return output
+
+    def _constant(self, value: Any, dtype: Any = np.float64) -> str:
+        array = np.asarray(value, dtype=dtype)
+        return self._node("Constant", value=self._onnx.numpy_helper.from_array(array))
+
+    def _float(self, name: str) -> str:
+        return self._node("Cast", name, to=self._kind(np.dtype(np.float64)))
+
+    def _numbers(self, column: NumberColumn) -> list[str]:
+        """Return the features of a column of numbers or dates."""
+        if column.kind == DATES:
+            gaps = self._node("Equal", column.name, self._constant(GAP, np.int64))
+            seconds = self._node("Where", gaps, self._constant(0, np.int64), column.name)
+            numbers = self._float(self._date_part(seconds, column.part) if column.part else seconds)
+        else:
+            gaps, numbers = self._node("IsNaN", column.name), column.name
+        features = []
+        if column.varies:
+            filled = self._node("Where", gaps, self._constant(column.mean), numbers)
+            features.append(self._node("Sub", filled, self._constant(column.centre)))
+        return features + ([self._float(gaps)] if column.has_gaps else [])
+
+    def _categories(self, column: CategoryColumn) -> str:
+        """Return the features of a column of categories, side by side."""
+        width = len(column.categories)
+        if column.kind == TEXTS:
+            texts = ["" if one is None else str(one) for one in column.categories]
+            code = {"keys_strings": texts, "values_int64s": range(width), "default_int64": width}
+            places = self._node("LabelEncoder", column.name, domain="ai.onnx.ml", **code)
+            found = self._node("Equal", places, self._constant([range(width)], np.int64))
+        else:
+            known = [category for category in column.categories if category is not None]
+            found = self._node("Equal", column.name, self._constant([known]))
+            if len(known) < width:
+                gaps = self._node("IsNaN", column.name)
+                found = self._node("Concat", found, gaps, axis=1)
+        features = self._float(found)
+        if not column.infrequent:
+            return features
+        axis = self._constant([1], np.int64)
+        others = self._node("Sub", self._constant(1.0), self._node("ReduceSum", features, axis, keepdims=1))
+        return self._node("Concat", features, others, axis=1)
+
+    def _date_part(self, seconds: str, part: str) -> str:
+        """Return a part of dates: the calendar's arithmetic in whole numbers."""
+
+        def number(value: int) -> str:
+            return self._constant(value, np.int64)
+
+        def divided(name: str, by: int) -> str:
+            return self._node("Div", name, number(by))
+
+        def times(name: str, factor: int) -> str:
+            return self._node("Mul", name, number(factor))
+
+        def rest(name: str, by: int) -> str:
+            return self._node("Mod", name, number(by))
+
+        moved = self._node("Add", seconds, number(_DAYS_BEFORE_1970 * _DAY))
+        if part == "hour":
+            return divided(rest(moved, _DAY), 3600)
+        days = divided(moved, _DAY)
+        if part == "weekday":  # 1 March of the year 0 was a Wednesday
+            return self._node("Add", rest(self._node("Add", days, number(2)), 7), number(1))
+        # Eras of 400 years, each of which has 146,097 days and begins on a 1 March.
+        era, of_era = divided(days, 146_097), rest(days, 146_097)
+        without = [divided(of_era, n) for n in (1460, 36_524, 146_096)]
+        counted = self._node(
+            "Sub", self._node("Add", of_era, without[1]), self._node("Add", without[0], without[2])
+        )
+        year_of_era = divided(counted, 365)
+        leap = self._node("Sub", divided(year_of_era, 4), divided(year_of_era, 100))
+        of_year = self._node("Sub", of_era, self._node("Add", times(year_of_era, 365), leap))
+        month = divided(self._node("Add", times(of_year, 5), number(2)), 153)  # 0 is March
+        if part == "day":
+            before = divided(self._node("Add", times(month, 153), number(2)), 5)
+            return self._node("Add", self._node("Sub", of_year, before), number(1))
+        if part == "month":
+            return self._node("Add", rest(self._node("Add", month, number(2)), 12), number(1))
+        year = self._node("Add", times(era, 400), year_of_era)
+        return self._node("Add", year, divided(month, 10))  # January and February are of the next year

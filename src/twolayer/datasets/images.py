@@ -1,0 +1,262 @@
+"""A user's own images: a folder of files for each class."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._namespace import HostArray
+from .._optional import require
+from .._texts import checked_classes, listed, printable
+from .._validation import check_integer
+from ._dataset import Dataset, Split
+from .splitting import by_class, number_of_rows
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+# Pillow's names of the formats. It chooses by a file's content, and starts programs for some other formats.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
+_SPLITS = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+_MOST_NAMED = 5
+_ORIENTATION = 0x0112  # Exif's number of it
+
+
+def load_images(
+    folder: str | os.PathLike[str],
+    *,
+    resize: int | tuple[int, int] | None = None,
+    grey: bool = False,
+    skip_unreadable: bool = False,
+    validation: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Dataset:
+    """Load images from a folder with a subfolder for each class, which is named by it.
+
+    Where the folder has the subfolders ``train``, ``validation`` (or ``val``) and ``test``, each with a
+    subfolder for each class, these are the splits. A split that is not there is drawn from the training
+    images; each class gives its share of it.
+
+    Parameters
+    ----------
+    folder : path
+        The folder. PNG, JPEG, BMP, GIF, TIFF and WebP files are read, in folders within those of the classes
+        too; they are turned as the camera says.
+    resize : int or (height, width), optional
+        The size of the samples, in pixels. Images of another size are cut evenly to its proportions, from the
+        longer sides, then scaled, smoothly. Without it, all images must have one size.
+    grey : bool
+        Take images without their colours. Without it, they are taken so if none has colours.
+    skip_unreadable : bool
+        Leave out files that cannot be read, with a warning; else they are an error.
+    validation, test : float or int
+        Share of the images, in [0, 1), or number of images to draw.
+    seed : int
+        Of the draw. The same seed draws the same images with every version of NumPy.
+    progress : callable, optional
+        Called with the number of images that are read and that of all, after each.
+
+    Returns
+    -------
+    Dataset
+        ``X`` (N, height, width, 3) or, grey, (N, height, width), uint8; ``y`` (N,) int64.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ImportError
+        If Pillow is not installed; the extra ``images`` brings it.
+    ValueError
+        If there are fewer than two classes or a class without images; if a file cannot be read; if sizes
+        differ, without ``resize``; if an image is transparent or has more than 8 bits for a colour.
+    """
+    folder, seed = Path(folder), check_integer("seed", seed, least=0)
+    size = None if resize is None else _checked_size(resize)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`folder` must be a folder that exists; got {folder}")
+    files, classes = _files(folder)
+    unreadable: dict[Path, str] = {}
+    kinds: dict[Path, tuple[tuple[int, int], bool]] = {}
+    for path in (path for found in files.values() for path, _ in found):
+        try:
+            kinds[path] = kind_of_image(path)
+        except ValueError as error:
+            unreadable[path] = str(error)
+    if size is None:
+        size = _common_size({path: size for path, (size, _) in kinds.items()}, folder)
+    grey = grey or not any(has_colours for _, has_colours in kinds.values())
+    parts: dict[str, Split] = {}
+    n_read = 0
+    for name, found in files.items():
+        images, labels = [], []
+        for path, label in found:
+            try:
+                if path in kinds:
+                    images.append(read_image(path, size, grey=grey))
+                    labels.append(label)
+            except ValueError as error:
+                unreadable[path] = str(error)
+            n_read += 1
+            if progress is not None:
+                progress(n_read, sum(map(len, files.values())))
+        parts[name] = Split(np.asarray(images), np.asarray(labels, dtype=np.int64))
+    _regard_unreadable(unreadable, skip=skip_unreadable)
+    whole = parts["train"]
+    _check_classes(whole.y, classes, folder)
+    amounts = {"validation": validation, "test": test}
+    n_drawn = {
+        name: 0 if name in parts else number_of_rows(name, amount, len(whole.y))
+        for name, amount in amounts.items()
+    }
+    rows = by_class(whole.y, n_drawn, seed, folder)
+    parts |= {name: Split(whole.X[chosen], whole.y[chosen]) for name, chosen in rows.items()}
+    return Dataset(
+        name=printable(folder.resolve().name),
+        train=parts["train"],
+        validation=parts.get("validation"),
+        test=parts.get("test"),
+        classes=tuple(classes),
+        image_shape=whole.X.shape[1:],
+        rows=rows,
+    )
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder and in those within it, in the order of their names."""
+    # Systems keep files of their own whose names begin with a dot, such as ._ on macOS.
+    found = (path for path in folder.rglob("*") if is_image(path) and path.is_file())
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file is an image by its name."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def kind_of_image(path: Path) -> tuple[tuple[int, int], bool]:
+    """Return the height and the width of an image, as it is to be seen, and whether it has colours."""
+    with _opened(path) as image:
+        width, height = image.size
+        is_turned = image.getexif().get(_ORIENTATION, 1) >= 5  # by a quarter
+        palette = image.convert("RGB").getcolors(256) if image.mode == "P" else None
+        has_colours = image.mode not in ("1", "L", "LA", "P")
+        if palette is not None:
+            has_colours = any(len({*colour}) > 1 for _, colour in palette)
+        return ((width, height) if is_turned else (height, width)), has_colours
+
+
+def read_image(path: Path, size: tuple[int, int], *, grey: bool) -> HostArray:
+    """Read an image as bytes, (height, width) or (height, width, 3), turned, cut and scaled to the size."""
+    ops = require("PIL.ImageOps", extra="images", purpose="reading images")
+    with _opened(path) as image:
+        is_opaque = not image.has_transparency_data or image.convert("RGBA").getextrema()[3][0] == 255
+        if image.mode not in ("1", "L", "P", "RGB", "LA", "RGBA") or not is_opaque:
+            raise ValueError(f"it must be of 8 bits and without transparency; got mode {image.mode}")
+        plain = ops.exif_transpose(image).convert("L" if grey else "RGB")
+        return np.asarray(ops.fit(plain, size[::-1]), dtype=np.uint8)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an image; turn any error in the block into a ValueError that names it."""
+    pillow = require("PIL.Image", extra="images", purpose="reading images")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it would write its errors on stderr, too
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about oddities of an image
+        warnings.simplefilter("error", pillow.DecompressionBombWarning)
+        # A damaged image raises more than can be listed.
+        try:
+            with pillow.open(file, formats=_FORMATS) as image:
+                yield image
+        except Exception as error:
+            raise ValueError(
+                f"{path} must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read "
+                f"({error!s:.200})"
+            ) from error
+
+
+def _checked_size(resize: int | tuple[int, int]) -> tuple[int, int]:
+    sizes = resize if isinstance(resize, tuple) else (resize, resize)
+    if len(sizes) != 2:
+        raise ValueError(f"`resize` must be a number of pixels, or (height, width); got {resize}")
+    height, width = (check_integer("resize", size, least=1) for size in sizes)
+    return height, width
+
+
+def _files(folder: Path) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
+    """Return the images of each split, each with the place of its class, and the names of the classes."""
+    folders = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
+    splits = {_SPLITS[name]: path for name, path in folders.items() if name in _SPLITS}
+    if set(folders) - set(_SPLITS) or "train" not in splits:
+        splits = {"train": folder}
+    names: list[str] = []
+    files: dict[str, list[tuple[Path, int]]] = {}
+    for split in ("train", "validation", "test"):
+        if split not in splits:
+            continue
+        own = {
+            path.name: path
+            for path in sorted(splits[split].iterdir())
+            if path.is_dir() and path.name[0] != "."
+        }
+        if split == "train":
+            names = checked_classes(list(own), len(own), name=f"the folders in {splits[split]}")
+        unknown = sorted(set(own) - set(names))
+        if unknown:
+            raise ValueError(
+                f"{splits[split]} must hold folders of the classes of train; got {listed(unknown)}"
+            )
+        files[split] = [(path, names.index(name)) for name in own for path in images_in(own[name])]
+    if len(names) < 2:
+        raise ValueError(
+            f"{folder} must hold a folder of images for each of at least two classes; got {len(names)}"
+        )
+    return files, names
+
+
+def _common_size(sizes: Mapping[Path, tuple[int, int]], folder: Path) -> tuple[int, int]:
+    """Return the size that all images have, or raise."""
+    counts = Counter(sizes.values()).most_common(_MOST_NAMED)
+    if len(counts) > 1:
+        named = ", ".join(f"{height}×{width} ({n:,})" for (height, width), n in counts)
+        raise ValueError(
+            f"`resize` must be given where images differ in size; those in {folder} have {named}, …"
+        )
+    if not counts:
+        raise ValueError(
+            f"{folder} must hold images, in folders for their classes; got none ({', '.join(SUFFIXES)})"
+        )
+    return counts[0][0]
+
+
+def _regard_unreadable(unreadable: Mapping[Path, str], *, skip: bool) -> None:
+    """Raise or warn of files that cannot be read."""
+    if not unreadable:
+        return
+    first = next(iter(unreadable.values()))
+    named = ", ".join(str(path) for path in [*unreadable][:_MOST_NAMED])
+    text = f"{len(unreadable):,} images cannot be read: {named}"
+    if not skip:
+        raise ValueError(first if len(unreadable) == 1 else f"{text}; the first: {first}")
+    warnings.warn(f"{text}; they are left out", UserWarning, stacklevel=3)
+
+
+def _check_classes(y: HostArray, classes: Sequence[str], folder: Path) -> None:
+    empty = [name for k, name in enumerate(classes) if not (y == k).any()]
+    if empty:
+        raise ValueError(f"{folder} must hold images of each class; got none of {listed(empty)}")

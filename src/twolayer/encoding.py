@@ -1,0 +1,442 @@
+"""The encoding of tables: columns of numbers, categories and dates as a matrix of features."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ._frames import (
+    DATES,
+    NOTHING,
+    NUMBERS,
+    TEXTS,
+    Series,
+    as_frame,
+    check_columns,
+    kind_of,
+    numbers_of,
+    values_of,
+)
+from ._namespace import HostArray
+from ._records import (
+    BOOLEAN,
+    COUNT,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    Kind,
+    checked,
+    is_list,
+    is_mapping,
+    is_plain,
+    is_text,
+)
+from ._texts import listed
+from ._validation import check_choice, check_integer
+
+VERSION = 1  # of the JSON
+_FEW_ROWS = 20  # in which a column of different values may be one of measurements
+_INFREQUENT = "infrequent_sklearn"  # as scikit-learn's OneHotEncoder names it
+_DATE_PARTS = ("year", "month", "day", "weekday", "hour")
+
+
+@dataclass(frozen=True)
+class NumberColumn:
+    """A column of numbers, booleans, durations or dates: x - centre, and whether there was a gap.
+
+    Parameters
+    ----------
+    name, kind : str
+        The column's name, and what it contains.
+    mean : float
+        Of the training rows; it stands in for gaps.
+    centre : float
+        What is subtracted: the mean of dates, whose seconds since 1970 are large, and 0 of others.
+    varies, has_gaps : bool
+        Whether the training rows had different numbers, and gaps: without, there is no such feature.
+    part : str
+        The part of a date that is taken, such as "month"; all of it if empty.
+    """
+
+    name: str
+    kind: str
+    mean: float
+    centre: float
+    varies: bool
+    has_gaps: bool
+    part: str = ""
+
+    def feature_names(self) -> list[str]:
+        """Return the names of the features."""
+        name = f"{self.name}_{self.part}" if self.part else self.name
+        return [name] * self.varies + [f"missingindicator_{self.name}"] * self.has_gaps
+
+    def features(self, series: Series) -> list[HostArray]:
+        """Return the features, (N,) each."""
+        numbers = _numbers(series, self.part)
+        gaps = np.isnan(numbers)
+        filled = np.where(gaps, self.mean, numbers) - self.centre
+        return [filled] * self.varies + [gaps.astype(np.float64)] * self.has_gaps
+
+
+@dataclass(frozen=True)
+class CategoryColumn:
+    """A column of categories: for each of the frequent ones, whether the row is of it.
+
+    Parameters
+    ----------
+    name, kind : str
+        The column's name, and what it contains.
+    categories : tuple
+        The categories that have a feature each, in ascending order; None, the last, for gaps.
+    infrequent : tuple
+        Rarer categories of the training rows, which share a feature, if there are any.
+    """
+
+    name: str
+    kind: str
+    categories: tuple[Any, ...]
+    infrequent: tuple[Any, ...] = ()
+
+    def feature_names(self) -> list[str]:
+        """Return the names of the features, as scikit-learn's OneHotEncoder makes them."""
+        names = [f"{self.name}_{category}" for category in self.categories]
+        return names + [f"{self.name}_{_INFREQUENT}"] * bool(self.infrequent)
+
+    def features(self, series: Series) -> list[HostArray]:
+        """Return the features, (N,) each: 1 for the row's category, else 0."""
+        places = {category: place for place, category in enumerate(self.categories)}
+        other = len(self.categories)  # its feature is there only if some categories were rare
+        found = np.asarray([places.get(value, other) for value in values_of(series)])
+        return [(found == place).astype(np.float64) for place in range(other + bool(self.infrequent))]
+
+    def unseen(self, series: Series) -> int:
+        """Return how many values are of no category of the training rows."""
+        known = {*self.categories, *self.infrequent, None}
+        return sum(value not in known for value in values_of(series))
+
+
+Column = NumberColumn | CategoryColumn
+
+
+@dataclass(frozen=True)
+class TableEncoder:
+    """What makes a matrix of features of a table, by the names of its columns.
+
+    Numbers stay as they are, and the mean of the training rows stands in for gaps. Booleans are 0 and 1.
+    Each frequent category is a feature, 1 where the row is of it [1]_. A date is its seconds, less their
+    mean. A column of numbers or dates that had gaps when the encoder was fitted has one more feature: 1 where
+    there is a gap.
+
+    Parameters
+    ----------
+    columns : tuple
+        The columns that are encoded, in the order of the table.
+    left_out : dict
+        The columns that are not, each with the reason.
+
+    See Also
+    --------
+    twolayer.datasets.load_table : Loads a table, splits it, and encodes it.
+
+    References
+    ----------
+    .. [1] The same features as of scikit-learn's ``SimpleImputer(add_indicator=True)`` and
+       ``OneHotEncoder(handle_unknown="infrequent_if_exist")``, with the same names.
+
+    Examples
+    --------
+    >>> import polars
+    >>> from twolayer.preprocessing import TableEncoder
+    >>> frame = polars.DataFrame({"age": [31, None, 45], "state": ["NY", "CA", "NY"]})
+    >>> encoder = TableEncoder.fit(frame)
+    >>> encoder.get_feature_names_out()
+    ['age', 'missingindicator_age', 'state_CA', 'state_NY']
+    >>> encoder.apply(frame)
+    array([[31.,  0.,  0.,  1.],
+           [38.,  1.,  1.,  0.],
+           [45.,  0.,  0.,  1.]])
+    """
+
+    columns: tuple[Column, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def fit(
+        cls,
+        frame: Any,
+        *,
+        categorical: Collection[str] = (),
+        max_categories: int = 30,
+        dates: str = "seconds",
+    ) -> TableEncoder:
+        """Fit to the training rows of a table.
+
+        Columns that cannot help are left out, with a warning that names them: those of one value, those whose
+        texts are different in more than half of the rows, and integers that identify the rows, as they rise
+        from row to row, or as all are different and the column is named id.
+
+        Parameters
+        ----------
+        frame : DataFrame of pandas, polars or pyarrow
+            The training rows, without their labels.
+        categorical : collection of str
+            Columns whose numbers or texts are categories, whatever they look like.
+        max_categories : int
+            How many categories of a column, the most frequent, have a feature each. Rarer ones share one.
+        dates : {"seconds", "parts"}
+            Whether a date is its seconds, or year, month, day, weekday and hour.
+
+        Returns
+        -------
+        TableEncoder
+            The encoder.
+
+        Raises
+        ------
+        TypeError
+            If ``frame`` is no DataFrame, or a column contains several kinds of values, or lists.
+        ValueError
+            If ``frame`` lacks a column of ``categorical``, or has no rows or no column that helps; if a
+            number is infinite; if two features would have the same name.
+        """
+        frame = as_frame(frame)
+        check_columns(frame, list(categorical), name="frame")
+        max_categories = check_integer("max_categories", max_categories, least=1)
+        check_choice("dates", dates, ("seconds", "parts"))
+        if not len(frame):
+            raise ValueError("`frame` must have at least one row; got none")
+        columns: list[Column] = []
+        left_out: dict[str, str] = {}
+        for name in frame.columns:
+            series = frame[name]
+            kind = kind_of(series)
+            found: list[Column] = []
+            reason = ""
+            if kind == TEXTS or name in categorical:
+                reason = "" if name in categorical else _reason_against_texts(series)
+                found = [] if reason else [_category_column(series, kind, max_categories)]
+            elif kind != NOTHING:
+                reason = _reason_against_numbers(series, kind)
+                parts = _DATE_PARTS if kind == DATES and dates == "parts" else ("",)
+                found = [] if reason else _number_columns(series, kind, parts)
+            found = [one for one in found if one.feature_names()]
+            columns += found
+            if not found:
+                left_out[name] = reason or ("no value" if kind == NOTHING else "one value")
+        encoder = cls(tuple(columns), left_out)
+        _check_names(encoder, frame)
+        if left_out:
+            reasons = "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
+            warnings.warn(f"columns that are left out: {reasons:.1000}", UserWarning, stacklevel=2)
+        return encoder
+
+    def apply(self, frame: Any) -> HostArray:
+        """Return the features of a table's rows.
+
+        Parameters
+        ----------
+        frame : DataFrame of pandas, polars or pyarrow
+            Any rows. Columns are found by their names, in any order; others are ignored.
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, D), float64
+            The features.
+
+        Raises
+        ------
+        TypeError
+            If a column contains another kind of values than when the encoder was fitted.
+        ValueError
+            If a column is missing, or a number is infinite.
+        """
+        frame = as_frame(frame)
+        check_columns(frame, [one.name for one in self.columns])
+        X = np.empty((len(frame), self.n_outputs))
+        place = 0
+        for column in self.columns:
+            series = frame[column.name]
+            kind = kind_of(series)
+            if kind not in (column.kind, NOTHING):
+                raise TypeError(
+                    f"the column {column.name!r:.80} must hold {column.kind}, as the encoder was fitted to; "
+                    f"got {kind}"
+                )
+            for feature in column.features(series):
+                X[:, place] = feature
+                place += 1
+        return X
+
+    def unseen(self, frame: Any) -> dict[str, int]:
+        """Return how many values of each column of categories are of none that the training rows had."""
+        frame = as_frame(frame)
+        categories = [one for one in self.columns if isinstance(one, CategoryColumn)]
+        check_columns(frame, [one.name for one in categories])
+        counts = {one.name: one.unseen(frame[one.name]) for one in categories}
+        return {name: n for name, n in counts.items() if n}
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of features, D."""
+        return len(self.get_feature_names_out())
+
+    def get_feature_names_out(self) -> list[str]:
+        """Return the names of the features, as scikit-learn's transformers name them."""
+        return [name for column in self.columns for name in column.feature_names()]
+
+    def groups(self) -> dict[str, list[int]]:
+        """Return the places of each column's features among all features."""
+        places: dict[str, list[int]] = {}
+        names = [column.name for column in self.columns for _ in column.feature_names()]
+        for place, name in enumerate(names):
+            places.setdefault(name, []).append(place)
+        return places
+
+    def to_json(self) -> str:
+        """Return the encoder as JSON, which `from_json` reads."""
+        columns = [{"type": type(one).__name__, **asdict(one)} for one in self.columns]
+        return json.dumps({"version": VERSION, "columns": columns, "left_out": dict(self.left_out)})
+
+    @classmethod
+    def from_json(cls, text: str) -> TableEncoder:
+        """Return the encoder that `to_json` wrote, or raise a ValueError."""
+        return encoder_from_json(text, "the table encoder")
+
+
+_VALUES = Kind("a list of numbers and texts", lambda value: is_list(value, is_plain))
+_NUMBER_FIELDS = {
+    **dict.fromkeys(("name", "kind", "part"), TEXT),
+    **dict.fromkeys(("mean", "centre"), NUMBER),
+    **dict.fromkeys(("varies", "has_gaps"), BOOLEAN),
+}
+_CATEGORY_FIELDS = {"name": TEXT, "kind": TEXT, "categories": _VALUES, "infrequent": _VALUES}
+
+
+def encoder_from_json(text: str, place: str) -> TableEncoder:
+    """Return an encoder from its JSON; errors name the place that it stands at."""
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place} must be JSON; it cannot be read ({error!s:.200})") from error
+    kinds = {
+        "version": COUNT,
+        "columns": Kind("a list of objects", lambda value: is_list(value, OBJECT.fits)),
+        "left_out": Kind("reasons by names", lambda value: is_mapping(value, is_text)),
+    }
+    stored = checked(record if isinstance(record, dict) else {}, kinds, place, needed=kinds)
+    if stored["version"] > VERSION:
+        raise ValueError(
+            f"{place} must be of version {VERSION}; got version {stored['version']}, which a newer twolayer "
+            "wrote: upgrade twolayer to read it"
+        )
+    return TableEncoder(tuple(_column_of(one, place) for one in stored["columns"]), stored["left_out"])
+
+
+def _column_of(record: Mapping[str, Any], place: str) -> Column:
+    if record.get("type") == NumberColumn.__name__:
+        return NumberColumn(**checked(record, _NUMBER_FIELDS, place, needed=_NUMBER_FIELDS))
+    found = checked(record, _CATEGORY_FIELDS, place, needed=_CATEGORY_FIELDS)
+    return CategoryColumn(**found | {name: tuple(found[name]) for name in ("categories", "infrequent")})
+
+
+def check_encoder(encoder: TableEncoder, n_features: int) -> None:
+    """Raise unless an encoder makes as many features as a network takes."""
+    if not isinstance(encoder, TableEncoder):
+        raise TypeError(f"`encoder` must be a TableEncoder; got {type(encoder).__name__}")
+    if encoder.n_outputs != n_features:
+        raise ValueError(
+            f"`encoder` must make the {n_features} features that the network takes; got {encoder.n_outputs}"
+        )
+
+
+def _number_columns(series: Series, kind: str, parts: Sequence[str]) -> list[Column]:
+    columns: list[Column] = []
+    for part in parts:
+        numbers = _numbers(series, part)
+        known = numbers[~np.isnan(numbers)]
+        mean = float(known.mean())
+        centre = mean if kind == DATES and not part else 0.0
+        # The parts of a date share one indicator.
+        has_gaps = not columns and len(known) < len(numbers)
+        columns.append(NumberColumn(series.name, kind, mean, centre, bool(np.ptp(known)), has_gaps, part))
+    return columns
+
+
+def _category_column(series: Series, kind: str, max_categories: int) -> CategoryColumn:
+    counts = Counter(values_of(series))
+    ordered = sorted(category for category in counts if category is not None)
+    ordered += [None] * (None in counts)
+    if len(ordered) <= max_categories:
+        return CategoryColumn(series.name, kind, tuple(ordered) if len(ordered) > 1 else ())
+    # The rarest first; of those equally rare, the first in order, as in scikit-learn.
+    rarest = set(sorted(ordered, key=counts.__getitem__)[: len(ordered) - max_categories])
+    frequent = tuple(category for category in ordered if category not in rarest)
+    return CategoryColumn(series.name, kind, frequent, tuple(one for one in ordered if one in rarest))
+
+
+def _reason_against_texts(series: Series) -> str:
+    """Return why a column of texts is no column of categories; nothing if it may be one."""
+    values = [value for value in values_of(series) if value is not None]
+    if len(set(values)) <= max(_FEW_ROWS, len(values) / 2):
+        return ""
+    n_words = sum(len(value.split()) for value in values) / len(values)
+    return "free text" if n_words > 2 else "different in most rows"
+
+
+def _reason_against_numbers(series: Series, kind: str) -> str:
+    """Return why a column of numbers is no measurement; nothing if it may be one."""
+    if kind != NUMBERS or not series.dtype.is_integer() or len(series) <= _FEW_ROWS or series.null_count():
+        return ""
+    numbers = numbers_of(series)
+    steps = np.diff(numbers)
+    if (steps > 0).all() or (steps < 0).all():
+        return "numbers of the rows"
+    is_named_so = series.name.lower() == "id" or series.name.endswith(("_id", "_ID", "Id", "ID"))
+    return "identifiers" if is_named_so and len(np.unique(numbers)) == len(numbers) else ""
+
+
+def _numbers(series: Series, part: str) -> HostArray:
+    """Return the numbers of a column, or a part of its dates; raise a ValueError if one is infinite."""
+    numbers = numbers_of(series)
+    infinite = np.flatnonzero(np.isinf(numbers))
+    if infinite.size:
+        raise ValueError(
+            f"the column {series.name!r:.80} must hold finite numbers; got an infinite value, first in row "
+            f"{infinite[0]} (counted from 0)"
+        )
+    if not part:
+        return numbers
+    gaps = np.isnan(numbers)
+    moments = np.where(gaps, 0.0, numbers * 1e6).astype(np.int64).astype("M8[us]")
+    years, months, days = (moments.astype(f"M8[{unit}]") for unit in "YMD")
+    parts: dict[str, Callable[[], HostArray]] = {
+        "year": lambda: years.astype(np.int64) + 1970,
+        "month": lambda: (months - years.astype("M8[M]")).astype(np.int64) + 1,
+        "day": lambda: (days - months.astype("M8[D]")).astype(np.int64) + 1,
+        "weekday": lambda: (days.astype(np.int64) + 3) % 7 + 1,  # Monday is 1; 1 January 1970 was a Thursday
+        "hour": lambda: (moments - days).astype("m8[h]").astype(np.int64),
+    }
+    return np.where(gaps, np.nan, parts[part]())
+
+
+def _check_names(encoder: TableEncoder, frame: Any) -> None:
+    """Raise a ValueError unless there are features, and their names differ."""
+    names = encoder.get_feature_names_out()
+    if not names:
+        raise ValueError(
+            f"`frame` must have a column that can help; it has {listed(frame.columns)}, which are left out: "
+            + "; ".join(f"{name} ({reason})" for name, reason in encoder.left_out.items())
+        )
+    most_frequent, n = Counter(names).most_common(1)[0]
+    if n > 1:
+        raise ValueError(
+            f"`frame` must have columns whose features have different names; "
+            f"got {n} that are named {most_frequent!r:.80}"
+        )

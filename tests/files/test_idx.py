@@ -1,0 +1,96 @@
+"""IDX files, as MNIST and Fashion-MNIST come in."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+
+import numpy as np
+import pytest
+
+from twolayer.datasets import load_idx
+
+TRAIN = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+TEST = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+IMAGES = np.random.default_rng(0).integers(256, size=(40, 5, 4), dtype=np.uint8)
+LABELS = np.arange(40, dtype=np.uint8) % 4
+
+
+def idx(array):
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+WHOLE = {
+    TRAIN[0]: idx(IMAGES[:30]),
+    TRAIN[1]: idx(LABELS[:30]),
+    TEST[0]: idx(IMAGES[30:]),
+    TEST[1]: idx(LABELS[30:]),
+}
+
+
+def write(folder, files, rename=str):
+    for name, content in files.items():
+        (folder / rename(name)).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dotted", [False, True])
+def test_four_files(packed, dotted, tmp_path):
+    files = {name: gzip.compress(content) if packed else content for name, content in WHOLE.items()}
+
+    def rename(name):
+        return (name.replace("-idx", ".idx") if dotted else name) + ".gz" * packed
+
+    data = load_idx(write(tmp_path, files, rename), validation=6)
+    assert data.name == tmp_path.name
+    assert data.classes == ("0", "1", "2", "3")
+    assert data.image_shape == (5, 4)
+    np.testing.assert_array_equal(data.test.X, IMAGES[30:])
+    np.testing.assert_array_equal(data.test.y, LABELS[30:])
+    assert len(data.validation.y) == 6
+    assert data.train.X.dtype == np.uint8
+    assert data.train.y.dtype == np.int64
+    for name in ("train", "validation"):
+        np.testing.assert_array_equal(getattr(data, name).X, IMAGES[data.rows[name]])
+        np.testing.assert_array_equal(getattr(data, name).y, LABELS[data.rows[name]])
+    assert load_idx(tmp_path, validation=0).validation is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {TRAIN[0]: b""},
+            r"train-images-idx3-ubyte must be an IDX file of unsigned bytes with 3 axes; got another",
+        ),
+        ({TRAIN[0]: idx(LABELS)}, r"must be an IDX file of unsigned bytes with 3 axes"),
+        ({TRAIN[1]: b"\0\0\x0d" + WHOLE[TRAIN[1]][3:]}, r"must be an IDX file of unsigned bytes with 1 axes"),
+        ({TRAIN[0]: WHOLE[TRAIN[0]][:-1]}, r"must hold 600 bytes of shape \(30, 5, 4\); got 599"),
+        ({TRAIN[0]: WHOLE[TRAIN[0]] + b"\0"}, r"must hold 600 bytes of shape \(30, 5, 4\); got 601"),
+        ({TRAIN[1]: idx(LABELS)}, r"must hold a label for each image; got 30 images and 40 labels"),
+        ({TEST[0]: idx(IMAGES[30:, 1:])}, r"must have one size; got \(5, 4\) to train and \(4, 4\) to test"),
+        (
+            {TRAIN[0]: idx(IMAGES[:0]), TRAIN[1]: idx(LABELS[:0])},
+            r"must hold at least one image; got shape \(0",
+        ),
+    ],
+)
+def test_files_that_are_refused(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_idx(write(tmp_path, WHOLE | changes))
+
+
+def test_archives_that_are_refused(tmp_path):
+    files = {name: gzip.compress(content) for name, content in WHOLE.items()}
+    for damaged in (files[TRAIN[0]][:-9], b"\x1f\x8b" + bytes(60), files[TRAIN[0]][:60] + bytes(500)):
+        write(tmp_path, files | {TRAIN[0]: damaged}, "{}.gz".format)
+        with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz must be a"):
+            load_idx(tmp_path)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_files_that_are_missing(name, tmp_path):
+    write(tmp_path, {one: content for one, content in WHOLE.items() if one != name})
+    with pytest.raises(FileNotFoundError, match=rf"must hold {name}, or {name}.gz; found no such file"):
+        load_idx(tmp_path)

@@ -1,0 +1,210 @@
+"""Folders of images, a subfolder for each class."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from twolayer.datasets import load_images
+
+SIZE = (6, 8)  # height and width
+RNG = np.random.default_rng(0)
+
+
+def pixels(shape=(*SIZE, 3)):
+    return RNG.integers(256, size=shape, dtype=np.uint8)
+
+
+def save(path, array, **more):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **more)
+    return array
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images of each of two classes, all of them different."""
+    for name in ("cat", "dog"):
+        for i in range(5):
+            save(tmp_path / "pets" / name / f"{i}.png", pixels())
+    return tmp_path / "pets"
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def images_of(split):
+    return {image.tobytes() for image in split.X}
+
+
+def test_a_folder_for_each_class(folder):
+    data = load_images(folder, validation=2, test=2)
+    assert data.name == "pets"
+    assert data.classes == ("cat", "dog")
+    assert data.image_shape == (*SIZE, 3)
+    assert data.train.X.dtype == np.uint8
+    assert [len(split.y) for split in (data.train, data.validation, data.test)] == [6, 2, 2]
+    for k, name in enumerate(data.classes):
+        wanted = {read(path).tobytes() for path in (folder / name).iterdir()}
+        for split in (data.train, data.validation, data.test):
+            assert images_of(split._replace(X=split.X[split.y == k])) <= wanted
+    every = [images_of(split) for split in (data.train, data.validation, data.test)]
+    assert sum(map(len, every)) == len(set.union(*every)) == 10
+
+
+def test_the_order_is_that_of_the_names(folder):
+    data = load_images(folder, validation=0, test=0)
+    paths = [folder / name / f"{i}.png" for name in ("cat", "dog") for i in range(5)]
+    np.testing.assert_array_equal(data.train.X, [read(path) for path in paths])
+    np.testing.assert_array_equal(data.train.y, [0] * 5 + [1] * 5)
+
+
+def test_folders_within_are_read_and_hidden_files_are_not(folder):
+    save(folder / "cat" / "more" / "a.JPG", pixels(), format="jpeg")
+    (folder / "cat" / "._0.png").write_bytes(b"of the system")
+    (folder / "cat" / "notes.txt").write_text("not an image")
+    (folder / ".cache").mkdir()
+    data = load_images(folder, validation=0, test=0)
+    assert np.bincount(data.train.y).tolist() == [6, 5]
+
+
+@pytest.mark.parametrize("name", ["validation", "val", "valid"])
+def test_splits_that_the_folder_has(name, folder, tmp_path):
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole / "train")
+    there = [save(whole / name / "dog" / "a.png", pixels()), save(whole / "test" / "cat" / "a.png", pixels())]
+    data = load_images(whole)
+    np.testing.assert_array_equal(data.validation.X[0], there[0])
+    np.testing.assert_array_equal(data.test.X[0], there[1])
+    assert (data.validation.y.tolist(), data.test.y.tolist(), len(data.train.y)) == ([1], [0], 10)
+    shutil.rmtree(whole / "test")
+    data = load_images(whole, test=2)
+    assert (len(data.validation.y), len(data.test.y), len(data.train.y)) == (1, 2, 8)
+
+
+def test_a_class_may_be_called_test(folder):
+    (folder / "cat").rename(folder / "test")
+    assert load_images(folder, validation=0, test=0).classes == ("dog", "test")
+
+
+def test_grey_images_have_no_axis_of_colours(folder):
+    for path in folder.rglob("*.png"):
+        save(path, pixels(SIZE))
+    data = load_images(folder, validation=0, test=0)
+    assert data.image_shape == SIZE
+    np.testing.assert_array_equal(data.train.X[0], read(folder / "cat" / "0.png"))
+    save(folder / "dog" / "9.png", pixels())
+    assert load_images(folder, validation=0, test=0).image_shape == (*SIZE, 3)
+    assert load_images(folder, validation=0, test=0, grey=True).image_shape == SIZE
+
+
+@pytest.mark.parametrize(
+    ("colours", "shape"), [([0, 0, 0, 90, 90, 90], SIZE), ([0, 0, 0, 90, 90, 91], (*SIZE, 3))]
+)
+def test_palettes(colours, shape, folder):
+    for path in folder.rglob("*.png"):
+        image = Image.new("P", SIZE[::-1], 1)
+        image.putpalette(colours)
+        image.save(path)
+    data = load_images(folder, validation=0, test=0)
+    assert data.image_shape == shape
+    assert data.train.X[0].reshape(-1)[0] == 90
+
+
+def test_other_sizes_are_cut_and_scaled(folder):
+    flat = np.zeros((12, 40, 3), np.uint8)
+    flat[:, 8:32] = 200
+    save(folder / "cat" / "0.png", flat)
+    data = load_images(folder, resize=SIZE, validation=0, test=0)
+    np.testing.assert_array_equal(data.train.X[0], np.full((*SIZE, 3), 200))
+    assert load_images(folder, resize=4, validation=0, test=0).image_shape == (4, 4, 3)
+
+
+def test_images_are_turned_as_the_camera_says(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter to the right
+    upright = pixels()
+    Image.fromarray(np.rot90(upright)).save(folder / "cat" / "0.png", exif=exif)
+    np.testing.assert_array_equal(load_images(folder, validation=0, test=0).train.X[0], upright)
+
+
+def test_progress(folder):
+    seen = []
+    load_images(folder, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i, 10) for i in range(1, 11)]
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "truncated"])
+def test_files_that_cannot_be_read(content, folder):
+    path = folder / "cat" / "0.png"
+    path.write_bytes(path.read_bytes()[:-60] if content is None else content)
+    with pytest.raises(ValueError, match=r"0.png must be a PNG, .* it cannot be read"):
+        load_images(folder)
+    with pytest.warns(UserWarning, match=r"^1 images cannot be read: .*0.png; they are left out$"):
+        data = load_images(folder, skip_unreadable=True, validation=0, test=0)
+    assert np.bincount(data.train.y).tolist() == [4, 5]
+
+
+def add_depth(folder):
+    Image.fromarray(pixels(SIZE).astype(np.uint16) * 200).save(folder / "cat" / "0.png")
+
+
+def add_transparency(folder):
+    save(folder / "cat" / "0.png", pixels((*SIZE, 4)))
+
+
+def add_size(folder):
+    save(folder / "cat" / "0.png", pixels((6, 9, 3)))
+
+
+def add_unknown_class(folder):
+    for name in ("cat", "dog"):
+        (folder / name).rename(folder / "moved") if name == "cat" else shutil.rmtree(folder / name)
+    shutil.copytree(folder / "moved", folder / "train" / "cat")
+    shutil.copytree(folder / "moved", folder / "train" / "dog")
+    shutil.move(folder / "moved", folder / "test" / "cow")
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "message"),
+    [
+        (add_depth, {}, r"0.png must be .*8 bits and without transparency; got mode I;16"),
+        (add_transparency, {}, r"0.png must be .*8 bits and without transparency; got mode RGBA"),
+        (add_size, {}, r"`resize` must be given where images differ in size; .* 6×8 \(9\), 6×9 \(1\)"),
+        (add_unknown_class, {}, r"test must hold folders of the classes of train; got cow"),
+        (
+            lambda folder: shutil.rmtree(folder / "cat"),
+            {},
+            r"must hold a folder of images for each of .*; got 1",
+        ),
+        (lambda folder: (folder / "cow").mkdir(), {}, r"must hold images of each class; got none of cow"),
+        (None, {"resize": 0}, r"`resize` must be at least 1; got 0"),
+        (None, {"resize": (1, 2, 3)}, r"`resize` must be a number of pixels, or \(height, width\)"),
+        (None, {"validation": 5, "test": 4}, r"must leave a sample of every class to train on"),
+    ],
+    ids=[
+        "depth",
+        "transparency",
+        "sizes",
+        "class",
+        "one class",
+        "empty",
+        "resize",
+        "three sizes",
+        "too many",
+    ],
+)
+def test_folders_that_are_refused(change, more, message, folder):
+    if change is not None:
+        change(folder)
+    with pytest.raises(ValueError, match=message):
+        load_images(folder, **more)
+
+
+def test_what_is_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`folder` must be a folder that exists; got .*none"):
+        load_images(tmp_path / "none")

@@ -1,0 +1,98 @@
+"""Permutation importance, beside the same by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from support.backends import Backend
+from support.strategies import Problem, problems
+
+from twolayer import TwoLayerNet, _validation, permutation_importance, stack
+from twolayer._streams import Stream, stream
+from twolayer.preprocessing import TableEncoder
+
+pytestmark = pytest.mark.once_on_jax
+
+
+def by_hand(net, X, y, columns, n_repeats, seed):
+    """Accuracy minus that with a column permuted, (M, n_repeats), one sample after the other."""
+
+    def accuracy(samples):
+        return np.mean(np.argmax(np.maximum(samples @ net.W1 + net.b1, 0) @ net.W2 + net.b2, axis=1) == y)
+
+    found = []
+    for places in columns:
+        for _ in range(n_repeats):
+            moved = X.copy()
+            order = stream(seed, Stream.PERMUTATIONS, len(found)).permutation(len(X))
+            moved[:, places] = X[order][:, places]
+            found.append(accuracy(X) - accuracy(moved))
+    return np.reshape(found, (len(columns), n_repeats))
+
+
+@pytest.mark.parametrize("n_elements", [2**24, 20], ids=["one block", "many blocks"])
+def test_as_by_hand(backend: Backend, n_elements, monkeypatch):
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", n_elements)
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(50, 4)), rng.integers(3, size=50)
+    net = TwoLayerNet(
+        rng.normal(size=(4, 6)), rng.normal(size=6), rng.normal(size=(6, 3)), rng.normal(size=3)
+    )
+    columns = {"first": [0], "pair": [3, 1]}
+    own = TwoLayerNet(*map(backend.array, net))
+    found = permutation_importance(
+        own, backend.array(X), backend.array(y), columns=columns, n_repeats=3, rng=7
+    )
+    expected = by_hand(net, X, y, columns.values(), 3, 7)
+    assert found.names == ["first", "pair"]
+    np.testing.assert_allclose(found.importances, expected, atol=1e-12)
+    np.testing.assert_allclose(found.importances_mean, expected.mean(axis=1), atol=1e-12)
+    np.testing.assert_allclose(found.importances_std, expected.std(axis=1), atol=1e-12)
+
+
+@given(problem=problems(stacked=True))
+def test_each_network_of_a_stack(backend: Backend, problem: Problem):
+    nets = TwoLayerNet(*map(backend.array, problem.net))
+    X, y = backend.array(problem.X), backend.array(problem.y)
+    together = permutation_importance(nets, X, y, n_repeats=2, rng=1)
+    n_features = problem.net.W1.shape[-2]
+    assert together.names == [str(place) for place in range(n_features)]
+    assert together.importances.shape == (nets.n_networks, n_features, 2)
+    for k in range(nets.n_networks):
+        alone = permutation_importance(nets.select(k), X, y, n_repeats=2, rng=1)
+        np.testing.assert_array_equal(together.importances[k], alone.importances)
+
+
+def test_columns_that_do_not_matter_have_none():
+    encoder = TableEncoder(())
+    assert encoder.groups() == {}
+    net = TwoLayerNet.initialize(3, 5, 2, rng=0)
+    net.W1[1] = 0
+    X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    found = permutation_importance(net, X, net.predict(X))
+    assert found.importances[1].tolist() == [0] * 5
+    assert (found.importances[[0, 2]] > 0).all()
+    everything = permutation_importance(net, X, net.predict(X), columns={"all": [0, 1, 2]}, n_repeats=1)
+    assert everything.importances[0, 0] >= found.importances[:, 0].max()
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"n_repeats": 0}, ValueError, r"`n_repeats` must be at least 1; got 0"),
+        ({"columns": {"a": [3]}}, ValueError, r"`columns` must hold places in \[0, 3\); got 3 in 'a'"),
+        ({"columns": {"a": [-1]}}, ValueError, r"`columns\['a'\]` must be at least 0; got -1"),
+        ({"columns": {"a": ["b"]}}, TypeError, r"`columns\['a'\]` must be an integer; got str"),
+        ({"rng": -1}, ValueError, r"`rng` must be non-negative"),
+        ({"X": np.ones((2, 4))}, ValueError, r"`X` must have 3 features a sample"),
+        ({"y": np.asarray([0, 2])}, ValueError, r"`y` must hold class labels in \[0, 2\); got a label of 2"),
+        ({"net": stack}, TypeError, r"`net` must be a TwoLayerNet; got function"),
+    ],
+    ids=["repeats", "place", "negative", "text", "seed", "features", "label", "net"],
+)
+def test_what_is_refused(more, error, message):
+    net = TwoLayerNet.initialize(3, 5, 2, rng=0)
+    arguments = {"net": net, "X": np.ones((2, 3), "float32"), "y": np.asarray([0, 1])} | more
+    with pytest.raises(error, match=message):
+        permutation_importance(**arguments)

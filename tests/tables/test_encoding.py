@@ -1,0 +1,344 @@
+"""The encoder of tables, beside scikit-learn's transformers."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import warnings
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from twolayer.preprocessing import Standardizer, TableEncoder
+
+MAKERS = {"pandas": pandas.DataFrame, "polars": polars.DataFrame, "pyarrow": pyarrow.table}
+DAY = datetime.date(2024, 2, 29)
+
+
+@pytest.fixture(params=MAKERS)
+def make(request):
+    return MAKERS[request.param]
+
+
+def names_of(encoder):
+    return encoder.get_feature_names_out()
+
+
+# Beside scikit-learn
+
+
+@st.composite
+def tables(draw):
+    """Columns of numbers and texts with gaps: those to fit to, and others, with texts that were not there."""
+    n, n_new = draw(st.integers(3, 30)), draw(st.integers(1, 10))
+    finite = st.floats(-1e6, 1e6, allow_subnormal=False)
+    gap = draw(st.booleans())
+
+    def numbers(size):
+        return draw(st.lists(finite | st.none() if gap else finite, min_size=size, max_size=size))
+
+    def texts(size, letters):
+        return draw(st.lists(st.sampled_from(letters), min_size=size, max_size=size))
+
+    first = {
+        "a": [1.0, 2.0, *numbers(n)],
+        "b": [None, 5.0, *numbers(n)],
+        "s": ["p", "q", *texts(n, "pqrstuv")],
+    }
+    second = {"a": numbers(n_new), "b": numbers(n_new), "s": texts(n_new, "pqrstuvwxyz")}
+    second = {
+        name: [None if name == "a" and not gap else one for one in values] for name, values in second.items()
+    }
+    return first, second, draw(st.integers(1, 8))
+
+
+@given(columns=tables(), library=st.sampled_from(sorted(MAKERS)))
+@settings(max_examples=60)
+def test_the_matrix_is_that_of_scikit_learn(columns, library):
+    first, second, most = columns
+    make = MAKERS[library]
+    encoder = TableEncoder.fit(make(first), max_categories=most)
+    theirs = make_column_transformer(
+        (SimpleImputer(add_indicator=True), ["a", "b"]),
+        (
+            OneHotEncoder(max_categories=most + 1, handle_unknown="infrequent_if_exist", sparse_output=False),
+            ["s"],
+        ),
+        verbose_feature_names_out=False,
+    )
+    theirs.fit(pandas.DataFrame(first))
+    order = [names_of(encoder).index(name) for name in theirs.get_feature_names_out()]
+    assert len(order) == encoder.n_outputs
+    for table in (first, second):
+        frame = pandas.DataFrame(table).astype({"a": float, "b": float})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of unknown categories
+            wanted = theirs.transform(frame)
+        np.testing.assert_allclose(encoder.apply(make(table))[:, order], wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_standardized_as_by_scikit_learn(make):
+    rng = np.random.default_rng(0)
+    frame = make({"a": rng.normal(5, 3, 50).tolist(), "s": rng.choice(["x", "y"], 50).tolist()})
+    X = TableEncoder.fit(frame).apply(frame)
+    ours = Standardizer.fit(X, scale="feature").apply(X, dtype="float64")
+    np.testing.assert_allclose(ours, StandardScaler().fit_transform(X), rtol=1e-12, atol=1e-12)
+
+
+# What becomes of each kind of column
+
+
+def test_numbers_and_their_gaps(make):
+    encoder = TableEncoder.fit(make({"a": [1.0, None, 3.0], "n": [4, 5, 9]}))
+    assert names_of(encoder) == ["a", "missingindicator_a", "n"]
+    new = encoder.apply(make({"n": [7, 8], "a": [None, 6.5]}))
+    np.testing.assert_array_equal(new, [[2.0, 1.0, 7.0], [6.5, 0.0, 8.0]])
+    assert new.dtype == np.float64
+
+
+def test_a_gap_that_training_did_not_have_is_the_mean(make):
+    encoder = TableEncoder.fit(make({"a": [1.0, 3.0, 8.0]}))
+    np.testing.assert_array_equal(encoder.apply(make({"a": [None, 2.0]})), [[4.0], [2.0]])
+
+
+def test_booleans(make):
+    encoder = TableEncoder.fit(make({"ok": [True, None, False, True]}))
+    assert names_of(encoder) == ["ok", "missingindicator_ok"]
+    np.testing.assert_allclose(encoder.apply(make({"ok": [True, False, None]})), [[1, 0], [0, 0], [2 / 3, 1]])
+
+
+def test_categories_and_their_gaps(make):
+    encoder = TableEncoder.fit(make({"s": ["x", None, "y", "x"]}))
+    assert names_of(encoder) == ["s_x", "s_y", "s_None"]
+    np.testing.assert_array_equal(
+        encoder.apply(make({"s": ["y", None, "z"]})), [[0, 1, 0], [0, 0, 1], [0, 0, 0]]
+    )
+
+
+def test_rare_categories_share_a_feature_with_those_unseen(make):
+    frame = make({"s": list("aaaabbbcd")})
+    encoder = TableEncoder.fit(frame, max_categories=2)
+    assert names_of(encoder) == ["s_a", "s_b", "s_infrequent_sklearn"]
+    new = make({"s": ["d", "a", "unseen"]})
+    np.testing.assert_array_equal(encoder.apply(new), [[0, 0, 1], [1, 0, 0], [0, 0, 1]])
+    assert encoder.unseen(new) == {"s": 1}
+    assert encoder.unseen(frame) == {}
+
+
+def test_numbers_that_are_categories(make):
+    encoder = TableEncoder.fit(make({"zip": [10, 20, 10], "a": [1.0, 2.0, 4.0]}), categorical=["zip"])
+    assert names_of(encoder) == ["zip_10", "zip_20", "a"]
+    np.testing.assert_array_equal(encoder.apply(make({"zip": [20], "a": [0.0]})), [[0, 1, 0]])
+
+
+def test_categories_of_pandas():
+    column = pandas.Categorical(["u", "v", None, "u"], categories=["w", "v", "u"])
+    encoder = TableEncoder.fit(pandas.DataFrame({"c": column}))
+    assert names_of(encoder) == ["c_u", "c_v", "c_None"]
+
+
+@pytest.mark.parametrize("days", [[0, 1, 5], [0, None, 366]])
+def test_dates_are_seconds_about_their_mean(days, make):
+    dates = [None if day is None else DAY + datetime.timedelta(days=day) for day in days]
+    moments = [None if one is None else datetime.datetime.combine(one, datetime.time(12)) for one in dates]
+    known = [day for day in days if day is not None]
+    mean = sum(known) / len(known)
+    wanted = [86_400.0 * ((mean if day is None else day) - mean) for day in days]
+    for column in (dates, moments):
+        encoder = TableEncoder.fit(make({"t": column}))
+        assert names_of(encoder) == ["t", *(["missingindicator_t"] if None in days else [])]
+        np.testing.assert_allclose(encoder.apply(make({"t": column}))[:, 0], wanted, atol=1e-6)
+
+
+def test_parts_of_dates(make):
+    moments = [datetime.datetime(1969, 12, 28, 23, 30), None, datetime.datetime(2024, 2, 29, 1)]
+    encoder = TableEncoder.fit(make({"t": moments}), dates="parts")
+    parts = ["t_year", "missingindicator_t", "t_month", "t_day", "t_weekday", "t_hour"]
+    assert names_of(encoder) == parts
+    wanted = [[1969, 0, 12, 28, 7, 23], [1996.5, 1, 7, 28.5, 5.5, 12], [2024, 0, 2, 29, 4, 1]]
+    np.testing.assert_array_equal(encoder.apply(make({"t": moments})), wanted)
+
+
+def test_time_zones_are_regarded():
+    noon = pandas.Series(pandas.to_datetime(["2024-01-01 12:00", "2024-01-02 12:00"]))
+    here, there = (noon.dt.tz_localize(zone) for zone in ("UTC", "Asia/Tokyo"))
+    encoder = TableEncoder.fit(pandas.DataFrame({"t": here}))
+    moved = encoder.apply(pandas.DataFrame({"t": there})) - encoder.apply(pandas.DataFrame({"t": here}))
+    np.testing.assert_allclose(moved, -9 * 3600)
+
+
+def test_durations_are_seconds(make):
+    lengths = [datetime.timedelta(minutes=1), datetime.timedelta(days=1, microseconds=500)]
+    encoder = TableEncoder.fit(make({"t": lengths}))
+    np.testing.assert_allclose(encoder.apply(make({"t": lengths})), [[60.0], [86_400.0005]], rtol=1e-12)
+
+
+def test_objects_of_pandas():
+    frame = pandas.DataFrame(
+        {"d": [DAY, None], "b": [True, None], "s": ["x", "y"], "e": [None, None]}, dtype=object
+    )
+    with pytest.warns(UserWarning, match=r"e \(no value\)"):
+        encoder = TableEncoder.fit(frame)
+    assert names_of(encoder) == ["missingindicator_d", "missingindicator_b", "s_x", "s_y"]
+
+
+# What is left out
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ([7] * 30, "one value"),
+        (["same"] * 30, "one value"),
+        ([None] * 30, "no value"),
+        ([*range(100, 130)], "numbers of the rows"),
+        ([*range(130, 100, -1)], "numbers of the rows"),
+        ([f"person {i}" for i in range(30)], "different in most rows"),
+        ([f"the case of number {i}" for i in range(30)], "free text"),
+    ],
+    ids=["one number", "one text", "gaps", "rising", "falling", "names", "sentences"],
+)
+def test_columns_that_cannot_help_are_left_out(column, reason, make):
+    frame = make({"odd": column, "a": [float(i % 7) for i in range(30)]})
+    with pytest.warns(UserWarning, match=rf"left out: odd \({reason}\)$"):
+        encoder = TableEncoder.fit(frame)
+    assert encoder.left_out == {"odd": reason}
+    assert names_of(encoder) == ["a"]
+    assert encoder.apply(frame).shape == (30, 1)
+
+
+def test_identifiers_by_their_name(make):
+    numbers = np.random.default_rng(0).permutation(30).tolist()
+    with pytest.warns(UserWarning, match=r"user_id \(identifiers\)"):
+        encoder = TableEncoder.fit(make({"user_id": numbers, "size": numbers}))
+    assert names_of(encoder) == ["size"]
+
+
+def test_few_rows_may_all_differ(make):
+    frame = make({"n": [1, 2, 3], "s": ["x", "y", "z"]})
+    assert names_of(TableEncoder.fit(frame)) == ["n", "s_x", "s_y", "s_z"]
+
+
+def test_the_user_knows_better(make):
+    frame = make({"s": [f"person {i}" for i in range(30)]})
+    assert TableEncoder.fit(frame, categorical=["s"], max_categories=50).n_outputs == 30
+
+
+# Columns go by their names
+
+
+def test_the_order_of_columns_and_further_ones_do_not_matter(make):
+    encoder = TableEncoder.fit(make({"a": [1.0, 2.0], "s": ["x", "y"]}))
+    new = encoder.apply(make({"more": [0], "s": ["y"], "a": [5.0]}))
+    np.testing.assert_array_equal(new, [[5, 0, 1]])
+
+
+def test_groups_are_the_places_of_a_column():
+    encoder = TableEncoder.fit(polars.DataFrame({"a": [1.0, None, 3.0], "s": ["x", "y", "y"]}))
+    assert encoder.groups() == {"a": [0, 1], "s": [2, 3]}
+
+
+# Stored
+
+
+def test_stored_as_json(make):
+    columns = {
+        "a": [1.5, None, 3.0], "s": ["x", None, "y"], "z": [1, 2, 2], "ok": [True, False, None],
+        "t": [DAY, None, DAY.replace(year=2020)],
+    }  # fmt: skip
+    for dates in ("seconds", "parts"):
+        encoder = TableEncoder.fit(make(columns), categorical=["z"], dates=dates)
+        again = TableEncoder.from_json(encoder.to_json())
+        assert again == encoder
+        np.testing.assert_array_equal(again.apply(make(columns)), encoder.apply(make(columns)))
+
+
+# Refusals
+
+PLAIN = {"a": [1.0, 2.0], "s": ["x", "y"]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "more", "error", "message"),
+    [
+        (
+            {"a": [1.0, np.inf]},
+            {},
+            ValueError,
+            r"'a' must hold finite numbers; got an infinite value, first in row 1",
+        ),
+        ({"a": [[1], [2]]}, {}, TypeError, r"'a' must hold numbers, texts or dates; got List"),
+        ({"a": []}, {}, ValueError, r"at least one row; got none"),
+        (PLAIN, {"categorical": ["b"]}, ValueError, r"must have the columns b; it has a, s"),
+        (PLAIN, {"max_categories": 0}, ValueError, r"`max_categories` must be at least 1; got 0"),
+        (PLAIN, {"dates": "days"}, ValueError, r"`dates` must be one of 'seconds', 'parts'; got 'days'"),
+        ({"a": [1, 1]}, {}, ValueError, r"a column that can help; it has a, .*a \(one value\)"),
+        ({"a_x": [1, 2], "a": ["x", "y"]}, {}, ValueError, r"different names; got 2 that are named 'a_x'"),
+    ],
+    ids=["infinite", "lists", "no rows", "no column", "categories", "dates", "constant", "equal names"],
+)
+def test_what_cannot_be_fitted(columns, more, error, message):
+    with pytest.raises(error, match=message):
+        TableEncoder.fit(polars.DataFrame(columns), **more)
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ({"a": [1.0]}, ValueError, r"`frame` must have the columns s; it has a"),
+        (
+            {"a": ["1.0"], "s": ["x"]},
+            TypeError,
+            r"'a' must hold numbers, as .* fitted to; got texts",
+        ),
+        (
+            {"a": [1.0], "s": [1]},
+            TypeError,
+            r"'s' must hold texts, as .* fitted to; got numbers",
+        ),
+        ({"a": [-np.inf], "s": ["x"]}, ValueError, r"'a' must hold finite numbers"),
+    ],
+    ids=["missing", "texts", "numbers", "infinite"],
+)
+def test_what_cannot_be_encoded(columns, error, message, make):
+    with pytest.raises(error, match=message):
+        TableEncoder.fit(make(PLAIN)).apply(make(columns))
+
+
+@pytest.mark.parametrize("frame", [np.ones((2, 2)), [[1, 2]], {"a": [1]}, pandas.Series([1])])
+def test_what_is_no_data_frame(frame):
+    with pytest.raises(TypeError, match=r"`frame` must be a DataFrame of pandas, polars or pyarrow; got "):
+        TableEncoder.fit(frame)
+
+
+def test_columns_without_names():
+    with pytest.raises(TypeError, match=r"names of columns that are strings; got 0"):
+        TableEncoder.fit(pandas.DataFrame([[1, 2], [3, 4]]))
+
+
+def test_mixed_kinds():
+    with pytest.raises(TypeError, match=r"'m' must hold numbers, texts or dates; got numbers and texts"):
+        TableEncoder.fit(pandas.DataFrame({"m": [1, "a"]}))
+
+
+def test_stored_encoders_that_are_damaged():
+    whole = json.loads(TableEncoder.fit(polars.DataFrame(PLAIN)).to_json())
+    changes = {
+        "version": [None, "1", -1, 2],
+        "columns": [None, {}, [1], [{"type": "NumberColumn"}], [{"name": "a"}]],
+        "left_out": [None, [], {"a": 1}],
+    }
+    texts = [json.dumps(whole | {name: value}) for name, values in changes.items() for value in values]
+    column = whole["columns"][0]
+    texts += [json.dumps(whole | {"columns": [column | {name: []}]}) for name in column if name != "type"]
+    for text in ("", "[]", "{}", "[" * 100_000, *texts):
+        with pytest.raises(ValueError, match=r"the table encoder must"):
+            TableEncoder.from_json(text)

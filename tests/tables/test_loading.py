@@ -1,0 +1,277 @@
+"""Tables from files and data frames: what is read, which column is the label, and what is refused."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import io
+import sys
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pytest
+
+from twolayer.datasets import load_table
+
+N = 60
+RNG = np.random.default_rng(0)
+COLUMNS = {
+    "age": [None if i % 9 == 4 else float(i % 23) for i in range(N)],
+    "state": [None if i % 11 == 5 else "abc"[i % 3] for i in range(N)],
+    "member": [bool(i % 4) for i in range(N)],
+    "since": [datetime.date(2020, 1, 1) + datetime.timedelta(days=int(k)) for k in RNG.integers(0, 900, N)],
+    "label": ["no", "yes", "yes"] * (N // 3),
+}
+TABLE = polars.DataFrame(COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return load_table(TABLE)
+
+
+def assert_same(data, expected):
+    assert data.classes == expected.classes
+    assert data.encoder == expected.encoder
+    for name in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(data, name).X, getattr(expected, name).X)
+        np.testing.assert_array_equal(getattr(data, name).y, getattr(expected, name).y)
+        np.testing.assert_array_equal(data.rows[name], expected.rows[name])
+
+
+def test_what_a_data_set_has(expected):
+    assert expected.name == "table"
+    assert expected.classes == ("no", "yes")
+    assert expected.image_shape is None
+    assert expected.sample_weight is None
+    assert {name: len(rows) for name, rows in expected.rows.items()} == {
+        "train": 42,
+        "validation": 9,
+        "test": 9,
+    }
+    labels = np.asarray(COLUMNS["label"])
+    for name in ("train", "validation", "test"):
+        np.testing.assert_array_equal(
+            np.asarray(expected.classes)[getattr(expected, name).y], labels[expected.rows[name]]
+        )
+    np.testing.assert_array_equal(
+        expected.test.X, expected.encoder.apply(TABLE[expected.rows["test"].tolist()])
+    )
+
+
+def test_the_encoder_knows_training_rows_alone():
+    values = np.zeros(N)
+    frame = polars.DataFrame({"a": values, "label": COLUMNS["label"]})
+    rows = load_table(frame.with_columns(a=polars.Series(RNG.normal(size=N)))).rows
+    values[rows["test"]], values[rows["train"][0]] = 100.0, 1.0
+    data = load_table(frame.with_columns(a=polars.Series(values)))
+    assert data.encoder.columns[0].mean == pytest.approx(1 / len(rows["train"]))
+
+
+@pytest.mark.parametrize(
+    "make", [pandas.DataFrame, polars.DataFrame, pyarrow.table], ids=["pandas", "polars", "pyarrow"]
+)
+def test_data_frames(make, expected):
+    assert_same(load_table(make(COLUMNS)), expected)
+
+
+def as_csv(separator=",", *, mark=b"", quote="necessary"):
+    return mark + TABLE.write_csv(separator=separator, quote_style=quote).encode()
+
+
+FILES = {
+    "plain.csv": as_csv(),
+    "mark.csv": as_csv(mark=b"\xef\xbb\xbf"),
+    "quoted.csv": as_csv(quote="non_numeric"),
+    "semicolons.csv": as_csv(";"),
+    "decimal-commas.csv": as_csv(";").replace(b".", b","),
+    "tabs.tsv": as_csv("\t"),
+    "windows.CSV": as_csv().replace(b"\n", b"\r\n"),
+    "packed.csv.gz": gzip.compress(as_csv()),
+    "packed.tsv.gz": gzip.compress(as_csv("\t")),
+    "with-na.csv": as_csv().replace(b"\n,", b"\nNA,"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_text_files(name, tmp_path, expected):
+    (tmp_path / name).write_bytes(FILES[name])
+    data = load_table(tmp_path / name)
+    assert data.name == name.partition(".")[0]
+    assert_same(data, expected)
+
+
+def test_parquet_files(tmp_path, expected):
+    TABLE.write_parquet(tmp_path / "a.parquet")
+    assert_same(load_table(str(tmp_path / "a.parquet")), expected)
+
+
+def test_standard_input(monkeypatch, expected):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(as_csv())))
+    data = load_table("-")
+    assert data.name == "table"
+    assert_same(data, expected)
+
+
+def write(tmp_path, text):
+    path = tmp_path / "own.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def features_of(path, **more):
+    return load_table(path, validation=0, test=0, **more).encoder.get_feature_names_out()
+
+
+def test_texts_that_mean_a_gap(tmp_path):
+    path = write(tmp_path, "a,s,y\n1,x,0\nunknown,unknown,1\n4,z,0\n2,x,1\n")
+    names = features_of(path, missing=["unknown"])
+    assert names == ["a", "missingindicator_a", "s_x", "s_z", "s_None"]
+
+
+def test_numbers_that_are_names(tmp_path):
+    path = write(tmp_path, "zip,a,y\n01,1,0\n02,2,1\n1,3,0\n")
+    assert features_of(path, categorical=["zip"]) == ["zip_01", "zip_02", "zip_1", "a"]
+    assert features_of(path) == ["zip", "a"]
+
+
+@pytest.mark.parametrize("name", ["label", "target", "class", "y", "Class"])
+def test_the_label_by_its_usual_names(name, tmp_path):
+    path = write(tmp_path, f"a,{name},b\n1,u,3\n2,v,4\n5,u,9\n")
+    assert features_of(path) == ["a", "b"]
+
+
+def test_the_label_by_its_name(tmp_path):
+    path = write(tmp_path, "state,y,b\nu,1,3\nv,2,4\nu,3,9\n")
+    data = load_table(path, label="state", drop=["b"], validation=0, test=0)
+    assert data.classes == ("u", "v")
+    assert data.encoder.get_feature_names_out() == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([10, 9, 10], ("9", "10")),
+        ([1.0, 0.0, 1.0], ("0", "1")),
+        ([True, False, True], ("False", "True")),
+        (["b", "a", "b"], ("a", "b")),
+        (
+            [datetime.date(2024, 1, 2), datetime.date(2024, 1, 1), datetime.date(2024, 1, 2)],
+            ("2024-01-01", "2024-01-02"),
+        ),
+    ],
+    ids=["integers", "whole", "booleans", "texts", "dates"],
+)
+def test_kinds_of_labels(labels, classes):
+    data = load_table(pandas.DataFrame({"a": [1.0, 2.0, 4.0], "y": labels}), validation=0, test=0)
+    assert data.classes == classes
+    np.testing.assert_array_equal(data.train.y, [1, 0, 1])
+    assert data.validation is data.test is None
+
+
+def test_rows_without_a_label_are_left_out():
+    labels = ["no", None, "yes"] * 20
+    with pytest.warns(UserWarning, match=r"^20 of 60 rows have no label, and are left out$"):
+        data = load_table(polars.DataFrame(COLUMNS | {"label": labels}))
+    rows = np.concatenate(list(data.rows.values()))
+    assert sorted(rows) == [i for i in range(N) if i % 3 != 1]
+
+
+def test_weights_go_with_their_rows():
+    weights = [0.5 + i for i in range(N)]
+    data = load_table(TABLE.with_columns(w=polars.Series(weights)), weight="w")
+    assert "w" not in data.encoder.groups()
+    for name, rows in data.rows.items():
+        np.testing.assert_array_equal(data.sample_weight[name], np.asarray(weights)[rows])
+
+
+def test_groups_are_no_features_but_times_are():
+    frame = TABLE.with_columns(patient=polars.Series(np.arange(N) // 4))
+    data = load_table(frame, group="patient")
+    assert "patient" not in data.encoder.groups()
+    assert not {*(data.rows["train"] // 4)} & {*(data.rows["test"] // 4)}
+    data = load_table(frame, time="since", drop=["patient"])
+    since = np.asarray(COLUMNS["since"])
+    assert since[data.rows["train"]].max() <= since[data.rows["validation"]].min()
+    assert "since" in data.encoder.groups()
+
+
+# Refusals
+
+ROWS = "a,y\n1,0\n2,1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "message"),
+    [
+        ("", {}, r"must be a table; it cannot be read \(empty"),
+        ("a,y\n", {}, r"must have at least one row below the names of its columns; got none"),
+        (
+            "a,b\n1,2\n",
+            {},
+            r"`label` must name the column .* as it has none of the names .*; it has the columns a, b",
+        ),
+        ("y,label\n1,2\n", {}, r"`label` must name the column .* as it has 2 of the names"),
+        (ROWS, {"label": "z"}, r"must have the columns z; it has a, y"),
+        (ROWS, {"drop": ["b"]}, r"must have the columns b; it has a, y"),
+        ("a,a,y\n1,2,0\n", {}, r"must have different names of columns; got a twice"),
+        ("a,y\n1,0\n2,1,3\n", {}, r"must be a table; it cannot be read \(found more fields"),
+        ("a,y\n1,é\n".encode("latin-1"), {}, r"must be a table; it cannot be read \(invalid utf-8"),
+        ("a,y\n1,0\ninf,1\n", {}, r"'a' must hold finite numbers; got an infinite value"),
+        ("a,y\n1,0\n2,0\n", {}, r"'y' of .* must hold at least two classes; got one"),
+        ("a,y\n1,\n2,\n", {}, r"'y' of .* must hold labels; got none"),
+        (
+            "a,y\n1,0.5\n2,1\n",
+            {},
+            r"'y' of .* must hold a class for each row; got 2 different numbers.*regression",
+        ),
+        ("y\n0\n1\n", {}, r"own.csv must have a column to learn from; it has y"),
+        ("a,w,y\n1,1,0\n2,-1,1\n", {"weight": "w"}, r"'w' of .* a weight of at least 0 .* first in row 1"),
+        ("a,w,y\n1,,0\n2,1,1\n", {"weight": "w"}, r"'w' of .* a weight of at least 0 .* first in row 0"),
+        ("a,w,y\n1,p,0\n2,q,1\n", {"weight": "w"}, r"'w' of .* a weight of at least 0 .* first in row 0"),
+        (ROWS, {"group": "a", "time": "a"}, r"`group` or `time` must be given, not both; got both"),
+        (ROWS, {"validation": 1, "test": 1}, r"must leave a sample of every class to train on"),
+        (ROWS, {"test": 1.5}, r"`test` must be below 1 where it is a share; got 1.5"),
+        (ROWS, {"seed": -1}, r"`seed` must be at least 0; got -1"),
+    ],
+    ids=range(21),
+)
+def test_tables_that_are_refused(text, more, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load_table(write(tmp_path, text), **{"validation": 0, "test": 0} | more)
+
+
+def test_a_number_for_each_row_is_no_class(tmp_path):
+    text = "a,y\n" + "".join(f"{i % 7},{i}\n" for i in range(5000))
+    with pytest.raises(
+        ValueError, match=r"got 5,000 different numbers, which look like those of a regression"
+    ):
+        load_table(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error", "message"),
+    [
+        ("a.xlsx", b"", ValueError, r"`source` must end in .csv, .tsv.*; got .*a.xlsx"),
+        ("a.parquet", b"PAR1", ValueError, r"a.parquet must be a table; it cannot be read"),
+        ("a.csv.gz", gzip.compress(ROWS.encode())[:-5], ValueError, r"a.csv.gz must be a whole gzip file"),
+    ],
+)
+def test_files_that_are_refused(name, content, error, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(error, match=message):
+        load_table(tmp_path / name)
+
+
+def test_what_is_no_table(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError):
+        load_table(tmp_path / "none.csv")
+    with pytest.raises(
+        TypeError, match=r"`source` must be a DataFrame of pandas, polars or pyarrow; got list"
+    ):
+        load_table([[1, 2]])
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(ValueError, match=r"`source` must be a file, as standard input is closed; got -"):
+        load_table("-")

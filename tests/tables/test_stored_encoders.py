@@ -1,0 +1,147 @@
+"""Encoders in the files of networks, and in ONNX models."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import polars
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import twolayer
+from twolayer._onnx_encoding import GAP
+from twolayer.preprocessing import Standardizer, TableEncoder
+
+N = 1000
+RNG = np.random.default_rng(0)
+EPOCH = datetime.date(1970, 1, 1)
+
+
+def with_gaps(values, share=0.1):
+    return [
+        None if gap else value for value, gap in zip(values, RNG.random(len(values)) < share, strict=True)
+    ]
+
+
+def table(letters):
+    """Rows with a column of each kind, with gaps."""
+    days = RNG.integers(-20_000, 40_000, N).tolist()
+    seconds = RNG.integers(0, 3 * 10**9, N).tolist()
+    return polars.DataFrame(
+        {
+            "age": with_gaps(RNG.normal(40, 10, N).tolist()),
+            "state": with_gaps(RNG.choice(list(letters), N).tolist()),
+            "zip": with_gaps(RNG.integers(1000, 1000 + len(letters), N).tolist()),
+            "ok": with_gaps([bool(one) for one in RNG.integers(0, 2, N)]),
+            "born": with_gaps([EPOCH + datetime.timedelta(days=day) for day in days]),
+            "seen": with_gaps(
+                [datetime.datetime(1950, 1, 1) + datetime.timedelta(seconds=s) for s in seconds]
+            ),
+            "took": with_gaps([datetime.timedelta(milliseconds=k) for k in range(N)]),
+        }
+    )
+
+
+TRAINING, NEW = table("abcdefgh"), table("abcdefghijkl")
+
+
+@pytest.fixture(scope="module", params=["seconds", "parts"])
+def encoder(request):
+    return TableEncoder.fit(TRAINING, categorical=["zip"], max_categories=5, dates=request.param)
+
+
+@pytest.fixture(scope="module")
+def net(encoder):
+    """A network whose scaling is folded into it, so that it takes dates in seconds."""
+    scaler = Standardizer.fit(encoder.apply(TRAINING), scale="feature")
+    return scaler.fold(twolayer.TwoLayerNet.initialize(encoder.n_outputs, 20, 3, rng=0, dtype="float64"))
+
+
+def test_stored_with_a_network(encoder, net, tmp_path):
+    path = tmp_path / "network.safetensors"
+    twolayer.save(net, path, encoder=encoder)
+    assert twolayer.load_encoder(path) == encoder
+    assert twolayer.load_encoder(tmp_path) == encoder
+    assert twolayer.storage.load_metadata(path).encoder == encoder
+    twolayer.save(net, path)
+    assert twolayer.storage.load_metadata(path).encoder is None
+    with pytest.raises(
+        ValueError, match=r"must hold a network that was trained on a table; it has no encoder"
+    ):
+        twolayer.load_encoder(path)
+
+
+def test_an_encoder_that_does_not_fit_is_refused(encoder, net, tmp_path):
+    path = tmp_path / "network.safetensors"
+    other = TableEncoder(encoder.columns[1:])
+    wanted = (
+        rf"`encoder` must make the {net.n_features} features that the network takes; got {other.n_outputs}"
+    )
+    for write in (twolayer.save, twolayer.onnx.export):
+        with pytest.raises(ValueError, match=wanted):
+            write(net, path, encoder=other)
+        with pytest.raises(TypeError, match=r"`encoder` must be a TableEncoder; got dict"):
+            write(net, path, encoder={})
+    twolayer.save(net, path, encoder=encoder)
+    with safe_open(path, "np") as file:
+        metadata = file.metadata()
+    for text, message in {
+        "{": r"`encoder` in the metadata of .* must be JSON",
+        other.to_json(): wanted,
+        json.dumps(json.loads(encoder.to_json()) | {"version": 2}): r"must be of version 1; got version 2",
+    }.items():
+        save_file(load_file(path), path, metadata=metadata | {"encoder": text})
+        with pytest.raises(ValueError, match=message):
+            twolayer.load(path)
+
+
+def fed(frame):
+    """The columns as the ONNX model takes them."""
+    inputs = {}
+    for column in frame.iter_columns():
+        if column.dtype == polars.String:
+            values = [["" if one is None else one] for one in column]
+            inputs[column.name] = np.asarray(values, dtype=object)
+        elif column.dtype in (polars.Date, polars.Datetime):
+            seconds = column.cast(polars.Datetime("ms")).dt.timestamp("ms").to_list()
+            inputs[column.name] = np.asarray([[GAP if one is None else one // 1000] for one in seconds])
+        else:
+            if column.dtype == polars.Duration:
+                column = column.dt.total_milliseconds() / 1000
+            inputs[column.name] = column.cast(polars.Float64).to_numpy()[:, None]
+    return inputs
+
+
+def test_a_model_takes_the_columns(encoder, net, tmp_path):
+    path = tmp_path / "table.onnx"
+    classes = ["x", "y", "z"]
+    twolayer.onnx.export(net, path, classes=classes, encoder=encoder)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(path)
+    assert [one.name for one in session.get_inputs()] == TRAINING.columns
+    for frame in (TRAINING, NEW):
+        probabilities, label = session.run(["probabilities", "label"], fed(frame))
+        X = encoder.apply(frame)
+        np.testing.assert_allclose(probabilities, net.predict_proba(X), atol=1e-9)
+        np.testing.assert_array_equal(label, net.predict(X))
+    assert encoder.unseen(NEW)["state"] > 100
+
+
+def test_what_a_model_of_a_table_cannot_be(encoder, net, tmp_path):
+    path = tmp_path / "table.onnx"
+    for more in ({"input_dtype": "float64"}, {"image_shape": (1, net.n_features)}):
+        with pytest.raises(ValueError, match=r"must be left out where `encoder` is given"):
+            twolayer.onnx.export(net, path, encoder=encoder, **more)
+    clashing = TableEncoder.fit(polars.DataFrame({"logits": [1.0, 2.0], "b1": [2.0, 1.0]}))
+    small = twolayer.TwoLayerNet.initialize(2, 3, 2, rng=0)
+    with pytest.raises(
+        ValueError, match=r"`encoder` must have no column of the name of a tensor; got b1, logits"
+    ):
+        twolayer.onnx.export(small, path, encoder=clashing)
+    assert not path.exists()
