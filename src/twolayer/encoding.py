@@ -275,7 +275,18 @@ class TableEncoder:
         return X
 
     def unseen(self, frame: Any) -> dict[str, int]:
-        """Return how many values of each column of categories are of none that the training rows had."""
+        """Return how many values of each column of categories are of none that the training rows had.
+
+        Parameters
+        ----------
+        frame : DataFrame of pandas, polars or pyarrow
+            Any rows.
+
+        Returns
+        -------
+        dict
+            The numbers of values, by the names of the columns that have any.
+        """
         frame = as_frame(frame)
         categories = [one for one in self.columns if isinstance(one, CategoryColumn)]
         check_columns(frame, [one.name for one in categories])
@@ -306,7 +317,23 @@ class TableEncoder:
 
     @classmethod
     def from_json(cls, text: str) -> TableEncoder:
-        """Return the encoder that `to_json` wrote, or raise a ValueError."""
+        """Return the encoder that `to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            The JSON.
+
+        Returns
+        -------
+        TableEncoder
+            The encoder.
+
+        Raises
+        ------
+        ValueError
+            If it is no such JSON, or a newer version of twolayer wrote it.
+        """
         return encoder_from_json(text, "the table encoder")
 
 

@@ -76,7 +76,7 @@ def test_groups_stay_together(groups, seed):
     assert_whole(rows, len(groups))
     own = [set(np.asarray(groups)[chosen]) for chosen in rows.values()]
     assert sum(map(len, own)) == len(set(groups))
-    assert len(rows["train"])
+    assert set(rows) == {"train", "validation", "test"}
 
 
 def test_groups_come_near_their_share():
@@ -87,6 +87,11 @@ def test_groups_come_near_their_share():
         "validation": 150,
         "test": 100,
     }
+
+
+def test_a_split_has_a_group_where_all_are_larger_than_it():
+    rows = split(np.zeros(120, int), 10, 10, groups=[i // 30 for i in range(120)])
+    assert {name: len(chosen) for name, chosen in rows.items()} == {"train": 60, "validation": 30, "test": 30}
 
 
 def test_time_divides():

@@ -20,6 +20,7 @@ def test_the_numbers_of_the_streams_never_change():
         "INPUT_DROPOUT": 2,
         "DROPOUT": 3,
         "AUGMENTATION": 4,
+        "PERMUTATIONS": 5,
     }
     np.testing.assert_allclose(
         stream(0, Stream.INITIAL_WEIGHTS).standard_normal(3),

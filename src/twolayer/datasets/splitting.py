@@ -84,7 +84,7 @@ def _spread(n: int, among: int, *, start: int) -> HostArray:
 def _by_group(
     groups: Sequence[Any], n_drawn: Mapping[str, int], seed: int, place: str
 ) -> dict[str, HostArray]:
-    """Draw whole groups until each split has as many rows as it shall, as near as groups allow."""
+    """Draw whole groups, at least one for a split, until each has as many rows as it shall, or nearly."""
     names = sorted(set(groups), key=lambda one: (str(type(one)), one))
     if len(names) < 1 + sum(n > 0 for n in n_drawn.values()):
         raise ValueError(
@@ -100,7 +100,8 @@ def _by_group(
         free = order[split_of_group[order] == 0]
         taken = 0
         for one in free[: len(free) - sum(n_later > 0 for n_later in wanted[split:]) - 1]:
-            if abs(taken + sizes[one] - n) >= abs(taken - n):
+            is_nearer = abs(taken + sizes[one] - n) < abs(taken - n)
+            if not is_nearer and (taken or not n):
                 break
             split_of_group[one] = split
             taken += int(sizes[one])
