@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -47,10 +47,19 @@ def check_columns(frame: Frame, needed: Sequence[str], *, name: str = "frame") -
         raise ValueError(f"`{name}` must have the columns {listed(missing)}; it has {listed(frame.columns)}")
 
 
+def check_names(name: str, names: Collection[str]) -> None:
+    """Raise a TypeError unless names are a collection of strings, and not one string."""
+    if isinstance(names, str):
+        raise TypeError(f"`{name}` must be a collection of strings; got the string {names!r:.80}")
+    for one in names:
+        if not isinstance(one, str):
+            raise TypeError(f"`{name}` must be a collection of strings; got {one!r:.80} in it")
+
+
 def kind_of(series: Series) -> str:
     """Return what a column contains, or raise a TypeError if that is several kinds, or of no use here."""
     nw, dtype = _narwhals(), series.dtype
-    if series.null_count() == len(series):
+    if series.null_count() == len(series) or (dtype.is_float() and np.isnan(_floats(series)).all()):
         return NOTHING
     if dtype.is_numeric():
         return NUMBERS
@@ -89,7 +98,8 @@ def is_missing(value: Any) -> bool:
 
 def values_of(series: Series) -> list[Any]:
     """Return the values of a column as Python's objects, with None for each gap."""
-    return [None if is_missing(value) else value for value in series.to_list()]
+    values = (value.item() if isinstance(value, np.generic) else value for value in series.to_list())
+    return [None if is_missing(value) else value for value in values]
 
 
 def numbers_of(series: Series) -> HostArray:

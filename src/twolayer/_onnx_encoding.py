@@ -13,16 +13,18 @@ from .encoding import CategoryColumn, NumberColumn, TableEncoder
 
 GAP = -(2**63)  # what stands for a gap in int64, as in pandas and NumPy
 ML_OPSET = 2  # of the operators for machine learning, whose LabelEncoder finds the place of a text
-_DAY = 86_400
+_SECOND = 1_000_000
+_DAY = 86_400 * _SECOND
 # Days from 1 March of the year 0 to 1 January 1970: in this count no date in use is negative.
 _DAYS_BEFORE_1970 = 719_468
+_NODES = "encoding/"  # how the names of the outputs begin
 
 
 class EncodingGraph:
     """Nodes that make the features (N, D) of a table's columns, each of which is an input (N, 1).
 
-    Numbers, booleans and durations are float64, nan for a gap; dates are int64, seconds since 1970 in UTC,
-    and `GAP`; texts are strings, "" for a gap.
+    Numbers, booleans and durations are float64, nan for a gap; dates are int64, microseconds since 1970 in
+    UTC, and `GAP`; texts are strings, "" for a gap.
 
     Parameters
     ----------
@@ -36,7 +38,8 @@ class EncodingGraph:
 
     def __init__(self, encoder: TableEncoder, dtype: str, onnx: ModuleType) -> None:
         taken = {"W1", "b1", "W2", "b2", "Z1", "H1", "logits", "probabilities", "label"}
-        clashing = sorted(taken & {one.name for one in encoder.columns})
+        names = {one.name for one in encoder.columns}
+        clashing = sorted(one for one in names if one in taken or not one or one.startswith(_NODES))
         if clashing:
             raise ValueError(f"`encoder` must have no column of the name of a tensor; got {listed(clashing)}")
         self._onnx = onnx
@@ -65,7 +68,7 @@ class EncodingGraph:
 
     def _node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node, and return the name of its output."""
-        output = f"encoding/{len(self.nodes)}"
+        output = f"{_NODES}{len(self.nodes)}"
         node = self._onnx.helper.make_node(operator, inputs, [output], domain=domain, **attributes)
         self.nodes.append(node)
         return output
@@ -81,8 +84,11 @@ class EncodingGraph:
         """Return the features of a column of numbers or dates."""
         if column.kind == DATES:
             gaps = self._node("Equal", column.name, self._constant(GAP, np.int64))
-            seconds = self._node("Where", gaps, self._constant(0, np.int64), column.name)
-            numbers = self._float(self._date_part(seconds, column.part) if column.part else seconds)
+            moments = self._node("Where", gaps, self._constant(0, np.int64), column.name)
+            if column.part:
+                numbers = self._float(self._date_part(moments, column.part))
+            else:
+                numbers = self._node("Div", self._float(moments), self._constant(_SECOND))
         else:
             gaps, numbers = self._node("IsNaN", column.name), column.name
         features = []
@@ -95,6 +101,11 @@ class EncodingGraph:
         """Return the features of a column of categories, side by side."""
         width = len(column.categories)
         if column.kind == TEXTS:
+            if {"", None} <= {*column.categories, *column.infrequent}:
+                raise ValueError(
+                    f"the column {column.name!r:.80} must not have both gaps and empty texts, which are "
+                    "one in an ONNX model"
+                )
             texts = ["" if one is None else str(one) for one in column.categories]
             code = {"keys_strings": texts, "values_int64s": range(width), "default_int64": width}
             places = self._node("LabelEncoder", column.name, domain="ai.onnx.ml", **code)
@@ -112,7 +123,7 @@ class EncodingGraph:
         others = self._node("Sub", self._constant(1.0), self._node("ReduceSum", features, axis, keepdims=1))
         return self._node("Concat", features, others, axis=1)
 
-    def _date_part(self, seconds: str, part: str) -> str:
+    def _date_part(self, moments: str, part: str) -> str:
         """Return a part of dates: the calendar's arithmetic in whole numbers."""
 
         def number(value: int) -> str:
@@ -127,9 +138,9 @@ class EncodingGraph:
         def rest(name: str, by: int) -> str:
             return self._node("Mod", name, number(by))
 
-        moved = self._node("Add", seconds, number(_DAYS_BEFORE_1970 * _DAY))
+        moved = self._node("Add", moments, number(_DAYS_BEFORE_1970 * _DAY))
         if part == "hour":
-            return divided(rest(moved, _DAY), 3600)
+            return divided(rest(moved, _DAY), 3600 * _SECOND)
         days = divided(moved, _DAY)
         if part == "weekday":  # 1 March of the year 0 was a Wednesday
             return self._node("Add", rest(self._node("Add", days, number(2)), 7), number(1))

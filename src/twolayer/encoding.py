@@ -19,6 +19,7 @@ from ._frames import (
     Series,
     as_frame,
     check_columns,
+    check_names,
     kind_of,
     numbers_of,
     values_of,
@@ -204,9 +205,11 @@ class TableEncoder:
             If ``frame`` is no DataFrame, or a column contains several kinds of values, or lists.
         ValueError
             If ``frame`` lacks a column of ``categorical``, or has no rows or no column that helps; if a
-            number is infinite; if two features would have the same name.
+            number is infinite, or a category no text and no number that JSON can hold; if two features would
+            have the same name.
         """
         frame = as_frame(frame)
+        check_names("categorical", categorical)
         check_columns(frame, list(categorical), name="frame")
         max_categories = check_integer("max_categories", max_categories, least=1)
         check_choice("dates", dates, ("seconds", "parts"))
@@ -398,6 +401,12 @@ def _number_columns(series: Series, kind: str, parts: Sequence[str]) -> list[Col
 
 def _category_column(series: Series, kind: str, max_categories: int) -> CategoryColumn:
     counts = Counter(values_of(series))
+    for category in counts:
+        if not is_plain(category):
+            raise ValueError(
+                f"the column {series.name!r:.80} must hold texts or finite numbers, the whole ones of at "
+                f"most 2**53 in size, to be categories; got {category!r:.80}"
+            )
     ordered = sorted(category for category in counts if category is not None)
     ordered += [None] * (None in counts)
     if len(ordered) <= max_categories:

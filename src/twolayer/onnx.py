@@ -108,8 +108,8 @@ def export(
     differ by rounding.
 
     With an encoder, each column is an input (N, 1) of its name: numbers, booleans and durations float64, with
-    nan for a gap; dates int64, seconds since 1970 in UTC, with -2**63 for a gap; texts strings, with "" for a
-    gap. The model then has more operators, and LabelEncoder of the set ai.onnx.ml, version 2.
+    nan for a gap; dates int64, microseconds since 1970 in UTC, with -2**63 for a gap; texts strings, with ""
+    for a gap. The model then has more operators, and LabelEncoder of the set ai.onnx.ml, version 2.
 
     References
     ----------

@@ -81,6 +81,13 @@ def test_files_that_are_refused(changes, message, tmp_path):
         load_idx(write(tmp_path, WHOLE | changes))
 
 
+@pytest.mark.parametrize("lengths", [(2**32 - 1,) * 3, (2**31, 2**20, 2**10)])
+def test_headers_that_claim_too_much(lengths, tmp_path):
+    header = b"\0\0\x08\x03" + np.asarray(lengths, ">u4").tobytes()
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte must fit into memory; .* shape \("):
+        load_idx(write(tmp_path, WHOLE | {TRAIN[0]: header + b"\0\0\0"}))
+
+
 def test_archives_that_are_refused(tmp_path):
     files = {name: gzip.compress(content) for name, content in WHOLE.items()}
     for damaged in (files[TRAIN[0]][:-9], b"\x1f\x8b" + bytes(60), files[TRAIN[0]][:60] + bytes(500)):

@@ -68,6 +68,7 @@ def test_folders_within_are_read_and_hidden_files_are_not(folder):
     (folder / "cat" / "._0.png").write_bytes(b"of the system")
     (folder / "cat" / "notes.txt").write_text("not an image")
     (folder / ".cache").mkdir()
+    save(folder / "cat" / ".thumbnails" / "0.png", pixels())
     data = load_images(folder, validation=0, test=0)
     assert np.bincount(data.train.y).tolist() == [6, 5]
 
@@ -84,6 +85,11 @@ def test_splits_that_the_folder_has(name, folder, tmp_path):
     shutil.rmtree(whole / "test")
     data = load_images(whole, test=2)
     assert (len(data.validation.y), len(data.test.y), len(data.train.y)) == (1, 2, 8)
+
+
+def test_names_of_splits_may_begin_with_capitals(folder):
+    make_splits(folder, "Train", "Test")
+    assert load_images(folder).classes == ("cat", "dog")
 
 
 def test_a_class_may_be_called_test(folder):
@@ -169,9 +175,49 @@ def add_unknown_class(folder):
     shutil.move(folder / "moved", folder / "test" / "cow")
 
 
+def make_splits(folder, *names):
+    for name in names:
+        shutil.copytree(folder, folder.parent / "whole" / name)
+    for path in [*folder.iterdir()]:
+        shutil.rmtree(path)
+    for name in names:
+        shutil.move(folder.parent / "whole" / name, folder / name)
+
+
+def empty_the_test(folder):
+    make_splits(folder, "train", "test")
+    for path in (folder / "test").rglob("*.png"):
+        path.unlink()
+
+
+def flatten(folder):
+    make_splits(folder, "train", "test")
+    for path in [*folder.rglob("*.png")]:
+        path.rename(path.parent.parent / f"{path.parent.name}{path.name}")
+    for path in folder.glob("*/*/"):
+        path.rmdir()
+
+
 @pytest.mark.parametrize(
     ("change", "more", "message"),
     [
+        (
+            lambda folder: make_splits(folder, "train", "test", "other"),
+            {},
+            r"must hold no folders but those of the splits beside train; got other",
+        ),
+        (
+            lambda folder: make_splits(folder, "train", "val", "valid"),
+            {},
+            r"must hold one folder for validation; got val, valid",
+        ),
+        (empty_the_test, {}, r"must hold images to train and for each split; got none for test"),
+        (flatten, {}, r"must hold a folder of images for each of .*; got 0"),
+        (
+            lambda folder: [shutil.rmtree(path) for path in folder.iterdir()],
+            {},
+            r"must hold a folder of images for each of .*; got 0",
+        ),
         (add_depth, {}, r"0.png must be .*8 bits and without transparency; got mode I;16"),
         (add_transparency, {}, r"0.png must be .*8 bits and without transparency; got mode RGBA"),
         (add_size, {}, r"`resize` must be given where images differ in size; .* 6×8 \(9\), 6×9 \(1\)"),
@@ -187,6 +233,11 @@ def add_unknown_class(folder):
         (None, {"validation": 5, "test": 4}, r"must leave a sample of every class to train on"),
     ],
     ids=[
+        "other",
+        "two validations",
+        "empty test",
+        "flat",
+        "nothing",
         "depth",
         "transparency",
         "sizes",

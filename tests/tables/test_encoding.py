@@ -329,6 +329,29 @@ def test_mixed_kinds():
         TableEncoder.fit(pandas.DataFrame({"m": [1, "a"]}))
 
 
+@pytest.mark.parametrize("gaps", [[float("nan")] * 30, [float("nan"), None] * 15])
+def test_a_column_of_nothing_but_nan_has_no_value(gaps):
+    frame = polars.DataFrame({"x": [i % 7 / 2 for i in range(30)], "gaps": gaps})
+    with pytest.warns(UserWarning, match=r"left out: gaps \(no value\)"):
+        encoder = TableEncoder.fit(frame)
+    assert encoder.get_feature_names_out() == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("values", "came"),
+    [
+        ([2**60, 2**60 + 1], "1152921504606846976"),
+        ([np.inf, 1.0], "inf"),
+        ([datetime.date(2020, 1, 1), datetime.date(2021, 1, 1)], r"datetime.date\(2020, 1, 1\)"),
+    ],
+)
+def test_categories_that_cannot_be_stored_are_refused(values, came):
+    with pytest.raises(
+        ValueError, match=rf"'c' must hold texts or finite .* of at most 2\*\*53 .*; got {came}"
+    ):
+        TableEncoder.fit(pandas.DataFrame({"c": values}), categorical=["c"])
+
+
 def test_stored_encoders_that_are_damaged():
     whole = json.loads(TableEncoder.fit(polars.DataFrame(PLAIN)).to_json())
     changes = {

@@ -243,6 +243,55 @@ def test_tables_that_are_refused(text, more, message, tmp_path):
         load_table(write(tmp_path, text), **{"validation": 0, "test": 0} | more)
 
 
+@pytest.mark.parametrize("name", ["drop", "categorical", "missing"])
+def test_one_text_is_no_collection_of_texts(name):
+    with pytest.raises(TypeError, match=rf"`{name}` must be a collection of strings; got the string 'age'"):
+        load_table(TABLE, **{name: "age"})
+
+
+def test_blanks_about_fields_are_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"own.csv must have no blanks about its fields.* got the column ' y'"
+    ):
+        load_table(write(tmp_path, "a, y\n1, 2\n3, 4\n"))
+
+
+def test_long_headers_are_read_whole(tmp_path):
+    names = [f"{'x' * 22}_{i}" for i in range(3000)]
+    text = (
+        ",".join([*names, "y"])
+        + "\n"
+        + "".join(f"{','.join([str(i % 7)] * 3000)},{i % 2}\n" for i in range(9))
+    )
+    assert load_table(write(tmp_path, text), validation=0, test=0).n_features == 3000
+
+
+def test_headers_are_utf_8(tmp_path):
+    (tmp_path / "a.csv").write_bytes("größe,y\n1,0\n2,1\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a.csv must be in UTF-8; the names of its columns are not"):
+        load_table(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("more", [{"time": "t"}, {"group": "g", "seed": 2}])
+def test_each_class_has_rows_to_train_on(more):
+    columns = {
+        "x": [i % 7 for i in range(40)],
+        "t": [i // 2 for i in range(40)],
+        "g": [i // 10 for i in range(40)],
+    }
+    frame = polars.DataFrame(columns | {"label": ["a"] * 30 + ["b"] * 10})
+    message = r"must leave a row of each class to train on; they leave none of b: other shares or"
+    with pytest.raises(ValueError, match=message):
+        load_table(frame, test=0.25, validation=0, **more)
+
+
+@pytest.mark.parametrize("values", [["1/13/2024"] * 40, [[1]] * 40])
+def test_times_are_dates_or_numbers(values):
+    frame = polars.DataFrame({"x": [i % 7 for i in range(40)], "t": values, "label": ["a", "b"] * 20})
+    with pytest.raises((ValueError, TypeError), match=r"column 't' .*must hold .*dates"):
+        load_table(frame, time="t")
+
+
 def test_a_number_for_each_row_is_no_class(tmp_path):
     text = "a,y\n" + "".join(f"{i % 7},{i}\n" for i in range(5000))
     with pytest.raises(

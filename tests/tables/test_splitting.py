@@ -94,6 +94,17 @@ def test_a_split_has_a_group_where_all_are_larger_than_it():
     assert {name: len(chosen) for name, chosen in rows.items()} == {"train": 60, "validation": 30, "test": 30}
 
 
+def test_a_group_that_is_too_large_is_passed_over():
+    groups = [0] * 35 + [1, 2, 3, 4, 5]
+    for seed in range(10):
+        rows = split(np.zeros(40, int), 1, 2, seed, groups=groups)
+        assert {name: len(chosen) for name, chosen in rows.items()} == {
+            "train": 37,
+            "validation": 1,
+            "test": 2,
+        }
+
+
 def test_time_divides():
     times = np.asarray([5, 1, 4, 2, 3, 0, 9, 8, 7, 6], float)
     rows = split(np.zeros(10, int), 2, 3, times=times)
@@ -126,11 +137,12 @@ def test_equal_times_stay_together(times, share):
         (1.0, 0, {}, r"`validation` must be below 1 where it is a share; got 1"),
         (0, -1, {}, r"`test` must be at least 0; got -1"),
         (1, 1, {"groups": "aabbbb"}, r"as many groups as splits or more; got 2"),
+        (3, 3, {"groups": "aabbcc"}, r"must leave rows to train on; the table has 6"),
         (3, 3, {"times": np.arange(6.0)}, r"must leave rows to train on; the table has 6"),
         (1, 1, {"times": np.eye(6)[5]}, r"the earliest rows of the table have one time"),
         (1, 1, {"times": np.asarray([0, np.nan] * 3)}, r"without gaps; got one, first in row 1"),
     ],
-    ids=["classes", "share", "negative", "groups", "times", "one time", "gap"],
+    ids=["classes", "share", "negative", "groups", "rows", "times", "one time", "gap"],
 )
 def test_splits_that_are_refused(validation, test, more, message):
     with pytest.raises(ValueError, match=message):

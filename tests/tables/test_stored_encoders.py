@@ -108,8 +108,8 @@ def fed(frame):
             values = [["" if one is None else one] for one in column]
             inputs[column.name] = np.asarray(values, dtype=object)
         elif column.dtype in (polars.Date, polars.Datetime):
-            seconds = column.cast(polars.Datetime("ms")).dt.timestamp("ms").to_list()
-            inputs[column.name] = np.asarray([[GAP if one is None else one // 1000] for one in seconds])
+            moments = column.cast(polars.Datetime("us")).dt.timestamp("us").to_list()
+            inputs[column.name] = np.asarray([[GAP if one is None else one] for one in moments])
         else:
             if column.dtype == polars.Duration:
                 column = column.dt.total_milliseconds() / 1000
@@ -138,10 +138,18 @@ def test_what_a_model_of_a_table_cannot_be(encoder, net, tmp_path):
     for more in ({"input_dtype": "float64"}, {"image_shape": (1, net.n_features)}):
         with pytest.raises(ValueError, match=r"must be left out where `encoder` is given"):
             twolayer.onnx.export(net, path, encoder=encoder, **more)
-    clashing = TableEncoder.fit(polars.DataFrame({"logits": [1.0, 2.0], "b1": [2.0, 1.0]}))
+    refused = {
+        r"`encoder` must have no column of the name of a tensor; got b1, logits": ["logits", "b1"],
+        r"`encoder` must have no column of the name of a tensor; got , encoding/0": ["", "encoding/0"],
+    }
     small = twolayer.TwoLayerNet.initialize(2, 3, 2, rng=0)
+    for message, names in refused.items():
+        clashing = TableEncoder.fit(polars.DataFrame({name: [1.0, 2.0 + i] for i, name in enumerate(names)}))
+        with pytest.raises(ValueError, match=message):
+            twolayer.onnx.export(small, path, encoder=clashing)
+    both = TableEncoder.fit(polars.DataFrame({"s": ["", None]}))
     with pytest.raises(
-        ValueError, match=r"`encoder` must have no column of the name of a tensor; got b1, logits"
+        ValueError, match=r"the column 's' must not have both gaps and empty texts, which are one"
     ):
-        twolayer.onnx.export(small, path, encoder=clashing)
+        twolayer.onnx.export(small, path, encoder=both)
     assert not path.exists()

@@ -120,6 +120,8 @@ def _read(folder: Path, name: str, ndim: int) -> HostArray:
         raise ValueError(
             f"{path} must be a whole gzip file; it cannot be unpacked ({error!s:.200})"
         ) from error
+    except (MemoryError, OverflowError) as error:
+        raise ValueError(f"{path} must fit into memory; it says that it is of shape {shape}") from error
     if len(content) != math.prod(shape):
         raise ValueError(
             f"{path} must hold {math.prod(shape):,} bytes of shape {shape}; got {len(content):,}"

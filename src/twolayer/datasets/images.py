@@ -116,6 +116,11 @@ def load_images(
                 progress(n_read, sum(map(len, files.values())))
         parts[name] = Split(np.asarray(images), np.asarray(labels, dtype=np.int64))
     _regard_unreadable(unreadable, skip=skip_unreadable)
+    empty = [name for name, part in parts.items() if not len(part.y)]
+    if empty:
+        raise ValueError(
+            f"{folder} must hold images to train and for each split; got none for {listed(empty)}"
+        )
     whole = parts["train"]
     _check_classes(whole.y, classes, folder)
     amounts = {"validation": validation, "test": test}
@@ -138,9 +143,10 @@ def load_images(
 
 def images_in(folder: Path) -> list[Path]:
     """Return the images in a folder and in those within it, in the order of their names."""
-    # Systems keep files of their own whose names begin with a dot, such as ._ on macOS.
+    # Systems keep files and folders of their own whose names begin with a dot, such as ._ on macOS.
     found = (path for path in folder.rglob("*") if is_image(path) and path.is_file())
-    return sorted(path for path in found if not path.name.startswith("."))
+    is_hidden = {path: any(part[0] == "." for part in path.relative_to(folder).parts) for path in found}
+    return sorted(path for path in is_hidden if not is_hidden[path])
 
 
 def is_image(path: Path) -> bool:
@@ -200,10 +206,7 @@ def _checked_size(resize: int | tuple[int, int]) -> tuple[int, int]:
 
 def _files(folder: Path) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
     """Return the images of each split, each with the place of its class, and the names of the classes."""
-    folders = {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] != "."}
-    splits = {_SPLITS[name]: path for name, path in folders.items() if name in _SPLITS}
-    if set(folders) - set(_SPLITS) or "train" not in splits:
-        splits = {"train": folder}
+    splits = _folders_of_splits(folder)
     names: list[str] = []
     files: dict[str, list[tuple[Path, int]]] = {}
     for split in ("train", "validation", "test"):
@@ -214,6 +217,11 @@ def _files(folder: Path) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
             for path in sorted(splits[split].iterdir())
             if path.is_dir() and path.name[0] != "."
         }
+        if split == "train" and len(own) < 2:
+            raise ValueError(
+                f"{splits[split]} must hold a folder of images for each of at least two classes; "
+                f"got {len(own)}"
+            )
         if split == "train":
             names = checked_classes(list(own), len(own), name=f"the folders in {splits[split]}")
         unknown = sorted(set(own) - set(names))
@@ -222,11 +230,26 @@ def _files(folder: Path) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
                 f"{splits[split]} must hold folders of the classes of train; got {listed(unknown)}"
             )
         files[split] = [(path, names.index(name)) for name in own for path in images_in(own[name])]
-    if len(names) < 2:
-        raise ValueError(
-            f"{folder} must hold a folder of images for each of at least two classes; got {len(names)}"
-        )
     return files, names
+
+
+def _folders_of_splits(folder: Path) -> dict[str, Path]:
+    """Return the folder of each split; all of it is for training where its folders are the classes."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.name[0] != ".":
+            found.setdefault(_SPLITS.get(path.name.lower(), ""), []).append(path)
+    others = found.pop("", [])
+    if "train" not in found or (others and len(found) == 1):
+        return {"train": folder}
+    if others:
+        named = listed(path.name for path in others)
+        raise ValueError(f"{folder} must hold no folders but those of the splits beside train; got {named}")
+    for split, paths in found.items():
+        if len(paths) > 1:
+            named = listed(path.name for path in paths)
+            raise ValueError(f"{folder} must hold one folder for {split}; got {named}")
+    return {split: paths[0] for split, paths in found.items()}
 
 
 def _common_size(sizes: Mapping[Path, tuple[int, int]], folder: Path) -> tuple[int, int]:

@@ -84,12 +84,14 @@ def _spread(n: int, among: int, *, start: int) -> HostArray:
 def _by_group(
     groups: Sequence[Any], n_drawn: Mapping[str, int], seed: int, place: str
 ) -> dict[str, HostArray]:
-    """Draw whole groups, at least one for a split, until each has as many rows as it shall, or nearly."""
+    """Draw whole groups, at least one for a split, so that each has about as many rows as it shall."""
     names = sorted(set(groups), key=lambda one: (str(type(one)), one))
     if len(names) < 1 + sum(n > 0 for n in n_drawn.values()):
         raise ValueError(
             f"`group` must divide the rows of {place} into as many groups as splits or more; got {len(names)}"
         )
+    if sum(n_drawn.values()) >= len(groups):
+        raise ValueError(_too_many(place, len(groups)))
     number = {name: i for i, name in enumerate(names)}
     of_row = np.asarray([number[one] for one in groups])
     sizes = np.bincount(of_row)
@@ -98,13 +100,15 @@ def _by_group(
     wanted = [n_drawn["test"], n_drawn["validation"]]
     for split, n in enumerate(wanted, start=1):
         free = order[split_of_group[order] == 0]
-        taken = 0
-        for one in free[: len(free) - sum(n_later > 0 for n_later in wanted[split:]) - 1]:
-            is_nearer = abs(taken + sizes[one] - n) < abs(taken - n)
-            if not is_nearer and (taken or not n):
-                break
-            split_of_group[one] = split
-            taken += int(sizes[one])
+        n_most = len(free) - 1 - sum(n_later > 0 for n_later in wanted[split:])
+        taken: list[int] = []
+        for one in free:
+            short = n - int(sizes[taken].sum())
+            if len(taken) < n_most and abs(short - sizes[one]) < abs(short):
+                taken.append(int(one))
+        if n and not taken:  # every group is far larger
+            taken = [int(free[np.argmin(sizes[free])])]
+        split_of_group[taken] = split
     parts = {
         name: np.flatnonzero(split_of_group[of_row] == i) for i, name in enumerate(("test", "validation"), 1)
     }
@@ -121,13 +125,17 @@ def _by_time(times: HostArray, n_drawn: Mapping[str, int], place: str) -> dict[s
     for name in ("test", "validation"):
         end = ends[-1] - n_drawn[name]
         if end < 1:
-            raise ValueError(f"`validation` and `test` must leave rows to train on; {place} has {n_rows}")
+            raise ValueError(_too_many(place, n_rows))
         # Rows of the same time stay together, in the later split.
         ends.append(end if end == ends[-1] else int(np.searchsorted(times[order], times[order[end]])))
     if ends[-1] < 1:
         raise ValueError(f"`time` must leave rows to train on; the earliest rows of {place} have one time")
     parts = {"test": order[ends[1] : ends[0]], "validation": order[ends[2] : ends[1]]}
     return _with_rest(parts, n_rows)
+
+
+def _too_many(place: str, n_rows: int) -> str:
+    return f"`validation` and `test` must leave rows to train on; {place} has {n_rows}"
 
 
 def _with_rest(parts: Mapping[str, HostArray], n_rows: int) -> dict[str, HostArray]:

@@ -16,11 +16,14 @@ import numpy as np
 
 from .._frames import (
     BOOLEANS,
+    DATES,
+    DURATIONS,
     NUMBERS,
     Frame,
     Series,
     as_frame,
     check_columns,
+    check_names,
     kind_of,
     numbers_of,
     values_of,
@@ -118,6 +121,8 @@ def load_table(
     ['state_A', 'state_B', 'state_C', 'state_D']
     """
     seed = check_integer("seed", seed, least=0)
+    for name, names in (("drop", drop), ("categorical", categorical), ("missing", missing)):
+        check_names(name, names)
     if group is not None and time is not None:
         raise ValueError("`group` or `time` must be given, not both; got both")
     if isinstance(source, str | os.PathLike):
@@ -137,9 +142,15 @@ def load_table(
         {"validation": validation, "test": test},
         seed,
         groups=None if group is None else values_of(frame[group]),
-        times=None if time is None else numbers_of(frame[time]),
+        times=None if time is None else _times(frame[time], place),
         place=place,
     )
+    untrained = [classes[k] for k in np.setdiff1d(y, y[splits["train"]])]
+    if untrained:
+        raise ValueError(
+            f"the splits of {place} must leave a row of each class to train on; they leave none of "
+            f"{listed(untrained)}: other shares or another seed may"
+        )
     features = frame.select([one for one in frame.columns if one not in unused])
     if not features.columns:
         raise ValueError(f"{place} must have a column to learn from; it has {listed(frame.columns)}")
@@ -182,6 +193,8 @@ def read_table(
         The table.
     """
     polars = require("polars", extra="tables", purpose="reading tables")
+    check_names("missing", missing)
+    check_names("texts", texts)
     name = "standard input" if str(source) == "-" else str(source)
     suffix = "".join(Path(source).suffixes[-2:]).lower()
     if str(source) != "-" and not suffix.endswith(SUFFIXES):
@@ -254,9 +267,18 @@ def _delimiter(content: bytes) -> str:
 
 
 def _check_header(content: bytes, name: str) -> None:
-    """Raise unless the names of the columns differ; polars would rename them."""
-    line = content[:_SAMPLE].decode("utf-8-sig", "replace").splitlines()[0]
+    """Raise unless the names of the columns differ, as polars would rename them, and have no blanks about."""
+    try:
+        line = content[: content.find(b"\n") + 1 or None].decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} must be in UTF-8; the names of its columns are not") from error
     names = next(csv.reader([line], delimiter=_delimiter(content)), [])
+    spaced = [one for one in names if one != one.strip()]
+    if spaced:
+        raise ValueError(
+            f"{name} must have no blanks about its fields, where they make texts of numbers; got the column "
+            f"{spaced[0]!r:.80}"
+        )
     twice = [one for i, one in enumerate(names) if one in names[:i]]
     if twice:
         raise ValueError(
@@ -312,6 +334,14 @@ def _weights(series: Series, place: str) -> HostArray:
             f"another value, first in row {wrong[0]} (counted from 0)"
         )
     return weights
+
+
+def _times(series: Series, place: str) -> HostArray:
+    """Return the times of rows, (N,) float64, or raise unless they are dates or numbers."""
+    kind = kind_of(series)
+    if kind not in (DATES, DURATIONS, NUMBERS):
+        raise ValueError(f"the column {series.name!r:.80} of {place} must hold dates or numbers; got {kind}")
+    return numbers_of(series)
 
 
 def _labels(series: Series, place: str) -> tuple[tuple[str, ...], HostArray]:
