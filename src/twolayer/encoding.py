@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from ._frames import (
+    BOOLEANS,
     DATES,
+    DURATIONS,
     NOTHING,
     NUMBERS,
     TEXTS,
@@ -27,9 +29,9 @@ from ._frames import (
 from ._namespace import HostArray
 from ._records import (
     BOOLEAN,
-    COUNT,
     NUMBER,
     OBJECT,
+    SIZE,
     TEXT,
     Kind,
     checked,
@@ -341,12 +343,15 @@ class TableEncoder:
 
 
 _VALUES = Kind("a list of numbers and texts", lambda value: is_list(value, is_plain))
+_KIND = Kind("a kind of values", lambda value: value in (NUMBERS, BOOLEANS, TEXTS, DATES, DURATIONS))
 _NUMBER_FIELDS = {
-    **dict.fromkeys(("name", "kind", "part"), TEXT),
+    "name": TEXT,
+    "kind": _KIND,
+    "part": Kind("a part of a date", lambda value: value in ("", *_DATE_PARTS)),
     **dict.fromkeys(("mean", "centre"), NUMBER),
     **dict.fromkeys(("varies", "has_gaps"), BOOLEAN),
 }
-_CATEGORY_FIELDS = {"name": TEXT, "kind": TEXT, "categories": _VALUES, "infrequent": _VALUES}
+_CATEGORY_FIELDS = {"name": TEXT, "kind": _KIND, "categories": _VALUES, "infrequent": _VALUES}
 
 
 def encoder_from_json(text: str, place: str) -> TableEncoder:
@@ -356,7 +361,7 @@ def encoder_from_json(text: str, place: str) -> TableEncoder:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{place} must be JSON; it cannot be read ({error!s:.200})") from error
     kinds = {
-        "version": COUNT,
+        "version": SIZE,
         "columns": Kind("a list of objects", lambda value: is_list(value, OBJECT.fits)),
         "left_out": Kind("reasons by names", lambda value: is_mapping(value, is_text)),
     }
@@ -370,10 +375,19 @@ def encoder_from_json(text: str, place: str) -> TableEncoder:
 
 
 def _column_of(record: Mapping[str, Any], place: str) -> Column:
-    if record.get("type") == NumberColumn.__name__:
-        return NumberColumn(**checked(record, _NUMBER_FIELDS, place, needed=_NUMBER_FIELDS))
-    found = checked(record, _CATEGORY_FIELDS, place, needed=_CATEGORY_FIELDS)
-    return CategoryColumn(**found | {name: tuple(found[name]) for name in ("categories", "infrequent")})
+    fields = {NumberColumn.__name__: _NUMBER_FIELDS, CategoryColumn.__name__: _CATEGORY_FIELDS}
+    kind = {"type": Kind(f"one of {', '.join(fields)}", lambda value: value in (*fields,))}
+    wanted = fields[checked(record, kind, place, needed=kind)["type"]]
+    found = checked(record, wanted, place, needed=wanted)
+    if wanted is _NUMBER_FIELDS:
+        return NumberColumn(**found)
+    column = CategoryColumn(
+        found["name"], found["kind"], *map(tuple, (found["categories"], found["infrequent"]))
+    )
+    together = [*column.categories, *column.infrequent]
+    if len(set(together)) < len(together):
+        raise ValueError(f"{place} must have different categories of {column.name!r:.80}; got one twice")
+    return column
 
 
 def check_encoder(encoder: TableEncoder, n_features: int) -> None:
@@ -444,8 +458,7 @@ def _numbers(series: Series, part: str) -> HostArray:
     infinite = np.flatnonzero(np.isinf(numbers))
     if infinite.size:
         raise ValueError(
-            f"the column {series.name!r:.80} must hold finite numbers; got an infinite value, first in row "
-            f"{infinite[0]} (counted from 0)"
+            f"the column {series.name!r:.80} must hold finite numbers; got {numbers[infinite[0]]}"
         )
     if not part:
         return numbers

@@ -22,6 +22,10 @@ SENTENCES = {
         [BEHIND, BEST, CLOSE],
         "These cannot be told apart from the best by 3 seeds: learning rate 0.2.",
     ),
+    "as in the table": (
+        [BEST, compared(0.0301, -0.001, 0.01, True), compared(3e-4, -0.3, 0.01, False)],
+        "These cannot be told apart from the best by 3 seeds: learning rate 3.01e-2.",
+    ),
     "behind": (
         [BEHIND, BEST],
         "By 3 seeds, all others are behind the best by more than seeds explain, on these samples.",

@@ -33,7 +33,8 @@ def split_rows(
     groups : sequence, optional
         The group of each row. Rows of one group stay together.
     times : numpy.ndarray, shape (N,), optional
-        The time of each row. The latest rows are for the test, the latest before them for validation.
+        The time of each row, without nan. The latest rows are for the test, the latest before them for
+        validation.
     place : str
         Where the rows are from, for messages.
     """
@@ -117,9 +118,6 @@ def _by_group(
 
 def _by_time(times: HostArray, n_drawn: Mapping[str, int], place: str) -> dict[str, HostArray]:
     """Take the latest rows for the test, the latest before them for validation; equal times stay together."""
-    if np.isnan(times).any():
-        row = int(np.argmax(np.isnan(times)))
-        raise ValueError(f"`time` must name a column of {place} without gaps; got one, first in row {row}")
     order, n_rows = np.argsort(times, kind="stable"), len(times)
     ends = [n_rows]
     for name in ("test", "validation"):

@@ -142,7 +142,7 @@ def load_table(
         {"validation": validation, "test": test},
         seed,
         groups=None if group is None else values_of(frame[group]),
-        times=None if time is None else _times(frame[time], place),
+        times=None if time is None else _times(frame[time], rows, place),
         place=place,
     )
     untrained = [classes[k] for k in np.setdiff1d(y, y[splits["train"]])]
@@ -159,7 +159,7 @@ def load_table(
     )
     X = encoder.apply(features)
     parts = {part: Split(X[chosen], y[chosen]) for part, chosen in splits.items()}
-    weights = None if weight is None else _weights(frame[weight], place)
+    weights = None if weight is None else _weights(frame[weight], rows, place)
     return Dataset(
         name=printable(name),
         train=parts["train"],
@@ -324,24 +324,31 @@ def _labelled_rows(series: Series, place: str) -> HostArray:
     return rows
 
 
-def _weights(series: Series, place: str) -> HostArray:
+def _weights(series: Series, rows: HostArray, place: str) -> HostArray:
     """Return the weights of rows, (N,) float64, or raise unless they are numbers of at least 0."""
     weights = numbers_of(series) if kind_of(series) in (NUMBERS, BOOLEANS) else np.full(len(series), np.nan)
     wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if wrong.size:
         raise ValueError(
             f"the column {series.name!r:.80} of {place} must hold a weight of at least 0 for each row; got "
-            f"another value, first in row {wrong[0]} (counted from 0)"
+            f"another value, first in row {rows[wrong[0]]} (counted from 0)"
         )
     return weights
 
 
-def _times(series: Series, place: str) -> HostArray:
-    """Return the times of rows, (N,) float64, or raise unless they are dates or numbers."""
+def _times(series: Series, rows: HostArray, place: str) -> HostArray:
+    """Return the times of rows, (N,) float64, or raise unless they are dates or numbers, without gaps."""
     kind = kind_of(series)
     if kind not in (DATES, DURATIONS, NUMBERS):
         raise ValueError(f"the column {series.name!r:.80} of {place} must hold dates or numbers; got {kind}")
-    return numbers_of(series)
+    times = numbers_of(series)
+    gaps = np.flatnonzero(np.isnan(times))
+    if gaps.size:
+        raise ValueError(
+            f"`time` must name a column of {place} without gaps; got one, first in row {rows[gaps[0]]} "
+            "(counted from 0)"
+        )
+    return times
 
 
 def _labels(series: Series, place: str) -> tuple[tuple[str, ...], HostArray]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._comparison import accuracy_error
 from ..settings import SETTINGS, VARIED, label
-from .formatting import format_number, settings_in_words
+from .formatting import format_number, format_numbers
 from .metrics import wilson_interval
 from .tables import Row, has_diverged, shown_settings, winner
 
@@ -60,9 +60,10 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
     if not close:
         text = f"By {seeds}, all others are behind the best by more than seeds explain, on these samples"
     elif len(close) <= _NAMED:
-        names = shown_settings(table)
-        words = "; ".join(", ".join(settings_in_words(row, names)) for row in close)
-        text = f"These cannot be told apart from the best by {seeds}: {words}"
+        texts = {name: format_numbers([row.get(name) for row in table]) for name in shown_settings(table)}
+        places = [i for i, row in enumerate(table) if any(row is one for one in close)]
+        words = [", ".join(f"{label(name)} {texts[name][i]}" for name in texts) for i in places]
+        text = f"These cannot be told apart from the best by {seeds}: {'; '.join(words)}"
     else:
         which = f"{len(close)} of the other {n_others} candidates"
         text = f"{which} cannot be told apart from the best by {seeds} (≈)"
