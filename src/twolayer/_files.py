@@ -436,7 +436,7 @@ def opened_npz(
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             if not members:
                 raise ValueError("it holds none")
-        except Exception as error:
+        except Exception as error:  # a damaged archive raises more than can be listed
             raise ValueError(
                 f"{path} must be an .npz file with arrays; it is truncated, empty or something else "
                 f"({error!s:.200})"

@@ -59,7 +59,7 @@ def check_names(name: str, names: Collection[str]) -> None:
 def kind_of(series: Series) -> str:
     """Return what a column contains, or raise a TypeError if that is several kinds, or of no use here."""
     nw, dtype = _narwhals(), series.dtype
-    if series.null_count() == len(series) or (dtype.is_float() and np.isnan(_floats(series)).all()):
+    if series.null_count() == len(series) or (dtype.is_float() and series.drop_nulls().is_nan().all()):
         return NOTHING
     if dtype.is_numeric():
         return NUMBERS

@@ -23,7 +23,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except Exception as error:
+    except Exception as error:  # a package may raise any while it is imported
         raise missing(module, error, extra=extra, purpose=purpose) from error
 
 

@@ -130,7 +130,7 @@ Column = NumberColumn | CategoryColumn
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """What makes a matrix of features of a table, by the names of its columns.
+    """An encoder, which makes a matrix of features of a table by the names of its columns.
 
     Numbers stay as they are, and the mean of the training rows stands in for gaps. Booleans are 0 and 1.
     Each frequent category is a feature, 1 where the row is of it [1]_. A date is its seconds, less their

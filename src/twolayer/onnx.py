@@ -36,9 +36,9 @@ OPSET = 13
 
 INPUT_DTYPES = ("float32", "float64", "uint8")
 
-# Where a file's tensors begin, so that a runtime can map them into memory.
+# A file's tensors begin at a multiple of this many bytes, so that a runtime can map them into memory.
 _PAGE = 4096
-# What everything but the tensors may take of a file, generously.
+# The bytes of a file that everything but the tensors may take, generously.
 _REST = 2**20
 
 

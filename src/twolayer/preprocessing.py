@@ -543,7 +543,7 @@ def _group_means(values: HostArray, n_groups: int) -> HostArray:
 
 
 def _rounding(mean: HostArray, n_values: int) -> HostArray:
-    """What the rounding of its mean alone can make of the variance of a feature that is constant."""
+    """Return the variance that a constant feature can seem to have, by the rounding of its mean alone."""
     return (n_values * np.finfo(np.float64).eps * mean) ** 2
 
 

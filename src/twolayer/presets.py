@@ -79,7 +79,7 @@ SWEEP: Mapping[str, Settings] = _frozen(
 
 @dataclass(frozen=True)
 class Reference:
-    """What others found by the same protocol, to be shown beside one's own results.
+    """The result of others by the same protocol, to be shown beside one's own results.
 
     Parameters
     ----------

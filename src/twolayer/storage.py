@@ -70,7 +70,7 @@ from .network import TwoLayerNet
 FORMAT_VERSION = 1
 
 FILE_NAME = "network.safetensors"
-"""What the file of a network is called in the folder of a run."""
+"""The name of a network's file in the folder of a run."""
 
 _FORMAT = "twolayer"
 _NAMES = TwoLayerNet._fields
@@ -79,7 +79,7 @@ _SIZES = ("n_features", "n_hidden", "n_classes")
 
 @dataclass(frozen=True)
 class NetworkMetadata:
-    """What a saved network's file says of it.
+    """The metadata of a saved network's file.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, length_in_words, open_job
 from .read_run import read_object
 
-# Of the data: what the preprocessing has been through.
+# The data that the preprocessing has been through.
 _PREPROCESSED = ("X", "validation X", "preprocessing")
 _SHOWN = ("n_hidden", "learning_rate", "reg", "batch_size")
 # The other two settings of a sweep make the initial network.

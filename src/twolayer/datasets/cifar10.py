@@ -43,7 +43,7 @@ _Files = Generator[tuple[str, bytes | bytearray, str]]  # the name of each, its 
 
 
 class DownloadProgress(Protocol):
-    """What is told how far a download is, in bytes."""
+    """A display that is told how far a download is, in bytes."""
 
     total: Any
 

@@ -38,7 +38,7 @@ from .splitting import split_rows
 
 LABELS = ("label", "target", "class", "y")  # names of the column to predict, where none is given
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
-# What programs write for a gap. In a column of numbers nothing else can be meant.
+# Texts that programs write for a gap. In a column of numbers nothing else can be meant.
 _GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
 _MOST_CLASSES = 1000
 _SAMPLE = 2**16  # bytes of a file in which its delimiter is looked for
@@ -193,8 +193,6 @@ def read_table(
         The table.
     """
     polars = require("polars", extra="tables", purpose="reading tables")
-    check_names("missing", missing)
-    check_names("texts", texts)
     name = "standard input" if str(source) == "-" else str(source)
     suffix = "".join(Path(source).suffixes[-2:]).lower()
     if str(source) != "-" and not suffix.endswith(SUFFIXES):

@@ -55,7 +55,7 @@ _OF_ALL = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `train` is given beside the network and the samples.
+    """The arguments of `train` beside the network and the samples.
 
     `sweep` gives the same, but for what it chooses for each stack: those fields are left out first, and their
     defaults are no values to train with.
