@@ -34,6 +34,12 @@ def in_house_style(name, *arguments, dark=False):
         return getattr(run_figures, name)(*arguments)
 
 
+def picture_bytes(name, *arguments, dark=False):
+    """The pixels of the figure of a run with this name, drawn and saved in the house's style."""
+    with house_style(dark=dark):
+        return rendered(getattr(run_figures, name)(*arguments))
+
+
 def rendered(figure):
     """The pixels of a figure; warnings on the way are errors."""
     buffer = io.BytesIO()

@@ -47,10 +47,8 @@ def draw(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> l
     if n_classes > MOST_DRAWN:
         warn(f"there is no picture of the confusion matrix: {too_many(n_classes)}")
     paths = []
-    with missing_characters() as missing:
-        with house_style():
-            figures = _figures(run)
-        for name, figure in figures.items():
+    with missing_characters() as missing, house_style():
+        for name, figure in _figures(run).items():
             paths.append(folder / f"{name}.{suffix}")
             with written_whole(paths[-1]) as file:
                 figure.savefig(file, format=suffix)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._optional import require
 from ._matplotlib import load_matplotlib
-from ._texts import AS_WRITTEN, SMALL, shortened, tick_points, width_of
+from ._texts import AS_WRITTEN, SMALL, shortened, width_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -149,7 +149,7 @@ def room(ax: Axes) -> tuple[float, float]:
 def house_style(*, dark: bool = False) -> AbstractContextManager[None]:
     """Return a context in which the house's style is in force and no other, on light or on dark paper.
 
-    Dark paper is what is behind the figure, which has light ink and is transparent.
+    Save figures within it: ticks are made, and the paper is chosen, when a figure is drawn to a file. Dark paper is what is behind the figure, which has light ink and is transparent.
     """
     matplotlib = load_matplotlib()
     # Class names may be in any script, for which users set fonts.
@@ -170,15 +170,6 @@ def new_figure(width: float, height: float, title: str | None = None) -> Figure:
         needed = 1.02 * width_of(text, _TITLE_POINTS, weight="bold") / 72 + 0.2
         page.set_size_inches(max(width, needed), height + 0.3 + 0.2 * text.count("\n"))
         page.suptitle(text, x=0.01, ha="left", fontsize=_TITLE_POINTS, fontweight="bold", **AS_WRITTEN)
-    return page
-
-
-def finished(page: Figure) -> Figure:
-    """Return a figure that looks the same when its style has ended."""
-    # How many ticks there is room for is asked again at every drawing: by this size, not by the setting of
-    # that moment.
-    for axes in page.axes:
-        axes.tick_params(labelsize=tick_points())
     return page
 
 

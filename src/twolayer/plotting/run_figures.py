@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..report.formatting import format_number
 from ..report.tables import Row
-from ._style import Inks, finished, new_figure, room
+from ._style import Inks, new_figure, room
 from ._table import grouped, order, words
 from ._texts import AS_WRITTEN, wrapped
 from .confusion import confusion_size, plot_confusion
@@ -33,7 +33,7 @@ def on_axes(
     """Draw with a function of `plotting` on the only axes of a figure of this size, in inches."""
     page = new_figure(*size, title)
     plot(*arguments, ax=page.subplots())
-    return finished(page)
+    return page
 
 
 def curves(history: History, title: str | None = None) -> Figure:
@@ -42,7 +42,7 @@ def curves(history: History, title: str | None = None) -> Figure:
     left, right = page.subplots(1, 2)
     plot_loss(history, ax=left)
     plot_accuracy(history, ax=right)
-    return finished(page)
+    return page
 
 
 def grid(table: Sequence[Row], title: str | None = None) -> Figure:
@@ -77,7 +77,7 @@ def grid(table: Sequence[Row], title: str | None = None) -> Figure:
             ax.tick_params(labelleft=False)
             ax.set_ylabel("")
     plan.column.add_colour_bar(axes, inks, n_rows * room(axes[0])[1])
-    return finished(page)
+    return page
 
 
 def _heading(names: Sequence[str], values: Sequence[Any], room: float) -> str:

@@ -46,14 +46,14 @@ def drawn(run: StoredRun) -> dict[str, list[Picture]]:
     _matplotlib.load_without_backend()
     parts: dict[str, list[Picture]] = defaultdict(list)
     for part, draw, alt in _drawings(run):
-        figures = []
+        kind = "png" if part == "weights" else "svg"
+        papers = []
         for on_dark in (False, True):
             with house_style(dark=on_dark):
-                figures.append(draw())
-        kind = "png" if part == "weights" else "svg"
-        width, height = (round(inches * _PIXELS_AN_INCH) for inches in figures[0].get_size_inches())
-        light, dark = (_encoded(figure, kind) for figure in figures)
-        parts[part].append(Picture(kind, light, dark, width, height, alt))
+                figure = draw()
+                papers.append(_encoded(figure, kind))
+        width, height = (round(inches * _PIXELS_AN_INCH) for inches in figure.get_size_inches())
+        parts[part].append(Picture(kind, *papers, width, height, alt))
     return parts
 
 
