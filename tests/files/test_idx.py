@@ -57,6 +57,17 @@ def test_four_files(packed, dotted, tmp_path):
     assert load_idx(tmp_path, validation=0).validation is None
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("validation", [0, 6])
+def test_arrays_own_their_memory_and_can_be_written(validation, packed, tmp_path):
+    files = {f"{name}.gz": gzip.compress(content) for name, content in WHOLE.items()}
+    data = load_idx(write(tmp_path, files if packed else WHOLE), validation=validation)
+    for split in filter(None, (data.train, data.validation, data.test)):
+        for array in split:
+            assert array.flags.owndata
+            assert array.flags.writeable
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

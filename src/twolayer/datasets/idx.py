@@ -14,7 +14,7 @@ from .._namespace import HostArray
 from .._texts import printable
 from .._validation import check_integer
 from ._dataset import Dataset, Split
-from .splitting import by_class, number_of_rows
+from .splitting import split_rows
 
 # The four files of a folder; some copies have a dot in place of the second hyphen.
 _FILES = {
@@ -65,8 +65,7 @@ def load_idx(folder: str | os.PathLike[str], *, validation: float = 0.15, seed: 
             f"the images in {folder} must have one size; got {train.X.shape[1:]} to train and "
             f"{test.X.shape[1:]} to test"
         )
-    n_validation = number_of_rows("validation", validation, len(train.y))
-    rows = by_class(train.y, {"validation": n_validation, "test": 0}, seed, folder)
+    rows = split_rows(train.y, {"validation": validation, "test": 0}, seed, place=str(folder))
     parts = {name: Split(train.X[chosen], train.y[chosen]) for name, chosen in rows.items()}
     return Dataset(
         name=printable(folder.resolve().name),
@@ -126,4 +125,4 @@ def _read(folder: Path, name: str, ndim: int) -> HostArray:
         raise ValueError(
             f"{path} must hold {math.prod(shape):,} bytes of shape {shape}; got {len(content):,}"
         )
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    return np.frombuffer(content, np.uint8).reshape(shape).copy()  # which may be written
