@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -130,12 +132,99 @@ def test_other_sizes_are_cut_and_scaled(folder):
     assert load_images(folder, resize=4, validation=0, test=0).image_shape == (4, 4, 3)
 
 
-def test_images_are_turned_as_the_camera_says(folder):
+def orientation(number):
     exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter to the right
+    exif[0x0112] = number
+    return exif
+
+
+def put_last(path, kind):
+    """Move a chunk of a PNG behind the pixels, where some programs write it."""
+    content, start, chunks = path.read_bytes(), 8, []
+    while start < len(content):
+        end = start + 12 + struct.unpack(">I", content[start : start + 4])[0]
+        chunks.append(content[start:end])
+        start = end
+    chunks.sort(key=lambda chunk: (chunk[4:8] == kind) + 2 * (chunk[4:8] == b"IEND"))
+    path.write_bytes(content[:8] + b"".join(chunks))
+
+
+@pytest.mark.parametrize("suffix", ["png", "late.png", "tif", "webp"])
+def test_images_are_turned_as_the_camera_says(suffix, folder):
     upright = pixels()
-    Image.fromarray(np.rot90(upright)).save(folder / "cat" / "0.png", exif=exif)
+    path = folder / "cat" / f"0.{suffix}"
+    (folder / "cat" / "0.png").unlink()
+    # A quarter to the right.
+    Image.fromarray(np.rot90(upright)).save(path, exif=orientation(6), lossless=True)
+    if suffix == "late.png":
+        put_last(path, b"eXIf")
+        with Image.open(path) as image:
+            assert "exif" not in image.info
     np.testing.assert_array_equal(load_images(folder, validation=0, test=0).train.X[0], upright)
+
+
+def test_an_orientation_that_there_is_not_turns_nothing(folder):
+    upright = pixels()
+    Image.fromarray(upright).save(folder / "cat" / "0.png", exif=orientation(9))
+    np.testing.assert_array_equal(load_images(folder, validation=0, test=0).train.X[0], upright)
+
+
+@pytest.mark.parametrize("n_drawn", [0, 2])
+def test_arrays_own_their_memory_and_can_be_written(n_drawn, folder):
+    (folder / "cat" / "1.png").write_bytes((folder / "cat" / "1.png").read_bytes()[:-60])
+    with pytest.warns(UserWarning, match=r"1.png; they are left out"):
+        data = load_images(folder, skip_unreadable=True, validation=n_drawn, test=n_drawn)
+    for split in filter(None, (data.train, data.validation, data.test)):
+        for array in split:
+            assert array.flags.owndata
+            assert array.flags.writeable
+
+
+def test_images_are_in_memory_once(folder):
+    for path in folder.rglob("*.png"):
+        save(path, np.full((400, 300, 3), 7, np.uint8))
+    load_images(folder)  # It imports what it needs.
+    tracemalloc.start()
+    try:
+        data = load_images(folder, validation=1, test=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # The two that are drawn, and the one that is read, are there twice for a moment.
+    image = data.train.X[0].nbytes
+    assert peak < 14 * image
+
+
+def test_the_images_of_each_split_are_those_of_its_rows(folder):
+    whole = load_images(folder, validation=0, test=0).train
+    data = load_images(folder, validation=3, test=2)
+    for name in ("train", "validation", "test"):
+        split = getattr(data, name)
+        np.testing.assert_array_equal(split.X, whole.X[data.rows[name]])
+        np.testing.assert_array_equal(split.y, whole.y[data.rows[name]])
+
+
+@pytest.mark.parametrize("resize", [None, 4])
+def test_files_of_which_none_can_be_read_are_named(resize, folder):
+    for path in folder.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"^10 images cannot be read: \S*0.png, .*4.png; the first: "):
+        load_images(folder, resize=resize)
+    with (
+        pytest.warns(UserWarning, match=r"^10 images cannot be read: \S*0.png, "),
+        pytest.raises(ValueError, match=r"must hold images to train and for each split; got none for train"),
+    ):
+        load_images(folder, resize=resize, skip_unreadable=True)
+
+
+def test_sizes_are_all_named_or_end_in_an_ellipsis(folder):
+    add_size(folder)
+    with pytest.raises(ValueError, match=r" have 6×8 \(9\), 6×9 \(1\)$"):
+        load_images(folder)
+    for i in range(40):
+        save(folder / "cat" / f"more{i}.png", pixels((7, 1 + i, 3)))
+    with pytest.raises(ValueError, match=r" have 6×8 \(9\), 6×9 \(1\), 7×1 \(1\), .*…$"):
+        load_images(folder)
 
 
 def test_progress(folder):

@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from .._optional import require
 from .._texts import checked_classes, listed, printable
 from .._validation import check_integer
 from ._dataset import Dataset, Split
-from .splitting import by_class, number_of_rows
+from .splitting import split_rows
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 # Pillow's names of the formats. It chooses by a file's content, and starts programs for some other formats.
@@ -98,45 +98,48 @@ def load_images(
         except ValueError as error:
             unreadable[path] = str(error)
     if size is None:
-        size = _common_size({path: size for path, (size, _) in kinds.items()}, folder)
+        size = _common_size((size for size, _ in kinds.values()), folder)
     grey = grey or not any(has_colours for _, has_colours in kinds.values())
+    image_shape: tuple[int, ...] = size if grey else (*size, 3)
     parts: dict[str, Split] = {}
     n_read = 0
     for name, found in files.items():
-        images, labels = [], []
+        X = np.empty((len(found), *image_shape), dtype=np.uint8)
+        y: list[int] = []
         for path, label in found:
             try:
                 if path in kinds:
-                    images.append(read_image(path, size, grey=grey))
-                    labels.append(label)
+                    X[len(y)] = read_image(path, size, grey=grey)
+                    y.append(label)
             except ValueError as error:
                 unreadable[path] = str(error)
             n_read += 1
             if progress is not None:
                 progress(n_read, sum(map(len, files.values())))
-        parts[name] = Split(np.asarray(images), np.asarray(labels, dtype=np.int64))
+        X.resize((len(y), *image_shape), refcheck=False)
+        parts[name] = Split(X, np.asarray(y, dtype=np.int64))
     _regard_unreadable(unreadable, skip=skip_unreadable)
     empty = [name for name, part in parts.items() if not len(part.y)]
     if empty:
         raise ValueError(
-            f"{folder} must hold images to train and for each split; got none for {listed(empty)}"
+            f"{folder} must hold images to train and for each split; got none for {listed(empty)} "
+            f"({', '.join(SUFFIXES)})"
         )
     whole = parts["train"]
     _check_classes(whole.y, classes, folder)
     amounts = {"validation": validation, "test": test}
-    n_drawn = {
-        name: 0 if name in parts else number_of_rows(name, amount, len(whole.y))
-        for name, amount in amounts.items()
-    }
-    rows = by_class(whole.y, n_drawn, seed, folder)
-    parts |= {name: Split(whole.X[chosen], whole.y[chosen]) for name, chosen in rows.items()}
+    drawn = {name: 0 if name in parts else amount for name, amount in amounts.items()}
+    rows = split_rows(whole.y, drawn, seed, place=str(folder))
+    parts |= {name: Split(whole.X[own], whole.y[own]) for name, own in rows.items() if name != "train"}
+    _keep_rows(whole.X, rows["train"])
+    parts["train"] = Split(whole.X, whole.y[rows["train"]])
     return Dataset(
         name=printable(folder.resolve().name),
         train=parts["train"],
         validation=parts.get("validation"),
         test=parts.get("test"),
         classes=tuple(classes),
-        image_shape=whole.X.shape[1:],
+        image_shape=image_shape,
         rows=rows,
     )
 
@@ -157,8 +160,10 @@ def is_image(path: Path) -> bool:
 def kind_of_image(path: Path) -> tuple[tuple[int, int], bool]:
     """Return the height and the width of an image, as it is to be seen, and whether it has colours."""
     with _opened(path) as image:
+        if image.format == "TIFF":
+            image.load()  # Pillow turns it by then; its versions exchange height and width earlier or later
         width, height = image.size
-        is_turned = image.getexif().get(_ORIENTATION, 1) >= 5  # by a quarter
+        is_turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)  # by a quarter
         palette = image.convert("RGB").getcolors(256) if image.mode == "P" else None
         has_colours = image.mode not in ("1", "L", "LA", "P")
         if palette is not None:
@@ -252,19 +257,15 @@ def _folders_of_splits(folder: Path) -> dict[str, Path]:
     return {split: paths[0] for split, paths in found.items()}
 
 
-def _common_size(sizes: Mapping[Path, tuple[int, int]], folder: Path) -> tuple[int, int]:
-    """Return the size that all images have, or raise."""
-    counts = Counter(sizes.values()).most_common(_MOST_NAMED)
+def _common_size(sizes: Iterable[tuple[int, int]], folder: Path) -> tuple[int, int]:
+    """Return the size that all images have, or raise; (0, 0) if there are no images."""
+    counts = Counter(sizes).most_common()
     if len(counts) > 1:
-        named = ", ".join(f"{height}×{width} ({n:,})" for (height, width), n in counts)
+        named = listed(f"{height}×{width} ({n:,})" for (height, width), n in counts)
         raise ValueError(
-            f"`resize` must be given where images differ in size; those in {folder} have {named}, …"
+            f"`resize` must be given where images differ in size; those in {folder} have {named}"
         )
-    if not counts:
-        raise ValueError(
-            f"{folder} must hold images, in folders for their classes; got none ({', '.join(SUFFIXES)})"
-        )
-    return counts[0][0]
+    return counts[0][0] if counts else (0, 0)
 
 
 def _regard_unreadable(unreadable: Mapping[Path, str], *, skip: bool) -> None:
@@ -277,6 +278,13 @@ def _regard_unreadable(unreadable: Mapping[Path, str], *, skip: bool) -> None:
     if not skip:
         raise ValueError(first if len(unreadable) == 1 else f"{text}; the first: {first}")
     warnings.warn(f"{text}; they are left out", UserWarning, stacklevel=3)
+
+
+def _keep_rows(X: HostArray, rows: HostArray) -> None:
+    """Take the other rows out of an array in place, as there may be no memory for a copy."""
+    for place, row in enumerate(rows):  # They ascend, so that each is moved before it is overwritten.
+        X[place] = X[row]
+    X.resize((len(rows), *X.shape[1:]), refcheck=False)
 
 
 def _check_classes(y: HostArray, classes: Sequence[str], folder: Path) -> None:
