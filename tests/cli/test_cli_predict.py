@@ -147,8 +147,37 @@ def test_a_photograph_is_turned_as_its_camera_says(net: TwoLayerNet) -> None:
     turned = image.fromarray(np.rot90(pixels).copy())
     exif = turned.getexif()
     exif[0x0112] = 6  # to be turned by a quarter to the right
-    turned.save("turned.png", exif=exif)
-    assert_predicted(net, pixels[None], "turned.png")
+    for name in ("turned.png", "turned.tif"):
+        turned.save(name, exif=exif)
+        assert_predicted(net, pixels[None], name)
+    # One that fits until it is turned.
+    image.fromarray(pixels).save("a.png", exif=exif)
+    assert "a.png must have 6×4 pixels, as the images that the network was trained on; it has 4×6" in (
+        refused_input("a.png")
+    )
+
+
+def test_images_are_read_as_for_a_training(net: TwoLayerNet) -> None:
+    exif = image.Exif()
+    exif[0x0112] = 8  # to be turned by a quarter to the left
+    for i, mode in enumerate(("1", "L", "P", "RGB", "RGBA", "LA")):
+        picture(f"pets/cat/{i}.png", size=(7 + i, 5 + 3 * i), seed=i, mode="RGB")
+        with image.open(f"pets/cat/{i}.png") as opened:
+            opened.convert(mode).save(f"pets/cat/{i}.png", exif=exif)
+    # All colours of its palette are opaque.
+    with image.open("pets/cat/2.png") as opened:
+        opened.save("pets/cat/6.png", transparency=b"\xff" * 256)
+    picture("pets/dog/0.png")
+    data = datasets.load_images("pets", resize=(4, 6), grey=True, validation=0, test=0)
+    assert len(data.train.X) == 8
+    assert_predicted(net, data.train.X[:7], "pets/cat", "--resize")
+
+
+@pytest.mark.parametrize("mode", ["I;16", "RGBA", "CMYK"])
+def test_images_of_other_kinds_of_pixels_are_refused(net: TwoLayerNet, mode: str) -> None:
+    image.new(mode, (6, 4)).save("a.tif")
+    wanted = "a.tif must be an 8-bit greyscale or colour image without transparency; got mode"
+    assert f"{wanted} {mode}" in refused_input("a.tif")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json", "npz"])

@@ -307,8 +307,8 @@ def flatten(folder):
             {},
             r"must hold a folder of images for each of .*; got 0",
         ),
-        (add_depth, {}, r"0.png must be .*8 bits and without transparency; got mode I;16"),
-        (add_transparency, {}, r"0.png must be .*8 bits and without transparency; got mode RGBA"),
+        (add_depth, {}, r"0.png must be an 8-bit .* without transparency; got mode I;16"),
+        (add_transparency, {}, r"0.png must be an 8-bit .* without transparency; got mode RGBA"),
         (add_size, {}, r"`resize` must be given where images differ in size; .* 6×8 \(9\), 6×9 \(1\)"),
         (add_unknown_class, {}, r"test must hold folders of the classes of train; got cow"),
         (

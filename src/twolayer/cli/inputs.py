@@ -17,11 +17,12 @@ from .._files import StoredArray, opened_npz
 from .._namespace import HostArray
 from .._texts import listed
 from .._validation import check_finite, row_blocks
+from ..datasets.images import is_image
 from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from .console import Console
 from .data import TABLES
-from .images import STANDARD_INPUT, found_at, is_image, look_inverted, pixels_for
+from .images import STANDARD_INPUT, found_at, look_inverted, pixels_for
 
 ARRAYS = (".npz", ".npy")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import storage
+from ..datasets.images import is_image
 from ..network import TwoLayerNet
 from ..storage import NetworkMetadata
 from . import run_folder
 from .devices import Library, open_library
-from .images import is_image
 from .inputs import ARRAYS
 from .read_run import read_toml
 

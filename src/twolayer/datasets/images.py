@@ -34,6 +34,18 @@ _MOST_NAMED = 5
 _ORIENTATION = 0x0112  # Exif's number of it
 
 
+class ImageError(ValueError):
+    """An image that can be read, but is not of the kind that it must be."""
+
+
+class ImageSizeError(ImageError):
+    """An image that is not of the size that it must have; ``size`` is the one that it has."""
+
+    def __init__(self, path: Path, wanted: tuple[int, int], size: tuple[int, int]) -> None:
+        self.size = size
+        super().__init__(f"{path} must be of (width, height) = {wanted}; got {size}")
+
+
 def load_images(
     folder: str | os.PathLike[str],
     *,
@@ -144,10 +156,10 @@ def load_images(
     )
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Return the images in a folder and in those within it, in the order of their names."""
+def images_in(folder: Path, pattern: str = "**/*") -> list[Path]:
+    """Return the images in a folder, and by default in those within it, in the order of their names."""
     # Systems keep files and folders of their own whose names begin with a dot, such as ._ on macOS.
-    found = (path for path in folder.rglob("*") if is_image(path) and path.is_file())
+    found = (path for path in folder.glob(pattern) if is_image(path) and path.is_file())
     is_hidden = {path: any(part[0] == "." for part in path.relative_to(folder).parts) for path in found}
     return sorted(path for path in is_hidden if not is_hidden[path])
 
@@ -171,20 +183,38 @@ def kind_of_image(path: Path) -> tuple[tuple[int, int], bool]:
         return ((width, height) if is_turned else (height, width)), has_colours
 
 
-def read_image(path: Path, size: tuple[int, int], *, grey: bool) -> HostArray:
-    """Read an image as bytes, (height, width) or (height, width, 3), turned, cut and scaled to the size."""
+def read_image(path: Path, size: tuple[int, int], *, grey: bool, resize: bool = True) -> HostArray:
+    """Read an image as bytes, (height, width) or (height, width, 3), turned as the camera says.
+
+    An image of another size is cut and scaled to ``size``, (height, width). Without ``resize`` it is an
+    `ImageSizeError`; its pixels are read only if a quarter turn may give it the size.
+    """
     ops = require("PIL.ImageOps", extra="images", purpose="reading images")
+    wanted = size[::-1]
     with _opened(path) as image:
-        is_opaque = not image.has_transparency_data or image.convert("RGBA").getextrema()[3][0] == 255
-        if image.mode not in ("1", "L", "P", "RGB", "LA", "RGBA") or not is_opaque:
-            raise ValueError(f"it must be of 8 bits and without transparency; got mode {image.mode}")
-        plain = ops.exif_transpose(image).convert("L" if grey else "RGB")
-        return np.asarray(ops.fit(plain, size[::-1]), dtype=np.uint8)
+        if not resize and image.size not in (wanted, size):
+            raise ImageSizeError(path, wanted, image.size)
+        if not _is_plain(image):
+            raise ImageError(
+                f"{path} must be an 8-bit greyscale or colour image without transparency; "
+                f"got mode {image.mode}"
+            )
+        upright = ops.exif_transpose(image)
+        if not resize and upright.size != wanted:
+            raise ImageSizeError(path, wanted, upright.size)
+        return np.asarray(ops.fit(upright.convert("L" if grey else "RGB"), wanted), dtype=np.uint8)
+
+
+def _is_plain(image: Any) -> bool:
+    """Return whether an image that Pillow has opened is of bytes, and opaque."""
+    if image.mode not in ("1", "L", "P", "RGB", "LA", "RGBA"):
+        return False
+    return not image.has_transparency_data or image.convert("RGBA").getchannel("A").getextrema()[0] == 255
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open an image; turn any error in the block into a ValueError that names it."""
+    """Open an image; turn any error in the block but an ImageError into a ValueError that names it."""
     pillow = require("PIL.Image", extra="images", purpose="reading images")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it would write its errors on stderr, too
     with path.open("rb") as file, warnings.catch_warnings():
@@ -194,6 +224,8 @@ def _opened(path: Path) -> Iterator[Any]:
         try:
             with pillow.open(file, formats=_FORMATS) as image:
                 yield image
+        except ImageError:
+            raise
         except Exception as error:
             raise ValueError(
                 f"{path} must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read "
