@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -101,34 +101,39 @@ def permutation_importance(
     n_repeats = check_integer("n_repeats", n_repeats, least=1)
     if columns is None:
         columns = {str(place): [place] for place in range(net.n_features)}
-    masks = [_mask(name, places, net.n_features) for name, places in columns.items()]
+    if not isinstance(columns, Mapping):
+        raise TypeError(f"`columns` must map names to places of features; got {type(columns).__name__}")
+    places = [_places(name, given, net.n_features) for name, given in columns.items()]
     params, n_samples, where = pack(net, xp=xp), X.shape[0], device(net.W1)
     X, y = flatten(X, xp=xp), as_targets(y, net.W1.dtype, xp=xp)
-    seed, right = seed_of(rng), np.zeros((net.n_networks or 1, len(masks) * n_repeats + 1))
-    orders = [stream(seed, Stream.PERMUTATIONS, i).permutation(n_samples) for i in range(right.shape[1] - 1)]
+    seed, right = seed_of(rng), np.zeros((net.n_networks or 1, len(places) * n_repeats + 1))
     with own_dtypes(net.W1):
-        for rows in row_blocks(n_samples, widest(params)):
-            own, labels = X[rows, :], y[rows, ...]
-            for i, order in enumerate([None, *orders]):
-                block = own
-                if order is not None:
-                    mask = from_host(masks[(i - 1) // n_repeats], xp=xp, device=where)
+        for i in range(right.shape[1]):
+            if i:
+                order = stream(seed, Stream.PERMUTATIONS, i - 1).permutation(n_samples)
+                chosen = np.isin(np.arange(net.n_features), places[(i - 1) // n_repeats])
+                mask = from_host(chosen[None, :], xp=xp, device=where)
+            for rows in row_blocks(n_samples, widest(params)):
+                block = X[rows, :]
+                if i:
                     others = xp.take(X, from_host(order[rows], xp=xp, device=where), axis=0)
-                    block = xp.where(mask[None, :], others, own)
+                    block = xp.where(mask, others, block)
                 _, logits = forward(params, cast(block, net.W1.dtype, xp=xp), xp=xp)
-                right[:, i] += to_host(xp.count_nonzero(is_correct(logits, labels, xp=xp), axis=1))
+                right[:, i] += to_host(xp.count_nonzero(is_correct(logits, y[rows, ...], xp=xp), axis=1))
     fallen = (right[:, :1] - right[:, 1:]) / n_samples
-    importances = fallen.reshape(-1, len(masks), n_repeats)
+    importances = fallen.reshape(len(right), len(places), n_repeats)
     if net.n_networks is None:
         importances = importances[0]
     return Importance(list(columns), importances, importances.mean(axis=-1), importances.std(axis=-1))
 
 
-def _mask(name: str, places: Sequence[int], n_features: int) -> HostArray:
-    """Return which features are a column's, (D,) bool."""
-    mask = np.zeros(n_features, dtype=bool)
-    for place in places:
-        if not 0 <= check_integer(f"columns[{name!r}]", place, least=0) < n_features:
-            raise ValueError(f"`columns` must hold places in [0, {n_features}); got {place} in {name!r:.80}")
-        mask[place] = True
-    return mask
+def _places(name: str, places: Sequence[int], n_features: int) -> list[int]:
+    """Return the places of a column's features, or raise unless they are places of features."""
+    if not isinstance(name, str):
+        raise TypeError(f"`columns` must have names that are strings; got {name!r:.80}")
+    if not isinstance(places, Iterable):
+        raise TypeError(f"`columns` must hold sequences of places; got {places!r:.80} in {name!r:.80}")
+    found = [check_integer(f"columns[{name!r}]", place, least=0) for place in places]
+    if max(found, default=0) >= n_features:
+        raise ValueError(f"`columns` must hold places in [0, {n_features}); got {max(found)} in {name!r:.80}")
+    return found

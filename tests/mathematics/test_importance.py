@@ -73,6 +73,7 @@ def test_columns_that_do_not_matter_have_none():
     found = permutation_importance(net, X, net.predict(X))
     assert found.importances[1].tolist() == [0] * 5
     assert (found.importances[[0, 2]] > 0).all()
+    assert permutation_importance(net, X, net.predict(X), columns={}).importances.shape == (0, 5)
     everything = permutation_importance(net, X, net.predict(X), columns={"all": [0, 1, 2]}, n_repeats=1)
     assert everything.importances[0, 0] >= found.importances[:, 0].max()
 
@@ -84,12 +85,34 @@ def test_columns_that_do_not_matter_have_none():
         ({"columns": {"a": [3]}}, ValueError, r"`columns` must hold places in \[0, 3\); got 3 in 'a'"),
         ({"columns": {"a": [-1]}}, ValueError, r"`columns\['a'\]` must be at least 0; got -1"),
         ({"columns": {"a": ["b"]}}, TypeError, r"`columns\['a'\]` must be an integer; got str"),
+        ({"columns": [[0]]}, TypeError, r"`columns` must map names to places of features; got list"),
+        ({"columns": "ab"}, TypeError, r"`columns` must map names to places of features; got str"),
+        ({"columns": {1: [0]}}, TypeError, r"`columns` must have names that are strings; got 1"),
+        ({"columns": {"a": None}}, TypeError, r"`columns` must hold sequences of places; got None in 'a'"),
+        ({"columns": {"a": 0}}, TypeError, r"`columns` must hold sequences of places; got 0 in 'a'"),
+        ({"columns": {"a": "0"}}, TypeError, r"`columns\['a'\]` must be an integer; got str"),
+        ({"columns": {"a": [[0]]}}, TypeError, r"`columns\['a'\]` must be an integer; got list"),
+        ({"columns": {"a": [0.0]}}, TypeError, r"`columns\['a'\]` must be an integer; got float"),
+        ({"columns": {"a": [None]}}, TypeError, r"`columns\['a'\]` must be an integer; got NoneType"),
         ({"rng": -1}, ValueError, r"`rng` must be non-negative"),
         ({"X": np.ones((2, 4))}, ValueError, r"`X` must have 3 features a sample"),
         ({"y": np.asarray([0, 2])}, ValueError, r"`y` must hold class labels in \[0, 2\); got a label of 2"),
         ({"net": stack}, TypeError, r"`net` must be a TwoLayerNet; got function"),
     ],
-    ids=["repeats", "place", "negative", "text", "seed", "features", "label", "net"],
+    ids=[
+        *(
+            "repeats",
+            "place",
+            "negative",
+            "text",
+            "list",
+            "string",
+            "number as name",
+            "no places",
+            "one place",
+        ),
+        *("texts", "nested", "floats", "none", "seed", "features", "label", "net"),
+    ],
 )
 def test_what_is_refused(more, error, message):
     net = TwoLayerNet.initialize(3, 5, 2, rng=0)
