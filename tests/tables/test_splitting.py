@@ -139,7 +139,7 @@ def test_equal_times_stay_together(times, share):
         (1, 1, {"groups": "aabbbb"}, r"as many groups as splits or more; got 2"),
         (3, 3, {"groups": "aabbcc"}, r"must leave rows to train on; the table has 6"),
         (3, 3, {"times": np.arange(6.0)}, r"must leave rows to train on; the table has 6"),
-        (1, 1, {"times": np.eye(6)[5]}, r"the earliest rows of the table have one time"),
+        (1, 1, {"times": np.eye(6)[5]}, r"5 of the 6 rows of the table have one time, the earliest"),
     ],
     ids=["classes", "share", "negative", "groups", "rows", "times", "one time"],
 )

@@ -39,6 +39,9 @@ def split_rows(
         Where the rows are from, for messages.
     """
     n_drawn = {name: number_of_rows(name, amount, len(y)) for name, amount in amounts.items()}
+    is_by_class = times is None and groups is None
+    if not is_by_class and sum(n_drawn.values()) >= len(y):
+        raise ValueError(f"`validation` and `test` must leave rows to train on; {place} has {len(y)}")
     if times is not None:
         return _by_time(times, n_drawn, place)
     if groups is not None:
@@ -86,13 +89,14 @@ def _by_group(
     groups: Sequence[Any], n_drawn: Mapping[str, int], seed: int, place: str
 ) -> dict[str, HostArray]:
     """Draw whole groups, at least one for a split, so that each has about as many rows as it shall."""
-    names = sorted(set(groups), key=lambda one: (str(type(one)), one))
+    try:
+        names = sorted(set(groups), key=lambda one: (str(type(one)), one))
+    except TypeError as error:
+        raise TypeError(f"`group` must name a column of {place} of texts or numbers; got others") from error
     if len(names) < 1 + sum(n > 0 for n in n_drawn.values()):
         raise ValueError(
             f"`group` must divide the rows of {place} into as many groups as splits or more; got {len(names)}"
         )
-    if sum(n_drawn.values()) >= len(groups):
-        raise ValueError(_too_many(place, len(groups)))
     number = {name: i for i, name in enumerate(names)}
     of_row = np.asarray([number[one] for one in groups])
     sizes = np.bincount(of_row)
@@ -103,10 +107,11 @@ def _by_group(
         free = order[split_of_group[order] == 0]
         n_most = len(free) - 1 - sum(n_later > 0 for n_later in wanted[split:])
         taken: list[int] = []
+        short = n
         for one in free:
-            short = n - int(sizes[taken].sum())
             if len(taken) < n_most and abs(short - sizes[one]) < abs(short):
                 taken.append(int(one))
+                short -= int(sizes[one])
         if n and not taken:  # every group is far larger
             taken = [int(free[np.argmin(sizes[free])])]
         split_of_group[taken] = split
@@ -119,21 +124,19 @@ def _by_group(
 def _by_time(times: HostArray, n_drawn: Mapping[str, int], place: str) -> dict[str, HostArray]:
     """Take the latest rows for the test, the latest before them for validation; equal times stay together."""
     order, n_rows = np.argsort(times, kind="stable"), len(times)
-    ends = [n_rows]
+    ordered, ends = times[order], [n_rows]
     for name in ("test", "validation"):
-        end = ends[-1] - n_drawn[name]
-        if end < 1:
-            raise ValueError(_too_many(place, n_rows))
+        end = max(ends[-1] - n_drawn[name], 0)
         # Rows of the same time stay together, in the later split.
-        ends.append(end if end == ends[-1] else int(np.searchsorted(times[order], times[order[end]])))
+        ends.append(end if end == ends[-1] else int(np.searchsorted(ordered, ordered[end])))
     if ends[-1] < 1:
-        raise ValueError(f"`time` must leave rows to train on; the earliest rows of {place} have one time")
+        n_first = int(np.searchsorted(ordered, ordered[0], side="right"))
+        raise ValueError(
+            f"`time` must leave rows to train on; {n_first} of the {n_rows} rows of {place} have one time, "
+            "the earliest"
+        )
     parts = {"test": order[ends[1] : ends[0]], "validation": order[ends[2] : ends[1]]}
     return _with_rest(parts, n_rows)
-
-
-def _too_many(place: str, n_rows: int) -> str:
-    return f"`validation` and `test` must leave rows to train on; {place} has {n_rows}"
 
 
 def _with_rest(parts: Mapping[str, HostArray], n_rows: int) -> dict[str, HostArray]:
