@@ -17,34 +17,53 @@ from ._texts import listed
 Frame: TypeAlias = Any  # narwhals.DataFrame
 Series: TypeAlias = Any  # narwhals.Series
 
-NUMBERS, BOOLEANS, TEXTS, DATES, DURATIONS, NOTHING = (
-    "numbers",
-    "booleans",
-    "texts",
-    "dates",
-    "durations",
-    "nothing",
-)
+NUMBERS, BOOLEANS, TEXTS = "numbers", "booleans", "texts"
+DATES, DURATIONS, NOTHING = "dates", "durations", "nothing"
+KINDS = (NUMBERS, BOOLEANS, TEXTS, DATES, DURATIONS)
 
 
 def as_frame(source: Any, *, name: str = "frame") -> Frame:
     """Return a DataFrame of pandas, polars or pyarrow as one of narwhals, or raise a TypeError."""
+    nw = _narwhals()
     try:
-        frame = _narwhals().from_native(source, eager_only=True)
+        frame = nw.from_native(source, eager_only=True)
+        columns = frame.columns
     except TypeError as error:
         came = type(source).__name__
         raise TypeError(f"`{name}` must be a DataFrame of pandas, polars or pyarrow; got {came}") from error
-    for column in frame.columns:
+    except nw.exceptions.DuplicateError as error:
+        found = listed(str(error).splitlines()[1:])
+        raise ValueError(f"`{name}` must have different names of columns; got {found}") from error
+    for column in columns:
         if not isinstance(column, str):
             raise TypeError(f"`{name}` must have names of columns that are strings; got {column!r:.80}")
-    return frame
+    return nw.from_native(_in_known_types(frame))
 
 
-def check_columns(frame: Frame, needed: Sequence[str], *, name: str = "frame") -> None:
-    """Raise a ValueError unless a frame has the columns."""
-    missing = [one for one in needed if one not in frame.columns]
+def _in_known_types(frame: Frame) -> Any:
+    """Return a table whose dates with time zones are in UTC, as narwhals cannot read the names of all zones.
+
+    A column of views of texts, whose rows pyarrow cannot take, becomes one of texts.
+    """
+    native = frame.to_native()
+    if frame.implementation.is_pandas_like():
+        types = {name: getattr(dtype, "pyarrow_dtype", dtype) for name, dtype in native.dtypes.items()}
+        zoned = [name for name, dtype in types.items() if getattr(dtype, "tz", None) is not None]
+        if zoned:
+            native = native.assign(**{name: native[name].dt.tz_convert("UTC") for name in zoned})
+    if frame.implementation.is_pyarrow():
+        for place, field in enumerate(native.schema):
+            if str(field.type) == "string_view":
+                native = native.set_column(place, field.name, native[place].cast("string"))
+    return native
+
+
+def check_columns(columns: Sequence[str], needed: Collection[str], *, name: str = "frame") -> None:
+    """Raise a ValueError unless a table has the columns."""
+    there = {*columns}
+    missing = [one for one in needed if one not in there]
     if missing:
-        raise ValueError(f"`{name}` must have the columns {listed(missing)}; it has {listed(frame.columns)}")
+        raise ValueError(f"`{name}` must have the columns {listed(missing)}; it has {listed(columns)}")
 
 
 def check_names(name: str, names: Collection[str]) -> None:
@@ -59,7 +78,13 @@ def check_names(name: str, names: Collection[str]) -> None:
 def kind_of(series: Series) -> str:
     """Return what a column contains, or raise a TypeError if that is several kinds, or of no use here."""
     nw, dtype = _narwhals(), series.dtype
-    if series.null_count() == len(series) or (dtype.is_float() and series.drop_nulls().is_nan().all()):
+    if dtype in (nw.Categorical, nw.Enum, nw.Object):
+        kinds = {_kind_of_value(value) for value in values_of(series) if value is not None}
+        if len(kinds) > 1 or not kinds <= {*KINDS}:
+            came = " and ".join(sorted(kinds))
+            raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {came}")
+        return kinds.pop() if kinds else NOTHING
+    if series.null_count() == len(series) or (dtype.is_float() and np.isnan(_floats(series)).all()):
         return NOTHING
     if dtype.is_numeric():
         return NUMBERS
@@ -68,13 +93,7 @@ def kind_of(series: Series) -> str:
     for one, kind in found.items():
         if dtype == one:
             return kind
-    if dtype not in (nw.Categorical, nw.Enum, nw.Object):
-        raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {dtype}")
-    kinds = {_kind_of_value(value) for value in values_of(series) if value is not None}
-    if len(kinds) > 1 or not kinds <= {NUMBERS, BOOLEANS, TEXTS, DATES, DURATIONS}:
-        came = " and ".join(sorted(kinds))
-        raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {came}")
-    return kinds.pop()
+    raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {dtype}")
 
 
 def _kind_of_value(value: Any) -> str:
@@ -92,7 +111,7 @@ def is_missing(value: Any) -> bool:
     """Return whether a value is None, nan or NaT, which equal nothing, or pandas.NA, which has no truth."""
     try:
         return value is None or bool(value != value)
-    except TypeError:
+    except (TypeError, ArithmeticError):  # the latter from a signalling nan of decimal
         return True
 
 

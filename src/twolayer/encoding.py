@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from ._frames import (
-    BOOLEANS,
     DATES,
-    DURATIONS,
+    KINDS,
     NOTHING,
     NUMBERS,
     TEXTS,
@@ -45,6 +44,7 @@ from ._validation import check_choice, check_integer
 
 VERSION = 1  # of the JSON
 _FEW_ROWS = 20  # in which a column of different values may be one of measurements
+_MAX_CATEGORIES = 30
 _INFREQUENT = "infrequent_sklearn"  # as scikit-learn's OneHotEncoder names it
 _DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
@@ -80,12 +80,12 @@ class NumberColumn:
         name = f"{self.name}_{self.part}" if self.part else self.name
         return [name] * self.varies + [f"missingindicator_{self.name}"] * self.has_gaps
 
-    def features(self, series: Series) -> list[HostArray]:
-        """Return the features, (N,) each."""
+    def features(self, series: Series) -> HostArray:
+        """Return the features, (N, d)."""
         numbers = _numbers(series, self.part)
         gaps = np.isnan(numbers)
         filled = np.where(gaps, self.mean, numbers) - self.centre
-        return [filled] * self.varies + [gaps.astype(np.float64)] * self.has_gaps
+        return np.stack([filled] * self.varies + [gaps] * self.has_gaps, axis=1)
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,21 @@ class CategoryColumn:
     infrequent: tuple[Any, ...] = ()
 
     def feature_names(self) -> list[str]:
-        """Return the names of the features, as scikit-learn's OneHotEncoder makes them."""
+        """Return the names of the features, as scikit-learn's OneHotEncoder makes them.
+
+        Gaps beside the text "None", which would both be named after None, are named as gaps in numbers are.
+        """
         names = [f"{self.name}_{category}" for category in self.categories]
+        if {"None", None} <= {*self.categories}:
+            names[-1] = f"missingindicator_{self.name}"
         return names + [f"{self.name}_{_INFREQUENT}"] * bool(self.infrequent)
 
-    def features(self, series: Series) -> list[HostArray]:
-        """Return the features, (N,) each: 1 for the row's category, else 0."""
+    def features(self, series: Series) -> HostArray:
+        """Return the features, (N, d): whether the row is of the category."""
         places = {category: place for place, category in enumerate(self.categories)}
         other = len(self.categories)  # its feature is there only if some categories were rare
         found = np.asarray([places.get(value, other) for value in values_of(series)])
-        return [(found == place).astype(np.float64) for place in range(other + bool(self.infrequent))]
+        return np.asarray(found[:, None] == np.arange(other + bool(self.infrequent)))
 
     def unseen(self, series: Series) -> int:
         """Return how many values are of no category of the training rows."""
@@ -176,7 +181,7 @@ class TableEncoder:
         frame: Any,
         *,
         categorical: Collection[str] = (),
-        max_categories: int = 30,
+        max_categories: int = _MAX_CATEGORIES,
         dates: str = "seconds",
     ) -> TableEncoder:
         """Fit to the training rows of a table.
@@ -212,35 +217,16 @@ class TableEncoder:
         """
         frame = as_frame(frame)
         check_names("categorical", categorical)
-        check_columns(frame, list(categorical), name="frame")
+        check_columns(frame.columns, categorical)
         max_categories = check_integer("max_categories", max_categories, least=1)
         check_choice("dates", dates, ("seconds", "parts"))
         if not len(frame):
             raise ValueError("`frame` must have at least one row; got none")
-        columns: list[Column] = []
-        left_out: dict[str, str] = {}
-        for name in frame.columns:
-            series = frame[name]
-            kind = kind_of(series)
-            found: list[Column] = []
-            reason = ""
-            if kind == TEXTS or name in categorical:
-                reason = "" if name in categorical else _reason_against_texts(series)
-                found = [] if reason else [_category_column(series, kind, max_categories)]
-            elif kind != NOTHING:
-                reason = _reason_against_numbers(series, kind)
-                parts = _DATE_PARTS if kind == DATES and dates == "parts" else ("",)
-                found = [] if reason else _number_columns(series, kind, parts)
-            found = [one for one in found if one.feature_names()]
-            columns += found
-            if not found:
-                left_out[name] = reason or ("no value" if kind == NOTHING else "one value")
-        encoder = cls(tuple(columns), left_out)
-        _check_names(encoder, frame)
-        if left_out:
-            reasons = "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
-            warnings.warn(f"columns that are left out: {reasons:.1000}", UserWarning, stacklevel=2)
-        return encoder
+        named = {*categorical}
+        fitted = {
+            name: fit_column(frame[name], name in named, max_categories, dates) for name in frame.columns
+        }
+        return encoder_of(fitted)
 
     def apply(self, frame: Any) -> HostArray:
         """Return the features of a table's rows.
@@ -263,9 +249,9 @@ class TableEncoder:
             If a column is missing, or a number is infinite.
         """
         frame = as_frame(frame)
-        check_columns(frame, [one.name for one in self.columns])
+        check_columns(frame.columns, [one.name for one in self.columns])
         X = np.empty((len(frame), self.n_outputs))
-        place = 0
+        start = 0
         for column in self.columns:
             series = frame[column.name]
             kind = kind_of(series)
@@ -274,9 +260,9 @@ class TableEncoder:
                     f"the column {column.name!r:.80} must hold {column.kind}, as the encoder was fitted to; "
                     f"got {kind}"
                 )
-            for feature in column.features(series):
-                X[:, place] = feature
-                place += 1
+            features = column.features(series)
+            X[:, start : start + features.shape[1]] = features
+            start += features.shape[1]
         return X
 
     def unseen(self, frame: Any) -> dict[str, int]:
@@ -294,7 +280,7 @@ class TableEncoder:
         """
         frame = as_frame(frame)
         categories = [one for one in self.columns if isinstance(one, CategoryColumn)]
-        check_columns(frame, [one.name for one in categories])
+        check_columns(frame.columns, [one.name for one in categories])
         counts = {one.name: one.unseen(frame[one.name]) for one in categories}
         return {name: n for name, n in counts.items() if n}
 
@@ -343,7 +329,7 @@ class TableEncoder:
 
 
 _VALUES = Kind("a list of numbers and texts", lambda value: is_list(value, is_plain))
-_KIND = Kind("a kind of values", lambda value: value in (NUMBERS, BOOLEANS, TEXTS, DATES, DURATIONS))
+_KIND = Kind("a kind of values", lambda value: value in KINDS)
 _NUMBER_FIELDS = {
     "name": TEXT,
     "kind": _KIND,
@@ -400,6 +386,48 @@ def check_encoder(encoder: TableEncoder, n_features: int) -> None:
         )
 
 
+def fit_column(
+    series: Series, is_category: bool, max_categories: int = _MAX_CATEGORIES, dates: str = "seconds"
+) -> list[Column] | str:
+    """Fit to a column; return how it is encoded, or why it cannot help."""
+    kind = kind_of(series)
+    reason = "" if is_category else _reason_against(series, kind)
+    if reason:
+        return reason
+    if is_category or kind == TEXTS:
+        found: list[Column] = [_category_column(series, kind, max_categories)]
+    else:
+        found = _number_columns(series, kind, _DATE_PARTS if kind == DATES and dates == "parts" else ("",))
+    return [one for one in found if one.feature_names()] or "one value"
+
+
+def encoder_of(fitted: Mapping[str, list[Column] | str]) -> TableEncoder:
+    """Return the encoder of the columns that can help, and warn of others.
+
+    Raises a ValueError unless there are features, and their names differ.
+    """
+    left_out = {name: found for name, found in fitted.items() if isinstance(found, str)}
+    encoder = TableEncoder(
+        tuple(one for found in fitted.values() if not isinstance(found, str) for one in found), left_out
+    )
+    reasons = "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
+    names = Counter(encoder.get_feature_names_out())
+    if not names:
+        raise ValueError(
+            f"`frame` must have a column that can help; it has {listed(fitted)}, which are left out: "
+            f"{reasons}"
+        )
+    most_frequent, n = names.most_common(1)[0]
+    if n > 1:
+        raise ValueError(
+            "`frame` must have columns whose features have different names; "
+            f"got {n} that are named {most_frequent!r:.80}"
+        )
+    if left_out:
+        warnings.warn(f"columns that are left out: {reasons:.1000}", UserWarning, stacklevel=3)
+    return encoder
+
+
 def _number_columns(series: Series, kind: str, parts: Sequence[str]) -> list[Column]:
     columns: list[Column] = []
     for part in parts:
@@ -431,17 +459,16 @@ def _category_column(series: Series, kind: str, max_categories: int) -> Category
     return CategoryColumn(series.name, kind, frequent, tuple(one for one in ordered if one in rarest))
 
 
-def _reason_against_texts(series: Series) -> str:
-    """Return why a column of texts is no column of categories; nothing if it may be one."""
-    values = [value for value in values_of(series) if value is not None]
-    if len(set(values)) <= max(_FEW_ROWS, len(values) / 2):
-        return ""
-    n_words = sum(len(value.split()) for value in values) / len(values)
-    return "free text" if n_words > 2 else "different in most rows"
-
-
-def _reason_against_numbers(series: Series, kind: str) -> str:
-    """Return why a column of numbers is no measurement; nothing if it may be one."""
+def _reason_against(series: Series, kind: str) -> str:
+    """Return why a column cannot help; nothing if it may."""
+    if kind == NOTHING:
+        return "no value"
+    if kind == TEXTS:
+        values = [value for value in values_of(series) if value is not None]
+        if len(set(values)) <= max(_FEW_ROWS, len(values) / 2):
+            return ""
+        n_words = sum(len(value.split()) for value in values) / len(values)
+        return "free text" if n_words > 2 else "different in most rows"
     if kind != NUMBERS or not series.dtype.is_integer() or len(series) <= _FEW_ROWS or series.null_count():
         return ""
     numbers = numbers_of(series)
@@ -473,19 +500,3 @@ def _numbers(series: Series, part: str) -> HostArray:
         "hour": lambda: (moments - days).astype("m8[h]").astype(np.int64),
     }
     return np.where(gaps, np.nan, parts[part]())
-
-
-def _check_names(encoder: TableEncoder, frame: Any) -> None:
-    """Raise a ValueError unless there are features, and their names differ."""
-    names = encoder.get_feature_names_out()
-    if not names:
-        raise ValueError(
-            f"`frame` must have a column that can help; it has {listed(frame.columns)}, which are left out: "
-            + "; ".join(f"{name} ({reason})" for name, reason in encoder.left_out.items())
-        )
-    most_frequent, n = Counter(names).most_common(1)[0]
-    if n > 1:
-        raise ValueError(
-            f"`frame` must have columns whose features have different names; "
-            f"got {n} that are named {most_frequent!r:.80}"
-        )

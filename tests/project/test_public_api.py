@@ -111,6 +111,7 @@ datasets.load_table(source, *, label=None, drop=(), categorical=(), weight=None,
     missing=(), validation=0.15, test=0.15, seed=0)
 datasets.load_images(folder, *, resize=None, grey=False, skip_unreadable=False, validation=0.15, test=0.15,
     seed=0, progress=None)
+datasets.read_table(source, *, missing=(), categorical=(), encoder=None)
 datasets.load_idx(folder, *, validation=0.15, seed=0)
 datasets.Dataset(name, train, validation, test, classes, image_shape, rows=None, encoder=None,
     sample_weight=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 import warnings
 
@@ -17,6 +18,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from twolayer.datasets import load_table
 from twolayer.preprocessing import Standardizer, TableEncoder
 
 MAKERS = {"pandas": pandas.DataFrame, "polars": polars.DataFrame, "pyarrow": pyarrow.table}
@@ -175,6 +177,40 @@ def test_time_zones_are_regarded():
     np.testing.assert_allclose(moved, -9 * 3600)
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Etc/GMT+5", "UTC", "+01:00"])
+def test_all_names_of_time_zones_are_read(zone):
+    """Narwhals does not know some, or takes their dates for times of the day."""
+    column = pyarrow.array([0, None, 86_400 * 10**6], pyarrow.timestamp("us", zone))
+    table = pyarrow.table({"t": column})
+    wanted = [[-43_200.0, 0.0], [0.0, 1.0], [43_200.0, 0.0]]
+    for frame in (table, table.to_pandas(), table.to_pandas(types_mapper=pandas.ArrowDtype)):
+        encoder = TableEncoder.fit(frame)
+        assert encoder.columns[0].kind == "dates"
+        np.testing.assert_array_equal(encoder.apply(frame), wanted)
+
+
+def test_views_of_texts():
+    column = pyarrow.array(["u", "v", None] * 20, pyarrow.string_view())
+    frame = pyarrow.table({"s": column, "y": [0, 1, 2] * 20})
+    assert names_of(load_table(frame).encoder) == ["s_u", "s_v", "s_None"]
+    assert load_table(frame.slice(0, 2), label="s", validation=0, test=0).classes == ("u", "v")
+
+
+def test_signalling_nan_is_a_gap():
+    values = [decimal.Decimal("1.5"), decimal.Decimal("sNaN"), decimal.Decimal("2.5")]
+    frame = pandas.DataFrame({"d": values})
+    encoder = TableEncoder.fit(frame)
+    np.testing.assert_array_equal(encoder.apply(frame), [[1.5, 0], [2, 1], [2.5, 0]])
+
+
+def test_the_text_none_beside_gaps(make):
+    frame = make({"s": ["None", None, "x"]})
+    encoder = TableEncoder.fit(frame)
+    assert names_of(encoder) == ["s_None", "s_x", "missingindicator_s"]
+    np.testing.assert_array_equal(encoder.apply(frame), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+    assert names_of(TableEncoder.fit(make({"s": ["None", "x"]}))) == ["s_None", "s_x"]
+
+
 def test_durations_are_seconds(make):
     lengths = [datetime.timedelta(minutes=1), datetime.timedelta(days=1, microseconds=500)]
     encoder = TableEncoder.fit(make({"t": lengths}))
@@ -316,6 +352,17 @@ def test_what_cannot_be_encoded(columns, error, message, make):
 @pytest.mark.parametrize("frame", [np.ones((2, 2)), [[1, 2]], {"a": [1]}, pandas.Series([1])])
 def test_what_is_no_data_frame(frame):
     with pytest.raises(TypeError, match=r"`frame` must be a DataFrame of pandas, polars or pyarrow; got "):
+        TableEncoder.fit(frame)
+
+
+@pytest.mark.parametrize("library", ["pandas", "pyarrow"])
+def test_columns_of_one_name(library):
+    names = ["a", "b", "a"]
+    if library == "pandas":
+        frame = pandas.DataFrame([[1, 2, 3], [4, 5, 7]], columns=names)
+    else:
+        frame = pyarrow.table([[1, 2], [3, 4], [5, 6]], names=names)
+    with pytest.raises(ValueError, match=r"`frame` must have different names of columns; got .*'a' 2 times$"):
         TableEncoder.fit(frame)
 
 

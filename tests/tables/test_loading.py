@@ -14,6 +14,7 @@ import pyarrow
 import pytest
 
 from twolayer.datasets import load_table
+from twolayer.preprocessing import TableEncoder
 
 N = 60
 RNG = np.random.default_rng(0)
@@ -198,6 +199,16 @@ def test_groups_are_no_features_but_times_are():
     assert "since" in data.encoder.groups()
 
 
+def test_warnings_are_of_the_line_that_loads(tmp_path):
+    frame = TABLE.with_columns(one=polars.lit(1), label=polars.Series([None, *COLUMNS["label"][1:]]))
+    with pytest.warns(UserWarning, match="left out") as warned:
+        load_table(frame)
+    assert [one.filename for one in warned] == [__file__] * 2
+    with pytest.warns(UserWarning, match=r"columns that are left out: one") as warned:
+        TableEncoder.fit(frame)
+    assert [one.filename for one in warned] == [__file__]
+
+
 # Refusals
 
 ROWS = "a,y\n1,0\n2,1\n"
@@ -304,6 +315,39 @@ def test_times_are_dates_or_numbers(values):
         load_table(frame, time="t")
 
 
+MOMENT = datetime.datetime(2024, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "labels", "message"),
+    [
+        (pandas.DataFrame, [1, "a"], r"'y' must hold numbers, texts or dates; got numbers and texts$"),
+        (pandas.DataFrame, [[1], [2]], r"'y' must hold numbers, texts or dates; got list$"),
+        (polars.DataFrame, [[1], [2]], r"'y' must hold numbers, texts or dates; got List\(Int64\)$"),
+        (polars.DataFrame, [{"a": 1}, {"a": 2}], r"'y' must hold numbers, texts or dates; got Struct"),
+        (pandas.DataFrame, [MOMENT, MOMENT.date()], r"'y' of table must hold labels of one kind; got"),
+    ],
+    ids=["mixed", "objects", "lists", "records", "dates"],
+)
+def test_labels_that_are_refused(make, labels, message):
+    frame = make({"a": range(20), "y": labels * 10})
+    with pytest.raises(TypeError, match=message):
+        load_table(frame)
+
+
+def test_groups_that_are_refused():
+    frame = polars.DataFrame({"a": range(20), "y": [0, 1] * 10, "g": [[1], [2]] * 10})
+    with pytest.raises(TypeError, match=r"`group` must name a column of table of texts or numbers"):
+        load_table(frame, group="g")
+
+
+def test_one_time_leaves_no_rows_to_train_on():
+    frame = polars.DataFrame({"a": range(20), "y": [0, 1] * 10, "t": [5] * 20})
+    message = r"`time` must leave rows to train on; 20 of the 20 rows of table have one time, the earliest$"
+    with pytest.raises(ValueError, match=message):
+        load_table(frame, time="t")
+
+
 def test_a_number_for_each_row_is_no_class(tmp_path):
     text = "a,y\n" + "".join(f"{i % 7},{i}\n" for i in range(5000))
     with pytest.raises(
@@ -321,7 +365,7 @@ def test_a_number_for_each_row_is_no_class(tmp_path):
             "a.csv.gz",
             gzip.compress(ROWS.encode(), mtime=0)[:-5],
             ValueError,
-            r"a.csv.gz must be a whole gzip file",
+            r"a.csv.gz must be a table; it cannot be read \(Compressed file ended",
         ),
     ],
     ids=["suffix", "parquet", "gzip"],

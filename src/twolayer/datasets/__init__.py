@@ -8,6 +8,7 @@ from .digits import load_digits
 from .idx import load_idx
 from .images import load_images
 from .npz import load_npz
+from .table_files import read_table
 from .tables import load_table
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "load_images",
     "load_npz",
     "load_table",
+    "read_table",
 ]

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import os
-import sys
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +14,10 @@ from .._frames import (
     BOOLEANS,
     DATES,
     DURATIONS,
+    NOTHING,
     NUMBERS,
     Frame,
     Series,
-    as_frame,
     check_columns,
     check_names,
     kind_of,
@@ -29,19 +25,16 @@ from .._frames import (
     values_of,
 )
 from .._namespace import HostArray
-from .._optional import require
 from .._texts import checked_classes, listed, printable
-from .._validation import check_integer
-from ..encoding import TableEncoder
+from .._validation import check_integer, row_blocks
+from ..encoding import Column, TableEncoder, encoder_of, fit_column
 from ._dataset import Dataset, Split
 from .splitting import split_rows
+from .table_files import open_table
 
 LABELS = ("label", "target", "class", "y")  # names of the column to predict, where none is given
-SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
-# Texts that programs write for a gap. In a column of numbers nothing else can be meant.
-_GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
 _MOST_CLASSES = 1000
-_SAMPLE = 2**16  # bytes of a file in which its delimiter is looked for
+_SHARE = 16  # A block of a table's columns is as much smaller than one of numbers: texts and lists are large.
 
 
 def load_table(
@@ -125,24 +118,27 @@ def load_table(
         check_names(name, names)
     if group is not None and time is not None:
         raise ValueError("`group` or `time` must be given, not both; got both")
-    if isinstance(source, str | os.PathLike):
-        place, name = str(source), "table" if str(source) == "-" else Path(source).name.partition(".")[0]
-        frame = read_table(source, missing=missing, texts=categorical)
-    else:
-        place = name = "table"
-        frame = as_frame(source, name="source")
-    label = _label_column(frame, place) if label is None else label
-    unused = [label, *drop, *(one for one in (weight, group) if one is not None)]
-    check_columns(frame, [*unused, *categorical, *([] if time is None else [time])], name=place)
-    rows = _labelled_rows(frame[label], place)
-    frame = frame[rows.tolist()]
-    classes, y = _labels(frame[label], place)
+    table = open_table(source, missing, categorical, {})
+    place, read = table.place, table.read
+    label = _label_column(table.columns, place) if label is None else label
+    named = {*categorical}
+    unused = dict.fromkeys([label, *drop, *(one for one in (weight, group) if one is not None)])
+    check_columns(table.columns, [*unused, *categorical, *([] if time is None else [time])], name=place)
+    rows, classes, y = _labels(read([label])[label], place)
+
+    def rows_of(names: Iterable[str]) -> Frame:
+        return read([*names])[rows]
+
+    def blocks(columns: Sequence[Any]) -> Iterator[Any]:
+        """Take a few columns at a time: a file, and copies of texts, may be larger than the memory."""
+        return (columns[block] for block in row_blocks(len(columns), _SHARE * len(rows)))
+
     splits = split_rows(
         y,
         {"validation": validation, "test": test},
         seed,
-        groups=None if group is None else values_of(frame[group]),
-        times=None if time is None else _times(frame[time], rows, place),
+        groups=None if group is None else values_of(rows_of([group])[group]),
+        times=None if time is None else _times(rows_of([time])[time], rows, place),
         place=place,
     )
     untrained = [classes[k] for k in np.setdiff1d(y, y[splits["train"]])]
@@ -151,17 +147,27 @@ def load_table(
             f"the splits of {place} must leave a row of each class to train on; they leave none of "
             f"{listed(untrained)}: other shares or another seed may"
         )
-    features = frame.select([one for one in frame.columns if one not in unused])
-    if not features.columns:
-        raise ValueError(f"{place} must have a column to learn from; it has {listed(frame.columns)}")
-    encoder = TableEncoder.fit(
-        features[splits["train"].tolist()], categorical=[one for one in categorical if one not in unused]
-    )
-    X = encoder.apply(features)
-    parts = {part: Split(X[chosen], y[chosen]) for part, chosen in splits.items()}
-    weights = None if weight is None else _weights(frame[weight], rows, place)
+    features = [one for one in table.columns if one not in unused]
+    if not features:
+        raise ValueError(f"{place} must have a column to learn from; it has {listed(table.columns)}")
+    fitted: dict[str, list[Column] | str] = {}
+    for names in blocks(features):
+        trained = rows_of(names)[splits["train"]]
+        fitted |= {name: fit_column(trained[name], name in named) for name in names}
+    encoder = encoder_of(fitted)
+    parts = {
+        part: Split(np.empty((len(chosen), encoder.n_outputs)), y[chosen]) for part, chosen in splits.items()
+    }
+    start = 0
+    for some in blocks(encoder.columns):
+        X = TableEncoder(some).apply(rows_of(dict.fromkeys(one.name for one in some)))
+        for part, chosen in splits.items():
+            parts[part].X[:, start : start + X.shape[1]] = X[chosen]
+        start += X.shape[1]
+    weights = None if weight is None else _weights(rows_of([weight])[weight], rows, place)
+    is_file = isinstance(source, str | os.PathLike) and str(source) != "-"
     return Dataset(
-        name=printable(name),
+        name=printable(Path(source).name.partition(".")[0]) if is_file else "table",
         train=parts["train"],
         validation=parts.get("validation"),
         test=parts.get("test"),
@@ -173,153 +179,49 @@ def load_table(
     )
 
 
-def read_table(
-    source: str | os.PathLike[str], *, missing: Collection[str] = (), texts: Collection[str] = ()
-) -> Frame:
-    """Read a CSV or Parquet file as a data frame; "-" is a CSV file on standard input.
-
-    Parameters
-    ----------
-    source : path or "-"
-        The file.
-    missing : collection of str
-        Texts that stand for a gap, besides none at all.
-    texts : collection of str
-        Columns that are read as texts, even if all of them are numbers.
-
-    Returns
-    -------
-    narwhals.DataFrame
-        The table.
-    """
-    polars = require("polars", extra="tables", purpose="reading tables")
-    name = "standard input" if str(source) == "-" else str(source)
-    suffix = "".join(Path(source).suffixes[-2:]).lower()
-    if str(source) != "-" and not suffix.endswith(SUFFIXES):
-        raise ValueError(f"`source` must end in {', '.join(SUFFIXES)}, or be -; got {source}")
-    try:
-        if suffix.endswith(".parquet"):
-            with Path(source).open("rb") as file:
-                return as_frame(polars.read_parquet(file))
-        content = _content(source)
-        table = _read_csv(content, polars, missing, texts)
-    except polars.exceptions.PolarsError as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{name} must be a table; it cannot be read ({reason:.200})") from error
-    _check_header(content, name)
-    if not len(table):
-        raise ValueError(f"{name} must have at least one row below the names of its columns; got none")
-    return as_frame(_with_numbers(table, polars, texts))
-
-
-def _content(source: str | os.PathLike[str]) -> bytes:
-    """Read a file whole, and unpack it."""
-    if str(source) == "-":
-        if sys.stdin is None:
-            raise ValueError("`source` must be a file, as standard input is closed; got -")
-        content = sys.stdin.buffer.read()
-    else:
-        content = Path(source).read_bytes()
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError) as error:
-        raise ValueError(
-            f"{source} must be a whole gzip file; it cannot be unpacked ({error!s:.200})"
-        ) from error
-
-
-def _read_csv(content: bytes, polars: Any, missing: Collection[str], texts: Collection[str]) -> Any:
-    """Read a CSV file. Where semicolons divide its fields, numbers may have decimal commas."""
-    delimiter = _delimiter(content)
-
-    def read(*, decimal_comma: bool) -> Any:
-        return polars.read_csv(
-            io.BytesIO(content),
-            separator=delimiter,
-            null_values=["", *missing],
-            try_parse_dates=True,
-            infer_schema_length=None,
-            schema_overrides=dict.fromkeys(texts, polars.String),
-            decimal_comma=decimal_comma,
-        )
-
-    table = read(decimal_comma=False)
-    if delimiter == ",":
-        return table
-    with_commas = read(decimal_comma=True)
-    has_commas = any(
-        table[name].dtype == polars.String and with_commas[name].dtype.is_float() for name in table.columns
-    )
-    return with_commas if has_commas else table
-
-
-def _delimiter(content: bytes) -> str:
-    """Return what divides the fields of a CSV file: a comma, where nothing else can be found."""
-    sample = content[:_SAMPLE].decode("utf-8-sig", "replace")
-    try:
-        return csv.Sniffer().sniff(sample.rpartition("\n")[0] or sample, delimiters=",;\t|").delimiter
-    except csv.Error:
-        return ","
-
-
-def _check_header(content: bytes, name: str) -> None:
-    """Raise unless the names of the columns differ, as polars would rename them, and have no blanks about."""
-    try:
-        line = content[: content.find(b"\n") + 1 or None].decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} must be in UTF-8; the names of its columns are not") from error
-    names = next(csv.reader([line], delimiter=_delimiter(content)), [])
-    spaced = [one for one in names if one != one.strip()]
-    if spaced:
-        raise ValueError(
-            f"{name} must have no blanks about its fields, where they make texts of numbers; got the column "
-            f"{spaced[0]!r:.80}"
-        )
-    twice = [one for i, one in enumerate(names) if one in names[:i]]
-    if twice:
-        raise ValueError(
-            f"{name} must have different names of columns; got {listed(dict.fromkeys(twice))} twice"
-        )
-
-
-def _with_numbers(table: Any, polars: Any, texts: Collection[str]) -> Any:
-    """Return a table in which texts are numbers where all are, but for what programs write for a gap."""
-    for name in table.columns:
-        column = table[name]
-        if column.dtype == polars.String and name not in texts:
-            known = column.replace(list(_GAPS), [None] * len(_GAPS))
-            numbers = known.cast(polars.Float64, strict=False)
-            if 0 < numbers.count() == known.count():
-                table = table.with_columns(numbers.alias(name))
-    return table
-
-
-def _label_column(frame: Frame, place: str) -> str:
+def _label_column(columns: Sequence[str], place: str) -> str:
     """Return the column to predict by its usual names."""
-    found = [name for name in frame.columns if name.lower() in LABELS]
+    found = [name for name in columns if name.lower() in LABELS]
     if len(found) != 1:
         raise ValueError(
             f"`label` must name the column of {place} to predict, as it has {len(found) or 'none'} of the "
-            f"names {', '.join(LABELS)}; it has the columns {listed(frame.columns)}"
+            f"names {', '.join(LABELS)}; it has the columns {listed(columns)}"
         )
-    return str(found[0])
+    return found[0]
 
 
-def _labelled_rows(series: Series, place: str) -> HostArray:
-    """Return the rows that have a label; warn of others, and raise if all are."""
-    rows = np.flatnonzero([value is not None for value in values_of(series)])
-    if not rows.size:
-        raise ValueError(f"the column {series.name!r:.80} of {place} must hold labels; got none")
-    n_without = len(series) - rows.size
-    if n_without:
+def _labels(series: Series, place: str) -> tuple[HostArray, tuple[str, ...], HostArray]:
+    """Return the rows that have a label, the names of the classes, and the place of each label among them."""
+    name, kind = f"the column {series.name!r:.80} of {place}", kind_of(series)
+    if kind == NOTHING:
+        raise ValueError(f"{name} must hold labels; got none")
+    values = values_of(series)
+    rows = np.flatnonzero([value is not None for value in values])
+    values = [value for value in values if value is not None]
+    if len(rows) < len(series):
         warnings.warn(
-            f"{n_without:,} of {len(series):,} rows have no {series.name:.80}, and are left out",
+            f"{len(series) - len(rows):,} of {len(series):,} rows have no {series.name:.80}, and are "
+            "left out",
             UserWarning,
             stacklevel=3,
         )
-    return rows
+    try:
+        different = sorted(set(values))
+    except TypeError as error:
+        raise TypeError(f"{name} must hold labels of one kind; got some that cannot be compared") from error
+    if kind == NUMBERS:
+        is_whole = all(float(value).is_integer() for value in different)
+        if not is_whole or len(different) > _MOST_CLASSES:
+            raise ValueError(
+                f"{name} must hold a class for each row; got {len(different):,} different numbers, which "
+                "look like those of a regression"
+            )
+        values, different = [*map(int, values)], [*map(int, different)]
+    if len(different) < 2:
+        raise ValueError(f"{name} must hold at least two classes; got one")
+    places = {value: k for k, value in enumerate(different)}
+    names = checked_classes([*map(str, different)], len(different), name=f"the labels in {place}")
+    return rows, tuple(names), np.asarray([places[value] for value in values], dtype=np.int64)
 
 
 def _weights(series: Series, rows: HostArray, place: str) -> HostArray:
@@ -347,22 +249,3 @@ def _times(series: Series, rows: HostArray, place: str) -> HostArray:
             "(counted from 0)"
         )
     return times
-
-
-def _labels(series: Series, place: str) -> tuple[tuple[str, ...], HostArray]:
-    """Return the names of the classes in ascending order, and the place of each label among them."""
-    values = values_of(series)
-    different = sorted(set(values))
-    if kind_of(series) == NUMBERS:
-        is_whole = all(float(value).is_integer() for value in different)
-        if not is_whole or len(different) > _MOST_CLASSES:
-            raise ValueError(
-                f"the column {series.name!r:.80} of {place} must hold a class for each row; got "
-                f"{len(different):,} different numbers, which look like those of a regression"
-            )
-        values, different = [*map(int, values)], [*map(int, different)]
-    if len(different) < 2:
-        raise ValueError(f"the column {series.name!r:.80} of {place} must hold at least two classes; got one")
-    places = {value: k for k, value in enumerate(different)}
-    names = checked_classes([*map(str, different)], len(different), name=f"the labels in {place}")
-    return tuple(names), np.asarray([places[value] for value in values], dtype=np.int64)

@@ -1,0 +1,227 @@
+"""Files of tables: CSV, whose fields are texts until they are found to be something else, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import os
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .._frames import TEXTS, Frame, as_frame, check_columns, check_names
+from .._optional import require
+from .._texts import listed
+from ..encoding import TableEncoder
+
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+# Texts that programs write for a gap. In a column of numbers nothing else can be meant.
+_GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
+_BOOLEANS = {"true": True, "false": False}
+_SAMPLE = 2**16  # bytes of a file in which its delimiter is looked for
+
+
+def read_table(
+    source: Any,
+    *,
+    missing: Collection[str] = (),
+    categorical: Collection[str] = (),
+    encoder: TableEncoder | None = None,
+) -> Any:
+    r"""Read a table from a file, for an encoder if it is given one.
+
+    With an encoder, new rows are read as its columns need: texts stay texts, whatever they look like, and a
+    column of numbers, booleans or dates that has nothing but gaps has gaps, so that ``encoder.apply`` takes
+    even a single row.
+
+    Parameters
+    ----------
+    source : path, "-" or DataFrame of pandas, polars or pyarrow
+        The table: a ``.csv`` or ``.tsv`` file, which may be compressed (``.gz``), a ``.parquet`` file, "-"
+        for a CSV file on standard input, or a data frame.
+    missing : collection of str
+        Texts of a CSV file that stand for a gap, besides none at all.
+    categorical : collection of str
+        Columns of a CSV file that are read as texts, even if all of them are numbers.
+    encoder : TableEncoder, optional
+        The encoder that the table is for.
+
+    Returns
+    -------
+    polars.DataFrame
+        The table; a data frame is returned as it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ImportError
+        If narwhals or polars is not installed; the extra ``tables`` brings both.
+    TypeError
+        If ``source`` is no table, or ``encoder`` no encoder.
+    ValueError
+        If the file is empty or damaged, or a column is missing.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> import polars
+    >>> from twolayer.datasets import read_table
+    >>> from twolayer.preprocessing import TableEncoder
+    >>> encoder = TableEncoder.fit(polars.DataFrame({"age": [31, 45], "zip": ["01", "7"]}))
+    >>> _ = Path("new.csv").write_text("zip,age\n01,?\n")
+    >>> encoder.apply(read_table("new.csv", encoder=encoder))
+    array([[38.,  1.,  0.]])
+    """
+    check_names("missing", missing)
+    check_names("categorical", categorical)
+    if not isinstance(encoder, TableEncoder | None):
+        raise TypeError(f"`encoder` must be a TableEncoder; got {type(encoder).__name__}")
+    kinds = {} if encoder is None else {one.name: one.kind for one in encoder.columns}
+    table = open_table(source, missing, categorical, kinds)
+    check_columns(table.columns, categorical, name=table.place)
+    return table.read(table.columns).to_native() if isinstance(source, str | os.PathLike) else source
+
+
+class Table(NamedTuple):
+    """A table: what to call it in messages, its columns, and a function that returns some of them."""
+
+    place: str
+    columns: list[str]
+    read: Callable[[list[str]], Frame]
+
+
+def open_table(
+    source: Any, missing: Collection[str], categorical: Collection[str], kinds: Mapping[str, str]
+) -> Table:
+    """Open a table, whose columns are as `read_table` returns them; ``kinds`` has those of an encoder.
+
+    Columns of a Parquet file are read whenever they are wanted, as all together may not fit into memory.
+    """
+    if not isinstance(source, str | os.PathLike):
+        frame = as_frame(source, name="source")
+        return Table("table", frame.columns, frame.select)
+    polars = require("polars", extra="tables", purpose="reading tables")
+    is_stream, suffix = str(source) == "-", "".join(Path(source).suffixes[-2:]).lower()
+    place = "standard input" if is_stream else str(source)
+    if not is_stream and not suffix.endswith(SUFFIXES):
+        raise ValueError(f"`source` must end in {', '.join(SUFFIXES)}, or be -; got {source}")
+
+    @contextmanager
+    def reading() -> Iterator[None]:
+        try:
+            yield
+        except (polars.exceptions.PolarsError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ValueError(f"{place} must be a table; it cannot be read ({reason:.200})") from error
+
+    def read(names: list[str]) -> Frame:
+        texts = [name for name in names if kinds.get(name) == TEXTS]
+        with reading():
+            return as_frame(scanned.select(names).cast(dict.fromkeys(texts, polars.String)).collect())
+
+    with reading():
+        if not suffix.endswith(".parquet"):
+            wanted = {**kinds, **dict.fromkeys(categorical, TEXTS)}
+            frame = as_frame(_read_csv(_content(source), place, missing, wanted, polars))
+            return Table(place, frame.columns, frame.select)
+        Path(source).open("rb").close()  # so that errors of the file itself are Python's
+        scanned = polars.scan_parquet(source, glob=False, hive_partitioning=False)
+        return Table(place, scanned.collect_schema().names(), read)
+
+
+def _content(source: str | os.PathLike[str]) -> bytes:
+    """Read a file whole, and unpack it."""
+    if str(source) != "-":
+        content = Path(source).read_bytes()
+    elif sys.stdin is None:
+        raise ValueError("`source` must be a file, as standard input is closed; got -")
+    else:
+        content = sys.stdin.buffer.read()
+    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+
+
+def _read_csv(
+    content: bytes, place: str, missing: Collection[str], kinds: Mapping[str, str], polars: Any
+) -> Any:
+    """Read a CSV file as texts, and find what these are.
+
+    Polars can infer that itself, but many times slower, not with long integers, and only "" is a gap.
+    """
+    sample = content[:_SAMPLE].decode("utf-8-sig", "replace")
+    try:
+        delimiter = csv.Sniffer().sniff(sample.rpartition("\n")[0] or sample, delimiters=",;\t|").delimiter
+    except csv.Error:
+        delimiter = ","
+
+    def read(gaps: Collection[str], names: list[str] | None = None) -> Any:
+        nulls, stream = ["", *missing, *gaps], io.BytesIO(content)
+        return polars.read_csv(
+            stream, separator=delimiter, columns=names, null_values=nulls, infer_schema=False
+        )
+
+    def floats(column: Any, *, swapped: bool) -> Any:
+        texts = column.str.replace_many([",", "."], [".", ","]) if swapped else column
+        return texts.cast(polars.Float64, strict=False)
+
+    known = read(_GAPS)
+    _check_header(content, delimiter, place)
+    if not len(known):
+        raise ValueError(f"{place} must have at least one row below the names of its columns; got none")
+    # Where something else divides the fields, numbers may have decimal commas, and then all have.
+    has_commas = delimiter != "," and any(
+        floats(one, swapped=True).count() == one.count() > floats(one, swapped=False).count()
+        for one in known
+        if kinds.get(one.name) != TEXTS
+    )
+
+    ways: tuple[Callable[[Any], Any], ...] = (
+        lambda column: column.cast(polars.Int64, strict=False),
+        lambda column: floats(column, swapped=has_commas),
+        lambda column: column.str.to_lowercase().replace_strict(_BOOLEANS, default=None),
+        lambda column: column.str.to_date(strict=False),
+        lambda column: column.str.to_datetime(strict=False),
+        lambda column: column.str.to_time("%H:%M:%S%.f", strict=False),
+        lambda column: column.str.to_time("%H:%M", strict=False),
+    )
+
+    def typed(column: Any) -> Any:
+        """Return what all texts of a column are, but for its gaps; None if they are texts."""
+        first = column.drop_nulls()[:1]
+        if kinds.get(column.name) == TEXTS or not (len(first) or column.name in kinds):
+            return None
+        for way in ways:
+            with suppress(polars.exceptions.ComputeError):  # the first text is no date
+                # The first text is tried alone, as dates are looked for in every text if it is none.
+                if way(first).count() == len(first) and (found := way(column)).count() == column.count():
+                    return found
+        return None
+
+    columns = {column.name: typed(column) for column in known}
+    texts = [name for name, column in columns.items() if column is None]
+    if texts:
+        columns |= {column.name: column for column in read((), texts)}
+    return polars.DataFrame([*columns.values()])
+
+
+def _check_header(content: bytes, delimiter: str, name: str) -> None:
+    """Raise unless the names of the columns differ, as polars would rename them, and have no blanks about."""
+    try:
+        line = content[: content.find(b"\n") + 1 or None].decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name} must be in UTF-8; the names of its columns are not") from error
+    names = next(csv.reader([line], delimiter=delimiter), [])
+    spaced = [one for one in names if one != one.strip()]
+    if spaced:
+        raise ValueError(
+            f"{name} must have no blanks about its fields, where they make texts of numbers; got the column "
+            f"{spaced[0]!r:.80}"
+        )
+    twice = [one for one, n in Counter(names).items() if n > 1]
+    if twice:
+        raise ValueError(f"{name} must have different names of columns; got {listed(twice)} twice")

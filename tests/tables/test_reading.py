@@ -1,0 +1,235 @@
+"""Tables that are read for an encoder, and what texts of a CSV file are found to be."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+
+import numpy as np
+import pandas
+import polars
+import pyarrow
+import pytest
+
+from twolayer import _validation
+from twolayer.datasets import load_table, read_table
+from twolayer.preprocessing import TableEncoder
+
+DAY = datetime.date(2024, 2, 29)
+NOON = datetime.time(12, 30)
+TRAINING = polars.DataFrame(
+    {
+        "age": [31.5, None, 45.0, 38.0],
+        "n": [1, 2, 3, 5],
+        "zip": ["01", "7", "01", None],
+        "code": ["true", "1", "2024-01-01", "NA"],
+        "ok": [True, False, None, True],
+        "day": [DAY, DAY.replace(year=2020), None, DAY],
+        "at": [datetime.datetime(2024, 1, 1, 10), None, datetime.datetime(2024, 1, 2), None],
+        "time": [NOON, NOON.replace(hour=1), NOON, NOON],
+        "rank": [1, 2, 1, 2],
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return TableEncoder.fit(TRAINING, categorical=["rank"])
+
+
+def written(tmp_path, text, name="new.csv"):
+    path = tmp_path / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_the_rows_of_training(encoder, tmp_path):
+    TRAINING.write_csv(tmp_path / "a.csv")
+    TRAINING.write_parquet(tmp_path / "a.parquet")
+    wanted = encoder.apply(TRAINING)
+    for name in ("a.csv", "a.parquet"):
+        frame = read_table(tmp_path / name, encoder=encoder)
+        assert isinstance(frame, polars.DataFrame)
+        assert frame.columns == TRAINING.columns
+        np.testing.assert_array_equal(encoder.apply(frame), wanted)
+
+
+@pytest.mark.parametrize("row", range(len(TRAINING)))
+def test_a_single_row(row, encoder, tmp_path):
+    one = TRAINING[[row]]
+    one.write_csv(tmp_path / "a.csv")
+    np.testing.assert_array_equal(
+        encoder.apply(read_table(tmp_path / "a.csv", encoder=encoder)), encoder.apply(one)
+    )
+
+
+@pytest.mark.parametrize("gap", ["", "NA", "?", "none", "unknown"])
+@pytest.mark.parametrize("name", ["age", "n", "ok", "day", "at", "time", "rank"])
+def test_columns_of_gaps(name, gap, encoder, tmp_path):
+    """Alone, and beside a value."""
+    for rows in (TRAINING[:1], TRAINING[[0, 0]]):
+        texts = [*rows[:1].write_csv(include_header=False).strip().split(",")]
+        without = list(texts)
+        without[TRAINING.columns.index(name)] = gap
+        lines = [",".join(TRAINING.columns), *[",".join(texts)] * (len(rows) - 1), ",".join(without)]
+        path = written(tmp_path, "\n".join(lines) + "\n")
+        wanted = rows.with_columns(
+            polars.when(polars.int_range(len(rows)) < len(rows) - 1).then(name).alias(name)
+        )
+        found = encoder.apply(read_table(path, missing=["unknown"], encoder=encoder))
+        np.testing.assert_array_equal(found, encoder.apply(wanted))
+
+
+def test_texts_stay_texts(encoder, tmp_path):
+    for text in ("true", "1", "2024-01-01", "NA"):
+        path = written(tmp_path, f"zip,code\n01,{text}\n")
+        frame = read_table(path, encoder=encoder)
+        assert frame.rows() == [("01", text)]
+    frame = polars.DataFrame({"zip": [7, None]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet", encoder=encoder)["zip"].to_list() == ["7", None]
+    assert read_table(tmp_path / "a.parquet")["zip"].to_list() == [7, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "came"),
+    [("age", "old", "texts"), ("n", "true", "booleans"), ("day", "5", "numbers"), ("ok", "1", "numbers")],
+)
+def test_other_kinds_are_refused_by_the_encoder(name, text, came, encoder, tmp_path):
+    TRAINING.with_columns(polars.lit(text).alias(name)).write_csv(tmp_path / "a.csv")
+    frame = read_table(tmp_path / "a.csv", encoder=encoder)
+    with pytest.raises(TypeError, match=rf"'{name}' must hold .*, as the encoder was fitted to; got {came}"):
+        encoder.apply(frame)
+
+
+@pytest.mark.parametrize("make", [pandas.DataFrame, polars.DataFrame, pyarrow.table])
+def test_a_data_frame_is_returned_as_it_is(make, encoder):
+    frame = make({"a": [1, 2]})
+    assert read_table(frame) is frame
+    assert read_table(frame, encoder=encoder) is frame
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        ({"source": [1]}, TypeError, r"`source` must be a DataFrame of pandas, polars or pyarrow; got list"),
+        ({"encoder": {}}, TypeError, r"`encoder` must be a TableEncoder; got dict"),
+        ({"missing": "NA"}, TypeError, r"`missing` must be a collection of strings; got the string 'NA'"),
+        ({"categorical": [1]}, TypeError, r"`categorical` must be a collection of strings; got 1 in it"),
+        ({"categorical": ["b"]}, ValueError, r"must have the columns b; it has zip"),
+        ({"source": "a.txt"}, ValueError, r"`source` must end in .csv, .tsv"),
+    ],
+)
+def test_what_cannot_be_read(more, error, message):
+    with pytest.raises(error, match=message):
+        read_table(**{"source": polars.DataFrame({"zip": ["1"]})} | more)
+
+
+# What texts are found to be
+
+DATE = datetime.date
+MOMENT = datetime.datetime
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["1", "-2"], [1, -2]),
+        (["007", "NA"], [7, None]),
+        (["1.5", ".5", "1e3"], [1.5, 0.5, 1000.0]),
+        (["1" * 40, "5"], [float("1" * 40), 5.0]),
+        (["True", "false", "?"], [True, False, None]),
+        (["2024-02-29", "-"], [DAY, None]),
+        (["13/01/2024", "14/01/2024"], [DATE(2024, 1, 13), DATE(2024, 1, 14)]),
+        (["2024-01-01 10:00", "null"], [MOMENT(2024, 1, 1, 10), None]),
+        (["2024-01-01T10:00:00+02:00"], [MOMENT(2024, 1, 1, 8, tzinfo=datetime.UTC)]),
+        (["12:30:00", "12:30:00.5"], [NOON, NOON.replace(microsecond=500_000)]),
+        (["12:30", "NA"], [NOON, None]),
+        (["01/13/2024", "x"], ["01/13/2024", "x"]),
+        (["1", "NA", "x"], ["1", "NA", "x"]),
+        (["2024-02-29", "soon"], ["2024-02-29", "soon"]),
+        (["true", "1"], ["true", "1"]),
+        (["NA", "?"], ["NA", "?"]),
+        (["1,5", "2"], ["1,5", "2"]),
+    ],
+    ids=lambda one: one[0][:12] if isinstance(one[0], str) else "",
+)
+def test_what_texts_are(texts, values, tmp_path):
+    path = written(tmp_path, "i,a\n" + "".join(f'{i},"{text}"\n' for i, text in enumerate(texts)))
+    assert read_table(path)["a"].to_list() == values
+
+
+def test_decimal_commas_are_those_of_a_whole_file(tmp_path):
+    path = written(tmp_path, "a;b;c;d\n1,5;1.500;NA;3\n2;7;0,5;4\n")
+    assert read_table(path).rows() == [(1.5, "1.500", None, 3), (2.0, "7", 0.5, 4)]
+    path = written(tmp_path, "a;b\n1,5;1.500\n2;7\n")
+    assert read_table(path, categorical=["a"]).rows() == [("1,5", 1.5), ("2", 7.0)]
+
+
+def test_long_integers_need_not_be_dropped(tmp_path):
+    text = "".join(f"{i % 7},{(i % 5 + 1) * 10**39},{i % 2}\n" for i in range(40))
+    path = written(tmp_path, "a,n,y\n" + text)
+    assert load_table(path, drop=["n"]).encoder.get_feature_names_out() == ["a"]
+    assert load_table(path).encoder.get_feature_names_out() == ["a", "n"]
+
+
+def test_damaged_archives(tmp_path):
+    packed = bytearray(gzip.compress(b"a,y\n" + b"1,2\n" * 1000, mtime=0))
+    packed[20:40] = b"\xff" * 20
+    with pytest.raises(ValueError, match=r"a.csv.gz must be a table; it cannot be read"):
+        read_table(written(tmp_path, bytes(packed), "a.csv.gz"))
+
+
+# Parquet, a few columns at a time
+
+
+@pytest.mark.parametrize("n_elements", [2**24, 1], ids=["one block", "many blocks"])
+def test_blocks_of_columns(n_elements, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    some = TRAINING.drop("time")[rng.integers(0, 4, 60).tolist()]  # polars 1.20 reads times as integers here
+    frame = some.with_columns(
+        polars.Series("y", rng.choice(["u", "v", None], 60).tolist()), w=polars.Series(rng.random(60))
+    )
+    frame.write_parquet(tmp_path / "a.parquet", row_group_size=7)
+    with pytest.warns(UserWarning, match="of 60 rows have no y"):
+        wanted = load_table(frame, weight="w")
+    monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", n_elements)
+    with pytest.warns(UserWarning, match="of 60 rows have no y"):
+        found = load_table(tmp_path / "a.parquet", weight="w")
+    assert found.encoder == wanted.encoder
+    for name in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(found, name).X, getattr(wanted, name).X)
+        np.testing.assert_array_equal(found.sample_weight[name], wanted.sample_weight[name])
+
+
+def test_columns_that_are_dropped_are_not_read(tmp_path, monkeypatch):
+    frame = polars.DataFrame({"a": range(40), "b": [i % 3 for i in range(40)], "y": ["u", "v"] * 20})
+    frame.write_parquet(tmp_path / "a.parquet")
+    read = []
+    collect = polars.LazyFrame.collect
+
+    def noting(lazy, *args, **more):
+        frame = collect(lazy, *args, **more)
+        read.extend(getattr(frame, "columns", []))
+        return frame
+
+    monkeypatch.setattr(polars.LazyFrame, "collect", noting)
+    load_table(tmp_path / "a.parquet", drop=["a"])
+    assert {"a", "b", "y"} & {*read} == {"b", "y"}
+
+
+def test_names_of_files_are_no_patterns(tmp_path):
+    TRAINING.write_parquet(tmp_path / "a[1].parquet")
+    assert read_table(tmp_path / "a[1].parquet").equals(TRAINING)
+    with pytest.raises(FileNotFoundError):
+        read_table(tmp_path / "*.parquet")
+
+
+def test_parquet_that_is_damaged_in_its_columns(tmp_path):
+    path = tmp_path / "a.parquet"
+    polars.DataFrame({"a": [float(i % 97) for i in range(5000)], "y": [0, 1] * 2500}).write_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[4:60] = b"\xff" * 56
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.parquet must be a table; it cannot be read"):
+        load_table(path, label="y")
