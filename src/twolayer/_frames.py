@@ -78,22 +78,18 @@ def check_names(name: str, names: Collection[str]) -> None:
 def kind_of(series: Series) -> str:
     """Return what a column contains, or raise a TypeError if that is several kinds, or of no use here."""
     nw, dtype = _narwhals(), series.dtype
+    known = {nw.Boolean: BOOLEANS, nw.String: TEXTS, nw.Date: DATES, nw.Datetime: DATES}
+    known |= {nw.Duration: DURATIONS, nw.Time: DURATIONS}
     if dtype in (nw.Categorical, nw.Enum, nw.Object):
         kinds = {_kind_of_value(value) for value in values_of(series) if value is not None}
-        if len(kinds) > 1 or not kinds <= {*KINDS}:
-            came = " and ".join(sorted(kinds))
-            raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {came}")
-        return kinds.pop() if kinds else NOTHING
-    if series.null_count() == len(series) or (dtype.is_float() and np.isnan(_floats(series)).all()):
-        return NOTHING
-    if dtype.is_numeric():
-        return NUMBERS
-    found = {nw.Boolean: BOOLEANS, nw.String: TEXTS, nw.Date: DATES, nw.Datetime: DATES}
-    found |= {nw.Duration: DURATIONS, nw.Time: DURATIONS}
-    for one, kind in found.items():
-        if dtype == one:
-            return kind
-    raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {dtype}")
+    elif series.null_count() == len(series) or (dtype.is_float() and np.isnan(_floats(series)).all()):
+        kinds = set()
+    else:
+        kinds = {NUMBERS if dtype.is_numeric() else known.get(type(dtype), str(dtype))}
+    if len(kinds) > 1 or not kinds <= {*KINDS}:
+        came = " and ".join(sorted(kinds))
+        raise TypeError(f"the column {series.name!r:.80} must hold numbers, texts or dates; got {came}")
+    return kinds.pop() if kinds else NOTHING
 
 
 def _kind_of_value(value: Any) -> str:

@@ -38,17 +38,15 @@ class EncodingGraph:
 
     def __init__(self, encoder: TableEncoder, dtype: str, onnx: ModuleType) -> None:
         taken = {"W1", "b1", "W2", "b2", "Z1", "H1", "logits", "probabilities", "label"}
-        names = {one.name for one in encoder.columns}
-        clashing = sorted(one for one in names if one in taken or not one or one.startswith(_NODES))
+        by_name = {one.name: one for one in encoder.columns}  # the parts of a date share an input
+        clashing = sorted(one for one in by_name if one in taken or not one or one.startswith(_NODES))
         if clashing:
             raise ValueError(f"`encoder` must have no column of the name of a tensor; got {listed(clashing)}")
         self._onnx = onnx
-        self.inputs: list[Any] = []
+        self.inputs = [self._input(one) for one in by_name.values()]
         self.nodes: list[Any] = []
         features = []
         for column in encoder.columns:
-            if column.name not in {one.name for one in self.inputs}:
-                self.inputs.append(self._input(column))
             if isinstance(column, CategoryColumn):
                 features.append(self._categories(column))
             else:
