@@ -34,7 +34,10 @@ from .table_files import open_table
 
 LABELS = ("label", "target", "class", "y")  # names of the column to predict, where none is given
 _MOST_CLASSES = 1000
-_SHARE = 16  # A block of a table's columns is as much smaller than one of numbers: texts and lists are large.
+# What columns must hold: the words for it, the kinds, and the least number.
+_WEIGHTS = ("a weight of at least 0 for each row", (NUMBERS, BOOLEANS), 0.0)
+_TIMES = ("a date or a finite number for each row", (NUMBERS, DATES, DURATIONS), -np.inf)
+_SHARE = 16  # A block of columns has so many times fewer values than one of numbers: texts are larger.
 
 
 def load_table(
@@ -138,7 +141,7 @@ def load_table(
         {"validation": validation, "test": test},
         seed,
         groups=None if group is None else values_of(rows_of([group])[group]),
-        times=None if time is None else _times(rows_of([time])[time], rows, place),
+        times=None if time is None else _numbers(rows_of([time])[time], rows, place, *_TIMES),
         place=place,
     )
     untrained = [classes[k] for k in np.setdiff1d(y, y[splits["train"]])]
@@ -164,7 +167,7 @@ def load_table(
         for part, chosen in splits.items():
             parts[part].X[:, start : start + X.shape[1]] = X[chosen]
         start += X.shape[1]
-    weights = None if weight is None else _weights(rows_of([weight])[weight], rows, place)
+    weights = None if weight is None else _numbers(rows_of([weight])[weight], rows, place, *_WEIGHTS)
     is_file = isinstance(source, str | os.PathLike) and str(source) != "-"
     return Dataset(
         name=printable(Path(source).name.partition(".")[0]) if is_file else "table",
@@ -224,28 +227,15 @@ def _labels(series: Series, place: str) -> tuple[HostArray, tuple[str, ...], Hos
     return rows, tuple(names), np.asarray([places[value] for value in values], dtype=np.int64)
 
 
-def _weights(series: Series, rows: HostArray, place: str) -> HostArray:
-    """Return the weights of rows, (N,) float64, or raise unless they are numbers of at least 0."""
-    weights = numbers_of(series) if kind_of(series) in (NUMBERS, BOOLEANS) else np.full(len(series), np.nan)
-    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if wrong.size:
-        raise ValueError(
-            f"the column {series.name!r:.80} of {place} must hold a weight of at least 0 for each row; got "
-            f"another value, first in row {rows[wrong[0]]} (counted from 0)"
-        )
-    return weights
-
-
-def _times(series: Series, rows: HostArray, place: str) -> HostArray:
-    """Return the times of rows, (N,) float64, or raise unless they are dates or numbers, without gaps."""
-    kind = kind_of(series)
-    if kind not in (DATES, DURATIONS, NUMBERS):
-        raise ValueError(f"the column {series.name!r:.80} of {place} must hold dates or numbers; got {kind}")
-    times = numbers_of(series)
-    gaps = np.flatnonzero(np.isnan(times))
-    if gaps.size:
-        raise ValueError(
-            f"`time` must name a column of {place} without gaps; got one, first in row {rows[gaps[0]]} "
-            "(counted from 0)"
-        )
-    return times
+def _numbers(
+    series: Series, rows: HostArray, place: str, must: str, kinds: Collection[str], least: float
+) -> HostArray:
+    """Return the number of each row, (N,) float64, or raise unless all are finite and at least ``least``."""
+    kind = came = kind_of(series)
+    if kind in kinds:
+        numbers = numbers_of(series)
+        wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= least)))
+        if not wrong.size:
+            return numbers
+        came = f"another value, first in row {rows[wrong[0]]} (counted from 0)"
+    raise ValueError(f"the column {series.name!r:.80} of {place} must hold {must}; got {came}")
