@@ -23,7 +23,8 @@ CIFAR10_KEYS = {"n_train", "n_validation", "n_test"}
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
 @pytest.mark.parametrize(
-    ("dataset", "name"), [("digits", None), ("cifar10", None), ("npz", None), ("cifar10", "assignment")]
+    ("dataset", "name"),
+    [("digits", None), ("cifar10", None), ("npz", None), ("table", None), ("cifar10", "assignment")],
 )
 def test_settings_are_complete(command: str, dataset: str, name: str | None) -> None:
     wanted = KEYS | (CIFAR10_KEYS if dataset == "cifar10" else set())

@@ -179,7 +179,7 @@ def test_warm_start_goes_on_from_the_network():
     assert model.loss_curve_[:5] == losses
     seed = int(np.random.default_rng([0, 5]).integers(2**63))
     constant = dict(optimizer=optimizers.Adam(), schedule=schedules.Constant())
-    same_net(model.net_, train(first, X, y, batch_size=20, epochs=3, reg=1e-4, rng=seed, **constant).net)
+    same_net(model.net_, train(first, X, y, batch_size=20, epochs=3, reg=3e-3, rng=seed, **constant).net)
     # float32 samples make it a float32 network.
     model.fit(X.astype("float32"), y)
     assert model.net_.W1.dtype == "float32"
@@ -206,7 +206,7 @@ def test_partial_fits_of_the_same_samples_are_one_run(given, meant):
     for _ in range(4):
         model.partial_fit(X, y, classes=[0, 1, 2])
     net = TwoLayerNet.initialize(5, 7, 3, rng=0, dtype="float64")
-    run = train(net, X, y, batch_size=25, epochs=4, reg=1e-4, rng=0, **meant)
+    run = train(net, X, y, batch_size=25, epochs=4, reg=3e-3, rng=0, **meant)
     same_net(model.net_, run.last)
     assert model.n_iter_ == 4
     assert_allclose(model.loss_curve_, np.reshape(run.history.loss, (4, 3)) @ [25, 25, 10] / 60, rtol=1e-15)
@@ -242,10 +242,10 @@ def test_partial_fit_goes_on_from_fit_and_fit_starts_anew():
     model.partial_fit(X[:30], y[:30])
     assert model.n_iter_ == 6
     constant = dict(optimizer=optimizers.Adam(), schedule=schedules.Constant())
-    same_net(model.net_, train(net, X[:30], y[:30], epochs=1, reg=1e-4, rng=0, **constant).net)
+    same_net(model.net_, train(net, X[:30], y[:30], epochs=1, reg=3e-3, rng=0, **constant).net)
     same_net(model.fit(X, y).net_, net)
     model.partial_fit(X[:30], y[:30])
-    same_net(model.net_, train(net, X[:30], y[:30], epochs=1, reg=1e-4, rng=0, **constant).net)
+    same_net(model.net_, train(net, X[:30], y[:30], epochs=1, reg=3e-3, rng=0, **constant).net)
 
 
 def test_another_solver_starts_its_moments_anew():
@@ -253,5 +253,5 @@ def test_another_solver_starts_its_moments_anew():
     model = quick().partial_fit(X, y, classes=[0, 1, 2])
     net = model.net_
     model.set_params(solver="sgd").partial_fit(X, y)
-    run = train(net, X, y, schedule=schedules.Constant(), epochs=1, reg=1e-4, rng=0)
+    run = train(net, X, y, schedule=schedules.Constant(), epochs=1, reg=3e-3, rng=0)
     same_net(model.net_, run.net)

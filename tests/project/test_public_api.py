@@ -126,7 +126,7 @@ checkpoints.Checkpointer(path, *, seconds=None, steps=None, preprocessing=None,
 checkpoints.save_run(run, path, *, preprocessing=None)
 checkpoints.load_run(path, xp=numpy, device=None)
 sklearn.TwoLayerClassifier(hidden_layer_size=100, *, solver='adam', learning_rate_init=0.01,
-    learning_rate='cosine', reg=0.0001, dropout=0.0, label_smoothing=0.0, batch_size='auto', max_iter=200,
+    learning_rate='cosine', reg=0.003, dropout=0.0, label_smoothing=0.0, batch_size='auto', max_iter=60,
     tol=0.0001, n_iter_no_change=20, early_stopping=False, validation_fraction=0.1, class_weight=None,
     warm_start=False, random_state=None)
 sklearn.TwoLayerClassifier.fit(X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None)
