@@ -12,7 +12,7 @@ import numpy as np
 
 from ._namespace import HostArray
 from ._optional import require
-from ._texts import listed
+from ._texts import did_you_mean, listed
 
 Frame: TypeAlias = Any  # narwhals.DataFrame
 Series: TypeAlias = Any  # narwhals.Series
@@ -63,7 +63,10 @@ def check_columns(columns: Sequence[str], needed: Collection[str], *, name: str 
     there = {*columns}
     missing = [one for one in needed if one not in there]
     if missing:
-        raise ValueError(f"`{name}` must have the columns {listed(missing)}; it has {listed(columns)}")
+        raise ValueError(
+            f"`{name}` must have the columns {listed(missing)}; it has {listed(columns)}"
+            f"{did_you_mean(missing[0], columns)}"
+        )
 
 
 def check_names(name: str, names: Collection[str]) -> None:

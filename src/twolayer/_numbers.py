@@ -45,6 +45,21 @@ class Number:
         return ", ".join((*map(repr, self.words), "or " * bool(self.words) + text))
 
 
+@dataclass(frozen=True)
+class Amount(Number):
+    """A share below 1 of what there is, or a number of them."""
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return ``value`` as a float if it is a share, else as an int, or raise unless it fits."""
+        is_whole = isinstance(value, int | float) and float(value).is_integer()
+        return COUNT_OR_ZERO.check(name, int(value)) if is_whole else PROBABILITY.check(name, value)
+
+    def in_words(self) -> str:
+        """Return the bounds in words."""
+        return "a share of at least 0 and below 1, or an integer"
+
+
+AMOUNT = Amount()
 COUNT = Number(int, least=1)
 COUNT_OR_ZERO = Number(int, least=0)
 POSITIVE = Number(above=0)

@@ -52,17 +52,15 @@ class EncodingGraph:
             else:
                 features += self._numbers(column)
         together = self._node("Concat", *features, axis=1)
-        self.output = self._node("Cast", together, to=self._kind(np.dtype(dtype)))
+        self.output = self._node("Cast", together, to=self._kind(dtype))
 
-    def _kind(self, dtype: np.dtype[Any]) -> Any:
-        return self._onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    def _kind(self, dtype: Any) -> Any:
+        return self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
     def _input(self, column: NumberColumn | CategoryColumn) -> Any:
-        dtype = {TEXTS: np.dtype(object), DATES: np.dtype(np.int64)}.get(column.kind, np.dtype(np.float64))
+        kind = self._kind({TEXTS: object, DATES: np.int64}.get(column.kind, np.float64))
         says = f"The column {column.name!r}: {column.kind}."
-        return self._onnx.helper.make_tensor_value_info(
-            column.name, self._kind(dtype), ["N", 1], doc_string=says
-        )
+        return self._onnx.helper.make_tensor_value_info(column.name, kind, ["N", 1], doc_string=says)
 
     def _node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node, and return the name of its output."""
@@ -76,7 +74,7 @@ class EncodingGraph:
         return self._node("Constant", value=self._onnx.numpy_helper.from_array(array))
 
     def _float(self, name: str) -> str:
-        return self._node("Cast", name, to=self._kind(np.dtype(np.float64)))
+        return self._node("Cast", name, to=self._kind(np.float64))
 
     def _numbers(self, column: NumberColumn) -> list[str]:
         """Return the features of a column of numbers or dates."""
@@ -111,9 +109,8 @@ class EncodingGraph:
         else:
             known = [category for category in column.categories if category is not None]
             found = self._node("Equal", column.name, self._constant([known]))
-            if len(known) < width:
-                gaps = self._node("IsNaN", column.name)
-                found = self._node("Concat", found, gaps, axis=1)
+            if None in column.categories:
+                found = self._node("Concat", found, self._node("IsNaN", column.name), axis=1)
         features = self._float(found)
         if not column.infrequent:
             return features
@@ -124,38 +121,29 @@ class EncodingGraph:
     def _date_part(self, moments: str, part: str) -> str:
         """Return a part of dates: the calendar's arithmetic in whole numbers."""
 
-        def number(value: int) -> str:
-            return self._constant(value, np.int64)
+        def whole(operator: str, name: str, other: str | int) -> str:
+            if isinstance(other, int):
+                other = self._constant(other, np.int64)
+            return self._node(operator, name, other)
 
-        def divided(name: str, by: int) -> str:
-            return self._node("Div", name, number(by))
-
-        def times(name: str, factor: int) -> str:
-            return self._node("Mul", name, number(factor))
-
-        def rest(name: str, by: int) -> str:
-            return self._node("Mod", name, number(by))
-
-        moved = self._node("Add", moments, number(_DAYS_BEFORE_1970 * _DAY))
+        moved = whole("Add", moments, _DAYS_BEFORE_1970 * _DAY)
         if part == "hour":
-            return divided(rest(moved, _DAY), 3600 * _SECOND)
-        days = divided(moved, _DAY)
+            return whole("Div", whole("Mod", moved, _DAY), 3600 * _SECOND)
+        days = whole("Div", moved, _DAY)
         if part == "weekday":  # 1 March of the year 0 was a Wednesday
-            return self._node("Add", rest(self._node("Add", days, number(2)), 7), number(1))
+            return whole("Add", whole("Mod", whole("Add", days, 2), 7), 1)
         # Eras of 400 years, each of which has 146,097 days and begins on a 1 March.
-        era, of_era = divided(days, 146_097), rest(days, 146_097)
-        without = [divided(of_era, n) for n in (1460, 36_524, 146_096)]
-        counted = self._node(
-            "Sub", self._node("Add", of_era, without[1]), self._node("Add", without[0], without[2])
-        )
-        year_of_era = divided(counted, 365)
-        leap = self._node("Sub", divided(year_of_era, 4), divided(year_of_era, 100))
-        of_year = self._node("Sub", of_era, self._node("Add", times(year_of_era, 365), leap))
-        month = divided(self._node("Add", times(of_year, 5), number(2)), 153)  # 0 is March
+        era, of_era = whole("Div", days, 146_097), whole("Mod", days, 146_097)
+        leap_days, skipped, last = (whole("Div", of_era, n) for n in (1460, 36_524, 146_096))
+        counted = whole("Sub", whole("Add", of_era, skipped), whole("Add", leap_days, last))
+        year_of_era = whole("Div", counted, 365)
+        leap = whole("Sub", whole("Div", year_of_era, 4), whole("Div", year_of_era, 100))
+        of_year = whole("Sub", of_era, whole("Add", whole("Mul", year_of_era, 365), leap))
+        month = whole("Div", whole("Add", whole("Mul", of_year, 5), 2), 153)  # 0 is March
         if part == "day":
-            before = divided(self._node("Add", times(month, 153), number(2)), 5)
-            return self._node("Add", self._node("Sub", of_year, before), number(1))
+            before = whole("Div", whole("Add", whole("Mul", month, 153), 2), 5)
+            return whole("Add", whole("Sub", of_year, before), 1)
         if part == "month":
-            return self._node("Add", rest(self._node("Add", month, number(2)), 12), number(1))
-        year = self._node("Add", times(era, 400), year_of_era)
-        return self._node("Add", year, divided(month, 10))  # January and February are of the next year
+            return whole("Add", whole("Mod", whole("Add", month, 2), 12), 1)
+        year = whole("Add", whole("Mul", era, 400), year_of_era)
+        return whole("Add", year, whole("Div", month, 10))  # January and February are of the next year

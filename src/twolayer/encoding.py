@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -45,7 +45,14 @@ from ._validation import check_choice, check_integer
 VERSION = 1  # of the JSON
 _FEW_ROWS = 20  # in which a column of different values may be one of measurements
 _MAX_CATEGORIES = 30
+# Reasons to leave a column out, which then identifies the rows.
+ID_REASONS = _DIFFERENT, _IN_ORDER, _IDENTIFIERS = (
+    "different in most rows",
+    "numbers of the rows",
+    "identifiers",
+)
 _INFREQUENT = "infrequent_sklearn"  # as scikit-learn's OneHotEncoder names it
+DATES_AS = ("seconds", "parts")
 _DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
 
@@ -219,7 +226,7 @@ class TableEncoder:
         check_names("categorical", categorical)
         check_columns(frame.columns, categorical)
         max_categories = check_integer("max_categories", max_categories, least=1)
-        check_choice("dates", dates, ("seconds", "parts"))
+        check_choice("dates", dates, DATES_AS)
         if not len(frame):
             raise ValueError("`frame` must have at least one row; got none")
         named = {*categorical}
@@ -257,8 +264,7 @@ class TableEncoder:
             kind = kind_of(series)
             if kind not in (column.kind, NOTHING):
                 raise TypeError(
-                    f"the column {column.name!r:.80} must hold {column.kind}, as the encoder was fitted to; "
-                    f"got {kind}"
+                    f"the column {column.name!r:.80} must hold {column.kind}, as in the training; got {kind}"
                 )
             features = column.features(series)
             X[:, start : start + features.shape[1]] = features
@@ -367,13 +373,10 @@ def _column_of(record: Mapping[str, Any], place: str) -> Column:
     found = checked(record, wanted, place, needed=wanted)
     if wanted is _NUMBER_FIELDS:
         return NumberColumn(**found)
-    column = CategoryColumn(
-        found["name"], found["kind"], *map(tuple, (found["categories"], found["infrequent"]))
-    )
-    together = [*column.categories, *column.infrequent]
-    if len(set(together)) < len(together):
-        raise ValueError(f"{place} must have different categories of {column.name!r:.80}; got one twice")
-    return column
+    categories, infrequent = tuple(found["categories"]), tuple(found["infrequent"])
+    if len({*categories, *infrequent}) < len(categories) + len(infrequent):
+        raise ValueError(f"{place} must have different categories of {found['name']!r:.80}; got one twice")
+    return CategoryColumn(found["name"], found["kind"], categories, infrequent)
 
 
 def check_encoder(encoder: TableEncoder, n_features: int) -> None:
@@ -468,15 +471,15 @@ def _reason_against(series: Series, kind: str) -> str:
         if len(set(values)) <= max(_FEW_ROWS, len(values) / 2):
             return ""
         n_words = sum(len(value.split()) for value in values) / len(values)
-        return "free text" if n_words > 2 else "different in most rows"
+        return "free text" if n_words > 2 else _DIFFERENT
     if kind != NUMBERS or not series.dtype.is_integer() or len(series) <= _FEW_ROWS or series.null_count():
         return ""
     numbers = numbers_of(series)
     steps = np.diff(numbers)
     if (steps > 0).all() or (steps < 0).all():
-        return "numbers of the rows"
+        return _IN_ORDER
     is_named_so = series.name.lower() == "id" or series.name.endswith(("_id", "_ID", "Id", "ID"))
-    return "identifiers" if is_named_so and len(np.unique(numbers)) == len(numbers) else ""
+    return _IDENTIFIERS if is_named_so and len(np.unique(numbers)) == len(numbers) else ""
 
 
 def _numbers(series: Series, part: str) -> HostArray:
@@ -492,11 +495,11 @@ def _numbers(series: Series, part: str) -> HostArray:
     gaps = np.isnan(numbers)
     moments = np.where(gaps, 0.0, numbers * 1e6).astype(np.int64).astype("M8[us]")
     years, months, days = (moments.astype(f"M8[{unit}]") for unit in "YMD")
-    parts: dict[str, Callable[[], HostArray]] = {
-        "year": lambda: years.astype(np.int64) + 1970,
-        "month": lambda: (months - years.astype("M8[M]")).astype(np.int64) + 1,
-        "day": lambda: (days - months.astype("M8[D]")).astype(np.int64) + 1,
-        "weekday": lambda: (days.astype(np.int64) + 3) % 7 + 1,  # Monday is 1; 1 January 1970 was a Thursday
-        "hour": lambda: (moments - days).astype("m8[h]").astype(np.int64),
+    parts = {
+        "year": years.astype(np.int64) + 1970,
+        "month": (months - years).astype(np.int64) + 1,
+        "day": (days - months).astype(np.int64) + 1,
+        "weekday": (days.astype(np.int64) + 3) % 7 + 1,  # Monday is 1; 1 January 1970 was a Thursday
+        "hour": (moments - days).astype("m8[h]").astype(np.int64),
     }
-    return np.where(gaps, np.nan, parts[part]())
+    return np.where(gaps, np.nan, parts[part])

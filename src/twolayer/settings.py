@@ -3,110 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
-from ._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, PROBABILITY, SHARE, Number
+from ._numbers import AMOUNT, COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, PROBABILITY, SHARE, Number
+from ._setting import APART, REQUIRED, TOGETHER, Setting
 
-Kind: TypeAlias = "Number | tuple[str, ...] | type[bool] | type[str]"  # a tuple lists all values
-REQUIRED = object()  # the default of settings that have none
-TOGETHER, APART = "together", "apart"
 LIBRARIES = ("numpy", "cupy", "torch", "jax")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting.
-
-    Parameters
-    ----------
-    name : str
-        The key in files of settings, and the parameter of `train` or `sweep` if they have it.
-    kind : Number, tuple of str, bool, or str
-        The values that it may have.
-    default : object
-        The value in files that lack it, and in presets that do not name it. ``REQUIRED``: files must name it
-        if the presets of their data set do.
-    help : str
-        The text of the option that is made of it. Other options are written by hand, or there is none.
-    group : str
-        The heading in the help and on the page of a run.
-    label : str
-        The words for it in tables and pages; without it, the name.
-    only : "train" or "sweep", optional
-        The one command that has it.
-    argument : bool
-        Whether `train` and `sweep` take it as it is, one value for all networks.
-    varied : TOGETHER or APART, optional
-        Whether a sweep takes several values of it, in one stack or in a stack for each.
-    needs : (name, values), optional
-        Another setting, and the values of it with which this one has an effect; with others it is refused.
-    idle_without : tuple of str
-        Other settings. It is ignored if all of them are off.
-    """
-
-    name: str
-    kind: Kind
-    default: Any
-    help: str = ""
-    _: KW_ONLY
-    group: str = ""
-    label: str = ""
-    only: str | None = None
-    argument: bool = False
-    varied: str | None = None
-    needs: tuple[str, tuple[str, ...]] | None = None
-    idle_without: tuple[str, ...] = ()
-
-    @property
-    def flag(self) -> str:
-        """The option on the command line: --hidden for ``n_hidden``."""
-        return f"--{self.name.removeprefix('n_').replace('_', '-')}"
-
-    @property
-    def is_share(self) -> bool:
-        """Whether its values are shares, from 0 to 1; others are tried at even ratios."""
-        return self.kind in (PROBABILITY, SHARE)
-
-    def check(self, value: Any, name: str | None = None) -> Any:
-        """Return ``value`` in the right type, or raise unless it is a number that the setting may be.
-
-        Parameters
-        ----------
-        value : object
-        name : str, optional
-            The name for the error, if the caller has another.
-
-        Raises
-        ------
-        TypeError, ValueError
-        """
-        assert isinstance(self.kind, Number)
-        return self.kind.check(name or self.name, value)
-
-    def has_effect(self, settings: Mapping[str, Any]) -> bool:
-        """Return whether the setting has an effect beside the others."""
-        if self.needs is not None:
-            other, values = self.needs
-            return settings.get(other) in values
-        others = [SETTINGS[name] for name in self.idle_without]
-        return not others or any(settings.get(one.name) and one.has_effect(settings) for one in others)
-
-
 _WITH_MOMENTUM = ("optimizer", ("nesterov", "momentum"))
 _WITH_EXPONENTIAL = ("schedule", ("exponential",))
 _WITH_WHITENING = ("whiten", ("zca", "pca"))
 _WITHOUT_WHITENING = ("whiten", ("none",))
 
+_CIFAR10, _TABLE = ("cifar10",), ("table",)
+_of_table = partial(Setting, data=_TABLE)
+_column = partial(_of_table, kind=str, default=None)
+_columns = partial(_of_table, kind=list, default=None)
+_of_images = partial(Setting, data=("images",))
+
 _DATA = (
     Setting("dataset", str, REQUIRED),
     Setting("preset", str, None),
-    Setting("data", str, None),
-    Setting("url", str, None),
-    Setting("n_train", COUNT_OR_ZERO, REQUIRED, label="training samples"),
-    Setting("n_validation", COUNT_OR_ZERO, REQUIRED, label="validation samples"),
-    Setting("n_test", COUNT_OR_ZERO, REQUIRED, label="test samples"),
+    Setting("data", str, None, data=_CIFAR10),
+    Setting("url", str, None, data=_CIFAR10),
+    Setting("n_train", COUNT_OR_ZERO, REQUIRED, label="training samples", data=_CIFAR10),
+    Setting("n_validation", COUNT_OR_ZERO, REQUIRED, label="validation samples", data=_CIFAR10),
+    Setting("n_test", COUNT_OR_ZERO, REQUIRED, label="test samples", data=_CIFAR10),
+    _column("label", help="Column to predict: else label, target, class, y.", label="predicted column"),
+    _columns("drop", help="Columns that are not used.", label="columns not used"),
+    _columns("categorical", help="Columns whose numbers are names.", label="columns of categories"),
+    _columns("missing", help="Texts that stand for a gap, such as -999.", label="texts of gaps"),
+    _column("weight", help="Column with a weight for each row.", label="column of weights"),
+    _of_table("dates", ("seconds", "parts"), "seconds", "Dates as seconds, or as year, month, … hour."),
+    _column("group", help="Column whose equal values stay in one split.", label="split by groups of"),
+    _column("time", help="Column by which the latest rows are for the test.", label="split by time of"),
+    _of_images("resize", COUNT, None, "Cut and scale images to so many pixels in height and width."),
+    _of_images("grey", bool, False, "Take images without their colours, or with them."),
+    _of_images("skip_unreadable", bool, False, "Leave out images that cannot be read, or fail."),
+    Setting(
+        "validation",
+        AMOUNT,
+        0.15,
+        "Share, or number, of the samples that are set aside for validation.",
+        data=("npz", "table", "images", "idx"),
+    ),
+    Setting(
+        "test",
+        AMOUNT,
+        0.15,
+        "Share, or number, of the samples that are set aside for the test.",
+        data=("npz", "table", "images"),
+    ),
 )
 
 _TRAINING = (
@@ -319,9 +268,7 @@ _KEPT = (
 _PLACE = (
     Setting("library", LIBRARIES, "numpy"),
     Setting("device", str, None),
-    Setting(
-        "dtype", ("float32", "float64"), "float32", "Floating-point type of all computation.", label="numbers"
-    ),
+    Setting("dtype", ("float32", "float64"), "float32", "Type of all computation.", label="numbers"),
     Setting(
         "max_networks",
         COUNT,
@@ -358,6 +305,20 @@ ARGUMENTS = tuple(name for name, one in SETTINGS.items() if one.argument)
 def of_command(command: str) -> dict[str, Setting]:
     """Return the settings of "train" or "sweep" by their names."""
     return {name: one for name, one in SETTINGS.items() if one.only in (None, command)}
+
+
+def of_data(kind: str) -> dict[str, Setting]:
+    """Return the settings that only some kinds of data sets have, this one among them, by their names."""
+    return {name: one for name, one in SETTINGS.items() if kind in one.data}
+
+
+def has_effect(setting: Setting, settings: Mapping[str, Any]) -> bool:
+    """Return whether a setting has an effect beside the others."""
+    if setting.needs is not None:
+        other, values = setting.needs
+        return settings.get(other) in values
+    others = [SETTINGS[name] for name in setting.idle_without]
+    return not others or any(settings.get(one.name) and has_effect(one, settings) for one in others)
 
 
 def values_of(value: Any) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from ._comparison import Row, best_run, compared, group_key, winner_of
 from ._namespace import Array, array_namespace, is_array_api_obj, undisturbed
 from ._namespace import device as device_of
 from ._numbers import NOT_NEGATIVE
+from ._setting import TOGETHER
 from ._streams import RandomState, seed_of
 from ._validation import (
     check_array,
@@ -24,7 +25,7 @@ from ._validation import (
 from .augmentation import Augmentation, check_augmentation
 from .network import TwoLayerNet
 from .preprocessing import Preprocessing
-from .settings import SETTINGS, TOGETHER, VARIED
+from .settings import SETTINGS, VARIED
 from .stacks import stack
 from .training import Callback, History, Progress
 from .training.arguments import COSINE, NESTEROV

@@ -208,7 +208,11 @@ def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
         ("train", {"flip": "yes"}, "be true or false; got 'yes'"),
         ("train", {"flip": 1}, "be true or false; got 1"),
         ("train", {"optimizer": "lbfgs"}, "be one of nesterov, momentum, sgd, adam, adamw; got 'lbfgs'"),
-        ("train", {"dataset": "mnist"}, "be digits, cifar10 or the path of an .npz file"),
+        (
+            "train",
+            {"dataset": "mnist"},
+            "be digits, cifar10, the path of a .csv, .tsv, .parquet or .npz file",
+        ),
         ("train", {"dataset": 3}, "be text; got 3"),
         ("train", {"preset": "homework"}, "be one of cpu, no-augmentation, record, assignment; got"),
         ("train", {"device": 0}, "be text; got 0"),

@@ -39,7 +39,7 @@ def test_evaluate_repeats_what_train_found(run: Path, monkeypatch: pytest.Monkey
 def test_evaluate_on_a_file(npz: Path) -> None:
     done("train", npz, "--epochs", 5, "--out", "run", "-q")
     assert re.search(r"accuracy (0\.9|1\.0)", done("evaluate", "run", npz, "--split", "train"))
-    assert "mine.npz, a file of its user's" in refused("evaluate", "run")
+    assert "mine.npz, a file or folder" in refused("evaluate", "run")
 
 
 def test_a_set_that_the_data_lack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,20 +36,20 @@ def test_help_cuts_no_description() -> None:
 
 def test_help_tells_what_is_taken_where_nothing_is_given() -> None:
     output = " ".join(done("train", "--help").split())
-    assert "[default: digits 0.5; cifar10 0.1; .npz 0.03; table 0.01]" in output
+    assert "[default: digits 0.5; cifar10 0.1; npz 0.03; table 0.01; images, idx 1e-3]" in output
     assert "Data: " in output
     output = " ".join(done("sweep", "--help").split())
     assert "0.1,0.3,1,3" in output
     assert "assignment: a two-layer network on CIFAR-10" in output
     for line in ("[default: numpy]", "[default: float32]", "[default: center]"):
         assert line in output
-    assert "[default: digits best; cifar10 best; .npz best; table last]" in output
+    assert "[default: digits, cifar10, npz, images, idx best; table last]" in output
 
 
 def test_defaults_in_the_help_are_those_of_the_presets() -> None:
     assert options.defaults_text("train", "steps") is None
     assert options.defaults_text("train", "replacement") == "no-replacement"
-    assert options.defaults_text("sweep", "seeds") == "digits 0,1,2; cifar10 0; .npz 0,1,2; table 0,1,2"
+    assert options.defaults_text("sweep", "seeds") == "digits, npz, table, images, idx 0,1,2; cifar10 0"
 
 
 def test_no_command_at_all_gets_the_help_and_its_exit_codes() -> None:

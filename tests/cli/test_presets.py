@@ -16,18 +16,36 @@ KEYS = {
     *("whiten", "epsilon", "components", "class_weight", "flip", "shift", "border", "mixup"),
     *("input_dropout", "dropout", "label_smoothing", "optimizer", "momentum", "weight_decay", "schedule"),
     *("warmup", "ema_decay", "patience", "symmetrize", "symmetrize_shift"),
-    *("data", "device", "library", "preset", "seed", "url"),
+    *("device", "library", "preset", "seed"),
 }
-CIFAR10_KEYS = {"n_train", "n_validation", "n_test"}
+OF_DATA = {
+    "digits": set(),
+    "cifar10": {"data", "url", "n_train", "n_validation", "n_test"},
+    "npz": {"validation", "test"},
+    "table": {
+        "dates",
+        "label",
+        "drop",
+        "categorical",
+        "missing",
+        "weight",
+        "group",
+        "time",
+        "validation",
+        "test",
+    },
+    "images": {"resize", "grey", "skip_unreadable", "validation", "test"},
+    "idx": {"validation"},
+}
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
 @pytest.mark.parametrize(
     ("dataset", "name"),
-    [("digits", None), ("cifar10", None), ("npz", None), ("table", None), ("cifar10", "assignment")],
+    [*((name, None) for name in OF_DATA), ("cifar10", "assignment")],
 )
 def test_settings_are_complete(command: str, dataset: str, name: str | None) -> None:
-    wanted = KEYS | (CIFAR10_KEYS if dataset == "cifar10" else set())
+    wanted = KEYS | OF_DATA[dataset]
     wanted |= {"seeds", "max_networks"} if command == "sweep" else {"networks"}
     settings = presets.settings_for(command, dataset, name)
     assert set(settings) == wanted

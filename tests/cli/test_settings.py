@@ -9,8 +9,9 @@ import pytest
 
 from twolayer import presets, sweep, train
 from twolayer._numbers import Number
+from twolayer._setting import REQUIRED, Setting
 from twolayer.cli.commands import app
-from twolayer.settings import ARGUMENTS, REQUIRED, SETTINGS, VARIED, Setting, label, of_command
+from twolayer.settings import ARGUMENTS, SETTINGS, VARIED, label, of_command
 
 
 def is_allowed(setting: Setting, value: object) -> bool:

@@ -146,7 +146,8 @@ def test_it_ends_where_mlpclassifier_does_when_nothing_becomes_better_enough(n, 
 
 def test_it_waits_from_the_last_epoch_that_became_better_enough():
     X, y = problem(200)
-    whole = quick(n_iter_no_change=math.inf, max_iter=80, batch_size=20, learning_rate_init=0.05).fit(X, y)
+    settings = dict(max_iter=80, batch_size=20, learning_rate_init=0.05, reg=1e-4)
+    whole = quick(n_iter_no_change=math.inf, **settings).fit(X, y)
     assert whole.n_iter_ == 80
     for tol in (0.0, 0.01):
         ended = clone(whole).set_params(tol=tol, n_iter_no_change=3).fit(X, y)

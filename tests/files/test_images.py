@@ -239,7 +239,7 @@ def test_files_that_cannot_be_read(content, folder):
     path.write_bytes(path.read_bytes()[:-60] if content is None else content)
     with pytest.raises(ValueError, match=r"0.png must be a PNG, .* it cannot be read"):
         load_images(folder)
-    with pytest.warns(UserWarning, match=r"^1 images cannot be read: .*0.png; they are left out$"):
+    with pytest.warns(UserWarning, match=r"^1 image cannot be read: .*0.png; they are left out$"):
         data = load_images(folder, skip_unreadable=True, validation=0, test=0)
     assert np.bincount(data.train.y).tolist() == [4, 5]
 

@@ -309,7 +309,7 @@ def test_refuses_features_that_are_not_finite(path, value, dtype):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"validation": 1.0}, ValueError, "`validation` must be below 1; got 1.0"),
+        ({"validation": 1.0}, ValueError, "`validation` must be below 1 where it is a share; got 1.0"),
         ({"test": -0.1}, ValueError, "`test` must be finite and at least 0; got -0.1"),
         ({"test": math.nan}, ValueError, "`test` must be finite and at least 0; got nan"),
         ({"test": "0.1"}, TypeError, "`test` must be a number; got str"),

@@ -108,13 +108,13 @@ datasets.load_digits()
 datasets.load_cifar10(folder=None, *, n_train=45000, n_validation=5000, n_test=10000, url=None, progress=None)
 datasets.load_npz(path, *, validation=0.15, test=0.15, seed=0)
 datasets.load_table(source, *, label=None, drop=(), categorical=(), weight=None, group=None, time=None,
-    missing=(), validation=0.15, test=0.15, seed=0)
+    missing=(), dates='seconds', validation=0.15, test=0.15, seed=0)
 datasets.load_images(folder, *, resize=None, grey=False, skip_unreadable=False, validation=0.15, test=0.15,
     seed=0, progress=None)
 datasets.read_table(source, *, missing=(), categorical=(), encoder=None)
 datasets.load_idx(folder, *, validation=0.15, seed=0)
 datasets.Dataset(name, train, validation, test, classes, image_shape, rows=None, encoder=None,
-    sample_weight=None)
+    sample_weight=None, test_ids=None)
 datasets.Split(X, y)
 save(net, path, *, classes=None, image_shape=None, preprocessing=None, information=None, encoder=None)
 load(path, xp=numpy, device=None)

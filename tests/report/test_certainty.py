@@ -14,7 +14,7 @@ UNKNOWN = compared(0.3, -0.01, math.nan, None, n_pairs=1)
 MANY = [compared(rate, -0.001, 0.01, True) for rate in (0.11, 0.12, 0.13, 0.14)]
 ONE_SEED = [row | {"n_seeds": 1, "n_pairs": 1, "within_noise": None} for row in (BEST, BEHIND)]
 OF_SAMPLES = (
-    "The 300 validation samples know an accuracy of 0.900 to ± 0.017 (standard error): "
+    "The 300 validation samples show an accuracy of 0.900 ± 0.017 (standard error): "
     "others may rank candidates that are closer than this in another order."
 )
 SENTENCES = {
@@ -74,9 +74,8 @@ def test_nothing_is_said_where_there_is_nothing_to_compare(table, n_validation):
 
 def test_an_accuracy_of_one_is_not_known_exactly():
     (sentence,) = certainty_in_words([candidate(0.1, 1.0)], 300)
-    assert (
-        sentence == "The 300 validation samples know an accuracy of 1.000 to within 0.987 and 1.000 (95 %)."
-    )
+    known = "The 300 validation samples show an accuracy of 1.000, from 0.987 to 1.000 (95 % interval)."
+    assert sentence == known
 
 
 def grid_of(best, **values):

@@ -52,7 +52,7 @@ def tables(draw):
 
     first = {
         "a": [1.0, 2.0, *numbers(n)],
-        "b": [None, 5.0, *numbers(n)],
+        "b": [None, 5.0, 6.0, *numbers(n - 1)],
         "s": ["p", "q", *texts(n, "pqrstuv")],
     }
     second = {"a": numbers(n_new), "b": numbers(n_new), "s": texts(n_new, "pqrstuvwxyz")}
@@ -333,12 +333,12 @@ def test_what_cannot_be_fitted(columns, more, error, message):
         (
             {"a": ["1.0"], "s": ["x"]},
             TypeError,
-            r"'a' must hold numbers, as .* fitted to; got texts",
+            r"'a' must hold numbers, as in the training; got texts",
         ),
         (
             {"a": [1.0], "s": [1]},
             TypeError,
-            r"'s' must hold texts, as .* fitted to; got numbers",
+            r"'s' must hold texts, as in the training; got numbers",
         ),
         ({"a": [-np.inf], "s": ["x"]}, ValueError, r"'a' must hold finite numbers; got -inf$"),
     ],

@@ -133,9 +133,11 @@ def test_texts_that_mean_a_gap(tmp_path):
 
 
 def test_numbers_that_are_names(tmp_path):
-    path = write(tmp_path, "zip,a,y\n01,1,0\n02,2,1\n1,3,0\n")
-    assert features_of(path, categorical=["zip"]) == ["zip_01", "zip_02", "zip_1", "a"]
+    path = write(tmp_path, "zip,a,y\n10,1,0\n20,2,1\n30,3,0\n")
+    assert features_of(path, categorical=["zip"]) == ["zip_10", "zip_20", "zip_30", "a"]
     assert features_of(path) == ["zip", "a"]
+    path = write(tmp_path, "zip,a,y\n01,1,0\n02,2,1\n1,3,0\n")  # which no numbers are written like
+    assert features_of(path) == ["zip_01", "zip_02", "zip_1", "a"]
 
 
 @pytest.mark.parametrize("name", ["label", "target", "class", "y", "Class"])
@@ -229,7 +231,7 @@ ROWS = "a,y\n1,0\n2,1\n"
         (ROWS, {"drop": ["b"]}, r"must have the columns b; it has a, y"),
         ("a,a,y\n1,2,0\n", {}, r"must have different names of columns; got a twice"),
         ("a,y\n1,0\n2,1,3\n", {}, r"must be a table; it cannot be read \(found more fields"),
-        ("a,y\n1,é\n".encode("latin-1"), {}, r"must be a table; it cannot be read \(invalid utf-8"),
+        ("a,y\n1,é\n".encode("latin-1"), {}, r"must be a table in UTF-8; it cannot be read"),
         ("a,y\n1,0\ninf,1\n", {}, r"'a' must hold finite numbers; got inf$"),
         ("a,y\n1,0\n2,0\n", {}, r"'y' of .* must hold at least two classes; got one"),
         ("a,y\n1,\n2,\n", {}, r"'y' of .* must hold labels; got none"),
@@ -283,7 +285,7 @@ def test_long_headers_are_read_whole(tmp_path):
 
 def test_headers_are_utf_8(tmp_path):
     (tmp_path / "a.csv").write_bytes("größe,y\n1,0\n2,1\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"a.csv must be in UTF-8; the names of its columns are not"):
+    with pytest.raises(ValueError, match=r"a.csv must be a table in UTF-8; it cannot be read"):
         load_table(tmp_path / "a.csv")
 
 

@@ -15,7 +15,7 @@ from . import figure_files, options, run_folder
 from .completion import SHELLS, VARIABLE
 from .config import absolute, joined, read_settings, settings_of
 from .console import Console, standard_output
-from .data import kind_of
+from .data import check_of_data
 from .errors import EXIT_CODES, Failure, failure_of, message_of
 from .evaluate import evaluate_network
 from .export import export_network
@@ -117,8 +117,9 @@ def train(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
     """Train one network, and judge it by the test samples.
 
     DATASET is digits (the default: 1,797 images of 8×8 pixels, which come with twolayer),
-    cifar10 (60,000 colour images of 32×32 pixels), or the path of your own .npz file with X, numbers or
-    images, and y, labels.
+    cifar10 (60,000 colour images of 32×32 pixels), or your own data: a table (.csv, .tsv, .parquet, or - for
+    CSV from standard input), a folder of images with a subfolder for each class, a folder of IDX files as
+    MNIST's, or an .npz file with X, numbers or images, and y, labels.
 
     Ctrl-C ends it cleanly, keeping what there is; --resume then goes on as if nothing had been. It does so
     after a crash too, from the last checkpoint, or from the beginning where there is none yet.
@@ -128,6 +129,8 @@ def train(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
       twolayer train
       twolayer train --hidden 200 --learning-rate 0.3 --epochs 100
       twolayer train cifar10 --data ~/cifar-10-batches-bin --out runs/first
+      twolayer train people.csv --label outcome
+      twolayer train photos --resize 32
       twolayer train my.npz --library torch --device cuda:0
       twolayer train --config settings.toml --seed 1
       twolayer train --resume runs/first
@@ -164,8 +167,9 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
     """Train networks with all combinations of several settings, and keep the best.
 
     DATASET is digits (the default: 1,797 images of 8×8 pixels, which come with twolayer),
-    cifar10 (60,000 colour images of 32×32 pixels), or the path of your own .npz file with X, numbers or
-    images, and y, labels.
+    cifar10 (60,000 colour images of 32×32 pixels), or your own data: a table (.csv, .tsv, .parquet, or - for
+    CSV from standard input), a folder of images with a subfolder for each class, a folder of IDX files as
+    MNIST's, or an .npz file with X, numbers or images, and y, labels.
 
     Settings that take several values take them with commas between, or one by one. Each combination is
     trained from every seed; the best is the one of the highest mean accuracy on the validation samples. Its
@@ -176,7 +180,7 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
       twolayer sweep
       twolayer sweep --hidden 50,100,200 --reg 1e-4,1e-3 --seeds 5
       twolayer sweep cifar10 --preset assignment --data ~/cifar-10-batches-bin
-      twolayer sweep my.npz --learning-rate 0.1 --learning-rate 0.3
+      twolayer sweep people.csv --label outcome --learning-rate 0.01 --learning-rate 0.03
       twolayer sweep --config runs/digits-sweep-001/settings.toml --seeds 5
     """
     with _usage(ctx):
@@ -189,22 +193,23 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
 def evaluate(ctx: click.Context, /, **parameters: Any) -> Data:
     """Judge a saved network by samples whose classes are known.
 
-    NETWORK is a network.safetensors, or the folder of a run. DATASET is digits, cifar10 or the path of an
-    .npz file; without it, the one of the first two that the network was trained on.
+    NETWORK is a network.safetensors, or the folder of a run. DATASET is as for train; without it, digits or
+    cifar10, if the network was trained on one of these.
 
-    Of the file that it was trained on, those samples are taken which were set aside for the test; of any
-    other, all that there are, X_test and y_test alone too. Labels are matched by the names of the classes.
+    Of the data that it was trained on, those samples are taken which were set aside for the test; of any
+    other, all that there are, X_test and y_test alone too. Labels are matched by the names of the classes,
+    columns of tables by their names.
 
     \b
     Examples:
       twolayer evaluate runs/digits-sweep-001
       twolayer evaluate runs/digits-sweep-001 --split validation
-      twolayer evaluate network.safetensors my.npz
+      twolayer evaluate network.safetensors new.csv
     """
     if parameters["dataset"] is not None:
         with _usage(ctx):
             check_is_no_input(parameters["network"])
-            kind_of(parameters["dataset"])
+            check_of_data(options.given(ctx), parameters["dataset"])
     return evaluate_network(**parameters)
 
 
@@ -212,16 +217,17 @@ def evaluate(ctx: click.Context, /, **parameters: Any) -> Data:
 def predict(**parameters: Any) -> Data:
     """Predict the classes of samples with a saved network.
 
-    NETWORK is a network.safetensors, or the folder of a run. INPUT is an .npz file with X, an .npy file, -
-    for one of these from standard input, or images: files, patterns (scans/*.png), and folders, whose images
-    are taken in the order of their names, but not those in folders within. Images have the size that the
-    network was trained on, or --resize makes it so. The digits that come with twolayer are white on black;
-    --invert takes images of black on white.
+    NETWORK is a network.safetensors, or the folder of a run. INPUT is a table, whose columns are found by
+    their names; an .npz file with X, or an .npy file; - for one of these from standard input; or images:
+    files, patterns (scans/*.png), and folders, whose images are taken in the order of their names, but not
+    those in folders within. Images have the size that the network was trained on, or --resize makes it so.
+    The digits that come with twolayer are white on black; --invert takes images of black on white.
 
     \b
     Examples:
       twolayer predict runs/digits-sweep-001 seven.png --top 3
       twolayer predict runs/digits-sweep-001 scans --invert --resize --output predictions.csv
+      twolayer predict runs/people-train-001 new.csv --id-columns customer --output predictions.csv
       twolayer predict network.safetensors my.npz --json
     """
     return predict_with_network(**parameters)
@@ -232,8 +238,8 @@ def export(**parameters: Any) -> Data:
     """Write a saved network as an ONNX model, which onnxruntime and many other programs can run.
 
     NETWORK is a network.safetensors, or the folder of a run. The model takes samples as predict does, images
-    as images, any number of them at once, and gives logits, probabilities and label. It needs no
-    preprocessing.
+    as images and columns of tables as columns, any number of them at once, and gives logits, probabilities
+    and label. It needs no preprocessing.
 
     \b
     Examples:

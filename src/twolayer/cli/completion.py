@@ -54,7 +54,7 @@ def complete_paths(
     return complete
 
 
-complete_datasets = complete_paths(".npz", names=_DATASETS)
+complete_datasets = complete_paths(".npz", ".csv", ".tsv", ".gz", ".parquet", names=_DATASETS)
 complete_networks = complete_paths(".safetensors", holding=run_folder.NETWORK)
 
 

@@ -13,12 +13,15 @@ from .. import presets
 from .._files import written_whole
 from .._numbers import Number
 from .._optional import require
+from .._records import is_list, is_text
+from .._setting import REQUIRED
 from .._texts import check_printable, did_you_mean
 from .._validation import shown
 from .._version import __version__
-from ..settings import REQUIRED, SETTINGS, VARIED, of_command, values_of
+from ..datasets.splitting import number_of_rows
+from ..settings import SETTINGS, VARIED, has_effect, of_command, values_of
 from . import options
-from .data import COUNTS, kind_of
+from .data import check_of_data, is_path, kind_of
 from .read_run import read_object, read_toml
 from .run_folder import RESULTS
 
@@ -28,8 +31,9 @@ _PLACES = ("dataset", "preset", "data", "url", "library", "device")
 # Written in settings.toml for whoever repeats the run.
 _NOTES = ("command", "data_sha256", "twolayer_version")
 # An option that needs one of these values overrides a preset's choice of another.
+_OF_DATA = tuple(name for name, one in SETTINGS.items() if one.data and one.help)
 _YIELDING = (("schedule", ("exponential",)), ("whiten", ("none",)))
-_WANTED: dict[Any, str] = {bool: "true or false", str: "text"}
+_WANTED: dict[Any, str] = {bool: "true or false", str: "text", list: "a list of texts"}
 
 
 def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,13 +57,10 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     kind = kind_of(dataset)
     base = presets.settings_for(command, kind, preset)
     settings = {name: value for name, value in base.items() if name not in _PLACES}
+    check_of_data([name for name in given if not (kind == "cifar10" and name == "validation")], dataset)
 
     if path is not None:
-        for name in stored:
-            if name in COUNTS and name not in base:
-                raise ValueError(
-                    f"`{name}` in {path} must be left out but for cifar10; got it with {dataset}"
-                )
+        check_of_data(stored, dataset, path)
         idle = _without_effect(base | stored)
         try:
             # A run's settings.toml also lists settings without effect, at their defaults; these are no error.
@@ -67,23 +68,27 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
         except ValueError as error:
             raise ValueError(f"in {path}, {error}") from error
     over = {name: parameters.get(name) for name in settings}
+    for name in _OF_DATA:
+        for text in values_of(over.get(name)):
+            if isinstance(text, str):  # which the file of settings would refuse
+                check_printable(SETTINGS[name].flag, text)
     if type(over.get("seeds")) is int and over["seed"] is None:
         over["seed"] = stored.get("seed")  # from which so many are counted
     settings = joined(settings, over)
-    if parameters["validation"] is not None:
-        settings |= _set_aside(parameters["validation"], settings, dataset)
+    if kind == "cifar10" and parameters["validation"] is not None:
+        settings |= _set_aside(parameters["validation"], settings)
     settings |= {name: base[name] for name in _without_effect(settings)}
     if command == "sweep":
         settings |= {name: values_of(settings[name]) for name in VARIED}
         del settings["seed"]
     # The hash belongs to the data of the file, and not to other data that options name.
-    if "data_sha256" in stored and not {"dataset", "preset", "validation"} & given.keys():
+    if "data_sha256" in stored and not {"dataset", "preset", *_OF_DATA} & given.keys():
         settings["data_sha256"] = stored["data_sha256"]
     return {
         **settings,
         **places,
         "command": command,
-        "dataset": absolute(dataset) if kind == "npz" else dataset,
+        "dataset": absolute(dataset) if is_path(dataset) else dataset,
         "data": absolute(places["data"]),
         "twolayer_version": __version__,
     }
@@ -113,7 +118,7 @@ def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 def _without_effect(settings: Mapping[str, Any]) -> list[str]:
     """Return the names of the settings that would be refused, as another one is not what they need."""
-    return [name for name, one in SETTINGS.items() if one.needs is not None and not one.has_effect(settings)]
+    return [name for name, one in SETTINGS.items() if one.needs is not None and not has_effect(one, settings)]
 
 
 def _seeds(first: int | None, seeds: int | tuple[int, ...] | None, default: tuple[int, ...]) -> Any:
@@ -127,10 +132,9 @@ def _seeds(first: int | None, seeds: int | tuple[int, ...] | None, default: tupl
     return tuple((first or 0) + i for i in range(seeds or len(default)))
 
 
-def _set_aside(n_validation: int, settings: Mapping[str, Any], dataset: str) -> dict[str, int]:
-    if "n_validation" not in settings:
-        raise ValueError(f"`--validation` must be left out but for cifar10; got it with {dataset}")
+def _set_aside(amount: float, settings: Mapping[str, Any]) -> dict[str, int]:
     n_both = settings["n_train"] + settings["n_validation"]
+    n_validation = number_of_rows("--validation", amount, n_both)
     if n_validation >= n_both:
         raise ValueError(f"`--validation` must be below {n_both}; got {n_validation}")
     return {"n_validation": n_validation, "n_train": n_both - n_validation}
@@ -203,11 +207,7 @@ def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
         raise ValueError(
             f"`command` in {path} must be {ctx.command.name}, or be left out; got {shown(command)}"
         )
-    settings = _converted(stored, path, ctx)
-    for name in _PATHS:
-        if name in settings and (name != "dataset" or kind_of(settings[name]) == "npz"):
-            settings[name] = str(path.absolute().parent / _expanded(settings[name]))
-    return settings
+    return _converted(stored, path, ctx)
 
 
 def _of_best(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -234,8 +234,10 @@ def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dic
             raise ValueError(f"`{name:.40}` in {path} must be {_unknown(name, ctx, known)}")
         if isinstance(value, str) and name not in _PATHS:
             check_printable(f"`{name}` in {path}", value)
+        if isinstance(value, str) and (name == "data" or (name == "dataset" and is_path(value))):
+            value = str(path.absolute().parent / _expanded(value))  # from the file's folder
         try:
-            settings[name] = _value(name, value, command)
+            settings[name] = checked_value(name, value, command)
         except ValueError as error:
             raise ValueError(f"`{name}` in {path} {error}") from error
     return settings
@@ -253,13 +255,15 @@ def _unknown(name: str, ctx: click.Context, known: Collection[str]) -> str:
     return f"a setting's name{hint or f'; `{ctx.command_path} --help` lists them'}"
 
 
-def _value(name: str, value: Any, command: str) -> Any:
+def checked_value(name: str, value: Any, command: str) -> Any:
     """Return the value of a key as its option gives it; raise if the option would."""
     setting = SETTINGS.get(name)
     kind: Any = str if setting is None else tuple(presets.PRESETS) if name == "preset" else setting.kind
     if setting is not None and isinstance(kind, Number):
         return options.number_type(setting, command).read_plain(value)
-    fits = value in kind if isinstance(kind, tuple) else isinstance(value, kind)
+    if kind is list and is_list(value, is_text):
+        return tuple(value)
+    fits = value in kind if isinstance(kind, tuple) else isinstance(value, kind) and kind is not list
     if not fits:
         wanted = _WANTED.get(kind) or f"one of {', '.join(kind)}"
         raise ValueError(f"must be {wanted}; got {shown(value)}")

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -62,6 +63,15 @@ class Console:
         """Write a warning."""
         self._line(f"Warning: {text}", style="yellow")
 
+    @contextmanager
+    def warnings_shown(self) -> Iterator[None]:
+        """Write what Python's warnings say."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+        for one in caught:
+            self.warn(str(one.message))
+
     def error(self, text: str) -> None:
         """Write an error."""
         self._line(f"Error: {text}", style="bold red")
@@ -113,16 +123,29 @@ class Console:
         self, what: str, items: Iterable[T], total: int, *, clock: Callable[[], float] = time.monotonic
     ) -> Iterator[T]:
         """Yield items that take long to make, and show how many of them are made."""
+        with self.counter(what, clock=clock) as count:
+            for done, item in enumerate(items, start=1):
+                count(done, total)
+                yield item
+
+    @contextmanager
+    def counter(
+        self, what: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> Iterator[Callable[[int, int], None]]:
+        """Show how many of several things are done; yield the function that is given this and the total."""
         shown_at = clock()
         with self._bar() as bar:
-            task = bar.add_task(what, total=total, state="")
-            for done, item in enumerate(items, start=1):
+            task = bar.add_task(what, total=None, state="")
+
+            def count(done: int, total: int) -> None:
+                nonlocal shown_at
                 state = f"{done:,} of {total:,}"
-                bar.update(task, completed=done, state=state)
+                bar.update(task, completed=done, total=total, state=state)
                 if bar.disable and not self.quiet and clock() - shown_at >= _LINE_SECONDS:
                     shown_at = clock()
                     self._line(f"{what}: {state}")
-                yield item
+
+            yield count
 
     @contextmanager
     def download(self, what: str) -> Iterator[Download]:

@@ -4,51 +4,83 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._namespace import HostArray
-from .._texts import did_you_mean
+from .._texts import did_you_mean, listed
 from .._validation import check_finite
-from ..datasets import Dataset, Split, load_cifar10, load_digits, load_npz
+from ..datasets import Dataset, Split, load_cifar10, load_digits, load_idx, load_images, load_npz, load_table
+from ..datasets.cifar10 import is_cifar10
+from ..datasets.idx import is_idx_folder
+from ..datasets.table_files import SUFFIXES
+from ..settings import SETTINGS, of_data
 from .console import Console
 
+_OTHER_TABLES = (".txt", ".dat", ".feather", ".arrow", ".xlsx", ".xls", ".ods")
 _NAMED = ("digits", "cifar10")
-TABLES = (".csv", ".tsv", ".txt", ".parquet", ".feather", ".xlsx", ".xls")
+STANDARD_INPUT = "-"
 COMMAS = "a sweep takes several values of an option with commas between, without spaces: 0.1,0.2"
 SPLITS = {"train": "training", "validation": "validation", "test": "test"}  # as adjectives
 COUNTS = ("n_train", "n_validation", "n_test")
+_WORDS = {
+    "digits": "digits",
+    "cifar10": "cifar10",
+    "npz": ".npz files",
+    "table": "tables",
+    "images": "folders of images",
+    "idx": "IDX files",
+}
+
+
+def is_path(dataset: str) -> bool:
+    """Return whether a data set is that of a file or a folder."""
+    return dataset not in (*_NAMED, STANDARD_INPUT)
+
+
+def is_table(path: str) -> bool:
+    """Return whether a file is a table by its name; standard input is one."""
+    return path == STANDARD_INPUT or path.lower().endswith(SUFFIXES)
 
 
 def kind_of(dataset: str) -> str:
-    """Return the kind of a data set, which its defaults depend on: digits, cifar10 or npz.
+    """Return the kind of a data set, which its settings and defaults depend on.
+
+    Returns
+    -------
+    "digits", "cifar10", "npz", "table", "images" or "idx"
+        The kind.
 
     Raises
     ------
     ValueError
-        If the name is neither that of a data set nor of an .npz file.
+        If the name is neither that of a data set nor of a file or folder that may contain one.
     """
-    suffix = Path(dataset).suffix.lower()
     if dataset in _NAMED:
         return dataset
-    if suffix == ".npz":
+    if dataset.lower().endswith(".npz"):
         return "npz"
+    if is_table(dataset):
+        return "table"
+    if Path(dataset).is_dir() and not is_cifar10(Path(dataset)):
+        return "idx" if is_idx_folder(Path(dataset)) else "images"
     hint = did_you_mean(dataset.lower(), _NAMED)
-    if suffix in TABLES:
-        hint = (
-            f"; of a table, pandas makes one: numpy.savez({Path(dataset).stem + '.npz'!r}, "
-            "X=frame.drop(columns='label').to_numpy(), y=frame['label'].to_numpy(str))"
-        )
+    if Path(dataset).suffix.lower() in _OTHER_TABLES:
+        hint = "; save the table as a .csv or .parquet file"
     elif Path(f"{dataset}.npz").is_file():
         hint = f"; did you mean {dataset}.npz?"
     elif is_number(dataset):
         hint = f"; {COMMAS}"
-    elif dataset.startswith("cifar-10-"):
+    elif dataset.startswith("cifar-10-") or Path(dataset).is_dir():
         hint = f"; did you mean cifar10 --data {dataset}?"
-    raise ValueError(f"`DATASET` must be digits, cifar10 or the path of an .npz file; got {dataset!r}{hint}")
+    raise ValueError(
+        "`DATASET` must be digits, cifar10, the path of a .csv, .tsv, .parquet or .npz file, or a folder of "
+        f"images or IDX files; got {dataset!r}{hint}"
+    )
 
 
 def is_number(text: str) -> bool:
@@ -63,39 +95,55 @@ def is_number(text: str) -> bool:
 def load_data(
     dataset: str, folder: str | None, url: str | None, settings: Mapping[str, Any], console: Console
 ) -> Dataset:
-    """Load a data set by its name.
+    """Load a data set by its name; show what is read, downloaded and warned of.
 
     Parameters
     ----------
     dataset : str
-        digits, cifar10, or the path of an .npz file.
+        digits, cifar10, or the path of a file or folder.
     folder : str, optional
         The folder of CIFAR-10; without it, CIFAR-10 is downloaded.
     url : str, optional
         The address to download it from, in place of its home.
     settings : mapping
-        ``n_train``, ``n_validation`` and ``n_test`` of CIFAR-10.
+        The settings of its kind of data: see `of_data`.
     console : Console
-        The console that shows a download.
+        The console.
     """
     kind = kind_of(dataset)
-    check_place(dataset, folder, url)
+    names = of_data(kind).keys() - {"data", "url"}
+    arguments = {name: settings[name] for name in names if settings.get(name) is not None}
     if kind == "digits":
         return load_digits()
-    if kind == "npz":
-        return load_npz(dataset)
-    counts = {name: settings[name] for name in COUNTS if name in settings}
-    if folder is not None:
-        return load_cifar10(folder, url=url, **counts)
-    with console.download("CIFAR-10") as progress:
-        return load_cifar10(url=url, progress=progress, **counts)
+    with ExitStack() as stack:
+        if kind == "cifar10":
+            if folder is None:
+                arguments["progress"] = stack.enter_context(console.download("CIFAR-10"))
+            return load_cifar10(folder, url=url, **arguments)
+        stack.enter_context(console.warnings_shown())
+        if kind == "images":
+            arguments["progress"] = stack.enter_context(console.counter("Reading images"))
+        return _LOADERS[kind](dataset, **arguments)
 
 
-def check_place(dataset: str, folder: str | None, url: str | None) -> None:
-    """Raise if a place of CIFAR-10 is given for other data."""
-    for option, value in (("--data", folder), ("--url", url)):
-        if value is not None and dataset != "cifar10":
-            raise ValueError(f"`{option}` must be left out but for cifar10; got it with {dataset}")
+_LOADERS: Mapping[str, Callable[..., Dataset]] = {
+    "npz": load_npz,
+    "table": load_table,
+    "images": load_images,
+    "idx": load_idx,
+}
+
+
+def check_of_data(names: Iterable[str], dataset: str, path: Path | None = None) -> None:
+    """Raise if one of these settings, of a file or of options, is of another kind of data."""
+    kind = kind_of(dataset)
+    for name in names:
+        one = SETTINGS.get(name)
+        if one is not None and one.data and kind not in one.data:
+            shown = one.flag if path is None else name
+            where = "" if path is None else f" in {path}"
+            kinds = listed(_WORDS[other] for other in one.data)
+            raise ValueError(f"`{shown}`{where} must be left out but for {kinds}; got it with {dataset}")
 
 
 def splits_of(dataset: Dataset) -> dict[str, Split]:
@@ -110,8 +158,7 @@ def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], pat
     ``rows`` has each split's rows of the file's `X`; splits that it lacks are arrays of their own there.
     """
     for name, split in splits.items():
-        own = name in rows or name == "train"
-        array = "X" if own else f"X_{name}"
+        array = "X" if name in (*rows, "train") else f"X_{name}"
         check_finite(split.X, name=array, file=path, dtype=dtype, rows_in_file=rows.get(name))
 
 
@@ -119,12 +166,13 @@ def fingerprint(dataset: Dataset) -> str:
     """Return a hash of the samples, their splits and their classes."""
     digest = hashlib.sha256()
     digest.update(json.dumps(dataset.classes).encode())
-    splits = splits_of(dataset)
+    splits, weights = splits_of(dataset), dataset.sample_weight or {}
     for name in SPLITS:
         digest.update(name.encode())
-        for array in splits.get(name, ()):
-            digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        for array in (*splits.get(name, ()), weights.get(name)):
+            if array is not None:
+                digest.update(f"{array.dtype} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import presets
 from .._files import opened_npz
 from .._namespace import HostArray, dtype_name, to_host
+from .._texts import listed
 from .._validation import check_predictions, row_blocks, shown
 from ..datasets import Dataset, Split, load_npz
+from ..datasets._dataset import places_of
 from ..datasets.npz import load_labelled
+from ..datasets.tables import load_labelled_table
 from ..mathematics import cross_entropy, softmax, targets
 from ..network import TwoLayerNet
 from ..report.formatting import format_accuracy
 from ..report.metrics import Confusion
 from ..storage import NetworkMetadata
 from .console import Console
-from .data import check_place, check_splits, fingerprint, kind_of, load_data, splits_of
+from .data import (
+    STANDARD_INPUT,
+    check_of_data,
+    check_splits,
+    fingerprint,
+    is_path,
+    kind_of,
+    load_data,
+    splits_of,
+)
 from .devices import Library
 from .saved_network import SavedNetwork, open_network
 
@@ -78,8 +92,9 @@ def evaluate_network(
     library: str,
     device: str | None,
     console: Console,
+    **given: Any,
 ) -> dict[str, Any]:
-    """Evaluate a saved network; show the results, and return them."""
+    """Evaluate a saved network; show the results, and return them. ``given`` are settings of the data."""
     saved = open_network(network, library, device)
     information = saved.metadata.information
     trained_on = information.get("dataset")
@@ -88,21 +103,24 @@ def evaluate_network(
     name = dataset or trained_on
     if name is None:
         raise ValueError(f"`DATASET` must be given: {network} does not say what it was trained on")
-    if dataset is None and name not in ("digits", "cifar10"):
-        raise ValueError(f"`DATASET` must be given: the network was trained on {name}, a file of its user's")
-    if kind_of(name) == "npz":
-        check_place(name, data, url)
-        _check_file(Path(name), saved.metadata)
-        split = split or _usual_split(name, information, console)
-        classes, held = saved.classes, _samples_of_file(name, split, saved)
+    if dataset is None and is_path(name):
+        raise ValueError(f"`DATASET` must be given: the network was trained on {name}, a file or folder")
+    kind = kind_of(name)
+    given = {setting: value for setting, value in given.items() if value is not None}
+    check_of_data([*given, *(key for key, place in (("data", data), ("url", url)) if place)], name)
+    if kind in presets.OWN:
+        is_grey = {"grey": len(saved.metadata.image_shape or ()) == 2} if kind == "images" else {}
+        settings = saved.settings_of_data(kind) | is_grey | given
+        split, held = _own_samples(name, kind, split, settings, saved, console)
+        classes = saved.classes
     else:
         # The same parts as in training, so that no training sample is taken for another.
         found = load_data(name, data, url, information if name == trained_on else {}, console)
         _check_fit(saved.metadata, found)
         split, classes = split or "test", found.classes
         held = _chosen(splits_of(found), split)
-        if not held:
-            raise ValueError(f"`--split` must be one that {found.name} has; it has no {split} samples")
+    if not held:
+        raise ValueError(f"`--split` must be one that {name} has; it has no {split} samples")
     parts = list(held.values())
     samples = parts[0] if len(parts) == 1 else Split(*map(np.concatenate, zip(*parts, strict=True)))
     result = evaluate(saved.net, samples, saved.library)
@@ -135,29 +153,76 @@ def evaluate_network(
     }
 
 
-def _usual_split(path: str, information: dict[str, Any], console: Console) -> str:
-    """Return which samples of a file evaluate a network: all, or test samples if it was trained on others."""
-    settings = information.get("settings")
-    known = settings.get("data_sha256") if isinstance(settings, dict) else None
-    if known is not None:
-        # Nothing was trained on a file that `load_npz` refuses.
-        with suppress(ValueError, TypeError):
-            if fingerprint(load_npz(path)) == known:
-                return "test"
-    console.say(f"{path} is not known as the data of the training: all of its samples are judged")
-    return "all"
+def _own_samples(
+    name: str,
+    kind: str,
+    split: str | None,
+    settings: Mapping[str, Any],
+    saved: SavedNetwork,
+    console: Console,
+) -> tuple[str, dict[str, Split]]:
+    """Return the split, and the samples in it, of a user's own data.
+
+    Of the data of the training these are the test samples by default, of others all.
+    """
+    if kind == "npz":
+        _check_file(Path(name), saved.metadata)
+    found = None
+    # Data may hold samples that nothing could be trained on; standard input can be read once.
+    with suppress(ValueError, TypeError):
+        if name != STANDARD_INPUT:
+            found = load_data(name, None, None, settings, console)
+    stored = saved.metadata.information.get("settings")
+    known = stored.get("data_sha256") if isinstance(stored, dict) else None
+    is_known = found is not None and fingerprint(found) == known
+    if split is None and not is_known:
+        console.say(f"{name} is not known as the data of the training: all of its samples are judged")
+    split = split or ("test" if is_known else "all")
+    rows: Mapping[str, HostArray] = {}
+    if kind in ("images", "idx") and not is_known:
+        found = load_data(name, None, None, {**settings, "validation": 0, "test": 0}, console)
+        held = _with_classes_of(saved, found)
+    elif found is not None and is_known:
+        held, rows = _with_classes_of(saved, found), found.rows or {}
+    elif kind == "npz":
+        held, rows = _samples_of_file(name, split, saved)
+    else:
+        with console.warnings_shown():
+            held = {split: _samples_of_table(name, split, settings, saved)}
+    held = _chosen(held, split)
+    check_splits(held, rows, name, saved.net.W1.dtype)
+    return split, held
 
 
-def _samples_of_file(path: str, split: str, saved: SavedNetwork) -> dict[str, Split]:
-    """Return splits of an .npz file, their labels as places among the network's classes."""
+def _with_classes_of(saved: SavedNetwork, dataset: Dataset) -> dict[str, Split]:
+    """Return the splits of a data set, their labels as places among the network's classes."""
+    _check_features(saved.metadata, dataset.n_features, dataset.name)
+    wanted = f"the network's classes, {listed(saved.classes)}"
+    places = places_of(dataset.classes, saved.classes, dataset.name, wanted)
+    return {name: Split(split.X, places[split.y]) for name, split in splits_of(dataset).items()}
+
+
+def _samples_of_table(name: str, split: str, settings: Mapping[str, Any], saved: SavedNetwork) -> Split:
+    """Return the labelled rows of a table that the network was not trained on."""
+    encoder = saved.metadata.encoder
+    if encoder is None:
+        raise ValueError(f"`DATASET` must be no table, as the network was not trained on one; got {name}")
+    if split != "all":
+        raise ValueError(f"`--split` must be all but for the table of the training; got {split}")
+    read = {name: settings[name] for name in ("label", "missing") if name in settings}
+    return load_labelled_table(name, encoder, saved.classes, **read)
+
+
+def _samples_of_file(
+    path: str, split: str, saved: SavedNetwork
+) -> tuple[dict[str, Split], dict[str, HostArray]]:
+    """Return splits of an .npz file, their labels as places among the network's classes, and their rows."""
     held = load_labelled(path, saved.classes)
     rows: dict[str, HostArray] = {}
     if split == "train" or split not in (*held, "all"):
         rows = {split: (load_npz(path).rows or {})[split]}
         held[split] = Split(*(array[rows[split]] for array in held["train"]))
-    held = _chosen(held, split)
-    check_splits(held, rows, path, saved.net.W1.dtype)
-    return held
+    return held, rows
 
 
 def _chosen(held: dict[str, Split], split: str) -> dict[str, Split]:

@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import onnx, storage
+from .._frames import DATES, TEXTS
+from .._texts import listed
 from . import run_folder
 from .console import Console
 from .outputs import check_output
 from .saved_network import find_network
+
+# The types of columns that are no numbers in the model.
+_INPUTS = {TEXTS: "string", DATES: "int64, microseconds since 1970"}
 
 
 def export_network(
@@ -20,18 +25,31 @@ def export_network(
     target = path.with_suffix(".onnx") if out is None else Path(out)
     check_output("--out", target, (".onnx",), overwrite=overwrite, inputs=[path])
     image_shape = None if flat else metadata.image_shape
+    encoder = None if flat else metadata.encoder
     net = storage.load(path)
     with run_folder.locked_if_run(target.parent):
-        onnx.export(net, target, classes=metadata.classes, image_shape=image_shape, input_dtype=input_dtype)
+        onnx.export(
+            net,
+            target,
+            classes=metadata.classes,
+            image_shape=image_shape,
+            input_dtype=input_dtype,
+            encoder=encoder,
+        )
     dtype, shape = input_dtype or net.W1.dtype.name, image_shape or (metadata.n_features,)
     sizes = ", ".join(map(str, ("N", *shape)))
-    console.say(f"It takes X ({sizes}) in {dtype}; ONNX operator set {onnx.OPSET}")
+    taken = f"X ({sizes}) in {dtype}"
+    columns = {} if encoder is None else {column.name: column.kind for column in encoder.columns}
+    if columns:
+        words = (f"{name} ({_INPUTS.get(kind, 'float64')})" for name, kind in columns.items())
+        taken = f"the columns of the table, (N, 1) each: {listed(words)}"
+    console.say(f"It takes {taken}; ONNX operator set {onnx.OPSET}")
     if metadata.classes is not None:
         console.say("The names of the classes are in its metadata, `classes`, as JSON")
     console.result(str(target))
     return {
         "network": network,
         "model": target,
-        "input": {"dtype": dtype, "shape": [None, *shape]},
+        "input": [*columns] or {"dtype": dtype, "shape": [None, *shape]},
         "opset": onnx.OPSET,
     }

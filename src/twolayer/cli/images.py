@@ -25,7 +25,8 @@ def found_at(name: str) -> list[Path]:
         images = images_in(path, "*")
         if not images:
             raise ValueError(
-                f"`INPUT` must be a folder with images; {path} holds none ({', '.join(SUFFIXES)})"
+                f"`INPUT` must be a folder with images; {path} holds none ({', '.join(SUFFIXES)}); "
+                f"those in folders within it are named by a pattern: '{path.as_posix()}/*/*'"
             )
         return images
     if not path.exists() and glob.has_magic(name):

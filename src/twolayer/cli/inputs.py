@@ -5,63 +5,102 @@ from __future__ import annotations
 import io
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from .._files import StoredArray, opened_npz
+from .._frames import as_frame, check_columns, values_of
 from .._namespace import HostArray
 from .._texts import listed
 from .._validation import check_finite, row_blocks
 from ..datasets.images import is_image
+from ..datasets.table_files import read_table
 from ..network import TwoLayerNet
-from ..storage import NetworkMetadata
 from .console import Console
-from .data import TABLES
+from .data import is_table
 from .images import STANDARD_INPUT, found_at, look_inverted, pixels_for
+from .saved_network import ARRAYS, SavedNetwork
 
-ARRAYS = (".npz", ".npy")
+
+class Samples(NamedTuple):
+    """Samples, their names, and columns that are to stand beside their predictions."""
+
+    names: list[str]
+    blocks: Iterator[HostArray]
+    ids: Mapping[str, list[Any]] = MappingProxyType({})
 
 
 def samples_for(
     inputs: tuple[str, ...],
-    net: TwoLayerNet,
-    metadata: NetworkMetadata,
+    saved: SavedNetwork,
     console: Console,
     *,
+    id_columns: tuple[str, ...],
     invert: bool,
     resize: bool,
-) -> tuple[list[str], Iterator[HostArray]]:
-    """Return the names of samples, and the samples in blocks."""
+) -> Samples:
+    """Return the samples that inputs name, for a network."""
     paths = [path for name in inputs for path in found_at(name)]
-    if all(map(is_image, paths)):
-        blocks = _image_blocks(paths, net, metadata, console, invert=invert, resize=resize)
-        return [path.as_posix() for path in paths], blocks
-    for flag, given in (("--invert", invert), ("--resize", resize)):
-        if given:
-            raise ValueError(f"`{flag}` must be left out but for image files")
+    is_of_images = all(map(is_image, paths))
+    is_of_table = saved.metadata.encoder is not None and any(is_table(str(path)) for path in paths)
+    for flag, given, fits, kind in (
+        ("--invert", invert, is_of_images, "image files"),
+        ("--resize", resize, is_of_images, "image files"),
+        ("--id-columns", id_columns, is_of_table, "tables"),
+    ):
+        if given and not fits:
+            raise ValueError(f"`{flag}` must be left out but for {kind}")
+    if is_of_images:
+        blocks = _image_blocks(paths, saved, console, invert=invert, resize=resize)
+        return Samples([path.as_posix() for path in paths], blocks)
     if len(paths) > 1:
-        raise ValueError("`INPUT` must be one .npz or .npy file, or image files only; got several files")
-    X = _array(paths[0], net.n_features)
+        raise ValueError(
+            "`INPUT` must be one table, one .npz or .npy file, or image files only; got several files"
+        )
+    if is_of_table:
+        return _rows_of_table(paths[0], saved, console, id_columns)
+    return _as_samples(_array(paths[0], saved.net.n_features), saved.net)
+
+
+def _as_samples(X: HostArray, net: TwoLayerNet) -> Samples:
     check_finite(X, name="INPUT", dtype=net.W1.dtype)
     rows = row_blocks(len(X), max(net.n_features, net.n_hidden))
-    return [str(i) for i in range(len(X))], (X[part] for part in rows)
+    return Samples([str(i) for i in range(len(X))], (X[part] for part in rows))
+
+
+def _rows_of_table(path: Path, saved: SavedNetwork, console: Console, id_columns: tuple[str, ...]) -> Samples:
+    """Read a table by the names of its columns; show which are not used, and what is new in the others."""
+    encoder = saved.metadata.encoder
+    assert encoder is not None
+    missing = saved.settings_of_data("table").get("missing", ())
+    used = {column.name for column in encoder.columns}
+    # Columns that only name rows stay the texts that they are.
+    texts = [name for name in id_columns if name not in used]
+    frame = as_frame(read_table(str(path), missing=missing, categorical=texts, encoder=encoder))
+    check_columns(frame.columns, [*id_columns, *used], name=str(path))
+    unused = [name for name in frame.columns if name not in (*used, *id_columns)]
+    X = encoder.apply(frame)
+    if unused:
+        console.say(f"Columns that the network does not use: {listed(unused)}")
+    unseen = encoder.unseen(frame)
+    if unseen:
+        counts = listed(f"{name} ({n:,})" for name, n in unseen.items())
+        console.warn(f"values that are of no category of the training, by columns: {counts}")
+    ids = {name: values_of(frame[name]) for name in id_columns}
+    return _as_samples(X, saved.net)._replace(ids=ids)
 
 
 def _image_blocks(
-    paths: list[Path],
-    net: TwoLayerNet,
-    metadata: NetworkMetadata,
-    console: Console,
-    *,
-    invert: bool,
-    resize: bool,
+    paths: list[Path], saved: SavedNetwork, console: Console, *, invert: bool, resize: bool
 ) -> Iterator[HostArray]:
     """Read images, no more at once than a block; warn at the end of those that look inverted."""
+    net, metadata = saved.net, saved.metadata
     as_pixels = pixels_for(metadata, invert=invert, resize=resize)
     images = console.counted("Reading images", map(as_pixels, paths), len(paths))
     inverted: list[bool] = []
@@ -81,11 +120,9 @@ def _array(path: Path, n_features: int) -> HostArray:
     """Read samples for the network from a file that NumPy wrote, or from standard input."""
     suffix = path.suffix.lower()
     if suffix not in ARRAYS and path != STANDARD_INPUT:
-        hint = ""
-        if suffix in TABLES:
-            hint = "; of a table, pandas makes one: numpy.save('new.npy', frame[columns].to_numpy('float64'))"
+        hint = "; the network was not trained on a table" if is_table(str(path)) else ""
         raise ValueError(
-            f"`INPUT` must be an .npz or .npy file, or images, in files or folders; got {path}{hint}"
+            f"`INPUT` must be a table, an .npz or .npy file, or images, in files or folders; got {path}{hint}"
         )
     opened = _opener(path)
     if suffix != ".npz":

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import storage
+from .. import presets, storage
 from .._files import written_whole
 from .._image_shifts import check_shift
 from .._namespace import Array, has_float
@@ -23,7 +23,7 @@ from ..augmentation import Augmentation
 from ..datasets import Dataset, Split
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, lost_by_rounding
-from ..report.formatting import count, format_accuracy
+from ..report.formatting import count, format_accuracy, is_finite
 from ..report.metrics import most_wrong
 from ..stacks import merge
 from . import figure_files, run_folder
@@ -52,6 +52,7 @@ from .devices import Library, open_library
 from .errors import Failure
 from .evaluate import Evaluation, evaluate
 from .read_run import MOST_IMAGES
+from .table_results import results_of_table
 
 ACCURACIES = ("train_accuracy", "validation_accuracy")
 
@@ -67,6 +68,7 @@ class Kept(NamedTuple):
     net: TwoLayerNet  # it takes samples as they are
     accuracies: dict[str, float]  # by the names in ACCURACIES
     test: Evaluation | None
+    of_table: Mapping[str, Any]  # for results.json: what a table's test tells besides
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Job:
     def fresh_folder(self, out: str | None, *, overwrite: bool) -> Iterator[Path]:
         """Make and lock the folder of a new run, see `run_folder.fresh_folder`; write the settings there."""
         dataset = self.settings["dataset"]
-        stem = f"{Path(dataset).stem}-{self.settings['command']}"
+        stem = f"{self.dataset.name}-{self.settings['command']}"
         with run_folder.fresh_folder(out, stem, overwrite=overwrite, dataset=dataset) as folder:
             write_settings(folder / run_folder.SETTINGS, self.settings)
             yield folder
@@ -122,10 +124,17 @@ class Job:
             return X, library.put_labels(split.y)
 
         X, y = moved(self.dataset.train)
+        weights = {
+            name: library.put(weight.astype(library.dtype))
+            for name, weight in (self.dataset.sample_weight or {}).items()
+        }
+        validation = self.dataset.validation
+        of_validation = [weights["validation"]] if validation is not None and weights else []
         return {
             "X": X,
             "y": y,
-            "validation": None if self.dataset.validation is None else moved(self.dataset.validation),
+            "sample_weight": weights.get("train"),
+            "validation": None if validation is None else (*moved(validation), *of_validation),
             "preprocessing": preprocessing if augmented else None,
             "augmentation": self.augmentation,
             **training_arguments(self.settings),
@@ -155,9 +164,12 @@ class Job:
         folded = symmetrized(folded, self.settings, self.dataset)
         if self.dataset.validation is not None and folded.n_hidden > net.n_hidden:
             now = evaluate(folded, self.dataset.validation, library)
-            accuracies = accuracies | {"validation_accuracy": now.accuracy}
+            weights = (self.dataset.sample_weight or {}).get("validation")
+            right = now.predicted == self.dataset.validation.y
+            accuracy = now.accuracy if weights is None else float(np.average(right, weights=weights))
+            accuracies = accuracies | {"validation_accuracy": accuracy}
         test = None if self.dataset.test is None else evaluate(folded, self.dataset.test, library)
-        return Kept(folded, accuracies, test)
+        return Kept(folded, accuracies, test, results_of_table(folded, self.dataset, library, self.console))
 
     def save(self, folder: Path, kept: Kept, settings: Mapping[str, Any]) -> None:
         """Save the network of a run, with its metadata and accuracies."""
@@ -166,6 +178,7 @@ class Job:
             folder / run_folder.NETWORK,
             classes=self.dataset.classes,
             image_shape=self.dataset.image_shape,
+            encoder=self.dataset.encoder,
             preprocessing=preprocessing_in_words(self.settings, self.preprocessing),
             information={
                 "dataset": Path(settings["dataset"]).name,
@@ -189,6 +202,7 @@ class Job:
             "samples": dict.fromkeys(SPLITS, 0) | n_samples,
             "n_features": dataset.n_features,
             "image_shape": dataset.image_shape,
+            **(kept.of_table if kept else {}),
             "versions": {
                 "twolayer": __version__,
                 "python": platform.python_version(),
@@ -215,6 +229,9 @@ class Job:
             arrays |= {"rows": rows, "images": X[rows].reshape(len(rows), *dataset.image_shape)}
         if dataset.rows is not None and "test" in dataset.rows:
             arrays["rows_in_file"] = dataset.rows["test"]
+        if dataset.test_ids:
+            arrays["id_columns"] = np.array([*dataset.test_ids])
+            arrays["ids"] = np.stack([*dataset.test_ids.values()], axis=1)
         with written_whole(path) as file:
             np.savez(file, **arrays)
 
@@ -230,6 +247,17 @@ class Job:
             title=title,
             left=("samples",),
         )
+        baselines = kept.of_table.get("baselines", {})
+        if baselines:
+            words = (f"{name} {format_accuracy(accuracy)}" for name, accuracy in baselines.items())
+            self.console.result(f"Test accuracy of simple classifiers: {', '.join(words)}")
+        columns = [row for row in kept.of_table.get("columns", []) if is_finite(row["lost"])]
+        if columns:
+            words = (
+                f"{row['column']:.40} {row['lost']:.3f} ± {row['spread']:.3f}"
+                for row in columns[:_MOST_NAMED]
+            )
+            self.console.result(f"Accuracy lost without a column, the most first: {', '.join(words)}")
 
     def finish(self, folder: Path, failure: Failure | None) -> dict[str, Any]:
         """Draw the pictures and name the files; return the data of the run, or raise a failure with them."""
@@ -251,14 +279,14 @@ def open_job(
 ) -> Job:
     """Import the library and load the data that the settings name; fit a preprocessing, or take this one."""
     library = open_library(settings["library"], settings["device"], settings["dtype"])
-    dataset = load_data(settings["dataset"], settings["data"], settings["url"], settings, console)
+    dataset = load_data(settings["dataset"], settings.get("data"), settings.get("url"), settings, console)
     console.say(describe(dataset))
     found = fingerprint(dataset)
     if settings.setdefault("data_sha256", found) != found:
         raise ValueError(
             "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
         )
-    if kind_of(settings["dataset"]) == "npz":
+    if kind_of(settings["dataset"]) in presets.OWN:
         check_splits(splits_of(dataset), dataset.rows or {}, settings["dataset"], library.dtype)
         _warn_of_classes(dataset, console)
     augmentation = augmentation_for(settings, dataset)
@@ -285,7 +313,7 @@ def _warn_of_classes(dataset: Dataset, console: Console) -> None:
             f"classes of fewer than {_FEW_SAMPLES} samples: {', '.join(rare[:_MOST_NAMED])}{more}; there is "
             "none of them to validate by, or none to test by"
         )
-    missing = [named[i] for i, name in enumerate(dataset.classes) if name.lower() in _MISSING]
+    missing = [named[i] for i, name in enumerate(dataset.classes) if name.strip().lower() in _MISSING]
     if missing:
         console.warn(
             f"labels that are missing may have become a class: {', '.join(missing)}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ class Option(click.Option):
             kind = NumberType(kind)
         elif isinstance(kind, tuple):
             kind = click.Choice(kind)
+        elif kind is list:
+            kind = NamesType()
         more |= {"help": text, "type": kind, "show_default": more.get("default") is not None}
         super().__init__(names.split(), is_flag=kind is bool or None, **more)
 
@@ -89,6 +92,23 @@ class Command(click.Command):
         for heading, records in groups.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+class NamesType(ParamType):
+    """Names with commas between them, as a tuple; a name that has a comma stands in double quotes."""
+
+    name = "names"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Return what stands for a value in the help."""
+        return "NAME,…"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the names of an option's text."""
+        try:
+            return tuple(next(csv.reader([value], skipinitialspace=True), ()))
+        except csv.Error as error:
+            self.fail(f"must be names with commas between; got {value!r:.80} ({error})", param, ctx)
 
 
 class NumberType(ParamType):

@@ -11,14 +11,16 @@ from click.core import ParameterSource
 
 from .. import onnx, presets
 from .._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, Number
+from .._setting import Setting
 from ..report.formatting import format_numbers
-from ..settings import LIBRARIES, Setting, of_command, values_of
+from ..settings import LIBRARIES, SETTINGS, of_command, values_of
 from . import completion
 from .console import Console
 from .option_types import NumberType, Option, Seeds, Several
 from .run_folder import CHECKPOINT, FORMATS, RESULTS
 
 JSON = "twolayer.json"  # key in `ctx.meta`: whether --json was given
+_READ_BY = ("label", "missing", "resize", "grey", "skip_unreadable")  # what `evaluate` may read otherwise
 # Options by their headings in the help.
 _data = partial(Option, "Data")
 _input = partial(Option, "Input")
@@ -41,17 +43,20 @@ def _console(ctx: click.Context, param: click.Parameter, quiet: bool) -> Console
 
 def defaults_text(command: str, key: str) -> str | None:
     """Return the default of a setting, for each data set if they differ; None if it has no default."""
-    texts: dict[str, str] = {}
+    datasets: dict[str, list[str]] = {}
     for dataset in presets.TRAIN:
-        value = presets.settings_for(command, dataset)[key]
+        value = presets.settings_for(command, dataset).get(key)
         if value is None:
             continue
         if isinstance(value, bool):
-            value = key if value else f"no-{key}"
-        texts[dataset] = ",".join(format_numbers(values_of(value)))
-    if len(set(texts.values())) <= 1:
-        return next(iter(texts.values()), None)
-    return "; ".join(f"{'.npz' if dataset == 'npz' else dataset} {text}" for dataset, text in texts.items())
+            value = key.replace("_", "-") if value else f"no-{key}".replace("_", "-")
+        datasets.setdefault(",".join(format_numbers(values_of(value))), []).append(dataset)
+    if len(datasets) <= 1:
+        return next(iter(datasets), None)
+    words = {
+        text: "your own" if names == [*presets.OWN] else ", ".join(names) for text, names in datasets.items()
+    }
+    return "; ".join(f"{names} {text}" for text, names in words.items())
 
 
 def number_type(setting: Setting, command: str) -> NumberType:
@@ -65,7 +70,8 @@ def number_type(setting: Setting, command: str) -> NumberType:
 
 
 def _setting_option(setting: Setting, command: str) -> Option:
-    flags, several = setting.flag, command == "sweep" and setting.varied is not None
+    several = setting.kind is list or (command == "sweep" and setting.varied is not None)
+    flags = setting.flag
     if setting.kind is bool:
         flags += f"/--no-{flags[2:]}"
     return Option(
@@ -75,7 +81,7 @@ def _setting_option(setting: Setting, command: str) -> Option:
         setting.help,
         multiple=several,
         callback=_join if several else None,
-        shown=defaults_text(command, setting.name),
+        shown="as in its training" if command == "evaluate" else defaults_text(command, setting.name),
         default=None,
     )
 
@@ -121,12 +127,6 @@ def _of_training(command: str) -> list[click.Parameter]:
     """Return the parameters that `train` and `sweep` share."""
     return [
         *_DATA,
-        _data(
-            "--validation",
-            COUNT_OR_ZERO,
-            "For cifar10: how many of the training images, the last, are kept for validation.",
-            shown="5000, of the preset assignment 1000, of the others 0",
-        ),
         _settings(
             "--preset",
             str,
@@ -183,8 +183,9 @@ EVALUATE = [
         "--split",
         ("test", "validation", "train", "all"),
         "Which samples.",
-        shown="test; of a file other than the one trained on, all",
+        shown="test; of other data than those trained on, all",
     ),
+    *(_setting_option(SETTINGS[name], "evaluate") for name in _READ_BY),
     *_PLACE,
     *COMMON,
 ]
@@ -197,8 +198,15 @@ PREDICT = [
     _output(
         "--output",
         _PATH,
-        "Write the predictions to a .csv, .json or .npz file, which has all probabilities.",
+        "Write the predictions to a .csv, .parquet, .json or .npz file, which has all probabilities.",
         metavar="FILE",
+    ),
+    _output(
+        "--id-columns",
+        list,
+        "Columns of a table that are shown and written beside the predictions.",
+        multiple=True,
+        callback=_join,
     ),
     _REPLACE_FILE,
     _data("--invert", bool, "Take images with black and white exchanged."),
@@ -219,7 +227,7 @@ EXPORT = [
         "What the model takes, and casts itself: uint8 for images as they are.",
         shown="what the network computes in",
     ),
-    _input("--flat", bool, "Take samples as rows of features where they are images, too."),
+    _input("--flat", bool, "Take samples as rows of features, not as images or as columns of a table."),
     _output("--out", _PATH, "The .onnx file to write.", metavar="FILE", shown="beside the network"),
     _REPLACE_FILE,
     *COMMON,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from .._files import check_can_be_written
+from .._optional import require
 from .run_folder import is_own
 
 # The beginning of each kind of file that the commands write, by its suffix.
 _SIGNATURES = {
-    ".csv": rb"sample,class,probability",
+    ".csv": rb"sample,(?:[^\n]*,)?class,probability",
     ".html": rb'(?s)<!DOCTYPE html>.{,1000}<meta name="generator" content="twolayer ',
     ".json": rb'(?s)\{\n  "classes": \[.*\],\n  "predictions": \[',
     ".npz": rb"(?s)PK\x03\x04.{26}sample\.npy",  # its first array
@@ -55,10 +57,21 @@ def check_output(
         return
     if any(path.samefile(one) for one in inputs if one.exists()):
         raise ValueError(f"`{option}` must not be a file that the command reads; got {path}")
-    with path.open("rb") as file:
-        beginning = file.read(_BEGINNING)
-    if beginning and not re.match(_SIGNATURES[suffix], beginning) and not overwrite:
+    if not overwrite and not _is_ours(path, suffix):
         raise ValueError(
             f"`{option}` must be a new file or one that twolayer wrote; {path} is neither "
             "(--overwrite replaces it)"
         )
+
+
+def _is_ours(path: Path, suffix: str) -> bool:
+    """Return whether a file is empty, or one that the commands wrote."""
+    if suffix == ".parquet":
+        polars = require("polars", extra="tables", purpose="writing Parquet")
+        with suppress(polars.exceptions.PolarsError):
+            first, *names = polars.read_parquet_schema(path)
+            return first == "sample" and {"class", "probability"} <= {*names}
+        return False
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING)
+    return not beginning or bool(re.match(_SIGNATURES[suffix], beginning))

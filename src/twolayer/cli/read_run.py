@@ -37,6 +37,7 @@ from ..training import History
 
 _MOST_DOTS = 5000  # in a TOML file: tomllib's memory grows with the square of the number of a key's parts
 MOST_IMAGES = 24  # of the test samples that a run keeps
+_LAST_CHARACTER = 0x10FFFF
 _MOST_ROWS = 2**53 + 1  # of a file
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _CELLS = ("true", "predicted", "counts")  # of a confusion matrix
@@ -59,6 +60,8 @@ class Predictions(NamedTuple):
     rows: HostArray | None  # (M,) int64, of the images
     images: HostArray | None  # (M, height, width) or (M, height, width, channels)
     rows_in_file: HostArray | None = None  # (N,) int64, where they were in the user's file
+    id_columns: Sequence[str] = ()  # of the user's file, which name the rows
+    ids: HostArray | None = None  # (N, M) str
 
 
 class Results(NamedTuple):
@@ -76,6 +79,10 @@ class Results(NamedTuple):
     samples: Mapping[str, int] = _NOTHING
     n_features: int | None = None
     image_shape: Sequence[int] | None = None
+    # A table has also:
+    baselines: Mapping[str, float | None] = _NOTHING
+    columns: Sequence[Mapping[str, Any]] = ()
+    left_out: Mapping[str, str] = _NOTHING
     # A training has also:
     n_steps: int | None = None
     best_step: int | None = None
@@ -220,12 +227,21 @@ def _fits(name: str, value: Any) -> bool:
     return is_plain(value)
 
 
+def _is_column(row: Any) -> bool:
+    kinds = {"column": is_text, "kind": is_text, "features": is_count, "lost": _is_measured}
+    kinds["spread"] = _is_measured
+    return isinstance(row, dict) and row.keys() == kinds.keys() and all(kinds[key](row[key]) for key in row)
+
+
 _ROWS = Kind("a list of rows, of numbers and texts", lambda value: is_list(value, _is_row))
 _RESULTS = {
     **dict.fromkeys(("heading", "table_heading"), TEXT),
     "classes": Kind("a list of texts", lambda value: is_list(value, is_text)),
     **dict.fromkeys(("table", "members", "runs"), _ROWS),
     "best": Kind("a row of numbers and texts", _is_row),
+    "baselines": Kind("accuracies by names", lambda value: is_mapping(value, _is_measured)),
+    "columns": Kind("a list of columns with numbers", lambda value: is_list(value, _is_column)),
+    "left_out": Kind("reasons by names", lambda value: is_mapping(value, is_text)),
     "test": OBJECT,
     "command": Kind("train or sweep", lambda value: value in ("train", "sweep")),
     "complete": BOOLEAN,
@@ -285,14 +301,15 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
         """Read an array of these kinds of numbers; check its dtype and shape before its values are read."""
         came, dtype = stored[key].header()
         # First the dtype: comparisons and `isfinite` are not defined for every one.
-        if dtype.kind not in dtypes or dtype.itemsize > 8:
+        if dtype.kind not in dtypes or (dtypes != "U" and dtype.itemsize > 8):
             raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {dtype!s:.80}")
         array = stored[key].read() if came == shape else None
         if array is None or not holds(array):
             raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {came}")
         return array.astype(np.int64) if dtypes == "iu" else array
 
-    rows = images = rows_in_file = None
+    rows = images = rows_in_file = ids = None
+    id_columns: Sequence[str] = ()
     with opened_npz(path) as stored:
         missing = [key for key in ("y", "probabilities") if key not in stored]
         if missing or ("rows" in stored) != ("images" in stored):
@@ -314,6 +331,11 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
             what = f"different rows of a file, ({n_samples},)"
             shape = (n_samples,)
             rows_in_file = read("rows_in_file", what, "iu", shape, lambda a: _are_different(a, _MOST_ROWS))
+        if "id_columns" in stored and "ids" in stored:
+            n_columns = math.prod(stored["id_columns"].header()[0])
+            what = f"texts, ({n_samples}, {n_columns})"
+            id_columns = read("id_columns", "names of columns", "U", (n_columns,), _are_texts).tolist()
+            ids = read("ids", what, "U", (n_samples, n_columns), _are_texts)
     probs = probs.astype(np.float64)
     # Two classes that are as good as equally probable may have changed places in few digits.
     top = np.sort(probs, axis=1)[:, -2:]
@@ -326,7 +348,7 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
         raise ValueError(
             f"{path} must belong to the run of results.json; got other samples or another network"
         )
-    return Predictions(y, probs, rows, images, rows_in_file)
+    return Predictions(y, probs, rows, images, rows_in_file, id_columns, ids)
 
 
 def _are_in(places: HostArray, end: int) -> bool:
@@ -342,6 +364,11 @@ def _are_probabilities(probs: HostArray) -> bool:
     if not ((probs >= 0) & (probs <= 1.001)).all():
         return False
     return bool((np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= 1e-3).all())
+
+
+def _are_texts(texts: HostArray) -> bool:
+    """Return whether there are texts, of code points that there are."""
+    return bool(texts.size and (np.ascontiguousarray(texts).view(np.uint32) <= _LAST_CHARACTER).all())
 
 
 def _are_images(images: HostArray) -> bool:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import storage
 from ..datasets.images import is_image
 from ..network import TwoLayerNet
+from ..settings import of_data
 from ..storage import NetworkMetadata
 from . import run_folder
+from .config import checked_value
+from .data import is_table
 from .devices import Library, open_library
-from .inputs import ARRAYS
 from .read_run import read_toml
+
+ARRAYS = (".npz", ".npy")
 
 
 class SavedNetwork(NamedTuple):
@@ -27,6 +31,19 @@ class SavedNetwork(NamedTuple):
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; their numbers, if they have no names."""
         return self.metadata.classes or tuple(map(str, range(self.metadata.n_classes)))
+
+    def settings_of_data(self, kind: str) -> dict[str, Any]:
+        """Return the settings by which data of a kind were read for the training."""
+        stored = self.metadata.information.get("settings")
+        if not isinstance(stored, dict):
+            return {}
+        names = [name for name in of_data(kind) if stored.get(name) is not None]
+        try:
+            return {name: checked_value(name, stored[name], "train") for name in names}
+        except ValueError as error:
+            raise ValueError(
+                f"the information of the network must be that of a run; a value {error}"
+            ) from error
 
 
 def open_network(network: str, library: str, device: str | None) -> SavedNetwork:
@@ -53,7 +70,7 @@ def find_network(network: str) -> tuple[Path, NetworkMetadata]:
 def check_is_no_input(network: str) -> None:
     """Raise if a network has the name of a file with samples, as where arguments are exchanged."""
     path = Path(network)
-    if not path.is_dir() and (path.suffix.lower() in ARRAYS or is_image(path)):
+    if not path.is_dir() and (path.suffix.lower() in ARRAYS or is_image(path) or is_table(network)):
         raise ValueError(
             f"`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got {network}"
         )

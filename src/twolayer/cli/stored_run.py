@@ -91,6 +91,8 @@ class StoredRun:
         name = self.setting("dataset")
         if not isinstance(name, str) and self.metadata is not None:
             name = self.metadata.information.get("dataset")
+        if name == "-":
+            return "standard input"
         return (Path(name).name if isinstance(name, str) else "") or "data of its user's"
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import presets
+from .._setting import TOGETHER
 from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
 from ..report.files import write_csv, write_json
 from ..report.formatting import count, format_accuracy, format_numbers, settings_in_words
@@ -21,7 +22,7 @@ from ..report.tables import (
     shown_settings,
     sweep_columns,
 )
-from ..settings import SETTINGS, TOGETHER, VARIED
+from ..settings import SETTINGS, VARIED
 from ..sweeping import SweepResult, sweep
 from . import run_folder
 from .console import Console, Watch

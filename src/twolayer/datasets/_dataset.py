@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from .._namespace import HostArray
+from .._texts import listed
 from ..encoding import TableEncoder
 
 
@@ -53,6 +56,9 @@ class Dataset:
         What made the features of a table's columns.
     sample_weight : mapping of str to numpy.ndarray, or None
         The weight of each sample, (N,) float64, by the split's name.
+    test_ids : mapping of str to numpy.ndarray, or None
+        Texts that name the samples of the test, (N,) str each, by the name of the column that they are from;
+        of images "file".
     """
 
     name: str
@@ -64,6 +70,7 @@ class Dataset:
     rows: Mapping[str, HostArray] | None = None
     encoder: TableEncoder | None = None
     sample_weight: Mapping[str, HostArray] | None = None
+    test_ids: Mapping[str, HostArray] | None = None
 
     @property
     def n_features(self) -> int:
@@ -80,3 +87,12 @@ class Dataset:
             f"Dataset({self.name!r}, train={self.train}, validation={self.validation}, test={self.test}, "
             f"n_classes={self.n_classes}, image_shape={self.image_shape})"
         )
+
+
+def places_of(labels: Sequence[Any], classes: Sequence[Any], name: str, wanted: str) -> HostArray:
+    """Return the place of each label among the classes, (N,) int64, or raise: ``wanted`` names these."""
+    places = {one: k for k, one in enumerate(classes)}
+    unknown = dict.fromkeys(label for label in labels if label not in places)
+    if unknown:
+        raise ValueError(f"{name} must hold labels of {wanted}; got a label of {listed(unknown)}")
+    return np.asarray([places[label] for label in labels], dtype=np.int64)

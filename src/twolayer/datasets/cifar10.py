@@ -161,6 +161,13 @@ def load_cifar10(
     )
 
 
+def is_cifar10(folder: Path) -> bool:
+    """Return whether a folder holds CIFAR-10, in either version, or the folder or archive of one."""
+    inside = (*_TRAIN_FILES, _TEST_FILE, "data_batch_1", "test_batch")
+    around = (_FOLDER, _ARCHIVE, _PICKLED_FOLDER, _PICKLED_ARCHIVE)
+    return any((folder / name).exists() for name in (*inside, *around))
+
+
 def _room(n: int) -> Split:
     return Split(np.empty((n, 32, 32, 3), np.uint8), np.empty(n, np.int64))
 

@@ -65,7 +65,7 @@ def load_idx(folder: str | os.PathLike[str], *, validation: float = 0.15, seed: 
             f"the images in {folder} must have one size; got {train.X.shape[1:]} to train and "
             f"{test.X.shape[1:]} to test"
         )
-    rows = split_rows(train.y, {"validation": validation, "test": 0}, seed, place=str(folder))
+    rows = split_rows(train.y, {"validation": validation, "test": 0}, seed, place=folder)
     parts = {name: Split(train.X[chosen], train.y[chosen]) for name, chosen in rows.items()}
     return Dataset(
         name=printable(folder.resolve().name),

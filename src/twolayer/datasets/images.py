@@ -114,15 +114,18 @@ def load_images(
     grey = grey or not any(has_colours for _, has_colours in kinds.values())
     image_shape: tuple[int, ...] = size if grey else (*size, 3)
     parts: dict[str, Split] = {}
+    names: dict[str, HostArray] = {}  # of the files that were read
     n_read = 0
     for name, found in files.items():
         X = np.empty((len(found), *image_shape), dtype=np.uint8)
         y: list[int] = []
+        read: list[str] = []
         for path, label in found:
             try:
                 if path in kinds:
                     X[len(y)] = read_image(path, size, grey=grey)
                     y.append(label)
+                    read.append(printable(path.relative_to(folder).as_posix()))
             except ValueError as error:
                 unreadable[path] = str(error)
             n_read += 1
@@ -130,6 +133,7 @@ def load_images(
                 progress(n_read, sum(map(len, files.values())))
         X.resize((len(y), *image_shape), refcheck=False)
         parts[name] = Split(X, np.asarray(y, dtype=np.int64))
+        names[name] = np.asarray(read, dtype=str)
     _regard_unreadable(unreadable, skip=skip_unreadable)
     empty = [name for name, part in parts.items() if not len(part.y)]
     if empty:
@@ -140,11 +144,12 @@ def load_images(
     whole = parts["train"]
     _check_classes(whole.y, classes, folder)
     amounts = {"validation": validation, "test": test}
-    drawn = {name: 0 if name in parts else amount for name, amount in amounts.items()}
-    rows = split_rows(whole.y, drawn, seed, place=str(folder))
+    rows = split_rows(whole.y, amounts, seed, given=parts, place=folder)
     parts |= {name: Split(whole.X[own], whole.y[own]) for name, own in rows.items() if name != "train"}
     _keep_rows(whole.X, rows["train"])
     parts["train"] = Split(whole.X, whole.y[rows["train"]])
+    if "test" in rows:
+        names["test"] = names["train"][rows["test"]]
     return Dataset(
         name=printable(folder.resolve().name),
         train=parts["train"],
@@ -153,6 +158,7 @@ def load_images(
         classes=tuple(classes),
         image_shape=image_shape,
         rows=rows,
+        test_ids={"file": names["test"]} if "test" in names else None,
     )
 
 
@@ -160,8 +166,7 @@ def images_in(folder: Path, pattern: str = "**/*") -> list[Path]:
     """Return the images in a folder, and by default in those within it, in the order of their names."""
     # Systems keep files and folders of their own whose names begin with a dot, such as ._ on macOS.
     found = (path for path in folder.glob(pattern) if is_image(path) and path.is_file())
-    is_hidden = {path: any(part[0] == "." for part in path.relative_to(folder).parts) for path in found}
-    return sorted(path for path in is_hidden if not is_hidden[path])
+    return sorted(path for path in found if "/." not in f"/{path.relative_to(folder).as_posix()}")
 
 
 def is_image(path: Path) -> bool:
@@ -176,10 +181,9 @@ def kind_of_image(path: Path) -> tuple[tuple[int, int], bool]:
             image.load()  # Pillow turns it by then; its versions exchange height and width earlier or later
         width, height = image.size
         is_turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)  # by a quarter
-        palette = image.convert("RGB").getcolors(256) if image.mode == "P" else None
-        has_colours = image.mode not in ("1", "L", "LA", "P")
-        if palette is not None:
-            has_colours = any(len({*colour}) > 1 for _, colour in palette)
+        has_colours = image.mode not in ("1", "L", "LA")
+        if image.mode == "P":
+            has_colours = any(len({*colour}) > 1 for _, colour in image.convert("RGB").getcolors(256))
         return ((width, height) if is_turned else (height, width)), has_colours
 
 
@@ -243,39 +247,33 @@ def _checked_size(resize: int | tuple[int, int]) -> tuple[int, int]:
 
 def _files(folder: Path) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
     """Return the images of each split, each with the place of its class, and the names of the classes."""
-    splits = _folders_of_splits(folder)
     names: list[str] = []
     files: dict[str, list[tuple[Path, int]]] = {}
-    for split in ("train", "validation", "test"):
-        if split not in splits:
-            continue
-        own = {
-            path.name: path
-            for path in sorted(splits[split].iterdir())
-            if path.is_dir() and path.name[0] != "."
-        }
-        if split == "train" and len(own) < 2:
-            raise ValueError(
-                f"{splits[split]} must hold a folder of images for each of at least two classes; "
-                f"got {len(own)}"
-            )
+    for split, place in _folders_of_splits(folder).items():
+        own = {path.name: path for path in _folders_in(place)}
         if split == "train":
-            names = checked_classes(list(own), len(own), name=f"the folders in {splits[split]}")
+            if len(own) < 2:
+                raise ValueError(
+                    f"{place} must hold a folder of images for each of at least two classes; got {len(own)}"
+                )
+            names = checked_classes(list(own), len(own), name=f"the folders in {place}")
         unknown = sorted(set(own) - set(names))
         if unknown:
-            raise ValueError(
-                f"{splits[split]} must hold folders of the classes of train; got {listed(unknown)}"
-            )
+            raise ValueError(f"{place} must hold folders of the classes of train; got {listed(unknown)}")
         files[split] = [(path, names.index(name)) for name in own for path in images_in(own[name])]
     return files, names
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, but for hidden ones, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def _folders_of_splits(folder: Path) -> dict[str, Path]:
     """Return the folder of each split; all of it is for training where its folders are the classes."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name[0] != ".":
-            found.setdefault(_SPLITS.get(path.name.lower(), ""), []).append(path)
+    for path in _folders_in(folder):
+        found.setdefault(_SPLITS.get(path.name.lower(), ""), []).append(path)
     others = found.pop("", [])
     if "train" not in found or (others and len(found) == 1):
         return {"train": folder}
@@ -286,7 +284,7 @@ def _folders_of_splits(folder: Path) -> dict[str, Path]:
         if len(paths) > 1:
             named = listed(path.name for path in paths)
             raise ValueError(f"{folder} must hold one folder for {split}; got {named}")
-    return {split: paths[0] for split, paths in found.items()}
+    return {split: found[split][0] for split in _SPLITS.values() if split in found}  # train first
 
 
 def _common_size(sizes: Iterable[tuple[int, int]], folder: Path) -> tuple[int, int]:
@@ -306,7 +304,7 @@ def _regard_unreadable(unreadable: Mapping[Path, str], *, skip: bool) -> None:
         return
     first = next(iter(unreadable.values()))
     named = ", ".join(str(path) for path in [*unreadable][:_MOST_NAMED])
-    text = f"{len(unreadable):,} images cannot be read: {named}"
+    text = f"{len(unreadable):,} {'image' if len(unreadable) == 1 else 'images'} cannot be read: {named}"
     if not skip:
         raise ValueError(first if len(unreadable) == 1 else f"{text}; the first: {first}")
     warnings.warn(f"{text}; they are left out", UserWarning, stacklevel=3)

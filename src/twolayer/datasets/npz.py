@@ -12,9 +12,9 @@ import numpy as np
 from .._files import opened_npz
 from .._namespace import HostArray
 from .._texts import checked_classes, listed, printable
-from .._validation import check_finite, check_integer, check_number
-from ._dataset import Dataset, Split
-from .splitting import by_class
+from .._validation import check_finite, check_integer
+from ._dataset import Dataset, Split, places_of
+from .splitting import split_rows
 
 _Path: TypeAlias = str | os.PathLike[str]
 
@@ -58,9 +58,9 @@ def load_npz(
     ----------
     path : path
         The file.
-    validation, test : float
-        Share of the samples of ``X`` to draw for validation and for the test, in [0, 1). With 0, there is no
-        such set unless the file holds it.
+    validation, test : float or int
+        Share of the samples of ``X``, in [0, 1), or number of them, to draw for validation and for the test.
+        With 0, there is no such set unless the file holds it.
     seed : int
         Of the draw. The same seed draws the same samples with every version of NumPy.
 
@@ -84,10 +84,6 @@ def load_npz(
         classes, two classes of one name, or a name with a control character, a mark of direction or a lone
         surrogate; if ``validation`` and ``test`` leave a class without a sample to train on.
     """
-    shares = {"validation": validation, "test": test}
-    for name, share in shares.items():
-        if check_number(name, share, least=0.0) >= 1:
-            raise ValueError(f"`{name}` must be below 1; got {share}")
     seed = check_integer("seed", seed, least=0)
     splits, named = _read(path)
     if "train" not in splits:
@@ -96,11 +92,8 @@ def load_npz(
 
     classes, splits = _encoded(splits, named, path)
     whole = splits["train"]
-    n_drawn = {
-        name: max(1, round(share * len(whole.y))) if share and name not in splits else 0
-        for name, share in shares.items()
-    }
-    rows = by_class(whole.y, n_drawn, seed, path)
+    amounts = {"validation": validation, "test": test}
+    rows = split_rows(whole.y, amounts, seed, given=splits, place=path)
     if len(rows) > 1:
         splits |= {name: Split(whole.X[chosen], whole.y[chosen]) for name, chosen in rows.items()}
     image_shape = whole.X.shape[1:]
@@ -238,7 +231,8 @@ def _encoded(
         if (split.y.dtype.kind == "U") != (y.dtype.kind == "U"):
             kind = "strings" if y.dtype.kind == "U" else "integers"
             raise TypeError(f"`{key}` in {path} must hold {kind}, as `y` does; got dtype {split.y.dtype}")
-        splits[name] = Split(split.X, _places(split.y, values, key, path))
+        places = places_of(split.y.tolist(), values.tolist(), f"`{key}` in {path}", "the classes")
+        splits[name] = Split(split.X, places)
     return tuple(named.tolist()), splits
 
 
@@ -246,32 +240,12 @@ def _matched(
     labels: HostArray, named: HostArray | None, classes: list[str], key: str, path: _Path
 ) -> HostArray:
     """Return the place in ``classes`` of each label, which may be a place in the file's own names."""
+    name = f"`{key}` in {path}"
     if named is not None and labels.dtype.kind != "U":
-        labels = named[_places(labels, np.arange(len(named)), key, path)]
-    wanted = f"of the classes {', '.join(classes)!s:.200}"
-    if labels.dtype.kind in "iu" and not any(map(_is_integer, classes)):
+        labels = named[places_of(labels.tolist(), range(len(named)), name, "the classes")]
+    wanted = f"the classes {listed(classes)}"
+    has_numbers = any(one.removeprefix("-").isdecimal() for one in classes)
+    if labels.dtype.kind in "iu" and not has_numbers:
         wanted += f", or their places, in [0, {len(classes)})"
-        return _places(labels, np.arange(len(classes)), key, path, wanted)
-    return _places(labels.astype(str), np.array(classes), key, path, wanted)
-
-
-def _is_integer(name: str) -> bool:
-    try:
-        int(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _places(
-    labels: HostArray, values: HostArray, key: str, path: _Path, wanted: str = "of the classes"
-) -> HostArray:
-    """Return the place of each label in ``values``."""
-    order = np.argsort(values)
-    ranks = np.searchsorted(values, labels, sorter=order)
-    places = order[np.minimum(ranks, len(values) - 1)].astype(np.int64)
-    unknown = labels[values[places] != labels]
-    if unknown.size:
-        label = listed(unknown[:1])
-        raise ValueError(f"`{key}` in {path} must hold labels {wanted}; got a label of {label}")
-    return places
+        return places_of(labels.tolist(), range(len(classes)), name, wanted)
+    return places_of(labels.astype(str).tolist(), classes, name, wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ def split_rows(
     *,
     groups: Sequence[Any] | None = None,
     times: HostArray | None = None,
-    place: str,
+    given: Collection[str] = (),
+    place: object,
 ) -> dict[str, HostArray]:
     """Return the rows of each split, (n,) int64 in ascending order, by its name; "train" has the rest.
 
@@ -35,18 +36,21 @@ def split_rows(
     times : numpy.ndarray, shape (N,), optional
         The time of each row, without nan. The latest rows are for the test, the latest before them for
         validation.
-    place : str
+    given : collection of str
+        Splits that are there already, of which no rows are drawn.
+    place : object
         Where the rows are from, for messages.
     """
-    n_drawn = {name: number_of_rows(name, amount, len(y)) for name, amount in amounts.items()}
-    is_by_class = times is None and groups is None
-    if not is_by_class and sum(n_drawn.values()) >= len(y):
+    n_drawn = {
+        name: 0 if name in given else number_of_rows(name, amount, len(y)) for name, amount in amounts.items()
+    }
+    if (times is not None or groups is not None) and sum(n_drawn.values()) >= len(y):
         raise ValueError(f"`validation` and `test` must leave rows to train on; {place} has {len(y)}")
     if times is not None:
         return _by_time(times, n_drawn, place)
     if groups is not None:
         return _by_group(groups, n_drawn, seed, place)
-    return by_class(y, n_drawn, seed, place)
+    return _by_class(y, n_drawn, seed, place)
 
 
 def number_of_rows(name: str, amount: Any, n_rows: int) -> int:
@@ -59,7 +63,7 @@ def number_of_rows(name: str, amount: Any, n_rows: int) -> int:
     return max(1, round(share * n_rows)) if share else 0
 
 
-def by_class(y: HostArray, n_drawn: Mapping[str, int], seed: int, place: object) -> dict[str, HostArray]:
+def _by_class(y: HostArray, n_drawn: Mapping[str, int], seed: int, place: object) -> dict[str, HostArray]:
     """Draw rows so that each class gives its share, and leave the rest, with a row of each, for training."""
     n_all, n_samples = sum(n_drawn.values()), len(y)
     if n_all == 0:
@@ -86,7 +90,7 @@ def _spread(n: int, among: int, *, start: int) -> HostArray:
 
 
 def _by_group(
-    groups: Sequence[Any], n_drawn: Mapping[str, int], seed: int, place: str
+    groups: Sequence[Any], n_drawn: Mapping[str, int], seed: int, place: object
 ) -> dict[str, HostArray]:
     """Draw whole groups, at least one for a split, so that each has about as many rows as it shall."""
     try:
@@ -121,7 +125,7 @@ def _by_group(
     return _with_rest(parts, len(groups))
 
 
-def _by_time(times: HostArray, n_drawn: Mapping[str, int], place: str) -> dict[str, HostArray]:
+def _by_time(times: HostArray, n_drawn: Mapping[str, int], place: object) -> dict[str, HostArray]:
     """Take the latest rows for the test, the latest before them for validation; equal times stay together."""
     order, n_rows = np.argsort(times, kind="stable"), len(times)
     ordered, ends = times[order], [n_rows]

@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import sys
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,7 +23,10 @@ from ..encoding import TableEncoder
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 # Texts that programs write for a gap. In a column of numbers nothing else can be meant.
 _GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
+# Digits that no number has: zeros before others, or more than 18. A number would lose them.
+_IDENTIFIER = r"^[+-]?(?:0\d|\d{19})"
 _BOOLEANS = {"true": True, "false": False}
+_MOSTLY = 0.9  # The share of numbers from which on texts beside them may be a mistake.
 _SAMPLE = 2**16  # bytes of a file in which its delimiter is looked for
 
 
@@ -153,24 +157,33 @@ def _read_csv(
 
     Polars can infer that itself, but many times slower, not with long integers, and only "" is a gap.
     """
+    if b"\n" not in content:  # as old programs on a Mac end lines
+        content = content.replace(b"\r", b"\n")
     sample = content[:_SAMPLE].decode("utf-8-sig", "replace")
     try:
         delimiter = csv.Sniffer().sniff(sample.rpartition("\n")[0] or sample, delimiters=",;\t|").delimiter
     except csv.Error:
         delimiter = ","
 
-    def read(gaps: Collection[str], names: list[str] | None = None) -> Any:
-        nulls, stream = ["", *missing, *gaps], io.BytesIO(content)
-        return polars.read_csv(
-            stream, separator=delimiter, columns=names, null_values=nulls, infer_schema=False
+    names = _names_of_columns(content, delimiter, place)
+
+    def read(gaps: Collection[str], chosen: Collection[str]) -> Any:
+        """Read columns as texts; polars leaves doubled quotes in their names."""
+        table = polars.read_csv(
+            io.BytesIO(content),
+            separator=delimiter,
+            columns=[i for i, name in enumerate(names) if name in chosen],
+            null_values=["", *missing, *gaps],
+            infer_schema=False,
         )
+        table.columns = [name for name in names if name in chosen]
+        return table
 
     def floats(column: Any, *, swapped: bool) -> Any:
         texts = column.str.replace_many([",", "."], [".", ","]) if swapped else column
         return texts.cast(polars.Float64, strict=False)
 
-    known = read(_GAPS)
-    _check_header(content, delimiter, place)
+    known = read(_GAPS, {*names})
     if not len(known):
         raise ValueError(f"{place} must have at least one row below the names of its columns; got none")
     # Where something else divides the fields, numbers may have decimal commas, and then all have.
@@ -192,36 +205,54 @@ def _read_csv(
 
     def typed(column: Any) -> Any:
         """Return what all texts of a column are, but for its gaps; None if they are texts."""
-        first = column.drop_nulls()[:1]
-        if kinds.get(column.name) == TEXTS or not (len(first) or column.name in kinds):
+        first, kind = column.drop_nulls()[:1], kinds.get(column.name)
+        if kind == TEXTS or not (len(first) or kind):
+            return None
+        if kind is None and column.str.contains(_IDENTIFIER).any():
             return None
         for way in ways:
             with suppress(polars.exceptions.ComputeError):  # the first text is no date
                 # The first text is tried alone, as dates are looked for in every text if it is none.
                 if way(first).count() == len(first) and (found := way(column)).count() == column.count():
                     return found
+        if column.name not in kinds:
+            warn_of_texts(column)
         return None
+
+    def warn_of_texts(column: Any) -> None:
+        """Warn of a few texts, or of blanks, that make texts of a column of numbers."""
+        n_numbers = floats(column.str.strip_chars(), swapped=has_commas).count()
+        others = column.filter(floats(column, swapped=has_commas).is_null() & column.is_not_null())
+        if n_numbers < _MOSTLY * column.count() or not len(others):
+            return
+        warnings.warn(
+            f"the column {column.name!r:.80} of {place} is read as texts: {len(others):,} of its "
+            f"{column.count():,} values are no numbers, first {others[0]!r:.40}; `missing` names gaps",
+            UserWarning,
+            stacklevel=5,
+        )
 
     columns = {column.name: typed(column) for column in known}
     texts = [name for name, column in columns.items() if column is None]
     if texts:
-        columns |= {column.name: column for column in read((), texts)}
+        columns |= {column.name: column for column in read((), {*texts})}
     return polars.DataFrame([*columns.values()])
 
 
-def _check_header(content: bytes, delimiter: str, name: str) -> None:
-    """Raise unless the names of the columns differ, as polars would rename them, and have no blanks about."""
+def _names_of_columns(content: bytes, delimiter: str, place: str) -> list[str]:
+    """Return the names of the columns, or raise unless they differ and have no blanks about."""
     try:
-        line = content[: content.find(b"\n") + 1 or None].decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} must be in UTF-8; the names of its columns are not") from error
-    names = next(csv.reader([line], delimiter=delimiter), [])
+        text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+        names = next(csv.reader(text, delimiter=delimiter), [])
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{place} must be a table in UTF-8; it cannot be read ({error!s:.200})") from error
     spaced = [one for one in names if one != one.strip()]
     if spaced:
         raise ValueError(
-            f"{name} must have no blanks about its fields, where they make texts of numbers; got the column "
+            f"{place} must have no blanks about its fields, where they make texts of numbers; got the column "
             f"{spaced[0]!r:.80}"
         )
     twice = [one for one, n in Counter(names).items() if n > 1]
     if twice:
-        raise ValueError(f"{name} must have different names of columns; got {listed(twice)} twice")
+        raise ValueError(f"{place} must have different names of columns; got {listed(twice)} twice")
+    return names

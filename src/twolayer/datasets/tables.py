@@ -14,10 +14,10 @@ from .._frames import (
     BOOLEANS,
     DATES,
     DURATIONS,
-    NOTHING,
     NUMBERS,
     Frame,
     Series,
+    as_frame,
     check_columns,
     check_names,
     kind_of,
@@ -26,14 +26,15 @@ from .._frames import (
 )
 from .._namespace import HostArray
 from .._texts import checked_classes, listed, printable
-from .._validation import check_integer, row_blocks
-from ..encoding import Column, TableEncoder, encoder_of, fit_column
-from ._dataset import Dataset, Split
+from .._validation import check_choice, check_integer, row_blocks
+from ..encoding import DATES_AS, ID_REASONS, Column, TableEncoder, encoder_of, fit_column
+from ._dataset import Dataset, Split, places_of
 from .splitting import split_rows
-from .table_files import open_table
+from .table_files import open_table, read_table
 
 LABELS = ("label", "target", "class", "y")  # names of the column to predict, where none is given
 _MOST_CLASSES = 1000
+_LONGEST_ID = 40  # characters
 # What columns must hold: the words for it, the kinds, and the least number.
 _WEIGHTS = ("a weight of at least 0 for each row", (NUMBERS, BOOLEANS), 0.0)
 _TIMES = ("a date or a finite number for each row", (NUMBERS, DATES, DURATIONS), -np.inf)
@@ -50,6 +51,7 @@ def load_table(
     group: str | None = None,
     time: str | None = None,
     missing: Collection[str] = (),
+    dates: str = "seconds",
     validation: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
@@ -76,6 +78,8 @@ def load_table(
         before them for validation.
     missing : collection of str
         Texts of a file that stand for a gap, besides none at all.
+    dates : {"seconds", "parts"}
+        Whether a date is its seconds, or year, month, day, weekday and hour.
     validation, test : float or int
         Share of the rows, in [0, 1), or number of rows for validation and for the test. Each class has its
         share of them, unless ``group`` or ``time`` is given.
@@ -119,6 +123,7 @@ def load_table(
     seed = check_integer("seed", seed, least=0)
     for name, names in (("drop", drop), ("categorical", categorical), ("missing", missing)):
         check_names(name, names)
+    check_choice("dates", dates, DATES_AS)
     if group is not None and time is not None:
         raise ValueError("`group` or `time` must be given, not both; got both")
     table = open_table(source, missing, categorical, {})
@@ -156,7 +161,7 @@ def load_table(
     fitted: dict[str, list[Column] | str] = {}
     for names in blocks(features):
         trained = rows_of(names)[splits["train"]]
-        fitted |= {name: fit_column(trained[name], name in named) for name in names}
+        fitted |= {name: fit_column(trained[name], name in named, dates=dates) for name in names}
     encoder = encoder_of(fitted)
     parts = {
         part: Split(np.empty((len(chosen), encoder.n_outputs)), y[chosen]) for part, chosen in splits.items()
@@ -167,6 +172,7 @@ def load_table(
         for part, chosen in splits.items():
             parts[part].X[:, start : start + X.shape[1]] = X[chosen]
         start += X.shape[1]
+    ids = [name for name, reason in encoder.left_out.items() if reason in ID_REASONS]
     weights = None if weight is None else _numbers(rows_of([weight])[weight], rows, place, *_WEIGHTS)
     is_file = isinstance(source, str | os.PathLike) and str(source) != "-"
     return Dataset(
@@ -179,7 +185,56 @@ def load_table(
         rows={part: rows[chosen] for part, chosen in splits.items()},
         encoder=encoder,
         sample_weight=None if weights is None else {part: weights[chosen] for part, chosen in splits.items()},
+        test_ids=_texts(rows_of(ids)[splits["test"]]) if ids and "test" in splits else None,
     )
+
+
+def load_labelled_table(
+    source: str | os.PathLike[str],
+    encoder: TableEncoder,
+    classes: Sequence[str],
+    *,
+    label: str | None = None,
+    missing: Collection[str] = (),
+) -> Split:
+    """Load the labelled rows of a table for a network that is trained already, to judge it by.
+
+    Parameters
+    ----------
+    source : path or "-"
+        The table.
+    encoder : TableEncoder
+        The network's.
+    classes : sequence of str
+        The names of the network's classes, by which labels are matched.
+    label, missing
+        As for `load_table`.
+
+    Returns
+    -------
+    Split
+        The samples, nothing drawn, with labels that are places in ``classes``.
+    """
+    frame = as_frame(read_table(source, missing=missing, encoder=encoder))
+    label = _label_column(frame.columns, str(source)) if label is None else label
+    check_columns(frame.columns, [label], name=str(source))
+    name = f"the column {label!r:.80} of {source}"
+    rows, labels = _labelled(frame[label], name)
+    # Where only some classes are there, they may look like something else: true and false, for example.
+    texts = [*map(str, labels)]
+    forms = {text: (text, text.lower(), text.title()) for text in {*texts}}
+    known = {text: next((one for one in forms[text] if one in classes), text) for text in forms}
+    named = [known[text] for text in texts]
+    y = places_of(named, classes, name, f"the network's classes, {listed(classes)}")
+    return Split(encoder.apply(frame[rows]), y)
+
+
+def _texts(frame: Frame) -> dict[str, HostArray]:
+    """Return the columns that name rows as texts, (N,) str each, by their names."""
+    return {
+        name: np.asarray([f"{value!s:.{_LONGEST_ID}}" for value in values_of(frame[name])])
+        for name in frame.columns
+    }
 
 
 def _label_column(columns: Sequence[str], place: str) -> str:
@@ -196,35 +251,40 @@ def _label_column(columns: Sequence[str], place: str) -> str:
 def _labels(series: Series, place: str) -> tuple[HostArray, tuple[str, ...], HostArray]:
     """Return the rows that have a label, the names of the classes, and the place of each label among them."""
     name, kind = f"the column {series.name!r:.80} of {place}", kind_of(series)
-    if kind == NOTHING:
-        raise ValueError(f"{name} must hold labels; got none")
-    values = values_of(series)
-    rows = np.flatnonzero([value is not None for value in values])
-    values = [value for value in values if value is not None]
-    if len(rows) < len(series):
-        warnings.warn(
-            f"{len(series) - len(rows):,} of {len(series):,} rows have no {series.name:.80}, and are "
-            "left out",
-            UserWarning,
-            stacklevel=3,
-        )
+    rows, values = _labelled(series, name)
     try:
         different = sorted(set(values))
     except TypeError as error:
         raise TypeError(f"{name} must hold labels of one kind; got some that cannot be compared") from error
-    if kind == NUMBERS:
-        is_whole = all(float(value).is_integer() for value in different)
-        if not is_whole or len(different) > _MOST_CLASSES:
-            raise ValueError(
-                f"{name} must hold a class for each row; got {len(different):,} different numbers, which "
-                "look like those of a regression"
-            )
-        values, different = [*map(int, values)], [*map(int, different)]
+    is_whole = all(isinstance(value, int) for value in different)
+    if kind == NUMBERS and (not is_whole or len(different) > _MOST_CLASSES):
+        raise ValueError(
+            f"{name} must hold a class for each row; got {len(different):,} different numbers, which look "
+            "like those of a regression"
+        )
     if len(different) < 2:
         raise ValueError(f"{name} must hold at least two classes; got one")
-    places = {value: k for k, value in enumerate(different)}
     names = checked_classes([*map(str, different)], len(different), name=f"the labels in {place}")
-    return rows, tuple(names), np.asarray([places[value] for value in values], dtype=np.int64)
+    return rows, tuple(names), places_of(values, different, name, "the classes")
+
+
+def _labelled(series: Series, name: str) -> tuple[HostArray, list[Any]]:
+    """Return the rows that have a label, and the labels, whole numbers as int; warn of rows without one."""
+    values = values_of(series)
+    rows = np.flatnonzero([value is not None for value in values])
+    if not len(rows):
+        raise ValueError(f"{name} must hold labels; got none")
+    n_without = len(values) - len(rows)
+    if n_without:
+        warnings.warn(
+            f"{n_without:,} of {len(values):,} rows have no {series.name:.80}, and are left out",
+            UserWarning,
+            stacklevel=4,
+        )
+    labels = [value for value in values if value is not None]
+    if kind_of(series) == NUMBERS:
+        labels = [int(value) if float(value).is_integer() else value for value in labels]
+    return rows, labels
 
 
 def _numbers(
@@ -237,5 +297,5 @@ def _numbers(
         wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= least)))
         if not wrong.size:
             return numbers
-        came = f"another value, first in row {rows[wrong[0]]} (counted from 0)"
+        came = f"a gap or another value, first in row {rows[wrong[0]]} (counted from 0)"
     raise ValueError(f"the column {series.name!r:.80} of {place} must hold {must}; got {came}")

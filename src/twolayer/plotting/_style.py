@@ -149,7 +149,8 @@ def room(ax: Axes) -> tuple[float, float]:
 def house_style(*, dark: bool = False) -> AbstractContextManager[None]:
     """Return a context in which the house's style is in force and no other, on light or on dark paper.
 
-    Save figures within it: ticks are made, and the paper is chosen, when a figure is drawn to a file. Dark paper is what is behind the figure, which has light ink and is transparent.
+    Save figures within it: ticks are made, and the paper is chosen, when a figure is drawn to a file.
+    Dark paper is what is behind the figure, which has light ink and is transparent.
     """
     matplotlib = load_matplotlib()
     # Class names may be in any script, for which users set fonts.

@@ -79,9 +79,9 @@ def _validation_in_words(accuracy: float, n_validation: int) -> str:
     samples = f"The {n_validation:,} validation samples"
     if error < 0.0005:
         low, high = wilson_interval(round(accuracy * n_validation), n_validation)
-        return f"{samples} know an accuracy of {accuracy:.3f} to within {low:.3f} and {high:.3f} (95 %)."
+        return f"{samples} show an accuracy of {accuracy:.3f}, from {low:.3f} to {high:.3f} (95 % interval)."
     return (
-        f"{samples} know an accuracy of {accuracy:.3f} to ± {error:.3f} (standard error): "
+        f"{samples} show an accuracy of {accuracy:.3f} ± {error:.3f} (standard error): "
         "others may rank candidates that are closer than this in another order."
     )
 

@@ -50,9 +50,11 @@ def test_a_training(runs: Path) -> None:
     assert f"that of step {results.best_step}, the best on the validation samples" in page.summary
     figures = page.said("figures")
     assert f"Test accuracy {n_right / 400:.3f} {n_right} of 400 samples right; " in figures
-    assert f"95 % interval {low:.3f} to {high:.3f} (Wilson)" in figures
+    assert f"95 % interval {low:.3f} to {high:.3f}" in figures
     validation = f"Validation accuracy {results.validation_accuracy:.3f} 300 samples"
-    assert f"{validation}; the network was chosen by them" in figures
+    low, high = wilson_interval(round(300 * results.validation_accuracy), 300)
+    interval = f"by the number of samples, 95 % interval {low:.3f} to {high:.3f}"
+    assert f"{validation}; {interval}; the network was chosen by them" in figures
     assert not page.all("h2", id="candidates")
     assert not page.all("p", **{"class": "missing"})
     assert page.notices == []
@@ -176,7 +178,8 @@ def test_several_networks(runs: Path) -> None:
     page = Page(runs / "several")
     assert "2 networks of 8 hidden units each were trained on" in page.summary
     assert "They were merged into one network of 16 hidden units." in page.summary
-    parts = r"300 samples; of the merged network, its 2 parts have 0\.\d+ to 0\.\d+"
+    parts = r"300 samples; by the number of samples, 95 % interval 0\.\d+ to 0\.\d+; "
+    parts += r"of the merged network, its 2 parts have 0\.\d+ to 0\.\d+"
     mean = r"Training accuracy 0\.\d+ 1,097 samples; mean of the 2 networks before they were merged"
     assert re.search(f"{parts} {mean}", page.said("figures"))
     assert "The means over the 2 networks." in page.said("course")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,54 @@ def summary(run: StoredRun) -> str:
     optimizer = run.setting("optimizer")
     if isinstance(optimizer, str):
         sentence += f" of {_OPTIMIZERS.get(optimizer, optimizer)}"
-    return f"{sentence}. {_best(run) if run.is_sweep else _kept(run)}".rstrip()
+    return f"{sentence}. {_best(run) if run.is_sweep else _kept(run)}".rstrip() + _split(run)
+
+
+def plain(run: StoredRun) -> str:
+    """Return how good a network for a table is, in words that need no statistics; nothing for other data."""
+    results, test = run.results, run.results.test
+    if test is None or not test.confusion.n_samples or not results.columns:
+        return ""
+    n_right, n_samples = test.confusion.n_right, test.confusion.n_samples
+    accuracy = n_right / n_samples
+    sentences = [
+        f"On {count(n_samples, 'row')} that it had never seen, the network named the right class for "
+        f"{n_right:,}: {accuracy:.1%}."
+    ]
+    others = {
+        "commonest class": "always naming the commonest class",
+        "logistic regression": "logistic regression, a simpler method,",
+    }
+    known = {others.get(name, name): it for name, it in results.baselines.items() if is_finite(it)}
+    if known:
+        words = listed([f"{name} is right for {baseline:.1%}" for name, baseline in known.items()])
+        sentences.append(f"On the same rows, {words}.")
+        # Of two that are equally good, the difference is larger in one case of twenty, or fewer.
+        chance = 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / n_samples)
+        if accuracy - max(known.values()) <= chance:
+            sentences.append(
+                f"On so few rows, a difference of up to {chance:.1%} can be chance: the network is not "
+                "clearly better than the best of these."
+            )
+    first = results.columns[0]
+    if is_finite(first["lost"]) and first["lost"] > 0:
+        sentences.append(
+            f"It relies most on {first['column']}: where the values of this column are shuffled, and so tell "
+            f"nothing, it is right for {accuracy - first['lost']:.1%}."
+        )
+    return " ".join(sentences)
+
+
+def _split(run: StoredRun) -> str:
+    """Return how the rows of a table were split; nothing for other data."""
+    if not run.results.columns:
+        return ""
+    group, time = run.setting("group"), run.setting("time")
+    if group:
+        return f" Rows of the same {group} are in one split."
+    if time:
+        return f" The latest rows by {time} are for the test, those before them for validation."
+    return " The rows were split at random, so that each class has its share in each split."
 
 
 def _whole(run: StoredRun, name: str) -> int | None:
@@ -78,7 +126,8 @@ def _samples(run: StoredRun) -> str:
     if run.image_shape is not None:
         details.append(f"images of {'×'.join(map(str, run.image_shape))} pixels")
     elif results.n_features:
-        details.append(count(results.n_features, "feature"))
+        columns = [count(len(results.columns), "column")] if results.columns else []
+        details.append(" as ".join([*columns, count(results.n_features, "feature")]))
     if results.classes:
         details.append(f"{len(results.classes)} classes")
     words = f"{f'{n_samples:,} ' if n_samples else ''}samples of {run.dataset}"
@@ -163,7 +212,7 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
         detail = f"{n_right:,} of {count(n_samples, 'sample')} right"
         if n_samples:
             low, high = wilson_interval(n_right, n_samples)
-            detail += f"; 95 % interval {low:.3f} to {high:.3f} (Wilson)"
+            detail += f"; 95 % interval {low:.3f} to {high:.3f}"
         yield "Test accuracy", format_accuracy(test.accuracy), detail
 
     # A sweep shows the row of its best candidate, with its spread.
@@ -174,6 +223,9 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
     yield "Validation accuracy", format_accuracy(accuracy, spread), detail
     if is_finite(row.get("train_accuracy")):
         yield "Training accuracy", format_accuracy(row["train_accuracy"]), _of_training(run)
+    for name, baseline in run.results.baselines.items():
+        if is_finite(baseline):
+            yield f"{name[:1].upper()}{name[1:]}", format_accuracy(baseline), "test accuracy, to compare with"
     if test is not None and is_finite(test.loss):
         yield "Test loss", f"{test.loss:.4f}", "mean cross-entropy, without the penalty"
 
@@ -192,6 +244,10 @@ def _of_validation(run: StoredRun, row: Mapping[str, Any]) -> str:
         details.insert(0, f"mean ± standard deviation over {n_seeds} seeds")
     parts = [member.get("validation_accuracy") for member in run.results.members]
     known = [part for part in parts if is_finite(part)]
+    n_samples, accuracy = run.results.samples.get("validation"), row.get("validation_accuracy")
+    if n_samples and is_finite(accuracy):
+        low, high = wilson_interval(round(accuracy * n_samples), n_samples)
+        details.append(f"by the number of samples, 95 % interval {low:.3f} to {high:.3f}")
     if known:
         extent = f"{min(known):.3f} to {max(known):.3f}"
         details.append(f"of the merged network, its {len(known)} parts have {extent}")
@@ -254,6 +310,13 @@ def missing(run: StoredRun) -> dict[str, str]:
         "weights": _first_that_holds(
             (run.net is None, f"{lost}."),
             (run.image_shape is None, "The samples are not images, so neither are the weights."),
+        ),
+        "columns": _first_that_holds(
+            (test, test),
+            (
+                not any(is_finite(row["lost"]) for row in results.columns),
+                "How much each matters was not computed, as that would take long.",
+            ),
         ),
     }
 

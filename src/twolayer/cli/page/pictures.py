@@ -47,13 +47,13 @@ def drawn(run: StoredRun) -> dict[str, list[Picture]]:
     parts: dict[str, list[Picture]] = defaultdict(list)
     for part, draw, alt in _drawings(run):
         kind = "png" if part == "weights" else "svg"
-        papers = []
-        for on_dark in (False, True):
-            with house_style(dark=on_dark):
-                figure = draw()
-                papers.append(_encoded(figure, kind))
+        with house_style(dark=True):
+            dark = _encoded(draw(), kind)
+        with house_style():
+            figure = draw()
+            light = _encoded(figure, kind)
         width, height = (round(inches * _PIXELS_AN_INCH) for inches in figure.get_size_inches())
-        parts[part].append(Picture(kind, *papers, width, height, alt))
+        parts[part].append(Picture(kind, light, dark, width, height, alt))
     return parts
 
 

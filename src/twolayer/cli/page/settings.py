@@ -9,7 +9,7 @@ from typing import Any
 
 from ... import presets
 from ...report.formatting import format_setting
-from ...settings import SETTINGS, label, of_command, values_of
+from ...settings import SETTINGS, has_effect, label, of_command, values_of
 from ..data import kind_of
 
 # These stand elsewhere on the page, or only in the file of settings.
@@ -20,7 +20,7 @@ def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the settings that had an effect, by groups, with the default where another was given."""
     defaults = _defaults(settings)
     groups: dict[str, list[dict[str, Any]]] = {}
-    known = [name for name, one in SETTINGS.items() if one.has_effect(settings)]
+    known = [name for name, one in SETTINGS.items() if has_effect(one, settings)]
     for name in (*known, *sorted(settings.keys() - SETTINGS.keys())):
         value, default = settings.get(name), defaults.get(name)
         if value is None or name in _ELSEWHERE:
@@ -64,7 +64,7 @@ def command_line(settings: Mapping[str, Any]) -> str | None:
     for name in ("data", "url", "preset", *own, "library", "device"):  # in the order of the help
         value, setting = settings.get(name), SETTINGS[name]
         values = values_of(value)
-        if value is None or not setting.has_effect(settings) or values == values_of(defaults.get(name)):
+        if value is None or not has_effect(setting, settings) or values == values_of(defaults.get(name)):
             continue
         if setting.kind is bool:
             words.append(setting.flag if value else f"--no-{setting.flag[2:]}")

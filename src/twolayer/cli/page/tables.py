@@ -21,6 +21,7 @@ from ..stored_run import StoredRun
 
 MOST_CLASSES = 20  # whose confusions are a table
 _MOST_PAIRS = 8
+_MOST_COLUMNS = 30
 _SHADES = 5
 
 
@@ -91,13 +92,29 @@ def pairs(run: StoredRun) -> list[dict[str, str]]:
     ]
 
 
+def columns(run: StoredRun) -> list[tuple[str, list[Cell]]]:
+    """Return the columns of a table that matter most: kind, features, and the accuracy lost without each."""
+    return [
+        (
+            row["column"],
+            [
+                cell(row["kind"], row["kind"]),
+                cell(str(row["features"]), row["features"]),
+                *(cell(format_accuracy(row[name]), row[name]) for name in ("lost", "spread")),
+            ],
+        )
+        for row in run.results.columns[:_MOST_COLUMNS]
+    ]
+
+
 def mistakes(run: StoredRun) -> dict[str, Any] | None:
     """Return the samples that are most wrong, with any images of them; None where they are not known."""
     predictions, names = run.predictions, run.results.classes
     if predictions is None:
         return None
     y, probs, numbers = predictions.y, predictions.probabilities, predictions.rows_in_file
-    noun, column, order = "row", f"row of {run.dataset}", f"rows of X in {run.dataset}"
+    noun, column = "row", f"row of {run.dataset}"
+    order = f"rows {'' if run.results.columns else 'of X '}in {run.dataset}"
     if numbers is None:
         numbers = np.arange(len(y))
         noun, column, order = "sample", "test sample", "order among the test samples"
@@ -111,6 +128,7 @@ def mistakes(run: StoredRun) -> dict[str, Any] | None:
             "probability": f"{probs[row, guesses[row]]:.3f}",
             "of_true": f"{probs[row, y[row]]:.2g}",
             "image": images.get(row),
+            "ids": [] if predictions.ids is None else predictions.ids[row].tolist(),
         }
         for row in ([row for row in images if guesses[row] != y[row]] if images else wrong[:MOST_IMAGES])
     ]
@@ -120,11 +138,19 @@ def mistakes(run: StoredRun) -> dict[str, Any] | None:
         if len(items) < len(wrong):
             which = f"here are the {len(items)} whose true class got the least probability"
         sentence += f"; {which}, the most wrong first: true → predicted, with the probability of the latter"
-        sentence += f". They are numbered from 0, as in NumPy, by their {order}"
+        if not images or predictions.ids is None:  # which are the names of their files
+            sentence += f". They are numbered from 0, as in NumPy, by their {order}"
     height = None
     if images and predictions.images is not None:
         height = round(96 * predictions.images.shape[1] / predictions.images.shape[2])
-    return {"shown": items, "sentence": f"{sentence}.", "noun": noun, "column": column, "height": height}
+    return {
+        "shown": items,
+        "sentence": f"{sentence}.",
+        "noun": noun,
+        "column": column,
+        "id_columns": predictions.id_columns,
+        "height": height,
+    }
 
 
 def _images(run: StoredRun) -> dict[int, str]:

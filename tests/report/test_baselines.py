@@ -1,0 +1,37 @@
+"""Simple classifiers to compare with, against scikit-learn's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twolayer.datasets import Split, load_digits
+from twolayer.report import baselines
+from twolayer.report.baselines import commonest_class_accuracy, logistic_regression_accuracy
+
+
+def test_the_commonest_class_is_that_of_the_training() -> None:
+    train = Split(np.zeros((5, 1)), np.array([0, 2, 2, 1, 2]))
+    assert commonest_class_accuracy(train, Split(np.zeros((4, 1)), np.array([2, 0, 0, 0]))) == 0.25
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+def test_logistic_regression_is_scikit_learns(name: str) -> None:
+    datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    rows = np.random.default_rng(0).permutation(len(y))
+    train, test = (Split(X[part], y[part]) for part in np.split(rows, [2 * len(y) // 3]))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, tol=1e-8)).fit(*train)
+    found = logistic_regression_accuracy(train, test, len(np.unique(y)))
+    assert found == pytest.approx(model.score(*test), abs=1.5 / len(test.y))
+
+
+def test_where_it_would_take_long_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "_MOST_OPERATIONS", 1e6)
+    data = load_digits()
+    assert data.test is not None
+    assert logistic_regression_accuracy(data.train, data.test, 10) is None
