@@ -69,7 +69,8 @@ class NumberColumn:
     centre : float
         What is subtracted: the mean of dates, whose seconds since 1970 are large, and 0 of others.
     varies, has_gaps : bool
-        Whether the training rows had different numbers, and gaps: without, there is no such feature.
+        Whether the training rows had different numbers, and whether they had gaps; otherwise that feature is
+        left out.
     part : str
         The part of a date that is taken, such as "month"; all of it if empty.
     """
@@ -272,7 +273,7 @@ class TableEncoder:
         return X
 
     def unseen(self, frame: Any) -> dict[str, int]:
-        """Return how many values of each column of categories are of none that the training rows had.
+        """Return how many values of each column of categories are in no category of the training rows.
 
         Parameters
         ----------

@@ -44,7 +44,8 @@ _CIFAR10 = _frozen(
     n_validation=5_000,
     n_test=10_000,
 )
-# Adam, for the sake of data of any number of features: what gradient descent needs for few diverges for many.
+# AdamW, as one learning rate has to suit any number of features: with a rate that gradient descent needs for
+# few features, it diverges for many.
 _OWN = _frozen(
     scale="feature",
     n_hidden=100,

@@ -45,7 +45,7 @@ USAGE = {
     "train --validation 10": "`--validation` must be left out but for .npz files, tables, folders of images, IDX files; got ",
     "train --label y": "`--label` must be left out but for tables; got it with digits",
     "train --grey": "`--grey` must be left out but for folders of images; got it with digits",
-    "evaluate run digits --drop a,b": "`--drop` must be left out but for tables; got it with digits",
+    "evaluate run digits --label y": "`--label` must be left out but for tables; got it with digits",
     "train --data mine.npz": "`--data` must be left out but for cifar10; got it with digits",
     "train --url mine.npz": "`--url` must be left out but for cifar10; got it with digits",
     "train cifar10 --validation 50000": "`--validation` must be below 50000; got 50000",

@@ -268,7 +268,7 @@ def test_one_text_is_no_collection_of_texts(name):
 
 def test_blanks_about_fields_are_refused(tmp_path):
     with pytest.raises(
-        ValueError, match=r"own.csv must have no blanks about its fields.* got the column ' y'"
+        ValueError, match=r"own.csv must have no blanks around its fields.* got the column ' y'"
     ):
         load_table(write(tmp_path, "a, y\n1, 2\n3, 4\n"))
 
@@ -297,7 +297,7 @@ def test_each_class_has_rows_to_train_on(more):
         "g": [i // 10 for i in range(40)],
     }
     frame = polars.DataFrame(columns | {"label": ["a"] * 30 + ["b"] * 10})
-    message = r"must leave a row of each class to train on; they leave none of b: other shares or"
+    message = r"must leave a row of each class to train on; they leave none of b: try other shares"
     with pytest.raises(ValueError, match=message):
         load_table(frame, test=0.25, validation=0, **more)
 

@@ -196,9 +196,9 @@ def evaluate(ctx: click.Context, /, **parameters: Any) -> Data:
     NETWORK is a network.safetensors, or the folder of a run. DATASET is as for train; without it, digits or
     cifar10, if the network was trained on one of these.
 
-    Of the data that it was trained on, those samples are taken which were set aside for the test; of any
-    other, all that there are, X_test and y_test alone too. Labels are matched by the names of the classes,
-    columns of tables by their names.
+    If these are the data of the training, it takes the samples that were set aside for the test, otherwise
+    all samples; an .npz file may have X_test and y_test alone. Labels are matched by the names of the
+    classes, columns of tables by their names.
 
     \b
     Examples:

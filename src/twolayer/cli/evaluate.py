@@ -163,7 +163,7 @@ def _own_samples(
 ) -> tuple[str, dict[str, Split]]:
     """Return the split, and the samples in it, of a user's own data.
 
-    Of the data of the training these are the test samples by default, of others all.
+    By default these are the test samples if the data are those of the training, otherwise all samples.
     """
     if kind == "npz":
         _check_file(Path(name), saved.metadata)
@@ -208,7 +208,7 @@ def _samples_of_table(name: str, split: str, settings: Mapping[str, Any], saved:
     if encoder is None:
         raise ValueError(f"`DATASET` must be no table, as the network was not trained on one; got {name}")
     if split != "all":
-        raise ValueError(f"`--split` must be all but for the table of the training; got {split}")
+        raise ValueError(f"`--split` must be all, as {name} is not the table of the training; got {split}")
     read = {name: settings[name] for name in ("label", "missing") if name in settings}
     return load_labelled_table(name, encoder, saved.classes, **read)
 

@@ -1,4 +1,4 @@
-"""Samples for predictions: an array in a file, or images."""
+"""Samples for predictions: a table, an array in a file, or images."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _rows_of_table(path: Path, saved: SavedNetwork, console: Console, id_columns
     unseen = encoder.unseen(frame)
     if unseen:
         counts = listed(f"{name} ({n:,})" for name, n in unseen.items())
-        console.warn(f"values that are of no category of the training, by columns: {counts}")
+        console.warn(f"values in categories that the training did not have, by column: {counts}")
     ids = {name: values_of(frame[name]) for name in id_columns}
     return _as_samples(X, saved.net)._replace(ids=ids)
 

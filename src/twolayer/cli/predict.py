@@ -43,7 +43,10 @@ def predict_with_network(
     device: str | None,
     console: Console,
 ) -> Callable[[], dict[str, Any]]:
-    """Show the classes that a saved network predicts, and write them to a file; return their maker."""
+    """Show the classes that a saved network predicts, and write them to a file.
+
+    Return a function that returns the data for --json.
+    """
     if output is not None:
         read = [Path(network), *(path for name in inputs for path in found_at(name))]
         if STANDARD_INPUT in read:
@@ -126,7 +129,7 @@ def _write(
             polars = require("polars", extra="tables", purpose="writing Parquet")
             if len(dict(columns)) < len(columns):
                 raise ValueError(
-                    "`--output` must be a .csv file where a class has the name of another column"
+                    "`--output` must not be a .parquet file where a class has the name of another column"
                 )
             polars.DataFrame(dict(columns)).write_parquet(file)
         else:

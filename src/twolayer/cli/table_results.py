@@ -1,4 +1,4 @@
-"""What the test rows of a table tell besides: how much each column matters, and how good baselines are."""
+"""Results on the test rows of a table: how much each column matters, and how good baselines are."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def results_of_table(
             found = permutation_importance(net, X, y, columns=own, n_repeats=_REPEATS)
             lost[name] = float(found.importances_mean[0]), float(found.importances_std[0])
     except KeyboardInterrupt:  # The networks are trained, and are to be kept.
-        console.warn("interrupted: of some columns it is not known how much they matter")
+        console.warn("interrupted: how much some columns matter was not computed")
     rows = []
     for name in sorted(groups, key=lambda name: lost.get(name, (-math.inf,))[0], reverse=True):
         mean, spread = lost.get(name, (None, None))

@@ -50,8 +50,8 @@ class Dataset:
         Shape of a sample that is an image, (height, width) or (height, width, channels).
     rows : mapping of str to numpy.ndarray, or None
         Which rows of the file's ``X``, or of the table, a split holds, (N,) int64, counted from 0, by the
-        split's name. The samples of ``test`` are ``X[rows["test"]]``. A split with arrays of its own in the
-        file is not there: its order is theirs.
+        split's name. The samples of ``test`` are ``X[rows["test"]]``. A split that has arrays of its own
+        in the file is not there; its rows are in their order.
     encoder : TableEncoder or None
         What made the features of a table's columns.
     sample_weight : mapping of str to numpy.ndarray, or None

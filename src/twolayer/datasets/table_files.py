@@ -23,8 +23,8 @@ from ..encoding import TableEncoder
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 # Texts that programs write for a gap. In a column of numbers nothing else can be meant.
 _GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
-# Digits that no number has: zeros before others, or more than 18. A number would lose them.
-_IDENTIFIER = r"^[+-]?(?:0\d|\d{19})"
+# Digits with zeros before them, or more than 18: as numbers they would lose some.
+_IDENTIFIER = r"^[+-]?(?:0\d+|\d{19,})$"
 _BOOLEANS = {"true": True, "false": False}
 _MOSTLY = 0.9  # The share of numbers from which on texts beside them may be a mistake.
 _SAMPLE = 2**16  # bytes of a file in which its delimiter is looked for
@@ -49,7 +49,8 @@ def read_table(
         The table: a ``.csv`` or ``.tsv`` file, which may be compressed (``.gz``), a ``.parquet`` file, "-"
         for a CSV file on standard input, or a data frame.
     missing : collection of str
-        Texts of a CSV file that stand for a gap, besides none at all.
+        Texts of a CSV file that stand for a gap, in addition to empty fields and, in columns of numbers,
+        dates and booleans, the usual texts such as NA.
     categorical : collection of str
         Columns of a CSV file that are read as texts, even if all of them are numbers.
     encoder : TableEncoder, optional
@@ -186,7 +187,7 @@ def _read_csv(
     known = read(_GAPS, {*names})
     if not len(known):
         raise ValueError(f"{place} must have at least one row below the names of its columns; got none")
-    # Where something else divides the fields, numbers may have decimal commas, and then all have.
+    # If the delimiter is not a comma, numbers may have decimal commas; then all numbers have them.
     has_commas = delimiter != "," and any(
         floats(one, swapped=True).count() == one.count() > floats(one, swapped=False).count()
         for one in known
@@ -249,8 +250,8 @@ def _names_of_columns(content: bytes, delimiter: str, place: str) -> list[str]:
     spaced = [one for one in names if one != one.strip()]
     if spaced:
         raise ValueError(
-            f"{place} must have no blanks about its fields, where they make texts of numbers; got the column "
-            f"{spaced[0]!r:.80}"
+            f"{place} must have no blanks around its fields, as numbers with blanks are texts; got the "
+            f"column {spaced[0]!r:.80}"
         )
     twice = [one for one, n in Counter(names).items() if n > 1]
     if twice:

@@ -38,7 +38,7 @@ _LONGEST_ID = 40  # characters
 # What columns must hold: the words for it, the kinds, and the least number.
 _WEIGHTS = ("a weight of at least 0 for each row", (NUMBERS, BOOLEANS), 0.0)
 _TIMES = ("a date or a finite number for each row", (NUMBERS, DATES, DURATIONS), -np.inf)
-_SHARE = 16  # A block of columns has so many times fewer values than one of numbers: texts are larger.
+_SHARE = 16  # Texts are larger than numbers, so a block of columns has so many times fewer values.
 
 
 def load_table(
@@ -77,7 +77,8 @@ def load_table(
         A column of dates or numbers by which the rows are split: the latest are for the test, the latest
         before them for validation.
     missing : collection of str
-        Texts of a file that stand for a gap, besides none at all.
+        Texts of a CSV file that stand for a gap, in addition to empty fields and, in columns of numbers,
+        dates and booleans, the usual texts such as NA.
     dates : {"seconds", "parts"}
         Whether a date is its seconds, or year, month, day, weekday and hour.
     validation, test : float or int
@@ -90,7 +91,7 @@ def load_table(
     -------
     Dataset
         ``X`` (N, D) float64, the features of ``encoder``, which is fitted to the training rows; ``y`` (N,)
-        int64; ``sample_weight`` where ``weight`` is given; ``rows`` tells which rows of the table went where.
+        int64; ``sample_weight`` where ``weight`` is given; ``rows`` has the rows of each split.
 
     Raises
     ------
@@ -153,7 +154,7 @@ def load_table(
     if untrained:
         raise ValueError(
             f"the splits of {place} must leave a row of each class to train on; they leave none of "
-            f"{listed(untrained)}: other shares or another seed may"
+            f"{listed(untrained)}: try other shares"
         )
     features = [one for one in table.columns if one not in unused]
     if not features:

@@ -35,7 +35,7 @@ def logistic_regression_accuracy(train: Split, test: Split, n_classes: int) -> f
         return None
     scaler = Standardizer.fit(train.X, scale="feature")
     X, X_test = (np.c_[scaler.apply(split.X), np.ones(len(split.X))] for split in (train, test))
-    # Of two classes scikit-learn has one column, the difference of these two, whose square is twice theirs.
+    # For two classes scikit-learn has one column, the difference of these two, and a penalty half as large.
     penalty = np.full((X.shape[1], 1), (2.0 if n_classes == 2 else 1.0) / n_samples)
     penalty[-1] = 0.0  # of the intercepts
     direction = np.ones(X.shape[1])

@@ -72,16 +72,19 @@ def plain(run: StoredRun) -> str:
         sentences.append(f"On the same rows, {words}.")
         # Of two that are equally good, the difference is larger in one case of twenty, or fewer.
         chance = 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / n_samples)
-        if accuracy - max(known.values()) <= chance:
+        best = max(known, key=lambda name: known[name])
+        if accuracy - known[best] < -chance:
+            sentences.append(f"The network is worse than {best.rstrip(',')}.")
+        elif accuracy - known[best] <= chance:
             sentences.append(
-                f"On so few rows, a difference of up to {chance:.1%} can be chance: the network is not "
-                "clearly better than the best of these."
+                f"A difference of up to {100 * chance:.1f} percentage points can be chance on "
+                f"{count(n_samples, 'row')}: the network is not clearly better than {best.rstrip(',')}."
             )
     first = results.columns[0]
     if is_finite(first["lost"]) and first["lost"] > 0:
         sentences.append(
-            f"It relies most on {first['column']}: where the values of this column are shuffled, and so tell "
-            f"nothing, it is right for {accuracy - first['lost']:.1%}."
+            f"The column that matters most is {first['column']}: with its values shuffled among the rows, "
+            f"the network is right for {accuracy - first['lost']:.1%}."
         )
     return " ".join(sentences)
 
@@ -315,7 +318,7 @@ def missing(run: StoredRun) -> dict[str, str]:
             (test, test),
             (
                 not any(is_finite(row["lost"]) for row in results.columns),
-                "How much each matters was not computed, as that would take long.",
+                "How much each column matters was not computed: that would take long, or was interrupted.",
             ),
         ),
     }
