@@ -277,10 +277,10 @@ def test_ids_of_the_test_rows_stay_texts() -> None:
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json", ".npz"])
 def test_predictions_in_other_files(run: Path, suffix: str) -> None:
-    path = f"p{suffix}"
+    path = f"p[1]{suffix}"  # which is no pattern
     done("predict", run, "people.csv", "--id-columns", "customer,age", "--output", path, "-q")
     if suffix == ".parquet":
-        frame = polars.read_parquet(path)
+        frame = polars.read_parquet(path, glob=False)
         assert frame.columns == ["sample", "customer", "age", "class", "probability", "no", "yes"]
         assert frame["age"].null_count() == sum(row["age"] == "" for row in ROWS)
     elif suffix == ".json":
@@ -351,17 +351,16 @@ def test_of_another_table_all_rows_judge(run: Path) -> None:
     assert data["accuracy"] == pytest.approx(np.mean(right))
 
 
-def test_a_table_with_some_of_the_classes_judges() -> None:
-    """Where what its labels look like is another kind of values."""
-    kinds = {"yes": "true", "no": "false"}
-    rows = [
-        {**row, "outcome": "maybe" if i % 9 == 0 else kinds[row["outcome"]]} for i, row in enumerate(ROWS)
-    ]
+@pytest.mark.parametrize(("no", "maybe", "yes"), [("false", "maybe", "true"), ("FALSE", "MAYBE", "TRUE")])
+def test_a_table_with_some_of_the_classes_judges(no: str, maybe: str, yes: str) -> None:
+    """Its labels look like another kind of values."""
+    kinds = {"yes": yes, "no": no}
+    rows = [{**row, "outcome": maybe if i % 9 == 0 else kinds[row["outcome"]]} for i, row in enumerate(ROWS)]
     done("train", write("people.csv", rows), *QUICK, "--out", "run", "-q")
-    some = [row for row in rows if row["outcome"] != "maybe"]
+    some = [row for row in rows if row["outcome"] != maybe]
     _, data, _ = answered("evaluate", "run", write("new.csv", some))
     assert data["n_samples"] == len(some)
-    assert data["classes"] == ["false", "maybe", "true"]
+    assert data["classes"] == [no, maybe, yes]
 
 
 def test_the_options_of_the_split_are_those_of_the_training() -> None:

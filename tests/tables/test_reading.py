@@ -287,3 +287,17 @@ def test_lines_that_end_as_on_old_macs(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\r1,x\r2,y\r")
     assert read_table(path).rows() == [(1, "x"), (2, "y")]
+
+
+def test_commas_that_divide_thousands_are_no_decimal_commas(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("price\ty\n950\ta\n1,200\tb\n12,500\tb\n")
+    assert read_table(path)["price"].to_list() == ["950", "1,200", "12,500"]
+    path.write_text("price\ty\n950\ta\n1,250\tb\n12,5\tb\n")
+    assert read_table(path)["price"].to_list() == [950.0, 1.25, 12.5]
+
+
+def test_columns_without_a_name(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(",column_0\n0,1\n1,2\n")
+    assert read_table(path).columns == ["", "column_0"]

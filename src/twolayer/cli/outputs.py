@@ -66,12 +66,12 @@ def check_output(
 
 def _is_ours(path: Path, suffix: str) -> bool:
     """Return whether a file is empty, or one that the commands wrote."""
-    if suffix == ".parquet":
-        polars = require("polars", extra="tables", purpose="writing Parquet")
-        with suppress(polars.exceptions.PolarsError):
-            first, *names = polars.read_parquet_schema(path)
-            return first == "sample" and {"class", "probability"} <= {*names}
-        return False
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING)
+        if beginning and suffix == ".parquet":
+            polars, names = require("polars", extra="tables", purpose="writing Parquet"), []
+            file.seek(0)
+            with suppress(polars.exceptions.PolarsError):
+                names = [*polars.read_parquet_schema(file)]
+            return names[:1] == ["sample"] and {"class", "probability"} <= {*names}
     return not beginning or bool(re.match(_SIGNATURES[suffix], beginning))

@@ -133,7 +133,6 @@ def _write(
                 )
             polars.DataFrame(dict(columns)).write_parquet(file)
         else:
-            more: dict[str, Any] = (
-                {"id_columns": [*ids], "ids": np.array([*ids.values()], dtype=str).T} if ids else {}
-            )
+            texts = [["" if value is None else str(value) for value in column] for column in ids.values()]
+            more: dict[str, Any] = {"id_columns": [*ids], "ids": np.array(texts).T} if ids else {}
             np.savez(file, sample=names, predicted=labels, probabilities=probs, classes=classes, **more)

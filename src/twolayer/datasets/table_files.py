@@ -25,6 +25,7 @@ SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 _GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
 # Digits with zeros before them, or more than 18: as numbers they would lose some.
 _IDENTIFIER = r"^[+-]?(?:0\d+|\d{19,})$"
+_THOUSANDS = r"^[+-]?\d{1,3}(?:,\d{3})*$"
 _BOOLEANS = {"true": True, "false": False}
 _MOSTLY = 0.9  # The share of numbers from which on texts beside them may be a mistake.
 _SAMPLE = 2**16  # bytes of a file in which its delimiter is looked for
@@ -187,9 +188,11 @@ def _read_csv(
     known = read(_GAPS, {*names})
     if not len(known):
         raise ValueError(f"{place} must have at least one row below the names of its columns; got none")
-    # If the delimiter is not a comma, numbers may have decimal commas; then all numbers have them.
+    # If the delimiter is not a comma, numbers may have decimal commas; then all numbers have them. Commas
+    # before three digits each may divide thousands instead.
     has_commas = delimiter != "," and any(
         floats(one, swapped=True).count() == one.count() > floats(one, swapped=False).count()
+        and not one.str.contains(_THOUSANDS).all()
         for one in known
         if kinds.get(one.name) != TEXTS
     )
@@ -237,7 +240,7 @@ def _read_csv(
     texts = [name for name, column in columns.items() if column is None]
     if texts:
         columns |= {column.name: column for column in read((), {*texts})}
-    return polars.DataFrame([*columns.values()])
+    return polars.DataFrame(columns)
 
 
 def _names_of_columns(content: bytes, delimiter: str, place: str) -> list[str]:

@@ -223,7 +223,7 @@ def load_labelled_table(
     rows, labels = _labelled(frame[label], name)
     # Where only some classes are there, they may look like something else: true and false, for example.
     texts = [*map(str, labels)]
-    forms = {text: (text, text.lower(), text.title()) for text in {*texts}}
+    forms = {text: (text, text.lower(), text.title(), text.upper()) for text in {*texts}}
     known = {text: next((one for one in forms[text] if one in classes), text) for text in forms}
     named = [known[text] for text in texts]
     y = places_of(named, classes, name, f"the network's classes, {listed(classes)}")
@@ -233,7 +233,9 @@ def load_labelled_table(
 def _texts(frame: Frame) -> dict[str, HostArray]:
     """Return the columns that name rows as texts, (N,) str each, by their names."""
     return {
-        name: np.asarray([f"{value!s:.{_LONGEST_ID}}" for value in values_of(frame[name])])
+        name: np.asarray(
+            ["" if value is None else f"{value!s:.{_LONGEST_ID}}" for value in values_of(frame[name])]
+        )
         for name in frame.columns
     }
 
