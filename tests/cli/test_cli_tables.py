@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from support.own_tables import COLUMNS, STATES, people, write
 
 import twolayer
 from twolayer.cli.commands import app
+from twolayer.cli.page.settings import command_line
 
 polars = pytest.importorskip("polars", reason="tables need the extra `tables`")
 
@@ -102,6 +104,9 @@ def test_columns_are_named_by_options_and_in_the_file_of_settings() -> None:
     samples = json.loads(Path("run/results.json").read_text())["samples"]
     assert samples == {"train": 120, "validation": 30, "test": 50}
     done("train", "--config", "run/settings.toml", "--out", "again", "-q")
+    words = shlex.split(str(command_line(settings)))
+    assert words[words.index("--categorical") + 1] == '"zip, code"'
+    assert words[words.index("--drop") + 1] == "customer,since,income"
     first, second = (twolayer.load(folder) for folder in ("run", "again"))
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 

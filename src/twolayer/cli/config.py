@@ -30,8 +30,9 @@ _PATHS = ("dataset", "data")
 _PLACES = ("dataset", "preset", "data", "url", "library", "device")
 # Written in settings.toml for whoever repeats the run.
 _NOTES = ("command", "data_sha256", "twolayer_version")
-# An option that needs one of these values overrides a preset's choice of another.
+# Options of some kinds of data.
 _OF_DATA = tuple(name for name, one in SETTINGS.items() if one.data and one.help)
+# An option that needs one of these values overrides a preset's choice of another.
 _YIELDING = (("schedule", ("exponential",)), ("whiten", ("none",)))
 _WANTED: dict[Any, str] = {bool: "true or false", str: "text", list: "a list of texts"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,13 @@ class NamesType(ParamType):
             return tuple(next(csv.reader([value], skipinitialspace=True), ()))
         except csv.Error as error:
             self.fail(f"must be names with commas between; got {value!r:.80} ({error})", param, ctx)
+
+
+def joined_names(names: Iterable[str]) -> str:
+    """Return names as `NamesType` reads them."""
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="").writerow(names)
+    return stream.getvalue()
 
 
 class NumberType(ParamType):

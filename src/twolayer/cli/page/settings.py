@@ -11,6 +11,7 @@ from ... import presets
 from ...report.formatting import format_setting
 from ...settings import SETTINGS, has_effect, label, of_command, values_of
 from ..data import kind_of
+from ..option_types import joined_names
 
 # These stand elsewhere on the page, or only in the file of settings.
 _ELSEWHERE = ("command", "data", "url", "twolayer_version", "data_sha256")
@@ -74,7 +75,7 @@ def command_line(settings: Mapping[str, Any]) -> str | None:
         if name == "seeds" and len(values) == 1:
             words += ["--seed", _exact(values[0])]
             values = (1,)  # how many, as there is no comma
-        words += [setting.flag, ",".join(map(_exact, values))]
+        words += [setting.flag, joined_names(map(_exact, values))]
     return shlex.join(words)
 
 
