@@ -87,7 +87,7 @@ def test_the_table_of_a_sweep_fits_a_terminal_of_80_columns(
     for name, value in (("COLUMNS", "80"), ("FORCE_COLOR", "1"), ("TERM", "dumb")):
         monkeypatch.setenv(name, value)
     output = re.sub(r"\x1b\[[0-9;]*m", "", done("sweep", *QUICK, *grid))
-    table = output[output.index("Candidates, mean") : output.index("validation samples know")]
+    table = output[output.index("Candidates, mean") : output.index("validation samples show")]
     lines = [line for line in table.splitlines() if re.search(r"\d\.\d{3} ± ", line)]
     assert all(len(line) <= 80 for line in table.splitlines()[:-1] if not line.startswith("These cannot be"))
     # Nothing is broken within: each candidate is one line.

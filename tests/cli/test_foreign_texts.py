@@ -229,7 +229,7 @@ def test_a_network_holds_no_path_and_no_address(
     done(command, clusters(where / "mine.npz"), *quick, "--out", "own")
     done(command, "cifar10", "--data", data, *quick, "--out", "folder")
     monkeypatch.setattr(
-        "twolayer.cli.data.load_cifar10", lambda url, progress, **counts: load(data, **counts)
+        "twolayer.cli.data.load_cifar10", lambda folder, url, progress, **counts: load(data, **counts)
     )
     done(command, "cifar10", "--url", mirror, *quick, "--out", "mirror")
     for run in ("own", "folder", "mirror"):
