@@ -74,11 +74,11 @@ def plain(run: StoredRun) -> str:
         chance = 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / n_samples)
         best = max(known, key=lambda name: known[name])
         if accuracy - known[best] < -chance:
-            sentences.append(f"The network is worse than {best.rstrip(',')}.")
+            sentences.append(f"The network is worse than {best.partition(',')[0]}.")
         elif accuracy - known[best] <= chance:
             sentences.append(
                 f"A difference of up to {100 * chance:.1f} percentage points can be chance on "
-                f"{count(n_samples, 'row')}: the network is not clearly better than {best.rstrip(',')}."
+                f"{count(n_samples, 'row')}: the network is not clearly better than {best.partition(',')[0]}."
             )
     first = results.columns[0]
     if is_finite(first["lost"]) and first["lost"] > 0:
