@@ -253,6 +253,15 @@ def test_a_few_values_that_are_no_numbers_are_warned_of(text, tmp_path):
     assert read_table(path, categorical=["a"])["a"].dtype == polars.String  # which is no mistake
 
 
+@pytest.mark.parametrize("read", [read_table, load_table])
+def test_the_warning_points_to_the_call(read, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,y\n" + "".join(f"{i},{i % 3},{i % 2}\n" for i in range(19)) + "12%,1,0\n")
+    with pytest.warns(UserWarning, match="are no numbers") as caught:
+        read(path)
+    assert caught[0].filename == __file__
+
+
 def test_texts_with_some_numbers_are_not_warned_of(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{i},x\nw{i},x\n" for i in range(10)))

@@ -167,13 +167,13 @@ def _own_samples(
     """
     if kind == "npz":
         _check_file(Path(name), saved.metadata)
+    stored = saved.metadata.information.get("settings")
+    known = stored.get("data_sha256") if isinstance(stored, dict) else None
     found = None
     # Data may hold samples that nothing could be trained on; standard input can be read once.
     with suppress(ValueError, TypeError):
-        if name != STANDARD_INPUT:
+        if known is not None and name != STANDARD_INPUT:
             found = load_data(name, None, None, settings, console)
-    stored = saved.metadata.information.get("settings")
-    known = stored.get("data_sha256") if isinstance(stored, dict) else None
     is_known = found is not None and fingerprint(found) == known
     if split is None and not is_known:
         console.say(f"{name} is not known as the data of the training: all of its samples are judged")

@@ -13,8 +13,9 @@ from .._namespace import HostArray
 from .._validation import shown
 from ..datasets.images import SUFFIXES, ImageSizeError, images_in, read_image
 from ..storage import NetworkMetadata
+from . import data
 
-STANDARD_INPUT = Path("-")
+STANDARD_INPUT = Path(data.STANDARD_INPUT)
 _LEAN = 0.1  # how far the mean of dark or bright images is from grey, as a share of white
 
 

@@ -14,6 +14,7 @@ from ..report.tables import Row, winner
 from ..storage import NetworkMetadata
 from ..training import History
 from . import run_folder
+from .data import STANDARD_INPUT
 from .read_run import Predictions, Results, read_history, read_plain, read_predictions, read_results
 
 Content = TypeVar("Content")
@@ -91,7 +92,7 @@ class StoredRun:
         name = self.setting("dataset")
         if not isinstance(name, str) and self.metadata is not None:
             name = self.metadata.information.get("dataset")
-        if name == "-":
+        if name == STANDARD_INPUT:
             return "standard input"
         return (Path(name).name if isinstance(name, str) else "") or "data of its user's"
 

@@ -47,6 +47,6 @@ def results_of_table(
     rows = []
     for name in sorted(groups, key=lambda name: lost.get(name, (-math.inf,))[0], reverse=True):
         mean, spread = lost.get(name, (None, None))
-        size = {"column": name, "kind": kinds[name], "features": len(groups[name])}
-        rows.append({**size, "lost": mean, "spread": spread})
+        row = {"column": name, "kind": kinds[name], "features": len(groups[name])}
+        rows.append({**row, "lost": mean, "spread": spread})
     return {"baselines": baselines, "columns": rows, "left_out": encoder.left_out}

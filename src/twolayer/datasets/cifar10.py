@@ -28,6 +28,7 @@ _ARCHIVE = "cifar-10-binary.tar.gz"
 _FOLDER = "cifar-10-batches-bin"
 _PICKLED_ARCHIVE = "cifar-10-python.tar.gz"
 _PICKLED_FOLDER = "cifar-10-batches-py"
+_PICKLED = (_PICKLED_FOLDER, _PICKLED_ARCHIVE, "data_batch_1", "test_batch")
 _TEST_FILE = "test_batch.bin"
 _TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _CLASSES_FILE = "batches.meta.txt"
@@ -163,9 +164,8 @@ def load_cifar10(
 
 def is_cifar10(folder: Path) -> bool:
     """Return whether a folder holds CIFAR-10, in either version, or the folder or archive of one."""
-    inside = (*_TRAIN_FILES, _TEST_FILE, "data_batch_1", "test_batch")
-    around = (_FOLDER, _ARCHIVE, _PICKLED_FOLDER, _PICKLED_ARCHIVE)
-    return any((folder / name).exists() for name in (*inside, *around))
+    names = (*_TRAIN_FILES, _TEST_FILE, _FOLDER, _ARCHIVE, *_PICKLED)
+    return any((folder / name).exists() for name in names)
 
 
 def _room(n: int) -> Split:
@@ -208,7 +208,7 @@ def _found(path: Path) -> Path:
         return path / _FOLDER
     if (path / _ARCHIVE).is_file():
         return path / _ARCHIVE
-    for name in (_PICKLED_FOLDER, _PICKLED_ARCHIVE, "data_batch_1", "test_batch"):
+    for name in _PICKLED:
         if (path / name).exists():
             raise _pickled(path / name)
     raise FileNotFoundError(

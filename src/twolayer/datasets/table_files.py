@@ -73,6 +73,11 @@ def read_table(
     ValueError
         If the file is empty or damaged, or a column is missing.
 
+    Warns
+    -----
+    UserWarning
+        If a few texts make texts of a column of numbers.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -219,8 +224,6 @@ def _read_csv(
                 # The first text is tried alone, as dates are looked for in every text if it is none.
                 if way(first).count() == len(first) and (found := way(column)).count() == column.count():
                     return found
-        if column.name not in kinds:
-            warn_of_texts(column)
         return None
 
     def warn_of_texts(column: Any) -> None:
@@ -238,6 +241,9 @@ def _read_csv(
 
     columns = {column.name: typed(column) for column in known}
     texts = [name for name, column in columns.items() if column is None]
+    for name in texts:
+        if name not in kinds:
+            warn_of_texts(known[name])
     if texts:
         columns |= {column.name: column for column in read((), {*texts})}
     return polars.DataFrame(columns)

@@ -35,7 +35,7 @@ from .table_files import open_table, read_table
 LABELS = ("label", "target", "class", "y")  # names of the column to predict, where none is given
 _MOST_CLASSES = 1000
 _LONGEST_ID = 40  # characters
-# What columns must hold: the words for it, the kinds, and the least number.
+# Requirements of columns: the words for them, the kinds, and the least number.
 _WEIGHTS = ("a weight of at least 0 for each row", (NUMBERS, BOOLEANS), 0.0)
 _TIMES = ("a date or a finite number for each row", (NUMBERS, DATES, DURATIONS), -np.inf)
 _SHARE = 16  # Texts are larger than numbers, so a block of columns has so many times fewer values.
@@ -61,8 +61,7 @@ def load_table(
     Parameters
     ----------
     source : path, "-" or DataFrame of pandas, polars or pyarrow
-        The table: a ``.csv`` or ``.tsv`` file, which may be compressed (``.gz``), a ``.parquet`` file, "-"
-        for a CSV file on standard input, or a data frame.
+        The table, as `read_table` takes it.
     label : str, optional
         The column to predict. Without it, the column named label, target, class or y.
     drop : collection of str
@@ -77,8 +76,7 @@ def load_table(
         A column of dates or numbers by which the rows are split: the latest are for the test, the latest
         before them for validation.
     missing : collection of str
-        Texts of a CSV file that stand for a gap, in addition to empty fields and, in columns of numbers,
-        dates and booleans, the usual texts such as NA.
+        Texts of a CSV file that stand for a gap, as `read_table` takes them.
     dates : {"seconds", "parts"}
         Whether a date is its seconds, or year, month, day, weekday and hour.
     validation, test : float or int
@@ -108,7 +106,7 @@ def load_table(
     Warns
     -----
     UserWarning
-        If rows have no label, or columns are left out.
+        If rows have no label, columns are left out, or a few texts make texts of a column of numbers.
 
     Examples
     --------
@@ -221,7 +219,7 @@ def load_labelled_table(
     check_columns(frame.columns, [label], name=str(source))
     name = f"the column {label!r:.80} of {source}"
     rows, labels = _labelled(frame[label], name)
-    # Where only some classes are there, they may look like something else: true and false, for example.
+    # Labels of some classes alone may look like another kind of values: true and false, for example.
     texts = [*map(str, labels)]
     forms = {text: (text, text.lower(), text.title(), text.upper()) for text in {*texts}}
     known = {text: next((one for one in forms[text] if one in classes), text) for text in forms}

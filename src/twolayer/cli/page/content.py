@@ -70,7 +70,7 @@ def plain(run: StoredRun) -> str:
     if known:
         words = listed([f"{name} is right for {baseline:.1%}" for name, baseline in known.items()])
         sentences.append(f"On the same rows, {words}.")
-        # Of two that are equally good, the difference is larger in one case of twenty, or fewer.
+        # Two classifiers that are equally good differ by more in one case of twenty, or fewer.
         chance = 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / n_samples)
         best = max(known, key=lambda name: known[name])
         if accuracy - known[best] < -chance:
