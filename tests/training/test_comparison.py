@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from twolayer._comparison import accuracy_error, paired_difference, t_quantile
+from twolayer.sweeping.comparison import accuracy_error, paired_difference, t_quantile
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from support.small_runs import make_task
 from support.sweeps import assert_equal_rows, swept
 
 from twolayer import Progress, SweepResult
-from twolayer._comparison import best_run, compared, winner_of
-from twolayer.sweeping import DEFAULTS
+from twolayer.sweeping.candidates import DEFAULTS
+from twolayer.sweeping.comparison import best_run, compared, winner_of
 
 pytestmark = pytest.mark.once_on_jax
 

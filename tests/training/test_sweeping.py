@@ -20,7 +20,7 @@ from twolayer import Progress, Run, TwoLayerNet, schedules, sweep, train
 from twolayer.augmentation import FlipAndShift, Mixup
 from twolayer.optimizers import SGD, Adam
 from twolayer.preprocessing import Standardizer
-from twolayer.sweeping import DEFAULTS
+from twolayer.sweeping.candidates import DEFAULTS
 
 pytestmark = pytest.mark.once_on_jax
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._comparison import accuracy_error
 from ..settings import SETTINGS, VARIED, label
+from ..sweeping.comparison import accuracy_error
 from .formatting import format_number, format_numbers
 from .metrics import wilson_interval
 from .tables import Row, has_diverged, shown_settings, winner

@@ -1,0 +1,81 @@
+"""The candidates of a sweep: their settings, and which of them train together."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from .._numbers import NOT_NEGATIVE
+from .._setting import TOGETHER
+from .._validation import check_integer
+from ..settings import SETTINGS, VARIED
+from ..training.plan import Settings
+from .comparison import Row, group_key
+
+DEFAULTS: dict[str, Any] = {name: SETTINGS[name].default for name in VARIED} | {
+    "learning_rate": 1e-2,
+    "reg": 0.0,
+    "n_hidden": 50,
+    "batch_size": 200,
+}
+# Also settings that may be varied; a row contains one only if it is varied.
+_COMMON = ("optimizer", "schedule", "augmentation")
+# Settings in which the networks of a stack may differ; others divide candidates into several stacks.
+_OWN = tuple(name for name in VARIED if SETTINGS[name].varied == TOGETHER)
+
+
+def candidates_of(grid: Any, shared: Settings, *, default_seed: int) -> list[Row]:
+    """Return the settings of every run, complete and checked, in their order."""
+    if isinstance(grid, Mapping):
+        for key, values in grid.items():
+            if isinstance(values, str) or not hasattr(values, "__iter__"):
+                raise TypeError(f"`grid` must map names to sequences of values; got {values!r} for {key!r}")
+        settings = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    else:
+        settings = list(grid) if isinstance(grid, Iterable) else [grid]
+        if not all(isinstance(one, Mapping) for one in settings):
+            raise TypeError(
+                "`grid` must be a mapping of sequences or an iterable of mappings; "
+                f"got {'an iterable' if isinstance(grid, Iterable) else type(grid).__name__}"
+            )
+    if not settings:
+        raise ValueError("`grid` must hold at least one candidate; got none")
+    names = (*DEFAULTS, *_COMMON, "seed")
+    varied = {key: getattr(shared, key) for key in _COMMON if any(key in one for one in settings)}
+    kinds: dict[str, Any] = {name: SETTINGS[name].kind for name in (*VARIED, "seed")}
+    kinds["learning_rate"] = NOT_NEGATIVE  # unlike the option's: 0 leaves a network as it is
+    candidates: list[Row] = []
+    for one in settings:
+        for key in one:
+            if key not in names:
+                raise ValueError(f"`grid` must name settings among {', '.join(names)}; got {key!r}")
+        full = {**DEFAULTS, **varied, "seed": default_seed, **one}
+        for name, kind in kinds.items():
+            full[name] = kind.check(name, full[name])
+        if full in candidates:
+            raise ValueError(f"`grid` must name each candidate once; got {one} twice")
+        candidates.append(full)
+    return candidates
+
+
+def settings_of_stack(shared: Settings, members: list[Row]) -> Settings:
+    """Return the settings of candidates that train together."""
+    own = {key: [one[key] for one in members] for key in _OWN if key != "weight_scale"}
+    same = {key: members[0][key] for key in ("input_dropout", "batch_size", *_COMMON) if key in members[0]}
+    varied: dict[str, Any] = own | same
+    return replace(shared, **varied, rng=members[0]["seed"])
+
+
+def stacks_of(candidates: list[Row], max_networks: int | None) -> list[list[int]]:
+    """Return which candidates train together: those that differ in nothing else than they may."""
+    most = len(candidates)
+    if max_networks is not None:
+        most = check_integer("max_networks", max_networks, least=1)
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for i, one in enumerate(candidates):
+        shared = tuple(group_key(value) for key, value in one.items() if key not in _OWN)
+        groups.setdefault(shared, []).append(i)
+    starts = [(members, i) for members in groups.values() for i in range(0, len(members), most)]
+    return [members[i : i + most] for members, i in starts]

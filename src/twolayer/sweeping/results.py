@@ -1,0 +1,108 @@
+"""The result of a sweep: its table, its runs, and the best of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..network import TwoLayerNet
+from ..training import History
+from .comparison import Row
+
+
+@dataclass(frozen=True, repr=False)
+class Best:
+    """The winner of a sweep.
+
+    Parameters
+    ----------
+    settings : dict
+        Its learning_rate, reg, n_hidden, batch_size, weight_scale, dropout, input_dropout, label_smoothing
+        and seed, and what else was varied.
+    net : TwoLayerNet
+        Its network, as `train` judged it.
+    history : History
+    row : dict
+        Its row of `SweepResult.runs`: of this one network.
+    candidate : dict
+        Its row of `SweepResult.table`: of all seeds of these settings.
+    """
+
+    settings: dict[str, Any]
+    net: TwoLayerNet
+    history: History
+    row: dict[str, Any]
+    candidate: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return (
+            f"Best({self.settings}, validation_accuracy={self.row['validation_accuracy']:.4f}, "
+            f"{_mean_in_words(self.candidate)})"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class SweepResult:
+    """Result of `sweep`.
+
+    Parameters
+    ----------
+    best : Best or None
+        The best seed of the candidate with the highest mean validation accuracy; candidates of which a seed
+        diverged come after all others, and None where every run diverged.
+    table : list of dict
+        A row for each candidate, in the order of the settings: its settings; ``n_seeds``; ``diverged``, how
+        many of them diverged; ``train_accuracy`` and ``validation_accuracy``, means over the seeds that did
+        not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below
+        two); and how sure that is, see below.
+    runs : list of dict
+        A row for each candidate and seed: its settings and ``seed``; ``n_steps``, the steps taken;
+        ``diverged``, the step or None; ``best_step``, as of `Run`; ``train_accuracy`` and
+        ``validation_accuracy`` of the network that was judged.
+    histories : list of History
+        The history of each of ``runs``.
+    complete : bool
+        False where a callback stopped the sweep. ``runs`` then holds what had been validated by then; the
+        runs that were under way count for ``table`` and ``best`` only where none was trained to the end.
+
+    Notes
+    -----
+    Two things make an accuracy uncertain. The first is the validation samples: on as many others it would be
+    another. ``validation_accuracy_error`` of a row is the binomial standard error, √(p (1 − p) / N). More
+    seeds do not make it smaller. All candidates are judged by the same samples, so that of a difference it
+    says too much.
+
+    The second is the seed. ``n_pairs`` of a row is how many seeds the candidate and the best one have in
+    common, of those that did not diverge; ``difference`` the mean over these of its validation accuracy minus
+    the best's *in pairs*; ``difference_error`` the standard error of that mean, s / √n; and
+    ``difference_margin`` the half width of its 95 % confidence interval, by Student's t distribution with
+    n − 1 degrees of freedom [1]_: 12.7, 4.3, 3.2, 2.8 standard errors of 2, 3, 4, 5 pairs. s is taken as no
+    less than 1 / (N √12), by which the grain of an accuracy alone would scatter. ``within_noise`` is True of
+    a candidate whose difference such scatter explains (and of the best itself), False of one that is clearly
+    behind, and None where it is not known: of fewer than two pairs.
+
+    Each interval is of one comparison that was chosen beforehand. The best is chosen afterwards, as the best
+    of many, and so partly for its luck: its accuracy is too high on average, a difference too large, and of
+    many candidates a few are called clearly behind that are not. Where it matters, train the first few again
+    from other seeds.
+
+    References
+    ----------
+    .. [1] Student, "The probable error of a mean", Biometrika 6 (1908), doi:10.1093/biomet/6.1.1
+    """
+
+    best: Best | None
+    table: list[dict[str, Any]]
+    runs: list[dict[str, Any]]
+    histories: list[History]
+    complete: bool
+
+    def __repr__(self) -> str:
+        return f"SweepResult({len(self.table)} candidates, {len(self.runs)} runs, best={self.best!r})"
+
+
+def _mean_in_words(candidate: Row) -> str:
+    """Say how good a candidate is over its seeds."""
+    n_seeds = candidate["n_seeds"] - candidate["diverged"]
+    mean, std = candidate["validation_accuracy"], candidate["validation_accuracy_std"]
+    return "of one seed" if n_seeds == 1 else f"of {n_seeds} seeds {mean:.4f} ± {std:.4f}"
