@@ -24,6 +24,7 @@ class Stream(IntEnum):
     DROPOUT = 3
     AUGMENTATION = 4
     PERMUTATIONS = 5
+    FOLDS = 7
 
 
 def seed_of(rng: RandomState) -> int:

@@ -253,6 +253,13 @@ class Chain:
         return X, T
 
 
+def mixes(augmentation: Augmentation | None) -> bool:
+    """Return whether an augmentation of this module mixes samples with others."""
+    if isinstance(augmentation, Chain):
+        return any(map(mixes, augmentation.parts))
+    return isinstance(augmentation, Mixup)
+
+
 def check_augmentation(augmentation: Augmentation | None, n_features: int) -> None:
     """Raise if the augmentation's own ``check``, which is optional, refuses samples of ``n_features``."""
     check = getattr(augmentation, "check", None)

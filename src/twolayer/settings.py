@@ -257,6 +257,13 @@ _KEPT = (
         label="averaged over shifts (pixels)",
     ),
     Setting(
+        "folds",
+        Number(int, least=2),
+        None,
+        "Judge candidates by cross-validation with so many folds, in place of validation samples.",
+        only="sweep",
+    ),
+    Setting(
         "networks",
         COUNT,
         1,

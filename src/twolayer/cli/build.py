@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import augmentation
+from .._namespace import Array
 from ..datasets import Dataset
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
@@ -14,9 +15,9 @@ from ..stacks import symmetrize
 from ..training import optimizers, schedules
 
 
-def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset) -> Preprocessing:
-    """Fit the preprocessing to the training samples."""
-    X = dataset.train.X
+def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset, X: Array | None = None) -> Preprocessing:
+    """Fit the preprocessing to the training samples, or to some of them."""
+    X = dataset.train.X if X is None else X
     if settings["whiten"] != "none":
         return Whitener.fit(
             X,

@@ -80,6 +80,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
         settings |= _set_aside(parameters["validation"], settings)
     settings |= {name: base[name] for name in _without_effect(settings)}
     if command == "sweep":
+        _check_folds(settings)
         settings |= {name: values_of(settings[name]) for name in VARIED}
         del settings["seed"]
     # The hash belongs to the data of the file, and not to other data that options name.
@@ -102,6 +103,8 @@ def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
         raise ValueError("--epochs or --steps must be given, not both; got both")
     needs: dict[str, Any] = {name: SETTINGS[name].needs for name in given}
     implied: dict[str, Any] = {one[0]: one[1][0] for one in needs.values() if one in _YIELDING}
+    if given.get("folds") is not None:
+        implied["judge"] = "last"  # held-out samples do not choose the epoch as well
     if "epochs" in given or "steps" in given:
         implied |= {"epochs": None, "steps": None}
     result = {**settings, **implied, **given}
@@ -115,6 +118,15 @@ def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
     if "seeds" in settings:
         result["seeds"] = _seeds(given.get("seed"), given.get("seeds"), settings["seeds"])
     return result
+
+
+def _check_folds(settings: Mapping[str, Any]) -> None:
+    """Raise if folds would divide what is to stay together."""
+    kept = [name for name in ("group", "time") if settings.get(name) is not None]
+    if settings["folds"] is not None and kept:
+        raise ValueError(
+            f"`--folds` must be left out with --{kept[0]}, which folds would divide; got {settings['folds']}"
+        )
 
 
 def _without_effect(settings: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,22 @@ def splits_of(dataset: Dataset) -> dict[str, Split]:
     """Return the splits that a data set has, by their names."""
     found = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     return {name: split for name, split in found.items() if split is not None}
+
+
+def pooled(dataset: Dataset) -> Dataset:
+    """Return a data set whose validation samples are training samples too."""
+    names = ("train", "validation")
+    parts = [splits_of(dataset)[name] for name in names if name in splits_of(dataset)]
+
+    def joined(arrays: Mapping[str, HostArray] | None) -> dict[str, HostArray] | None:
+        if arrays is None or "train" not in arrays:
+            return None
+        others = {name: array for name, array in arrays.items() if name not in names}
+        return others | {"train": np.concatenate([arrays[name] for name in names if name in arrays])}
+
+    train = Split(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    rows, weights = joined(dataset.rows), joined(dataset.sample_weight)
+    return replace(dataset, train=train, validation=None, rows=rows, sample_weight=weights)
 
 
 def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], path: str, dtype: Any) -> None:

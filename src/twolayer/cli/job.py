@@ -46,6 +46,7 @@ from .data import (
     fingerprint,
     kind_of,
     load_data,
+    pooled,
     splits_of,
 )
 from .devices import Library, open_library
@@ -94,6 +95,11 @@ class Job:
     augmentation: Augmentation | None
     console: Console
 
+    @property
+    def folds(self) -> int | None:
+        """The number of folds of a sweep with cross-validation."""
+        return self.settings.get("folds")
+
     @contextmanager
     def fresh_folder(self, out: str | None, *, overwrite: bool) -> Iterator[Path]:
         """Make and lock the folder of a new run, see `run_folder.fresh_folder`; write the settings there."""
@@ -106,16 +112,20 @@ class Job:
     def arguments(self) -> dict[str, Any]:
         """Copy the samples to the device; return the arguments that `train` and `sweep` share.
 
-        The samples are preprocessed once, unless each batch is augmented before: then they stay as they are.
+        The samples are preprocessed once, unless each batch is augmented before, or the preprocessing is
+        fitted to each fold: then they stay as they are.
         """
-        library, preprocessing, augmented = self.library, self.preprocessing, self.augmentation is not None
+        library, preprocessing = self.library, self.preprocessing
+        as_given = self.augmentation is not None or self.folds is not None
         lost = lost_by_rounding(preprocessing, library.dtype)
         has_digits = lost is None or has_float("float64", xp=library.xp, device=library.device)
-        if augmented and not has_digits:
-            raise ValueError(f"`--dtype` must be float64 where samples so far from 0 are augmented: {lost}")
+        if as_given and not has_digits:
+            raise ValueError(
+                f"`--dtype` must be float64 where samples so far from 0 are augmented or in folds: {lost}"
+            )
 
         def moved(split: Split) -> tuple[Array, Array]:
-            if not augmented:
+            if not as_given:
                 X = library.put(preprocessing.apply(split.X, dtype=library.dtype))
             elif lost is None:
                 X = library.put_samples(split.X)
@@ -135,7 +145,7 @@ class Job:
             "y": y,
             "sample_weight": weights.get("train"),
             "validation": None if validation is None else (*moved(validation), *of_validation),
-            "preprocessing": preprocessing if augmented else None,
+            "preprocessing": preprocessing if as_given else None,
             "augmentation": self.augmentation,
             **training_arguments(self.settings),
         }
@@ -193,13 +203,14 @@ class Job:
         """Return the part of results.json that every run has."""
         library, dataset = self.library.name, self.dataset
         n_samples = {name: len(split.y) for name, split in splits_of(dataset).items()}
+        held_out = {} if self.folds is None else {"validation": n_samples["train"]}
         test = {"test": kept.test.as_data()} if kept and kept.test else {}
         return {
             "command": self.settings["command"],
             "complete": complete,
             "seconds": seconds,
             "classes": dataset.classes,
-            "samples": dict.fromkeys(SPLITS, 0) | n_samples,
+            "samples": dict.fromkeys(SPLITS, 0) | n_samples | held_out,
             "n_features": dataset.n_features,
             "image_shape": dataset.image_shape,
             **(kept.of_table if kept else {}),
@@ -238,11 +249,14 @@ class Job:
     def show_accuracies(self, title: str, kept: Kept) -> None:
         """Write how good a network is."""
         accuracies = {"test_accuracy": None if kept.test is None else kept.test.accuracy, **kept.accuracies}
+        shown = [(name, SPLITS[name], split) for name, split in splits_of(self.dataset).items()]
+        if self.folds is not None:  # all of them are held out once
+            shown.insert(1, ("validation", f"held out in {self.folds} folds", self.dataset.train))
         self.console.table(
             ("samples", "number", "accuracy"),
             [
-                (SPLITS[name], f"{len(split.y):,}", format_accuracy(accuracies[f"{name}_accuracy"]))
-                for name, split in splits_of(self.dataset).items()
+                (words, f"{len(split.y):,}", format_accuracy(accuracies[f"{name}_accuracy"]))
+                for name, words, split in shown
             ],
             title=title,
             left=("samples",),
@@ -296,6 +310,8 @@ def open_job(
         height, width, *_ = image_shape(dataset, "--symmetrize")
         shift = settings["symmetrize_shift"]
         check_shift("--symmetrize-shift", (shift, shift), (height, width))
+    if settings.get("folds") is not None:
+        dataset = pooled(dataset)
     if preprocessing is None:
         preprocessing = preprocessing_for(settings, dataset)
     return Job(settings, library, dataset, preprocessing, augmentation, console)

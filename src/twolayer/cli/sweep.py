@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ..report.tables import (
 from ..settings import SETTINGS, VARIED
 from ..sweeping import SweepResult, sweep
 from . import run_folder
+from .build import preprocessing_for
 from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, Kept, length_in_words, open_job
@@ -38,16 +40,21 @@ def run_sweep(
     """Try every combination of the values in ``settings``, in a fresh folder; return the data of the run."""
     job, max_networks = open_job(settings, console), settings["max_networks"]
     dataset, library = job.dataset, job.library
-    if dataset.validation is None:
-        raise ValueError(f"a sweep must have validation samples to choose by; {dataset.name} has none")
+    if dataset.validation is None and job.folds is None:
+        raise ValueError(
+            f"a sweep must have validation samples to choose by; {dataset.name} has none: try --folds 5"
+        )
     grid = {name: settings[name] for name in VARIED}
     n_candidates = math.prod(map(len, grid.values()))
+    folds = "" if job.folds is None else f" × {count(job.folds, 'fold')}"
     console.say(
-        f"{count(n_candidates, 'candidate')} × {count(len(settings['seeds']), 'seed')}; "
+        f"{count(n_candidates, 'candidate')}{folds} × {count(len(settings['seeds']), 'seed')}; "
         f"{length_in_words(settings)} each; {library}"
     )
     with job.fresh_folder(out, overwrite=overwrite) as folder:
         arguments = job.arguments()
+        if job.folds is not None:
+            arguments |= {"folds": job.folds, "preprocessing": partial(preprocessing_for, settings, dataset)}
         # The candidates of one shape and seed train together: their first layers are one product.
         together = math.prod(len(grid[name]) for name in VARIED if SETTINGS[name].varied == TOGETHER)
         width = max(settings["n_hidden"]) * min(together, max_networks or together)
@@ -68,7 +75,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
     """Write what a sweep gave, and show it; raise unless it went to its end."""
     settings, console, best = job.settings, job.console, result.best
     kept, words = None, ""
-    if best is not None:
+    if best is not None and best.net is not None:
         words = ", ".join(settings_in_words(best.settings, (*shown_settings(result.table), "seed")))
         kept = job.fold_and_test(best.net, {name: best.row[name] for name in ACCURACIES})
     results = job.results(kept, complete=result.complete, seconds=watch.seconds) | {
@@ -79,7 +86,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
         # The ends of a grid that was not finished are not known.
         "grid_ends": grid_ends(result.table) if result.complete else [],
     }
-    if best is not None:
+    if words:
         results["heading"] = f"{job.dataset.name}, the best: {words}"
     # Every file is written, even if the tables cannot be shown or another file does not fit on the disk.
     with ExitStack() as at_the_end:
@@ -89,7 +96,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
         if best is not None and kept is not None:
             own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
             write(job.save, folder, kept, own)
-            write(run_folder.write_history, folder, best.history)
+            if best.history is not None:
+                write(run_folder.write_history, folder, best.history)
         if result.runs:
             write(write_csv, folder / "runs.csv", result.runs)
             write(write_csv, folder / "results.csv", result.table)
@@ -102,18 +110,18 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
         if settings["preset"] is not None and result.runs:
             compare(presets.preset(settings["preset"]), result, kept, job)
         console.say(f"{count(len(result.runs), 'network')} in {watch.seconds:.1f} s")
-    if result.complete and best is not None:
+    if result.complete and kept is not None:
         folder = run_folder.take_place(folder)
     failure = None
     if not result.complete:
-        n_runs = math.prod(len(settings[name]) for name in (*VARIED, "seeds"))
+        n_runs = math.prod(len(settings[name]) for name in (*VARIED, "seeds")) * (job.folds or 1)
         failure = Failure(
             f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
             "they were; the best is kept. A sweep does not go on from there: `--resume` is of `train` alone",
             OF_SIGNALS + watch.interrupted,
             wanted=True,
         )
-    elif best is None:
+    elif kept is None:
         failure = Failure(
             "every network diverged: its loss stopped being finite; try a lower --learning-rate", DIVERGED
         )

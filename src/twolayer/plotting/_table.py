@@ -12,6 +12,7 @@ import numpy as np
 from ..report.formatting import format_accuracy, format_numbers, is_finite
 from ..report.tables import Row, has_diverged, winner
 from ..settings import VARIED, label
+from ..sweeping.comparison import n_networks
 from ._matplotlib import load_matplotlib
 from ._style import RGB, Inks
 from ._texts import set_axis_label
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
 
 _MEASURED = ("train_accuracy", "validation_accuracy", "test_accuracy")
-_OWN = (*VARIED, *_MEASURED, *(f"{name}_std" for name in _MEASURED), "best_step", "n_steps", "n_seeds")
+_OWN = (
+    *VARIED,
+    *_MEASURED,
+    *(f"{name}_std" for name in _MEASURED),
+    "best_step",
+    "n_steps",
+    "n_seeds",
+    "n_folds",
+    "fold",
+)
 
 
 class Column:
@@ -67,7 +77,7 @@ class Column:
         return colour
 
     def spread(self, row: Row) -> float:
-        """Return the standard deviation over the seeds; 0 where there is none."""
+        """Return the standard deviation over seeds and folds; 0 where there is none."""
         spread = row.get(f"{self.name}_std")
         return float(spread) if is_finite(spread) else 0.0
 
@@ -79,7 +89,7 @@ class Column:
         """Describe the row in a few short lines."""
         if has_diverged(row):
             return "diverged"
-        some = f"\n{row['diverged']}/{row['n_seeds']} diverged" if row.get("diverged") else ""
+        some = f"\n{row['diverged']}/{n_networks(row)} diverged" if row.get("diverged") else ""
         return self.accuracy(row).replace(" ", "\n", 1) + some
 
     def add_colour_bar(self, ax: Axes | list[Axes], inks: Inks, length: float) -> None:

@@ -39,7 +39,8 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
     others = [row for row in table if row is not best and "within_noise" in row and not has_diverged(row)]
     sentences = [_others_in_words(table, best, others)] if others else []
     if n_validation:
-        sentences.append(_validation_in_words(best["validation_accuracy"], n_validation))
+        kind = "held-out" if "n_folds" in best else "validation"
+        sentences.append(_validation_in_words(best["validation_accuracy"], n_validation, kind))
     if len(table) > 2 and any(row["within_noise"] is not None for row in others):
         sentences.append(
             f"Each margin is for one comparison, but the best was picked from {len(table)} candidates, and "
@@ -55,10 +56,11 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
     if not known:
         return "Candidates of other seeds cannot be compared: give all of them the same."
     pairs = sorted({row["n_pairs"] for row in known})
-    seeds = f"{pairs[0]} seeds" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} seeds"
+    unit, noun = ("folds", "networks of each") if "n_folds" in best else ("seeds", "seeds")
+    seeds = f"{pairs[0]} {noun}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} {noun}"
     close, n_others = [row for row in known if row["within_noise"]], len(table) - 1
     if not close:
-        text = f"By {seeds}, all others are behind the best by more than seeds explain, on these samples"
+        text = f"By {seeds}, all others are behind the best by more than {unit} explain, on these samples"
     elif len(close) <= _NAMED:
         texts = {name: format_numbers([row.get(name) for row in table]) for name in shown_settings(table)}
         places = [i for i, row in enumerate(table) if any(row is one for one in close)]
@@ -74,9 +76,9 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
     return f"{text}."
 
 
-def _validation_in_words(accuracy: float, n_validation: int) -> str:
+def _validation_in_words(accuracy: float, n_validation: int, kind: str) -> str:
     error = accuracy_error(accuracy, n_validation)
-    samples = f"The {n_validation:,} validation samples"
+    samples = f"The {n_validation:,} {kind} samples"
     if error < 0.0005:
         low, high = wilson_interval(round(accuracy * n_validation), n_validation)
         return f"{samples} show an accuracy of {accuracy:.3f}, from {low:.3f} to {high:.3f} (95 % interval)."

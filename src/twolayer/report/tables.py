@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..settings import VARIED, label
-from .formatting import format_accuracy, format_numbers, is_finite
+from ..sweeping.comparison import n_networks
+from .formatting import count, format_accuracy, format_numbers, is_finite
 
 if TYPE_CHECKING:
     from ..training.history import History
@@ -45,9 +46,9 @@ def shown_settings(table: Sequence[Row]) -> list[str]:
 
 
 def has_diverged(row: Row) -> bool:
-    """Return whether a row has nothing to show: every seed of the candidate, or the run, diverged."""
+    """Return whether a row has nothing to show: every network of the candidate, or the run, diverged."""
     if "n_seeds" in row:
-        return bool((row.get("diverged") or 0) >= row["n_seeds"])
+        return bool((row.get("diverged") or 0) >= n_networks(row))
     return row.get("diverged") is not None
 
 
@@ -74,7 +75,8 @@ def divergence_in_words(row: Row, runs: Sequence[Row]) -> str:
     when = [f"step {steps[0]:,}"] if steps else []
     if len(steps) > 1:
         when = [f"steps {steps[0]:,}–{steps[-1]:,}"]
-    which = [] if has_diverged(row) else [f"{row['diverged']} of {row['n_seeds']} seeds"]
+    noun = "networks" if "n_folds" in row else "seeds"
+    which = [] if has_diverged(row) else [f"{row['diverged']} of {n_networks(row)} {noun}"]
     return ", ".join([*which, *when]) or "yes"
 
 
@@ -135,17 +137,23 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row]) -> list[Column]:
 
 
 def legend(table: Sequence[Row]) -> list[str]:
-    """Return the meaning of the figures in the columns of a sweep over several seeds."""
-    n_seeds = n_seeds_of(table)
-    if n_seeds == 1:
+    """Return the meaning of the figures in the columns of a sweep over several seeds or folds."""
+    largest = max(table, key=n_networks, default={})
+    if n_networks(largest) == 1:
         return []
-    compared = "behind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good"
-    return [f"mean ± standard deviation over {n_seeds} seeds", *([compared] if _is_compared(table) else [])]
+    unit = "folds" if "n_folds" in largest else "seeds"
+    compared = f"behind the best: mean over {unit} in pairs ± 95 % margin; ≈ best: may be as good"
+    spread = f"mean ± standard deviation over {repeats_in_words(largest)}"
+    return [spread, *([compared] if _is_compared(table) else [])]
 
 
-def n_seeds_of(table: Sequence[Row]) -> int:
-    """Return how many seeds a candidate was trained from."""
-    return max((row.get("n_seeds") or 1 for row in table), default=1)
+def repeats_in_words(row: Row) -> str:
+    """Return what the networks of a candidate differ in: "3 seeds", "5 folds", "5 folds and 3 seeds"."""
+    n_seeds, n_folds = row.get("n_seeds") or 1, row.get("n_folds")
+    seeds = count(n_seeds, "seed")
+    if n_folds is None:
+        return seeds
+    return count(n_folds, "fold") + (f" and {seeds}" if n_seeds > 1 else "")
 
 
 def _is_compared(table: Sequence[Row]) -> bool:

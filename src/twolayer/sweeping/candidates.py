@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from .._numbers import NOT_NEGATIVE
 from .._setting import TOGETHER
 from .._validation import check_integer
@@ -65,17 +67,20 @@ def settings_of_stack(shared: Settings, members: list[Row]) -> Settings:
     own = {key: [one[key] for one in members] for key in _OWN if key != "weight_scale"}
     same = {key: members[0][key] for key in ("input_dropout", "batch_size", *_COMMON) if key in members[0]}
     varied: dict[str, Any] = own | same
+    if shared.folds is not None:
+        varied["fold"] = np.asarray([one["fold"] for one in members], np.int32)
     return replace(shared, **varied, rng=members[0]["seed"])
 
 
-def stacks_of(candidates: list[Row], max_networks: int | None) -> list[list[int]]:
-    """Return which candidates train together: those that differ in nothing else than they may."""
-    most = len(candidates)
+def stacks_of(runs: list[Row], max_networks: int | None, *, folds_together: bool) -> list[list[int]]:
+    """Return which runs train together: those that differ in nothing else than they may, fold by fold."""
+    most = len(runs)
+    own = (*_OWN, "fold") if folds_together else _OWN
     if max_networks is not None:
         most = check_integer("max_networks", max_networks, least=1)
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, one in enumerate(candidates):
-        shared = tuple(group_key(value) for key, value in one.items() if key not in _OWN)
+    for i in sorted(range(len(runs)), key=lambda i: runs[i].get("fold", 0)):
+        shared = tuple(group_key(value) for key, value in runs[i].items() if key not in own)
         groups.setdefault(shared, []).append(i)
     starts = [(members, i) for members in groups.values() for i in range(0, len(members), most)]
     return [members[i : i + most] for members, i in starts]

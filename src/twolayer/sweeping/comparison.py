@@ -8,25 +8,35 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..training.folds import Folds
+
 Row: TypeAlias = dict[str, Any]
 
 
-def compared(rows: list[Row], names: tuple[str, ...], n_validation: int) -> list[Row]:
-    """Return a row for each candidate: the runs that differ in nothing but the seed."""
+def compared(
+    rows: list[Row], names: tuple[str, ...], n_validation: int, folds: Folds | None = None
+) -> list[Row]:
+    """Return a row for each candidate: the runs that differ in nothing but the seed and the fold."""
+    n_judged: float = n_validation
+    test_ratio = 0.0
+    if folds is not None:
+        n_trained, n_judged = (float(np.mean([*map(len, rows)])) for rows in (folds.trained, folds.held_out))
+        test_ratio = n_judged / n_trained
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(group_key(row[key]) for key in names), []).append(row)
     table: list[Row] = []
-    scores: list[dict[int, float]] = []
+    scores: list[dict[Any, float]] = []
     for members in groups.values():
         alive = [row for row in members if row["diverged"] is None]
-        scores.append({row["seed"]: row["validation_accuracy"] for row in alive})
+        scores.append({(row["seed"], row.get("fold")): row["validation_accuracy"] for row in alive})
         values = list(scores[-1].values())
         mean = _mean(values)
         table.append(
             {
                 **{key: members[0][key] for key in names},
-                "n_seeds": len(members),
+                "n_seeds": len({row["seed"] for row in members}),
+                **({} if folds is None else {"n_folds": len(folds.trained)}),
                 "diverged": len(members) - len(alive),
                 "train_accuracy": _mean([row["train_accuracy"] for row in alive]),
                 "validation_accuracy": mean,
@@ -37,7 +47,7 @@ def compared(rows: list[Row], names: tuple[str, ...], n_validation: int) -> list
     winner = winner_of(table)
     best = next((own for row, own in zip(table, scores, strict=True) if row is winner), {})
     for row, own in zip(table, scores, strict=True):
-        row |= paired_difference(own, best, n_samples=n_validation)
+        row |= paired_difference(own, best, n_samples=n_judged, test_ratio=test_ratio)
         if row is winner:
             row |= {"difference_error": 0.0, "difference_margin": 0.0, "within_noise": True}
     return table
@@ -45,18 +55,25 @@ def compared(rows: list[Row], names: tuple[str, ...], n_validation: int) -> list
 
 def winner_of(table: list[Row]) -> Row | None:
     """Return the row of the best candidate, of equals the first."""
-    alive = [candidate for candidate in table if candidate["diverged"] < candidate["n_seeds"]]
+    alive = [candidate for candidate in table if candidate["diverged"] < n_networks(candidate)]
     return max(alive, key=lambda row: (row["diverged"] == 0, _score(row)), default=None)
 
 
-def best_run(winner: Row, rows: list[Row], names: tuple[str, ...]) -> int:
-    """Return the index of the winning run: the best seed of the best candidate, of equals the first."""
-    members = [
-        i
-        for i, row in enumerate(rows)
-        if row["diverged"] is None and all(row[key] == winner[key] for key in names)
-    ]
-    return max(members, key=lambda i: _score(rows[i]))
+def n_networks(candidate: Mapping[str, Any]) -> int:
+    """Return the number of networks of a candidate: one for each seed and fold."""
+    return int((candidate.get("n_seeds") or 1) * (candidate.get("n_folds") or 1))
+
+
+def best_runs(winner: Row, rows: list[Row], names: tuple[str, ...]) -> list[int]:
+    """Return the indices of the winning runs: of the best seed of the best candidate, of equals the first.
+
+    There is one for each fold that did not diverge, or one in all.
+    """
+    seeds: dict[int, list[int]] = {}
+    for i, row in enumerate(rows):
+        if row["diverged"] is None and all(row[key] == winner[key] for key in names):
+            seeds.setdefault(row["seed"], []).append(i)
+    return max(seeds.values(), key=lambda runs: (len(runs), np.mean([_score(rows[i]) for i in runs])))
 
 
 def _mean(values: list[float]) -> float:
@@ -91,8 +108,10 @@ def accuracy_error(accuracy: float, n_samples: int) -> float:
     return math.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_samples) if n_samples else math.nan
 
 
-def paired_difference(own: Mapping[Any, float], others: Mapping[Any, float], *, n_samples: int) -> Row:
-    """Compare two candidates by the seeds that both have.
+def paired_difference(
+    own: Mapping[Any, float], others: Mapping[Any, float], *, n_samples: float, test_ratio: float = 0.0
+) -> Row:
+    """Compare two candidates by the seeds, and folds, that both have.
 
     The two networks of a seed share their initial weights, where their sizes agree, and their batches; the
     differences of such pairs scatter less than accuracies do. Of n pairs the standard error of the mean
@@ -101,12 +120,17 @@ def paired_difference(own: Mapping[Any, float], others: Mapping[Any, float], *, 
     1 / (N √12), the standard deviation of what is rounded to the grain of an accuracy, 1 / N: a few
     differences that happen to be equal do not make it certain.
 
+    Networks of different folds are trained on many of the same samples, so their accuracies are not
+    independent, and s / √n is too small. With folds the error is s · √(1/n + n_test / n_train) [2]_.
+
     Parameters
     ----------
-    own, others : mapping of seed to float
+    own, others : mapping of seed, or seed and fold, to float
         The accuracies of the candidate, and of the one that it is compared with.
-    n_samples : int
-        The number N of samples that they are of.
+    n_samples : float
+        The number N of samples that each of them is of.
+    test_ratio : float
+        With folds, n_test / n_train: the samples held out from each network by those that it trains on.
 
     Returns
     -------
@@ -118,6 +142,8 @@ def paired_difference(own: Mapping[Any, float], others: Mapping[Any, float], *, 
     References
     ----------
     .. [1] Student, "The probable error of a mean", Biometrika 6 (1908), doi:10.1093/biomet/6.1.1
+    .. [2] C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning 52 (2003),
+       doi:10.1023/A:1024068626366
     """
     differences = [own[seed] - others[seed] for seed in own if seed in others]
     n_pairs = len(differences)
@@ -125,7 +151,7 @@ def paired_difference(own: Mapping[Any, float], others: Mapping[Any, float], *, 
     error = margin = math.nan
     if n_pairs > 1:
         grain = 1 / (n_samples * math.sqrt(12)) if n_samples else 0.0
-        error = max(float(np.std(differences, ddof=1)), grain) / math.sqrt(n_pairs)
+        error = max(float(np.std(differences, ddof=1)), grain) * math.sqrt(1 / n_pairs + test_ratio)
         margin = t_quantile(n_pairs - 1) * error
     return {
         "n_pairs": n_pairs,

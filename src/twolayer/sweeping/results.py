@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from .._namespace import HostArray
 from ..network import TwoLayerNet
+from ..preprocessing import Preprocessing
 from ..training import History
 from .comparison import Row
 
@@ -26,13 +28,16 @@ class Best:
         Its row of `SweepResult.runs`: of this one network.
     candidate : dict
         Its row of `SweepResult.table`: of all seeds of these settings.
+    preprocessing : Preprocessing or None
+        The fitted preprocessing of the network's samples; it is not folded into the network.
     """
 
     settings: dict[str, Any]
-    net: TwoLayerNet
-    history: History
+    net: TwoLayerNet | None
+    history: History | None
     row: dict[str, Any]
     candidate: dict[str, Any]
+    preprocessing: Preprocessing | None = None
 
     def __repr__(self) -> str:
         return (
@@ -96,6 +101,7 @@ class SweepResult:
     runs: list[dict[str, Any]]
     histories: list[History]
     complete: bool
+    folds: tuple[tuple[HostArray, HostArray], ...] | None = None
 
     def __repr__(self) -> str:
         return f"SweepResult({len(self.table)} candidates, {len(self.runs)} runs, best={self.best!r})"

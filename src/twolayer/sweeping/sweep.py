@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._namespace import Array, array_namespace, is_array_api_obj, undisturbed
 from .._namespace import device as device_of
 from .._streams import RandomState, seed_of
-from .._validation import (
-    check_array,
-    check_features,
-    check_integer,
-    check_targets,
-)
-from ..augmentation import Augmentation, check_augmentation
+from .._validation import check_array, check_choice, check_features, check_integer, check_targets
+from ..augmentation import Augmentation, check_augmentation, mixes
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
-from ..stacks import stack
-from ..training import Callback, History, Progress
+from ..stacks import merge, stack
+from ..training import Callback, History
 from ..training.arguments import COSINE, NESTEROV
 from ..training.data import check_validation
+from ..training.folds import Folds
 from ..training.optimizers import Optimizer
-from ..training.plan import Settings, checked_data, planned
+from ..training.plan import Settings
 from ..training.run import select
 from ..training.schedules import Schedule
-from ..training.trainer import carry_out
 from .candidates import candidates_of, settings_of_stack, stacks_of
-from .comparison import Row, best_run, compared, winner_of
+from .comparison import Row, best_runs, compared, winner_of
+from .folds import folds_of
+from .prepared import Fit, fitting
 from .results import Best, SweepResult
+from .stages import Stages
 
+_ACCURACIES = ("train_accuracy", "validation_accuracy")
 _OF_RUN = ("diverged", "best_step", "train_accuracy", "validation_accuracy")
 
 
@@ -42,7 +42,9 @@ def sweep(
     X: Array,
     y: Array,
     *,
-    validation: tuple[Array, ...],
+    validation: tuple[Array, ...] | None = None,
+    folds: int | Iterable[tuple[Any, Any]] | None = None,
+    refit: str | None = "all",
     grid: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
     n_classes: int | None = None,
     dtype: Any = "float32",
@@ -50,7 +52,7 @@ def sweep(
     max_networks: int | None = None,
     sample_weight: Array | None = None,
     class_weight: Sequence[float] | Array | str | None = None,
-    preprocessing: Preprocessing | None = None,
+    preprocessing: Preprocessing | Callable[[Array], Preprocessing] | str | None = None,
     augmentation: Augmentation | None = None,
     optimizer: Optimizer = NESTEROV,
     schedule: Schedule = COSINE,
@@ -59,7 +61,7 @@ def sweep(
     replacement: bool = False,
     ema_decay: float | None = None,
     patience: int | None = None,
-    judge: str = "best",
+    judge: str | None = None,
     stream: bool = False,
     xp: Any = None,
     device: Any = None,
@@ -130,17 +132,25 @@ def sweep(
     """
     check_features(X)
     check_array("y", y)
-    check_validation(validation)
+    if (validation is None) == (folds is None):
+        raise ValueError(
+            "`validation` or `folds` must be given to judge networks by, not both; got "
+            + ("neither" if folds is None else "both")
+        )
+    if validation is not None:
+        check_validation(validation)
     if n_classes is None:
-        n_classes = _count_classes(y, validation[1])
+        n_classes = _count_classes(y, y if validation is None else validation[1])
     n_classes = check_integer("n_classes", n_classes, least=1)
     check_targets(y, X, n_classes)
-    callbacks = tuple(callbacks)
+    check_choice("refit", refit, ("all", "merge", None))
+    seed, fit = seed_of(rng), fitting(preprocessing)
+    divided = None if folds is None else folds_of(folds, y, seed)
     shared = Settings(
         validation=validation,
         sample_weight=sample_weight,
         class_weight=class_weight,
-        preprocessing=preprocessing,
+        preprocessing=None if fit else preprocessing,  # type: ignore[arg-type]  # checked below
         augmentation=augmentation,
         optimizer=optimizer,
         schedule=schedule,
@@ -149,18 +159,27 @@ def sweep(
         replacement=replacement,
         ema_decay=ema_decay,
         patience=patience,
-        judge=judge,
+        judge=judge or ("best" if folds is None else "last"),
         stream=bool(stream),
-        callbacks=callbacks,
+        callbacks=tuple(callbacks),
+        folds=divided,
     )
-    candidates = candidates_of(grid, shared, default_seed=seed_of(rng))
+    candidates = candidates_of(grid, shared, default_seed=seed)
     names = tuple(key for key in candidates[0] if key != "seed")
-    stacks = stacks_of(candidates, max_networks)
-    n_features = math.prod(X.shape[1:])
+    runs = candidates
+    if divided is not None:
+        runs = [one | {"fold": fold} for one in candidates for fold in range(len(divided.trained))]
+        _check_folds(preprocessing, fit, stream=shared.stream)
+    stacks = stacks_of(runs, max_networks, folds_together=fit is None)
     for members in stacks:  # before any is trained
-        chosen = settings_of_stack(shared, [candidates[i] for i in members])
+        chosen = settings_of_stack(shared, [runs[i] for i in members])
         chosen.check_forms()
-        check_augmentation(chosen.augmentation, n_features)
+        check_augmentation(chosen.augmentation, math.prod(X.shape[1:]))
+        if divided is not None and fit is None and mixes(chosen.augmentation):
+            raise ValueError(
+                "`augmentation` must not mix samples with `folds`, which share their batches: a partner may "
+                "be held out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
+            )
     if not stream:
         for name, value in (("xp", xp), ("device", device)):
             if value is not None:
@@ -171,70 +190,97 @@ def sweep(
         xp, device = array_namespace(X), device_of(X)
     elif xp is None:
         xp = np
-    if preprocessing is not None:
-        n_features = preprocessing.n_outputs
-    runs: dict[int, tuple[Row, History, TwoLayerNet]] = {}
-    complete, data = True, None
-    unfinished: list[int] = []
-    for stage, members in enumerate(stacks, start=1):
-        first = candidates[members[0]]
-        nets = stack(
-            TwoLayerNet.initialize(
-                n_features,
-                first["n_hidden"],
-                n_classes,
-                rng=first["seed"],
-                weight_scale=candidates[i]["weight_scale"],
-                xp=xp,
-                dtype=dtype,
-                device=device,
-            )
-            for i in members
-        )
-        watch = _Watch(callbacks, stage, len(stacks))
-        settings = settings_of_stack(shared, [candidates[i] for i in members])
-        settings = replace(settings, callbacks=[watch] if callbacks else ())
-        data = data or checked_data(nets, X, y, settings)
-        run = carry_out(nets, planned(nets, data, settings))
+    n_stages = len(stacks) + (divided is not None and refit == "all")
+    stages = Stages(X, y, shared, fit, n_classes, xp, dtype, device, n_stages)
+    found: dict[int, _Trained] = {}
+    complete, unfinished = True, set()
+    for members in stacks:
+        apart = divided is not None and fit is not None
+        fold = runs[members[0]]["fold"] if apart else None
+        run, fitted = stages.train([runs[i] for i in members], fold=fold)
         if run.history.step.size:  # else it was stopped before any validation
             each = [select(run, k) for k in range(len(members))]
             over = all(member.diverged is not None or member.stopped is not None for member in each)
-            unfinished += [] if not watch.stopped or watch.ended or over else members
+            unfinished |= set() if not stages.stopped or stages.ended or over else set(members)
             for i, member in zip(members, each, strict=True):
                 n_steps: Any = member.stopped or member.n_steps
-                row = candidates[i] | {"n_steps": n_steps}
+                row = runs[i] | {"n_steps": n_steps}
                 row |= {name: getattr(member, name) for name in _OF_RUN}
-                runs[i] = row, member.history.until(n_steps), member.net
-        if watch.stopped:
-            complete = len(runs) == len(candidates) and not unfinished
+                found[i] = _Trained(row, member.net, member.history.until(n_steps), fitted)
+        if stages.stopped:
+            complete = len(found) == len(runs) and not unfinished
             break
-    found = [runs[i] for i in sorted(runs)]
-    rows = [row for row, _, _ in found]
-    judged = [runs[i][0] for i in sorted(runs) if i not in unfinished] or rows
-    table = compared(judged, names, int(validation[0].shape[0]))
-    candidate, best = winner_of(table), None
-    if candidate is not None:
-        row, history, net = found[rows.index(judged[best_run(candidate, judged, names)])]
-        best = Best({key: row[key] for key in (*names, "seed")}, net, history, row, candidate)
-    return SweepResult(best, table, rows, [history for _, history, _ in found], complete)
+    trained = [found[i] for i in sorted(found)]
+    judged = [found[i] for i in sorted(found) if i not in unfinished] or trained
+    rows = [one.row for one in judged]
+    n_judged = _count_judged(validation, divided)
+    table = compared(rows, names, n_judged, divided)
+    winner, best = winner_of(table), None
+    if winner is not None:
+        own = [judged[i] for i in best_runs(winner, rows, names)]
+        one = own[0]
+        settings = {key: one.row[key] for key in (*names, "seed")}
+        best = Best(settings, one.net, one.history, one.row, winner, one.preprocessing)
+        if divided is not None:
+            best = _refitted(best, own, stages, refit if complete else None)
+            complete = complete and not stages.stopped
+    pairs = None if divided is None else tuple(zip(divided.trained, divided.held_out, strict=True))
+    return SweepResult(
+        best, table, [one.row for one in trained], [one.history for one in trained], complete, pairs
+    )
 
 
-class _Watch:
-    """Callbacks of a sweep as one of a training run, which notes whether they stopped it."""
+class _Trained(NamedTuple):
+    """A run of a sweep, after its training."""
 
-    def __init__(self, callbacks: tuple[Callback, ...], stage: int, stages: int) -> None:
-        self.callbacks, self.stage, self.stages = callbacks, stage, stages
-        self.stopped = self.ended = False
+    row: Row
+    net: TwoLayerNet
+    history: History
+    preprocessing: Preprocessing | None
 
-    def __call__(self, progress: Progress) -> None:
-        self.ended = progress.epoch_ended and progress.step == progress.steps
 
-        def stop() -> None:
-            self.stopped = True
-            progress.stop()
+def _refitted(best: Best, folds: list[_Trained], stages: Stages, refit: str | None) -> Best:
+    """Return the winner with the mean accuracies of its folds, and with a network made as ``refit`` says."""
+    means = {name: float(np.mean([one.row[name] for one in folds])) for name in _ACCURACIES}
+    best = replace(best, net=None, history=None, preprocessing=None, row=best.settings | means)
+    if refit == "merge":
+        alive = [one for one in folds if one.row["diverged"] is None]
+        if stages.fit is None:
+            return replace(
+                best, net=merge(stack(one.net for one in alive)), preprocessing=alive[0].preprocessing
+            )
+        nets = [one.net if one.preprocessing is None else one.preprocessing.fold(one.net) for one in alive]
+        return replace(best, net=merge(stack(nets)))
+    if refit == "all":
+        of_stack, fitted = stages.refit(best.settings)
+        run = select(of_stack, 0)
+        if run.diverged is None and not stages.stopped:
+            return replace(best, net=run.net, history=run.history, preprocessing=fitted)
+    return best
 
-        for callback in self.callbacks:
-            callback(replace(progress, stage=self.stage, stages=self.stages, stop=stop))
+
+def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
+    """Raise, or warn, where a preprocessing does not suit folds."""
+    if fit is not None and stream:
+        raise ValueError(
+            "`preprocessing` must be fitted where samples are streamed and held out in folds; got "
+            f"{preprocessing!r}"
+        )
+    if fit is None and preprocessing is not None:
+        warnings.warn(
+            "`preprocessing` was fitted before the samples were divided into folds, so it may have seen the "
+            'held-out ones; give it unfitted ("standardize", a class, or a function of X) to have it fitted '
+            "to each fold's own samples",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _count_judged(validation: Any, folds: Folds | None) -> int:
+    """Return the number of samples that a candidate is judged by."""
+    if folds is None:
+        return int(validation[0].shape[0])
+    return len(np.unique(np.concatenate(folds.held_out)))
 
 
 def _count_classes(y: Array, y_val: Any) -> int:

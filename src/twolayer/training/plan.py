@@ -15,6 +15,8 @@ from .._namespace import (
     cast,
     device,
     dtype_name,
+    from_host,
+    rows_of,
     standard_namespace,
 )
 from .._numbers import Number
@@ -34,7 +36,15 @@ from ..network import TwoLayerNet, as_targets, flatten, rescaled
 from ..preprocessing import Preprocessing, arrays_for, centred_on_host, lost_by_rounding
 from ..settings import SETTINGS
 from .batches import Batches
-from .data import Data, by_class, centred, check_class_weight, check_on_host, check_validation
+from .data import (
+    Data,
+    by_class,
+    centred,
+    check_class_weight,
+    check_on_host,
+    check_validation,
+    check_weights_of_folds,
+)
 from .fingerprint import (
     Fingerprint,
     check_same,
@@ -43,6 +53,7 @@ from .fingerprint import (
     described_network,
     described_preprocessing,
 )
+from .folds import Folds
 from .optimizers import Optimizer
 from .run import Callback, Run
 from .schedules import Schedule
@@ -83,6 +94,8 @@ class Settings:
     stream: bool
     rng: RandomState = None
     callbacks: Iterable[Callback]
+    folds: Folds | None = None
+    fold: HostArray | None = None  # (K,) int32: the fold of each network, ascending
 
     def check_forms(self) -> None:
         """Raise unless what a run trains with is of the form that it must have."""
@@ -156,6 +169,7 @@ class Plan(Settings):
             reg=each(self.reg, self.dtype),
             dropout=each(dropout_threshold(self.dropout), "uint8"),
             smoothing=each(self.label_smoothing, self.dtype),
+            fold=None if self.fold is None else place(self.fold),
         )
 
     def check_continues(self, earlier: Run) -> None:
@@ -210,7 +224,7 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
     if settings.validation is not None:
         check_validation(settings.validation)
         held_out = in_dtype(checked(*settings.validation, of="validation "))
-    X_val, y_val, weights_val = held_out or (None, None, None)
+    X_val, y_val, weights_val = (None,) * 3 if held_out is None else held_out[:3]
     fingerprint = {
         "preprocessing": described_preprocessing(preprocessing),
         "class_weight": described(settings.class_weight),
@@ -221,17 +235,30 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
         "validation y": described_array(y_val, dtype=net.W1.dtype),
         "validation sample_weight": described_array(weights_val),
     }
-    train = in_dtype(given)
-    if settings.class_weight is not None:
-        of_class = check_class_weight(settings.class_weight, given.y, net.n_classes, xp=xp)
+
+    def weights(y: Array) -> Array | None:
+        """Weights (N,) of all samples, their classes' included, which are balanced by labels ``y``."""
+        if settings.class_weight is None:
+            return in_dtype(given).sample_weight
+        of_class = check_class_weight(settings.class_weight, y, net.n_classes, xp=xp)
         weights = by_class(given.y, of_class, dtype, xp=xp)
         if given.sample_weight is not None:  # so that the product is in range
             own = rescaled(given.sample_weight, xp=xp, most_exponent=0)
             weights = cast(own, dtype, xp=xp) * weights
         if not float(xp.max(weights)) > 0:
             raise ValueError("`class_weight` must leave a sample a weight above 0; got 0 for all of them")
-        train = train._replace(sample_weight=weights)
-    return Data(train, held_out, fingerprint)
+        return weights
+
+    if settings.folds is None:
+        return Data(given._replace(sample_weight=weights(given.y)), held_out, fingerprint)
+    fingerprint["folds"] = described(settings.folds)
+    check_weights_of_folds(given.sample_weight, settings.folds)
+    beside = {"xp": xp, "device": device(given.y)}
+    own = from_host(settings.folds.own(X.shape[0]).astype(dtype_name(dtype)), **beside)
+    each = [weights(rows_of(given.y, from_host(rows, **beside), xp=xp)) for rows in settings.folds.trained]
+    of_folds = None if each[0] is None else xp.stack(each, axis=1) * own
+    # Networks are judged by rows of the same samples.
+    return Data(given._replace(sample_weight=of_folds, own=own), in_dtype(given), fingerprint)
 
 
 def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
@@ -254,10 +281,13 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
         check_integer("patience", settings.patience, least=1)
         if data.validation is None:
             raise ValueError("`validation` must be given for `patience` to go by; got none")
+    batch_size = check_integer("batch_size", settings.batch_size, least=1)
+    if settings.folds is not None:
+        batch_size = settings.folds.shared_batch(batch_size, X.shape[0])
     batches = Batches(
         seed_of(settings.rng),
         X.shape[0],
-        check_integer("batch_size", settings.batch_size, least=1),
+        batch_size,
         bool(settings.replacement),
         n_inputs=net.n_features if changed["input_dropout"].any() else 0,
         n_hidden=net.n_hidden if changed["dropout"].any() else 0,

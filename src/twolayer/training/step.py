@@ -37,7 +37,8 @@ class Samples(NamedTuple):
 
     X: Array  # (N, D), of any real dtype
     y: Array  # (N,) int32 or (N, C) in the networks' dtype
-    sample_weight: Array | None  # (N,)
+    sample_weight: Array | None  # (N,), or (N, F) with folds
+    own: Array | None = None  # (N, F) with folds: 1 where the fold trains on the sample, else 0
 
 
 class Constant(NamedTuple):
@@ -48,6 +49,7 @@ class Constant(NamedTuple):
     reg: Array | None  # (K,); None where it is 0 for all
     dropout: Array | None  # (K,) uint8: thresholds for random bytes
     smoothing: Array | None  # (K,)
+    fold: Array | None = None  # (K,) int32: the fold of each network
 
 
 class Varying(NamedTuple):
@@ -68,7 +70,8 @@ class Seen(NamedTuple):
     Z: Array  # (K, C, N), like `total` a part of the softmax
     total: Array  # (K, 1, N)
     y: Array
-    sample_weight: Array | None
+    weighted: Array | None  # (1 or K, N): share of each sample in the loss
+    counted: Array | None  # (K, N): its share in the accuracy; None where all count the same
     squared: tuple[Array, Array] | None  # the weights', as `squares`; None where there is no penalty
 
 
@@ -92,7 +95,7 @@ def step(
     batch = gathered(constant.samples, varying, xp=xp)
     if augmentation is not None:
         batch = augmented(batch, varying.draws.augmentation, params, augmentation, xp=xp)
-    X, y, sample_weight = batch
+    X, y, sample_weight, own = batch
     X = cast(X, dtype, xp=xp) if transform is None else transform(X, constant.preprocessing, xp=xp)
     if input_dropout:
         X = X * (256.0 / (256.0 - input_dropout))
@@ -104,9 +107,11 @@ def step(
         kept = varying.draws.hidden_bytes[None, :, :] >= threshold
     H1, logits = forward(params, X, kept, scale, xp=xp)
     T, sums = targets(y, logits.shape[1], constant.smoothing, dtype=dtype, xp=xp)
+    counted = None if own is None else shares_of_each(own, constant.fold, xp=xp)
+    weighted = counted if sample_weight is None else shares_of_each(sample_weight, constant.fold, xp=xp)
     share = varying.share[:, None, None]
-    if sample_weight is not None:  # times N, as `varying.share` contains the 1 / N of equal weights
-        share = share * (shares(sample_weight, xp=xp) * sample_weight.shape[0])[None, None, :]
+    if weighted is not None:  # times N, as `varying.share` contains the 1 / N of equal weights
+        share = share * (weighted * X.shape[0])[:, None, :]
     Z, exp_Z, total = softmax(logits, xp=xp)
     dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     gradients = backward(params, X, H1, dlogits, scale, xp=xp)
@@ -115,7 +120,7 @@ def step(
     if constant.reg is not None and not optimizer.scaled:
         gradients = with_penalty(params, gradients, constant.reg, xp=xp)
     after = apply_updates(state, gradients, varying, optimizer, xp=xp)
-    return after, Seen(Z, total, y, sample_weight, squared)
+    return after, Seen(Z, total, y, weighted, counted, squared)
 
 
 def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple[Array, Array]:
@@ -126,26 +131,35 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
     n_steps = len(seen)
     Z, total = xp.concat([one.Z for one in seen], axis=2), xp.concat([one.total for one in seen], axis=2)
     y = xp.concat([one.y for one in seen])
-    weights = None
-    if seen[0].sample_weight is not None:
-        weights = xp.stack([one.sample_weight for one in seen])
+    weighted, counted = (
+        None if each[0] is None else xp.stack(each, axis=1)  # (1 or K, m, N)
+        for each in ([one.weighted for one in seen], [one.counted for one in seen])
+    )
     T, sums = targets(y, Z.shape[1], constant.smoothing, dtype=Z.dtype, xp=xp)
     losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
-    loss = batch_means(losses, weights, n_steps, xp=xp)
+    loss = batch_means(losses, weighted, n_steps, xp=xp)
     if constant.reg is not None:
         of_W1, of_W2 = (xp.stack(each) for each in zip(*(one.squared for one in seen), strict=True))
         loss = loss + constant.reg[None, :] * (xp.sum(of_W1, axis=2) + xp.sum(of_W2, axis=2))
     right = xp.astype(is_correct(Z, y, xp=xp), loss.dtype)
-    return loss, batch_means(right, None, n_steps, xp=xp)
+    return loss, batch_means(right, counted, n_steps, xp=xp)
 
 
-def batch_means(values: Array, sample_weight: Array | None, n_batches: int, *, xp: ModuleType) -> Array:
-    """Mean over each of m batches that lie one after another, (K, m·N) to (m, K), by weights (m, N)."""
+def shares_of_each(weights: Array, fold: Array | None, *, xp: ModuleType) -> Array:
+    """Share of each sample in the mean, by weights (N,) the same for all networks: (1, N).
+
+    By weights (N, F), of the folds that networks belong to: (K, N).
+    """
+    if fold is None:
+        return shares(weights, xp=xp)[None, :]
+    return xp.take(shares(weights.T, xp=xp), fold, axis=0)
+
+
+def batch_means(values: Array, share: Array | None, n_batches: int, *, xp: ModuleType) -> Array:
+    """Mean over each of m batches, (K, m·N) to (m, K), by the samples' shares (1 or K, m, N)."""
     n_networks, n_values = values.shape
     each = xp.reshape(values, (n_networks, n_batches, n_values // n_batches))
-    if sample_weight is None:
-        return xp.mean(each, axis=2).T
-    return xp.sum(each * shares(sample_weight, xp=xp)[None, :, :], axis=2).T
+    return (xp.mean(each, axis=2) if share is None else xp.sum(each * share, axis=2)).T
 
 
 def size(params: Params, *, xp: ModuleType) -> Array:
@@ -159,24 +173,25 @@ def gathered(samples: Samples | None, varying: Varying, *, xp: ModuleType) -> Sa
     if varying.batch is not None:
         return varying.batch
     assert samples is not None
-    X, y, sample_weight = samples
+    X, y, sample_weight, own = samples
     rows = varying.draws.rows
     return Samples(
         rows_of(X, rows, xp=xp),
         rows_of(y, rows, xp=xp) if varying.labels is None else varying.labels,
         None if sample_weight is None else rows_of(sample_weight, rows, xp=xp),
+        None if own is None else rows_of(own, rows, xp=xp),
     )
 
 
 def augmented(
     batch: Samples, drawn: Any, params: Params, augmentation: Augmentation, *, xp: ModuleType
 ) -> Samples:
-    """Augment a batch. Targets that are mixed are mixed by the samples' weights."""
-    X, T, sample_weight = batch
+    """Augment a batch. Targets that are mixed are mixed by the samples' weights; with folds none is."""
+    X, T, sample_weight, own = batch
     if T.ndim == 1:
         T = targets(T, params.W2.shape[1], dtype=params.W1.dtype, xp=xp)[0][0, ...].T
-    if sample_weight is None:
-        return Samples(*augmentation.apply(X, T, drawn, xp=xp), None)
+    if sample_weight is None or own is not None:
+        return Samples(*augmentation.apply(X, T, drawn, xp=xp), sample_weight, own)
     X, weighted = augmentation.apply(X, T * sample_weight[:, None], drawn, xp=xp)
     sample_weight = xp.sum(weighted, axis=1)
     weights = sample_weight[:, None]

@@ -16,6 +16,7 @@ from .._namespace import (
     device,
     from_host,
     own_dtypes,
+    rows_of,
     to_device,
     to_host,
 )
@@ -191,12 +192,11 @@ class Trainer:
         alive &= ~bad
         per_epoch = self.batches.steps_per_epoch
         first = (self.done - 1) // per_epoch * per_epoch
-        sizes = np.asarray([self.batches.size(i) for i in range(first, self.done)], np.float64)
-        train_accuracy = sizes @ self.recorder.batch_accuracies(first) / sizes.sum()
+        train_accuracy = self._mean_accuracy(self.recorder.batch_accuracies(first), first)
         loss = accuracy = np.full(len(self.stopped), np.nan)
         judged, validation = self.state.average or self.state.params, self.plan.data.validation
         if validation is not None:
-            loss, accuracy = self._evaluate(judged, validation)
+            loss, accuracy = self._judge(judged, validation)
         measured = [np.where(alive, a, np.nan) for a in (train_accuracy, loss, accuracy)]
         self.recorder.add_entry(self._rates(self.done - 1, 1)[0], *measured)
         improved = measured[-1] > self.best_accuracy  # never where the accuracy is nan
@@ -274,11 +274,12 @@ class Trainer:
         judged = now if judges_last else best
         train_accuracy = validation_accuracy = np.full(len(self.stopped), np.nan)
         if measured:
-            train_accuracy = self._evaluate(judged, train._replace(sample_weight=None))[1]
+            unweighted = train._replace(sample_weight=None, own=None)
+            train_accuracy = self._judge(judged, unweighted, trained_on=True)[1]
         if measured and validation is not None:
             validation_accuracy = np.where(self.best_accuracy < 0, np.nan, self.best_accuracy)
             if judges_last:
-                validation_accuracy = self._evaluate(judged, validation)[1]
+                validation_accuracy = self._judge(judged, validation)[1]
         public_best, public_last = self._public(best), self._public(params)
         public_average = None if average is None else self._public(average)
         run = Run(
@@ -300,19 +301,54 @@ class Trainer:
         )
         return run if self.stacked else select(run, 0)
 
-    def _evaluate(self, params: Params, samples: Samples) -> tuple[HostArray, HostArray]:
-        """Mean cross-entropy and accuracy of each network (K,), by the samples' weights."""
-        n_samples, weights = samples.X.shape[0], samples.sample_weight
-        whole = n_samples if weights is None else to_host(weights).astype(np.float64).sum()
+    def _mean_accuracy(self, accuracies: HostArray, first: int) -> HostArray:
+        """Mean (K,) of the accuracies (n, K) of an epoch's batches from step ``first`` on, by their sizes."""
+        last, folds = first + len(accuracies), self.plan.folds
+        if folds is None:
+            sizes = np.asarray([self.batches.size(i) for i in range(first, last)], np.float64)
+            return np.asarray(sizes @ accuracies / sizes.sum())
+        own, (epoch, within) = folds.own(self.batches.n_samples), divmod(first, self.batches.steps_per_epoch)
+        batches = self.batches.rows(epoch, within, within + len(accuracies))
+        counts = np.concatenate([own[rows].sum(axis=1) for rows in batches])[:, self.plan.fold]
+        return np.asarray((counts * accuracies).sum(axis=0) / counts.sum(axis=0))
+
+    def _judge(
+        self, params: Params, samples: Samples, *, trained_on: bool = False
+    ) -> tuple[HostArray, HostArray]:
+        """Evaluate each network on all samples; with folds, on those that it was or was not trained on."""
+        folds, fold = self.plan.folds, self.plan.fold
+        if folds is None or fold is None:
+            return self._evaluate(params, samples)
+        found = []
+        for i in np.unique(fold).tolist():
+            first, last = np.searchsorted(fold, (i, i + 1)).tolist()
+            part = tree_map(lambda array, first=first, last=last: array[first:last, ...], params)
+            found.append(self._evaluate(part, samples, (folds.trained if trained_on else folds.held_out)[i]))
+        losses, accuracies = zip(*found, strict=True)
+        return np.concatenate(losses), np.concatenate(accuracies)
+
+    def _evaluate(
+        self, params: Params, samples: Samples, rows: HostArray | None = None
+    ) -> tuple[HostArray, HostArray]:
+        """Mean cross-entropy and accuracy of each network (K,) on samples, or rows of them, by weight."""
+        n_samples, weights = samples.X.shape[0] if rows is None else len(rows), samples.sample_weight
+        whole: Any = n_samples
+        if weights is not None:
+            host = to_host(weights).astype(np.float64)
+            whole = (host if rows is None else host[rows]).sum()
         blocks: Any = [slice(0, n_samples)]
         if self.plan.stream:
             blocks = row_blocks(n_samples, max(samples.X.shape[1], widest(params)))
-        total = np.zeros((3, len(self.stopped)))
-        for rows in blocks:
+        elif rows is not None:
+            there = self._on_device(rows)
+            samples = tree_map(lambda array: rows_of(array, there, xp=self.xp), samples)
+        total = np.zeros((3, params.W1.shape[0]))
+        for block in blocks:
             part = samples
             if self.plan.stream:
-                part = tree_map(self._on_device, self._taken(samples, rows))
-            found = self.evaluate(params, *part, self.constant.preprocessing)
+                taken = self._taken(samples, block if rows is None else rows[block])
+                part = tree_map(self._on_device, taken)
+            found = self.evaluate(params, *part[:3], self.constant.preprocessing)
             total += np.stack([to_host(array).astype(np.float64) for array in found])
         losses, right, n_blocks_of_nan = total
         return losses / whole, np.where(n_blocks_of_nan > 0, np.nan, right / whole)

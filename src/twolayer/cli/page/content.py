@@ -10,8 +10,9 @@ from ...plotting.confusion import MOST_DRAWN, too_many
 from ...report.certainty import grid_end_in_words, grid_ends
 from ...report.formatting import count, format_accuracy, format_setting, is_finite, settings_in_words
 from ...report.metrics import wilson_interval
-from ...report.tables import Row, n_seeds_of, varying
+from ...report.tables import Row, repeats_in_words, varying
 from ...settings import label
+from ...sweeping.comparison import n_networks
 from .. import run_folder
 from ..stored_run import StoredRun
 
@@ -111,14 +112,15 @@ def _trained(run: StoredRun) -> str:
     table, n_runs = run.results.table, len(run.results.runs)
     if run.is_sweep and n_runs:
         each = "each from" if len(table) > 1 else "from"
-        candidates = f"{count(len(table), 'candidate')}, {each} {count(n_seeds_of(table), 'seed')}"
+        most = max(table, key=n_networks, default={})
+        candidates = f"{count(len(table), 'candidate')}, {each} {repeats_in_words(most)}"
         return f"A sweep trained {count(n_runs, 'network')} ({candidates})"
     if run.is_sweep:
         return "A sweep was to train networks"
-    n_networks, n_hidden = _whole(run, "networks") or 1, _whole(run, "n_hidden")
+    n_merged, n_hidden = _whole(run, "networks") or 1, _whole(run, "n_hidden")
     units = "" if n_hidden is None else f" of {count(n_hidden, 'hidden unit')}"
-    if n_networks > 1:
-        return f"{n_networks} networks{units}{' each' if units else ''} were trained"
+    if n_merged > 1:
+        return f"{n_merged} networks{units}{' each' if units else ''} were trained"
     return f"One network{units} was trained"
 
 
@@ -143,7 +145,8 @@ def _best(run: StoredRun) -> str:
     words = listed(settings_in_words(run.winner, varying(run.results.table)))
     sentence = f"The best by its validation accuracy has {words}." if words else ""
     if run.results.test is not None:
-        sentence += f" Its best network{_of_seed(run)} was tested."
+        which = "Its best network" if run.setting("folds") is None else "Its network of all samples"
+        sentence += f" {which}{_of_seed(run)} was tested."
     return sentence
 
 
@@ -242,9 +245,10 @@ def _without(run: StoredRun, split: str) -> str:
 
 def _of_validation(run: StoredRun, row: Mapping[str, Any]) -> str:
     details = [_of(run, "validation")]
-    n_seeds = (row.get("n_seeds") or 1) - (row.get("diverged") or 0)
-    if is_finite(row.get("validation_accuracy_std")) and n_seeds > 1:
-        details.insert(0, f"mean ± standard deviation over {n_seeds} seeds")
+    n_alive = n_networks(row) - (row.get("diverged") or 0)
+    if is_finite(row.get("validation_accuracy_std")) and n_alive > 1:
+        repeats = repeats_in_words(row) if "n_folds" in row else f"{n_alive} seeds"
+        details.insert(0, f"mean ± standard deviation over {repeats}")
     parts = [member.get("validation_accuracy") for member in run.results.members]
     known = [part for part in parts if is_finite(part)]
     n_samples, accuracy = run.results.samples.get("validation"), row.get("validation_accuracy")
@@ -255,7 +259,8 @@ def _of_validation(run: StoredRun, row: Mapping[str, Any]) -> str:
         extent = f"{min(known):.3f} to {max(known):.3f}"
         details.append(f"of the merged network, its {len(known)} parts have {extent}")
     elif run.is_sweep or run.setting("judge") == "best":
-        details.append("the network was chosen by them")
+        which = "network was" if run.setting("folds") is None else "settings were"
+        details.append(f"the {which} chosen by them")
     return "; ".join(details)
 
 
