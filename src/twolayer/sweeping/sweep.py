@@ -24,7 +24,7 @@ from ..training.data import check_validation
 from ..training.folds import Folds
 from ..training.optimizers import Optimizer
 from ..training.plan import Settings
-from ..training.run import select
+from ..training.run import Run, select
 from ..training.schedules import Schedule
 from .candidates import candidates_of, settings_of_stack, stacks_of
 from .comparison import Row, best_runs, compared, winner_of
@@ -203,7 +203,7 @@ def sweep(
             over = all(member.diverged is not None or member.stopped is not None for member in each)
             unfinished |= set() if not stages.stopped or stages.ended or over else set(members)
             for i, member in zip(members, each, strict=True):
-                n_steps: Any = member.stopped or member.n_steps
+                n_steps = _steps_taken(member)
                 row = runs[i] | {"n_steps": n_steps}
                 row |= {name: getattr(member, name) for name in _OF_RUN}
                 found[i] = _Trained(row, member.net, member.history.until(n_steps), fitted)
@@ -228,6 +228,12 @@ def sweep(
     return SweepResult(
         best, table, [one.row for one in trained], [one.history for one in trained], complete, pairs
     )
+
+
+def _steps_taken(run: Run) -> int:
+    """Return how many steps a network of a stack took: it left at the entry after it diverged or stopped."""
+    found: Any = run.diverged or run.stopped or run.n_steps
+    return next((int(step) for step in run.history.step if step >= found), run.n_steps)
 
 
 class _Trained(NamedTuple):

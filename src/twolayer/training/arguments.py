@@ -58,7 +58,9 @@ def train(
 
     Each step lowers, on one batch, the loss of `TwoLayerNet.loss`: cross-entropy + reg · (‖W1‖² + ‖W2‖²).
     The networks of a stack see the same batches, each with its own ``reg``, ``learning_rate``, ``dropout``
-    and ``label_smoothing``, and each ends as it would have if trained alone, up to rounding.
+    and ``label_smoothing``, and each ends as it would have if trained alone, up to rounding. One that
+    diverged, or whose ``patience`` ended, leaves the stack with the epoch; the steps of the others then take
+    less time.
 
     A batch is gathered, augmented, preprocessed, and cast to the network's dtype, in this order; then
     ``input_dropout`` and ``dropout`` thin it. Everything random is drawn on the host from the seed's streams,

@@ -29,8 +29,8 @@ class History(NamedTuple):
     validation_loss, validation_accuracy : (epochs,) float64
         Mean cross-entropy (no penalty, no smoothing) and accuracy on the validation set, of the averaged
         networks where there is an average; nan without a validation set. From the step on at which a network
-        diverged, its accuracies and validation losses are nan. After the step at which a member of a stack
-        was stopped, all its figures but the learning rate are nan.
+        diverged, its accuracies and validation losses are nan. A member of a stack that diverged or was
+        stopped leaves it at the next entry; after that all its figures but the learning rate are nan.
     """
 
     loss: HostArray

@@ -58,6 +58,7 @@ from .optimizers import Optimizer
 from .run import Callback, Run
 from .schedules import Schedule
 from .step import Constant, Samples
+from .trees import tree_map
 
 # Each network of a stack may have its own number for the first; all share the others.
 _PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
@@ -157,11 +158,17 @@ class Plan(Settings):
             return X.astype(self.dtype)  # as the step would do; JAX may have no 64-bit integers
         return self.cast(X)
 
-    def constant(self, place: Callable[[HostArray], Array]) -> Constant:
-        """The arrays that all steps share, on the device; None for numbers that are all 0."""
+    def taken(self, samples: Samples, rows: HostArray | slice) -> Samples:
+        """Rows of samples that are streamed, as the device takes them."""
+        taken: Samples = tree_map(lambda array: array[rows, ...], samples)
+        return taken._replace(X=self.cast_samples(taken.X))
+
+    def constant(self, place: Callable[[HostArray], Array], networks: HostArray) -> Constant:
+        """The arrays that all steps share, for these networks, on the device; None for numbers all 0."""
 
         def each(numbers: HostArray, dtype: str) -> Array | None:
-            return place(numbers.astype(dtype)) if numbers.any() else None
+            own = numbers[networks]
+            return place(own.astype(dtype)) if own.any() else None
 
         return Constant(
             samples=None if self.stream else self.data.train,
@@ -169,7 +176,7 @@ class Plan(Settings):
             reg=each(self.reg, self.dtype),
             dropout=each(dropout_threshold(self.dropout), "uint8"),
             smoothing=each(self.label_smoothing, self.dtype),
-            fold=None if self.fold is None else place(self.fold),
+            fold=None if self.fold is None else place(self.fold[networks]),
         )
 
     def check_continues(self, earlier: Run) -> None:

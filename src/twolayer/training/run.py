@@ -86,9 +86,10 @@ class Run:
         stack; with ``ema_decay`` it is an average. Without a validation set, the average or the last. One
         that was never validated, because it diverged in its first epoch, is the network as it was given.
     last : TwoLayerNet
-        The network after the last step.
+        The network after its last step: a network that diverged, or was stopped, takes no step of the epochs
+        that follow, while the others of its stack go on.
     average : TwoLayerNet or None
-        The exponential moving average after the last step; None without ``ema_decay``.
+        The exponential moving average after the same step; None without ``ema_decay``.
     history : History
     diverged : int or None, or a tuple of K of them
         The first step, counted from 1, whose loss was not finite (or whose update left weights that are

@@ -1,0 +1,104 @@
+"""Losses and accuracies of networks on the samples of a run, whole or fold by fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .._namespace import Array, HostArray, rows_of, to_host
+from .._validation import row_blocks
+from ..mathematics import Params
+from ..network import evaluate, widest
+from .execution import prepared
+from .plan import Plan
+from .step import Samples
+from .trees import tree_map
+
+
+class Judge:
+    """Evaluates networks of a run.
+
+    Parameters
+    ----------
+    plan : Plan
+    xp : module
+    place : callable
+        Copies a host array to the device.
+    arrays : tuple of arrays
+        The arrays of the preprocessing, on the device.
+    """
+
+    def __init__(
+        self, plan: Plan, xp: ModuleType, place: Callable[[HostArray], Array], arrays: tuple[Array, ...]
+    ) -> None:
+        self._plan, self._xp, self._place, self._arrays = plan, xp, place, arrays
+        self._function = prepared(evaluate, xp, transform=plan.transform)
+
+    def on_validation(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
+        """Mean cross-entropy and accuracy of networks of these numbers (P,) on the samples held out."""
+        samples, folds = self._plan.data.validation, self._plan.folds
+        assert samples is not None
+        return self._on_rows(params, samples, networks, None if folds is None else folds.held_out)
+
+    def on_training(self, params: Params, networks: HostArray) -> HostArray:
+        """Accuracy of networks of these numbers (P,) on the samples that they are trained on, unweighted."""
+        samples, folds = self._plan.data.train._replace(sample_weight=None, own=None), self._plan.folds
+        return self._on_rows(params, samples, networks, None if folds is None else folds.trained)[1]
+
+    def mean_accuracy(self, accuracies: HostArray, first: int) -> HostArray:
+        """Mean (K,) of the accuracies (n, K) of an epoch's batches from step ``first`` on, by their sizes."""
+        batches, folds, last = self._plan.batches, self._plan.folds, first + len(accuracies)
+        if folds is None:
+            sizes = np.asarray([batches.size(i) for i in range(first, last)], np.float64)
+            return np.asarray(sizes @ accuracies / sizes.sum())
+        own, (epoch, within) = folds.own(batches.n_samples), divmod(first, batches.steps_per_epoch)
+        rows_of_steps = batches.rows(epoch, within, within + len(accuracies))
+        counts = np.concatenate([own[rows].sum(axis=1) for rows in rows_of_steps])[:, self._plan.fold]
+        return np.asarray((counts * accuracies).sum(axis=0) / counts.sum(axis=0))
+
+    def _on_rows(
+        self,
+        params: Params,
+        samples: Samples,
+        networks: HostArray,
+        rows_of_folds: tuple[HostArray, ...] | None,
+    ) -> tuple[HostArray, HostArray]:
+        if rows_of_folds is None or self._plan.fold is None:
+            return self._evaluated(params, samples)
+        fold = self._plan.fold[networks]  # ascending, so that those of a fold lie together
+        found = []
+        for i in np.unique(fold).tolist():
+            first, last = np.searchsorted(fold, (i, i + 1)).tolist()
+            part = tree_map(lambda array, first=first, last=last: array[first:last, ...], params)
+            found.append(self._evaluated(part, samples, rows_of_folds[i]))
+        losses, accuracies = zip(*found, strict=True)
+        return np.concatenate(losses), np.concatenate(accuracies)
+
+    def _evaluated(
+        self, params: Params, samples: Samples, rows: HostArray | None = None
+    ) -> tuple[HostArray, HostArray]:
+        """Mean cross-entropy and accuracy of each network (P,) on samples, or rows of them, by weight."""
+        n_samples, weights = samples.X.shape[0] if rows is None else len(rows), samples.sample_weight
+        whole: Any = n_samples
+        if weights is not None:
+            host = to_host(weights).astype(np.float64)
+            whole = (host if rows is None else host[rows]).sum()
+        blocks: Any = [slice(0, n_samples)]
+        if self._plan.stream:
+            blocks = row_blocks(n_samples, max(samples.X.shape[1], widest(params)))
+        elif rows is not None:
+            there = self._place(rows)
+            samples = tree_map(lambda array: rows_of(array, there, xp=self._xp), samples)
+        total = np.zeros((3, params.W1.shape[0]))
+        for block in blocks:
+            part = samples
+            if self._plan.stream:
+                taken = self._plan.taken(samples, block if rows is None else rows[block])
+                part = tree_map(self._place, taken)
+            found = self._function(params, *part[:3], self._arrays)
+            total += np.stack([to_host(array).astype(np.float64) for array in found])
+        losses, right, n_blocks_of_nan = total
+        return losses / whole, np.where(n_blocks_of_nan > 0, np.nan, right / whole)
