@@ -261,7 +261,7 @@ def test_a_step_is_that_of_numpy(backend: Backend, task: Task, optimizer):
 def test_samples_that_are_given_without_rows_are_the_batch(backend: Backend, task: Task, optimizer):
     args, how = prepared(backend, task, optimizer)
     draws = args[2].draws
-    taken = Samples(*(backend.xp.take(array, draws.rows, axis=0) for array in args[1].samples))
+    taken = tree_map(lambda array: backend.xp.take(array, draws.rows, axis=0), args[1].samples)
     alone = [
         tree_map(lambda array: backend.xp.asarray(array, copy=True), args[0]),
         args[1]._replace(samples=None),
