@@ -12,12 +12,26 @@ from .._namespace import HostArray
 from ..training import History, Progress, Run
 
 
+class Patience:
+    """Which of K networks have not become better by ``tol`` for too many epochs."""
+
+    def __init__(self, parameters: SimpleNamespace, n_networks: int = 1) -> None:
+        self.tol, self.most = parameters.tol, parameters.n_iter_no_change
+        self.best, self.waited = np.full(n_networks, -np.inf), np.zeros(n_networks, np.int64)
+
+    def ended(self, scores: HostArray) -> HostArray:
+        """Return a mask (K,), given the networks' scores in a new epoch, of which nan is no better."""
+        self.waited = np.where(scores >= self.best + self.tol, 0, self.waited + 1)
+        self.best = np.fmax(self.best, scores)
+        return np.asarray(self.waited > self.most)
+
+
 class Stopping:
-    """A callback that ends a run when it has not become better by ``tol`` for too many epochs."""
+    """A callback that ends a run when it has not become better for too many epochs."""
 
     def __init__(self, parameters: SimpleNamespace, n_samples: int) -> None:
         self.parameters, self.n_samples = parameters, n_samples
-        self.best, self.waited = -math.inf, 0
+        self.patience = Patience(parameters)
 
     def __call__(self, progress: Progress) -> None:
         """Stop the run if it is time."""
@@ -29,9 +43,7 @@ class Stopping:
         else:
             per_epoch = math.ceil(self.n_samples / p.batch_size)
             score = -epoch_losses(history.loss[-per_epoch:], self.n_samples, p.batch_size)[0]
-        self.waited = 0 if score >= self.best + p.tol else self.waited + 1  # nan is no better
-        self.best = max(self.best, score)
-        if self.waited > p.n_iter_no_change:
+        if self.patience.ended(np.asarray([score])).any():
             progress.stop()
 
 

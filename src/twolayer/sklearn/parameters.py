@@ -60,6 +60,16 @@ def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
     return SimpleNamespace(**p)
 
 
+def training_arguments(parameters: SimpleNamespace) -> dict[str, Any]:
+    """Return the arguments of `train` that checked parameters stand for."""
+    return {
+        "optimizer": parameters.solver,
+        "learning_rate": parameters.learning_rate_init,
+        "schedule": parameters.learning_rate,
+        **{name: getattr(parameters, name) for name in ("reg", "dropout", "label_smoothing", "batch_size")},
+    }
+
+
 def _named(name: str, value: Any, known: Mapping[str, Any], method: str, example: str) -> Any:
     """Return the object that a name stands for, or the object that was given in its place."""
     if isinstance(value, str):

@@ -100,7 +100,7 @@ def check_weights_of_folds(sample_weight: Array | None, folds: Folds) -> None:
     host = to_host(sample_weight)
     for fold, parts in enumerate(zip(folds.trained, folds.held_out, strict=True)):
         for rows, purpose in zip(parts, ("to train with", "to be judged by"), strict=True):
-            if not host[rows].any():
+            if rows.size and not host[rows].any():
                 raise ValueError(
                     f"`sample_weight` must leave each fold a weight above 0 {purpose}; got 0 for all of fold "
                     f"{fold} (counted from 0)"

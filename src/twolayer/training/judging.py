@@ -48,16 +48,16 @@ class Judge:
         samples, folds = self._plan.data.train._replace(sample_weight=None, own=None), self._plan.folds
         return self._on_rows(params, samples, networks, None if folds is None else folds.trained)[1]
 
-    def mean_accuracy(self, accuracies: HostArray, first: int) -> HostArray:
-        """Mean (K,) of the accuracies (n, K) of an epoch's batches from step ``first`` on, by their sizes."""
-        batches, folds, last = self._plan.batches, self._plan.folds, first + len(accuracies)
+    def epoch_means(self, numbers: HostArray, first: int) -> HostArray:
+        """Means (K,) of numbers (n, K) of an epoch's batches, from step ``first`` on, by their sizes."""
+        batches, folds, last = self._plan.batches, self._plan.folds, first + len(numbers)
         if folds is None:
             sizes = np.asarray([batches.size(i) for i in range(first, last)], np.float64)
-            return np.asarray(sizes @ accuracies / sizes.sum())
+            return np.asarray(sizes @ numbers / sizes.sum())
         own, (epoch, within) = folds.own(batches.n_samples), divmod(first, batches.steps_per_epoch)
-        rows_of_steps = batches.rows(epoch, within, within + len(accuracies))
+        rows_of_steps = batches.rows(epoch, within, within + len(numbers))
         counts = np.concatenate([own[rows].sum(axis=1) for rows in rows_of_steps])[:, self._plan.fold]
-        return np.asarray((counts * accuracies).sum(axis=0) / counts.sum(axis=0))
+        return np.asarray((counts * numbers).sum(axis=0) / counts.sum(axis=0))
 
     def _on_rows(
         self,

@@ -35,12 +35,12 @@ from .trees import tree_leaves, tree_map
 def carry_out(net: TwoLayerNet, plan: Plan, earlier: Run | None = None) -> Run:
     """Train a network, or a stack, by a plan; go on from ``earlier``, of which ``net`` is the last."""
     with running(array_namespace(net.W1)), own_dtypes(net.W1):
-        trainer = Trainer(plan, earlier or _begun(net, plan))
+        trainer = Trainer(plan, earlier or begun(net, plan))
         trainer.run()
         return trainer.result()
 
 
-def _begun(net: TwoLayerNet, plan: Plan) -> Run:
+def begun(net: TwoLayerNet, plan: Plan) -> Run:
     """Return a run without any steps, from which a new one goes on."""
     n_networks, never = net.n_networks or 1, (None,) * (net.n_networks or 1)
     nothing = TwoLayerNet(*map(array_namespace(net.W1).zeros_like, net))
@@ -205,7 +205,7 @@ class Trainer:
         alive &= ~bad
         per_epoch = self.batches.steps_per_epoch
         first = (self.done - 1) // per_epoch * per_epoch
-        train_accuracy = self.judge.mean_accuracy(self.recorder.batch_accuracies(first), first)
+        train_accuracy = self.judge.epoch_means(self.recorder.batch_accuracies(first), first)
         loss = accuracy = np.full(len(self.stopped), np.nan)
         judged, validation = self.state.average or self.state.params, self.plan.data.validation
         if validation is None:  # the latest networks are the best

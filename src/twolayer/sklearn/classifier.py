@@ -1,0 +1,580 @@
+"""The network as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Set
+from numbers import Integral
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from .._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    cast,
+    device,
+    dtype_name,
+    library_name,
+    to_host,
+    undisturbed,
+)
+from .._validation import check_finite, check_integer, check_plain, check_predictions
+from ..mathematics import log_softmax
+from ..network import TwoLayerNet, rescaled
+from ..training import Run
+from ..training.arguments import train
+from ..training.optimizers import Optimizer
+from . import inputs
+from .epochs import Stopping, epoch_losses, in_epochs_of
+from .inputs import Samples
+from .parameters import SCHEDULES, checked_parameters, training_arguments
+from .stacked import Trained, next_trained
+
+
+@dataclasses.dataclass(eq=False, repr=False)
+class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """The two-layer network with a softmax classifier, as a scikit-learn estimator.
+
+    It trains a `TwoLayerNet` with `train`, on the loss of `TwoLayerNet.loss`: cross-entropy + reg · (‖W1‖² +
+    ‖W2‖²). Samples are taken as they are: put a `sklearn.preprocessing.StandardScaler` before it in a
+    pipeline. Parameters that `sklearn.neural_network.MLPClassifier` has too mean the same here.
+
+    With scikit-learn's array API dispatch it fits and predicts where the arrays are: X of PyTorch or CuPy
+    gives a network and predictions there. Only labels and sample weights, N of each, go by way of the host.
+
+    Parameters
+    ----------
+    hidden_layer_size : int
+        Number of hidden units, H.
+    solver : {"adam", "sgd"} or Optimizer
+        `optimizers.Adam`, stochastic gradient descent with Nesterov momentum 0.9, or another of
+        `twolayer.optimizers`: for example ``AdamW(weight_decay=0.1)``.
+    learning_rate_init : float
+        The learning rate, which the schedule multiplies. The default suits scaled samples; of many features
+        that are not scaled, such as raw images, networks learn nothing at it, and 0.001 is better.
+    learning_rate : {"cosine", "constant"} or Schedule
+        How the learning rate goes on: falling along a cosine, to 0 at ``max_iter``; constant; or as another
+        of `twolayer.schedules` has it.
+    reg : float
+        Strength of the L2 penalty: ``alpha`` / (2 · batch size) of `MLPClassifier`, half of PyTorch's
+        ``weight_decay``. The default suits tables of scaled features; images, and other samples with little
+        noise, often have a lower log loss with less.
+    dropout : float
+        Probability in [0, 1) with which each hidden unit is left out for each sample, in training.
+    label_smoothing : float
+        ε in [0, 1]: the network is trained towards (1 - ε) onehot(y) + ε / C.
+    batch_size : int or "auto"
+        "auto" is min(200, N).
+    max_iter : int
+        Number of epochs, unless ``tol`` ends them before. More may be better for a few hundred samples or
+        fewer, as an epoch of them has one step or two.
+    tol : float
+        The training ends when more than ``n_iter_no_change`` epochs one after another have not brought the
+        epoch's mean loss (with ``early_stopping`` the validation accuracy) this much beyond the best before.
+    n_iter_no_change : int or inf
+        inf never ends the training before ``max_iter``.
+    early_stopping : bool
+        Keep the network of the highest validation accuracy, of the samples given to `fit` for that or of a
+        share of the training samples that is set aside, and let ``tol`` go by that accuracy.
+    validation_fraction : float
+        The share in (0, 1) that is set aside, of every class alike.
+    class_weight : dict, "balanced" or None
+        Weight of each class, {label: weight}, by which its samples' weights are multiplied; classes that are
+        left out have 1. "balanced" is Σ s / (C · Σ of the class's s), s being the sample weights.
+    warm_start : bool
+        Let `fit` go on from the network that there is, with the moments of the solver at zero.
+    random_state : int, RandomState instance or None
+        The seed of everything random. An int s trains as ``TwoLayerNet.initialize(…, rng=s)`` and
+        ``train(…, rng=s)`` do.
+
+    Attributes
+    ----------
+    classes_ : array (C,)
+        The labels, sorted. Beside X if its library has their dtype; else, as for strings, a NumPy array.
+    net_ : TwoLayerNet
+        The network, in the dtype and the place of X. ``net_.W1`` and ``net_.W2`` are the ``coefs_`` of
+        `MLPClassifier`, ``net_.b1`` and ``net_.b2`` its ``intercepts_``; two classes have two outputs here.
+    n_features_in_ : int
+        Number of features, D.
+    feature_names_in_ : host array (D,) of str
+        Names of the features, where X had some.
+    n_iter_ : int
+        Number of epochs that the network was trained for; with ``warm_start`` and `partial_fit` all of them.
+    loss_curve_ : list of float
+        The mean loss of each of these epochs, penalty included, each batch before its step.
+    loss_ : float
+        The last of these.
+    validation_scores_ : list of float or None
+        With ``early_stopping``: the validation accuracy after each epoch of the last `fit`.
+    best_validation_score_ : float or None
+        With ``early_stopping``: the highest of these, which is that of ``net_``.
+
+    See Also
+    --------
+    twolayer.train : Everything else that a training can have.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from twolayer.sklearn import TwoLayerClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), TwoLayerClassifier(random_state=0))
+    >>> bool(cross_val_score(model, X, y).mean() > 0.93)
+    True
+    """
+
+    hidden_layer_size: int = 100
+    _: dataclasses.KW_ONLY
+    solver: Any = "adam"
+    learning_rate_init: float = 0.01
+    learning_rate: Any = "cosine"
+    reg: float = 3e-3
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    batch_size: Any = "auto"
+    max_iter: int = 60
+    tol: float = 1e-4
+    n_iter_no_change: float = 20
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    class_weight: Any = None
+    warm_start: bool = False
+    random_state: Any = None
+
+    @undisturbed
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> TwoLayerClassifier:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Training samples. float32 and float64 stay what they are, and are the network's dtype; anything
+            else becomes float64.
+        y : array-like (N,)
+            A label for each: integers, strings, truth values.
+        sample_weight : array-like (N,), optional
+            Weight of each sample in its batch's mean, at least 0; their scale does not matter. A sample of
+            weight 0 is left out.
+        X_val : array-like (M, D), optional
+            Validation samples for ``early_stopping``, instead of a share of the training samples.
+        y_val : array-like (M,), optional
+            Their labels.
+        sample_weight_val : array-like (M,), optional
+            Their weights in the validation accuracy. Samples that are set aside keep their own there.
+
+        Returns
+        -------
+        TwoLayerClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        TypeError
+            If a parameter is not of its kind, or an array is masked or sparse.
+        ValueError
+            If a parameter is out of its bounds; if X, y or a weight is not as it must be, or y holds one
+            class alone; or if the training diverges.
+        """
+        trained = next_trained()
+        parameters = checked_parameters(self.get_params(deep=False))
+        if (X_val is None) != (y_val is None):
+            raise ValueError("`X_val` and `y_val` must be given together; got one of them")
+        if sample_weight_val is not None and X_val is None:
+            raise ValueError("`X_val` must be given where `sample_weight_val` is; got None")
+        if X_val is not None and not parameters.early_stopping:
+            raise ValueError("`early_stopping` must be True where `X_val` is given; got False")
+        net = classes = like = None
+        seed = self._seed()
+        if parameters.warm_start and hasattr(self, "net_"):
+            net, classes, like = self.net_, inputs.on_host(self.classes_), self.net_.W1
+            if net.n_hidden != parameters.hidden_layer_size:
+                raise ValueError(
+                    f"`hidden_layer_size` must stay {net.n_hidden} with `warm_start`; "
+                    f"got {parameters.hidden_layer_size}"
+                )
+            # Other batches than those of the epochs before.
+            seed = int(np.random.default_rng([seed, self.n_iter_]).integers(2**63))
+        samples = self._samples(X, y, sample_weight, classes, like=like)
+        validation = None
+        if X_val is not None:
+            known = dict(classes=samples.classes, like=samples.X, dtype=samples.X.dtype)
+            validation = self._samples(X_val, y_val, sample_weight_val, suffix="_val", **known)
+        elif parameters.early_stopping:
+            rows, aside = set_aside(samples.codes, parameters, seed)
+            samples, validation = samples.take(rows), samples.take(aside)
+        run = self._train(
+            net.astype(samples.X.dtype) if net else None,
+            samples,
+            parameters,
+            seed,
+            trained,
+            epochs=parameters.max_iter,
+            validation=validation.arrays() if validation else None,
+            callbacks=[Stopping(parameters, len(samples.codes))],
+        )
+        self._partial: tuple[Optimizer, Run] | None = None
+        if parameters.early_stopping:
+            self.validation_scores_: list[float] | None = run.history.validation_accuracy.tolist()
+            self.best_validation_score_: float | None = float(run.validation_accuracy)
+        return self
+
+    @undisturbed
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> TwoLayerClassifier:
+        """Train the network for one epoch more, on these samples.
+
+        The moments of the solver go on from call to call. "cosine" is constant here, as there is no end that
+        the learning rate could fall to; another schedule counts the epochs of all calls.
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Samples, as for `fit`.
+        y : array-like (N,)
+            A label for each.
+        classes : array-like (C,) or set, optional
+            All labels that will ever come; needed in the first call.
+        sample_weight : array-like (N,), optional
+            As for `fit`.
+
+        Returns
+        -------
+        TwoLayerClassifier
+            The estimator itself.
+
+        Raises
+        ------
+        TypeError
+            As `fit`.
+        ValueError
+            As `fit`; if ``early_stopping`` is True or ``class_weight`` "balanced", which need all samples at
+            once; if ``classes`` is missing in the first call or another one than then.
+        """
+        parameters = checked_parameters(self.get_params(deep=False))
+        if parameters.early_stopping:
+            raise ValueError("`early_stopping` must be False for `partial_fit`; got True")
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"`class_weight` must be a dict or None for `partial_fit`; got {self.class_weight!r}"
+            )
+        if classes is not None:
+            classes = list(classes) if isinstance(classes, Set) else classes
+            classes = np.unique(inputs.checked_labels(classes, name="classes"))
+        net = getattr(self, "net_", None)
+        like = dtype = None
+        if net is not None:
+            known, like, dtype = inputs.on_host(self.classes_), net.W1, net.W1.dtype
+            if classes is not None and not np.array_equal(classes, known):
+                raise ValueError(
+                    "`classes` must hold the labels of the first call, or be left out; got others"
+                )
+            classes = known
+        elif classes is None:
+            raise ValueError("`classes` must be given in the first call of `partial_fit`; got None")
+        classes = inputs.classes_of(classes, name="classes")
+        samples = self._samples(X, y, sample_weight, classes, like=like, dtype=dtype, method="partial_fit")
+        per_epoch = math.ceil(len(samples.codes) / parameters.batch_size)
+        start, done, seed = net, 0, None
+        if net and self._partial and self._partial[0] == parameters.solver:
+            start = in_epochs_of(self._partial[1], per_epoch)
+            done = start.n_steps
+        else:
+            seed = self._seed()
+        if parameters.learning_rate == SCHEDULES["cosine"]:
+            parameters.learning_rate = SCHEDULES["constant"]
+        run = self._train(start, samples, parameters, seed, steps=done + per_epoch)
+        self._partial = parameters.solver, run
+        return self
+
+    @undisturbed
+    def decision_function(self, X: Any) -> Array:
+        """Return how much each sample looks like each class.
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Samples.
+
+        Returns
+        -------
+        array (N, C), or (N,) for two classes
+            The logits; of two classes the second's minus the first's, the logarithm of the odds. In the dtype
+            of X, if that is float32 or float64.
+
+        Raises
+        ------
+        NotFittedError
+            If there is no network yet.
+        ValueError
+            If X is not as it must be, or is of another array library or device than in `fit`; if it holds a
+            value that is too large for the network's dtype, or its logits are nan.
+        """
+        logits = self._logits(X, "decision_function")
+        return logits[:, 1] - logits[:, 0] if self.net_.n_classes == 2 else logits
+
+    @undisturbed
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probability of each class, softmax(logits).
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Samples.
+
+        Returns
+        -------
+        array (N, C)
+            In the dtype of X, if that is float32 or float64; the columns are those of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        """
+        found = self._log_probabilities(X, "predict_proba")
+        return array_namespace(found).exp(found)
+
+    @undisturbed
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithm of the probability of each class, exact where that rounds to 0.
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Samples.
+
+        Returns
+        -------
+        array (N, C)
+            As `predict_proba`.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        """
+        return self._log_probabilities(X, "predict_log_proba")
+
+    @undisturbed
+    def predict(self, X: Any) -> Array:
+        """Return the label of the largest logit of each sample; of equal ones the first.
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Samples.
+
+        Returns
+        -------
+        array (N,)
+            Labels, where ``classes_`` is.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        """
+        logits = self._logits(X, "predict")
+        xp = array_namespace(logits)
+        codes = xp.argmax(logits, axis=-1)
+        if array_namespace(self.classes_) is xp:
+            return xp.take(self.classes_, codes, axis=0)
+        return self.classes_[to_host(codes)]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of samples whose predicted label is right.
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Samples.
+        y : array-like (N,)
+            Their labels.
+        sample_weight : array-like (N,), optional
+            Their weights in the share.
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As `decision_function`.
+        TypeError
+            If an array is masked or sparse.
+        """
+        check_plain("sample_weight", sample_weight)
+        weights = None if sample_weight is None else rescaled(inputs.on_host(sample_weight), xp=np)
+        labels = inputs.checked_labels(y, name="y")
+        return float(accuracy_score(labels, inputs.on_host(self.predict(X)), sample_weight=weights))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        return tags
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, Integral):
+            return check_integer("random_state", self.random_state, least=0)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _samples(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        classes: HostArray | None,
+        *,
+        like: Array | None = None,
+        dtype: Any = None,
+        method: str = "fit",
+        suffix: str = "",
+    ) -> Samples:
+        """Check samples, labels and weights, and return those whose weight is not 0.
+
+        X must be beside ``like``, which is None for the first samples, and in the range of ``dtype``. Without
+        ``classes`` the labels in y are all that there are.
+        """
+        y = inputs.checked_labels(y, name=f"y{suffix}")
+        X, y = inputs.validated(self, X, y, reset=like is None, suffix=suffix)
+        if like is not None:
+            self._check_place(X, like, method)
+        if dtype is not None and X.dtype != dtype:
+            check_finite(X, name=f"X{suffix}", dtype=dtype)
+        check_classification_targets(y)
+        if classes is None:
+            classes = inputs.classes_of(y, name="y")
+        codes = inputs.numbered(y, classes, name=f"y{suffix}")
+        weights = inputs.checked_weights(sample_weight, codes, name=f"sample_weight{suffix}")
+        samples = Samples(X, codes, weights, classes)
+        return samples if weights is None or weights.all() else samples.take(np.flatnonzero(weights))
+
+    def _train(
+        self,
+        start: TwoLayerNet | Run | None,
+        samples: Samples,
+        parameters: SimpleNamespace,
+        seed: int | None,
+        trained: Trained | None = None,
+        **more: Any,
+    ) -> Run:
+        """Train a new network, a given one or a run further, and keep it; raise if it diverges."""
+        losses = [] if start is None else self.loss_curve_
+        if trained is not None and start is None and trained.belongs_to(parameters, samples.codes):
+            run, own = trained.run, trained.losses
+        else:
+            run, own = self._run(start, samples, parameters, seed, **more)
+        if run.diverged is not None:
+            raise ValueError(
+                "`learning_rate_init` must be low enough, and X be scaled, for the training to converge; "
+                f"with {self.learning_rate_init:g} it diverged at step {run.diverged}"
+            )
+        X, classes = samples.X, samples.classes
+        info = array_namespace(X).__array_namespace_info__()
+        has_dtype = dtype_name(classes.dtype) in info.dtypes(device=device(X))
+        self.classes_ = inputs.beside(X, classes) if has_dtype else classes
+        self.net_: TwoLayerNet = run.net
+        self.loss_curve_: list[float] = losses + own
+        self.loss_, self.n_iter_ = self.loss_curve_[-1], len(self.loss_curve_)
+        self.validation_scores_ = self.best_validation_score_ = None
+        return run
+
+    def _run(
+        self,
+        start: TwoLayerNet | Run | None,
+        samples: Samples,
+        parameters: SimpleNamespace,
+        seed: int | None,
+        **more: Any,
+    ) -> tuple[Run, list[float]]:
+        """Train, and return the run with the mean losses of its new epochs."""
+        X, codes, weights = samples.arrays()
+        if start is None:
+            sizes = X.shape[1], parameters.hidden_layer_size, len(samples.classes)
+            place = {"xp": array_namespace(X), "dtype": X.dtype, "device": device(X)}
+            start = TwoLayerNet.initialize(*sizes, rng=seed, **place)
+        run = train(
+            start,
+            X,
+            codes,
+            sample_weight=weights,
+            class_weight=self._class_weights(samples),
+            rng=seed,
+            **training_arguments(parameters),
+            **more,
+        )
+        done = start.n_steps if isinstance(start, Run) else 0
+        return run, epoch_losses(run.history.loss[done:], len(samples.codes), parameters.batch_size)
+
+    def _class_weights(self, samples: Samples) -> HostArray | None:
+        if self.class_weight is None:
+            return None
+        _, codes, weights, classes = samples
+        if isinstance(self.class_weight, str):
+            sums = np.bincount(codes, weights=weights, minlength=len(classes))
+            return np.where(sums > 0, sums.sum() / (len(classes) * np.where(sums > 0, sums, 1.0)), 0.0)
+        return np.asarray(compute_class_weight(dict(self.class_weight), classes=classes, y=classes[codes]))
+
+    def _logits(self, X: Any, method: str) -> Array:
+        """Check samples, and return their logits (N, C) in the dtype of X."""
+        check_is_fitted(self, "net_")
+        X = inputs.validated(self, X, reset=False)
+        self._check_place(X, self.net_.W1, method)
+        if X.dtype != self.net_.W1.dtype:
+            check_finite(X, dtype=self.net_.W1.dtype)
+        logits = self.net_.logits(X)
+        check_predictions(logits)
+        return cast(logits, X.dtype, xp=array_namespace(X))
+
+    def _log_probabilities(self, X: Any, method: str) -> Array:
+        """Check samples, and return the logarithms of their probabilities (N, C) in the dtype of X."""
+        logits = self._logits(X, method)
+        found = log_softmax(logits, axis=-1, xp=array_namespace(logits))
+        check_predictions(found)
+        return found
+
+    def _check_place(self, X: Array, like: Array, method: str) -> None:
+        """Raise unless X is of the library and on the device of another array."""
+        wanted, came = ((array_namespace(array), device(array)) for array in (like, X))
+        if wanted != came:
+            wanted_name, came_name = (f"{library_name(xp)} on {where}" for xp, where in (wanted, came))
+            raise ValueError(
+                f"Inputs of {type(self).__name__}.{method}() must use the same namespace and the same device "
+                f"as those of fit(), {wanted_name}; got {came_name}"
+            )
+
+
+def set_aside(codes: HostArray, parameters: SimpleNamespace, seed: int) -> tuple[HostArray, HostArray]:
+    """Return the rows to train on, and those that are set aside for ``early_stopping``."""
+    rows, aside = train_test_split(
+        np.arange(len(codes)),
+        test_size=parameters.validation_fraction,
+        stratify=codes,
+        random_state=seed % 2**32,
+    )
+    return rows, aside

@@ -1,0 +1,227 @@
+"""The search for the parameters of a network, which trains candidates and folds in stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils.validation import _check_method_params
+
+from .._namespace import HostArray, array_namespace, device, dtype_name, own_dtypes
+from ..network import TwoLayerNet, rescaled
+from ..stacks import stack
+from ..training.execution import running
+from ..training.folds import Folds
+from ..training.plan import Plan, Settings, checked_data, planned
+from ..training.run import Run, select
+from ..training.trainer import Trainer, begun
+from . import inputs
+from .classifier import TwoLayerClassifier, set_aside
+from .epochs import Patience
+from .inputs import Samples
+from .parameters import checked_parameters, training_arguments
+from .stacked import Trained, trained_ahead
+
+# The parameters in which the networks of a stack may differ.
+_OWN = ("learning_rate_init", "reg", "dropout", "label_smoothing")
+Split = tuple[HostArray, HostArray]
+
+
+class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
+    """Search for the parameters of a `TwoLayerClassifier` by cross-validation."""
+
+    def __init__(
+        self,
+        estimator: TwoLayerClassifier,
+        param_grid: Any = None,
+        *,
+        param_distributions: Any = None,
+        n_iter: int = 10,
+        scoring: Any = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+    ) -> None:
+        super().__init__(
+            estimator,
+            scoring=scoring,
+            n_jobs=1,  # networks are fitted in their order, each with the run that was trained for it
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.param_grid, self.param_distributions = param_grid, param_distributions
+        self.n_iter, self.random_state = n_iter, random_state
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> TwoLayerSearchCV:
+        if not isinstance(self.estimator, TwoLayerClassifier):
+            raise TypeError(f"`estimator` must be a TwoLayerClassifier; got {type(self.estimator).__name__}")
+        self._given = X, y, params
+        try:
+            super().fit(X, y, **params)
+        finally:
+            del self._given
+        return self
+
+    def _run_search(self, evaluate_candidates: Callable[..., Any]) -> None:
+        """Train all candidates on all folds, and let scikit-learn fit and score them."""
+        X, y, params = self._given
+        candidates = list(self._candidates())
+        routed = self._get_routed_params_for_fit(_check_method_params(X, params))
+        splits = list(self._checked_cv_orig.split(X, y, **routed.splitter.split))
+        models = [clone(self.estimator).set_params(**clone(one, safe=False)) for one in candidates]
+        weights = routed.estimator.fit.get("sample_weight")
+        with trained_ahead(_trained_together(models, X, y, weights, splits)):
+            evaluate_candidates(candidates, cv=check_cv(splits))
+
+    def _candidates(self) -> Iterable[Mapping[str, Any]]:
+        given = [one for one in (self.param_grid, self.param_distributions) if one is not None]
+        if len(given) != 1:
+            came = "both" if given else "neither"
+            raise ValueError(f"`param_grid` or `param_distributions` must be given, not both; got {came}")
+        if self.param_grid is not None:
+            return ParameterGrid(self.param_grid)  # type: ignore[no-any-return]
+        return ParameterSampler(self.param_distributions, self.n_iter, random_state=self.random_state)  # type: ignore[no-any-return]
+
+
+def _trained_together(
+    models: list[TwoLayerClassifier], X: Any, y: Any, sample_weight: Any, splits: list[Split]
+) -> list[Trained | None]:
+    """Return the run of each model on each split; None where a model must be fitted by itself."""
+    found: list[Trained | None] = [None] * (len(models) * len(splits))
+    groups: list[tuple[dict[str, Any], list[int]]] = []
+    for i, model in enumerate(models):
+        given = model.get_params(deep=False)
+        shared = {name: value for name, value in given.items() if name not in _OWN}
+        try:
+            checked_parameters(given)
+        except (TypeError, ValueError):
+            continue  # its own `fit` raises this again
+        for other, members in groups:
+            if other == shared:
+                members.append(i)
+                break
+        else:
+            groups.append((shared, [i]))
+    for _, members in groups:
+        own = [models[i] for i in members]
+        for place, split, trained in _trained_stack(own, X, y, sample_weight, splits):
+            found[members[place] * len(splits) + split] = trained
+    return found
+
+
+def _trained_stack(
+    models: list[TwoLayerClassifier], X: Any, y: Any, sample_weight: Any, splits: list[Split]
+) -> Iterator[tuple[int, int, Trained]]:
+    """Train models that differ in ``_OWN`` alone, on all splits; yield the place, the split and the run."""
+    model = models[0]
+    parameters = [checked_parameters(one.get_params(deep=False)) for one in models]
+    shared, seed = parameters[0], model._seed()
+    samples = model._samples(X, y, None, None)
+    weights = inputs.checked_weights(sample_weight, samples.codes, name="sample_weight")
+    samples = samples._replace(weights=weights)
+    folds: list[tuple[int, HostArray, HostArray, HostArray]] = []
+    for split, (train, _) in enumerate(splits):
+        rows = np.asarray(train)
+        rows = rows if weights is None else rows[weights[rows] > 0]
+        codes, aside = samples.codes[rows], rows[:0]
+        if len(np.unique(codes)) < len(samples.classes):
+            continue  # its network has fewer outputs
+        if shared.early_stopping:
+            try:
+                own, others = set_aside(codes, shared, seed)
+            except ValueError:
+                continue
+            rows, aside = rows[own], rows[others]
+        folds.append((split, rows, aside, samples.codes[rows]))
+    if not folds:
+        return
+    splits_of, trained, aside, codes = zip(*folds, strict=True)
+    n_models, n_folds = len(models), len(folds)
+    settings = Settings(
+        validation=None,
+        sample_weight=samples.arrays()[2],
+        class_weight=None,
+        preprocessing=None,
+        augmentation=None,
+        **_arguments(parameters, n_folds),
+        input_dropout=0.0,
+        epochs=shared.max_iter,
+        steps=None,
+        replacement=False,
+        ema_decay=None,
+        patience=None,
+        judge="best",
+        stream=False,
+        rng=seed,
+        callbacks=(),
+        folds=Folds(trained, aside),
+        fold=np.repeat(np.arange(n_folds, dtype=np.int32), n_models),
+    )
+    X, labels, _ = samples.arrays()
+    place = {"xp": array_namespace(X), "dtype": X.dtype, "device": device(X)}
+    sizes = X.shape[1], shared.hidden_layer_size, len(samples.classes)
+    nets = stack([TwoLayerNet.initialize(*sizes, rng=seed, **place)] * (n_models * n_folds))
+    data = checked_data(nets, X, labels, settings)
+    by_class = [] if shared.class_weight is None else [_weights(model, samples, rows) for rows in trained]
+    if by_class:
+        own = inputs.beside(X, np.stack(by_class, axis=1).astype(dtype_name(X.dtype)))
+        data = replace(data, train=data.train._replace(sample_weight=own))
+    if not shared.early_stopping:
+        data = replace(data, validation=None)
+    runs, losses, ended = _run(nets, planned(nets, data, settings), shared)
+    for fold, split in enumerate(splits_of):
+        for i in range(n_models):
+            k = fold * n_models + i
+            run = select(runs, k)
+            run = replace(run, history=run.history.until(ended[k]))
+            n_epochs = len(run.history.step)
+            yield i, split, Trained(run, losses[:n_epochs, k].tolist(), parameters[i], codes[fold])
+
+
+def _arguments(parameters: list[SimpleNamespace], n_folds: int) -> dict[str, Any]:
+    """Return the arguments of `train` for a stack of all candidates, once for each fold."""
+    each = [training_arguments(one) for one in parameters]
+    own = ("learning_rate", "reg", "dropout", "label_smoothing")
+    return each[0] | {name: [one[name] for one in each] * n_folds for name in own}
+
+
+def _weights(model: TwoLayerClassifier, samples: Samples, rows: HostArray) -> HostArray:
+    """Return the weight of each sample (N,) for a fold that trains on these rows, 0 for others."""
+    taken = None if samples.weights is None else samples.weights[rows]
+    of_class = model._class_weights(Samples(None, samples.codes[rows], taken, samples.classes))
+    assert of_class is not None
+    weights = np.zeros(len(samples.codes))
+    weights[rows] = of_class[samples.codes[rows]] * (1.0 if taken is None else taken)
+    return np.asarray(rescaled(weights, xp=array_namespace(weights)))
+
+
+def _run(nets: TwoLayerNet, plan: Plan, parameters: SimpleNamespace) -> tuple[Run, HostArray, HostArray]:
+    """Train a stack; return its run, the epochs' mean losses (n, K), and the steps of each network (K,)."""
+    n_networks, per_epoch = len(plan.learning_rate), plan.batches.steps_per_epoch
+    patience, losses = Patience(parameters, n_networks), []
+    ended = np.full(n_networks, plan.steps)
+    with running(array_namespace(nets.W1)), own_dtypes(nets.W1):
+        trainer = Trainer(plan, begun(nets, plan))
+        for first in range(0, plan.steps, per_epoch):
+            trainer.run(until=first + per_epoch)
+            history = trainer.history()
+            losses.append(trainer.judge.epoch_means(history.loss[:, first:].T, first))
+            scores = history.validation_accuracy[:, -1] if parameters.early_stopping else -losses[-1]
+            over = patience.ended(scores)
+            ended = np.where(over, np.minimum(ended, first + per_epoch), ended)
+            trainer.leave(over)
+            if not trainer.members.present.size:
+                break
+        return trainer.result(measured=parameters.early_stopping), np.stack(losses), ended
