@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from . import augmentation, datasets, onnx, optimizers, preprocessing, schedules
+from . import augmentation, datasets, onnx, optimizers, preprocessing, schedules, search
 from ._version import __version__ as __version__
 from .convolution import unroll
 from .importance import Importance, permutation_importance
@@ -44,6 +44,7 @@ __all__ = [
     "preprocessing",
     "save",
     "schedules",
+    "search",
     "stack",
     "sweep",
     "symmetrize",

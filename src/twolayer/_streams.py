@@ -24,6 +24,7 @@ class Stream(IntEnum):
     DROPOUT = 3
     AUGMENTATION = 4
     PERMUTATIONS = 5
+    CANDIDATES = 6
     FOLDS = 7
 
 

@@ -391,7 +391,7 @@ def check_number(
         bounds = f"in {lowest}, {below:g})"
     if most < math.inf:
         bounds = f"in {lowest}, {most:g}]"
-    raise ValueError(f"`{name}` must be {bounds}; got {number:g}")
+    raise ValueError(f"`{name}` must be {bounds.removesuffix(' and at least -inf')}; got {number:g}")
 
 
 def check_form(name: str, value: Any, attributes: Sequence[str], wanted: str) -> None:

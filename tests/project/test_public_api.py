@@ -36,6 +36,7 @@ NAMES = {
     "preprocessing",
     "save",
     "schedules",
+    "search",
     "stack",
     "sweep",
     "symmetrize",
@@ -65,8 +66,8 @@ train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, prep
     optimizer=SGD(momentum=0.9, nesterov=True), learning_rate=0.01, schedule=Cosine(), batch_size=200,
     epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge='best', stream=False,
     rng=None, resume=None, callbacks=())
-sweep(X, y, *, validation, grid, n_classes=None, dtype='float32', rng=0, max_networks=None,
-    sample_weight=None, class_weight=None, preprocessing=None, augmentation=None,
+sweep(X, y, *, validation, grid, candidates=None, n_classes=None, dtype='float32', rng=0,
+    max_networks=None, sample_weight=None, class_weight=None, preprocessing=None, augmentation=None,
     optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(), epochs=None, steps=None, replacement=False,
     ema_decay=None, patience=None, judge='best', stream=False, xp=None, device=None, callbacks=())
 History.select(k)
@@ -76,6 +77,11 @@ schedules.Exponential(factor, every=None, first=None)
 schedules.Step(factor=0.1, epochs=10)
 schedules.Cosine()
 schedules.Warmup(schedule=Cosine(), epochs=None, steps=None)
+search.LogUniform(low, high)
+search.LogUniform.rvs(size=None, random_state=None)
+search.Uniform(low, high)
+search.Integers(low, high, *, log=False)
+search.Choice(values)
 optimizers.SGD(momentum=0.0, nesterov=False)
 optimizers.SGD.init(net)
 optimizers.SGD.update(net, gradients, state, *, learning_rate)
@@ -179,6 +185,7 @@ FIELDS = {
         ("preprocessing", "Standardizer"),
         ("report", "confusion_matrix"),
         ("schedules", "Cosine"),
+        ("search", "LogUniform"),
         ("sklearn", "TwoLayerClassifier"),
         ("storage", "load_metadata"),
     ],

@@ -21,6 +21,7 @@ def test_the_numbers_of_the_streams_never_change():
         "DROPOUT": 3,
         "AUGMENTATION": 4,
         "PERMUTATIONS": 5,
+        "CANDIDATES": 6,
     }
     np.testing.assert_allclose(
         stream(0, Stream.INITIAL_WEIGHTS).standard_normal(3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from .._numbers import NOT_NEGATIVE
-from .._setting import TOGETHER
+from .._setting import APART, TOGETHER
+from .._streams import Stream, stream
 from .._validation import check_integer
+from ..search import Choice
 from ..settings import SETTINGS, VARIED
 from ..training.plan import Settings
 from .comparison import Row, group_key
@@ -26,15 +29,64 @@ DEFAULTS: dict[str, Any] = {name: SETTINGS[name].default for name in VARIED} | {
 _COMMON = ("optimizer", "schedule", "augmentation")
 # Settings in which the networks of a stack may differ; others divide candidates into several stacks.
 _OWN = tuple(name for name in VARIED if SETTINGS[name].varied == TOGETHER)
+# Settings of which each value divides candidates into a stack of its own.
+_OF_SHAPE = (*(name for name in VARIED if SETTINGS[name].varied == APART), *_COMMON)
+_FEW = 4  # values of such a setting: with more, a random search gains little from stacks
+_PATIENCE = 30  # draws for each candidate that may bring no new one, before there seem to be no others
 
 
-def candidates_of(grid: Any, shared: Settings, *, default_seed: int) -> list[Row]:
+def settings_of_grid(grid: Mapping[str, Any], n_drawn: int | None, *, seed: int) -> list[Row]:
+    """Return the settings of every run that a mapping names: all combinations, or so many drawn at random."""
+    for key, values in grid.items():
+        if hasattr(values, "rvs"):
+            if n_drawn is None:
+                raise ValueError(
+                    f"`candidates` must be given where `grid` has a distribution; got {values!r} for {key!r}"
+                )
+            if key != "seed":
+                continue
+        if isinstance(values, str) or not hasattr(values, "__iter__"):
+            raise TypeError(f"`grid` must map names to sequences of values; got {values!r} for {key!r}")
+    if n_drawn is None:
+        return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    spaces = {key: values for key, values in grid.items() if key != "seed"}
+    drawn = _draw(spaces, check_integer("candidates", n_drawn, least=1), seed)
+    if "seed" not in grid:
+        return drawn
+    return [one | {"seed": own} for one, own in itertools.product(drawn, grid["seed"])]
+
+
+def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
+    """Draw different candidates, one after the other; fewer than ``n`` if there are no others."""
+    spaces = {key: one if hasattr(one, "rvs") else Choice(one) for key, one in spaces.items()}
+    rng, n_in_vain = stream(seed, Stream.CANDIDATES), 0
+    found: dict[tuple[Any, ...], Row] = {}
+    while len(found) < n and n_in_vain < _PATIENCE * (len(found) + 1):
+        one = {key: space.rvs(random_state=rng) for key, space in spaces.items()}
+        known = found.setdefault(tuple(map(group_key, one.values())), one)
+        n_in_vain = 0 if known is one else n_in_vain + 1
+    many = [key for key in spaces if key in _OF_SHAPE and not _has_few_values(spaces[key])]
+    if many:
+        shapes = {tuple(group_key(one[key]) for key in spaces if key in _OF_SHAPE) for one in found.values()}
+        warnings.warn(
+            f"candidates that differ in {' or '.join(many)} do not train in one stack: these {len(found)} "
+            f"make {len(shapes)} stacks for each seed; for fewer, give at most {_FEW} values of it",
+            UserWarning,
+            stacklevel=6,
+        )
+    return [*found.values()]
+
+
+def _has_few_values(space: Any) -> bool:
+    return isinstance(space, Choice) and len(space.values) <= _FEW
+
+
+def candidates_of(grid: Any, shared: Settings, *, default_seed: int, n_drawn: int | None = None) -> list[Row]:
     """Return the settings of every run, complete and checked, in their order."""
     if isinstance(grid, Mapping):
-        for key, values in grid.items():
-            if isinstance(values, str) or not hasattr(values, "__iter__"):
-                raise TypeError(f"`grid` must map names to sequences of values; got {values!r} for {key!r}")
-        settings = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+        settings = settings_of_grid(grid, n_drawn, seed=default_seed)
+    elif n_drawn is not None:
+        raise TypeError(f"`grid` must be a mapping, to draw `candidates` from; got {type(grid).__name__}")
     else:
         settings = list(grid) if isinstance(grid, Iterable) else [grid]
         if not all(isinstance(one, Mapping) for one in settings):

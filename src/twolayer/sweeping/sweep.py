@@ -45,7 +45,8 @@ def sweep(
     validation: tuple[Array, ...] | None = None,
     folds: int | Iterable[tuple[Any, Any]] | None = None,
     refit: str | None = "all",
-    grid: Mapping[str, Sequence[Any]] | Iterable[Mapping[str, Any]],
+    grid: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    candidates: int | None = None,
     n_classes: int | None = None,
     dtype: Any = "float32",
     rng: RandomState = 0,
@@ -87,12 +88,18 @@ def sweep(
         (default 1e-2), ``reg`` (0), ``n_hidden`` (50), ``batch_size`` (200), ``weight_scale`` ("he"),
         ``dropout`` (0), ``input_dropout`` (0), ``label_smoothing`` (0) and ``seed``; and ``optimizer``,
         ``schedule`` and ``augmentation``, in place of what stands below.
+    candidates : int, optional
+        The number of candidates to draw at random from ``grid``, in place of all combinations. Values of the
+        mapping are then sequences, all entries equally likely; distributions of `twolayer.search`; or what
+        else has SciPy's ``rvs(random_state=...)``. Each candidate is trained from every ``seed`` of the grid.
+        They are drawn with the seed ``rng``, one after the other: more candidates begin with the same ones.
+        An equal candidate is drawn again; where all seem to have been drawn there are fewer.
     n_classes : int, optional
         Number of classes; else one more than the largest label, or the columns of class probabilities.
     dtype : dtype or str
         float32 or float64.
     rng : int, numpy.random.Generator or None
-        The seed of the settings that name none.
+        The seed of the settings that name none, and of the candidates that are drawn.
     max_networks : int, optional
         The most networks to train at once, where memory is short.
     sample_weight, class_weight, preprocessing, augmentation, optimizer, schedule
@@ -116,7 +123,14 @@ def sweep(
     Raises
     ------
     TypeError, ValueError
-        As `train`; and if a setting is unknown, none is given, or one comes twice.
+        As `train`; and if a setting is unknown, none is given, or one comes twice; or if the grid holds a
+        distribution without ``candidates``.
+
+    Warns
+    -----
+    UserWarning
+        If more than four values may be drawn of ``n_hidden``, or of another setting that the networks of a
+        stack share: then few candidates train together.
 
     Examples
     --------
@@ -129,6 +143,15 @@ def sweep(
     [10, 20, 10, 20]
     >>> result.best.settings["learning_rate"]
     0.001
+
+    Drawn at random, the learning rates evenly over their powers of ten:
+
+    >>> result = twolayer.sweep(
+    ...     digits.train.X, digits.train.y, validation=(digits.validation.X, digits.validation.y),
+    ...     grid={"learning_rate": twolayer.search.LogUniform(1e-5, 1e-2), "n_hidden": [10, 20]},
+    ...     candidates=6, epochs=5)
+    >>> len(result.table)
+    6
     """
     check_features(X)
     check_array("y", y)
@@ -164,11 +187,10 @@ def sweep(
         callbacks=tuple(callbacks),
         folds=divided,
     )
-    candidates = candidates_of(grid, shared, default_seed=seed)
-    names = tuple(key for key in candidates[0] if key != "seed")
-    runs = candidates
+    runs = candidates_of(grid, shared, default_seed=seed, n_drawn=candidates)
+    names = tuple(key for key in runs[0] if key != "seed")
     if divided is not None:
-        runs = [one | {"fold": fold} for one in candidates for fold in range(len(divided.trained))]
+        runs = [one | {"fold": fold} for one in runs for fold in range(len(divided.trained))]
         _check_folds(preprocessing, fit, stream=shared.stream)
     stacks = stacks_of(runs, max_networks, folds_together=fit is None)
     for members in stacks:  # before any is trained

@@ -1,0 +1,195 @@
+"""Distributions from which `sweep` draws settings at random; scikit-learn's searches take them too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import numpy as np
+
+from ._namespace import HostArray
+from ._validation import check_integer, check_number
+
+__all__ = ["Choice", "Integers", "LogUniform", "Uniform"]
+
+_MOST = 2**53  # up to it every integer is a float
+
+
+class _Distribution:
+    """A distribution, given by its quantiles."""
+
+    def rvs(self, size: int | tuple[int, ...] | None = None, random_state: Any = None) -> Any:
+        """Draw at random, as SciPy's distributions do.
+
+        Parameters
+        ----------
+        size : int or tuple of int, optional
+            The shape of an array of values; by default, one value is drawn.
+        random_state : int, numpy.random.Generator, numpy.random.RandomState or None
+            A seed, or what to draw from; None takes a seed from the operating system.
+
+        Returns
+        -------
+        value or numpy array
+            Without ``size`` a Python number, or one of the values of a `Choice`.
+        """
+        if not isinstance(random_state, np.random.Generator | np.random.RandomState):
+            random_state = np.random.default_rng(random_state)
+        values = self._quantile(np.asarray(random_state.uniform(size=size)))
+        return values.item() if size is None else values
+
+    def _quantile(self, u: HostArray) -> HostArray:
+        """Return the values below which the shares ``u``, from 0 to 1, of all draws lie."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class LogUniform(_Distribution):
+    """Numbers whose logarithm is uniform: every factor of ten between two numbers is as likely as another.
+
+    Parameters
+    ----------
+    low, high : float
+        The ends; 0 < low < high.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such numbers.
+
+    Examples
+    --------
+    >>> from twolayer.search import LogUniform
+    >>> LogUniform(1e-3, 1.0).rvs(3, random_state=0).round(4).tolist()
+    [0.0814, 0.0064, 0.0013]
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        check_number("low", self.low, above=0.0)
+        check_number("high", self.high, above=self.low)
+
+    def _quantile(self, u: HostArray) -> HostArray:
+        values = np.exp(_between(math.log(self.low), math.log(self.high), u))
+        return np.clip(values, self.low, self.high)  # which rounding may leave
+
+
+@dataclass(frozen=True)
+class Uniform(_Distribution):
+    """Numbers that are all equally likely.
+
+    Parameters
+    ----------
+    low, high : float
+        The ends; low < high.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such numbers.
+
+    Examples
+    --------
+    >>> from twolayer.search import Uniform
+    >>> Uniform(0.0, 0.5).rvs(3, random_state=0).round(4).tolist()
+    [0.3185, 0.1349, 0.0205]
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        check_number("low", self.low)
+        check_number("high", self.high, above=self.low)
+
+    def _quantile(self, u: HostArray) -> HostArray:
+        return np.clip(_between(self.low, self.high, u), self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Integers(_Distribution):
+    """Integers between two, these included.
+
+    Parameters
+    ----------
+    low, high : int
+        The least and the greatest; low < high ≤ 2⁵³.
+    log : bool
+        Whether every factor is as likely as another, in place of every integer: n has a probability in
+        proportion to log(1 + 1/n). Then ``low`` is at least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no such integers.
+
+    Examples
+    --------
+    >>> from twolayer.search import Integers
+    >>> Integers(10, 1000, log=True).rvs(5, random_state=0).tolist()
+    [188, 34, 12, 10, 423]
+    """
+
+    low: int
+    high: int
+    _: KW_ONLY
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        low = check_integer("low", self.low, least=1 if self.log else -_MOST)
+        if check_integer("high", self.high, least=low + 1) > _MOST:
+            raise ValueError("`high` must be at most 2**53; got more")
+
+    def _quantile(self, u: HostArray) -> HostArray:
+        ends = self.low, self.high + 1
+        values = _between(*ends, u)
+        if self.log:
+            values = np.exp(_between(math.log(ends[0]), math.log(ends[1]), u))
+        return np.clip(np.floor(values), self.low, self.high).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Choice(_Distribution):
+    """Values that are all equally likely.
+
+    Parameters
+    ----------
+    values : sequence
+        The values: numbers, or for example optimizers.
+
+    Raises
+    ------
+    TypeError
+        If it is no sequence.
+    ValueError
+        If it is empty.
+
+    Examples
+    --------
+    >>> from twolayer.search import Choice
+    >>> Choice([50, 100, 200]).rvs(5, random_state=0).tolist()
+    [100, 50, 50, 50, 200]
+    """
+
+    values: Sequence[Any]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.values, str) or not isinstance(self.values, Iterable):
+            raise TypeError(f"`values` must be a sequence of values; got {type(self.values).__name__}")
+        object.__setattr__(self, "values", tuple(self.values))
+        if not self.values:
+            raise ValueError("`values` must hold at least one value; got none")
+
+    def _quantile(self, u: HostArray) -> HostArray:
+        objects = np.fromiter(self.values, object, len(self.values))
+        rows = np.minimum(u * len(objects), len(objects) - 1).astype(np.int64)
+        values: HostArray = objects[rows.reshape(-1)].reshape(rows.shape)  # an array even of one value
+        return values
+
+
+def _between(low: float, high: float, u: HostArray) -> HostArray:
+    return low * (1 - u) + high * u
