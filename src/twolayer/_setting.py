@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeAlias
 
 from ._numbers import PROBABILITY, SHARE, Number
+from .search import Integers, LogUniform, Uniform
 
 # A tuple lists all values; list is several texts.
 Kind: TypeAlias = "Number | tuple[str, ...] | type[bool] | type[str] | type[list[str]]"
@@ -70,6 +71,19 @@ class Setting:
         """Whether its values are shares, from 0 to 1; others are tried at even ratios."""
         return self.kind in (PROBABILITY, SHARE)
 
+    def between(self, low: Any, high: Any) -> Integers | LogUniform | Uniform:
+        """Return the distribution by which a random search draws its values between two.
+
+        Raises
+        ------
+        ValueError
+            If there is none: at even ratios, both must be above 0.
+        """
+        assert isinstance(self.kind, Number)
+        if self.kind.kind is int:
+            return Integers(low, high, log=True)
+        return Uniform(low, high) if self.is_share else LogUniform(low, high)
+
     def check(self, value: Any, name: str | None = None) -> Any:
         """Return ``value`` in the right type, or raise unless it is a number that the setting may be.
 
@@ -85,3 +99,8 @@ class Setting:
         """
         assert isinstance(self.kind, Number)
         return self.kind.check(name or self.name, value)
+
+
+def is_range(value: Any) -> bool:
+    """Return whether a setting of a sweep is a range, such as "1e-3..1", to draw from."""
+    return isinstance(value, str) and ".." in value

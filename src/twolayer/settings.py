@@ -95,6 +95,7 @@ _TRAINING = (
         "Seeds for each candidate: how many from --seed on, or which (0,1,2).",
         only="sweep",
     ),
+    Setting("candidates", COUNT, None, "Draw so many at random, from values or from ranges.", only="sweep"),
 )
 
 _REGULARISATION = (

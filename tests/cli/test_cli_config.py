@@ -66,6 +66,7 @@ def test_a_training_is_repeated_to_the_bit(options: tuple[object, ...]) -> None:
         ("--learning-rate", "0.1,0.3", "--reg", "0,1e-3", "--seeds", 2),
         ("--learning-rate", 0.3, "--reg", 0, "--seeds", "5,3", "--weight-scale", "he,0.1"),
         ("--learning-rate", "0.1,0.3", "--reg", 0, "--seed", 4, "--max-networks", 1, "--hidden", "4,6"),
+        ("--learning-rate", "1e-3..1", "--reg", "0,1e-3", "--dropout", "0..0.5", "--candidates", 5),
     ],
 )
 def test_a_sweep_is_repeated_to_the_bit(options: tuple[object, ...]) -> None:
@@ -224,6 +225,29 @@ def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
         ("sweep", {"reg": "0,1"}, "be a number of at least 0; got '0,1'"),
         ("sweep", {"reg": [[0]]}, "be a number or text; got [0]"),
         ("sweep", {"seeds": [1.5]}, "be an integer of at least 0; got '1.5'"),
+        (
+            "sweep",
+            {"reg": "0..1"},
+            "be a range, low..high: in '0..1', `low` must be finite and above 0; got 0",
+        ),
+        (
+            "sweep",
+            {"reg": ["1..0.1"]},
+            "be a range, low..high: in '1..0.1', `high` must be finite and above 1; got",
+        ),
+        ("sweep", {"dropout": "0..1"}, "be a number of at least 0 and below 1; got '1'"),
+        (
+            "sweep",
+            {"n_hidden": "9..5"},
+            "be a range, low..high: in '9..5', `high` must be at least 10; got 5",
+        ),
+        ("sweep", {"n_hidden": "9..x"}, "be an integer of at least 1; got 'x'"),
+        ("sweep", {"n_hidden": "9.."}, "be an integer of at least 1; got ''"),
+        ("sweep", {"weight_scale": "he..1"}, "be a number above 0; got 'he'"),
+        ("sweep", {"momentum": "0..0.5"}, "be a number of at least 0 and below 1; got '0..0.5'"),
+        ("sweep", {"candidates": 0}, "be an integer of at least 1; got '0'"),
+        ("train", {"candidates": 3}, "be a setting's name"),
+        ("train", {"reg": "1e-3..1"}, "be a number of at least 0; got '1e-3..1'"),
         ("sweep", {"networks": 2}, "be a setting's name"),
         ("sweep", {"momentum": [0.5]}, "be a number or text; got [0.5]"),
     ],

@@ -71,6 +71,12 @@ def test_an_interrupted_sweep_keeps_its_networks_as_they_were(
         assert [(row["n_steps"], row["seed"]) for row in rows_of("run/runs.csv")] == [(n, "0") for n in steps]
 
 
+def test_an_interrupted_random_search_counts_its_candidates(send: Any) -> None:
+    send(5, signal.SIGINT, stage=2)
+    grid = ("--learning-rate", "0.1..0.3", "--candidates", 2, "--seeds", 3)
+    assert "interrupted: 2 of 6 networks are in the tables" in cli("sweep", *QUICK, *grid).output
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_ctrl_c_in_a_terminal(elsewhere: Path) -> None:
     """A real process, a real terminal, and a real signal, sent when the progress bar is there."""

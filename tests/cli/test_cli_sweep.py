@@ -139,6 +139,77 @@ def test_a_sweep_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
         assert one["validation_accuracy"] == pytest.approx(other["validation_accuracy"], abs=0.01)
 
 
+RANDOM = ("--learning-rate", "1e-3..1", "--reg", "1e-6..1e-2", "--weight-scale", "he,0.1")
+
+
+def test_candidates_are_drawn_from_ranges(pictures: None) -> None:
+    options = ("--epochs", 1, "--hidden", 8, "--dropout", "0..0.5", *RANDOM)
+    output = done("sweep", *options, "--candidates", 12, "--seeds", "4,9", "--out", "run")
+    assert "12 candidates × 2 seeds" in output
+    assert files_in("run") == SWEEP_FILES
+    settings, table = settings_in("run"), read("run/results.json")["table"]
+    assert (settings["learning_rate"], settings["dropout"], settings["candidates"]) == (
+        "1e-3..1",
+        "0..0.5",
+        12,
+    )
+    assert settings["weight_scale"] == ["he", 0.1]
+    assert len(table) == 12
+    for name, low, high in (("learning_rate", 1e-3, 1), ("reg", 1e-6, 1e-2), ("dropout", 0, 0.5)):
+        values = {row[name] for row in table}
+        assert len(values) == 12
+        assert low <= min(values) < max(values) <= high
+    assert {row["weight_scale"] for row in table} == {"he", 0.1}
+    # No number is longer than it need be.
+    assert not re.search(r"\d\.\d{6}", output)
+    more = done(
+        "sweep", "--config", "run/settings.toml", "--candidates", 13, "--seeds", 1, "--seed", 4, "--out", "2"
+    )
+    assert "13 candidates × 1 seed;" in more
+    names = ("learning_rate", "reg", "dropout", "weight_scale")
+    drawn = [tuple(row[name] for name in names) for row in read("2/results.json")["table"]]
+    assert drawn[:12] == [tuple(row[name] for name in names) for row in table]
+    done("train", "--config", "run/settings.toml", "--epochs", 2, "--out", "longer")
+    assert settings_in("longer")["learning_rate"] == read("run/results.json")["best"]["learning_rate"]
+
+
+def test_candidates_that_are_drawn_have_no_ends() -> None:
+    grid = ("--learning-rate", "1e-3..0.1", "--reg", 0, "--seeds", 1)
+    output = done("sweep", *QUICK, *grid, "--candidates", 5, "--out", "run")
+    results = read("run/results.json")
+    assert results["grid_ends"] == []
+    assert grid_ends(results["table"])  # the best has the highest learning rate
+    assert " end of learning rate" not in output
+    output = done(
+        "sweep", "--epochs", 1, "--reg", "0,1e-4", "--hidden", 8, "--learning-rate", 0.1, "--candidates", 64
+    )
+    assert "2 candidates × 3 seeds;" in output  # there are no others
+
+
+def test_many_shapes_are_warned_of() -> None:
+    warning = "Warning: candidates that differ in n_hidden do not train in one stack: these 5 make "
+    options = ("--epochs", 1, "--learning-rate", 0.1, "--reg", "1e-6..1", "--seeds", 1, "--candidates", 5)
+    assert done("sweep", *options, "--hidden", "4..60").count(warning) == 1
+    assert warning not in done("sweep", *options, "--hidden", "4,6")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--reg", "1e-3..1"), "--candidates must be given with a range; got --reg 1e-3..1 alone"),
+        (("--reg", "0.1,1..2", "--candidates", 3), "`--reg` must be values or one range; got 0.1, 1..2"),
+        (
+            ("--reg", "0..1", "--candidates", 3),
+            "'--reg': must be a range, low..high: in '0..1', `low` must be",
+        ),
+        (("--seeds", "0..4", "--candidates", 3), "'--seeds': must be an integer of at least 1; got '0..4'"),
+    ],
+)
+def test_what_is_no_range_is_refused(options: tuple[Any, ...], message: str) -> None:
+    assert message in refused("sweep", *options, code=2)
+    assert "; `twolayer sweep` takes several" in refused("train", "--reg", "1e-3..1", code=2)
+
+
 def test_a_sweep_needs_validation_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = datasets.load_digits()
     monkeypatch.setattr("twolayer.cli.data.load_digits", lambda: replace(digits, validation=None))

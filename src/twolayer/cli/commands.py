@@ -175,10 +175,14 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
     trained from every seed; the best is the one of the highest mean accuracy on the validation samples. Its
     best network is then judged by the test samples. Ctrl-C ends it cleanly, keeping what there is.
 
+    With --candidates, so many are drawn at random, and a setting may be a range, LOW..HIGH: shares are drawn
+    evenly, others by even ratios.
+
     \b
     Examples:
       twolayer sweep
       twolayer sweep --hidden 50,100,200 --reg 1e-4,1e-3 --seeds 5
+      twolayer sweep --learning-rate 1e-3..1 --reg 1e-6..1e-2 --candidates 64
       twolayer sweep cifar10 --preset assignment --data ~/cifar-10-batches-bin
       twolayer sweep people.csv --label outcome --learning-rate 0.01 --learning-rate 0.03
       twolayer sweep --config runs/digits-sweep-001/settings.toml --seeds 5

@@ -14,14 +14,16 @@ from .._files import written_whole
 from .._numbers import Number
 from .._optional import require
 from .._records import is_list, is_text
-from .._setting import REQUIRED
+from .._setting import REQUIRED, is_range
 from .._texts import check_printable, did_you_mean
 from .._validation import shown
 from .._version import __version__
 from ..datasets.splitting import number_of_rows
+from ..report.formatting import format_numbers
 from ..settings import SETTINGS, VARIED, has_effect, of_command, values_of
 from . import options
 from .data import check_of_data, is_path, kind_of
+from .option_types import SeveralOrRange
 from .read_run import read_object, read_toml
 from .run_folder import RESULTS
 
@@ -81,7 +83,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     settings |= {name: base[name] for name in _without_effect(settings)}
     if command == "sweep":
         _check_folds(settings)
-        settings |= {name: values_of(settings[name]) for name in VARIED}
+        settings |= {name: _values_or_range(name, settings) for name in VARIED}
         del settings["seed"]
     # The hash belongs to the data of the file, and not to other data that options name.
     if "data_sha256" in stored and not {"dataset", "preset", *_OF_DATA} & given.keys():
@@ -94,6 +96,26 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
         "data": absolute(places["data"]),
         "twolayer_version": __version__,
     }
+
+
+def _values_or_range(name: str, settings: Mapping[str, Any]) -> Any:
+    """Return the values of a setting as a tuple, or the text of a range to draw them from."""
+    values, flag = values_of(settings[name]), SETTINGS[name].flag
+    ranges = [value for value in values if is_range(value)]
+    if ranges and len(values) > 1:
+        raise ValueError(f"`{flag}` must be values or one range; got {', '.join(format_numbers(values))}")
+    if ranges and settings["candidates"] is None:
+        raise ValueError(f"--candidates must be given with a range; got {flag} {ranges[0]} alone")
+    return ranges[0] if ranges else values
+
+
+def grid_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the grid of a sweep: the values or the distribution of each setting, and the seeds."""
+    grid = {name: settings[name] for name in VARIED}
+    for name, value in grid.items():
+        if is_range(value):
+            grid[name] = SeveralOrRange(SETTINGS[name]).distribution(value)
+    return grid | {"seed": settings["seeds"]}
 
 
 def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +254,8 @@ def _of_best(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
             f"`command` in {path} must be train, or be left out; got 'sweep', whose best candidate can be "
             f"trained where {RESULTS} of that sweep, with a best one, is beside it"
         )
-    settings = {name: value for name, value in stored.items() if name not in ("seeds", "max_networks")}
+    of_sweep = of_command("sweep").keys() - of_command("train")
+    settings = {name: value for name, value in stored.items() if name not in of_sweep}
     settings |= {name: best[name] for name in VARIED if name in best}
     return settings | {"command": "train", "seed": best["seed"], "networks": 1}
 

@@ -6,12 +6,14 @@ import csv
 import io
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 import click.shell_completion
 
 from .._numbers import COUNT, Number
+from .._setting import Setting, is_range
 from .._validation import shown
 from .console import standard_output
 
@@ -126,7 +128,7 @@ class NumberType(ParamType):
     ----------
     wanted : Number
     hint : str
-        A hint for the error where a value has a comma.
+        A hint for the error where a value has a comma or is a range.
     """
 
     name = "number"
@@ -144,7 +146,7 @@ class NumberType(ParamType):
         try:
             return self.read(value)
         except ValueError as error:
-            self.fail(f"{error}{self.hint if ',' in value else ''}", param, ctx)
+            self.fail(f"{error}{self.hint if ',' in value or is_range(value) else ''}", param, ctx)
 
     def read(self, text: str) -> Any:
         """Return what a text means; raise a ValueError that begins with "must", for the caller to name it."""
@@ -169,12 +171,42 @@ class Several(NumberType):
 
     def read(self, text: str) -> Any:
         """Return the values of a text."""
-        return _distinct(_number(part.strip(), self.wanted) for part in text.split(",") if part.strip())
+        return _distinct(self.read_one(part.strip()) for part in text.split(",") if part.strip())
+
+    def read_one(self, text: str) -> Any:
+        """Return one value."""
+        return _number(text, self.wanted)
 
     def read_plain(self, value: Any) -> Any:
         """Return the values of a list, or one alone."""
         values = value if isinstance(value, list) else [value]
-        return _distinct(_number(_as_text(one), self.wanted) for one in values)
+        return _distinct(self.read_one(_as_text(one)) for one in values)
+
+
+class SeveralOrRange(Several):
+    """Values of a setting with commas between them, or a range, low..high, to draw them from."""
+
+    suffix = ",…|LOW..HIGH"
+
+    def __init__(self, setting: Setting) -> None:
+        assert isinstance(setting.kind, Number)
+        super().__init__(setting.kind)
+        self.setting = setting
+
+    def read_one(self, text: str) -> Any:
+        """Return one value; a range as its text, once that is known to be right."""
+        if is_range(text):
+            self.distribution(text)
+            return text
+        return super().read_one(text)
+
+    def distribution(self, text: str) -> Any:
+        """Return the distribution that a range stands for; raise a ValueError that begins with "must"."""
+        low, high = (_number(part.strip(), replace(self.wanted, words=())) for part in text.split("..", 1))
+        try:
+            return self.setting.between(low, high)
+        except ValueError as error:
+            raise ValueError(f"must be a range, low..high: in {text!r:.80}, {error}") from error
 
 
 class Seeds(Several):

@@ -16,7 +16,7 @@ from ..report.formatting import format_numbers
 from ..settings import LIBRARIES, SETTINGS, of_command, values_of
 from . import completion
 from .console import Console
-from .option_types import NumberType, Option, Seeds, Several
+from .option_types import NumberType, Option, Seeds, SeveralOrRange
 from .run_folder import CHECKPOINT, FORMATS, RESULTS
 
 JSON = "twolayer.json"  # key in `ctx.meta`: whether --json was given
@@ -65,7 +65,7 @@ def number_type(setting: Setting, command: str) -> NumberType:
     if setting.name == "seeds":
         return Seeds(COUNT_OR_ZERO)
     if command == "sweep" and setting.varied:
-        return Several(setting.kind)
+        return SeveralOrRange(setting)
     return NumberType(setting.kind, hint="; `twolayer sweep` takes several" if setting.varied else "")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import presets
-from .._setting import TOGETHER
+from .._setting import APART
 from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
 from ..report.files import write_csv, write_json
 from ..report.formatting import count, format_accuracy, format_numbers, settings_in_words
@@ -25,12 +25,15 @@ from ..report.tables import (
 )
 from ..settings import SETTINGS, VARIED
 from ..sweeping import SweepResult, sweep
+from ..sweeping.candidates import settings_of_grid
 from . import run_folder
 from .build import preprocessing_for
+from .config import grid_of
 from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, Kept, length_in_words, open_job
 
+_OF_SHAPE = tuple(name for name in VARIED if SETTINGS[name].varied == APART)  # of a stack
 _AXES = ("learning_rate", "reg")  # of the table that compares with published results
 
 
@@ -44,34 +47,37 @@ def run_sweep(
         raise ValueError(
             f"a sweep must have validation samples to choose by; {dataset.name} has none: try --folds 5"
         )
-    grid = {name: settings[name] for name in VARIED}
-    n_candidates = math.prod(map(len, grid.values()))
+    seeds = settings["seeds"]
+    with console.warnings_shown():
+        grid = settings_of_grid(grid_of(settings), settings["candidates"], seed=seeds[0])
     folds = "" if job.folds is None else f" × {count(job.folds, 'fold')}"
     console.say(
-        f"{count(n_candidates, 'candidate')}{folds} × {count(len(settings['seeds']), 'seed')}; "
+        f"{count(len(grid) // len(seeds), 'candidate')}{folds} × {count(len(seeds), 'seed')}; "
         f"{length_in_words(settings)} each; {library}"
     )
     with job.fresh_folder(out, overwrite=overwrite) as folder:
         arguments = job.arguments()
         if job.folds is not None:
-            arguments |= {"folds": job.folds, "preprocessing": partial(preprocessing_for, settings, dataset)}
+            fit = partial(preprocessing_for, settings, dataset)
+            arguments |= {"folds": job.folds, "preprocessing": fit, "rng": seeds[0]}
         # The candidates of one shape and seed train together: their first layers are one product.
-        together = math.prod(len(grid[name]) for name in VARIED if SETTINGS[name].varied == TOGETHER)
-        width = max(settings["n_hidden"]) * min(together, max_networks or together)
-        operations = 2.0 * dataset.n_features * max(settings["batch_size"]) * width
+        shapes = Counter(tuple(one[name] for name in (*_OF_SHAPE, "seed")) for one in grid)
+        together = max(shapes.values())
+        width = max(one["n_hidden"] for one in grid) * min(together, max_networks or together)
+        operations = 2.0 * dataset.n_features * max(one["batch_size"] for one in grid) * width
         with library.threads_for(operations), console.watch("Sweep") as watch:
             result = sweep(
                 **arguments,
-                grid=grid | {"seed": settings["seeds"]},
+                grid=grid,
                 n_classes=dataset.n_classes,
                 dtype=library.dtype,
                 max_networks=max_networks,
                 callbacks=[watch],
             )
-        return _keep(job, folder, result, watch)
+        return _keep(job, folder, result, len(grid) * (job.folds or 1), watch)
 
 
-def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str, Any]:
+def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch) -> dict[str, Any]:
     """Write what a sweep gave, and show it; raise unless it went to its end."""
     settings, console, best = job.settings, job.console, result.best
     kept, words = None, ""
@@ -83,8 +89,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
         "table": result.table,
         "runs": result.runs,
         "best": None if best is None else best.row,
-        # The ends of a grid that was not finished are not known.
-        "grid_ends": grid_ends(result.table) if result.complete else [],
+        # The ends of a grid that was not finished, or was drawn from at random, are not known.
+        "grid_ends": grid_ends(result.table) if result.complete and not settings["candidates"] else [],
     }
     if words:
         results["heading"] = f"{job.dataset.name}, the best: {words}"
@@ -107,23 +113,23 @@ def _keep(job: Job, folder: Path, result: SweepResult, watch: Watch) -> dict[str
                 console.result(sentence)
         if kept is not None:
             job.show_accuracies(f"The best: {words}", kept)
-        if settings["preset"] is not None and result.runs:
+        if settings["preset"] is not None and result.runs and not settings["candidates"]:
             compare(presets.preset(settings["preset"]), result, kept, job)
         console.say(f"{count(len(result.runs), 'network')} in {watch.seconds:.1f} s")
     if result.complete and kept is not None:
         folder = run_folder.take_place(folder)
     failure = None
     if not result.complete:
-        n_runs = math.prod(len(settings[name]) for name in (*VARIED, "seeds")) * (job.folds or 1)
         failure = Failure(
             f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
-            "they were; the best is kept. A sweep does not go on from there: `--resume` is of `train` alone",
+            "they were; {'the best' if kept else 'no network'} is kept. A sweep does not go on from there: `--resume` is of `train` alone",
             OF_SIGNALS + watch.interrupted,
             wanted=True,
         )
     elif kept is None:
+        which = "every network" if best is None else "the best candidate's network of all samples"
         failure = Failure(
-            "every network diverged: its loss stopped being finite; try a lower --learning-rate", DIVERGED
+            f"{which} diverged: its loss stopped being finite; try a lower --learning-rate", DIVERGED
         )
     return job.finish(folder, failure)
 

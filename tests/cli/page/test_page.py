@@ -60,6 +60,22 @@ def test_a_training(runs: Path) -> None:
     assert page.notices == []
 
 
+def test_a_random_search(undrawn: None, tmp_path: Path) -> None:
+    grid = ("--learning-rate", "1e-3..0.1", "--reg", 0, "--candidates", 5, "--seeds", 1)
+    done("sweep", *QUICK, *grid, "--out", tmp_path / "run")
+    done("report", tmp_path / "run")
+    page = Page(tmp_path / "run")
+    assert words(page.root.find(".//h1")) == "Sweep on digits over learning rate"
+    assert page.notices == []  # the best is at no end of what may be drawn
+    settings = page.said("settings")
+    assert "learning rate 1e-3..0.1 given in place of 0.1, 0.3, 1, 3" in settings
+    assert "candidates 5 given" in settings
+    assert "--learning-rate 1e-3..0.1" in settings
+    _, *rows = page.table("candidates", "5 candidates, the best first")
+    assert len(rows) == 5
+    assert all(len(text) <= 7 for row in rows for text in row)
+
+
 def test_a_sweep(runs: Path) -> None:
     page, results = Page(runs / "sweep"), results_of(runs / "sweep")
     best, second, *_ = ranked(results.table)

@@ -42,6 +42,7 @@ COMMANDS = [
     "sweep digits",
     "sweep digits --hidden 10,20 --reg 0,1e-05 --seeds 2,5 --dropout 0.1",
     "sweep digits --seed 4 --seeds 1",
+    "sweep digits --learning-rate 1e-3..1 --weight-scale he,0.1 --dropout 0..0.5 --candidates 8",
     "sweep digits --seeds 5 --decay-every 30 --optimizer nesterov --momentum 0.8 --judge last",
     "sweep cifar10 --preset assignment",
 ]

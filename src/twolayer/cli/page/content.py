@@ -189,7 +189,7 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
         which = f"{n_lost} of the {len(results.members)} networks"
         yield "Some diverged", f"{which} diverged and are left out. {_LOWER}"
     if results.complete:
-        for end in grid_ends(table):
+        for end in [] if run.setting("candidates") else grid_ends(table):  # drawn ones have no ends
             yield "At the end of the grid", grid_end_in_words(end)
     else:
         text = "The figures show the state at that time."
