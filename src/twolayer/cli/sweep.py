@@ -122,7 +122,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
     if not result.complete:
         failure = Failure(
             f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
-            "they were; {'the best' if kept else 'no network'} is kept. A sweep does not go on from there: `--resume` is of `train` alone",
+            f"they were; {'the best' if kept else 'no network'} is kept. A sweep does not go on from there: "
+            "`--resume` is of `train` alone",
             OF_SIGNALS + watch.interrupted,
             wanted=True,
         )

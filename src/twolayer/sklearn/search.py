@@ -34,7 +34,82 @@ Split = tuple[HostArray, HostArray]
 
 
 class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
-    """Search for the parameters of a `TwoLayerClassifier` by cross-validation."""
+    """Search for the parameters of a `TwoLayerClassifier` by cross-validation.
+
+    It has the parameters, attributes and methods of `sklearn.model_selection.GridSearchCV` and
+    `RandomizedSearchCV`, and finds what they find. Candidates that differ in nothing but
+    ``learning_rate_init``, ``reg``, ``dropout`` and ``label_smoothing`` train on all folds as one stack of
+    networks, on the same batches, each without the samples that are held out from it; so batches are larger,
+    by N over the samples that a fold trains on. With batches of all samples, and without dropout, the scores
+    are those of `GridSearchCV` up to rounding; otherwise both are means over the chance of the batches.
+
+    A network has as many outputs as its fold has classes: if a fold trains without a class, its candidates
+    are fitted one by one. Put it last in a `sklearn.pipeline.Pipeline`; what comes before is then fitted to
+    all samples of the search, those of all folds.
+
+    Parameters
+    ----------
+    estimator : TwoLayerClassifier
+        Its parameters hold where a candidate does not name others.
+    param_grid : dict or list of dict, optional
+        Values to combine, by the names of parameters, as for `sklearn.model_selection.ParameterGrid`.
+    param_distributions : dict or list of dict, optional
+        In place of these, values or distributions to draw candidates from, as for
+        `sklearn.model_selection.ParameterSampler`; distributions of `twolayer.search` too.
+    n_iter : int
+        The number of candidates to draw.
+    scoring : str, callable, list, tuple, dict or None
+        What candidates are judged by, as for `GridSearchCV`; by default the accuracy.
+    refit : bool, str or callable
+        Whether the best candidate is fitted to all samples; and by which of several scores it is the best.
+    cv : int, splitter, iterable or None
+        How the samples are divided: 5 folds by default, each class alike.
+    verbose : int
+        As for `GridSearchCV`.
+    random_state : int, RandomState instance or None
+        The seed of the candidates that are drawn.
+    error_score : "raise" or number
+        The score of a network whose training diverges.
+    return_train_score : bool
+        Whether ``cv_results_`` has scores on the samples of training too.
+
+    Attributes
+    ----------
+    cv_results_ : dict of arrays
+        A row for each candidate, as of `GridSearchCV`. Times of fitting are without those of the stacks.
+    best_estimator_ : TwoLayerClassifier
+        The best candidate, fitted to all samples.
+    best_params_ : dict
+        Its parameters.
+    best_score_ : float
+        Its mean score over the folds.
+    best_index_ : int
+        Its row.
+    scorer_ : callable or dict
+        What it was judged by.
+    n_splits_ : int
+        The number of folds.
+    refit_time_ : float
+        Seconds that fitting it to all samples took.
+    classes_, n_features_in_, feature_names_in_
+        Those of ``best_estimator_``.
+
+    See Also
+    --------
+    twolayer.sweep : The same without scikit-learn, for arrays of any library, with `folds`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from twolayer.sklearn import TwoLayerClassifier, TwoLayerSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> search = TwoLayerSearchCV(
+    ...     TwoLayerClassifier(random_state=0), {"reg": [0, 1e-3, 1e-2], "dropout": [0, 0.2]}).fit(X, y)
+    >>> len(search.cv_results_["params"])
+    6
+    >>> bool(search.best_score_ > 0.93)
+    True
+    """
 
     def __init__(
         self,
@@ -65,6 +140,30 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.n_iter, self.random_state = n_iter, random_state
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> TwoLayerSearchCV:
+        """Train all candidates on all folds, and the best of them on all samples.
+
+        Parameters
+        ----------
+        X : array-like (N, D)
+            Samples, as for `TwoLayerClassifier.fit`.
+        y : array-like (N,)
+            A label for each.
+        **params
+            ``sample_weight``, and ``groups`` for the splitter, as for `GridSearchCV.fit`.
+
+        Returns
+        -------
+        TwoLayerSearchCV
+            The search itself.
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` is another estimator.
+        ValueError
+            As `TwoLayerClassifier.fit`; and if not exactly one of ``param_grid`` and ``param_distributions``
+            is given.
+        """
         if not isinstance(self.estimator, TwoLayerClassifier):
             raise TypeError(f"`estimator` must be a TwoLayerClassifier; got {type(self.estimator).__name__}")
         self._given = X, y, params

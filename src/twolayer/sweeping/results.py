@@ -21,11 +21,14 @@ class Best:
     settings : dict
         Its learning_rate, reg, n_hidden, batch_size, weight_scale, dropout, input_dropout, label_smoothing
         and seed, and what else was varied.
-    net : TwoLayerNet
-        Its network, as `train` judged it.
-    history : History
+    net : TwoLayerNet or None
+        Its network, as `train` judged it; with folds, as ``refit`` says. None without ``refit``, or if a
+        callback stopped the sweep, or the network of all samples diverged, before there was one.
+    history : History or None
+        The course of its training; None for a network that was merged.
     row : dict
-        Its row of `SweepResult.runs`: of this one network.
+        Its row of `SweepResult.runs`: of this one network. With folds its settings, and the means of
+        ``train_accuracy`` and ``validation_accuracy`` over the folds of its seed.
     candidate : dict
         Its row of `SweepResult.table`: of all seeds of these settings.
     preprocessing : Preprocessing or None
@@ -59,9 +62,10 @@ class SweepResult:
         A row for each candidate, in the order of the settings: its settings; ``n_seeds``; ``diverged``, how
         many of them diverged; ``train_accuracy`` and ``validation_accuracy``, means over the seeds that did
         not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below
-        two); and how sure that is, see below.
+        two); and how sure that is, see below. With folds also ``n_folds``; means and deviation are then over
+        all networks, of seeds and folds.
     runs : list of dict
-        A row for each candidate and seed: its settings and ``seed``; ``n_steps``, the steps taken;
+        A row for each candidate and seed, and ``fold``: its settings and ``seed``; ``n_steps``, the steps taken;
         ``diverged``, the step or None; ``best_step``, as of `Run`; ``train_accuracy`` and
         ``validation_accuracy`` of the network that was judged.
     histories : list of History
@@ -69,6 +73,8 @@ class SweepResult:
     complete : bool
         False where a callback stopped the sweep. ``runs`` then holds what had been validated by then; the
         runs that were under way count for ``table`` and ``best`` only where none was trained to the end.
+    folds : tuple of (rows, rows), or None
+        The rows that each fold trains on, and those that it holds out.
 
     Notes
     -----
@@ -82,8 +88,11 @@ class SweepResult:
     the best's *in pairs*; ``difference_error`` the standard error of that mean, s / √n; and
     ``difference_margin`` the half width of its 95 % confidence interval, by Student's t distribution with
     n − 1 degrees of freedom [1]_: 12.7, 4.3, 3.2, 2.8 standard errors of 2, 3, 4, 5 pairs. s is taken as no
-    less than 1 / (N √12), by which the grain of an accuracy alone would scatter. ``within_noise`` is True of
-    a candidate whose difference such scatter explains (and of the best itself), False of one that is clearly
+    less than 1 / (N √12), by which the grain of an accuracy alone would scatter. With folds the pairs are of
+    a seed and a fold. As they train on many of the same samples, the standard error is then
+    s · √(1/n + n_test / n_train) [2]_; and N above is the number of samples that are held out at all.
+
+    ``within_noise`` is True of a candidate whose difference such scatter explains (and of the best itself), False of one that is clearly
     behind, and None where it is not known: of fewer than two pairs.
 
     Each interval is of one comparison that was chosen beforehand. The best is chosen afterwards, as the best
@@ -94,6 +103,8 @@ class SweepResult:
     References
     ----------
     .. [1] Student, "The probable error of a mean", Biometrika 6 (1908), doi:10.1093/biomet/6.1.1
+    .. [2] C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning 52 (2003),
+       doi:10.1023/A:1024068626366
     """
 
     best: Best | None

@@ -80,8 +80,23 @@ def sweep(
 
     Parameters
     ----------
-    X, y, validation
-        As for `train`; ``validation`` must be given.
+    X, y
+        As for `train`.
+    validation : (X, y) or (X, y, sample_weight), optional
+        As for `train`. Give it or ``folds``.
+    folds : int, or iterable of (rows, rows), optional
+        Judge candidates by cross-validation. An int divides the samples into so many folds at random, each
+        class alike. Pairs of integer arrays, as ``split`` of a scikit-learn splitter gives them, are the rows
+        to train on and the rows to hold out.
+
+        Candidates and folds train together as one stack on the same batches; rows that are held out from a
+        network have a weight of 0 there. Batches are larger by N over the rows that a fold trains on, so that
+        a network has ``batch_size`` rows of its own in a batch on average. Accuracies, and balanced class
+        weights, are of a fold's own rows. A ``sample_weight`` counts in the accuracy on held-out rows too.
+    refit : "all", "merge" or None
+        With ``folds``, the network of the result: "all" trains the best candidate on all samples, to its last
+        step; "merge" makes one network of those of its folds, whose logits are the mean of theirs, see
+        `merge`; None makes no network.
     grid : mapping of sequences, or iterable of mappings
         Either the values to combine, ``{"learning_rate": [1e-2, 1e-3], "reg": [0.0, 1e-4], "seed": [0, 1]}``,
         or the settings themselves, ``[{"learning_rate": 1e-2, "reg": 0.0}, ...]``. Keys: ``learning_rate``
@@ -99,13 +114,21 @@ def sweep(
     dtype : dtype or str
         float32 or float64.
     rng : int, numpy.random.Generator or None
-        The seed of the settings that name none, and of the candidates that are drawn.
+        The seed of the settings that name none, of the candidates that are drawn, and of the folds.
     max_networks : int, optional
         The most networks to train at once, where memory is short.
-    sample_weight, class_weight, preprocessing, augmentation, optimizer, schedule
+    sample_weight, class_weight, augmentation, optimizer, schedule
         As for `train`.
-    epochs, steps, replacement, ema_decay, patience, judge
+    preprocessing : Preprocessing, class, callable or "standardize", optional
+        As for `train`; or unfitted, to be fitted to the samples that the networks train on: a class with a
+        method ``fit``, such as `Whitener`; a function of X that returns a fitted one; or "standardize", for
+        ``Standardizer.fit(X, scale="feature")``. With ``folds`` it is then fitted to each fold's own rows,
+        and the networks of each fold are a stack of their own.
+    epochs, steps, replacement, ema_decay, patience
         As for `train`.
+    judge : "best" or "last", optional
+        As for `train`; by default "best" with ``validation``, and "last" with ``folds``: accuracies on rows
+        that have chosen the epoch too are too high.
     stream : bool
         The samples are NumPy arrays, of which each batch is copied to where the networks are; as for `train`.
     xp : module, optional
@@ -123,14 +146,16 @@ def sweep(
     Raises
     ------
     TypeError, ValueError
-        As `train`; and if a setting is unknown, none is given, or one comes twice; or if the grid holds a
-        distribution without ``candidates``.
+        As `train`; and if a setting is unknown, none is given, or one comes twice; if the grid holds a
+        distribution without ``candidates``; if not exactly one of ``validation`` and ``folds`` is given; or
+        if ``augmentation`` mixes samples while folds share their batches.
 
     Warns
     -----
     UserWarning
         If more than four values may be drawn of ``n_hidden``, or of another setting that the networks of a
-        stack share: then few candidates train together.
+        stack share: then few candidates train together. If ``preprocessing`` is given fitted with ``folds``:
+        it may have seen the rows that are held out.
 
     Examples
     --------
@@ -152,6 +177,15 @@ def sweep(
     ...     candidates=6, epochs=5)
     >>> len(result.table)
     6
+
+    Judged by cross-validation, and then trained on all samples:
+
+    >>> result = twolayer.sweep(
+    ...     digits.train.X, digits.train.y, folds=5, preprocessing="standardize",
+    ...     grid={"learning_rate": [1e-2, 1e-1]}, epochs=5)
+    >>> net = result.best.preprocessing.fold(result.best.net)
+    >>> bool(net.accuracy(digits.test.X, digits.test.y) > 0.9)
+    True
     """
     check_features(X)
     check_array("y", y)
