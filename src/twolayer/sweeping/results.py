@@ -65,8 +65,8 @@ class SweepResult:
         two); and how sure that is, see below. With folds also ``n_folds``; means and deviation are then over
         all networks, of seeds and folds.
     runs : list of dict
-        A row for each candidate and seed, and ``fold``: its settings and ``seed``; ``n_steps``, the steps taken;
-        ``diverged``, the step or None; ``best_step``, as of `Run`; ``train_accuracy`` and
+        A row for each candidate and seed: its settings and ``seed``; with folds ``fold``, counted from 0;
+        ``n_steps``, the steps taken; ``diverged``, the step or None; ``best_step``, as of `Run`; ``train_accuracy`` and
         ``validation_accuracy`` of the network that was judged.
     histories : list of History
         The history of each of ``runs``.
@@ -92,8 +92,8 @@ class SweepResult:
     a seed and a fold. As they train on many of the same samples, the standard error is then
     s · √(1/n + n_test / n_train) [2]_; and N above is the number of samples that are held out at all.
 
-    ``within_noise`` is True of a candidate whose difference such scatter explains (and of the best itself), False of one that is clearly
-    behind, and None where it is not known: of fewer than two pairs.
+    ``within_noise`` is True of a candidate whose difference such scatter explains (and of the best itself),
+    False of one that is clearly behind, and None where it is not known: of fewer than two pairs.
 
     Each interval is of one comparison that was chosen beforehand. The best is chosen afterwards, as the best
     of many, and so partly for its luck: its accuracy is too high on average, a difference too large, and of
