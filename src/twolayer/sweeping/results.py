@@ -66,8 +66,8 @@ class SweepResult:
         all networks, of seeds and folds.
     runs : list of dict
         A row for each candidate and seed: its settings and ``seed``; with folds ``fold``, counted from 0;
-        ``n_steps``, the steps taken; ``diverged``, the step or None; ``best_step``, as of `Run`; ``train_accuracy`` and
-        ``validation_accuracy`` of the network that was judged.
+        ``n_steps``, the steps taken; ``diverged``, the step or None; ``best_step``, as of `Run`;
+        ``train_accuracy`` and ``validation_accuracy`` of the network that was judged.
     histories : list of History
         The history of each of ``runs``.
     complete : bool
