@@ -50,11 +50,12 @@ def _standardized(X: Array) -> Standardizer:
 
 
 def prepared(
-    X: Array, y: Array, settings: Settings, fit: Fit | None, *, fold: int | None, dtype: Any
+    X: Array, y: Array, settings: Settings, fit: Fit | None, *, fold: int | None, dtype: Any, in_steps: bool
 ) -> Prepared:
     """Return the samples of one fold, or all, with a preprocessing that ``fit`` fits to them.
 
-    They are preprocessed at once, unless each batch is augmented, or copied to the device, before.
+    They are preprocessed at once, unless ``in_steps`` leaves this to each step: where a batch is augmented,
+    or copied to the device, before.
     """
     if fold is not None:
         folds, weights = settings.folds, settings.sample_weight
@@ -69,7 +70,7 @@ def prepared(
     fitted = settings.preprocessing if fit is None else fit(X)
     settings = replace(settings, preprocessing=fitted)
     settings.check_forms()
-    if fit is None or fitted is None or settings.augmentation is not None or settings.stream:
+    if fit is None or fitted is None or in_steps:
         return Prepared(X, y, settings, fitted)
     X = fitted.apply(X, dtype=dtype)
     if settings.validation is not None:

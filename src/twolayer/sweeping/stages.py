@@ -34,6 +34,8 @@ class Stages:
     n_classes : int
     xp, dtype, device
         The library, dtype and place of the networks.
+    in_steps : bool
+        Whether each step preprocesses its batch, as `prepared` says.
     n_stages : int
         How many runs there will be.
     """
@@ -46,6 +48,7 @@ class Stages:
     xp: ModuleType
     dtype: Any
     device: Any
+    in_steps: bool
     n_stages: int
     stage: int = 0
     stopped: bool = False  # by a callback
@@ -61,7 +64,8 @@ class Stages:
         self.ended = False
         if self._latest is None or self._latest[0] != fold:
             self._latest = None  # only one fold is in memory
-            own = prepared(self.X, self.y, self.shared, self.fit, fold=fold, dtype=self.dtype)
+            how = {"fold": fold, "dtype": self.dtype, "in_steps": self.in_steps}
+            own = prepared(self.X, self.y, self.shared, self.fit, **how)
             self._latest = fold, own, None
         _, own, data = self._latest
         nets = self._initial(members, own.n_features)

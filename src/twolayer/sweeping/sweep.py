@@ -247,7 +247,8 @@ def sweep(
     elif xp is None:
         xp = np
     n_stages = len(stacks) + (divided is not None and refit == "all")
-    stages = Stages(X, y, shared, fit, n_classes, xp, dtype, device, n_stages)
+    in_steps = shared.stream or any(one.get("augmentation", augmentation) is not None for one in candidates)
+    stages = Stages(X, y, shared, fit, n_classes, xp, dtype, device, in_steps, n_stages)
     found: dict[int, _Trained] = {}
     complete, unfinished = True, set()
     for members in stacks:
