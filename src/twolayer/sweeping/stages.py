@@ -76,6 +76,11 @@ class Stages:
             self._latest = fold, own, data
         return carry_out(nets, planned(nets, data, settings)), own.preprocessing
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether a callback stopped the latest run before its last step was over."""
+        return self.stopped and not self.ended
+
     def refit(self, winner: Row) -> tuple[Run, Preprocessing | None]:
         """Train the network of one candidate on all samples, without any to judge it by."""
         self.shared = replace(self.shared, validation=None, folds=None, patience=None, judge="last")

@@ -258,7 +258,7 @@ def sweep(
         if run.history.step.size:  # else it was stopped before any validation
             each = [select(run, k) for k in range(len(members))]
             over = all(member.diverged is not None or member.stopped is not None for member in each)
-            unfinished |= set() if not stages.stopped or stages.ended or over else set(members)
+            unfinished |= set() if not stages.cut_short or over else set(members)
             for i, member in zip(members, each, strict=True):
                 n_steps = _steps_taken(member)
                 row = runs[i] | {"n_steps": n_steps}
@@ -279,8 +279,11 @@ def sweep(
         settings = {key: one.row[key] for key in (*names, "seed")}
         best = Best(settings, one.net, one.history, one.row, winner, one.preprocessing)
         if divided is not None:
+            if refit == "all":  # a callback may have stopped the sweep with the last step of its folds
+                complete = complete and not stages.stopped
             best = _refitted(best, own, stages, refit if complete else None)
-            complete = complete and not stages.stopped
+            if refit == "all":
+                complete = complete and not stages.cut_short
     pairs = None if divided is None else tuple(zip(divided.trained, divided.held_out, strict=True))
     return SweepResult(
         best, table, [one.row for one in trained], [one.history for one in trained], complete, pairs
@@ -317,7 +320,7 @@ def _refitted(best: Best, folds: list[_Trained], stages: Stages, refit: str | No
     if refit == "all":
         of_stack, fitted = stages.refit(best.settings)
         run = select(of_stack, 0)
-        if run.diverged is None and not stages.stopped:
+        if run.diverged is None and not stages.cut_short:
             return replace(best, net=run.net, history=run.history, preprocessing=fitted)
     return best
 
