@@ -13,14 +13,22 @@ import numpy as np
 from .._namespace import Array, array_namespace, is_array_api_obj, undisturbed
 from .._namespace import device as device_of
 from .._streams import RandomState, seed_of
-from .._validation import check_array, check_choice, check_features, check_integer, check_targets
+from .._validation import (
+    check_array,
+    check_choice,
+    check_features,
+    check_finite,
+    check_integer,
+    check_sample_weight,
+    check_targets,
+)
 from ..augmentation import Augmentation, check_augmentation, mixes
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from ..stacks import merge, stack
 from ..training import Callback, History
 from ..training.arguments import COSINE, NESTEROV
-from ..training.data import check_validation
+from ..training.data import check_validation, check_weights_of_folds
 from ..training.folds import Folds
 from ..training.optimizers import Optimizer
 from ..training.plan import Settings
@@ -226,6 +234,10 @@ def sweep(
     if divided is not None:
         runs = [one | {"fold": fold} for one in runs for fold in range(len(divided.trained))]
         _check_folds(preprocessing, fit, stream=shared.stream)
+        check_sample_weight(sample_weight, X)
+        check_weights_of_folds(sample_weight, divided)
+        if fit is not None:
+            check_finite(X)  # an error of the fold's own would count its rows
     stacks = stacks_of(runs, max_networks, folds_together=fit is None)
     for members in stacks:  # before any is trained
         chosen = settings_of_stack(shared, [runs[i] for i in members])

@@ -36,15 +36,7 @@ from ..network import TwoLayerNet, as_targets, flatten, rescaled
 from ..preprocessing import Preprocessing, arrays_for, centred_on_host, lost_by_rounding
 from ..settings import SETTINGS
 from .batches import Batches
-from .data import (
-    Data,
-    by_class,
-    centred,
-    check_class_weight,
-    check_on_host,
-    check_validation,
-    check_weights_of_folds,
-)
+from .data import Data, by_class, centred, check_class_weight, check_on_host, check_validation
 from .fingerprint import (
     Fingerprint,
     check_same,
@@ -243,26 +235,28 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
         "validation sample_weight": described_array(weights_val),
     }
 
-    def weights(y: Array) -> Array | None:
-        """Weights (N,) of all samples, their classes' included, which are balanced by labels ``y``."""
+    def weights(rows: Array | None = None) -> Array | None:
+        """Weights (N,) of all samples, their classes' included, which are balanced for those of ``rows``."""
         if settings.class_weight is None:
             return in_dtype(given).sample_weight
+        y = given.y if rows is None else rows_of(given.y, rows, xp=xp)
         of_class = check_class_weight(settings.class_weight, y, net.n_classes, xp=xp)
         weights = by_class(given.y, of_class, dtype, xp=xp)
         if given.sample_weight is not None:  # so that the product is in range
             own = rescaled(given.sample_weight, xp=xp, most_exponent=0)
             weights = cast(own, dtype, xp=xp) * weights
-        if not float(xp.max(weights)) > 0:
-            raise ValueError("`class_weight` must leave a sample a weight above 0; got 0 for all of them")
+        trained = weights if rows is None else rows_of(weights, rows, xp=xp)
+        if not float(xp.max(trained)) > 0:
+            all_of = "all of them" if rows is None else "all that a fold trains on"
+            raise ValueError(f"`class_weight` must leave a sample a weight above 0; got 0 for {all_of}")
         return weights
 
     if settings.folds is None:
-        return Data(given._replace(sample_weight=weights(given.y)), held_out, fingerprint)
+        return Data(given._replace(sample_weight=weights()), held_out, fingerprint)
     fingerprint["folds"] = described(settings.folds)
-    check_weights_of_folds(given.sample_weight, settings.folds)
     beside = {"xp": xp, "device": device(given.y)}
     own = from_host(settings.folds.own(X.shape[0]).astype(dtype_name(dtype)), **beside)
-    each = [weights(rows_of(given.y, from_host(rows, **beside), xp=xp)) for rows in settings.folds.trained]
+    each = [weights(from_host(rows, **beside)) for rows in settings.folds.trained]
     of_folds = None if each[0] is None else xp.stack(each, axis=1) * own
     # Networks are judged by rows of the same samples.
     return Data(given._replace(sample_weight=of_folds, own=own), in_dtype(given), fingerprint)
