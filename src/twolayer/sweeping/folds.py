@@ -24,7 +24,8 @@ def folds_of(folds: Any, y: Array, seed: int) -> Folds:
     pairs = list(folds)
     for pair in pairs:
         if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
-            raise TypeError(f"`folds` must be an int, or pairs of arrays of rows; got {pair!r:.80}")
+            came = f"a {type(pair).__name__} that is no pair"
+            raise TypeError(f"`folds` must be an int, or pairs of arrays of rows; got {came}")
     if len(pairs) < 2:
         raise ValueError(f"`folds` must hold at least two pairs of row arrays; got {len(pairs)}")
     trained, held_out = (tuple(_rows(rows, n_samples) for rows in each) for each in zip(*pairs, strict=True))

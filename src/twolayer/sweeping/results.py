@@ -9,7 +9,7 @@ from .._namespace import HostArray
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from ..training import History
-from .comparison import Row
+from .comparison import Row, n_networks
 
 
 @dataclass(frozen=True, repr=False)
@@ -119,7 +119,8 @@ class SweepResult:
 
 
 def _mean_in_words(candidate: Row) -> str:
-    """Say how good a candidate is over its seeds."""
-    n_seeds = candidate["n_seeds"] - candidate["diverged"]
+    """Say how good a candidate is over its seeds and folds."""
+    unit = "network" if "n_folds" in candidate else "seed"
+    n_alive = n_networks(candidate) - candidate["diverged"]
     mean, std = candidate["validation_accuracy"], candidate["validation_accuracy_std"]
-    return "of one seed" if n_seeds == 1 else f"of {n_seeds} seeds {mean:.4f} ± {std:.4f}"
+    return f"of one {unit}" if n_alive == 1 else f"of {n_alive} {unit}s {mean:.4f} ± {std:.4f}"
