@@ -259,7 +259,7 @@ def sweep(
     elif xp is None:
         xp = np
     n_stages = len(stacks) + (divided is not None and refit == "all")
-    in_steps = shared.stream or any(one.get("augmentation", augmentation) is not None for one in candidates)
+    in_steps = shared.stream or any(one.get("augmentation", augmentation) is not None for one in runs)
     stages = Stages(X, y, shared, fit, n_classes, xp, dtype, device, in_steps, n_stages)
     found: dict[int, _Trained] = {}
     complete, unfinished = True, set()
