@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/folds.py [--data digits,wine] [--epochs 30] [--rounds 5] [--out FOLDER]
 
-Networks of 50 hidden units (float32, batch 200, Nesterov momentum 0.9), nine learning rates by three penalties,
+Networks of 50 hidden units (float32, batch 200, Nesterov momentum), nine learning rates by three penalties,
 on 5 stratified folds of a data set of scikit-learn: digits (1,797 samples, 64 features), wine
 (178, 13) and breast_cancer (569, 30), standardised beforehand. Nobody fits the winner anew. The contestants
 take turns:

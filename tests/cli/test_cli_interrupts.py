@@ -168,7 +168,7 @@ def test_outside_of_the_main_thread_ctrl_c_is_left_alone() -> None:
 def test_lines_tell_how_far_it_is_where_there_is_no_terminal() -> None:
     lines: list[str] = []
     stops: list[int] = []
-    times = iter((0, 1, 29, 31, 31, 32, 90, 90))
+    times = iter((0, 1, 29, 31, 31, 32, 33, 90, 90))
     bar = rich.progress.Progress(disable=True)
     watch = console.Watch("Sweep", bar, lines.append, pause=30.0, clock=lambda: next(times))
     history = SimpleNamespace(validation_accuracy=np.array([[0.5, np.nan], [0.25, 0.625]]))
@@ -178,7 +178,7 @@ def test_lines_tell_how_far_it_is_where_there_is_no_terminal() -> None:
         stop = partial(stops.append, step)
         return SimpleNamespace(**place, epoch_ended=ended, history=lambda: history, stop=stop)
 
-    for progress in (after(1), after(10, ended=True), after(11), after(12)):
+    for progress in (after(1), after(10, ended=True), after(11), after(12), after(40)):
         watch(progress)
     assert lines == ["Sweep: 14%, part 1 of 2, epoch 2 of 4, best validation accuracy 0.625"]
     watch.interrupted = True

@@ -73,6 +73,35 @@ def test_a_sweep_says_how_sure_it_is() -> None:
         assert f"\n{grid_end_in_words(end)}\n" in output
 
 
+def test_halving_lets_the_worst_candidates_leave(pictures: None) -> None:
+    grid = ("--learning-rate", "0.001,0.01,0.1,0.2,0.4", "--reg", "0,1e-4", "--seeds", 2)
+    output = done("sweep", "--hidden", 8, "--epochs", 9, *grid, "--halving", 3, "--out", "run")
+    assert files_in("run") == SWEEP_FILES
+    assert settings_in("run")["halving"] == 3
+    results = read("run/results.json")
+    rungs = [row["rung"] for row in results["table"]]
+    assert sorted(rungs, key=lambda rung: rung or 3) == [1] * 6 + [2] * 2 + [None] * 2
+    per_epoch = max(run["n_steps"] for run in results["runs"]) // 9
+    assert all(run["n_steps"] == {1: 1, 2: 3, None: 9}[run["rung"]] * per_epoch for run in results["runs"])
+    assert [row["rung"] for row in rows_of("run/results.csv")] == [str(rung or "") for rung in rungs]
+    assert results["best"]["rung"] is None
+    assert "10 candidates × 2 seeds; up to 9 epochs each" in output
+    assert "8 of 10 candidates left at a rung, before the end" in output
+    (marked,) = [line for line in output.splitlines() if "← best" in line]
+    assert float(marked.split()[0]) == results["best"]["learning_rate"]
+    done("report", "run")
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    for text in ("for up to 9 epochs", "left at rung", "8 of 10 candidates left at a rung"):
+        assert text in page
+    done("train", "--config", "run/settings.toml", "--epochs", 1, "--out", "again")
+    assert "halving" not in settings_in("again")
+
+
+def test_halving_is_by_epochs() -> None:
+    message = refused("sweep", "--steps", 40, "--halving", 2, code=errors.WRONG_USAGE)
+    assert "--epochs must be given with --halving; got --steps 40" in message
+
+
 @pytest.mark.parametrize(
     "grid",
     [

@@ -46,7 +46,7 @@ OF_DATA = {
 )
 def test_settings_are_complete(command: str, dataset: str, name: str | None) -> None:
     wanted = KEYS | OF_DATA[dataset]
-    wanted |= {"seeds", "max_networks"} if command == "sweep" else {"networks"}
+    wanted |= {"seeds", "halving", "max_networks"} if command == "sweep" else {"networks"}
     settings = presets.settings_for(command, dataset, name)
     assert set(settings) == wanted
     assert (settings["epochs"] is None) != (settings["steps"] is None)

@@ -66,10 +66,11 @@ train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, prep
     optimizer=SGD(momentum=0.9, nesterov=True), learning_rate=0.01, schedule=Cosine(), batch_size=200,
     epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge='best', stream=False,
     rng=None, resume=None, callbacks=())
-sweep(X, y, *, validation, grid, candidates=None, n_classes=None, dtype='float32', rng=0,
-    max_networks=None, sample_weight=None, class_weight=None, preprocessing=None, augmentation=None,
-    optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(), epochs=None, steps=None, replacement=False,
-    ema_decay=None, patience=None, judge='best', stream=False, xp=None, device=None, callbacks=())
+sweep(X, y, *, validation=None, folds=None, refit='all', grid, candidates=None, n_classes=None,
+    dtype='float32', rng=0, max_networks=None, halving=None, sample_weight=None, class_weight=None,
+    preprocessing=None, augmentation=None, optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
+    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge=None, stream=False,
+    xp=None, device=None, callbacks=())
 History.select(k)
 History.until(step)
 schedules.Constant()
@@ -166,8 +167,8 @@ FIELDS = {
     "Run": "net best last average history diverged stopped train_accuracy validation_accuracy best_step seed "
     "preprocessing n_steps",
     "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
-    "SweepResult": "best table runs histories complete",
-    "sweeping.Best": "settings net history row candidate",
+    "SweepResult": "best table runs histories complete folds",
+    "sweeping.Best": "settings net history row candidate preprocessing",
     "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",
     "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",
 }

@@ -187,6 +187,25 @@ def test_winner_is_the_first_of_the_highest_and_steady_before_shaky():
     assert best["learning_rate"] == 2
 
 
+def test_those_that_left_at_a_rung_stand_after_those_trained_to_the_end():
+    table = [
+        candidate(1, 0.9) | {"rung": 1},
+        candidate(2, 0.7) | {"rung": None},
+        candidate(3, 0.6, diverged=1, n_seeds=2) | {"rung": None},
+        candidate(4, 0.8) | {"rung": 2},
+        candidate(5, 0.8) | {"rung": None},
+        candidate(6, math.nan, diverged=1) | {"rung": 1},
+    ]
+    assert winner(table) is table[4]
+    assert winner(table[:1]) is None
+    rows = ranked(table)
+    assert [row["learning_rate"] for row in rows] == [5, 2, 3, 4, 1, 6]
+    columns = {column.heading: column.texts for column in sweep_columns(rows, [])}
+    assert columns["left at rung"] == ["", "", "", "2", "1", "1"]
+    assert columns["note"][0] == "best"
+    assert "left at rung" not in {column.heading for column in sweep_columns(rows[:3], [])}
+
+
 def test_winner_is_the_best_of_a_real_sweep(tmp_path):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4))

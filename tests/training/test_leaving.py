@@ -27,7 +27,7 @@ from twolayer import Run, stack
 from twolayer.checkpoints import load_run, save_run
 from twolayer.optimizers import SGD, Adam
 from twolayer.training import arguments
-from twolayer.training.trainer import Trainer, _begun
+from twolayer.training.trainer import Trainer, begun
 
 pytestmark = pytest.mark.once_on_jax
 
@@ -227,7 +227,7 @@ def test_networks_can_be_sent_away_at_the_end_of_an_epoch(backend: Backend, monk
     away = np.array([False, True, False, True, False])
 
     def in_pieces(net: Any, plan: Any, earlier: Any) -> Run:
-        trainer = Trainer(plan, _begun(net, plan))
+        trainer = Trainer(plan, begun(net, plan))
         trainer.run(until=PER_EPOCH)
         trainer.run(until=2 * PER_EPOCH)
         trainer.leave(away)

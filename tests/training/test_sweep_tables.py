@@ -18,7 +18,7 @@ from support.sweeps import assert_equal_rows, swept
 
 from twolayer import Progress, SweepResult
 from twolayer.sweeping.candidates import DEFAULTS
-from twolayer.sweeping.comparison import best_run, compared, winner_of
+from twolayer.sweeping.comparison import best_runs, compared, winner_of
 
 pytestmark = pytest.mark.once_on_jax
 
@@ -107,12 +107,12 @@ def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
     assert math.isnan(table[0]["validation_accuracy_std"])
     # Of equal means, 0.55, the first; then its best seed.
     assert winner_of(table) is table[1]
-    assert best_run(table[1], rows, names) == 3
+    assert best_runs(table[1], rows, names) == [3]
     assert [row["n_pairs"] for row in table] == [1, 2, 2]
     assert table[0]["difference"] == pytest.approx(0.4)  # in the seed that both have
     assert [row["within_noise"] for row in table] == [None, True, True]
     (alone,) = compared(rows[:2], names, 10)
-    assert best_run(alone, rows[:2], names) == 0
+    assert best_runs(alone, rows[:2], names) == [0]
     assert winner_of(compared(rows[1:2], names, 10)) is None
 
 
@@ -124,8 +124,8 @@ def test_a_network_without_a_validation_accuracy_is_not_the_best():
     table = compared(rows, ("reg",), 8)
     winner = winner_of(table)
     assert winner["reg"] == 0.2
-    assert best_run(winner, rows, ("reg",)) == 3
-    assert best_run(table[1], rows, ("reg",)) == 1
+    assert best_runs(winner, rows, ("reg",)) == [3]
+    assert best_runs(table[1], rows, ("reg",)) == [1]
 
 
 def test_where_all_diverged_there_is_no_best_and_the_rows_remain(backend: Backend):

@@ -130,6 +130,8 @@ def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
     if "epochs" in given or "steps" in given:
         implied |= {"epochs": None, "steps": None}
     result = {**settings, **implied, **given}
+    if result.get("halving") and result["steps"]:
+        raise ValueError(f"--epochs must be given with --halving; got --steps {result['steps']}")
     for name in _without_effect(result):
         if name in given:
             other, values = needs[name]

@@ -228,9 +228,13 @@ class Watch:
     def __post_init__(self) -> None:
         self._task = self.bar.add_task(self.what, total=1.0, state="")
         self._shown_at = self.clock()
+        self._stages: dict[int, float] = {}
 
     def __call__(self, progress: Progress) -> None:
         """Show how far it is, and stop it after Ctrl-C."""
+        self._stages[progress.stage] = (
+            progress.step / progress.steps
+        )  # with --halving one goes on after others
         if progress.epoch_ended and self.pause < math.inf:
             accuracies = np.asarray(progress.history().validation_accuracy)
             found = accuracies[np.isfinite(accuracies)]
@@ -243,7 +247,7 @@ class Watch:
 
     def _show(self, progress: Progress) -> None:
         self._shown_at = self.clock()
-        done = (progress.stage - 1 + progress.step / progress.steps) / progress.stages
+        done = sum(self._stages.values()) / progress.stages
         parts = [f"part {progress.stage} of {progress.stages}"] if progress.stages > 1 else []
         parts.append(f"epoch {min(progress.epoch + 1, progress.epochs)} of {progress.epochs}")
         if math.isfinite(self._accuracy):

@@ -218,7 +218,7 @@ def _fits(name: str, value: Any) -> bool:
     """Return whether a value may stand in a row of a sweep's table, in the column of that name."""
     if name in ("n_seeds", "n_folds", "n_pairs"):
         return is_count(value)
-    if name == "diverged":
+    if name in ("diverged", "rung"):
         return value is None or is_count(value)
     if name in ("learning_rate", "reg"):
         return is_number(value) and value >= 0

@@ -53,7 +53,7 @@ def run_sweep(
     folds = "" if job.folds is None else f" × {count(job.folds, 'fold')}"
     console.say(
         f"{count(len(grid) // len(seeds), 'candidate')}{folds} × {count(len(seeds), 'seed')}; "
-        f"{length_in_words(settings)} each; {library}"
+        f"{'up to ' if settings['halving'] else ''}{length_in_words(settings)} each; {library}"
     )
     with job.fresh_folder(out, overwrite=overwrite) as folder:
         arguments = job.arguments()
@@ -72,6 +72,7 @@ def run_sweep(
                 n_classes=dataset.n_classes,
                 dtype=library.dtype,
                 max_networks=max_networks,
+                halving=settings["halving"],
                 callbacks=[watch],
             )
         return _keep(job, folder, result, len(grid) * (job.folds or 1), watch)

@@ -90,7 +90,8 @@ class Column:
         if has_diverged(row):
             return "diverged"
         some = f"\n{row['diverged']}/{n_networks(row)} diverged" if row.get("diverged") else ""
-        return self.accuracy(row).replace(" ", "\n", 1) + some
+        left = f"\nrung {row['rung']}" if row.get("rung") else ""
+        return self.accuracy(row).replace(" ", "\n", 1) + left + some
 
     def add_colour_bar(self, ax: Axes | list[Axes], inks: Inks, length: float) -> None:
         """Add the scale of colours, if there are any, beside ``ax``, with a label of at most this length."""

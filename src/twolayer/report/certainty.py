@@ -36,8 +36,15 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
     best = winner(table)
     if best is None:
         return []
-    others = [row for row in table if row is not best and "within_noise" in row and not has_diverged(row)]
-    sentences = [_others_in_words(table, best, others)] if others else []
+    rest, sentences = [row for row in table if row.get("rung") is None], []
+    if len(rest) < len(table):
+        sentences.append(
+            f"{len(table) - len(rest)} of {len(table)} candidates left at a rung, before the end: "
+            "their networks are less trained, and are not compared."
+        )
+    others = [row for row in rest if row is not best and "within_noise" in row and not has_diverged(row)]
+    if others:
+        sentences.append(_others_in_words(rest, best, others))
     if n_validation:
         kind = "held-out" if "n_folds" in best else "validation"
         sentences.append(_validation_in_words(best["validation_accuracy"], n_validation, kind))

@@ -84,22 +84,22 @@ def winner(table: Sequence[Row], *, value: str = "validation_accuracy") -> Row |
     """Return the row that `sweep` calls the best, were it to judge by ``value``; None where all diverged.
 
     It has the highest value, the first where several have it; candidates of which a seed diverged come after
-    all others.
+    all others, and candidates that left at a rung are not among them.
     """
-    rows = [row for row in table if math.isfinite(_rank(row, value)[1])]
+    rows = [row for row in table if row.get("rung") is None and not _rank(row, value)[0]]
     return min(rows, key=lambda row: _rank(row, value), default=None)
 
 
 def ranked(table: Sequence[Row]) -> list[Row]:
-    """Return the rows of ``table`` by rank: the best first, the diverged last."""
+    """Return the rows of ``table``: the best first, then those that left at a rung, then the diverged."""
     return sorted(table, key=lambda row: _rank(row, "validation_accuracy"))
 
 
-def _rank(row: Row, value: str) -> tuple[bool, float]:
-    accuracy = row.get(value)
+def _rank(row: Row, value: str) -> tuple[bool, float, bool, float]:
+    accuracy, rung = row.get(value), row.get("rung")
     if has_diverged(row) or not is_finite(accuracy):
-        return True, math.inf
-    return bool(row.get("diverged")), -float(accuracy)
+        return True, math.inf, True, math.inf
+    return False, -math.inf if rung is None else -rung, bool(row.get("diverged")), -float(accuracy)
 
 
 def sweep_columns(table: Sequence[Row], runs: Sequence[Row]) -> list[Column]:
@@ -117,7 +117,8 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row]) -> list[Column]:
     list of Column
         The settings that vary (learning rate and reg, if no setting does); the accuracies, with any spread
         over the seeds; of several candidates how far each is behind the best, with its 95 % margin; if any
-        diverged, when; and a note: which is the best, and which may be as good (≈ best).
+        left at a rung, at which; if any diverged, when; and a note: which is the best, and which may be as
+        good (≈ best).
     """
     best = winner(table)
     alive: list[Row] = [{} if has_diverged(row) else row for row in table]
@@ -129,6 +130,10 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row]) -> list[Column]:
     if _is_compared(table):
         texts = ["" if row is best else format_difference(row) for row in alive]
         columns.append(Column("behind the best", texts, [row.get("difference") for row in alive]))
+    rungs = [row.get("rung") for row in table]
+    if any(rungs):
+        texts = ["" if rung is None else str(rung) for rung in rungs]
+        columns.append(Column("left at rung", texts, rungs))
     if any(row.get("diverged") for row in table):
         texts = [divergence_in_words(row, runs) for row in table]
         columns.append(Column("diverged", texts, [row.get("diverged") or None for row in table]))

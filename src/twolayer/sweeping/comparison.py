@@ -22,12 +22,10 @@ def compared(
     if folds is not None:
         n_trained, n_judged = (float(np.mean([*map(len, rows)])) for rows in (folds.trained, folds.held_out))
         test_ratio = n_judged / n_trained
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(group_key(row[key]) for key in names), []).append(row)
     table: list[Row] = []
     scores: list[dict[Any, float]] = []
-    for members in groups.values():
+    for group in groups_of(rows, names):
+        members = [rows[i] for i in group]
         alive = [row for row in members if row["diverged"] is None]
         scores.append({(row["seed"], row.get("fold")): row["validation_accuracy"] for row in alive})
         values = list(scores[-1].values())
@@ -38,6 +36,7 @@ def compared(
                 "n_seeds": len({row["seed"] for row in members}),
                 **({} if folds is None else {"n_folds": len(folds.trained)}),
                 "diverged": len(members) - len(alive),
+                **{key: members[0][key] for key in ("rung",) if key in members[0]},
                 "train_accuracy": _mean([row["train_accuracy"] for row in alive]),
                 "validation_accuracy": mean,
                 "validation_accuracy_std": float(np.std(values, ddof=1)) if len(alive) > 1 else math.nan,
@@ -47,16 +46,31 @@ def compared(
     winner = winner_of(table)
     best = next((own for row, own in zip(table, scores, strict=True) if row is winner), {})
     for row, own in zip(table, scores, strict=True):
-        row |= paired_difference(own, best, n_samples=n_judged, test_ratio=test_ratio)
+        # A candidate that left early is less trained than the best.
+        alike = {} if row.get("rung") else own
+        row |= paired_difference(alike, best, n_samples=n_judged, test_ratio=test_ratio)
         if row is winner:
             row |= {"difference_error": 0.0, "difference_margin": 0.0, "within_noise": True}
     return table
 
 
 def winner_of(table: list[Row]) -> Row | None:
-    """Return the row of the best candidate, of equals the first."""
-    alive = [candidate for candidate in table if candidate["diverged"] < n_networks(candidate)]
-    return max(alive, key=lambda row: (row["diverged"] == 0, _score(row)), default=None)
+    """Return the row of the best candidate, of equals the first; one that left at a rung is none."""
+    alive = [row for row in table if row["diverged"] < n_networks(row) and row.get("rung") is None]
+    return max(alive, key=standing, default=None)
+
+
+def standing(row: Row) -> tuple[bool, float]:
+    """Return what a candidate is ranked by: whether no network diverged, and its validation accuracy."""
+    return row["diverged"] == 0, _score(row)
+
+
+def groups_of(rows: list[Row], names: tuple[str, ...]) -> list[list[int]]:
+    """Return which rows are of one candidate: those that are equal in these settings."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(tuple(group_key(row[key]) for key in names), []).append(i)
+    return [*groups.values()]
 
 
 def n_networks(candidate: Mapping[str, Any]) -> int:

@@ -57,17 +57,20 @@ class SweepResult:
     ----------
     best : Best or None
         The best seed of the candidate with the highest mean validation accuracy; candidates of which a seed
-        diverged come after all others, and None where every run diverged.
+        diverged come after all others, and None where every run diverged. It is a candidate that was trained
+        to the end.
     table : list of dict
         A row for each candidate, in the order of the settings: its settings; ``n_seeds``; ``diverged``, how
         many of them diverged; ``train_accuracy`` and ``validation_accuracy``, means over the seeds that did
         not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below
         two); and how sure that is, see below. With folds also ``n_folds``; means and deviation are then over
-        all networks, of seeds and folds.
+        all networks, of seeds and folds. With ``halving`` also ``rung``, the number of the rung at which it
+        left, from 1, or None where it was trained to the end.
     runs : list of dict
         A row for each candidate and seed: its settings and ``seed``; with folds ``fold``, counted from 0;
         ``n_steps``, the steps taken; ``diverged``, the step or None; ``best_step``, as of `Run`;
-        ``train_accuracy`` and ``validation_accuracy`` of the network that was judged.
+        ``train_accuracy`` and ``validation_accuracy`` of the network that was judged; and with ``halving``
+        the ``rung`` of its candidate. A network that left at a rung is judged as it was then.
     histories : list of History
         The history of each of ``runs``.
     complete : bool
@@ -93,7 +96,8 @@ class SweepResult:
     s · √(1/n + n_test / n_train) [2]_; and N above is the number of samples that are held out at all.
 
     ``within_noise`` is True of a candidate whose difference such scatter explains (and of the best itself),
-    False of one that is clearly behind, and None where it is not known: of fewer than two pairs.
+    False of one that is clearly behind, and None where it is not known: of fewer than two pairs, or of a
+    candidate that left at a rung, whose network is less trained than the best.
 
     Each interval is of one comparison that was chosen beforehand. The best is chosen afterwards, as the best
     of many, and so partly for its luck: its accuracy is too high on average, a difference too large, and of

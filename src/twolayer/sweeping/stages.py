@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -10,9 +11,10 @@ from .._namespace import Array
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from ..stacks import stack
-from ..training import Progress, Run
+from ..training import Callback, Progress, Run
 from ..training.data import Data
-from ..training.plan import Settings, checked_data, planned
+from ..training.plan import Plan, Settings, checked_data, planned
+from ..training.run import select
 from ..training.trainer import carry_out
 from .candidates import settings_of_stack
 from .comparison import Row
@@ -50,42 +52,46 @@ class Stages:
     device: Any
     in_steps: bool
     n_stages: int
-    stage: int = 0
     stopped: bool = False  # by a callback
-    ended: bool = False  # whether the latest run took all its steps
+    ended: set[int] = field(default_factory=set)  # the numbers of the runs that took all their steps
+    fitted: dict[int, Preprocessing | None] = field(default_factory=dict)  # by the numbers of the runs
     _latest: tuple[int | None, Prepared, Data | None] | None = field(default=None, repr=False)
 
-    def train(self, members: list[Row], *, fold: int | None = None) -> tuple[Run, Preprocessing | None]:
-        """Train a stack of runs, on the samples of one fold where preprocessing is fitted to these.
-
-        Returns the run of the stack, and the fitted preprocessing of its networks.
-        """
-        self.stage += 1
-        self.ended = False
-        if self._latest is None or self._latest[0] != fold:
-            self._latest = None  # only one fold is in memory
-            how = {"fold": fold, "dtype": self.dtype, "in_steps": self.in_steps}
-            own = prepared(self.X, self.y, self.shared, self.fit, **how)
-            self._latest = fold, own, None
-        _, own, data = self._latest
-        nets = self._initial(members, own.n_features)
-        settings = settings_of_stack(own.settings, members)
-        settings = replace(settings, callbacks=[self._call_back] if self.shared.callbacks else ())
-        if data is None:
-            data = checked_data(nets, own.X, own.y, settings)
-            self._latest = fold, own, data
-        return carry_out(nets, planned(nets, data, settings)), own.preprocessing
+    def starts(self, stacks: Iterable[list[Row]]) -> Iterator[tuple[TwoLayerNet, Plan]]:
+        """Yield the first networks of each stack, and the plan of its run, until a callback stops a run."""
+        for number, members in enumerate(stacks, start=1):
+            yield self._start(number, members)
+            if self.stopped:
+                return
 
     @property
     def cut_short(self) -> bool:
-        """Whether a callback stopped the latest run before its last step was over."""
-        return self.stopped and not self.ended
+        """Whether a callback stopped the last run of all before its last step was over."""
+        return self.stopped and self.n_stages not in self.ended
 
     def refit(self, winner: Row) -> tuple[Run, Preprocessing | None]:
         """Train the network of one candidate on all samples, without any to judge it by."""
         self.shared = replace(self.shared, validation=None, folds=None, patience=None, judge="last")
         self._latest = None
-        return self.train([winner])
+        run = carry_out(*self._start(self.n_stages, [winner]))
+        return select(run, 0), self.fitted[self.n_stages]
+
+    def _start(self, number: int, members: list[Row]) -> tuple[TwoLayerNet, Plan]:
+        # Each fold has samples of its own if the preprocessing is fitted to them; only one's are kept.
+        fold = None if self.fit is None else members[0].get("fold")
+        if self._latest is None or self._latest[0] != fold:
+            self._latest = None
+            how = {"fold": fold, "dtype": self.dtype, "in_steps": self.in_steps}
+            self._latest = fold, prepared(self.X, self.y, self.shared, self.fit, **how), None
+        _, own, data = self._latest
+        self.fitted[number] = own.preprocessing
+        nets = self._initial(members, own.n_features)
+        settings = settings_of_stack(own.settings, members)
+        settings = replace(settings, callbacks=self._callbacks(number))
+        if data is None:
+            data = checked_data(nets, own.X, own.y, settings)
+            self._latest = fold, own, data
+        return nets, planned(nets, data, settings)
 
     def _initial(self, members: list[Row], n_features: int) -> TwoLayerNet:
         first = members[0]
@@ -103,12 +109,18 @@ class Stages:
             for one in members
         )
 
-    def _call_back(self, progress: Progress) -> None:
-        self.ended = progress.epoch_ended and progress.step == progress.steps
+    def _callbacks(self, number: int) -> tuple[Callback, ...]:
+        """Return the callbacks of a sweep as one of a training run, which notes whether they stopped it."""
 
-        def stop() -> None:
-            self.stopped = True
-            progress.stop()
+        def call(progress: Progress) -> None:
+            if progress.epoch_ended and progress.step == progress.steps:
+                self.ended.add(number)
 
-        for callback in self.shared.callbacks:
-            callback(replace(progress, stage=self.stage, stages=self.n_stages, stop=stop))
+            def stop() -> None:
+                self.stopped = True
+                progress.stop()
+
+            for callback in self.shared.callbacks:
+                callback(replace(progress, stage=number, stages=self.n_stages, stop=stop))
+
+        return (call,) if self.shared.callbacks else ()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,26 +22,21 @@ from .._validation import (
     check_targets,
 )
 from ..augmentation import Augmentation, check_augmentation, mixes
-from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
-from ..stacks import merge, stack
-from ..training import Callback, History
+from ..training import Callback, Run
 from ..training.arguments import COSINE, NESTEROV
 from ..training.data import check_validation, check_weights_of_folds
-from ..training.folds import Folds
 from ..training.optimizers import Optimizer
 from ..training.plan import Settings
-from ..training.run import Run, select
 from ..training.schedules import Schedule
+from ..training.trainer import carry_out
 from .candidates import candidates_of, settings_of_stack, stacks_of
-from .comparison import Row, best_runs, compared, winner_of
 from .folds import folds_of
+from .halving import Rung, halved
+from .outcome import outcome, trained_networks
 from .prepared import Fit, fitting
-from .results import Best, SweepResult
+from .results import SweepResult
 from .stages import Stages
-
-_ACCURACIES = ("train_accuracy", "validation_accuracy")
-_OF_RUN = ("diverged", "best_step", "train_accuracy", "validation_accuracy")
 
 
 @undisturbed
@@ -59,6 +53,7 @@ def sweep(
     dtype: Any = "float32",
     rng: RandomState = 0,
     max_networks: int | None = None,
+    halving: int | None = None,
     sample_weight: Array | None = None,
     class_weight: Sequence[float] | Array | str | None = None,
     preprocessing: Preprocessing | Callable[[Array], Preprocessing] | str | None = None,
@@ -125,6 +120,12 @@ def sweep(
         The seed of the settings that name none, of the candidates that are drawn, and of the folds.
     max_networks : int, optional
         The most networks to train at once, where memory is short.
+    halving : int, optional
+        η, at least 2, for successive halving [1]_: at the ends of ⌈E / η^m⌉, …, ⌈E / η²⌉, ⌈E / η⌉ epochs all
+        but the best ⌈n / η⌉ of the n candidates that are left leave the sweep. E is ``epochs``, and η^m the
+        highest power that is at most E and the number of candidates. They are ranked by their mean validation
+        accuracy, of the networks that ``judge`` means, over all seeds; those of which a seed diverged come
+        last. The learning rate is that of a run of all epochs. All stacks are in memory together.
     sample_weight, class_weight, augmentation, optimizer, schedule
         As for `train`.
     preprocessing : Preprocessing, class, callable or "standardize", optional
@@ -145,7 +146,9 @@ def sweep(
     device : optional
         With ``stream``: where they are; by default the library's default device. Otherwise that of ``X``.
     callbacks : iterable of callables
-        Called as by `train`, with ``stage`` and ``stages`` set. ``progress.stop()`` ends the sweep there.
+        Called as by `train`, with ``stage`` and ``stages`` set: the number of the stack, and how many there
+        are. With ``halving`` the stages come once for each rung, and go on from where they were.
+        ``progress.stop()`` ends the sweep there.
 
     Returns
     -------
@@ -154,9 +157,10 @@ def sweep(
     Raises
     ------
     TypeError, ValueError
-        As `train`; and if a setting is unknown, none is given, or one comes twice; if the grid holds a
-        distribution without ``candidates``; if not exactly one of ``validation`` and ``folds`` is given; or
-        if ``augmentation`` mixes samples while folds share their batches.
+        As `train`; if a setting is unknown, none is given, or one comes twice; if the grid holds a
+        distribution without ``candidates``; if not exactly one of ``validation`` and ``folds`` is given; if
+        ``augmentation`` mixes samples while folds share their batches; or if ``steps`` is given with
+        ``halving``.
 
     Warns
     -----
@@ -164,6 +168,11 @@ def sweep(
         If more than four values may be drawn of ``n_hidden``, or of another setting that the networks of a
         stack share: then few candidates train together. If ``preprocessing`` is given fitted with ``folds``:
         it may have seen the rows that are held out.
+
+    References
+    ----------
+    .. [1] K. Jamieson, A. Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter Optimization,
+       AISTATS 2016. https://proceedings.mlr.press/v51/jamieson16.html
 
     Examples
     --------
@@ -209,6 +218,12 @@ def sweep(
     n_classes = check_integer("n_classes", n_classes, least=1)
     check_targets(y, X, n_classes)
     check_choice("refit", refit, ("all", "merge", None))
+    if halving is not None:
+        halving = check_integer("halving", halving, least=2)
+        if steps is not None:
+            raise ValueError(
+                f"`epochs` must be given in place of `steps` with `halving`; got `steps` of {steps}"
+            )
     seed, fit = seed_of(rng), fitting(preprocessing)
     divided = None if folds is None else folds_of(folds, y, seed)
     shared = Settings(
@@ -261,80 +276,14 @@ def sweep(
     n_stages = len(stacks) + (divided is not None and refit == "all")
     in_steps = shared.stream or any(one.get("augmentation", augmentation) is not None for one in runs)
     stages = Stages(X, y, shared, fit, n_classes, xp, dtype, device, in_steps, n_stages)
-    found: dict[int, _Trained] = {}
-    complete, unfinished = True, set()
-    for members in stacks:
-        apart = divided is not None and fit is not None
-        fold = runs[members[0]]["fold"] if apart else None
-        run, fitted = stages.train([runs[i] for i in members], fold=fold)
-        if run.history.step.size:  # else it was stopped before any validation
-            each = [select(run, k) for k in range(len(members))]
-            over = all(member.diverged is not None or member.stopped is not None for member in each)
-            unfinished |= set() if not stages.cut_short or over else set(members)
-            for i, member in zip(members, each, strict=True):
-                n_steps = _steps_taken(member)
-                row = runs[i] | {"n_steps": n_steps}
-                row |= {name: getattr(member, name) for name in _OF_RUN}
-                found[i] = _Trained(row, member.net, member.history.until(n_steps), fitted)
-        if stages.stopped:
-            complete = len(found) == len(runs) and not unfinished
-            break
-    trained = [found[i] for i in sorted(found)]
-    judged = [found[i] for i in sorted(found) if i not in unfinished] or trained
-    rows = [one.row for one in judged]
-    n_judged = _count_judged(validation, divided)
-    table = compared(rows, names, n_judged, divided)
-    winner, best = winner_of(table), None
-    if winner is not None:
-        own = [judged[i] for i in best_runs(winner, rows, names)]
-        one = own[0]
-        settings = {key: one.row[key] for key in (*names, "seed")}
-        best = Best(settings, one.net, one.history, one.row, winner, one.preprocessing)
-        if divided is not None:
-            if refit == "all":  # a callback may have stopped the sweep with the last step of its folds
-                complete = complete and not stages.stopped
-            best = _refitted(best, own, stages, refit if complete else None)
-            if refit == "all":
-                complete = complete and not stages.cut_short
-    pairs = None if divided is None else tuple(zip(divided.trained, divided.held_out, strict=True))
-    return SweepResult(
-        best, table, [one.row for one in trained], [one.history for one in trained], complete, pairs
-    )
-
-
-def _steps_taken(run: Run) -> int:
-    """Return how many steps a network of a stack took: it left at the entry after it diverged or stopped."""
-    found: Any = run.diverged or run.stopped or run.n_steps
-    return next((int(step) for step in run.history.step if step >= found), run.n_steps)
-
-
-class _Trained(NamedTuple):
-    """A run of a sweep, after its training."""
-
-    row: Row
-    net: TwoLayerNet
-    history: History
-    preprocessing: Preprocessing | None
-
-
-def _refitted(best: Best, folds: list[_Trained], stages: Stages, refit: str | None) -> Best:
-    """Return the winner with the mean accuracies of its folds, and with a network made as ``refit`` says."""
-    means = {name: float(np.mean([one.row[name] for one in folds])) for name in _ACCURACIES}
-    best = replace(best, net=None, history=None, preprocessing=None, row=best.settings | means)
-    if refit == "merge":
-        alive = [one for one in folds if one.row["diverged"] is None]
-        if stages.fit is None:
-            return replace(
-                best, net=merge(stack(one.net for one in alive)), preprocessing=alive[0].preprocessing
-            )
-        nets = [one.net if one.preprocessing is None else one.preprocessing.fold(one.net) for one in alive]
-        return replace(best, net=merge(stack(nets)))
-    if refit == "all":
-        of_stack, fitted = stages.refit(best.settings)
-        run = select(of_stack, 0)
-        if run.diverged is None and not stages.cut_short:
-            return replace(best, net=run.net, history=run.history, preprocessing=fitted)
-    return best
+    starts = stages.starts([[runs[i] for i in members] for members in stacks])
+    results: Iterable[Run] = (carry_out(*start) for start in starts)
+    left: dict[int, Rung] | None = None
+    if halving is not None:
+        results, left = halved(stacks, starts, runs, names, halving, divided, lambda: stages.stopped)
+    found = trained_networks(results, runs, stacks, stages, left)
+    n_judged = divided.n_held_out if divided else validation[0].shape[0]  # type: ignore[index]
+    return outcome(found, len(runs), names, stages, refit, n_judged)
 
 
 def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
@@ -352,13 +301,6 @@ def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
             UserWarning,
             stacklevel=4,
         )
-
-
-def _count_judged(validation: Any, folds: Folds | None) -> int:
-    """Return the number of samples that a candidate is judged by."""
-    if folds is None:
-        return int(validation[0].shape[0])
-    return len(np.unique(np.concatenate(folds.held_out)))
 
 
 def _count_classes(y: Array, y_val: Any) -> int:

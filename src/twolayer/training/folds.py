@@ -24,6 +24,11 @@ class Folds:
     trained: tuple[HostArray, ...]
     held_out: tuple[HostArray, ...]
 
+    @property
+    def n_held_out(self) -> int:
+        """Number of samples that are held out at all."""
+        return len(np.unique(np.concatenate(self.held_out)))
+
     def own(self, n_samples: int) -> HostArray:
         """Whether each sample is trained on in each fold: (N, F) bool."""
         own = np.zeros((n_samples, len(self.trained)), np.bool_)

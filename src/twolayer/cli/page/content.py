@@ -45,7 +45,7 @@ def summary(run: StoredRun) -> str:
     for noun in ("epoch", "step"):
         length = _whole(run, f"{noun}s")
         if length is not None:
-            sentence += f" for {count(length, noun)}"
+            sentence += f" for {'up to ' if run.setting('halving') else ''}{count(length, noun)}"
     optimizer = run.setting("optimizer")
     if isinstance(optimizer, str):
         sentence += f" of {_OPTIMIZERS.get(optimizer, optimizer)}"
