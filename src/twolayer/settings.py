@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from ._numbers import AMOUNT, COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, PROBABILITY, SHARE, Number
+from ._data_settings import OF_DATA_SETS
+from ._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, POSITIVE, PROBABILITY, SHARE, Number
 from ._setting import APART, REQUIRED, TOGETHER, Setting
 
 LIBRARIES = ("numpy", "cupy", "torch", "jax")
@@ -16,47 +16,6 @@ _WITH_MOMENTUM = ("optimizer", ("nesterov", "momentum"))
 _WITH_EXPONENTIAL = ("schedule", ("exponential",))
 _WITH_WHITENING = ("whiten", ("zca", "pca"))
 _WITHOUT_WHITENING = ("whiten", ("none",))
-
-_CIFAR10, _TABLE = ("cifar10",), ("table",)
-_of_table = partial(Setting, data=_TABLE)
-_column = partial(_of_table, kind=str, default=None)
-_columns = partial(_of_table, kind=list, default=None)
-_of_images = partial(Setting, data=("images",))
-
-_DATA = (
-    Setting("dataset", str, REQUIRED),
-    Setting("preset", str, None),
-    Setting("data", str, None, data=_CIFAR10),
-    Setting("url", str, None, data=_CIFAR10),
-    Setting("n_train", COUNT_OR_ZERO, REQUIRED, label="training samples", data=_CIFAR10),
-    Setting("n_validation", COUNT_OR_ZERO, REQUIRED, label="validation samples", data=_CIFAR10),
-    Setting("n_test", COUNT_OR_ZERO, REQUIRED, label="test samples", data=_CIFAR10),
-    _column("label", help="Column to predict; else label, target, class or y.", label="predicted column"),
-    _columns("drop", help="Columns that are not used.", label="columns not used"),
-    _columns("categorical", help="Columns whose numbers are categories.", label="columns of categories"),
-    _columns("missing", help="Texts that stand for a gap: --missing=-999.", label="texts of gaps"),
-    _column("weight", help="Column with a weight for each row.", label="column of weights"),
-    _of_table("dates", ("seconds", "parts"), "seconds", "Dates as seconds, or as year, month, … hour."),
-    _column("group", help="Column whose equal values stay in one split.", label="split by groups of"),
-    _column("time", help="Column by which the latest rows are for the test.", label="split by time of"),
-    _of_images("resize", COUNT, None, "Cut and scale images to so many pixels in height and width."),
-    _of_images("grey", bool, False, "Take images without their colours, or with them."),
-    _of_images("skip_unreadable", bool, False, "Leave out images that cannot be read, or end."),
-    Setting(
-        "validation",
-        AMOUNT,
-        0.15,
-        "Share, or number, of the samples that are set aside for validation.",
-        data=("npz", "table", "images", "idx"),
-    ),
-    Setting(
-        "test",
-        AMOUNT,
-        0.15,
-        "Share, or number, of the samples that are set aside for the test.",
-        data=("npz", "table", "images"),
-    ),
-)
 
 _TRAINING = (
     Setting("learning_rate", POSITIVE, REQUIRED, "Learning rate.", varied=TOGETHER),
@@ -289,7 +248,7 @@ _PLACE = (
 )
 
 _GROUPS = {
-    "Data": _DATA,
+    "Data": OF_DATA_SETS,
     "Training": _TRAINING,
     "Regularisation": _REGULARISATION,
     "Optimizer and schedule": _STEPS,
