@@ -109,6 +109,9 @@ def test_batches_have_the_size_of_a_folds_own_rows_on_average():
     # 16, 9 and 4 of 24 rows are trained on: 5 · 24 / (29 / 3), rounded up, is 13 rows, and 2 steps an epoch.
     assert [history.loss.size for history in result.histories] == [80] * 3
     assert seen.seen[0].steps == 80
+    for history, (own, _) in zip(result.histories, result.folds, strict=True):
+        right = history.train_accuracy * len(own)  # of all own rows, each once an epoch
+        np.testing.assert_allclose(right, np.rint(right), atol=1e-9)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -432,6 +435,8 @@ def test_a_candidate_of_which_a_fold_diverges_comes_after_the_others():
     alive = folded(far, pairs, grid=one | {"learning_rate": [0.1]}, refit="merge", epochs=20)
     assert alive.best.candidate["diverged"] == 1
     assert alive.best.net.W1.shape == (4, 8)  # of the two folds that are left
+    left = [row["validation_accuracy"] for row in alive.runs if row["diverged"] is None]
+    assert alive.best.row["validation_accuracy"] == np.mean(left)
     assert "of 2 networks" in repr(alive.best)
     lost = folded(far, pairs, grid=one | {"learning_rate": [0.1]}, epochs=20)
     assert lost.complete
