@@ -126,13 +126,15 @@ def sweep(
         highest power that is at most E and the number of candidates. They are ranked by their mean validation
         accuracy, of the networks that ``judge`` means, over all seeds; those of which a seed diverged come
         last. The learning rate is that of a run of all epochs. All stacks are in memory together.
-    sample_weight, class_weight, augmentation, optimizer, schedule
+    sample_weight, class_weight
         As for `train`.
     preprocessing : Preprocessing, class, callable or "standardize", optional
         As for `train`; or unfitted, to be fitted to the samples that the networks train on: a class with a
         method ``fit``, such as `Whitener`; a function of X that returns a fitted one; or "standardize", for
         ``Standardizer.fit(X, scale="feature")``. With ``folds`` it is then fitted to each fold's own rows,
         and the networks of each fold are a stack of their own.
+    augmentation, optimizer, schedule
+        As for `train`.
     epochs, steps, replacement, ema_decay, patience
         As for `train`.
     judge : "best" or "last", optional
