@@ -154,6 +154,14 @@ def test_without_rungs_nobody_leaves(halving):
     assert all(row.get("rung") is None for row in result.runs)
 
 
+def test_of_equals_the_first_stay():
+    """In the order of the settings, in which the stacks alternate."""
+    task = TASK._replace(X_val=np.zeros_like(TASK.X_val))  # which all networks take for the same class
+    grid = {"reg": [0.0, 0.1, 0.2, 0.3], "n_hidden": [3, 4], "learning_rate": [0.0], "batch_size": [5]}
+    result = swept(task, grid, epochs=4, halving=2)
+    assert [row["rung"] for row in result.runs] == [None] * 2 + [2] * 2 + [1] * 4
+
+
 class Spy(Adam):
     """Adam, which notes how many networks it moves."""
 

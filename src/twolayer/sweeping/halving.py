@@ -82,7 +82,7 @@ def halved(
                 if is_stopped():
                     return [trainer.result() for trainer in trainers], left
             if rung is not None:
-                rows = {i: row for i, row in _rows(trainers, stacks, candidates) if i not in left}
+                rows = {i: row for i, row in sorted(_rows(trainers, stacks, candidates)) if i not in left}
                 left |= dict.fromkeys(_worst(rows, names, halving, folds), rung)
                 for trainer, members in zip(trainers, stacks, strict=True):
                     trainer.leave(np.asarray([i in left for i in members]))

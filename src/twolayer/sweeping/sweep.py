@@ -75,7 +75,7 @@ def sweep(
 
     Candidates that differ only in ``learning_rate``, ``reg``, ``dropout``, ``label_smoothing`` and
     ``weight_scale`` train together as a stack, on the same batches; each ends as it would have if trained
-    alone: a row of ``runs`` is what `train` gives for its settings, with
+    alone: without ``halving`` a row of ``runs`` is what `train` gives for its settings, with
     ``TwoLayerNet.initialize(..., rng=seed, weight_scale=weight_scale)`` and ``rng=seed``. That is so up to
     rounding: the products of a stack of another width add up in another order. At high learning rates a
     training makes such differences larger with each step, so that in float32 the same candidate and seed can
