@@ -33,6 +33,7 @@ from .data import (
     is_path,
     kind_of,
     load_data,
+    pooled,
     splits_of,
 )
 from .devices import Library
@@ -116,6 +117,7 @@ def evaluate_network(
     else:
         # The same parts as in training, so that no training sample is taken for another.
         found = load_data(name, data, url, information if name == trained_on else {}, console)
+        found = pooled(found) if name == trained_on and _had_folds(saved) else found
         _check_fit(saved.metadata, found)
         split, classes = split or "test", found.classes
         held = _chosen(splits_of(found), split)
@@ -183,6 +185,7 @@ def _own_samples(
         found = load_data(name, None, None, {**settings, "validation": 0, "test": 0}, console)
         held = _with_classes_of(saved, found)
     elif found is not None and is_known:
+        found = pooled(found) if _had_folds(saved) else found
         held, rows = _with_classes_of(saved, found), found.rows or {}
     elif kind == "npz":
         held, rows = _samples_of_file(name, split, saved)
@@ -192,6 +195,12 @@ def _own_samples(
     held = _chosen(held, split)
     check_splits(held, rows, name, saved.net.W1.dtype)
     return split, held
+
+
+def _had_folds(saved: SavedNetwork) -> bool:
+    """Return whether a network was trained on all samples of folds, those for validation among them."""
+    stored = saved.metadata.information.get("settings")
+    return isinstance(stored, dict) and stored.get("folds") is not None
 
 
 def _with_classes_of(saved: SavedNetwork, dataset: Dataset) -> dict[str, Split]:

@@ -294,7 +294,7 @@ def open_job(
     """Import the library and load the data that the settings name; fit a preprocessing, or take this one."""
     library = open_library(settings["library"], settings["device"], settings["dtype"])
     dataset = load_data(settings["dataset"], settings.get("data"), settings.get("url"), settings, console)
-    console.say(describe(dataset))
+    console.say(describe(dataset if settings.get("folds") is None else pooled(dataset)))
     found = fingerprint(dataset)
     if settings.setdefault("data_sha256", found) != found:
         raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..report.formatting import format_accuracy, format_numbers, is_finite
 from ..report.tables import Row, has_diverged, winner
-from ..settings import VARIED, label
+from ..settings import SETTINGS, VARIED, label
 from ..sweeping.comparison import n_networks
 from ._matplotlib import load_matplotlib
 from ._style import RGB, Inks
@@ -111,8 +111,8 @@ class Column:
 class Scale:
     """A setting along an axis: its values in order, and a place for each.
 
-    Positive numbers stand where they belong, on a logarithmic axis from a factor of ten on; others in equal
-    steps.
+    Positive numbers stand where they belong, on a logarithmic axis from a factor of ten on unless they are
+    shares; others in equal steps.
     """
 
     def __init__(self, table: Sequence[Row], name: str) -> None:
@@ -121,7 +121,8 @@ class Scale:
         self.kind, self.places = "steps", [float(i) for i in range(len(self.values))]
         if all(isinstance(v, (int, float, np.number)) and v > 0 for v in self.values):
             self.places = [float(v) for v in self.values]
-            self.kind = "log" if self.places[-1] >= 10 * self.places[0] else "linear"
+            is_share = name in SETTINGS and SETTINGS[name].is_share
+            self.kind = "log" if self.places[-1] >= 10 * self.places[0] and not is_share else "linear"
         self._place_of: dict[Any, float] = dict(zip(self.values, self.places, strict=True))
 
     def place(self, row: Row) -> float:

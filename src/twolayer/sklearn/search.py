@@ -43,8 +43,8 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
     by N over the samples that a fold trains on. With batches of all samples, and without dropout, the scores
     are those of `GridSearchCV` up to rounding; otherwise both are means over the chance of the batches.
 
-    A network has as many outputs as its fold has classes: if a fold trains without a class, its candidates
-    are fitted one by one. Put it last in a `sklearn.pipeline.Pipeline`; what comes before is then fitted to
+    A network has as many outputs as its fold has classes: if a fold trains without a class, its networks are
+    fitted one by one. Put it last in a `sklearn.pipeline.Pipeline`; what comes before is then fitted to
     all samples of the search, those of all folds.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -124,15 +124,28 @@ def settings_of_stack(shared: Settings, members: list[Row]) -> Settings:
     return replace(shared, **varied, rng=members[0]["seed"])
 
 
-def stacks_of(runs: list[Row], max_networks: int | None, *, folds_together: bool) -> list[list[int]]:
-    """Return which runs train together: those that differ in nothing else than they may, fold by fold."""
-    most = len(runs)
+def stacks_of(
+    runs: list[Row],
+    max_networks: int | None,
+    *,
+    folds_together: bool,
+    most: Callable[[Row], int | None],
+) -> list[list[int]]:
+    """Return which runs train together: those that differ in nothing else than they may, fold by fold.
+
+    ``most`` returns how many runs like one should train at once, or None for all of them.
+    """
     own = (*_OWN, "fold") if folds_together else _OWN
+    limit = len(runs)
     if max_networks is not None:
-        most = check_integer("max_networks", max_networks, least=1)
+        limit = check_integer("max_networks", max_networks, least=1)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i in sorted(range(len(runs)), key=lambda i: runs[i].get("fold", 0)):
         shared = tuple(group_key(value) for key, value in runs[i].items() if key not in own)
         groups.setdefault(shared, []).append(i)
-    starts = [(members, i) for members in groups.values() for i in range(0, len(members), most)]
-    return [members[i : i + most] for members, i in starts]
+    found: list[list[int]] = []
+    for members in groups.values():
+        n_stacks = -(-len(members) // min(limit, most(runs[members[0]]) or limit))
+        size = -(-len(members) // n_stacks)
+        found += [members[i : i + size] for i in range(0, len(members), size)]
+    return found

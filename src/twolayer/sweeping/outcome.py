@@ -92,6 +92,8 @@ def outcome(
         if folds is not None:
             if refit == "all":  # a callback may have stopped the sweep with the last step of its folds
                 complete = complete and not stages.stopped
+            best = replace(best, net=None, history=None, preprocessing=None)
+            best = replace(best, row=settings | {name: winner[name] for name in _ACCURACIES})
             best = _refitted(best, own, stages, refit if complete else None)
             if refit == "all":
                 complete = complete and not stages.cut_short
@@ -101,16 +103,19 @@ def outcome(
 
 
 def _refitted(best: Best, own: list[Trained], stages: Stages, refit: str | None) -> Best:
-    """Return the winner with the mean accuracies of its folds, and with a network made as ``refit`` says."""
-    means = {name: float(np.mean([one.row[name] for one in own])) for name in _ACCURACIES}
-    best = replace(best, net=None, history=None, preprocessing=None, row=best.settings | means)
+    """Return the winner with a network that is made as ``refit`` says, from those of its folds."""
     if refit == "merge":
-        if stages.fit is None:
-            return replace(best, net=merge(stack(one.net for one in own)), preprocessing=own[0].preprocessing)
         nets = [one.net if one.preprocessing is None else one.preprocessing.fold(one.net) for one in own]
         return replace(best, net=merge(stack(nets)))
     if refit == "all":
-        run, fitted = stages.refit(best.settings)
+        n_epochs = round(float(np.mean([_epochs_judged(one, stages.shared.judge) for one in own])))
+        run, fitted = stages.refit(best.settings, n_epochs)
         if run.diverged is None and not stages.cut_short:
             return replace(best, net=run.net, history=run.history, preprocessing=fitted)
     return best
+
+
+def _epochs_judged(one: Trained, judge: str) -> int:
+    """Return the number of epochs after which the network was that was judged."""
+    step = one.row["best_step" if judge == "best" else "n_steps"]
+    return int(np.count_nonzero(one.history.step <= step))

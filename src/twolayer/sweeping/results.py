@@ -28,7 +28,7 @@ class Best:
         The course of its training; None for a network that was merged.
     row : dict
         Its row of `SweepResult.runs`: of this one network. With folds its settings, and the means of
-        ``train_accuracy`` and ``validation_accuracy`` over the folds of its seed.
+        ``train_accuracy`` and ``validation_accuracy`` over the candidate's seeds and folds.
     candidate : dict
         Its row of `SweepResult.table`: of all seeds of these settings.
     preprocessing : Preprocessing or None

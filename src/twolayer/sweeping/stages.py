@@ -69,11 +69,15 @@ class Stages:
         """Whether a callback stopped the last run of all before its last step was over."""
         return self.stopped and self.n_stages not in self.ended
 
-    def refit(self, winner: Row) -> tuple[Run, Preprocessing | None]:
+    def refit(self, winner: Row, n_epochs: int) -> tuple[Run, Preprocessing | None]:
         """Train the network of one candidate on all samples, without any to judge it by."""
         self.shared = replace(self.shared, validation=None, folds=None, patience=None, judge="last")
         self._latest = None
-        run = carry_out(*self._start(self.n_stages, [winner]))
+        net, plan = self._start(self.n_stages, [winner])
+        until = min(n_epochs * plan.batches.steps_per_epoch, plan.steps)
+        run = carry_out(net, plan, until=until)
+        if run.n_steps == until:
+            self.ended.add(self.n_stages)
         return select(run, 0), self.fitted[self.n_stages]
 
     def _start(self, number: int, members: list[Row]) -> tuple[TwoLayerNet, Plan]:
@@ -94,20 +98,16 @@ class Stages:
         return nets, planned(nets, data, settings)
 
     def _initial(self, members: list[Row], n_features: int) -> TwoLayerNet:
-        first = members[0]
-        return stack(
-            TwoLayerNet.initialize(
-                n_features,
-                first["n_hidden"],
-                self.n_classes,
-                rng=first["seed"],
-                weight_scale=one["weight_scale"],
-                xp=self.xp,
-                dtype=self.dtype,
-                device=self.device,
+        n_hidden, seed = members[0]["n_hidden"], members[0]["seed"]
+        place = {"xp": self.xp, "dtype": self.dtype, "device": self.device}
+        scales = [one["weight_scale"] for one in members]
+        nets = {
+            scale: TwoLayerNet.initialize(
+                n_features, n_hidden, self.n_classes, rng=seed, weight_scale=scale, **place
             )
-            for one in members
-        )
+            for scale in dict.fromkeys(scales)
+        }
+        return stack(nets[scale] for scale in scales)
 
     def _callbacks(self, number: int) -> tuple[Callback, ...]:
         """Return the callbacks of a sweep as one of a training run, which notes whether they stopped it."""

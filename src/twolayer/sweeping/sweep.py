@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._namespace import Array, array_namespace, is_array_api_obj, undisturbed
+from .._namespace import Array, array_namespace, dtype_name, is_array_api_obj, undisturbed
 from .._namespace import device as device_of
 from .._streams import RandomState, seed_of
 from .._validation import (
@@ -26,11 +26,13 @@ from ..preprocessing import Preprocessing
 from ..training import Callback, Run
 from ..training.arguments import COSINE, NESTEROV
 from ..training.data import check_validation, check_weights_of_folds
+from ..training.execution import most_networks
 from ..training.optimizers import Optimizer
 from ..training.plan import Settings
 from ..training.schedules import Schedule
 from ..training.trainer import carry_out
 from .candidates import candidates_of, settings_of_stack, stacks_of
+from .comparison import Row
 from .folds import folds_of
 from .halving import Rung, halved
 from .outcome import outcome, trained_networks
@@ -97,9 +99,10 @@ def sweep(
         a network has ``batch_size`` rows of its own in a batch on average. Accuracies, and balanced class
         weights, are of a fold's own rows. A ``sample_weight`` counts in the accuracy on held-out rows too.
     refit : "all", "merge" or None
-        With ``folds``, the network of the result: "all" trains the best candidate on all samples, to its last
-        step; "merge" makes one network of those of its folds, whose logits are the mean of theirs, see
-        `merge`; None makes no network.
+        With ``folds``, the network of the result. "all" trains the best candidate on all samples, for as many
+        epochs as the networks of its folds on average: to the epoch that was judged, or with which
+        ``patience`` ended them. "merge" makes one network of those of its folds, whose logits are the mean of
+        theirs (see `merge`), with any preprocessing folded in. None makes no network.
     grid : mapping of sequences, or iterable of mappings
         Either the values to combine, ``{"learning_rate": [1e-2, 1e-3], "reg": [0.0, 1e-4], "seed": [0, 1]}``,
         or the settings themselves, ``[{"learning_rate": 1e-2, "reg": 0.0}, ...]``. Keys: ``learning_rate``
@@ -255,16 +258,6 @@ def sweep(
         check_weights_of_folds(sample_weight, divided)
         if fit is not None:
             check_finite(X)  # an error of the fold's own would count its rows
-    stacks = stacks_of(runs, max_networks, folds_together=fit is None)
-    for members in stacks:  # before any is trained
-        chosen = settings_of_stack(shared, [runs[i] for i in members])
-        chosen.check_forms()
-        check_augmentation(chosen.augmentation, math.prod(X.shape[1:]))
-        if divided is not None and fit is None and mixes(chosen.augmentation):
-            raise ValueError(
-                "`augmentation` must not mix samples with `folds`, which share their batches: a partner may "
-                "be held out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
-            )
     if not stream:
         for name, value in (("xp", xp), ("device", device)):
             if value is not None:
@@ -275,6 +268,23 @@ def sweep(
         xp, device = array_namespace(X), device_of(X)
     elif xp is None:
         xp = np
+
+    def most(one: Row) -> int | None:
+        if halving is not None:  # stacks are soon smaller
+            return None
+        itemsize = 8 if dtype_name(dtype) == "float64" else 4
+        return most_networks(xp, one["n_hidden"], min(one["batch_size"], X.shape[0]), itemsize)
+
+    stacks = stacks_of(runs, max_networks, folds_together=fit is None, most=most)
+    for members in stacks:  # before any is trained
+        chosen = settings_of_stack(shared, [runs[i] for i in members])
+        chosen.check_forms()
+        check_augmentation(chosen.augmentation, math.prod(X.shape[1:]))
+        if divided is not None and fit is None and mixes(chosen.augmentation):
+            raise ValueError(
+                "`augmentation` must not mix samples with `folds`, which share their batches: a partner may "
+                "be held out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
+            )
     n_stages = len(stacks) + (divided is not None and refit == "all")
     in_steps = shared.stream or any(one.get("augmentation", augmentation) is not None for one in runs)
     stages = Stages(X, y, shared, fit, n_classes, xp, dtype, device, in_steps, n_stages)

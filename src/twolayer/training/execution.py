@@ -19,6 +19,7 @@ from .._namespace import (
     HostArray,
     is_cupy_namespace,
     is_jax_namespace,
+    is_numpy_namespace,
     is_torch_namespace,
     to_host,
 )
@@ -28,6 +29,7 @@ Function: TypeAlias = Callable[..., Any]
 Placing: TypeAlias = Callable[[HostArray], Array]  # copies a host array to the device
 
 # Savings at 50 hidden units: benchmarks/forms.py.
+STACK_BYTES = 3 * 2**20  # of hidden activations: beyond, NumPy takes 1.3 times as long (benchmarks/folds.py)
 BLOCK_STEPS = 32  # at most, in one call of what JAX compiled; a call for each step takes 1.2 times as long
 PADDED_BYTES = 2**22  # where a full block takes no more, a shorter one is padded to its length
 HELD_NUMBERS = 2**17  # kept from several steps, and reported together; each by itself takes 1.1 times as long
@@ -68,6 +70,16 @@ def _prepared(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) 
 
         return jax.jit(function, donate_argnums=(0,) if consumes else ())  # type: ignore[no-any-return]
     return function
+
+
+def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, itemsize: int) -> int | None:
+    """Return how many networks should train in one stack, so that a cache holds what passes between layers.
+
+    None where that gains nothing.
+    """
+    if not is_numpy_namespace(xp):
+        return None
+    return max(1, STACK_BYTES // (n_hidden * batch_size * itemsize))
 
 
 class Steps:

@@ -32,11 +32,14 @@ from .step import Samples, State, Varying, decay_factors, report, size, step
 from .trees import tree_leaves, tree_map
 
 
-def carry_out(net: TwoLayerNet, plan: Plan, earlier: Run | None = None) -> Run:
-    """Train a network, or a stack, by a plan; go on from ``earlier``, of which ``net`` is the last."""
+def carry_out(net: TwoLayerNet, plan: Plan, earlier: Run | None = None, *, until: int | None = None) -> Run:
+    """Train a network, or a stack, by a plan; go on from ``earlier``, of which ``net`` is the last.
+
+    ``until`` is the number of steps at the end of an epoch with which to stop.
+    """
     with running(array_namespace(net.W1)), own_dtypes(net.W1):
         trainer = Trainer(plan, earlier or begun(net, plan))
-        trainer.run()
+        trainer.run(until)
         return trainer.result()
 
 
@@ -102,7 +105,7 @@ class Trainer:
 
         ``until`` is the number of steps done at the end of an epoch; a further call goes on from there.
         """
-        until = self.plan.steps if until is None else until
+        until = self.plan.steps if until is None else min(until, self.plan.steps)
         if self._is_at_an_end() and self.recorder.last_entry < self.done:
             self._end_epoch()  # the run was taken between a step and its entry
         if self._finished(until):
