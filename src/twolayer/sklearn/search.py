@@ -43,9 +43,9 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
     by N over the samples that a fold trains on. With batches of all samples, and without dropout, the scores
     are those of `GridSearchCV` up to rounding; otherwise both are means over the chance of the batches.
 
-    A network has as many outputs as its fold has classes: if a fold trains without a class, its networks are
-    fitted one by one. Put it last in a `sklearn.pipeline.Pipeline`; what comes before is then fitted to
-    all samples of the search, those of all folds.
+    A network has as many outputs as its fold has classes: if a fold trains without a class, or on a sample
+    twice, its networks are fitted one by one. Put it last in a `sklearn.pipeline.Pipeline`; what comes before
+    is then fitted to all samples of the search, those of all folds.
 
     Parameters
     ----------
@@ -232,11 +232,11 @@ def _trained_stack(
     samples = samples._replace(weights=weights)
     folds: list[tuple[int, HostArray, HostArray, HostArray]] = []
     for split, (train, _) in enumerate(splits):
-        rows = np.asarray(train)
+        rows = np.arange(len(samples.codes))[np.asarray(train)]  # of a mask too
         rows = rows if weights is None else rows[weights[rows] > 0]
         codes, aside = samples.codes[rows], rows[:0]
-        if len(np.unique(codes)) < len(samples.classes):
-            continue  # its network has fewer outputs
+        if len(np.unique(codes)) < len(samples.classes) or len(np.unique(rows)) < len(rows):
+            continue  # its network has fewer outputs; or a sample comes twice, as in a bootstrap
         if shared.early_stopping:
             try:
                 own, others = set_aside(codes, shared, seed)
