@@ -16,6 +16,7 @@ from sklearn.utils.validation import _check_method_params
 from .._namespace import HostArray, array_namespace, device, dtype_name, own_dtypes
 from ..network import TwoLayerNet, rescaled
 from ..stacks import stack
+from ..training.data import check_class_weight
 from ..training.execution import running
 from ..training.folds import Folds
 from ..training.plan import Plan, Settings, checked_data, planned
@@ -230,23 +231,24 @@ def _trained_stack(
     samples = model._samples(X, y, None, None)
     weights = inputs.checked_weights(sample_weight, samples.codes, name="sample_weight")
     samples = samples._replace(weights=weights)
-    folds: list[tuple[int, HostArray, HostArray, HostArray]] = []
+    folds: list[tuple[int, HostArray, HostArray, HostArray, HostArray | None]] = []
     for split, (train, _) in enumerate(splits):
         rows = np.arange(len(samples.codes))[np.asarray(train)]  # of a mask too
         rows = rows if weights is None else rows[weights[rows] > 0]
         codes, aside = samples.codes[rows], rows[:0]
         if len(np.unique(codes)) < len(samples.classes) or len(np.unique(rows)) < len(rows):
             continue  # its network has fewer outputs; or a sample comes twice, as in a bootstrap
-        if shared.early_stopping:
-            try:
+        try:
+            if shared.early_stopping:
                 own, others = set_aside(codes, shared, seed)
-            except ValueError:
-                continue
-            rows, aside = rows[own], rows[others]
-        folds.append((split, rows, aside, samples.codes[rows]))
+                rows, aside = rows[own], rows[others]
+            of_rows = _weights(model, samples, rows)
+        except (TypeError, ValueError):
+            continue  # its own `fit` raises this again
+        folds.append((split, rows, aside, samples.codes[rows], of_rows))
     if not folds:
         return
-    splits_of, trained, aside, codes = zip(*folds, strict=True)
+    splits_of, trained, aside, codes, by_class = zip(*folds, strict=True)
     n_models, n_folds = len(models), len(folds)
     settings = Settings(
         validation=None,
@@ -273,8 +275,7 @@ def _trained_stack(
     sizes = X.shape[1], shared.hidden_layer_size, len(samples.classes)
     nets = stack([TwoLayerNet.initialize(*sizes, rng=seed, **place)] * (n_models * n_folds))
     data = checked_data(nets, X, labels, settings)
-    by_class = [] if shared.class_weight is None else [_weights(model, samples, rows) for rows in trained]
-    if by_class:
+    if shared.class_weight is not None:
         own = inputs.beside(X, np.stack(by_class, axis=1).astype(dtype_name(X.dtype)))
         data = replace(data, train=data.train._replace(sample_weight=own))
     if not shared.early_stopping:
@@ -296,11 +297,16 @@ def _arguments(parameters: list[SimpleNamespace], n_folds: int) -> dict[str, Any
     return each[0] | {name: [one[name] for one in each] * n_folds for name in own}
 
 
-def _weights(model: TwoLayerClassifier, samples: Samples, rows: HostArray) -> HostArray:
-    """Return the weight of each sample (N,) for a fold that trains on these rows, 0 for others."""
+def _weights(model: TwoLayerClassifier, samples: Samples, rows: HostArray) -> HostArray | None:
+    """Return the weight of each sample (N,) for a fold that trains on these rows, 0 for others.
+
+    None without weights of classes; raise unless these are as they must be.
+    """
     taken = None if samples.weights is None else samples.weights[rows]
     of_class = model._class_weights(Samples(None, samples.codes[rows], taken, samples.classes))
-    assert of_class is not None
+    if of_class is None:
+        return None
+    of_class = check_class_weight(of_class, samples.codes, len(samples.classes), xp=np)
     weights = np.zeros(len(samples.codes))
     weights[rows] = of_class[samples.codes[rows]] * (1.0 if taken is None else taken)
     return np.asarray(rescaled(weights, xp=array_namespace(weights)))
