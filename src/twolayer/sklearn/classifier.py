@@ -207,7 +207,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if X_val is not None and not parameters.early_stopping:
             raise ValueError("`early_stopping` must be True where `X_val` is given; got False")
         net = classes = like = None
-        seed = self._seed()
+        seed = self._seed() if trained is None else trained.seed
         if parameters.warm_start and hasattr(self, "net_"):
             net, classes, like = self.net_, inputs.on_host(self.classes_), self.net_.W1
             if net.n_hidden != parameters.hidden_layer_size:

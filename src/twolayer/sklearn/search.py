@@ -202,12 +202,14 @@ def _trained_together(
     found: list[Trained | None] = [None] * (len(models) * len(splits))
     groups: list[tuple[dict[str, Any], list[int]]] = []
     for i, model in enumerate(models):
-        given = model.get_params(deep=False)
-        shared = {name: value for name, value in given.items() if name not in _OWN}
         try:
-            checked_parameters(given)
+            checked_parameters(model.get_params(deep=False))
+            if model.random_state is not None:  # else all have one seed of chance
+                model.set_params(random_state=model._seed())
         except (TypeError, ValueError):
             continue  # its own `fit` raises this again
+        given = model.get_params(deep=False)
+        shared = {name: value for name, value in given.items() if name not in _OWN}
         for other, members in groups:
             if other == shared:
                 members.append(i)
@@ -287,7 +289,7 @@ def _trained_stack(
             run = select(runs, k)
             run = replace(run, history=run.history.until(ended[k]))
             n_epochs = len(run.history.step)
-            yield i, split, Trained(run, losses[:n_epochs, k].tolist(), parameters[i], codes[fold])
+            yield i, split, Trained(run, losses[:n_epochs, k].tolist(), parameters[i], seed, codes[fold])
 
 
 def _arguments(parameters: list[SimpleNamespace], n_folds: int) -> dict[str, Any]:

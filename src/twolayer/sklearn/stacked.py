@@ -20,11 +20,13 @@ class Trained(NamedTuple):
     run: Run
     losses: list[float]  # of its epochs
     parameters: SimpleNamespace
+    seed: int  # in place of the parameter `random_state`
     codes: HostArray  # numbers of the labels
 
     def belongs_to(self, parameters: SimpleNamespace, codes: HostArray) -> bool:
         """Return whether an estimator with these parameters and labels would train the same."""
-        return self.parameters == parameters and np.array_equal(self.codes, codes)
+        ours, theirs = (vars(one) | {"random_state": self.seed} for one in (self.parameters, parameters))
+        return ours == theirs and np.array_equal(self.codes, codes)
 
 
 _AHEAD: ContextVar[Iterator[Trained | None] | None] = ContextVar("ahead", default=None)
