@@ -28,12 +28,15 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from support.estimators import DISPATCHED, problem, quick, same_net
 
-from twolayer.sklearn import TwoLayerClassifier
+from twolayer.sklearn import TwoLayerClassifier, TwoLayerSearchCV
 
 ESTIMATORS = [
     TwoLayerClassifier(),
     TwoLayerClassifier(solver="sgd", learning_rate="constant", learning_rate_init=0.1),
     TwoLayerClassifier(solver=optimizers.AdamW(weight_decay=0.1), learning_rate=schedules.Warmup()),
+    TwoLayerSearchCV(
+        TwoLayerClassifier(max_iter=20, random_state=0), {"reg": [1e-3, 1e-2]}, cv=2, error_score="raise"
+    ),
 ]
 
 
@@ -76,6 +79,8 @@ def has_torch_device(name):
     return name in (None, "cpu")
 
 
+# Of labels that are infinite, when scikit-learn looks what kind they are.
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
 def test_check(estimator, check):
     check(estimator)
 
