@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
@@ -17,7 +17,7 @@ from .._namespace import HostArray, array_namespace, device, dtype_name, own_dty
 from ..network import TwoLayerNet, rescaled
 from ..stacks import stack
 from ..training.data import check_class_weight
-from ..training.execution import running
+from ..training.execution import most_networks, running
 from ..training.folds import Folds
 from ..training.plan import Plan, Settings, checked_data, planned
 from ..training.run import Run, select
@@ -217,50 +217,78 @@ def _trained_together(
         else:
             groups.append((shared, [i]))
     for _, members in groups:
-        own = [models[i] for i in members]
-        for place, split, trained in _trained_stack(own, X, y, sample_weight, splits):
-            found[members[place] * len(splits) + split] = trained
+        model = models[members[0]]
+        parameters, seed = checked_parameters(model.get_params(deep=False)), model._seed()
+        samples = model._samples(X, y, None, None)
+        weights = inputs.checked_weights(sample_weight, samples.codes, name="sample_weight")
+        samples = samples._replace(weights=weights)
+        folds = _folds(model, samples, splits, parameters, seed)
+        size = _models_at_once(samples, parameters, len(splits)) or len(members)
+        for first in range(0, len(members) if folds else 0, size):
+            part = members[first : first + size]
+            for i, split, trained in _trained_stack([models[i] for i in part], samples, folds, seed):
+                found[part[i] * len(splits) + split] = trained
     return found
 
 
-def _trained_stack(
-    models: list[TwoLayerClassifier], X: Any, y: Any, sample_weight: Any, splits: list[Split]
-) -> Iterator[tuple[int, int, Trained]]:
-    """Train models that differ in ``_OWN`` alone, on all splits; yield the place, the split and the run."""
-    model = models[0]
-    parameters = [checked_parameters(one.get_params(deep=False)) for one in models]
-    shared, seed = parameters[0], model._seed()
-    samples = model._samples(X, y, None, None)
-    weights = inputs.checked_weights(sample_weight, samples.codes, name="sample_weight")
-    samples = samples._replace(weights=weights)
-    folds: list[tuple[int, HostArray, HostArray, HostArray, HostArray | None]] = []
+class _Fold(NamedTuple):
+    """A split of the samples that estimators train on in a stack."""
+
+    split: int
+    rows: HostArray  # of the samples that are trained on
+    aside: HostArray  # of those that are set aside for `early_stopping`
+    weights: HostArray | None  # (N,) with class weights, 0 where a sample is not trained on
+
+
+def _folds(
+    model: TwoLayerClassifier,
+    samples: Samples,
+    splits: list[Split],
+    parameters: SimpleNamespace,
+    seed: int,
+) -> list[_Fold]:
+    """Return the splits that can train in a stack; on the others an estimator must be fitted by itself."""
+    folds = []
     for split, (train, _) in enumerate(splits):
         rows = np.arange(len(samples.codes))[np.asarray(train)]  # of a mask too
-        rows = rows if weights is None else rows[weights[rows] > 0]
+        rows = rows if samples.weights is None else rows[samples.weights[rows] > 0]
         codes, aside = samples.codes[rows], rows[:0]
         if len(np.unique(codes)) < len(samples.classes) or len(np.unique(rows)) < len(rows):
             continue  # its network has fewer outputs; or a sample comes twice, as in a bootstrap
         try:
-            if shared.early_stopping:
-                own, others = set_aside(codes, shared, seed)
+            if parameters.early_stopping:
+                own, others = set_aside(codes, parameters, seed)
                 rows, aside = rows[own], rows[others]
-            of_rows = _weights(model, samples, rows)
+            folds.append(_Fold(split, rows, aside, _weights(model, samples, rows)))
         except (TypeError, ValueError):
             continue  # its own `fit` raises this again
-        folds.append((split, rows, aside, samples.codes[rows], of_rows))
-    if not folds:
-        return
-    splits_of, trained, aside, codes, by_class = zip(*folds, strict=True)
-    n_models, n_folds = len(models), len(folds)
+    return folds
+
+
+def _models_at_once(samples: Samples, parameters: SimpleNamespace, n_folds: int) -> int | None:
+    """Return how many models should train in one stack on all folds; None for all of them."""
+    batch_size = min(parameters.batch_size, len(samples.codes))
+    sizes = parameters.hidden_layer_size, batch_size, np.dtype(dtype_name(samples.X.dtype)).itemsize
+    n_networks = most_networks(array_namespace(samples.X), *sizes)
+    return None if n_networks is None else max(1, n_networks // n_folds)
+
+
+def _trained_stack(
+    models: list[TwoLayerClassifier], samples: Samples, folds: list[_Fold], seed: int
+) -> Iterator[tuple[int, int, Trained]]:
+    """Train models that differ in ``_OWN`` alone, on all folds; yield the place, the split and the run."""
+    each = [checked_parameters(model.get_params(deep=False)) for model in models]
+    parameters, n_models, n_folds = each[0], len(models), len(folds)
+    X, labels, weights = samples.arrays()
     settings = Settings(
         validation=None,
-        sample_weight=samples.arrays()[2],
+        sample_weight=weights,
         class_weight=None,
         preprocessing=None,
         augmentation=None,
-        **_arguments(parameters, n_folds),
+        **_arguments(each, n_folds),
         input_dropout=0.0,
-        epochs=shared.max_iter,
+        epochs=parameters.max_iter,
         steps=None,
         replacement=False,
         ema_decay=None,
@@ -269,27 +297,27 @@ def _trained_stack(
         stream=False,
         rng=seed,
         callbacks=(),
-        folds=Folds(trained, aside),
+        folds=Folds(tuple(fold.rows for fold in folds), tuple(fold.aside for fold in folds)),
         fold=np.repeat(np.arange(n_folds, dtype=np.int32), n_models),
     )
-    X, labels, _ = samples.arrays()
     place = {"xp": array_namespace(X), "dtype": X.dtype, "device": device(X)}
-    sizes = X.shape[1], shared.hidden_layer_size, len(samples.classes)
+    sizes = X.shape[1], parameters.hidden_layer_size, len(samples.classes)
     nets = stack([TwoLayerNet.initialize(*sizes, rng=seed, **place)] * (n_models * n_folds))
     data = checked_data(nets, X, labels, settings)
-    if shared.class_weight is not None:
-        own = inputs.beside(X, np.stack(by_class, axis=1).astype(dtype_name(X.dtype)))
+    of_folds = [fold.weights for fold in folds if fold.weights is not None]
+    if of_folds:
+        own = inputs.beside(X, np.stack(of_folds, axis=1).astype(dtype_name(X.dtype)))
         data = replace(data, train=data.train._replace(sample_weight=own))
-    if not shared.early_stopping:
+    if not parameters.early_stopping:
         data = replace(data, validation=None)
-    runs, losses, ended = _run(nets, planned(nets, data, settings), shared)
-    for fold, split in enumerate(splits_of):
+    runs, losses, ended = _run(nets, planned(nets, data, settings), parameters)
+    for f, fold in enumerate(folds):
         for i in range(n_models):
-            k = fold * n_models + i
+            k = f * n_models + i
             run = select(runs, k)
             run = replace(run, history=run.history.until(ended[k]))
-            n_epochs = len(run.history.step)
-            yield i, split, Trained(run, losses[:n_epochs, k].tolist(), parameters[i], seed, codes[fold])
+            of_epochs = losses[: len(run.history.step), k].tolist()
+            yield i, fold.split, Trained(run, of_epochs, each[i], seed, samples.codes[fold.rows])
 
 
 def _arguments(parameters: list[SimpleNamespace], n_folds: int) -> dict[str, Any]:
