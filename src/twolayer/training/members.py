@@ -31,7 +31,9 @@ class Members:
 
     def are_present(self) -> HostArray:
         """Return a mask (K,)."""
-        return np.isin(np.arange(self._n_networks), self.present)
+        mask = np.zeros(self._n_networks, np.bool_)
+        mask[self.present] = True
+        return mask
 
     def spread(self, numbers: HostArray) -> HostArray:
         """Return numbers (..., P) of the networks present as (..., K) float64, nan for those that left."""

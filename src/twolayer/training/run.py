@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeAlias
 
 import numpy as np
 
-from .._namespace import HostArray
+from .._namespace import HostArray, array_namespace, copied
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from .fingerprint import Fingerprint
@@ -144,8 +144,10 @@ def select(run: Run, k: int) -> Run:
     """
 
     def network(net: TwoLayerNet) -> TwoLayerNet:
-        return TwoLayerNet(*(array[k, ...] for array in net)) if net.n_networks == 1 else net.select(k)
+        arrays = (array[k, ...] for array in net)
+        return TwoLayerNet(*(arrays if net.n_networks == 1 else (copied(array, xp=xp) for array in arrays)))
 
+    xp = array_namespace(run.last.W1)
     stack: Any = run  # each of its results has an axis K
     best, last = network(run.best), network(run.last)
     average = None if run.average is None else network(run.average)
