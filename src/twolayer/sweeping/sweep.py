@@ -122,7 +122,8 @@ def sweep(
     rng : int, numpy.random.Generator or None
         The seed of the settings that name none, of the candidates that are drawn, and of the folds.
     max_networks : int, optional
-        The most networks to train at once, where memory is short.
+        The most networks to train at once, where memory is short. On NumPy there are never more than a cache
+        has room for, unless ``halving`` makes their stack smaller.
     halving : int, optional
         η, at least 2, for successive halving [1]_: at the ends of ⌈E / η^m⌉, …, ⌈E / η²⌉, ⌈E / η⌉ epochs all
         but the best ⌈n / η⌉ of the n candidates that are left leave the sweep. E is ``epochs``, and η^m the
