@@ -172,6 +172,7 @@ def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job:
     protocol = {name: value for name, value in preset.sweep.items() if name not in (*_AXES, "seeds")}
     # A setting that a sweep may vary is a tuple.
     changed = [name for name, value in protocol.items() if settings[name] not in (value, (value,))]
+    changed += [] if job.folds is None else ["folds"]
     if changed:
         console.warn(f"not by the protocol of the preset: {', '.join(settings_in_words(settings, changed))}")
     if kept is not None and kept.test is not None and job.dataset.test is not None:
