@@ -179,7 +179,9 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         X, y, params = self._given
         candidates = list(self._candidates())
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
-        splits = list(self._checked_cv_orig.split(X, y, **routed.splitter.split))
+        cv = getattr(self, "_checked_cv_orig", None)  # scikit-learn 1.7 has none
+        cv = check_cv(self.cv, y, classifier=True) if cv is None else cv
+        splits = list(cv.split(X, y, **routed.splitter.split))
         models = [clone(self.estimator).set_params(**clone(one, safe=False)) for one in candidates]
         weights = routed.estimator.fit.get("sample_weight")
         with trained_ahead(_trained_together(models, X, y, weights, splits)):
