@@ -144,8 +144,7 @@ def test_names_of_features():
 
 
 def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
-    monkeypatch.delitem(sys.modules, "twolayer.sklearn")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn"]:
+    for name in [name for name in sys.modules if f"{name}.".startswith(("sklearn.", "twolayer.sklearn."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with refusal("ImportError: twolayer.sklearn needs sklearn…'.[sklearn]'…"):

@@ -152,7 +152,7 @@ def test_validation_samples_count_by_their_weights(own):
 
     model = quick(early_stopping=True, max_iter=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("twolayer.sklearn.train", record)
+        patch.setattr("twolayer.sklearn.classifier.train", record)
         if own:
             model.fit(X[20:], y[20:], X_val=X[:20], y_val=y[:20], sample_weight_val=weight[:20])
         else:
