@@ -168,10 +168,13 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         if not isinstance(self.estimator, TwoLayerClassifier):
             raise TypeError(f"`estimator` must be a TwoLayerClassifier; got {type(self.estimator).__name__}")
         self._given = X, y, params
+        cv: Any = self.cv
+        self.cv: Any = check_cv(cv, y, classifier=True)  # which keeps what a generator yields
         try:
             super().fit(X, y, **params)
         finally:
             del self._given
+            self.cv = cv
         return self
 
     def _run_search(self, evaluate_candidates: Callable[..., Any]) -> None:
@@ -179,9 +182,7 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         X, y, params = self._given
         candidates = list(self._candidates())
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
-        cv = getattr(self, "_checked_cv_orig", None)  # scikit-learn 1.7 has none
-        cv = check_cv(self.cv, y, classifier=True) if cv is None else cv
-        splits = list(cv.split(X, y, **routed.splitter.split))
+        splits = list(self.cv.split(X, y, **routed.splitter.split))
         models = [clone(self.estimator).set_params(**clone(one, safe=False)) for one in candidates]
         weights = routed.estimator.fit.get("sample_weight")
         with trained_ahead(_trained_together(models, X, y, weights, splits)):
