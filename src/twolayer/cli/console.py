@@ -232,9 +232,8 @@ class Watch:
 
     def __call__(self, progress: Progress) -> None:
         """Show how far it is, and stop it after Ctrl-C."""
-        self._stages[progress.stage] = (
-            progress.step / progress.steps
-        )  # with --halving one goes on after others
+        # With --halving, a stage goes on after others.
+        self._stages[progress.stage] = progress.step / progress.steps
         if progress.epoch_ended and self.pause < math.inf:
             accuracies = np.asarray(progress.history().validation_accuracy)
             found = accuracies[np.isfinite(accuracies)]
