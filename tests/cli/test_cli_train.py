@@ -180,7 +180,7 @@ def test_images_too_far_from_0_for_float32_are_augmented_in_float64(
     assert read("run32/results.json")["validation_accuracy"] == 1.0
     monkeypatch.setattr(job, "has_float", lambda name, **place: False)
     line = refused(*arguments)
-    assert "`--dtype` must be float64 where samples so far from 0 are augmented: feature" in line
+    assert "`--dtype` must be float64 where samples so far from 0 are augmented or in folds: feature" in line
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ OF_DATA = {
 )
 def test_settings_are_complete(command: str, dataset: str, name: str | None) -> None:
     wanted = KEYS | OF_DATA[dataset]
-    wanted |= {"seeds", "halving", "max_networks"} if command == "sweep" else {"networks"}
+    of_sweep = {"seeds", "candidates", "folds", "halving", "max_networks"}
+    wanted |= of_sweep if command == "sweep" else {"networks"}
     settings = presets.settings_for(command, dataset, name)
     assert set(settings) == wanted
     assert (settings["epochs"] is None) != (settings["steps"] is None)

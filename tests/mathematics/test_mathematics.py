@@ -134,8 +134,8 @@ def test_smoothed_targets_are_those_mixed_with_equal_probabilities(
     """Each network by its own share ε: as if it had been given (1 - ε) T + ε / C."""
     logits, y = drawn
     K, C, N = logits.shape
-    shares = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=16))
-    smoothing = data.draw(hnp.arrays(np.float64, (K,), elements=shares), label="smoothing")
+    of_classes = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=16))
+    smoothing = data.draw(hnp.arrays(np.float64, (K,), elements=of_classes), label="smoothing")
     T = np.eye(C)[y]
     if soft:
         y = T = T * 0.75 + np.roll(T, 1, axis=1) * 0.25
@@ -252,15 +252,15 @@ def test_means_of_several_batches_at_once_are_those_of_each(backend: Backend, da
     K, N, *_ = data.draw(sizes(), label="sizes")
     values = data.draw(floats((K, n_batches * N)), label="values")
     weights = data.draw(hnp.arrays(np.float64, (n_batches, N), elements=st.floats(0, 4, width=16)))
-    weight = backend.array(weights) if weighted else None
-    found = batch_means(backend.array(values), weight, n_batches, xp=backend.xp)
+    share = mathematics.shares(backend.array(weights), xp=backend.xp)[None, :, :] if weighted else None
+    found = batch_means(backend.array(values), share, n_batches, xp=backend.xp)
     assert backend.owns(found)
     assert found.shape == (n_batches, K)
     for i in range(n_batches):
         part = slice(i * N, (i + 1) * N)
         total = weights[i].sum()
-        shares = np.full(N, 1 / N) if not weighted else weights[i] / (total if total > 0 else 1.0)
-        np.testing.assert_allclose(to_host(found)[i], values[:, part] @ shares, rtol=1e-4, atol=1e-5)
+        of_each = np.full(N, 1 / N) if not weighted else weights[i] / (total if total > 0 else 1.0)
+        np.testing.assert_allclose(to_host(found)[i], values[:, part] @ of_each, rtol=1e-4, atol=1e-5)
 
 
 @given(data=st.data(), drawn=sizes())

@@ -375,16 +375,16 @@ def test_a_fingerprint_is_the_same_in_another_process(run: Run) -> None:
 
 def counted_passes(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> int:
     """How often a run looks at all training samples."""
-    from twolayer.training.trainer import Trainer
+    from twolayer.training.judging import Judge
 
     passes: list[int] = []
-    original = Trainer._evaluate
+    original = Judge._evaluated
 
-    def evaluate(self: Any, params: Any, samples: Any) -> Any:
+    def evaluated(self: Any, params: Any, samples: Any, rows: Any = None) -> Any:
         passes.append(len(samples.X) == len(TASK.X))
-        return original(self, params, samples)
+        return original(self, params, samples, rows)
 
-    monkeypatch.setattr(Trainer, "_evaluate", evaluate)
+    monkeypatch.setattr(Judge, "_evaluated", evaluated)
     make()
     return sum(passes)
 

@@ -22,6 +22,7 @@ def test_the_numbers_of_the_streams_never_change():
         "AUGMENTATION": 4,
         "PERMUTATIONS": 5,
         "CANDIDATES": 6,
+        "FOLDS": 7,
     }
     np.testing.assert_allclose(
         stream(0, Stream.INITIAL_WEIGHTS).standard_normal(3),

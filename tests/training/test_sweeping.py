@@ -200,7 +200,7 @@ SHAPES = {"learning_rate": [0.01, 0.1, 0.3], "reg": [0.0, 0.1], "n_hidden": [3, 
 TOGETHER = {"dropout": [0.0, 0.5], "label_smoothing": [0.0, 0.1], "n_hidden": [3]}
 STACKS = {
     "shapes-and-seeds": (SHAPES, None, [6] * 4),
-    "at-most-4": (SHAPES, 4, [4, 2] * 4),
+    "at-most-4": (SHAPES, 4, [3] * 8),
     "one-by-one": (SHAPES, 1, [1] * 24),
     "weight-scales": ({"weight_scale": ["he", 0.1, 1]}, None, [3]),
     "optimizers": ({"optimizer": [SGD(), SGD(0.9), Adam()], **TOGETHER}, None, [4] * 3),
