@@ -125,15 +125,21 @@ def test_a_sweep_over_folds_writes_a_whole_run(pictures: None) -> None:
         assert row["validation_accuracy"] == pytest.approx(np.mean(own))
         assert row["validation_accuracy_std"] == pytest.approx(np.std(own, ddof=1))
     best = results["best"]
-    of_best = [
-        run
-        for run in results["runs"]
-        if all(run[name] == best[name] for name in ("learning_rate", "reg", "seed"))
-    ]
-    assert len(of_best) == 3
-    assert best["validation_accuracy"] == pytest.approx(
-        np.mean([run["validation_accuracy"] for run in of_best])
-    )
+    candidate = max(results["table"], key=lambda row: row["validation_accuracy"])
+    of_seeds = {
+        seed: np.mean(
+            [
+                run["validation_accuracy"]
+                for run in results["runs"]
+                if run["seed"] == seed
+                and all(run[name] == candidate[name] for name in ("learning_rate", "reg"))
+            ]
+        )
+        for seed in (4, 9)
+    }
+    assert best["seed"] == max(of_seeds, key=lambda seed: of_seeds[seed])
+    for name in ("learning_rate", "reg", "train_accuracy", "validation_accuracy"):
+        assert best[name] == candidate[name]
     assert "fold" not in best
     assert results["samples"] == {"train": 1397, "validation": 1397, "test": 400}
     assert re.search(r"training +1,397", output)
@@ -160,6 +166,8 @@ def test_of_the_digits() -> None:
     data = datasets.load_digits()
     assert_judged_alike(swept(data, seeds=(3, 5)))
     assert_of_all_samples(data)
+    assert "1,397 train samples" in done("evaluate", "run", "--split", "train")  # those of validation too
+    assert "it has no validation samples" in refused("evaluate", "run", "--split", "validation")
 
 
 def test_of_an_npz_file(npz: Path) -> None:

@@ -21,6 +21,7 @@ from twolayer.augmentation import FlipAndShift, Mixup
 from twolayer.optimizers import SGD, Adam
 from twolayer.preprocessing import Standardizer
 from twolayer.sweeping.candidates import DEFAULTS
+from twolayer.training import execution
 
 pytestmark = pytest.mark.once_on_jax
 
@@ -227,6 +228,21 @@ def test_candidates_are_divided_into_stacks_by_what_a_stack_shares(case):
     assert found == dict(enumerate(sizes, start=1))
     assert [{key: row[key] for key in grid} for row in result.runs] == listed(grid)
     assert len({str(history.loss.tolist()) for history in result.histories}) == sum(sizes)
+
+
+@pytest.mark.parametrize(("dtype", "sizes"), [("float32", [5, 5]), ("float64", [2] * 5)])
+def test_a_stack_stays_within_the_cache(monkeypatch: pytest.MonkeyPatch, dtype, sizes):
+    task, found = make_task(), {}
+    monkeypatch.setattr(execution, "STACK_BYTES", 5 * 4 * 10 * 4)  # 5 float32 networks of 4 units, batch 10
+    grid = {"reg": [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "n_hidden": [4], "batch_size": [10]}
+
+    def watch(progress: Progress) -> None:
+        found[progress.stage] = progress.net().n_networks
+
+    result = swept(task, grid, dtype=dtype, callbacks=[watch])
+    assert [*found.values()] == sizes
+    halved = swept(task, grid, dtype=dtype, callbacks=[watch], epochs=4, steps=None, halving=2)
+    assert found[1] == len(halved.runs) == len(result.runs) == 10  # whose stack is soon smaller
 
 
 def test_what_stands_in_the_grid_comes_before_what_is_common():
