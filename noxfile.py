@@ -328,6 +328,8 @@ def bench(session: nox.Session) -> None:
     for name, *options in (
         ("steps", "--rounds=5", "--whole=1"),
         ("sweeps", "--networks=1,9", "--steps=100", "--rounds=1"),
+        ("folds", "--data=wine", "--rounds=1"),
+        ("halving", "--repetitions=1", "--epochs=8"),
         ("growth", "--rounds=3"),
         ("forms", "--rounds=3"),
         ("memory", "--hidden=512", "--libraries=numpy"),
