@@ -15,7 +15,7 @@ _MOST = 2**53  # steps or epochs: more than any run has, and few enough for int6
 
 
 class Schedule(Protocol):
-    """What the learning rate is multiplied by at given steps; a user's own of this form is accepted."""
+    """Factor of the learning rate at given steps; a user's own of this form is accepted."""
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
         """Return a factor (n,), float64, for each of the steps (n,), int64, the first being step 0.
