@@ -272,7 +272,7 @@ def test_scores(n_classes, options, trainings):
         assert found.score(X, y) == pytest.approx(expected.score(X, y))
         assert_array_equal(found.predict(X), expected.predict(X))
         assert_allclose(found.decision_function(X), expected.decision_function(X), rtol=1e-7, atol=1e-9)
-        assert found.refit_time_ > 0
+        assert isinstance(found.refit_time_, float)
     else:
         with pytest.raises(AttributeError, match="has no attribute 'predict'"):
             found.predict(X)
