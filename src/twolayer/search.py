@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -17,7 +18,7 @@ __all__ = ["Choice", "Integers", "LogUniform", "Uniform"]
 _MOST = 2**53  # up to it every integer is a float
 
 
-class _Distribution:
+class _Distribution(ABC):
     """A distribution, given by its quantiles."""
 
     def rvs(self, size: int | tuple[int, ...] | None = None, random_state: Any = None) -> Any:
@@ -40,9 +41,9 @@ class _Distribution:
         values = self._quantile(np.asarray(random_state.uniform(size=size)))
         return values.item() if size is None else values
 
+    @abstractmethod
     def _quantile(self, u: HostArray) -> HostArray:
         """Return the values below which the shares ``u``, from 0 to 1, of all draws lie."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

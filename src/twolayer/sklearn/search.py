@@ -284,22 +284,11 @@ def _trained_stack(
     parameters, n_models, n_folds = each[0], len(models), len(folds)
     X, labels, weights = samples.arrays()
     settings = Settings(
-        validation=None,
         sample_weight=weights,
-        class_weight=None,
-        preprocessing=None,
-        augmentation=None,
         **_arguments(each, n_folds),
         input_dropout=0.0,
         epochs=parameters.max_iter,
-        steps=None,
-        replacement=False,
-        ema_decay=None,
-        patience=None,
-        judge="best",
-        stream=False,
         rng=seed,
-        callbacks=(),
         folds=Folds(tuple(fold.rows for fold in folds), tuple(fold.aside for fold in folds)),
         fold=np.repeat(np.arange(n_folds, dtype=np.int32), n_models),
     )

@@ -35,6 +35,8 @@ class Judge:
         self, plan: Plan, xp: ModuleType, place: Callable[[HostArray], Array], arrays: tuple[Array, ...]
     ) -> None:
         self._plan, self._xp, self._place, self._arrays = plan, xp, place, arrays
+        folds = plan.folds
+        self._own = None if folds is None else folds.own(plan.batches.n_samples)  # (N, F)
         self._function = prepared(evaluate, xp, transform=plan.transform)
 
     def on_validation(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
@@ -50,13 +52,13 @@ class Judge:
 
     def epoch_means(self, numbers: HostArray, first: int) -> HostArray:
         """Means (K,) of numbers (n, K) of an epoch's batches, from step ``first`` on, by their sizes."""
-        batches, folds, last = self._plan.batches, self._plan.folds, first + len(numbers)
-        if folds is None:
+        batches, last = self._plan.batches, first + len(numbers)
+        if self._own is None:
             sizes = np.asarray([batches.size(i) for i in range(first, last)], np.float64)
             return np.asarray(sizes @ numbers / sizes.sum())
-        own, (epoch, within) = folds.own(batches.n_samples), divmod(first, batches.steps_per_epoch)
+        epoch, within = divmod(first, batches.steps_per_epoch)
         rows_of_steps = batches.rows(epoch, within, within + len(numbers))
-        counts = np.concatenate([own[rows].sum(axis=1) for rows in rows_of_steps])[:, self._plan.fold]
+        counts = np.concatenate([self._own[rows].sum(axis=1) for rows in rows_of_steps])[:, self._plan.fold]
         return np.asarray((counts * numbers).sum(axis=0) / counts.sum(axis=0))
 
     def _on_rows(

@@ -62,14 +62,14 @@ class Settings:
     """The arguments of `train` beside the network and the samples.
 
     `sweep` gives the same, but for what it chooses for each stack: those fields are left out first, and their
-    defaults are no values to train with.
+    defaults, None and a batch size of 0, are no values to train with.
     """
 
-    validation: Any
-    sample_weight: Array | None
-    class_weight: Any
-    preprocessing: Preprocessing | None
-    augmentation: Augmentation | None
+    validation: Any = None
+    sample_weight: Array | None = None
+    class_weight: Any = None
+    preprocessing: Preprocessing | None = None
+    augmentation: Augmentation | None = None
     reg: Any = None
     dropout: Any = None
     input_dropout: Any = None
@@ -78,15 +78,15 @@ class Settings:
     learning_rate: Any = None
     schedule: Schedule
     batch_size: int = 0
-    epochs: int | None
-    steps: int | None
-    replacement: bool
-    ema_decay: Any
-    patience: int | None
-    judge: str
-    stream: bool
+    epochs: int | None = None
+    steps: int | None = None
+    replacement: bool = False
+    ema_decay: Any = None
+    patience: int | None = None
+    judge: str = "best"
+    stream: bool = False
     rng: RandomState = None
-    callbacks: Iterable[Callback]
+    callbacks: Iterable[Callback] = ()
     folds: Folds | None = None
     fold: HostArray | None = None  # (K,) int32: the fold of each network, ascending
 
