@@ -174,10 +174,12 @@ def test_patience_ends_each_network_after_so_many_epochs_without_a_higher_accura
             ends.append(end or 10)
             seen.add(end is not None)
             steps, history = ends[-1] * PER_EPOCH, found["history"]
+            # XLA compiles each width of a stack by itself, and may round otherwise where networks have left.
+            rtol = 1e-9 if backend.library == "jax" and n_networks else 0.0
             assert found["stopped"] == (None if end is None else steps)
             assert type(found["stopped"]) in (int, type(None))
             assert found["diverged"] is None
-            assert_same_history(history.until(steps), full["history"].until(steps))
+            assert_same_history(history.until(steps), full["history"].until(steps), rtol=rtol)
             for name in ("train_accuracy", "validation_loss", "validation_accuracy"):
                 assert np.isnan(getattr(history, name)[ends[-1] :]).all()
             for name in ("loss", "batch_accuracy"):
@@ -186,7 +188,7 @@ def test_patience_ends_each_network_after_so_many_epochs_without_a_higher_accura
             then = each_run(of_epochs[ends[-1] - 1])[k]
             for name in ("last", "best", "average", "net"):
                 if then[name] is not None:
-                    assert_same_net(found[name], then[name])
+                    assert_same_net(found[name], then[name], rtol=rtol)
             for name in ("best_step", "train_accuracy", "validation_accuracy"):
                 assert found[name] == then[name], name
         assert early.n_steps == max(ends) * PER_EPOCH
