@@ -211,7 +211,7 @@ def test_large_grids_are_drawn_without_numbers():
 @pytest.mark.parametrize(
     ("values", "scale", "ticks"),
     [
-        ([1e-1, 1e-3, 1e-2], "log", ["1e-3", "1e-2", "1e-1"]),
+        ([1e-2, 1e-4, 1e-3], "log", ["1e-4", "1e-3", "1e-2"]),
         ([0.3, 0.4, 0.5], "linear", ["0.3", "0.4", "0.5"]),
         ([0.0, 0.1, 0.01], "linear", ["0", "0.01", "0.1"]),
         ([0.5], "linear", ["0.1"]),  # of the learning rate, which has one value too

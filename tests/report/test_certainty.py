@@ -24,7 +24,7 @@ SENTENCES = {
     ),
     "as in the table": (
         [BEST, compared(0.0301, -0.001, 0.01, True), compared(3e-4, -0.3, 0.01, False)],
-        "These cannot be told apart from the best by 3 seeds: learning rate 3.01e-2.",
+        "These cannot be told apart from the best by 3 seeds: learning rate 0.0301.",
     ),
     "behind": (
         [BEHIND, BEST],

@@ -52,12 +52,14 @@ def format_numbers(values: Sequence[Any]) -> list[str]:
     Returns
     -------
     list of str
-        Scientific throughout where one of them is shorter so: 1e-4, 1e-3, 1e-2; but 0.3, 0.4, 0.5.
+        All in the notation in which they are shorter together: 1e-4, 1e-3, 1e-2; but 0.544, 0.0992, 0.00104.
     """
     for digits in range(3, 18):
-        numbers = [value for value in values if not isinstance(value, str)]
-        scientific = any("e" in format_number(value, digits=digits) for value in numbers)
-        texts = [format_number(value, digits=digits, scientific=scientific) for value in values]
+        positional, scientific = (
+            [format_number(value, digits=digits, scientific=notation) for value in values]
+            for notation in (False, True)
+        )
+        texts = min(positional, scientific, key=lambda texts: len("".join(texts)))
         if len(set(texts)) == len(set(values)):
             break
     return texts
