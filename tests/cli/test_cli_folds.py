@@ -109,7 +109,7 @@ def test_a_sweep_over_folds_writes_a_whole_run(pictures: None) -> None:
     output = done(
         *("sweep", *GRID, "--hidden", 8, "--epochs", 3, "--seeds", "4,9", "--folds", 3, "--out", "run")
     )
-    assert files_in("run") == SWEEP_FILES
+    assert files_in("run") == SWEEP_FILES | {"folds.png"}
     table, runs, results = rows_of("run/results.csv"), rows_of("run/runs.csv"), read("run/results.json")
     assert "4 candidates × 3 folds × 2 seeds; 3 epochs each" in output
     assert {(row["n_seeds"], row["n_folds"]) for row in table} == {("2", "3")}
@@ -457,6 +457,11 @@ def test_the_page_and_the_pictures_of_folds(pictures: None) -> None:
         "<bdi>--folds</bdi> <bdi>3</bdi>",
     ):
         assert text in page, text
+    results = read("run/results.json")
+    best = [row for row in results["runs"] if row["learning_rate"] == results["best"]["learning_rate"]]
+    best = [row for row in best if row["reg"] == results["best"]["reg"]]
+    words = ", ".join(f"{row['validation_accuracy']:.3f} on {row['fold']}" for row in best)
+    assert f"Validation accuracies of the best candidate&#39;s networks on their folds: {words}." in page
     done("sweep", *SMALL, *GRID, "--seeds", 2, "--out", "seeds", "-q")
     done("report", "seeds")
     page = Path("seeds/report.html").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from support.pictures import (
     drawn,
     in_house_style,
     labelled,
+    legend_texts,
     random_search,
     rendered,
     table_of,
@@ -260,6 +261,40 @@ def test_a_random_search_is_drawn_as_points_on_a_plane():
     assert texts(axes) == [f"{best['validation_accuracy']:.3f}"]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert bar.get_ylabel() == "validation accuracy"
+
+
+def test_points_on_a_plane_are_smaller_the_earlier_they_left():
+    rungs = [1] * 20 + [2] * 8 + [None] * 2
+    table = [row | {"rung": rung} for row, rung in zip(random_search(30), rungs, strict=True)]
+    axes, _ = heat_map(table)
+    (points,) = [one for one in axes.collections if one.get_label() == "validation accuracy"]
+    place = {row["learning_rate"]: row["rung"] for row in table}
+    sizes = {place[x]: size for (x, _), size in zip(points.get_offsets(), points.get_sizes(), strict=True)}
+    assert len(set(points.get_sizes())) == 3
+    assert sizes[1] < sizes[2] < sizes[None]
+    assert legend_texts(axes) == ["left at rung 1", "left at rung 2"]
+    of_legend = {
+        one.get_label(): one.get_sizes()[0] for one in axes.collections if not len(one.get_offsets())
+    }
+    assert of_legend == {"left at rung 1": sizes[1], "left at rung 2": sizes[2]}
+
+
+def test_points_over_one_setting_that_left_at_a_rung_are_hollow():
+    table = [candidate(rate, 0.1, 0.5, rung=rung) for rate, rung in ((0.1, 1), (0.2, None), (0.3, 2))]
+    (axes,) = heat_map(table)
+    (left,) = labelled(axes, "left at a rung")
+    assert left.get_xdata().tolist() == [0.1, 0.3]
+    assert left.get_markerfacecolor() != left.get_markeredgecolor()
+    assert "left at a rung" in legend_texts(axes)
+
+
+def test_the_networks_of_folds_and_their_mean():
+    runs = [{"fold": fold, "validation_accuracy": 0.5 + fold / 10} for fold in (0, 1, 2, 0)]
+    (axes,) = in_house_style("folds", runs).get_figure().axes
+    (dots,) = labelled(axes, "network")
+    assert np.transpose(dots.get_data()).tolist() == [[0, 0.5], [1, 0.6], [2, 0.7], [0, 0.5]]
+    (mean,) = labelled(axes, "mean 0.575")
+    np.testing.assert_allclose(mean.get_ydata(), 0.575)
 
 
 def test_random_searches_over_three_settings_with_zeros_or_all_diverged_are_planes():

@@ -71,6 +71,8 @@ def _figures(run: StoredRun) -> dict[str, Figure]:
         figures["curves"] = run_figures.curves(run.history, results.heading)
     if len(results.table) > 1:
         figures["grid"] = run_figures.grid(results.table, results.table_heading)
+    if run.folds_of_best:
+        figures["folds"] = run_figures.folds(run.folds_of_best)
     if run.image_shape is not None and run.net is not None:
         figures["weights"] = run_figures.weights(run.net, run.image_shape, "First-layer weights")
     if test is not None and 0 < len(results.classes) <= MOST_DRAWN:

@@ -216,7 +216,7 @@ def _is_row(row: Any) -> bool:
 
 def _fits(name: str, value: Any) -> bool:
     """Return whether a value may stand in a row of a sweep's table, in the column of that name."""
-    if name in ("n_seeds", "n_folds", "n_pairs"):
+    if name in ("n_seeds", "n_folds", "n_pairs", "fold"):
         return is_count(value)
     if name in ("diverged", "rung"):
         return value is None or is_count(value)

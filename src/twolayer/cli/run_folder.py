@@ -47,10 +47,10 @@ FILES = {
     "history.csv": "the course of the training, by epochs",
     "steps.csv": "the course of the training, by steps",
     "results.csv": "accuracies, as a table",
-    "runs.csv": "a row for each candidate and seed",
+    "runs.csv": "a row for each network that was trained",
 }
 _DRAWN = tuple(
-    f"{name}.{suffix}" for name in ("curves", "grid", "weights", "confusion") for suffix in FORMATS
+    f"{name}.{suffix}" for name in ("curves", "grid", "folds", "weights", "confusion") for suffix in FORMATS
 )
 _OWN = (*FILES, *_DRAWN)
 # Files that `export` leaves there: of no use beside another network.

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from .. import storage
 from ..network import TwoLayerNet
-from ..report.tables import Row, winner
+from ..report.tables import Row, has_diverged, varying, winner
 from ..storage import NetworkMetadata
 from ..training import History
 from . import run_folder
@@ -80,6 +80,13 @@ class StoredRun:
     def winner(self) -> Row | None:
         """The row of the best candidate of a sweep; None if all diverged, and for a training."""
         return winner(self.results.table)
+
+    @property
+    def folds_of_best(self) -> list[Row]:
+        """The rows of the winner's networks, one for each fold and seed but for those that diverged."""
+        best, names = self.winner, varying(self.results.table)
+        runs = [row for row in self.results.runs if "fold" in row and not has_diverged(row)]
+        return [row for row in runs if best and all(row.get(name) == best.get(name) for name in names)]
 
     @property
     def is_lost(self) -> bool:

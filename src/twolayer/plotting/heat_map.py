@@ -209,6 +209,11 @@ def _draw_line(ax: Axes, inks: Inks, plan: Plan) -> None:
     if column.shows(column.best):
         spread, text = column.spread(column.best), column.accuracy(column.best)
         _mark_best(ax, inks, x.place(column.best), column.number(column.best), text, above=spread)
+    left = [row for row in column.shown if row.get("rung")]
+    if left:
+        places = [*map(x.place, left)], [*map(column.number, left)]
+        ax.plot(*places, "o", color=inks.colours[0], mfc=inks.paper, ms=6, zorder=3, label="left at a rung")
+        inks.legend(ax, loc="best")
     for row in column.lost:
         style: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "bottom", "color": inks.muted}
         inks.note(ax, "× diverged", (x.place(row), 0.03), (0, 0), xycoords=FROM_BELOW, **style)
@@ -230,10 +235,17 @@ def _draw_plane(ax: Axes, inks: Inks, plan: Plan) -> None:
             ax.scatter([*map(x.place, rows)], [*map(y.place, rows)], label=label, **style)
 
     scatter(column.lost, "diverged", marker="x", s=28, linewidths=1.2, color=inks.muted)
-    if column.lost:
-        inks.legend(ax, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
-    colours = [column.colour(row, inks) for row in column.shown]
-    scatter(column.shown, words(column.name), s=55, c=colours, edgecolors=inks.muted, linewidths=0.6)
+    # The earlier a candidate left, the smaller is its point.
+    rungs = sorted({row["rung"] for row in column.shown if row.get("rung")})
+    sizes = {rung: 55 * place / (len(rungs) + 1) for place, rung in enumerate(rungs, start=1)}
+    hollow: dict[str, Any] = {"c": "none", "edgecolors": inks.muted}
+    for rung, size in sizes.items():
+        ax.scatter([], [], s=size, label=f"left at rung {rung}", **hollow)
+    if column.lost or rungs:
+        inks.legend(ax, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=3)
+    points: dict[str, Any] = {"c": [column.colour(row, inks) for row in column.shown]}
+    points["s"] = [sizes.get(row.get("rung"), 55) for row in column.shown]
+    scatter(column.shown, words(column.name), **points, edgecolors=inks.muted, linewidths=0.6)
     if column.shows(column.best):
         text = format_accuracy(column.number(column.best))
         _mark_best(ax, inks, x.place(column.best), y.place(column.best), text)

@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..report.formatting import format_number
+import numpy as np
+
+from ..report.formatting import format_accuracy, format_number
 from ..report.tables import Row
+from ._matplotlib import load_matplotlib
 from ._style import Inks, new_figure, room
 from ._table import grouped, order, words
 from ._texts import AS_WRITTEN, wrapped
@@ -77,6 +80,23 @@ def grid(table: Sequence[Row], title: str | None = None) -> Figure:
             ax.tick_params(labelleft=False)
             ax.set_ylabel("")
     plan.column.add_colour_bar(axes, inks, n_rows * room(axes[0])[1])
+    return page
+
+
+def folds(runs: Sequence[Row]) -> Figure:
+    """Draw the validation accuracy of networks of one candidate over their folds, and its mean."""
+    page = new_figure(5.2, 3.3, "The best candidate, fold by fold")
+    ax = page.subplots()
+    inks = Inks(ax)
+    accuracies = np.array([row.get("validation_accuracy") for row in runs], np.float64)
+    dots: dict[str, Any] = {"color": inks.colours[0], "alpha": 0.7, "label": "network"}
+    ax.plot([row["fold"] for row in runs], accuracies, "o", **dots)
+    mean = accuracies.mean()
+    ax.axhline(mean, color=inks.ink, linewidth=1.2, label=f"mean {format_accuracy(mean)}")
+    ax.set(xlabel="fold", ylabel=words("validation_accuracy"))
+    ax.xaxis.set_major_locator(load_matplotlib().ticker.MaxNLocator(10, integer=True))
+    inks.grid(ax, axis="y")
+    inks.legend(ax, loc="best")
     return page
 
 

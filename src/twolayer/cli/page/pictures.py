@@ -67,6 +67,8 @@ def _drawings(run: StoredRun) -> Iterator[tuple[str, Callable[..., Figure], str]
             draw = _on_axes(max(1.5 * n_varying + 2.0, 4.5), 3.6, plotting.plot_parallel_coordinates, table)
             alt = "a line for each candidate, through its settings to its validation accuracy"
             yield "candidates", draw, f"Parallel coordinates: {alt}. {_best_in_words(table)}"
+    if run.folds_of_best:
+        yield "candidates", partial(run_figures.folds, run.folds_of_best), _folds_in_words(run.folds_of_best)
     if history is not None and history.loss.size:
         yield "course", _on_axes(5.2, 3.2, plotting.plot_loss, history), _loss_in_words(history.loss)
         if np.isfinite([history.train_accuracy, history.validation_accuracy]).any():
@@ -126,6 +128,11 @@ def _best_in_words(table: Sequence[Row]) -> str:
         return "All diverged."
     words = ", ".join(settings_in_words(best, varying(table)))
     return f"The best, {words}, has {format_accuracy(best.get('validation_accuracy'))}."
+
+
+def _folds_in_words(runs: Sequence[Row]) -> str:
+    words = ", ".join(f"{format_accuracy(row.get('validation_accuracy'))} on {row['fold']}" for row in runs)
+    return f"Validation accuracies of the best candidate's networks on their folds: {words}."
 
 
 def _loss_in_words(loss: Any) -> str:
