@@ -453,6 +453,7 @@ def test_the_page_and_the_pictures_of_folds(pictures: None) -> None:
         "over 3 folds",
         "the settings were chosen by them",
         "Its network of all samples",
+        "That of the network of all samples (seed",
         "1,397 held-out samples",
         "<bdi>--folds</bdi> <bdi>3</bdi>",
     ):

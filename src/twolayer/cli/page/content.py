@@ -281,7 +281,8 @@ def _of(run: StoredRun, split: str) -> str:
 def course(run: StoredRun) -> str:
     """Return whose course the curves are; nothing where it is the one network's."""
     if run.is_sweep:
-        return f"That of the best network{_of_seed(run)}."
+        network = "best network" if run.setting("folds") is None else "network of all samples"
+        return f"That of the {network}{_of_seed(run)}."
     n_lost = n_diverged(run.results.members)
     n_alive = len(run.results.members) - n_lost
     which = " that did not diverge" if n_lost else ""
