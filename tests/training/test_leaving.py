@@ -80,8 +80,12 @@ def test_a_step_works_on_those_that_are_left(backend: Backend):
     ]
     assert present[0] == 5
     assert present[-1] < 4
-    if backend.library == "jax":  # traced once for each width
-        assert set(Spy.widths) == set(present)
+    if backend.library == "jax":  # traced once for each width, of which there are few
+        widths = [5]
+        for n_left in present:
+            widths += [n_left] if 2 * n_left <= widths[-1] else []
+        assert widths[1:]
+        assert set(Spy.widths) == set(widths)
     else:
         assert Spy.widths == present
     Spy.widths.clear()

@@ -82,6 +82,14 @@ def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, itemsize: int)
     return max(1, STACK_BYTES // (n_hidden * batch_size * itemsize))
 
 
+def narrows(xp: ModuleType, n_in_arrays: int, n_present: int) -> bool:
+    """Return whether arrays of so many networks become smaller for those that have not left.
+
+    JAX compiles everything anew for each size, so there at least half must have left.
+    """
+    return not is_jax_namespace(xp) or 2 * n_present <= n_in_arrays
+
+
 class Steps:
     """Takes steps one after another, in as few calls as the library needs, and holds what they report.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._namespace import Array, HostArray
+from .execution import narrows
 from .trees import tree_map
 
 
@@ -25,7 +26,8 @@ class Members:
     """
 
     def __init__(self, n_networks: int, xp: ModuleType, place: Callable[[HostArray], Array]) -> None:
-        self.present = np.arange(n_networks)  # their numbers (P,)
+        self.present = np.arange(n_networks)  # their numbers
+        self.in_arrays = self.present  # these, and those that left while the arrays kept their width (P,)
         self._n_networks, self._xp, self._place = n_networks, xp, place
         self._left: list[tuple[HostArray, Any]] = []  # numbers, and a tree of arrays, of each that left
 
@@ -36,26 +38,38 @@ class Members:
         return mask
 
     def spread(self, numbers: HostArray) -> HostArray:
-        """Return numbers (..., P) of the networks present as (..., K) float64, nan for those that left."""
+        """Return numbers (..., P) of the arrays as (..., K) float64, nan for networks that left."""
         every = np.full((*numbers.shape[:-1], self._n_networks), np.nan)
-        every[..., self.present] = numbers
+        every[..., self.in_arrays] = numbers
+        every[..., ~self.are_present()] = np.nan
         return every
 
     def remove(self, which: HostArray, tree: Any) -> Any:
-        """Return a tree of arrays (P, ...) without the networks of a mask (K,), which are kept apart."""
-        leaving = which[self.present]
-        self._left.append((self.present[leaving], self._taken(tree, np.flatnonzero(leaving))))
-        self.present = self.present[~leaving]
-        return self._taken(tree, np.flatnonzero(~leaving))
+        """Let the networks of a mask (K,) leave a tree of arrays (P, ...), and keep them as they are now.
+
+        Return the tree without those that left; the same one where the arrays keep their width.
+        """
+        leaving = self.present[which[self.present]]
+        self._left.append((leaving, self._taken(tree, leaving)))
+        self.present = self.present[~which[self.present]]
+        if not narrows(self._xp, len(self.in_arrays), len(self.present)):
+            return tree
+        narrow = self._taken(tree, self.present)
+        self.in_arrays = self.present
+        return narrow
 
     def whole(self, tree: Any) -> Any:
         """Return a tree of arrays (P, ...), of the form of those removed, as (K, ...) with them."""
         if not self._left:
             return tree
-        numbers, trees = zip((self.present, tree), *self._left, strict=True)
+        present = self.present, self._taken(tree, self.present)
+        numbers, trees = zip(present, *self._left, strict=True)
         joined = tree_map(lambda *arrays: self._xp.concat(arrays, axis=0), *trees)
-        return self._taken(joined, np.argsort(np.concatenate(numbers)))
+        return self._at(joined, np.argsort(np.concatenate(numbers)))
 
-    def _taken(self, tree: Any, rows: HostArray) -> Any:
+    def _taken(self, tree: Any, numbers: HostArray) -> Any:
+        return self._at(tree, np.searchsorted(self.in_arrays, numbers))
+
+    def _at(self, tree: Any, rows: HostArray) -> Any:
         where = self._place(rows.astype(np.int32))
         return tree_map(lambda array: self._xp.take(array, where, axis=0), tree)

@@ -84,7 +84,7 @@ class Trainer:
         self.best_step = np.atleast_1d(np.asarray(earlier.best_step, np.int64))
         self.diverged, self.stopped = _steps(earlier.diverged), _steps(earlier.stopped)
         self.members = Members(len(self.stopped), self.xp, self._on_device)
-        self.constant = plan.constant(self._on_device, self.members.present)
+        self.constant = plan.constant(self._on_device, self.members.in_arrays)
         # Later ones were found within the epoch that is under way, and leave at its end.
         self.leave(self._over() & (np.maximum(self.diverged, self.stopped) <= self.recorder.last_entry))
         self.halted = False
@@ -123,11 +123,14 @@ class Trainer:
         """Take the networks of a mask (K,) out of the arrays, right after an entry of the history."""
         which = which & self.members.are_present()
         if which.any():
-            (params, moments, average), best = self.members.remove(which, (self.state, self.best))
+            before = self.state, self.best
+            (params, moments, average), best = after = self.members.remove(which, before)
+            if after is before:
+                return
             average = None if average is None else self._copied(average)
             self.state = State(self._copied(params), tuple(map(self._copied, moments)), average)
             self.best = self._copied(best)
-            self.constant = self.plan.constant(self._on_device, self.members.present)
+            self.constant = self.plan.constant(self._on_device, self.members.in_arrays)
 
     def _over(self) -> HostArray:
         """Mask (K,) of the networks that diverged, or whose patience ended."""
@@ -155,12 +158,12 @@ class Trainer:
 
     def _take_steps(self, chunk: tuple[Draws, Samples | None, HostArray | None]) -> None:
         """Take the steps of a chunk, until a callback stops the run."""
-        n, scaled, present = len(tree_leaves(chunk)[0]), self.plan.optimizer.scaled, self.members.present
-        rates, decay = self._rates(self.done, n).take(present, axis=1), None
+        n, scaled, networks = len(tree_leaves(chunk)[0]), self.plan.optimizer.scaled, self.members.in_arrays
+        rates, decay = self._rates(self.done, n).take(networks, axis=1), None
         # The gradient is linear in `dlogits`: the learning rate, applied there, costs no pass over W1.
         shares = (rates if scaled else np.ones_like(rates)) / self.batches.size(self.done)
         if scaled and self.constant.reg is not None:
-            decay = decay_factors(rates, self.plan.reg[present])
+            decay = decay_factors(rates, self.plan.reg[networks])
         numbers = rates, shares, decay, self._coefficients(self.done, n)
         varying = Varying(*chunk, *tree_map(self.plan.cast, numbers))
         for state, taken in self.steps.take(self.state, self.constant, varying, self._on_device):
@@ -214,7 +217,7 @@ class Trainer:
         if validation is None:  # the latest networks are the best
             self.best_step = np.where(self.members.are_present(), self.done, self.best_step)
         else:
-            found = self.judge.on_validation(judged, self.members.present)
+            found = self.judge.on_validation(judged, self.members.in_arrays)
             loss, accuracy = map(self.members.spread, found)
         measured = [np.where(alive, a, np.nan) for a in (train_accuracy, loss, accuracy)]
         self.recorder.add_entry(self._rates(self.done - 1, 1)[0], *measured)
@@ -222,7 +225,7 @@ class Trainer:
         if improved.any():
             self.best_accuracy = np.where(improved, accuracy, self.best_accuracy)
             self.best_step = np.where(improved, self.done, self.best_step)
-            self.best = self._chosen(improved[self.members.present], judged, self.best)
+            self.best = self._chosen(improved[self.members.in_arrays], judged, self.best)
         if self.plan.patience is not None:
             waited = np.asarray([self.recorder.entries_after(int(step)) for step in self.best_step])
             self.stopped = np.where(alive & (waited >= self.plan.patience), self.done, self.stopped)
