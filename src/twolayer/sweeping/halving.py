@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 
 from .._namespace import array_namespace, own_dtypes
-from ..network import TwoLayerNet
 from ..training.execution import running
 from ..training.folds import Folds
-from ..training.plan import Plan
 from ..training.run import Run
 from ..training.trainer import Trainer, begun
 from .comparison import Row, compared, groups_of, standing
-
-
-class Rung(NamedTuple):
-    """The end of an epoch at which candidates leave: its number, from 1, and how many epochs are done."""
-
-    number: int
-    epochs: int
+from .stages import Rung, Stages
 
 
 def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
@@ -33,73 +24,41 @@ def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
     return [Rung(number, -(-n_epochs // halving ** (m + 1 - number))) for number in range(1, m + 1)]
 
 
-def halved(
-    stacks: list[list[int]],
-    starts: Iterable[tuple[TwoLayerNet, Plan]],
-    candidates: list[Row],
-    names: tuple[str, ...],
-    halving: int,
-    folds: Folds | None,
-    is_stopped: Callable[[], bool],
-) -> tuple[list[Run], dict[int, Rung]]:
-    """Train stacks of networks side by side, of which all but the best leave at each rung.
+def halved(stages: Stages, halving: int) -> list[Run]:
+    """Train the stacks of a sweep side by side; of n candidates the best ⌈n / halving⌉ stay at each rung.
 
-    Parameters
-    ----------
-    stacks : list of list of int
-        Which of the candidates train together.
-    starts : iterable of (TwoLayerNet, Plan)
-        The networks of each stack, and the plan of its run.
-    candidates : list of dict
-        The settings of each network.
-    names : tuple of str
-        The settings in which two candidates differ: all but the seed and the fold.
-    halving : int
-        η: of n candidates the best ⌈n / η⌉ stay.
-    folds : Folds or None
-    is_stopped : callable
-        Returns whether a callback stopped the sweep.
-
-    Returns
-    -------
-    runs : list of Run
-        The run of each stack.
-    left : dict
-        The rung at which each of the candidates left; those that were trained to the end are missing.
+    The rungs at which the others left are noted in ``stages.left``.
     """
-    pairs = [*starts]
-    W1 = pairs[0][0].W1
-    left: dict[int, Rung] = {}
+    starts, stages.left = [*stages.starts()], {}
+    W1 = starts[0][0].W1
     with running(array_namespace(W1)), own_dtypes(W1):
-        trainers = [Trainer(plan, begun(net, plan)) for net, plan in pairs]
-        del pairs
-        batches = trainers[0].batches
-        n_epochs = -(-trainers[0].plan.steps // batches.steps_per_epoch)
-        rungs = rungs_of(n_epochs, len(groups_of(candidates, names)), halving)
+        trainers = [Trainer(plan, begun(net, plan)) for net, plan in starts]
+        del starts
+        n_epochs = -(-trainers[0].plan.steps // trainers[0].batches.steps_per_epoch)
+        rungs = rungs_of(n_epochs, len(groups_of(stages.runs, stages.names)), halving)
         for rung in [*rungs, None]:
             for trainer in trainers:
                 trainer.run(None if rung is None else rung.epochs * trainer.batches.steps_per_epoch)
-                if is_stopped():
-                    return [trainer.result() for trainer in trainers], left
+                if stages.stopped:
+                    return [trainer.result() for trainer in trainers]
             if rung is not None:
-                rows = {i: row for i, row in sorted(_rows(trainers, stacks, candidates)) if i not in left}
-                left |= dict.fromkeys(_worst(rows, names, halving, folds), rung)
-                for trainer, members in zip(trainers, stacks, strict=True):
-                    trainer.leave(np.asarray([i in left for i in members]))
-        return [trainer.result() for trainer in trainers], left
+                rows = {i: row for i, row in sorted(_rows(trainers, stages)) if i not in stages.left}
+                worst = _worst(rows, stages.names, halving, stages.shared.folds)
+                stages.left |= dict.fromkeys(worst, rung)
+                for trainer, members in zip(trainers, stages.stacks, strict=True):
+                    trainer.leave(np.asarray([i in stages.left for i in members]))
+        return [trainer.result() for trainer in trainers]
 
 
-def _rows(
-    trainers: list[Trainer], stacks: list[list[int]], candidates: list[Row]
-) -> Iterator[tuple[int, Row]]:
+def _rows(trainers: list[Trainer], stages: Stages) -> Iterator[tuple[int, Row]]:
     """Yield the number of each network, and its settings and validation accuracy by now."""
-    for trainer, members in zip(trainers, stacks, strict=True):
+    for trainer, members in zip(trainers, stages.stacks, strict=True):
         seen = trainer.history().validation_accuracy
         for i, accuracies, diverged in zip(members, seen, trainer.diverged, strict=True):
             known = accuracies[np.isfinite(accuracies)].tolist() or [math.nan]
             accuracy = max(known) if trainer.plan.judge == "best" else known[-1]
             found = {"diverged": diverged or None, "validation_accuracy": accuracy}
-            yield i, candidates[i] | found | {"train_accuracy": math.nan}
+            yield i, stages.runs[i] | found | {"train_accuracy": math.nan}
 
 
 def _worst(rows: dict[int, Row], names: tuple[str, ...], halving: int, folds: Folds | None) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,9 +14,8 @@ from ..stacks import merge, stack
 from ..training import History, Run
 from ..training.run import select
 from .comparison import Row, best_runs, compared, winner_of
-from .halving import Rung
 from .results import Best, SweepResult
-from .stages import Stages
+from .stages import Rung, Stages
 
 _ACCURACIES = ("train_accuracy", "validation_accuracy")
 _OF_RUN = ("diverged", "best_step", *_ACCURACIES)
@@ -32,17 +31,39 @@ class Trained(NamedTuple):
     finished: bool  # or a callback stopped the sweep before
 
 
-def trained_networks(
-    results: Iterable[Run],
-    runs: list[Row],
-    stacks: list[list[int]],
-    stages: Stages,
-    left: Mapping[int, Rung] | None,
-) -> dict[int, Trained]:
-    """Return the networks of the stacks by their numbers; ``left`` has those that left at a rung."""
+def outcome(results: Iterable[Run], stages: Stages, refit: str | None) -> SweepResult:
+    """Return the result of a sweep from the runs of its stacks, of which a callback may have stopped some."""
+    trained, names, folds = _trained_networks(results, stages), stages.names, stages.shared.folds
+    all_finished = len(trained) == len(stages.runs) and all(one.finished for one in trained)
+    complete = all_finished or not stages.stopped
+    to_the_end = any(one.finished and not one.row.get("rung") for one in trained)
+    judged = [one for one in trained if one.finished] if to_the_end else trained
+    rows = [one.row for one in judged]
+    n_judged = stages.shared.validation[0].shape[0] if folds is None else folds.n_held_out
+    table = compared(rows, names, n_judged, folds)
+    winner, best = winner_of(table), None
+    if winner is not None:
+        own = [judged[i] for i in best_runs(winner, rows, names)]
+        settings, one = {key: own[0].row[key] for key in (*names, "seed")}, own[0]
+        if folds is None:
+            best = Best(settings, one.net, one.history, one.row, winner, one.preprocessing)
+        else:
+            row = settings | {name: winner[name] for name in _ACCURACIES}
+            best = Best(settings, None, None, row, winner)
+            if refit == "merge" and complete:
+                best = replace(best, net=_merged(own))
+            elif refit == "all":
+                best, complete = _refitted(best, own, stages)
+    pairs = None if folds is None else tuple(zip(folds.trained, folds.held_out, strict=True))
+    histories = [one.history for one in trained]
+    return SweepResult(best, table, [one.row for one in trained], histories, complete, pairs)
+
+
+def _trained_networks(results: Iterable[Run], stages: Stages) -> list[Trained]:
+    """Return the networks of the stacks in the order of their settings."""
     found: dict[int, Trained] = {}
-    at_rung = left or {}
-    for number, (members, run) in enumerate(zip(stacks, results, strict=False), start=1):
+    at_rung = stages.left or {}
+    for number, (members, run) in enumerate(zip(stages.stacks, results, strict=False), start=1):
         if not run.history.step.size:  # it was stopped before any validation
             continue
         each = {i: select(run, k) for k, i in enumerate(members)}
@@ -51,12 +72,12 @@ def trained_networks(
         for i, member in each.items():
             rung = at_rung.get(i)
             n_steps = _steps_taken(member, rung)
-            row = runs[i] | {"n_steps": n_steps}
-            row |= {} if left is None else {"rung": rung.number if rung else None}
+            row = stages.runs[i] | {"n_steps": n_steps}
+            row |= {} if stages.left is None else {"rung": rung.number if rung else None}
             row |= {name: getattr(member, name) for name in _OF_RUN}
             history, fitted = member.history.until(n_steps), stages.fitted[number]
             found[i] = Trained(row, member.net, history, fitted, ended or i in at_rung)
-    return found
+    return [found[i] for i in sorted(found)]
 
 
 def _steps_taken(run: Run, rung: Rung | None) -> int:
@@ -66,56 +87,21 @@ def _steps_taken(run: Run, rung: Rung | None) -> int:
     return next((step for step in entries if step >= left), run.n_steps)
 
 
-def outcome(
-    found: Mapping[int, Trained],
-    n_runs: int,
-    names: tuple[str, ...],
-    stages: Stages,
-    refit: str | None,
-    n_judged: int,
-) -> SweepResult:
-    """Return the result of a sweep of ``n_runs`` networks, from those that were trained.
-
-    Networks of settings ``names`` that are equal are of one candidate; ``n_judged`` samples judge it.
-    """
-    trained, folds = [found[i] for i in sorted(found)], stages.shared.folds
-    complete = not stages.stopped or (len(found) == n_runs and all(one.finished for one in trained))
-    to_the_end = any(one.finished and not one.row.get("rung") for one in trained)
-    judged = [one for one in trained if one.finished] if to_the_end else trained
-    rows = [one.row for one in judged]
-    table = compared(rows, names, n_judged, folds)
-    winner, best = winner_of(table), None
-    if winner is not None:
-        own = [judged[i] for i in best_runs(winner, rows, names)]
-        settings = {key: own[0].row[key] for key in (*names, "seed")}
-        best = Best(settings, own[0].net, own[0].history, own[0].row, winner, own[0].preprocessing)
-        if folds is not None:
-            if refit == "all":  # a callback may have stopped the sweep with the last step of its folds
-                complete = complete and not stages.stopped
-            best = replace(best, net=None, history=None, preprocessing=None)
-            best = replace(best, row=settings | {name: winner[name] for name in _ACCURACIES})
-            best = _refitted(best, own, stages, refit if complete else None)
-            if refit == "all":
-                complete = complete and not stages.cut_short
-    pairs = None if folds is None else tuple(zip(folds.trained, folds.held_out, strict=True))
-    histories = [one.history for one in trained]
-    return SweepResult(best, table, [one.row for one in trained], histories, complete, pairs)
+def _merged(own: list[Trained]) -> TwoLayerNet:
+    """Return one network of those of the winner's folds."""
+    return merge(
+        stack(one.net if one.preprocessing is None else one.preprocessing.fold(one.net) for one in own)
+    )
 
 
-def _refitted(best: Best, own: list[Trained], stages: Stages, refit: str | None) -> Best:
-    """Return the winner with a network that is made as ``refit`` says, from those of its folds."""
-    if refit == "merge":
-        nets = [one.net if one.preprocessing is None else one.preprocessing.fold(one.net) for one in own]
-        return replace(best, net=merge(stack(nets)))
-    if refit == "all":
-        n_epochs = round(float(np.mean([_epochs_judged(one, stages.shared.judge) for one in own])))
-        run, fitted = stages.refit(best.settings, n_epochs)
-        if run.diverged is None and not stages.cut_short:
-            return replace(best, net=run.net, history=run.history, preprocessing=fitted)
-    return best
-
-
-def _epochs_judged(one: Trained, judge: str) -> int:
-    """Return the number of epochs after which the network was that was judged."""
-    step = one.row["best_step" if judge == "best" else "n_steps"]
-    return int(np.count_nonzero(one.history.step <= step))
+def _refitted(best: Best, own: list[Trained], stages: Stages) -> tuple[Best, bool]:
+    """Return the winner with a network trained on all samples, and whether no callback stopped the sweep."""
+    if stages.stopped:  # perhaps with the last step of its folds
+        return best, False
+    step = "best_step" if stages.shared.judge == "best" else "n_steps"  # at which a network was judged
+    n_epochs = [np.count_nonzero(one.history.step <= one.row[step]) for one in own]
+    run, complete = stages.refit(best.settings, round(float(np.mean(n_epochs))))
+    if complete and run.diverged is None:
+        fitted = stages.fitted[stages.n_stages]
+        best = replace(best, net=run.net, history=run.history, preprocessing=fitted)
+    return best, complete

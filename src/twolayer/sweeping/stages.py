@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._namespace import Array
 from ..network import TwoLayerNet
@@ -21,12 +21,25 @@ from .comparison import Row
 from .prepared import Fit, Prepared, prepared
 
 
+class Rung(NamedTuple):
+    """The end of an epoch at which candidates leave: its number, from 1, and how many epochs are done."""
+
+    number: int
+    epochs: int
+
+
 @dataclass
 class Stages:
     """Everything that the training runs of a sweep share.
 
     Parameters
     ----------
+    runs : list of dict
+        The settings of each network.
+    stacks : list of list of int
+        The numbers of the networks that train together.
+    n_stages : int
+        How many runs there will be.
     X, y : array
         All samples.
     shared : Settings
@@ -36,12 +49,11 @@ class Stages:
     n_classes : int
     xp, dtype, device
         The library, dtype and place of the networks.
-    in_steps : bool
-        Whether each step preprocesses its batch, as `prepared` says.
-    n_stages : int
-        How many runs there will be.
     """
 
+    runs: list[Row]
+    stacks: list[list[int]]
+    n_stages: int
     X: Array
     y: Array
     shared: Settings
@@ -50,42 +62,44 @@ class Stages:
     xp: ModuleType
     dtype: Any
     device: Any
-    in_steps: bool
-    n_stages: int
     stopped: bool = False  # by a callback
+    left: dict[int, Rung] | None = None  # with halving, by the numbers of the networks that left at a rung
     ended: set[int] = field(default_factory=set)  # the numbers of the runs that took all their steps
     fitted: dict[int, Preprocessing | None] = field(default_factory=dict)  # by the numbers of the runs
     _latest: tuple[int | None, Prepared, Data | None] | None = field(default=None, repr=False)
 
-    def starts(self, stacks: Iterable[list[Row]]) -> Iterator[tuple[TwoLayerNet, Plan]]:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings in which candidates differ: the networks of one differ in the seed and the fold."""
+        return tuple(key for key in self.runs[0] if key not in ("seed", "fold"))
+
+    def starts(self) -> Iterator[tuple[TwoLayerNet, Plan]]:
         """Yield the first networks of each stack, and the plan of its run, until a callback stops a run."""
-        for number, members in enumerate(stacks, start=1):
-            yield self._start(number, members)
+        for number, members in enumerate(self.stacks, start=1):
+            yield self._start(number, [self.runs[i] for i in members])
             if self.stopped:
                 return
 
-    @property
-    def cut_short(self) -> bool:
-        """Whether a callback stopped the last run of all before its last step was over."""
-        return self.stopped and self.n_stages not in self.ended
+    def refit(self, winner: Row, n_epochs: int) -> tuple[Run, bool]:
+        """Train the network of one candidate on all samples, without any to judge it by.
 
-    def refit(self, winner: Row, n_epochs: int) -> tuple[Run, Preprocessing | None]:
-        """Train the network of one candidate on all samples, without any to judge it by."""
+        The second result is whether no callback stopped it before its last step was over.
+        """
         self.shared = replace(self.shared, validation=None, folds=None, patience=None, judge="last")
         self._latest = None
         net, plan = self._start(self.n_stages, [winner])
         until = min(n_epochs * plan.batches.steps_per_epoch, plan.steps)
         run = carry_out(net, plan, until=until)
-        if run.n_steps == until:
-            self.ended.add(self.n_stages)
-        return select(run, 0), self.fitted[self.n_stages]
+        return select(run, 0), run.n_steps == until or not self.stopped
 
     def _start(self, number: int, members: list[Row]) -> tuple[TwoLayerNet, Plan]:
         # Each fold has samples of its own if the preprocessing is fitted to them; only one's are kept.
         fold = None if self.fit is None else members[0].get("fold")
         if self._latest is None or self._latest[0] != fold:
             self._latest = None
-            how = {"fold": fold, "dtype": self.dtype, "in_steps": self.in_steps}
+            augmentations = (one.get("augmentation", self.shared.augmentation) for one in self.runs)
+            in_steps = self.shared.stream or any(one is not None for one in augmentations)
+            how = {"fold": fold, "dtype": self.dtype, "in_steps": in_steps}
             self._latest = fold, prepared(self.X, self.y, self.shared, self.fit, **how), None
         _, own, data = self._latest
         self.fitted[number] = own.preprocessing

@@ -23,7 +23,7 @@ from .._validation import (
 )
 from ..augmentation import Augmentation, check_augmentation, mixes
 from ..preprocessing import Preprocessing
-from ..training import Callback, Run
+from ..training import Callback
 from ..training.arguments import COSINE, NESTEROV
 from ..training.data import check_validation, check_weights_of_folds
 from ..training.execution import most_networks
@@ -34,8 +34,8 @@ from ..training.trainer import carry_out
 from .candidates import candidates_of, settings_of_stack, stacks_of
 from .comparison import Row
 from .folds import folds_of
-from .halving import Rung, halved
-from .outcome import outcome, trained_networks
+from .halving import halved
+from .outcome import outcome
 from .prepared import Fit, fitting
 from .results import SweepResult
 from .stages import Stages
@@ -251,7 +251,6 @@ def sweep(
         folds=divided,
     )
     runs = candidates_of(grid, shared, default_seed=seed, n_drawn=candidates)
-    names = tuple(key for key in runs[0] if key != "seed")
     if divided is not None:
         runs = [one | {"fold": fold} for one in runs for fold in range(len(divided.trained))]
         _check_folds(preprocessing, fit, stream=shared.stream)
@@ -287,16 +286,10 @@ def sweep(
                 "be held out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
             )
     n_stages = len(stacks) + (divided is not None and refit == "all")
-    in_steps = shared.stream or any(one.get("augmentation", augmentation) is not None for one in runs)
-    stages = Stages(X, y, shared, fit, n_classes, xp, dtype, device, in_steps, n_stages)
-    starts = stages.starts([[runs[i] for i in members] for members in stacks])
-    results: Iterable[Run] = (carry_out(*start) for start in starts)
-    left: dict[int, Rung] | None = None
+    stages = Stages(runs, stacks, n_stages, X, y, shared, fit, n_classes, xp, dtype, device)
     if halving is not None:
-        results, left = halved(stacks, starts, runs, names, halving, divided, lambda: stages.stopped)
-    found = trained_networks(results, runs, stacks, stages, left)
-    n_judged = divided.n_held_out if divided else validation[0].shape[0]  # type: ignore[index]
-    return outcome(found, len(runs), names, stages, refit, n_judged)
+        return outcome(halved(stages, halving), stages, refit)
+    return outcome((carry_out(*start) for start in stages.starts()), stages, refit)
 
 
 def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
