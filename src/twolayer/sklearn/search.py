@@ -19,18 +19,18 @@ from ..stacks import stack
 from ..training.data import check_class_weight
 from ..training.execution import most_networks, running
 from ..training.folds import Folds
-from ..training.plan import Plan, Settings, checked_data, planned
+from ..training.plan import PER_NETWORK, Plan, Settings, checked_data, planned
 from ..training.run import Run, select
 from ..training.trainer import Trainer, begun
 from . import inputs
 from .classifier import TwoLayerClassifier, set_aside
 from .epochs import Patience
 from .inputs import Samples
-from .parameters import checked_parameters, training_arguments
+from .parameters import OF_SETTINGS, checked_parameters, training_arguments
 from .stacked import Trained, trained_ahead
 
 # The parameters in which the networks of a stack may differ.
-_OWN = ("learning_rate_init", "reg", "dropout", "label_smoothing")
+_OWN = tuple(name for name, setting in OF_SETTINGS.items() if setting in PER_NETWORK)
 Split = tuple[HostArray, HostArray]
 
 
@@ -203,7 +203,8 @@ def _trained_together(
 ) -> list[Trained | None]:
     """Return the run of each model on each split; None where a model must be fitted by itself."""
     found: list[Trained | None] = [None] * (len(models) * len(splits))
-    groups: list[tuple[dict[str, Any], list[int]]] = []
+    shared: list[dict[str, Any]] = []  # the parameters of each group that trains together
+    groups: list[list[int]] = []
     for i, model in enumerate(models):
         try:
             checked_parameters(model.get_params(deep=False))
@@ -211,22 +212,22 @@ def _trained_together(
                 model.set_params(random_state=model._seed())
         except (TypeError, ValueError):
             continue  # its own `fit` raises this again
-        given = model.get_params(deep=False)
-        shared = {name: value for name, value in given.items() if name not in _OWN}
-        for other, members in groups:
-            if other == shared:
-                members.append(i)
-                break
-        else:
-            groups.append((shared, [i]))
-    for _, members in groups:
+        same = {name: value for name, value in model.get_params(deep=False).items() if name not in _OWN}
+        if same not in shared:
+            shared.append(same)
+            groups.append([])
+        groups[shared.index(same)].append(i)
+    for members in groups:
         model = models[members[0]]
         parameters, seed = checked_parameters(model.get_params(deep=False)), model._seed()
         samples = model._samples(X, y, None, None)
         weights = inputs.checked_weights(sample_weight, samples.codes, name="sample_weight")
         samples = samples._replace(weights=weights)
         folds = _folds(model, samples, splits, parameters, seed)
-        size = _models_at_once(samples, parameters, len(splits)) or len(members)
+        batch_size, X_dtype = min(parameters.batch_size, len(samples.codes)), samples.X.dtype
+        xp = array_namespace(samples.X)
+        most = most_networks(xp, parameters.hidden_layer_size, batch_size, X_dtype)
+        size = len(members) if most is None else max(1, most // len(splits))
         for first in range(0, len(members) if folds else 0, size):
             part = members[first : first + size]
             for i, split, trained in _trained_stack([models[i] for i in part], samples, folds, seed):
@@ -268,24 +269,18 @@ def _folds(
     return folds
 
 
-def _models_at_once(samples: Samples, parameters: SimpleNamespace, n_folds: int) -> int | None:
-    """Return how many models should train in one stack on all folds; None for all of them."""
-    batch_size = min(parameters.batch_size, len(samples.codes))
-    sizes = parameters.hidden_layer_size, batch_size, np.dtype(dtype_name(samples.X.dtype)).itemsize
-    n_networks = most_networks(array_namespace(samples.X), *sizes)
-    return None if n_networks is None else max(1, n_networks // n_folds)
-
-
 def _trained_stack(
     models: list[TwoLayerClassifier], samples: Samples, folds: list[_Fold], seed: int
 ) -> Iterator[tuple[int, int, Trained]]:
     """Train models that differ in ``_OWN`` alone, on all folds; yield the place, the split and the run."""
     each = [checked_parameters(model.get_params(deep=False)) for model in models]
     parameters, n_models, n_folds = each[0], len(models), len(folds)
+    arguments = [training_arguments(one) for one in each]
+    own = {name: [one[name] for one in arguments] * n_folds for name in PER_NETWORK}
     X, labels, weights = samples.arrays()
     settings = Settings(
         sample_weight=weights,
-        **_arguments(each, n_folds),
+        **(arguments[0] | own),
         input_dropout=0.0,
         epochs=parameters.max_iter,
         rng=seed,
@@ -298,8 +293,8 @@ def _trained_stack(
     data = checked_data(nets, X, labels, settings)
     of_folds = [fold.weights for fold in folds if fold.weights is not None]
     if of_folds:
-        own = inputs.beside(X, np.stack(of_folds, axis=1).astype(dtype_name(X.dtype)))
-        data = replace(data, train=data.train._replace(sample_weight=own))
+        weights = inputs.beside(X, np.stack(of_folds, axis=1).astype(dtype_name(X.dtype)))
+        data = replace(data, train=data.train._replace(sample_weight=weights))
     if not parameters.early_stopping:
         data = replace(data, validation=None)
     runs, losses, ended = _run(nets, planned(nets, data, settings), parameters)
@@ -310,13 +305,6 @@ def _trained_stack(
             run = replace(run, history=run.history.until(ended[k]))
             of_epochs = losses[: len(run.history.step), k].tolist()
             yield i, fold.split, Trained(run, of_epochs, each[i], seed, samples.codes[fold.rows])
-
-
-def _arguments(parameters: list[SimpleNamespace], n_folds: int) -> dict[str, Any]:
-    """Return the arguments of `train` for a stack of all candidates, once for each fold."""
-    each = [training_arguments(one) for one in parameters]
-    own = ("learning_rate", "reg", "dropout", "label_smoothing")
-    return each[0] | {name: [one[name] for one in each] * n_folds for name in own}
 
 
 def _weights(model: TwoLayerClassifier, samples: Samples, rows: HostArray) -> HostArray | None:

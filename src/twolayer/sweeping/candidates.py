@@ -16,7 +16,7 @@ from .._streams import Stream, stream
 from .._validation import check_integer
 from ..search import Choice
 from ..settings import SETTINGS, VARIED
-from ..training.plan import Settings
+from ..training.plan import PER_NETWORK, Settings
 from .comparison import Row, group_key
 
 DEFAULTS: dict[str, Any] = {name: SETTINGS[name].default for name in VARIED} | {
@@ -116,7 +116,7 @@ def candidates_of(grid: Any, shared: Settings, *, default_seed: int, n_drawn: in
 
 def settings_of_stack(shared: Settings, members: list[Row]) -> Settings:
     """Return the settings of candidates that train together."""
-    own = {key: [one[key] for one in members] for key in _OWN if key != "weight_scale"}
+    own = {key: [one[key] for one in members] for key in PER_NETWORK}
     same = {key: members[0][key] for key in ("input_dropout", "batch_size", *_COMMON) if key in members[0]}
     varied: dict[str, Any] = own | same
     if shared.folds is not None:

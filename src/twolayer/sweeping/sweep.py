@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._namespace import Array, array_namespace, dtype_name, is_array_api_obj, undisturbed
+from .._namespace import Array, array_namespace, is_array_api_obj, undisturbed
 from .._namespace import device as device_of
 from .._streams import RandomState, seed_of
 from .._validation import (
@@ -272,8 +272,7 @@ def sweep(
     def most(one: Row) -> int | None:
         if halving is not None:  # stacks are soon smaller
             return None
-        itemsize = 8 if dtype_name(dtype) == "float64" else 4
-        return most_networks(xp, one["n_hidden"], min(one["batch_size"], X.shape[0]), itemsize)
+        return most_networks(xp, one["n_hidden"], min(one["batch_size"], X.shape[0]), dtype)
 
     stacks = stacks_of(runs, max_networks, folds_together=fit is None, most=most)
     for members in stacks:  # before any is trained

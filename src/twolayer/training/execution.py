@@ -17,6 +17,7 @@ from .._forms import fast_namespace
 from .._namespace import (
     Array,
     HostArray,
+    dtype_name,
     is_cupy_namespace,
     is_jax_namespace,
     is_numpy_namespace,
@@ -72,13 +73,14 @@ def _prepared(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) 
     return function
 
 
-def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, itemsize: int) -> int | None:
+def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, dtype: Any) -> int | None:
     """Return how many networks should train in one stack, so that a cache holds what passes between layers.
 
     None where that gains nothing.
     """
     if not is_numpy_namespace(xp):
         return None
+    itemsize = 8 if dtype_name(dtype) == "float64" else 4
     return max(1, STACK_BYTES // (n_hidden * batch_size * itemsize))
 
 

@@ -53,7 +53,7 @@ from .step import Constant, Samples
 from .trees import tree_map
 
 # Each network of a stack may have its own number for the first; all share the others.
-_PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
+PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
 _OF_ALL = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "ema_decay", "augmentation")
 
 
@@ -273,7 +273,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
         value = getattr(settings, name)
         return host_per_network(name, value, n_networks, dtype=dtype, below=kind.below, most=kind.most)
 
-    changed: dict[str, Any] = {name: numbers(name, net.n_networks) for name in _PER_NETWORK}
+    changed: dict[str, Any] = {name: numbers(name, net.n_networks) for name in PER_NETWORK}
     changed["input_dropout"] = numbers("input_dropout")
     check_choice("judge", settings.judge, ("best", "last"))
     if settings.ema_decay is not None:
@@ -310,7 +310,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     # A resumed run must have the same fingerprint.
     fingerprint = {
         "net": described_network(net),
-        **{name: described(_alone(checked[name])) for name in (*_PER_NETWORK, *_OF_ALL)},
+        **{name: described(_alone(checked[name])) for name in (*PER_NETWORK, *_OF_ALL)},
         **data.fingerprint,
     }
     arrays, host_mean = _arrays(net, data, settings)
