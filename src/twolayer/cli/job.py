@@ -293,16 +293,17 @@ def open_job(
 ) -> Job:
     """Import the library and load the data that the settings name; fit a preprocessing, or take this one."""
     library = open_library(settings["library"], settings["device"], settings["dtype"])
-    dataset = load_data(settings["dataset"], settings.get("data"), settings.get("url"), settings, console)
-    console.say(describe(dataset if settings.get("folds") is None else pooled(dataset)))
-    found = fingerprint(dataset)
+    given = load_data(settings["dataset"], settings.get("data"), settings.get("url"), settings, console)
+    dataset = given if settings.get("folds") is None else pooled(given)
+    console.say(describe(dataset))
+    found = fingerprint(given)
     if settings.setdefault("data_sha256", found) != found:
         raise ValueError(
             "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
         )
     if kind_of(settings["dataset"]) in presets.OWN:
-        check_splits(splits_of(dataset), dataset.rows or {}, settings["dataset"], library.dtype)
-        _warn_of_classes(dataset, console)
+        check_splits(splits_of(given), given.rows or {}, settings["dataset"], library.dtype)
+        _warn_of_classes(given, console)
     augmentation = augmentation_for(settings, dataset)
     # Errors in these are raised before anything takes long.
     training_arguments(settings)
@@ -310,8 +311,6 @@ def open_job(
         height, width, *_ = image_shape(dataset, "--symmetrize")
         shift = settings["symmetrize_shift"]
         check_shift("--symmetrize-shift", (shift, shift), (height, width))
-    if settings.get("folds") is not None:
-        dataset = pooled(dataset)
     if preprocessing is None:
         preprocessing = preprocessing_for(settings, dataset)
     return Job(settings, library, dataset, preprocessing, augmentation, console)
