@@ -146,11 +146,8 @@ class Integers(_Distribution):
             raise ValueError("`high` must be at most 2**53; got more")
 
     def _quantile(self, u: HostArray) -> HostArray:
-        ends = self.low, self.high + 1
-        values = _between(*ends, u)
-        if self.log:
-            values = np.exp(_between(math.log(ends[0]), math.log(ends[1]), u))
-        return np.clip(np.floor(values), self.low, self.high).astype(np.int64)
+        numbers = (LogUniform if self.log else Uniform)(self.low, self.high + 1)
+        return np.clip(np.floor(numbers._quantile(u)), self.low, self.high).astype(np.int64)
 
 
 @dataclass(frozen=True)
