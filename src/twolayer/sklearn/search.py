@@ -224,10 +224,8 @@ def _trained_together(
         weights = inputs.checked_weights(sample_weight, samples.codes, name="sample_weight")
         samples = samples._replace(weights=weights)
         folds = _folds(model, samples, splits, parameters, seed)
-        batch_size, X_dtype = min(parameters.batch_size, len(samples.codes)), samples.X.dtype
-        xp = array_namespace(samples.X)
-        most = most_networks(xp, parameters.hidden_layer_size, batch_size, X_dtype)
-        size = len(members) if most is None else max(1, most // len(splits))
+        sizes = parameters.hidden_layer_size, min(parameters.batch_size, len(samples.codes))
+        size = max(1, most_networks(array_namespace(samples.X), *sizes, samples.X.dtype) // len(splits))
         for first in range(0, len(members) if folds else 0, size):
             part = members[first : first + size]
             for i, split, trained in _trained_stack([models[i] for i in part], samples, folds, seed):

@@ -65,9 +65,10 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         one = {key: space.rvs(random_state=rng) for key, space in spaces.items()}
         known = found.setdefault(tuple(map(group_key, one.values())), one)
         n_in_vain = 0 if known is one else n_in_vain + 1
-    many = [key for key in spaces if key in _OF_SHAPE and not _has_few_values(spaces[key])]
+    of_shape = {key: space for key, space in spaces.items() if key in _OF_SHAPE}
+    many = [key for key, one in of_shape.items() if not isinstance(one, Choice) or len(one.values) > _FEW]
     if many:
-        shapes = {tuple(group_key(one[key]) for key in spaces if key in _OF_SHAPE) for one in found.values()}
+        shapes = {tuple(group_key(one[key]) for key in of_shape) for one in found.values()}
         warnings.warn(
             f"candidates that differ in {' or '.join(many)} do not train in one stack: these {len(found)} "
             f"make {len(shapes)} stacks for each seed; for fewer, give at most {_FEW} values of it",
@@ -75,10 +76,6 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
             stacklevel=6,
         )
     return [*found.values()]
-
-
-def _has_few_values(space: Any) -> bool:
-    return isinstance(space, Choice) and len(space.values) <= _FEW
 
 
 def candidates_of(grid: Any, shared: Settings, *, default_seed: int, n_drawn: int | None = None) -> list[Row]:
@@ -124,28 +121,19 @@ def settings_of_stack(shared: Settings, members: list[Row]) -> Settings:
     return replace(shared, **varied, rng=members[0]["seed"])
 
 
-def stacks_of(
-    runs: list[Row],
-    max_networks: int | None,
-    *,
-    folds_together: bool,
-    most: Callable[[Row], int | None],
-) -> list[list[int]]:
+def stacks_of(runs: list[Row], most: Callable[[Row], int], *, folds_together: bool) -> list[list[int]]:
     """Return which runs train together: those that differ in nothing else than they may, fold by fold.
 
-    ``most`` returns how many runs like one should train at once, or None for all of them.
+    ``most`` returns how many runs like one should train at once.
     """
     own = (*_OWN, "fold") if folds_together else _OWN
-    limit = len(runs)
-    if max_networks is not None:
-        limit = check_integer("max_networks", max_networks, least=1)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i in sorted(range(len(runs)), key=lambda i: runs[i].get("fold", 0)):
         shared = tuple(group_key(value) for key, value in runs[i].items() if key not in own)
         groups.setdefault(shared, []).append(i)
     found: list[list[int]] = []
     for members in groups.values():
-        n_stacks = -(-len(members) // min(limit, most(runs[members[0]]) or limit))
+        n_stacks = -(-len(members) // most(runs[members[0]]))
         size = -(-len(members) // n_stacks)
         found += [members[i : i + size] for i in range(0, len(members), size)]
     return found

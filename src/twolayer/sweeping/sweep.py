@@ -269,12 +269,14 @@ def sweep(
     elif xp is None:
         xp = np
 
-    def most(one: Row) -> int | None:
-        if halving is not None:  # stacks are soon smaller
-            return None
-        return most_networks(xp, one["n_hidden"], min(one["batch_size"], X.shape[0]), dtype)
+    limit = len(runs) if max_networks is None else check_integer("max_networks", max_networks, least=1)
 
-    stacks = stacks_of(runs, max_networks, folds_together=fit is None, most=most)
+    def most(one: Row) -> int:
+        if halving is not None:  # stacks are soon smaller
+            return limit
+        return min(limit, most_networks(xp, one["n_hidden"], min(one["batch_size"], X.shape[0]), dtype))
+
+    stacks = stacks_of(runs, most, folds_together=fit is None)
     for members in stacks:  # before any is trained
         chosen = settings_of_stack(shared, [runs[i] for i in members])
         chosen.check_forms()

@@ -73,13 +73,13 @@ def _prepared(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) 
     return function
 
 
-def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, dtype: Any) -> int | None:
+def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, dtype: Any) -> int:
     """Return how many networks should train in one stack, so that a cache holds what passes between layers.
 
-    None where that gains nothing.
+    The largest integer where that gains nothing.
     """
     if not is_numpy_namespace(xp):
-        return None
+        return sys.maxsize
     itemsize = 8 if dtype_name(dtype) == "float64" else 4
     return max(1, STACK_BYTES // (n_hidden * batch_size * itemsize))
 
