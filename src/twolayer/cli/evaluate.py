@@ -117,7 +117,7 @@ def evaluate_network(
     else:
         # The same parts as in training, so that no training sample is taken for another.
         found = load_data(name, data, url, information if name == trained_on else {}, console)
-        found = pooled(found) if name == trained_on and _had_folds(saved) else found
+        found = _as_in_training(found, saved) if name == trained_on else found
         _check_fit(saved.metadata, found)
         split, classes = split or "test", found.classes
         held = _chosen(splits_of(found), split)
@@ -169,9 +169,7 @@ def _own_samples(
     """
     if kind == "npz":
         _check_file(Path(name), saved.metadata)
-    stored = saved.metadata.information.get("settings")
-    known = stored.get("data_sha256") if isinstance(stored, dict) else None
-    found = None
+    known, found = saved.settings.get("data_sha256"), None
     # Data may hold samples that nothing could be trained on; standard input can be read once.
     with suppress(ValueError, TypeError):
         if known is not None and name != STANDARD_INPUT:
@@ -185,7 +183,7 @@ def _own_samples(
         found = load_data(name, None, None, {**settings, "validation": 0, "test": 0}, console)
         held = _with_classes_of(saved, found)
     elif found is not None and is_known:
-        found = pooled(found) if _had_folds(saved) else found
+        found = _as_in_training(found, saved)
         held, rows = _with_classes_of(saved, found), found.rows or {}
     elif kind == "npz":
         held, rows = _samples_of_file(name, split, saved)
@@ -197,10 +195,9 @@ def _own_samples(
     return split, held
 
 
-def _had_folds(saved: SavedNetwork) -> bool:
-    """Return whether a network was trained on all samples of folds, those for validation among them."""
-    stored = saved.metadata.information.get("settings")
-    return isinstance(stored, dict) and stored.get("folds") is not None
+def _as_in_training(dataset: Dataset, saved: SavedNetwork) -> Dataset:
+    """Return a data set in the splits of the training: with folds, it was on the validation samples too."""
+    return dataset if saved.settings.get("folds") is None else pooled(dataset)
 
 
 def _with_classes_of(saved: SavedNetwork, dataset: Dataset) -> dict[str, Split]:

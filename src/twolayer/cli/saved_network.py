@@ -32,14 +32,17 @@ class SavedNetwork(NamedTuple):
         """Names of the classes; their numbers, if they have no names."""
         return self.metadata.classes or tuple(map(str, range(self.metadata.n_classes)))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of its training, as the file has them; empty where it has none."""
+        stored = self.metadata.information.get("settings")
+        return stored if isinstance(stored, dict) else {}
+
     def settings_of_data(self, kind: str) -> dict[str, Any]:
         """Return the settings by which data of a kind were read for the training."""
-        stored = self.metadata.information.get("settings")
-        if not isinstance(stored, dict):
-            return {}
-        names = [name for name in of_data(kind) if stored.get(name) is not None]
+        names = [name for name in of_data(kind) if self.settings.get(name) is not None]
         try:
-            return {name: checked_value(name, stored[name], "train") for name in names}
+            return {name: checked_value(name, self.settings[name], "train") for name in names}
         except ValueError as error:
             raise ValueError(
                 f"the information of the network must be that of a run; a value {error}"
