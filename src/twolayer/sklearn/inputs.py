@@ -10,6 +10,7 @@ from sklearn import get_config
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from .._frames import is_missing
 from .._namespace import (
     Array,
     HostArray,
@@ -87,7 +88,7 @@ def checked_labels(labels: Any, *, name: str) -> Any:
     if labels is None or (isinstance(dtype, np.dtype) and dtype.kind != "O"):
         return labels
     values = np.asarray(labels, dtype=object)
-    missing = [_is_missing(value) for value in values.flat]
+    missing = [is_missing(value) for value in values.flat]
     if any(missing):
         row = missing.index(True)
         raise ValueError(f"`{name}` must hold no missing label; got one, first in row {row} (counted from 0)")
@@ -97,14 +98,6 @@ def checked_labels(labels: Any, *, name: str) -> Any:
     if kinds == {int}:
         return values.astype(np.uint64 if max(values.flat) >= 2**63 else np.int64)
     return labels
-
-
-def _is_missing(value: Any) -> bool:
-    """Return whether it is None, nan or NaT, which equal nothing, or pandas.NA, which has no truth value."""
-    try:
-        return value is None or bool(value != value)
-    except TypeError:
-        return True
 
 
 def classes_of(labels: HostArray, *, name: str) -> HostArray:
