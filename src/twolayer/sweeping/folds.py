@@ -39,6 +39,20 @@ def folds_of(folds: Any, y: Array, seed: int) -> Folds:
     return Folds(trained, held_out)
 
 
+def check_weights_of_folds(sample_weight: Array | None, folds: Folds) -> None:
+    """Raise unless each fold has a weight above 0 to train with, and to be judged by."""
+    if sample_weight is None:
+        return
+    host = to_host(sample_weight)
+    for fold, parts in enumerate(zip(folds.trained, folds.held_out, strict=True)):
+        for rows, purpose in zip(parts, ("to train with", "to be judged by"), strict=True):
+            if not host[rows].any():
+                raise ValueError(
+                    f"`sample_weight` must leave each fold a weight above 0 {purpose}; got 0 for all of fold "
+                    f"{fold} (counted from 0)"
+                )
+
+
 def _stratified(y: Array, n_folds: int, seed: int) -> Folds:
     """Deal the rows of each class out to the folds in random order, each class where the last one ended."""
     labels = to_host(y)

@@ -25,7 +25,7 @@ from ..augmentation import Augmentation, check_augmentation, mixes
 from ..preprocessing import Preprocessing
 from ..training import Callback
 from ..training.arguments import COSINE, NESTEROV
-from ..training.data import check_validation, check_weights_of_folds
+from ..training.data import check_validation
 from ..training.execution import most_networks
 from ..training.optimizers import Optimizer
 from ..training.plan import Settings
@@ -33,7 +33,7 @@ from ..training.schedules import Schedule
 from ..training.trainer import carry_out
 from .candidates import candidates_of, settings_of_stack, stacks_of
 from .comparison import Row
-from .folds import folds_of
+from .folds import check_weights_of_folds, folds_of
 from .halving import halved
 from .outcome import outcome
 from .prepared import Fit, fitting

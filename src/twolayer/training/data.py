@@ -24,7 +24,6 @@ from .._validation import check_choice, check_number, host_values, row_blocks
 from ..network import rescaled
 from ..preprocessing import centred_on_host
 from .fingerprint import Fingerprint
-from .folds import Folds
 from .step import Samples
 
 
@@ -91,20 +90,6 @@ def check_class_weight(class_weight: Any, y: Array, n_classes: int, *, xp: Modul
     if not host.any():
         raise ValueError("`class_weight` must hold a weight above 0; got 0 for every class")
     return host.astype(np.float64)
-
-
-def check_weights_of_folds(sample_weight: Array | None, folds: Folds) -> None:
-    """Raise unless each fold has a weight above 0 to train with, and to be judged by."""
-    if sample_weight is None:
-        return
-    host = to_host(sample_weight)
-    for fold, parts in enumerate(zip(folds.trained, folds.held_out, strict=True)):
-        for rows, purpose in zip(parts, ("to train with", "to be judged by"), strict=True):
-            if rows.size and not host[rows].any():
-                raise ValueError(
-                    f"`sample_weight` must leave each fold a weight above 0 {purpose}; got 0 for all of fold "
-                    f"{fold} (counted from 0)"
-                )
 
 
 def centred(samples: Samples, mean: HostArray) -> Samples:
