@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import presets
-from .._setting import APART
 from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
 from ..report.files import write_csv, write_json
 from ..report.formatting import count, format_accuracy, format_numbers, settings_in_words
@@ -23,9 +22,8 @@ from ..report.tables import (
     shown_settings,
     sweep_columns,
 )
-from ..settings import SETTINGS, VARIED
 from ..sweeping import SweepResult, sweep
-from ..sweeping.candidates import settings_of_grid
+from ..sweeping.candidates import OF_SHAPE, settings_of_grid
 from . import run_folder
 from .build import preprocessing_for
 from .config import grid_of
@@ -33,7 +31,6 @@ from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, Kept, length_in_words, open_job
 
-_OF_SHAPE = tuple(name for name in VARIED if SETTINGS[name].varied == APART)  # of a stack
 _AXES = ("learning_rate", "reg")  # of the table that compares with published results
 
 
@@ -61,7 +58,7 @@ def run_sweep(
             fit = partial(preprocessing_for, settings, dataset)
             arguments |= {"folds": job.folds, "preprocessing": fit, "rng": seeds[0]}
         # The candidates of one shape and seed train together: their first layers are one product.
-        shapes = Counter(tuple(one[name] for name in (*_OF_SHAPE, "seed")) for one in grid)
+        shapes = Counter(tuple(one.get(name) for name in (*OF_SHAPE, "seed")) for one in grid)
         together = max(shapes.values())
         width = max(one["n_hidden"] for one in grid) * min(together, max_networks or together)
         operations = 2.0 * dataset.n_features * max(one["batch_size"] for one in grid) * width

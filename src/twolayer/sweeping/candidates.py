@@ -30,7 +30,7 @@ _COMMON = ("optimizer", "schedule", "augmentation")
 # Settings in which the networks of a stack may differ; others divide candidates into several stacks.
 _OWN = tuple(name for name in VARIED if SETTINGS[name].varied == TOGETHER)
 # Settings of which each value divides candidates into a stack of its own.
-_OF_SHAPE = (*(name for name in VARIED if SETTINGS[name].varied == APART), *_COMMON)
+OF_SHAPE = (*(name for name in VARIED if SETTINGS[name].varied == APART), *_COMMON)
 _FEW = 4  # values of such a setting: with more, a random search gains little from stacks
 _PATIENCE = 30  # draws for each candidate that may bring no new one, before there seem to be no others
 
@@ -65,7 +65,7 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         one = {key: space.rvs(random_state=rng) for key, space in spaces.items()}
         known = found.setdefault(tuple(map(group_key, one.values())), one)
         n_in_vain = 0 if known is one else n_in_vain + 1
-    of_shape = {key: space for key, space in spaces.items() if key in _OF_SHAPE}
+    of_shape = {key: space for key, space in spaces.items() if key in OF_SHAPE}
     many = [key for key, one in of_shape.items() if not isinstance(one, Choice) or len(one.values) > _FEW]
     if many:
         shapes = {tuple(group_key(one[key]) for key in of_shape) for one in found.values()}
