@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
@@ -296,13 +297,11 @@ def _trained_stack(
     if not parameters.early_stopping:
         data = replace(data, validation=None)
     runs, losses, ended = _run(nets, planned(nets, data, settings), parameters)
-    for f, fold in enumerate(folds):
-        for i in range(n_models):
-            k = f * n_models + i
-            run = select(runs, k)
-            run = replace(run, history=run.history.until(ended[k]))
-            of_epochs = losses[: len(run.history.step), k].tolist()
-            yield i, fold.split, Trained(run, of_epochs, each[i], seed, samples.codes[fold.rows])
+    for k, (fold, i) in enumerate(itertools.product(folds, range(n_models))):
+        run = select(runs, k)
+        run = replace(run, history=run.history.until(ended[k]))
+        of_epochs = losses[: len(run.history.step), k].tolist()
+        yield i, fold.split, Trained(run, of_epochs, each[i], seed, samples.codes[fold.rows])
 
 
 def _weights(model: TwoLayerClassifier, samples: Samples, rows: HostArray) -> HostArray | None:
