@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from .._namespace import Array, HostArray, array_namespace, device, from_host, rows_of
@@ -34,7 +35,7 @@ def fitting(preprocessing: Any) -> Fit | None:
     """Return the function that fits a preprocessing which is given unfitted; None for a fitted one."""
     if isinstance(preprocessing, str):
         check_choice("preprocessing", preprocessing, ("standardize",))
-        return _standardized
+        return partial(Standardizer.fit, scale="feature")
     if isinstance(preprocessing, type):
         if not hasattr(preprocessing, "fit"):
             raise TypeError(
@@ -43,10 +44,6 @@ def fitting(preprocessing: Any) -> Fit | None:
             )
         return preprocessing.fit  # type: ignore[no-any-return]
     return preprocessing if callable(preprocessing) and not hasattr(preprocessing, "transform") else None
-
-
-def _standardized(X: Array) -> Standardizer:
-    return Standardizer.fit(X, scale="feature")
 
 
 def prepared(
