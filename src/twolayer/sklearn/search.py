@@ -204,13 +204,14 @@ def _trained_together(
 ) -> list[Trained | None]:
     """Return the run of each model on each split; None where a model must be fitted by itself."""
     found: list[Trained | None] = [None] * (len(models) * len(splits))
+    each: dict[int, SimpleNamespace] = {}  # the checked parameters of the models that can train
     shared: list[dict[str, Any]] = []  # the parameters of each group that trains together
     groups: list[list[int]] = []
     for i, model in enumerate(models):
         try:
-            checked_parameters(model.get_params(deep=False))
             if model.random_state is not None:  # else all have one seed of chance
                 model.set_params(random_state=model._seed())
+            each[i] = checked_parameters(model.get_params(deep=False))
         except (TypeError, ValueError):
             continue  # its own `fit` raises this again
         same = {name: value for name, value in model.get_params(deep=False).items() if name not in _OWN}
@@ -219,8 +220,8 @@ def _trained_together(
             groups.append([])
         groups[shared.index(same)].append(i)
     for members in groups:
-        model = models[members[0]]
-        parameters, seed = checked_parameters(model.get_params(deep=False)), model._seed()
+        model, parameters = models[members[0]], each[members[0]]
+        seed = model._seed()
         samples = model._samples(X, y, None, None)
         weights = inputs.checked_weights(sample_weight, samples.codes, name="sample_weight")
         samples = samples._replace(weights=weights)
@@ -229,7 +230,7 @@ def _trained_together(
         size = max(1, most_networks(array_namespace(samples.X), *sizes, samples.X.dtype) // len(splits))
         for first in range(0, len(members) if folds else 0, size):
             part = members[first : first + size]
-            for i, split, trained in _trained_stack([models[i] for i in part], samples, folds, seed):
+            for i, split, trained in _trained_stack([each[i] for i in part], samples, folds, seed):
                 found[part[i] * len(splits) + split] = trained
     return found
 
@@ -269,11 +270,10 @@ def _folds(
 
 
 def _trained_stack(
-    models: list[TwoLayerClassifier], samples: Samples, folds: list[_Fold], seed: int
+    each: list[SimpleNamespace], samples: Samples, folds: list[_Fold], seed: int
 ) -> Iterator[tuple[int, int, Trained]]:
     """Train models that differ in ``_OWN`` alone, on all folds; yield the place, the split and the run."""
-    each = [checked_parameters(model.get_params(deep=False)) for model in models]
-    parameters, n_models, n_folds = each[0], len(models), len(folds)
+    parameters, n_models, n_folds = each[0], len(each), len(folds)
     arguments = [training_arguments(one) for one in each]
     own = {name: [one[name] for one in arguments] * n_folds for name in PER_NETWORK}
     X, labels, weights = samples.arrays()
