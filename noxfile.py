@@ -180,14 +180,15 @@ def minimums(session: nox.Session) -> None:
     # What stands beneath an old version may be newer than it, and have deprecated what it uses.
     quiet = ("-W", "ignore::DeprecationWarning")
     # Where an old version fails, it does so in the first examples; and no version is in how processes end.
-    fewer = ("--hypothesis-profile=fewer", "--ignore=tests/training/test_killed.py")
-    session.run("pytest", "--backend=numpy", PARALLEL, *quiet, *fewer, *session.posargs)
+    few = "--hypothesis-profile=few"
+    rest = "--ignore=tests/training/test_killed.py"
+    session.run("pytest", "--backend=numpy", PARALLEL, *quiet, few, rest, *session.posargs)
     # array-api-strict has no oldest version.
     core = ("namespace", *NETWORK, "execution", "equivalence")
     more = ("slow_loop", "any_mix", "preprocessing", "resuming", "estimator", "storage")
     libraries = {"torch": (*core, *more), "jax": core}
     for library, names in libraries.items():
-        session.run("pytest", f"--backend={library}", *ONLY_BACKENDS, *quiet, *files_of_tests(*names))
+        session.run("pytest", f"--backend={library}", *ONLY_BACKENDS, *quiet, few, *files_of_tests(*names))
 
 
 @nox.session(python=nox.project.python_versions(PYPROJECT))

@@ -26,9 +26,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
-# For the many runs of a mutation test, and for the oldest versions after the newest.
+# For the many runs of a mutation test, and for a simulated device.
 settings.register_profile("fewer", parent=settings.get_profile("ci"), max_examples=30)
-# For JAX, which is slow at small operations.
+# For JAX, which is slow at small operations, and for the oldest versions after the newest.
 settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=3)
 
 

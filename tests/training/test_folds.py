@@ -63,7 +63,6 @@ CANDIDATES = [
 ]
 
 
-@pytest.mark.float32_on_jax
 def test_a_fold_at_full_batch_is_its_rows_alone(backend: Backend):
     @few(backend, 24)
     @given(
@@ -163,7 +162,6 @@ def test_an_unfitted_preprocessing_is_fitted_to_each_folds_rows(kind, augmented)
     check_unfitted(kind, augmented)
 
 
-@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("augmented", ["plain", "augmented"])
 def test_an_unfitted_preprocessing_on_every_library(backend: Backend, augmented):
     check_unfitted("standardize", augmented, backend)
@@ -206,7 +204,6 @@ def given_and_fit(kind: str) -> tuple[Any, Any]:
 PREPROCESSINGS = ["none", "unfitted", "fitted"]
 
 
-@pytest.mark.float32_on_jax
 @pytest.mark.filterwarnings("ignore:`preprocessing` was fitted before:UserWarning")
 @pytest.mark.parametrize("kind", PREPROCESSINGS)
 def test_the_winner_is_trained_on_all_samples(backend: Backend, kind):
@@ -239,7 +236,6 @@ def test_the_winner_is_trained_on_all_samples(backend: Backend, kind):
             np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.float32_on_jax
 @pytest.mark.filterwarnings("ignore:`preprocessing` was fitted before:UserWarning")
 @pytest.mark.parametrize("kind", PREPROCESSINGS)
 def test_the_winners_folds_are_merged(backend: Backend, kind):

@@ -38,7 +38,6 @@ def test_probabilities_of_one_256th_are_the_same_run():
     assert not np.array_equal(first.history.loss, other.history.loss)
 
 
-@pytest.mark.float32_on_jax
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
 @pytest.mark.parametrize("n_networks", [None, 2])
 def test_nothing_is_left_out_when_predicting(backend: Backend, n_networks, soft):

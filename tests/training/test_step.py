@@ -25,6 +25,8 @@ from twolayer.training.optimizers import SGD, Adam, AdamW
 from twolayer.training.step import Constant, Samples, State, Varying, decay_factors, report, step
 from twolayer.training.trees import tree_leaves, tree_map
 
+pytestmark = pytest.mark.once_on_jax
+
 ROWS = np.array([4, 0, 4, 2])
 WEIGHT = np.linspace(0.5, 2.0, 23)
 ADAM = Adam(eps=1e-3)
@@ -248,6 +250,7 @@ def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, tas
         np.testing.assert_allclose(to_host(average), wanted, rtol=backend.rtol, atol=1e-7)
 
 
+@pytest.mark.float32_on_jax
 @CASES
 def test_a_step_is_that_of_numpy(backend: Backend, task: Task, optimizer):
     args, how = prepared(backend, task, optimizer)
