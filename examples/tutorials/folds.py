@@ -62,8 +62,8 @@ print(table.head(4))
 #
 # ``load_table`` draws 15 % of the rows for validation and 15 % for the test, and makes
 # features of the columns. Folds need no validation part of their own, so its rows join
-# the training rows. (``validation=0`` gives that at once, but draws other rows for the
-# test than the command line does: whatever is compared must have the same test rows.)
+# the training rows. (``validation=0`` would do that at once, but the test would then have
+# other rows than on the command line below.)
 
 data = load_table("people.csv", label="renewed", drop=["customer"])
 X = np.concatenate([data.train.X, data.validation.X])
@@ -256,7 +256,8 @@ print(f"held out: {search.best_score_:.3f}")
 
 # %%
 # Its range of learning rates is a lower one, because it trains with Adam by default,
-# and ``sweep`` with momentum.
+# and ``sweep`` with momentum. So does the command line, for tables: it has defaults of
+# its own for each kind of data.
 #
 # The same on the command line
 # ----------------------------

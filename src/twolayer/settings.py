@@ -55,7 +55,7 @@ _TRAINING = (
         only="sweep",
     ),
     Setting("candidates", COUNT, None, "Draw so many at random, from values or from ranges.", only="sweep"),
-    Setting("halving", Number(int, least=2), None, "Let all but the best 1 / X leave early.", only="sweep"),
+    Setting("halving", Number(int, least=2), None, "Let all but the best 1 / N leave early.", only="sweep"),
 )
 
 _REGULARISATION = (

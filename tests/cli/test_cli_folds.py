@@ -138,9 +138,14 @@ def test_a_sweep_over_folds_writes_a_whole_run(pictures: None) -> None:
         for seed in (4, 9)
     }
     assert best["seed"] == max(of_seeds, key=lambda seed: of_seeds[seed])
-    for name in ("learning_rate", "reg", "train_accuracy", "validation_accuracy"):
+    for name in ("learning_rate", "reg", "validation_accuracy"):
         assert best[name] == candidate[name]
     assert "fold" not in best
+    # That of the network of all samples.
+    X, y, _ = all_samples(datasets.load_digits())
+    accuracy = float(storage.load("run/network.safetensors").accuracy(X, y))
+    assert best["train_accuracy"] == pytest.approx(accuracy, abs=1.1 / len(y)) != candidate["train_accuracy"]
+    assert re.search(rf"training +1,397 +{best['train_accuracy']:.3f}", output)
     assert results["samples"] == {"train": 1397, "validation": 1397, "test": 400}
     assert re.search(r"training +1,397", output)
     assert re.search(rf"held out in 3 folds +1,397 +{best['validation_accuracy']:.3f}", output)

@@ -223,9 +223,8 @@ def test_a_network_holds_no_path_and_no_address(
     mirror = "https://secretly.example.org/cifar-10-binary.tar.gz"
     data = small_cifar10(where / "cifar-10-batches-bin", monkeypatch)
     load = datasets.load_cifar10
-    quick = (
-        ("--epochs", 1, "-q") if command == "train" else ("--epochs", 1, "--hidden", 3, "--seeds", 1, "-q")
-    )
+    quick = ("--epochs", 1, "--hidden", 3, "--learning-rate", 0.1, "--reg", 0, "-q")
+    quick += ("--seeds", 1) if command == "sweep" else ()
     done(command, clusters(where / "mine.npz"), *quick, "--out", "own")
     done(command, "cifar10", "--data", data, *quick, "--out", "folder")
     monkeypatch.setattr(

@@ -289,10 +289,16 @@ def test_points_over_one_setting_that_left_at_a_rung_are_hollow():
 
 
 def test_the_networks_of_folds_and_their_mean():
-    runs = [{"fold": fold, "validation_accuracy": 0.5 + fold / 10} for fold in (0, 1, 2, 0)]
+    folds, seeds = (0, 1, 2, 0), (5, 5, 5, 7)
+    runs = [
+        {"fold": fold, "seed": seed, "validation_accuracy": 0.5 + fold / 10}
+        for fold, seed in zip(folds, seeds, strict=True)
+    ]
     (axes,) = in_house_style("folds", runs).get_figure().axes
     (dots,) = labelled(axes, "network")
-    assert np.transpose(dots.get_data()).tolist() == [[0, 0.5], [1, 0.6], [2, 0.7], [0, 0.5]]
+    assert np.round(dots.get_xdata()).tolist() == [*folds]
+    assert len(set(dots.get_xdata())) == 4  # each seed has a place of its own
+    np.testing.assert_allclose(dots.get_ydata(), [0.5, 0.6, 0.7, 0.5])
     (mean,) = labelled(axes, "mean 0.575")
     np.testing.assert_allclose(mean.get_ydata(), 0.575)
 
@@ -301,6 +307,7 @@ def test_random_searches_over_three_settings_with_zeros_or_all_diverged_are_plan
     table = random_search(30)
     axes, _ = heat_map([{**row, "n_hidden": 5 + i} for i, row in enumerate(table)])
     assert len(axes.collections[0].get_offsets()) == 30
+    assert axes.get_title(loc="left") == "also varied: hidden units"
     for row in table[::10]:
         row["reg"] = 0.0
     axes, _ = heat_map(table)

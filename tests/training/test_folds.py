@@ -228,6 +228,10 @@ def test_the_winner_is_trained_on_all_samples(backend: Backend, kind):
     run = alone(TASK, everything, best.settings, backend, preprocessing=fit, callbacks=[stop], **how)
     assert_same_net(best.net, run.net, rtol=rtol)
     np.testing.assert_allclose(best.history.loss, run.history.loss, rtol=rtol)
+    np.testing.assert_allclose(
+        best.row["train_accuracy"], run.train_accuracy, atol=0.0 if rtol < 1e-6 else 0.1
+    )
+    assert best.row["validation_accuracy"] == best.candidate["validation_accuracy"]
     assert all(backend.owns(array) for array in best.net)
     if kind == "none":
         assert best.preprocessing is None

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import rich.box
 import rich.console
+import rich.measure
 import rich.progress
 import rich.table
 import rich.text
@@ -27,6 +28,7 @@ from .._texts import printable
 from ..training import Progress
 
 _REFRESH_SECONDS = 0.1
+_WIDEST = 10_000  # columns of a table in the terminal
 _LINE_SECONDS = 30.0  # between two lines, where there is no terminal to draw a bar on
 
 T = TypeVar("T")
@@ -98,16 +100,24 @@ class Console:
             self.result(line, style="bold")
         table = rich.table.Table(box=rich.box.SIMPLE_HEAD, collapse_padding=True)
         for column in columns:
-            table.add_column(column, justify="left" if column in left else "right", overflow="fold")
+            table.add_column(column, justify="left" if column in left else "right", no_wrap=True)
         if best is not None:
-            table.add_column()
+            table.add_column(no_wrap=True)
         for index, row in enumerate(rows):
             mark = [] if best is None else ["← best" if index == best else marks.get(index, "")]
             # Text, as a string may hold what rich takes for markup.
             cells = [rich.text.Text(printable(cell)) for cell in (*row, *mark)]
             table.add_row(*cells, style="bold green" if index == best else None)
+        # No number is divided: a table that is too wide first loses its padding, then leaves the terminal.
+        if self._width(table) > self._out.width:
+            table.padding = 0
+        table.width = self._width(table)
         with standard_output():
-            self._out.print(table)
+            self._out.print(table, crop=False)
+
+    def _width(self, table: rich.table.Table) -> int:
+        options = self._out.options.update(max_width=_WIDEST)
+        return rich.measure.Measurement.get(self._out, options, table).maximum
 
     @contextmanager
     def watch(self, what: str) -> Iterator[Watch]:

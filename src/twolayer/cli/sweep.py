@@ -107,7 +107,10 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
             write(write_csv, folder / "results.csv", result.table)
             _show_table(result, console)
             ends = map(grid_end_in_words, results["grid_ends"])
-            for sentence in (*certainty_in_words(result.table, results["samples"]["validation"]), *ends):
+            for sentence in (
+                *certainty_in_words(ranked(result.table), results["samples"]["validation"]),
+                *ends,
+            ):
                 console.result(sentence)
         if kept is not None:
             job.show_accuracies(f"The best: {words}", kept)

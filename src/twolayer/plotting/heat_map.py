@@ -88,11 +88,12 @@ def plot_heat_map(
         best = [winner(rows, value=plan.column.judged) or rows[0] for rows in cells]
         height = draw_cells(ax, inks, best, plan)
         plan.column.add_colour_bar(ax, inks, height)
-        if plan.others:
-            text = f"in each cell, the best over {', '.join(map(words, plan.others))}"
-            text = wrapped(text.split(), max(room(ax)[0], 72 * 2.5))
-            title = ax.set_title(text, loc="left", fontsize=SMALL, color=inks.muted, **AS_WRITTEN)
-            title.set_fontweight("normal")
+    if plan.others:
+        others = ", ".join(map(words, plan.others))
+        text = f"also varied: {others}" if plan.kind == "plane" else f"in each cell, the best over {others}"
+        text = wrapped(text.split(), max(room(ax)[0], 72 * 2.5))
+        title = ax.set_title(text, loc="left", fontsize=SMALL, color=inks.muted, **AS_WRITTEN)
+        title.set_fontweight("normal")
     return ax
 
 

@@ -89,8 +89,10 @@ def folds(runs: Sequence[Row]) -> Figure:
     ax = page.subplots()
     inks = Inks(ax)
     accuracies = np.array([row.get("validation_accuracy") for row in runs], np.float64)
-    dots: dict[str, Any] = {"color": inks.colours[0], "alpha": 0.7, "label": "network"}
-    ax.plot([row["fold"] for row in runs], accuracies, "o", **dots)
+    seeds = sorted({row.get("seed") for row in runs}, key=str)
+    beside = np.linspace(-0.25, 0.25, len(seeds)) if len(seeds) > 1 else np.zeros(1)
+    places = [row["fold"] + beside[seeds.index(row.get("seed"))] for row in runs]
+    ax.plot(places, accuracies, "o", color=inks.colours[0], label="network")
     mean = accuracies.mean()
     ax.axhline(mean, color=inks.ink, linewidth=1.2, label=f"mean {format_accuracy(mean)}")
     ax.set(xlabel="fold", ylabel=words("validation_accuracy"))

@@ -65,6 +65,12 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         one = {key: space.rvs(random_state=rng) for key, space in spaces.items()}
         known = found.setdefault(tuple(map(group_key, one.values())), one)
         n_in_vain = 0 if known is one else n_in_vain + 1
+    if len(found) < n:
+        warnings.warn(
+            f"`candidates` is {n}, but `grid` seems to have no more than {len(found)}: all of them are taken",
+            UserWarning,
+            stacklevel=6,
+        )
     of_shape = {key: space for key, space in spaces.items() if key in OF_SHAPE}
     many = [key for key, one in of_shape.items() if not isinstance(one, Choice) or len(one.values) > _FEW]
     if many:

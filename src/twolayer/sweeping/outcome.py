@@ -102,6 +102,6 @@ def _refitted(best: Best, own: list[Trained], stages: Stages) -> tuple[Best, boo
     n_epochs = [np.count_nonzero(one.history.step <= one.row[step]) for one in own]
     run, complete = stages.refit(best.settings, round(float(np.mean(n_epochs))))
     if complete and run.diverged is None:
-        fitted = stages.fitted[stages.n_stages]
-        best = replace(best, net=run.net, history=run.history, preprocessing=fitted)
+        fitted, row = stages.fitted[stages.n_stages], best.row | {"train_accuracy": run.train_accuracy}
+        best = replace(best, net=run.net, history=run.history, preprocessing=fitted, row=row)
     return best, complete

@@ -27,8 +27,9 @@ class Best:
     history : History or None
         The course of its training; None for a network that was merged.
     row : dict
-        Its row of `SweepResult.runs`: of this one network. With folds its settings, and the means of
-        ``train_accuracy`` and ``validation_accuracy`` over the candidate's seeds and folds.
+        Its row of `SweepResult.runs`: of this one network. With folds its settings; ``validation_accuracy``,
+        the mean over the candidate's seeds and folds; and ``train_accuracy``, that of a network of all
+        samples, or else the mean too.
     candidate : dict
         Its row of `SweepResult.table`: of all seeds of these settings.
     preprocessing : Preprocessing or None

@@ -94,10 +94,11 @@ def sweep(
         class alike. Pairs of integer arrays, as ``split`` of a scikit-learn splitter gives them, are the rows
         to train on and the rows to hold out.
 
-        Candidates and folds train together as one stack on the same batches; rows that are held out from a
-        network have a weight of 0 there. Batches are larger by N over the rows that a fold trains on, so that
-        a network has ``batch_size`` rows of its own in a batch on average. Accuracies, and balanced class
-        weights, are of a fold's own rows. A ``sample_weight`` counts in the accuracy on held-out rows too.
+        Unless ``preprocessing`` is fitted to each fold, candidates and folds train together as one stack on
+        the same batches; rows that are held out from a network have a weight of 0 there. Batches are larger,
+        by N over the rows that a fold trains on, so that a network has ``batch_size`` rows of its own in a
+        batch on average. Accuracies, and balanced class weights, are of a fold's own rows. A
+        ``sample_weight`` counts in the accuracy on held-out rows too.
     refit : "all", "merge" or None
         With ``folds``, the network of the result. "all" trains the best candidate on all samples, for as many
         epochs as the networks of its folds on average: to the epoch that was judged, or with which
@@ -172,8 +173,8 @@ def sweep(
     -----
     UserWarning
         If more than four values may be drawn of ``n_hidden``, or of another setting that the networks of a
-        stack share: then few candidates train together. If ``preprocessing`` is given fitted with ``folds``:
-        it may have seen the rows that are held out.
+        stack share: then few candidates train together. If there are fewer than ``candidates`` to draw. If
+        ``preprocessing`` is given fitted with ``folds``: it may have seen the rows that are held out.
 
     References
     ----------

@@ -227,6 +227,8 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
     known = is_finite(accuracy)
     detail = _of_validation(run, row) if known else _without(run, "validation")
     yield "Validation accuracy", format_accuracy(accuracy, spread), detail
+    if run.setting("folds") is not None:  # that of the network of all samples
+        row = run.results.best or {}
     if is_finite(row.get("train_accuracy")):
         yield "Training accuracy", format_accuracy(row["train_accuracy"]), _of_training(run)
     for name, baseline in run.results.baselines.items():
