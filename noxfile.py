@@ -71,7 +71,14 @@ def files_of_tests(*names: str) -> list[str]:
 @nox.session(name="tests-numpy")
 def tests_numpy(session: nox.Session) -> None:
     """The tests on NumPy and on array-api-strict, compared with each other."""
-    run_tests(session, "numpy", "strict")
+    if session.posargs:
+        run_tests(session, "numpy", "strict")
+        return
+    # Measuring coverage doubles the time: only where it must be whole.
+    measured = [f"tests/{folder}" for folder in ("estimator", "mathematics", "training")]
+    run_tests(session, "numpy", "strict", options=(PARALLEL, *measured))
+    rest = (f"--ignore={folder}" for folder in measured)
+    session.run("pytest", "--backend=numpy", "--backend=strict", PARALLEL, *rest)
 
 
 @nox.session(name="tests-torch", venv_backend=WITH_PIP)

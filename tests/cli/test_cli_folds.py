@@ -429,6 +429,7 @@ def test_an_interrupted_sweep_keeps_its_tables(send: Any, step: int, stage: int,
     assert "try " not in result.output
     results = read("run/results.json")
     assert results["complete"] is False
+    assert results["samples"]["validation"] == {2: 466, 4: 932}.get(n_runs, 1397)
     assert "test" not in results
     assert (results["best"] is None) == (not n_runs)
     tables = {"results.csv", "runs.csv"} if n_runs else set()

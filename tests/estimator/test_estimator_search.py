@@ -455,6 +455,12 @@ def test_refusals():
             TwoLayerSearchCV(other, GRID).fit(X, y)
     with refusal("ValueError: Invalid parameter 'alpha' for estimator TwoLayerClassifier…"):
         TwoLayerSearchCV(quick(), {"alpha": [1.0]}).fit(X, y)
+    for n_iter, message in (
+        (0, "ValueError: `n_iter` must be at least 1; got 0"),
+        (2.5, "TypeError: `n_iter` …"),
+    ):
+        with refusal(message):
+            TwoLayerSearchCV(quick(), param_distributions=GRID, n_iter=n_iter).fit(X, y)
     for grid, message in (({"reg": 0.1}, "TypeError: …"), ({"reg": []}, "ValueError: …")):
         with refusal(message) as ours:
             TwoLayerSearchCV(quick(), grid).fit(X, y)

@@ -263,6 +263,16 @@ def test_a_random_search_is_drawn_as_points_on_a_plane():
     assert bar.get_ylabel() == "validation accuracy"
 
 
+def test_each_cell_shows_the_best_of_the_runs_on_folds():
+    runs = [
+        candidate(rate, 0.1, rate + fold / 10, n_hidden=n_hidden, fold=fold)
+        for rate, n_hidden, fold in itertools.product((0.1, 0.2), (4, 5), range(3))
+    ]
+    axes, _ = heat_map(runs)
+    assert axes.get_title(loc="left") == "in each cell, the best over fold"
+    assert set(cell_texts(axes).values()) == {"0.300", "0.400"}
+
+
 def test_points_on_a_plane_are_smaller_the_earlier_they_left():
     rungs = [1] * 20 + [2] * 8 + [None] * 2
     table = [row | {"rung": rung} for row, rung in zip(random_search(30), rungs, strict=True)]

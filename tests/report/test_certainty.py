@@ -59,6 +59,12 @@ def test_who_cannot_be_told_from_the_best_is_named(table, sentence):
     assert certainty_in_words(table, None) == [sentence, *others]
 
 
+def test_candidates_that_left_early_are_not_compared():
+    first, second, *_ = certainty_in_words([BEST, BEHIND, CLOSE | {"rung": 1}], 300)
+    assert first.startswith("1 of 3 candidates left at a rung")
+    assert second.startswith("By 3 seeds, all others that were trained to the end are behind the best")
+
+
 @pytest.mark.parametrize(
     ("table", "n_validation"),
     [

@@ -129,7 +129,6 @@ FITS = {
     "standardize": ("standardize", by_feature),
     "class": (Whitener, Whitener.fit),
     "function": (halved, halved),
-    "nothing": (lambda X: None, lambda X: None),
 }
 AUGMENTED = {
     "plain": ({}, {}),
@@ -148,12 +147,9 @@ def check_unfitted(kind: str, augmented: str, backend: Backend | None = None) ->
     result = folded(task, 3, backend, grid=grid, preprocessing=unfitted, **how)
     assert_each_alone(result, task, backend, preprocessing=fit, **how)
     expected = fit(task.X if backend is None else backend.array(task.X))
-    assert (result.best.preprocessing is None) == (expected is None)
-    if expected is not None:
-        assert type(result.best.preprocessing) is type(expected)
-        found = result.best.preprocessing.host_arrays()
-        for one, other in zip(found, expected.host_arrays(), strict=True):
-            np.testing.assert_array_equal(one, other)
+    assert type(result.best.preprocessing) is type(expected)
+    for one, other in zip(result.best.preprocessing.host_arrays(), expected.host_arrays(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("augmented", AUGMENTED)
@@ -314,6 +310,25 @@ def test_a_sweep_that_is_stopped_makes_no_network(refit):
         result, n_calls = stopped(3, 3, epoch_ended=True)
         assert result.complete
         assert_same_net(result.best.net, stopped(4, 1, epoch_ended=True)[0].best.net)
+
+
+def test_a_sweep_that_is_stopped_counts_the_folds_that_there_are():
+    def until(stage: int, rate: float, **how: Any) -> SweepResult:
+        stop = Watcher(lambda progress: progress.stage == stage and progress.epoch_ended and progress.stop())
+        grid = {"n_hidden": [4], "batch_size": [N], "learning_rate": [rate], "seed": [0, 1]}
+        return folded(TASK, 3, grid=grid, callbacks=[stop], preprocessing="standardize", **how)
+
+    for how in ({}, {"halving": 2}):
+        lost = until(1, 1e250, **how)
+        assert (lost.complete, lost.best) == (False, None)
+        (row,) = lost.table
+        assert row["diverged"] == row["n_networks"] == len(lost.runs)
+    some = until(3, 0.1)  # both seeds of the first fold are finished
+    (row,) = some.table
+    assert (row["n_seeds"], row["n_folds"], row["n_networks"]) == (2, 1, 2)
+    n_judged, p = len(some.folds[0][1]), row["validation_accuracy"]
+    np.testing.assert_allclose(row["validation_accuracy_error"], np.sqrt(p * (1 - p) / n_judged))
+    assert "of 2 networks" in repr(some.best)
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -187,6 +187,10 @@ def _is_measured(value: Any) -> bool:
     return value is None or is_number(value)
 
 
+def _is_share(value: Any) -> bool:
+    return _is_measured(value) and (value is None or 0 <= value <= 1)
+
+
 def _is_matrix(value: Any, n_classes: int) -> bool:
     """Return whether these are all cells of a confusion matrix, as earlier versions wrote them."""
     return is_list(value, lambda row: is_list(row, is_count, [n_classes]), [n_classes])
@@ -216,13 +220,15 @@ def _is_row(row: Any) -> bool:
 
 def _fits(name: str, value: Any) -> bool:
     """Return whether a value may stand in a row of a sweep's table, in the column of that name."""
-    if name in ("n_seeds", "n_folds", "n_pairs", "fold"):
+    if name in ("n_seeds", "n_folds", "n_networks", "n_pairs", "fold"):
         return is_count(value)
     if name in ("diverged", "rung"):
         return value is None or is_count(value)
     if name in ("learning_rate", "reg"):
         return is_number(value) and value >= 0
-    if "accuracy" in name or name in ("difference", "difference_error", "difference_margin"):
+    if "accuracy" in name:
+        return _is_share(value)
+    if name in ("difference", "difference_error", "difference_margin"):
         return _is_measured(value)
     return is_plain(value)
 
@@ -239,7 +245,7 @@ _RESULTS = {
     "classes": Kind("a list of texts", lambda value: is_list(value, is_text)),
     **dict.fromkeys(("table", "members", "runs"), _ROWS),
     "best": Kind("a row of numbers and texts", _is_row),
-    "baselines": Kind("accuracies by names", lambda value: is_mapping(value, _is_measured)),
+    "baselines": Kind("accuracies by names", lambda value: is_mapping(value, _is_share)),
     "columns": Kind("a list of columns with numbers", lambda value: is_list(value, _is_column)),
     "left_out": Kind("reasons by names", lambda value: is_mapping(value, is_text)),
     "test": OBJECT,

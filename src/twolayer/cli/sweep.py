@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import presets
 from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
 from ..report.files import write_csv, write_json
@@ -90,6 +92,9 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
         # The ends of a grid that was not finished, or was drawn from at random, are not known.
         "grid_ends": grid_ends(result.table) if result.complete and not settings["candidates"] else [],
     }
+    if result.folds is not None and result.runs:  # a sweep that was interrupted has some of the folds
+        held_out = [result.folds[i][1] for i in {run["fold"] for run in result.runs}]
+        results["samples"]["validation"] = len(np.unique(np.concatenate(held_out)))
     if words:
         results["heading"] = f"{job.dataset.name}, the best: {words}"
     # Every file is written, even if the tables cannot be shown or another file does not fit on the disk.

@@ -30,6 +30,7 @@ _OWN = (
     "n_steps",
     "n_seeds",
     "n_folds",
+    "n_networks",
     "fold",
 )
 

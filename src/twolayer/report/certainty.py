@@ -42,13 +42,13 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
             f"{len(table) - len(rest)} of {len(table)} candidates left at a rung, before the end: "
             "their networks are less trained, and are not compared."
         )
-    others = [row for row in rest if row is not best and "within_noise" in row and not has_diverged(row)]
+    others = [row for row in rest if row is not best and "n_pairs" in row and not has_diverged(row)]
     if others:
-        sentences.append(_others_in_words(rest, best, others))
+        sentences.append(_others_in_words(rest, best, others, len(table)))
     if n_validation:
         kind = "held-out" if "n_folds" in best else "validation"
         sentences.append(_validation_in_words(best["validation_accuracy"], n_validation, kind))
-    if len(table) > 2 and any(row["within_noise"] is not None for row in others):
+    if len(table) > 2 and any(row.get("within_noise") is not None for row in others):
         sentences.append(
             f"Each margin is for one comparison, but the best was picked from {len(table)} candidates, and "
             "so partly by luck: if it matters, train the first few again from other seeds."
@@ -56,8 +56,8 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
     return sentences
 
 
-def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> str:
-    known = [row for row in others if row["within_noise"] is not None]
+def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row], n_candidates: int) -> str:
+    known = [row for row in others if row.get("within_noise") is not None]
     if not known and best["n_seeds"] == 1:
         return "One seed cannot show which differences are chance: it takes two at least, better five."
     if not known:
@@ -67,7 +67,8 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
     seeds = f"{pairs[0]} {noun}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} {noun}"
     close, n_others = [row for row in known if row["within_noise"]], len(table) - 1
     if not close:
-        text = f"By {seeds}, all others are behind the best by more than {unit} explain, on these samples"
+        which = "all others" if len(table) == n_candidates else "all others that were trained to the end"
+        text = f"By {seeds}, {which} are behind the best by more than {unit} explain, on these samples"
     elif len(close) <= _NAMED:
         texts = {name: format_numbers([row.get(name) for row in table]) for name in shown_settings(table)}
         places = [i for i, row in enumerate(table) if any(row is one for one in close)]
@@ -78,7 +79,7 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row]) -> 
         text = f"{which} cannot be told apart from the best by {seeds} (≈)"
     if len(known) < len(others):
         text += (
-            f"; {len(others) - len(known)} share fewer than two seeds with the best, and cannot be compared"
+            f"; {len(others) - len(known)} share fewer than two {unit} with the best, and cannot be compared"
         )
     return f"{text}."
 

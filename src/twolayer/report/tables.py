@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-_SETTINGS = (*VARIED, "seed")
+_SETTINGS = (*VARIED, "seed", "fold")
 
 
 class Column(NamedTuple):

@@ -15,6 +15,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import _check_method_params
 
 from .._namespace import HostArray, array_namespace, device, dtype_name, own_dtypes
+from .._validation import check_integer
 from ..network import TwoLayerNet, rescaled
 from ..stacks import stack
 from ..training.data import check_class_weight
@@ -196,7 +197,8 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
             raise ValueError(f"`param_grid` or `param_distributions` must be given, not both; got {came}")
         if self.param_grid is not None:
             return ParameterGrid(self.param_grid)  # type: ignore[no-any-return]
-        return ParameterSampler(self.param_distributions, self.n_iter, random_state=self.random_state)  # type: ignore[no-any-return]
+        n_iter = check_integer("n_iter", self.n_iter, least=1)
+        return ParameterSampler(self.param_distributions, n_iter, random_state=self.random_state)  # type: ignore[no-any-return]
 
 
 def _trained_together(

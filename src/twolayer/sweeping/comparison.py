@@ -17,11 +17,11 @@ def compared(
     rows: list[Row], names: tuple[str, ...], n_validation: int, folds: Folds | None = None
 ) -> list[Row]:
     """Return a row for each candidate: the runs that differ in nothing but the seed and the fold."""
-    n_judged: float = n_validation
+    n_each: float = n_validation  # the samples that a network is judged by
     test_ratio = 0.0
     if folds is not None:
-        n_trained, n_judged = (float(np.mean([*map(len, rows)])) for rows in (folds.trained, folds.held_out))
-        test_ratio = n_judged / n_trained
+        n_trained, n_each = (float(np.mean([*map(len, rows)])) for rows in (folds.trained, folds.held_out))
+        test_ratio = n_each / n_trained
     table: list[Row] = []
     scores: list[dict[Any, float]] = []
     for group in groups_of(rows, names):
@@ -30,17 +30,21 @@ def compared(
         scores.append({(row["seed"], row.get("fold")): row["validation_accuracy"] for row in alive})
         values = list(scores[-1].values())
         mean = _mean(values)
+        of_folds, n_judged = {}, n_validation
+        if folds is not None:  # of those that are among the rows
+            of_folds = {"n_folds": len({row["fold"] for row in members}), "n_networks": len(members)}
+            n_judged = folds.n_held_out(row["fold"] for row in alive)
         table.append(
             {
                 **{key: members[0][key] for key in names},
                 "n_seeds": len({row["seed"] for row in members}),
-                **({} if folds is None else {"n_folds": len(folds.trained)}),
+                **of_folds,
                 "diverged": len(members) - len(alive),
                 **{key: members[0][key] for key in ("rung",) if key in members[0]},
                 "train_accuracy": _mean([row["train_accuracy"] for row in alive]),
                 "validation_accuracy": mean,
                 "validation_accuracy_std": float(np.std(values, ddof=1)) if len(alive) > 1 else math.nan,
-                "validation_accuracy_error": accuracy_error(mean, n_validation) if alive else math.nan,
+                "validation_accuracy_error": accuracy_error(mean, n_judged) if alive else math.nan,
             }
         )
     winner = winner_of(table)
@@ -48,7 +52,7 @@ def compared(
     for row, own in zip(table, scores, strict=True):
         # A candidate that left early is less trained than the best.
         alike = {} if row.get("rung") else own
-        row |= paired_difference(alike, best, n_samples=n_judged, test_ratio=test_ratio)
+        row |= paired_difference(alike, best, n_samples=n_each, test_ratio=test_ratio)
         if row is winner:
             row |= {"difference_error": 0.0, "difference_margin": 0.0, "within_noise": True}
     return table
@@ -74,8 +78,8 @@ def groups_of(rows: list[Row], names: tuple[str, ...]) -> list[list[int]]:
 
 
 def n_networks(candidate: Mapping[str, Any]) -> int:
-    """Return the number of networks of a candidate: one for each seed and fold."""
-    return int((candidate.get("n_seeds") or 1) * (candidate.get("n_folds") or 1))
+    """Return the number of networks of a candidate: one for each seed, or for each seed and fold."""
+    return int(candidate.get("n_networks") or candidate.get("n_seeds") or 1)
 
 
 def best_runs(winner: Row, rows: list[Row], names: tuple[str, ...]) -> list[int]:

@@ -74,7 +74,10 @@ def _rows(rows: Any, n_samples: int) -> HostArray:
             f"`folds` must hold arrays of different row numbers in [0, {n_samples}), at least one; got {came}"
         )
 
-    host = to_host(rows) if hasattr(rows, "dtype") else np.asarray(rows)
+    try:
+        host = to_host(rows) if hasattr(rows, "dtype") else np.asarray(rows)
+    except ValueError:
+        refuse("lists of different lengths")
     if host.ndim != 1 or not host.size:
         refuse(f"shape {host.shape}")
     if host.dtype.kind not in "iu":

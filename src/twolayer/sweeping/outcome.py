@@ -39,8 +39,8 @@ def outcome(results: Iterable[Run], stages: Stages, refit: str | None) -> SweepR
     to_the_end = any(one.finished and not one.row.get("rung") for one in trained)
     judged = [one for one in trained if one.finished] if to_the_end else trained
     rows = [one.row for one in judged]
-    n_judged = stages.shared.validation[0].shape[0] if folds is None else folds.n_held_out
-    table = compared(rows, names, n_judged, folds)
+    n_validation = stages.shared.validation[0].shape[0] if folds is None else 0
+    table = compared(rows, names, n_validation, folds)
     winner, best = winner_of(table), None
     if winner is not None:
         own = [judged[i] for i in best_runs(winner, rows, names)]

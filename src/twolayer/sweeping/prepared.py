@@ -67,7 +67,9 @@ def prepared(
     fitted = settings.preprocessing if fit is None else fit(X)
     settings = replace(settings, preprocessing=fitted)
     settings.check_forms()
-    if fit is None or fitted is None or in_steps:
+    if fit is not None and fitted is None:
+        raise TypeError("`preprocessing` must return a fitted preprocessing, given samples; got None")
+    if fitted is None or fit is None or in_steps:
         return Prepared(X, y, settings, fitted)
     X = fitted.apply(X, dtype=dtype)
     if settings.validation is not None:

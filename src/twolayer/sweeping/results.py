@@ -64,9 +64,9 @@ class SweepResult:
         A row for each candidate, in the order of the settings: its settings; ``n_seeds``; ``diverged``, how
         many of them diverged; ``train_accuracy`` and ``validation_accuracy``, means over the seeds that did
         not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below
-        two); and how sure that is, see below. With folds also ``n_folds``; means and deviation are then over
-        all networks, of seeds and folds. With ``halving`` also ``rung``, the number of the rung at which it
-        left, from 1, or None where it was trained to the end.
+        two); and how sure that is, see below. With folds also ``n_folds`` and ``n_networks``; means and
+        deviation are then over all networks, of seeds and folds. With ``halving`` also ``rung``, the number
+        of the rung at which it left, from 1, or None where it was trained to the end.
     runs : list of dict
         A row for each candidate and seed: its settings and ``seed``; with folds ``fold``, counted from 0;
         ``n_steps``, the steps taken; ``diverged``, the step or None; ``best_step``, as of `Run`;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,10 +25,10 @@ class Folds:
     trained: tuple[HostArray, ...]
     held_out: tuple[HostArray, ...]
 
-    @property
-    def n_held_out(self) -> int:
-        """Number of samples that are held out at all."""
-        return len(np.unique(np.concatenate(self.held_out)))
+    def n_held_out(self, numbers: Iterable[int]) -> int:
+        """Number of samples that folds of these numbers hold out."""
+        rows = [self.held_out[i] for i in set(numbers)]
+        return len(np.unique(np.concatenate(rows))) if rows else 0
 
     def own(self, n_samples: int) -> HostArray:
         """Whether each sample is trained on in each fold: (N, F) bool."""
