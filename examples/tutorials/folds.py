@@ -62,8 +62,8 @@ print(table.head(4))
 #
 # ``load_table`` draws 15 % of the rows for validation and 15 % for the test, and makes
 # features of the columns. Folds need no validation part of their own, so its rows join
-# the training rows. (``validation=0`` would do that at once, but the test would then have
-# other rows than on the command line below.)
+# the training rows. (``validation=0`` would do that at once, but the test would then
+# have other rows than on the command line below.)
 
 data = load_table("people.csv", label="renewed", drop=["customer"])
 X = np.concatenate([data.train.X, data.validation.X])
@@ -255,9 +255,9 @@ print({name: round(value, 5) for name, value in search.best_params_.items()})
 print(f"held out: {search.best_score_:.3f}")
 
 # %%
-# Its range of learning rates is a lower one, because it trains with Adam by default,
-# and ``sweep`` with momentum. So does the command line, for tables: it has defaults of
-# its own for each kind of data.
+# The range of learning rates is lower here, because ``TwoLayerClassifier`` trains with
+# Adam by default, and ``sweep`` with momentum. The command line also trains tables with
+# Adam: it has its own defaults for each kind of data.
 #
 # The same on the command line
 # ----------------------------
@@ -265,12 +265,14 @@ print(f"held out: {search.best_score_:.3f}")
 # .. code-block:: console
 #
 #    $ twolayer sweep people.csv --label renewed --drop customer --folds 5 \
-#        --learning-rate 1e-3..0.1 --reg 1e-5..1e-1 --hidden 10,40 --candidates 16
+#        --learning-rate 1e-3..0.1 --reg 1e-5..1e-1 --hidden 10,40 \
+#        --dropout 0..0.4 --candidates 16
 #    $ twolayer report runs/people-sweep-001
 #    $ twolayer predict runs/people-sweep-001 new.csv --id-columns customer
 #
-# prints the table with the margins, tests the network of all rows once, and keeps the
-# accuracy of each seed and fold in ``runs.csv``. :doc:`/command-line` has the details.
+# prints the table with the margins, tests the network of all these rows once, and
+# writes the accuracy of each seed and fold to ``runs.csv``. :doc:`/command-line` has
+# the details.
 #
 # In short
 # --------

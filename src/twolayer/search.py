@@ -48,7 +48,7 @@ class _Distribution(ABC):
 
 @dataclass(frozen=True)
 class LogUniform(_Distribution):
-    """Numbers whose logarithm is uniform: every factor of ten between two numbers is as likely as another.
+    """Numbers whose logarithm is uniform: each power of ten between the ends is equally likely.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Uniform(_Distribution):
 
 @dataclass(frozen=True)
 class Integers(_Distribution):
-    """Integers between two, these included.
+    """Integers from ``low`` to ``high``, both included.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class Integers(_Distribution):
     def __post_init__(self) -> None:
         low = check_integer("low", self.low, least=1 if self.log else -_MOST)
         if check_integer("high", self.high, least=low + 1) > _MOST:
-            raise ValueError("`high` must be at most 2**53; got more")
+            raise ValueError(f"`high` must be at most 2**53; got {self.high}")
 
     def _quantile(self, u: HostArray) -> HostArray:
         numbers = (LogUniform if self.log else Uniform)(self.low, self.high + 1)
@@ -162,7 +162,7 @@ class Choice(_Distribution):
     Raises
     ------
     TypeError
-        If it is no sequence.
+        If it cannot be iterated over, or is a string.
     ValueError
         If it is empty.
 

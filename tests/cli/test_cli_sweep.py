@@ -216,7 +216,7 @@ def test_candidates_that_are_drawn_have_no_ends() -> None:
 
 
 def test_many_shapes_are_warned_of() -> None:
-    warning = "Warning: candidates that differ in n_hidden do not train in one stack: these 5 make "
+    warning = "Warning: candidates that differ in n_hidden do not train in one stack: these 5 make at least "
     options = ("--epochs", 1, "--learning-rate", 0.1, "--reg", "1e-6..1", "--seeds", 1, "--candidates", 5)
     assert done("sweep", *options, "--hidden", "4..60").count(warning) == 1
     assert warning not in done("sweep", *options, "--hidden", "4,6")

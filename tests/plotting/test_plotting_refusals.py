@@ -86,12 +86,12 @@ REFUSED = [
     (
         "heat_map",
         {"table": [*table_of(), candidate(1e-3, 0.3, 0.5)]},
-        "`table` must have one row for each setting; got two of learning_rate 1e-3, reg 0.3",
+        "`table` must have one row for each combination of settings; got two of learning_rate 1e-3, reg 0.3",
     ),
     (
         "heat_map",
         {"table": [candidate(0.1, 0.3, 0.5)] * 2},
-        "`table` must have one row for each setting; got two of learning_rate 0.1, reg 0.3",
+        "`table` must have one row for each combination of settings; got two of learning_rate 0.1, reg 0.3",
     ),
     ("parallel_coordinates", {"table": []}, "`table` must have at least one row; got none"),
     ("parallel_coordinates", {"value": "loss"}, "`table` must have a column loss; got learning_rate, reg"),

@@ -263,6 +263,16 @@ def test_a_random_search_is_drawn_as_points_on_a_plane():
     assert bar.get_ylabel() == "validation accuracy"
 
 
+def test_a_cell_whose_candidates_all_left_shows_the_best_of_them():
+    rows = [
+        candidate(rate, reg, rate + n_hidden / 100, n_hidden=n_hidden, rung=rung)
+        for (rate, rung), reg in itertools.product(((0.1, 1), (0.2, None), (0.3, 1)), (0.1, 0.2))
+        for n_hidden in (10, 30, 20)
+    ]
+    axes, _ = heat_map(rows)
+    assert {text.split()[0] for text in cell_texts(axes).values()} == {"0.400", "0.500", "0.600"}
+
+
 def test_each_cell_shows_the_best_of_the_runs_on_folds():
     runs = [
         candidate(rate, 0.1, rate + fold / 10, n_hidden=n_hidden, fold=fold)

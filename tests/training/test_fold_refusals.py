@@ -17,7 +17,7 @@ from twolayer.augmentation import Chain, Mixup
 from twolayer.preprocessing import Standardizer, Whitener
 
 TWO = "`folds` must hold arrays of different row numbers in [0, 24), at least one; got "
-WHOLE = "`folds` must be an int, or pairs of arrays of rows; got a "
+WHOLE = "`folds` must be an int, or pairs of arrays of rows; got an item that is not a pair "
 MIXED = "`augmentation` must not mix samples with `folds`"
 BAD = {
     "neither": ({"folds": None}, ValueError, "`validation` or `folds` must be given to judge networks by, not both; got neither"),
@@ -27,10 +27,10 @@ BAD = {
     "too-many": ({"folds": 25}, ValueError, "`folds` must be at most the number of samples, 24; got 25"),
     "half": ({"folds": 2.5}, TypeError, "`folds` must be an integer; got float"),
     "true": ({"folds": True}, TypeError, "`folds` must be an integer; got bool"),
-    "text": ({"folds": "5"}, TypeError, f"{WHOLE}str that is no pair"),
-    "texts": ({"folds": ["01", "12"]}, TypeError, f"{WHOLE}str that is no pair"),
-    "arrays": ({"folds": [np.arange(5), np.arange(5)]}, TypeError, f"{WHOLE}ndarray that is no pair"),
-    "numbers": ({"folds": [1, 2]}, TypeError, f"{WHOLE}int that is no pair"),
+    "text": ({"folds": "5"}, TypeError, f"{WHOLE}(str)"),
+    "texts": ({"folds": ["01", "12"]}, TypeError, f"{WHOLE}(str)"),
+    "arrays": ({"folds": [np.arange(5), np.arange(5)]}, TypeError, f"{WHOLE}(ndarray)"),
+    "numbers": ({"folds": [1, 2]}, TypeError, f"{WHOLE}(int)"),
     "one-pair": ({"folds": PAIRS[:1]}, ValueError, "`folds` must hold at least two pairs of row arrays; got 1"),
     "no-pair": ({"folds": []}, ValueError, "`folds` must hold at least two pairs of row arrays; got 0"),
     "both-sides": ({"folds": [PAIRS[0], ([4, 7], [3, 7])]}, ValueError, "`folds` must hold out rows that are not trained on; got row 7 on both sides of fold 1 (counted from 0)"),
@@ -45,7 +45,7 @@ BAD = {
     "mixup": ({"augmentation": Mixup()}, ValueError, MIXED),
     "mixup-in-a-chain": ({"augmentation": Chain(FLIPS, Chain(Mixup()))}, ValueError, MIXED),
     "mixup-in-the-grid": ({"grid": {"augmentation": [None, Mixup()]}}, ValueError, MIXED),
-    "unfitted-streamed": ({"preprocessing": Whitener, "stream": True}, ValueError, "`preprocessing` must be fitted where samples are streamed and held out in folds; got <class"),
+    "unfitted-streamed": ({"preprocessing": Whitener, "stream": True}, ValueError, "`preprocessing` must be fitted if `stream` and `folds` are both given; got <class"),
     "preprocessing": ({"preprocessing": "whiten"}, ValueError, "`preprocessing` must be one of 'standardize'; got 'whiten'"),
     "class-without-fit": ({"preprocessing": dict}, TypeError, "`preprocessing` must be a class with `fit`, such as Standardizer, if it is a class; got dict"),
     "nothing-fitted": ({"preprocessing": lambda X: None}, TypeError, "`preprocessing` must return a fitted preprocessing, given samples; got None"),

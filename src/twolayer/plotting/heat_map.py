@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..report.formatting import format_accuracy, format_number, format_numbers
-from ..report.tables import Row, varying, winner
+from ..report.tables import Row, ranked, varying
 from ._matplotlib import load_matplotlib
 from ._style import FROM_BELOW, Inks, axes_for, bare, ink_on, room
 from ._table import Column, Scale, axis_label, check_table, grouped, words
@@ -54,25 +54,26 @@ def plot_heat_map(
     value : str
         The column to draw.
     mark_best : bool
-        Whether to outline the winner: the highest validation accuracy, whatever ``value`` is; in a table
-        without it, the highest ``value``.
+        Whether to outline the best candidate, as `sweep` judges it: by validation accuracy, or by ``value``
+        in a table without that column.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default, a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        If two settings vary, a heat map, each cell with its value and, over several seeds, their standard
-        deviation; a diverged candidate is hatched, one that is not in the table is blank. If more vary, each
-        cell shows the best candidate over the others, as the winner is judged; the title says so. If
-        one varies, its points with their standard deviations. If the table is far from a full grid (fewer
-        than a quarter of the cells), as after a random search, a point for each row on the plane of ``x`` and
-        ``y``. The colour bar takes its room from ``ax``.
+        If two settings vary, a heat map, each cell with its value and, with several seeds or folds, the
+        standard deviation over them; a diverged candidate is hatched, one that is not in the table is blank.
+        If more vary, each cell shows the best candidate over the others, as the winner is judged; the title
+        says so. If one varies, its points with their standard deviations. If the table is far from a full
+        grid (fewer than a quarter of the cells), as after a random search, a point for each row on the plane
+        of ``x`` and ``y``. The colour bar takes its room from ``ax``.
 
     Raises
     ------
     ValueError
-        If the table is empty, does not have the columns, or has two rows of the same settings.
+        If the table is empty or lacks a column, if ``x`` and ``y`` are the same, or if two rows have the same
+        settings and would share a cell.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -83,9 +84,9 @@ def plot_heat_map(
     elif plan.kind == "plane":
         _draw_plane(ax, inks, plan)
     else:
-        # The best of each cell; of those that all diverged, the first.
+        # The best of each cell; if all left at a rung, the best of these; if all diverged, the first.
         cells = grouped(table, [plan.x.name, plan.y.name]).values()
-        best = [winner(rows, value=plan.column.judged) or rows[0] for rows in cells]
+        best = [ranked(rows, value=plan.column.judged)[0] for rows in cells]
         height = draw_cells(ax, inks, best, plan)
         plan.column.add_colour_bar(ax, inks, height)
     if plan.others:
@@ -127,7 +128,9 @@ class Plan:
             if len(rows) > 1 and self.kind != "plane":
                 named = zip(names, settings, strict=True)
                 described = ", ".join(f"{name} {format_number(setting)}" for name, setting in named)
-                raise ValueError(f"`table` must have one row for each setting; got two of {described}")
+                raise ValueError(
+                    f"`table` must have one row for each combination of settings; got two of {described}"
+                )
         self.x, self.y, self.others = across, up, others
         self.column = Column(table, value, mark_best=mark_best)
 
@@ -200,7 +203,7 @@ def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], plan: Plan) -> float:
 
 
 def _draw_line(ax: Axes, inks: Inks, plan: Plan) -> None:
-    """Draw the column over one setting, with the standard deviations over the seeds."""
+    """Draw the column over one setting, with the standard deviations over the seeds and folds."""
     column, x = plan.column, plan.x
     _prepare(ax, "x", x)
     points = sorted((x.place(row), column.number(row), column.spread(row)) for row in column.shown)

@@ -90,9 +90,9 @@ def winner(table: Sequence[Row], *, value: str = "validation_accuracy") -> Row |
     return min(rows, key=lambda row: _rank(row, value), default=None)
 
 
-def ranked(table: Sequence[Row]) -> list[Row]:
+def ranked(table: Sequence[Row], *, value: str = "validation_accuracy") -> list[Row]:
     """Return the rows of ``table``: the best first, then those that left at a rung, then the diverged."""
-    return sorted(table, key=lambda row: _rank(row, "validation_accuracy"))
+    return sorted(table, key=lambda row: _rank(row, value))
 
 
 def _rank(row: Row, value: str) -> tuple[bool, float, bool, float]:

@@ -20,7 +20,7 @@ class Patience:
         self.best, self.waited = np.full(n_networks, -np.inf), np.zeros(n_networks, np.int64)
 
     def ended(self, scores: HostArray) -> HostArray:
-        """Return a mask (K,), given the networks' scores in a new epoch, of which nan is no better."""
+        """Take scores (K,) of a new epoch, nan for no improvement; return a mask (K,) of those that end."""
         self.waited = np.where(scores >= self.best + self.tol, 0, self.waited + 1)
         self.best = np.fmax(self.best, scores)
         return np.asarray(self.waited > self.most)
@@ -48,16 +48,16 @@ class Stopping:
 
 
 def epoch_losses(losses: HostArray, n_samples: int, batch_size: int) -> list[float]:
-    """Return the mean loss of each epoch from the losses of the steps; a short last batch counts as such."""
+    """Return the mean loss of each epoch from the losses of the steps, by the sizes of their batches."""
     sizes = np.minimum(batch_size, n_samples - np.arange(0, n_samples, batch_size))
     means: list[float] = (losses.reshape(-1, len(sizes)) @ sizes / n_samples).tolist()
     return means
 
 
 def in_epochs_of(run: Run, n_steps: int) -> Run:
-    """Return a run as one of whole epochs of ``n_steps`` steps, which other samples can go on with.
+    """Return a run whose history has whole epochs of ``n_steps`` steps, to resume it on other samples.
 
-    A run that does not end with such an epoch is taken as a few steps longer than it was.
+    An incomplete last epoch counts as complete.
     """
     total = math.ceil(run.n_steps / n_steps) * n_steps
     nothing, entry = np.zeros(total), np.full(1, np.nan)

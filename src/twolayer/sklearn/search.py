@@ -40,11 +40,12 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
     """Search for the parameters of a `TwoLayerClassifier` by cross-validation.
 
     It has the parameters, attributes and methods of `sklearn.model_selection.GridSearchCV` and
-    `RandomizedSearchCV`, and finds what they find. Candidates that differ in nothing but
+    `RandomizedSearchCV`, but for ``n_jobs`` and ``pre_dispatch``. Candidates that differ in nothing but
     ``learning_rate_init``, ``reg``, ``dropout`` and ``label_smoothing`` train on all folds as one stack of
     networks, on the same batches, each without the samples that are held out from it; so batches are larger,
-    by N over the samples that a fold trains on. With batches of all samples, and without dropout, the scores
-    are those of `GridSearchCV` up to rounding; otherwise both are means over the chance of the batches.
+    by N over the samples that a fold trains on. With an integer ``random_state``, batches of all samples and
+    no dropout, the scores are those of `GridSearchCV` up to rounding. Otherwise the two draw other batches,
+    and their scores differ by chance.
 
     A network has as many outputs as its fold has classes: if a fold trains without a class, or on a sample
     twice, its networks are fitted one by one. Put it last in a `sklearn.pipeline.Pipeline`; what comes before

@@ -77,7 +77,7 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         shapes = {tuple(group_key(one[key]) for key in of_shape) for one in found.values()}
         warnings.warn(
             f"candidates that differ in {' or '.join(many)} do not train in one stack: these {len(found)} "
-            f"make {len(shapes)} stacks for each seed; for fewer, give at most {_FEW} values of it",
+            f"make at least {len(shapes)} stacks for each seed; for fewer, give at most {_FEW} values",
             UserWarning,
             stacklevel=6,
         )
@@ -128,7 +128,7 @@ def settings_of_stack(shared: Settings, members: list[Row]) -> Settings:
 
 
 def stacks_of(runs: list[Row], most: Callable[[Row], int], *, folds_together: bool) -> list[list[int]]:
-    """Return which runs train together: those that differ in nothing else than they may, fold by fold.
+    """Return the indices of the runs of each stack, which differ only in settings that its networks may vary.
 
     ``most`` returns how many runs like one should train at once.
     """

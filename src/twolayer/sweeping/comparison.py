@@ -59,7 +59,7 @@ def compared(
 
 
 def winner_of(table: list[Row]) -> Row | None:
-    """Return the row of the best candidate, of equals the first; one that left at a rung is none."""
+    """Return the row of the best candidate, of equals the first, among those that left at no rung."""
     alive = [row for row in table if row["diverged"] < n_networks(row) and row.get("rung") is None]
     return max(alive, key=standing, default=None)
 
@@ -131,12 +131,12 @@ def paired_difference(
 ) -> Row:
     """Compare two candidates by the seeds, and folds, that both have.
 
-    The two networks of a seed share their initial weights, where their sizes agree, and their batches; the
-    differences of such pairs scatter less than accuracies do. Of n pairs the standard error of the mean
-    difference is s / √n, with the sample standard deviation s; and the half width of its 95 % confidence
-    interval is t₀.₉₇₅(n − 1) times that, by Student's t distribution [1]_. s is taken as no less than
-    1 / (N √12), the standard deviation of what is rounded to the grain of an accuracy, 1 / N: a few
-    differences that happen to be equal do not make it certain.
+    The two networks of a seed share their initial weights, if their sizes and scales agree, and their
+    batches, if the sizes of these agree; the differences of such pairs scatter less than accuracies do. Of n
+    pairs the standard error of the mean difference is s / √n, with the sample standard deviation s; and the
+    half width of its 95 % confidence interval is t₀.₉₇₅(n − 1) times that, by Student's t distribution [1]_.
+    s is taken as no less than 1 / (N √12), the standard deviation of what is rounded to the grain of an
+    accuracy, 1 / N: a few differences that happen to be equal do not make it certain.
 
     Networks of different folds are trained on many of the same samples, so their accuracies are not
     independent, and s / √n is too small. With folds the error is s · √(1/n + n_test / n_train) [2]_.

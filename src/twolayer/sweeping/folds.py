@@ -24,7 +24,7 @@ def folds_of(folds: Any, y: Array, seed: int) -> Folds:
     pairs = list(folds)
     for pair in pairs:
         if isinstance(pair, str) or not hasattr(pair, "__len__") or len(pair) != 2:
-            came = f"a {type(pair).__name__} that is no pair"
+            came = f"an item that is not a pair ({type(pair).__name__})"
             raise TypeError(f"`folds` must be an int, or pairs of arrays of rows; got {came}")
     if len(pairs) < 2:
         raise ValueError(f"`folds` must hold at least two pairs of row arrays; got {len(pairs)}")

@@ -25,7 +25,7 @@ def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
 
 
 def halved(stages: Stages, halving: int) -> list[Run]:
-    """Train the stacks of a sweep side by side; of n candidates the best ⌈n / halving⌉ stay at each rung.
+    """Train the stacks of a sweep in turns, rung by rung; of n candidates the best ⌈n / halving⌉ go on.
 
     The rungs at which the others left are noted in ``stages.left``.
     """

@@ -22,14 +22,14 @@ class Best:
         Its learning_rate, reg, n_hidden, batch_size, weight_scale, dropout, input_dropout, label_smoothing
         and seed, and what else was varied.
     net : TwoLayerNet or None
-        Its network, as `train` judged it; with folds, as ``refit`` says. None without ``refit``, or if a
-        callback stopped the sweep, or the network of all samples diverged, before there was one.
+        Without folds the network that was judged; with folds the one that ``refit`` asks for. None with
+        ``refit=None``, if a callback stopped the sweep before the refit ended, or if that network diverged.
     history : History or None
         The course of its training; None for a network that was merged.
     row : dict
-        Its row of `SweepResult.runs`: of this one network. With folds its settings; ``validation_accuracy``,
-        the mean over the candidate's seeds and folds; and ``train_accuracy``, that of a network of all
-        samples, or else the mean too.
+        Without folds, its row of `SweepResult.runs`. With folds its settings; ``validation_accuracy``, the
+        mean over the candidate's seeds and folds; and ``train_accuracy``, that of the network of all samples,
+        or the same kind of mean if there is none.
     candidate : dict
         Its row of `SweepResult.table`: of all seeds of these settings.
     preprocessing : Preprocessing or None
@@ -57,9 +57,10 @@ class SweepResult:
     Parameters
     ----------
     best : Best or None
-        The best seed of the candidate with the highest mean validation accuracy; candidates of which a seed
-        diverged come after all others, and None where every run diverged. It is a candidate that was trained
-        to the end.
+        The best seed of the candidate with the highest mean validation accuracy; candidates of which a
+        network diverged come after all others. None if every network that could win diverged. With
+        ``halving`` it is a candidate that never left at a rung. If a callback stopped the sweep before any
+        candidate was trained to the end, it is the best so far.
     table : list of dict
         A row for each candidate, in the order of the settings: its settings; ``n_seeds``; ``diverged``, how
         many of them diverged; ``train_accuracy`` and ``validation_accuracy``, means over the seeds that did
@@ -68,15 +69,16 @@ class SweepResult:
         deviation are then over all networks, of seeds and folds. With ``halving`` also ``rung``, the number
         of the rung at which it left, from 1, or None where it was trained to the end.
     runs : list of dict
-        A row for each candidate and seed: its settings and ``seed``; with folds ``fold``, counted from 0;
+        A row for each network: its settings and ``seed``; with folds ``fold``, counted from 0;
         ``n_steps``, the steps taken; ``diverged``, the step or None; ``best_step``, as of `Run`;
         ``train_accuracy`` and ``validation_accuracy`` of the network that was judged; and with ``halving``
         the ``rung`` of its candidate. A network that left at a rung is judged as it was then.
     histories : list of History
         The history of each of ``runs``.
     complete : bool
-        False where a callback stopped the sweep. ``runs`` then holds what had been validated by then; the
-        runs that were under way count for ``table`` and ``best`` only where none was trained to the end.
+        False if a callback stopped the sweep before its last step. ``runs`` then contains every network that
+        was validated at least once; ``table`` and ``best`` use those that finished, or all of them if none
+        was trained to the end.
     folds : tuple of (rows, rows), or None
         The rows that each fold trains on, and those that it holds out.
 
@@ -84,17 +86,17 @@ class SweepResult:
     -----
     Two things make an accuracy uncertain. The first is the validation samples: on as many others it would be
     another. ``validation_accuracy_error`` of a row is the binomial standard error, √(p (1 − p) / N). More
-    seeds do not make it smaller. All candidates are judged by the same samples, so that of a difference it
-    says too much.
+    seeds do not make it smaller. All candidates are judged by the same samples, so it overstates the error of
+    a difference between two.
 
     The second is the seed. ``n_pairs`` of a row is how many seeds the candidate and the best one have in
     common, of those that did not diverge; ``difference`` the mean over these of its validation accuracy minus
     the best's *in pairs*; ``difference_error`` the standard error of that mean, s / √n; and
-    ``difference_margin`` the half width of its 95 % confidence interval, by Student's t distribution with
-    n − 1 degrees of freedom [1]_: 12.7, 4.3, 3.2, 2.8 standard errors of 2, 3, 4, 5 pairs. s is taken as no
-    less than 1 / (N √12), by which the grain of an accuracy alone would scatter. With folds the pairs are of
-    a seed and a fold. As they train on many of the same samples, the standard error is then
-    s · √(1/n + n_test / n_train) [2]_; and N above is the number of samples that are held out at all.
+    ``difference_margin`` the half width of its 95 % confidence interval, by Student's t distribution with n −
+    1 degrees of freedom [1]_: 12.7, 4.3, 3.2 and 2.8 standard errors for 2, 3, 4 and 5 pairs. s is taken as
+    no less than 1 / (N √12), by which the grain of an accuracy alone would scatter. With folds the pairs are
+    of a seed and a fold. As they train on many of the same samples, the standard error is then s · √(1/n +
+    n_test / n_train) [2]_; and N above is the number of samples that are held out at all.
 
     ``within_noise`` is True of a candidate whose difference such scatter explains (and of the best itself),
     False of one that is clearly behind, and None where it is not known: of fewer than two pairs, or of a
@@ -124,7 +126,7 @@ class SweepResult:
 
 
 def _mean_in_words(candidate: Row) -> str:
-    """Say how good a candidate is over its seeds and folds."""
+    """Describe the accuracy of a candidate over its seeds and folds."""
     unit = "network" if "n_folds" in candidate else "seed"
     n_alive = n_networks(candidate) - candidate["diverged"]
     mean, std = candidate["validation_accuracy"], candidate["validation_accuracy_std"]

@@ -81,9 +81,9 @@ class Stages:
                 return
 
     def refit(self, winner: Row, n_epochs: int) -> tuple[Run, bool]:
-        """Train the network of one candidate on all samples, without any to judge it by.
+        """Train the network of one candidate on all samples, without validation.
 
-        The second result is whether no callback stopped it before its last step was over.
+        Return its run, and whether it is complete: no callback stopped it before its last step.
         """
         self.shared = replace(self.shared, validation=None, folds=None, patience=None, judge="last")
         self._latest = None

@@ -76,8 +76,8 @@ def sweep(
     """Train a network for every candidate of hyper-parameters and every seed, and keep the best.
 
     Candidates that differ only in ``learning_rate``, ``reg``, ``dropout``, ``label_smoothing`` and
-    ``weight_scale`` train together as a stack, on the same batches; each ends as it would have if trained
-    alone: without ``halving`` a row of ``runs`` is what `train` gives for its settings, with
+    ``weight_scale`` train together as a stack, on the same batches; each ends as it would if it were trained
+    alone. Without ``halving`` and ``folds`` a row of ``runs`` is what `train` gives for its settings, with
     ``TwoLayerNet.initialize(..., rng=seed, weight_scale=weight_scale)`` and ``rng=seed``. That is so up to
     rounding: the products of a stack of another width add up in another order. At high learning rates a
     training makes such differences larger with each step, so that in float32 the same candidate and seed can
@@ -96,14 +96,15 @@ def sweep(
 
         Unless ``preprocessing`` is fitted to each fold, candidates and folds train together as one stack on
         the same batches; rows that are held out from a network have a weight of 0 there. Batches are larger,
-        by N over the rows that a fold trains on, so that a network has ``batch_size`` rows of its own in a
-        batch on average. Accuracies, and balanced class weights, are of a fold's own rows. A
-        ``sample_weight`` counts in the accuracy on held-out rows too.
+        by N over the mean number of rows that a fold trains on, so that a network has ``batch_size`` training
+        rows of its own in a batch on average. Training accuracies and balanced class weights are of a fold's
+        training rows. A ``sample_weight`` counts in the accuracy on held-out rows too.
     refit : "all", "merge" or None
-        With ``folds``, the network of the result. "all" trains the best candidate on all samples, for as many
-        epochs as the networks of its folds on average: to the epoch that was judged, or with which
-        ``patience`` ended them. "merge" makes one network of those of its folds, whose logits are the mean of
-        theirs (see `merge`), with any preprocessing folded in. None makes no network.
+        With ``folds``, the network of the result. "all" trains the best candidate on all samples, from its
+        best seed. The number of epochs is the mean over the networks of that seed: all epochs, or fewer if
+        ``patience`` ended them or ``judge="best"`` chose an earlier one; the schedule is that of all epochs.
+        "merge" makes one network of those of its folds, whose logits are the mean of theirs (see `merge`),
+        with any preprocessing folded in. None makes no network.
     grid : mapping of sequences, or iterable of mappings
         Either the values to combine, ``{"learning_rate": [1e-2, 1e-3], "reg": [0.0, 1e-4], "seed": [0, 1]}``,
         or the settings themselves, ``[{"learning_rate": 1e-2, "reg": 0.0}, ...]``. Keys: ``learning_rate``
@@ -121,16 +122,16 @@ def sweep(
     dtype : dtype or str
         float32 or float64.
     rng : int, numpy.random.Generator or None
-        The seed of the settings that name none, of the candidates that are drawn, and of the folds.
+        The seed of settings without ``seed``, of drawing candidates, and of dividing samples into folds.
     max_networks : int, optional
-        The most networks to train at once, where memory is short. On NumPy there are never more than a cache
-        has room for, unless ``halving`` makes their stack smaller.
+        The most networks in one stack, to save memory. On NumPy a stack also has no more than a cache has
+        room for, except with ``halving``.
     halving : int, optional
-        η, at least 2, for successive halving [1]_: at the ends of ⌈E / η^m⌉, …, ⌈E / η²⌉, ⌈E / η⌉ epochs all
-        but the best ⌈n / η⌉ of the n candidates that are left leave the sweep. E is ``epochs``, and η^m the
-        highest power that is at most E and the number of candidates. They are ranked by their mean validation
-        accuracy, of the networks that ``judge`` means, over all seeds; those of which a seed diverged come
-        last. The learning rate is that of a run of all epochs. All stacks are in memory together.
+        η, at least 2, for successive halving [1]_: after ⌈E / η^m⌉, …, ⌈E / η²⌉, ⌈E / η⌉ epochs only the best
+        ⌈n / η⌉ of the n remaining candidates go on. E is ``epochs``, and η^m the highest power that is at
+        most E and the number of candidates. They are ranked by their mean validation accuracy, of the
+        networks that ``judge`` means, over all seeds; those of which a seed diverged come last. The learning
+        rate is that of a run of all epochs. All stacks are in memory together.
     sample_weight, class_weight
         As for `train`.
     preprocessing : Preprocessing, class, callable or "standardize", optional
@@ -148,13 +149,14 @@ def sweep(
     stream : bool
         The samples are NumPy arrays, of which each batch is copied to where the networks are; as for `train`.
     xp : module, optional
-        With ``stream``: the array library of the networks, ``cupy`` say; NumPy where it is not given.
+        With ``stream``: the array library of the networks, for example ``cupy``; NumPy where it is not given.
         Otherwise that of ``X``.
     device : optional
         With ``stream``: where they are; by default the library's default device. Otherwise that of ``X``.
     callbacks : iterable of callables
-        Called as by `train`, with ``stage`` and ``stages`` set: the number of the stack, and how many there
-        are. With ``halving`` the stages come once for each rung, and go on from where they were.
+        Called as by `train`, with ``stage`` and ``stages`` set: the number of the stack, from 1, and the
+        number of stacks. With ``refit="all"`` the last stage trains the network of all samples. With
+        ``halving`` each stack resumes after every rung, so its stage comes several times.
         ``progress.stop()`` ends the sweep there.
 
     Returns
@@ -164,7 +166,7 @@ def sweep(
     Raises
     ------
     TypeError, ValueError
-        As `train`; if a setting is unknown, none is given, or one comes twice; if the grid holds a
+        As `train`; if the grid has an unknown setting, no candidate, or the same one twice; if it holds a
         distribution without ``candidates``; if not exactly one of ``validation`` and ``folds`` is given; if
         ``augmentation`` mixes samples while folds share their batches; or if ``steps`` is given with
         ``halving``.
@@ -298,21 +300,23 @@ def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
     """Raise, or warn, where a preprocessing does not suit folds."""
     if fit is not None and stream:
         raise ValueError(
-            "`preprocessing` must be fitted where samples are streamed and held out in folds; got "
-            f"{preprocessing!r}"
+            f"`preprocessing` must be fitted if `stream` and `folds` are both given; got {preprocessing!r}"
         )
     if fit is None and preprocessing is not None:
+        way_out = (
+            '; give it unfitted ("standardize", a class, or a function of X) to have it fitted to the '
+            "samples of each fold"
+        )
         warnings.warn(
             "`preprocessing` was fitted before the samples were divided into folds, so it may have seen the "
-            'held-out ones; give it unfitted ("standardize", a class, or a function of X) to have it fitted '
-            "to each fold's own samples",
+            f"held-out ones{'' if stream else way_out}",
             UserWarning,
             stacklevel=4,
         )
 
 
 def _count_classes(y: Array, y_val: Any) -> int:
-    """Return the number of classes that targets speak of; what is wrong with them is said elsewhere."""
+    """Return the number of classes that the targets imply; invalid ones are refused later."""
     if y.ndim > 1:
         return max(1, int(y.shape[1]))
     xp, highest = array_namespace(y), 0

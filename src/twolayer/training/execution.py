@@ -30,7 +30,7 @@ Function: TypeAlias = Callable[..., Any]
 Placing: TypeAlias = Callable[[HostArray], Array]  # copies a host array to the device
 
 # Savings at 50 hidden units: benchmarks/forms.py.
-STACK_BYTES = 3 * 2**20  # of hidden activations: beyond, NumPy takes 1.3 times as long (benchmarks/folds.py)
+STACK_BYTES = 3 * 2**20  # of hidden activations: a larger stack does not fit a cache, and NumPy is slower
 BLOCK_STEPS = 32  # at most, in one call of what JAX compiled; a call for each step takes 1.2 times as long
 PADDED_BYTES = 2**22  # where a full block takes no more, a shorter one is padded to its length
 HELD_NUMBERS = 2**17  # kept from several steps, and reported together; each by itself takes 1.1 times as long
@@ -62,7 +62,7 @@ def prepared(function: Function, xp: ModuleType, *, consumes: bool = False, **fi
         return _prepared.__wrapped__(function, xp, consumes, **fixed)
 
 
-# Typed, as a user's own may be tuples: these are equal to tuples of another class that does something else.
+# Typed, because a user's optimizer may be a named tuple, which equals one of another class.
 @lru_cache(maxsize=64, typed=True)
 def _prepared(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) -> Function:
     function = partial(function, xp=fast_namespace(xp), **fixed)
@@ -74,9 +74,9 @@ def _prepared(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) 
 
 
 def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, dtype: Any) -> int:
-    """Return how many networks should train in one stack, so that a cache holds what passes between layers.
+    """Return the most networks whose hidden activations fit a cache together.
 
-    The largest integer where that gains nothing.
+    The largest integer on libraries other than NumPy, where it does not matter.
     """
     if not is_numpy_namespace(xp):
         return sys.maxsize
@@ -85,7 +85,7 @@ def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, dtype: Any) ->
 
 
 def narrows(xp: ModuleType, n_in_arrays: int, n_present: int) -> bool:
-    """Return whether arrays of so many networks become smaller for those that have not left.
+    """Return whether arrays of ``n_in_arrays`` networks should be reduced to the ``n_present`` that train on.
 
     JAX compiles everything anew for each size, so there at least half must have left.
     """

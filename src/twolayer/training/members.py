@@ -14,7 +14,7 @@ from .trees import tree_map
 
 
 class Members:
-    """Which of K networks are in arrays (P, ...); and the others, as they were when they left.
+    """The K networks of a stack: those that are in arrays (P, ...), and those that left, as they were then.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Members:
         self._left: list[tuple[HostArray, Any]] = []  # numbers, and a tree of arrays, of each that left
 
     def are_present(self) -> HostArray:
-        """Return a mask (K,)."""
+        """Return a mask (K,) of the networks that still train."""
         mask = np.zeros(self._n_networks, np.bool_)
         mask[self.present] = True
         return mask
