@@ -265,7 +265,9 @@ def test_what_cannot_be_drawn_is_refused(case: str) -> None:
 
 @pytest.mark.parametrize("values", [range(2, 7), Integers(2, 90), Choice([2, 3, 4, 5, 6])])
 def test_many_shapes_are_warned_of(values: Any) -> None:
-    message = r"^candidates that differ in n_hidden do not train in one stack: these 6 make at least (\d) stacks for each"
+    message = (
+        r"^candidates that differ in n_hidden do not train in one stack: these 6 make at least (\d) stacks"
+    )
     with pytest.warns(UserWarning, match=message) as caught:
         result = swept(TASK, {"n_hidden": values, "learning_rate": RATES}, candidates=6, epochs=1)
     n_stacks = len({row["n_hidden"] for row in result.table})
