@@ -76,9 +76,9 @@ RUNS = {
 @pytest.fixture
 def prepared_anew() -> Iterator[None]:
     """Keep functions that were prepared for one namespace from runs in another."""
-    execution._prepared.cache_clear()
+    execution._compiled.cache_clear()
     yield
-    execution._prepared.cache_clear()
+    execution._compiled.cache_clear()
 
 
 def trained(backend: Backend, networks: int, dtype: str, *, weighted: bool, **settings) -> twolayer.Run:
@@ -103,7 +103,7 @@ def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, 
     assert isinstance(namespace, FastNamespace)
     monkeypatch.setattr(execution, "fast_namespace", lambda xp: namespace)
     fused = trained(backend, networks, dtype, **settings)
-    execution._prepared.cache_clear()
+    execution._compiled.cache_clear()
     monkeypatch.setattr(execution, "fast_namespace", lambda xp: xp)
     plain = trained(backend, networks, dtype, **settings)
     rtol = {"float32": 1e-4, "float64": 1e-10}[dtype]

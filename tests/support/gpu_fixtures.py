@@ -48,10 +48,10 @@ def pool(cupy: ModuleType) -> Iterator[Any]:
 def kernels(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Iterator[_forms.FusingCuPy]:
     """The namespace in which steps run; it has not fused any function yet."""
     namespace = _forms.FusingCuPy(backend.xp)
-    execution._prepared.cache_clear()
+    execution._compiled.cache_clear()
     monkeypatch.setattr(execution, "fast_namespace", lambda xp: namespace)
     yield namespace
-    execution._prepared.cache_clear()
+    execution._compiled.cache_clear()
 
 
 @pytest.fixture

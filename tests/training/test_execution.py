@@ -12,7 +12,7 @@ from twolayer import TwoLayerNet, optimizers, train
 from twolayer._forms import fast_namespace
 from twolayer._namespace import FastNamespace
 from twolayer.training import execution
-from twolayer.training.execution import Steps, _unstacked, prepared, running
+from twolayer.training.execution import Steps, _unstacked, compiled, running
 
 
 def double(state, x, *, xp):
@@ -27,7 +27,7 @@ def test_a_prepared_function_knows_its_library(backend: Backend):
         seen.append(xp)
         return xp.sum(a)
 
-    total = prepared(function, backend.xp)(backend.array(np.arange(4.0)))
+    total = compiled(function, backend.xp)(backend.array(np.arange(4.0)))
     assert seen == [fast_namespace(backend.xp)]
     assert backend.owns(total)
     assert float(total) == 6.0
@@ -75,26 +75,26 @@ def test_what_is_fixed_is_bound_and_told_apart(backend: Backend, consumes):
     def call(function) -> list[float]:
         return to_host(function(backend.array(np.ones(2)))).tolist()
 
-    twice = prepared(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0))
-    thrice = prepared(scaled, backend.xp, consumes=consumes, factor=HashableFactor(3.0))
-    more = prepared(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0), offset=1.0)
+    twice = compiled(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0))
+    thrice = compiled(scaled, backend.xp, consumes=consumes, factor=HashableFactor(3.0))
+    more = compiled(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0), offset=1.0)
     assert [call(f) for f in (twice, thrice, more)] == [[2.0, 2.0], [3.0, 3.0], [3.0, 3.0]]
-    same = prepared(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0))
+    same = compiled(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0))
     assert same is twice  # else JAX would compile anew for every run
-    assert prepared(scaled, backend.xp, consumes=not consumes, factor=HashableFactor(2.0)) is not twice
-    assert prepared(scaled, backend.xp, consumes=consumes, offset=1.0, factor=HashableFactor(2.0)) is more
+    assert compiled(scaled, backend.xp, consumes=not consumes, factor=HashableFactor(2.0)) is not twice
+    assert compiled(scaled, backend.xp, consumes=consumes, offset=1.0, factor=HashableFactor(2.0)) is more
 
 
 def test_what_cannot_be_hashed_is_bound_all_the_same_but_not_kept(backend: Backend):
     with pytest.raises(TypeError, match="unhashable"):
         hash(Factor(2.0))
     factor = Factor(2.0)
-    first = prepared(scaled, backend.xp, factor=factor)
+    first = compiled(scaled, backend.xp, factor=factor)
     factor.value = 5.0
-    second = prepared(scaled, backend.xp, factor=factor)
+    second = compiled(scaled, backend.xp, factor=factor)
     assert second is not first
     assert to_host(second(backend.array(np.ones(2)))).tolist() == [5.0, 5.0]
-    inside = prepared(scaled, backend.xp, factor=HashableFactor(2.0), offset=np.ones(()))
+    inside = compiled(scaled, backend.xp, factor=HashableFactor(2.0), offset=np.ones(()))
     assert to_host(inside(backend.array(np.ones(2)))).tolist() == [3.0, 3.0]
 
 
@@ -112,11 +112,11 @@ def test_equal_tuples_of_two_kinds_are_prepared_apart(backend: Backend):
     def function(a, *, xp, kind):
         return a * kind.factor if isinstance(kind, Twice) else a / kind.factor
 
-    one, other = (prepared(function, backend.xp, kind=kind()) for kind in (Twice, Half))
+    one, other = (compiled(function, backend.xp, kind=kind()) for kind in (Twice, Half))
     a = backend.array(np.ones(2))
     assert to_host(one(a)).tolist() == [2.0, 2.0]
     assert to_host(other(a)).tolist() == [0.5, 0.5]
-    assert prepared(function, backend.xp, kind=Twice()) is one
+    assert compiled(function, backend.xp, kind=Twice()) is one
 
 
 def test_a_tree_of_several_steps_is_divided_into_those_of_each():
@@ -130,7 +130,7 @@ def test_a_tree_of_several_steps_is_divided_into_those_of_each():
 
 @pytest.mark.parametrize("consumes", [False, True])
 def test_the_other_arguments_are_never_consumed(backend: Backend, consumes):
-    function = prepared(double, backend.xp, consumes=consumes)
+    function = compiled(double, backend.xp, consumes=consumes)
     state, x = backend.array(np.ones(3)), backend.array(np.ones(3))
     state = function(state, x)
     state = function(state, x)
@@ -139,14 +139,14 @@ def test_the_other_arguments_are_never_consumed(backend: Backend, consumes):
 
 
 def test_only_jax_compiles_and_then_gives_up_the_first_argument_alone(backend: Backend):
-    function = prepared(double, backend.xp, consumes=True)
+    function = compiled(double, backend.xp, consumes=True)
     assert isinstance(function, partial) == (backend.library != "jax")
     state = backend.array(np.ones(3))
     function(state, state + 0.0)
     if backend.library == "jax":
         assert state.is_deleted()
         kept = backend.array(np.ones(3))
-        prepared(double, backend.xp)(kept, kept)
+        compiled(double, backend.xp)(kept, kept)
         assert not kept.is_deleted()
 
 

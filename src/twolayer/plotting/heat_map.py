@@ -77,28 +77,28 @@ def plot_heat_map(
     ImportError
         If matplotlib cannot be imported.
     """
-    plan = Plan(table, x, y, value, mark_best=mark_best)
-    ax, inks = axes_for(ax, *plan.size())
-    if plan.kind == "line":
-        _draw_line(ax, inks, plan)
-    elif plan.kind == "plane":
-        _draw_plane(ax, inks, plan)
+    layout = Layout(table, x, y, value, mark_best=mark_best)
+    ax, inks = axes_for(ax, *layout.size())
+    if layout.kind == "line":
+        _draw_line(ax, inks, layout)
+    elif layout.kind == "plane":
+        _draw_plane(ax, inks, layout)
     else:
         # The best of each cell; if all left at a rung, the best of these; if all diverged, the first.
-        cells = grouped(table, [plan.x.name, plan.y.name]).values()
-        best = [ranked(rows, value=plan.column.judged)[0] for rows in cells]
-        height = draw_cells(ax, inks, best, plan)
-        plan.column.add_colour_bar(ax, inks, height)
-    if plan.others:
-        others = ", ".join(map(words, plan.others))
-        text = f"also varied: {others}" if plan.kind == "plane" else f"in each cell, the best over {others}"
+        cells = grouped(table, [layout.x.name, layout.y.name]).values()
+        best = [ranked(rows, value=layout.column.judged)[0] for rows in cells]
+        height = draw_cells(ax, inks, best, layout)
+        layout.column.add_colour_bar(ax, inks, height)
+    if layout.others:
+        others = ", ".join(map(words, layout.others))
+        text = f"also varied: {others}" if layout.kind == "plane" else f"in each cell, the best over {others}"
         text = wrapped(text.split(), max(room(ax)[0], 72 * 2.5))
         title = ax.set_title(text, loc="left", fontsize=SMALL, color=inks.muted, **AS_WRITTEN)
         title.set_fontweight("normal")
     return ax
 
 
-class Plan:
+class Layout:
     """How a table is drawn: as cells, a line or a plane (its ``kind``), and over which settings.
 
     Raises
@@ -166,13 +166,13 @@ class Plan:
         return max(width + 2.1, 3.6) + left, max(height + 0.8, 2.2) + bottom
 
 
-def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], plan: Plan) -> float:
+def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], layout: Layout) -> float:
     """Draw a cell for each of ``rows``; return the approximate height of the cells, in points."""
-    column, xs, ys = plan.column, plan.x.values, plan.y.values
+    column, xs, ys = layout.column, layout.x.values, layout.y.values
     annotated = max(len(xs), len(ys)) <= _MOST_ANNOTATED
     bare(ax)
     for row in rows:
-        i, j = xs.index(row.get(plan.x.name)), ys.index(row.get(plan.y.name))
+        i, j = xs.index(row.get(layout.x.name)), ys.index(row.get(layout.y.name))
         square = partial(load_matplotlib().patches.Rectangle, (i - 0.5, j - 0.5), 1, 1)
         if column.shows(row):
             face = column.colour(row, inks)
@@ -193,18 +193,18 @@ def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], plan: Plan) -> float:
     ax.grid(which="minor", color=inks.paper, linewidth=1.5, linestyle="-")
     ax.set_axisbelow(False)
     points, (width, height) = tick_points(), room(ax)
-    columns, lines = plan.names(width)
-    cell = min(72 * plan.cell[0], width / len(xs))
+    columns, lines = layout.names(width)
+    cell = min(72 * layout.cell[0], width / len(xs))
     height -= write_names(ax, columns, lines, cell)
     height = max(height - 2 * points, 5 * points)
-    set_axis_label(ax.xaxis, axis_label(plan.x.name), width)
-    set_axis_label(ax.yaxis, axis_label(plan.y.name), height)
+    set_axis_label(ax.xaxis, axis_label(layout.x.name), width)
+    set_axis_label(ax.yaxis, axis_label(layout.y.name), height)
     return height
 
 
-def _draw_line(ax: Axes, inks: Inks, plan: Plan) -> None:
+def _draw_line(ax: Axes, inks: Inks, layout: Layout) -> None:
     """Draw the column over one setting, with the standard deviations over the seeds and folds."""
-    column, x = plan.column, plan.x
+    column, x = layout.column, layout.x
     _prepare(ax, "x", x)
     points = sorted((x.place(row), column.number(row), column.spread(row)) for row in column.shown)
     across, up, spreads = np.reshape(points, (-1, 3)).T
@@ -228,9 +228,9 @@ def _draw_line(ax: Axes, inks: Inks, plan: Plan) -> None:
         ax.set_yticks([])
 
 
-def _draw_plane(ax: Axes, inks: Inks, plan: Plan) -> None:
+def _draw_plane(ax: Axes, inks: Inks, layout: Layout) -> None:
     """Draw a point for each row on the plane of two settings, coloured by the column."""
-    column, x, y = plan.column, plan.x, plan.y
+    column, x, y = layout.column, layout.x, layout.y
     _prepare(ax, "x", x)
     _prepare(ax, "y", y)
 

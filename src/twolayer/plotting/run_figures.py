@@ -16,7 +16,7 @@ from ._table import grouped, order, words
 from ._texts import AS_WRITTEN, wrapped
 from .confusion import confusion_size, plot_confusion
 from .curves import plot_accuracy, plot_loss
-from .heat_map import Plan, draw_cells, plot_heat_map
+from .heat_map import Layout, draw_cells, plot_heat_map
 from .images import Mosaic, plot_weights
 
 if TYPE_CHECKING:
@@ -53,16 +53,16 @@ def grid(table: Sequence[Row], title: str | None = None) -> Figure:
 
     Of very many combinations, one heat map with the best over them.
     """
-    plan = Plan(table, "learning_rate", "reg", "validation_accuracy", mark_best=True)
-    groups = grouped(table, plan.others)
-    if plan.kind != "cells" or len(groups) > _MOST_PANELS:
-        return on_axes(plan.size(), plot_heat_map, table, title=title)
+    layout = Layout(table, "learning_rate", "reg", "validation_accuracy", mark_best=True)
+    groups = grouped(table, layout.others)
+    if layout.kind != "cells" or len(groups) > _MOST_PANELS:
+        return on_axes(layout.size(), plot_heat_map, table, title=title)
     panels = dict(sorted(groups.items(), key=lambda panel: [*map(order, panel[0])]))
     n_panels = len(panels)
-    n_rows = math.ceil(n_panels / min(4, max(1, 12 // len(plan.x.values))))
+    n_rows = math.ceil(n_panels / min(4, max(1, 12 // len(layout.x.values))))
     n_columns = math.ceil(n_panels / n_rows)
-    (width, height), (beside, below) = plan.cells, plan.names_size()
-    headings = [_heading(plan.others, combination, 72 * (width + 0.2)) for combination in panels]
+    (width, height), (beside, below) = layout.cells, layout.names_size()
+    headings = [_heading(layout.others, combination, 72 * (width + 0.2)) for combination in panels]
     height += 0.2 + 0.15 * max(text.count("\n") + 1 for text in headings)
     size = max(n_columns * (width + 0.3) + 1.9 + beside, 3.6), max(n_rows * height + 0.75 + below, 2.0)
     page = new_figure(*size, title)
@@ -71,7 +71,7 @@ def grid(table: Sequence[Row], title: str | None = None) -> Figure:
     for ax in axes[n_panels:]:
         ax.set_axis_off()
     for index, (ax, heading, rows) in enumerate(zip(axes, headings, panels.values(), strict=False)):
-        draw_cells(ax, inks, rows, plan)
+        draw_cells(ax, inks, rows, layout)
         ax.set_title(heading, **AS_WRITTEN)
         if index + n_columns < n_panels:
             ax.tick_params(labelbottom=False)
@@ -79,7 +79,7 @@ def grid(table: Sequence[Row], title: str | None = None) -> Figure:
         if index % n_columns:
             ax.tick_params(labelleft=False)
             ax.set_ylabel("")
-    plan.column.add_colour_bar(axes, inks, n_rows * room(axes[0])[1])
+    layout.column.add_colour_bar(axes, inks, n_rows * room(axes[0])[1])
     return page
 
 

@@ -32,7 +32,7 @@ _OWN = tuple(name for name in VARIED if SETTINGS[name].varied == TOGETHER)
 # Settings of which each value divides candidates into a stack of its own.
 OF_SHAPE = (*(name for name in VARIED if SETTINGS[name].varied == APART), *_COMMON)
 _FEW = 4  # values of such a setting: with more, a random search gains little from stacks
-_PATIENCE = 30  # draws for each candidate that may bring no new one, before there seem to be no others
+_MOST_REPEATS = 30  # draws for each candidate that may bring no new one, before there seem to be no others
 
 
 def settings_of_grid(grid: Mapping[str, Any], n_drawn: int | None, *, seed: int) -> list[Row]:
@@ -61,7 +61,7 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
     spaces = {key: one if hasattr(one, "rvs") else Choice(one) for key, one in spaces.items()}
     rng, n_in_vain = stream(seed, Stream.CANDIDATES), 0
     found: dict[tuple[Any, ...], Row] = {}
-    while len(found) < n and n_in_vain < _PATIENCE * (len(found) + 1):
+    while len(found) < n and n_in_vain < _MOST_REPEATS * (len(found) + 1):
         one = {key: space.rvs(random_state=rng) for key, space in spaces.items()}
         known = found.setdefault(tuple(map(group_key, one.values())), one)
         n_in_vain = 0 if known is one else n_in_vain + 1

@@ -51,8 +51,8 @@ def compared(
     best = next((own for row, own in zip(table, scores, strict=True) if row is winner), {})
     for row, own in zip(table, scores, strict=True):
         # A candidate that left early is less trained than the best.
-        alike = {} if row.get("rung") else own
-        row |= paired_difference(alike, best, n_samples=n_each, test_ratio=test_ratio)
+        comparable = {} if row.get("rung") else own
+        row |= paired_difference(comparable, best, n_samples=n_each, test_ratio=test_ratio)
         if row is winner:
             row |= {"difference_error": 0.0, "difference_margin": 0.0, "within_noise": True}
     return table

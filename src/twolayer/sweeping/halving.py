@@ -27,9 +27,9 @@ def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
 def halved(stages: Stages, halving: int) -> list[Run]:
     """Train the stacks of a sweep in turns, rung by rung; of n candidates the best ⌈n / halving⌉ go on.
 
-    The rungs at which the others left are noted in ``stages.left``.
+    The rungs at which the others left are noted in ``stages.rung_of``.
     """
-    starts, stages.left = [*stages.starts()], {}
+    starts, stages.rung_of = [*stages.starts()], {}
     W1 = starts[0][0].W1
     with running(array_namespace(W1)), own_dtypes(W1):
         trainers = [Trainer(plan, begun(net, plan)) for net, plan in starts]
@@ -42,11 +42,11 @@ def halved(stages: Stages, halving: int) -> list[Run]:
                 if stages.stopped:
                     return [trainer.result() for trainer in trainers]
             if rung is not None:
-                rows = {i: row for i, row in sorted(_rows(trainers, stages)) if i not in stages.left}
+                rows = {i: row for i, row in sorted(_rows(trainers, stages)) if i not in stages.rung_of}
                 worst = _worst(rows, stages.names, halving, stages.shared.folds)
-                stages.left |= dict.fromkeys(worst, rung)
+                stages.rung_of |= dict.fromkeys(worst, rung)
                 for trainer, members in zip(trainers, stages.stacks, strict=True):
-                    trainer.leave(np.asarray([i in stages.left for i in members]))
+                    trainer.leave(np.asarray([i in stages.rung_of for i in members]))
         return [trainer.result() for trainer in trainers]
 
 

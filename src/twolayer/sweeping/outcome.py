@@ -62,7 +62,7 @@ def outcome(results: Iterable[Run], stages: Stages, refit: str | None) -> SweepR
 def _trained_networks(results: Iterable[Run], stages: Stages) -> list[Trained]:
     """Return the networks of the stacks in the order of their settings."""
     found: dict[int, Trained] = {}
-    at_rung = stages.left or {}
+    at_rung = stages.rung_of or {}
     for number, (members, run) in enumerate(zip(stages.stacks, results, strict=False), start=1):
         if not run.history.step.size:  # it was stopped before any validation
             continue
@@ -73,7 +73,7 @@ def _trained_networks(results: Iterable[Run], stages: Stages) -> list[Trained]:
             rung = at_rung.get(i)
             n_steps = _steps_taken(member, rung)
             row = stages.runs[i] | {"n_steps": n_steps}
-            row |= {} if stages.left is None else {"rung": rung.number if rung else None}
+            row |= {} if stages.rung_of is None else {"rung": rung.number if rung else None}
             row |= {name: getattr(member, name) for name in _OF_RUN}
             history, fitted = member.history.until(n_steps), stages.fitted[number]
             found[i] = Trained(row, member.net, history, fitted, ended or i in at_rung)

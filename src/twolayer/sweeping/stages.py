@@ -63,7 +63,7 @@ class Stages:
     dtype: Any
     device: Any
     stopped: bool = False  # by a callback
-    left: dict[int, Rung] | None = None  # with halving, by the numbers of the networks that left at a rung
+    rung_of: dict[int, Rung] | None = None  # with halving, by the numbers of the networks that left at a rung
     ended: set[int] = field(default_factory=set)  # the numbers of the runs that took all their steps
     fitted: dict[int, Preprocessing | None] = field(default_factory=dict)  # by the numbers of the runs
     _latest: tuple[int | None, Prepared, Data | None] | None = field(default=None, repr=False)

@@ -48,7 +48,7 @@ def running(xp: ModuleType) -> Iterator[None]:
         yield
 
 
-def prepared(function: Function, xp: ModuleType, *, consumes: bool = False, **fixed: Any) -> Function:
+def compiled(function: Function, xp: ModuleType, *, consumes: bool = False, **fixed: Any) -> Function:
     """Return ``function`` with its ``xp`` and ``fixed`` bound, compiled where the library has a compiler.
 
     With ``consumes``, the first argument is given up to the call: its memory may be used for the result.
@@ -57,14 +57,14 @@ def prepared(function: Function, xp: ModuleType, *, consumes: bool = False, **fi
     """
     fixed = dict(sorted(fixed.items()))
     try:
-        return _prepared(function, xp, consumes, **fixed)
+        return _compiled(function, xp, consumes, **fixed)
     except TypeError:  # something cannot be hashed
-        return _prepared.__wrapped__(function, xp, consumes, **fixed)
+        return _compiled.__wrapped__(function, xp, consumes, **fixed)
 
 
 # Typed, because a user's optimizer may be a named tuple, which equals one of another class.
 @lru_cache(maxsize=64, typed=True)
-def _prepared(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) -> Function:
+def _compiled(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) -> Function:
     function = partial(function, xp=fast_namespace(xp), **fixed)
     if is_jax_namespace(xp):
         import jax
@@ -111,10 +111,10 @@ class Steps:
         self._xp, self._compiled = xp, is_jax_namespace(xp)
         self._held = HELD_BY_CUPY if is_cupy_namespace(xp) else HELD_NUMBERS
         if self._compiled:
-            self._block = prepared(_block, xp, consumes=True, step=step, report=report, **fixed)
+            self._block = compiled(_block, xp, consumes=True, step=step, report=report, **fixed)
         else:
-            self._one_step = prepared(step, xp, consumes=True, **fixed)
-            self._report = prepared(report, xp)
+            self._one_step = compiled(step, xp, consumes=True, **fixed)
+            self._report = compiled(report, xp)
         self._constant: Any = None
         self._seen: list[Any] = []  # of steps of one batch size, not reported yet
         self._most = 1  # how many of them are held

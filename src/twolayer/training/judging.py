@@ -12,7 +12,7 @@ from .._namespace import Array, HostArray, rows_of, to_host
 from .._validation import row_blocks
 from ..mathematics import Params
 from ..network import evaluate, widest
-from .execution import prepared
+from .execution import compiled
 from .plan import Plan
 from .step import Samples
 from .trees import tree_map
@@ -37,7 +37,7 @@ class Judge:
         self._plan, self._xp, self._place, self._arrays = plan, xp, place, arrays
         folds = plan.folds
         self._own = None if folds is None else folds.own(plan.batches.n_samples)  # (N, F)
-        self._function = prepared(evaluate, xp, transform=plan.transform)
+        self._function = compiled(evaluate, xp, transform=plan.transform)
 
     def on_validation(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
         """Mean cross-entropy and accuracy of networks of these numbers (P,) on the samples held out."""

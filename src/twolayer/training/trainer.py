@@ -22,7 +22,7 @@ from .._namespace import (
 from ..mathematics import Params
 from ..network import TwoLayerNet, pack, unpack
 from .batches import Draws, prefetch
-from .execution import Steps, prepared, running
+from .execution import Steps, compiled, running
 from .history import History, Recorder, no_history
 from .judging import Judge
 from .members import Members
@@ -98,7 +98,7 @@ class Trainer:
             input_dropout=int(dropout_threshold(plan.input_dropout)[0]),
         )
         self.judge = Judge(plan, self.xp, self._on_device, self.constant.preprocessing)
-        self.size = prepared(size, self.xp)
+        self.size = compiled(size, self.xp)
 
     def run(self, until: int | None = None) -> None:
         """Take the steps that are left, until a callback stops them or no network is left to train.
