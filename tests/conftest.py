@@ -25,7 +25,10 @@ settings.register_profile(
     # The fixtures that stand beside drawn values name a library; they hold no state.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
-settings.register_profile("ci", parent=settings.get_profile("local"), derandomize=True, print_blob=True)
+# The same examples each time, so fewer of them.
+settings.register_profile(
+    "ci", parent=settings.get_profile("local"), max_examples=50, derandomize=True, print_blob=True
+)
 # For the many runs of a mutation test, and for a simulated device.
 settings.register_profile("fewer", parent=settings.get_profile("ci"), max_examples=30)
 # For JAX, which is slow at small operations, and for the oldest versions after the newest.

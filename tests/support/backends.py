@@ -113,12 +113,17 @@ class Backend:
 BACKENDS = (
     Backend("numpy", "numpy", "numpy"),
     Backend(
-        "strict-2024.12", "strict", "array_api_strict", "device1", settings=(("api_version", "2024.12"),)
-    ),
-    Backend(
         "strict-2025.12", "strict", "array_api_strict", "device2", settings=(("api_version", "2025.12"),)
     ),
-    Backend("strict-no-float64", "strict", "array_api_strict", "no_float64", dtypes=("float32",)),
+    # By the oldest version of the standard that networks take.
+    Backend(
+        "strict-no-float64",
+        "strict",
+        "array_api_strict",
+        "no_float64",
+        dtypes=("float32",),
+        settings=(("api_version", "2024.12"),),
+    ),
     Backend("torch", "torch", "torch"),
     Backend("jax", "jax", "jax.numpy", settings=(("x64", True),)),
     Backend("jax-x32", "jax", "jax.numpy", dtypes=("float32",), settings=(("x64", False),)),

@@ -178,7 +178,7 @@ def _of(values: Any, k: int) -> Any:
 
 def other_backend(backend: Backend) -> Backend:
     """A library that is not the backend's."""
-    return next(b for b in BACKENDS if b.name == ("strict-2024.12" if backend.name == "numpy" else "numpy"))
+    return next(b for b in BACKENDS if b.name == ("strict-2025.12" if backend.name == "numpy" else "numpy"))
 
 
 STRICT = next(b for b in BACKENDS if b.library == "strict")
