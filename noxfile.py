@@ -129,7 +129,7 @@ def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
     session.install(*group("simulated-cuda"))
     device = str(Path(session.create_tmp()).resolve() / "device")
     simulated = ("python", "tests/simulated_cuda/build.py", device)
-    options = ("--hypothesis-profile=fewer", *ONLY_BACKENDS)
+    options = ("--hypothesis-profile=simulated", *ONLY_BACKENDS)
     run_tests(session, "cupy", options=options, within=simulated)
     files = files_of_tests("fusing", "mathematics", *NETWORK, "stacks", "step")
     session.run(

@@ -29,8 +29,10 @@ settings.register_profile(
 settings.register_profile(
     "ci", parent=settings.get_profile("local"), max_examples=50, derandomize=True, print_blob=True
 )
-# For the many runs of a mutation test, and for a simulated device.
+# For the many runs of a mutation test.
 settings.register_profile("fewer", parent=settings.get_profile("ci"), max_examples=30)
+# For a simulated device.
+settings.register_profile("simulated", parent=settings.get_profile("ci"), max_examples=10)
 # For JAX, which is slow at small operations, and for the oldest versions after the newest.
 settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=3)
 
