@@ -400,10 +400,9 @@ def mutation(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """What the sessions before it covered together; the mathematics and the training must be whole."""
+    """What the sessions before it covered together of the mathematics and the training: it must be whole."""
     session.install(*group("coverage"))
     session.run("coverage", "combine", "--keep")
-    session.run("coverage", "report")
     whole = (
         "_forms.py",
         "convolution.py",

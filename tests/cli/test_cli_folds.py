@@ -465,6 +465,8 @@ def test_the_page_and_the_pictures_of_folds(pictures: None) -> None:
     ):
         assert text in page, text
     results = read("run/results.json")
+    (training,) = re.findall(r"<dt>Training accuracy</dt>\s*<dd><span class=\"value\">([\d.]+)", page)
+    assert training == f"{results['best']['train_accuracy']:.3f}"
     best = [row for row in results["runs"] if row["learning_rate"] == results["best"]["learning_rate"]]
     best = [row for row in best if row["reg"] == results["best"]["reg"]]
     words = ", ".join(f"{row['validation_accuracy']:.3f} on {row['fold']}" for row in best)

@@ -126,6 +126,19 @@ def test_the_table_of_a_sweep_fits_a_terminal_of_80_columns(
     assert "batch" not in table
 
 
+def test_a_table_that_is_too_wide_for_the_terminal_keeps_its_numbers_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("COLUMNS", "50"), ("FORCE_COLOR", "1"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    grid = ("--learning-rate", "0.1,0.3", "--reg", "0,1e-4", "--hidden", "10,20", "--seeds", 2)
+    output = re.sub(r"\x1b\[[0-9;]*m", "", done("sweep", *QUICK, *grid, "--out", "run"))
+    table = output[output.index("Candidates, mean") : output.index("validation samples show")]
+    lines = [line for line in table.splitlines() if re.search(r"0\.\d{3} ± 0\.\d{3}", line)]
+    assert len(lines) == len(read("run/results.json")["table"])
+    assert all(len(line) > 50 for line in lines)
+
+
 def test_the_digits_are_told_apart_by_the_sweep_that_stands_in_the_readme() -> None:
     output = done("sweep", "--seeds", 1, "--learning-rate", 1, "--out", "run")
     assert read("run/results.json")["test"]["accuracy"] >= 0.96, output

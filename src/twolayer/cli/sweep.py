@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import presets
 from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
 from ..report.files import write_csv, write_json
@@ -26,6 +24,7 @@ from ..report.tables import (
 )
 from ..sweeping import SweepResult, sweep
 from ..sweeping.candidates import OF_SHAPE, settings_of_grid
+from ..training.folds import Folds
 from . import run_folder
 from .build import preprocessing_for
 from .config import grid_of
@@ -93,8 +92,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
         "grid_ends": grid_ends(result.table) if result.complete and not settings["candidates"] else [],
     }
     if result.folds is not None and result.runs:  # a sweep that was interrupted has some of the folds
-        held_out = [result.folds[i][1] for i in {run["fold"] for run in result.runs}]
-        results["samples"]["validation"] = len(np.unique(np.concatenate(held_out)))
+        folds = Folds(*zip(*result.folds, strict=True))
+        results["samples"]["validation"] = folds.n_held_out(run["fold"] for run in result.runs)
     if words:
         results["heading"] = f"{job.dataset.name}, the best: {words}"
     # Every file is written, even if the tables cannot be shown or another file does not fit on the disk.

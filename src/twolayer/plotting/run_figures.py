@@ -51,7 +51,7 @@ def curves(history: History, title: str | None = None) -> Figure:
 def grid(table: Sequence[Row], title: str | None = None) -> Figure:
     """Draw a sweep over its learning rates and penalties: a heat map for each combination of the others.
 
-    Of very many combinations, one heat map with the best over them.
+    With very many combinations, one heat map shows the best over them.
     """
     layout = Layout(table, "learning_rate", "reg", "validation_accuracy", mark_best=True)
     groups = grouped(table, layout.others)

@@ -92,11 +92,13 @@ class SweepResult:
     The second is the seed. ``n_pairs`` of a row is how many seeds the candidate and the best one have in
     common, of those that did not diverge; ``difference`` the mean over these of its validation accuracy minus
     the best's *in pairs*; ``difference_error`` the standard error of that mean, s / √n; and
-    ``difference_margin`` the half width of its 95 % confidence interval, by Student's t distribution with n −
-    1 degrees of freedom [1]_: 12.7, 4.3, 3.2 and 2.8 standard errors for 2, 3, 4 and 5 pairs. s is taken as
-    no less than 1 / (N √12), by which the grain of an accuracy alone would scatter. With folds the pairs are
-    of a seed and a fold. As they train on many of the same samples, the standard error is then s · √(1/n +
-    n_test / n_train) [2]_; and N above is the number of samples that are held out at all.
+    ``difference_margin`` the half width of its 95 % confidence interval, by Student's t distribution with
+    n − 1 degrees of freedom [1]_: 12.7, 4.3, 3.2 and 2.8 standard errors for 2, 3, 4 and 5 pairs. s is taken
+    as no less than 1 / (N √12), by which the grain of an accuracy alone would scatter.
+
+    With folds the pairs are of a seed and a fold. As they train on many of the same samples, the standard
+    error is then s · √(1/n + n_test / n_train) [2]_. N is the number of different samples that are held out
+    in √(p (1 − p) / N), and the mean number that a fold holds out in 1 / (N √12).
 
     ``within_noise`` is True of a candidate whose difference such scatter explains (and of the best itself),
     False of one that is clearly behind, and None where it is not known: of fewer than two pairs, or of a
