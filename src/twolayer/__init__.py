@@ -12,7 +12,7 @@ from .importance import Importance, permutation_importance
 from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
 from .storage import load, load_encoder, save
-from .sweeping import SweepResult, sweep
+from .sweeping import SweepPlan, SweepResult, plan, sweep
 from .training import DivergenceWarning, History, Progress, Run, train
 
 # Imported when it is first asked for: `twolayer.plotting`, for example, needs matplotlib.
@@ -31,6 +31,7 @@ __all__ = [
     "Importance",
     "Progress",
     "Run",
+    "SweepPlan",
     "SweepResult",
     "TwoLayerNet",
     "augmentation",
@@ -41,6 +42,7 @@ __all__ = [
     "onnx",
     "optimizers",
     "permutation_importance",
+    "plan",
     "preprocessing",
     "save",
     "schedules",

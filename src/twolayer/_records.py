@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._files import read_text
 from ._validation import shown
 
 _MOST = 2**53  # up to it each integer is also a float
@@ -70,6 +71,36 @@ def checked(
             came = repr(value[:_MOST_SHOWN]) if as_json else shown(value)
             raise ValueError(f"`{name}` in {place} must be {kind.words}; got {came}")
     return found
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read what `write_json` wrote; what was nan or infinite comes back as None.
+
+    The file may begin with a byte order mark, and its lines may end as on Windows.
+
+    Raises
+    ------
+    ValueError
+        If the file is not JSON in UTF-8; the message names it.
+    """
+    try:
+        return json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)} must be a JSON file in UTF-8; {error}") from error
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a JSON object.
+    """
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise ValueError(f"{os.fspath(path)} must hold a JSON object; got {type(stored).__name__}")
+    return stored
 
 
 def plain(value: Any, place: str, *, strict: bool = False) -> Any:

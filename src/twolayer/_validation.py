@@ -7,6 +7,7 @@ hold, then what came. Shapes, dtypes, devices and single values only, never the 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from types import ModuleType
@@ -405,3 +406,11 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
     """Raise unless ``value`` is one of the choices."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}")
+
+
+def level_outside() -> int:
+    """Return the ``stacklevel`` with which a warning names the line that called this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -83,7 +83,8 @@ def test_preprocessing_is_fitted_to_the_training_samples() -> None:
         ({"whiten": "pca", "components": 9}, Whitener.fit(X, kind="pca", n_components=9)),
     ]
     for changes, expected in cases:
-        found = build.preprocessing_for(settings(**changes), DIGITS)
+        chosen = settings(**changes)
+        found = build.preprocessing_for(chosen, build.channels_for(chosen, DIGITS), DIGITS.train.X)
         assert type(found) is type(expected)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)

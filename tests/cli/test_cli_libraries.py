@@ -17,6 +17,7 @@ from support.command_line import PICTURES, QUICK, TRAIN_FILES, done, files_in, r
 import twolayer
 from twolayer import datasets, storage
 from twolayer.cli import devices, info
+from twolayer.training.execution import threads_for
 
 pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
@@ -113,12 +114,13 @@ def test_small_products_take_one_thread_of_the_blas() -> None:
     def threads() -> set[int]:
         return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
 
-    library = devices.open_library("numpy", None, "float32")
     usual = threads()
-    with library.threads_for(1e6):
+    with threads_for(np, 1e6):
         assert threads() <= {1}
-    with library.threads_for(1e12):
+    with threads_for(np, 1e12):
         assert threads() == usual
+    with threads_for(np, 1e12, 1):
+        assert threads() <= {1}
     assert threads() == usual
 
 

@@ -16,7 +16,7 @@ from support.sweeps import swept
 
 from twolayer import SweepResult
 from twolayer.optimizers import Adam
-from twolayer.sweeping.halving import _worst, rungs_of
+from twolayer.sweeping.halving import rungs_of, worst
 
 pytestmark = pytest.mark.once_on_jax
 
@@ -247,7 +247,7 @@ def test_left_candidates_stay_in_the_table_beside_finished_ones():
 
 
 @pytest.mark.parametrize(
-    ("scores", "worst"),
+    ("scores", "leaving"),
     [
         ([(0.5, None), (0.7, None), (0.6, None)], [0]),
         ([(0.5, None), (0.9, 3), (0.6, None)], [1]),  # diverged
@@ -256,15 +256,15 @@ def test_left_candidates_stay_in_the_table_beside_finished_ones():
         ([(0.5, 1), (0.6, 1), (0.7, 1)], [2]),
     ],
 )
-def test_the_worst(scores, worst):
+def test_the_worst(scores, leaving):
     rows = {
         10 * i: {"reg": i, "seed": 0, "train_accuracy": math.nan, "validation_accuracy": at, "diverged": lost}
         for i, (at, lost) in enumerate(scores)
     }
-    assert _worst(rows, ("reg",), 2, None) == [10 * i for i in worst]
+    assert worst(rows, ("reg",), 2, None) == [10 * i for i in leaving]
     rows[7] = rows[10] | {"seed": 1, "diverged": 4}
-    if worst != [2]:
-        assert _worst(rows, ("reg",), 2, None) == [10, 7]
+    if leaving != [2]:
+        assert worst(rows, ("reg",), 2, None) == [10, 7]
 
 
 REFUSED = {

@@ -15,9 +15,8 @@ from ..stacks import symmetrize
 from ..training import optimizers, schedules
 
 
-def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset, X: Array | None = None) -> Preprocessing:
-    """Fit the preprocessing to the training samples, or to some of them."""
-    X = dataset.train.X if X is None else X
+def preprocessing_for(settings: Mapping[str, Any], n_channels: int | None, X: Array) -> Preprocessing:
+    """Fit the preprocessing to samples; the number of channels is that of `channels_for`."""
     if settings["whiten"] != "none":
         return Whitener.fit(
             X,
@@ -25,11 +24,15 @@ def preprocessing_for(settings: Mapping[str, Any], dataset: Dataset, X: Array | 
             kind=settings["whiten"],
             n_components=settings["components"],
         )
-    n_channels = None
-    if settings["scale"] == "channel":
-        shape = image_shape(dataset, "--scale channel")
-        n_channels = shape[2] if len(shape) == 3 else 1
     return Standardizer.fit(X, center=settings["center"], scale=settings["scale"], n_channels=n_channels)
+
+
+def channels_for(settings: Mapping[str, Any], dataset: Dataset) -> int | None:
+    """Return the number of channels to scale one by one; None where that is not asked for."""
+    if settings["whiten"] != "none" or settings["scale"] != "channel":
+        return None
+    shape = image_shape(dataset, "--scale channel")
+    return shape[2] if len(shape) == 3 else 1
 
 
 def preprocessing_in_words(settings: Mapping[str, Any], fitted: Preprocessing) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ import click
 
 from .._version import __version__
 from ..report.files import format_json
+from ..settings import VARIED
 from . import figure_files, options, run_folder
 from .completion import SHELLS, VARIABLE
-from .config import absolute, joined, read_settings, settings_of
+from .config import absolute, joined, read_settings, resumed_settings, settings_of
 from .console import Console, standard_output
 from .data import check_of_data
 from .errors import EXIT_CODES, Failure, failure_of, message_of
@@ -24,7 +25,7 @@ from .option_types import Command
 from .page import write_page
 from .predict import predict_with_network
 from .saved_network import check_is_no_input
-from .sweep import run_sweep
+from .sweep import Running, resume_sweep, run_sweep
 from .train import resume_train, run_train
 
 # The data of a command for --json, or a function that makes them, where that takes long.
@@ -32,6 +33,7 @@ Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 _DEBUG = "twolayer.debug"
 _RESUME_WITH = ("data", "url", "epochs", "steps", "library", "device")
+_RESUME_SWEEP_WITH = ("data", "url", "library", "device", "candidates", "seeds", *VARIED)
 
 
 class Commands(click.Group):
@@ -96,6 +98,33 @@ def _usage(ctx: click.Context) -> Iterator[None]:
         raise click.UsageError(message_of(error), ctx) from error
 
 
+@contextmanager
+def _resumed(
+    ctx: click.Context, parameters: Mapping[str, Any], beside: Iterable[str], changing: Iterable[str]
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folder of the run that --resume names, and the settings that are given anew.
+
+    ``beside`` are the names of options that may be given with it, ``changing`` those of such settings.
+    """
+    given = options.given(ctx)
+    if "epochs" in given and "steps" in given:
+        raise click.UsageError("--epochs or --steps must be given, not both; got both", ctx)
+    allowed = ("resume", "console", *beside, *changing)
+    others = [flag for name, flag in given.items() if name not in allowed]
+    if others:
+        raise click.UsageError(
+            f"--resume goes on with the run's own settings: leave out {', '.join(others)}", ctx
+        )
+    changes = {name: parameters[name] for name in given if name in changing}
+    if "data" in changes:
+        changes["data"] = absolute(changes["data"])
+    path = Path(parameters["resume"])
+    with run_folder.reopened_folder(path) as folder:
+        if folder != path:
+            parameters["console"].say(f"Resuming the run that will replace the one in {path}")
+        yield folder, changes
+
+
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -141,22 +170,10 @@ def train(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
             settings = settings_of(ctx, parameters)
         out, overwrite = parameters["out"], parameters["overwrite"]
         return run_train(settings, console, out=out, overwrite=overwrite, pace=pace)
-    given = options.given(ctx)
-    if "epochs" in given and "steps" in given:
-        raise click.UsageError("--epochs or --steps must be given, not both; got both", ctx)
-    allowed = ("resume", "console", "checkpoint_seconds", "checkpoint_steps", *_RESUME_WITH)
-    others = [flag for name, flag in given.items() if name not in allowed]
-    if others:
-        raise click.UsageError(
-            f"--resume goes on with the run's own settings: leave out {', '.join(others)}", ctx
-        )
-    changes = {name: parameters[name] for name in given if name in _RESUME_WITH}
-    if "data" in changes:
-        changes["data"] = absolute(changes["data"])
-    path = Path(parameters["resume"])
-    with run_folder.reopened_folder(path) as folder:
-        if folder != path:
-            console.say(f"Resuming the run that will replace the one in {path}")
+    with _resumed(ctx, parameters, ("checkpoint_seconds", "checkpoint_steps"), _RESUME_WITH) as (
+        folder,
+        changes,
+    ):
         settings = read_settings(folder / run_folder.SETTINGS, ctx)
         return resume_train(folder, joined(settings, changes), console, pace=pace)
 
@@ -173,7 +190,8 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
 
     Settings that take several values take them with commas between, or one by one. Each combination is
     trained from every seed; the best is the one of the highest mean accuracy on the validation samples. Its
-    best network is then judged by the test samples. Ctrl-C ends it cleanly, keeping what there is.
+    best network is then judged by the test samples. Ctrl-C ends it cleanly, keeping what there is; --resume
+    then goes on as if nothing had been, and so it does after a crash. It may add candidates and seeds, too.
 
     With --candidates, so many are drawn at random, and a setting may be a range, LOW..HIGH: shares are drawn
     evenly, others by even ratios.
@@ -186,10 +204,20 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
       twolayer sweep cifar10 --preset assignment --data ~/cifar-10-batches-bin
       twolayer sweep people.csv --label outcome --learning-rate 0.01 --learning-rate 0.03
       twolayer sweep --config runs/digits-sweep-001/settings.toml --seeds 5
+      twolayer sweep cifar10 --seeds 4 --workers 2
+      twolayer sweep --resume runs/digits-sweep-001 --seeds 5
     """
-    with _usage(ctx):
-        settings = settings_of(ctx, parameters)
-    return run_sweep(settings, console, out=parameters["out"], overwrite=parameters["overwrite"])
+    running = Running(*(parameters[name] for name in Running._fields))
+    if running.workers is not None and running.scheduler is not None:
+        raise click.UsageError("--workers or --scheduler must be given, not both; got both", ctx)
+    if parameters["resume"] is None:
+        with _usage(ctx):
+            settings = settings_of(ctx, parameters)
+        out, overwrite = parameters["out"], parameters["overwrite"]
+        return run_sweep(settings, console, out=out, overwrite=overwrite, running=running)
+    with _resumed(ctx, parameters, Running._fields, _RESUME_SWEEP_WITH) as (folder, changes):
+        settings = read_settings(folder / run_folder.SETTINGS, ctx)
+        return resume_sweep(folder, resumed_settings(settings, changes), console, running=running)
 
 
 @app.command(params=options.EVALUATE)

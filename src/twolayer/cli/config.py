@@ -83,7 +83,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     settings |= {name: base[name] for name in _without_effect(settings)}
     if command == "sweep":
         _check_folds(settings)
-        settings |= {name: _values_or_range(name, settings) for name in VARIED}
+        settings = with_values(settings)
         del settings["seed"]
     # The hash belongs to the data of the file, and not to other data that options name.
     if "data_sha256" in stored and not {"dataset", "preset", *_OF_DATA} & given.keys():
@@ -205,14 +205,14 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
-    """Read the settings of a training that is to go on.
+    """Read the settings of a run that is to go on.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it does not hold all settings of a training.
+        If it does not hold all settings of a run of this command.
     """
     if not path.is_file():
         older = (path.parent / "settings.json").is_file()
@@ -220,18 +220,33 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
             " but settings.json, of an older version, whose runs do not go on with this one" if older else ""
         )
         raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}{hint}")
-    stored = read_toml(path)
-    if stored.get("command") != "train":
-        raise ValueError(f"`--resume` must be the folder of a training; {path} is not of `train`")
+    stored, command = read_toml(path), str(ctx.command.name)
+    if stored.get("command") != command:
+        raise ValueError(f"`--resume` must be the folder of a run of `{command}`; {path} is of another")
     settings = _converted(stored, path, ctx)
-    for name in ("dataset", *presets.settings_for("train", kind_of(settings.get("dataset", "digits")))):
+    for name in ("dataset", *presets.settings_for(command, kind_of(settings.get("dataset", "digits")))):
+        if (command, name) == ("sweep", "seed"):  # it has `seeds`
+            continue
         default = SETTINGS[name].default
         if name not in settings and default is REQUIRED:
             raise ValueError(f"{path} must hold `{name}`; it is missing")
         settings.setdefault(name, default)
     if (settings["epochs"] is None) == (settings["steps"] is None):
         raise ValueError(f"{path} must hold either `epochs` or `steps`; got both or neither")
-    return settings
+    return settings if command == "train" else with_values(settings)
+
+
+def resumed_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a sweep that goes on with more candidates or seeds."""
+    changes, seeds = dict(changes), changes.get("seeds")
+    if type(seeds) is int:
+        changes["seeds"] = tuple(settings["seeds"][0] + i for i in range(seeds))
+    return with_values(joined(settings, changes))
+
+
+def with_values(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a sweep with the values, or the range, of each setting that it varies."""
+    return {**settings, **{name: _values_or_range(name, settings) for name in VARIED}}
 
 
 def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from contextlib import AbstractContextManager, nullcontext, suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -13,10 +12,6 @@ from .._namespace import Array, HostArray, float_dtype, from_host, standard_name
 from .._optional import how_to_install, require
 from .._validation import check_choice
 from ..settings import LIBRARIES
-
-# On products of two matrices with fewer operations than this, several threads of a BLAS cost more than they
-# bring, and several times the whole where other programs keep the cores busy.
-_SMALL_PRODUCT = 3e7
 
 
 class Library(NamedTuple):
@@ -38,15 +33,6 @@ class Library(NamedTuple):
     def put_labels(self, y: HostArray) -> Array:
         """Copy labels to the device, as an integer type that every library has."""
         return self.put(y.astype(np.int32))
-
-    def threads_for(self, operations: float) -> AbstractContextManager[Any]:
-        """Hold NumPy's BLAS to one thread where its products are small, if threadpoolctl can be imported."""
-        limits: AbstractContextManager[Any] = nullcontext()
-        if self.name == "numpy" and operations < _SMALL_PRODUCT:
-            with suppress(ImportError):  # it saves time, and changes no result
-                threadpoolctl = require("threadpoolctl", extra="cli", purpose="Choosing threads")
-                limits = threadpoolctl.threadpool_limits(1, "blas")
-        return limits
 
     def __str__(self) -> str:
         where = "" if self.device is None else f" on {self.device}"

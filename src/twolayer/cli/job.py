@@ -29,6 +29,7 @@ from ..stacks import merge
 from . import figure_files, run_folder
 from .build import (
     augmentation_for,
+    channels_for,
     image_shape,
     preprocessing_for,
     preprocessing_in_words,
@@ -312,7 +313,7 @@ def open_job(
         shift = settings["symmetrize_shift"]
         check_shift("--symmetrize-shift", (shift, shift), (height, width))
     if preprocessing is None:
-        preprocessing = preprocessing_for(settings, dataset)
+        preprocessing = preprocessing_for(settings, channels_for(settings, dataset), dataset.train.X)
     return Job(settings, library, dataset, preprocessing, augmentation, console)
 
 

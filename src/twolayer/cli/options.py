@@ -14,10 +14,11 @@ from .._numbers import COUNT, COUNT_OR_ZERO, NOT_NEGATIVE, Number
 from .._setting import Setting
 from ..report.formatting import format_numbers
 from ..settings import LIBRARIES, SETTINGS, of_command, values_of
+from ..sweeping.stored import PLAN
 from . import completion
 from .console import Console
 from .option_types import NumberType, Option, Seeds, SeveralOrRange
-from .run_folder import CHECKPOINT, FORMATS, RESULTS
+from .run_folder import CHECKPOINT, FORMATS, PARTS, RESULTS
 
 JSON = "twolayer.json"  # key in `ctx.meta`: whether --json was given
 _READ_BY = ("label", "missing", "resize", "grey", "skip_unreadable")  # what `evaluate` may read otherwise
@@ -157,25 +158,43 @@ def _of_training(command: str) -> list[click.Parameter]:
     ]
 
 
-TRAIN = [
-    *_of_training("train"),
-    _output(
+def _resume(holding: str, what_may_be_new: str) -> Option:
+    return _output(
         "--resume",
         _PATH,
-        "Go on with the run in a folder, by its own settings; --epochs or --steps may give a new total.",
+        f"Go on with the run in a folder, by its own settings; {what_may_be_new}.",
         metavar="FOLDER",
-        shell_complete=completion.complete_paths(holding=CHECKPOINT),
-    ),
-    _output(
-        "--checkpoint-seconds",
-        NOT_NEGATIVE,
-        "Seconds that pass at least between two checkpoints, from which --resume goes on.",
-        shown="60, without --checkpoint-steps",
-    ),
+        shell_complete=completion.complete_paths(holding=holding),
+    )
+
+
+_checkpoint_seconds = partial(
+    _output,
+    "--checkpoint-seconds",
+    NOT_NEGATIVE,
+    "Seconds that pass at least between two checkpoints, from which --resume goes on.",
+)
+
+TRAIN = [
+    *_of_training("train"),
+    _resume(CHECKPOINT, "--epochs or --steps may give a new total"),
+    _checkpoint_seconds(shown="60, without --checkpoint-steps"),
     _output("--checkpoint-steps", COUNT, "Steps that are taken at least between two checkpoints."),
     *COMMON,
 ]
-SWEEP = [*_of_training("sweep"), *COMMON]
+SWEEP = [
+    *_of_training("sweep"),
+    _place("--workers", COUNT, "Processes of this machine that train parts of the sweep.", metavar="N"),
+    _place(
+        "--scheduler",
+        str,
+        "The address of a Dask scheduler, whose workers train parts of the sweep: tcp://HOST:8786.",
+        metavar="ADDRESS",
+    ),
+    _resume(f"{PARTS}/{PLAN}", "there may be more candidates and more --seeds"),
+    _checkpoint_seconds(default="60"),
+    *COMMON,
+]
 EVALUATE = [
     _NETWORK,
     *_DATA,

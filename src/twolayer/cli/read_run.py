@@ -28,10 +28,10 @@ from .._records import (
     is_plain,
     is_size,
     is_text,
+    read_json_object,
 )
 from .._texts import listed, printable
 from .._validation import shown
-from ..report.files import read_json
 from ..report.metrics import Confusion
 from ..training import History
 
@@ -107,10 +107,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}")
-    stored = read_json(path)
-    if not isinstance(stored, dict):
-        raise ValueError(f"{path} must hold a JSON object; got {type(stored).__name__}")
-    return stored
+    return read_json_object(path)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

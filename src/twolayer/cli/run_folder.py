@@ -15,6 +15,7 @@ from .. import storage
 from .._files import remove_partial
 from ..report.files import write_csv, write_json
 from ..report.tables import history_rows, step_rows
+from ..sweeping.stored import PLAN
 from ..training import History
 from .locks import locked_file
 from .read_run import read_object, read_toml
@@ -22,6 +23,7 @@ from .read_run import read_object, read_toml
 NETWORK = storage.FILE_NAME
 BEFORE = "network-before.safetensors"  # of a run that diverged when it was resumed
 CHECKPOINT = "checkpoint.safetensors"
+PARTS = "parts"  # of a sweep: a folder of what it goes on from
 SETTINGS = "settings.toml"
 RESULTS = "results.json"
 HISTORY = "history.json"
@@ -100,9 +102,11 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
                 folder.mkdir()
             yield folder
     except BaseException:
-        if made and folder.is_dir() and {file.name for file in folder.iterdir()} <= {SETTINGS}:
-            (folder / SETTINGS).unlink(missing_ok=True)
-            folder.rmdir()
+        if made and folder.is_dir() and not has_begun(folder):
+            shutil.rmtree(folder / PARTS, ignore_errors=True)
+            if {file.name for file in folder.iterdir()} <= {SETTINGS}:
+                (folder / SETTINGS).unlink(missing_ok=True)
+                folder.rmdir()
         raise
 
 
@@ -130,9 +134,9 @@ def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
 
 @contextmanager
 def reopened_folder(path: Path) -> Iterator[Path]:
-    """Lock the folder of a training that is to be resumed; yield the folder that holds its files.
+    """Lock the folder of a run that is to be resumed; yield the folder that holds its files.
 
-    If the training was stopped or killed before it replaced another run, that is a folder within ``path``.
+    If the run was stopped or killed before it replaced another run, that is a folder within ``path``.
 
     Raises
     ------
@@ -146,7 +150,12 @@ def reopened_folder(path: Path) -> Iterator[Path]:
     with locked(path):
         settle(path)
         new = path / _NEW
-        yield new if _is_folder(new) and (new / CHECKPOINT).is_file() else path
+        yield new if _is_folder(new) and has_begun(new) else path
+
+
+def has_begun(folder: Path) -> bool:
+    """Return whether the run in a folder has a checkpoint to go on from."""
+    return (folder / CHECKPOINT).is_file() or any((folder / PARTS).glob("*.safetensors"))
 
 
 def take_place(folder: Path) -> Path:
@@ -171,11 +180,21 @@ def settle(path: Path) -> None:
             if (whole / name).is_file() and (path / name).is_file():
                 shutil.copymode(path / name, whole / name)
             (path / name).unlink(missing_ok=True)
+        for file in _files_of_parts(path):
+            file.unlink()
         whole.replace(moving)
     if _is_folder(moving):
         for name in written_in(moving):
             (moving / name).replace(path / name)
+        for file in _files_of_parts(moving):
+            (path / PARTS).mkdir(exist_ok=True)
+            file.replace(path / PARTS / file.name)
         shutil.rmtree(moving)
+
+
+def _files_of_parts(folder: Path) -> list[Path]:
+    """Return the files of the parts of a sweep."""
+    return [*(folder / PARTS).glob("*.safetensors"), *(folder / PARTS).glob(PLAN)]
 
 
 def _is_folder(path: Path) -> bool:

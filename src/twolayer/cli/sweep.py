@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import presets
+from .._optional import require
 from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
 from ..report.files import write_csv, write_json
 from ..report.formatting import count, format_accuracy, format_numbers, settings_in_words
@@ -22,12 +25,17 @@ from ..report.tables import (
     shown_settings,
     sweep_columns,
 )
-from ..sweeping import SweepResult, sweep
+from ..sweeping import SweepResult, plan
 from ..sweeping.candidates import OF_SHAPE, settings_of_grid
+from ..sweeping.parts import Given
+from ..sweeping.stored import PartsFolder
+from ..sweeping.sweep import carried_out
+from ..sweeping.workers import Executors, processes
+from ..training.execution import threads_for
 from ..training.folds import Folds
 from . import run_folder
-from .build import preprocessing_for
-from .config import grid_of
+from .build import channels_for, preprocessing_for
+from .config import grid_of, write_settings
 from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, Kept, length_in_words, open_job
@@ -35,17 +43,40 @@ from .job import ACCURACIES, Job, Kept, length_in_words, open_job
 _AXES = ("learning_rate", "reg")  # of the table that compares with published results
 
 
+class Running(NamedTuple):
+    """How the parts of a sweep are run; it changes no result."""
+
+    workers: int | None  # processes of this machine
+    scheduler: str | None  # address of Dask's
+    checkpoint_seconds: float
+
+
 def run_sweep(
-    settings: dict[str, Any], console: Console, *, out: str | None, overwrite: bool
+    settings: dict[str, Any], console: Console, *, out: str | None, overwrite: bool, running: Running
 ) -> dict[str, Any]:
     """Try every combination of the values in ``settings``, in a fresh folder; return the data of the run."""
-    job, max_networks = open_job(settings, console), settings["max_networks"]
-    dataset, library = job.dataset, job.library
-    if dataset.validation is None and job.folds is None:
+    job = open_job(settings, console)
+    if job.dataset.validation is None and job.folds is None:
         raise ValueError(
-            f"a sweep must have validation samples to choose by; {dataset.name} has none: try --folds 5"
+            f"a sweep must have validation samples to choose by; {job.dataset.name} has none: try --folds 5"
         )
-    seeds = settings["seeds"]
+    with job.fresh_folder(out, overwrite=overwrite) as folder:
+        return _sweep(job, folder, running)
+
+
+def resume_sweep(
+    folder: Path, settings: dict[str, Any], console: Console, *, running: Running
+) -> dict[str, Any]:
+    """Resume the sweep in ``folder`` by ``settings``, which may have more candidates; return the data."""
+    if (folder / run_folder.RESULTS).is_file() and not run_folder.has_begun(folder):
+        raise FileNotFoundError(f"{folder} must hold {run_folder.PARTS} to go on from; there is none")
+    return _sweep(open_job(settings, console), folder, running)
+
+
+def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
+    """Train the networks of a sweep, or go on with it; return the data of the run."""
+    settings, library, console, dataset = job.settings, job.library, job.console, job.dataset
+    max_networks, seeds = settings["max_networks"], settings["seeds"]
     with console.warnings_shown():
         grid = settings_of_grid(grid_of(settings), settings["candidates"], seed=seeds[0])
     folds = "" if job.folds is None else f" × {count(job.folds, 'fold')}"
@@ -53,27 +84,51 @@ def run_sweep(
         f"{count(len(grid) // len(seeds), 'candidate')}{folds} × {count(len(seeds), 'seed')}; "
         f"{'up to ' if settings['halving'] else ''}{length_in_words(settings)} each; {library}"
     )
-    with job.fresh_folder(out, overwrite=overwrite) as folder:
-        arguments = job.arguments()
-        if job.folds is not None:
-            fit = partial(preprocessing_for, settings, dataset)
-            arguments |= {"folds": job.folds, "preprocessing": fit, "rng": seeds[0]}
-        # The candidates of one shape and seed train together: their first layers are one product.
-        shapes = Counter(tuple(one.get(name) for name in (*OF_SHAPE, "seed")) for one in grid)
-        together = max(shapes.values())
-        width = max(one["n_hidden"] for one in grid) * min(together, max_networks or together)
-        operations = 2.0 * dataset.n_features * max(one["batch_size"] for one in grid) * width
-        with library.threads_for(operations), console.watch("Sweep") as watch:
-            result = sweep(
-                **arguments,
-                grid=grid,
-                n_classes=dataset.n_classes,
-                dtype=library.dtype,
-                max_networks=max_networks,
-                halving=settings["halving"],
-                callbacks=[watch],
-            )
-        return _keep(job, folder, result, len(grid) * (job.folds or 1), watch)
+    arguments = job.arguments()
+    if job.folds is not None:
+        fit = partial(preprocessing_for, settings, channels_for(settings, dataset))
+        arguments |= {"folds": job.folds, "preprocessing": fit, "rng": seeds[0]}
+    begun = plan(
+        **arguments,
+        grid=grid,
+        n_classes=dataset.n_classes,
+        dtype=library.dtype,
+        max_networks=max_networks,
+        halving=settings["halving"],
+    )
+    # The file's samples were compared already. Those that are preprocessed may differ in their last bits.
+    parts = PartsFolder(folder / run_folder.PARTS, running.checkpoint_seconds)
+    begun = parts.resumed(begun, {"data": settings["data_sha256"]})
+    write_settings(folder / run_folder.SETTINGS, settings)
+    # The candidates of one shape and seed train together: their first layers are one product.
+    shapes = Counter(tuple(one.get(name) for name in (*OF_SHAPE, "seed")) for one in grid)
+    together = max(shapes.values())
+    width = max(one["n_hidden"] for one in grid) * min(together, max_networks or together)
+    operations = 2.0 * dataset.n_features * max(one["batch_size"] for one in grid) * width
+    given = Given(*(arguments[name] for name in Given._fields))
+    with ExitStack() as stack:
+        executor = _executor(running, len(begun.parts), stack, console)
+        stack.enter_context(threads_for(library.xp, operations))
+        watch = stack.enter_context(console.watch("Sweep"))
+        result = carried_out(begun, given, callbacks=(watch,), executor=executor, folder=parts)
+    return _keep(job, folder, result, len(grid) * (job.folds or 1), watch)
+
+
+def _executor(running: Running, n_parts: int, stack: ExitStack, console: Console) -> Executors | None:
+    """Return what runs the parts of a sweep; None for this process."""
+    if running.scheduler is not None:
+        distributed = require("distributed", extra="dask", purpose="`--scheduler`")
+        client = stack.enter_context(distributed.Client(running.scheduler))
+        executor: Executor = client.get_executor()
+        return executor
+    if running.workers is None:
+        return None
+    if n_parts < running.workers:
+        console.warn(
+            f"there are {count(n_parts, 'part')} for {running.workers} workers; "
+            "more seeds or a smaller --max-networks make more"
+        )
+    return partial(processes, running.workers)
 
 
 def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch) -> dict[str, Any]:
@@ -96,6 +151,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
         results["samples"]["validation"] = folds.n_held_out(run["fold"] for run in result.runs)
     if words:
         results["heading"] = f"{job.dataset.name}, the best: {words}"
+    run_folder.clear_outcome(folder, keeps_network=kept is not None)
     # Every file is written, even if the tables cannot be shown or another file does not fit on the disk.
     with ExitStack() as at_the_end:
         write = at_the_end.callback
@@ -127,8 +183,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
     if not result.complete:
         failure = Failure(
             f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
-            f"they were; {'the best' if kept else 'no network'} is kept. A sweep does not go on from there: "
-            "`--resume` is of `train` alone",
+            f"they were; {'the best' if kept else 'no network'} is kept. "
+            f"`twolayer sweep --resume {shlex.quote(str(run_folder.named(folder)))}` goes on from there",
             OF_SIGNALS + watch.interrupted,
             wanted=True,
         )

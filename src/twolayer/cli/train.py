@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from ..settings import VARIED
 from ..stacks import stack
 from ..training import History, Run
 from ..training.arguments import train
-from ..training.run import select
+from ..training.execution import threads_for
+from ..training.run import select, without_preprocessed
 from . import run_folder
 from .config import write_settings
 from .console import Console, Watch
@@ -27,8 +27,6 @@ from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, length_in_words, open_job
 from .read_run import read_object
 
-# The data that the preprocessing has been through.
-_PREPROCESSED = ("X", "validation X", "preprocessing")
 _SHOWN = ("n_hidden", "learning_rate", "reg", "batch_size")
 # The other two settings of a sweep make the initial network.
 _OF_TRAIN = tuple(name for name in VARIED if name not in ("n_hidden", "weight_scale"))
@@ -65,9 +63,7 @@ def resume_train(
         _check_fit(job, earlier, checkpoint)
         # The samples as they are were compared already; preprocessed on another machine, or by another
         # library, they may differ in their last bits.
-        earlier = replace(
-            earlier, _fingerprint={k: v for k, v in earlier._fingerprint.items() if k not in _PREPROCESSED}
-        )
+        earlier = without_preprocessed(earlier)
         diverged = _divergence(earlier)
         finished = n_finished == earlier.n_steps  # else its results are not written yet
         if diverged is not None and finished:
@@ -125,7 +121,7 @@ def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Mapping[str, An
     checkpointer = Checkpointer(checkpoint, **pace, preprocessing=job.preprocessing)
     width = settings["n_hidden"] * settings["networks"]
     operations = 2.0 * job.dataset.n_features * settings["batch_size"] * width
-    with library.threads_for(operations), job.console.watch("Training") as watch:
+    with threads_for(library.xp, operations), job.console.watch("Training") as watch:
         run = train(
             earlier or _initial_network(job),
             **arguments,

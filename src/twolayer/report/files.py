@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._files import read_text, written_whole
+from .._files import written_whole
 from .._records import plain
 from .._texts import UNPRINTABLE
 
@@ -59,22 +59,6 @@ def format_json(data: Any, *, in_a_line: bool = False) -> str:
     # Escaped as JSON does, so that every reader gives the same characters back.
     lines = (UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
     return "\n".join(lines)
-
-
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read what `write_json` wrote; what was nan or infinite comes back as None.
-
-    The file may begin with a byte order mark, and its lines may end as on Windows.
-
-    Raises
-    ------
-    ValueError
-        If the file is not JSON in UTF-8; the message names it.
-    """
-    try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{os.fspath(path)} must be a JSON file in UTF-8; {error}") from error
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from .._numbers import NOT_NEGATIVE
 from .._setting import APART, TOGETHER
 from .._streams import Stream, stream
-from .._validation import check_integer
+from .._validation import check_integer, level_outside
 from ..search import Choice
 from ..settings import SETTINGS, VARIED
 from ..training.plan import PER_NETWORK, Settings
@@ -69,7 +69,7 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         warnings.warn(
             f"`candidates` is {n}, but `grid` seems to have no more than {len(found)}: all of them are taken",
             UserWarning,
-            stacklevel=6,
+            stacklevel=level_outside(),
         )
     of_shape = {key: space for key, space in spaces.items() if key in OF_SHAPE}
     many = [key for key, one in of_shape.items() if not isinstance(one, Choice) or len(one.values) > _FEW]
@@ -79,7 +79,7 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
             f"candidates that differ in {' or '.join(many)} do not train in one stack: these {len(found)} "
             f"make at least {len(shapes)} stacks for each seed; for fewer, give at most {_FEW} values",
             UserWarning,
-            stacklevel=6,
+            stacklevel=level_outside(),
         )
     return [*found.values()]
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from .._namespace import array_namespace, own_dtypes
-from ..training.execution import running
+from ..training import Run
 from ..training.folds import Folds
-from ..training.run import Run
-from ..training.trainer import Trainer, begun
 from .comparison import Row, compared, groups_of, standing
-from .stages import Rung, Stages
+
+
+class Rung(NamedTuple):
+    """The end of an epoch at which candidates leave: its number, from 1, and how many epochs are done."""
+
+    number: int
+    epochs: int
 
 
 def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
@@ -24,44 +28,26 @@ def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
     return [Rung(number, -(-n_epochs // halving ** (m + 1 - number))) for number in range(1, m + 1)]
 
 
-def halved(stages: Stages, halving: int) -> list[Run]:
-    """Train the stacks of a sweep in turns, rung by rung; of n candidates the best ⌈n / halving⌉ go on.
+def rows_at(
+    rung: Rung, run: Run, members: list[int], rows: list[Row], judge: str
+) -> Iterator[tuple[int, Row]]:
+    """Yield the number of each network of a stack, its settings, and its validation accuracy at a rung.
 
-    The rungs at which the others left are noted in ``stages.rung_of``.
+    ``run`` may have gone on after the rung.
     """
-    starts, stages.rung_of = [*stages.starts()], {}
-    W1 = starts[0][0].W1
-    with running(array_namespace(W1)), own_dtypes(W1):
-        trainers = [Trainer(plan, begun(net, plan)) for net, plan in starts]
-        del starts
-        n_epochs = -(-trainers[0].plan.steps // trainers[0].batches.steps_per_epoch)
-        rungs = rungs_of(n_epochs, len(groups_of(stages.runs, stages.names)), halving)
-        for rung in [*rungs, None]:
-            for trainer in trainers:
-                trainer.run(None if rung is None else rung.epochs * trainer.batches.steps_per_epoch)
-                if stages.stopped:
-                    return [trainer.result() for trainer in trainers]
-            if rung is not None:
-                rows = {i: row for i, row in sorted(_rows(trainers, stages)) if i not in stages.rung_of}
-                worst = _worst(rows, stages.names, halving, stages.shared.folds)
-                stages.rung_of |= dict.fromkeys(worst, rung)
-                for trainer, members in zip(trainers, stages.stacks, strict=True):
-                    trainer.leave(np.asarray([i in stages.rung_of for i in members]))
-        return [trainer.result() for trainer in trainers]
+    entries, diverged_at = run.history.step.tolist(), run.diverged
+    assert isinstance(diverged_at, tuple)
+    at = entries[rung.epochs - 1] if rung.epochs <= len(entries) else run.n_steps  # all may have left before
+    seen = run.history.until(at).validation_accuracy
+    for i, accuracies, step in zip(members, seen, diverged_at, strict=True):
+        known = accuracies[np.isfinite(accuracies)].tolist() or [math.nan]
+        diverged = step if step is not None and step <= at else None
+        accuracy = max(known) if judge == "best" else known[-1]
+        found = {"diverged": diverged, "validation_accuracy": accuracy, "train_accuracy": math.nan}
+        yield i, rows[i] | found
 
 
-def _rows(trainers: list[Trainer], stages: Stages) -> Iterator[tuple[int, Row]]:
-    """Yield the number of each network, and its settings and validation accuracy by now."""
-    for trainer, members in zip(trainers, stages.stacks, strict=True):
-        seen = trainer.history().validation_accuracy
-        for i, accuracies, diverged in zip(members, seen, trainer.diverged, strict=True):
-            known = accuracies[np.isfinite(accuracies)].tolist() or [math.nan]
-            accuracy = max(known) if trainer.plan.judge == "best" else known[-1]
-            found = {"diverged": diverged or None, "validation_accuracy": accuracy}
-            yield i, stages.runs[i] | found | {"train_accuracy": math.nan}
-
-
-def _worst(rows: dict[int, Row], names: tuple[str, ...], halving: int, folds: Folds | None) -> list[int]:
+def worst(rows: Mapping[int, Row], names: tuple[str, ...], halving: int, folds: Folds | None) -> list[int]:
     """Return the numbers of the networks of all candidates but the best ⌈n / η⌉ of n."""
     numbers, groups = list(rows), groups_of([*rows.values()], names)
     table = compared([*rows.values()], names, 0, folds)

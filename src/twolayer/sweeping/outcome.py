@@ -1,8 +1,8 @@
-"""The outcome of a sweep's training runs: its rows, its table, and its best network."""
+"""The outcome of a sweep's parts: its rows, its table, and its best network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ from ..stacks import merge, stack
 from ..training import History, Run
 from ..training.run import select
 from .comparison import Row, best_runs, compared, winner_of
+from .halving import Rung
+from .parts import Networks, PartResult
 from .results import Best, SweepResult
-from .stages import Rung, Stages
 
 _ACCURACIES = ("train_accuracy", "validation_accuracy")
 _OF_RUN = ("diverged", "best_step", *_ACCURACIES)
@@ -31,17 +32,30 @@ class Trained(NamedTuple):
     finished: bool  # or a callback stopped the sweep before
 
 
-def outcome(results: Iterable[Run], stages: Stages, refit: str | None) -> SweepResult:
-    """Return the result of a sweep from the runs of its stacks, of which a callback may have stopped some."""
-    trained, names, folds = _trained_networks(results, stages), stages.names, stages.shared.folds
-    all_finished = len(trained) == len(stages.runs) and all(one.finished for one in trained)
-    complete = all_finished or not stages.stopped
+def outcome(
+    networks: Networks, results: Iterable[PartResult], rung_of: Mapping[int, Rung], *, stopped: bool
+) -> tuple[SweepResult, int]:
+    """Return the result of a sweep, and for how many epochs to train a network on all samples.
+
+    Parameters
+    ----------
+    networks : Networks
+    results : iterable of PartResult
+        All of them, or those that there are where a callback stopped the sweep.
+    rung_of : mapping of int to Rung
+        The rungs at which networks left, by their numbers.
+    stopped : bool
+        Whether a callback stopped the sweep.
+    """
+    trained = _trained_networks(networks, results, rung_of)
+    names, folds = networks.names, networks.shared.settings.folds
+    all_finished = len(trained) == len(networks.rows) and all(one.finished for one in trained)
+    complete = all_finished or not stopped
     to_the_end = any(one.finished and not one.row.get("rung") for one in trained)
     judged = [one for one in trained if one.finished] if to_the_end else trained
     rows = [one.row for one in judged]
-    n_validation = stages.shared.validation[0].shape[0] if folds is None else 0
-    table = compared(rows, names, n_validation, folds)
-    winner, best = winner_of(table), None
+    table = compared(rows, names, networks.n_validation, folds)
+    winner, best, n_epochs = winner_of(table), None, 0
     if winner is not None:
         own = [judged[i] for i in best_runs(winner, rows, names)]
         settings, one = {key: own[0].row[key] for key in (*names, "seed")}, own[0]
@@ -49,34 +63,32 @@ def outcome(results: Iterable[Run], stages: Stages, refit: str | None) -> SweepR
             best = Best(settings, one.net, one.history, one.row, winner, one.preprocessing)
         else:
             row = settings | {name: winner[name] for name in _ACCURACIES}
-            best = Best(settings, None, None, row, winner)
-            if refit == "merge" and complete:
-                best = replace(best, net=_merged(own))
-            elif refit == "all":
-                best, complete = _refitted(best, own, stages)
+            merged = _merged(own) if networks.refit == "merge" and complete else None
+            best, n_epochs = Best(settings, merged, None, row, winner), _epochs_of(own, networks)
+            complete &= not (networks.trains_on_all and stopped)  # perhaps with the last step of its folds
     pairs = None if folds is None else tuple(zip(folds.trained, folds.held_out, strict=True))
     histories = [one.history for one in trained]
-    return SweepResult(best, table, [one.row for one in trained], histories, complete, pairs)
+    return SweepResult(best, table, [one.row for one in trained], histories, complete, pairs), n_epochs
 
 
-def _trained_networks(results: Iterable[Run], stages: Stages) -> list[Trained]:
-    """Return the networks of the stacks in the order of their settings."""
+def _trained_networks(
+    networks: Networks, results: Iterable[PartResult], rung_of: Mapping[int, Rung]
+) -> list[Trained]:
+    """Return the networks of the parts in the order of their settings."""
     found: dict[int, Trained] = {}
-    at_rung = stages.rung_of or {}
-    for number, (members, run) in enumerate(zip(stages.stacks, results, strict=False), start=1):
-        if not run.history.step.size:  # it was stopped before any validation
+    for result in results:
+        if not result.run.history.step.size:  # it was stopped before any validation
             continue
-        each = {i: select(run, k) for k, i in enumerate(members)}
-        over = all(i in at_rung or one.diverged or one.stopped for i, one in each.items())
-        ended = over or not stages.stopped or number in stages.ended
+        each = {i: select(result.run, k) for k, i in enumerate(networks.stacks[result.number - 1])}
+        over = all(i in rung_of or one.diverged or one.stopped for i, one in each.items())
         for i, member in each.items():
-            rung = at_rung.get(i)
+            rung = rung_of.get(i)
             n_steps = _steps_taken(member, rung)
-            row = stages.runs[i] | {"n_steps": n_steps}
-            row |= {} if stages.rung_of is None else {"rung": rung.number if rung else None}
+            row = networks.rows[i] | {"n_steps": n_steps}
+            row |= {} if networks.halving is None else {"rung": rung.number if rung else None}
             row |= {name: getattr(member, name) for name in _OF_RUN}
-            history, fitted = member.history.until(n_steps), stages.fitted[number]
-            found[i] = Trained(row, member.net, history, fitted, ended or i in at_rung)
+            finished = over or result.complete or i in rung_of
+            found[i] = Trained(row, member.net, member.history.until(n_steps), result.preprocessing, finished)
     return [found[i] for i in sorted(found)]
 
 
@@ -94,14 +106,19 @@ def _merged(own: list[Trained]) -> TwoLayerNet:
     )
 
 
-def _refitted(best: Best, own: list[Trained], stages: Stages) -> tuple[Best, bool]:
-    """Return the winner with a network trained on all samples, and whether no callback stopped the sweep."""
-    if stages.stopped:  # perhaps with the last step of its folds
-        return best, False
-    step = "best_step" if stages.shared.judge == "best" else "n_steps"  # at which a network was judged
-    n_epochs = [np.count_nonzero(one.history.step <= one.row[step]) for one in own]
-    run, complete = stages.refit(best.settings, round(float(np.mean(n_epochs))))
-    if complete and run.diverged is None:
-        fitted, row = stages.fitted[stages.n_stages], best.row | {"train_accuracy": run.train_accuracy}
-        best = replace(best, net=run.net, history=run.history, preprocessing=fitted, row=row)
-    return best, complete
+def _epochs_of(own: list[Trained], networks: Networks) -> int:
+    """Return the mean number of epochs after which the winner's networks were judged."""
+    step = "best_step" if networks.shared.settings.judge == "best" else "n_steps"
+    return round(float(np.mean([np.count_nonzero(one.history.step <= one.row[step]) for one in own])))
+
+
+def with_network(judged: SweepResult, of_all: PartResult) -> SweepResult:
+    """Return the result with the network that was trained on all samples, unless it diverged."""
+    best, run = judged.best, select(of_all.run, 0)
+    if best is None or run.diverged is not None:
+        return judged
+    row = best.row | {"train_accuracy": run.train_accuracy}
+    fitted = of_all.preprocessing
+    return replace(
+        judged, best=replace(best, net=run.net, history=run.history, preprocessing=fitted, row=row)
+    )

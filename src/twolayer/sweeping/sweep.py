@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .._namespace import Array, array_namespace, is_array_api_obj, undisturbed
-from .._namespace import device as device_of
-from .._streams import RandomState, seed_of
-from .._validation import (
-    check_array,
-    check_choice,
-    check_features,
-    check_finite,
-    check_integer,
-    check_sample_weight,
-    check_targets,
-)
-from ..augmentation import Augmentation, check_augmentation, mixes
+from .._namespace import Array, undisturbed
+from .._streams import RandomState
+from .._validation import check_integer, check_number
+from ..augmentation import Augmentation
 from ..preprocessing import Preprocessing
 from ..training import Callback
 from ..training.arguments import COSINE, NESTEROV
-from ..training.data import check_validation
-from ..training.execution import most_networks
 from ..training.optimizers import Optimizer
-from ..training.plan import Settings
 from ..training.schedules import Schedule
-from ..training.trainer import carry_out
-from .candidates import candidates_of, settings_of_stack, stacks_of
-from .comparison import Row
-from .folds import check_weights_of_folds, folds_of
-from .halving import halved
-from .outcome import outcome
-from .prepared import Fit, fitting
+from .parts import Given, Part, PartData, PartResult, train_part
+from .planning import plan
+from .plans import SweepPlan
 from .results import SweepResult
-from .stages import Stages
+from .stored import PartsFolder
+from .workers import Executors, Workers
+
+RETRIES = 2
+
+_OF_RUNNING = ("executor", "retries", "resume", "checkpoint_seconds", "callbacks")
 
 
 @undisturbed
@@ -71,6 +59,10 @@ def sweep(
     stream: bool = False,
     xp: Any = None,
     device: Any = None,
+    executor: Executors | None = None,
+    retries: int = RETRIES,
+    resume: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 60.0,
     callbacks: Iterable[Callback] = (),
 ) -> SweepResult:
     """Train a network for every candidate of hyper-parameters and every seed, and keep the best.
@@ -153,11 +145,30 @@ def sweep(
         Otherwise that of ``X``.
     device : optional
         With ``stream``: where they are; by default the library's default device. Otherwise that of ``X``.
+    executor : concurrent.futures.Executor, or function that returns one, optional
+        Run the parts of the sweep, which are its stacks, on the workers of an executor: for example
+        ``ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn"))``, loky's, or
+        ``dask.distributed.Client(...).get_executor()``. The networks are the same as without. Workers that
+        are processes of this machine share NumPy arrays, in files in the temporary folder (a `numpy.memmap`
+        in its own), and the processors' threads. Dask's workers get the arrays once, others with every part.
+        An executor that a function returns is shut down in the end, and made anew if it breaks.
+    retries : int
+        How often a part is run again whose worker died, before the sweep fails.
+    resume : path, optional
+        A folder for the plan and for a checkpoint of each part. A sweep that ended in any way goes on from
+        it, with NumPy to the bit as if it had not ended. More candidates or seeds, also of a sweep that is
+        complete, make parts of their own, and parts that were trained stay as they are. Other settings, data
+        and folds are refused, and with ``halving`` other candidates. If workers do not see the folder, parts
+        under way begin anew.
+    checkpoint_seconds : float
+        How many seconds pass at least between two checkpoints of a part.
     callbacks : iterable of callables
         Called as by `train`, with ``stage`` and ``stages`` set: the number of the stack, from 1, and the
         number of stacks. With ``refit="all"`` the last stage trains the network of all samples. With
         ``halving`` each stack resumes after every rung, so its stage comes several times.
-        ``progress.stop()`` ends the sweep there.
+        ``progress.stop()`` ends the sweep there. With an ``executor`` they are called in this process: when a
+        part has ended, and, if workers see the temporary folder, about twice a second before that, when
+        history, networks and run are not known.
 
     Returns
     -------
@@ -168,8 +179,11 @@ def sweep(
     TypeError, ValueError
         As `train`; if the grid has an unknown setting, no candidate, or the same one twice; if it holds a
         distribution without ``candidates``; if not exactly one of ``validation`` and ``folds`` is given; if
-        ``augmentation`` mixes samples while folds share their batches; or if ``steps`` is given with
-        ``halving``.
+        ``augmentation`` mixes samples while folds share their batches; if ``steps`` is given with
+        ``halving``; or if ``resume`` is the folder of another sweep.
+    concurrent.futures.BrokenExecutor
+        If the worker of a part died more often than ``retries`` times, or an executor broke that cannot be
+        made anew.
 
     Warns
     -----
@@ -213,118 +227,67 @@ def sweep(
     >>> bool(net.accuracy(digits.test.X, digits.test.y) > 0.9)
     True
     """
-    check_features(X)
-    check_array("y", y)
-    if (validation is None) == (folds is None):
-        raise ValueError(
-            "`validation` or `folds` must be given to judge networks by, not both; got "
-            + ("neither" if folds is None else "both")
+    arguments = {name: value for name, value in locals().items() if name not in _OF_RUNNING}
+    if executor is not None and not (isinstance(executor, Executor) or callable(executor)):
+        raise TypeError(
+            "`executor` must be a concurrent.futures.Executor, or a function that returns one; got "
+            f"{type(executor).__name__}"
         )
-    if validation is not None:
-        check_validation(validation)
-    if n_classes is None:
-        n_classes = _count_classes(y, y if validation is None else validation[1])
-    n_classes = check_integer("n_classes", n_classes, least=1)
-    check_targets(y, X, n_classes)
-    check_choice("refit", refit, ("all", "merge", None))
-    if halving is not None:
-        halving = check_integer("halving", halving, least=2)
-        if steps is not None:
-            raise ValueError(
-                f"`epochs` must be given in place of `steps` with `halving`; got `steps` of {steps}"
-            )
-    seed, fit = seed_of(rng), fitting(preprocessing)
-    divided = None if folds is None else folds_of(folds, y, seed)
-    shared = Settings(
-        validation=validation,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        preprocessing=None if fit else preprocessing,  # type: ignore[arg-type]  # checked below
-        augmentation=augmentation,
-        optimizer=optimizer,
-        schedule=schedule,
-        epochs=epochs,
-        steps=steps,
-        replacement=replacement,
-        ema_decay=ema_decay,
-        patience=patience,
-        judge=judge or ("best" if folds is None else "last"),
-        stream=bool(stream),
-        callbacks=tuple(callbacks),
-        folds=divided,
+    retries = check_integer("retries", retries, least=0)
+    seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0.0)
+    begun = plan(**arguments)
+    folder = None if resume is None else PartsFolder(Path(resume), seconds)
+    if folder is not None:
+        begun = folder.resumed(begun)
+    given = Given(X, y, None if validation is None else tuple(validation), sample_weight)
+    return carried_out(
+        begun, given, callbacks=tuple(callbacks), executor=executor, retries=retries, folder=folder
     )
-    runs = candidates_of(grid, shared, default_seed=seed, n_drawn=candidates)
-    if divided is not None:
-        runs = [one | {"fold": fold} for one in runs for fold in range(len(divided.trained))]
-        _check_folds(preprocessing, fit, stream=shared.stream)
-        check_sample_weight(sample_weight, X)
-        check_weights_of_folds(sample_weight, divided)
-        if fit is not None:
-            check_finite(X)  # an error of the fold's own would count its rows
-    if not stream:
-        for name, value in (("xp", xp), ("device", device)):
-            if value is not None:
-                raise ValueError(
-                    f"`{name}` must be left out where `X` says it, without `stream`; "
-                    f"got {getattr(value, '__name__', value)}"
-                )
-        xp, device = array_namespace(X), device_of(X)
-    elif xp is None:
-        xp = np
-
-    limit = len(runs) if max_networks is None else check_integer("max_networks", max_networks, least=1)
-
-    def most(one: Row) -> int:
-        if halving is not None:  # stacks are soon smaller
-            return limit
-        return min(limit, most_networks(xp, one["n_hidden"], min(one["batch_size"], X.shape[0]), dtype))
-
-    stacks = stacks_of(runs, most, folds_together=fit is None)
-    for members in stacks:  # before any is trained
-        chosen = settings_of_stack(shared, [runs[i] for i in members])
-        chosen.check_forms()
-        check_augmentation(chosen.augmentation, math.prod(X.shape[1:]))
-        if divided is not None and fit is None and mixes(chosen.augmentation):
-            raise ValueError(
-                "`augmentation` must not mix samples with `folds`, which share their batches: a partner may "
-                "be held out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
-            )
-    n_stages = len(stacks) + (divided is not None and refit == "all")
-    stages = Stages(runs, stacks, n_stages, X, y, shared, fit, n_classes, xp, dtype, device)
-    if halving is not None:
-        return outcome(halved(stages, halving), stages, refit)
-    return outcome((carry_out(*start) for start in stages.starts()), stages, refit)
 
 
-def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
-    """Raise, or warn, where a preprocessing does not suit folds."""
-    if fit is not None and stream:
-        raise ValueError(
-            f"`preprocessing` must be fitted if `stream` and `folds` are both given; got {preprocessing!r}"
-        )
-    if fit is None and preprocessing is not None:
-        way_out = (
-            '; give it unfitted ("standardize", a class, or a function of X) to have it fitted to the '
-            "samples of each fold"
-        )
-        warnings.warn(
-            "`preprocessing` was fitted before the samples were divided into folds, so it may have seen the "
-            f"held-out ones{'' if stream else way_out}",
-            UserWarning,
-            stacklevel=4,
-        )
+def carried_out(
+    plan: SweepPlan,
+    given: Given,
+    *,
+    callbacks: tuple[Callback, ...],
+    executor: Executors | None,
+    retries: int = RETRIES,
+    folder: PartsFolder | None,
+) -> SweepResult:
+    """Run the parts of a plan in their order, or on an executor, until there is a result."""
+    data = PartData(given)
+    workers = None if executor is None else Workers(executor, retries, given, callbacks, folder)
+    try:
+        while plan.parts:
+            in_order = _in_order(plan.parts, data, callbacks, folder)
+            found = {one.number: one for one in (workers.results(plan.parts) if workers else in_order)}
+            if any(one.stopped for one in found.values()) or (workers and workers.stopping):
+                others = (part for part in plan.parts if part.number not in found)
+                return plan.stopped([*found.values(), *_so_far(others, data, folder)])
+            plan = plan.join(found.values())
+    finally:
+        if workers is not None:
+            workers.close()
+    assert plan.result is not None
+    return plan.result
 
 
-def _count_classes(y: Array, y_val: Any) -> int:
-    """Return the number of classes that the targets imply; invalid ones are refused later."""
-    if y.ndim > 1:
-        return max(1, int(y.shape[1]))
-    xp, highest = array_namespace(y), 0
-    for labels in (y, y_val):
-        if not is_array_api_obj(labels) or array_namespace(labels) is not xp or labels.ndim != 1:
-            continue
-        if device_of(labels) != device_of(y):  # refused later, with both devices named
-            continue
-        if labels.shape[0] and xp.isdtype(labels.dtype, "integral"):
-            highest = max(highest, int(xp.max(labels)))
-    return highest + 1
+def _in_order(
+    parts: tuple[Part, ...], data: PartData, callbacks: tuple[Callback, ...], folder: PartsFolder | None
+) -> Iterator[PartResult]:
+    """Run parts in this process until a callback stops one."""
+    for part in parts:
+        saved = None if folder is None else folder.checkpoint(part)
+        begun = part if saved is None else part.resumed(saved.path, data.given.X)
+        result = train_part(begun, data, callbacks=callbacks, checkpoint=saved)
+        yield result
+        if result.stopped:
+            return
+
+
+def _so_far(parts: Iterable[Part], data: PartData, folder: PartsFolder | None) -> Iterator[PartResult]:
+    """Yield the results of parts of which there is an earlier run alone."""
+    for part in parts:
+        begun = part if folder is None else part.resumed(folder.checkpoint(part).path, data.given.X)
+        if begun.earlier is not None:
+            yield train_part(begun, data, trains=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from itertools import repeat
 from types import ModuleType
@@ -24,6 +24,7 @@ from .._namespace import (
     is_torch_namespace,
     to_host,
 )
+from .._optional import require
 from .trees import tree_leaves, tree_map
 
 Function: TypeAlias = Callable[..., Any]
@@ -31,6 +32,9 @@ Placing: TypeAlias = Callable[[HostArray], Array]  # copies a host array to the 
 
 # Savings at 50 hidden units: benchmarks/forms.py.
 STACK_BYTES = 3 * 2**20  # of hidden activations: a larger stack does not fit a cache, and NumPy is slower
+# On products of two matrices with fewer operations than this, several threads of a BLAS cost more than they
+# bring, and several times the whole where other programs keep the cores busy.
+SMALL_PRODUCT = 3e7
 BLOCK_STEPS = 32  # at most, in one call of what JAX compiled; a call for each step takes 1.2 times as long
 PADDED_BYTES = 2**22  # where a full block takes no more, a shorter one is padded to its length
 HELD_NUMBERS = 2**17  # kept from several steps, and reported together; each by itself takes 1.1 times as long
@@ -71,6 +75,20 @@ def _compiled(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) 
 
         return jax.jit(function, donate_argnums=(0,) if consumes else ())  # type: ignore[no-any-return]
     return function
+
+
+def threads_for(xp: ModuleType, operations: float, most: int | None = None) -> AbstractContextManager[Any]:
+    """Hold NumPy's BLAS to one thread where its products are small, else to ``most`` if that is given.
+
+    Nothing is held where threadpoolctl cannot be imported.
+    """
+    limit = 1 if operations < SMALL_PRODUCT else most
+    limits: AbstractContextManager[Any] = nullcontext()
+    if is_numpy_namespace(xp) and limit is not None:
+        with suppress(ImportError):  # it saves time, and changes no result
+            threadpoolctl = require("threadpoolctl", extra="cli", purpose="Choosing threads")
+            limits = threadpoolctl.threadpool_limits(limit, "blas")
+    return limits
 
 
 def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, dtype: Any) -> int:

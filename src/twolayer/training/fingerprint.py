@@ -15,11 +15,17 @@ from ..network import TwoLayerNet
 
 Fingerprint: TypeAlias = dict[str, str]
 
+# The names of what a preprocessing may have changed: on another machine in its last bits.
+PREPROCESSED = ("X", "validation X", "preprocessing")
 SAMPLED_VALUES = 2**18  # of an array, the most that are copied to the host and looked at
 
 _FEW_VALUES = 64  # of a small array, which are all told
 _DEPTH = 6  # of objects inside of each other
 _MOST_SHOWN = 80  # characters of a value in a message
+_OF_RUN = (
+    "A run goes on with its own settings and data: to train its network with others, begin a new run from "
+    "`run.last`"
+)
 
 
 def described_array(array: Array | None, *, dtype: Any = None) -> str:
@@ -107,18 +113,17 @@ def described_preprocessing(preprocessing: Any) -> str:
     return f"{type(preprocessing).__qualname__}({arrays})"
 
 
-def check_same(found: Fingerprint, expected: Fingerprint) -> None:
+def check_same(
+    found: Fingerprint, expected: Fingerprint, *, whose: str = "the run's", advice: str = _OF_RUN
+) -> None:
     """Raise unless a run goes on with what it was begun with; what ``expected`` does not hold may differ."""
     wrong = [
-        f"`{name}` must be the run's, {_short(value)}; got {_short(found.get(name, 'None'))}"
+        f"`{name}` must be {whose}, {_short(value)}; got {_short(found.get(name, 'None'))}"
         for name, value in expected.items()
         if found.get(name, "None") != value
     ]
     if wrong:
-        raise ValueError(
-            f"{'. '.join(wrong)}. A run goes on with its own settings and data: to train its network with "
-            "others, begin a new run from `run.last`"
-        )
+        raise ValueError(f"{'. '.join(wrong)}. {advice}")
 
 
 def _short(text: str) -> str:

@@ -54,6 +54,7 @@ from .trees import tree_map
 
 # Each network of a stack may have its own number for the first; all share the others.
 PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
+EPOCHS = 10  # where neither a number of them nor of steps is given
 _OF_ALL = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "ema_decay", "augmentation")
 
 
@@ -298,7 +299,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     if settings.epochs is not None and steps is not None:
         raise ValueError("`epochs` or `steps` must be given, not both; got both")
     if steps is None:
-        epochs = 10 if settings.epochs is None else check_integer("epochs", settings.epochs, least=1)
+        epochs = EPOCHS if settings.epochs is None else check_integer("epochs", settings.epochs, least=1)
         steps = batches.steps_per_epoch * epochs
     changed |= {
         "batch_size": batches.batch_size,

@@ -1,0 +1,338 @@
+"""The parts of a sweep: stacks of networks, each of which any process can train by itself."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .._files import check_can_be_written
+from .._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    device,
+    own_dtypes,
+    standard_namespace,
+    undisturbed,
+)
+from ..network import TwoLayerNet
+from ..preprocessing import Preprocessing
+from ..stacks import stack
+from ..training import Callback, Progress, Run
+from ..training.checkpoint import Checkpointer, load_run, save_run
+from ..training.data import Data
+from ..training.execution import running
+from ..training.fingerprint import Fingerprint, check_same, described_array
+from ..training.plan import Settings, checked_data, planned
+from ..training.run import without_preprocessed
+from ..training.trainer import Trainer, begun
+from .candidates import settings_of_stack
+from .comparison import Row
+from .prepared import Fit, Prepared, prepared
+
+
+class Given(NamedTuple):
+    """The arrays that a sweep is given."""
+
+    X: Array
+    y: Array
+    validation: tuple[Array, ...] | None
+    sample_weight: Array | None
+
+    def fingerprint(self) -> Fingerprint:
+        """Return texts that tell these arrays from others."""
+        validation = dict(zip(("X", "y", "sample_weight"), self.validation or (), strict=False))
+        own = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight}
+        named = own | {f"validation {name}": array for name, array in validation.items()}
+        return {name: described_array(array) for name, array in named.items()}
+
+
+class PartData:
+    """The arrays of a sweep, and what the latest part has made of them, which the next one may need too."""
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self._latest: tuple[tuple[int | None, Shared], Prepared, Data | None] | None = None
+
+    def prepared(self, part: Part) -> Prepared:
+        """Return the samples of a part. Each fold has its own if the preprocessing is fitted to them."""
+        shared, (X, y, validation, sample_weight) = part.shared, self.given
+        fold = None if shared.fit is None else part.members[0].get("fold")
+        if self._latest is None or self._latest[0][0] != fold or self._latest[0][1] is not shared:
+            self._latest = None  # before others take memory
+            settings = replace(shared.settings, validation=validation, sample_weight=sample_weight)
+            how: dict[str, Any] = {"fold": fold, "dtype": shared.dtype, "in_steps": shared.in_steps}
+            self._latest = (fold, shared), prepared(X, y, settings, shared.fit, **how), None
+        return self._latest[1]
+
+    def checked(self, nets: TwoLayerNet, settings: Settings) -> Data:
+        """Return what `prepared` returned last, checked; the networks of all parts are alike for this."""
+        assert self._latest is not None
+        key, own, data = self._latest
+        if data is None:
+            data = checked_data(nets, own.X, own.y, settings)
+            self._latest = key, own, data
+        return data
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Everything but arrays that the parts of a sweep share.
+
+    Parameters
+    ----------
+    settings : Settings
+        Those of all networks.
+    fit : callable or None
+        Fits the preprocessing, as `prepared` needs it.
+    n_classes : int
+    dtype : str
+        The networks'.
+    library : str or None
+        Name of their library; None if it is that of the samples, whose device is theirs too.
+    device : device or None
+    in_steps : bool
+        Whether preprocessing is left to each step.
+    data : Fingerprint
+        Texts that tell the data from others.
+    """
+
+    settings: Settings
+    fit: Fit | None
+    n_classes: int
+    dtype: str
+    library: str | None
+    device: Any
+    in_steps: bool
+    data: Fingerprint
+
+    def place(self, X: Array) -> dict[str, Any]:
+        """Return the library and the device of the networks, given the samples."""
+        if self.library is None:
+            return {"xp": array_namespace(X), "device": device(X)}
+        return {"xp": standard_namespace(importlib.import_module(self.library)), "device": self.device}
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """All networks of a sweep, and their division into parts.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The settings of each network.
+    stacks : list of list of int
+        The numbers of the networks of each part.
+    shared : Shared
+    refit : "all", "merge" or None
+    halving : int or None
+    n_validation : int
+        Number of samples that a network is validated by; 0 with folds.
+    """
+
+    rows: list[Row]
+    stacks: list[list[int]]
+    shared: Shared
+    refit: str | None
+    halving: int | None
+    n_validation: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The settings in which candidates differ: the networks of one differ in the seed and the fold."""
+        return tuple(key for key in self.rows[0] if key not in ("seed", "fold"))
+
+    @property
+    def trains_on_all(self) -> bool:
+        """Whether the best candidate is trained on all samples in the end."""
+        return self.refit == "all" and self.shared.settings.folds is not None
+
+
+class Checkpoint(NamedTuple):
+    """The file of a part's run, and how many seconds pass at least until it is written again."""
+
+    path: Path
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """Result of `Part.run`: what `SweepPlan.join` needs.
+
+    Parameters
+    ----------
+    number : int
+        The part's, from 1.
+    run : Run
+        Of the part's stack of networks. With ``halving`` its accuracies are nan before the last rung.
+    preprocessing : Preprocessing or None
+        The fitted preprocessing of their samples.
+    complete : bool
+        False if a callback stopped the training before its end.
+    stopped : bool
+        Whether a callback stopped it, perhaps at its end.
+    place : tuple of int
+        How far it is: ``step``, ``steps``, ``epoch`` and ``epochs`` of `Progress`.
+    """
+
+    number: int
+    run: Run
+    preprocessing: Preprocessing | None
+    complete: bool
+    stopped: bool
+    place: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, repr=False)
+class Part:
+    """A part of a sweep: a stack of networks, which train together. It can be pickled, and holds no samples.
+
+    Parameters
+    ----------
+    number : int
+        Its number, from 1.
+    n_parts : int
+        The number of parts of the whole sweep.
+    members : list of dict
+        The settings of each network.
+    shared : Shared
+    epochs : int or None
+        The number of epochs after which to stop: those of a rung, or of the network of all samples.
+    left : host array (K,) of bool, or None
+        Which networks left at an earlier rung.
+    earlier : Run or None
+        What to go on from.
+    """
+
+    number: int
+    n_parts: int
+    members: list[Row]
+    shared: Shared
+    epochs: int | None = None
+    left: HostArray | None = None
+    earlier: Run | None = None
+    is_rung: bool = False  # more epochs come after it
+    refits: bool = False  # it trains the best candidate on all samples
+
+    def __repr__(self) -> str:
+        return f"Part({self.number} of {self.n_parts}: {len(self.members)} networks)"
+
+    def run(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        validation: tuple[Array, ...] | None = None,
+        sample_weight: Array | None = None,
+        callbacks: Iterable[Callback] = (),
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> PartResult:
+        """Train the networks of this part.
+
+        Parameters
+        ----------
+        X, y, validation, sample_weight
+            The same as for `plan`; other arrays with the same content are as good.
+        callbacks : iterable of callables
+            As for `sweep`; they are called with the progress of this part.
+        checkpoint : path, optional
+            A file that the training is saved to every minute and at its end, and from which it goes on if
+            the file is there.
+
+        Returns
+        -------
+        PartResult
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `sweep`; and if the data are not those of the plan.
+        OSError
+            If ``checkpoint`` cannot be written.
+        """
+        given = Given(X, y, validation, sample_weight)
+        advice = "A part trains on the data that its plan was made for"
+        check_same(given.fingerprint(), self.shared.data, whose="the plan's", advice=advice)
+        part, saved = self, None
+        if checkpoint is not None:
+            check_can_be_written(checkpoint)
+            saved = Checkpoint(Path(checkpoint))
+            part = self.resumed(saved.path, X)
+        return train_part(part, PartData(given), callbacks=tuple(callbacks), checkpoint=saved)
+
+    def resumed(self, path: Path, X: Array) -> Part:
+        """Return the part that goes on from the file of its run, if that exists, beside the samples."""
+        return replace(self, earlier=load_run(path, **self.shared.place(X))) if path.is_file() else self
+
+    def operations(self, X: Array) -> float:
+        """Return how many operations the first layers take on a batch."""
+        first = self.members[0]
+        n_units = first["n_hidden"] * len(self.members)
+        return float(2 * math.prod(X.shape[1:]) * first["batch_size"] * n_units)
+
+    def networks(self, n_features: int, place: Mapping[str, Any]) -> TwoLayerNet:
+        """Return the networks to begin with."""
+        first, shared = self.members[0], self.shared
+        scales = [one["weight_scale"] for one in self.members]
+        nets = {
+            scale: TwoLayerNet.initialize(
+                n_features,
+                first["n_hidden"],
+                shared.n_classes,
+                rng=first["seed"],
+                weight_scale=scale,
+                dtype=shared.dtype,
+                **place,
+            )
+            for scale in dict.fromkeys(scales)
+        }
+        return stack(nets[scale] for scale in scales)
+
+
+@undisturbed
+def train_part(
+    part: Part,
+    data: PartData,
+    *,
+    callbacks: tuple[Callback, ...] = (),
+    checkpoint: Checkpoint | None = None,
+    trains: bool = True,
+) -> PartResult:
+    """Train the networks of a part, and save the run to its file, if one is given.
+
+    Without ``trains`` the result is that of the training so far.
+    """
+    own = data.prepared(part)
+    nets = part.networks(own.n_features, part.shared.place(data.given.X))
+
+    def call(progress: Progress) -> None:
+        for callback in callbacks:
+            callback(replace(progress, stage=part.number, stages=part.n_parts))
+
+    calls: list[Callback] = [call] if callbacks else []
+    earlier = part.earlier
+    if checkpoint is not None:
+        calls.append(Checkpointer(checkpoint.path, seconds=checkpoint.seconds))
+    settings = replace(settings_of_stack(own.settings, part.members), callbacks=tuple(calls))
+    plan = planned(nets, data.checked(nets, settings), settings)
+    if earlier is not None:
+        plan.check_continues(earlier if "X" in part.shared.data else without_preprocessed(earlier))
+    per_epoch = plan.batches.steps_per_epoch
+    end = plan.steps if part.epochs is None else min(part.epochs * per_epoch, plan.steps)
+    with running(array_namespace(nets.W1)), own_dtypes(nets.W1):
+        trainer = Trainer(plan, earlier or begun(nets, plan))
+        if part.left is not None:
+            trainer.leave(part.left)
+        if trains:
+            trainer.run(end)
+        run = trainer.result(measured=trainer.halted or not trains or not part.is_rung)
+    if checkpoint is not None:
+        save_run(run, checkpoint.path)
+    complete = trainer.recorder.last_entry >= end or not trainer.members.present.size
+    place = run.n_steps, plan.steps, run.n_steps // per_epoch, -(-plan.steps // per_epoch)
+    return PartResult(part.number, run, own.preprocessing, complete, trainer.halted, place)
