@@ -411,7 +411,7 @@ def test_where_all_diverge_there_is_no_network() -> None:
     assert code == errors.DIVERGED
     assert "Error: every network diverged" in lines
     assert (data["best"], len(data["runs"])) == (None, 6)
-    assert files_in("run") == {"settings.toml", "results.json", "results.csv", "runs.csv"}
+    assert files_in("run") == {"settings.toml", "results.json", "results.csv", "runs.csv", "parts"}
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_an_interrupted_sweep_keeps_its_tables(send: Any, step: int, stage: int,
     assert "test" not in results
     assert (results["best"] is None) == (not n_runs)
     tables = {"results.csv", "runs.csv"} if n_runs else set()
-    assert files_in("run") == {"settings.toml", "results.json"} | tables
+    assert files_in("run") == {"settings.toml", "results.json", "parts"} | tables
     assert len(results["runs"]) == n_runs
     if n_runs:
         assert [row["fold"] for row in rows_of("run/runs.csv")] == [*"012"[: n_runs // 2]] * 2

@@ -63,10 +63,12 @@ def test_an_interrupted_sweep_keeps_its_networks_as_they_were(
     assert result.exit_code == 130
     said = f"interrupted: {len(steps)} of {2 * n_seeds} networks are in the tables, those under way as they"
     assert said in result.output
-    assert "A sweep does not go on from there: `--resume` is of `train` alone" in result.output
+    assert "`twolayer sweep --resume run` goes on from there" in result.output
     assert "try " not in result.output  # the ends of a grid that was not finished are not known
     assert read("run/results.json")["complete"] is False
-    assert files_in("run") == (SWEEP_FILES - PICTURES if steps else {"settings.toml", "results.json"})
+    assert files_in("run") == (
+        SWEEP_FILES - PICTURES if steps else {"settings.toml", "results.json", "parts"}
+    )
     if steps:
         assert [(row["n_steps"], row["seed"]) for row in rows_of("run/runs.csv")] == [(n, "0") for n in steps]
 

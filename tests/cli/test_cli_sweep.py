@@ -169,7 +169,14 @@ def test_a_sweep_that_only_diverges_keeps_its_table_and_fails(pictures: None) ->
     assert code == data["error"]["exit_code"] == errors.DIVERGED
     assert "Error: every network diverged" in lines
     assert (data["best"], len(data["table"])) == (None, 2)
-    assert files_in("run") == {"settings.toml", "results.json", "results.csv", "runs.csv", "grid.png"}
+    assert files_in("run") == {
+        "settings.toml",
+        "results.json",
+        "results.csv",
+        "runs.csv",
+        "grid.png",
+        "parts",
+    }
 
 
 def test_a_sweep_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

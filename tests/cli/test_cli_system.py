@@ -267,7 +267,7 @@ def test_classes_that_cannot_be_written_are_refused_before_the_work(
 ) -> None:
     clusters(Path("mine.npz"), classes=["a", "b", "c\udce9"])
     monkeypatch.setattr("twolayer.cli.train.train", None)
-    monkeypatch.setattr("twolayer.cli.sweep.sweep", None)
+    monkeypatch.setattr("twolayer.cli.sweep.plan", None)
     line = refused(command, "mine.npz")
     assert not Path("runs").exists()
     assert line.endswith("mine.npz must hold printable characters only; got 'c\\udce9'")

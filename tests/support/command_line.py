@@ -43,7 +43,7 @@ TRAIN_FILES = {
     *("history.json", "history.csv", "steps.csv", "predictions.npz"),
     *("curves.png", "weights.png", "confusion.png"),
 }
-SWEEP_FILES = TRAIN_FILES - {"checkpoint.safetensors"} | {"runs.csv", "grid.png"}
+SWEEP_FILES = TRAIN_FILES - {"checkpoint.safetensors"} | {"runs.csv", "grid.png", "parts"}
 
 
 def cli(*arguments: object) -> Result:

@@ -222,7 +222,8 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
         raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}{hint}")
     stored, command = read_toml(path), str(ctx.command.name)
     if stored.get("command") != command:
-        raise ValueError(f"`--resume` must be the folder of a run of `{command}`; {path} is of another")
+        wanted = {"train": "training", "sweep": "sweep"}[command]
+        raise ValueError(f"`--resume` must be the folder of a {wanted}; {path} is not of `{command}`")
     settings = _converted(stored, path, ctx)
     for name in ("dataset", *presets.settings_for(command, kind_of(settings.get("dataset", "digits")))):
         if (command, name) == ("sweep", "seed"):  # it has `seeds`

@@ -12,15 +12,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
@@ -41,8 +33,8 @@ _PLACE = ("step", "steps", "epoch", "epochs")  # what workers report of a progre
 _REPORT_SECONDS = 0.5
 _STOP_SECONDS = 10.0  # until parts that were asked to stop are no longer waited for
 _STOP = "stop"
-# Packages whose executors have processes of this machine, which can share memory.
-_OF_PROCESSES = ("concurrent", "joblib", "loky")
+# Modules of executors whose workers are processes of this machine, which can share memory.
+_OF_PROCESSES = ("concurrent.futures.process", "joblib.externals.loky", "loky")
 
 
 class Workers:
@@ -73,12 +65,11 @@ class Workers:
         self._retries, self._callbacks, self._parts_folder = retries, callbacks, folder
         self._make = None if isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else executor()
-        package = type(self._executor).__module__.partition(".")[0]
-        n_workers = getattr(self._executor, "_max_workers", None)
-        self._most = n_workers or sys.maxsize  # parts at a time; of an unknown number of workers all
+        n_workers: int = getattr(self._executor, "_max_workers", 0)
+        self._most = n_workers or sys.maxsize  # parts at a time: for an unknown number of workers all
         self._n_threads = None
-        if package in _OF_PROCESSES and n_workers and not isinstance(self._executor, ThreadPoolExecutor):
-            self._n_threads = max(1, (os.cpu_count() or 1) // n_workers)
+        if type(self._executor).__module__.startswith(_OF_PROCESSES):
+            self._n_threads = max(1, (os.cpu_count() or 1) // max(1, n_workers))
         self._running: dict[Future[PartResult], tuple[Part, Executor]] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="twolayer-", ignore_cleanup_errors=True)
         self._folder = Path(self._temporary.name)
@@ -155,21 +146,16 @@ class Workers:
 
     def _replacement(self, executor: Executor, error: BrokenExecutor) -> Executor:
         """Return an executor in place of one that broke, as those of processes do if one of these dies."""
-        if self._make is not None:
-            return self._make()
-        if type(executor) is ProcessPoolExecutor:
+        if self._make is None and type(executor).__module__ == _OF_PROCESSES[0]:
             own: Any = executor
-            self._make = lambda: ProcessPoolExecutor(
-                own._max_workers,
-                mp_context=own._mp_context,
-                initializer=own._initializer,
-                initargs=own._initargs,
-            )
-            return self._make()
-        raise BrokenExecutor(
-            "`executor` must be a function that returns one, to run a part again whose worker died; this "
-            f"{type(executor).__name__} is broken"
-        ) from error
+            how = {"mp_context": own._mp_context, "initializer": own._initializer, "initargs": own._initargs}
+            self._make = partial(type(own), own._max_workers, **how)
+        if self._make is None:
+            raise BrokenExecutor(
+                "`executor` must be a function that returns one, to run a part again whose worker died; this "
+                f"{type(executor).__name__} is broken"
+            ) from error
+        return self._make()
 
     def _send(self, given: Given) -> Any:
         """Return what workers make the arrays of: names of files, where they are on this machine."""
@@ -284,9 +270,10 @@ def _end_with_parent() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def processes(n: int) -> ProcessPoolExecutor:
+def processes(n: int) -> Executor:
     """Return an executor of so many fresh processes, which leave Ctrl-C to this one."""
     import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
 
     return ProcessPoolExecutor(
         n,
