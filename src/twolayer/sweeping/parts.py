@@ -307,15 +307,15 @@ def train_part(
 
     Without ``trains`` the result is that of the training so far.
     """
-    own = data.prepared(part)
-    nets = part.networks(own.n_features, part.shared.place(data.given.X))
+    own, earlier = data.prepared(part), part.earlier
+    beside = part.shared.place(data.given.X)
+    nets = part.networks(own.n_features, beside) if earlier is None else earlier.last
 
     def call(progress: Progress) -> None:
         for callback in callbacks:
             callback(replace(progress, stage=part.number, stages=part.n_parts))
 
     calls: list[Callback] = [call] if callbacks else []
-    earlier = part.earlier
     if checkpoint is not None:
         calls.append(Checkpointer(checkpoint.path, seconds=checkpoint.seconds))
     settings = replace(settings_of_stack(own.settings, part.members), callbacks=tuple(calls))

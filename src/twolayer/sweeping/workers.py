@@ -63,7 +63,7 @@ class Workers:
     ) -> None:
         self.stopping, self._X = False, given.X
         self._retries, self._callbacks, self._parts_folder = retries, callbacks, folder
-        self._make = None if isinstance(executor, Executor) else executor
+        self._make: Callable[[], Executor] | None = None if isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else executor()
         n_workers: int = getattr(self._executor, "_max_workers", 0)
         self._most = n_workers or sys.maxsize  # parts at a time: for an unknown number of workers all
