@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,27 +56,25 @@ class PartData:
 
     def __init__(self, given: Given) -> None:
         self.given = given
-        self._latest: tuple[tuple[int | None, Shared], Prepared, Data | None] | None = None
+        self._key: tuple[int | None, Shared | None] = None, None
+        self._own: Prepared | None = None
+        self._data: Data | None = None
 
-    def prepared(self, part: Part) -> Prepared:
-        """Return the samples of a part. Each fold has its own if the preprocessing is fitted to them."""
+    def of(self, part: Part) -> tuple[TwoLayerNet, Prepared, Data]:
+        """Return the networks of a part as they are before it, and its samples, prepared and checked."""
         shared, (X, y, validation, sample_weight) = part.shared, self.given
-        fold = None if shared.fit is None else part.members[0].get("fold")
-        if self._latest is None or self._latest[0][0] != fold or self._latest[0][1] is not shared:
-            self._latest = None  # before others take memory
+        # Each fold has samples of its own if the preprocessing is fitted to them.
+        key = None if shared.fit is None else part.members[0].get("fold"), shared
+        if self._own is None or key != self._key:
+            self._key, self._own, self._data = key, None, None  # before others take memory
             settings = replace(shared.settings, validation=validation, sample_weight=sample_weight)
-            how: dict[str, Any] = {"fold": fold, "dtype": shared.dtype, "in_steps": shared.in_steps}
-            self._latest = (fold, shared), prepared(X, y, settings, shared.fit, **how), None
-        return self._latest[1]
-
-    def checked(self, nets: TwoLayerNet, settings: Settings) -> Data:
-        """Return what `prepared` returned last, checked; the networks of all parts are alike for this."""
-        assert self._latest is not None
-        key, own, data = self._latest
-        if data is None:
-            data = checked_data(nets, own.X, own.y, settings)
-            self._latest = key, own, data
-        return data
+            how: dict[str, Any] = {"fold": key[0], "dtype": shared.dtype, "in_steps": shared.in_steps}
+            self._own = prepared(X, y, settings, shared.fit, **how)
+        own = self._own
+        nets = part.networks(own.n_features, X)
+        if self._data is None:
+            self._data = checked_data(nets, own.X, own.y, own.settings)
+        return nets, own, self._data
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,28 +266,28 @@ class Part:
         """Return the part that goes on from the file of its run, if that exists, beside the samples."""
         return replace(self, earlier=load_run(path, **self.shared.place(X))) if path.is_file() else self
 
-    def operations(self, X: Array) -> float:
-        """Return how many operations the first layers take on a batch."""
-        first = self.members[0]
-        n_units = first["n_hidden"] * len(self.members)
-        return float(2 * math.prod(X.shape[1:]) * first["batch_size"] * n_units)
+    def networks(self, n_features: int, X: Array) -> TwoLayerNet:
+        """Return the networks to begin, or to go on with, beside the samples.
 
-    def networks(self, n_features: int, place: Mapping[str, Any]) -> TwoLayerNet:
-        """Return the networks to begin with."""
+        Raises
+        ------
+        ValueError
+            If ``earlier`` is of another part.
+        """
         first, shared = self.members[0], self.shared
+        if self.earlier is not None:
+            last, wanted = self.earlier.last, (len(self.members), first["n_hidden"], first["seed"])
+            found = last.n_networks, last.n_hidden, self.earlier.seed
+            if found != wanted:
+                words = "{} networks of {} hidden units with seed {}".format
+                raise ValueError(
+                    f"a part must go on from its own run, of {words(*wanted)}; got {words(*found)}"
+                )
+            return last
         scales = [one["weight_scale"] for one in self.members]
-        nets = {
-            scale: TwoLayerNet.initialize(
-                n_features,
-                first["n_hidden"],
-                shared.n_classes,
-                rng=first["seed"],
-                weight_scale=scale,
-                dtype=shared.dtype,
-                **place,
-            )
-            for scale in dict.fromkeys(scales)
-        }
+        sizes = n_features, first["n_hidden"], shared.n_classes
+        how = {"rng": first["seed"], "dtype": shared.dtype, **shared.place(X)}
+        nets = {scale: TwoLayerNet.initialize(*sizes, weight_scale=scale, **how) for scale in {*scales}}
         return stack(nets[scale] for scale in scales)
 
 
@@ -307,9 +304,7 @@ def train_part(
 
     Without ``trains`` the result is that of the training so far.
     """
-    own, earlier = data.prepared(part), part.earlier
-    beside = part.shared.place(data.given.X)
-    nets = part.networks(own.n_features, beside) if earlier is None else earlier.last
+    nets, own, checked = data.of(part)
 
     def call(progress: Progress) -> None:
         for callback in callbacks:
@@ -319,7 +314,7 @@ def train_part(
     if checkpoint is not None:
         calls.append(Checkpointer(checkpoint.path, seconds=checkpoint.seconds))
     settings = replace(settings_of_stack(own.settings, part.members), callbacks=tuple(calls))
-    plan = planned(nets, data.checked(nets, settings), settings)
+    plan, earlier = planned(nets, checked, settings), part.earlier
     if earlier is not None:
         plan.check_continues(earlier if "X" in part.shared.data else without_preprocessed(earlier))
     per_epoch = plan.batches.steps_per_epoch

@@ -148,8 +148,9 @@ class Workers:
         """Return an executor in place of one that broke, as those of processes do if one of these dies."""
         if self._make is None and type(executor).__module__ == _OF_PROCESSES[0]:
             own: Any = executor
+            kind: Callable[..., Executor] = type(executor)
             how = {"mp_context": own._mp_context, "initializer": own._initializer, "initargs": own._initargs}
-            self._make = partial(type(own), own._max_workers, **how)
+            self._make = partial(kind, own._max_workers, **how)
         if self._make is None:
             raise BrokenExecutor(
                 "`executor` must be a function that returns one, to run a part again whose worker died; this "
@@ -226,7 +227,10 @@ def run_part(
     callbacks = (_Reporter(folder, part),) if folder.is_dir() else ()
     if checkpoint is not None and not checkpoint.path.parent.is_dir():
         checkpoint = None
-    with threads_for(part.shared.place(given.X)["xp"], part.operations(given.X), n_threads):
+    first = part.members[0]
+    n_units = len(part.members) * first["n_hidden"]
+    operations = 2.0 * math.prod(given.X.shape[1:]) * first["batch_size"] * n_units
+    with threads_for(part.shared.place(given.X)["xp"], operations, n_threads):
         return train_part(part, PartData(given), callbacks=callbacks, checkpoint=checkpoint)
 
 
