@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -222,7 +223,7 @@ def run_part(
         The most threads of a BLAS, if the worker is a process of the calling machine.
     """
     if n_threads is not None:
-        _end_with_parent()
+        _end_with_parent(folder)
     given = Given(*tree_map(lambda array: np.asarray(array()) if callable(array) else array, sent))
     callbacks = (_Reporter(folder, part),) if folder.is_dir() else ()
     if checkpoint is not None and not checkpoint.path.parent.is_dir():
@@ -258,8 +259,8 @@ def _report_file(folder: Path, part: Part) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _end_with_parent() -> None:
-    """Have this process end when the one that started it does, however that ends."""
+def _end_with_parent(folder: Path) -> None:
+    """Have this process end when the one that started it does, however that ends, and remove its folder."""
     import multiprocessing
 
     parent = multiprocessing.parent_process()
@@ -268,6 +269,7 @@ def _end_with_parent() -> None:
         assert parent is not None
         with suppress(ValueError):  # loky's workers do not know theirs, and end by themselves
             parent.join()
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(1)
 
     if parent is not None:
