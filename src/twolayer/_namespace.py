@@ -16,7 +16,6 @@ import array_api_compat
 import numpy as np
 import numpy.typing as npt
 from array_api_compat import array_namespace as array_namespace
-from array_api_compat import device as device
 from array_api_compat import is_array_api_obj as is_array_api_obj
 from array_api_compat import is_cupy_array, is_jax_array, is_torch_array
 from array_api_compat import is_cupy_namespace as is_cupy_namespace
@@ -114,6 +113,48 @@ def library_name(xp: ModuleType) -> str:
     return parts[1] if parts[0] == "array_api_compat" and len(parts) > 1 else parts[0]
 
 
+def device(array: Array) -> Any:
+    """Return where an array is, and where what belongs beside it is created: see `unsharded`.
+
+    None for a JAX tracer.
+    """
+    return unsharded(array_api_compat.device(array))
+
+
+def unsharded(device: Any) -> Any:
+    """Return where a network's arrays are, on a device or beside samples of a JAX sharding.
+
+    They are on every device of the sharding's mesh, whole. So samples whose rows are divided over a mesh are
+    in the same place as a network on that mesh. A mesh of one device is that device.
+    """
+    jax = sys.modules.get("jax")
+    if jax is None or not isinstance(device, jax.sharding.NamedSharding):
+        return device
+    if device.mesh.size == 1:
+        return device.mesh.devices.item()
+    return jax.sharding.NamedSharding(device.mesh, jax.sharding.PartitionSpec())
+
+
+def shown_device(device: Any) -> str:
+    """Return a device, or the mesh of a JAX sharding, in words."""
+    if not hasattr(device, "mesh"):
+        return str(device)
+    axes = ", ".join(f"{name!r}: {size}" for name, size in device.mesh.shape.items())
+    names = [str(one) for one in device.mesh.devices.flat]
+    if len(names) > 2:
+        names[1:-1] = ["..."]
+    return f"the mesh ({axes}) of {', '.join(names)}"
+
+
+def divided_as(array: Array, X: Array, *, axis: int = 0) -> Array:
+    """Return an array that has an entry on ``axis`` for each row of X, divided over a mesh as they are."""
+    sharding: Any = getattr(X, "sharding", None)
+    if not hasattr(sharding, "spec"):  # on one device, or a tracer
+        return array
+    spec = type(sharding.spec)(*[None] * axis, *sharding.spec[:1])
+    return to_device(array, type(sharding)(sharding.mesh, spec))
+
+
 def current_device(xp: ModuleType) -> Any:
     """Return the device on which the library puts every result, where it does so: CuPy's current one."""
     if is_cupy_namespace(xp):
@@ -173,11 +214,11 @@ def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
     TypeError
         If it is neither float32 nor float64, or is not available there.
     """
-    name = dtype_name(dtype)
+    name, device = dtype_name(dtype), unsharded(device)
     if name not in ("float32", "float64"):
         raise TypeError(f"`dtype` must be float32 or float64; got {name}")
     if not has_float(name, xp=xp, device=device):
-        where = library_name(xp) if device is None else f"{library_name(xp)} on {device}"
+        where = library_name(xp) if device is None else f"{library_name(xp)} on {shown_device(device)}"
         hint = " (JAX has it after jax.config.update('jax_enable_x64', True))" if is_jax_namespace(xp) else ""
         raise TypeError(f"`dtype` must be one that {where} has{hint}; got {name}")
     return _floats(xp, device)[name]
@@ -267,6 +308,9 @@ def _known_to_numpy(array: Array) -> Array:
 
 
 def from_host(host: npt.ArrayLike, *, xp: ModuleType, device: Any) -> Array:
-    """Copy host data to a new array of ``xp`` on ``device``, which shares no memory with it."""
+    """Copy host data to a new array of ``xp`` on ``device``, which shares no memory with it.
+
+    Beside samples of a JAX sharding the array is whole on every device.
+    """
     # PyTorch takes neither negative strides nor, without a warning, memory that cannot be written.
-    return xp.asarray(np.array(host, order="C"), device=device)
+    return xp.asarray(np.array(host, order="C"), device=unsharded(device))

@@ -28,6 +28,7 @@ from ._namespace import (
     is_torch_namespace,
     library_name,
     more_than_numbers,
+    shown_device,
     to_host,
 )
 
@@ -56,7 +57,7 @@ def host_values(name: str, value: Any) -> HostArray:
 
 
 def check_array(name: str, array: Any) -> None:
-    """Raise unless ``array`` is plain, of an array library and, with CuPy, on the current device."""
+    """Raise unless ``array`` is plain, of an array library, and in a place where the library computes."""
     check_plain(name, array)
     if not is_array_api_obj(array):
         # Methods of tables, of SciPy's sparse arrays, and of JAX's.
@@ -67,6 +68,19 @@ def check_array(name: str, array: Any) -> None:
             f"got {type(array).__name__}{hint}"
         )
     check_current_device(name, array)
+    check_axes(name, array)
+
+
+def check_axes(name: str, array: Array) -> None:
+    """Raise if ``array`` is on a JAX mesh over whose axes JAX divides no computation by itself."""
+    sharding: Any = getattr(array, "sharding", None)
+    types = {kind.name for kind in sharding.mesh.axis_types} if hasattr(sharding, "mesh") else set()
+    if not types <= {"Auto"}:
+        raise ValueError(
+            f"`{name}` must be on one device, or on a mesh whose axes are all of type Auto; got "
+            f"{shown_device(sharding)}, with axes of type {' and '.join(sorted(types))}; `jax.make_mesh` "
+            "makes such a mesh with `axis_types=(jax.sharding.AxisType.Auto,)`, one for each axis"
+        )
 
 
 def check_current_device(name: str, array: Array) -> None:
@@ -91,7 +105,15 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
         )
     here, there = device(array), device(other)
     if here != there and here is not None and there is not None:  # None under a JAX tracer
-        raise ValueError(f"`{name}` must be on the device of `{other_name}`, {there}; got {here}")
+        variable, cure = _variable(name), ""
+        if hasattr(here, "mesh") and other_name == "W1":
+            cure = f"; `net.to(jax.numpy, {variable}.sharding)` copies the network to its mesh"
+        elif hasattr(there, "mesh"):
+            cure = f"; `jax.device_put({variable}, {_variable(other_name)}.sharding)` copies it there"
+        raise ValueError(
+            f"`{name}` must be on the device of `{other_name}`, {shown_device(there)}; "
+            f"got {shown_device(here)}{cure}"
+        )
 
 
 def check_same_dtype(name: str, array: Array, other_name: str, other: Array) -> None:

@@ -21,12 +21,14 @@ from ._namespace import (
     cast,
     copied,
     device,
+    divided_as,
     dtype_name,
     float_dtype,
     from_host,
     has_values,
     is_array_api_obj,
     library_name,
+    shown_device,
     standard_namespace,
     to_host,
     undisturbed,
@@ -292,7 +294,8 @@ class TwoLayerNet(NamedTuple):
         params, X, dtype = pack(self, xp=xp), flatten(X, xp=xp), self.W1.dtype
         blocks = (cast(X[rows, :], dtype, xp=xp) for rows in row_blocks(X.shape[0], widest(params)))
         logits = xp.concat([forward(params, block, xp=xp)[1] for block in blocks], axis=2)
-        return self._own(by_rows(xp.matrix_transpose(logits), xp=xp))
+        logits = divided_as(by_rows(xp.matrix_transpose(logits), xp=xp), X, axis=1)
+        return self._own(logits)
 
     @undisturbed
     def predict_proba(self, X: Array) -> Array:
@@ -558,8 +561,8 @@ class TwoLayerNet(NamedTuple):
         if not all(is_array_api_obj(array) for array in self):  # a JAX pytree may hold anything
             return f"TwoLayerNet({', '.join(type(array).__name__ for array in self)})"
         shapes = ", ".join(f"{name}: {tuple(array.shape)}" for name, array in self._asdict().items())
-        library = library_name(array_namespace(self.W1))
-        return f"TwoLayerNet({shapes}; {dtype_name(self.W1.dtype)}, {library} on {device(self.W1)})"
+        library, place = library_name(array_namespace(self.W1)), shown_device(device(self.W1))
+        return f"TwoLayerNet({shapes}; {dtype_name(self.W1.dtype)}, {library} on {place})"
 
 
 def _refuse(self: TwoLayerNet, other: object) -> NoReturn:
@@ -584,16 +587,19 @@ def evaluate(
     *,
     xp: ModuleType,
     transform: Callable[..., Array] | None = None,
+    divide: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Summed cross-entropy, number of right labels and whether a logit is nan, of any number of samples.
 
     Each of them is (K,), computed in blocks. With ``sample_weight`` (N,) each sample counts by its weight.
-    ``transform(X, arrays, xp=xp)``, where given, is the preprocessing of the samples.
+    ``transform(X, arrays, xp=xp)``, where given, is the preprocessing of the samples, and ``divide(X)``
+    divides them over several devices.
     """
     dtype, n_classes = params.W1.dtype, params.W2.shape[1]
     found: tuple[Array, Array, Array] | None = None
     for rows in row_blocks(X.shape[0], max(X.shape[1], widest(params))):
-        block = X[rows, :] if transform is None else transform(X[rows, :], arrays, xp=xp)
+        block = X[rows, :] if divide is None else divide(X[rows, :])
+        block = block if transform is None else transform(block, arrays, xp=xp)
         _, logits = forward(params, cast(block, dtype, xp=xp), xp=xp)
         Z, _, total = softmax(logits, xp=xp)
         T, sums = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)

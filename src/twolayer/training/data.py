@@ -13,6 +13,7 @@ from .._namespace import (
     HostArray,
     array_namespace,
     device,
+    divided_as,
     dtype_name,
     from_host,
     is_array_api_obj,
@@ -97,4 +98,5 @@ def centred(samples: Samples, mean: HostArray) -> Samples:
     X = samples.X
     xp, where = array_namespace(X), device(X)
     blocks = (centred_on_host(X[rows, :], mean) for rows in row_blocks(*X.shape))
-    return samples._replace(X=xp.concat([from_host(block, xp=xp, device=where) for block in blocks]))
+    joined = xp.concat([from_host(block, xp=xp, device=where) for block in blocks])
+    return samples._replace(X=divided_as(joined, X))

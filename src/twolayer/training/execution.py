@@ -110,6 +110,22 @@ def narrows(xp: ModuleType, n_in_arrays: int, n_present: int) -> bool:
     return not is_jax_namespace(xp) or 2 * n_present <= n_in_arrays
 
 
+@lru_cache(maxsize=8)
+def dividing(device: Any) -> Function | None:
+    """Return a function of a batch, or any tree of arrays (N, ...), that divides its rows over a JAX mesh.
+
+    It works in what JAX compiles, and with any number of rows. Without it each device would compute the whole
+    batch, as XLA puts the rows that are gathered from a divided array on every device. None elsewhere.
+    """
+    if not hasattr(device, "mesh"):
+        return None
+    import jax
+
+    rows = jax.sharding.PartitionSpec(device.mesh.axis_names)
+    sharding = jax.sharding.NamedSharding(device.mesh, rows)
+    return partial(jax.lax.with_sharding_constraint, shardings=sharding)
+
+
 class Steps:
     """Takes steps one after another, in as few calls as the library needs, and holds what they report.
 

@@ -29,15 +29,22 @@ class Judge:
         Copies a host array to the device.
     arrays : tuple of arrays
         The arrays of the preprocessing, on the device.
+    divide : callable, optional
+        Divides rows of samples over several devices.
     """
 
     def __init__(
-        self, plan: Plan, xp: ModuleType, place: Callable[[HostArray], Array], arrays: tuple[Array, ...]
+        self,
+        plan: Plan,
+        xp: ModuleType,
+        place: Callable[[HostArray], Array],
+        arrays: tuple[Array, ...],
+        divide: Callable[[Array], Array] | None = None,
     ) -> None:
         self._plan, self._xp, self._place, self._arrays = plan, xp, place, arrays
         folds = plan.folds
         self._own = None if folds is None else folds.own(plan.batches.n_samples)  # (N, F)
-        self._function = compiled(evaluate, xp, transform=plan.transform)
+        self._function = compiled(evaluate, xp, transform=plan.transform, divide=divide)
 
     def on_validation(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
         """Mean cross-entropy and accuracy of networks of these numbers (P,) on the samples held out."""

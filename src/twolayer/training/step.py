@@ -84,15 +84,19 @@ def step(
     augmentation: Augmentation | None,
     transform: Callable[..., Array] | None,
     input_dropout: int,
+    divide: Callable[[Samples], Samples] | None = None,
     xp: ModuleType,
 ) -> tuple[State, Seen]:
     """Take one step; return the state after it, and what it saw.
 
-    ``input_dropout`` is a threshold for random bytes. Like the other keywords it is compiled into the step.
+    ``input_dropout`` is a threshold for random bytes, and ``divide`` divides a batch over several devices.
+    Like the other keywords they are compiled into the step.
     """
     params = state.params
     dtype = params.W1.dtype
     batch = gathered(constant.samples, varying, xp=xp)
+    if divide is not None:
+        batch = divide(batch)
     if augmentation is not None:
         batch = augmented(batch, varying.draws.augmentation, params, augmentation, xp=xp)
     X, y, sample_weight, own = batch

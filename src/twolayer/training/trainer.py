@@ -22,7 +22,7 @@ from .._namespace import (
 from ..mathematics import Params
 from ..network import TwoLayerNet, pack, unpack
 from .batches import Draws, prefetch
-from .execution import Steps, compiled, running
+from .execution import Steps, compiled, dividing, running
 from .history import History, Recorder, no_history
 from .judging import Judge
 from .members import Members
@@ -96,8 +96,9 @@ class Trainer:
             augmentation=plan.augmentation,
             transform=plan.transform,
             input_dropout=int(dropout_threshold(plan.input_dropout)[0]),
+            divide=dividing(self.device),
         )
-        self.judge = Judge(plan, self.xp, self._on_device, self.constant.preprocessing)
+        self.judge = Judge(plan, self.xp, self._on_device, self.constant.preprocessing, dividing(self.device))
         self.size = compiled(size, self.xp)
 
     def run(self, until: int | None = None) -> None:
