@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 from support import strategies
-from support.backends import BACKENDS, CHOICES, Backend, chosen_libraries
+from support.backends import BACKENDS, CHOICES, Backend, chosen_libraries, force_devices
 
 from twolayer.training import execution
 
@@ -102,7 +102,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "two_devices: run only where there are two CUDA devices")
     config.addinivalue_line("markers", "float32_on_jax: with float32 too, though its file says once_on_jax")
     libraries = chosen_libraries(config)
-    strategies.few_sizes_only = not {"jax", "jax-gpu"}.isdisjoint(libraries)
+    strategies.few_sizes_only = not {"jax", "jax-gpu", "jax-sharded"}.isdisjoint(libraries)
+    if "jax-sharded" in libraries:
+        force_devices()
     if strategies.few_sizes_only:
         share_what_jax_compiles(config)
     for backend in BACKENDS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +14,27 @@ import numpy as np
 import pytest
 
 from twolayer._namespace import dtype_name, from_host, standard_namespace, to_host
+
+N_DEVICES = 8  # of the mesh over which arrays of the backend jax-sharded are divided
+
+
+def force_devices() -> None:
+    """Let JAX, which must not have been imported, have `N_DEVICES` devices on a CPU."""
+    flag = f"--xla_force_host_platform_device_count={N_DEVICES}"
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if flag not in flags:
+        os.environ["XLA_FLAGS"] = " ".join([*flags, flag])
+
+
+def mesh_sharding(
+    *spec: Any, names: tuple[str, ...] = ("data",), sizes: tuple[int, ...] = (N_DEVICES,)
+) -> Any:
+    """Return a sharding of JAX over a mesh of forced devices: without a ``spec``, whole on each of them."""
+    import jax
+
+    types = (jax.sharding.AxisType.Auto,) * len(names)
+    mesh = jax.make_mesh(sizes, names, axis_types=types, devices=jax.devices("cpu"))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
 
 
 @dataclass(frozen=True)
@@ -38,6 +60,8 @@ class Backend:
 
     @property
     def device(self) -> Any:
+        if self.name == "jax-sharded":
+            return mesh_sharding()
         if self.device_name is None:
             return None
         if self.library == "jax":
@@ -62,7 +86,10 @@ class Backend:
             host = host.astype(dtype or self.dtype)
         elif dtype is not None:
             host = host.astype(dtype)
-        return from_host(host, xp=self.xp, device=self.device)
+        array = from_host(host, xp=self.xp, device=self.device)
+        if self.name == "jax-sharded" and host.ndim and host.shape[0] % N_DEVICES == 0:
+            return importlib.import_module("jax").device_put(array, mesh_sharding("data"))
+        return array
 
     def owns(self, array: Any) -> bool:
         """Whether an array is of this library and on this device."""
@@ -107,7 +134,7 @@ class Backend:
         if self.library == "cupy" and module.cuda.runtime.getDeviceCount() < 1:
             raise RuntimeError("no CUDA device answers")
         if self.option:
-            self.array([0.0])
+            self.array([0.0] * N_DEVICES)
 
 
 BACKENDS = (
@@ -132,6 +159,8 @@ BACKENDS = (
     Backend("torch-cuda", "torch", "torch", "cuda:0", option="torch-cuda"),
     # Apple's GPUs have no float64.
     Backend("torch-mps", "torch", "torch", "mps:0", dtypes=("float32",), option="torch-mps"),
+    # Arrays whose first axis can be divided evenly are divided over a mesh of eight devices of the CPU.
+    Backend("jax-sharded", "jax", "jax.numpy", settings=(("x64", True),), option="jax-sharded"),
     Backend("jax-gpu", "jax", "jax.numpy", "gpu", settings=(("x64", True),), option="jax-gpu"),
 )
 CHOICES = tuple(dict.fromkeys(backend.choice for backend in BACKENDS))
