@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if any(skip.kwargs.get("reason", "").startswith("got empty parameter set") for skip in skips):
             return False
         marker = item.get_closest_marker("only_on")
-        if marker is not None and backend.library not in marker.args:
+        if marker is not None and {backend.library, backend.choice}.isdisjoint(marker.args):
             return False
         return not item.get_closest_marker("two_devices") or count_cuda_devices() > 1
 
@@ -93,7 +93,8 @@ def pytest_report_header() -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "only_on(libraries): what is tested is a habit of these array libraries"
+        "markers",
+        "only_on(choices): what is tested is a habit of these choices of --backend, or libraries",
     )
     config.addinivalue_line(
         "markers", "once_on_jax: with float64 alone, as JAX compiles everything anew for float32"
