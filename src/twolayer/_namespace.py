@@ -140,10 +140,8 @@ def shown_device(device: Any) -> str:
     if not hasattr(device, "mesh"):
         return str(device)
     axes = ", ".join(f"{name!r}: {size}" for name, size in device.mesh.shape.items())
-    names = [str(one) for one in device.mesh.devices.flat]
-    if len(names) > 2:
-        names[1:-1] = ["..."]
-    return f"the mesh ({axes}) of {', '.join(names)}"
+    devices = device.mesh.devices.flat
+    return f"the mesh ({axes}) of {devices[0]} to {devices[-1]}"
 
 
 def divided_as(array: Array, X: Array, *, axis: int = 0) -> Array:

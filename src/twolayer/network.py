@@ -294,8 +294,7 @@ class TwoLayerNet(NamedTuple):
         params, X, dtype = pack(self, xp=xp), flatten(X, xp=xp), self.W1.dtype
         blocks = (cast(X[rows, :], dtype, xp=xp) for rows in row_blocks(X.shape[0], widest(params)))
         logits = xp.concat([forward(params, block, xp=xp)[1] for block in blocks], axis=2)
-        logits = divided_as(by_rows(xp.matrix_transpose(logits), xp=xp), X, axis=1)
-        return self._own(logits)
+        return self._own(divided_as(by_rows(xp.matrix_transpose(logits), xp=xp), X, axis=1))
 
     @undisturbed
     def predict_proba(self, X: Array) -> Array:

@@ -172,8 +172,7 @@ class _Fitted:
 
         n_samples, n_columns = X.shape[0], max(self.n_inputs, self.n_outputs)
         if is_jax_namespace(xp):  # whose arrays cannot be written to
-            joined = xp.concat([mapped(rows) for rows in row_blocks(n_samples, n_columns)])
-            return divided_as(joined, X)
+            return divided_as(xp.concat([mapped(rows) for rows in row_blocks(n_samples, n_columns)]), X)
         result = xp.empty((n_samples, self.n_outputs), dtype=wanted, device=where)
         for rows in row_blocks(n_samples, n_columns * _CACHED):
             result[rows, :] = mapped(rows)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .._namespace import Array, HostArray, rows_of, to_host
+from .._namespace import Array, HostArray, from_host, rows_of, to_host
 from .._validation import row_blocks
 from ..mathematics import Params
 from ..network import evaluate, widest
-from .execution import compiled
+from .execution import compiled, dividing
 from .plan import Plan
 from .step import Samples
 from .trees import tree_map
@@ -25,26 +25,18 @@ class Judge:
     ----------
     plan : Plan
     xp : module
-    place : callable
-        Copies a host array to the device.
+    device : device of ``xp``
+        Where the networks are.
     arrays : tuple of arrays
         The arrays of the preprocessing, on the device.
-    divide : callable, optional
-        Divides rows of samples over several devices.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        xp: ModuleType,
-        place: Callable[[HostArray], Array],
-        arrays: tuple[Array, ...],
-        divide: Callable[[Array], Array] | None = None,
-    ) -> None:
-        self._plan, self._xp, self._place, self._arrays = plan, xp, place, arrays
+    def __init__(self, plan: Plan, xp: ModuleType, device: Any, arrays: tuple[Array, ...]) -> None:
+        self._plan, self._xp, self._arrays = plan, xp, arrays
+        self._place = partial(from_host, xp=xp, device=device)
         folds = plan.folds
         self._own = None if folds is None else folds.own(plan.batches.n_samples)  # (N, F)
-        self._function = compiled(evaluate, xp, transform=plan.transform, divide=divide)
+        self._function = compiled(evaluate, xp, transform=plan.transform, divide=dividing(device))
 
     def on_validation(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
         """Mean cross-entropy and accuracy of networks of these numbers (P,) on the samples held out."""

@@ -98,7 +98,7 @@ class Trainer:
             input_dropout=int(dropout_threshold(plan.input_dropout)[0]),
             divide=dividing(self.device),
         )
-        self.judge = Judge(plan, self.xp, self._on_device, self.constant.preprocessing, dividing(self.device))
+        self.judge = Judge(plan, self.xp, self.device, self.constant.preprocessing)
         self.size = compiled(size, self.xp)
 
     def run(self, until: int | None = None) -> None:
