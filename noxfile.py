@@ -92,8 +92,10 @@ def tests_torch(session: nox.Session) -> None:
 
 @nox.session(name="tests-jax")
 def tests_jax(session: nox.Session) -> None:
-    """The tests on JAX, eager and jitted."""
+    """The tests on JAX, eager and jitted; the main ones of training on a mesh of eight devices too."""
     run_tests(session, "jax", extras="cli,jax,onnx,sklearn", options=ONLY_BACKENDS)
+    files = files_of_tests("sharding", "training", "streaming", "resuming", "checkpoints", "sample_weights")
+    session.run("pytest", "--backend=jax-sharded", *ONLY_BACKENDS, *files)
 
 
 @nox.session(name="tests-cupy")
@@ -301,13 +303,14 @@ def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
 @nox.session
 def recipes(session: nox.Session) -> None:
     """The recipes for other libraries, clusters and large data: each must run, and leave something."""
-    session.install(".", *group("recipes"))
+    session.install(".[jax]", *group("recipes"))
     folder, programs = Path(session.create_tmp()).resolve(), Path("examples/recipes").resolve()
     session.chdir(folder)  # MLflow puts what is logged where it is started
     session.run("python", str(programs / "tables.py"))
     session.run("python", str(programs / "optuna_search.py"), "6")
     session.run("python", str(programs / "cluster.py"))
     session.run("python", str(programs / "larger_than_memory.py"), str(folder / "samples"))
+    session.run("python", str(programs / "several_gpus.py"))
     session.run("python", str(programs / "tensorboard_log.py"), str(folder / "tensorboard"))
     session.run("python", str(programs / "mlflow_log.py"), str(folder / "mlflow"))
     for pattern in ("tensorboard/events.*", "mlflow/mlflow.db", "mlflow/network.safetensors"):

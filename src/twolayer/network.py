@@ -213,7 +213,8 @@ class TwoLayerNet(NamedTuple):
         dtype : dtype or str
             float32 or float64.
         device : device of ``xp`` or None
-            None is the library's default device.
+            None is the library's default device. A sharding of JAX, such as that of the samples, stands for
+            its mesh: each of its devices has the whole network.
 
         Returns
         -------
@@ -487,7 +488,8 @@ class TwoLayerNet(NamedTuple):
         xp : module
             The array library: numpy, cupy, torch, jax.numpy, or any array-API namespace.
         device : device of ``xp``, optional
-            The library's default device where it is left out.
+            The library's default device where it is left out. A sharding of JAX stands for its mesh, as for
+            `initialize`.
 
         Returns
         -------

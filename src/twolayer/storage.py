@@ -202,7 +202,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
     xp : module
         The array library to have it in: numpy, cupy, torch, jax.numpy, or any array-API namespace.
     device : device of ``xp``, optional
-        Where; the library's default device where not given.
+        Where; the library's default device where not given. A sharding of JAX stands for its mesh.
 
     Returns
     -------

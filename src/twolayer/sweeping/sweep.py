@@ -144,7 +144,8 @@ def sweep(
         With ``stream``: the array library of the networks, for example ``cupy``; NumPy where it is not given.
         Otherwise that of ``X``.
     device : optional
-        With ``stream``: where they are; by default the library's default device. Otherwise that of ``X``.
+        With ``stream``: where they are; by default the library's default device. Otherwise that of ``X``. A
+        sharding of JAX stands for its mesh.
     executor : concurrent.futures.Executor, or function that returns one, optional
         Run the parts of the sweep, which are its stacks, on the workers of an executor: for example
         ``ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn"))``, loky's, or

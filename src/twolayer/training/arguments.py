@@ -73,7 +73,8 @@ def train(
         None is enough.
     X : array (N, D) or (N, ...)
         Training samples, of any real dtype, which is what they stay in: each batch is cast. Scale them first,
-        or give a ``preprocessing``: mean 0 and standard deviation 1 suit the default learning rate.
+        or give a ``preprocessing``: mean 0 and standard deviation 1 suit the default learning rate. JAX
+        arrays may be divided by rows over several devices, each of which has the whole network.
     y : integer array (N,) or floating array (N, C)
         Class labels, or class probabilities.
     validation : (X, y) or (X, y, sample_weight), optional

@@ -138,6 +138,7 @@ def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
     xp : module
         The array library to go on with; it may be another than before.
     device : device of ``xp``, optional
+        A sharding of JAX stands for its mesh.
 
     Returns
     -------

@@ -1,0 +1,43 @@
+"""A training on all GPUs of one machine, by JAX; or on eight devices that JAX makes of the CPU.
+
+Usage: python examples/recipes/several_gpus.py      (needs twolayer[jax])
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import twolayer
+
+# JAX has GPUs come first; where there is none, these are eight devices of the CPU. JAX must not have started.
+jax.config.update("jax_num_cpu_devices", 8)
+
+# All devices in one row, and samples divided over them by their first axis.
+mesh = jax.make_mesh((len(jax.devices()),), ("data",), axis_types=(AxisType.Auto,))
+by_rows = NamedSharding(mesh, PartitionSpec("data"))
+
+digits = twolayer.datasets.load_digits()
+fitted = twolayer.preprocessing.Standardizer.fit(digits.train.X)
+
+
+def evenly(split: twolayer.datasets.Split) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the last few samples where the devices could not have the same number of them."""
+    n = len(split.y) - len(split.y) % mesh.size
+    return split.X[:n], split.y[:n]
+
+
+def train(device: jax.Device | NamedSharding) -> twolayer.Run:
+    """Train a network beside its samples: on one device, or whole on each device of the mesh."""
+    X, y, *validation = jax.device_put((*evenly(digits.train), *evenly(digits.validation)), device)
+    net = twolayer.TwoLayerNet.initialize(64, 50, 10, rng=0, xp=jax.numpy, device=device)
+    return twolayer.train(net, X, y, validation=tuple(validation), preprocessing=fitted, epochs=5, rng=0)
+
+
+run, alone = train(by_rows), train(jax.devices()[0])
+print(f"On {mesh.size} devices ({jax.devices()[0].platform}): {run}")
+print(f"On one of them: {alone}")
+furthest = np.max(np.abs(run.history.loss - alone.history.loss))
+print(f"The losses of {len(run.history.loss)} steps differ by {furthest:.1g} at most.")
+assert furthest < 1e-3
