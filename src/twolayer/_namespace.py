@@ -127,12 +127,11 @@ def unsharded(device: Any) -> Any:
     They are on every device of the sharding's mesh, whole. So samples whose rows are divided over a mesh are
     in the same place as a network on that mesh. A mesh of one device is that device.
     """
-    jax = sys.modules.get("jax")
-    if jax is None or not isinstance(device, jax.sharding.NamedSharding):
+    if not hasattr(device, "mesh"):
         return device
     if device.mesh.size == 1:
         return device.mesh.devices.item()
-    return jax.sharding.NamedSharding(device.mesh, jax.sharding.PartitionSpec())
+    return type(device)(device.mesh, type(device.spec)())
 
 
 def shown_device(device: Any) -> str:
@@ -258,6 +257,13 @@ def rows_of(array: Array, rows: Array, *, xp: ModuleType) -> Array:
     if is_torch_namespace(xp):  # where array-api-compat looks for such rows, with four more calls
         return array.index_select(0, rows)
     return xp.take(array, rows, axis=0)
+
+
+def largest(array: Array, *, xp: ModuleType) -> Array:
+    """Return the maximum; nan if any value is. Over several devices JAX's own maximum may leave nan out."""
+    if is_jax_namespace(xp):
+        return xp.where(xp.any(xp.isnan(array)), xp.nan, xp.max(array))
+    return xp.max(array)
 
 
 def by_rows(array: Array, *, xp: ModuleType) -> Array:

@@ -26,6 +26,7 @@ from ._namespace import (
     has_values,
     is_array_api_obj,
     is_torch_namespace,
+    largest,
     library_name,
     more_than_numbers,
     shown_device,
@@ -225,7 +226,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
                 f"`{name}` must have shape {(n_samples, n_classes)} for class probabilities; "
                 f"got {tuple(y.shape)}{column}"
             )
-        lowest, furthest = xp.min(y), xp.max(xp.abs(xp.sum(y, axis=-1) - 1.0))
+        lowest, furthest = xp.min(y), largest(xp.abs(xp.sum(y, axis=-1) - 1.0), xp=xp)
         if has_values(lowest) and not float(lowest) >= 0:
             raise ValueError(f"`{name}` must hold class probabilities of at least 0; got {float(lowest):g}")
         # Room for probabilities that were once rounded to half precision, or have a coarser dtype now.
@@ -259,7 +260,7 @@ def check_sample_weight(weight: Any, X: Array, *, name: str = "sample_weight", X
     _check_kind(name, weight, ("real floating", "integral"), "a real dtype")
     _check_shape(name, weight, (X.shape[0],))
     xp = array_namespace(weight)
-    lowest, highest = xp.min(weight), xp.max(weight)
+    lowest, highest = xp.min(weight), largest(weight, xp=xp)
     for extreme in (float(lowest), float(highest)) if has_values(lowest) else ():
         if not (math.isfinite(extreme) and extreme >= 0):
             raise ValueError(f"`{name}` must be finite and at least 0; got a weight of {extreme:g}")
@@ -283,8 +284,8 @@ def check_finite(
     size = math.prod(X.shape[1:])
     for rows in row_blocks(X.shape[0], size):
         block = X[rows, ...]
-        # Both are nan if any value is; this is several times as fast as a test of every value.
-        extremes = [float(found) for found in (xp.max(block), xp.min(block))]
+        # The largest is nan if any value is; this is several times as fast as a test of every value.
+        extremes = [float(found) for found in (largest(block, xp=xp), xp.min(block))]
         if all(math.isfinite(found) and abs(found) <= most for found in extremes):
             continue
         is_sound = xp.isfinite(block) & (xp.abs(block) <= min(most, float(xp.finfo(X.dtype).max)))
@@ -309,7 +310,7 @@ def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[
     ``samples``.
     """
     xp = array_namespace(predictions)
-    has_nan = xp.isnan(xp.max(predictions))  # much faster than a test of every number
+    has_nan = xp.isnan(largest(predictions, xp=xp))  # much faster than a test of every number
     if not has_values(has_nan) or not bool(has_nan):
         return
     of_samples = xp.any(xp.isnan(predictions), axis=-1)

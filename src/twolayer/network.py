@@ -606,7 +606,7 @@ def evaluate(
         T, sums = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)
         losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
         right = is_correct(logits, y[rows, ...], xp=xp)
-        has_nan = xp.isnan(xp.max(logits, axis=(1, 2)))
+        has_nan = xp.any(xp.isnan(xp.max(logits, axis=1)), axis=1)  # of each sample first: see `largest`
         if sample_weight is None:
             losses, right = xp.sum(losses, axis=1), xp.count_nonzero(right, axis=1)
         else:

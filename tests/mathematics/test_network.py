@@ -234,7 +234,7 @@ def test_a_smoothing_of_zero_is_none_and_may_be_of_any_kind(backend: Backend):
 @pytest.mark.only_on("jax")
 def test_a_smoothing_may_be_traced(backend: Backend):
     jax = sys.modules["jax"]
-    net = TwoLayerNet.initialize(3, 4, 2, rng=0, xp=backend.xp, dtype=backend.dtype)
+    net = TwoLayerNet.initialize(3, 4, 2, rng=0, xp=backend.xp, dtype=backend.dtype, device=backend.device)
     X, y = backend.array(np.ones((5, 3))), backend.array(np.arange(5) % 2)
     loss = jax.jit(lambda smoothing: net.loss(X, y, label_smoothing=smoothing))(0.25)
     np.testing.assert_allclose(loss, net.loss(X, y, label_smoothing=0.25), rtol=1e-6)

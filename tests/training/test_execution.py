@@ -371,7 +371,7 @@ def test_a_training_compiles_its_steps_once_for_each_batch_size(backend: Backend
     optimizer = optimizers.SGD(changes.get("momentum", 0.0) + 0.015625)  # of this test alone
     rng = np.random.default_rng(0)
     X, y = backend.array(rng.normal(size=(100, 4))), backend.array(np.arange(100) % 3)
-    net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, dtype=backend.dtype)
+    net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, dtype=backend.dtype, device=backend.device)
     how = {"batch_size": 3, "optimizer": optimizer, "ema_decay": changes.get("average"), "rng": 0}
 
     def compiled(epochs: int) -> int:
@@ -388,7 +388,7 @@ def test_a_training_compiles_its_steps_once_for_each_batch_size(backend: Backend
 def test_a_transfer_guard_of_jax_stops_what_is_not_compiled_and_can_be_opened(backend: Backend):
     import jax
 
-    net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp)
+    net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, device=backend.device)
     X = backend.array(np.ones((6, 4)), "float32")
     logits = jax.jit(lambda net, X: net.logits(X))
     expected = to_host(net.logits(X))

@@ -371,3 +371,24 @@ def test_networks_inside_jit(backend: Backend):
     loss = jax.jit(lambda net, X, y: net.loss(X, y, reg=0.1))(net, X, y)
     np.testing.assert_allclose(float(loss), float(net.loss(X, y, reg=0.1)), rtol=1e-9)
     assert divides_rows(jax.jit(lambda net, X: net.logits(X))(net, X))
+
+
+@pytest.mark.parametrize("row", [0, 50, N - 1])
+def test_a_nan_of_any_device_is_found(backend: Backend, row: int):
+    """Over several devices, JAX's maximum leaves nan out."""
+    by_rows = mesh_sharding("data")
+    host, labels = samples()
+    host[row, 0, 3] = np.nan
+    soft, weights = np.eye(C)[labels], np.ones(N)
+    soft[row], weights[row] = np.nan, np.nan
+    (sound, X, y, T, w), net = put(by_rows, samples()[0], host, labels, soft, weights), network(by_rows)
+    place = rf"row {row}, at \(0, 3\) \(counted from 0\)$"
+    with pytest.raises(ValueError, match=rf"^`X` must be finite; got nan, first in {place}"):
+        train(net, X, y, **HOW)
+    with pytest.raises(ValueError, match=rf"^`X` must hold samples .*; got nan, first for row {row} "):
+        net.predict(X)
+    with pytest.raises(ValueError, match=r"^`y` must hold class probabilities that sum to 1 .* off by nan$"):
+        net.loss(sound, T)
+    with pytest.raises(ValueError, match=r"^`sample_weight` must be finite .*; got a weight of nan$"):
+        net.loss(sound, y, sample_weight=w)
+    assert np.isnan(float(net.accuracy(X, y)))
