@@ -62,3 +62,8 @@ def check_different(name: str, classes: Sequence[str]) -> None:
     most_frequent, n = Counter(classes).most_common(1)[0]
     if n > 1:
         raise ValueError(f"{name} must be different names; got {most_frequent!r:.80} {n} times")
+
+
+def variable_of(name: str) -> str:
+    """Return the name that code would give an argument: of `validation X` its X."""
+    return name.rpartition(" ")[2]

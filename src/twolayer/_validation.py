@@ -19,7 +19,6 @@ from ._namespace import (
     Array,
     HostArray,
     array_namespace,
-    current_device,
     device,
     dtype_name,
     from_host,
@@ -29,9 +28,10 @@ from ._namespace import (
     largest,
     library_name,
     more_than_numbers,
-    shown_device,
     to_host,
 )
+from ._places import check_axes, check_current_device, check_one_place
+from ._texts import variable_of
 
 BLOCK_ELEMENTS = 2**24  # 64 MiB in float32
 
@@ -47,7 +47,7 @@ def check_plain(name: str, value: Any) -> None:
     """Raise if ``value`` is an array that is more than its numbers: with a mask, for example, or sparse."""
     found = more_than_numbers(value)
     if found is not None:
-        kind, cure = found[0], found[1].format(_variable(name))
+        kind, cure = found[0], found[1].format(variable_of(name))
         raise TypeError(f"`{name}` must be a plain array; got {kind}; `{cure}` is one")
 
 
@@ -63,36 +63,13 @@ def check_array(name: str, array: Any) -> None:
     if not is_array_api_obj(array):
         # Methods of tables, of SciPy's sparse arrays, and of JAX's.
         makes = [method for method in ("to_numpy", "toarray", "todense") if hasattr(array, method)]
-        hint = f"; `{_variable(name)}.{makes[0]}()` is one" if makes else ""
+        hint = f"; `{variable_of(name)}.{makes[0]}()` is one" if makes else ""
         raise TypeError(
             f"`{name}` must be an array of an array-API library (numpy, cupy, torch, jax); "
             f"got {type(array).__name__}{hint}"
         )
     check_current_device(name, array)
     check_axes(name, array)
-
-
-def check_axes(name: str, array: Array) -> None:
-    """Raise if ``array`` is on a JAX mesh over whose axes JAX divides no computation by itself."""
-    sharding: Any = getattr(array, "sharding", None)
-    types = {kind.name for kind in sharding.mesh.axis_types} if hasattr(sharding, "mesh") else set()
-    if not types <= {"Auto"}:
-        raise ValueError(
-            f"`{name}` must be on one device, or on a mesh whose axes are all of type Auto; got "
-            f"{shown_device(sharding)}, with axes of type {' and '.join(sorted(types))}; `jax.make_mesh` "
-            "makes such a mesh with `axis_types=(jax.sharding.AxisType.Auto,)`, one for each axis"
-        )
-
-
-def check_current_device(name: str, array: Array) -> None:
-    """Raise if the library puts every result on one device, and ``array`` is on another."""
-    xp = array_namespace(array)
-    current = current_device(xp)
-    if current is not None and current != device(array):
-        raise ValueError(
-            f"`{name}` must be on {library_name(xp)}'s current device, {current}, where it puts every "
-            f"result; got {device(array)}"
-        )
 
 
 def check_same_place(name: str, array: Array, other_name: str, other: Array) -> None:
@@ -104,17 +81,7 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
             f"`{name}` must be an array of the library of `{other_name}`, {library_name(other_xp)}; "
             f"got one of {library_name(xp)}"
         )
-    here, there = device(array), device(other)
-    if here != there and here is not None and there is not None:  # None under a JAX tracer
-        variable, cure = _variable(name), ""
-        if hasattr(here, "mesh") and other_name == "W1":
-            cure = f"; `net.to(jax.numpy, {variable}.sharding)` copies the network to its mesh"
-        elif hasattr(there, "mesh"):
-            cure = f"; `jax.device_put({variable}, {_variable(other_name)}.sharding)` copies it there"
-        raise ValueError(
-            f"`{name}` must be on the device of `{other_name}`, {shown_device(there)}; "
-            f"got {shown_device(here)}{cure}"
-        )
+    check_one_place(name, array, other_name, other)
 
 
 def check_same_dtype(name: str, array: Array, other_name: str, other: Array) -> None:
@@ -174,7 +141,7 @@ def check_features(X: Any, n_features: int | None = None, W1: Array = None, *, n
         check_array(name, X)
     else:
         check_same_place(name, X, "W1", W1)
-    cure = f"; `{_variable(name)}.astype('float32')` makes numbers of texts and objects that are ones"
+    cure = f"; `{variable_of(name)}.astype('float32')` makes numbers of texts and objects that are ones"
     hint = cure if _holds_text(X) else ""
     _check_kind(name, X, ("real floating", "integral", "bool"), "a real dtype", hint)
     shape = tuple(X.shape)
@@ -198,7 +165,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
     """
     check_same_place(name, y, X_name, X)
     xp = array_namespace(y)
-    y_name, n_samples = _variable(name), X.shape[0]
+    y_name, n_samples = variable_of(name), X.shape[0]
     if y.ndim == 1:
         hint = (
             f"; `classes, {y_name} = numpy.unique({y_name}, return_inverse=True)` makes integers of them, "
@@ -245,11 +212,6 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
 def _holds_text(array: Array) -> bool:
     """Return whether an array has a dtype that only NumPy has: of texts, or of objects."""
     return getattr(array.dtype, "kind", "") in ("O", "S", "U")
-
-
-def _variable(name: str) -> str:
-    """Return the name that code would give an argument: of `validation X` its X."""
-    return name.rpartition(" ")[2]
 
 
 def check_sample_weight(weight: Any, X: Array, *, name: str = "sample_weight", X_name: str = "X") -> None:

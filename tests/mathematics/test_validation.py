@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.backends import Backend, to_host
 from support.refusals import refusal
 
-from twolayer import TwoLayerNet, _validation, stack, sweep, train
+from twolayer import TwoLayerNet, _places, _validation, stack, sweep, train
 
 NET = TwoLayerNet.initialize(3, 4, 2, rng=0)
 X = np.random.default_rng(0).normal(size=(5, 3)).astype("f4")  # at which hidden units are active
@@ -152,7 +152,7 @@ def test_numbers_and_choices():
 
 def test_a_network_beside_the_current_device_is_refused(monkeypatch):
     """CuPy creates every result on its current device, wherever the arrays are."""
-    monkeypatch.setattr(_validation, "current_device", lambda xp: "GPU 0")
+    monkeypatch.setattr(_places, "current_device", lambda xp: "GPU 0")
     with refusal("ValueError: `W1` must be on numpy's current device, GPU 0, …; got cpu"):
         NET.logits(X)
 

@@ -21,7 +21,8 @@ from .._namespace import (
     is_array_api_obj,
     to_host,
 )
-from .._validation import check_current_device, check_plain, check_sample_weight
+from .._places import check_current_device
+from .._validation import check_plain, check_sample_weight
 from ..network import rescaled
 
 
