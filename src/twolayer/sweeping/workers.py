@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,7 +33,7 @@ Executors: TypeAlias = Executor | Callable[[], Executor]
 _PLACE = ("step", "steps", "epoch", "epochs")  # what workers report of a progress
 _REPORT_SECONDS = 0.5
 _STOP_SECONDS = 10.0  # until parts that were asked to stop are no longer waited for
-_STOP = "stop"
+_GOES_ON = "goes-on"  # a file that is there until parts are to stop
 # Modules of executors whose workers are processes of this machine, which can share memory.
 _OF_PROCESSES = ("concurrent.futures.process", "joblib.externals.loky", "loky")
 
@@ -62,10 +62,15 @@ class Workers:
         callbacks: tuple[Callback, ...],
         folder: PartsFolder | None,
     ) -> None:
-        self.stopping, self._X = False, given.X
+        self.stopping, self._given = False, given
         self._retries, self._callbacks, self._parts_folder = retries, callbacks, folder
         self._make: Callable[[], Executor] | None = None if isinstance(executor, Executor) else executor
         self._executor = executor if isinstance(executor, Executor) else executor()
+        if not isinstance(self._executor, Executor):
+            raise TypeError(
+                "`executor` must return a concurrent.futures.Executor if it is a function; got "
+                f"{type(self._executor).__name__}"
+            )
         n_workers: int = getattr(self._executor, "_max_workers", 0)
         self._most = n_workers or sys.maxsize  # parts at a time: for an unknown number of workers all
         self._n_threads = None
@@ -74,15 +79,15 @@ class Workers:
         self._running: dict[Future[PartResult], tuple[Part, Executor]] = {}
         self._temporary = tempfile.TemporaryDirectory(prefix="twolayer-", ignore_cleanup_errors=True)
         self._folder = Path(self._temporary.name)
+        (self._folder / _GOES_ON).touch()
         self._sent = self._send(given)
 
     def close(self) -> None:
         """Ask parts that still run to stop, end the workers of an executor that is ours, and remove files."""
-        (self._folder / _STOP).touch()
         left = [future for future in self._running if not (future.cancel() or future.done())]
         if self._make is not None:
             processes = [*(getattr(self._executor, "_processes", None) or {}).values()] if left else []
-            self._executor.shutdown(wait=not left, cancel_futures=True)
+            self._executor.shutdown(wait=not left)
             for process in processes:
                 process.terminate()
         self._temporary.cleanup()
@@ -99,7 +104,7 @@ class Workers:
         until = math.inf
         while (waiting or running) and time.monotonic() < until:
             if self.stopping and until == math.inf:
-                (self._folder / _STOP).touch()
+                (self._folder / _GOES_ON).unlink()
                 waiting.clear()
                 until = time.monotonic() + _STOP_SECONDS
             while waiting and len(running) < self._most:
@@ -110,14 +115,16 @@ class Workers:
                 part, executor = running.pop(future)
                 try:
                     result = future.result()
-                except BrokenExecutor as error:
+                except (BrokenExecutor, CancelledError) as error:
                     deaths[part.number] += 1
                     if deaths[part.number] > self._retries:
                         raise BrokenExecutor(
                             f"part {part.number} of {part.n_parts} is given up: each of the "
                             f"{deaths[part.number]} workers that ran it died"
                         ) from error
-                    if executor is self._executor:
+                    if isinstance(error, CancelledError):  # by Dask, whose workers with the arrays died
+                        self._sent = self._send(self._given)
+                    elif executor is self._executor:
                         self._executor = self._replacement(executor, error)
                     waiting.appendleft(part)
                     continue
@@ -135,7 +142,7 @@ class Workers:
         checkpoint = None
         if self._parts_folder is not None:
             checkpoint = self._parts_folder.checkpoint(part)
-            part = part.resumed(checkpoint.path, self._X)
+            part = part.resumed(checkpoint.path, self._given.X)
         try:
             return self._executor.submit(
                 run_part, part, self._sent, self._folder, checkpoint, self._n_threads
@@ -171,7 +178,14 @@ class Workers:
         """Write a NumPy array to a file, unless it is one in a file already."""
         if not isinstance(array, np.ndarray) or array.dtype.hasobject or not array.size:
             return array
-        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap) and array.flags.c_contiguous:
+        if (
+            isinstance(array, np.memmap)
+            and isinstance(array.base, mmap.mmap)  # a view is of another part of its file
+            and array.mode != "c"  # what was changed since is in no file
+            and array.flags.c_contiguous
+            and array.filename
+            and Path(array.filename).is_file()
+        ):
             return partial(np.memmap, array.filename, array.dtype, "r", array.offset, array.shape)
         path = self._folder / f"{len(list(self._folder.iterdir()))}.array"
         np.ascontiguousarray(array).tofile(path)
@@ -231,6 +245,8 @@ def run_part(
     first = part.members[0]
     n_units = len(part.members) * first["n_hidden"]
     operations = 2.0 * math.prod(given.X.shape[1:]) * first["batch_size"] * n_units
+    if n_threads is None:  # a limit is of the whole process, and other threads of it may be workers too
+        operations = math.inf
     with threads_for(part.shared.place(given.X)["xp"], operations, n_threads):
         return train_part(part, PartData(given), callbacks=callbacks, checkpoint=checkpoint)
 
@@ -239,13 +255,14 @@ class _Reporter:
     """A callback that writes now and then how far a part is, and stops it if that is asked for."""
 
     def __init__(self, folder: Path, part: Part) -> None:
-        self._stop, self._file, self._reported_at = folder / _STOP, _report_file(folder, part), -math.inf
+        self._goes_on, self._file = folder / _GOES_ON, _report_file(folder, part)
+        self._reported_at = -math.inf
 
     def __call__(self, progress: Progress) -> None:
         if time.monotonic() - self._reported_at < _REPORT_SECONDS:
             return
         self._reported_at = time.monotonic()
-        if self._stop.exists():
+        if not self._goes_on.exists():
             progress.stop()
         place = (getattr(progress, name) for name in _PLACE)
         new = self._file.with_suffix(".new")
