@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -11,6 +12,7 @@ from .._files import remove_partial, written_whole
 from .._records import Kind, checked, is_list, is_mapping, is_text, read_json_object
 from ..training.checkpoint import save_run
 from ..training.fingerprint import Fingerprint, check_same, described, described_preprocessing
+from .candidates import stacks_of
 from .parts import Checkpoint, Networks, Part, PartResult
 from .plans import SweepPlan, begun
 
@@ -56,7 +58,7 @@ class PartsFolder:
         Raises
         ------
         ValueError
-            If the folder is that of a sweep with other settings or data, or with candidates that the plan
+            If two candidates cannot be told apart; if the folder is that of a sweep with other settings or data, or with candidates that the plan
             lacks; with halving, if it has other candidates at all.
         OSError
             If it cannot be written.
@@ -65,6 +67,12 @@ class PartsFolder:
         if data is not None:
             networks = replace(networks, shared=replace(networks.shared, data=data))
         settings, names = described_settings(networks), [described(row) for row in networks.rows]
+        twice = [name for name, n in Counter(names).items() if n > 1]
+        if twice:
+            raise ValueError(
+                "candidates must differ in how they are described, where functions are by their names, to be "
+                f"resumed; got two of {twice[0].removeprefix('dict')}"
+            )
         stacks = networks.stacks
         if file.exists():
             stored = checked(read_json_object(file), _KINDS, file, needed=_KINDS)
@@ -96,6 +104,15 @@ class PartsFolder:
                 f"all of them; got {len(names)} networks in place of {len(earlier)}"
             )
         kept = [[numbers[name] for name in part] for part in parts]
+        together = networks.shared.fit is None
+        for part in kept:  # the file may have been edited
+            alike = stacks_of(
+                [networks.rows[i] for i in part], lambda _, n=len(part): n, folds_together=together
+            )
+            if len(alike) != 1:
+                raise ValueError(
+                    f"`parts` in {self._path / PLAN} must be of networks that can train together; got others"
+                )
         known = {i for part in kept for i in part}
         rest = ([i for i in members if i not in known] for members in networks.stacks)
         return [*kept, *filter(None, rest)]
