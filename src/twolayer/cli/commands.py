@@ -121,7 +121,7 @@ def _resumed(
     path = Path(parameters["resume"])
     with run_folder.reopened_folder(path) as folder:
         if folder != path:
-            parameters["console"].say(f"Resuming the run that will replace the one in {path}")
+            ctx.params["console"].say(f"Resuming the run that will replace the one in {path}")
         yield folder, changes
 
 

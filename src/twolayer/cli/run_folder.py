@@ -30,6 +30,7 @@ HISTORY = "history.json"
 PREDICTIONS = "predictions.npz"
 PAGE = "report.html"
 LOCK = ".twolayer.lock"  # in the folder of a run while a process writes there
+_PART = f"{'[0-9a-f]' * 16}.safetensors"  # the names in it; other files there are the user's
 # Within the folder of a run, the one that will replace it:
 _NEW = ".new-run"  # before its end
 _WHOLE = ".whole-run"  # at its end, while the files of the old run are removed
@@ -155,7 +156,7 @@ def reopened_folder(path: Path) -> Iterator[Path]:
 
 def has_begun(folder: Path) -> bool:
     """Return whether the run in a folder has a checkpoint to go on from."""
-    return (folder / CHECKPOINT).is_file() or any((folder / PARTS).glob("*.safetensors"))
+    return (folder / CHECKPOINT).is_file() or any((folder / PARTS).glob(_PART))
 
 
 def take_place(folder: Path) -> Path:
@@ -194,7 +195,7 @@ def settle(path: Path) -> None:
 
 def _files_of_parts(folder: Path) -> list[Path]:
     """Return the files of the parts of a sweep."""
-    return [*(folder / PARTS).glob("*.safetensors"), *(folder / PARTS).glob(PLAN)]
+    return [*(folder / PARTS).glob(_PART), *(folder / PARTS).glob(PLAN)]
 
 
 def _is_folder(path: Path) -> bool:

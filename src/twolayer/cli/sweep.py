@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -97,6 +99,9 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
         halving=settings["halving"],
     )
     # The file's samples were compared already. Those that are preprocessed may differ in their last bits.
+    place = run_folder.named(folder) / run_folder.PARTS
+    if place.is_file():  # of the user, where those of a run that replaces another could not be moved
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
     parts = PartsFolder(folder / run_folder.PARTS, running.checkpoint_seconds)
     begun = parts.resumed(begun, {"data": settings["data_sha256"]})
     write_settings(folder / run_folder.SETTINGS, settings)

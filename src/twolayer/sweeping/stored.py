@@ -58,8 +58,8 @@ class PartsFolder:
         Raises
         ------
         ValueError
-            If two candidates cannot be told apart; if the folder is that of a sweep with other settings or data, or with candidates that the plan
-            lacks; with halving, if it has other candidates at all.
+            If two candidates cannot be told apart; if the folder is that of a sweep with other settings or
+            data, or with candidates that the plan lacks; with halving, if it has other candidates at all.
         OSError
             If it cannot be written.
         """
@@ -104,12 +104,9 @@ class PartsFolder:
                 f"all of them; got {len(names)} networks in place of {len(earlier)}"
             )
         kept = [[numbers[name] for name in part] for part in parts]
-        together = networks.shared.fit is None
         for part in kept:  # the file may have been edited
-            alike = stacks_of(
-                [networks.rows[i] for i in part], lambda _, n=len(part): n, folds_together=together
-            )
-            if len(alike) != 1:
+            rows, together = [networks.rows[i] for i in part], networks.shared.fit is None
+            if len(stacks_of(rows, lambda _: len(names), folds_together=together)) != 1:
                 raise ValueError(
                     f"`parts` in {self._path / PLAN} must be of networks that can train together; got others"
                 )
