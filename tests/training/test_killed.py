@@ -11,14 +11,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from twolayer.checkpoints import load_run
 
 KILLS = int(os.environ.get("TWOLAYER_KILLS", "3"))
 PATIENCE_SECONDS = 600.0
+PARTS = "parts"  # of a sweep: a folder of checkpoints
 
 # Everything that a checkpoint holds something of, on a stack, with a checkpoint after every step.
 SCRIPT = """
@@ -102,15 +105,23 @@ class Killer:
                 process.communicate()
 
 
+def _files(path: Path) -> list[Path]:
+    """A checkpoint, or those in a folder of parts."""
+    return [*path.glob("*.safetensors")] if path.is_dir() else [path]
+
+
 def _being_written(path: Path) -> bool:
+    if path.name == PARTS:
+        return any(path.glob(".*.safetensors.*"))
     return path.parent.is_dir() and any(path.parent.glob(f".{path.name}.*"))
 
 
 def _changed_at(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+    found = [0]
+    for file in _files(path):
+        with suppress(FileNotFoundError):
+            found.append(file.stat().st_mtime_ns)
+    return max(found)
 
 
 def test_a_script_that_is_killed_and_started_again(tmp_path: Path) -> None:
@@ -170,3 +181,67 @@ def finished(folder: Path) -> bool:
     """Whether the results of a whole run are there; they are the last that is written but for pictures."""
     path = folder / "results.json"
     return path.exists() and json.loads(path.read_text(encoding="utf-8"))["n_steps"] == 300
+
+
+# The files of a sweep that must be as those of one that was left alone.
+OF_SWEEP = ("network.safetensors", "results.csv", "runs.csv", "history.json", "settings.toml")
+
+
+@pytest.mark.parametrize(
+    ("seed", "how", "workers"),
+    [
+        (3, ["--halving", 2, "--epochs", 8, "--batch-size", 200, "--seeds", 2], []),
+        (4, ["--halving", 2, "--epochs", 8, "--batch-size", 200, "--seeds", 2], ["--workers", 2]),
+        (5, ["--folds", 3, "--epochs", 4, "--batch-size", 200, "--seeds", 2], ["--workers", 2]),
+    ],
+    ids=["halving", "halving-workers", "folds-workers"],
+)
+def test_a_sweep_that_is_killed_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, how: list[object], workers: list[object]
+) -> None:
+    command = [sys.executable, "-m", "twolayer", "sweep"]
+    grid = ["--learning-rate", "0.05,0.1,0.3,1", "--reg", 1e-4, "--hidden", "20,30", "--dropout", 0.1]
+    settings = [str(word) for word in (*grid, *how, "--patience", 5, "-q")]
+    subprocess.run([*command, *settings, "--out", tmp_path / "whole"], check=True, capture_output=True)
+    killer, number = Killer(seed), 0
+    often = [*workers, "--checkpoint-seconds", 0, "-q"]
+    # Killed processes leave temporary files.
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    while True:
+        number += 1
+        folder = tmp_path / f"run{number}"
+        while True:
+            start = [*settings, "--out", folder, "--overwrite"]
+            if (folder / "settings.toml").exists():
+                start = ["--resume", folder]
+            ended = killer.start([*command, *start, *often], folder / PARTS)
+            assert_none_is_left(tmp_path / "temporary")
+            if ended:
+                break
+            for path in folder.glob(f"{PARTS}/*.safetensors"):
+                assert load_run(path).n_steps >= 1
+        for name in OF_SWEEP:
+            assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert [path.name for path in folder.glob(f"{PARTS}/.*")] == []
+        if killer.kills >= KILLS:
+            break
+    print(
+        f"{killer.kills} kills, {killer.while_writing} of them in the middle of writing, of {number} sweeps"
+    )
+
+
+def assert_none_is_left(temporary: Path) -> None:
+    """Wait until no process with this temporary folder runs: workers end when they find their parent gone."""
+    if not Path("/proc/self/environ").exists():
+        return
+    until = time.monotonic() + 30.0
+    while left := [path for path in Path("/proc").glob("[0-9]*") if _has(path / "environ", str(temporary))]:
+        assert time.monotonic() < until, left
+        time.sleep(0.02)
+
+
+def _has(environment: Path, text: str) -> bool:
+    with suppress(OSError):  # it has ended, or is another user's
+        return f"TMPDIR={text}\0".encode() in environment.read_bytes()
+    return False
