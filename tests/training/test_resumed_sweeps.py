@@ -150,6 +150,37 @@ def test_a_result_that_was_stopped_has_what_the_folder_has(tmp_path: Path) -> No
     assert not again.complete
 
 
+def test_a_result_that_was_stopped_has_the_parts_after_it_too(tmp_path: Path) -> None:
+    how = how_of("plain")
+    sweep(**how, resume=tmp_path)
+    first = {"learning_rate": GRID["learning_rate"], "n_hidden": [3], "batch_size": [5], "seed": [0]}
+    sweep(**how_of("plain", grid=first), resume=tmp_path / "first")
+    (own,) = (tmp_path / "first").glob("*.safetensors")
+    (tmp_path / own.name).unlink()
+    result = sweep(**how, resume=tmp_path, callbacks=[Watcher(lambda p: p.step == 7)])
+    assert [row["n_steps"] for row in result.runs if (row["n_hidden"], row["seed"]) == (3, 0)] == [7, 7]
+    assert len(result.runs) == 8
+    assert not result.complete
+
+
+@pytest.mark.parametrize("way", ["plain", "folds-fitted", "average"])
+@pytest.mark.parametrize("at", [2, 8, 21])
+def test_what_was_done_is_not_done_again(tmp_path: Path, way: str, at: int) -> None:
+    """After a stop no step, and after an error those since the last checkpoint alone."""
+    how, left = how_of(way), Watcher()
+    n_calls = number_of_calls(how)
+    sweep(**how, resume=tmp_path / "stopped", callbacks=[Ends(at, raises=False)])
+    sweep(**how, resume=tmp_path / "stopped", callbacks=[left])
+    assert len(left.seen) == n_calls - at
+    how |= {"resume": tmp_path / "error", "checkpoint_seconds": 0.0}
+    with pytest.raises(Interrupted):
+        sweep(**how, callbacks=[Ends(at, raises=True)])
+    left = Watcher()
+    sweep(**how, callbacks=[left])
+    # A checkpoint is written when callbacks were called, and at the end of an epoch there is one already.
+    assert n_calls - at <= len(left.seen) <= n_calls - at + 1
+
+
 @pytest.mark.parametrize("way", ["plain", "halving", "folds"])
 def test_with_workers(tmp_path: Path, way: str) -> None:
     how = how_of(way)
