@@ -270,7 +270,7 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Any:
             raise error
 
         monkeypatch.setattr("twolayer.cli.train.train", raise_it)
-        monkeypatch.setattr("twolayer.cli.sweep.sweep", raise_it)
+        monkeypatch.setattr("twolayer.cli.sweep.carried_out", raise_it)
 
     return arrange
 

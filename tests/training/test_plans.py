@@ -179,6 +179,18 @@ def test_join_needs_one_result_of_each_part(case: str) -> None:
         made.join(change(stacked(made, how)))
 
 
+def test_join_refuses_results_of_another_plan_and_of_another_rung() -> None:
+    how = how_of("plain")
+    other = how | {"grid": how["grid"] | {"learning_rate": [0.02, 0.07]}}
+    with refusal("ValueError: `results` must be of these parts; that of Part(1 of 4: 2 networks) is of an…"):
+        plan(**how).join(stacked(plan(**other), other))
+    how = how_of("halving")
+    first = plan(**how)
+    results = stacked(first, how)
+    with refusal("ValueError: `results` must be of these parts; that of Part(1 of …"):
+        first.join(results).join(results)
+
+
 @pytest.mark.parametrize("way", ["plain", "halving", "folds"])
 def test_join_refuses_a_part_that_was_stopped(way: str) -> None:
     how = how_of(way)
@@ -249,8 +261,13 @@ def test_a_part_refuses_the_checkpoint_of_another(tmp_path: Path) -> None:
     first, *others = plan(**how).parts
     first.run(**data(how), checkpoint=tmp_path / "part")
     for other in others:
-        with pytest.raises(ValueError, match="a part must go on from its own run, of 2 networks of"):
+        with pytest.raises(ValueError, match="must go on from its own run; got that of other networks"):
             other.run(**data(how), checkpoint=tmp_path / "part")
+    scales = how | {"grid": how["grid"] | {"weight_scale": [0.01, 1.0]}, "max_networks": 1}
+    one, two, *_ = plan(**scales).parts  # which differ in nothing else
+    one.run(**data(how), checkpoint=tmp_path / "scale")
+    with pytest.raises(ValueError, match="must go on from its own run; got that of other networks"):
+        two.run(**data(how), checkpoint=tmp_path / "scale")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         first.run(**data(how), checkpoint=tmp_path / "nowhere" / "part")
 

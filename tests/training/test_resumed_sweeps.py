@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +322,12 @@ OTHERS: dict[str, tuple[str, dict[str, Any], str]] = {
     "fit": (
         "folds-fitted",
         {"preprocessing": Whitener},
-        "`preprocessing` must be…, Standardizer.fit; got Whitener.fit",
+        "`preprocessing` must be…, partial(Standardizer.fit, dict(scale='feature')); got Whitener.fit",
+    ),
+    "fit's arguments": (
+        "folds-fitted",
+        {"preprocessing": partial(Standardizer.fit, scale="global")},
+        "`preprocessing` must be…feature…; got partial(Standardizer.fit, dict(scale='global'))",
     ),
     "fitted": (
         "plain",
@@ -469,7 +475,7 @@ def test_the_checkpoint_of_another_part_is_refused(tmp_path: Path, n: int) -> No
     sweep(**how, resume=tmp_path)
     files = sorted(tmp_path.glob("*.safetensors"), key=lambda path: load_run(path).last.n_hidden)
     files[0].write_bytes(files[n].read_bytes())  # of another seed, and of another size
-    with pytest.raises(ValueError, match="a part must go on from its own run, of 2 networks of 3 hidden un"):
+    with pytest.raises(ValueError, match="must go on from its own run; got that of other networks"):
         sweep(**how, resume=tmp_path)
 
 

@@ -365,8 +365,9 @@ def test_an_array_in_a_file_is_not_copied(
         given = workers.Given(part, part[:, 0], None, None)
         executor = workers.Workers(pool, 0, given, (), None)
         try:
-            np.testing.assert_array_equal(executor._sent.X(), part)
-            assert executor._sent.X.args[0] != X.filename
+            found = executor._send(given).X
+            np.testing.assert_array_equal(found(), part)
+            assert found.args[0] != X.filename
         finally:
             executor.close()
 

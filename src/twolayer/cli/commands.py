@@ -119,7 +119,7 @@ def _resumed(
     if "data" in changes:
         changes["data"] = absolute(changes["data"])
     path = Path(parameters["resume"])
-    with run_folder.reopened_folder(path) as folder:
+    with run_folder.reopened_folder(path, str(ctx.command.name)) as folder:
         if folder != path:
             ctx.params["console"].say(f"Resuming the run that will replace the one in {path}")
         yield folder, changes

@@ -103,7 +103,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
                 folder.mkdir()
             yield folder
     except BaseException:
-        if made and folder.is_dir() and not has_begun(folder):
+        if made and folder.is_dir() and begun_by(folder) is None:
             shutil.rmtree(folder / PARTS, ignore_errors=True)
             if {file.name for file in folder.iterdir()} <= {SETTINGS}:
                 (folder / SETTINGS).unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def reopened_folder(path: Path) -> Iterator[Path]:
+def reopened_folder(path: Path, command: str) -> Iterator[Path]:
     """Lock the folder of a run that is to be resumed; yield the folder that holds its files.
 
     If the run was stopped or killed before it replaced another run, that is a folder within ``path``.
@@ -151,12 +151,14 @@ def reopened_folder(path: Path) -> Iterator[Path]:
     with locked(path):
         settle(path)
         new = path / _NEW
-        yield new if _is_folder(new) and has_begun(new) else path
+        yield new if _is_folder(new) and begun_by(new) == command else path
 
 
-def has_begun(folder: Path) -> bool:
-    """Return whether the run in a folder has a checkpoint to go on from."""
-    return (folder / CHECKPOINT).is_file() or any((folder / PARTS).glob(_PART))
+def begun_by(folder: Path) -> str | None:
+    """Return the command whose run in a folder has a checkpoint to go on from; None without one."""
+    if (folder / CHECKPOINT).is_file():
+        return "train"
+    return "sweep" if any((folder / PARTS).glob(_PART)) else None
 
 
 def take_place(folder: Path) -> Path:

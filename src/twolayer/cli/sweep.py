@@ -27,6 +27,7 @@ from ..report.tables import (
     shown_settings,
     sweep_columns,
 )
+from ..settings import SETTINGS
 from ..sweeping import SweepResult, plan
 from ..sweeping.candidates import OF_SHAPE, settings_of_grid
 from ..sweeping.parts import Given
@@ -70,7 +71,7 @@ def resume_sweep(
     folder: Path, settings: dict[str, Any], console: Console, *, running: Running
 ) -> dict[str, Any]:
     """Resume the sweep in ``folder`` by ``settings``, which may have more candidates; return the data."""
-    if (folder / run_folder.RESULTS).is_file() and not run_folder.has_begun(folder):
+    if (folder / run_folder.RESULTS).is_file() and run_folder.begun_by(folder) != "sweep":
         raise FileNotFoundError(f"{folder} must hold {run_folder.PARTS} to go on from; there is none")
     return _sweep(open_job(settings, console), folder, running)
 
@@ -88,7 +89,8 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
     )
     arguments = job.arguments()
     if job.folds is not None:
-        fit = partial(preprocessing_for, settings, channels_for(settings, dataset))
+        own = {name: settings[name] for name in SETTINGS if SETTINGS[name].group == "Preprocessing"}
+        fit = partial(preprocessing_for, own, channels_for(settings, dataset))
         arguments |= {"folds": job.folds, "preprocessing": fit, "rng": seeds[0]}
     begun = plan(
         **arguments,

@@ -26,13 +26,15 @@ from ..training import Callback, Progress, Run
 from ..training.checkpoint import Checkpointer, load_run, save_run
 from ..training.data import Data
 from ..training.execution import running
-from ..training.fingerprint import Fingerprint, check_same, described_array
+from ..training.fingerprint import Fingerprint, check_same, described, described_array
 from ..training.plan import Settings, checked_data, planned
 from ..training.run import without_preprocessed
 from ..training.trainer import Trainer, begun
 from .candidates import settings_of_stack
 from .comparison import Row
 from .prepared import Fit, Prepared, prepared
+
+_MEMBERS = "members"  # their settings, in the fingerprint of a part's run
 
 
 class Given(NamedTuple):
@@ -165,6 +167,8 @@ class PartResult:
     ----------
     number : int
         The part's, from 1.
+    epochs : int or None
+        The part's.
     run : Run
         Of the part's stack of networks. With ``halving`` its accuracies are nan before the last rung.
     preprocessing : Preprocessing or None
@@ -178,6 +182,7 @@ class PartResult:
     """
 
     number: int
+    epochs: int | None
     run: Run
     preprocessing: Preprocessing | None
     complete: bool
@@ -214,7 +219,11 @@ class Part:
     left: HostArray | None = None
     earlier: Run | None = None
     is_rung: bool = False  # more epochs come after it
-    refits: bool = False  # it trains the best candidate on all samples
+
+    def gave(self, result: PartResult) -> bool:
+        """Return whether a result is of this part, and of its rung."""
+        members = result.run._fingerprint.get(_MEMBERS)
+        return (result.number, result.epochs, members) == (self.number, self.epochs, described(self.members))
 
     def __repr__(self) -> str:
         return f"Part({self.number} of {self.n_parts}: {len(self.members)} networks)"
@@ -267,23 +276,10 @@ class Part:
         return replace(self, earlier=load_run(path, **self.shared.place(X))) if path.is_file() else self
 
     def networks(self, n_features: int, X: Array) -> TwoLayerNet:
-        """Return the networks to begin, or to go on with, beside the samples.
-
-        Raises
-        ------
-        ValueError
-            If ``earlier`` is of another part.
-        """
-        first, shared = self.members[0], self.shared
+        """Return the networks to begin, or to go on with, beside the samples."""
         if self.earlier is not None:
-            last, wanted = self.earlier.last, (len(self.members), first["n_hidden"], first["seed"])
-            found = last.n_networks, last.n_hidden, self.earlier.seed
-            if found != wanted:
-                words = "{} networks of {} hidden units with seed {}".format
-                raise ValueError(
-                    f"a part must go on from its own run, of {words(*wanted)}; got {words(*found)}"
-                )
-            return last
+            return self.earlier.last
+        first, shared = self.members[0], self.shared
         scales = [one["weight_scale"] for one in self.members]
         sizes = n_features, first["n_hidden"], shared.n_classes
         how = {"rng": first["seed"], "dtype": shared.dtype, **shared.place(X)}
@@ -315,7 +311,10 @@ def train_part(
         calls.append(Checkpointer(checkpoint.path, seconds=checkpoint.seconds))
     settings = replace(settings_of_stack(own.settings, part.members), callbacks=tuple(calls))
     plan, earlier = planned(nets, checked, settings), part.earlier
+    plan = replace(plan, fingerprint=plan.fingerprint | {_MEMBERS: described(part.members)})
     if earlier is not None:
+        if earlier._fingerprint.get(_MEMBERS) != plan.fingerprint[_MEMBERS]:
+            raise ValueError(f"{part!r} must go on from its own run; got that of other networks")
         plan.check_continues(earlier if "X" in part.shared.data else without_preprocessed(earlier))
     per_epoch = plan.batches.steps_per_epoch
     end = plan.steps if part.epochs is None else min(part.epochs * per_epoch, plan.steps)
@@ -330,4 +329,4 @@ def train_part(
         save_run(run, checkpoint.path)
     complete = trainer.recorder.last_entry >= end or not trainer.members.present.size
     place = run.n_steps, plan.steps, run.n_steps // per_epoch, -(-plan.steps // per_epoch)
-    return PartResult(part.number, run, own.preprocessing, complete, trainer.halted, place)
+    return PartResult(part.number, part.epochs, run, own.preprocessing, complete, trainer.halted, place)

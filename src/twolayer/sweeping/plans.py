@@ -75,6 +75,9 @@ class SweepPlan:
         came, wanted = ([one.number for one in ones] for ones in (found, self.parts))
         if came != wanted:
             raise ValueError(f"`results` must be of the parts {wanted}, one of each; got {came}")
+        for part, one in zip(self.parts, found, strict=True):
+            if not part.gave(one):
+                raise ValueError(f"`results` must be of these parts; that of {part!r} is of another plan")
         for one in found:
             if not one.complete:
                 raise ValueError(
@@ -91,7 +94,7 @@ class SweepPlan:
         shared, last = self.networks.shared, self.parts[0].n_parts
         of_all = replace(shared.settings, validation=None, folds=None, patience=None, judge="last")
         shared = replace(shared, settings=of_all)
-        part = Part(last, last, [judged.best.settings], shared, epochs=n_epochs, refits=True)
+        part = Part(last, last, [judged.best.settings], shared, epochs=n_epochs)
         return replace(self, parts=(part,), judged=judged)
 
     def stopped(self, results: Iterable[PartResult]) -> SweepResult:

@@ -117,7 +117,7 @@ class PartsFolder:
     def checkpoint(self, part: Part) -> Checkpoint:
         """Return the file of a part's run."""
         text = described(part.members)
-        if part.refits:  # its length is that of the best candidate's networks
+        if part.epochs is not None and not part.is_rung:  # for all samples: so many as the folds took
             text += f", {part.epochs} epochs"
         name = f"{blake2b(text.encode(), digest_size=8).hexdigest()}.safetensors"
         return Checkpoint(self._path / name, self._seconds)
@@ -131,7 +131,7 @@ def described_settings(networks: Networks) -> Fingerprint:
     """Describe everything that the parts of a sweep have in common."""
     shared = networks.shared
     settings = {name: value for name, value in vars(shared.settings).items() if name not in _LEFT_OUT}
-    fit, folds = getattr(shared.fit, "func", shared.fit), shared.settings.folds
+    fit, folds = shared.fit, shared.settings.folds
     return {
         **{name: described(value) for name, value in settings.items()},
         "preprocessing": described(fit) if fit else described_preprocessing(shared.settings.preprocessing),

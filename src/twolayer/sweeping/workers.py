@@ -80,7 +80,7 @@ class Workers:
         self._temporary = tempfile.TemporaryDirectory(prefix="twolayer-", ignore_cleanup_errors=True)
         self._folder = Path(self._temporary.name)
         (self._folder / _GOES_ON).touch()
-        self._sent = self._send(given)
+        self._sent: Any = None
 
     def close(self) -> None:
         """Ask parts that still run to stop, end the workers of an executor that is ours, and remove files."""
@@ -101,6 +101,8 @@ class Workers:
             If the worker of a part died more often than it may.
         """
         waiting, running, deaths = deque(parts), self._running, Counter[int]()
+        if self._sent is None:
+            self._sent = self._send(self._given)
         until = math.inf
         while (waiting or running) and time.monotonic() < until:
             if self.stopping and until == math.inf:
@@ -298,9 +300,10 @@ def processes(n: int) -> Executor:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    return ProcessPoolExecutor(
-        n,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
+    spawn, ignored = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
+    executor = ProcessPoolExecutor(n, mp_context=spawn, initializer=signal.signal, initargs=ignored)
+    if hasattr(signal, "pthread_sigmask"):  # the processes, which a first call starts, inherit the mask
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        executor.submit(int)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    return executor

@@ -32,7 +32,8 @@ from twolayer.training.arguments import train
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_a_new_run_that_fails_leaves_the_old_one(run: Path, monkeypatch, error, command) -> None:
     before = contents(run)
-    monkeypatch.setattr(f"twolayer.cli.{command}.{command}", raising(error))
+    work = {"train": "train.train", "sweep": "sweep.carried_out"}[command]
+    monkeypatch.setattr(f"twolayer.cli.{work}", raising(error))
     cli(command, "mine.npz", *QUICK, "--out", run, "--overwrite")
     assert contents(run) == before
     assert not folders_in(run)
@@ -46,7 +47,7 @@ def test_a_new_run_takes_the_place_of_the_old_one_whole(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names == {
         *("history.csv", "history.json", "network.safetensors", "predictions.npz", "results.csv"),
-        *("results.json", "runs.csv", "settings.toml", "steps.csv", "notes.txt"),
+        *("results.json", "runs.csv", "settings.toml", "steps.csv", "notes.txt", "parts"),
     }
     assert settings_in(run)["command"] == "sweep"
 
