@@ -161,24 +161,24 @@ class Checkpoint(NamedTuple):
 
 @dataclass(frozen=True)
 class PartResult:
-    """Result of `Part.run`: what `SweepPlan.join` needs.
+    """The result of `Part.run`, for `SweepPlan.join`. It can be pickled.
 
     Parameters
     ----------
     number : int
-        The part's, from 1.
+        The number of the part, from 1.
     epochs : int or None
-        The part's.
+        Its ``epochs``, which tell one rung from another.
     run : Run
-        Of the part's stack of networks. With ``halving`` its accuracies are nan before the last rung.
+        The run of the part's stack of networks. With ``halving`` its accuracies are nan before the last rung.
     preprocessing : Preprocessing or None
-        The fitted preprocessing of their samples.
+        The fitted preprocessing of its samples.
     complete : bool
-        False if a callback stopped the training before its end.
+        Whether the part was trained to its end; False if a callback stopped it before.
     stopped : bool
-        Whether a callback stopped it, perhaps at its end.
+        Whether a callback stopped the training, perhaps after its last step.
     place : tuple of int
-        How far it is: ``step``, ``steps``, ``epoch`` and ``epochs`` of `Progress`.
+        How far the training is: ``step``, ``steps``, ``epoch`` and ``epochs``, as in `Progress`.
     """
 
     number: int
@@ -192,7 +192,10 @@ class PartResult:
 
 @dataclass(frozen=True, repr=False)
 class Part:
-    """A part of a sweep: a stack of networks, which train together. It can be pickled, and holds no samples.
+    """A part of a sweep: a stack of networks, which train together.
+
+    A part holds no samples, and can be pickled; `plan` makes it, and `run` trains it. Only the same version
+    of twolayer reads its pickle.
 
     Parameters
     ----------
@@ -208,7 +211,11 @@ class Part:
     left : host array (K,) of bool, or None
         Which networks left at an earlier rung.
     earlier : Run or None
-        What to go on from.
+        The run to resume.
+    is_rung : bool
+        Whether more epochs come after it, with ``halving``.
+    refits : bool
+        Whether it trains the best candidate on all samples.
     """
 
     number: int
@@ -243,12 +250,13 @@ class Part:
         Parameters
         ----------
         X, y, validation, sample_weight
-            The same as for `plan`; other arrays with the same content are as good.
+            The data of the plan: the same arrays, or others of the same content, as another process reads
+            them.
         callbacks : iterable of callables
-            As for `sweep`; they are called with the progress of this part.
+            As for `sweep`, called with the progress of this part.
         checkpoint : path, optional
-            A file that the training is saved to every minute and at its end, and from which it goes on if
-            the file is there.
+            A file to which the training is saved every minute and at its end. If the file exists, the
+            training resumes from it.
 
         Returns
         -------
@@ -257,7 +265,8 @@ class Part:
         Raises
         ------
         TypeError, ValueError
-            As `sweep`; and if the data are not those of the plan.
+            As `sweep`; and if the data differ from those of the plan. At most 2¹⁸ values of each array are
+            compared, in rows that lie evenly.
         OSError
             If ``checkpoint`` cannot be written.
         """

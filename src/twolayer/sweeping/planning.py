@@ -77,26 +77,43 @@ def plan(
     xp: Any = None,
     device: Any = None,
 ) -> SweepPlan:
-    """Divide a sweep into parts, to be trained in any order, by other processes or on other machines.
+    """Divide a sweep into parts, which any processes can train in any order.
 
-    `sweep` does so itself, and runs the parts in their order or on an ``executor``. Use a plan where
-    something else is to run them: each part has a method `run`, can be pickled, and holds no samples.
+    `sweep` makes such a plan itself, and runs its parts one after another or on an ``executor``. Make one
+    yourself if your own scheduler is to run the parts, or if the workers are to read the data themselves:
+    a part holds no samples, and can be pickled. Nothing is trained here.
 
     Parameters
     ----------
-    X, y, validation, folds, refit, grid, candidates, n_classes, dtype, rng, max_networks, halving, \
-    sample_weight, class_weight, preprocessing, augmentation, optimizer, schedule, epochs, steps, \
-    replacement, ema_decay, patience, judge, stream, xp, device
+    X, y, validation
+        As for `sweep`. They are checked here, and a short description of them is kept: `Part.run` needs
+        arrays of the same content, and refuses others.
+    folds, refit
+        As for `sweep`.
+    grid, candidates
+        As for `sweep`.
+    n_classes, dtype, rng
+        As for `sweep`.
+    max_networks, halving
+        As for `sweep`. The smaller ``max_networks``, the more parts there are.
+    sample_weight, class_weight
+        As for `sweep`.
+    preprocessing, augmentation
+        As for `sweep`.
+    optimizer, schedule, epochs, steps, replacement, ema_decay, patience, judge
+        As for `sweep`.
+    stream, xp, device
         As for `sweep`.
 
     Returns
     -------
     SweepPlan
+        The parts, and the method `join`, which takes their results.
 
     Raises
     ------
     TypeError, ValueError
-        As `sweep`, but for errors that are found only when a part begins.
+        As `sweep`, except for errors that are found only when a part begins.
 
     Warns
     -----

@@ -16,19 +16,22 @@ from .results import SweepResult
 
 @dataclass(frozen=True, repr=False, eq=False)
 class SweepPlan:
-    """A sweep that is to be trained in parts, which `plan` returns.
+    """A sweep in parts, as `plan` returns it.
 
-    Parts can be pickled, and run in any order by any processes that have the samples. Their joined results
-    are those of `sweep`, with NumPy to the bit.
+    Run each of ``parts``, in any order and by any processes that have the samples, and give their results to
+    `join`. It returns the next plan; repeat this until a plan has no parts. Its ``result`` is then that of
+    `sweep`, with NumPy to the bit. A plan itself never changes.
 
     Parameters
     ----------
     parts : tuple of Part
         The parts that can be run now. With ``halving`` they are those of one rung, and `join` returns the
-        plan of the next one. With ``folds`` and ``refit="all"`` the last plan has one part, which trains the
-        best candidate on all samples. At the end there is no part.
+        plan of the next rung. With ``folds`` and ``refit="all"`` a last part trains the best candidate on all
+        samples. The plan that has the result has no parts.
     result : SweepResult or None
-        The result of the sweep, once there is no part.
+        The result of the sweep; None while there are parts.
+    rungs, rung_of, judged, networks
+        The state of the sweep that `join` needs. It may change in any version.
 
     Examples
     --------
@@ -39,7 +42,8 @@ class SweepPlan:
     >>> plan
     SweepPlan(4 networks, 2 parts to run)
     >>> while plan.parts:
-    ...     plan = plan.join([part.run(**data) for part in plan.parts])  # in this process, or elsewhere
+    ...     results = [part.run(**data) for part in plan.parts]  # in this process, or elsewhere
+    ...     plan = plan.join(results)
     >>> plan.result.best.settings["learning_rate"]
     0.001
     """
@@ -55,12 +59,12 @@ class SweepPlan:
         return f"SweepPlan({len(self.networks.rows)} networks, {len(self.parts)} parts to run)"
 
     def join(self, results: Iterable[PartResult]) -> SweepPlan:
-        """Return the plan of what is left after the parts.
+        """Return the plan of what is left to do, or the plan that has the result.
 
         Parameters
         ----------
         results : iterable of PartResult
-            The result of each part, in any order.
+            One result of each of ``parts``, in any order.
 
         Returns
         -------
@@ -69,7 +73,7 @@ class SweepPlan:
         Raises
         ------
         ValueError
-            If not each part has one result, or a callback stopped the training of a part.
+            If a part has no result, or two, or if a callback stopped its training.
         """
         found = sorted(results, key=lambda one: one.number)
         came, wanted = ([one.number for one in ones] for ones in (found, self.parts))

@@ -147,29 +147,32 @@ def sweep(
         With ``stream``: where they are; by default the library's default device. Otherwise that of ``X``. A
         sharding of JAX stands for its mesh.
     executor : concurrent.futures.Executor, or function that returns one, optional
-        Run the parts of the sweep, which are its stacks, on the workers of an executor: for example
-        ``ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn"))``, loky's, or
-        ``dask.distributed.Client(...).get_executor()``. The networks are the same as without. Workers that
-        are processes of this machine share NumPy arrays, in files in the temporary folder (a `numpy.memmap`
-        in its own), and the processors' threads. Dask's workers get the arrays once, others with every part.
-        An executor that a function returns is shut down in the end, and made anew if it breaks.
+        Train the stacks of the sweep, its parts, on the workers of this executor, for example of
+        ``ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn"))``, of loky's, or of
+        ``dask.distributed.Client(...).get_executor()``. The networks are the same as without an executor. If
+        there are fewer parts than workers, some workers stay idle; ``max_networks`` divides further.
+
+        Processes of this machine map NumPy arrays from files in the temporary folder (a `numpy.memmap` from
+        its own file), and share the processor's threads. Dask's workers get the arrays once. Other executors
+        get them with every part. An executor that a function returned is shut down at the end, and made again
+        if it breaks.
     retries : int
-        How often a part is run again whose worker died, before the sweep fails.
+        How often a part is run again after its worker died, before the sweep fails. Dask has its own limit.
     resume : path, optional
-        A folder for the plan and for a checkpoint of each part. A sweep that ended in any way goes on from
-        it, with NumPy to the bit as if it had not ended. More candidates or seeds, also of a sweep that is
-        complete, make parts of their own, and parts that were trained stay as they are. Other settings, data
-        and folds are refused, and with ``halving`` other candidates. If workers do not see the folder, parts
-        under way begin anew.
+        A folder for the plan, and for a checkpoint of each part. If it has those of an earlier call, the
+        sweep resumes from there, however that call ended: with NumPy to the bit as if it had not ended.
+        Candidates and seeds may be added, even to a complete sweep; parts that were trained stay as they are.
+        Settings, data and folds must be the same, and with ``halving`` the candidates. If the workers do not
+        see the folder, parts under way begin again.
     checkpoint_seconds : float
-        How many seconds pass at least between two checkpoints of a part.
+        The least number of seconds between two checkpoints of a part, with ``resume``.
     callbacks : iterable of callables
         Called as by `train`, with ``stage`` and ``stages`` set: the number of the stack, from 1, and the
         number of stacks. With ``refit="all"`` the last stage trains the network of all samples. With
         ``halving`` each stack resumes after every rung, so its stage comes several times.
-        ``progress.stop()`` ends the sweep there. With an ``executor`` they are called in this process: when a
-        part has ended, and, if workers see the temporary folder, about twice a second before that, when
-        history, networks and run are not known.
+        ``progress.stop()`` ends the sweep there. With an ``executor`` they are called in this process, when a
+        part has ended. If the workers see the temporary folder of this machine, they are also called about
+        twice a second while parts are trained; history, networks and run are not available then.
 
     Returns
     -------
@@ -183,8 +186,8 @@ def sweep(
         ``augmentation`` mixes samples while folds share their batches; if ``steps`` is given with
         ``halving``; or if ``resume`` is the folder of another sweep.
     concurrent.futures.BrokenExecutor
-        If the worker of a part died more often than ``retries`` times, or an executor broke that cannot be
-        made anew.
+        If the worker of a part died more often than ``retries`` times, or if an executor broke that cannot be
+        made again.
 
     Warns
     -----
