@@ -352,6 +352,6 @@ def test_a_sweep_that_was_interrupted_at_once(
 ) -> None:
     page = interrupted(monkeypatch, "sweep", tmp_path / "run", 1)
     assert page.notices[0].startswith("Interrupted.")
-    assert page.notices[0].endswith("A sweep does not go on from there: it begins again.")
+    assert page.notices[0].endswith("`twolayer sweep --resume` goes on from there.")
     assert page.summary.startswith("A sweep was to train networks on 1,097 samples")
     assert page.all("h2", id="candidates")

@@ -193,8 +193,10 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
             yield "At the end of the grid", grid_end_in_words(end)
     else:
         text = "The figures show the state at that time."
-        if run.is_sweep:
-            text += " A sweep does not go on from there: it begins again."
+        if run.is_sweep and run_folder.has_begun(run.folder):
+            text += " `twolayer sweep --resume` goes on from there."
+        elif run.is_sweep:
+            text += " It has no checkpoints to go on from."
         elif results.n_steps is not None:
             stop = f"It ended at step {results.n_steps:,}."
             text = f"{stop} {text} `twolayer train --resume` goes on from there."
