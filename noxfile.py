@@ -310,7 +310,8 @@ def recipes(session: nox.Session) -> None:
     session.chdir(folder)  # MLflow puts what is logged where it is started
     session.run("python", str(programs / "tables.py"))
     session.run("python", str(programs / "optuna_search.py"), "6")
-    session.run("python", str(programs / "cluster.py"))
+    for name in ("processes.py", "cluster.py", "parts.py"):
+        session.run("python", str(programs / name))
     session.run("python", str(programs / "larger_than_memory.py"), str(folder / "samples"))
     session.run("python", str(programs / "several_gpus.py"))
     session.run("python", str(programs / "tensorboard_log.py"), str(folder / "tensorboard"))
@@ -343,6 +344,7 @@ def bench(session: nox.Session) -> None:
         ("sweeps", "--networks=1,9", "--steps=100", "--rounds=1"),
         ("folds", "--data=wine", "--rounds=1"),
         ("halving", "--repetitions=1", "--epochs=8"),
+        ("scale", "--quick"),
         ("growth", "--rounds=3"),
         ("forms", "--rounds=3"),
         ("memory", "--hidden=512", "--libraries=numpy"),

@@ -1,50 +1,62 @@
-"""A sweep on many processes, many GPUs or a cluster, by Dask.
+"""A sweep on many machines, or many GPUs, by Dask; one of its workers may be killed.
 
 Usage: python examples/recipes/cluster.py [SCHEDULER]      (needs distributed)
 
-Without the address of a Dask scheduler it starts two workers on this machine. `Client(LocalCUDACluster())`
-of dask-cuda has one for each GPU; dask-jobqueue starts them on a cluster's nodes.
+Without the address of a Dask scheduler it starts two workers on this machine, and kills one of them on the
+way. dask-jobqueue starts workers on the nodes of a cluster, and `LocalCUDACluster` of dask-cuda one for each
+GPU.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from typing import Any
 
+import numpy as np
 from distributed import Client
 
 import twolayer
 
 
-def part(seed: int) -> list[dict[str, Any]]:
-    """Train all candidates from one seed: one stack of networks, and so one task for a worker."""
-    digits = twolayer.datasets.load_digits()  # data of your own are best read here, by the worker
-    result = twolayer.sweep(
-        digits.train.X,  # on a GPU: cupy.asarray(digits.train.X)
-        digits.train.y,
-        validation=(digits.validation.X, digits.validation.y),
-        preprocessing=twolayer.preprocessing.Standardizer.fit(digits.train.X),
-        grid={"learning_rate": [0.01, 0.03, 0.1], "reg": [0.0, 1e-4], "seed": [seed]},
-        epochs=5,
-    )
-    return result.runs
-
-
 def main() -> None:
-    """Spread the seeds over the workers, and put the rows together."""
-    if len(sys.argv) > 1:
-        client = Client(sys.argv[1])
-    else:
+    """Run a sweep on the workers of a scheduler, and compare its result with that of this process."""
+    is_local = len(sys.argv) == 1
+    if is_local:
         client = Client(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+    else:
+        client = Client(sys.argv[1])
+    digits = twolayer.datasets.load_digits()
+    arguments = {
+        "X": digits.train.X,  # on GPUs: cupy.asarray(digits.train.X)
+        "y": digits.train.y,
+        "validation": digits.validation,
+        "preprocessing": twolayer.preprocessing.Standardizer.fit(digits.train.X),
+        "grid": {"learning_rate": [0.01, 0.03, 0.1], "reg": [0.0, 1e-4], "seed": range(4)},
+        "epochs": 30,
+    }
+    killed: list[int] = []
+
+    def kill_a_worker(progress: twolayer.Progress) -> None:
+        """End a worker that has parts, as a crash would, once the training has begun."""
+        if killed:
+            return
+        worker = next(address for address, parts in client.processing().items() if parts)
+        killed.append(client.run(os.getpid, workers=[worker])[worker])
+        os.kill(killed[0], signal.SIGKILL)
+        print(f"killed a worker; part {progress.stage} is at step {progress.step} of {progress.steps}")
+
     with client:
-        parts = client.gather(client.map(part, range(4)))
-    accuracies: dict[tuple[float, float], list[float]] = {}
-    for run in (run for rows in parts for run in rows):
-        settings = run["learning_rate"], run["reg"]
-        accuracies.setdefault(settings, []).append(run["validation_accuracy"])
-    for (learning_rate, reg), found in sorted(accuracies.items(), key=lambda item: -sum(item[1])):
-        mean = sum(found) / len(found)
-        print(f"learning rate {learning_rate:g}, reg {reg:g}: {mean:.3f} over {len(found)} seeds")
+        callbacks = [kill_a_worker] if is_local else []
+        result = twolayer.sweep(**arguments, executor=client.get_executor(), callbacks=callbacks)
+    print(result.best)
+
+    if is_local and not killed:
+        raise SystemExit("no worker was killed")
+    alone = twolayer.sweep(**arguments)
+    if result.runs != alone.runs or not all(map(np.array_equal, result.best.net, alone.best.net)):
+        raise SystemExit("the networks differ from those of one process")
+    print(f"{len(result.runs)} networks, the same as in one process")
 
 
 if __name__ == "__main__":
