@@ -65,8 +65,11 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     shown = run_blocks(TEXT, tmp_path)
     for command in app.commands:
         assert f"\n  {command} " in shown  # of the help
-    of_settings = {"grid", "wider", "again", "smaller", "wine", "longer", "random", "more", "folds", "halved"}
-    assert {"first", "rates", *of_settings} == {path.name for path in (tmp_path / "runs").iterdir()}
+    of_settings = {"grid", "wider", "again", "smaller", "wine", "longer"}
+    of_sweeps = {"random", "more", "folds", "halved", "apart"}
+    assert {"first", "rates", *of_settings, *of_sweeps} == {
+        path.name for path in (tmp_path / "runs").iterdir()
+    }
     assert re.search(r"scans/4\.png +\d +0\.\d{4}", shown)
     assert re.fullmatch(r"0\.\d+", shown.strip().splitlines()[-1])
     assert len((tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()) == 4

@@ -23,6 +23,7 @@ NAMES = {
     "Importance",
     "Progress",
     "Run",
+    "SweepPlan",
     "SweepResult",
     "TwoLayerNet",
     "augmentation",
@@ -33,6 +34,7 @@ NAMES = {
     "onnx",
     "optimizers",
     "permutation_importance",
+    "plan",
     "preprocessing",
     "save",
     "schedules",
@@ -70,7 +72,14 @@ sweep(X, y, *, validation=None, folds=None, refit='all', grid, candidates=None, 
     dtype='float32', rng=0, max_networks=None, halving=None, sample_weight=None, class_weight=None,
     preprocessing=None, augmentation=None, optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
     epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge=None, stream=False,
-    xp=None, device=None, callbacks=())
+    xp=None, device=None, executor=None, retries=2, resume=None, checkpoint_seconds=60.0, callbacks=())
+plan(X, y, *, validation=None, folds=None, refit='all', grid, candidates=None, n_classes=None,
+    dtype='float32', rng=0, max_networks=None, halving=None, sample_weight=None, class_weight=None,
+    preprocessing=None, augmentation=None, optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
+    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge=None, stream=False,
+    xp=None, device=None)
+SweepPlan.join(results)
+sweeping.Part.run(X, y, *, validation=None, sample_weight=None, callbacks=(), checkpoint=None)
 History.select(k)
 History.until(step)
 schedules.Constant()
@@ -168,6 +177,7 @@ FIELDS = {
     "preprocessing n_steps",
     "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
     "SweepResult": "best table runs histories complete folds",
+    "sweeping.PartResult": "number run preprocessing complete stopped place",
     "sweeping.Best": "settings net history row candidate preprocessing",
     "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",
     "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",
