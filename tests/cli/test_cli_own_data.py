@@ -13,8 +13,8 @@ from support.command_line import answered, cli, clusters, done, refused, setting
 
 import twolayer
 from twolayer import datasets, storage
+from twolayer._records import read_json
 from twolayer.cli.data import fingerprint
-from twolayer.report.files import read_json
 
 QUICK = ("--epochs", 3, "--hidden", 8, "-q")
 NAMES = np.array(["bee", "ant", "cat"])
@@ -390,7 +390,7 @@ def test_no_other_name_where_the_command_has_no_such_option() -> None:
 def test_the_network_of_a_training_that_was_killed(run: Path) -> None:
     for name in ("network.safetensors", "results.json"):
         (run / name).unlink()
-    about = "its training was not finished: `twolayer train --resume run` goes on"
+    about = "the run was not finished: `twolayer train --resume run` goes on"
     assert refused("predict", run, "mine.npz").endswith(f"holds no network.safetensors; {about}")
     done("train", "--resume", run)
     done("predict", run, "mine.npz")

@@ -23,7 +23,8 @@ from support.pictures import (
 )
 
 from twolayer import plotting, sweep
-from twolayer.report.files import read_json, write_json
+from twolayer._records import read_json
+from twolayer.report.files import write_json
 from twolayer.report.tables import varying, winner
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")

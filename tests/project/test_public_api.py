@@ -177,7 +177,7 @@ FIELDS = {
     "preprocessing n_steps",
     "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
     "SweepResult": "best table runs histories complete folds",
-    "sweeping.PartResult": "number run preprocessing complete stopped place",
+    "sweeping.PartResult": "number epochs run preprocessing complete stopped place",
     "sweeping.Best": "settings net history row candidate preprocessing",
     "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",
     "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twolayer.report.files import format_json, read_json, write_csv, write_json
+from twolayer._records import read_json
+from twolayer.report.files import format_json, write_csv, write_json
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

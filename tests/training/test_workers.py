@@ -361,13 +361,14 @@ def test_an_array_in_a_file_is_not_copied(
     assert len(mapped_one) == 3
     assert none == []
     assert Path(sent[1][0].X.args[0]) == tmp_path / "X"
-    for part in (X[2:], X[:, ::2], np.asfortranarray(X)):
-        given = workers.Given(part, part[:, 0], None, None)
+    for part in (X[2:], X[3:, :][2:], X[1:].reshape(-1), X[:, ::2], np.asfortranarray(X)):
+        given = workers.Given(part, part[::2], None, None)
         executor = workers.Workers(pool, 0, given, (), None)
         try:
             found = executor._send(given).X
             np.testing.assert_array_equal(found(), part)
-            assert found.args[0] != X.filename
+            is_copied = found.args[0] != X.filename
+            assert is_copied != part.flags.c_contiguous
         finally:
             executor.close()
 

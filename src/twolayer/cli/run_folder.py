@@ -185,6 +185,8 @@ def settle(path: Path) -> None:
             (path / name).unlink(missing_ok=True)
         for file in _files_of_parts(path):
             file.unlink()
+        with suppress(OSError):  # it is not there, or has files of the user
+            (path / PARTS).rmdir()
         whole.replace(moving)
     if _is_folder(moving):
         for name in written_in(moving):

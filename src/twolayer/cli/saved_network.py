@@ -80,10 +80,11 @@ def check_is_no_input(network: str) -> None:
 
 
 def _unfinished(folder: Path) -> str:
-    """Return a hint at how a training that was killed is resumed."""
+    """Return a hint at how a run that was killed is resumed."""
     settings = folder / run_folder.SETTINGS
     if not settings.is_file() or (folder / run_folder.RESULTS).is_file():
         return ""
-    if read_toml(settings).get("command") != "train":
+    command = read_toml(settings).get("command")
+    if command not in ("train", "sweep"):
         return ""
-    return f"; its training was not finished: `twolayer train --resume {shlex.quote(str(folder))}` goes on"
+    return f"; the run was not finished: `twolayer {command} --resume {shlex.quote(str(folder))}` goes on"

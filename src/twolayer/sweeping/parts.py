@@ -214,8 +214,6 @@ class Part:
         The run to resume.
     is_rung : bool
         Whether more epochs come after it, with ``halving``.
-    refits : bool
-        Whether it trains the best candidate on all samples.
     """
 
     number: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import mmap
 import os
 import shutil
 import signal
@@ -180,15 +179,14 @@ class Workers:
         """Write a NumPy array to a file, unless it is one in a file already."""
         if not isinstance(array, np.ndarray) or array.dtype.hasobject or not array.size:
             return array
-        if (
-            isinstance(array, np.memmap)
-            and isinstance(array.base, mmap.mmap)  # a view is of another part of its file
-            and array.mode != "c"  # what was changed since is in no file
-            and array.flags.c_contiguous
-            and array.filename
-            and Path(array.filename).is_file()
-        ):
-            return partial(np.memmap, array.filename, array.dtype, "r", array.offset, array.shape)
+        root: Any = array
+        while isinstance(root.base, np.memmap):
+            root = root.base
+        # In mode "c", what was changed since is in no file.
+        is_mapped = isinstance(root, np.memmap) and root.mode != "c" and array.flags.c_contiguous
+        if is_mapped and root.filename and Path(root.filename).is_file():
+            first, own = (one.__array_interface__["data"][0] for one in (root, array))
+            return partial(np.memmap, root.filename, array.dtype, "r", root.offset + own - first, array.shape)
         path = self._folder / f"{len(list(self._folder.iterdir()))}.array"
         np.ascontiguousarray(array).tofile(path)
         return partial(np.memmap, path, array.dtype, "r", 0, array.shape)

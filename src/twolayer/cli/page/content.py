@@ -193,7 +193,7 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
             yield "At the end of the grid", grid_end_in_words(end)
     else:
         text = "The figures show the state at that time."
-        if run.is_sweep and run_folder.has_begun(run.folder):
+        if run.is_sweep and run_folder.begun_by(run.folder) == "sweep":
             text += " `twolayer sweep --resume` goes on from there."
         elif run.is_sweep:
             text += " It has no checkpoints to go on from."
