@@ -95,7 +95,7 @@ def tests_jax(session: nox.Session) -> None:
     """The tests on JAX, eager and jitted; the main ones of training on a mesh of eight devices too."""
     run_tests(session, "jax", extras="cli,jax,onnx,sklearn", options=ONLY_BACKENDS)
     files = files_of_tests("divergence", "resuming", "sharding", "streaming", "training")
-    measured = ("coverage", "run", "-m", "pytest")  # what only a mesh runs too
+    measured = ("coverage", "run", "-m", "pytest")  # coverage of the code that only a mesh runs
     environment = {"COVERAGE_FILE": f".coverage.{session.name}"}
     session.run(*measured, "--backend=jax-sharded", *ONLY_BACKENDS, *files, env=environment)
 

@@ -1,10 +1,11 @@
-"""What many processes, wide stacks and large files cost, and how the cost grows with the data.
+"""The cost of many processes, wide stacks and large files, and its growth with the data.
 
-Usage: OPENBLAS_NUM_THREADS=1 python benchmarks/scale.py [--only processes,starting,sent,stacks,file,growth]
-       [--rounds 5] [--data FOLDER] [--folder FOLDER] [--gib 2] [--quick] [--out FOLDER]
+Usage: OPENBLAS_NUM_THREADS=1 python benchmarks/scale.py
+       [--only processes,starting,sent,stacks,file,growth,devices] [--rounds 5] [--data FOLDER]
+       [--folder FOLDER] [--gib 2] [--quick] [--out FOLDER]
 
-The samples are random, so nothing is downloaded: 20,000 of 512 features and 10 classes where nothing else is
-said. Each part prints the table that docs/scale.md has of it.
+The samples are random, so nothing is downloaded: 20,000 of 512 features and 10 classes unless stated
+otherwise. Each case prints the table that docs/scale.md has of it.
 
 - processes: `twolayer sweep` of two parts, as a user starts it, with its start and all files that it writes:
   in one process, and with `--workers 2`, each process with one thread of the BLAS; and in one process with
@@ -13,16 +14,19 @@ said. Each part prints the table that docs/scale.md has of it.
 - starting: a sweep of two parts that take hardly any time: in this process, on fresh processes, and on
   processes that ran one before.
 - sent: the sizes of what goes to a worker and comes back, pickled; and of files.
-- stacks: 1 to 1,000 candidates of 50 units on 5,000 samples of 64 features, 100 steps, as `sweep` divides
+- stacks: 1 to 1,000 candidates of 50 units on 4,000 training samples of 64 features, 100 steps, as `sweep` divides
   them, and as one stack in `train`; each in a process of its own, whose memory is measured.
 - file: an epoch on a file that is larger than the memory that the process may hold (RLIMIT_DATA; Linux),
   with `stream=True`. Reading the file into memory must fail there.
 - growth: the time of `train` when one size is doubled, and doubled again, and of `sweep` with more folds.
+- devices: a training with JAX on rows that are divided among 1, 2, 4 and 8 forced devices of the host, each
+  number in a process of its own, after a first training that compiles. Only if JAX is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -343,6 +347,42 @@ def training(N: int, D: int, H: int, C: int) -> Callable[[], object]:
     return partial(twolayer.train, net, X, y, epochs=2, rng=0)
 
 
+# ---- devices ---------------------------------------------------------------------------------------------
+
+
+def train_on_devices(n_devices: int, n_samples: int) -> None:
+    """Train on rows that are divided among devices of this host, and print how long it took, and a loss."""
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={n_devices}"
+    import jax
+
+    mesh = jax.make_mesh((n_devices,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,))
+    by_rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))
+    X, y = (jax.device_put(array, by_rows) for array in samples(n_samples, 512))
+    net = twolayer.TwoLayerNet.initialize(512, 512, 10, rng=0, xp=jax.numpy, device=by_rows)
+    for _ in range(2):  # the first one compiles
+        start = time.perf_counter()
+        run = twolayer.train(net, X, y, epochs=2, batch_size=1024, rng=0)
+        seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "loss": float(run.history.loss[-1])}))
+
+
+def measure_devices(options: argparse.Namespace) -> dict[str, list[float]]:
+    """Time a training by the number of devices, and print the table."""
+    numbers, rounds = ((1, 8), 1) if options.quick else ((1, 2, 4, 8), options.rounds)
+    times: dict[str, list[float]] = {str(n): [] for n in numbers}
+    losses: list[float] = []
+    for _ in range(rounds):
+        for n in numbers:
+            found = one("devices", str(n), "2048" if options.quick else "20480")
+            times[str(n)].append(found["seconds"])
+            losses.append(found["loss"])
+    if not np.allclose(losses, losses[0], rtol=1e-3):
+        raise SystemExit(f"the losses differ with the number of devices: {losses}")
+    rows = [[n, f"{statistics.median(own):.2f}", spread(ratios(times, n, "1"))] for n, own in times.items()]
+    print(table(["devices", "seconds", "× one"], rows) + "\n", flush=True)
+    return times
+
+
 # ----------------------------------------------------------------------------------------------------------
 
 
@@ -378,7 +418,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="processes,starting,sent,stacks,file,growth")
+    every = "processes,starting,sent,stacks,file,growth"
+    every += ",devices" if importlib.util.find_spec("jax") else ""
+    parser.add_argument("--only", default=every)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", help="the folder cifar-10-batches-bin")
     parser.add_argument("--folder", type=Path, help="where to make a folder for large files, for a while")
@@ -391,6 +433,8 @@ def main() -> None:
         kind, *arguments = options.one
         if kind == "stack":
             train_stack(int(arguments[0]), arguments[1], int(arguments[2]))
+        elif kind == "devices":
+            train_on_devices(*map(int, arguments))
         else:
             train_on_file(arguments[0], int(arguments[1]), int(arguments[2]))
         return
@@ -406,6 +450,7 @@ def main() -> None:
                 "stacks": partial(measure_stacks, options),
                 "file": partial(measure_file, options, folder),
                 "growth": partial(measure_growth, options),
+                "devices": partial(measure_devices, options),
             }[name]()
         stored(options.out, "scale", results)
 

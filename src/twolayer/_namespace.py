@@ -114,7 +114,7 @@ def library_name(xp: ModuleType) -> str:
 
 
 def device(array: Array) -> Any:
-    """Return where an array is, and where what belongs beside it is created: see `unsharded`.
+    """Return the device of an array; for a JAX sharding, that of `unsharded`.
 
     None for a JAX tracer.
     """
@@ -122,10 +122,10 @@ def device(array: Array) -> Any:
 
 
 def unsharded(device: Any) -> Any:
-    """Return where a network's arrays are, on a device or beside samples of a JAX sharding.
+    """Return a device as it is; for a JAX sharding, the one by which arrays are whole on its mesh.
 
-    They are on every device of the sharding's mesh, whole. So samples whose rows are divided over a mesh are
-    in the same place as a network on that mesh. A mesh of one device is that device.
+    A network beside samples whose rows are divided over a mesh is whole on each of its devices, so both count
+    as being in the same place. A mesh of one device is that device.
     """
     if not hasattr(device, "mesh"):
         return device
@@ -144,7 +144,7 @@ def shown_device(device: Any) -> str:
 
 
 def divided_as(array: Array, X: Array, *, axis: int = 0) -> Array:
-    """Return an array that has an entry on ``axis`` for each row of X, divided over a mesh as they are."""
+    """Divide an array, with an entry on ``axis`` for each row of X, over the mesh of X as its rows are."""
     sharding: Any = getattr(X, "sharding", None)
     if not hasattr(sharding, "spec"):  # on one device, or a tracer
         return array

@@ -9,7 +9,7 @@ from ._texts import variable_of
 
 
 def check_axes(name: str, array: Array) -> None:
-    """Raise if ``array`` is on a JAX mesh over whose axes JAX divides no computation by itself."""
+    """Raise if ``array`` is on a JAX mesh that has an axis of a type other than Auto."""
     sharding: Any = getattr(array, "sharding", None)
     types = {kind.name for kind in sharding.mesh.axis_types} if hasattr(sharding, "mesh") else set()
     if not types <= {"Auto"}:

@@ -73,7 +73,7 @@ def check_array(name: str, array: Any) -> None:
 
 
 def check_same_place(name: str, array: Array, other_name: str, other: Array) -> None:
-    """Raise unless two arrays are of one library and on one device."""
+    """Raise unless two arrays are of one library, and on one device or one mesh."""
     check_array(name, array)
     xp, other_xp = array_namespace(array), array_namespace(other)
     if xp is not other_xp:

@@ -190,8 +190,8 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
 
     Settings that take several values take them with commas between, or one by one. Each combination is
     trained from every seed; the best is the one of the highest mean accuracy on the validation samples. Its
-    best network is then judged by the test samples. Ctrl-C ends it cleanly, keeping what there is; --resume
-    then goes on as if nothing had been, and so it does after a crash. It may add candidates and seeds, too.
+    best network is then judged by the test samples. Ctrl-C ends it cleanly, keeping what there is.
+    --resume resumes it after that or after a crash, with the same networks, and can add candidates and seeds.
 
     With --candidates, so many are drawn at random, and a setting may be a range, LOW..HIGH: shares are drawn
     evenly, others by even ratios.

@@ -191,7 +191,9 @@ SWEEP = [
         "The address of a Dask scheduler, whose workers train parts of the sweep: tcp://HOST:8786.",
         metavar="ADDRESS",
     ),
-    _resume(f"{PARTS}/{PLAN}", "there may be more candidates and more --seeds"),
+    _resume(
+        f"{PARTS}/{PLAN}", "--seeds, --candidates and values of settings may be added to the earlier ones"
+    ),
     _checkpoint_seconds(default="60"),
     *COMMON,
 ]

@@ -23,7 +23,7 @@ from .read_run import read_object, read_toml
 NETWORK = storage.FILE_NAME
 BEFORE = "network-before.safetensors"  # of a run that diverged when it was resumed
 CHECKPOINT = "checkpoint.safetensors"
-PARTS = "parts"  # of a sweep: a folder of what it goes on from
+PARTS = "parts"  # the folder of a sweep's plan and checkpoints
 SETTINGS = "settings.toml"
 RESULTS = "results.json"
 HISTORY = "history.json"

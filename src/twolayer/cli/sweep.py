@@ -72,7 +72,9 @@ def resume_sweep(
 ) -> dict[str, Any]:
     """Resume the sweep in ``folder`` by ``settings``, which may have more candidates; return the data."""
     if (folder / run_folder.RESULTS).is_file() and run_folder.begun_by(folder) != "sweep":
-        raise FileNotFoundError(f"{folder} must hold {run_folder.PARTS} to go on from; there is none")
+        raise FileNotFoundError(
+            f"{folder} must hold the folder `{run_folder.PARTS}` for `--resume`; it has no checkpoints"
+        )
     return _sweep(open_job(settings, console), folder, running)
 
 
@@ -102,7 +104,7 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
     )
     # The file's samples were compared already. Those that are preprocessed may differ in their last bits.
     place = run_folder.named(folder) / run_folder.PARTS
-    if place.is_file():  # of the user, where those of a run that replaces another could not be moved
+    if place.is_file():  # of the user's, in whose place the folder could not be moved
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
     parts = PartsFolder(folder / run_folder.PARTS, running.checkpoint_seconds)
     begun = parts.resumed(begun, {"data": settings["data_sha256"]})

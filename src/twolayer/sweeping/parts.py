@@ -46,7 +46,7 @@ class Given(NamedTuple):
     sample_weight: Array | None
 
     def fingerprint(self) -> Fingerprint:
-        """Return texts that tell these arrays from others."""
+        """Return texts that distinguish these arrays from others."""
         validation = dict(zip(("X", "y", "sample_weight"), self.validation or (), strict=False))
         own = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight}
         named = own | {f"validation {name}": array for name, array in validation.items()}
@@ -86,19 +86,19 @@ class Shared:
     Parameters
     ----------
     settings : Settings
-        Those of all networks.
+        The settings that all networks share.
     fit : callable or None
         Fits the preprocessing, as `prepared` needs it.
     n_classes : int
     dtype : str
-        The networks'.
+        Name of the networks' dtype.
     library : str or None
-        Name of their library; None if it is that of the samples, whose device is theirs too.
+        Name of the networks' library; None if they use the library and the device of the samples.
     device : device or None
     in_steps : bool
         Whether preprocessing is left to each step.
     data : Fingerprint
-        Texts that tell the data from others.
+        Texts that distinguish the data from others.
     """
 
     settings: Settings
@@ -168,7 +168,7 @@ class PartResult:
     number : int
         The number of the part, from 1.
     epochs : int or None
-        Its ``epochs``, which tell one rung from another.
+        Its ``epochs``, which distinguish one rung from another.
     run : Run
         The run of the part's stack of networks. With ``halving`` its accuracies are nan before the last rung.
     preprocessing : Preprocessing or None
@@ -225,7 +225,7 @@ class Part:
     earlier: Run | None = None
     is_rung: bool = False  # more epochs come after it
 
-    def gave(self, result: PartResult) -> bool:
+    def is_source_of(self, result: PartResult) -> bool:
         """Return whether a result is of this part, and of its rung."""
         members = result.run._fingerprint.get(_MEMBERS)
         return (result.number, result.epochs, members) == (self.number, self.epochs, described(self.members))
@@ -264,7 +264,7 @@ class Part:
         ------
         TypeError, ValueError
             As `sweep`; and if the data differ from those of the plan. At most 2¹⁸ values of each array are
-            compared, in rows that lie evenly.
+            compared, in evenly spaced rows.
         OSError
             If ``checkpoint`` cannot be written.
         """

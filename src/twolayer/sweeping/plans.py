@@ -80,7 +80,7 @@ class SweepPlan:
         if came != wanted:
             raise ValueError(f"`results` must be of the parts {wanted}, one of each; got {came}")
         for part, one in zip(self.parts, found, strict=True):
-            if not part.gave(one):
+            if not part.is_source_of(one):
                 raise ValueError(f"`results` must be of these parts; that of {part!r} is of another plan")
         for one in found:
             if not one.complete:

@@ -53,7 +53,7 @@ class PartsFolder:
         ----------
         plan : SweepPlan
         data : Fingerprint, optional
-            Texts that tell the data from others, if they are not to be compared as the plan has them.
+            Texts that distinguish the data from others, if they are not to be compared as the plan has them.
 
         Raises
         ------
@@ -70,8 +70,8 @@ class PartsFolder:
         twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:
             raise ValueError(
-                "candidates must differ in how they are described, where functions are by their names, to be "
-                f"resumed; got two of {twice[0].removeprefix('dict')}"
+                "with `resume`, candidates must have different descriptions, in which a function is only its "
+                f"name; got two of {twice[0].removeprefix('dict')}"
             )
         stacks = networks.stacks
         if file.exists():
@@ -117,7 +117,9 @@ class PartsFolder:
     def checkpoint(self, part: Part) -> Checkpoint:
         """Return the file of a part's run."""
         text = described(part.members)
-        if part.epochs is not None and not part.is_rung:  # for all samples: so many as the folds took
+        if (
+            part.epochs is not None and not part.is_rung
+        ):  # the network of all samples, whose epochs depend on the folds
             text += f", {part.epochs} epochs"
         name = f"{blake2b(text.encode(), digest_size=8).hexdigest()}.safetensors"
         return Checkpoint(self._path / name, self._seconds)

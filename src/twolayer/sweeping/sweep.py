@@ -153,7 +153,7 @@ def sweep(
         there are fewer parts than workers, some workers stay idle; ``max_networks`` divides further.
 
         Processes of this machine map NumPy arrays from files in the temporary folder (a `numpy.memmap` from
-        its own file), and share the processor's threads. Dask's workers get the arrays once. Other executors
+        its own file) and, with NumPy, share the processor's threads. Dask's workers get the arrays once. Other executors
         get them with every part. An executor that a function returned is shut down at the end, and made again
         if it breaks.
     retries : int
@@ -161,9 +161,9 @@ def sweep(
     resume : path, optional
         A folder for the plan, and for a checkpoint of each part. If it has those of an earlier call, the
         sweep resumes from there, however that call ended: with NumPy to the bit as if it had not ended.
-        Candidates and seeds may be added, even to a complete sweep; parts that were trained stay as they are.
-        Settings, data and folds must be the same, and with ``halving`` the candidates. If the workers do not
-        see the folder, parts under way begin again.
+        Candidates and seeds may be added, even to a complete sweep, but none left out; parts that were
+        trained stay as they are. Settings, data and folds must be the same, and with ``halving`` the
+        candidates and seeds too. If the workers do not see the folder, parts under way begin again.
     checkpoint_seconds : float
         The least number of seconds between two checkpoints of a part, with ``resume``.
     callbacks : iterable of callables

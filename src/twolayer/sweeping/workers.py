@@ -120,8 +120,8 @@ class Workers:
                     deaths[part.number] += 1
                     if deaths[part.number] > self._retries:
                         raise BrokenExecutor(
-                            f"part {part.number} of {part.n_parts} is given up: each of the "
-                            f"{deaths[part.number]} workers that ran it died"
+                            f"part {part.number} of {part.n_parts} is given up: it was under way "
+                            f"{deaths[part.number]} times when a worker died"
                         ) from error
                     if isinstance(error, CancelledError):  # by Dask, whose workers with the arrays died
                         self._sent = self._send(self._given)
@@ -129,7 +129,7 @@ class Workers:
                         self._executor = self._replacement(executor, error)
                     waiting.appendleft(part)
                     continue
-                if self._parts_folder is not None:  # of which the worker may know nothing
+                if self._parts_folder is not None:  # the worker may not see the folder
                     self._parts_folder.save(part, result)
                 self._call_back(part, result.place, result.run)
                 yield result
@@ -162,8 +162,8 @@ class Workers:
             self._make = partial(kind, own._max_workers, **how)
         if self._make is None:
             raise BrokenExecutor(
-                "`executor` must be a function that returns one, to run a part again whose worker died; this "
-                f"{type(executor).__name__} is broken"
+                "`executor` must be a function that returns an executor, so that another can be made after a "
+                f"worker died; this {type(executor).__name__} is broken"
             ) from error
         return self._make()
 
@@ -196,9 +196,7 @@ class Workers:
 
         def known() -> Run:
             if run is None:
-                raise RuntimeError(
-                    f"the run of part {part.number} is with its worker until the part has ended"
-                )
+                raise RuntimeError(f"the run of part {part.number} is not available until the part has ended")
             return run
 
         def stop() -> None:
@@ -228,9 +226,9 @@ def run_part(
     ----------
     part : Part
     sent : Given
-        With a function that returns it in place of an array that is in a file.
+        The arrays; in place of one that is in a file, a function that returns it.
     folder : Path
-        Where to report how far the part is, and to look for a wish to stop, if this machine has the folder.
+        The folder for reports of progress, and for the file that says to go on, if this machine has it.
     checkpoint : Checkpoint or None
         The file of the part's run, if this machine has its folder.
     n_threads : int or None

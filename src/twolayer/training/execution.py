@@ -78,9 +78,9 @@ def _compiled(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) 
 
 
 def threads_for(xp: ModuleType, operations: float, most: int | None = None) -> AbstractContextManager[Any]:
-    """Hold NumPy's BLAS to one thread where its products are small, else to ``most`` if that is given.
+    """Limit NumPy's BLAS to one thread where its products are small, else to ``most`` if that is given.
 
-    Nothing is held where threadpoolctl cannot be imported.
+    Nothing is limited if threadpoolctl cannot be imported.
     """
     limit = 1 if operations < SMALL_PRODUCT else most
     limits: AbstractContextManager[Any] = nullcontext()

@@ -26,7 +26,7 @@ class Judge:
     plan : Plan
     xp : module
     device : device of ``xp``
-        Where the networks are.
+        The device of the networks.
     arrays : tuple of arrays
         The arrays of the preprocessing, on the device.
     """
