@@ -14,8 +14,8 @@ otherwise. Each case prints the table that docs/scale.md has of it.
 - starting: a sweep of two parts that take hardly any time: in this process, on fresh processes, and on
   processes that ran one before.
 - sent: the sizes of what goes to a worker and comes back, pickled; and of files.
-- stacks: 1 to 1,000 candidates of 50 units on 4,000 training samples of 64 features, 100 steps, as `sweep` divides
-  them, and as one stack in `train`; each in a process of its own, whose memory is measured.
+- stacks: 1 to 1,000 candidates of 50 units on 4,000 training samples of 64 features, 100 steps, as `sweep`
+  divides them, and as one stack in `train`; each in a process of its own, whose memory is measured.
 - file: an epoch on a file that is larger than the memory that the process may hold (RLIMIT_DATA; Linux),
   with `stream=True`. Reading the file into memory must fail there.
 - growth: the time of `train` when one size is doubled, and doubled again, and of `sweep` with more folds.

@@ -153,9 +153,9 @@ def sweep(
         there are fewer parts than workers, some workers stay idle; ``max_networks`` divides further.
 
         Processes of this machine map NumPy arrays from files in the temporary folder (a `numpy.memmap` from
-        its own file) and, with NumPy, share the processor's threads. Dask's workers get the arrays once. Other executors
-        get them with every part. An executor that a function returned is shut down at the end, and made again
-        if it breaks.
+        its own file) and, with NumPy, share the processor's threads. Dask's workers get the arrays once.
+        Other executors get them with every part. An executor that a function returned is shut down at the
+        end, and made again if it breaks.
     retries : int
         How often a part is run again after its worker died, before the sweep fails. Dask has its own limit.
     resume : path, optional
