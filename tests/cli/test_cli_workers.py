@@ -221,7 +221,24 @@ def test_only_the_folder_of_a_sweep_with_parts_can_be_resumed(run: Path, whole: 
     assert "`--resume` must be the folder of a training; whole" in line
     assert "whole/missing does not exist" in refused("sweep", "--resume", "whole/missing").replace("\\", "/")
     shutil.rmtree("whole/parts")
-    assert "whole must hold parts to go on from; there is none" in refused("sweep", "--resume", "whole")
+    assert "whole must hold the folder `parts` for `--resume`; it has no checkpoints" in refused(
+        "sweep", "--resume", "whole"
+    )
+
+
+def test_what_has_not_begun_may_be_left_out_again(whole: Path) -> None:
+    """A resume that fails before it trains changes the settings at most."""
+    pytest.importorskip("distributed", reason="an extra")
+    more = ("sweep", "--resume", "whole", "--seeds", 4)
+    before = Path("whole/settings.toml").read_bytes()
+    line = refused(*more, "--scheduler", "nonsense")
+    assert "`--scheduler` must be the address of a Dask scheduler, such as tcp://HOST:8786; got non" in line
+    assert Path("whole/settings.toml").read_bytes() == before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("twolayer.cli.sweep.carried_out", None)
+        with contextlib.suppress(TypeError):
+            cli(*more)
+    assert "2 of 2 parts have begun" in done("sweep", "--resume", "whole", "--seeds", 2)
 
 
 def test_other_data_is_refused(npz: Path) -> None:

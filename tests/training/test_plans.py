@@ -181,9 +181,10 @@ def test_join_needs_one_result_of_each_part(case: str) -> None:
 
 def test_join_refuses_results_of_another_plan_and_of_another_rung() -> None:
     how = how_of("plain")
-    other = how | {"grid": how["grid"] | {"learning_rate": [0.02, 0.07]}}
-    with refusal("ValueError: `results` must be of these parts; that of Part(1 of 4: 2 networks) is of an…"):
-        plan(**how).join(stacked(plan(**other), other))
+    rates = how | {"grid": how["grid"] | {"learning_rate": [0.02, 0.07]}}
+    for other in (rates, how | {"epochs": 2}, how | {"X": how["X"][::-1]}):
+        with refusal("ValueError: `results` must be of these parts; that of Part(1 of 4: 2 networks) is of…"):
+            plan(**how).join(stacked(plan(**other), other))
     how = how_of("halving")
     first = plan(**how)
     results = stacked(first, how)
@@ -261,12 +262,12 @@ def test_a_part_refuses_the_checkpoint_of_another(tmp_path: Path) -> None:
     first, *others = plan(**how).parts
     first.run(**data(how), checkpoint=tmp_path / "part")
     for other in others:
-        with pytest.raises(ValueError, match="must go on from its own run; got that of other networks"):
+        with pytest.raises(ValueError, match="must go on from its own run; got another"):
             other.run(**data(how), checkpoint=tmp_path / "part")
     scales = how | {"grid": how["grid"] | {"weight_scale": [0.01, 1.0]}, "max_networks": 1}
     one, two, *_ = plan(**scales).parts  # which differ in nothing else
     one.run(**data(how), checkpoint=tmp_path / "scale")
-    with pytest.raises(ValueError, match="must go on from its own run; got that of other networks"):
+    with pytest.raises(ValueError, match="must go on from its own run; got another"):
         two.run(**data(how), checkpoint=tmp_path / "scale")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         first.run(**data(how), checkpoint=tmp_path / "nowhere" / "part")

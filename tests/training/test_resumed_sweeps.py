@@ -366,7 +366,7 @@ def test_with_halving_other_candidates_are_refused(tmp_path: Path) -> None:
     sweep(**how, resume=tmp_path, callbacks=[Ends(3, raises=False)])
     with refusal(
         f"ValueError: the candidates and seeds must be those of the sweep in {tmp_path}, as `halving` "
-        "compares all of them; got 24 networks in place of 16"
+        "compares all of them; got 24 networks, not the 16 of then"
     ):
         sweep(**how | {"grid": how["grid"] | {"seed": [0, 1, 2]}}, resume=tmp_path)
 
@@ -382,8 +382,8 @@ def test_candidates_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> Non
     """A function is known by its name: one would go on with the training of the other."""
     how = how_of(**grid(schedule=[schedule_of(1.0), schedule_of(0.1)]))
     with refusal(
-        "ValueError: candidates must differ in how they are described, where functions are by their names, "
-        "to be resumed; got two of (…schedule=schedule_of.<locals>.schedule…)"
+        "ValueError: with `resume`, candidates must have different descriptions, in which a function is only "
+        "its name; got two of (…schedule=schedule_of.<locals>.schedule…)"
     ):
         sweep(**how, resume=tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
@@ -411,10 +411,6 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda record: record | {"parts": record["parts"][:1] * 2},
         "FILE must have each network once; got one twice",
     ),
-    "foreign": (
-        lambda record: record | {"parts": [["dict(x=1)"]]},
-        "the candidates and seeds must include those of the sweep in FOLDER; (x=1) is missing",
-    ),
 }
 
 
@@ -434,6 +430,7 @@ def test_a_damaged_plan_is_refused(tmp_path: Path, case: str) -> None:
 
 EDITED: dict[str, Callable[[list[list[str]]], list[list[str]]]] = {
     "a part left out": lambda parts: parts[1:],
+    "foreign": lambda parts: [["dict(x=1)"]],
     "empty": lambda parts: [],
     "in another order": lambda parts: parts[::-1],
     "an empty part": lambda parts: [[], *parts],
@@ -443,17 +440,13 @@ EDITED: dict[str, Callable[[list[list[str]]], list[list[str]]]] = {
 
 
 @pytest.mark.parametrize("case", EDITED)
-def test_a_plan_that_was_edited_gives_the_same_or_is_refused(tmp_path: Path, case: str) -> None:
+def test_a_plan_that_was_edited_gives_the_same(tmp_path: Path, case: str) -> None:
     """Never other figures."""
     sweep(**how_of(), resume=tmp_path)
     file = tmp_path / stored.PLAN
     record = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(record | {"parts": EDITED[case](record["parts"])}), encoding="utf-8")
-    if case in ("an empty part", "joined", "mixed"):
-        with refusal(f"ValueError: `parts` in {file} must…"):
-            sweep(**how_of(), resume=tmp_path)
-    else:
-        assert_same_result(sweep(**how_of(), resume=tmp_path), sweep(**how_of()))
+    assert_same_result(sweep(**how_of(), resume=tmp_path), sweep(**how_of()))
 
 
 @pytest.mark.parametrize("size", [0, 7, 300, -1])
@@ -475,7 +468,7 @@ def test_the_checkpoint_of_another_part_is_refused(tmp_path: Path, n: int) -> No
     sweep(**how, resume=tmp_path)
     files = sorted(tmp_path.glob("*.safetensors"), key=lambda path: load_run(path).last.n_hidden)
     files[0].write_bytes(files[n].read_bytes())  # of another seed, and of another size
-    with pytest.raises(ValueError, match="must go on from its own run; got that of other networks"):
+    with pytest.raises(ValueError, match="must go on from its own run; got another"):
         sweep(**how, resume=tmp_path)
 
 

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,8 +113,8 @@ def test_loky_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / "given").mkdir()
     how = how_of(schedule=Dies(str(tmp_path / "given"), 1, CALLER))
     message = (
-        "`executor` must be a function that returns one, to run a part again whose worker died; this "
-        "_ReusablePoolExecutor is broken"
+        "`executor` must be a function that returns an executor, so that another can be made after a worker "
+        "died; this _ReusablePoolExecutor is broken"
     )
     with pytest.raises(BrokenExecutor, match=f"^{re.escape(message)}$"):
         sweep(**how, executor=loky.get_reusable_executor(2))
@@ -170,9 +172,9 @@ def test_what_it_had_done_is_not_lost_with_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_part_whose_workers_always_die_is_given_up(tmp_path: Path, retries: int) -> None:
-    message = f"part 1 of 4 is given up: each of the {retries + 1} workers that ran it died"
+    message = f"part 1 of 4 is given up: it was under way {retries + 1} times when a worker died; no worker t"
     how = how_of(schedule=Dies(str(tmp_path), 99, CALLER))
-    with pytest.raises(BrokenExecutor, match=f"^{message}$"):
+    with pytest.raises(BrokenExecutor, match=f"^{message}"):
         sweep(**how, executor=partial(processes, 1), retries=retries)
     assert len(list(tmp_path.iterdir())) == retries + 1
 
@@ -240,9 +242,7 @@ def test_callbacks_see_how_far_workers_are(pool: Executor) -> None:
     under_way = [one for one in seen if not one.epoch_ended]
     assert any(0 < one.step < 60 for one in under_way)
     for look in (one := under_way[0]).history, one.net, one.run, one.snapshot:
-        with refusal(
-            f"RuntimeError: the run of part {one.stage} is with its worker until the part has ended"
-        ):
+        with refusal(f"RuntimeError: the run of part {one.stage} is not available until the part has ended"):
             look()
 
 
@@ -371,6 +371,43 @@ def test_an_array_in_a_file_is_not_copied(
             assert is_copied != part.flags.c_contiguous
         finally:
             executor.close()
+
+
+def test_a_file_that_was_replaced_is_no_longer_that_of_its_array(pool: Executor, tmp_path: Path) -> None:
+    X, other = mapped(tmp_path / "X", "r"), tmp_path / "other"
+    shutil.copyfile(tmp_path / "X", other)
+    np.memmap(other, X.dtype, "r+", X.offset, X.shape)[:] *= -1
+    other.replace(tmp_path / "X")
+    with refusal("ValueError: `X` must be the plan's, …"):
+        sweep(**how_of() | {"X": X}, executor=pool)
+
+
+def test_a_temporary_folder_without_room_is_named(monkeypatch: pytest.MonkeyPatch, pool: Executor) -> None:
+    def full(*_: object) -> None:
+        raise OSError("19200 requested and 4096 written")
+
+    patched = SimpleNamespace(**vars(np) | {"ascontiguousarray": lambda _: SimpleNamespace(tofile=full)})
+    monkeypatch.setattr(workers, "np", patched)
+    with pytest.raises(OSError, match=r"TMPDIR names another: '.*array'$"):
+        sweep(**how_of(), executor=pool)
+
+
+def test_a_program_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "import numpy as np\n"
+        "import twolayer\n"
+        "X, y = np.eye(6), np.arange(6) % 2\n"
+        "pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn'))\n"
+        "twolayer.sweep(X, y, validation=(X, y), grid={'seed': [0]}, epochs=1, executor=pool, retries=0)\n"
+    )
+    found = subprocess.run([sys.executable, program], capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.endswith("and workers must be able to import it")
+    assert 'below `if __name__ == "__main__":`' in last
 
 
 @pytest.mark.parametrize("n", [1, 2])

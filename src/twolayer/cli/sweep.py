@@ -40,6 +40,7 @@ from . import run_folder
 from .build import channels_for, preprocessing_for
 from .config import grid_of, write_settings
 from .console import Console, Watch
+from .devices import first_line
 from .errors import DIVERGED, OF_SIGNALS, Failure
 from .job import ACCURACIES, Job, Kept, length_in_words, open_job
 
@@ -102,13 +103,10 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
         max_networks=max_networks,
         halving=settings["halving"],
     )
-    # The file's samples were compared already. Those that are preprocessed may differ in their last bits.
     place = run_folder.named(folder) / run_folder.PARTS
     if place.is_file():  # of the user's, in whose place the folder could not be moved
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
     parts = PartsFolder(folder / run_folder.PARTS, running.checkpoint_seconds)
-    begun = parts.resumed(begun, {"data": settings["data_sha256"]})
-    write_settings(folder / run_folder.SETTINGS, settings)
     # The candidates of one shape and seed train together: their first layers are one product.
     shapes = Counter(tuple(one.get(name) for name in (*OF_SHAPE, "seed")) for one in grid)
     together = max(shapes.values())
@@ -117,6 +115,12 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
     given = Given(*(arguments[name] for name in Given._fields))
     with ExitStack() as stack:
         executor = _executor(running, len(begun.parts), stack, console)
+        # The file's samples were compared already. Those that are preprocessed may differ in their last bits.
+        begun = parts.resumed(begun, {"data": settings["data_sha256"]})
+        write_settings(folder / run_folder.SETTINGS, settings)
+        n_begun = sum(parts.checkpoint(part).path.is_file() for part in begun.parts)
+        if n_begun:
+            console.say(f"Going on with the sweep: {n_begun} of {count(len(begun.parts), 'part')} have begun")
         stack.enter_context(threads_for(library.xp, operations))
         watch = stack.enter_context(console.watch("Sweep"))
         result = carried_out(begun, given, callbacks=(watch,), executor=executor, folder=parts)
@@ -127,7 +131,18 @@ def _executor(running: Running, n_parts: int, stack: ExitStack, console: Console
     """Return what runs the parts of a sweep; None for this process."""
     if running.scheduler is not None:
         distributed = require("distributed", extra="dask", purpose="`--scheduler`")
-        client = stack.enter_context(distributed.Client(running.scheduler))
+        try:
+            client = stack.enter_context(distributed.Client(running.scheduler))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                "`--scheduler` must be the address of a Dask scheduler, such as tcp://HOST:8786; "
+                f"got {running.scheduler} ({first_line(error)})"
+            ) from error
+        if not client.nthreads():
+            raise ValueError(
+                f"the scheduler {running.scheduler} must have workers; it has none: "
+                f"`dask worker {running.scheduler}` starts one"
+            )
         executor: Executor = client.get_executor()
         return executor
     if running.workers is None:
@@ -185,7 +200,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
             job.show_accuracies(f"The best: {words}", kept)
         if settings["preset"] is not None and result.runs and not settings["candidates"]:
             compare(presets.preset(settings["preset"]), result, kept, job)
-        console.say(f"{count(len(result.runs), 'network')} in {watch.seconds:.1f} s")
+        console.say(f"{count(len(result.runs), 'network')}; this took {watch.seconds:.1f} s")
     if result.complete and kept is not None:
         folder = run_folder.take_place(folder)
     failure = None

@@ -26,7 +26,13 @@ from ..training import Callback, Progress, Run
 from ..training.checkpoint import Checkpointer, load_run, save_run
 from ..training.data import Data
 from ..training.execution import running
-from ..training.fingerprint import Fingerprint, check_same, described, described_array
+from ..training.fingerprint import (
+    Fingerprint,
+    check_same,
+    described,
+    described_array,
+    described_preprocessing,
+)
 from ..training.plan import Settings, checked_data, planned
 from ..training.run import without_preprocessed
 from ..training.trainer import Trainer, begun
@@ -34,7 +40,9 @@ from .candidates import settings_of_stack
 from .comparison import Row
 from .prepared import Fit, Prepared, prepared
 
-_MEMBERS = "members"  # their settings, in the fingerprint of a part's run
+# Settings of `Settings` that a sweep keeps elsewhere, or that may change.
+_LEFT_OUT = ("validation", "sample_weight", "callbacks", "stream", "fold", "rng", "batch_size")
+_PART = "part"  # in the fingerprint of its run
 
 
 class Given(NamedTuple):
@@ -109,6 +117,19 @@ class Shared:
     device: Any
     in_steps: bool
     data: Fingerprint
+
+    def described(self) -> Fingerprint:
+        """Describe everything that parts have in common."""
+        settings = {name: value for name, value in vars(self.settings).items() if name not in _LEFT_OUT}
+        fit, folds = self.fit, self.settings.folds
+        return {
+            **{name: described(value) for name, value in settings.items()},
+            "preprocessing": described(fit) if fit else described_preprocessing(self.settings.preprocessing),
+            "folds": "None" if folds is None else f"{len(folds.trained)} folds, {described(folds)}",
+            "n_classes": str(self.n_classes),
+            "dtype": self.dtype,
+            **self.data,
+        }
 
     def place(self, X: Array) -> dict[str, Any]:
         """Return the library and the device of the networks, given the samples."""
@@ -227,8 +248,12 @@ class Part:
 
     def is_source_of(self, result: PartResult) -> bool:
         """Return whether a result is of this part, and of its rung."""
-        members = result.run._fingerprint.get(_MEMBERS)
-        return (result.number, result.epochs, members) == (self.number, self.epochs, described(self.members))
+        own = result.number, result.epochs, result.run._fingerprint.get(_PART)
+        return own == (self.number, self.epochs, self.described())
+
+    def described(self) -> str:
+        """Return a text that distinguishes the part from those of other plans, its number and rung apart."""
+        return described([*self.members, self.shared.described()])
 
     def __repr__(self) -> str:
         return f"Part({self.number} of {self.n_parts}: {len(self.members)} networks)"
@@ -269,14 +294,18 @@ class Part:
             If ``checkpoint`` cannot be written.
         """
         given = Given(X, y, validation, sample_weight)
-        advice = "A part trains on the data that its plan was made for"
-        check_same(given.fingerprint(), self.shared.data, whose="the plan's", advice=advice)
+        self.check_data(given)
         part, saved = self, None
         if checkpoint is not None:
             check_can_be_written(checkpoint)
             saved = Checkpoint(Path(checkpoint))
             part = self.resumed(saved.path, X)
         return train_part(part, PartData(given), callbacks=tuple(callbacks), checkpoint=saved)
+
+    def check_data(self, given: Given) -> None:
+        """Raise unless these are the arrays of the plan."""
+        advice = "A part trains on the data that its plan was made for"
+        check_same(given.fingerprint(), self.shared.data, whose="the plan's", advice=advice)
 
     def resumed(self, path: Path, X: Array) -> Part:
         """Return the part that goes on from the file of its run, if that exists, beside the samples."""
@@ -318,10 +347,10 @@ def train_part(
         calls.append(Checkpointer(checkpoint.path, seconds=checkpoint.seconds))
     settings = replace(settings_of_stack(own.settings, part.members), callbacks=tuple(calls))
     plan, earlier = planned(nets, checked, settings), part.earlier
-    plan = replace(plan, fingerprint=plan.fingerprint | {_MEMBERS: described(part.members)})
+    plan = replace(plan, fingerprint=plan.fingerprint | {_PART: part.described()})
     if earlier is not None:
-        if earlier._fingerprint.get(_MEMBERS) != plan.fingerprint[_MEMBERS]:
-            raise ValueError(f"{part!r} must go on from its own run; got that of other networks")
+        if earlier._fingerprint.get(_PART) != plan.fingerprint[_PART]:
+            raise ValueError(f"{part!r} must go on from its own run; got another")
         plan.check_continues(earlier if "X" in part.shared.data else without_preprocessed(earlier))
     per_epoch = plan.batches.steps_per_epoch
     end = plan.steps if part.epochs is None else min(part.epochs * per_epoch, plan.steps)

@@ -11,8 +11,7 @@ from pathlib import Path
 from .._files import remove_partial, written_whole
 from .._records import Kind, checked, is_list, is_mapping, is_text, read_json_object
 from ..training.checkpoint import save_run
-from ..training.fingerprint import Fingerprint, check_same, described, described_preprocessing
-from .candidates import stacks_of
+from ..training.fingerprint import Fingerprint, check_same, described
 from .parts import Checkpoint, Networks, Part, PartResult
 from .plans import SweepPlan, begun
 
@@ -28,8 +27,6 @@ _KINDS = {
         "a list of lists of texts", lambda found: is_list(found, lambda part: is_list(part, is_text))
     ),
 }
-# Settings of `Settings` that a sweep keeps elsewhere, or that may change.
-_LEFT_OUT = ("validation", "sample_weight", "callbacks", "stream", "fold", "rng", "batch_size")
 
 
 class PartsFolder:
@@ -66,7 +63,8 @@ class PartsFolder:
         networks, file = plan.networks, self._path / PLAN
         if data is not None:
             networks = replace(networks, shared=replace(networks.shared, data=data))
-        settings, names = described_settings(networks), [described(row) for row in networks.rows]
+        settings = networks.shared.described() | {"halving": str(networks.halving)}
+        names = [described(row) for row in networks.rows]
         twice = [name for name, n in Counter(names).items() if n > 1]
         if twice:
             raise ValueError(
@@ -91,55 +89,34 @@ class PartsFolder:
         earlier = [name for part in parts for name in part]
         if len({*earlier}) < len(earlier):
             raise ValueError(f"{self._path / PLAN} must have each network once; got one twice")
+        if networks.halving is not None and {*earlier} != {*names}:
+            raise ValueError(
+                f"the candidates and seeds must be those of the sweep in {self._path}, as `halving` compares "
+                f"all of them; got {len(names)} networks, not the {len(earlier)} of then"
+            )
+        # What has not begun is divided anew, or may be left out again.
+        begun_ones = [part for part in parts if self._file(part).is_file()]
         numbers = {name: i for i, name in enumerate(names)}
-        missing = [name for name in earlier if name not in numbers]
+        missing = [name for part in begun_ones for name in part if name not in numbers]
         if missing:
             raise ValueError(
                 f"the candidates and seeds must include those of the sweep in {self._path}; "
                 f"{missing[0].removeprefix('dict')} is missing"
             )
-        if networks.halving is not None and len(earlier) < len(names):
-            raise ValueError(
-                f"the candidates and seeds must be those of the sweep in {self._path}, as `halving` compares "
-                f"all of them; got {len(names)} networks in place of {len(earlier)}"
-            )
-        kept = [[numbers[name] for name in part] for part in parts]
-        for part in kept:  # the file may have been edited
-            rows, together = [networks.rows[i] for i in part], networks.shared.fit is None
-            if len(stacks_of(rows, lambda _: len(names), folds_together=together)) != 1:
-                raise ValueError(
-                    f"`parts` in {self._path / PLAN} must be of networks that can train together; got others"
-                )
+        kept = [[numbers[name] for name in part] for part in begun_ones]
         known = {i for part in kept for i in part}
         rest = ([i for i in members if i not in known] for members in networks.stacks)
         return [*kept, *filter(None, rest)]
 
     def checkpoint(self, part: Part) -> Checkpoint:
         """Return the file of a part's run."""
-        text = described(part.members)
-        if (
-            part.epochs is not None and not part.is_rung
-        ):  # the network of all samples, whose epochs depend on the folds
-            text += f", {part.epochs} epochs"
-        name = f"{blake2b(text.encode(), digest_size=8).hexdigest()}.safetensors"
-        return Checkpoint(self._path / name, self._seconds)
+        # The network of all samples is trained for as many epochs as the folds took.
+        of_all = [f"{part.epochs} epochs"] if part.epochs is not None and not part.is_rung else []
+        return Checkpoint(self._file([*map(described, part.members), *of_all]), self._seconds)
+
+    def _file(self, names: list[str]) -> Path:
+        return self._path / f"{blake2b(', '.join(names).encode(), digest_size=8).hexdigest()}.safetensors"
 
     def save(self, part: Part, result: PartResult) -> None:
         """Save the run of a part."""
         save_run(result.run, self.checkpoint(part).path)
-
-
-def described_settings(networks: Networks) -> Fingerprint:
-    """Describe everything that the parts of a sweep have in common."""
-    shared = networks.shared
-    settings = {name: value for name, value in vars(shared.settings).items() if name not in _LEFT_OUT}
-    fit, folds = shared.fit, shared.settings.folds
-    return {
-        **{name: described(value) for name, value in settings.items()},
-        "preprocessing": described(fit) if fit else described_preprocessing(shared.settings.preprocessing),
-        "folds": "None" if folds is None else f"{len(folds.trained)} folds, {described(folds)}",
-        "n_classes": str(shared.n_classes),
-        "dtype": shared.dtype,
-        "halving": str(networks.halving),
-        **shared.data,
-    }

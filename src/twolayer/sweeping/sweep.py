@@ -240,6 +240,8 @@ def sweep(
     retries = check_integer("retries", retries, least=0)
     seconds = check_number("checkpoint_seconds", checkpoint_seconds, least=0.0)
     begun = plan(**arguments)
+    if resume is not None and not os.fspath(resume):
+        raise ValueError("`resume` must be the path of a folder; got an empty one")
     folder = None if resume is None else PartsFolder(Path(resume), seconds)
     if folder is not None:
         begun = folder.resumed(begun)

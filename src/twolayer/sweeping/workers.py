@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shutil
@@ -32,6 +33,10 @@ Executors: TypeAlias = Executor | Callable[[], Executor]
 _PLACE = ("step", "steps", "epoch", "epochs")  # what workers report of a progress
 _REPORT_SECONDS = 0.5
 _STOP_SECONDS = 10.0  # until parts that were asked to stop are no longer waited for
+_HINT = (
+    '; no worker took a step: a program must start its sweep below `if __name__ == "__main__":`, and workers '
+    "must be able to import it"
+)
 _GOES_ON = "goes-on"  # a file that is there until parts are to stop
 # Modules of executors whose workers are processes of this machine, which can share memory.
 _OF_PROCESSES = ("concurrent.futures.process", "joblib.externals.loky", "loky")
@@ -119,9 +124,10 @@ class Workers:
                 except (BrokenExecutor, CancelledError) as error:
                     deaths[part.number] += 1
                     if deaths[part.number] > self._retries:
+                        hint = "" if any(self._folder.glob("*.progress")) else _HINT
                         raise BrokenExecutor(
                             f"part {part.number} of {part.n_parts} is given up: it was under way "
-                            f"{deaths[part.number]} times when a worker died"
+                            f"{deaths[part.number]} times when a worker died{hint}"
                         ) from error
                     if isinstance(error, CancelledError):  # by Dask, whose workers with the arrays died
                         self._sent = self._send(self._given)
@@ -188,7 +194,11 @@ class Workers:
             first, own = (one.__array_interface__["data"][0] for one in (root, array))
             return partial(np.memmap, root.filename, array.dtype, "r", root.offset + own - first, array.shape)
         path = self._folder / f"{len(list(self._folder.iterdir()))}.array"
-        np.ascontiguousarray(array).tofile(path)
+        try:
+            np.ascontiguousarray(array).tofile(path)
+        except OSError as error:  # which does not name the file
+            why = "the temporary folder may be too small for the arrays; TMPDIR names another"
+            raise OSError(errno.ENOSPC, why, str(path)) from error
         return partial(np.memmap, path, array.dtype, "r", 0, array.shape)
 
     def _call_back(self, part: Part, place: Sequence[int], run: Run | None) -> None:
@@ -238,6 +248,8 @@ def run_part(
         _end_with_parent(folder)
     given = Given(*tree_map(lambda array: np.asarray(array()) if callable(array) else array, sent))
     callbacks = (_Reporter(folder, part),) if folder.is_dir() else ()
+    if "X" in part.shared.data:  # a file may have been replaced meanwhile
+        part.check_data(given)
     if checkpoint is not None and not checkpoint.path.parent.is_dir():
         checkpoint = None
     first = part.members[0]
