@@ -19,6 +19,7 @@ from .._namespace import (
     standard_namespace,
     undisturbed,
 )
+from .._validation import check_array
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from ..stacks import stack
@@ -58,6 +59,9 @@ class Given(NamedTuple):
         validation = dict(zip(("X", "y", "sample_weight"), self.validation or (), strict=False))
         own = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight}
         named = own | {f"validation {name}": array for name, array in validation.items()}
+        for name, array in named.items():
+            if array is not None:
+                check_array(name, array)
         return {name: described_array(array) for name, array in named.items()}
 
 

@@ -110,19 +110,20 @@ def narrows(xp: ModuleType, n_in_arrays: int, n_present: int) -> bool:
     return not is_jax_namespace(xp) or 2 * n_present <= n_in_arrays
 
 
-@lru_cache(maxsize=8)
 def dividing(device: Any) -> Function | None:
     """Return a function of a batch, or any tree of arrays (N, ...), that divides its rows over a JAX mesh.
 
     It works in what JAX compiles, and with any number of rows. Without it each device would compute the whole
     batch, as XLA puts the rows that are gathered from a divided array on every device. None elsewhere.
     """
-    if not hasattr(device, "mesh"):
-        return None
+    return _dividing(device.mesh) if hasattr(device, "mesh") else None
+
+
+@lru_cache(maxsize=8)  # as what is compiled is kept by it
+def _dividing(mesh: Any) -> Function:
     import jax
 
-    rows = jax.sharding.PartitionSpec(device.mesh.axis_names)
-    sharding = jax.sharding.NamedSharding(device.mesh, rows)
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(mesh.axis_names))
     return partial(jax.lax.with_sharding_constraint, shardings=sharding)
 
 
