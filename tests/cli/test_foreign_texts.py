@@ -233,7 +233,7 @@ def test_a_network_holds_no_path_and_no_address(
     done(command, "cifar10", "--url", mirror, *quick, "--out", "mirror")
     for run in ("own", "folder", "mirror"):
         assert b"secretly" in Path(run, "settings.toml").read_bytes()
-        for path in Path(run).iterdir():
+        for path in filter(Path.is_file, Path(run).rglob("*")):
             assert b"secretly" not in path.read_bytes() or path.name == "settings.toml", path
 
 
