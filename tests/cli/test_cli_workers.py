@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,14 @@ def test_a_sweep_that_fails_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) ->
     with contextlib.suppress(MemoryError):
         cli("sweep", *QUICK, *GRID, "--out", "run")
     assert not Path("run").exists()
+
+
+def test_a_part_that_is_given_up_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def give_up(*_: object, **__: object) -> None:
+        raise BrokenExecutor("part 1 of 2 is given up")
+
+    monkeypatch.setattr("twolayer.cli.sweep.carried_out", give_up)
+    assert refused("sweep", *QUICK, *GRID, "--workers", 1) == "Error: part 1 of 2 is given up"
 
 
 def test_as_json(whole: Path) -> None:

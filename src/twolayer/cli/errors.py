@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import signal
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ def failure_of(
         line = first_line(error).rstrip(".;: ")
         hints = ", or ".join(hint for flag, hint in _HINTS.items() if command and flag in _flags(command))
         return Failure(f"{line}; what may help: {hints}" if hints else line)
-    if isinstance(error, TypeError | ValueError | OSError | ImportError | MemoryError):
+    # A worker that died once too often breaks an executor.
+    if isinstance(error, TypeError | ValueError | OSError | ImportError | MemoryError | BrokenExecutor):
         return Failure(message_of(error))
     return None
 

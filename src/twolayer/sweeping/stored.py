@@ -94,7 +94,7 @@ class PartsFolder:
                 f"the candidates and seeds must be those of the sweep in {self._path}, as `halving` compares "
                 f"all of them; got {len(names)} networks, not the {len(earlier)} of then"
             )
-        # What has not begun is divided anew, or may be left out again.
+        # Parts that have not begun are divided anew, or may be left out again.
         begun_ones = [part for part in parts if self._file(part).is_file()]
         numbers = {name: i for i, name in enumerate(names)}
         missing = [name for part in begun_ones for name in part if name not in numbers]
