@@ -7,6 +7,7 @@ from typing import Any
 
 from . import augmentation, datasets, onnx, optimizers, preprocessing, schedules, search
 from ._version import __version__ as __version__
+from .calibration import calibrate
 from .convolution import unroll
 from .importance import Importance, permutation_importance
 from .network import TwoLayerNet
@@ -35,6 +36,7 @@ __all__ = [
     "SweepResult",
     "TwoLayerNet",
     "augmentation",
+    "calibrate",
     "datasets",
     "load",
     "load_encoder",

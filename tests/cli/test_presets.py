@@ -15,7 +15,7 @@ KEYS = {
     *("learning_rate_decay", "n_hidden", "reg", "replacement", "scale", "steps", "weight_scale"),
     *("whiten", "epsilon", "components", "class_weight", "flip", "shift", "border", "mixup"),
     *("input_dropout", "dropout", "label_smoothing", "optimizer", "momentum", "weight_decay", "schedule"),
-    *("warmup", "ema_decay", "patience", "symmetrize", "symmetrize_shift"),
+    *("warmup", "ema_decay", "patience", "monitor", "calibrate", "symmetrize", "symmetrize_shift"),
     *("device", "library", "preset", "seed"),
 }
 OF_DATA = {

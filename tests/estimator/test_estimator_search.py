@@ -134,6 +134,9 @@ MODELS = {
     "an optimizer": dict(solver=optimizers.AdamW(weight_decay=0.1), learning_rate=schedules.Step(0.5)),
     "tol": dict(max_iter=30, tol=0.03, n_iter_no_change=1),
     "early stopping": dict(max_iter=30, early_stopping=True, validation_fraction=0.3, n_iter_no_change=3),
+    "early stopping by the loss": dict(
+        max_iter=30, early_stopping=True, monitor="loss", validation_fraction=0.3, n_iter_no_change=3
+    ),
     "class weights": dict(class_weight={"a": 3.0, "b": 0.25}),
     "balanced": dict(class_weight="balanced"),
     "balanced, early stopping": dict(class_weight="balanced", early_stopping=True, validation_fraction=0.3),

@@ -27,6 +27,7 @@ NAMES = {
     "SweepResult",
     "TwoLayerNet",
     "augmentation",
+    "calibrate",
     "datasets",
     "load",
     "load_encoder",
@@ -61,23 +62,25 @@ TwoLayerNet.to(xp, device=None)
 TwoLayerNet.astype(dtype)
 stack(nets)
 merge(nets)
+calibrate(net, X, y, *, sample_weight=None)
 symmetrize(net, image_shape, *, flip=True, shifts=0, border='reflect')
 unroll(filters, b1, W2, b2, *, image_shape, stride=1, padding=0)
 train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, preprocessing=None,
     augmentation=None, reg=0.0, dropout=0.0, input_dropout=0.0, label_smoothing=0.0,
     optimizer=SGD(momentum=0.9, nesterov=True), learning_rate=0.01, schedule=Cosine(), batch_size=200,
-    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge='best', stream=False,
-    rng=None, resume=None, callbacks=())
+    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, monitor='accuracy',
+    judge='best', stream=False, rng=None, resume=None, callbacks=())
 sweep(X, y, *, validation=None, folds=None, refit='all', grid, candidates=None, n_classes=None,
     dtype='float32', rng=0, max_networks=None, halving=None, sample_weight=None, class_weight=None,
     preprocessing=None, augmentation=None, optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
-    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge=None, stream=False,
-    xp=None, device=None, executor=None, retries=2, resume=None, checkpoint_seconds=60.0, callbacks=())
+    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, monitor='accuracy',
+    judge=None, stream=False, xp=None, device=None, executor=None, retries=2, resume=None,
+    checkpoint_seconds=60.0, callbacks=())
 plan(X, y, *, validation=None, folds=None, refit='all', grid, candidates=None, n_classes=None,
     dtype='float32', rng=0, max_networks=None, halving=None, sample_weight=None, class_weight=None,
     preprocessing=None, augmentation=None, optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
-    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, judge=None, stream=False,
-    xp=None, device=None)
+    epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, monitor='accuracy',
+    judge=None, stream=False, xp=None, device=None)
 SweepPlan.join(results)
 sweeping.Part.run(X, y, *, validation=None, sample_weight=None, callbacks=(), checkpoint=None)
 History.select(k)
@@ -143,8 +146,8 @@ checkpoints.save_run(run, path, *, preprocessing=None)
 checkpoints.load_run(path, xp=numpy, device=None)
 sklearn.TwoLayerClassifier(hidden_layer_size=100, *, solver='adam', learning_rate_init=0.01,
     learning_rate='cosine', reg=0.003, dropout=0.0, label_smoothing=0.0, batch_size='auto', max_iter=60,
-    tol=0.0001, n_iter_no_change=20, early_stopping=False, validation_fraction=0.1, class_weight=None,
-    warm_start=False, random_state=None)
+    tol=0.0001, n_iter_no_change=20, early_stopping=False, monitor='accuracy', validation_fraction=0.1,
+    class_weight=None, warm_start=False, random_state=None)
 sklearn.TwoLayerClassifier.fit(X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None)
 sklearn.TwoLayerClassifier.partial_fit(X, y, classes=None, sample_weight=None)
 sklearn.TwoLayerClassifier.predict(X)
@@ -174,9 +177,9 @@ SIGNATURES = dict(
 FIELDS = {
     "History": "loss batch_accuracy step learning_rate train_accuracy validation_loss validation_accuracy",
     "Run": "net best last average history diverged stopped train_accuracy validation_accuracy best_step seed "
-    "preprocessing n_steps",
+    "preprocessing validation_loss n_steps",
     "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
-    "SweepResult": "best table runs histories complete folds",
+    "SweepResult": "best table runs histories complete folds monitor",
     "sweeping.PartResult": "number epochs run preprocessing complete stopped place",
     "sweeping.Best": "settings net history row candidate preprocessing",
     "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",

@@ -65,6 +65,7 @@ def any_settings(K: int | None) -> st.SearchStrategy[dict[str, Any]]:
             ),
             "ema_decay": st.sampled_from([0.0, 0.5, 0.9]),
             "patience": st.integers(1, 3),
+            "monitor": st.sampled_from(["accuracy", "loss"]),
             "judge": st.sampled_from(["best", "last"]),
             "replacement": st.booleans(),
             "stream": st.booleans(),

@@ -34,14 +34,13 @@ def assert_same_state(found: Run, expected: Run) -> None:
     assert len(found._moments) == len(expected._moments)
     for moment, wanted in zip(found._moments, expected._moments, strict=True):
         assert_same_net(moment, wanted)
-    np.testing.assert_array_equal(found._best_accuracy, expected._best_accuracy)
 
 
 def unmeasured(run: Run) -> Run:
     """Return a run as it comes from its file: its accuracies are measured at the end of a run alone."""
     unknown = np.full_like(np.asarray(run.train_accuracy), np.nan)
     nan = float("nan") if unknown.ndim == 0 else unknown
-    return replace(run, train_accuracy=nan, validation_accuracy=nan)
+    return replace(run, train_accuracy=nan, validation_accuracy=nan, validation_loss=nan)
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ any_settings = st.fixed_dictionaries(
         "optimizer": st.sampled_from([SGD(), SGD(0.9, nesterov=True), Adam(eps=1e-3)]),
         "ema_decay": st.sampled_from([None, 0.7]),
         "patience": st.none() | st.integers(1, 2),
+        "monitor": st.sampled_from(["accuracy", "loss"]),
         "judge": st.sampled_from(["best", "last"]),
     }
 )

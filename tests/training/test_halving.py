@@ -36,7 +36,9 @@ def candidate_of(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["learning_rate"], row["n_hidden"], row["batch_size"]
 
 
-def rungs_by_hand(full: SweepResult, halving: int, epochs: list[int], judge: str) -> dict[Any, int]:
+def rungs_by_hand(
+    full: SweepResult, halving: int, epochs: list[int], judge: str, monitor: str = "accuracy"
+) -> dict[Any, int]:
     """The rungs at which candidates leave, by the histories of a sweep that trained all of them."""
     left: dict[Any, int] = {}
     candidates = list(dict.fromkeys(map(candidate_of, full.runs)))
@@ -47,7 +49,8 @@ def rungs_by_hand(full: SweepResult, halving: int, epochs: list[int], judge: str
             for row, history in zip(full.runs, full.histories, strict=True):
                 if candidate_of(row) == candidate:
                     at = epoch * -(-23 // row["batch_size"])
-                    seen = history.until(at).validation_accuracy
+                    then = history.until(at)
+                    seen = then.validation_accuracy if monitor == "accuracy" else -then.validation_loss
                     seen = seen[np.isfinite(seen)]
                     if row["diverged"] is not None and row["diverged"] <= at:
                         n_lost += 1
@@ -79,8 +82,14 @@ def test_rungs_of_an_example():
 @pytest.mark.parametrize("judge", ["best", "last"])
 @pytest.mark.parametrize(
     "how",
-    [{}, {"max_networks": 2}, {"ema_decay": 0.8, "optimizer": Adam(eps=1e-3)}, {"patience": 1}],
-    ids=["plain", "pieces", "average", "patience"],
+    [
+        {},
+        {"max_networks": 2},
+        {"ema_decay": 0.8, "optimizer": Adam(eps=1e-3)},
+        {"patience": 1},
+        {"monitor": "loss"},
+    ],
+    ids=["plain", "pieces", "average", "patience", "loss"],
 )
 def test_the_worst_of_all_stacks_leave(backend: Backend, how, judge):
     """And whoever is left is trained as without halving."""
@@ -90,7 +99,8 @@ def test_the_worst_of_all_stacks_leave(backend: Backend, how, judge):
     how = {"epochs": EPOCHS, "judge": judge, "dtype": backend.dtype, **how}
     task = TASK.on(backend)
     full, result = swept(task, grid, **how), swept(task, grid, **how, halving=3)
-    left = rungs_by_hand(full, 3, [1, 3], judge)
+    monitor = how.get("monitor", "accuracy")
+    left = rungs_by_hand(full, 3, [1, 3], judge, monitor)
     assert sorted(left.values()) == ([1] * 18 + [2] * 6 if backend.library == "numpy" else [1] * 9 + [2] * 3)
     assert result.complete
     rtol = 1e-9 if backend.dtype == "float64" else 1e-3
@@ -108,9 +118,11 @@ def test_the_worst_of_all_stacks_leave(backend: Backend, how, judge):
             for name in ("diverged", "best_step", "train_accuracy", "validation_accuracy"):
                 np.testing.assert_equal(row[name], other[name])
         elif row["diverged"] is None:
-            accuracies = then.validation_accuracy
-            assert row["validation_accuracy"] == (accuracies.max() if judge == "best" else accuracies[-1])
-            assert row["best_step"] == then.step[np.argmax(accuracies)]
+            scores = then.validation_accuracy if monitor == "accuracy" else -then.validation_loss
+            place = np.argmax(scores) if judge == "best" else -1
+            assert row["validation_accuracy"] == then.validation_accuracy[place]
+            assert row["validation_loss"] == then.validation_loss[place]
+            assert row["best_step"] == then.step[np.argmax(scores)]
     for row in result.table:
         assert row["rung"] == left.get(candidate_of(row))
         if row["rung"] is not None:
@@ -120,7 +132,8 @@ def test_the_worst_of_all_stacks_leave(backend: Backend, how, judge):
         elif row["diverged"] == 0:
             assert row["within_noise"] is not None
     rest = [row for row in result.table if row["rung"] is None]
-    best = max(rest, key=lambda row: (row["diverged"] == 0, row["validation_accuracy"]))
+    sign = 1 if monitor == "accuracy" else -1
+    best = max(rest, key=lambda row: (row["diverged"] == 0, sign * row[f"validation_{monitor}"]))
     assert result.best.candidate is best
     assert candidate_of(result.best.settings) not in left
     alone = swept(task, [result.best.settings], **how)
@@ -246,6 +259,7 @@ def test_left_candidates_stay_in_the_table_beside_finished_ones():
     assert not result.complete
 
 
+@pytest.mark.parametrize("monitor", ["accuracy", "loss"])
 @pytest.mark.parametrize(
     ("scores", "leaving"),
     [
@@ -256,15 +270,16 @@ def test_left_candidates_stay_in_the_table_beside_finished_ones():
         ([(0.5, 1), (0.6, 1), (0.7, 1)], [2]),
     ],
 )
-def test_the_worst(scores, leaving):
-    rows = {
-        10 * i: {"reg": i, "seed": 0, "train_accuracy": math.nan, "validation_accuracy": at, "diverged": lost}
-        for i, (at, lost) in enumerate(scores)
-    }
-    assert worst(rows, ("reg",), 2, None) == [10 * i for i in leaving]
+def test_the_worst(scores, leaving, monitor):
+    unmeasured = {"train_accuracy": math.nan, "validation_accuracy": 0.5, "validation_loss": 1.0}
+    rows = {}
+    for i, (score, lost) in enumerate(scores):
+        own = {f"validation_{monitor}": score if monitor == "accuracy" else 1 - score}
+        rows[10 * i] = {"reg": i, "seed": 0, "diverged": lost} | unmeasured | own
+    assert worst(rows, ("reg",), 2, None, monitor) == [10 * i for i in leaving]
     rows[7] = rows[10] | {"seed": 1, "diverged": 4}
     if leaving != [2]:
-        assert worst(rows, ("reg",), 2, None) == [10, 7]
+        assert worst(rows, ("reg",), 2, None, monitor) == [10, 7]
 
 
 REFUSED = {

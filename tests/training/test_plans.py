@@ -91,6 +91,7 @@ def test_streamed(backend: Backend, way: str) -> None:
             "max_networks": st.integers(1, 4),
             "ema_decay": st.just(0.8),
             "patience": st.integers(1, 2),
+            "monitor": st.sampled_from(["accuracy", "loss"]),
             "judge": st.sampled_from(["best", "last"]),
             "optimizer": st.just(Adam(eps=1e-3)),
             "schedule": st.just(Cosine()),

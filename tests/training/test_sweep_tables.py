@@ -93,7 +93,8 @@ def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
     """Its other seeds are the best of all."""
 
     rows = [
-        {**DEFAULTS, "learning_rate": rate, "seed": seed, "diverged": at, **dict.fromkeys(ACCURACIES, score)}
+        {**DEFAULTS, "learning_rate": rate, "seed": seed, "diverged": at, "validation_loss": 1.0}
+        | dict.fromkeys(ACCURACIES, score)
         for rate, seed, at, score in [
             (1.0, 0, None, 0.9), (1.0, 1, 5, math.nan),
             (0.1, 0, None, 0.5), (0.1, 1, None, 0.6),
@@ -101,31 +102,32 @@ def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
         ]
     ]  # fmt: skip
     names = tuple(DEFAULTS)
-    table = compared(rows, names, 10)
+    table = compared(rows, names, 10, monitor="accuracy")
     assert [row["diverged"] for row in table] == [1, 0, 0]
     assert table[0]["validation_accuracy"] == 0.9
     assert math.isnan(table[0]["validation_accuracy_std"])
     # Of equal means, 0.55, the first; then its best seed.
     assert winner_of(table) is table[1]
-    assert best_runs(table[1], rows, names) == [3]
+    assert best_runs(table[1], rows, names, "accuracy") == [3]
     assert [row["n_pairs"] for row in table] == [1, 2, 2]
     assert table[0]["difference"] == pytest.approx(0.4)  # in the seed that both have
     assert [row["within_noise"] for row in table] == [None, True, True]
-    (alone,) = compared(rows[:2], names, 10)
-    assert best_runs(alone, rows[:2], names) == [0]
-    assert winner_of(compared(rows[1:2], names, 10)) is None
+    (alone,) = compared(rows[:2], names, 10, monitor="accuracy")
+    assert best_runs(alone, rows[:2], names, "accuracy") == [0]
+    assert winner_of(compared(rows[1:2], names, 10, monitor="accuracy")) is None
 
 
 def test_a_network_without_a_validation_accuracy_is_not_the_best():
+    measured = {"train_accuracy": 0.5, "validation_loss": 1.0}
     rows = [
-        {"reg": reg, "seed": seed, "diverged": None, "train_accuracy": 0.5, "validation_accuracy": accuracy}
+        {"reg": reg, "seed": seed, "diverged": None, **measured, "validation_accuracy": accuracy}
         for reg, seed, accuracy in ((0.0, 0, np.nan), (0.1, 0, 0.25), (0.1, 1, np.nan), (0.2, 0, 0.75))
     ]
-    table = compared(rows, ("reg",), 8)
+    table = compared(rows, ("reg",), 8, monitor="accuracy")
     winner = winner_of(table)
     assert winner["reg"] == 0.2
-    assert best_runs(winner, rows, ("reg",)) == [3]
-    assert best_runs(table[1], rows, ("reg",)) == [1]
+    assert best_runs(winner, rows, ("reg",), "accuracy") == [3]
+    assert best_runs(table[1], rows, ("reg",), "accuracy") == [1]
 
 
 def test_where_all_diverged_there_is_no_best_and_the_rows_remain(backend: Backend):

@@ -82,6 +82,7 @@ any_grid = st.fixed_dictionaries(
     grid=any_grid,
     common=st.fixed_dictionaries(
         {
+            "monitor": st.sampled_from(["accuracy", "loss"]),
             "judge": st.sampled_from(["best", "last"]),
             "replacement": st.booleans(),
             "sample_weight": st.sampled_from([None, np.arange(23) % 3 + 0.5]),
@@ -103,10 +104,11 @@ def test_each_row_is_the_single_run_of_its_settings(grid, common, max_networks, 
     assert result.complete
     for row, settings, history in zip(result.runs, listed(grid), result.histories, strict=True):
         full = defaults | settings
-        assert {key: row[key] for key in row if key not in ("n_steps", *OF_ROWS)} == full
+        assert {key: row[key] for key in row if key not in ("n_steps", "validation_loss", *OF_ROWS)} == full
         run = single(task, full, **common)
         for name in OF_ROWS:
             np.testing.assert_equal(row[name], getattr(run, name))
+        np.testing.assert_allclose(row["validation_loss"], run.validation_loss, rtol=1e-7)
         assert row["n_steps"] == history.loss.size == run.n_steps
         stop = run.n_steps if run.diverged is None else run.diverged - 1
         np.testing.assert_allclose(history.loss[:stop], run.history.loss[:stop], rtol=1e-7)
@@ -152,11 +154,11 @@ def test_rows_are_plain_numbers_in_the_order_of_the_settings():
         "label_smoothing": [1],
     }
     result = swept(make_task(), grid)
-    integers = ("n_hidden", "batch_size", "seed", "n_seeds", "n_steps", "best_step", "n_pairs")
+    integers = ("n_hidden", "batch_size", "seed", "n_seeds", "n_steps", "best_step", "n_pairs", "rank")
     kinds = dict.fromkeys(integers, int) | {"weight_scale": str, "within_noise": bool}
-    of_runs = [*NAMES, "n_steps", *OF_ROWS]
+    of_runs = [*NAMES, "n_steps", *OF_ROWS, "validation_loss"]
     of_table = [*DEFAULTS, "n_seeds", "diverged", "train_accuracy", "validation_accuracy"]
-    of_table += ["validation_accuracy_std", "validation_accuracy_error", "n_pairs"]
+    of_table += ["validation_accuracy_std", "validation_accuracy_error", "validation_loss", "rank", "n_pairs"]
     of_table += ["difference", "difference_error", "difference_margin", "within_noise"]
     for rows, names, diverged in ((result.runs, of_runs, type(None)), (result.table, of_table, int)):
         for row in rows:
@@ -254,7 +256,7 @@ def test_what_stands_in_the_grid_comes_before_what_is_common():
     result = swept(task, grid, optimizer=Adam(), augmentation=Mixup(0.3))
     assert [row["optimizer"] for row in result.runs] == [Adam(), SGD(0.9)]
     assert [row["optimizer"] for row in result.table] == [Adam(), SGD(0.9)]
-    for rows, last in ((result.runs, "validation_accuracy"), (result.table, "within_noise")):
+    for rows, last in ((result.runs, "validation_loss"), (result.table, "within_noise")):
         for row in rows:
             assert not {"augmentation", "schedule"} & set(row)  # they are the same for all
             assert list(row)[: len(DEFAULTS) + 1] == [*DEFAULTS, "optimizer"]

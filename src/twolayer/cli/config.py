@@ -145,11 +145,16 @@ def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 
 def _check_folds(settings: Mapping[str, Any]) -> None:
-    """Raise if folds would divide what is to stay together."""
+    """Raise if folds would divide what must stay together, or leave no samples that something else needs."""
     kept = [name for name in ("group", "time") if settings.get(name) is not None]
     if settings["folds"] is not None and kept:
         raise ValueError(
             f"`--folds` must be left out with --{kept[0]}, which folds would divide; got {settings['folds']}"
+        )
+    if settings["folds"] is not None and settings["calibrate"]:
+        raise ValueError(
+            "`--calibrate` must be left out with --folds, where the network of all samples has no validation "
+            "samples; got both"
         )
 
 

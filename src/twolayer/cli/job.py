@@ -23,7 +23,7 @@ from ..augmentation import Augmentation
 from ..datasets import Dataset, Split
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, lost_by_rounding
-from ..report.formatting import count, format_accuracy, is_finite
+from ..report.formatting import calibration_in_words, count, format_accuracy, is_finite
 from ..report.metrics import most_wrong
 from ..stacks import merge
 from . import figure_files, run_folder
@@ -36,6 +36,7 @@ from .build import (
     symmetrized,
     training_arguments,
 )
+from .calibrated import calibrated_by_validation
 from .config import write_settings
 from .console import Console
 from .data import (
@@ -71,6 +72,7 @@ class Kept(NamedTuple):
     accuracies: dict[str, float]  # by the names in ACCURACIES
     test: Evaluation | None
     of_table: Mapping[str, Any]  # for results.json: what a table's test tells besides
+    calibration: Mapping[str, float]  # for results.json; empty where it was not asked for
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ class Job:
         """Return the one network that takes samples as they are, and test it.
 
         The preprocessing is folded into it; the networks of a stack are merged; and where that is asked for
-        it is averaged over flips and shifts. Its validation accuracy replaces that of its parts.
+        it is averaged over flips and shifts, and calibrated. Its validation accuracy replaces that of its
+        parts.
         """
         library = self.library
         lost = lost_by_rounding(self.preprocessing, library.dtype)
@@ -180,7 +183,14 @@ class Job:
             accuracy = now.accuracy if weights is None else float(np.average(right, weights=weights))
             accuracies = accuracies | {"validation_accuracy": accuracy}
         test = None if self.dataset.test is None else evaluate(folded, self.dataset.test, library)
-        return Kept(folded, accuracies, test, results_of_table(folded, self.dataset, library, self.console))
+        calibration: dict[str, float] = {}
+        if self.settings["calibrate"]:
+            try:
+                folded, test, calibration = calibrated_by_validation(folded, self.dataset, library, test)
+            except ValueError as error:  # a sample is too far from the others
+                self.console.warn(f"the network is not calibrated: {error}")
+        of_table = results_of_table(folded, self.dataset, library, self.console)
+        return Kept(folded, accuracies, test, of_table, calibration)
 
     def save(self, folder: Path, kept: Kept, settings: Mapping[str, Any]) -> None:
         """Save the network of a run, with its metadata and accuracies."""
@@ -215,6 +225,7 @@ class Job:
             "n_features": dataset.n_features,
             "image_shape": dataset.image_shape,
             **(kept.of_table if kept else {}),
+            **({"calibration": kept.calibration} if kept and kept.calibration else {}),
             "versions": {
                 "twolayer": __version__,
                 "python": platform.python_version(),
@@ -262,6 +273,8 @@ class Job:
             title=title,
             left=("samples",),
         )
+        if kept.calibration:
+            self.console.result(f"Calibrated: {calibration_in_words(kept.calibration)}")
         baselines = kept.of_table.get("baselines", {})
         if baselines:
             words = (f"{name} {format_accuracy(accuracy)}" for name, accuracy in baselines.items())
@@ -308,6 +321,8 @@ def open_job(
     augmentation = augmentation_for(settings, dataset)
     # Errors in these are raised before anything takes long.
     training_arguments(settings)
+    if settings["calibrate"] and dataset.validation is None:
+        raise ValueError(f"`--calibrate` must have validation samples; {dataset.name} has none")
     if settings["symmetrize"] or settings["symmetrize_shift"]:
         height, width, *_ = image_shape(dataset, "--symmetrize")
         shift = settings["symmetrize_shift"]

@@ -83,6 +83,7 @@ class Results(NamedTuple):
     baselines: Mapping[str, float | None] = _NOTHING
     columns: Sequence[Mapping[str, Any]] = ()
     left_out: Mapping[str, str] = _NOTHING
+    calibration: Mapping[str, float] = _NOTHING
     # A training has also:
     n_steps: int | None = None
     best_step: int | None = None
@@ -245,6 +246,7 @@ _RESULTS = {
     "baselines": Kind("accuracies by names", lambda value: is_mapping(value, _is_share)),
     "columns": Kind("a list of columns with numbers", lambda value: is_list(value, _is_column)),
     "left_out": Kind("reasons by names", lambda value: is_mapping(value, is_text)),
+    "calibration": Kind("numbers by names", lambda value: is_mapping(value, _is_measured)),
     "test": OBJECT,
     "command": Kind("train or sweep", lambda value: value in ("train", "sweep")),
     "complete": BOOLEAN,

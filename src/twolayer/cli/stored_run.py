@@ -77,6 +77,11 @@ class StoredRun:
         return (self.results.command or self.setting("command")) == "sweep" or bool(self.results.table)
 
     @property
+    def monitor(self) -> str:
+        """Whether networks were chosen by the validation accuracy or by the validation loss."""
+        return "loss" if self.setting("monitor") == "loss" else "accuracy"
+
+    @property
     def winner(self) -> Row | None:
         """The row of the best candidate of a sweep; None if all diverged, and for a training."""
         return winner(self.results.table)

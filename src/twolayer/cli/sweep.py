@@ -192,7 +192,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
             _show_table(result, console)
             ends = map(grid_end_in_words, results["grid_ends"])
             for sentence in (
-                *certainty_in_words(ranked(result.table), results["samples"]["validation"]),
+                *certainty_in_words(ranked(result.table), results["samples"]["validation"], result.monitor),
                 *ends,
             ):
                 console.result(sentence)
@@ -222,7 +222,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
 
 def _show_table(result: SweepResult, console: Console) -> None:
     """Write a row for each candidate, the best first."""
-    *columns, notes = sweep_columns(ranked(result.table), result.runs)
+    *columns, notes = sweep_columns(ranked(result.table), result.runs, result.monitor)
     title = ["Candidates", *legend(result.table)]
     console.table(
         [column.heading.replace(" ", "\n", 1) for column in columns],  # so that more of them fit in a line

@@ -18,7 +18,9 @@ _MOST_SHARE = 0.9
 _NAMED = 3  # candidates at most; more are counted
 
 
-def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[str]:
+def certainty_in_words(
+    table: Sequence[Row], n_validation: int | None, monitor: str = "accuracy"
+) -> list[str]:
     """Return which candidates cannot be told from the best, and how well the validation samples know it.
 
     Parameters
@@ -27,6 +29,8 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
         ``result.table`` of a sweep.
     n_validation : int or None
         The number of validation samples; None where it is not known.
+    monitor : "accuracy" or "loss"
+        By which candidates are ranked.
 
     Returns
     -------
@@ -47,7 +51,7 @@ def certainty_in_words(table: Sequence[Row], n_validation: int | None) -> list[s
         sentences.append(_others_in_words(rest, best, others, len(table)))
     if n_validation:
         kind = "held-out" if "n_folds" in best else "validation"
-        sentences.append(_validation_in_words(best["validation_accuracy"], n_validation, kind))
+        sentences.append(_validation_in_words(best["validation_accuracy"], n_validation, kind, monitor))
     if len(table) > 2 and any(row.get("within_noise") is not None for row in others):
         sentences.append(
             f"Each margin is for one comparison, but the best was picked from {len(table)} candidates, and "
@@ -84,16 +88,16 @@ def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row], n_c
     return f"{text}."
 
 
-def _validation_in_words(accuracy: float, n_validation: int, kind: str) -> str:
+def _validation_in_words(accuracy: float, n_validation: int, kind: str, monitor: str) -> str:
     error = accuracy_error(accuracy, n_validation)
     samples = f"The {n_validation:,} {kind} samples"
     if error < 0.0005:
         low, high = wilson_interval(round(accuracy * n_validation), n_validation)
         return f"{samples} show an accuracy of {accuracy:.3f}, from {low:.3f} to {high:.3f} (95 % interval)."
-    return (
-        f"{samples} show an accuracy of {accuracy:.3f} ± {error:.3f} (standard error): "
-        "others may rank candidates that are closer than this in another order."
-    )
+    text = f"{samples} show an accuracy of {accuracy:.3f} ± {error:.3f} (standard error)"
+    if monitor == "loss":
+        return f"{text}."
+    return f"{text}: others may rank candidates that are closer than this in another order."
 
 
 def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:

@@ -95,3 +95,13 @@ def format_accuracy(value: Any, spread: Any = None) -> str:
 def is_finite(value: Any) -> TypeGuard[float]:
     """Return whether ``value`` is a number, and finite; None, which JSON has for nan, is not."""
     return value is not None and math.isfinite(value)
+
+
+def calibration_in_words(numbers: Mapping[str, Any]) -> str:
+    """Return the numbers of a calibration: "temperature 1.31; test loss 0.51 before, 0.47 after"."""
+    parts = [f"temperature {format_number(numbers.get('temperature'), digits=3)}"]
+    for name in ("validation_loss", "test_loss", "test_calibration_error"):
+        before, after = numbers.get(f"{name}_before"), numbers.get(f"{name}_after")
+        if is_finite(before) and is_finite(after):
+            parts.append(f"{label(name)} {before:.4f} before, {after:.4f} after")
+    return "; ".join(parts)

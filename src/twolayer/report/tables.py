@@ -99,10 +99,11 @@ def _rank(row: Row, value: str) -> tuple[bool, float, bool, float]:
     accuracy, rung = row.get(value), row.get("rung")
     if has_diverged(row) or not is_finite(accuracy):
         return True, math.inf, True, math.inf
-    return False, -math.inf if rung is None else -rung, bool(row.get("diverged")), -float(accuracy)
+    place = row.get("rank", -float(accuracy))  # tables of others have no ranks
+    return False, -math.inf if rung is None else -rung, bool(row.get("diverged")), place
 
 
-def sweep_columns(table: Sequence[Row], runs: Sequence[Row]) -> list[Column]:
+def sweep_columns(table: Sequence[Row], runs: Sequence[Row], monitor: str = "accuracy") -> list[Column]:
     """Return the columns of a sweep's table, for people.
 
     Parameters
@@ -111,14 +112,16 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row]) -> list[Column]:
         ``result.table`` of a sweep, in the order in which the rows are to be shown.
     runs : sequence of mappings
         ``result.runs``.
+    monitor : "accuracy" or "loss"
+        By which candidates are ranked.
 
     Returns
     -------
     list of Column
         The settings that vary (learning rate and reg, if no setting does); the accuracies, with any spread
-        over the seeds; of several candidates how far each is behind the best, with its 95 % margin; if any
-        left at a rung, at which; if any diverged, when; and a note: which is the best, and which may be as
-        good (≈ best).
+        over the seeds; the validation loss, if candidates are ranked by it; of several candidates how far
+        each is behind the best, with its 95 % margin; if any left at a rung, at which; if any diverged, when;
+        and a note: which is the best, and which may be as good (≈ best).
     """
     best = winner(table)
     alive: list[Row] = [{} if has_diverged(row) else row for row in table]
@@ -127,9 +130,15 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row]) -> list[Column]:
     for name in ("train_accuracy", "validation_accuracy"):
         texts = [format_accuracy(row.get(name), row.get(f"{name}_std")) for row in alive]
         columns.append(Column(label(name), texts, [row.get(name) for row in alive]))
+    behind = "behind the best"
+    if monitor == "loss":
+        losses = [row.get("validation_loss") for row in alive]
+        texts = [f"{loss:.4f}" if is_finite(loss) else "–" for loss in losses]
+        columns.append(Column("validation loss", texts, losses, "ascending"))
+        behind = "behind the best (loss)"
     if _is_compared(table):
         texts = ["" if row is best else format_difference(row) for row in alive]
-        columns.append(Column("behind the best", texts, [row.get("difference") for row in alive]))
+        columns.append(Column(behind, texts, [row.get("difference") for row in alive]))
     rungs = [row.get("rung") for row in table]
     if any(rungs):
         texts = ["" if rung is None else str(rung) for rung in rungs]

@@ -36,7 +36,7 @@ from ..training import Run
 from ..training.arguments import train
 from ..training.optimizers import Optimizer
 from . import inputs
-from .epochs import Stopping, epoch_losses, in_epochs_of
+from .epochs import Stopping, epoch_losses, in_epochs_of, validation_scores
 from .inputs import Samples
 from .parameters import SCHEDULES, checked_parameters, training_arguments
 from .stacked import Trained, next_trained
@@ -81,12 +81,14 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         fewer, as an epoch of them has one step or two.
     tol : float
         The training ends when more than ``n_iter_no_change`` epochs one after another have not brought the
-        epoch's mean loss (with ``early_stopping`` the validation accuracy) this much beyond the best before.
+        epoch's mean loss (with ``early_stopping`` the validation score) this much beyond the best before.
     n_iter_no_change : int or inf
         inf never ends the training before ``max_iter``.
     early_stopping : bool
-        Keep the network of the highest validation accuracy, of the samples given to `fit` for that or of a
-        share of the training samples that is set aside, and let ``tol`` go by that accuracy.
+        Keep the network of the best validation score, on the samples given to `fit` for that or on a share of
+        the training samples that is set aside, and let ``tol`` go by that score.
+    monitor : {"accuracy", "loss"}
+        The validation score: the accuracy, or minus the log loss.
     validation_fraction : float
         The share in (0, 1) that is set aside, of every class alike.
     class_weight : dict, "balanced" or None
@@ -116,7 +118,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     loss_ : float
         The last of these.
     validation_scores_ : list of float or None
-        With ``early_stopping``: the validation accuracy after each epoch of the last `fit`.
+        With ``early_stopping``: the validation score after each epoch of the last `fit`.
     best_validation_score_ : float or None
         With ``early_stopping``: the highest of these, which is that of ``net_``.
 
@@ -150,6 +152,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     tol: float = 1e-4
     n_iter_no_change: float = 20
     early_stopping: bool = False
+    monitor: str = "accuracy"
     validation_fraction: float = 0.1
     class_weight: Any = None
     warm_start: bool = False
@@ -237,8 +240,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         self._partial: tuple[Optimizer, Run] | None = None
         if parameters.early_stopping:
-            self.validation_scores_: list[float] | None = run.history.validation_accuracy.tolist()
-            self.best_validation_score_: float | None = float(run.validation_accuracy)
+            scores = validation_scores(run.history, parameters)
+            self.validation_scores_: list[float] | None = scores.tolist()
+            self.best_validation_score_: float | None = float(np.nanmax(scores))
         return self
 
     @undisturbed

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._namespace import HostArray
 from ..training import History, Progress, Run
+from ..training.history import monitored
 
 
 class Patience:
@@ -39,12 +40,17 @@ class Stopping:
             return
         p, history = self.parameters, progress.history()
         if p.early_stopping:
-            score = float(history.validation_accuracy[-1])
+            score = float(validation_scores(history, p)[-1])
         else:
             per_epoch = math.ceil(self.n_samples / p.batch_size)
             score = -epoch_losses(history.loss[-per_epoch:], self.n_samples, p.batch_size)[0]
         if self.patience.ended(np.asarray([score])).any():
             progress.stop()
+
+
+def validation_scores(history: History, parameters: SimpleNamespace) -> HostArray:
+    """Return the validation accuracy of each epoch, or minus the loss where that is monitored."""
+    return monitored(history.validation_loss, history.validation_accuracy, parameters.monitor)
 
 
 def epoch_losses(losses: HostArray, n_samples: int, batch_size: int) -> list[float]:

@@ -13,6 +13,7 @@ from .._numbers import NOT_NEGATIVE, Number
 from .._validation import check_choice, check_form
 from ..settings import SETTINGS
 from ..training import optimizers, schedules
+from ..training.history import MONITORS
 from ..training.optimizers import Optimizer
 from ..training.schedules import Schedule
 
@@ -52,6 +53,7 @@ def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
     for name in ("early_stopping", "warm_start"):
         if not isinstance(p[name], bool | np.bool_):
             raise TypeError(f"`{name}` must be a bool; got {type(p[name]).__name__}")
+    check_choice("monitor", p["monitor"], MONITORS)
     weights = p["class_weight"]
     if isinstance(weights, str):
         check_choice("class_weight", weights, ("balanced",))
@@ -66,6 +68,7 @@ def training_arguments(parameters: SimpleNamespace) -> dict[str, Any]:
         "optimizer": parameters.solver,
         "learning_rate": parameters.learning_rate_init,
         "schedule": parameters.learning_rate,
+        "monitor": parameters.monitor,
         **{name: getattr(parameters, name) for name in ("reg", "dropout", "label_smoothing", "batch_size")},
     }
 

@@ -26,7 +26,7 @@ from ..training.run import Run, select
 from ..training.trainer import Trainer, begun
 from . import inputs
 from .classifier import TwoLayerClassifier, set_aside
-from .epochs import Patience
+from .epochs import Patience, validation_scores
 from .inputs import Samples
 from .parameters import OF_SETTINGS, checked_parameters, training_arguments
 from .stacked import Trained, trained_ahead
@@ -333,8 +333,8 @@ def _run(nets: TwoLayerNet, plan: Plan, parameters: SimpleNamespace) -> tuple[Ru
             trainer.run(until=first + per_epoch)
             history = trainer.history()
             losses.append(trainer.judge.epoch_means(history.loss[:, first:].T, first))
-            scores = history.validation_accuracy[:, -1] if parameters.early_stopping else -losses[-1]
-            over = patience.ended(scores)
+            judged = parameters.early_stopping
+            over = patience.ended(validation_scores(history, parameters)[:, -1] if judged else -losses[-1])
             ended = np.where(over, np.minimum(ended, first + per_epoch), ended)
             trainer.leave(over)
             if not trainer.members.present.size:

@@ -9,12 +9,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..training.folds import Folds
+from ..training.history import monitored
 
 Row: TypeAlias = dict[str, Any]
 
 
+@np.errstate(all="ignore")  # a loss may be too large to be squared
 def compared(
-    rows: list[Row], names: tuple[str, ...], n_validation: int, folds: Folds | None = None
+    rows: list[Row],
+    names: tuple[str, ...],
+    n_validation: int,
+    folds: Folds | None = None,
+    *,
+    monitor: str,
 ) -> list[Row]:
     """Return a row for each candidate: the runs that differ in nothing but the seed and the fold."""
     n_each: float = n_validation  # the samples that a network is judged by
@@ -27,8 +34,8 @@ def compared(
     for group in groups_of(rows, names):
         members = [rows[i] for i in group]
         alive = [row for row in members if row["diverged"] is None]
-        scores.append({(row["seed"], row.get("fold")): row["validation_accuracy"] for row in alive})
-        values = list(scores[-1].values())
+        scores.append({(row["seed"], row.get("fold")): _score(row, monitor) for row in alive})
+        values = [row["validation_accuracy"] for row in alive]
         mean = _mean(values)
         of_folds, n_judged = {}, n_validation
         if folds is not None:  # of those that are among the rows
@@ -45,14 +52,19 @@ def compared(
                 "validation_accuracy": mean,
                 "validation_accuracy_std": float(np.std(values, ddof=1)) if len(alive) > 1 else math.nan,
                 "validation_accuracy_error": accuracy_error(mean, n_judged) if alive else math.nan,
+                "validation_loss": _mean([row["validation_loss"] for row in alive]),
             }
         )
+    order = sorted(table, key=lambda row: _standing(row, monitor), reverse=True)  # of equals the first
+    for place, row in enumerate(order, start=1):
+        row["rank"] = place
     winner = winner_of(table)
+    n_grain = n_each if monitor == "accuracy" else 0  # a loss has no grain
     best = next((own for row, own in zip(table, scores, strict=True) if row is winner), {})
     for row, own in zip(table, scores, strict=True):
         # A candidate that left early is less trained than the best.
         comparable = {} if row.get("rung") else own
-        row |= paired_difference(comparable, best, n_samples=n_each, test_ratio=test_ratio)
+        row |= paired_difference(comparable, best, n_samples=n_grain, test_ratio=test_ratio)
         if row is winner:
             row |= {"difference_error": 0.0, "difference_margin": 0.0, "within_noise": True}
     return table
@@ -61,12 +73,14 @@ def compared(
 def winner_of(table: list[Row]) -> Row | None:
     """Return the row of the best candidate, of equals the first, among those that left at no rung."""
     alive = [row for row in table if row["diverged"] < n_networks(row) and row.get("rung") is None]
-    return max(alive, key=standing, default=None)
+    return min(alive, key=lambda row: int(row["rank"]), default=None)
 
 
-def standing(row: Row) -> tuple[bool, float]:
-    """Return what a candidate is ranked by: whether no network diverged, and its validation accuracy."""
-    return row["diverged"] == 0, _score(row)
+def _standing(row: Row, monitor: str) -> tuple[bool, float, bool, float]:
+    """Return by what a candidate is ranked: it is alive, left late or never, is whole, and its score."""
+    rung = row.get("rung")
+    is_alive = row["diverged"] < n_networks(row)
+    return is_alive, math.inf if rung is None else rung, row["diverged"] == 0, _score(row, monitor)
 
 
 def groups_of(rows: list[Row], names: tuple[str, ...]) -> list[list[int]]:
@@ -82,7 +96,7 @@ def n_networks(candidate: Mapping[str, Any]) -> int:
     return int(candidate.get("n_networks") or candidate.get("n_seeds") or 1)
 
 
-def best_runs(winner: Row, rows: list[Row], names: tuple[str, ...]) -> list[int]:
+def best_runs(winner: Row, rows: list[Row], names: tuple[str, ...], monitor: str) -> list[int]:
     """Return the indices of the winning runs: of the best seed of the best candidate, of equals the first.
 
     There is one for each fold that did not diverge, or one in all.
@@ -91,17 +105,21 @@ def best_runs(winner: Row, rows: list[Row], names: tuple[str, ...]) -> list[int]
     for i, row in enumerate(rows):
         if row["diverged"] is None and all(row[key] == winner[key] for key in names):
             seeds.setdefault(row["seed"], []).append(i)
-    return max(seeds.values(), key=lambda runs: (len(runs), np.mean([_score(rows[i]) for i in runs])))
+
+    def mean(runs: list[int]) -> float:
+        return float(np.mean([_score(rows[i], monitor) for i in runs]))
+
+    return max(seeds.values(), key=lambda runs: (len(runs), mean(runs)))
 
 
 def _mean(values: list[float]) -> float:
     return float(np.mean(values)) if values else math.nan
 
 
-def _score(row: Row) -> float:
-    """Return the validation accuracy, and -inf for nan, which is neither above nor below another."""
-    accuracy = float(row["validation_accuracy"])
-    return -math.inf if math.isnan(accuracy) else accuracy
+def _score(row: Row, monitor: str) -> float:
+    """Return the validation score, and -inf for nan, which is neither above nor below another."""
+    score = float(monitored(row["validation_loss"], row["validation_accuracy"], monitor))
+    return -math.inf if math.isnan(score) else score
 
 
 def group_key(value: Any) -> Any:
@@ -144,9 +162,9 @@ def paired_difference(
     Parameters
     ----------
     own, others : mapping of seed, or seed and fold, to float
-        The accuracies of the candidate, and of the one that it is compared with.
+        The accuracies, or negated losses, of the candidate and of the one that it is compared with.
     n_samples : float
-        The number N of samples that each of them is of.
+        The number N of samples that each accuracy is of; 0 for losses, which have no grain.
     test_ratio : float
         With folds, n_test / n_train: the samples held out from each network by those that it trains on.
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from ..training import Run
 from ..training.folds import Folds
-from .comparison import Row, compared, groups_of, standing
+from ..training.history import monitored
+from ..training.plan import Settings
+from .comparison import Row, compared, groups_of
 
 
 class Rung(NamedTuple):
@@ -29,27 +31,33 @@ def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
 
 
 def rows_at(
-    rung: Rung, run: Run, members: list[int], rows: list[Row], judge: str
+    rung: Rung, run: Run, members: list[int], rows: list[Row], settings: Settings
 ) -> Iterator[tuple[int, Row]]:
-    """Yield the number of each network of a stack, its settings, and its validation accuracy at a rung.
+    """Yield the number of each network of a stack, its settings, and its validation scores at a rung.
 
     ``run`` may have gone on after the rung.
     """
     entries, diverged_at = run.history.step.tolist(), run.diverged
     assert isinstance(diverged_at, tuple)
     at = entries[rung.epochs - 1] if rung.epochs <= len(entries) else run.n_steps  # all may have left before
-    seen = run.history.until(at).validation_accuracy
-    for i, accuracies, step in zip(members, seen, diverged_at, strict=True):
-        known = accuracies[np.isfinite(accuracies)].tolist() or [math.nan]
-        diverged = step if step is not None and step <= at else None
-        accuracy = max(known) if judge == "best" else known[-1]
-        found = {"diverged": diverged, "validation_accuracy": accuracy, "train_accuracy": math.nan}
-        yield i, rows[i] | found
+    seen = run.history.until(at)
+    for k, (i, step) in enumerate(zip(members, diverged_at, strict=True)):
+        loss, accuracy = seen.validation_loss[k], seen.validation_accuracy[k]
+        scores = monitored(loss, accuracy, settings.monitor)
+        known = np.flatnonzero(np.isfinite(scores))
+        found = {"train_accuracy": math.nan, "validation_accuracy": math.nan, "validation_loss": math.nan}
+        if known.size:
+            place = known[scores[known].argmax()] if settings.judge == "best" else known[-1]
+            found |= {"validation_accuracy": float(accuracy[place]), "validation_loss": float(loss[place])}
+        yield i, rows[i] | found | {"diverged": step if step is not None and step <= at else None}
 
 
-def worst(rows: Mapping[int, Row], names: tuple[str, ...], halving: int, folds: Folds | None) -> list[int]:
+def worst(
+    rows: Mapping[int, Row], names: tuple[str, ...], halving: int, folds: Folds | None, monitor: str
+) -> list[int]:
     """Return the numbers of the networks of all candidates but the best ⌈n / η⌉ of n."""
     numbers, groups = list(rows), groups_of([*rows.values()], names)
-    table = compared([*rows.values()], names, 0, folds)
-    order = sorted(range(len(table)), key=lambda n: standing(table[n]), reverse=True)  # of equals the first
-    return [numbers[i] for n in order[-(-len(table) // halving) :] for i in groups[n]]
+    table = compared([*rows.values()], names, 0, folds, monitor=monitor)
+    n_staying = -(-len(table) // halving)
+    pairs = zip(table, groups, strict=True)
+    return [numbers[i] for row, group in pairs if row["rank"] > n_staying for i in group]

@@ -18,8 +18,8 @@ from .halving import Rung
 from .parts import Networks, PartResult
 from .results import Best, SweepResult
 
-_ACCURACIES = ("train_accuracy", "validation_accuracy")
-_OF_RUN = ("diverged", "best_step", *_ACCURACIES)
+_MEASURED = ("train_accuracy", "validation_accuracy", "validation_loss")
+_OF_RUN = ("diverged", "best_step", *_MEASURED)
 
 
 class Trained(NamedTuple):
@@ -49,26 +49,29 @@ def outcome(
     """
     trained = _trained_networks(networks, results, rung_of)
     names, folds = networks.names, networks.shared.settings.folds
+    monitor = networks.shared.settings.monitor
     all_finished = len(trained) == len(networks.rows) and all(one.finished for one in trained)
     complete = all_finished or not stopped
     to_the_end = any(one.finished and not one.row.get("rung") for one in trained)
     judged = [one for one in trained if one.finished] if to_the_end else trained
     rows = [one.row for one in judged]
-    table = compared(rows, names, networks.n_validation, folds)
+    table = compared(rows, names, networks.n_validation, folds, monitor=monitor)
     winner, best, n_epochs = winner_of(table), None, 0
     if winner is not None:
-        own = [judged[i] for i in best_runs(winner, rows, names)]
+        own = [judged[i] for i in best_runs(winner, rows, names, monitor)]
         settings, one = {key: own[0].row[key] for key in (*names, "seed")}, own[0]
         if folds is None:
             best = Best(settings, one.net, one.history, one.row, winner, one.preprocessing)
         else:
-            row = settings | {name: winner[name] for name in _ACCURACIES}
+            row = settings | {name: winner[name] for name in _MEASURED}
             merged = _merged(own) if networks.refit == "merge" and complete else None
             best, n_epochs = Best(settings, merged, None, row, winner), _epochs_of(own, networks)
             complete &= not (networks.trains_on_all and stopped)  # perhaps with the last step of its folds
     pairs = None if folds is None else tuple(zip(folds.trained, folds.held_out, strict=True))
     histories = [one.history for one in trained]
-    return SweepResult(best, table, [one.row for one in trained], histories, complete, pairs), n_epochs
+    return SweepResult(
+        best, table, [one.row for one in trained], histories, complete, pairs, monitor
+    ), n_epochs
 
 
 def _trained_networks(

@@ -34,6 +34,7 @@ from ..preprocessing import Preprocessing
 from ..training.arguments import COSINE, NESTEROV
 from ..training.data import check_validation
 from ..training.execution import most_networks
+from ..training.history import MONITORS
 from ..training.optimizers import Optimizer
 from ..training.plan import EPOCHS, Settings
 from ..training.schedules import Schedule
@@ -72,6 +73,7 @@ def plan(
     replacement: bool = False,
     ema_decay: float | None = None,
     patience: int | None = None,
+    monitor: str = "accuracy",
     judge: str | None = None,
     stream: bool = False,
     xp: Any = None,
@@ -100,7 +102,7 @@ def plan(
         As for `sweep`.
     preprocessing, augmentation
         As for `sweep`.
-    optimizer, schedule, epochs, steps, replacement, ema_decay, patience, judge
+    optimizer, schedule, epochs, steps, replacement, ema_decay, patience, monitor, judge
         As for `sweep`.
     stream, xp, device
         As for `sweep`.
@@ -134,6 +136,7 @@ def plan(
     n_classes = check_integer("n_classes", n_classes, least=1)
     check_targets(y, X, n_classes)
     check_choice("refit", refit, ("all", "merge", None))
+    check_choice("monitor", monitor, MONITORS)
     if halving is not None:
         halving = check_integer("halving", halving, least=2)
         if steps is not None:
@@ -153,6 +156,7 @@ def plan(
         replacement=replacement,
         ema_decay=ema_decay,
         patience=patience,
+        monitor=monitor,
         judge=judge or ("best" if folds is None else "last"),
         stream=bool(stream),
         folds=divided,

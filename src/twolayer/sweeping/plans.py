@@ -118,9 +118,9 @@ class SweepPlan:
         settings = networks.shared.settings
         rows: dict[int, Row] = {}
         for one, members in zip(results, networks.stacks, strict=True):
-            rows |= rows_at(rung, one.run, members, networks.rows, settings.judge)
+            rows |= rows_at(rung, one.run, members, networks.rows, settings)
         present = {i: rows[i] for i in sorted(rows) if i not in self.rung_of}
-        leaving = worst(present, networks.names, networks.halving, settings.folds)
+        leaving = worst(present, networks.names, networks.halving, settings.folds, settings.monitor)
         rung_of = self.rung_of | dict.fromkeys(leaving, rung)
         parts = tuple(
             replace(

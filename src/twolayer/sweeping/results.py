@@ -27,9 +27,9 @@ class Best:
     history : History or None
         The course of its training; None for a network that was merged.
     row : dict
-        Without folds, its row of `SweepResult.runs`. With folds its settings; ``validation_accuracy``, the
-        mean over the candidate's seeds and folds; and ``train_accuracy``, that of the network of all samples,
-        or the same kind of mean if there is none.
+        Without folds, its row of `SweepResult.runs`. With folds its settings; ``validation_accuracy`` and
+        ``validation_loss``, means over the candidate's seeds and folds; and ``train_accuracy``,
+        that of the network of all samples, or the same kind of mean if there is none.
     candidate : dict
         Its row of `SweepResult.table`: of all seeds of these settings.
     preprocessing : Preprocessing or None
@@ -57,21 +57,23 @@ class SweepResult:
     Parameters
     ----------
     best : Best or None
-        The best seed of the candidate with the highest mean validation accuracy; candidates of which a
-        network diverged come after all others. None if every network that could win diverged. With
-        ``halving`` it is a candidate that never left at a rung. If a callback stopped the sweep before any
-        candidate was trained to the end, it is the best so far.
+        The best seed of the candidate with the highest mean validation accuracy, or with ``monitor="loss"``
+        the lowest mean validation loss; candidates of which a network diverged come after all others. None if
+        every network that could win diverged. With ``halving`` it is a candidate that never left at a rung.
+        If a callback stopped the sweep before any candidate was trained to the end, it is the best so far.
     table : list of dict
         A row for each candidate, in the order of the settings: its settings; ``n_seeds``; ``diverged``, how
         many of them diverged; ``train_accuracy`` and ``validation_accuracy``, means over the seeds that did
-        not (nan without any), and ``validation_accuracy_std``, their sample standard deviation (nan below
-        two); and how sure that is, see below. With folds also ``n_folds`` and ``n_networks``; means and
+        not (nan without any); ``validation_accuracy_std``, their sample standard deviation (nan below two);
+        ``validation_loss``, their mean cross-entropy; ``rank``, 1 for the best; and how sure that is, see
+        below. With folds also ``n_folds`` and ``n_networks``; means and
         deviation are then over all networks, of seeds and folds. With ``halving`` also ``rung``, the number
         of the rung at which it left, from 1, or None where it was trained to the end.
     runs : list of dict
         A row for each network: its settings and ``seed``; with folds ``fold``, counted from 0;
         ``n_steps``, the steps taken; ``diverged``, the step or None; ``best_step``, as of `Run`;
-        ``train_accuracy`` and ``validation_accuracy`` of the network that was judged; and with ``halving``
+        ``train_accuracy``, ``validation_accuracy`` and ``validation_loss`` of the network that was judged;
+        and with ``halving``
         the ``rung`` of its candidate. A network that left at a rung is judged as it was then.
     histories : list of History
         The history of each of ``runs``.
@@ -81,6 +83,8 @@ class SweepResult:
         was trained to the end.
     folds : tuple of (rows, rows), or None
         The rows that each fold trains on, and those that it holds out.
+    monitor : "accuracy" or "loss"
+        Whether candidates and seeds were ranked by the validation accuracy or by the validation loss.
 
     Notes
     -----
@@ -91,10 +95,11 @@ class SweepResult:
 
     The second is the seed. ``n_pairs`` of a row is how many seeds the candidate and the best one have in
     common, of those that did not diverge; ``difference`` the mean over these of its validation accuracy minus
-    the best's *in pairs*; ``difference_error`` the standard error of that mean, s / √n; and
-    ``difference_margin`` the half width of its 95 % confidence interval, by Student's t distribution with
-    n − 1 degrees of freedom [1]_: 12.7, 4.3, 3.2 and 2.8 standard errors for 2, 3, 4 and 5 pairs. s is taken
-    as no less than 1 / (N √12), by which the grain of an accuracy alone would scatter.
+    the best's *in pairs* (with ``monitor="loss"`` the best's loss minus its own); ``difference_error`` the
+    standard error of that mean, s / √n; and ``difference_margin`` the half width of its 95 % confidence
+    interval, by Student's t distribution with n − 1 degrees of freedom [1]_: 12.7, 4.3, 3.2 and 2.8 standard
+    errors for 2, 3, 4 and 5 pairs. For accuracies, s is taken as no less than 1 / (N √12), by which the grain
+    of an accuracy alone would scatter.
 
     With folds the pairs are of a seed and a fold. As they train on many of the same samples, the standard
     error is then s · √(1/n + n_test / n_train) [2]_. N is the number of different samples that are held out
@@ -122,6 +127,7 @@ class SweepResult:
     histories: list[History]
     complete: bool
     folds: tuple[tuple[HostArray, HostArray], ...] | None = None
+    monitor: str = "accuracy"
 
     def __repr__(self) -> str:
         return f"SweepResult({len(self.table)} candidates, {len(self.runs)} runs, best={self.best!r})"

@@ -48,6 +48,7 @@ def train(
     replacement: bool = False,
     ema_decay: float | None = None,
     patience: int | None = None,
+    monitor: str = "accuracy",
     judge: str = "best",
     stream: bool = False,
     rng: RandomState = None,
@@ -78,8 +79,8 @@ def train(
     y : integer array (N,) or floating array (N, C)
         Class labels, or class probabilities.
     validation : (X, y) or (X, y, sample_weight), optional
-        Samples by whose accuracy the best network is kept; given weights (N,), by the share of the weights
-        that is of right ones. They are preprocessed, but never augmented.
+        Samples by which the best network is kept (see ``monitor``); given weights (N,), by their
+        weighted means. They are preprocessed, but never augmented.
     sample_weight : array (N,), optional
         Weight of each sample in its batch's mean, at least 0; their scale does not matter.
     class_weight : sequence or array (C,), or "balanced", optional
@@ -118,8 +119,12 @@ def train(
         each step, d being this in [0, 1). It begins with the weights after the first step. It is then the
         average that is validated, kept as the best and judged.
     patience : int, optional
-        End the training of a network after so many epochs without a higher validation accuracy. Of a stack,
-        the others go on.
+        End the training of a network after so many epochs in which what ``monitor`` names did not become
+        better. The other networks of a stack go on.
+    monitor : "accuracy" or "loss"
+        Keep the best network, and let ``patience`` go, by the validation accuracy or by the validation loss,
+        the mean cross-entropy. Choose by the loss for good probabilities, or if there are few validation
+        samples: it moves with every sample, the accuracy only where a label changes.
     judge : "best" or "last"
         Which network ``run.net`` is.
     stream : bool
@@ -211,6 +216,7 @@ def train(
         replacement=replacement,
         ema_decay=ema_decay,
         patience=patience,
+        monitor=monitor,
         judge=judge,
         stream=bool(stream),
         rng=rng,

@@ -11,7 +11,7 @@ Name                                     dtype       What it is
 ======================================== =========== ========================================================
 ``last.W1``, ``b1``, ``W2``, ``b2``      F32 or F64  the network after the last step, as it is in training:
                                                      the preprocessing is not folded into it
-``best.W1`` and so on                    the same    the network of the highest validation accuracy
+``best.W1`` and so on                    the same    the best network on the validation samples
 ``moment0.W1`` and so on                 the same    what the optimizer remembers, as many as there are
 ``average.W1`` and so on                 the same    the moving average of the weights, where there is one
 ``history.loss``, ``.batch_accuracy``    F64         (S,), or (K, S)
@@ -54,7 +54,7 @@ from .._records import BOOLEAN, OBJECT, Kind, checked, is_count, is_list, is_map
 from .._validation import check_integer, check_number, shown
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, Standardizer, Whitener
-from .history import History
+from .history import History, validated_at
 from .run import Progress, Run
 
 FORMAT_VERSION = 3
@@ -94,11 +94,12 @@ def save_run(run: Run, path: _Path, *, preprocessing: Preprocessing | None = Non
     nets |= {f"moment{i}": moment for i, moment in enumerate(run._moments)}
     if run.average is not None:
         nets["average"] = run.average
+    best_step = np.atleast_1d(np.asarray(run.best_step, np.int64))
     arrays = {
         **{f"{which}.{name}": a for which, net in nets.items() for name, a in net._asdict().items()},
         **{f"history.{name}": array for name, array in run.history._asdict().items()},
-        "best_accuracy": run._best_accuracy,
-        "best_step": np.atleast_1d(np.asarray(run.best_step, np.int64)),
+        "best_accuracy": np.nan_to_num(validated_at(run.history, best_step)[1], nan=-1.0),
+        "best_step": best_step,
     }
     if preprocessing is None:
         preprocessing = run.preprocessing
@@ -181,10 +182,10 @@ def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
         stopped=tuple(stored["stopped"]) if stacked else stored["stopped"],
         train_accuracy=unknown if stacked else float("nan"),
         validation_accuracy=unknown.copy() if stacked else float("nan"),
+        validation_loss=unknown.copy() if stacked else float("nan"),
         best_step=best_step if stacked else int(best_step[0]),
         seed=int(stored["seed"]),
         preprocessing=preprocessing,
-        _best_accuracy=arrays["best_accuracy"],
         _moments=tuple(net(f"moment{i}") for i in range(stored["n_moments"])),
         _fingerprint=stored["fingerprint"],
     )

@@ -9,6 +9,8 @@ import numpy as np
 from .._namespace import HostArray
 from .._validation import check_index, check_integer
 
+MONITORS = ("accuracy", "loss")
+
 
 class History(NamedTuple):
     """The course of a run, as host arrays. Of a stack, all but ``step`` have a leading axis K.
@@ -84,6 +86,20 @@ class History(NamedTuple):
         *_, steps = self.loss.shape
         networks = "" if self.loss.ndim == 1 else f"{self.loss.shape[0]} networks, "
         return f"History({networks}{steps} steps, {self.step.shape[0]} entries)"
+
+
+def monitored(loss: HostArray, accuracy: HostArray, monitor: str) -> HostArray:
+    """Return the validation score that is to be high: the accuracy, or minus the loss."""
+    return -loss if monitor == "loss" else accuracy
+
+
+def validated_at(history: History, steps: HostArray) -> tuple[HostArray, HostArray]:
+    """Return the validation loss and accuracy (K,) at the entries after these steps (K,); nan without one."""
+    place = np.where(np.isin(steps, history.step), np.searchsorted(history.step, steps), -1)
+    known = (np.atleast_2d(history.validation_loss), np.atleast_2d(history.validation_accuracy))
+    loss, accuracy = (np.pad(a, ((0, 0), (0, 1)), constant_values=np.nan) for a in known)
+    networks = np.arange(len(steps))
+    return loss[networks, place], accuracy[networks, place]
 
 
 def no_history(n_networks: int) -> History:

@@ -46,6 +46,7 @@ from .fingerprint import (
     described_preprocessing,
 )
 from .folds import Folds
+from .history import MONITORS
 from .optimizers import Optimizer
 from .run import Callback, Run
 from .schedules import Schedule
@@ -55,7 +56,8 @@ from .trees import tree_map
 # Each network of a stack may have its own number for the first; all share the others.
 PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
 EPOCHS = 10  # where neither a number of them nor of steps is given
-_OF_ALL = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "ema_decay", "augmentation")
+_OF_STEPS = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "augmentation")
+_OF_CHOICE = ("ema_decay", "monitor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ class Settings:
     replacement: bool = False
     ema_decay: Any = None
     patience: int | None = None
+    monitor: str = "accuracy"
     judge: str = "best"
     stream: bool = False
     rng: RandomState = None
@@ -276,6 +279,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
 
     changed: dict[str, Any] = {name: numbers(name, net.n_networks) for name in PER_NETWORK}
     changed["input_dropout"] = numbers("input_dropout")
+    check_choice("monitor", settings.monitor, MONITORS)
     check_choice("judge", settings.judge, ("best", "last"))
     if settings.ema_decay is not None:
         changed["ema_decay"] = numbers("ema_decay")
@@ -311,7 +315,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     # A resumed run must have the same fingerprint.
     fingerprint = {
         "net": described_network(net),
-        **{name: described(_alone(checked[name])) for name in (*PER_NETWORK, *_OF_ALL)},
+        **{name: described(_alone(checked[name])) for name in (*PER_NETWORK, *_OF_STEPS, *_OF_CHOICE)},
         **data.fingerprint,
     }
     arrays, host_mean = _arrays(net, data, settings)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias
 
-import numpy as np
-
-from .._namespace import HostArray, array_namespace, copied
+from .._namespace import array_namespace, copied
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from .fingerprint import PREPROCESSED, Fingerprint
@@ -82,9 +81,10 @@ class Run:
         The network that is judged: ``best`` where there was a validation set and ``judge="best"``, else
         ``average`` where there is one, else ``last``.
     best : TwoLayerNet
-        The network of the highest validation accuracy (of equals the earliest), for every member of a
-        stack; with ``ema_decay`` it is an average. Without a validation set, the average or the last. One
-        that was never validated, because it diverged in its first epoch, is the network as it was given.
+        The network of the highest validation accuracy, or with ``monitor="loss"`` of the lowest validation
+        loss (of equals the earliest), for every member of a stack; with ``ema_decay`` it is an average.
+        Without a validation set, the average or the last. One that was never validated, because it diverged
+        in its first epoch, is the network as it was given.
     last : TwoLayerNet
         The network after its last step: a network that diverged, or was stopped, takes no step of the epochs
         that follow, while the others of its stack go on.
@@ -107,6 +107,8 @@ class Run:
         The seed of the run; ``rng=run.seed`` repeats it.
     preprocessing : Preprocessing or None
         What `train` was given to be done to each batch; it is not folded into the networks.
+    validation_loss : float, or host array (K,)
+        Mean cross-entropy of ``net`` on the validation set; nan where the accuracy is.
     """
 
     net: TwoLayerNet
@@ -121,7 +123,7 @@ class Run:
     average: TwoLayerNet | None = None
     stopped: int | tuple[int | None, ...] | None = None
     preprocessing: Preprocessing | None = None
-    _best_accuracy: HostArray = field(default_factory=lambda: np.zeros(0))  # (K,); -1 where never validated
+    validation_loss: Any = math.nan
     _moments: tuple[TwoLayerNet, ...] = ()  # the optimizer's
     _fingerprint: Fingerprint = field(default_factory=dict)  # of its settings and data
 
@@ -162,8 +164,8 @@ def select(run: Run, k: int) -> Run:
         stopped=stack.stopped[k],
         train_accuracy=float(stack.train_accuracy[k]),
         validation_accuracy=float(stack.validation_accuracy[k]),
+        validation_loss=float(stack.validation_loss[k]),
         best_step=int(stack.best_step[k]),
-        _best_accuracy=run._best_accuracy[k : k + 1],
         _moments=tuple(map(network, run._moments)),
     )
 

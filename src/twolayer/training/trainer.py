@@ -23,7 +23,7 @@ from ..mathematics import Params
 from ..network import TwoLayerNet, pack, unpack
 from .batches import Draws, prefetch
 from .execution import Steps, compiled, dividing, running
-from .history import History, Recorder, no_history
+from .history import History, Recorder, monitored, no_history, validated_at
 from .judging import Judge
 from .members import Members
 from .plan import Plan, dropout_threshold
@@ -57,9 +57,9 @@ def begun(net: TwoLayerNet, plan: Plan) -> Run:
         stopped=never,
         train_accuracy=math.nan,
         validation_accuracy=math.nan,
+        validation_loss=math.nan,
         best_step=np.zeros(n_networks, np.int64),
         seed=plan.batches.seed,
-        _best_accuracy=np.full(n_networks, -1.0),
         _moments=(nothing,) * plan.optimizer.n_moments,
     )
 
@@ -79,9 +79,11 @@ class Trainer:
         average = None if earlier.average is None else self._packed(earlier.average)
         moments = tuple(map(self._packed, earlier._moments))
         self.state = State(self._packed(earlier.last), moments, average)
-        self.best, self.best_accuracy = self._packed(earlier.best), earlier._best_accuracy
+        self.best = self._packed(earlier.best)
         # Steps of each network (K,), 0 where there is none.
         self.best_step = np.atleast_1d(np.asarray(earlier.best_step, np.int64))
+        score = monitored(*validated_at(earlier.history, self.best_step), plan.monitor)
+        self.best_score = np.fmax(score, -np.inf)  # -inf where never validated
         self.diverged, self.stopped = _steps(earlier.diverged), _steps(earlier.stopped)
         self.members = Members(len(self.stopped), self.xp, self._on_device)
         self.constant = plan.constant(self._on_device, self.members.in_arrays)
@@ -222,9 +224,10 @@ class Trainer:
             loss, accuracy = map(self.members.spread, found)
         measured = [np.where(alive, a, np.nan) for a in (train_accuracy, loss, accuracy)]
         self.recorder.add_entry(self._rates(self.done - 1, 1)[0], *measured)
-        improved = measured[-1] > self.best_accuracy  # never where the accuracy is nan
+        score = monitored(measured[1], measured[2], self.plan.monitor)
+        improved = score > self.best_score  # never where it is nan
         if improved.any():
-            self.best_accuracy = np.where(improved, accuracy, self.best_accuracy)
+            self.best_score = np.where(improved, score, self.best_score)
             self.best_step = np.where(improved, self.done, self.best_step)
             self.best = self._chosen(improved[self.members.in_arrays], judged, self.best)
         if self.plan.patience is not None:
@@ -283,13 +286,15 @@ class Trainer:
         if validation is None:
             best, best_step = now, np.where(self.members.are_present(), self.done, self.best_step)
         judged = now if judges_last else best
-        train_accuracy = validation_accuracy = np.full(len(self.stopped), np.nan)
+        history = self.recorder.history()
+        train_accuracy = loss = accuracy = np.full(len(self.stopped), np.nan)
         if measured:
             train_accuracy = self.judge.on_training(judged, every)
         if measured and validation is not None:
-            validation_accuracy = np.where(self.best_accuracy < 0, np.nan, self.best_accuracy)
+            loss, accuracy = validated_at(history, best_step)
             if judges_last:
-                validation_accuracy = self.judge.on_validation(judged, every)[1]
+                loss, accuracy = self.judge.on_validation(judged, every)
+        measures = [np.where(self.diverged > 0, np.nan, a) for a in (train_accuracy, accuracy, loss)]
         public_best, public_last = self._public(best), self._public(params)
         public_average = None if average is None else self._public(average)
         run = Run(
@@ -297,15 +302,15 @@ class Trainer:
             best=public_best,
             last=public_last,
             average=public_average,
-            history=self.recorder.history(),
+            history=history,
             diverged=tuple(int(step) or None for step in self.diverged),
             stopped=tuple(int(step) or None for step in self.stopped),
-            train_accuracy=np.where(self.diverged > 0, np.nan, train_accuracy),
-            validation_accuracy=np.where(self.diverged > 0, np.nan, validation_accuracy),
+            train_accuracy=measures[0],
+            validation_accuracy=measures[1],
+            validation_loss=measures[2],
             best_step=best_step.copy(),
             seed=self.batches.seed,
             preprocessing=self.plan.preprocessing,
-            _best_accuracy=self.best_accuracy.copy(),
             _moments=tuple(map(self._public, moments)),
             _fingerprint=dict(self.plan.fingerprint),
         )

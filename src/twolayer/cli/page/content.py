@@ -8,7 +8,14 @@ from typing import Any
 
 from ...plotting.confusion import MOST_DRAWN, too_many
 from ...report.certainty import grid_end_in_words, grid_ends
-from ...report.formatting import count, format_accuracy, format_setting, is_finite, settings_in_words
+from ...report.formatting import (
+    calibration_in_words,
+    count,
+    format_accuracy,
+    format_setting,
+    is_finite,
+    settings_in_words,
+)
 from ...report.metrics import wilson_interval
 from ...report.tables import Row, repeats_in_words, varying
 from ...settings import label
@@ -143,7 +150,7 @@ def _best(run: StoredRun) -> str:
     if run.winner is None:
         return ""
     words = listed(settings_in_words(run.winner, varying(run.results.table)))
-    sentence = f"The best by its validation accuracy has {words}." if words else ""
+    sentence = f"The best by its validation {run.monitor} has {words}." if words else ""
     if run.results.test is not None:
         which = "Its best network" if run.setting("folds") is None else "Its network of all samples"
         sentence += f" {which}{_of_seed(run)} was tested."
@@ -238,6 +245,9 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
             yield f"{name[:1].upper()}{name[1:]}", format_accuracy(baseline), "test accuracy, to compare with"
     if test is not None and is_finite(test.loss):
         yield "Test loss", f"{test.loss:.4f}", "mean cross-entropy, without the penalty"
+    if "temperature" in run.results.calibration:
+        temperature, _, detail = calibration_in_words(run.results.calibration).partition("; ")
+        yield "Calibration", temperature, detail
 
 
 def _without(run: StoredRun, split: str) -> str:

@@ -38,7 +38,7 @@ def candidates(run: StoredRun) -> dict[str, Any] | None:
     results, table = run.results, ranked(run.results.table)
     if not table:
         return None
-    columns = sweep_columns(table, results.runs)
+    columns = sweep_columns(table, results.runs, run.monitor)
     cells = [map(cell, column.texts, column.values) for column in columns]
     rows = [
         {"rank": rank, "best": row is run.winner, "cells": own}
@@ -48,7 +48,7 @@ def candidates(run: StoredRun) -> dict[str, Any] | None:
         "columns": columns[:-1],  # the template has the heading of the notes
         "rows": rows,
         "caption": "; ".join((f"{count(len(table), 'candidate')}, the best first", *legend(table))),
-        "certainty": " ".join(certainty_in_words(table, results.samples.get("validation"))),
+        "certainty": " ".join(certainty_in_words(table, results.samples.get("validation"), run.monitor)),
     }
 
 
