@@ -184,6 +184,9 @@ def minimums(session: nox.Session) -> None:
         if not extra.startswith("cuda"):
             requirements += [requirement for requirement in more if not requirement.startswith("twolayer")]
     oldest = [re.sub(r"\[.*\]", "", requirement).replace(">=", "==") for requirement in requirements]
+    # Who names the version of a library, as `.ci/run` does of PyTorch, stays with it.
+    named = Path(os.environ.get("PIP_CONSTRAINT", os.devnull)).read_text(encoding="utf-8")
+    oldest = [requirement for requirement in oldest if f"{requirement.partition('==')[0]}==" not in named]
     constraints = Path(session.create_tmp()) / "oldest.txt"
     constraints.write_text("\n".join(oldest) + "\n", encoding="utf-8")
     session.install("--constraint", str(constraints), ".[cli,jax,onnx,sklearn,torch]", *group("test"))
@@ -263,16 +266,31 @@ def links(session: nox.Session) -> None:
 
 
 @nox.session
+def review(session: nox.Session) -> None:
+    """What Scientific Python's guide asks of a repository, and the security of its workflows."""
+    session.install(*group("review"))
+    session.run("sp-repo-review", ".")
+    session.run("zizmor", "--offline", ".github")
+
+
+@nox.session
 def package(session: nox.Session) -> None:
-    """The sdist and the wheel: built, installed and tried somewhere else."""
+    """The sdist and the wheel: built, inspected, installed and tried; they land in a folder that is named."""
     session.install(*group("package"))
     elsewhere = Path(tempfile.mkdtemp(dir=session.create_tmp())).resolve()
     session.run("python", "-m", "build", "--outdir", str(elsewhere), ".")
     (sdist,), (wheel,) = elsewhere.glob("*.tar.gz"), elsewhere.glob("*.whl")
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    if session.posargs:
+        shutil.copytree(elsewhere, session.posargs[0])
     with tarfile.open(sdist) as archive:
         holds(session, sdist, [name.partition("/src/")[2] for name in archive.getnames()])
     with zipfile.ZipFile(wheel) as archive:
         holds(session, wheel, archive.namelist())
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        relative = re.findall(r"\]\((?!https?://)(.*?)\)", archive.read(metadata).decode())
+    if relative:
+        session.error(f"the README has links that an index cannot follow: {relative}")
     session.chdir(elsewhere)
     session.install(str(wheel))
     session.run("python", "-c", "import twolayer; print(twolayer.TwoLayerNet.initialize(64, 10, 10))")
