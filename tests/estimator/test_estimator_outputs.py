@@ -154,6 +154,50 @@ def columns_of(values):
                     yield pandas.Series(values, dtype=dtype)
 
 
+INTEGERS, TRUTHS, TEXTS = [7, 0, 200] * 8, [True, False] * 12, ["fig", "apple", "pear"] * 8
+COLUMNS = {
+    "pandas": [
+        (INTEGERS, "Int64", "int64"),
+        (INTEGERS, "UInt8", "uint8"),
+        (INTEGERS, "uint8[pyarrow]", "uint8"),
+        (TRUTHS, "boolean", "bool"),
+        (TRUTHS, "bool[pyarrow]", "bool"),
+        (TEXTS, "string", "object"),
+        (TEXTS, "category", "object"),
+        (INTEGERS, "category", "int64"),
+        (np.asarray(INTEGERS, np.int16), "category", "int16"),
+        (TRUTHS, "category", "bool"),
+    ],
+    "polars": [
+        (INTEGERS, "Int64", "int64"),
+        (INTEGERS, "UInt8", "uint8"),
+        (TRUTHS, "Boolean", "bool"),
+        (TEXTS, "Categorical", "object"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("library", "values", "kind", "dtype"),
+    [(library, *row) for library, rows in COLUMNS.items() for row in rows],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_predictions_have_the_dtype_of_a_columns_labels(library, values, kind, dtype):
+    tables = pytest.importorskip(library, reason=f"columns of {library} need {library}")
+    if library == "polars":
+        y = tables.Series(values, dtype=getattr(tables, kind))
+    elif "pyarrow" in kind and not importlib.util.find_spec("pyarrow"):
+        pytest.skip("columns of Arrow need pyarrow")
+    else:  # a category is one of the values' own dtype
+        y = tables.Series(values).astype(kind)
+    X = np.random.default_rng(0).normal(size=(24, 3))
+    part = TwoLayerClassifier(5, random_state=0).partial_fit(X, y, classes=y)
+    for model in (TwoLayerClassifier(5, max_iter=2, random_state=0).fit(X, y), part):
+        assert model.classes_.dtype == model.predict(X).dtype == dtype
+        assert model.classes_.tolist() == sorted(set(np.asarray(values).tolist()))
+        assert model.score(X, y) == np.mean(model.predict(X) == np.asarray(values))
+
+
 @given(
     labels=st.sets(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=4)
     | st.sets(st.integers(0, 2**64 - 1), min_size=2, max_size=4)

@@ -93,7 +93,12 @@ def checked_labels(labels: Any, *, name: str) -> Any:
     if any(missing):
         row = missing.index(True)
         raise ValueError(f"`{name}` must hold no missing label; got one, first in row {row} (counted from 0)")
-    kinds = {type(value) for value in values.flat} if hasattr(labels, "to_numpy") else set()
+    if not hasattr(labels, "to_numpy"):
+        return labels
+    plain = np.asarray(labels)
+    if plain.dtype.kind in "biu":
+        return plain
+    kinds = {type(value) for value in values.flat}
     if kinds == {bool}:
         return values.astype(bool)
     if kinds == {int}:
