@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from support.estimators import problem, quick, same_net
 
-from twolayer.sklearn import TwoLayerClassifier
+from twolayer.sklearn import TwoLayerClassifier, TwoLayerSearchCV
 from twolayer.sklearn.parameters import SOLVERS
 
 
@@ -255,3 +255,27 @@ def test_another_solver_starts_its_moments_anew():
     model.set_params(solver="sgd").partial_fit(X, y)
     run = train(net, X, y, schedule=schedules.Constant(), epochs=1, reg=3e-3, rng=0)
     same_net(model.net_, run.net)
+
+
+def test_the_history_is_that_of_the_last_fit():
+    X, y = problem()
+    model = quick(batch_size=16, early_stopping=True, max_iter=6).fit(X, y)
+    history = model.history_
+    assert history.loss.shape == (6 * math.ceil(54 / 16),)
+    assert history.validation_accuracy.tolist() == model.validation_scores_
+    assert history.step[-1] == len(history.loss)
+    assert len(model.set_params(warm_start=True, max_iter=2).fit(X, y).history_.step) == 2
+    assert model.n_iter_ == 8
+    model.set_params(early_stopping=False)
+    for rows in (slice(None), slice(0, 20), slice(None)):
+        part = model.partial_fit(X[rows], y[rows]).history_
+        n_steps = math.ceil(len(X[rows]) / 16)
+        assert part.step.tolist() == [n_steps]
+        assert part.loss.shape == part.batch_accuracy.shape == (n_steps,)
+        assert 0 < part.train_accuracy[0] <= 1
+    sizes = [16, 16, 16, 12]
+    assert np.average(part.loss, weights=sizes) == pytest.approx(model.loss_)
+    found = TwoLayerSearchCV(
+        quick(), {"reg": [0.0, 0.1]}, cv=2, scoring=lambda model, *_: len(model.history_.step)
+    )
+    assert found.fit(X, y).cv_results_["mean_test_score"].tolist() == [5, 5]

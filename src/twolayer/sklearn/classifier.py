@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -24,8 +23,6 @@ from .._namespace import (
     array_namespace,
     cast,
     device,
-    dtype_name,
-    library_name,
     to_host,
     undisturbed,
 )
@@ -36,14 +33,16 @@ from ..training import Run
 from ..training.arguments import train
 from ..training.optimizers import Optimizer
 from . import inputs
-from .epochs import Stopping, epoch_losses, in_epochs_of, validation_scores
+from .epochs import Stopping, in_epochs_of
+from .fitted import fitted_attributes
 from .inputs import Samples
 from .parameters import SCHEDULES, checked_parameters, training_arguments
 from .stacked import Trained, next_trained
+from .tasks import CallbackSupportMixin, Task, begin_fit, with_callbacks
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """The two-layer network with a softmax classifier, as a scikit-learn estimator.
 
     It trains a `TwoLayerNet` with `train`, on the loss of `TwoLayerNet.loss`: cross-entropy + reg · (‖W1‖² +
@@ -52,6 +51,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     With scikit-learn's array API dispatch it fits and predicts where the arrays are: X of PyTorch or CuPy
     gives a network and predictions there. Only labels and sample weights, N of each, go by way of the host.
+    With scikit-learn 1.9 or later ``set_callbacks`` sets callbacks, which see each epoch as a task.
 
     Parameters
     ----------
@@ -117,6 +117,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         The mean loss of each of these epochs, penalty included, each batch before its step.
     loss_ : float
         The last of these.
+    history_ : History
+        The history of the last `fit`, or of the epoch of the last `partial_fit`: the loss of every step, and
+        the learning rate, training and validation accuracy of every epoch.
     validation_scores_ : list of float or None
         With ``early_stopping``: the validation score after each epoch of the last `fit`.
     best_validation_score_ : float or None
@@ -158,6 +161,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     warm_start: bool = False
     random_state: Any = None
 
+    @with_callbacks  # type: ignore[untyped-decorator]
     @undisturbed
     def fit(
         self,
@@ -177,7 +181,8 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Training samples. float32 and float64 stay what they are, and are the network's dtype; anything
             else becomes float64.
         y : array-like (N,)
-            A label for each: integers, strings, truth values.
+            A label for each: integers, strings, truth values. Those of nullable columns and of categories are
+            taken as what they are.
         sample_weight : array-like (N,), optional
             Weight of each sample in its batch's mean, at least 0; their scale does not matter. A sample of
             weight 0 is left out.
@@ -203,6 +208,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         trained = next_trained()
         parameters = checked_parameters(self.get_params(deep=False))
+        task = begin_fit(self, X, y, sample_weight, parameters.max_iter)
         if (X_val is None) != (y_val is None):
             raise ValueError("`X_val` and `y_val` must be given together; got one of them")
         if sample_weight_val is not None and X_val is None:
@@ -226,25 +232,22 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             known = dict(classes=samples.classes, like=samples.X, dtype=samples.X.dtype)
             validation = self._samples(X_val, y_val, sample_weight_val, suffix="_val", **known)
         elif parameters.early_stopping:
-            rows, aside = set_aside(samples.codes, parameters, seed)
+            rows, aside = inputs.set_aside(samples.codes, parameters, seed)
             samples, validation = samples.take(rows), samples.take(aside)
-        run = self._train(
+        self._train(
             net.astype(samples.X.dtype) if net else None,
             samples,
             parameters,
             seed,
+            task,
             trained,
             epochs=parameters.max_iter,
             validation=validation.arrays() if validation else None,
-            callbacks=[Stopping(parameters, len(samples.codes))],
         )
-        self._partial: tuple[Optimizer, Run] | None = None
-        if parameters.early_stopping:
-            scores = validation_scores(run.history, parameters)
-            self.validation_scores_: list[float] | None = scores.tolist()
-            self.best_validation_score_: float | None = float(np.nanmax(scores))
+        task.end({})
         return self
 
+    @with_callbacks  # type: ignore[untyped-decorator]
     @undisturbed
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
@@ -279,6 +282,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             once; if ``classes`` is missing in the first call or another one than then.
         """
         parameters = checked_parameters(self.get_params(deep=False))
+        task = begin_fit(self, X, y, sample_weight, 1)
         if parameters.early_stopping:
             raise ValueError("`early_stopping` must be False for `partial_fit`; got True")
         if isinstance(self.class_weight, str):
@@ -310,8 +314,9 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             seed = self._seed()
         if parameters.learning_rate == SCHEDULES["cosine"]:
             parameters.learning_rate = SCHEDULES["constant"]
-        run = self._train(start, samples, parameters, seed, steps=done + per_epoch)
-        self._partial = parameters.solver, run
+        run = self._train(start, samples, parameters, seed, task, steps=done + per_epoch)
+        self._partial: tuple[Optimizer, Run] | None = (parameters.solver, run)
+        task.end({})
         return self
 
     @undisturbed
@@ -395,7 +400,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         array (N,)
-            Labels, where ``classes_`` is.
+            Labels, where ``classes_`` is and in its dtype.
 
         Raises
         ------
@@ -467,7 +472,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y = inputs.checked_labels(y, name=f"y{suffix}")
         X, y = inputs.validated(self, X, y, reset=like is None, suffix=suffix)
         if like is not None:
-            self._check_place(X, like, method)
+            inputs.check_place(X, like, f"{type(self).__name__}.{method}()")
         if dtype is not None and X.dtype != dtype:
             check_finite(X, name=f"X{suffix}", dtype=dtype)
         check_classification_targets(y)
@@ -484,28 +489,29 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         samples: Samples,
         parameters: SimpleNamespace,
         seed: int | None,
+        task: Task,
         trained: Trained | None = None,
         **more: Any,
     ) -> Run:
         """Train a new network, a given one or a run further, and keep it; raise if it diverges."""
-        losses = [] if start is None else self.loss_curve_
+        known: dict[str, Any] = {"earlier": [] if start is None else self.loss_curve_}
         if trained is not None and start is None and trained.belongs_to(parameters, samples.codes):
-            run, own = trained.run, trained.losses
+            run, known["losses"] = trained.run, trained.losses
         else:
-            run, own = self._run(start, samples, parameters, seed, **more)
+            known["done"] = start.n_steps if isinstance(start, Run) else 0
+            stopping = Stopping(
+                parameters,
+                len(samples.codes),
+                task,
+                lambda run: fitted_attributes(run, samples, parameters, **known),
+            )
+            run = self._run(start, samples, parameters, seed, callbacks=[stopping], **more)
         if run.diverged is not None:
             raise ValueError(
                 "`learning_rate_init` must be low enough, and X be scaled, for the training to converge; "
                 f"with {self.learning_rate_init:g} it diverged at step {run.diverged}"
             )
-        X, classes = samples.X, samples.classes
-        info = array_namespace(X).__array_namespace_info__()
-        has_dtype = dtype_name(classes.dtype) in info.dtypes(device=device(X))
-        self.classes_ = inputs.beside(X, classes) if has_dtype else classes
-        self.net_: TwoLayerNet = run.net
-        self.loss_curve_: list[float] = losses + own
-        self.loss_, self.n_iter_ = self.loss_curve_[-1], len(self.loss_curve_)
-        self.validation_scores_ = self.best_validation_score_ = None
+        self.__dict__.update(fitted_attributes(run, samples, parameters, **known))
         return run
 
     def _run(
@@ -515,14 +521,13 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         parameters: SimpleNamespace,
         seed: int | None,
         **more: Any,
-    ) -> tuple[Run, list[float]]:
-        """Train, and return the run with the mean losses of its new epochs."""
+    ) -> Run:
         X, codes, weights = samples.arrays()
         if start is None:
             sizes = X.shape[1], parameters.hidden_layer_size, len(samples.classes)
             place = {"xp": array_namespace(X), "dtype": X.dtype, "device": device(X)}
             start = TwoLayerNet.initialize(*sizes, rng=seed, **place)
-        run = train(
+        return train(
             start,
             X,
             codes,
@@ -532,8 +537,6 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             **training_arguments(parameters),
             **more,
         )
-        done = start.n_steps if isinstance(start, Run) else 0
-        return run, epoch_losses(run.history.loss[done:], len(samples.codes), parameters.batch_size)
 
     def _class_weights(self, samples: Samples) -> HostArray | None:
         if self.class_weight is None:
@@ -548,7 +551,7 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Check samples, and return their logits (N, C) in the dtype of X."""
         check_is_fitted(self, "net_")
         X = inputs.validated(self, X, reset=False)
-        self._check_place(X, self.net_.W1, method)
+        inputs.check_place(X, self.net_.W1, f"{type(self).__name__}.{method}()")
         if X.dtype != self.net_.W1.dtype:
             check_finite(X, dtype=self.net_.W1.dtype)
         logits = self.net_.logits(X)
@@ -561,24 +564,3 @@ class TwoLayerClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         found = log_softmax(logits, axis=-1, xp=array_namespace(logits))
         check_predictions(found)
         return found
-
-    def _check_place(self, X: Array, like: Array, method: str) -> None:
-        """Raise unless X is of the library and on the device of another array."""
-        wanted, came = ((array_namespace(array), device(array)) for array in (like, X))
-        if wanted != came:
-            wanted_name, came_name = (f"{library_name(xp)} on {where}" for xp, where in (wanted, came))
-            raise ValueError(
-                f"Inputs of {type(self).__name__}.{method}() must use the same namespace and the same device "
-                f"as those of fit(), {wanted_name}; got {came_name}"
-            )
-
-
-def set_aside(codes: HostArray, parameters: SimpleNamespace, seed: int) -> tuple[HostArray, HostArray]:
-    """Return the rows to train on, and those that are set aside for ``early_stopping``."""
-    rows, aside = train_test_split(
-        np.arange(len(codes)),
-        test_size=parameters.validation_fraction,
-        stratify=codes,
-        random_state=seed % 2**32,
-    )
-    return rows, aside

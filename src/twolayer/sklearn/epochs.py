@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from .._namespace import HostArray
 from ..training import History, Progress, Run
 from ..training.history import monitored
+from .tasks import Task
 
 
 class Patience:
@@ -28,24 +31,41 @@ class Patience:
 
 
 class Stopping:
-    """A callback that ends a run when it has not become better for too many epochs."""
+    """A callback that ends a run when it has not become better for too many epochs.
 
-    def __init__(self, parameters: SimpleNamespace, n_samples: int) -> None:
+    Each epoch is a part of the task of the fit, whose callbacks may end the run too. ``attributes`` returns
+    the attributes of an estimator whose run ended here.
+    """
+
+    def __init__(
+        self,
+        parameters: SimpleNamespace,
+        n_samples: int,
+        fit: Task,
+        attributes: Callable[[Run], dict[str, Any]],
+    ) -> None:
         self.parameters, self.n_samples = parameters, n_samples
         self.patience = Patience(parameters)
+        self.fit, self.attributes = fit, attributes
+        self.epoch = fit.part("epoch")
 
     def __call__(self, progress: Progress) -> None:
         """Stop the run if it is time."""
         if not progress.epoch_ended:
             return
         p, history = self.parameters, progress.history()
+        if np.isnan(history.train_accuracy[-1]):
+            return  # the network diverged, so the run ends
         if p.early_stopping:
             score = float(validation_scores(history, p)[-1])
         else:
             per_epoch = math.ceil(self.n_samples / p.batch_size)
             score = -epoch_losses(history.loss[-per_epoch:], self.n_samples, p.batch_size)[0]
-        if self.patience.ended(np.asarray([score])).any():
+        stop = self.epoch.end(lambda: self.attributes(progress.snapshot()))
+        if self.patience.ended(np.asarray([score])).any() or stop:
             progress.stop()
+        elif progress.step < progress.steps:
+            self.epoch = self.fit.part("epoch")
 
 
 def validation_scores(history: History, parameters: SimpleNamespace) -> HostArray:
@@ -58,6 +78,13 @@ def epoch_losses(losses: HostArray, n_samples: int, batch_size: int) -> list[flo
     sizes = np.minimum(batch_size, n_samples - np.arange(0, n_samples, batch_size))
     means: list[float] = (losses.reshape(-1, len(sizes)) @ sizes / n_samples).tolist()
     return means
+
+
+def since(history: History, step: int) -> History:
+    """Return what of a history happened after ``step`` steps, which are whole epochs, as a history."""
+    loss, batch_accuracy, steps, *entries = history
+    later = steps > step
+    return History(loss[step:], batch_accuracy[step:], steps[later] - step, *(one[later] for one in entries))
 
 
 def in_epochs_of(run: Run, n_steps: int) -> Run:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from numbers import Real
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import get_config
+from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
@@ -19,6 +21,7 @@ from .._namespace import (
     dtype_name,
     from_host,
     is_array_api_obj,
+    library_name,
     to_host,
 )
 from .._places import check_current_device
@@ -51,6 +54,12 @@ class Samples(NamedTuple):
 def beside(X: Array, host: HostArray) -> Array:
     """Copy a host array to the library and the device of X."""
     return from_host(host, xp=array_namespace(X), device=device(X))
+
+
+def labels_beside(X: Array, labels: HostArray) -> Array:
+    """Copy labels to where X is, or return them as they are if the library of X lacks their dtype."""
+    info = array_namespace(X).__array_namespace_info__()
+    return beside(X, labels) if dtype_name(labels.dtype) in info.dtypes(device=device(X)) else labels
 
 
 def dispatched(array: Any) -> bool:
@@ -134,3 +143,25 @@ def checked_weights(sample_weight: Any, labels: HostArray, *, name: str) -> Host
     weights = check_array(on_host(sample_weight), ensure_2d=False, dtype=np.float64, input_name=name)
     check_sample_weight(weights, labels, name=name)
     return np.asarray(rescaled(weights, xp=array_namespace(weights)))
+
+
+def check_place(X: Array, like: Array, method: str) -> None:
+    """Raise unless X is of the library and on the device of another array, as a method needs it."""
+    wanted, came = ((array_namespace(array), device(array)) for array in (like, X))
+    if wanted != came:
+        wanted_name, came_name = (f"{library_name(xp)} on {where}" for xp, where in (wanted, came))
+        raise ValueError(
+            f"Inputs of {method} must use the same namespace and the same device as those of fit(), "
+            f"{wanted_name}; got {came_name}"
+        )
+
+
+def set_aside(codes: HostArray, parameters: SimpleNamespace, seed: int) -> tuple[HostArray, HostArray]:
+    """Return the rows to train on, and those that are set aside for ``early_stopping``."""
+    rows, aside = train_test_split(
+        np.arange(len(codes)),
+        test_size=parameters.validation_fraction,
+        stratify=codes,
+        random_state=seed % 2**32,
+    )
+    return rows, aside

@@ -25,11 +25,12 @@ from ..training.plan import PER_NETWORK, Plan, Settings, checked_data, planned
 from ..training.run import Run, select
 from ..training.trainer import Trainer, begun
 from . import inputs
-from .classifier import TwoLayerClassifier, set_aside
+from .classifier import TwoLayerClassifier
 from .epochs import Patience, validation_scores
 from .inputs import Samples
 from .parameters import OF_SETTINGS, checked_parameters, training_arguments
 from .stacked import Trained, trained_ahead
+from .tasks import NoContext, Task
 
 # The parameters in which the networks of a stack may differ.
 _OWN = tuple(name for name, setting in OF_SETTINGS.items() if setting in PER_NETWORK)
@@ -48,8 +49,10 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
     and their scores differ by chance.
 
     A network has as many outputs as its fold has classes: if a fold trains without a class, or on a sample
-    twice, its networks are fitted one by one. Put it last in a `sklearn.pipeline.Pipeline`; what comes before
-    is then fitted to all samples of the search, those of all folds.
+    twice, its networks are fitted one by one. So are all networks with ``X_val``, or with callbacks of the
+    estimator; callbacks of the search see the epochs of the stacks. Put it last in a
+    `sklearn.pipeline.Pipeline`; what comes before is then fitted to all samples of the search, those of all
+    folds.
 
     Parameters
     ----------
@@ -153,7 +156,8 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         y : array-like (N,)
             A label for each.
         **params
-            ``sample_weight``, and ``groups`` for the splitter, as for `GridSearchCV.fit`.
+            Weights and validation samples, as for `TwoLayerClassifier.fit`, and ``groups`` for the splitter,
+            as for `GridSearchCV.fit`.
 
         Returns
         -------
@@ -180,16 +184,29 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
             self.cv = cv
         return self
 
-    def _run_search(self, evaluate_candidates: Callable[..., Any]) -> None:
+    def _run_search(self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any = None) -> None:
         """Train all candidates on all folds, and let scikit-learn fit and score them."""
         X, y, params = self._given
         candidates = list(self._candidates())
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
         splits = list(self.cv.split(X, y, **routed.splitter.split))
         models = [clone(self.estimator).set_params(**clone(one, safe=False)) for one in candidates]
-        weights = routed.estimator.fit.get("sample_weight")
-        with trained_ahead(_trained_together(models, X, y, weights, splits)):
-            evaluate_candidates(candidates, cv=check_cv(splits))
+        context = NoContext() if callback_ctx is None else callback_ctx
+        search = Task(context.subcontext(task_name="search", max_subtasks=2), estimator=self, X=X, y=y)
+        stacks = search.part("train-stacks", max_subtasks=None)
+        fit = {name: value for name, value in routed.estimator.fit.items() if value is not None}
+        runs: list[Trained | None] = []
+        # Callbacks of the estimator see its epochs and may end it; a stack has no other validation samples.
+        if not hasattr(self.estimator, "_skl_callbacks") and fit.keys() <= {"sample_weight"}:
+            runs = _trained_together(models, X, y, fit.get("sample_weight"), splits, stacks)
+        stacks.end()
+        n_fits = len(candidates) * len(splits)
+        fits = search.part("fit-and-score", max_subtasks=n_fits, sequential_subtasks=False)
+        options = {} if callback_ctx is None else {"callback_ctx": fits.context}
+        with trained_ahead(runs):
+            evaluate_candidates(candidates, cv=check_cv(splits), **options)
+        fits.end()
+        search.end()
 
     def _candidates(self) -> Iterable[Mapping[str, Any]]:
         given = [one for one in (self.param_grid, self.param_distributions) if one is not None]
@@ -203,7 +220,12 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
 
 
 def _trained_together(
-    models: list[TwoLayerClassifier], X: Any, y: Any, sample_weight: Any, splits: list[Split]
+    models: list[TwoLayerClassifier],
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    splits: list[Split],
+    task: Task,
 ) -> list[Trained | None]:
     """Return the run of each model on each split; None where a model must be fitted by itself."""
     found: list[Trained | None] = [None] * (len(models) * len(splits))
@@ -233,7 +255,7 @@ def _trained_together(
         size = max(1, most_networks(array_namespace(samples.X), *sizes, samples.X.dtype) // len(splits))
         for first in range(0, len(members) if folds else 0, size):
             part = members[first : first + size]
-            for i, split, trained in _trained_stack([each[i] for i in part], samples, folds, seed):
+            for i, split, trained in _trained_stack([each[i] for i in part], samples, folds, seed, task):
                 found[part[i] * len(splits) + split] = trained
     return found
 
@@ -264,7 +286,7 @@ def _folds(
             continue  # its network has fewer outputs; or a sample comes twice, as in a bootstrap
         try:
             if parameters.early_stopping:
-                own, others = set_aside(codes, parameters, seed)
+                own, others = inputs.set_aside(codes, parameters, seed)
                 rows, aside = rows[own], rows[others]
             folds.append(_Fold(split, rows, aside, _weights(model, samples, rows)))
         except (TypeError, ValueError):
@@ -273,7 +295,7 @@ def _folds(
 
 
 def _trained_stack(
-    each: list[SimpleNamespace], samples: Samples, folds: list[_Fold], seed: int
+    each: list[SimpleNamespace], samples: Samples, folds: list[_Fold], seed: int, task: Task
 ) -> Iterator[tuple[int, int, Trained]]:
     """Train models that differ in ``_OWN`` alone, on all folds; yield the place, the split and the run."""
     parameters, n_models, n_folds = each[0], len(each), len(folds)
@@ -299,7 +321,7 @@ def _trained_stack(
         data = replace(data, train=data.train._replace(sample_weight=weights))
     if not parameters.early_stopping:
         data = replace(data, validation=None)
-    runs, losses, ended = _run(nets, planned(nets, data, settings), parameters)
+    runs, losses, ended = _run(nets, planned(nets, data, settings), parameters, task)
     for k, (fold, i) in enumerate(itertools.product(folds, range(n_models))):
         run = select(runs, k)
         run = replace(run, history=run.history.until(ended[k]))
@@ -322,14 +344,18 @@ def _weights(model: TwoLayerClassifier, samples: Samples, rows: HostArray) -> Ho
     return np.asarray(rescaled(weights, xp=array_namespace(weights)))
 
 
-def _run(nets: TwoLayerNet, plan: Plan, parameters: SimpleNamespace) -> tuple[Run, HostArray, HostArray]:
+def _run(
+    nets: TwoLayerNet, plan: Plan, parameters: SimpleNamespace, task: Task
+) -> tuple[Run, HostArray, HostArray]:
     """Train a stack; return its run, the epochs' mean losses (n, K), and the steps of each network (K,)."""
     n_networks, per_epoch = len(plan.learning_rate), plan.batches.steps_per_epoch
     patience, losses = Patience(parameters, n_networks), []
     ended = np.full(n_networks, plan.steps)
+    task = task.part("stack", max_subtasks=parameters.max_iter)
     with running(array_namespace(nets.W1)), own_dtypes(nets.W1):
         trainer = Trainer(plan, begun(nets, plan))
         for first in range(0, plan.steps, per_epoch):
+            epoch = task.part("epoch")
             trainer.run(until=first + per_epoch)
             history = trainer.history()
             losses.append(trainer.judge.epoch_means(history.loss[:, first:].T, first))
@@ -337,6 +363,7 @@ def _run(nets: TwoLayerNet, plan: Plan, parameters: SimpleNamespace) -> tuple[Ru
             over = patience.ended(validation_scores(history, parameters)[:, -1] if judged else -losses[-1])
             ended = np.where(over, np.minimum(ended, first + per_epoch), ended)
             trainer.leave(over)
-            if not trainer.members.present.size:
+            if epoch.end() or not trainer.members.present.size:
                 break
+        task.end()
         return trainer.result(measured=parameters.early_stopping), np.stack(losses), ended

@@ -1,0 +1,47 @@
+"""Attributes of a fitted estimator, made of its run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..training import Run
+from .epochs import epoch_losses, since, validation_scores
+from .inputs import Samples, labels_beside
+
+
+def fitted_attributes(
+    run: Run,
+    samples: Samples,
+    parameters: SimpleNamespace,
+    *,
+    done: int = 0,
+    earlier: list[float],
+    losses: list[float] | None = None,
+) -> dict[str, Any]:
+    """Return the attributes of an estimator by its run.
+
+    The first ``done`` steps are those of earlier fits, and ``earlier`` the mean losses of their epochs;
+    ``losses`` are those of its own epochs, or None for batches of the usual sizes.
+    """
+    history = since(run.history, done)
+    if losses is None:
+        losses = epoch_losses(history.loss, len(samples.codes), parameters.batch_size)
+    scores = best = None
+    if parameters.early_stopping:
+        scores = validation_scores(history, parameters).tolist()
+        best = scores[int(np.searchsorted(history.step, run.best_step))]
+    curve = earlier + losses
+    return {
+        "classes_": labels_beside(samples.X, samples.classes),
+        "net_": run.net,
+        "history_": history,
+        "n_iter_": len(curve),
+        "loss_curve_": curve,
+        "loss_": curve[-1],
+        "validation_scores_": scores,
+        "best_validation_score_": best,
+        "_partial": None,
+    }
