@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -14,6 +16,8 @@ pytest.importorskip("sklearn", reason="the estimator needs scikit-learn, the ext
 
 import sklearn
 from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
 from support.estimators import DISPATCHED, place, problem, quick, same_net
 
 
@@ -123,6 +127,76 @@ def test_samples_from_elsewhere_are_refused(method, dispatch):
             model.set_params(early_stopping=True).fit(
                 place(X, "strict", "device1"), y, X_val=place(X, "strict", "device2"), y_val=y
             )
+
+
+@pytest.fixture
+def move(dispatch):
+    """scikit-learn's function that moves an estimator to a library."""
+    arrays = importlib.import_module("sklearn.utils._array_api")
+    if not hasattr(arrays, "move_estimator_to"):
+        pytest.skip("estimators can be moved from scikit-learn 1.9 on")
+
+    def to(model, array):
+        return arrays.move_estimator_to(model, array_namespace(array), device(array))
+
+    return to
+
+
+@pytest.mark.parametrize("names", [None, np.array(["a", "b", "c"])], ids=["integers", "texts"])
+def test_moved_to_the_host_and_back_it_predicts_the_same(library, libraries, move, names):
+    X, y = problem()
+    labels = y if names is None else names[y]
+    there = place(X, library)
+    model = quick(early_stopping=True).fit(there, labels if names is not None else place(y, library))
+    host = move(model, X)
+    back = move(host, there)
+    assert {type(array) for array in host.net_} == {np.ndarray}
+    assert isinstance(host.classes_, np.ndarray)
+    assert array_namespace(back.net_.W1) is array_namespace(there)
+    if names is None:
+        assert array_namespace(back.classes_) is array_namespace(there)
+        assert array_namespace(model.classes_) is array_namespace(there)  # as it was
+    for method in ("predict", "predict_proba"):
+        found = to_host(getattr(model, method)(there))
+        assert_array_equal(to_host(getattr(back, method)(there)), found, strict=True)
+        if method == "predict":
+            assert_array_equal(host.predict(X), found, strict=True)
+        else:
+            assert_allclose(host.predict_proba(X), found, rtol=1e-9)
+    assert host.history_ is model.history_
+    assert host.get_params() == model.get_params()
+
+
+def test_a_moved_estimator_goes_on_with_its_moments(library, libraries, move):
+    X, y = problem()
+    there = place(X, library)
+    model = quick().partial_fit(X, y, classes=[0, 1, 2])
+    moved = move(model, there)
+    for rows in (slice(None), slice(0, 30)):
+        model.partial_fit(X[rows], y[rows])
+        moved.partial_fit(there[rows, :], y[rows])
+        assert array_namespace(moved.net_.W1) is array_namespace(there)
+        assert_allclose(to_host(moved.net_.W1), model.net_.W1, rtol=1e-9)
+    assert moved.n_iter_ == 3
+    warm = move(model.set_params(warm_start=True).fit(X, y), there)
+    assert_allclose(to_host(warm.fit(there, y).net_.W1), model.fit(X, y).net_.W1, rtol=1e-9)
+
+
+def test_pipelines_and_estimators_that_are_not_fitted_are_moved(library, libraries, move):
+    X, y = problem()
+    there = place(X, library)
+    model = make_pipeline(MaxAbsScaler(), quick()).fit(there, place(y, library))
+    assert_array_equal(move(model, X).predict(X), to_host(model.predict(there)))
+    assert move(quick(reg=0.5), there).get_params() == quick(reg=0.5).get_params()
+
+
+def test_names_of_features_are_not_moved(library, libraries, move):
+    pandas = pytest.importorskip("pandas", reason="names of features are those of pandas' columns")
+    X, y = problem()
+    model = quick().fit(pandas.DataFrame(X, columns=list("abcde")), y)
+    moved = move(model, place(X, library))
+    assert moved.feature_names_in_.tolist() == list("abcde")
+    assert array_namespace(moved.net_.W1) is array_namespace(place(X, library))
 
 
 def test_without_dispatch_arrays_become_numpys(library, libraries):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Set
+from collections.abc import Callable, Set
 from numbers import Integral
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +34,7 @@ from ..training.arguments import train
 from ..training.optimizers import Optimizer
 from . import inputs
 from .epochs import Stopping, in_epochs_of
-from .fitted import fitted_attributes
+from .fitted import converted, fitted_attributes
 from .inputs import Samples
 from .parameters import SCHEDULES, checked_parameters, training_arguments
 from .stacked import Trained, next_trained
@@ -446,6 +446,9 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         return tags
+
+    def __sklearn_array_api_convert__(self, converter: Callable[[Array], Array]) -> TwoLayerClassifier:
+        return converted(self, converter)  # type: ignore[no-any-return]
 
     def _seed(self) -> int:
         if isinstance(self.random_state, Integral):

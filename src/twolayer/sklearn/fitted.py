@@ -1,13 +1,18 @@
-"""Attributes of a fitted estimator, made of its run."""
+"""Attributes of a fitted estimator: made of its run, and moved to another array library."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from .._namespace import Array, to_host
 from ..training import Run
+from ..training.trees import tree_map
 from .epochs import epoch_losses, since, validation_scores
 from .inputs import Samples, labels_beside
 
@@ -45,3 +50,21 @@ def fitted_attributes(
         "best_validation_score_": best,
         "_partial": None,
     }
+
+
+def converted(model: Any, converter: Callable[[Array], Array]) -> Any:
+    """Return a copy of an estimator with its networks in another library or on another device.
+
+    Its classes go there too if the library has their dtype. What is on the host otherwise, stays there.
+    """
+    moved = copy.copy(model)
+    if not hasattr(model, "net_"):
+        return moved
+    moved.net_ = tree_map(converter, model.net_)
+    moved.classes_ = labels_beside(moved.net_.W1, to_host(model.classes_))
+    if model._partial is not None:
+        solver, run = model._partial
+        names = ("net", "best", "last", "average", "_moments")
+        networks = {name: tree_map(converter, getattr(run, name)) for name in names}
+        moved._partial = solver, dataclasses.replace(run, **networks)
+    return moved
