@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from twolayer.sweeping.comparison import accuracy_error, paired_difference, t_quantile
+from twolayer.sweeping.comparison import paired_difference, t_quantile
+from twolayer.training.folds import accuracy_error
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 from ..report.formatting import format_accuracy, format_numbers, is_finite
 from ..report.tables import Row, has_diverged, winner
 from ..settings import SETTINGS, VARIED, label
-from ..sweeping.comparison import n_networks
+from ..training.folds import n_networks
 from ._matplotlib import load_matplotlib
 from ._style import RGB, Inks
 from ._texts import set_axis_label

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..settings import SETTINGS, VARIED, label
-from ..sweeping.comparison import accuracy_error
+from ..training.folds import accuracy_error
 from .formatting import format_number, format_numbers
 from .metrics import wilson_interval
 from .tables import Row, has_diverged, shown_settings, winner

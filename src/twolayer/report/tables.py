@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..settings import VARIED, label
-from ..sweeping.comparison import n_networks
+from ..training.folds import n_networks
 from .formatting import count, format_accuracy, format_numbers, is_finite
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..training.folds import Folds
+from ..training.folds import Folds, accuracy_error, n_networks
 from ..training.history import monitored
 
 Row: TypeAlias = dict[str, Any]
@@ -91,11 +91,6 @@ def groups_of(rows: list[Row], names: tuple[str, ...]) -> list[list[int]]:
     return [*groups.values()]
 
 
-def n_networks(candidate: Mapping[str, Any]) -> int:
-    """Return the number of networks of a candidate: one for each seed, or for each seed and fold."""
-    return int(candidate.get("n_networks") or candidate.get("n_seeds") or 1)
-
-
 def best_runs(winner: Row, rows: list[Row], names: tuple[str, ...], monitor: str) -> list[int]:
     """Return the indices of the winning runs: of the best seed of the best candidate, of equals the first.
 
@@ -129,19 +124,6 @@ def group_key(value: Any) -> Any:
     except TypeError:
         return id(value)
     return value
-
-
-def accuracy_error(accuracy: float, n_samples: int) -> float:
-    """Return the binomial standard error of an accuracy, √(p (1 − p) / N).
-
-    Parameters
-    ----------
-    accuracy : float
-        The share p of samples that are right.
-    n_samples : int
-        Their number N; nan for none.
-    """
-    return math.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_samples) if n_samples else math.nan
 
 
 def paired_difference(

@@ -9,7 +9,8 @@ from .._namespace import HostArray
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
 from ..training import History
-from .comparison import Row, n_networks
+from ..training.folds import n_networks
+from .comparison import Row
 
 
 @dataclass(frozen=True, repr=False)

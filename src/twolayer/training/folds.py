@@ -1,9 +1,10 @@
-"""Folds of cross-validation: the rows on which networks of one stack train, and by which they are judged."""
+"""Folds of cross-validation, the networks of a candidate, and the error of an accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,3 +42,21 @@ class Folds:
         """Size of the batches that all folds share, which have ``batch_size`` rows of a fold on average."""
         n_trained = float(np.mean([len(rows) for rows in self.trained]))
         return int(np.ceil(batch_size * n_samples / n_trained))
+
+
+def n_networks(candidate: Mapping[str, Any]) -> int:
+    """Return the number of networks of a candidate: one for each seed, or for each seed and fold."""
+    return int(candidate.get("n_networks") or candidate.get("n_seeds") or 1)
+
+
+def accuracy_error(accuracy: float, n_samples: int) -> float:
+    """Return the binomial standard error of an accuracy, √(p (1 − p) / N).
+
+    Parameters
+    ----------
+    accuracy : float
+        The share p of samples that are right.
+    n_samples : int
+        Their number N; nan for none.
+    """
+    return float(np.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_samples)) if n_samples else np.nan

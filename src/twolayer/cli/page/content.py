@@ -19,7 +19,7 @@ from ...report.formatting import (
 from ...report.metrics import wilson_interval
 from ...report.tables import Row, repeats_in_words, varying
 from ...settings import label
-from ...sweeping.comparison import n_networks
+from ...training.folds import n_networks
 from .. import run_folder
 from ..stored_run import StoredRun
 
