@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..preprocessing import Preprocessing
 from ..training import Callback
 from ..training.arguments import COSINE, NESTEROV
 from ..training.optimizers import Optimizer
+from ..training.run import ending
 from ..training.schedules import Schedule
 from .parts import Given, Part, PartData, PartResult, train_part
 from .planning import plan
@@ -173,9 +175,10 @@ def sweep(
         Called as by `train`, with ``stage`` and ``stages`` set: the number of the stack, from 1, and the
         number of stacks. With ``refit="all"`` the last stage trains the network of all samples. With
         ``halving`` each stack resumes after every rung, so its stage comes several times.
-        ``progress.stop()`` ends the sweep there. With an ``executor`` they are called in this process, when a
-        part has ended. If the workers see the temporary folder of this machine, they are also called about
-        twice a second while parts are trained; history, networks and run are not available then.
+        ``progress.stop()`` ends the sweep there. ``on_end`` is called when the whole sweep ends. With an
+        ``executor`` they are called in this process, when a part has ended. If the workers see the temporary
+        folder of this machine, they are also called about twice a second while parts are trained; history,
+        networks and run are not available then.
 
     Returns
     -------
@@ -266,7 +269,7 @@ def carried_out(
     """Run the parts of a plan in their order, or on an executor, until there is a result."""
     data = PartData(given)
     workers = None if executor is None else Workers(executor, retries, given, callbacks, folder)
-    try:
+    with ending(callbacks), nullcontext() if workers is None else closing(workers):
         while plan.parts:
             in_order = _in_order(plan.parts, data, callbacks, folder)
             found = {one.number: one for one in (workers.results(plan.parts) if workers else in_order)}
@@ -274,9 +277,6 @@ def carried_out(
                 others = (part for part in plan.parts if part.number not in found)
                 return plan.stopped([*found.values(), *_so_far(others, data, folder)])
             plan = plan.join(found.values())
-    finally:
-        if workers is not None:
-            workers.close()
     assert plan.result is not None
     return plan.result
 

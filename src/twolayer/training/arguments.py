@@ -146,7 +146,8 @@ def train(
     callbacks : iterable of callables
         Each is called with a `Progress` after every step (with JAX, which takes up to 32 steps of an epoch at
         once, after those) and after every epoch's entry in the history. ``progress.stop()`` ends the run
-        there; at the last step of an epoch, after its entry.
+        there; at the last step of an epoch, after its entry. A method ``on_end`` of a callback is called
+        without arguments when the training ends, even by an error.
 
     Returns
     -------

@@ -1,10 +1,11 @@
-"""A run: the progress that callbacks receive, and the result."""
+"""A run: the progress that callbacks receive, their end, and the result."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias
@@ -67,6 +68,16 @@ class Progress:
 
 
 Callback: TypeAlias = Callable[[Progress], object]
+
+
+@contextmanager
+def ending(callbacks: Iterable[Callback]) -> Iterator[None]:
+    """Call the method ``on_end`` of callbacks that have one after a training, however that ends."""
+    with ExitStack() as stack:
+        for callback in callbacks:
+            if hasattr(callback, "on_end"):
+                stack.callback(callback.on_end)
+        yield
 
 
 @dataclass(frozen=True, repr=False)

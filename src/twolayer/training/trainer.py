@@ -27,7 +27,7 @@ from .history import History, Recorder, monitored, no_history, validated_at
 from .judging import Judge
 from .members import Members
 from .plan import Plan, dropout_threshold
-from .run import Progress, Run, select
+from .run import Progress, Run, ending, select
 from .step import Samples, State, Varying, decay_factors, report, size, step
 from .trees import tree_leaves, tree_map
 
@@ -37,7 +37,7 @@ def carry_out(net: TwoLayerNet, plan: Plan, earlier: Run | None = None, *, until
 
     ``until`` is the number of steps at the end of an epoch with which to stop.
     """
-    with running(array_namespace(net.W1)), own_dtypes(net.W1):
+    with running(array_namespace(net.W1)), own_dtypes(net.W1), ending(plan.callbacks):
         trainer = Trainer(plan, earlier or begun(net, plan))
         trainer.run(until)
         return trainer.result()

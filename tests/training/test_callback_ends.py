@@ -1,0 +1,84 @@
+"""The end of a training, which callbacks with a method `on_end` are told of."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import pytest
+from support.plans import arguments
+from support.small_runs import make_task, trained
+from support.sweeps import BASE, swept
+
+from twolayer import Progress, plan, sweep
+
+TASK = make_task(noise=2.0)
+GRID = {"learning_rate": [0.1, 0.3], "n_hidden": [4, 5], "batch_size": [5], "seed": [0, 1]}  # four stacks
+
+
+def raising(step: int, error: BaseException) -> Any:
+    def call(progress: Progress) -> None:
+        if progress.step == step:
+            raise error
+
+    return call
+
+
+class Ending:
+    def __init__(self, log: list[str], name: str) -> None:
+        self.log, self.name = log, name
+
+    def __call__(self, progress: Progress) -> None:
+        if not self.log or self.log[-1] != f"{self.name} called":
+            self.log.append(f"{self.name} called")
+
+    def on_end(self) -> None:
+        self.log.append(f"{self.name} ended")
+
+
+@pytest.fixture
+def log() -> list[str]:
+    return []
+
+
+def test_each_callback_that_can_is_told_of_the_end_once(log: list[str]) -> None:
+    trained(TASK, epochs=None, steps=1, callbacks=iter([Ending(log, "a"), lambda _: None, Ending(log, "b")]))
+    assert [line for line in log if "ended" in line] == ["b ended", "a ended"]
+
+
+def test_the_end_comes_after_an_error_too_and_the_error_stays(log: list[str]) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        trained(TASK, callbacks=[Ending(log, "a"), raising(2, KeyError("mine"))])
+    assert log == ["a called", "a ended"]
+
+
+def test_there_is_no_end_where_nothing_began(log: list[str]) -> None:
+    with pytest.raises(ValueError, match="batch_size"):
+        trained(TASK, batch_size=0, callbacks=[Ending(log, "a")])
+    assert log == []
+
+
+@pytest.mark.parametrize("how", [{}, {"halving": 3}, {"executor": partial(ThreadPoolExecutor, 1)}])
+def test_a_sweep_ends_once(log: list[str], how: dict[str, Any]) -> None:
+    swept(TASK, GRID, callbacks=[Ending(log, "a")], **how)
+    assert log == ["a called", "a ended"]
+
+
+def test_a_sweep_that_fails_ends_too(log: list[str]) -> None:
+    for executor in (None, partial(ThreadPoolExecutor, 1)):
+        with pytest.raises(KeyError, match="mine"):
+            swept(TASK, GRID, executor=executor, callbacks=[Ending(log, "a"), raising(15, KeyError("mine"))])
+        assert log == ["a called", "a ended"]
+        log.clear()
+
+
+def test_a_sweep_with_folds_ends_after_the_network_of_all_samples(log: list[str]) -> None:
+    sweep(TASK.X, TASK.y, folds=2, grid={"learning_rate": [0.1]}, callbacks=[Ending(log, "a")], **BASE)
+    assert log == ["a called", "a ended"]
+
+
+def test_a_part_ends(log: list[str]) -> None:
+    for part in plan(**arguments(TASK, {"grid": GRID})).parts:
+        part.run(TASK.X, TASK.y, validation=TASK.validation, callbacks=iter([Ending(log, "a")]))
+    assert log == ["a called", "a ended"] * 4
