@@ -562,8 +562,24 @@ class TwoLayerNet(NamedTuple):
         if not all(is_array_api_obj(array) for array in self):  # a JAX pytree may hold anything
             return f"TwoLayerNet({', '.join(type(array).__name__ for array in self)})"
         shapes = ", ".join(f"{name}: {tuple(array.shape)}" for name, array in self._asdict().items())
-        library, place = library_name(array_namespace(self.W1)), shown_device(device(self.W1))
-        return f"TwoLayerNet({shapes}; {dtype_name(self.W1.dtype)}, {library} on {place})"
+        return f"TwoLayerNet({shapes}; {_kind(self.W1)})"
+
+    def _repr_html_(self) -> str | None:
+        """Return the sizes as a table, which notebooks show."""
+        from ._html import table  # not at the start, which would take longer
+
+        if not all(map(is_array_api_obj, self)) or min(self.W1.ndim, self.W2.ndim) < 2:
+            return None
+        sizes = {"features": self.n_features, "hidden units": self.n_hidden, "classes": self.n_classes}
+        sizes |= {"networks": self.n_networks or 1, "parameters": sum(math.prod(one.shape) for one in self)}
+        texts = {name: f"{size:,}" for name, size in sizes.items()}
+        return table("TwoLayerNet", [*texts.items(), ("arrays", _kind(self.W1))])
+
+
+def _kind(array: Array) -> str:
+    """Return an array's dtype, library and device in words."""
+    library, place = library_name(array_namespace(array)), shown_device(device(array))
+    return f"{dtype_name(array.dtype)}, {library} on {place}"
 
 
 def _refuse(self: TwoLayerNet, other: object) -> NoReturn:

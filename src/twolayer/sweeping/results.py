@@ -12,6 +12,8 @@ from ..training import History
 from ..training.folds import n_networks
 from .comparison import Row
 
+_MOST_ROWS = 20  # that a notebook shows
+
 
 @dataclass(frozen=True, repr=False)
 class Best:
@@ -132,6 +134,19 @@ class SweepResult:
 
     def __repr__(self) -> str:
         return f"SweepResult({len(self.table)} candidates, {len(self.runs)} runs, best={self.best!r})"
+
+    def _repr_html_(self) -> str:
+        """Return the best candidates as a table, the best first, which notebooks show."""
+        from .._html import table
+        from ..report.formatting import count
+        from ..report.tables import legend, ranked, sweep_columns
+
+        columns, notes = sweep_columns(ranked(self.table), self.runs), legend(self.table)
+        if len(self.table) > _MOST_ROWS:
+            notes.insert(0, f"and {count(len(self.table) - _MOST_ROWS, 'other candidate')}")
+        title = f"Sweep: {count(len(self.table), 'candidate')}, {count(len(self.runs), 'network')}"
+        rows = zip(*(one.texts[:_MOST_ROWS] for one in columns), strict=True)
+        return table(title, rows, heads=[one.heading for one in columns], notes=notes)
 
 
 def _mean_in_words(candidate: Row) -> str:

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, ParamSpec, TypeAlias
 
-from .._namespace import array_namespace, copied
+import numpy as np
+
+from .._namespace import HostArray, array_namespace, copied
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing
+from ..settings import label
 from .fingerprint import PREPROCESSED, Fingerprint
 from .history import History
 
@@ -148,6 +151,34 @@ class Run:
             f"Run({self.net!r}, {self.n_steps} steps, train_accuracy={self.train_accuracy}, "
             f"validation_accuracy={self.validation_accuracy}, diverged={self.diverged})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the results as a table, and the course as a picture, which notebooks show."""
+        from .._html import curves, table
+
+        names = ("train_accuracy", "validation_accuracy", "best_step", "diverged", "stopped")
+        rows = [("steps", f"{self.n_steps:,}")]
+        rows += [(label(name), _least_and_greatest(getattr(self, name))) for name in names]
+        return table("Run", rows) + curves("Course of the run", _course(self.history))
+
+
+def _least_and_greatest(value: Any) -> str:
+    """Return a figure as text; of a stack the least and the greatest, and of how many networks these are."""
+    figures = np.asarray(value, np.float64)
+    known = np.sort(figures[np.isfinite(figures)])
+    ends = dict.fromkeys(f"{one:,.3f}".removesuffix(".000") for one in (*known[:1], *known[-1:]))
+    some = f" ({known.size} of {figures.size} networks)" if 0 < known.size < figures.size else ""
+    return (" to ".join(ends) or "–") + some
+
+
+def _course(history: History) -> dict[str, HostArray]:
+    """Return what to draw of each epoch: the accuracies, or without validation the mean loss of its steps."""
+    accuracy = history.train_accuracy
+    if np.isfinite(history.validation_accuracy).any():
+        return {"training accuracy": accuracy, "validation accuracy": history.validation_accuracy}
+    with np.errstate(all="ignore"):  # a network that diverges may have any loss
+        sums = np.diff(np.cumsum(history.loss, axis=-1)[..., history.step - 1], axis=-1, prepend=0.0)
+        return {"loss": np.where(np.isfinite(accuracy), sums / np.diff(history.step, prepend=0), np.nan)}
 
 
 def select(run: Run, k: int) -> Run:
