@@ -17,7 +17,7 @@ from .sweeping import SweepPlan, SweepResult, plan, sweep
 from .training import DivergenceWarning, History, Progress, Run, train
 
 # Imported when it is first asked for: `twolayer.plotting`, for example, needs matplotlib.
-_LATER = ("checkpoints", "plotting", "sklearn")
+_LATER = ("callbacks", "checkpoints", "plotting", "sklearn")
 
 
 def __getattr__(name: str) -> Any:

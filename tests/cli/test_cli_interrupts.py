@@ -19,6 +19,7 @@ import pytest
 import rich.console
 from support.command_line import PICTURES, QUICK, SWEEP_FILES, TRAIN_FILES, cli, done, files_in, read, rows_of
 
+from twolayer import History, callbacks
 from twolayer.cli import console
 
 pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
@@ -126,12 +127,11 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return written
 
 
-def test_a_terminal_gets_a_bar_and_colours(terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "_REFRESH_SECONDS", 0.0)
+def test_a_terminal_gets_a_bar_and_colours(terminal: io.StringIO) -> None:
     done("train", *QUICK[:-1], "--out", "run")
     text = terminal.getvalue()
     assert "━" in text
-    assert re.search(r"epoch 2 of 2, best validation accuracy 0\.\d{3}", text)
+    assert re.search(r"epoch 2 of 2, loss \d\.\d+, best validation accuracy 0\.\d{3}", text)
     assert "\x1b[1;32m" in text
 
 
@@ -167,23 +167,36 @@ def test_outside_of_the_main_thread_ctrl_c_is_left_alone() -> None:
     assert found == [before]
 
 
-def test_lines_tell_how_far_it_is_where_there_is_no_terminal() -> None:
-    lines: list[str] = []
+def test_lines_tell_how_far_it_is_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: clock.now))
     stops: list[int] = []
-    times = iter((0, 1, 29, 31, 31, 32, 33, 90, 90))
-    bar = rich.progress.Progress(disable=True)
-    watch = console.Watch("Sweep", bar, lines.append, pause=30.0, clock=lambda: next(times))
-    history = SimpleNamespace(validation_accuracy=np.array([[0.5, np.nan], [0.25, 0.625]]))
+    nothing, step = np.zeros((2, 0)), np.arange(10, 50, 10)
+    accuracy = np.array([[0.5, np.nan], [0.25, 0.625]])
+    history = History(np.full((2, 40), 0.25), nothing, step, nothing, nothing, nothing, accuracy)
 
     def after(step: int, *, ended: bool = False, stage: int = 1) -> Any:
         place = {"step": step, "steps": 40, "epoch": step // 10, "epochs": 4, "stage": stage, "stages": 2}
         stop = partial(stops.append, step)
         return SimpleNamespace(**place, epoch_ended=ended, history=lambda: history, stop=stop)
 
-    for progress in (after(1), after(10, ended=True), after(11), after(12), after(40)):
-        watch(progress)
-    assert lines == ["Sweep: 14%, part 1 of 2, epoch 2 of 4, best validation accuracy 0.625"]
-    watch.interrupted = True
-    watch(after(40, stage=2))
-    assert lines[1:] == ["Sweep: 100%, stopping"]
-    assert stops == [40]
+    with console.Console().watch("Sweep") as watch:
+        for clock.now, progress in ((1, after(1)), (29, after(10, ended=True)), (31, after(11))):
+            watch(progress)
+        assert capsys.readouterr().err == ""
+        clock.now = 41
+        watch(after(12))
+        figures = "loss 0.25, best validation accuracy 0.625"
+        assert capsys.readouterr().err == f"Sweep: 15%, part 1 of 2, epoch 2 of 4, {figures}, 0:04:07 left\n"
+        clock.now = 90
+        watch.interrupted = True
+        watch(after(40, stage=2))
+        assert capsys.readouterr().err == "Sweep: 65%, stopping\n"
+        assert stops == [40]
+        watch.on_end()
+    with console.Console(quiet=True).watch("Sweep") as watch:
+        for clock.now in (1000, 2000):
+            watch(after(12))
+    assert capsys.readouterr() == ("", "")

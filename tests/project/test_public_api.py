@@ -142,6 +142,8 @@ storage.load_metadata(path)
 onnx.export(net, path, *, classes=None, image_shape=None, input_dtype=None, encoder=None)
 checkpoints.Checkpointer(path, *, seconds=None, steps=None, preprocessing=None,
     clock=<built-in function monotonic>)
+callbacks.ProgressBar()
+callbacks.ProgressBar.on_end()
 checkpoints.save_run(run, path, *, preprocessing=None)
 checkpoints.load_run(path, xp=numpy, device=None)
 sklearn.TwoLayerClassifier(hidden_layer_size=100, *, solver='adam', learning_rate_init=0.01,
@@ -191,6 +193,7 @@ FIELDS = {
     ("module", "name"),
     [
         ("augmentation", "FlipAndShift"),
+        ("callbacks", "ProgressBar"),
         ("checkpoints", "Checkpointer"),
         ("datasets", "load_digits"),
         ("onnx", "export"),
@@ -210,7 +213,10 @@ def test_a_module_is_imported_by_its_name_and_reached_from_the_package(module: s
     assert callable(getattr(imported, name))
 
 
-@pytest.mark.parametrize("name", ["checkpoints", "plotting", "sklearn"])
+LATER = ["callbacks", "checkpoints", "plotting", "sklearn"]
+
+
+@pytest.mark.parametrize("name", LATER)
 def test_modules_that_are_imported_when_they_are_asked_for(name: str) -> None:
     code = (
         f"import sys, twolayer; assert 'twolayer.{name}' not in sys.modules; "

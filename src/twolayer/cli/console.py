@@ -11,12 +11,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, TypeVar
 
-import numpy as np
 import rich.box
 import rich.console
 import rich.measure
@@ -25,9 +23,9 @@ import rich.table
 import rich.text
 
 from .._texts import printable
+from ..callbacks import Display, ProgressBar, Terminal
 from ..training import Progress
 
-_REFRESH_SECONDS = 0.1
 _WIDEST = 10_000  # columns of a table in the terminal
 _LINE_SECONDS = 30.0  # between two lines, where there is no terminal to draw a bar on
 
@@ -122,10 +120,10 @@ class Console:
     @contextmanager
     def watch(self, what: str) -> Iterator[Watch]:
         """Show how far a training is; yield its callback, by which Ctrl-C stops it."""
-        bar = self._bar()
-        pause = math.inf if self.quiet else _LINE_SECONDS if bar.disable else _REFRESH_SECONDS
-        watch, began_at = Watch(what, bar, self._line, pause), time.monotonic()
-        with watch.interruptible(), bar:
+        lines = _Lines(lambda text: self._line(f"{what}: {text}"))
+        display = Terminal(self._err, transient=True) if self._err.is_terminal else lines
+        watch, began_at = Watch(None if self.quiet else display), time.monotonic()
+        with watch.interruptible():
             yield watch
         watch.seconds = time.monotonic() - began_at
 
@@ -210,61 +208,27 @@ def _let_go(stream: Any) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
-@dataclass(eq=False)
-class Watch:
+class Watch(ProgressBar):
     """A callback of `train` and `sweep` that shows how far they are, and stops them after Ctrl-C.
 
     Parameters
     ----------
-    what : str
-        The work, for the bar and the lines.
-    bar : rich.progress.Progress
-    line : callable
-        Writes a line, where the bar is not drawn.
-    pause : float
-        Seconds between two states that are shown; infinite if none is.
-    clock : callable
+    display : Display or None
     """
 
-    what: str
-    bar: rich.progress.Progress
-    line: Callable[[str], None]
-    pause: float
-    clock: Callable[[], float] = time.monotonic
-    interrupted: int = 0  # by this signal
-    seconds: float = math.nan  # that the work took, when it has ended
-    _accuracy: float = math.nan  # the best so far
-
-    def __post_init__(self) -> None:
-        self._task = self.bar.add_task(self.what, total=1.0, state="")
-        self._shown_at = self.clock()
-        self._stages: dict[int, float] = {}
+    def __init__(self, display: Display | None) -> None:
+        self._display, self.interrupted = display, 0  # by this signal
+        self._begin()
+        self.seconds = math.nan  # that the work took, when it has ended
 
     def __call__(self, progress: Progress) -> None:
         """Show how far it is, and stop it after Ctrl-C."""
-        # With --halving, a stage goes on after others.
-        self._stages[progress.stage] = progress.step / progress.steps
-        if progress.epoch_ended and self.pause < math.inf:
-            accuracies = np.asarray(progress.history().validation_accuracy)
-            found = accuracies[np.isfinite(accuracies)]
-            if found.size:
-                self._accuracy = float(np.fmax(self._accuracy, found.max()))
-        if self.clock() - self._shown_at >= self.pause:
-            self._show(progress)
+        super().__call__(progress)
         if self.interrupted:
             progress.stop()
 
-    def _show(self, progress: Progress) -> None:
-        self._shown_at = self.clock()
-        done = sum(self._stages.values()) / progress.stages
-        parts = [f"part {progress.stage} of {progress.stages}"] if progress.stages > 1 else []
-        parts.append(f"epoch {min(progress.epoch + 1, progress.epochs)} of {progress.epochs}")
-        if math.isfinite(self._accuracy):
-            parts.append(f"best validation accuracy {self._accuracy:.3f}")
-        state = "stopping" if self.interrupted else ", ".join(parts)
-        self.bar.update(self._task, completed=done, state=state)
-        if self.bar.disable:
-            self.line(f"{self.what}: {done:.0%}, {state}")
+    def _words(self, done: float, ended: bool) -> list[str]:
+        return ["stopping"] if self.interrupted else super()._words(done, ended)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -291,6 +255,19 @@ class Watch:
             for number, handler in previous.items():
                 # None where it was not Python that set it.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class _Lines(Display):
+    """A line now and then, where there is no terminal to draw a bar on."""
+
+    seconds = _LINE_SECONDS
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def show(self, done: float, text: str, *, ended: bool) -> None:
+        if not ended:
+            self._write(f"{done:.0%}, {text}")
 
 
 class Download:

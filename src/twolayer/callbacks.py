@@ -1,0 +1,178 @@
+"""Callbacks of `train` and `sweep`, ready to use."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import sys
+import time
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from ._html import bar
+from ._optional import require
+from .training import History, Progress
+
+__all__ = ["ProgressBar"]
+
+# The time from one drawing, or one look at the history, to the next: so many times what it takes, at least.
+_REST = 200
+
+
+class ProgressBar:
+    """A callback of `train` and `sweep` that shows how far they are.
+
+    It shows a bar, the epoch, the loss of the last epoch (the lowest, of several networks), the highest
+    validation accuracy so far, and about how much time is left. A notebook shows it below the cell. In a
+    terminal it is on standard error, and needs rich, which the extra ``cli`` brings. Elsewhere, in a pipe or
+    a service for example, nothing is shown.
+
+    The bar stays when the training has ended. It ends below 100 % if a callback, an error or Ctrl-C stopped
+    the training, or if ``patience`` or ``halving`` saved steps. It takes one or two hundredths of the
+    time. One object can be used for one training after another.
+
+    Raises
+    ------
+    ImportError
+        If standard error is a terminal and rich is not installed.
+
+    Examples
+    --------
+    >>> import twolayer
+    >>> digits = twolayer.datasets.load_digits()
+    >>> net = twolayer.TwoLayerNet.initialize(64, 50, 10, rng=0)
+    >>> run = twolayer.train(net, digits.train.X / 16, digits.train.y, epochs=2, rng=0,
+    ...                      callbacks=[twolayer.callbacks.ProgressBar()])
+    """
+
+    def __init__(self) -> None:
+        self._display = _display()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._stages: dict[int, float] = {}  # of each the share that is done
+        self._loss = self._accuracy = math.nan
+
+    def __call__(self, progress: Progress) -> None:
+        """Show the progress, unless the bar was drawn a moment ago."""
+        if self._display is None:
+            return
+        now, is_last = time.monotonic(), progress.step == progress.steps
+        epoch = progress.epochs if is_last else progress.epoch + (not progress.epoch_ended)
+        self._place = progress.stage, progress.stages, epoch, progress.epochs
+        if not self._stages:
+            self._began_at, self._began_with = now, progress.step / progress.steps / progress.stages
+            self._reads_at, self._draws_at = now, now + self._display.seconds
+        self._stages[progress.stage] = progress.step / progress.steps
+        if progress.epoch_ended and (is_last or now >= self._reads_at):
+            self._read(progress.history())
+            self._reads_at = now + _REST * (time.monotonic() - now)
+        # Within an epoch half a second more passes, as there is more to see at its end.
+        if now >= self._draws_at + (0.0 if progress.epoch_ended else 0.5):
+            self._draw(self._display)
+            self._draws_at = now + max(self._display.seconds, _REST * (time.monotonic() - now))
+
+    def on_end(self) -> None:
+        """Show how far the training came, and leave the bar."""
+        if self._display is not None and self._stages:
+            self._draw(self._display, ended=True)
+        self._begin()
+
+    def _read(self, history: History) -> None:
+        if history.step.size:  # a part of a sweep may have been stopped in its first epoch
+            losses = np.mean(history.loss[..., -int(history.step[0]) :], axis=-1)  # of the last epoch
+            self._loss = np.fmin.reduce(losses, axis=None)
+            self._accuracy = np.fmax(self._accuracy, np.fmax.reduce(history.validation_accuracy, axis=None))
+
+    def _draw(self, display: Display, *, ended: bool = False) -> None:
+        done = sum(self._stages.values()) / self._place[1]
+        with suppress(OSError):  # a terminal that is gone stops no training
+            display.show(done, ", ".join(self._words(done, ended)), ended=ended)
+
+    def _words(self, done: float, ended: bool) -> list[str]:
+        stage, stages, epoch, epochs = self._place
+        words = [f"part {stage} of {stages}"] if stages > 1 else []
+        words.append(f"epoch {epoch} of {epochs}")
+        if math.isfinite(self._loss):
+            words.append(f"loss {self._loss:.3g}")
+        if math.isfinite(self._accuracy):
+            words.append(f"best validation accuracy {self._accuracy:.3f}")
+        taken, advanced = time.monotonic() - self._began_at, done - self._began_with
+        if ended:
+            words.append(f"in {timedelta(seconds=round(taken))}")
+        elif advanced > 0:
+            words.append(f"{timedelta(seconds=round(taken * (1 - done) / advanced))} left")
+        return words
+
+
+class Display:
+    """A place where a state is shown, and replaced by the next one."""
+
+    seconds = 0.1  # between two states, at least
+
+    def show(self, done: float, text: str, *, ended: bool) -> None:
+        """Show the share that is done, and a text."""
+
+
+class _Notebook(Display):
+    """The output of a cell."""
+
+    _handle: Any = None
+
+    def show(self, done: float, text: str, *, ended: bool) -> None:
+        state = {"text/html": bar(done, text), "text/plain": f"{done:.0%}, {text}"}
+        if self._handle is None:
+            display = importlib.import_module("IPython.display").display
+            self._handle = display(state, raw=True, display_id=True)
+        else:
+            self._handle.update(state, raw=True)
+        if ended:
+            self._handle = None
+
+
+class Terminal(Display):
+    """A line of a terminal, or several in a narrow one.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        By default that of standard error.
+    transient : bool
+        Take the line away in the end.
+    """
+
+    _bar: Any = None
+
+    def __init__(self, console: Any = None, *, transient: bool = False) -> None:
+        self._rich: Any = require("rich.progress", extra="cli", purpose="ProgressBar in a terminal")
+        self._console, self._transient = console or self._rich.Console(stderr=True), transient
+
+    def show(self, done: float, text: str, *, ended: bool) -> None:
+        if self._bar is None:
+            self._bar = self._rich.Progress(
+                self._rich.BarColumn(20, table_column=self._rich.Column(no_wrap=True)),
+                self._rich.TaskProgressColumn(),
+                self._rich.TextColumn("{task.description}", table_column=self._rich.Column()),
+                console=self._console,
+                transient=self._transient,
+                auto_refresh=False,
+                # Otherwise what others print meanwhile goes to standard error too.
+                redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
+            )
+            self._bar.add_task(text, total=1.0)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=done, description=text, refresh=True)
+        if ended:
+            self._bar.stop()
+            self._bar = None
+
+
+def _display() -> Display | None:
+    """Return the notebook's display or a terminal's; None elsewhere."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if getattr(shell, "kernel", None) is not None:
+        return _Notebook()
+    return Terminal() if sys.stderr is not None and sys.stderr.isatty() else None
