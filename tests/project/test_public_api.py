@@ -249,6 +249,14 @@ def test_public_names() -> None:
     assert set(dir(twolayer)) >= NAMES
 
 
+def test_modules_are_listed_before_they_are_imported() -> None:
+    code = (
+        f"import sys, twolayer; names = dir(twolayer); later = {LATER}; assert {{*later}} <= {{*names}}; "
+        "assert not [name for name in later if f'twolayer.{name}' in sys.modules]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_signature(name: str) -> None:
     signature = inspect.signature(named(name))
