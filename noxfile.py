@@ -339,6 +339,22 @@ def recipes(session: nox.Session) -> None:
             session.error(f"no recipe left {pattern}")
 
 
+@nox.session
+def notebook(session: nox.Session) -> None:
+    """The notebook of the tutorials, run: it lands in docs/_build/notebook as pages, light and dark."""
+    session.install(".[cli,onnx]", *group("notebook"))
+    pages, folder = Path("docs/_build/notebook").resolve(), Path(session.create_tmp()).resolve()
+    shutil.copy("examples/tutorials/notebook.ipynb", folder)
+    session.chdir(folder)  # where the files that it writes land
+    convert = ("jupyter", "nbconvert", "--log-level=ERROR")
+    session.run(*convert, "--execute", "--to=notebook", "--output=run.ipynb", "notebook.ipynb")
+    if "<progress" not in (folder / "run.ipynb").read_text(encoding="utf-8"):
+        session.error("no cell of the notebook shows a bar")
+    for theme in ("light", "dark"):
+        options = ("--to=html", f"--theme={theme}", f"--output-dir={pages}", f"--output={theme}")
+        session.run(*convert, *options, "run.ipynb")
+
+
 @nox.session(venv_backend=WITH_PIP)
 def embedding(session: nox.Session) -> None:
     """The project of examples/embedding and its tests, on the wheel as it would be released."""

@@ -91,6 +91,18 @@ def test_cifar10_from_python(
     assert float(net.accuracy(*data.test)) == pytest.approx(accuracy)
 
 
+def test_the_notebook_is_kept_without_outputs_and_run_by_a_session() -> None:
+    (path,) = EXAMPLES.rglob("*.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for cell in cells:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+        assert not cell["metadata"]
+    source = "".join(line for cell in cells for line in cell["source"])
+    assert "callbacks=[bar]" in source
+    assert f'"{path.relative_to(ROOT).as_posix()}"' in (ROOT / "noxfile.py").read_text(encoding="utf-8")
+
+
 def test_every_example_is_run() -> None:
     """By a test here, by a session of its own, or where the documentation is built."""
     here = {"cifar10.py", "convolution.py"}
