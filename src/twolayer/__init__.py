@@ -12,7 +12,7 @@ from .convolution import unroll
 from .importance import Importance, permutation_importance
 from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
-from .storage import load, load_encoder, save
+from .storage import load, load_encoder, load_metadata, save
 from .sweeping import SweepPlan, SweepResult, plan, sweep
 from .training import DivergenceWarning, History, Progress, Run, train
 
@@ -44,6 +44,7 @@ __all__ = [
     "datasets",
     "load",
     "load_encoder",
+    "load_metadata",
     "merge",
     "onnx",
     "optimizers",

@@ -139,7 +139,8 @@ def save(
     path : path
         The file. Its folder must exist.
     classes : sequence of str, optional
-        Names of the classes: all different, of printable characters in any script.
+        Names of the classes: all different, of printable characters in any script. `load_metadata` returns
+        them.
     image_shape : sequence of int, optional
         Shape of a sample that is an image: (height, width) or (height, width, channels).
     preprocessing : mapping, optional
@@ -218,6 +219,21 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
         wrote it in a format that this one does not know.
     TypeError
         If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
+
+    See Also
+    --------
+    load_metadata : The names of the classes, and everything else that the file says.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import twolayer
+    >>> net = twolayer.TwoLayerNet.initialize(4, 8, 3, rng=0)
+    >>> twolayer.save(net, "irises.safetensors", classes=["setosa", "versicolor", "virginica"])
+    >>> net = twolayer.load("irises.safetensors")
+    >>> classes = twolayer.load_metadata("irises.safetensors").classes
+    >>> [classes[label] for label in net.predict(np.zeros((2, 4)))]
+    ['setosa', 'setosa']
     """
     path = file_at(path)
     with opened_safetensors(path, "a safetensors file") as file:
@@ -229,7 +245,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
 
 
 def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
-    """Load what a saved network's file says of it, without its arrays.
+    """Load what a saved network's file says of it, such as the names of the classes, without its arrays.
 
     Parameters
     ----------

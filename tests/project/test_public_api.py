@@ -31,6 +31,7 @@ NAMES = {
     "datasets",
     "load",
     "load_encoder",
+    "load_metadata",
     "merge",
     "onnx",
     "optimizers",
@@ -138,7 +139,7 @@ datasets.Split(X, y)
 save(net, path, *, classes=None, image_shape=None, preprocessing=None, information=None, encoder=None)
 load(path, xp=numpy, device=None)
 load_encoder(path)
-storage.load_metadata(path)
+load_metadata(path)
 onnx.export(net, path, *, classes=None, image_shape=None, input_dtype=None, encoder=None)
 checkpoints.Checkpointer(path, *, seconds=None, steps=None, preprocessing=None,
     clock=<built-in function monotonic>)
