@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     )
 
     # Into one network that takes pixels, and that gives an image and its mirror image the same logits.
-    net = twolayer.symmetrize(whitener.fold(run.net), data.image_shape)
+    net = twolayer.symmetrize(run.folded, data.image_shape)
     options.out.mkdir(parents=True, exist_ok=True)
     twolayer.save(
         net, options.out / "network.safetensors", classes=data.classes, image_shape=data.image_shape
@@ -64,9 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     curves.savefig(options.out / "curves.png")
 
     weights = Figure(figsize=(8, 3.7), layout="constrained")
-    plotting.plot_weights(
-        whitener.fold(run.net), data.image_shape, max_units=60, columns=12, ax=weights.subplots()
-    )
+    plotting.plot_weights(run.folded, data.image_shape, max_units=60, columns=12, ax=weights.subplots())
     weights.savefig(options.out / "weights.png")
 
     confusion = confusion_matrix(data.test.y, probs.argmax(axis=1), data.n_classes)

@@ -29,7 +29,7 @@ run = twolayer.train(
     epochs=20,
     rng=0,
 )
-net = scaling.fold(run.net)  # it takes the pixels as they are
+net = run.folded  # it takes the pixels as they are
 predicted = net.predict(digits.test.X)
 confusion = confusion_matrix(digits.test.y, predicted, 10)
 

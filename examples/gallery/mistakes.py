@@ -24,7 +24,7 @@ run = twolayer.train(
     epochs=10,
     rng=0,
 )
-net = scaling.fold(run.net)
+net = run.folded
 probs = net.predict_proba(digits.test.X)
 wrong = int((probs.argmax(axis=1) != digits.test.y).sum())
 print(f"{wrong} of {len(digits.test.y)} test images are taken for another digit")

@@ -29,7 +29,7 @@ run = twolayer.train(
     epochs=30,
     rng=0,
 )
-net = scaling.fold(run.net)
+net = run.folded
 wide = twolayer.symmetrize(
     net,
     (8, 8),

@@ -40,6 +40,6 @@ with mlflow.start_run():
         callbacks=[to_mlflow],
         **{name: value for name, value in settings.items() if name != "n_hidden"},
     )
-    twolayer.save(scaling.fold(run.net), folder / "network.safetensors", classes=digits.classes)
+    twolayer.save(run.folded, folder / "network.safetensors", classes=digits.classes)
     mlflow.log_artifact(str(folder / "network.safetensors"))
 print(f"validation accuracy {run.validation_accuracy:.3f}; kept in {folder}")

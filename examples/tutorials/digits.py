@@ -101,11 +101,10 @@ plt.show()
 # ----------
 #
 # Standardizing is an affine map, and so is a network's first layer: the two become one.
-# ``fold`` gives a network that takes the pixels as they are, and that is the one to
+# ``run.folded`` is a network that takes the pixels as they are, and that is the one to
 # keep.
 
-whole = scaling.fold(run.net)
-twolayer.save(whole, "digits.safetensors", classes=digits.classes)
+twolayer.save(run.folded, "digits.safetensors", classes=digits.classes)
 again = twolayer.load("digits.safetensors")
 
 # %%

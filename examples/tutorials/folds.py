@@ -174,12 +174,12 @@ plt.show()
 #
 # The networks of the folds were there to judge the settings. ``result.best.net`` is
 # another one: the settings of the best, trained on *all* rows of the five folds, with a
-# scaler fitted to all of them. ``fold`` makes a network of both, which takes features
-# as they are. (``refit="merge"`` makes one of the networks of the folds, whose logits
-# are their mean; ``refit=None`` makes none.)
+# scaler fitted to all of them. ``result.best.folded`` is both as one network, which
+# takes features as they are. (``refit="merge"`` makes one of the networks of the folds,
+# whose logits are their mean; ``refit=None`` makes none.)
 
 best = result.best
-net = best.preprocessing.fold(best.net)
+net = best.folded
 print({name: round(best.settings[name], 5) for name in (*names, "seed")})
 print(net)
 

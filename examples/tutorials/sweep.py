@@ -323,7 +323,7 @@ best = max(
     (result, further),
     key=lambda one: max(row["validation_accuracy"] for row in one.table),
 ).best  # by the mean, as within a sweep: `best.row` is of one seed
-p = float(scaling.fold(best.net).accuracy(digits.test.X, digits.test.y))
+p = float(best.folded.accuracy(digits.test.X, digits.test.y))
 print({key: best.settings[key] for key in ("learning_rate", "reg", "seed")})
 print(f"test accuracy {p:.3f} ± {np.sqrt(p * (1 - p) / len(digits.test.y)):.3f}")
 

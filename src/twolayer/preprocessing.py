@@ -37,6 +37,7 @@ from ._validation import (
     check_network,
     check_number,
     check_plain,
+    level_outside,
     row_blocks,
 )
 from .encoding import TableEncoder
@@ -110,6 +111,11 @@ class Preprocessing(Protocol):
         -------
         array (n, M)
         """
+
+
+def folded(net: TwoLayerNet, preprocessing: Preprocessing | None) -> TwoLayerNet:
+    """Return the network, or stack, that takes samples as they are."""
+    return net if preprocessing is None else preprocessing.fold(net)
 
 
 class _Fitted:
@@ -217,7 +223,7 @@ class _Fitted:
                 f"The folded network has too few digits for samples as they are: {lost}. Fold a float64 copy "
                 "of the network, or pass `net` the result of `apply`",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=level_outside(),
             )
         where = device(net.W1)
         W1, b1 = to_host(net.W1), to_host(net.b1)

@@ -135,7 +135,8 @@ def save(
     Parameters
     ----------
     net : TwoLayerNet
-        Arrays of any library on any device, float32 or float64.
+        Arrays of any library on any device, float32 or float64. A network that takes samples as they are:
+        ``run.folded`` rather than ``run.net``, as a file holds no preprocessing that could be applied.
     path : path
         The file. Its folder must exist.
     classes : sequence of str, optional

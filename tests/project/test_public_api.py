@@ -180,11 +180,11 @@ SIGNATURES = dict(
 FIELDS = {
     "History": "loss batch_accuracy step learning_rate train_accuracy validation_loss validation_accuracy",
     "Run": "net best last average history diverged stopped train_accuracy validation_accuracy best_step seed "
-    "preprocessing validation_loss n_steps",
+    "preprocessing validation_loss n_steps folded",
     "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
     "SweepResult": "best table runs histories complete folds monitor",
     "sweeping.PartResult": "number epochs run preprocessing complete stopped place",
-    "sweeping.Best": "settings net history row candidate preprocessing",
+    "sweeping.Best": "settings net history row candidate preprocessing folded",
     "report.CalibrationBins": "edges n_samples confidence accuracy expected_calibration_error",
     "TwoLayerNet": "W1 b1 W2 b2 n_features n_hidden n_classes n_networks",
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..network import TwoLayerNet
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, folded
 from ..stacks import merge, stack
 from ..training import History, Run
 from ..training.run import select
@@ -104,9 +104,7 @@ def _steps_taken(run: Run, rung: Rung | None) -> int:
 
 def _merged(own: list[Trained]) -> TwoLayerNet:
     """Return one network of those of the winner's folds."""
-    return merge(
-        stack(one.net if one.preprocessing is None else one.preprocessing.fold(one.net) for one in own)
-    )
+    return merge(stack(folded(one.net, one.preprocessing) for one in own))
 
 
 def _epochs_of(own: list[Trained], networks: Networks) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .._namespace import HostArray
 from ..network import TwoLayerNet
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, folded
 from ..training import History
 from ..training.folds import n_networks
 from .comparison import Row
@@ -36,7 +36,8 @@ class Best:
     candidate : dict
         Its row of `SweepResult.table`: of all seeds of these settings.
     preprocessing : Preprocessing or None
-        The fitted preprocessing of the network's samples; it is not folded into the network.
+        The fitted preprocessing of the network's samples. It is not folded into ``net``, which takes what it
+        returns; ``folded`` takes samples as they are.
     """
 
     settings: dict[str, Any]
@@ -45,6 +46,11 @@ class Best:
     row: dict[str, Any]
     candidate: dict[str, Any]
     preprocessing: Preprocessing | None = None
+
+    @property
+    def folded(self) -> TwoLayerNet | None:
+        """The network that takes samples as they are: ``net``, with any ``preprocessing`` folded into it."""
+        return None if self.net is None else folded(self.net, self.preprocessing)
 
     def __repr__(self) -> str:
         return (

@@ -233,8 +233,7 @@ def sweep(
     >>> result = twolayer.sweep(
     ...     digits.train.X, digits.train.y, folds=5, preprocessing="standardize",
     ...     grid={"learning_rate": [1e-2, 1e-1]}, epochs=5)
-    >>> net = result.best.preprocessing.fold(result.best.net)
-    >>> bool(net.accuracy(digits.test.X, digits.test.y) > 0.9)
+    >>> bool(result.best.folded.accuracy(digits.test.X, digits.test.y) > 0.9)
     True
     """
     arguments = {name: value for name, value in locals().items() if name not in _OF_RUNNING}

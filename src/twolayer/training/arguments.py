@@ -88,7 +88,7 @@ def train(
         N / (C · number of samples of the class).
     preprocessing : Preprocessing, optional
         Applied to each batch after augmentation: a fitted `Standardizer` or `Whitener`, for example. The
-        network takes its results; `fold` makes the network that takes samples as they are. These two
+        network ``run.net`` takes its results; ``run.folded`` takes samples as they are. These two
         subtract the mean before samples are rounded to float32, as their `apply` does. If the device has no
         float64, samples of 32-bit and 64-bit integers, and streamed ones of float64, are centred on the host
         beforehand; samples with features too far from 0 for float32 cannot be augmented there.
@@ -184,7 +184,7 @@ def train(
     ...                      validation=(digits.validation.X, digits.validation.y), batch_size=50, rng=0)
     >>> run.validation_accuracy > 0.9
     True
-    >>> scaling.fold(run.net).accuracy(digits.test.X, digits.test.y) > 0.9
+    >>> run.folded.accuracy(digits.test.X, digits.test.y) > 0.9
     np.True_
     """
     if isinstance(net, Run):

@@ -14,7 +14,7 @@ import numpy as np
 
 from .._namespace import HostArray, array_namespace, copied
 from ..network import TwoLayerNet
-from ..preprocessing import Preprocessing
+from ..preprocessing import Preprocessing, folded
 from ..settings import label
 from .fingerprint import PREPROCESSED, Fingerprint
 from .history import History
@@ -120,7 +120,8 @@ class Run:
     seed : int
         The seed of the run; ``rng=run.seed`` repeats it.
     preprocessing : Preprocessing or None
-        What `train` was given to be done to each batch; it is not folded into the networks.
+        What `train` was given to be done to each batch. It is not folded into the networks, which take what
+        it returns; ``folded`` takes samples as they are.
     validation_loss : float, or host array (K,)
         Mean cross-entropy of ``net`` on the validation set; nan where the accuracy is.
     """
@@ -145,6 +146,11 @@ class Run:
     def n_steps(self) -> int:
         """Number of steps done."""
         return int(self.history.loss.shape[-1])
+
+    @property
+    def folded(self) -> TwoLayerNet:
+        """The network that takes samples as they are: ``net``, with any ``preprocessing`` folded into it."""
+        return folded(self.net, self.preprocessing)
 
     def __repr__(self) -> str:
         return (

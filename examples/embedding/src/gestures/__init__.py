@@ -60,7 +60,7 @@ def fit(
         epochs=epochs,
         rng=rng,
     )
-    return Recogniser(scaling.fold(run.net), tuple(names))
+    return Recogniser(run.folded, tuple(names))
 
 
 def load(path: str | os.PathLike[str], *, like: Any = None) -> Recogniser:
