@@ -77,10 +77,12 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
     check_array(name, array)
     xp, other_xp = array_namespace(array), array_namespace(other)
     if xp is not other_xp:
-        raise TypeError(
-            f"`{name}` must be an array of the library of `{other_name}`, {library_name(other_xp)}; "
-            f"got one of {library_name(xp)}"
-        )
+        wanted, came, cure = library_name(other_xp), library_name(xp), ""
+        if (variable_of(name), other_name) == ("X", "W1"):
+            there = came.replace("jax", "jax.numpy")
+            cure = f"; `net.to({there})` moves the network there, `initialize(…, xp={there})` makes it there"
+        place = f"the library of `{other_name}`, {wanted}"
+        raise TypeError(f"`{name}` must be an array of {place}; got one of {came}{cure}")
     check_one_place(name, array, other_name, other)
 
 
@@ -168,11 +170,10 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
     y_name, n_samples = variable_of(name), X.shape[0]
     if y.ndim == 1:
         hint = (
-            f"; `classes, {y_name} = numpy.unique({y_name}, return_inverse=True)` makes integers of them, "
+            f"; `classes, {y_name} = numpy.unique({y_name}, return_inverse=True)` numbers them from 0, "
             "and twolayer.sklearn.TwoLayerClassifier takes them as they are"
         )
-        wanted = "an integer dtype for class labels"
-        _check_kind(name, y, ("integral",), wanted, hint if _holds_text(y) else "")
+        _check_kind(name, y, ("integral",), "an integer dtype for class labels", hint)
         if y.shape[0] != n_samples:
             raise ValueError(
                 f"`{name}` must have one label for each of the {n_samples} samples of `{X_name}`; "
@@ -181,9 +182,8 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
         lowest, highest = xp.min(y), xp.max(y)
         for label in (int(lowest), int(highest)) if has_values(lowest) else ():
             if not 0 <= label < n_classes:
-                raise ValueError(
-                    f"`{name}` must hold class labels in [0, {n_classes}); got a label of {label}"
-                )
+                found = f"got a label of {label}{hint if label == n_classes and lowest > 0 else ''}"
+                raise ValueError(f"`{name}` must hold class labels in [0, {n_classes}); {found}")
     elif y.ndim == 2:
         column = f"; `{y_name}.ravel()` takes the column" if y.shape[1] == 1 else ""
         hint = column or f"; `{y_name}.argmax(axis=1)` makes labels of one-hot rows"

@@ -357,6 +357,9 @@ def test_what_is_no_input_is_refused(net: TwoLayerNet) -> None:
     with zipfile.ZipFile("raw.npz", "w") as archive:
         archive.writestr("X", b"no array")
     Path("empty").mkdir()
+    for name in ("scans/a/1.png", "scans/b/c/2.PNG", "scans/b/notes.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
     picture("a.png")
     np.save("X.npy", np.ones((2, 24)))
     for arguments, message in (
@@ -364,9 +367,11 @@ def test_what_is_no_input_is_refused(net: TwoLayerNet) -> None:
         (("X.npy", "--resize"), "`--resize` must be left out but for image files"),
         (("a.png", "X.npy"), "got several files"),
         (("empty",), "`INPUT` must be a folder with images; empty holds none (.png, .jpg, "),
+        (("empty",), ".webp)$"),
+        (("scans",), ".webp); those in folders within it are 'scans/**/*.PNG' 'scans/**/*.png'$"),
         (("*.webp",), "`INPUT` must be a pattern that files match; none match *.webp"),
     ):
-        assert message in refused_input(*arguments)
+        assert message in refused_input(*arguments) + "$"
 
 
 def test_images_of_the_digits() -> None:

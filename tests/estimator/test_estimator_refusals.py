@@ -26,7 +26,11 @@ AT_ONCE = "ValueError: `X_val` and `y_val` must be given together; got one of th
         (dict(solver=3), "TypeError: `solver` must be one of 'adam', 'sgd', or …AdamW(); got int"),
         (dict(solver=optimizers.Adam), "TypeError: `solver` must be …; got the class Adam"),
         (dict(learning_rate="adaptive"), "ValueError: `learning_rate` must be one of …; got 'adaptive'"),
-        (dict(learning_rate=0.1), "TypeError: `learning_rate` must be …schedules.Step(); got float"),
+        (
+            dict(learning_rate=0.1),
+            "TypeError: `learning_rate` must be …; got 0.1; `learning_rate_init=0.1` …",
+        ),
+        (dict(learning_rate=None), "TypeError: `learning_rate` must be …schedules.Step(); got NoneType"),
         (dict(learning_rate_init=0), "ValueError: `learning_rate_init` must be finite and above 0; got 0"),
         (dict(learning_rate_init="a"), "TypeError: `learning_rate_init` must be a number; got str"),
         (dict(reg=-1), "ValueError: `reg` must be finite and at least 0; got -1"),

@@ -81,11 +81,17 @@ REFUSED = {
     ],
     "y": [
         ([0, 1, 0, 1, 1], "TypeError: `y` must be an array of an array-API library …; got list"),
-        (y.astype(float), "TypeError: `y` must have an integer dtype for class labels; got float64"),
-        (y.astype(bool), "TypeError: `y` must have an integer dtype for class labels; got bool"),
+        (
+            y.astype(float),
+            "TypeError: `y` must have an integer dtype for class labels; got float64; …unique(y, …",
+        ),
+        (
+            y.astype(bool),
+            "TypeError: `y` must have an integer dtype for class labels; got bool; …unique(y, …",
+        ),
         (y[:4], "ValueError: `y` must have one label for each of the 5 samples of `X`; got 4"),
         (y[:0], "ValueError: `y` must have one label for each of the 5 samples of `X`; got 0"),
-        (y + 1, "ValueError: `y` must hold class labels in [0, 2); got a label of 2"),
+        (y + 1, "ValueError: `y` must hold class labels in [0, 2); got a label of 2; …unique(y, …"),
         (np.where(y == 0, 12, y), "ValueError: `y` must hold class labels in [0, 2); got a label of 12"),
         (y - 1, "ValueError: `y` must hold class labels in [0, 2); got a label of -1"),
         (np.int64(1), "ValueError: `y` must have shape (5,) for class labels or (5, 2) …; got ()"),
@@ -187,7 +193,11 @@ def test_mixed_libraries_and_devices():
     there, strict_net = strict.asarray(X), NET.to(strict)
     library = "must be an array of the library of"
     for call, refused in (
-        (lambda: NET.logits(there), f"TypeError: `X` {library} `W1`, numpy; got one of array_api_strict"),
+        (
+            lambda: NET.logits(there),
+            f"TypeError: `X` {library} `W1`, numpy; got one of array_api_strict; `net.to(array_api_strict)` "
+            "moves the network there, `initialize(…, xp=array_api_strict)` makes it there",
+        ),
         (
             lambda: NET._replace(b1=strict.zeros(4)).logits(X),
             f"TypeError: `b1` {library} `W1`, numpy; got one of array_api_strict",

@@ -18,6 +18,10 @@ NET = TwoLayerNet.initialize(3, 4, 2, rng=0)
 X = np.random.default_rng(0).normal(size=(5, 3)).astype("f4")  # at which hidden units are active
 y = np.array([0, 1, 0, 1, 1])
 GRID = {"learning_rate": [0.1]}
+NUMBERED = (
+    "`classes, y = numpy.unique(y, return_inverse=True)` numbers them from 0, and "
+    "twolayer.sklearn.TwoLayerClassifier takes them as they are"
+)
 
 
 @pytest.mark.only_on("numpy", "torch", "jax", "cupy")  # those of the methods of arrays that all of them have
@@ -157,21 +161,33 @@ def test_a_network_beside_the_current_device_is_refused(monkeypatch):
         NET.logits(X)
 
 
-@pytest.mark.parametrize("dtype", [object, str, "S1"])
-def test_labels_that_are_names_are_told_how_to_become_integers(dtype: type) -> None:
-    names = np.where(y, "a", "b").astype(dtype)
-    refused = (
-        "TypeError: `y` must have an integer dtype for class labels; got …; `classes, y = numpy.unique(y, "
-        "return_inverse=True)` makes integers of them, and twolayer.sklearn.TwoLayerClassifier takes them as "
-        "they are"
-    )
+@pytest.mark.parametrize(
+    "labels",
+    [*(np.where(y, "a", "b").astype(dtype) for dtype in (object, str, "S1")), y + 1.0, y > 0],
+    ids=lambda labels: labels.dtype.name,
+)
+def test_the_error_for_labels_of_another_dtype_says_how_to_number_them(labels: np.ndarray) -> None:
+    refused = f"TypeError: `y` must have an integer dtype for class labels; got …; {NUMBERED}"
     for call in (
-        lambda: NET.loss(X, names),
-        lambda: train(NET, X, names, epochs=1),
-        lambda: sweep(X, names, validation=(X, names), grid=GRID, epochs=1),
+        lambda: NET.loss(X, labels),
+        lambda: train(NET, X, labels, epochs=1),
+        lambda: sweep(X, labels, validation=(X, labels), grid=GRID, epochs=1),
     ):
         with refusal(refused):
             call()
+    found: dict[str, np.ndarray] = {"y": labels, "numpy": np}
+    exec(re.search("`(classes, y = .*?)`", NUMBERED)[1], found)  # what a user would do
+    assert set(found["y"].tolist()) == {0, 1}
+    assert math.isfinite(NET.loss(X, found["y"]))
+
+
+def test_the_error_for_labels_from_1_says_how_to_number_them_from_0() -> None:
+    refused = "ValueError: `y` must hold class labels in [0, 2); got a label of 2"
+    for call in (lambda: NET.loss(X, y + 1), lambda: train(NET, X, y + 1, epochs=1)):
+        with refusal(f"{refused}; {NUMBERED}"):
+            call()
+    with refusal(refused):  # these are of more classes than the network has
+        NET.loss(X, y * 2)
 
 
 @given(

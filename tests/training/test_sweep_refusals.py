@@ -14,7 +14,7 @@ from support.backends import Backend
 from support.small_runs import PLAIN, make_task, other_backend
 from support.sweeps import BASE, swept
 
-from twolayer import Progress, sweep
+from twolayer import Progress, plan, sweep
 from twolayer.augmentation import FlipAndShift, Mixup
 from twolayer.optimizers import SGD
 
@@ -124,6 +124,30 @@ def test_a_bad_value_is_refused_even_of_the_last_candidate(case):
 def test_arguments_that_do_not_do_are_refused(case):
     changes, error, message = BAD_ARGUMENTS[case]
     refused(error, message, **changes)
+
+
+@pytest.mark.parametrize("function", [sweep, plan])
+@pytest.mark.parametrize(
+    ("name", "value", "values"),
+    [
+        ("n_hidden", 50, "[50]"),
+        ("learning_rate", [0.1, 0.01], "[0.1, 0.01]"),
+        ("reg", (0.0, 0.1), "[0.0, 0.1]"),
+        ("weight_scale", "he", "['he']"),
+        ("seed", 3, "[3]"),
+    ],
+)
+def test_a_setting_of_the_grid_that_is_an_argument_is_shown_in_the_grid(function, name, value, values):
+    message = f'`{name}` must be given as `grid={{"{name}": {values}}}`; got it as an argument'
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        function(TASK.X, TASK.y, validation=(TASK.X_val, TASK.y_val), **{name: value})
+    grid = eval(re.search(r"grid=(\{.*\})", message)[1])  # what a user would do
+    assert plan(TASK.X, TASK.y, validation=(TASK.X_val, TASK.y_val), grid=grid).parts
+
+
+def test_any_other_argument_is_unknown_as_ever():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'hidden'"):
+        sweep(TASK.X, TASK.y, folds=3, grid={"reg": [0.0]}, hidden=50)
 
 
 def test_arrays_of_two_libraries_are_refused(backend: Backend):

@@ -130,6 +130,11 @@ def test_arrays_of_two_libraries_are_refused(backend: Backend, name):
     there, here = ("array_api_strict" if b.library == "strict" else b.library for b in (backend, other))
     beside = {"y": "X", "y_val": "validation X", "sample_weight": "X"}.get(name, "W1")
     message = f"`{shown(name)}` must be an array of the library of `{beside}`, {there}; got one of {here}"
+    if name in ("X", "X_val"):
+        module = here.replace("jax", "jax.numpy")
+        message += (
+            f"; `net.to({module})` moves the network there, `initialize(…, xp={module})` makes it there"
+        )
     *arrays, weight = fields.values()
     with pytest.raises(TypeError, match=exactly(message)):
         train_on(*arrays, sample_weight=weight)

@@ -25,9 +25,11 @@ def found_at(name: str) -> list[Path]:
     if path.is_dir():
         images = images_in(path, "*")
         if not images:
+            kinds = sorted({image.suffix for image in images_in(path)})
+            patterns = " ".join(f"'{path.as_posix()}/**/*{kind}'" for kind in kinds)
             raise ValueError(
-                f"`INPUT` must be a folder with images; {path} holds none ({', '.join(SUFFIXES)}); "
-                f"those in folders within it are named by a pattern: '{path.as_posix()}/*/*'"
+                f"`INPUT` must be a folder with images; {path} holds none ({', '.join(SUFFIXES)})"
+                f"{patterns and f'; those in folders within it are {patterns}'}"
             )
         return images
     if not path.exists() and glob.has_magic(name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +39,9 @@ def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
     """Return the parameters of an estimator, checked; the solver and the schedule as objects."""
     p = dict(given)
     p["solver"] = _named("solver", p["solver"], SOLVERS, "move", "twolayer.optimizers.AdamW()")
+    if isinstance(rate := p["learning_rate"], Real):
+        cure = f"`learning_rate_init={rate}` is the number that it multiplies"
+        raise TypeError(f"`learning_rate` must be a schedule, such as 'cosine'; got {rate}; {cure}")
     p["learning_rate"] = _named(
         "learning_rate", p["learning_rate"], SCHEDULES, "__call__", "twolayer.schedules.Step()"
     )

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from .._namespace import (
     Array,
+    P,
+    Result,
     array_namespace,
     dtype_name,
     is_array_api_obj,
@@ -28,6 +31,7 @@ from .._validation import (
     check_sample_weight,
     check_targets,
     level_outside,
+    shown,
 )
 from ..augmentation import Augmentation, check_augmentation, mixes
 from ..preprocessing import Preprocessing
@@ -38,7 +42,7 @@ from ..training.history import MONITORS
 from ..training.optimizers import Optimizer
 from ..training.plan import EPOCHS, Settings
 from ..training.schedules import Schedule
-from .candidates import candidates_of, settings_of_stack, stacks_of
+from .candidates import DEFAULTS, candidates_of, settings_of_stack, stacks_of
 from .comparison import Row, groups_of
 from .folds import check_weights_of_folds, folds_of
 from .halving import rungs_of
@@ -47,6 +51,23 @@ from .plans import SweepPlan, begun
 from .prepared import Fit, fitting
 
 
+def with_a_grid(function: Callable[P, Result]) -> Callable[P, Result]:
+    """Return the function with an error of its own for a setting that is not given in its ``grid``."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Result:
+        for name in (*DEFAULTS, "seed"):
+            if name in kwargs:
+                value: Any = kwargs[name]
+                values = shown(list(value) if isinstance(value, list | tuple) else [value])
+                in_grid = f'grid={{"{name}": {values}}}'
+                raise TypeError(f"`{name}` must be given as `{in_grid}`; got it as an argument")
+        return function(*args, **kwargs)
+
+    return call
+
+
+@with_a_grid
 @undisturbed
 def plan(
     X: Array,

@@ -20,7 +20,7 @@ from ..training.optimizers import Optimizer
 from ..training.run import ending
 from ..training.schedules import Schedule
 from .parts import Given, Part, PartData, PartResult, train_part
-from .planning import plan
+from .planning import plan, with_a_grid
 from .plans import SweepPlan
 from .results import SweepResult
 from .stored import PartsFolder
@@ -31,6 +31,7 @@ RETRIES = 2
 _OF_RUNNING = ("executor", "retries", "resume", "checkpoint_seconds", "callbacks")
 
 
+@with_a_grid
 @undisturbed
 def sweep(
     X: Array,
