@@ -14,7 +14,8 @@ from .network import TwoLayerNet
 from .stacks import merge, stack, symmetrize
 from .storage import load, load_encoder, load_metadata, save
 from .sweeping import SweepPlan, SweepResult, plan, sweep
-from .training import DivergenceWarning, History, Progress, Run, train
+from .training import History, Progress, Run, train
+from .training.diagnosis import DivergenceWarning, NothingLearntWarning
 
 # Imported when it is first asked for: `twolayer.plotting`, for example, needs matplotlib.
 _LATER = ("callbacks", "checkpoints", "plotting", "sklearn")
@@ -34,6 +35,7 @@ __all__ = [
     "DivergenceWarning",
     "History",
     "Importance",
+    "NothingLearntWarning",
     "Progress",
     "Run",
     "SweepPlan",

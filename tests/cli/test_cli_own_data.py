@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -560,3 +561,20 @@ def test_what_comes_of_a_sample_as_nan_is_no_prediction(run: Path) -> None:
         judged = refused("evaluate", "net.safetensors", "mine.npz", "--split", "all")
         assert judged.endswith("got nan, first for sample 9 (counted from 0) of --split all")
     assert not Path("new.csv").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_a_training_of_which_nothing_was_learnt_is_a_line(command: str) -> None:
+    X, y = np.ones((90, 4)) * [1.0, 1.0, 1.0, 1000.0], np.arange(90) % 3
+    np.savez("same.npz", X=X, y=y)
+    how = ("--epochs", 6, "--batch-size", 30, "--hidden", 4, "--learning-rate", 1e-9, "-q")  # 12 steps
+    seeds = ("--seeds", 1, "--reg", 0) if command == "sweep" else ()
+    line = r"^Warning: No network is better than always naming the commonest class: 0\.3\d\d of .* cause is "
+    raw = answered(command, "same.npz", *how, *seeds, "--scale", 1, "--no-center")
+    assert raw[0] == 0
+    assert re.search(line + r"features of sizes from 1 to 1e\+03: --scale feature scales them$", raw[2], re.M)
+    scaled = answered(command, "same.npz", *how, *seeds)
+    assert len(re.findall(line + "a learning rate too low or too high, or features", scaled[2], re.M)) == 1
+    if command == "sweep":
+        folds = answered(command, "same.npz", *how, *seeds, "--folds", 3)
+        assert len(re.findall(line + "a learning rate too low or too high, or features", folds[2], re.M)) == 1

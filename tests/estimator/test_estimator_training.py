@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose
 from support.refusals import refusal
 
-from twolayer import TwoLayerNet, optimizers, schedules, train
+from twolayer import NothingLearntWarning, TwoLayerNet, optimizers, schedules, train
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn, the extra `sklearn`")
 
@@ -279,3 +279,17 @@ def test_the_history_is_that_of_the_last_fit():
         quick(), {"reg": [0.0, 0.1]}, cv=2, scoring=lambda model, *_: len(model.history_.step)
     )
     assert found.fit(X, y).cv_results_["mean_test_score"].tolist() == [5, 5]
+
+
+def test_a_network_that_learnt_nothing_is_a_warning_with_what_scales_its_features():
+    X, y = problem()
+    how = dict(batch_size=20, max_iter=5, learning_rate_init=1e-9, random_state=0)  # 15 steps
+    same = np.ones_like(X) * [1e-3, 1.0, 1.0, 1.0, 1e3]
+    expected = "0.333 of the training samples are right.*sizes from 0.001 to 1e.03: a `StandardScaler` before"
+    with pytest.warns(NothingLearntWarning, match=expected) as found:
+        TwoLayerClassifier(5, **how).fit(same, y)
+    assert [one.filename for one in found] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(max_iter=40).fit(X, y)
+        quick(**how, class_weight="balanced").fit(same, y)

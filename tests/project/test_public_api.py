@@ -21,6 +21,7 @@ NAMES = {
     "DivergenceWarning",
     "History",
     "Importance",
+    "NothingLearntWarning",
     "Progress",
     "Run",
     "SweepPlan",

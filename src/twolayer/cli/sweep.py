@@ -32,7 +32,7 @@ from ..sweeping import SweepResult, plan
 from ..sweeping.candidates import OF_SHAPE, settings_of_grid
 from ..sweeping.parts import Given
 from ..sweeping.stored import PartsFolder
-from ..sweeping.sweep import carried_out
+from ..sweeping.sweep import carried_out, nothing_learnt_in
 from ..sweeping.workers import Executors, processes
 from ..training.execution import threads_for
 from ..training.folds import Folds
@@ -124,6 +124,9 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
         stack.enter_context(threads_for(library.xp, operations))
         watch = stack.enter_context(console.watch("Sweep"))
         result = carried_out(begun, given, callbacks=(watch,), executor=executor, folder=parts)
+    nothing = nothing_learnt_in(result, begun, arguments, "--scale feature")
+    if nothing is not None:
+        console.warn(nothing)
     return _keep(job, folder, result, len(grid) * (job.folds or 1), watch)
 
 

@@ -31,6 +31,7 @@ from ..mathematics import log_softmax
 from ..network import TwoLayerNet, rescaled
 from ..training import Run
 from ..training.arguments import train
+from ..training.diagnosis import NothingLearntWarning, nothing_learnt, warn
 from ..training.optimizers import Optimizer
 from . import inputs
 from .epochs import Stopping, in_epochs_of
@@ -39,6 +40,8 @@ from .inputs import Samples
 from .parameters import SCHEDULES, checked_parameters, training_arguments
 from .stacked import Trained, next_trained
 from .tasks import CallbackSupportMixin, Task, begin_fit, with_callbacks
+
+_SCALER = "a `StandardScaler` before the classifier, in a pipeline,"
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -205,6 +208,11 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         ValueError
             If a parameter is out of its bounds; if X, y or a weight is not as it must be, or y holds one
             class alone; or if the training diverges.
+
+        Warns
+        -----
+        NothingLearntWarning
+            If the network ends no better than always naming the commonest class, with the likely cause.
         """
         trained = next_trained()
         parameters = checked_parameters(self.get_params(deep=False))
@@ -530,16 +538,13 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
             sizes = X.shape[1], parameters.hidden_layer_size, len(samples.classes)
             place = {"xp": array_namespace(X), "dtype": X.dtype, "device": device(X)}
             start = TwoLayerNet.initialize(*sizes, rng=seed, **place)
-        return train(
-            start,
-            X,
-            codes,
-            sample_weight=weights,
-            class_weight=self._class_weights(samples),
-            rng=seed,
-            **training_arguments(parameters),
-            **more,
-        )
+        of_samples: dict[str, Any] = {"sample_weight": weights, "class_weight": self._class_weights(samples)}
+        how = of_samples | training_arguments(parameters)
+        run = train(start, X, codes, rng=seed, **how, **more)
+        if not isinstance(start, Run):  # or each piece of `partial_fit` might have a warning
+            given = {"X": X, "y": codes, **how}
+            warn(NothingLearntWarning, nothing_learnt(run.train_accuracy, run.n_steps, given, _SCALER))
+        return run
 
     def _class_weights(self, samples: Samples) -> HostArray | None:
         if self.class_weight is None:

@@ -16,6 +16,7 @@ from ..augmentation import Augmentation
 from ..preprocessing import Preprocessing
 from ..training import Callback
 from ..training.arguments import COSINE, NESTEROV
+from ..training.diagnosis import NothingLearntWarning, nothing_learnt, warn
 from ..training.optimizers import Optimizer
 from ..training.run import ending
 from ..training.schedules import Schedule
@@ -202,6 +203,8 @@ def sweep(
         If more than four values may be drawn of ``n_hidden``, or of another setting that the networks of a
         stack share: then few candidates train together. If there are fewer than ``candidates`` to draw. If
         ``preprocessing`` is given fitted with ``folds``: it may have seen the rows that are held out.
+    NothingLearntWarning
+        As `train`, if no network of the sweep learnt anything.
 
     References
     ----------
@@ -252,9 +255,23 @@ def sweep(
     if folder is not None:
         begun = folder.resumed(begun)
     given = Given(X, y, None if validation is None else tuple(validation), sample_weight)
-    return carried_out(
+    result = carried_out(
         begun, given, callbacks=tuple(callbacks), executor=executor, retries=retries, folder=folder
     )
+    warn(NothingLearntWarning, nothing_learnt_in(result, begun, arguments))
+    return result
+
+
+def nothing_learnt_in(
+    result: SweepResult, plan: SweepPlan, arguments: Mapping[str, Any], *scaler: str
+) -> str | None:
+    """Describe a sweep in which no network learnt anything, as `nothing_learnt` does a training."""
+    names = "train_accuracy", "n_steps", "batch_size"
+    accuracies, n_steps, sizes = ([row[name] for row in result.runs] for name in names)
+    # A preprocessing that the sweep fits makes other features of X.
+    X = arguments["X"] if plan.networks.shared.fit is None else None
+    given = {**arguments, "X": X, "batch_size": min(sizes, default=0)}
+    return nothing_learnt(accuracies, max(n_steps, default=0), given, *scaler)
 
 
 def carried_out(

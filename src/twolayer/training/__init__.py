@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from . import arguments, optimizers, schedules
+from .diagnosis import with_warnings
 from .history import History
-from .run import Callback, DivergenceWarning, Progress, Run, warns_of_divergence
+from .run import Callback, Progress, Run
 
-__all__ = ["Callback", "DivergenceWarning", "History", "Progress", "Run", "optimizers", "schedules", "train"]
+__all__ = ["Callback", "History", "Progress", "Run", "optimizers", "schedules", "train"]
 
-# Callers that report a divergence in their own way use `arguments.train`.
-train = warns_of_divergence(arguments.train)
+# Callers that warn in their own way use `arguments.train`.
+train = with_warnings(arguments.train)

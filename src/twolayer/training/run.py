@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import wraps
-from typing import Any, ParamSpec, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,15 +16,6 @@ from ..preprocessing import Preprocessing, folded
 from ..settings import label
 from .fingerprint import PREPROCESSED, Fingerprint
 from .history import History
-
-P = ParamSpec("P")
-
-
-class DivergenceWarning(RuntimeWarning):
-    """A network diverged: its loss or one of its weights is not finite any more; `Run.diverged` has the step.
-
-    ``warnings.filterwarnings("ignore", category=twolayer.DivergenceWarning)`` silences it.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,26 +211,3 @@ def without_preprocessed(run: Run) -> Run:
     """Return a run that can go on with samples that differ in their last bits, compared by the caller."""
     fingerprint = {name: text for name, text in run._fingerprint.items() if name not in PREPROCESSED}
     return replace(run, _fingerprint=fingerprint)
-
-
-def warns_of_divergence(function: Callable[P, Run]) -> Callable[P, Run]:
-    """Return the function with a `DivergenceWarning` after it, if a network of its run diverged."""
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Run:
-        run = function(*args, **kwargs)
-        of_each = run.diverged if isinstance(run.diverged, tuple) else (run.diverged,)
-        steps = [step for step in of_each if step is not None]
-        if steps:
-            which = "The network" if len(of_each) == 1 else f"{len(steps)} of {len(of_each)} networks"
-            first = "" if len(steps) == 1 else ", the first"
-            warnings.warn(
-                f"{which} diverged{first} at step {min(steps)}: the loss or a weight is no longer finite. "
-                "A lower learning rate may prevent it. "
-                'warnings.filterwarnings("ignore", category=twolayer.DivergenceWarning) silences this',
-                DivergenceWarning,
-                stacklevel=2,
-            )
-        return run
-
-    return call

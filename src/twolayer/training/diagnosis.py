@@ -1,0 +1,129 @@
+"""Warnings at the end of a training: a network diverged, or no network learnt anything."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from .._namespace import Array, P, standard_namespace, to_host
+from .._validation import level_outside
+from .run import Run
+
+_FEW_STEPS = 10  # a network of fewer steps may be no better than a guess, and yet learn
+_ENOUGH_STEPS = 100
+_MOST_ROWS = 1000  # that show the sizes of features
+_MOST_BETWEEN = 100  # times that one feature, or 1, may be as large as another
+_MOST_OF_A_CLASS = 0.8
+_STANDARDIZER = '`preprocessing=twolayer.preprocessing.Standardizer.fit(X, scale="feature")`'
+
+
+class DivergenceWarning(RuntimeWarning):
+    """A network diverged: its loss or one of its weights is not finite any more; `Run.diverged` has the step.
+
+    ``warnings.filterwarnings("ignore", category=twolayer.DivergenceWarning)`` silences it.
+    """
+
+
+class NothingLearntWarning(RuntimeWarning):
+    """No network of a training ends better than one that always names the commonest class.
+
+    Compared are the accuracy of the judged network on the training samples, and the share of their commonest
+    class. After fewer than 10 steps, and if samples or classes have weights, there is no warning.
+    ``warnings.filterwarnings("ignore", category=twolayer.NothingLearntWarning)`` silences it.
+    """
+
+
+def warn(category: type[Warning], text: str | None) -> None:
+    """Warn at the line that called this package, and add how that is silenced; do nothing for None."""
+    if text is not None:
+        silence = f'warnings.filterwarnings("ignore", category=twolayer.{category.__name__}) silences this'
+        warnings.warn(f"{text}. {silence}", category, stacklevel=level_outside())
+
+
+def with_warnings(train: Callable[P, Run]) -> Callable[P, Run]:
+    """Return `train` with a warning after it if a network diverged, or if none learnt anything."""
+    signature = inspect.signature(train)
+
+    @wraps(train)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Run:
+        run = train(*args, **kwargs)
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        warn(DivergenceWarning, divergence(run))
+        warn(NothingLearntWarning, nothing_learnt(run.train_accuracy, run.n_steps, given.arguments))
+        return run
+
+    return call
+
+
+def divergence(run: Run) -> str | None:
+    """Describe the divergence of the networks of a run; return None if none diverged."""
+    of_each = run.diverged if isinstance(run.diverged, tuple) else (run.diverged,)
+    steps = [step for step in of_each if step is not None]
+    if not steps:
+        return None
+    which = "The network" if len(of_each) == 1 else f"{len(steps)} of {len(of_each)} networks"
+    first = "" if len(steps) == 1 else ", the first"
+    return (
+        f"{which} diverged{first} at step {min(steps)}: the loss or a weight is no longer finite. "
+        "A lower learning rate may prevent it"
+    )
+
+
+def nothing_learnt(
+    train_accuracy: Any, n_steps: int, given: Mapping[str, Any], scaler: str = _STANDARDIZER
+) -> str | None:
+    """Describe a training in which no network learnt anything, with the likely cause; else return None.
+
+    Parameters
+    ----------
+    train_accuracy : float or sequence of float
+        Of each network; nan where it diverged.
+    n_steps : int
+    given : mapping
+        The arguments of the training: X, or None if it is not known what features the networks were given;
+        y, batch_size, preprocessing, sample_weight, class_weight and folds. Others may be there.
+    scaler : str
+        The words for what would bring the features to one scale.
+    """
+    accuracies = [accuracy for accuracy in np.atleast_1d(train_accuracy) if not np.isnan(accuracy)]
+    is_weighted = given["sample_weight"] is not None or given["class_weight"] is not None
+    if n_steps < _FEW_STEPS or is_weighted or not accuracies:
+        return None
+    y = to_host(given["y"])
+    labels = y if y.ndim == 1 else y.argmax(axis=1)
+    share = np.bincount(labels).max() / len(labels)
+    # The shares in the folds of a sweep differ from this by a row or two.
+    room = 0.0 if given.get("folds") is None else 2.0 / len(labels)
+    if share == 1.0 or max(accuracies) > share + room:
+        return None
+    smallest, largest = _sizes(given["X"], given.get("preprocessing"))
+    if max(largest, 1.0) > _MOST_BETWEEN * min(smallest, 1.0):
+        cause = f"features of sizes from {smallest:.3g} to {largest:.3g}: {scaler} scales them"
+    elif given["batch_size"] >= len(labels) and n_steps < _ENOUGH_STEPS:
+        cause = f"the number of steps, {n_steps}, one an epoch: try smaller batches, or more epochs"
+    elif share > _MOST_OF_A_CLASS:
+        cause = f"that one class has {share:.3f} of the samples: try balanced class weights"
+    else:
+        cause = "a learning rate too low or too high, or features that do not tell the classes apart"
+    return (
+        f"No network is better than always naming the commonest class: {max(accuracies):.3f} of the training "
+        f"samples are right. The likely cause is {cause}"
+    )
+
+
+def _sizes(X: Array | None, preprocessing: Any) -> tuple[float, float]:
+    """Return the least and the largest root mean square of the features of networks, but for 0."""
+    if X is None:
+        return 1.0, 1.0
+    rows = to_host(X[:: -(-X.shape[0] // _MOST_ROWS), ...])
+    rows = rows.reshape(len(rows), -1)
+    if preprocessing is not None:
+        rows = preprocessing.transform(rows, preprocessing.host_arrays(), xp=standard_namespace(np))
+    sizes = np.sqrt(np.mean(rows.astype(np.float64) ** 2, axis=0))
+    return sizes.min(initial=np.inf, where=sizes > 0), sizes.max()

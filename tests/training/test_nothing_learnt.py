@@ -1,0 +1,175 @@
+"""The warning after a training in which no network gets better than always naming the commonest class."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from support.backends import Backend
+
+import twolayer
+from twolayer import NothingLearntWarning, TwoLayerNet, stack, sweep, train
+from twolayer.preprocessing import Standardizer
+
+N, D = 90, 4
+Y = np.arange(N) % 3
+X = np.random.default_rng(0).normal(size=(N, D)) + 3 * np.eye(3, D)[Y]
+SIZES = [1e-3, 1.0, 1e3, 1e4]
+NET = TwoLayerNet.initialize(D, 8, 3, rng=0)
+SAME = NET._replace(W2=0.0 * NET.W2)  # names the first class always
+HOW: dict[str, Any] = {"learning_rate": 0.0, "epochs": 4, "batch_size": 30, "rng": 0}  # 12 steps
+HEAD = (
+    "No network is better than always naming the commonest class: 0.333 of the training samples are right. "
+)
+OTHER = (
+    "The likely cause is a learning rate too low or too high, or features that do not tell the classes apart."
+)
+SIZED = r"The likely cause is features of sizes from 0\.\d+ to 1\.\d+e\+04: "
+END = 'warnings.filterwarnings("ignore", category=twolayer.NothingLearntWarning) silences this'
+
+
+def messages(call: Callable[[], object]) -> list[str]:
+    """The warnings of a call."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call()
+    assert {one.category for one in caught} <= {NothingLearntWarning}
+    assert {one.filename for one in caught} <= {__file__}
+    return [str(one.message) for one in caught]
+
+
+def warned(net: TwoLayerNet = SAME, X: Any = X, y: Any = Y, **changes: Any) -> list[str]:
+    return messages(lambda: train(net, X, y, **HOW | changes))
+
+
+def test_features_of_different_sizes_are_named_with_what_scales_them(backend: Backend) -> None:
+    net = TwoLayerNet(*(backend.array(array) for array in SAME))
+    samples, labels = backend.array((X * SIZES).astype(np.float32)), backend.array(Y)
+    (message,) = warned(net, samples, labels)
+    assert re.match(re.escape(HEAD) + SIZED, message)
+    assert message.endswith(END)
+    cure = re.search("`preprocessing=(.*?)`", message)[1]
+    scaling = eval(cure, {"twolayer": twolayer, "X": samples})  # what a user would do
+    assert warned(net, samples, labels, preprocessing=scaling) == [f"{HEAD}{OTHER} {END}"]
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [X * 1e-3, X * 1e3, np.stack([X, X * SIZES], axis=2), (X * 1e3).astype(np.int64)],
+    ids=["small", "large", "images", "integers"],
+)
+def test_sizes_are_those_of_all_features_beside_1(samples: np.ndarray) -> None:
+    n_features = samples[0].size
+    net = TwoLayerNet.initialize(n_features, 8, 3, rng=0)
+    (message,) = warned(net._replace(W2=0.0 * net.W2), samples)
+    assert "The likely cause is features of sizes from" in message
+
+
+def test_sizes_are_those_of_what_the_network_takes() -> None:
+    whole = Standardizer.fit(X * SIZES)  # by one number for all features
+    (message,) = warned(X=X * SIZES, preprocessing=whole)
+    assert "The likely cause is features of sizes from" in message
+    (message,) = warned(X=X * SIZES, stream=True)
+    assert "The likely cause is features of sizes from" in message
+
+
+def test_a_feature_that_is_always_0_has_no_size() -> None:
+    assert warned(X=X * [0.0, 1.0, 1.0, 1.0]) == [f"{HEAD}{OTHER} {END}"]
+    assert warned(X=X * 0.0) == [f"{HEAD}{OTHER} {END}"]
+
+
+def test_one_step_an_epoch_is_named_unless_there_are_many() -> None:
+    (message,) = warned(batch_size=200, epochs=10)
+    assert (
+        "The likely cause is the number of steps, 10, one an epoch: try smaller batches, or more" in message
+    )
+    assert warned(batch_size=N, epochs=100) == [f"{HEAD}{OTHER} {END}"]
+
+
+def test_a_class_of_most_samples_is_named() -> None:
+    (message,) = warned(y=(Y == 0) * (np.arange(N) < 20) * 1)
+    assert "0.922 of the training samples are right. The likely cause is that one class has 0.922" in message
+
+
+def test_probabilities_are_compared_by_their_largest() -> None:
+    assert warned(y=np.eye(3, dtype=np.float32)[Y] * 0.8 + 0.2 / 3) == [f"{HEAD}{OTHER} {END}"]
+
+
+def test_a_stack_is_one_warning_if_no_network_is_better() -> None:
+    assert warned(stack([SAME, SAME])) == [f"{HEAD}{OTHER} {END}"]
+    assert warned(stack([SAME, SAME]), learning_rate=[0.0, 0.1]) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rate": 0.1},
+        {"epochs": 3},  # 9 steps
+        {"class_weight": "balanced"},
+        {"sample_weight": np.ones(N)},
+        {"y": 0 * Y},
+    ],
+    ids=str,
+)
+def test_there_is_no_warning_of_what_was_learnt_or_cannot_be_compared(changes: dict[str, Any]) -> None:
+    assert warned(**changes) == []
+
+
+def test_a_network_that_diverged_is_not_compared() -> None:
+    with pytest.warns(twolayer.DivergenceWarning) as found:
+        train(SAME, X, Y, **HOW | {"learning_rate": 1e30})
+    assert [one.category for one in found] == [twolayer.DivergenceWarning]
+
+
+def test_it_can_be_silenced() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", category=NothingLearntWarning)
+        train(SAME, X, Y, **HOW)
+
+
+class Plain:
+    """A user's own preprocessing, with no more methods than `train` needs."""
+
+    n_inputs = n_outputs = D
+
+    def host_arrays(self) -> tuple[np.ndarray, ...]:
+        return (np.asarray(SIZES),)
+
+    @staticmethod
+    def transform(X: Any, arrays: Any, *, xp: Any) -> Any:
+        return xp.astype(X, arrays[0].dtype) * arrays[0][None, :]
+
+
+def test_a_preprocessing_of_a_user() -> None:
+    (message,) = warned(preprocessing=Plain())
+    assert re.match(re.escape(HEAD) + SIZED, message)
+
+
+GRID = {"learning_rate": [1e-9, 1e-8], "weight_scale": [1e-3], "n_hidden": [4], "batch_size": [30]}
+CLOSE = np.ones((N, D)) + 1e-6 * X  # which nothing of a short training tells apart
+
+
+def swept(samples: np.ndarray = CLOSE, **changes: Any) -> list[str]:
+    how: dict[str, Any] = {"grid": GRID, "folds": 3, "epochs": 10, "refit": None}
+    return messages(lambda: sweep(samples, Y, **how | changes))
+
+
+def test_a_sweep_is_one_warning_if_no_network_of_it_is_better() -> None:
+    assert swept() == [f"{HEAD}{OTHER} {END}"]
+    assert swept(folds=None, validation=(CLOSE, Y)) == [f"{HEAD}{OTHER} {END}"]
+    (message,) = swept(CLOSE * SIZES)
+    assert "The likely cause is features of sizes from 0.001 to 1e+04: " in message
+    (message,) = swept(grid=GRID | {"batch_size": [200]})
+    assert "The likely cause is the number of steps, 10, one an epoch" in message
+    assert swept(X, grid=GRID | {"learning_rate": [1e-9, 0.1]}) == []
+    assert swept(class_weight="balanced") == []
+
+
+def test_features_that_a_sweep_scales_are_not_named() -> None:
+    constant = np.ones((N, D)) * SIZES
+    assert swept(constant, preprocessing="standardize") == [f"{HEAD}{OTHER} {END}"]
