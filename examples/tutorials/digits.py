@@ -3,8 +3,8 @@ Digits in a minute
 ==================
 
 From images to a network that reads digits, and a file that keeps it. All that it needs
-is twolayer and, for the pictures, matplotlib: ``python -m pip install ".[plots]"`` in a
-clone of the repository.
+is twolayer and, for the pictures, matplotlib: ``python -m pip install
+"twolayer[plots]"``.
 
 The data
 --------

@@ -7,9 +7,8 @@ good is the network then? With so few rows a single validation split is a coarse
 This page judges by *cross-validation* instead: every row that is not for the test is
 held out once.
 
-It needs twolayer with the extras ``cli`` and ``sklearn``: ``python -m pip install
-".[cli,sklearn]"`` in a clone of the repository. All figures on this page are computed
-by the code above them.
+It needs the extras ``cli`` and ``sklearn``: ``python -m pip install
+"twolayer[cli,sklearn]"``. All figures on this page are computed by the code above them.
 """
 
 from pathlib import Path

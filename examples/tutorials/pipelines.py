@@ -4,9 +4,8 @@ In scikit-learn's pipelines and searches
 
 ``TwoLayerClassifier`` is the network as a scikit-learn estimator. Wherever an estimator
 goes it goes too: into a pipeline, a cross-validation, a search, a calibration. It needs
-the extra ``sklearn``: ``python -m pip install ".[sklearn]"`` in a clone of the
-repository. What each of its parameters means beside those of ``MLPClassifier`` is told
-in :doc:`/scikit-learn`.
+the extra ``sklearn``: ``python -m pip install "twolayer[sklearn]"``. Its parameters
+beside those of ``MLPClassifier`` are in :doc:`/scikit-learn`.
 """
 
 import matplotlib.pyplot as plt

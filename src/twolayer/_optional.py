@@ -8,8 +8,7 @@ from types import ModuleType
 
 def how_to_install(extra: str) -> str:
     """Say how an extra of twolayer is installed."""
-    # Until there is a release on a package index, 'twolayer[…]' would find nothing.
-    return f"`python -m pip install '.[{extra}]'` in a clone of the repository"
+    return f'`python -m pip install "twolayer[{extra}]"`'
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:

@@ -113,5 +113,7 @@ def test_what_is_wrong_is_refused(elsewhere: Path, of_digits: Path) -> None:
 
 def test_without_the_package_the_extra_is_named(of_digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert "the extra `onnx` brings it: `python -m pip install '.[onnx]'`" in refused("export", of_digits)
+    assert 'the extra `onnx` brings it: `python -m pip install "twolayer[onnx]"`' in refused(
+        "export", of_digits
+    )
     assert not Path("net.onnx").exists()

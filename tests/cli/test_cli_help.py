@@ -98,7 +98,7 @@ def test_without_its_packages_it_names_the_extra(missing: str) -> None:
     found = started(script=script)
     assert found.returncode == 1
     assert found.stderr.count("\n") == 1
-    assert "the extra `cli` brings them: `python -m pip install '.[cli]'` in" in found.stderr
+    assert 'the extra `cli` brings them: `python -m pip install "twolayer[cli]"`' in found.stderr
 
 
 def test_what_the_terminal_cannot_show_is_a_question_mark() -> None:

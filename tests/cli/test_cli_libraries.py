@@ -68,7 +68,7 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest
         line = refused("train", "--library", module)
         assert f"`--library {module}` needs" in line
         assert f"the extra `{extra}` brings it" in line
-        assert f"`python -m pip install '.[{extra}]'` in a clone of the repository" in line
+        assert f'`python -m pip install "twolayer[{extra}]"`' in line
 
 
 @pytest.fixture
@@ -139,8 +139,8 @@ def test_info_tells_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     output = done("info")
     assert f"twolayer {twolayer.__version__}, Python {sys.version.split()[0]}" in output
     assert re.search(rf"numpy +{re.escape(np.__version__)} +cpu", output)
-    assert re.search(r"torch +not installed +python -m pip install '\.\[torch\]'", output)
-    assert re.search(r"cupy +not installed +python -m pip install '\.\[cuda12\]'", output)
+    assert re.search(r"torch +not installed +python -m pip install .twolayer\[torch\].", output)
+    assert re.search(r"cupy +not installed +python -m pip install .twolayer\[cuda12\].", output)
     assert "NumPy's linear algebra (BLAS)" in output
 
 

@@ -17,8 +17,8 @@ def test_a_module_that_is_there_is_returned():
 def test_a_missing_package_names_the_purpose_the_package_and_the_extra():
     with refusal(
         "ImportError: Drawing needs no_such_package_here, which could not be imported (No module named "
-        "'no_such_package_here'); the extra `plots` brings it: `python -m pip install '.[plots]'` in a clone "
-        "of the repository"
+        "'no_such_package_here'); the extra `plots` brings it: "
+        '`python -m pip install "twolayer[plots]"`'
     ) as caught:
         require("no_such_package_here.pyplot", extra="plots", purpose="Drawing")
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
