@@ -232,6 +232,14 @@ def text(request: pytest.FixtureRequest) -> Iterator[str]:
     return request.param
 
 
+def test_a_sweep_by_the_loss() -> None:
+    result = swept(TASK, {"learning_rate": [1e-3, 0.3], "seed": [0, 1]}, monitor="loss")
+    head, body = headings(result)
+    losses = [float(row[head.index("validation loss")]) for row in body]
+    assert losses == sorted(losses)
+    assert "behind the best (loss)" in head
+
+
 def test_texts_are_shown_as_they_are(text: str) -> None:
     result = swept(TASK, {"learning_rate": [0.1, 0.2]})
     for row, value in zip(result.table, (text, "other"), strict=True):

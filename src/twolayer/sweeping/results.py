@@ -31,8 +31,8 @@ class Best:
         The course of its training; None for a network that was merged.
     row : dict
         Without folds, its row of `SweepResult.runs`. With folds its settings; ``validation_accuracy`` and
-        ``validation_loss``, means over the candidate's seeds and folds; and ``train_accuracy``,
-        that of the network of all samples, or the same kind of mean if there is none.
+        ``validation_loss``, means over the candidate's seeds and folds; and ``train_accuracy``, that
+        of the network of all samples, or the same kind of mean if there is none.
     candidate : dict
         Its row of `SweepResult.table`: of all seeds of these settings.
     preprocessing : Preprocessing or None
@@ -147,7 +147,8 @@ class SweepResult:
         from ..report.formatting import count
         from ..report.tables import legend, ranked, sweep_columns
 
-        columns, notes = sweep_columns(ranked(self.table), self.runs), legend(self.table)
+        columns = sweep_columns(ranked(self.table), self.runs, self.monitor)
+        notes = legend(self.table)
         if len(self.table) > _MOST_ROWS:
             notes.insert(0, f"and {count(len(self.table) - _MOST_ROWS, 'other candidate')}")
         title = f"Sweep: {count(len(self.table), 'candidate')}, {count(len(self.runs), 'network')}"
