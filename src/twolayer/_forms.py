@@ -49,8 +49,7 @@ def fast_namespace(xp: ModuleType) -> ModuleType:
 def public_namespace(xp: ModuleType) -> ModuleType:
     """Return the namespace in which public functions run. Forms in place would break PyTorch's autograd."""
     if is_torch_namespace(xp):
-        forms = {"product": partial(_torch_product, xp=xp), "relu": _torch_new_relu}
-        return WithForms(xp, forms, column_major=True)
+        return WithForms(xp, {"product": partial(_torch_product, xp=xp)}, column_major=True)
     return fast_namespace(xp) if is_numpy_namespace(xp) else xp
 
 
@@ -145,12 +144,6 @@ def _torch_relu(W1X: Array, b1: Array, kept: Array | None) -> Array:
     return H1 if kept is None else H1.mul_(kept)
 
 
-def _torch_new_relu(W1X: Array, b1: Array, kept: Array | None) -> Array:
-    """`relu`. Before its version 1.16 array-api-compat has no maximum of a tensor and a number."""
-    H1 = (W1X + b1).relu()
-    return H1 if kept is None else H1 * kept
-
-
 def _torch_through_relu(dH1: Array, H1: Array) -> Array:
     """`through_relu` in place, in H1 too: no large array is allocated."""
     return dH1.mul_(H1.sign_())
@@ -176,6 +169,7 @@ class FusingCuPy(FastNamespace):
         # CuPy traces a function with this namespace, and with arrays that have no values.
         self._traced = SimpleNamespace(**vars(xp))
         self._traced.astype = lambda array, dtype: array.astype(dtype)
+        self._traced.zeros_like = lambda array: 0.0  # a kernel creates no array, but takes a number
         self._kernels: dict[Any, Callable[..., Any]] = {}
 
     def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:

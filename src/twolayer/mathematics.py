@@ -50,7 +50,7 @@ def product(A: Array, B: Array, *, axis: int | None = None, xp: ModuleType) -> A
 @leaf
 def relu(W1X: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Array:
     """H1 = max(Z1, 0) of Z1 = W1 Xᵀ + b1, and 0 for units that are not kept. May write to W1X = W1 Xᵀ."""
-    H1 = xp.maximum(W1X + b1, 0.0)
+    H1 = xp.maximum(W1X + b1, xp.zeros_like(b1))
     return H1 if kept is None else H1 * xp.astype(kept, H1.dtype)
 
 

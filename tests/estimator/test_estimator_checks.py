@@ -147,7 +147,7 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
     for name in [name for name in sys.modules if f"{name}.".startswith(("sklearn.", "twolayer.sklearn."))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with refusal("ImportError: twolayer.sklearn needs sklearn…'.[sklearn]'…"):
+    with refusal("ImportError: twolayer.sklearn needs sklearn…twolayer[sklearn]…"):
         importlib.import_module("twolayer.sklearn")
 
 

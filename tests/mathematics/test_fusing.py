@@ -30,6 +30,7 @@ TRACED = SimpleNamespace(
     exp=np.exp,
     sqrt=np.sqrt,
     maximum=np.maximum,
+    zeros_like=lambda array: 0.0,
     astype=lambda array, dtype: array.astype(dtype),
     sum=np.sum,
 )

@@ -27,7 +27,7 @@ from support.command_line import done
 import twolayer
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OUTSIDE = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]  # of docs/
+OUTSIDE = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]  # of docs/
 DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts]
 MARKDOWN = [*OUTSIDE, *DOCS]
 PAGES = [page for page in MARKDOWN if BLOCK.search(page.read_text(encoding="utf-8"))]

@@ -289,11 +289,12 @@ def test_the_api_reference_lists_what_can_be_called() -> None:
 def test_one_version() -> None:
     assert importlib.metadata.version("twolayer") == twolayer.__version__
     assert re.search(r"^version: (.*)$", page("CITATION.cff"), re.MULTILINE)[1] == twolayer.__version__
-    assert f"## [{twolayer.__version__}]" in page("CHANGELOG.md")
+    assert f"## [{twolayer.__version__}] - 20" in page("CHANGELOG.md")  # and its date
 
 
-def test_the_formatter_is_the_same_everywhere() -> None:
-    pinned = re.search(r"ruff==([\d.]+)", page("pyproject.toml"))[1]
+@pytest.mark.parametrize("tool", ["ruff", "zizmor"])
+def test_a_tool_has_the_same_version_everywhere(tool: str) -> None:
+    pinned = re.search(rf"{tool}==([\d.]+)", page("pyproject.toml"))[1]
     assert f"rev: v{pinned} " in page(".pre-commit-config.yaml")
 
 
