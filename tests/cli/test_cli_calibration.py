@@ -59,7 +59,7 @@ def test_the_predictions_and_the_page_are_of_the_calibrated_network() -> None:
     page = Path("run/report.html").read_text(encoding="utf-8")
     numbers = read("run/results.json")["calibration"]
     after = f"test loss {numbers['test_loss_before']:.4f} before, {numbers['test_loss_after']:.4f} after"
-    assert "Calibration" in page
+    assert "<dt>Temperature</dt>" in page
     assert after in page
 
 

@@ -247,7 +247,7 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
         yield "Test loss", f"{test.loss:.4f}", "mean cross-entropy, without the penalty"
     if "temperature" in run.results.calibration:
         temperature, _, detail = calibration_in_words(run.results.calibration).partition("; ")
-        yield "Calibration", temperature, detail
+        yield "Temperature", temperature.removeprefix("temperature "), detail
 
 
 def _without(run: StoredRun, split: str) -> str:
