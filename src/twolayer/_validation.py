@@ -396,6 +396,7 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 def level_outside() -> int:
     """Return the ``stacklevel`` with which a warning names the line that called this package."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+    inside = f"{__package__}.", "sklearn.callback."  # which wraps the estimator's methods
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
     return level
