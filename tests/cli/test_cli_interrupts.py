@@ -110,7 +110,7 @@ def test_ctrl_c_in_a_terminal(elsewhere: Path) -> None:
         os.close(master)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace"))
     assert b"\x1b[" in shown
-    assert re.search(r"epoch \d+ of 1000000, best validation accuracy 0\.\d{3}", text)
+    assert re.search(r"epoch \d+ of 1000000, loss [\d.e-]+, best validation accuracy 0\.\d{3}", text)
     assert re.search(r"interrupted at step [\d,]+ of 22,000,000", text)
     assert files_in("run") >= TRAIN_FILES
 

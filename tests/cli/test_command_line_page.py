@@ -66,7 +66,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for command in app.commands:
         assert f"\n  {command} " in shown  # of the help
     of_settings = {"grid", "wider", "again", "smaller", "wine", "longer"}
-    of_sweeps = {"random", "more", "folds", "halved", "apart"}
+    of_sweeps = {"calibrated", "random", "more", "folds", "halved", "apart"}
     assert {"first", "rates", *of_settings, *of_sweeps} == {
         path.name for path in (tmp_path / "runs").iterdir()
     }

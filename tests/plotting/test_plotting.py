@@ -235,7 +235,7 @@ def test_importing_plotting_does_not_import_matplotlib():
 def test_without_matplotlib_the_error_names_the_extra(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     plot, *arguments = PICTURES[name]
-    with pytest.raises(ImportError, match=r"Drawing needs matplotlib.*'\.\[plots\]'"):
+    with pytest.raises(ImportError, match=r'Drawing needs matplotlib.*"twolayer\[plots\]"'):
         plot(*arguments)
 
 
