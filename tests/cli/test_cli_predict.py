@@ -366,7 +366,7 @@ def test_what_is_no_input_is_refused(net: TwoLayerNet) -> None:
         (("raw.npz",), "`X` in raw.npz must be a whole array; it cannot be read (it is not an array)"),
         (("X.npy", "--resize"), "`--resize` must be left out but for image files"),
         (("a.png", "X.npy"), "got several files"),
-        (("empty",), "`INPUT` must be a folder with images; empty holds none (.png, .jpg, "),
+        (("empty",), "`INPUT` must be a folder with images; empty contains no image (.png, .jpg, "),
         (("empty",), ".webp)$"),
         (("scans",), ".webp); those in folders within it are 'scans/**/*.PNG' 'scans/**/*.png'$"),
         (("*.webp",), "`INPUT` must be a pattern that files match; none match *.webp"),

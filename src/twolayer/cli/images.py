@@ -28,7 +28,7 @@ def found_at(name: str) -> list[Path]:
             kinds = sorted({image.suffix for image in images_in(path)})
             patterns = " ".join(f"'{path.as_posix()}/**/*{kind}'" for kind in kinds)
             raise ValueError(
-                f"`INPUT` must be a folder with images; {path} holds none ({', '.join(SUFFIXES)})"
+                f"`INPUT` must be a folder with images; {path} contains no image ({', '.join(SUFFIXES)})"
                 f"{patterns and f'; those in folders within it are {patterns}'}"
             )
         return images
