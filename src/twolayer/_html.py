@@ -38,7 +38,7 @@ def table(
 
 
 def bar(done: float, text: str) -> str:
-    """Return a bar of which a share is done, and a text beside it."""
+    """Return a bar that shows the share that is done, with a text beside it."""
     drawn = f'<progress max="1" value="{done:.4f}" style="width: 16em"></progress>'
     return f"<label>{drawn} {done:.0%}, {escaped(text)}</label>"
 
@@ -46,7 +46,7 @@ def bar(done: float, text: str) -> str:
 def curves(title: str, kinds: Mapping[str, npt.NDArray[np.float64]]) -> str:
     """Return a picture of one or two kinds of figures over the epochs, each (epochs,) or (K, epochs).
 
-    Figures that are not finite are left out. Without any other there is no picture.
+    Figures that are not finite are left out. The result is empty if all are left out.
     """
     figures = {name: np.atleast_2d(rows)[:_MOST_CURVES] for name, rows in kinds.items()}
     finite = np.concatenate([rows[np.isfinite(rows)] for rows in figures.values()])
@@ -67,7 +67,7 @@ def curves(title: str, kinds: Mapping[str, npt.NDArray[np.float64]]) -> str:
         for row in rows[:, shown]:
             y = _BOTTOM - (row - low) / ((high - low) or 1.0) * (_BOTTOM - _TOP)
             points = [f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True) if np.isfinite(b)]
-            # The last point is a dot, which is all that there is of a single epoch.
+            # The last point is a dot, as the line of a single epoch would not be visible.
             parts += [_path(f"{'L'.join(points)}m-2 0h4", style)] if points else []
     content = f"{', '.join(figures)}: {n_epochs:,} epochs, from {low:.3g} to {high:.3g}"
     parts.insert(0, f"<title>{escaped(title)}</title><desc>{escaped(content)}</desc>")

@@ -30,7 +30,7 @@ from .mathematics import cross_entropy, shares, softmax, targets
 from .network import TwoLayerNet, as_targets, rescaled
 
 LEAST, MOST = 0.05, 20.0
-_HALVINGS = 60  # of the bounds' logarithms, after which they are neighbours in float64
+_HALVINGS = 60  # after which the two bounds are neighbours in float64
 
 
 class Calibration(NamedTuple):
@@ -51,7 +51,7 @@ def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | No
 
     over [0.05, 20]. As the logits are linear in W2 and b2, these are divided by T: the result is a network
     like any other. The order of a sample's classes stays as it is, and so do labels and accuracy. A T above 1
-    makes a network less sure, as most need that were trained for long.
+    makes a network less sure; most networks that were trained for long need that.
 
     Take samples that the network was not trained on, such as the validation samples, and a network that takes
     samples as they are: merge networks and fold preprocessings before.
@@ -87,7 +87,7 @@ def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | No
     >>> import numpy as np
     >>> import twolayer
     >>> net = twolayer.TwoLayerNet(np.eye(2), np.zeros(2), 10 * np.eye(2), np.zeros(2))
-    >>> X, y = np.asarray([[1.0, 0], [1, 0], [1, 0], [0, 1]]), np.asarray([0, 0, 1, 1])  # one is unexpected
+    >>> X, y = np.asarray([[1.0, 0], [1, 0], [1, 0], [0, 1]]), np.asarray([0, 0, 1, 1])  # one wrong label
     >>> net.predict_proba(X)[0].round(3)
     array([1., 0.])
     >>> twolayer.calibrate(net, X, y).predict_proba(X)[0].round(3)
@@ -146,6 +146,6 @@ def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
     before, after = loss(1.0), loss(high)
-    if not after < before:  # by rounding where T = 1 is the best, or nan for logits near the end of the range
+    if not after < before:  # rounding, where T = 1 is the best; or nan, for logits near the largest number
         return Calibration(1.0, before, before)
     return Calibration(1 / high, before, after)

@@ -18,7 +18,7 @@ from .training import History, Progress
 
 __all__ = ["ProgressBar"]
 
-# The time from one drawing, or one look at the history, to the next: so many times what it takes, at least.
+# A drawing, or a look at the history, is followed by a rest of at least so many times its own duration.
 _REST = 200
 
 
@@ -31,8 +31,8 @@ class ProgressBar:
     a service for example, nothing is shown.
 
     The bar stays when the training has ended. It ends below 100 % if a callback, an error or Ctrl-C stopped
-    the training, or if ``patience`` or ``halving`` saved steps. It takes one or two hundredths of the
-    time. One object can be used for one training after another.
+    the training, or if ``patience`` or ``halving`` saved steps. It takes 1 to 2 % of the time.
+    One object can be used for one training after another.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class ProgressBar:
         self._begin()
 
     def _begin(self) -> None:
-        self._stages: dict[int, float] = {}  # of each the share that is done
+        self._stages: dict[int, float] = {}  # the share of each that is done
         self._loss = self._accuracy = math.nan
 
     def __call__(self, progress: Progress) -> None:
@@ -139,9 +139,9 @@ class Terminal(Display):
     Parameters
     ----------
     console : rich.console.Console, optional
-        By default that of standard error.
+        By default, one that writes to standard error.
     transient : bool
-        Take the line away in the end.
+        Whether the line is removed at the end.
     """
 
     _bar: Any = None
@@ -159,7 +159,7 @@ class Terminal(Display):
                 console=self._console,
                 transient=self._transient,
                 auto_refresh=False,
-                # Otherwise what others print meanwhile goes to standard error too.
+                # Otherwise rich writes what others print meanwhile to standard error too.
                 redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
             )
             self._bar.add_task(text, total=1.0)

@@ -223,7 +223,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
 
     See Also
     --------
-    load_metadata : The names of the classes, and everything else that the file says.
+    load_metadata : The names of the classes, and everything else in the file but the arrays.
 
     Examples
     --------
@@ -246,7 +246,7 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
 
 
 def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
-    """Load what a saved network's file says of it, such as the names of the classes, without its arrays.
+    """Load the description of a saved network, such as the names of its classes, without its arrays.
 
     Parameters
     ----------

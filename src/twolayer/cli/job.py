@@ -72,7 +72,7 @@ class Kept(NamedTuple):
     accuracies: dict[str, float]  # by the names in ACCURACIES
     test: Evaluation | None
     of_table: Mapping[str, Any]  # for results.json: what a table's test tells besides
-    calibration: Mapping[str, float]  # for results.json; empty where it was not asked for
+    calibration: Mapping[str, float]  # for results.json; empty without --calibrate
 
 
 @dataclass(frozen=True)

@@ -184,8 +184,8 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
             Training samples. float32 and float64 stay what they are, and are the network's dtype; anything
             else becomes float64.
         y : array-like (N,)
-            A label for each: integers, strings, truth values. Those of nullable columns and of categories are
-            taken as what they are.
+            A label for each: integers, strings, truth values. Nullable columns and
+            categories are taken as their values.
         sample_weight : array-like (N,), optional
             Weight of each sample in its batch's mean, at least 0; their scale does not matter. A sample of
             weight 0 is left out.
@@ -408,7 +408,7 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Returns
         -------
         array (N,)
-            Labels, where ``classes_`` is and in its dtype.
+            Labels, on the device of ``classes_`` and in its dtype.
 
         Raises
         ------
@@ -541,7 +541,7 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         of_samples: dict[str, Any] = {"sample_weight": weights, "class_weight": self._class_weights(samples)}
         how = of_samples | training_arguments(parameters)
         run = train(start, X, codes, rng=seed, **how, **more)
-        if not isinstance(start, Run):  # or each piece of `partial_fit` might have a warning
+        if not isinstance(start, Run):  # otherwise each call of `partial_fit` might warn
             given = {"X": X, "y": codes, **how}
             warn(NothingLearntWarning, nothing_learnt(run.train_accuracy, run.n_steps, given, _SCALER))
         return run

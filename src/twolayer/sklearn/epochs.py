@@ -81,7 +81,7 @@ def epoch_losses(losses: HostArray, n_samples: int, batch_size: int) -> list[flo
 
 
 def since(history: History, step: int) -> History:
-    """Return what of a history happened after ``step`` steps, which are whole epochs, as a history."""
+    """Return the part of a history after ``step`` steps, which are whole epochs."""
     loss, batch_accuracy, steps, *entries = history
     later = steps > step
     return History(loss[step:], batch_accuracy[step:], steps[later] - step, *(one[later] for one in entries))

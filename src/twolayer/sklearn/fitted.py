@@ -55,7 +55,7 @@ def fitted_attributes(
 def converted(model: Any, converter: Callable[[Array], Array]) -> Any:
     """Return a copy of an estimator with its networks in another library or on another device.
 
-    Its classes go there too if the library has their dtype. What is on the host otherwise, stays there.
+    Its classes go there too if the library has their dtype. Everything else that is on the host stays there.
     """
     moved = copy.copy(model)
     if not hasattr(model, "net_"):

@@ -53,7 +53,7 @@ class Task:
         return Task(self.context.subcontext(task_name=name, **options), **self._given)
 
     def end(self, attributes: Any = None) -> bool:
-        """End the task, and return whether a callback asks to stop what it is a part of.
+        """End the task, and return whether a callback asks to stop the task that contains it.
 
         ``attributes`` is a dict of the attributes that the estimator would have if its fit ended here, or a
         function that returns them.
@@ -65,7 +65,7 @@ def begin_fit(model: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int) -> 
     """Begin the task of fitting an estimator, which has a part for each epoch."""
     context = NoContext()
     if hasattr(model, "_init_callback_context"):
-        # A search hangs it in its own tree of tasks, whether there are callbacks or not.
+        # A search puts this context into its own tree of tasks, even without callbacks.
         begun = model._init_callback_context(max_subtasks=n_epochs)
         context = begun if hasattr(model, "_skl_callbacks") else context
     metadata = None if sample_weight is None else {"sample_weight": sample_weight}

@@ -55,7 +55,7 @@ def compared(
                 "validation_loss": _mean([row["validation_loss"] for row in alive]),
             }
         )
-    order = sorted(table, key=lambda row: _standing(row, monitor), reverse=True)  # of equals the first
+    order = sorted(table, key=lambda row: _standing(row, monitor), reverse=True)  # the first of equals
     for place, row in enumerate(order, start=1):
         row["rank"] = place
     winner = winner_of(table)

@@ -126,9 +126,10 @@ def sweep(
     halving : int, optional
         η, at least 2, for successive halving [1]_: after ⌈E / η^m⌉, …, ⌈E / η²⌉, ⌈E / η⌉ epochs only the best
         ⌈n / η⌉ of the n remaining candidates go on. E is ``epochs``, and η^m the highest power that is at
-        most E and the number of candidates. They are ranked by their mean of what ``monitor`` names, of the
-        networks that ``judge`` means, over all seeds; those of which a seed diverged come last. The learning
-        rate is that of a run of all epochs. All stacks are in memory together.
+        most E and the number of candidates. They are ranked by the mean over all seeds of the
+        validation accuracy or loss (see ``monitor``) of the networks that ``judge`` means; those of which a
+        seed diverged come last. The learning rate is that of a run of all epochs. All stacks are in memory
+        together.
     sample_weight, class_weight
         As for `train`.
     preprocessing : Preprocessing, class, callable or "standardize", optional
@@ -141,7 +142,8 @@ def sweep(
     epochs, steps, replacement, ema_decay, patience
         As for `train`.
     monitor : "accuracy" or "loss"
-        Rank candidates and seeds by the validation accuracy or by the validation loss; and as for `train`.
+        Rank candidates and seeds by the validation accuracy or by the validation loss, and choose networks
+        by it, as `train` does.
     judge : "best" or "last", optional
         As for `train`; by default "best" with ``validation``, and "last" with ``folds``: accuracies on rows
         that have chosen the epoch too are too high.

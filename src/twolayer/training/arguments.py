@@ -119,10 +119,10 @@ def train(
         each step, d being this in [0, 1). It begins with the weights after the first step. It is then the
         average that is validated, kept as the best and judged.
     patience : int, optional
-        End the training of a network after so many epochs in which what ``monitor`` names did not become
-        better. The other networks of a stack go on.
+        End the training of a network after so many epochs without a better validation accuracy, or loss, as
+        ``monitor`` names it. The other networks of a stack go on.
     monitor : "accuracy" or "loss"
-        Keep the best network, and let ``patience`` go, by the validation accuracy or by the validation loss,
+        Choose the best network, and apply ``patience``, by the validation accuracy or by the validation loss,
         the mean cross-entropy. Choose by the loss for good probabilities, or if there are few validation
         samples: it moves with every sample, the accuracy only where a label changes.
     judge : "best" or "last"

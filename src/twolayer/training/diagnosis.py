@@ -17,7 +17,7 @@ from .run import Run
 _FEW_STEPS = 10  # a network of fewer steps may be no better than a guess, and yet learn
 _ENOUGH_STEPS = 100
 _MOST_ROWS = 1000  # that show the sizes of features
-_MOST_BETWEEN = 100  # times that one feature, or 1, may be as large as another
+_MOST_BETWEEN = 100  # the largest ratio of the sizes of two features, or of one and 1, that is not a cause
 _MOST_OF_A_CLASS = 0.8
 _STANDARDIZER = '`preprocessing=twolayer.preprocessing.Standardizer.fit(X, scale="feature")`'
 
@@ -32,14 +32,14 @@ class DivergenceWarning(RuntimeWarning):
 class NothingLearntWarning(RuntimeWarning):
     """No network of a training ends better than one that always names the commonest class.
 
-    Compared are the accuracy of the judged network on the training samples, and the share of their commonest
-    class. After fewer than 10 steps, and if samples or classes have weights, there is no warning.
+    The accuracy of the judged network on the training samples is compared with the share of their commonest
+    class. There is no warning after fewer than 10 steps, or if samples or classes have weights.
     ``warnings.filterwarnings("ignore", category=twolayer.NothingLearntWarning)`` silences it.
     """
 
 
 def warn(category: type[Warning], text: str | None) -> None:
-    """Warn at the line that called this package, and add how that is silenced; do nothing for None."""
+    """Warn at the line that called this package, and add how to silence it; do nothing for None."""
     if text is not None:
         silence = f'warnings.filterwarnings("ignore", category=twolayer.{category.__name__}) silences this'
         warnings.warn(f"{text}. {silence}", category, stacklevel=level_outside())
@@ -83,11 +83,11 @@ def nothing_learnt(
     Parameters
     ----------
     train_accuracy : float or sequence of float
-        Of each network; nan where it diverged.
+        The accuracy of each network; nan where it diverged.
     n_steps : int
     given : mapping
         The arguments of the training: X, or None if it is not known what features the networks were given;
-        y, batch_size, preprocessing, sample_weight, class_weight and folds. Others may be there.
+        y, batch_size, preprocessing, sample_weight, class_weight and folds. Others are ignored.
     scaler : str
         The words for what would bring the features to one scale.
     """
@@ -118,7 +118,7 @@ def nothing_learnt(
 
 
 def _sizes(X: Array | None, preprocessing: Any) -> tuple[float, float]:
-    """Return the least and the largest root mean square of the features of networks, but for 0."""
+    """Return the least root mean square of a feature of the networks that is not 0, and the largest."""
     if X is None:
         return 1.0, 1.0
     rows = to_host(X[:: -(-X.shape[0] // _MOST_ROWS), ...])

@@ -57,6 +57,6 @@ def accuracy_error(accuracy: float, n_samples: int) -> float:
     accuracy : float
         The share p of samples that are right.
     n_samples : int
-        Their number N; nan for none.
+        Their number N; the result for 0 is nan.
     """
     return float(np.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_samples)) if n_samples else np.nan

@@ -89,7 +89,7 @@ class History(NamedTuple):
 
 
 def monitored(loss: HostArray, accuracy: HostArray, monitor: str) -> HostArray:
-    """Return the validation score that is to be high: the accuracy, or minus the loss."""
+    """Return the validation score, the higher the better: the accuracy, or minus the loss."""
     return -loss if monitor == "loss" else accuracy
 
 

@@ -109,8 +109,8 @@ class Run:
     seed : int
         The seed of the run; ``rng=run.seed`` repeats it.
     preprocessing : Preprocessing or None
-        What `train` was given to be done to each batch. It is not folded into the networks, which take what
-        it returns; ``folded`` takes samples as they are.
+        The preprocessing of each batch, as `train` was given it. It is not folded into the networks, which
+        take its results; ``folded`` takes samples as they are.
     validation_loss : float, or host array (K,)
         Mean cross-entropy of ``net`` on the validation set; nan where the accuracy is.
     """
