@@ -69,9 +69,8 @@ def outcome(
             complete &= not (networks.trains_on_all and stopped)  # perhaps with the last step of its folds
     pairs = None if folds is None else tuple(zip(folds.trained, folds.held_out, strict=True))
     histories = [one.history for one in trained]
-    return SweepResult(
-        best, table, [one.row for one in trained], histories, complete, pairs, monitor
-    ), n_epochs
+    rows = [one.row for one in trained]
+    return SweepResult(best, table, rows, histories, complete, pairs, monitor), n_epochs
 
 
 def _trained_networks(
