@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from types import ModuleType
@@ -393,10 +394,10 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, choices))}; got {value!r}")
 
 
-def level_outside() -> int:
-    """Return the ``stacklevel`` with which a warning names the line that called this package."""
-    frame, level = sys._getframe(1), 1
+def warn_outside(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line that called this package."""
+    frame, level = sys._getframe(), 1
     inside = f"{__package__}.", "sklearn.callback."  # which wraps the estimator's methods
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
-    return level
+    warnings.warn(text, category, stacklevel=level)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -40,7 +39,7 @@ from ._records import (
     is_text,
 )
 from ._texts import listed
-from ._validation import check_choice, check_integer
+from ._validation import check_choice, check_integer, warn_outside
 
 VERSION = 1  # of the JSON
 _FEW_ROWS = 20  # in which a column of different values may be one of measurements
@@ -428,7 +427,7 @@ def encoder_of(fitted: Mapping[str, list[Column] | str]) -> TableEncoder:
             f"got {n} that are named {most_frequent!r:.80}"
         )
     if left_out:
-        warnings.warn(f"columns that are left out: {reasons:.1000}", UserWarning, stacklevel=3)
+        warn_outside(f"columns that are left out: {reasons:.1000}")
     return encoder
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
@@ -37,8 +36,8 @@ from ._validation import (
     check_network,
     check_number,
     check_plain,
-    level_outside,
     row_blocks,
+    warn_outside,
 )
 from .encoding import TableEncoder
 from .network import TwoLayerNet, flatten
@@ -219,11 +218,10 @@ class _Fitted:
             )
         lost = lost_by_rounding(self, net.W1.dtype)
         if lost is not None:
-            warnings.warn(
+            warn_outside(
                 f"The folded network has too few digits for samples as they are: {lost}. Fold a float64 copy "
                 "of the network, or pass `net` the result of `apply`",
                 RuntimeWarning,
-                stacklevel=level_outside(),
             )
         where = device(net.W1)
         W1, b1 = to_host(net.W1), to_host(net.b1)

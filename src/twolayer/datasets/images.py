@@ -16,7 +16,7 @@ import numpy as np
 from .._namespace import HostArray
 from .._optional import require
 from .._texts import checked_classes, listed, printable
-from .._validation import check_integer
+from .._validation import check_integer, warn_outside
 from ._dataset import Dataset, Split
 from .splitting import split_rows
 
@@ -307,7 +307,7 @@ def _regard_unreadable(unreadable: Mapping[Path, str], *, skip: bool) -> None:
     text = f"{len(unreadable):,} {'image' if len(unreadable) == 1 else 'images'} cannot be read: {named}"
     if not skip:
         raise ValueError(first if len(unreadable) == 1 else f"{text}; the first: {first}")
-    warnings.warn(f"{text}; they are left out", UserWarning, stacklevel=3)
+    warn_outside(f"{text}; they are left out")
 
 
 def _keep_rows(X: HostArray, rows: HostArray) -> None:

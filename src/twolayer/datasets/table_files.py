@@ -7,7 +7,6 @@ import gzip
 import io
 import os
 import sys
-import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 from .._frames import TEXTS, Frame, as_frame, check_columns, check_names
 from .._optional import require
 from .._texts import listed
+from .._validation import warn_outside
 from ..encoding import TableEncoder
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
@@ -232,11 +232,9 @@ def _read_csv(
         others = column.filter(floats(column, swapped=has_commas).is_null() & column.is_not_null())
         if n_numbers < _MOSTLY * column.count() or not len(others):
             return
-        warnings.warn(
+        warn_outside(
             f"the column {column.name!r:.80} of {place} is read as texts: {len(others):,} of its "
-            f"{column.count():,} values are no numbers, first {others[0]!r:.40}; `missing` names gaps",
-            UserWarning,
-            stacklevel=5,
+            f"{column.count():,} values are no numbers, first {others[0]!r:.40}; `missing` names gaps"
         )
 
     columns = {column.name: typed(column) for column in known}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from .._frames import (
 )
 from .._namespace import HostArray
 from .._texts import checked_classes, listed, printable
-from .._validation import check_choice, check_integer, row_blocks
+from .._validation import check_choice, check_integer, row_blocks, warn_outside
 from ..encoding import DATES_AS, ID_REASONS, Column, TableEncoder, encoder_of, fit_column
 from ._dataset import Dataset, Split, places_of
 from .splitting import split_rows
@@ -277,11 +276,7 @@ def _labelled(series: Series, name: str) -> tuple[HostArray, list[Any]]:
         raise ValueError(f"{name} must hold labels; got none")
     n_without = len(values) - len(rows)
     if n_without:
-        warnings.warn(
-            f"{n_without:,} of {len(values):,} rows have no {series.name:.80}, and are left out",
-            UserWarning,
-            stacklevel=4,
-        )
+        warn_outside(f"{n_without:,} of {len(values):,} rows have no {series.name:.80}, and are left out")
     labels = [value for value in values if value is not None]
     if kind_of(series) == NUMBERS:
         labels = [int(value) if float(value).is_integer() else value for value in labels]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from .._numbers import NOT_NEGATIVE
 from .._setting import APART, TOGETHER
 from .._streams import Stream, stream
-from .._validation import check_integer, level_outside
+from .._validation import check_integer, warn_outside
 from ..search import Choice
 from ..settings import SETTINGS, VARIED
 from ..training.plan import PER_NETWORK, Settings
@@ -66,20 +65,16 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         known = found.setdefault(tuple(map(group_key, one.values())), one)
         n_in_vain = 0 if known is one else n_in_vain + 1
     if len(found) < n:
-        warnings.warn(
-            f"`candidates` is {n}, but `grid` seems to have no more than {len(found)}: all of them are taken",
-            UserWarning,
-            stacklevel=level_outside(),
+        warn_outside(
+            f"`candidates` is {n}, but `grid` seems to have no more than {len(found)}: all of them are taken"
         )
     of_shape = {key: space for key, space in spaces.items() if key in OF_SHAPE}
     many = [key for key, one in of_shape.items() if not isinstance(one, Choice) or len(one.values) > _FEW]
     if many:
         shapes = {tuple(group_key(one[key]) for key in of_shape) for one in found.values()}
-        warnings.warn(
+        warn_outside(
             f"candidates that differ in {' or '.join(many)} do not train in one stack: these {len(found)} "
-            f"make at least {len(shapes)} stacks for each seed; for fewer, give at most {_FEW} values",
-            UserWarning,
-            stacklevel=level_outside(),
+            f"make at least {len(shapes)} stacks for each seed; for fewer, give at most {_FEW} values"
         )
     return [*found.values()]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any
@@ -30,8 +29,8 @@ from .._validation import (
     check_integer,
     check_sample_weight,
     check_targets,
-    level_outside,
     shown,
+    warn_outside,
 )
 from ..augmentation import Augmentation, check_augmentation, mixes
 from ..preprocessing import Preprocessing
@@ -249,11 +248,9 @@ def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
             '; give it unfitted ("standardize", a class, or a function of X) to have it fitted to the '
             "samples of each fold"
         )
-        warnings.warn(
+        warn_outside(
             "`preprocessing` was fitted before the samples were divided into folds, so it may have seen the "
-            f"held-out ones{'' if stream else way_out}",
-            UserWarning,
-            stacklevel=level_outside(),
+            f"held-out ones{'' if stream else way_out}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._namespace import Array, P, standard_namespace, to_host
-from .._validation import level_outside
+from .._validation import warn_outside
 from .run import Run
 
 _FEW_STEPS = 10  # a network of fewer steps may be no better than a guess, and yet learn
@@ -42,7 +41,7 @@ def warn(category: type[Warning], text: str | None) -> None:
     """Warn at the line that called this package, and add how to silence it; do nothing for None."""
     if text is not None:
         silence = f'warnings.filterwarnings("ignore", category=twolayer.{category.__name__}) silences this'
-        warnings.warn(f"{text}. {silence}", category, stacklevel=level_outside())
+        warn_outside(f"{text}. {silence}", category)
 
 
 def with_warnings(train: Callable[P, Run]) -> Callable[P, Run]:
