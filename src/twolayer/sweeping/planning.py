@@ -142,6 +142,7 @@ def plan(
     UserWarning
         As `sweep`.
     """
+    arguments = {**locals()}
     check_features(X)
     check_array("y", y)
     if (validation is None) == (folds is None):
@@ -165,20 +166,14 @@ def plan(
             )
     seed, fit = seed_of(rng), fitting(preprocessing)
     divided = None if folds is None else folds_of(folds, y, seed)
-    settings = Settings(
-        class_weight=class_weight,
-        preprocessing=None if fit else preprocessing,  # type: ignore[arg-type]  # checked below
-        augmentation=augmentation,
-        optimizer=optimizer,
-        schedule=schedule,
-        epochs=epochs,
-        steps=steps,
-        replacement=replacement,
-        ema_decay=ema_decay,
-        patience=patience,
-        monitor=monitor,
+    settings = Settings.of(
+        arguments,
+        validation=None,  # each part has these two from the data
+        sample_weight=None,
+        preprocessing=None if fit else preprocessing,
         judge=judge or ("best" if folds is None else "last"),
         stream=bool(stream),
+        rng=None,
         folds=divided,
     )
     runs = candidates_of(grid, settings, default_seed=seed, n_drawn=candidates)

@@ -190,6 +190,7 @@ def train(
     >>> run.folded.accuracy(digits.test.X, digits.test.y) > 0.9
     np.True_
     """
+    arguments = {**locals()}
     if isinstance(net, Run):
         if resume is not None:
             raise ValueError("`net` must be a network or None where `resume` is given; got a Run")
@@ -201,31 +202,7 @@ def train(
         rng, net = earlier.seed, earlier.last
     check_network(net)
     assert isinstance(net, TwoLayerNet)
-    settings = Settings(
-        validation=validation,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        preprocessing=preprocessing,
-        augmentation=augmentation,
-        reg=reg,
-        dropout=dropout,
-        input_dropout=input_dropout,
-        label_smoothing=label_smoothing,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        batch_size=batch_size,
-        epochs=epochs,
-        steps=steps,
-        replacement=replacement,
-        ema_decay=ema_decay,
-        patience=patience,
-        monitor=monitor,
-        judge=judge,
-        stream=bool(stream),
-        rng=rng,
-        callbacks=callbacks,
-    )
+    settings = Settings.of(arguments, stream=bool(stream), rng=rng)
     settings.check_forms()
     plan = planned(net, checked_data(net, X, y, settings), settings)
     if earlier is not None:

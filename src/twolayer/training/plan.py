@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,12 @@ class Settings:
     callbacks: Iterable[Callback] = ()
     folds: Folds | None = None
     fold: HostArray | None = None  # (K,) int32: the fold of each network, ascending
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any], **others: Any) -> Settings:
+        """Take those arguments that are settings, and others in place of some."""
+        names = {one.name for one in fields(cls)} & arguments.keys()
+        return cls(**{name: arguments[name] for name in names} | others)
 
     def check_forms(self) -> None:
         """Raise unless what a run trains with is of the form that it must have."""
