@@ -101,8 +101,8 @@ def _usage(ctx: click.Context) -> Iterator[None]:
 @contextmanager
 def _resumed(
     ctx: click.Context, parameters: Mapping[str, Any], beside: Iterable[str], changing: Iterable[str]
-) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the folder of the run that --resume names, and the settings that are given anew.
+) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
+    """Yield the folder of the run that --resume names, its settings, and those that are given anew.
 
     ``beside`` are the names of options that may be given with it, ``changing`` those of such settings.
     """
@@ -122,7 +122,7 @@ def _resumed(
     with run_folder.reopened_folder(path, str(ctx.command.name)) as folder:
         if folder != path:
             ctx.params["console"].say(f"Resuming the run that will replace the one in {path}")
-        yield folder, changes
+        yield folder, read_settings(folder / run_folder.SETTINGS, ctx), changes
 
 
 @click.group(
@@ -170,11 +170,8 @@ def train(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
             settings = settings_of(ctx, parameters)
         out, overwrite = parameters["out"], parameters["overwrite"]
         return run_train(settings, console, out=out, overwrite=overwrite, pace=pace)
-    with _resumed(ctx, parameters, ("checkpoint_seconds", "checkpoint_steps"), _RESUME_WITH) as (
-        folder,
-        changes,
-    ):
-        settings = read_settings(folder / run_folder.SETTINGS, ctx)
+    beside = ("checkpoint_seconds", "checkpoint_steps")
+    with _resumed(ctx, parameters, beside, _RESUME_WITH) as (folder, settings, changes):
         return resume_train(folder, joined(settings, changes), console, pace=pace)
 
 
@@ -215,8 +212,7 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
             settings = settings_of(ctx, parameters)
         out, overwrite = parameters["out"], parameters["overwrite"]
         return run_sweep(settings, console, out=out, overwrite=overwrite, running=running)
-    with _resumed(ctx, parameters, Running._fields, _RESUME_SWEEP_WITH) as (folder, changes):
-        settings = read_settings(folder / run_folder.SETTINGS, ctx)
+    with _resumed(ctx, parameters, Running._fields, _RESUME_SWEEP_WITH) as (folder, settings, changes):
         return resume_sweep(folder, resumed_settings(settings, changes), console, running=running)
 
 
