@@ -145,7 +145,7 @@ def check_features(X: Any, n_features: int | None = None, W1: Array = None, *, n
     else:
         check_same_place(name, X, "W1", W1)
     cure = f"; `{variable_of(name)}.astype('float32')` makes numbers of texts and objects that are ones"
-    hint = cure if _holds_text(X) else ""
+    hint = cure if getattr(X.dtype, "kind", "") in ("O", "S", "U") else ""
     _check_kind(name, X, ("real floating", "integral", "bool"), "a real dtype", hint)
     shape = tuple(X.shape)
     if len(shape) < 2:
@@ -208,11 +208,6 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
             f"`{name}` must have shape ({n_samples},) for class labels or ({n_samples}, {n_classes}) for "
             f"class probabilities; got {tuple(y.shape)}"
         )
-
-
-def _holds_text(array: Array) -> bool:
-    """Return whether an array has a dtype that only NumPy has: of texts, or of objects."""
-    return getattr(array.dtype, "kind", "") in ("O", "S", "U")
 
 
 def check_sample_weight(weight: Any, X: Array, *, name: str = "sample_weight", X_name: str = "X") -> None:

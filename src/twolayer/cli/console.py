@@ -142,7 +142,11 @@ class Console:
     ) -> Iterator[Callable[[int, int], None]]:
         """Show how many of several things are done; yield the function that is given this and the total."""
         shown_at = clock()
-        with self._bar() as bar:
+        with self._bar(
+            rich.progress.TaskProgressColumn(),
+            rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
+            rich.progress.TextColumn("{task.fields[state]}", style="dim"),
+        ) as bar:
             task = bar.add_task(what, total=None, state="")
 
             def count(done: int, total: int) -> None:
@@ -180,12 +184,7 @@ class Console:
         return _Bar(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(bar_width=30),
-            *columns
-            or (
-                rich.progress.TaskProgressColumn(),
-                rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
-                rich.progress.TextColumn("{task.fields[state]}", style="dim"),
-            ),
+            *columns,
             console=self._err,
             transient=True,
             disable=self.quiet or not self._err.is_terminal,

@@ -30,6 +30,7 @@ class Patience:
         return np.asarray(self.waited > self.most)
 
 
+@dataclasses.dataclass(eq=False)
 class Stopping:
     """A callback that ends a run when it has not become better for too many epochs.
 
@@ -37,17 +38,14 @@ class Stopping:
     the attributes of an estimator whose run ended here.
     """
 
-    def __init__(
-        self,
-        parameters: SimpleNamespace,
-        n_samples: int,
-        fit: Task,
-        attributes: Callable[[Run], dict[str, Any]],
-    ) -> None:
-        self.parameters, self.n_samples = parameters, n_samples
-        self.patience = Patience(parameters)
-        self.fit, self.attributes = fit, attributes
-        self.epoch = fit.part("epoch")
+    parameters: SimpleNamespace
+    n_samples: int
+    fit: Task
+    attributes: Callable[[Run], dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        self.patience = Patience(self.parameters)
+        self.epoch = self.fit.part("epoch")
 
     def __call__(self, progress: Progress) -> None:
         """Stop the run if it is time."""

@@ -64,7 +64,9 @@ def outcome(
             best = Best(settings, one.net, one.history, one.row, winner, one.preprocessing)
         else:
             row = settings | {name: winner[name] for name in _MEASURED}
-            merged = _merged(own) if networks.refit == "merge" and complete else None
+            merged = None
+            if networks.refit == "merge" and complete:
+                merged = merge(stack(folded(each.net, each.preprocessing) for each in own))
             best, n_epochs = Best(settings, merged, None, row, winner), _epochs_of(own, networks)
             complete &= not (networks.trains_on_all and stopped)  # perhaps with the last step of its folds
     pairs = None if folds is None else tuple(zip(folds.trained, folds.held_out, strict=True))
@@ -99,11 +101,6 @@ def _steps_taken(run: Run, rung: Rung | None) -> int:
     entries = run.history.step.tolist()
     left: Any = run.diverged or run.stopped or (entries[rung.epochs - 1] if rung else run.n_steps)
     return next((step for step in entries if step >= left), run.n_steps)
-
-
-def _merged(own: list[Trained]) -> TwoLayerNet:
-    """Return one network of those of the winner's folds."""
-    return merge(stack(folded(one.net, one.preprocessing) for one in own))
 
 
 def _epochs_of(own: list[Trained], networks: Networks) -> int:
