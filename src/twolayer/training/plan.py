@@ -108,10 +108,7 @@ class Settings:
                 "preprocessing.Standardizer.fit(X)",
             ),
             "augmentation": (("draw", "apply"), "augmentation.Mixup(0.2)"),
-            "optimizer": (
-                ("move", "coefficients", "n_moments", "scaled"),
-                "optimizers.SGD(momentum=0.9)",
-            ),
+            "optimizer": (("move", "coefficients", "n_moments", "scaled"), "optimizers.SGD(momentum=0.9)"),
             "schedule": (("__call__",), "schedules.Exponential(0.95)"),
         }
         for name, (methods, example) in forms.items():
