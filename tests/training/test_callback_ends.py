@@ -82,3 +82,11 @@ def test_a_part_ends(log: list[str]) -> None:
     for part in plan(**arguments(TASK, {"grid": GRID})).parts:
         part.run(TASK.X, TASK.y, validation=TASK.validation, callbacks=iter([Ending(log, "a")]))
     assert log == ["a called", "a ended"] * 4
+
+
+@pytest.mark.parametrize(("callbacks", "got"), [(print, "builtin_function_or_method"), ([3], "one of int")])
+@pytest.mark.parametrize("train", [trained, swept])
+def test_callbacks_must_be_several_callables(train, callbacks, got):
+    settings = {} if train is trained else {"grid": GRID}
+    with pytest.raises(TypeError, match=f"`callbacks` must be a list of callables; got {got}"):
+        train(TASK, **settings, callbacks=callbacks)
