@@ -35,7 +35,7 @@ from ..training.fingerprint import (
     described_preprocessing,
 )
 from ..training.plan import Settings, checked_data, planned
-from ..training.run import ending, without_preprocessed
+from ..training.run import checked_callbacks, ending, without_preprocessed
 from ..training.trainer import Trainer, begun
 from .candidates import settings_of_stack
 from .comparison import Row
@@ -304,7 +304,7 @@ class Part:
             check_can_be_written(checkpoint)
             saved = Checkpoint(Path(checkpoint))
             part = self.resumed(saved.path, X)
-        called = tuple(callbacks)
+        called = checked_callbacks(callbacks)
         with ending(called):
             return train_part(part, PartData(given), callbacks=called, checkpoint=saved)
 

@@ -18,7 +18,7 @@ from ..training import Callback
 from ..training.arguments import COSINE, NESTEROV
 from ..training.diagnosis import NothingLearntWarning, nothing_learnt, warn
 from ..training.optimizers import Optimizer
-from ..training.run import ending
+from ..training.run import checked_callbacks, ending
 from ..training.schedules import Schedule
 from .parts import Given, Part, PartData, PartResult, train_part
 from .planning import plan, with_a_grid
@@ -254,12 +254,11 @@ def sweep(
     if resume is not None and not os.fspath(resume):
         raise ValueError("`resume` must be the path of a folder; got an empty one")
     folder = None if resume is None else PartsFolder(Path(resume), seconds)
+    called = checked_callbacks(callbacks)
     if folder is not None:
         begun = folder.resumed(begun)
     given = Given(X, y, None if validation is None else tuple(validation), sample_weight)
-    result = carried_out(
-        begun, given, callbacks=tuple(callbacks), executor=executor, retries=retries, folder=folder
-    )
+    result = carried_out(begun, given, callbacks=called, executor=executor, retries=retries, folder=folder)
     warn(NothingLearntWarning, nothing_learnt_in(result, begun, arguments))
     return result
 

@@ -48,7 +48,7 @@ from .fingerprint import (
 from .folds import Folds
 from .history import MONITORS
 from .optimizers import Optimizer
-from .run import Callback, Run
+from .run import Callback, Run, checked_callbacks
 from .schedules import Schedule
 from .step import Constant, Samples
 from .trees import tree_map
@@ -312,7 +312,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
         "batch_size": batches.batch_size,
         "replacement": batches.replacement,
         "steps": check_integer("steps", steps, least=1),
-        "callbacks": tuple(settings.callbacks),
+        "callbacks": checked_callbacks(settings.callbacks),
     }
     checked = vars(settings) | changed
     # A resumed run must have the same fingerprint.

@@ -62,6 +62,18 @@ class Progress:
 Callback: TypeAlias = Callable[[Progress], object]
 
 
+def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
+    """Return callbacks as a tuple; raise a TypeError unless they are callables."""
+    wanted = "`callbacks` must be a list of callables"
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"{wanted}; got {type(callbacks).__name__}")
+    found = tuple(callbacks)
+    for one in found:
+        if not callable(one):
+            raise TypeError(f"{wanted}; got one of {type(one).__name__}")
+    return found
+
+
 @contextmanager
 def ending(callbacks: Iterable[Callback]) -> Iterator[None]:
     """Call the method ``on_end`` of callbacks that have one after a training, however that ends."""
