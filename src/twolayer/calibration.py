@@ -20,11 +20,13 @@ from ._namespace import (
 )
 from ._validation import (
     check_features,
+    check_finite,
     check_network,
     check_predictions,
     check_sample_weight,
     check_targets,
     row_blocks,
+    warn_outside,
 )
 from .mathematics import cross_entropy, shares, softmax, targets
 from .network import TwoLayerNet, as_targets, rescaled
@@ -53,7 +55,8 @@ def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | No
     like any other. The order of a sample's classes stays as it is, and so do labels and accuracy. A T above 1
     makes a network less sure; most networks that were trained for long need that.
 
-    If every label is right, the loss falls with T, so T is 0.05: too few samples make a network too sure.
+    If every label is right, the loss has no minimum: it falls with T, whatever T is. Where it still falls at
+    0.05, the network stays as it is, with a warning: such samples do not tell how sure it may be.
 
     Take samples that the network was not trained on, such as the validation samples, and a network that takes
     samples as they are: merge networks and fold preprocessings before.
@@ -77,7 +80,12 @@ def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | No
     Raises
     ------
     TypeError, ValueError
-        As `TwoLayerNet.loss`; ValueError if a logit is not finite.
+        As `TwoLayerNet.loss`; ValueError if a weight or a logit is not finite.
+
+    Warns
+    -----
+    UserWarning
+        If the loss is least at T = 0.05 or below.
 
     References
     ----------
@@ -103,6 +111,8 @@ def calibrated(
 ) -> tuple[TwoLayerNet, list[Calibration]]:
     """Return what `calibrate` returns, and the calibration of each network."""
     xp, host = check_network(net), standard_namespace(np)
+    for name, array in net._asdict().items():
+        check_finite(array, name=name)
     check_features(X, net.n_features, net.W1)
     check_targets(y, X, net.n_classes)
     check_sample_weight(sample_weight, X)
@@ -132,6 +142,9 @@ def _logits(net: TwoLayerNet, X: Array) -> HostArray:
 def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share: HostArray) -> Calibration:
     """Return the calibration of one network by its logits (1, C, N), targets and shares (N,) of samples."""
     host = standard_namespace(np)
+    mass = 1.0 if sums is None else sums
+    # Without the mean, which adds nothing in theory, the sign is right where a probability rounds to 1.
+    centred = logits - np.sum(T * logits, axis=1, keepdims=True) / mass
 
     def loss(inverse: float) -> float:
         Z, _, total = softmax(inverse * logits, xp=host)
@@ -140,14 +153,19 @@ def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share:
     def slope(inverse: float) -> float:
         """Return the derivative of the loss, which is convex in 1 / T."""
         _, exp_Z, total = softmax(inverse * logits, xp=host)
-        probabilities = exp_Z / total * (1.0 if sums is None else sums)
-        return float(np.sum((probabilities - T) * logits * share))
+        return float(np.sum(exp_Z / total * centred * mass * share))
 
-    low, high = 1 / MOST, 1 / LEAST
+    before, low, high = loss(1.0), 1 / MOST, 1 / LEAST
+    if slope(high) <= 0:
+        warn_outside(
+            f"the samples do not tell a temperature: their loss is least at the bound of {LEAST}, or below, as "
+            "where every label is right. The network stays as it is; more samples may tell"
+        )
+        return Calibration(1.0, before, before)
     for _ in range(_HALVINGS):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
-    before, after = loss(1.0), loss(high)
+    after = loss(high)
     if not after < before:  # rounding, where T = 1 is the best; or nan, for logits near the largest number
         return Calibration(1.0, before, before)
     return Calibration(1 / high, before, after)

@@ -84,6 +84,18 @@ def test_a_sweep_by_the_loss_with_a_calibrated_winner() -> None:
     assert "behind the best (loss)" in page
 
 
+def test_a_network_that_is_right_everywhere_stays_as_it_is() -> None:
+    y = np.arange(60) % 3
+    np.savez("easy.npz", X=np.eye(4)[y], y=y)
+    how = ("easy.npz", "--epochs", 20, "--learning-rate", 1, "--quiet")
+    assert "do not tell a temperature" not in done("train", *how, "--out", "plain")
+    output = done("train", *how, "--calibrate", "--out", "run")
+    assert "Warning: the samples do not tell a temperature: their loss is least at the bound" in output
+    assert read("run/results.json")["calibration"]["temperature"] == 1.0
+    for found, plain in zip(load("run"), load("plain"), strict=True):
+        np.testing.assert_array_equal(found, plain)
+
+
 def test_weights_of_samples_count(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [

@@ -71,6 +71,7 @@ def test_the_temperature_is_that_of_least_loss(backend: Backend, n_elements, mon
     assert float(found.loss(backend.array(X), backend.array(y))) == pytest.approx(how.loss_after, rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:the samples do not tell a temperature")
 @given(problem=problems(stacked=False))
 def test_labels_stay_and_the_loss_is_not_higher(problem: Problem):
     net, X, y = problem.net, problem.X, problem.y
@@ -113,10 +114,22 @@ def test_probabilities_are_targets_too(backend: Backend):
     assert how.temperature == pytest.approx(1.0, rel=1e-6 if backend.dtype == "float64" else 1e-3)
 
 
-def test_a_network_that_is_right_everywhere_or_nowhere_is_at_a_bound():
+@pytest.mark.parametrize("size", [1.0, 50.0], ids=["unsure", "probabilities of 1"])
+def test_a_network_that_is_right_everywhere_stays_as_it_is(size):
     net, X, _ = noisy_task()
-    _, (right,) = calibrated(net, X, np.asarray(net.predict(X)), None)
-    assert right.temperature == pytest.approx(LEAST)
+    net = net._replace(W2=size * net.W2, b2=size * net.b2)
+    y = np.asarray(net.predict(X))
+    with pytest.warns(UserWarning, match=r"do not tell a temperature: their loss is least at the bound of 0\.05"):
+        assert_same_net(calibrate(net, X, y), net)
+    with pytest.warns(UserWarning, match="The network stays as it is") as found:
+        _, (how,) = calibrated(net, X, y, None)
+    assert found[0].filename == __file__
+    assert how.temperature == 1.0
+    assert how.loss_after == how.loss_before == pytest.approx(log_loss(net, X, y, 1.0))
+
+
+def test_a_network_that_is_wrong_everywhere_is_at_a_bound():
+    net, X, _ = noisy_task()
     worst = np.asarray(net.logits(X)).argmin(axis=1)
     _, (wrong,) = calibrated(net, X, worst, None)
     assert wrong.temperature == pytest.approx(MOST)
@@ -125,15 +138,16 @@ def test_a_network_that_is_right_everywhere_or_nowhere_is_at_a_bound():
 def test_a_network_that_tells_nothing_stays_as_it_is():
     net, X, y = noisy_task()
     nothing = net._replace(W2=np.zeros_like(net.W2), b2=np.zeros_like(net.b2))
-    found, (how,) = calibrated(nothing, X, y, None)
+    with pytest.warns(UserWarning, match="do not tell a temperature"):
+        found, (how,) = calibrated(nothing, X, y, None)
     assert how == (1.0, pytest.approx(math.log(3)), pytest.approx(math.log(3)))
     assert_same_net(found, nothing)
 
 
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 def test_logits_near_the_end_of_the_range():
     net, _, y = noisy_task()
-    with pytest.warns(RuntimeWarning, match="overflow"):
-        _, (how,) = calibrated(net, np.full((60, 4), 1e308), y, None)
+    _, (how,) = calibrated(net, np.full((60, 4), 1e308), y, None)
     assert 1.0 <= how.temperature <= MOST
     assert how.loss_after <= how.loss_before < math.inf
 
@@ -157,6 +171,14 @@ def test_refusals(changes, message):
     net, X, y = noisy_task()
     with pytest.raises(ValueError, match=message), np.errstate(all="ignore"):
         calibrate(net, **({"X": X, "y": y} | changes))
+
+
+def test_a_network_of_a_stack_that_diverged_is_named():
+    net, X, y = noisy_task()
+    nets = stack([net, net])
+    nets.W2[1, 2, 0] = np.nan
+    with pytest.raises(ValueError, match=r"`W2` must be finite; got nan.*1"):
+        calibrate(nets, X, y)
 
 
 def test_nothing_is_shared_between_networks_of_one_stack():

@@ -186,7 +186,8 @@ class Job:
         calibration: dict[str, float] = {}
         if self.settings["calibrate"]:
             try:
-                folded, test, calibration = calibrated_by_validation(folded, self.dataset, library, test)
+                with self.console.warnings_shown():
+                    folded, test, calibration = calibrated_by_validation(folded, self.dataset, library, test)
             except ValueError as error:  # a sample is too far from the others
                 self.console.warn(f"the network is not calibrated: {error}")
         of_table = results_of_table(folded, self.dataset, library, self.console)
