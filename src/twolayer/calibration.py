@@ -158,8 +158,8 @@ def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share:
     before, low, high = loss(1.0), 1 / MOST, 1 / LEAST
     if slope(high) <= 0:
         warn_outside(
-            f"the samples do not tell a temperature: their loss is least at the bound of {LEAST}, or below, as "
-            "where every label is right. The network stays as it is; more samples may tell"
+            f"the samples do not tell a temperature: their loss is least at the bound of {LEAST}, or below, "
+            "as where every label is right. The network stays as it is; more samples may tell"
         )
         return Calibration(1.0, before, before)
     for _ in range(_HALVINGS):

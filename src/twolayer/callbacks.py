@@ -15,6 +15,7 @@ import numpy as np
 from ._html import bar
 from ._optional import require
 from .training import History, Progress
+from .training.history import mean_losses
 
 __all__ = ["ProgressBar"]
 
@@ -83,8 +84,7 @@ class ProgressBar:
 
     def _read(self, history: History) -> None:
         if history.step.size:  # a part of a sweep may have been stopped in its first epoch
-            losses = np.mean(history.loss[..., -int(history.step[0]) :], axis=-1)  # of the last epoch
-            self._loss = np.fmin.reduce(losses, axis=None)
+            self._loss = np.fmin.reduce(mean_losses(history)[..., -1], axis=None)
             self._accuracy = np.fmax(self._accuracy, np.fmax.reduce(history.validation_accuracy, axis=None))
 
     def _draw(self, display: Display, *, ended: bool = False) -> None:
@@ -162,7 +162,7 @@ class Terminal(Display):
                 # Otherwise rich writes what others print meanwhile to standard error too.
                 redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
             )
-            self._bar.add_task(text, total=1.0)
+            self._bar.add_task(text, total=1.0, completed=done)  # which is drawn at once
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=done, description=text, refresh=True)
         if ended:

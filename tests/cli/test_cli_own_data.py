@@ -569,7 +569,7 @@ def test_a_training_of_which_nothing_was_learnt_is_a_line(command: str) -> None:
     np.savez("same.npz", X=X, y=y)
     how = ("--epochs", 6, "--batch-size", 30, "--hidden", 4, "--learning-rate", 1e-9, "-q")  # 12 steps
     seeds = ("--seeds", 1, "--reg", 0) if command == "sweep" else ()
-    line = r"^Warning: No network is better than always naming the commonest class: 0\.3\d\d of .* cause is "
+    line = r"^Warning: Nothing was learnt: 0\.3\d\d of .* commonest class\. The likely cause is "
     raw = answered(command, "same.npz", *how, *seeds, "--scale", 1, "--no-center")
     assert raw[0] == 0
     assert re.search(line + r"features of sizes from 1 to 1e\+03: --scale feature scales them$", raw[2], re.M)

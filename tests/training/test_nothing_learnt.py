@@ -23,7 +23,8 @@ NET = TwoLayerNet.initialize(D, 8, 3, rng=0)
 SAME = NET._replace(W2=0.0 * NET.W2)  # names the first class always
 HOW: dict[str, Any] = {"learning_rate": 0.0, "epochs": 4, "batch_size": 30, "rng": 0}  # 12 steps
 HEAD = (
-    "No network is better than always naming the commonest class: 0.333 of the training samples are right. "
+    "Nothing was learnt: 0.333 of the training samples are right, no more than by always naming the "
+    "commonest class. "
 )
 OTHER = (
     "The likely cause is a learning rate too low or too high, or features that do not tell the classes apart."
@@ -92,7 +93,8 @@ def test_one_step_an_epoch_is_named_unless_there_are_many() -> None:
 
 def test_a_class_of_most_samples_is_named() -> None:
     (message,) = warned(y=(Y == 0) * (np.arange(N) < 20) * 1)
-    assert "0.922 of the training samples are right. The likely cause is that one class has 0.922" in message
+    assert "0.922 of the training samples are right, no more" in message
+    assert "The likely cause is that one class has 0.922" in message
 
 
 def test_probabilities_are_compared_by_their_largest() -> None:
@@ -117,6 +119,27 @@ def test_a_stack_is_one_warning_if_no_network_is_better() -> None:
 )
 def test_there_is_no_warning_of_what_was_learnt_or_cannot_be_compared(changes: dict[str, Any]) -> None:
     assert warned(**changes) == []
+
+
+def rare(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of which one in ten is of a class that never is the likelier one."""
+    X = np.random.default_rng(1).normal(size=(n, D))
+    y = np.arange(n) % 10 == 0
+    X[y, 0] += 1.0
+    return X, y.astype(np.int64)
+
+
+def test_there_is_no_warning_where_the_probabilities_of_a_rare_class_were_learnt() -> None:
+    samples, labels = rare()
+    start = TwoLayerNet.initialize(D, 8, 2, rng=0)
+    run = train(start, samples, labels, learning_rate=0.1, epochs=10, batch_size=100, rng=0)
+    assert run.train_accuracy == 0.9  # of the commonest class
+    assert messages(lambda: train(start, samples, labels, learning_rate=0.1, epochs=10, batch_size=100)) == []
+    how = {"grid": GRID | {"learning_rate": [0.1], "weight_scale": [0.1]}, "epochs": 20, "refit": None}
+    assert messages(lambda: sweep(samples, labels, folds=2, **how)) == []
+    shuffled = np.random.default_rng(2).permutation(labels)
+    (message,) = messages(lambda: train(start, samples, shuffled, learning_rate=0.01, epochs=10, rng=0))
+    assert "of the training samples are right, no more than by always naming" in message
 
 
 def test_a_network_that_diverged_is_not_compared() -> None:

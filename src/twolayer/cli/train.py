@@ -18,7 +18,7 @@ from ..settings import VARIED
 from ..stacks import stack
 from ..training import History, Run
 from ..training.arguments import train
-from ..training.diagnosis import nothing_learnt
+from ..training.diagnosis import nothing_learnt_by
 from ..training.execution import threads_for
 from ..training.run import select, without_preprocessed
 from . import run_folder
@@ -131,7 +131,7 @@ def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Mapping[str, An
             callbacks=[watch, checkpointer],
         )
     save_run(run, checkpoint, preprocessing=job.preprocessing)
-    nothing = nothing_learnt(run.train_accuracy, run.n_steps, settings | arguments, "--scale feature")
+    nothing = nothing_learnt_by(run, settings | arguments, "--scale feature")
     if nothing is not None:
         job.console.warn(nothing)
     return _keep(job, folder, run, watch)

@@ -31,7 +31,7 @@ from ..mathematics import log_softmax
 from ..network import TwoLayerNet, rescaled
 from ..training import Run
 from ..training.arguments import train
-from ..training.diagnosis import NothingLearntWarning, nothing_learnt, warn
+from ..training.diagnosis import NothingLearntWarning, nothing_learnt_by, warn
 from ..training.optimizers import Optimizer
 from . import inputs
 from .epochs import Stopping, in_epochs_of
@@ -543,7 +543,7 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         run = train(start, X, codes, rng=seed, **how, **more)
         if not isinstance(start, Run):  # otherwise each call of `partial_fit` might warn
             given = {"X": X, "y": codes, **how}
-            warn(NothingLearntWarning, nothing_learnt(run.train_accuracy, run.n_steps, given, _SCALER))
+            warn(NothingLearntWarning, nothing_learnt_by(run, given, _SCALER))
         return run
 
     def _class_weights(self, samples: Samples) -> HostArray | None:

@@ -267,12 +267,12 @@ def nothing_learnt_in(
     result: SweepResult, plan: SweepPlan, arguments: Mapping[str, Any], *scaler: str
 ) -> str | None:
     """Describe a sweep in which no network learnt anything, as `nothing_learnt` does a training."""
-    names = "train_accuracy", "n_steps", "batch_size"
-    accuracies, n_steps, sizes = ([row[name] for row in result.runs] for name in names)
+    names = "train_accuracy", "validation_loss", "n_steps", "batch_size"
+    accuracies, losses, n_steps, sizes = ([row[name] for row in result.runs] for name in names)
     # A preprocessing that the sweep fits makes other features of X.
     X = arguments["X"] if plan.networks.shared.fit is None else None
     given = {**arguments, "X": X, "batch_size": min(sizes, default=0)}
-    return nothing_learnt(accuracies, max(n_steps, default=0), given, *scaler)
+    return nothing_learnt(accuracies, losses, max(n_steps, default=0), given, *scaler)
 
 
 def carried_out(

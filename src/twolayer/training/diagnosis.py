@@ -11,6 +11,7 @@ import numpy as np
 
 from .._namespace import Array, P, standard_namespace, to_host
 from .._validation import warn_outside
+from .history import mean_losses
 from .run import Run
 
 _FEW_STEPS = 10  # a network of fewer steps may be no better than a guess, and yet learn
@@ -18,6 +19,7 @@ _ENOUGH_STEPS = 100
 _MOST_ROWS = 1000  # that show the sizes of features
 _MOST_BETWEEN = 100  # the largest ratio of the sizes of two features, or of one and 1, that is not a cause
 _MOST_OF_A_CLASS = 0.8
+_MOST_OF_ENTROPY = 0.95  # a loss below it shows that something was learnt
 _STANDARDIZER = '`preprocessing=twolayer.preprocessing.Standardizer.fit(X, scale="feature")`'
 
 
@@ -32,7 +34,10 @@ class NothingLearntWarning(RuntimeWarning):
     """No network of a training ends better than one that always names the commonest class.
 
     The accuracy of the judged network on the training samples is compared with the share of their commonest
-    class. There is no warning after fewer than 10 steps, or if samples or classes have weights.
+    class, and the loss of the last epoch with the entropy of the classes, which is the loss of always naming
+    their shares: a loss below 95 % of it shows that something was learnt, such as the samples that are more
+    likely of a rare class. There is no warning after fewer than 10 steps, or if samples or classes have
+    weights.
     ``warnings.filterwarnings("ignore", category=twolayer.NothingLearntWarning)`` silences it.
     """
 
@@ -54,7 +59,7 @@ def with_warnings(train: Callable[P, Run]) -> Callable[P, Run]:
         given = signature.bind(*args, **kwargs)
         given.apply_defaults()
         warn(DivergenceWarning, divergence(run))
-        warn(NothingLearntWarning, nothing_learnt(run.train_accuracy, run.n_steps, given.arguments))
+        warn(NothingLearntWarning, nothing_learnt_by(run, given.arguments))
         return run
 
     return call
@@ -74,15 +79,23 @@ def divergence(run: Run) -> str | None:
     )
 
 
+def nothing_learnt_by(run: Run, given: Mapping[str, Any], *scaler: str) -> str | None:
+    """Describe a run in which no network learnt anything, as `nothing_learnt` does."""
+    losses = mean_losses(run.history)[..., -1:]
+    return nothing_learnt(run.train_accuracy, losses, run.n_steps, given, *scaler)
+
+
 def nothing_learnt(
-    train_accuracy: Any, n_steps: int, given: Mapping[str, Any], scaler: str = _STANDARDIZER
+    accuracies: Any, losses: Any, n_steps: int, given: Mapping[str, Any], scaler: str = _STANDARDIZER
 ) -> str | None:
     """Describe a training in which no network learnt anything, with the likely cause; else return None.
 
     Parameters
     ----------
-    train_accuracy : float or sequence of float
-        The accuracy of each network; nan where it diverged.
+    accuracies : float or sequence of float
+        The accuracy of each network on the training samples; nan where it diverged.
+    losses : float or sequence of float
+        The loss of each network at the end; nan where it is not known.
     n_steps : int
     given : mapping
         The arguments of the training: X, or None if it is not known what features the networks were given;
@@ -90,16 +103,19 @@ def nothing_learnt(
     scaler : str
         The words for what would bring the features to one scale.
     """
-    accuracies = [accuracy for accuracy in np.atleast_1d(train_accuracy) if not np.isnan(accuracy)]
+    best = np.fmax.reduce(accuracies, axis=None, initial=np.nan)
     is_weighted = given["sample_weight"] is not None or given["class_weight"] is not None
-    if n_steps < _FEW_STEPS or is_weighted or not accuracies:
+    if n_steps < _FEW_STEPS or is_weighted or np.isnan(best):
         return None
     y = to_host(given["y"])
     labels = y if y.ndim == 1 else y.argmax(axis=1)
-    share = np.bincount(labels).max() / len(labels)
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    share = shares.max()
     # The shares in the folds of a sweep differ from this by a row or two.
     room = 0.0 if given.get("folds") is None else 2.0 / len(labels)
-    if share == 1.0 or max(accuracies) > share + room:
+    entropy = -np.sum(shares * np.log(shares))  # the loss of always naming the shares
+    is_guess = best <= share + room and not np.any(np.less(losses, _MOST_OF_ENTROPY * entropy))
+    if share == 1.0 or not is_guess:
         return None
     smallest, largest = _sizes(given["X"], given.get("preprocessing"))
     if max(largest, 1.0) > _MOST_BETWEEN * min(smallest, 1.0):
@@ -111,8 +127,8 @@ def nothing_learnt(
     else:
         cause = "a learning rate too low or too high, or features that do not tell the classes apart"
     return (
-        f"No network is better than always naming the commonest class: {max(accuracies):.3f} of the training "
-        f"samples are right. The likely cause is {cause}"
+        f"Nothing was learnt: {best:.3f} of the training samples are right, no more than by always naming "
+        f"the commonest class. The likely cause is {cause}"
     )
 
 

@@ -88,6 +88,13 @@ class History(NamedTuple):
         return f"History({networks}{steps} steps, {self.step.shape[0]} entries)"
 
 
+def mean_losses(history: History) -> HostArray:
+    """Return the mean loss of the steps of each epoch, (epochs,), of a stack (K, epochs)."""
+    lengths = np.diff(history.step, prepend=0)
+    with np.errstate(all="ignore"):  # a network that diverges may have any loss
+        return np.add.reduceat(history.loss[..., : sum(lengths)], history.step - lengths, axis=-1) / lengths
+
+
 def monitored(loss: HostArray, accuracy: HostArray, monitor: str) -> HostArray:
     """Return the validation score, the higher the better: the accuracy, or minus the loss."""
     return -loss if monitor == "loss" else accuracy

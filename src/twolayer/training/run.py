@@ -15,7 +15,7 @@ from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, folded
 from ..settings import label
 from .fingerprint import PREPROCESSED, Fingerprint
-from .history import History
+from .history import History, mean_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +183,7 @@ def _course(history: History) -> dict[str, HostArray]:
     accuracy = history.train_accuracy
     if np.isfinite(history.validation_accuracy).any():
         return {"training accuracy": accuracy, "validation accuracy": history.validation_accuracy}
-    with np.errstate(all="ignore"):  # a network that diverges may have any loss
-        sums = np.diff(np.cumsum(history.loss, axis=-1)[..., history.step - 1], axis=-1, prepend=0.0)
-        return {"loss": np.where(np.isfinite(accuracy), sums / np.diff(history.step, prepend=0), np.nan)}
+    return {"loss": np.where(np.isfinite(accuracy), mean_losses(history), np.nan)}
 
 
 def select(run: Run, k: int) -> Run:
