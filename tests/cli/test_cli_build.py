@@ -116,7 +116,9 @@ def test_the_saved_network_is_the_mean_of_all_of_its_parts_on_raw_images(made: C
     assert results["test"]["accuracy"] == pytest.approx(accuracy)
     validated = float(net.accuracy(DIGITS.validation.X, DIGITS.validation.y))
     assert results["validation_accuracy"] == pytest.approx(validated)
-    keys = {"train_accuracy", "validation_accuracy", "best_step", "diverged"}
+    loss = float(net.loss(DIGITS.validation.X, DIGITS.validation.y))
+    assert results["validation_loss"] == pytest.approx(loss, rel=1e-3)
+    keys = {"train_accuracy", "validation_accuracy", "validation_loss", "best_step", "diverged"}
     assert [set(member) for member in results["members"]] == [keys] * 2
     assert metadata.preprocessing["whiten"] == "pca"
     assert metadata.preprocessing["components"] == 20

@@ -36,6 +36,8 @@ def test_a_training_keeps_the_calibrated_network(more) -> None:
     assert numbers["validation_loss_before"] == pytest.approx(float(plain.loss(*DIGITS.validation)), rel=1e-4)
     assert numbers["validation_loss_after"] == pytest.approx(float(net.loss(*DIGITS.validation)), rel=1e-4)
     assert numbers["validation_loss_after"] < numbers["validation_loss_before"]
+    assert found["validation_loss"] == numbers["validation_loss_after"]
+    assert before["validation_loss"] == pytest.approx(numbers["validation_loss_before"], rel=1e-5)
     assert numbers["test_loss_before"] == before["test"]["loss"]
     assert (
         numbers["test_loss_after"]
@@ -125,6 +127,16 @@ def test_a_sample_too_far_away_loses_nothing(name: str, warned: bool) -> None:
     found = read("run/results.json")
     assert ("calibration" in found) != warned
     assert load("run").n_features == 4
+
+
+@pytest.mark.parametrize(
+    ("more", "warned"),
+    [(("--judge", "last"), True), (("--judge", "last", "--patience", 3), False), ((), False)],
+    ids=["last", "patience", "best"],
+)
+def test_a_monitor_that_changes_nothing_is_told(more: tuple[object, ...], warned: bool) -> None:
+    output = done("train", *QUICK, "--monitor", "loss", *more, "--out", "run")
+    assert ("Warning: `--monitor loss` changes nothing here" in output) == warned
 
 
 def test_refusals() -> None:

@@ -12,6 +12,7 @@ from support.small_runs import make_task, trained
 from support.sweeps import BASE, swept
 
 from twolayer import Progress, plan, sweep
+from twolayer.callbacks import ProgressBar
 
 TASK = make_task(noise=2.0)
 GRID = {"learning_rate": [0.1, 0.3], "n_hidden": [4, 5], "batch_size": [5], "seed": [0, 1]}  # four stacks
@@ -84,9 +85,16 @@ def test_a_part_ends(log: list[str]) -> None:
     assert log == ["a called", "a ended"] * 4
 
 
-@pytest.mark.parametrize(("callbacks", "got"), [(print, "builtin_function_or_method"), ([3], "one of int")])
+@pytest.mark.parametrize(
+    ("callbacks", "told"),
+    [
+        (print, "`callbacks` must be a list of callables; got builtin_function_or_method"),
+        ([print, 3], r"`callbacks\[1\]` must be a callable; got int"),
+        ([ProgressBar], r"`callbacks\[0\]` must be a callable; got the class ProgressBar"),
+    ],
+)
 @pytest.mark.parametrize("train", [trained, swept])
-def test_callbacks_must_be_several_callables(train, callbacks, got):
+def test_callbacks_must_be_several_callables(train, callbacks, told):
     settings = {} if train is trained else {"grid": GRID}
-    with pytest.raises(TypeError, match=f"`callbacks` must be a list of callables; got {got}"):
+    with pytest.raises(TypeError, match=told):
         train(TASK, **settings, callbacks=callbacks)

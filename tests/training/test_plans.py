@@ -263,12 +263,12 @@ def test_a_part_refuses_the_checkpoint_of_another(tmp_path: Path) -> None:
     first, *others = plan(**how).parts
     first.run(**data(how), checkpoint=tmp_path / "part")
     for other in others:
-        with pytest.raises(ValueError, match="must go on from its own run; got another"):
+        with pytest.raises(ValueError, match="must go on from its own run, of this version"):
             other.run(**data(how), checkpoint=tmp_path / "part")
     scales = how | {"grid": how["grid"] | {"weight_scale": [0.01, 1.0]}, "max_networks": 1}
     one, two, *_ = plan(**scales).parts  # which differ in nothing else
     one.run(**data(how), checkpoint=tmp_path / "scale")
-    with pytest.raises(ValueError, match="must go on from its own run; got another"):
+    with pytest.raises(ValueError, match="must go on from its own run, of this version"):
         two.run(**data(how), checkpoint=tmp_path / "scale")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         first.run(**data(how), checkpoint=tmp_path / "nowhere" / "part")

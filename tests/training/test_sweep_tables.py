@@ -154,7 +154,7 @@ def test_repr_shows_sizes_and_the_winner():
     )
     assert best.row["validation_accuracy"] > mean
     assert repr(swept(make_task(), {"learning_rate": [0.1]}).best).endswith(", of one seed)")
-    assert repr(result) == f"SweepResult(2 candidates, 4 runs, best={best!r})"
+    assert repr(result) == f"SweepResult(candidates=2, runs=4, best={best!r})"
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_a_stop_ends_the_sweep_and_what_was_finished_is_kept(whole: SweepResult,
     assert_equal_rows(result.runs, whole.runs[kept])
     if n_runs == 0:
         assert (result.best, result.table) == (None, [])
-        assert repr(result) == "SweepResult(0 candidates, 0 runs, best=None)"
+        assert repr(result) == "SweepResult(candidates=0, runs=0, best=None)"
         return
     of_others = ("n_pairs", "difference", "difference_error", "difference_margin", "within_noise")
     own, expected = (

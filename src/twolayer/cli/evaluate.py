@@ -44,10 +44,15 @@ class Evaluation(NamedTuple):
     """Results of a network for samples whose classes are known."""
 
     accuracy: float  # nan if a logit is
-    loss: float  # mean cross-entropy, no penalty
+    losses: HostArray  # (N,) float64: cross-entropies, no penalty
     predicted: HostArray
     confusion: Confusion
     probabilities: HostArray  # (N, C) float32
+
+    @property
+    def loss(self) -> float:
+        """The mean cross-entropy, no penalty."""
+        return float(np.mean(self.losses))
 
     def as_data(self) -> dict[str, Any]:
         """Return it for results.json."""
@@ -63,7 +68,7 @@ def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
     """Evaluate a network on samples that are moved to its device block by block, in its dtype."""
     library = library._replace(dtype=dtype_name(net.W1.dtype))
     xp = library.xp
-    predicted, probabilities, loss, has_nan = [], [], 0.0, False
+    predicted, probabilities, losses, has_nan = [], [], [], False
     for rows in row_blocks(len(split.y), max(math.prod(split.X.shape[1:]), net.n_hidden)):
         logits, y = net.logits(library.put_samples(split.X[rows])), library.put_labels(split.y[rows])
         has_nan |= bool(xp.isnan(xp.max(logits)))
@@ -71,12 +76,11 @@ def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
         Z, exp_Z, total = softmax(xp.matrix_transpose(logits)[None, :, :], xp=xp)
         probabilities.append(to_host((exp_Z / total)[0, :, :]).T.astype(np.float32))
         T, sums = targets(y, net.n_classes, dtype=logits.dtype, xp=xp)
-        losses = cross_entropy(Z, total, T, sums, xp=xp)
-        loss += float(np.sum(to_host(losses), dtype=np.float64))
+        losses.append(to_host(cross_entropy(Z, total, T, sums, xp=xp))[0, 0, :].astype(np.float64))
     labels = np.concatenate(predicted).astype(np.int64)
     return Evaluation(
         accuracy=math.nan if has_nan else float(np.mean(labels == split.y)),
-        loss=loss / len(labels),
+        losses=np.concatenate(losses),
         predicted=labels,
         confusion=Confusion.of_labels(split.y.astype(np.int64), labels, net.n_classes),
         probabilities=np.concatenate(probabilities),

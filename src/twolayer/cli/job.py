@@ -57,7 +57,7 @@ from .evaluate import Evaluation, evaluate
 from .read_run import MOST_IMAGES
 from .table_results import results_of_table
 
-ACCURACIES = ("train_accuracy", "validation_accuracy")
+FIGURES = ("train_accuracy", "validation_accuracy", "validation_loss")
 
 _PRIVATE = ("dataset", "data", "url")  # where the user's files are
 _FEW_SAMPLES = 3  # of a class: one to train on, one to validate, one to test
@@ -69,7 +69,7 @@ class Kept(NamedTuple):
     """The network that a run keeps, and how good it is."""
 
     net: TwoLayerNet  # it takes samples as they are
-    accuracies: dict[str, float]  # by the names in ACCURACIES
+    figures: dict[str, float]  # by the names in FIGURES
     test: Evaluation | None
     of_table: Mapping[str, Any]  # for results.json: what a table's test tells besides
     calibration: Mapping[str, float]  # for results.json; empty without --calibrate
@@ -153,12 +153,12 @@ class Job:
             **training_arguments(self.settings),
         }
 
-    def fold_and_test(self, net: TwoLayerNet, accuracies: dict[str, float]) -> Kept:
+    def fold_and_test(self, net: TwoLayerNet, figures: dict[str, float]) -> Kept:
         """Return the one network that takes samples as they are, and test it.
 
         The preprocessing is folded into it; the networks of a stack are merged; and where that is asked for
-        it is averaged over flips and shifts, and calibrated. Its validation accuracy replaces that of its
-        parts.
+        it is averaged over flips and shifts, and calibrated. Its validation accuracy and loss replace those
+        of its parts.
         """
         library = self.library
         lost = lost_by_rounding(self.preprocessing, library.dtype)
@@ -181,20 +181,22 @@ class Job:
             weights = (self.dataset.sample_weight or {}).get("validation")
             right = now.predicted == self.dataset.validation.y
             accuracy = now.accuracy if weights is None else float(np.average(right, weights=weights))
-            accuracies = accuracies | {"validation_accuracy": accuracy}
+            loss = float(np.average(now.losses, weights=weights))
+            figures = figures | {"validation_accuracy": accuracy, "validation_loss": loss}
         test = None if self.dataset.test is None else evaluate(folded, self.dataset.test, library)
         calibration: dict[str, float] = {}
         if self.settings["calibrate"]:
             try:
                 with self.console.warnings_shown():
                     folded, test, calibration = calibrated_by_validation(folded, self.dataset, library, test)
+                figures = figures | {"validation_loss": calibration["validation_loss_after"]}
             except ValueError as error:  # a sample is too far from the others
                 self.console.warn(f"the network is not calibrated: {error}")
         of_table = results_of_table(folded, self.dataset, library, self.console)
-        return Kept(folded, accuracies, test, of_table, calibration)
+        return Kept(folded, figures, test, of_table, calibration)
 
     def save(self, folder: Path, kept: Kept, settings: Mapping[str, Any]) -> None:
-        """Save the network of a run, with its metadata and accuracies."""
+        """Save the network of a run, with its metadata and figures."""
         storage.save(
             kept.net,
             folder / run_folder.NETWORK,
@@ -207,7 +209,7 @@ class Job:
                 **{name: settings[name] for name in COUNTS if name in settings},
                 **brightness(self.dataset, settings["dataset"]),
                 "settings": {name: settings[name] for name in sorted(settings) if name not in _PRIVATE},
-                **kept.accuracies,
+                **kept.figures,
             },
         )
 
@@ -261,14 +263,14 @@ class Job:
 
     def show_accuracies(self, title: str, kept: Kept) -> None:
         """Write how good a network is."""
-        accuracies = {"test_accuracy": None if kept.test is None else kept.test.accuracy, **kept.accuracies}
+        figures = {"test_accuracy": None if kept.test is None else kept.test.accuracy, **kept.figures}
         shown = [(name, SPLITS[name], split) for name, split in splits_of(self.dataset).items()]
         if self.folds is not None:  # all of them are held out once
             shown.insert(1, ("validation", f"held out in {self.folds} folds", self.dataset.train))
         self.console.table(
             ("samples", "number", "accuracy"),
             [
-                (words, f"{len(split.y):,}", format_accuracy(accuracies[f"{name}_accuracy"]))
+                (words, f"{len(split.y):,}", format_accuracy(figures[f"{name}_accuracy"]))
                 for name, words, split in shown
             ],
             title=title,

@@ -42,7 +42,7 @@ from .config import grid_of, write_settings
 from .console import Console, Watch
 from .devices import first_line
 from .errors import DIVERGED, OF_SIGNALS, Failure
-from .job import ACCURACIES, Job, Kept, length_in_words, open_job
+from .job import FIGURES, Job, Kept, length_in_words, open_job
 
 _AXES = ("learning_rate", "reg")  # of the table that compares with published results
 
@@ -164,7 +164,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
     kept, words = None, ""
     if best is not None and best.net is not None:
         words = ", ".join(settings_in_words(best.settings, (*shown_settings(result.table), "seed")))
-        kept = job.fold_and_test(best.net, {name: best.row[name] for name in ACCURACIES})
+        kept = job.fold_and_test(best.net, {name: best.row[name] for name in FIGURES})
     results = job.results(kept, complete=result.complete, seconds=watch.seconds) | {
         "table_heading": f"{job.dataset.name}: validation accuracy",
         "table": result.table,

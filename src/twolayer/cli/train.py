@@ -25,13 +25,13 @@ from . import run_folder
 from .config import write_settings
 from .console import Console, Watch
 from .errors import DIVERGED, OF_SIGNALS, Failure
-from .job import ACCURACIES, Job, length_in_words, open_job
+from .job import FIGURES, Job, length_in_words, open_job
 from .read_run import read_object
 
 _SHOWN = ("n_hidden", "learning_rate", "reg", "batch_size")
 # The other two settings of a sweep make the initial network.
 _OF_TRAIN = tuple(name for name in VARIED if name not in ("n_hidden", "weight_scale"))
-_OF_MEMBER = (*ACCURACIES, "best_step", "diverged")
+_OF_MEMBER = (*FIGURES, "best_step", "diverged")
 _MOST_EPOCHS_SHOWN = 10
 
 
@@ -115,6 +115,11 @@ def _total_steps(job: Job) -> int:
 def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Mapping[str, Any]) -> dict[str, Any]:
     """Train a network, or go on with it; keep, test and show it; return the data of the run."""
     settings, library = job.settings, job.library
+    if settings["monitor"] == "loss" and settings["judge"] == "last" and settings["patience"] is None:
+        job.console.warn(
+            "`--monitor loss` changes nothing here: --judge last keeps the last network, and no --patience "
+            "ends the training"
+        )
     arguments = job.arguments()
     length = f"{length_in_words(settings)}, seed {settings['seed']}"
     job.console.say(f"{_in_words(settings, _SHOWN)}; {length}; {library}")
@@ -172,14 +177,14 @@ def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
     if run_folder.clear_outcome(folder, keeps_network=keeps):
         console.warn(f"the network of the run as it was before is now {folder / run_folder.BEFORE}")
     kept = None
-    accuracies = {name: float(np.mean([getattr(one, name) for one in usable])) for name in ACCURACIES}
+    figures = {name: float(np.mean([getattr(one, name) for one in usable])) for name in FIGURES}
     if keeps:
         net = usable[0].net if len(usable) == 1 else stack(member.net for member in usable)
-        kept = job.fold_and_test(net, accuracies)
+        kept = job.fold_and_test(net, figures)
         job.save(folder, kept, settings)
-        accuracies = kept.accuracies
+        figures = kept.figures
     best_step = best_steps[0] if len(best_steps) == 1 else None
-    row = {"n_steps": run.n_steps, "best_step": best_step, "diverged": diverged, **accuracies}
+    row = {"n_steps": run.n_steps, "best_step": best_step, "diverged": diverged, **figures}
     results = job.results(kept, complete=complete, seconds=watch.seconds) | row
     results["heading"] = f"{job.dataset.name}: {_in_words(settings, _SHOWN[:3])}"
     if len(members) > 1:

@@ -356,7 +356,10 @@ def train_part(
     plan = replace(plan, fingerprint=plan.fingerprint | {_PART: part.described()})
     if earlier is not None:
         if earlier._fingerprint.get(_PART) != plan.fingerprint[_PART]:
-            raise ValueError(f"{part!r} must go on from its own run; got another")
+            raise ValueError(
+                f"{part!r} must go on from its own run, of this version of twolayer; got another: train the "
+                "part anew, or begin the sweep in another folder"
+            )
         plan.check_continues(earlier if "X" in part.shared.data else without_preprocessed(earlier))
     per_epoch = plan.batches.steps_per_epoch
     end = plan.steps if part.epochs is None else min(part.epochs * per_epoch, plan.steps)

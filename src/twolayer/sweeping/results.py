@@ -139,7 +139,7 @@ class SweepResult:
     monitor: str = "accuracy"
 
     def __repr__(self) -> str:
-        return f"SweepResult({len(self.table)} candidates, {len(self.runs)} runs, best={self.best!r})"
+        return f"SweepResult(candidates={len(self.table)}, runs={len(self.runs)}, best={self.best!r})"
 
     def _repr_html_(self) -> str:
         """Return the best candidates as a table, the best first, which notebooks show."""

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .._namespace import HostArray, array_namespace, copied
+from .._validation import check_form
 from ..network import TwoLayerNet
 from ..preprocessing import Preprocessing, folded
 from ..settings import label
@@ -64,13 +65,10 @@ Callback: TypeAlias = Callable[[Progress], object]
 
 def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
     """Return callbacks as a tuple; raise a TypeError unless they are callables."""
-    wanted = "`callbacks` must be a list of callables"
-    if not isinstance(callbacks, Iterable):
-        raise TypeError(f"{wanted}; got {type(callbacks).__name__}")
+    check_form("callbacks", callbacks, ["__iter__"], "a list of callables")
     found = tuple(callbacks)
-    for one in found:
-        if not callable(one):
-            raise TypeError(f"{wanted}; got one of {type(one).__name__}")
+    for i, one in enumerate(found):
+        check_form(f"callbacks[{i}]", one, ["__call__"], "a callable")
     return found
 
 
