@@ -26,31 +26,10 @@ from ..preprocessing import Preprocessing, lost_by_rounding
 from ..report.formatting import calibration_in_words, count, format_accuracy, is_finite
 from ..report.metrics import most_wrong
 from ..stacks import merge
-from . import figure_files, run_folder
-from .build import (
-    augmentation_for,
-    channels_for,
-    image_shape,
-    preprocessing_for,
-    preprocessing_in_words,
-    symmetrized,
-    training_arguments,
-)
+from . import build, data, figure_files, run_folder
 from .calibrated import calibrated_by_validation
 from .config import write_settings
 from .console import Console
-from .data import (
-    COUNTS,
-    SPLITS,
-    brightness,
-    check_splits,
-    describe,
-    fingerprint,
-    kind_of,
-    load_data,
-    pooled,
-    splits_of,
-)
 from .devices import Library, open_library
 from .errors import Failure
 from .evaluate import Evaluation, evaluate
@@ -150,7 +129,7 @@ class Job:
             "validation": None if validation is None else (*moved(validation), *of_validation),
             "preprocessing": preprocessing if as_given else None,
             "augmentation": self.augmentation,
-            **training_arguments(self.settings),
+            **build.training_arguments(self.settings),
         }
 
     def fold_and_test(self, net: TwoLayerNet, figures: dict[str, float]) -> Kept:
@@ -175,7 +154,7 @@ class Job:
             folded = self.preprocessing.fold(net)
         if folded.n_networks is not None:
             folded = merge(folded)
-        folded = symmetrized(folded, self.settings, self.dataset)
+        folded = build.symmetrized(folded, self.settings, self.dataset)
         if self.dataset.validation is not None and folded.n_hidden > net.n_hidden:
             now = evaluate(folded, self.dataset.validation, library)
             weights = (self.dataset.sample_weight or {}).get("validation")
@@ -203,11 +182,11 @@ class Job:
             classes=self.dataset.classes,
             image_shape=self.dataset.image_shape,
             encoder=self.dataset.encoder,
-            preprocessing=preprocessing_in_words(self.settings, self.preprocessing),
+            preprocessing=build.preprocessing_in_words(self.settings, self.preprocessing),
             information={
                 "dataset": Path(settings["dataset"]).name,
-                **{name: settings[name] for name in COUNTS if name in settings},
-                **brightness(self.dataset, settings["dataset"]),
+                **{name: settings[name] for name in data.COUNTS if name in settings},
+                **data.brightness(self.dataset, settings["dataset"]),
                 "settings": {name: settings[name] for name in sorted(settings) if name not in _PRIVATE},
                 **kept.figures,
             },
@@ -216,7 +195,7 @@ class Job:
     def results(self, kept: Kept | None, *, complete: bool, seconds: float) -> dict[str, Any]:
         """Return the part of results.json that every run has."""
         library, dataset = self.library.name, self.dataset
-        n_samples = {name: len(split.y) for name, split in splits_of(dataset).items()}
+        n_samples = {name: len(split.y) for name, split in data.splits_of(dataset).items()}
         held_out = {} if self.folds is None else {"validation": n_samples["train"]}
         test = {"test": kept.test.as_data()} if kept and kept.test else {}
         return {
@@ -224,7 +203,7 @@ class Job:
             "complete": complete,
             "seconds": seconds,
             "classes": dataset.classes,
-            "samples": dict.fromkeys(SPLITS, 0) | n_samples | held_out,
+            "samples": dict.fromkeys(data.SPLITS, 0) | n_samples | held_out,
             "n_features": dataset.n_features,
             "image_shape": dataset.image_shape,
             **(kept.of_table if kept else {}),
@@ -264,7 +243,7 @@ class Job:
     def show_accuracies(self, title: str, kept: Kept) -> None:
         """Write how good a network is."""
         figures = {"test_accuracy": None if kept.test is None else kept.test.accuracy, **kept.figures}
-        shown = [(name, SPLITS[name], split) for name, split in splits_of(self.dataset).items()]
+        shown = [(name, data.SPLITS[name], split) for name, split in data.splits_of(self.dataset).items()]
         if self.folds is not None:  # all of them are held out once
             shown.insert(1, ("validation", f"held out in {self.folds} folds", self.dataset.train))
         self.console.table(
@@ -298,11 +277,11 @@ class Job:
             self.console.warn(f"there are no pictures: {error}")
         self.console.say(f"In {folder}: {', '.join(run_folder.written_in(folder))}")
         self.console.say(f"`twolayer report {shlex.quote(str(folder))}` makes one page of it")
-        data = run_folder.answer_of(folder)
+        answer = run_folder.answer_of(folder)
         if failure is not None:
-            failure.data = data
+            failure.data = answer
             raise failure
-        return data
+        return answer
 
 
 def open_job(
@@ -310,34 +289,36 @@ def open_job(
 ) -> Job:
     """Import the library and load the data that the settings name; fit a preprocessing, or take this one."""
     library = open_library(settings["library"], settings["device"], settings["dtype"])
-    given = load_data(settings["dataset"], settings.get("data"), settings.get("url"), settings, console)
-    dataset = given if settings.get("folds") is None else pooled(given)
-    console.say(describe(dataset))
-    found = fingerprint(given)
+    given = data.load_data(settings["dataset"], settings.get("data"), settings.get("url"), settings, console)
+    dataset = given if settings.get("folds") is None else data.pooled(given)
+    console.say(data.describe(dataset))
+    found = data.fingerprint(given)
     if settings.setdefault("data_sha256", found) != found:
         raise ValueError(
             "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
         )
-    if kind_of(settings["dataset"]) in presets.OWN:
-        check_splits(splits_of(given), given.rows or {}, settings["dataset"], library.dtype)
+    if data.kind_of(settings["dataset"]) in presets.OWN:
+        data.check_splits(data.splits_of(given), given.rows or {}, settings["dataset"], library.dtype)
         _warn_of_classes(given, console)
-    augmentation = augmentation_for(settings, dataset)
+    augmentation = build.augmentation_for(settings, dataset)
     # Errors in these are raised before anything takes long.
-    training_arguments(settings)
+    build.training_arguments(settings)
     if settings["calibrate"] and dataset.validation is None:
         raise ValueError(f"`--calibrate` must have validation samples; {dataset.name} has none")
     if settings["symmetrize"] or settings["symmetrize_shift"]:
-        height, width, *_ = image_shape(dataset, "--symmetrize")
+        height, width, *_ = build.image_shape(dataset, "--symmetrize")
         shift = settings["symmetrize_shift"]
         check_shift("--symmetrize-shift", (shift, shift), (height, width))
     if preprocessing is None:
-        preprocessing = preprocessing_for(settings, channels_for(settings, dataset), dataset.train.X)
+        preprocessing = build.preprocessing_for(
+            settings, build.channels_for(settings, dataset), dataset.train.X
+        )
     return Job(settings, library, dataset, preprocessing, augmentation, console)
 
 
 def _warn_of_classes(dataset: Dataset, console: Console) -> None:
     """Warn of classes with too few samples to learn from, and of classes that may be missing labels."""
-    labels = np.concatenate([split.y for split in splits_of(dataset).values()])
+    labels = np.concatenate([split.y for split in data.splits_of(dataset).values()])
     counts = np.bincount(labels, minlength=dataset.n_classes)
     named = [f"{name!r:.40} ({n})" for name, n in zip(dataset.classes, counts, strict=True)]
     rare = [named[i] for i in np.flatnonzero(counts < _FEW_SAMPLES)]
