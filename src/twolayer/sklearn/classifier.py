@@ -17,15 +17,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from .._namespace import (
-    Array,
-    HostArray,
-    array_namespace,
-    cast,
-    device,
-    to_host,
-    undisturbed,
-)
+from .._namespace import Array, HostArray, array_namespace, cast, device, to_host, undisturbed
 from .._validation import check_finite, check_integer, check_plain, check_predictions
 from ..mathematics import log_softmax
 from ..network import TwoLayerNet, rescaled

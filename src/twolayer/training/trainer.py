@@ -9,16 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._forms import fast_namespace, laid_out
-from .._namespace import (
-    Array,
-    HostArray,
-    array_namespace,
-    device,
-    from_host,
-    own_dtypes,
-    to_device,
-    to_host,
-)
+from .._namespace import Array, HostArray, array_namespace, device, from_host, own_dtypes, to_device, to_host
 from ..mathematics import Params
 from ..network import TwoLayerNet, pack, unpack
 from .batches import Draws, prefetch
