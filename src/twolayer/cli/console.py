@@ -127,21 +127,17 @@ class Console:
             yield watch
         watch.seconds = time.monotonic() - began_at
 
-    def counted(
-        self, what: str, items: Iterable[T], total: int, *, clock: Callable[[], float] = time.monotonic
-    ) -> Iterator[T]:
+    def counted(self, what: str, items: Iterable[T], total: int) -> Iterator[T]:
         """Yield items that take long to make, and show how many of them are made."""
-        with self.counter(what, clock=clock) as count:
+        with self.counter(what) as count:
             for done, item in enumerate(items, start=1):
                 count(done, total)
                 yield item
 
     @contextmanager
-    def counter(
-        self, what: str, *, clock: Callable[[], float] = time.monotonic
-    ) -> Iterator[Callable[[int, int], None]]:
+    def counter(self, what: str) -> Iterator[Callable[[int, int], None]]:
         """Show how many of several things are done; yield the function that is given this and the total."""
-        shown_at = clock()
+        shown_at = time.monotonic()
         with self._bar(
             rich.progress.TaskProgressColumn(),
             rich.progress.TimeRemainingColumn(elapsed_when_finished=True),
@@ -153,8 +149,8 @@ class Console:
                 nonlocal shown_at
                 state = f"{done:,} of {total:,}"
                 bar.update(task, completed=done, total=total, state=state)
-                if bar.disable and not self.quiet and clock() - shown_at >= _LINE_SECONDS:
-                    shown_at = clock()
+                if bar.disable and not self.quiet and time.monotonic() - shown_at >= _LINE_SECONDS:
+                    shown_at = time.monotonic()
                     self._line(f"{what}: {state}")
 
             yield count

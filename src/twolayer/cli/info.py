@@ -43,7 +43,7 @@ def show_information(console: Console) -> dict[str, Any]:
     rows = [_library_row(**one) for one in found["libraries"]]
     console.table(columns, rows, title="Array libraries", left=columns)
     columns = ("library", "version", "kernels", "threads")
-    rows = [tuple(_shown(pool.get(key)) for key in ("name", *columns[1:])) for pool in pools]
+    rows = [tuple(str(pool.get(key) or "not known") for key in ("name", *columns[1:])) for pool in pools]
     console.table(columns, rows, title="NumPy's linear algebra (BLAS)", left=columns)
     for line in found["advice"]:
         console.result(line)
@@ -142,7 +142,3 @@ def cpuinfo() -> dict[str, str]:
         return {}
     parts = (line.partition(":") for line in text.partition("\n\n")[0].splitlines())
     return {name.strip(): value.strip() for name, _, value in parts}
-
-
-def _shown(value: Any) -> str:
-    return "not known" if value is None else str(value)
