@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Set
+from functools import partial
 from numbers import Integral
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from .._namespace import Array, HostArray, array_namespace, cast, device, to_host, undisturbed
+from .._namespace import Array, HostArray, array_namespace, cast, to_host, undisturbed
 from .._validation import check_finite, check_integer, check_plain, check_predictions
 from ..mathematics import log_softmax
 from ..network import TwoLayerNet, rescaled
@@ -497,45 +498,26 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         **more: Any,
     ) -> Run:
         """Train a new network, a given one or a run further, and keep it; raise if it diverges."""
-        known: dict[str, Any] = {"earlier": [] if start is None else self.loss_curve_}
+        earlier = [] if start is None else self.loss_curve_
+        attributes = partial(fitted_attributes, samples=samples, parameters=parameters, earlier=earlier)
         if trained is not None and start is None and trained.belongs_to(parameters, samples.codes):
-            run, known["losses"] = trained.run, trained.losses
+            run, attributes = trained.run, partial(attributes, losses=trained.losses)
         else:
-            known["done"] = start.n_steps if isinstance(start, Run) else 0
-            stopping = Stopping(
-                parameters,
-                len(samples.codes),
-                task,
-                lambda run: fitted_attributes(run, samples, parameters, **known),
-            )
-            run = self._run(start, samples, parameters, seed, callbacks=[stopping], **more)
+            attributes = partial(attributes, done=start.n_steps if isinstance(start, Run) else 0)
+            stopping = Stopping(parameters, len(samples.codes), task, attributes)
+            names = "X", "y", "sample_weight"
+            given = dict(zip(names, samples.arrays(), strict=True)) | training_arguments(parameters)
+            given["class_weight"] = self._class_weights(samples)
+            net = samples.network(parameters.hidden_layer_size, seed) if start is None else start
+            run = train(net, rng=seed, callbacks=[stopping], **given, **more)
+            if not isinstance(start, Run):  # otherwise each call of `partial_fit` might warn
+                warn(NothingLearntWarning, nothing_learnt_by(run, given, _SCALER))
         if run.diverged is not None:
             raise ValueError(
                 "`learning_rate_init` must be low enough, and X be scaled, for the training to converge; "
                 f"with {self.learning_rate_init:g} it diverged at step {run.diverged}"
             )
-        self.__dict__.update(fitted_attributes(run, samples, parameters, **known))
-        return run
-
-    def _run(
-        self,
-        start: TwoLayerNet | Run | None,
-        samples: Samples,
-        parameters: SimpleNamespace,
-        seed: int | None,
-        **more: Any,
-    ) -> Run:
-        X, codes, weights = samples.arrays()
-        if start is None:
-            sizes = X.shape[1], parameters.hidden_layer_size, len(samples.classes)
-            place = {"xp": array_namespace(X), "dtype": X.dtype, "device": device(X)}
-            start = TwoLayerNet.initialize(*sizes, rng=seed, **place)
-        of_samples: dict[str, Any] = {"sample_weight": weights, "class_weight": self._class_weights(samples)}
-        how = of_samples | training_arguments(parameters)
-        run = train(start, X, codes, rng=seed, **how, **more)
-        if not isinstance(start, Run):  # otherwise each call of `partial_fit` might warn
-            given = {"X": X, "y": codes, **how}
-            warn(NothingLearntWarning, nothing_learnt_by(run, given, _SCALER))
+        self.__dict__.update(attributes(run))
         return run
 
     def _class_weights(self, samples: Samples) -> HostArray | None:

@@ -26,7 +26,7 @@ from .._namespace import (
 )
 from .._places import check_current_device
 from .._validation import check_plain, check_sample_weight
-from ..network import rescaled
+from ..network import TwoLayerNet, rescaled
 
 
 class Samples(NamedTuple):
@@ -49,6 +49,12 @@ class Samples(NamedTuple):
         if weights is not None:
             weights = beside(self.X, weights.astype(dtype_name(self.X.dtype)))
         return self.X, beside(self.X, self.codes), weights
+
+    def network(self, n_hidden: int, seed: int | None) -> TwoLayerNet:
+        """Return a new network for the samples, beside them and in their dtype."""
+        X, place = self.X, {"xp": array_namespace(self.X), "device": device(self.X)}
+        sizes = X.shape[1], n_hidden, len(self.classes)
+        return TwoLayerNet.initialize(*sizes, rng=seed, dtype=X.dtype, **place)
 
 
 def beside(X: Array, host: HostArray) -> Array:

@@ -14,7 +14,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler, check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils.validation import _check_method_params
 
-from .._namespace import HostArray, array_namespace, device, dtype_name, own_dtypes
+from .._namespace import HostArray, array_namespace, dtype_name, own_dtypes
 from .._validation import check_integer
 from ..network import TwoLayerNet, rescaled
 from ..stacks import stack
@@ -311,9 +311,7 @@ def _trained_stack(
         folds=Folds(tuple(fold.rows for fold in folds), tuple(fold.aside for fold in folds)),
         fold=np.repeat(np.arange(n_folds, dtype=np.int32), n_models),
     )
-    place = {"xp": array_namespace(X), "dtype": X.dtype, "device": device(X)}
-    sizes = X.shape[1], parameters.hidden_layer_size, len(samples.classes)
-    nets = stack([TwoLayerNet.initialize(*sizes, rng=seed, **place)] * (n_models * n_folds))
+    nets = stack([samples.network(parameters.hidden_layer_size, seed)] * (n_models * n_folds))
     data = checked_data(nets, X, labels, settings)
     of_folds = [fold.weights for fold in folds if fold.weights is not None]
     if of_folds:
