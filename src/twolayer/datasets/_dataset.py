@@ -89,6 +89,11 @@ class Dataset:
         )
 
 
+def in_splits(parts: Mapping[str, Split]) -> dict[str, Any]:
+    """Return the splits of a `Dataset` by their names, None for those that are not among the parts."""
+    return {name: parts.get(name) for name in ("train", "validation", "test")}
+
+
 def places_of(labels: Sequence[Any], classes: Sequence[Any], name: str, wanted: str) -> HostArray:
     """Return the place of each label among the classes, (N,) int64, or raise: ``wanted`` names these."""
     places = {one: k for k, one in enumerate(classes)}

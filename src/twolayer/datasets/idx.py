@@ -13,7 +13,7 @@ import numpy as np
 from .._namespace import HostArray
 from .._texts import printable
 from .._validation import check_integer
-from ._dataset import Dataset, Split
+from ._dataset import Dataset, Split, in_splits
 from .splitting import split_rows
 
 # The four files of a folder; some copies have a dot in place of the second hyphen.
@@ -69,9 +69,7 @@ def load_idx(folder: str | os.PathLike[str], *, validation: float = 0.15, seed: 
     parts = {name: Split(train.X[chosen], train.y[chosen]) for name, chosen in rows.items()}
     return Dataset(
         name=printable(folder.resolve().name),
-        train=parts["train"],
-        validation=parts.get("validation"),
-        test=test,
+        **in_splits(parts | {"test": test}),
         classes=tuple(map(str, range(n_classes))),
         image_shape=train.X.shape[1:],
         rows=rows,

@@ -17,7 +17,7 @@ from .._namespace import HostArray
 from .._optional import require
 from .._texts import checked_classes, listed, printable
 from .._validation import check_integer, warn_outside
-from ._dataset import Dataset, Split
+from ._dataset import Dataset, Split, in_splits
 from .splitting import split_rows
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -152,9 +152,7 @@ def load_images(
         names["test"] = names["train"][rows["test"]]
     return Dataset(
         name=printable(folder.resolve().name),
-        train=parts["train"],
-        validation=parts.get("validation"),
-        test=parts.get("test"),
+        **in_splits(parts),
         classes=tuple(classes),
         image_shape=image_shape,
         rows=rows,

@@ -13,7 +13,7 @@ from .._files import opened_npz
 from .._namespace import HostArray
 from .._texts import checked_classes, listed, printable
 from .._validation import check_finite, check_integer
-from ._dataset import Dataset, Split, places_of
+from ._dataset import Dataset, Split, in_splits, places_of
 from .splitting import split_rows
 
 _Path: TypeAlias = str | os.PathLike[str]
@@ -99,9 +99,7 @@ def load_npz(
     image_shape = whole.X.shape[1:]
     return Dataset(
         name=printable(Path(path).stem),
-        train=splits["train"],
-        validation=splits.get("validation"),
-        test=splits.get("test"),
+        **in_splits(splits),
         classes=classes,
         image_shape=image_shape if len(image_shape) > 1 else None,
         rows=rows,

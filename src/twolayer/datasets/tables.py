@@ -27,7 +27,7 @@ from .._namespace import HostArray
 from .._texts import checked_classes, listed, printable
 from .._validation import check_choice, check_integer, row_blocks, warn_outside
 from ..encoding import DATES_AS, ID_REASONS, Column, TableEncoder, encoder_of, fit_column
-from ._dataset import Dataset, Split, places_of
+from ._dataset import Dataset, Split, in_splits, places_of
 from .splitting import split_rows
 from .table_files import open_table, read_table
 
@@ -175,9 +175,7 @@ def load_table(
     is_file = isinstance(source, str | os.PathLike) and str(source) != "-"
     return Dataset(
         name=printable(Path(source).name.partition(".")[0]) if is_file else "table",
-        train=parts["train"],
-        validation=parts.get("validation"),
-        test=parts.get("test"),
+        **in_splits(parts),
         classes=classes,
         image_shape=None,
         rows={part: rows[chosen] for part, chosen in splits.items()},
