@@ -53,11 +53,8 @@ def augmentation_for(settings: Mapping[str, Any], dataset: Dataset) -> augmentat
     parts: list[augmentation.Augmentation] = []
     if settings["flip"] or settings["shift"]:
         shape = image_shape(dataset, "--flip" if settings["flip"] else "--shift")
-        parts.append(
-            augmentation.FlipAndShift(
-                shape, flip=settings["flip"], shift=settings["shift"], border=settings["border"]
-            )
-        )
+        how = {name: settings[name] for name in ("flip", "shift", "border")}
+        parts.append(augmentation.FlipAndShift(shape, **how))
     if settings["mixup"]:
         parts.append(augmentation.Mixup(settings["mixup"]))
     if not parts:

@@ -29,9 +29,9 @@ from ..stacks import merge
 from . import build, data, figure_files, run_folder
 from .calibrated import calibrated_by_validation
 from .config import write_settings
-from .console import Console
+from .console import Console, Watch
 from .devices import Library, open_library
-from .errors import Failure
+from .errors import OF_SIGNALS, Failure
 from .evaluate import Evaluation, evaluate
 from .read_run import MOST_IMAGES
 from .table_results import results_of_table
@@ -268,6 +268,12 @@ class Job:
                 for row in columns[:_MOST_NAMED]
             )
             self.console.result(f"Accuracy lost without a column, the most first: {', '.join(words)}")
+
+    def interrupted(self, what: str, folder: Path, watch: Watch) -> Failure:
+        """Return the failure of a run that was stopped, and can go on."""
+        where = shlex.quote(str(run_folder.named(folder)))
+        again = f"`twolayer {self.settings['command']} --resume {where}` goes on from there"
+        return Failure(f"{what} {again}", OF_SIGNALS + watch.interrupted, wanted=True)
 
     def finish(self, folder: Path, failure: Failure | None) -> dict[str, Any]:
         """Draw the pictures and name the files; return the data of the run, or raise a failure with them."""

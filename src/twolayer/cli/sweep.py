@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -41,7 +40,7 @@ from .build import channels_for, preprocessing_for
 from .config import grid_of, write_settings
 from .console import Console, Watch
 from .devices import first_line
-from .errors import DIVERGED, OF_SIGNALS, Failure
+from .errors import DIVERGED, Failure
 from .job import FIGURES, Job, Kept, length_in_words, open_job
 
 _AXES = ("learning_rate", "reg")  # of the table that compares with published results
@@ -208,13 +207,11 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
         folder = run_folder.take_place(folder)
     failure = None
     if not result.complete:
-        failure = Failure(
+        what = (
             f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
-            f"they were; {'the best' if kept else 'no network'} is kept. "
-            f"`twolayer sweep --resume {shlex.quote(str(run_folder.named(folder)))}` goes on from there",
-            OF_SIGNALS + watch.interrupted,
-            wanted=True,
+            f"they were; {'the best' if kept else 'no network'} is kept."
         )
+        failure = job.interrupted(what, folder, watch)
     elif kept is None:
         which = "every network" if best is None else "the best candidate's network of all samples"
         failure = Failure(

@@ -35,8 +35,7 @@ def results_of_table(
     operations = test.X.size * (2.0 * net.n_hidden + _PASSES) * len(groups) * _REPEATS
     shuffled = groups if operations <= _MOST_OPERATIONS else {}
     try:
-        logistic = logistic_regression_accuracy(train, test, dataset.n_classes)
-        baselines["logistic regression"] = logistic
+        baselines["logistic regression"] = logistic_regression_accuracy(train, test, dataset.n_classes)
         X, y = library.put_samples(test.X), library.put_labels(test.y)
         for name in console.counted("Shuffling columns", shuffled, len(shuffled)):
             own = {name: groups[name]}

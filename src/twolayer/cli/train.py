@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ..training.run import select, without_preprocessed
 from . import run_folder
 from .config import write_settings
 from .console import Console, Watch
-from .errors import DIVERGED, OF_SIGNALS, Failure
+from .errors import DIVERGED, Failure
 from .job import FIGURES, Job, length_in_words, open_job
 from .read_run import read_object
 
@@ -145,19 +144,11 @@ def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Mapping[str, An
 def _initial_network(job: Job) -> TwoLayerNet:
     """Return the network to start from, or a stack of several."""
     settings, library = job.settings, job.library
-    nets = [
-        TwoLayerNet.initialize(
-            job.preprocessing.n_outputs,
-            settings["n_hidden"],
-            job.dataset.n_classes,
-            rng=settings["seed"] + k,
-            weight_scale=settings["weight_scale"],
-            xp=library.xp,
-            dtype=library.dtype,
-            device=library.device,
-        )
-        for k in range(settings["networks"])
-    ]
+    sizes = job.preprocessing.n_outputs, settings["n_hidden"], job.dataset.n_classes
+    how: dict[str, Any] = {"xp": library.xp, "dtype": library.dtype, "device": library.device}
+    how["weight_scale"] = settings["weight_scale"]
+    seeds = range(settings["seed"], settings["seed"] + settings["networks"])
+    nets = [TwoLayerNet.initialize(*sizes, rng=seed, **how) for seed in seeds]
     return nets[0] if len(nets) == 1 else stack(nets)
 
 
@@ -213,12 +204,7 @@ def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
             DIVERGED,
         )
     elif not complete:
-        failure = Failure(
-            f"interrupted at step {run.n_steps:,} of {total:,}; "
-            f"`twolayer train --resume {shlex.quote(str(run_folder.named(folder)))}` goes on from there",
-            OF_SIGNALS + watch.interrupted,
-            wanted=True,
-        )
+        failure = job.interrupted(f"interrupted at step {run.n_steps:,} of {total:,};", folder, watch)
     return job.finish(folder, failure)
 
 
