@@ -235,16 +235,9 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         elif parameters.early_stopping:
             rows, aside = inputs.set_aside(samples.codes, parameters, seed)
             samples, validation = samples.take(rows), samples.take(aside)
-        self._train(
-            net.astype(samples.X.dtype) if net else None,
-            samples,
-            parameters,
-            seed,
-            task,
-            trained,
-            epochs=parameters.max_iter,
-            validation=validation.arrays() if validation else None,
-        )
+        start = net.astype(samples.X.dtype) if net else None
+        how = {"epochs": parameters.max_iter, "validation": validation.arrays() if validation else None}
+        self._train(start, samples, parameters, seed, task, trained, **how)
         task.end({})
         return self
 

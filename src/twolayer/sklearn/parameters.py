@@ -51,9 +51,8 @@ def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
     for name, setting in OF_SETTINGS.items():
         if name != "n_iter_no_change" or p[name] != math.inf:
             p[name] = SETTINGS[setting].check(p[name], name)
-    p["tol"] = NOT_NEGATIVE.check("tol", p["tol"])
-    fraction = Number(above=0, below=1)
-    p["validation_fraction"] = fraction.check("validation_fraction", p["validation_fraction"])
+    for name, kind in {"tol": NOT_NEGATIVE, "validation_fraction": Number(above=0, below=1)}.items():
+        p[name] = kind.check(name, p[name])
     for name in ("early_stopping", "warm_start"):
         if not isinstance(p[name], bool | np.bool_):
             raise TypeError(f"`{name}` must be a bool; got {type(p[name]).__name__}")
