@@ -14,18 +14,10 @@ from typing import Any, NamedTuple
 
 from .. import presets
 from .._optional import require
+from ..report import tables
 from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
 from ..report.files import write_csv, write_json
 from ..report.formatting import count, format_accuracy, format_numbers, settings_in_words
-from ..report.tables import (
-    Row,
-    divergence_in_words,
-    has_diverged,
-    legend,
-    ranked,
-    shown_settings,
-    sweep_columns,
-)
 from ..settings import SETTINGS
 from ..sweeping import SweepResult, plan
 from ..sweeping.candidates import OF_SHAPE, settings_of_grid
@@ -162,7 +154,7 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
     settings, console, best = job.settings, job.console, result.best
     kept, words = None, ""
     if best is not None and best.net is not None:
-        words = ", ".join(settings_in_words(best.settings, (*shown_settings(result.table), "seed")))
+        words = ", ".join(settings_in_words(best.settings, (*tables.shown_settings(result.table), "seed")))
         kept = job.fold_and_test(best.net, {name: best.row[name] for name in FIGURES})
     results = job.results(kept, complete=result.complete, seconds=watch.seconds) | {
         "table_heading": f"{job.dataset.name}: validation accuracy",
@@ -192,11 +184,9 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
             write(write_csv, folder / "runs.csv", result.runs)
             write(write_csv, folder / "results.csv", result.table)
             _show_table(result, console)
-            ends = map(grid_end_in_words, results["grid_ends"])
-            for sentence in (
-                *certainty_in_words(ranked(result.table), results["samples"]["validation"], result.monitor),
-                *ends,
-            ):
+            n_validation = results["samples"]["validation"]
+            certainty = certainty_in_words(tables.ranked(result.table), n_validation, result.monitor)
+            for sentence in (*certainty, *map(grid_end_in_words, results["grid_ends"])):
                 console.result(sentence)
         if kept is not None:
             job.show_accuracies(f"The best: {words}", kept)
@@ -222,8 +212,8 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
 
 def _show_table(result: SweepResult, console: Console) -> None:
     """Write a row for each candidate, the best first."""
-    *columns, notes = sweep_columns(ranked(result.table), result.runs, result.monitor)
-    title = ["Candidates", *legend(result.table)]
+    *columns, notes = tables.sweep_columns(tables.ranked(result.table), result.runs, result.monitor)
+    title = ["Candidates", *tables.legend(result.table)]
     console.table(
         [column.heading.replace(" ", "\n", 1) for column in columns],  # so that more of them fit in a line
         list(zip(*(column.texts for column in columns), strict=True)),
@@ -268,11 +258,11 @@ def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job:
         )
 
 
-def _cell(row: Row | None, runs: Sequence[Row]) -> str:
+def _cell(row: tables.Row | None, runs: Sequence[tables.Row]) -> str:
     if row is None:
         return "–"
-    diverged, spread = divergence_in_words(row, runs), row["validation_accuracy_std"]
-    if has_diverged(row):
+    diverged, spread = tables.divergence_in_words(row, runs), row["validation_accuracy_std"]
+    if tables.has_diverged(row):
         return f"diverged at {diverged}"
     text = f"{row['train_accuracy']:.3f} / {format_accuracy(row['validation_accuracy'], spread)}"
     return f"{text}; diverged: {diverged}" if diverged else text

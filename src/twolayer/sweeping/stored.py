@@ -10,9 +10,8 @@ from pathlib import Path
 
 from .._files import remove_partial, written_whole
 from .._records import Kind, checked, is_list, is_mapping, is_text, read_json_object
-from ..training.checkpoint import save_run
 from ..training.fingerprint import Fingerprint, check_same, described
-from .parts import Checkpoint, Networks, Part, PartResult
+from .parts import Checkpoint, Networks, Part
 from .plans import SweepPlan, begun
 
 PLAN = "plan.json"
@@ -116,7 +115,3 @@ class PartsFolder:
 
     def _file(self, names: list[str]) -> Path:
         return self._path / f"{blake2b(', '.join(names).encode(), digest_size=8).hexdigest()}.safetensors"
-
-    def save(self, part: Part, result: PartResult) -> None:
-        """Save the run of a part."""
-        save_run(result.run, self.checkpoint(part).path)

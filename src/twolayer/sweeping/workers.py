@@ -23,6 +23,7 @@ import numpy as np
 
 from .._namespace import Array
 from ..training import Callback, Progress, Run
+from ..training.checkpoint import save_run
 from ..training.execution import threads_for
 from ..training.trees import tree_map
 from .parts import Checkpoint, Given, Part, PartData, PartResult, train_part
@@ -136,7 +137,7 @@ class Workers:
                     waiting.appendleft(part)
                     continue
                 if self._parts_folder is not None:  # the worker may not see the folder
-                    self._parts_folder.save(part, result)
+                    save_run(result.run, self._parts_folder.checkpoint(part).path)
                 self._call_back(part, result.place, result.run)
                 yield result
             for part, _ in running.values():

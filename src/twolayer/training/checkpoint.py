@@ -41,14 +41,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .._files import (
-    check_tensors,
-    float_dtype_in,
-    network_shapes,
-    opened_safetensors,
-    remove_partial,
-    write_safetensors,
-)
+from .. import _files
 from .._namespace import HostArray
 from .._records import BOOLEAN, OBJECT, Kind, checked, is_count, is_list, is_mapping, is_size, is_text
 from .._validation import check_integer, check_number, shown
@@ -126,7 +119,7 @@ def save_run(run: Run, path: _Path, *, preprocessing: Preprocessing | None = Non
             }
         ),
     }
-    write_safetensors(path, arrays, metadata)
+    _files.write_safetensors(path, arrays, metadata)
 
 
 def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
@@ -156,7 +149,7 @@ def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
     TypeError
         If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
     """
-    with opened_safetensors(path, "a checkpoint") as file:
+    with _files.opened_safetensors(path, "a checkpoint") as file:
         stored = _checked_run(file.metadata() or {}, path)
         _check_tensors(file, stored, path)
         arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118  # it is no dict
@@ -245,8 +238,8 @@ def _check_tensors(file: Any, stored: dict[str, Any], path: _Path) -> None:
     if min(*stack, n_features, n_hidden, n_classes) < 1:
         raise ValueError(f"`last.W1` in {path} must have no empty axis; got shape {shapes['last.W1']}")
     n_steps, n_entries = shape_of("history.loss", 1, 2)[-1], shape_of("history.step", 1)[0]
-    dtype = float_dtype_in(file, "last.W1", path)
-    of_net = network_shapes(n_features, n_hidden, n_classes, stack)
+    dtype = _files.float_dtype_in(file, "last.W1", path)
+    of_net = _files.network_shapes(n_features, n_hidden, n_classes, stack)
     nets = ["last", "best", *(f"moment{i}" for i in range(stored["n_moments"]))]
     nets += ["average"] if stored["average"] else []
     expected: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -265,7 +258,7 @@ def _check_tensors(file: Any, stored: dict[str, Any], path: _Path) -> None:
             "preprocessing.mean": ("F64", (n_inputs,)),
             "preprocessing.matrix": ("F64", (n_inputs, n_features)),
         }
-    check_tensors(file, expected, path, "checkpoint")
+    _files.check_tensors(file, expected, path, "checkpoint")
 
 
 def _check_steps(arrays: dict[str, HostArray], stored: dict[str, Any], path: _Path) -> None:
@@ -345,7 +338,7 @@ class Checkpointer:
         self._path, self._preprocessing, self._clock = path, preprocessing, clock
         self._saved_at = clock()
         self._saved_step: int | None = None
-        remove_partial(path)
+        _files.remove_partial(path)
 
     def __call__(self, progress: Progress) -> None:
         """Save the run where it is time to."""
