@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -189,9 +189,7 @@ def absolute(path: str | None) -> str | None:
 
 def _expanded(path: str) -> Path:
     """Return a path with the user's home in place of ~; as it is where nobody has that name."""
-    with suppress(RuntimeError):
-        return Path(path).expanduser()
-    return Path(path)
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # whose counterpart raises there
 
 
 # As a file

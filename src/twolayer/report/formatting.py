@@ -31,11 +31,9 @@ def format_number(value: Any, *, digits: int = 4, scientific: bool | None = None
         return str(value)
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    rounded = f"{value:.{digits - 1}e}"
-    mantissa, _, exponent = rounded.partition("e")
-    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
-    long = np.format_float_positional(float(rounded), trim="-")
-    short = f"{mantissa}e{int(exponent)}"
+    rounded = float(f"{value:.{digits - 1}e}")
+    long = np.format_float_positional(rounded, trim="-")
+    short = np.format_float_scientific(rounded, trim="-", exp_digits=1).replace("+", "")
     if scientific is None:
         scientific = len(short) < len(long)
     return short if scientific else long
