@@ -33,7 +33,7 @@ from .console import Console, Watch
 from .devices import Library, open_library
 from .errors import OF_SIGNALS, Failure
 from .evaluate import Evaluation, evaluate
-from .read_run import MOST_IMAGES
+from .read_run import MOST_IMAGES, read_object
 from .table_results import results_of_table
 
 FIGURES = ("train_accuracy", "validation_accuracy", "validation_loss")
@@ -281,9 +281,10 @@ class Job:
             figure_files.draw(folder, self.console.warn)
         except ImportError as error:
             self.console.warn(f"there are no pictures: {error}")
-        self.console.say(f"In {folder}: {', '.join(run_folder.written_in(folder))}")
+        files = run_folder.written_in(folder)
+        self.console.say(f"In {folder}: {', '.join(files)}")
         self.console.say(f"`twolayer report {shlex.quote(str(folder))}` makes one page of it")
-        answer = run_folder.answer_of(folder)
+        answer = {**read_object(folder / run_folder.RESULTS), "folder": folder, "files": files}
         if failure is not None:
             failure.data = answer
             raise failure

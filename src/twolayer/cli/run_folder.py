@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 from .. import storage
 from .._files import remove_partial
@@ -270,11 +269,6 @@ def clear_outcome(folder: Path, *, keeps_network: bool) -> bool:
 def written_in(folder: Path) -> list[str]:
     """Return the names of the files of a run that a folder holds, the network first."""
     return [name for name in _OWN if (folder / name).is_file()]
-
-
-def answer_of(folder: Path) -> dict[str, Any]:
-    """Return what a run gave, as data: its results, its folder and the files in that."""
-    return {**read_object(folder / RESULTS), "folder": folder, "files": written_in(folder)}
 
 
 def write_history(folder: Path, history: History) -> None:
