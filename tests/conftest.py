@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 import tempfile
@@ -17,6 +18,9 @@ from twolayer.training import execution
 
 # scikit-learn dispatches to array libraries only where SciPy does, which asks for this when it is imported.
 os.environ["SCIPY_ARRAY_API"] = "1"
+
+# A user's level. Without it JAX takes pytest's INFO, and old versions write each such line on stderr.
+logging.getLogger("jax").setLevel(logging.WARNING)
 
 settings.register_profile(
     "local",
