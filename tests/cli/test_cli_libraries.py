@@ -114,14 +114,15 @@ def test_small_products_take_one_thread_of_the_blas() -> None:
     def threads() -> set[int]:
         return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
 
-    usual = threads()
-    with threads_for(np, 1e6):
-        assert threads() <= {1}
-    with threads_for(np, 1e12):
+    with threadpoolctl.threadpool_limits(2, "blas"):
+        usual = threads()
+        with threads_for(np, 1e6):
+            assert threads() <= {1}
+        with threads_for(np, 1e12):
+            assert threads() == usual
+        with threads_for(np, 1e12, 1):
+            assert threads() <= {1}
         assert threads() == usual
-    with threads_for(np, 1e12, 1):
-        assert threads() <= {1}
-    assert threads() == usual
 
 
 def test_a_broken_threadpoolctl_changes_nothing(monkeypatch: pytest.MonkeyPatch, elsewhere: Path) -> None:
