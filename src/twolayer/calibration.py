@@ -55,8 +55,8 @@ def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | No
     like any other. The order of a sample's classes stays as it is, and so do labels and accuracy. A T above 1
     makes a network less sure; most networks that were trained for long need that.
 
-    If every label is right, the loss has no minimum: it falls with T, whatever T is. Where it still falls at
-    0.05, the network stays as it is, with a warning: such samples do not tell how sure it may be.
+    If every label is right, the loss has no minimum: a lower T always lowers it. If it is lowest at
+    0.05 or below, the network is returned unchanged, with a warning.
 
     Take samples that the network was not trained on, such as the validation samples, and a network that takes
     samples as they are: merge networks and fold preprocessings before.
@@ -85,7 +85,7 @@ def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | No
     Warns
     -----
     UserWarning
-        If the loss is least at T = 0.05 or below.
+        If the loss is lowest at T = 0.05 or below.
 
     References
     ----------
@@ -143,7 +143,7 @@ def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share:
     """Return the calibration of one network by its logits (1, C, N), targets and shares (N,) of samples."""
     host = standard_namespace(np)
     mass = 1.0 if sums is None else sums
-    # Without the mean, which adds nothing in theory, the sign is right where a probability rounds to 1.
+    # In theory this adds nothing. In practice it keeps the slope's sign where a probability rounds to 1.
     centred = logits - np.sum(T * logits, axis=1, keepdims=True) / mass
 
     def loss(inverse: float) -> float:
@@ -158,8 +158,8 @@ def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share:
     before, low, high = loss(1.0), 1 / MOST, 1 / LEAST
     if slope(high) <= 0:
         warn_outside(
-            f"the samples do not tell a temperature: their loss is least at the bound of {LEAST}, or below, "
-            "as where every label is right. The network stays as it is; more samples may tell"
+            f"the samples do not determine a temperature: their loss is lowest at the bound of {LEAST} or "
+            "below, as it is where every label is right. The network is unchanged; use more samples"
         )
         return Calibration(1.0, before, before)
     for _ in range(_HALVINGS):

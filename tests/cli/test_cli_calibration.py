@@ -90,9 +90,9 @@ def test_a_network_that_is_right_everywhere_stays_as_it_is() -> None:
     y = np.arange(60) % 3
     np.savez("easy.npz", X=np.eye(4)[y], y=y)
     how = ("easy.npz", "--epochs", 20, "--learning-rate", 1, "--quiet")
-    assert "do not tell a temperature" not in done("train", *how, "--out", "plain")
+    assert "do not determine a temperature" not in done("train", *how, "--out", "plain")
     output = done("train", *how, "--calibrate", "--out", "run")
-    assert "Warning: the samples do not tell a temperature: their loss is least at the bound" in output
+    assert "Warning: the samples do not determine a temperature: their loss is lowest at" in output
     assert read("run/results.json")["calibration"]["temperature"] == 1.0
     for found, plain in zip(load("run"), load("plain"), strict=True):
         np.testing.assert_array_equal(found, plain)

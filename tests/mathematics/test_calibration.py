@@ -71,7 +71,7 @@ def test_the_temperature_is_that_of_least_loss(backend: Backend, n_elements, mon
     assert float(found.loss(backend.array(X), backend.array(y))) == pytest.approx(how.loss_after, rel=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:the samples do not tell a temperature")
+@pytest.mark.filterwarnings("ignore:the samples do not determine a temperature")
 @given(problem=problems(stacked=False))
 def test_labels_stay_and_the_loss_is_not_higher(problem: Problem):
     net, X, y = problem.net, problem.X, problem.y
@@ -119,9 +119,9 @@ def test_a_network_that_is_right_everywhere_stays_as_it_is(size):
     net, X, _ = noisy_task()
     net = net._replace(W2=size * net.W2, b2=size * net.b2)
     y = np.asarray(net.predict(X))
-    with pytest.warns(UserWarning, match=r"do not tell a temperature: .* at the bound of 0\.05, or"):
+    with pytest.warns(UserWarning, match=r"do not determine a temperature: .* at the bound of 0\.05 or"):
         assert_same_net(calibrate(net, X, y), net)
-    with pytest.warns(UserWarning, match="The network stays as it is") as found:
+    with pytest.warns(UserWarning, match="The network is unchanged") as found:
         _, (how,) = calibrated(net, X, y, None)
     assert found[0].filename == __file__
     assert how.temperature == 1.0
@@ -138,7 +138,7 @@ def test_a_network_that_is_wrong_everywhere_is_at_a_bound():
 def test_a_network_that_tells_nothing_stays_as_it_is():
     net, X, y = noisy_task()
     nothing = net._replace(W2=np.zeros_like(net.W2), b2=np.zeros_like(net.b2))
-    with pytest.warns(UserWarning, match="do not tell a temperature"):
+    with pytest.warns(UserWarning, match="do not determine a temperature"):
         found, (how,) = calibrated(nothing, X, y, None)
     assert how == (1.0, pytest.approx(math.log(3)), pytest.approx(math.log(3)))
     assert_same_net(found, nothing)

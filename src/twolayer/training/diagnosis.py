@@ -33,11 +33,12 @@ class DivergenceWarning(RuntimeWarning):
 class NothingLearntWarning(RuntimeWarning):
     """No network of a training ends better than one that always names the commonest class.
 
-    The accuracy of the judged network on the training samples is compared with the share of their commonest
-    class, and the loss of the last epoch with the entropy of the classes, which is the loss of always naming
-    their shares: a loss below 95 % of it shows that something was learnt, such as the samples that are more
-    likely of a rare class. There is no warning after fewer than 10 steps, or if samples or classes have
-    weights.
+    The accuracy of each judged network on the training samples is at most the share of their commonest class.
+    Its loss, the mean over the last epoch (in a sweep, the validation loss), is at least 95 % of the entropy
+    of the classes, which is the loss of predicting their shares for every sample: with a rare class a network
+    may learn good probabilities, and still name the commonest class always. There is no warning after fewer
+    than 10 steps, or if samples or classes have weights.
+
     ``warnings.filterwarnings("ignore", category=twolayer.NothingLearntWarning)`` silences it.
     """
 
