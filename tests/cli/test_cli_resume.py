@@ -11,7 +11,7 @@ import tomli_w
 from support.command_line import QUICK, clusters, done, files_in, read, refused, settings_in
 
 from twolayer.checkpoints import load_run
-from twolayer.cli import job
+from twolayer.cli import build
 from twolayer.preprocessing import Whitener
 from twolayer.training import checkpoint
 
@@ -150,7 +150,7 @@ def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
     def refuse(*_: object) -> None:
         raise AssertionError("it was fitted again")
 
-    monkeypatch.setattr(job, "preprocessing_for", refuse)
+    monkeypatch.setattr(build, "preprocessing_for", refuse)
     done("train", "--resume", "run", "--epochs", 3)
     same_results()
 
