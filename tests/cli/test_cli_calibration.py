@@ -136,7 +136,7 @@ def test_a_sample_too_far_away_loses_nothing(name: str, warned: bool) -> None:
 )
 def test_a_monitor_that_changes_nothing_is_told(more: tuple[object, ...], warned: bool) -> None:
     output = done("train", *QUICK, "--monitor", "loss", *more, "--out", "run")
-    assert ("Warning: `--monitor loss` changes nothing here" in output) == warned
+    assert ("Warning: `--monitor loss` changes nothing with --judge last" in output) == warned
 
 
 def test_refusals() -> None:

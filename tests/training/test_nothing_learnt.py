@@ -142,6 +142,45 @@ def test_there_is_no_warning_where_the_probabilities_of_a_rare_class_were_learnt
     assert "of the training samples are right, no more than by always naming" in message
 
 
+def probable(n: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Samples, labels of a rare class, and its probability, which is never above 0.45."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, D))
+    p = np.minimum(1 / (1 + np.exp(4 - 1.5 * X[:, 0])), 0.45)
+    return X, (rng.random(n) < p).astype(np.int64), p
+
+
+def test_what_was_learnt_is_measured_without_the_penalty() -> None:
+    samples, labels, _ = probable()
+    start = TwoLayerNet.initialize(D, 32, 2, rng=0)
+    how: dict[str, Any] = {"learning_rate": 0.05, "epochs": 20, "rng": 0, "reg": 0.01}
+    assert messages(lambda: train(start, samples, labels, **how)) == []
+
+
+def test_a_network_that_left_its_stack_has_learnt() -> None:
+    samples, labels, _ = probable()
+    start = stack([TwoLayerNet.initialize(D, 32, 2, rng=0)] * 2)
+    how: dict[str, Any] = {"learning_rate": [0.3, 1e-5], "epochs": 40, "patience": 2, "monitor": "loss"}
+    validation = samples[:400], labels[:400]
+    run = train(start, samples[400:], labels[400:], validation=validation, **how, rng=0)
+    assert run.stopped[0] is not None
+    assert (
+        messages(lambda: train(start, samples[400:], labels[400:], validation=validation, **how, rng=0)) == []
+    )
+
+
+def test_probabilities_have_an_entropy_of_their_own() -> None:
+    samples, _, p = probable()
+    p = np.where(np.arange(len(p)) % 100 == 0, 0.6, p)  # so that both are the likelier one somewhere
+    targets = np.stack([1 - p, p], axis=1)
+    start = TwoLayerNet.initialize(D, 32, 2, rng=0)
+    how: dict[str, Any] = {"learning_rate": 0.1, "epochs": 20, "rng": 0}
+    assert messages(lambda: train(start, samples, targets, **how)) == []
+    shuffled = np.random.default_rng(1).permutation(targets)
+    (message,) = messages(lambda: train(start, samples, shuffled, **how | {"learning_rate": 0.01}))
+    assert "0.990 of the training samples are right, no more than by always naming" in message
+
+
 def test_a_network_that_diverged_is_not_compared() -> None:
     with pytest.warns(twolayer.DivergenceWarning) as found:
         train(SAME, X, Y, **HOW | {"learning_rate": 1e30})

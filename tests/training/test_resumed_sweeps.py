@@ -366,7 +366,7 @@ def test_with_halving_other_candidates_are_refused(tmp_path: Path) -> None:
     sweep(**how, resume=tmp_path, callbacks=[Ends(3, raises=False)])
     with refusal(
         f"ValueError: the candidates and seeds must be those of the sweep in {tmp_path}, as `halving` "
-        "compares all of them; got 24 networks, not the 16 of then"
+        "compares all of them; got 24 networks, and the folder has 16"
     ):
         sweep(**how | {"grid": how["grid"] | {"seed": [0, 1, 2]}}, resume=tmp_path)
 

@@ -115,10 +115,7 @@ def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Mapping[str, An
     """Train a network, or go on with it; keep, test and show it; return the data of the run."""
     settings, library = job.settings, job.library
     if settings["monitor"] == "loss" and settings["judge"] == "last" and settings["patience"] is None:
-        job.console.warn(
-            "`--monitor loss` changes nothing here: --judge last keeps the last network, and no --patience "
-            "ends the training"
-        )
+        job.console.warn("`--monitor loss` changes nothing with --judge last: try --judge best")
     arguments = job.arguments()
     length = f"{length_in_words(settings)}, seed {settings['seed']}"
     job.console.say(f"{_in_words(settings, _SHOWN)}; {length}; {library}")

@@ -91,7 +91,7 @@ class PartsFolder:
         if networks.halving is not None and {*earlier} != {*names}:
             raise ValueError(
                 f"the candidates and seeds must be those of the sweep in {self._path}, as `halving` compares "
-                f"all of them; got {len(names)} networks, not the {len(earlier)} of then"
+                f"all of them; got {len(names)} networks, and the folder has {len(earlier)}"
             )
         # Parts that have not begun are divided anew, or may be left out again.
         begun_ones = [part for part in parts if self._file(part).is_file()]

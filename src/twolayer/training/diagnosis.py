@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .._namespace import Array, P, standard_namespace, to_host
+from .._namespace import Array, HostArray, P, standard_namespace, to_host
 from .._validation import warn_outside
-from .history import mean_losses
 from .run import Run
 
 _FEW_STEPS = 10  # a network of fewer steps may be no better than a guess, and yet learn
@@ -19,7 +18,7 @@ _ENOUGH_STEPS = 100
 _MOST_ROWS = 1000  # that show the sizes of features
 _MOST_BETWEEN = 100  # the largest ratio of the sizes of two features, or of one and 1, that is not a cause
 _MOST_OF_A_CLASS = 0.8
-_MOST_OF_ENTROPY = 0.95  # a loss below it shows that something was learnt
+_LEAST_LEARNT = 0.05  # of what there is to learn: less may be chance
 _STANDARDIZER = '`preprocessing=twolayer.preprocessing.Standardizer.fit(X, scale="feature")`'
 
 
@@ -34,10 +33,10 @@ class NothingLearntWarning(RuntimeWarning):
     """No network of a training ends better than one that always names the commonest class.
 
     The accuracy of each judged network on the training samples is at most the share of their commonest class.
-    Its loss, the mean over the last epoch (in a sweep, the validation loss), is at least 95 % of the entropy
-    of the classes, which is the loss of predicting their shares for every sample: with a rare class a network
-    may learn good probabilities, and still name the commonest class always. There is no warning after fewer
-    than 10 steps, or if samples or classes have weights.
+    Its cross-entropy on them (in a sweep, on the validation samples) is at least 95 % of that of predicting
+    the classes' shares for every sample: with a rare class a network may learn good probabilities, and still
+    name the commonest class always. There is no warning after fewer than 10 steps, or if samples or classes
+    have weights.
 
     ``warnings.filterwarnings("ignore", category=twolayer.NothingLearntWarning)`` silences it.
     """
@@ -82,8 +81,7 @@ def divergence(run: Run) -> str | None:
 
 def nothing_learnt_by(run: Run, given: Mapping[str, Any], *scaler: str) -> str | None:
     """Describe a run in which no network learnt anything, as `nothing_learnt` does."""
-    losses = mean_losses(run.history)[..., -1:]
-    return nothing_learnt(run.train_accuracy, losses, run.n_steps, given, *scaler)
+    return nothing_learnt(run.train_accuracy, run._train_loss, run.n_steps, given, *scaler)
 
 
 def nothing_learnt(
@@ -96,7 +94,7 @@ def nothing_learnt(
     accuracies : float or sequence of float
         The accuracy of each network on the training samples; nan where it diverged.
     losses : float or sequence of float
-        The loss of each network at the end; nan where it is not known.
+        The cross-entropy of each network, without penalty; nan where it is not known.
     n_steps : int
     given : mapping
         The arguments of the training: X, or None if it is not known what features the networks were given;
@@ -110,13 +108,16 @@ def nothing_learnt(
         return None
     y = to_host(given["y"])
     labels = y if y.ndim == 1 else y.argmax(axis=1)
-    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    shares = np.bincount(labels) / len(labels)
     share = shares.max()
+    # The losses of predicting the shares of the classes for every sample, and of predicting each right.
+    chance, least = _entropy(shares), 0.0
+    if y.ndim == 2:
+        chance, least = _entropy(y.mean(axis=0)), _entropy(y).mean()
     # The shares in the folds of a sweep differ from this by a row or two.
     room = 0.0 if given.get("folds") is None else 2.0 / len(labels)
-    entropy = -np.sum(shares * np.log(shares))  # the loss of always naming the shares
-    is_guess = best <= share + room and not np.any(np.less(losses, _MOST_OF_ENTROPY * entropy))
-    if share == 1.0 or not is_guess:
+    learnt = np.less(losses, chance - _LEAST_LEARNT * (chance - least)).any()
+    if share == 1.0 or best > share + room or learnt:
         return None
     smallest, largest = _sizes(given["X"], given.get("preprocessing"))
     if max(largest, 1.0) > _MOST_BETWEEN * min(smallest, 1.0):
@@ -131,6 +132,11 @@ def nothing_learnt(
         f"Nothing was learnt: {best:.3f} of the training samples are right, no more than by always naming "
         f"the commonest class. The likely cause is {cause}"
     )
+
+
+def _entropy(p: HostArray) -> HostArray:
+    """Return the entropy of each row of probabilities."""
+    return np.asarray(-np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1))
 
 
 def _sizes(X: Array | None, preprocessing: Any) -> tuple[float, float]:

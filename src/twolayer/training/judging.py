@@ -44,10 +44,10 @@ class Judge:
         assert samples is not None
         return self._on_rows(params, samples, networks, None if folds is None else folds.held_out)
 
-    def on_training(self, params: Params, networks: HostArray) -> HostArray:
-        """Accuracy of networks of these numbers (P,) on the samples that they are trained on, unweighted."""
+    def on_training(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
+        """The same of the samples that they are trained on, unweighted."""
         samples, folds = self._plan.data.train._replace(sample_weight=None, own=None), self._plan.folds
-        return self._on_rows(params, samples, networks, None if folds is None else folds.trained)[1]
+        return self._on_rows(params, samples, networks, None if folds is None else folds.trained)
 
     def epoch_means(self, numbers: HostArray, first: int) -> HostArray:
         """Means (K,) of numbers (n, K) of an epoch's batches, from step ``first`` on, by their sizes."""

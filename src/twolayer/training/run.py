@@ -138,6 +138,7 @@ class Run:
     stopped: int | tuple[int | None, ...] | None = None
     preprocessing: Preprocessing | None = None
     validation_loss: Any = math.nan
+    _train_loss: Any = math.nan  # mean cross-entropy of `net` on all training samples, where it was measured
     _moments: tuple[TwoLayerNet, ...] = ()  # the optimizer's
     _fingerprint: Fingerprint = field(default_factory=dict)  # of its settings and data
 
@@ -211,6 +212,7 @@ def select(run: Run, k: int) -> Run:
         validation_accuracy=float(stack.validation_accuracy[k]),
         validation_loss=float(stack.validation_loss[k]),
         best_step=int(stack.best_step[k]),
+        _train_loss=float(stack._train_loss[k]),
         _moments=tuple(map(network, run._moments)),
     )
 

@@ -278,9 +278,9 @@ class Trainer:
             best, best_step = now, np.where(self.members.are_present(), self.done, self.best_step)
         judged = now if judges_last else best
         history = self.recorder.history()
-        train_accuracy = loss = accuracy = np.full(len(self.stopped), np.nan)
+        train_loss = train_accuracy = loss = accuracy = np.full(len(self.stopped), np.nan)
         if measured:
-            train_accuracy = self.judge.on_training(judged, every)
+            train_loss, train_accuracy = self.judge.on_training(judged, every)
         if measured and validation is not None:
             loss, accuracy = validated_at(history, best_step)
             if judges_last:
@@ -302,6 +302,7 @@ class Trainer:
             best_step=best_step.copy(),
             seed=self.batches.seed,
             preprocessing=self.plan.preprocessing,
+            _train_loss=train_loss,
             _moments=tuple(map(self._public, moments)),
             _fingerprint=dict(self.plan.fingerprint),
         )
