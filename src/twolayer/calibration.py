@@ -55,8 +55,8 @@ def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | No
     like any other. The order of a sample's classes stays as it is, and so do labels and accuracy. A T above 1
     makes a network less sure; most networks that were trained for long need that.
 
-    If every label is right, the loss has no minimum: a lower T always lowers it. If it is lowest at
-    0.05 or below, the network is returned unchanged, with a warning.
+    If every label is right, the loss has no minimum: a lower T always lowers it. If it is lowest at 0.05 or
+    below, the network is returned unchanged, with a warning.
 
     Take samples that the network was not trained on, such as the validation samples, and a network that takes
     samples as they are: merge networks and fold preprocessings before.

@@ -205,7 +205,8 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Warns
         -----
         NothingLearntWarning
-            If the network ends no better than always naming the commonest class, with the likely cause.
+            If the network ends no better than always naming the commonest class, by its accuracy and its
+            loss, with the likely cause.
         """
         trained = next_trained()
         parameters = checked_parameters(self.get_params(deep=False))

@@ -169,8 +169,9 @@ def train(
     DivergenceWarning
         If a network of the run diverged: once, at its end.
     NothingLearntWarning
-        If no network ends better than always naming the commonest class. It names the likely cause: for
-        example, features of very different sizes without a ``preprocessing``, or one step an epoch.
+        If no network ends better than always naming the commonest class, by its accuracy and its loss. It
+        names the likely cause: for example, features of very different sizes without a ``preprocessing``, or
+        one step an epoch.
 
     References
     ----------
