@@ -101,7 +101,7 @@ def tests_jax(session: nox.Session) -> None:
         run_tests(session, "jax", extras=extras, options=ONLY_BACKENDS)
         return
     # Measuring coverage costs a third more: only in files that together run all the code that JAX alone runs.
-    measured_files = files_of_tests("evaluation", "execution", "optimizers")
+    measured_files = files_of_tests("evaluation", "execution", "optimizers", "sample_weights")
     run_tests(session, "jax", extras=extras, options=(*ONLY_BACKENDS, *measured_files))
     rest = (f"--ignore={file}" for file in measured_files)
     session.run("pytest", "--backend=jax", *ONLY_BACKENDS, *rest)
