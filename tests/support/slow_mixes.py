@@ -45,6 +45,9 @@ class Mix(NamedTuple):
     label_smoothing: Any = 0.0
     sample_weight: np.ndarray | None = None
     mixup: float | None = None  # alpha
+    teacher: Any = None  # logits (N, C), or a function of samples (n, D) that returns them
+    temperature: float = 1.0
+    teacher_weight: float = 0.5
     centre: np.ndarray | None = None  # what the preprocessing subtracts
     scale: np.ndarray | None = None  # and then multiplies by
     ema_decay: float | None = None
@@ -127,7 +130,7 @@ def _batch(
     """Features, target and weight of each sample, as the network sees them."""
     T = np.eye(n_classes)[y] if y.ndim == 1 else y
     weight = np.ones(len(X)) if mix.sample_weight is None else mix.sample_weight
-    raw = batch = [(X[i].astype(float), T[i], float(weight[i])) for i in rows]
+    raw = batch = [(X[i].astype(float), _target(i, X, T, mix), float(weight[i])) for i in rows]
     if mix.mixup is not None:
         rng = generator(seed, AUGMENTATION, *place)
         lam = rng.beta(mix.mixup, mix.mixup, size=len(rows))
@@ -145,3 +148,12 @@ def _batch(
     inputs = bytes_of(seed, INPUT_DROPOUT, *place, len(rows), len(batch[0][0]))
     kept = (inputs >= threshold) * (256 / (256 - threshold))
     return [(x * own, t, s) for own, (x, t, s) in zip(kept, batch, strict=True)]
+
+
+def _target(i: int, X: np.ndarray, T: np.ndarray, mix: Mix) -> np.ndarray:
+    """The target of one sample, of which a teacher may know a part."""
+    if mix.teacher is None:
+        return T[i]
+    z = (mix.teacher(X[i : i + 1])[0] if callable(mix.teacher) else mix.teacher[i]) / mix.temperature
+    p = np.exp(z - z.max())
+    return mix.teacher_weight * p / p.sum() + (1 - mix.teacher_weight) * T[i]

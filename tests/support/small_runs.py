@@ -160,6 +160,12 @@ def trained_on(backend: Backend, task: Task, *, start: Run | None = None, **chan
     return trained(Task(net, *map(place, task[1:])), **changes)
 
 
+def linear_teacher(X: Any) -> np.ndarray:
+    """The logits of a task's samples by a linear model, in NumPy whatever the samples are in."""
+    host = to_host(X).astype(np.float64)
+    return host.reshape(len(host), -1) @ np.linspace(-2, 3, 12).reshape(4, 3)
+
+
 def each_run(run: Run) -> list[dict[str, Any]]:
     """What a run says of each of its networks."""
     names = ("net", "best", "last", "average", "history", *OF_EACH)

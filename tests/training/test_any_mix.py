@@ -17,6 +17,7 @@ from support.small_runs import (
     assert_same_run,
     each_run,
     few,
+    linear_teacher,
     make_task,
     stopping,
     trained_on,
@@ -31,6 +32,7 @@ from twolayer.preprocessing import Standardizer
 pytestmark = pytest.mark.once_on_jax
 
 SCALING = Standardizer(np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9, 1.1]))
+LOGITS = 3 * np.random.default_rng(5).normal(size=(23, 3))
 OF_NETWORKS = ("net", "best", "last", "average")
 
 
@@ -59,6 +61,9 @@ def any_settings(K: int | None) -> st.SearchStrategy[dict[str, Any]]:
             "class_weight": st.sampled_from(["balanced", [1.0, 0.0, 2.0], (3, 1, 1)]),
             "preprocessing": st.just(SCALING),
             "augmentation": st.sampled_from(augmentations),
+            "teacher": st.sampled_from([None, LOGITS, linear_teacher]),
+            "temperature": st.sampled_from([0.5, 4.0]),
+            "teacher_weight": st.sampled_from([0.2, 1.0]),
             "optimizer": st.sampled_from(optimizers),
             "schedule": st.sampled_from(
                 [schedules.Exponential(0.9, every=2), schedules.Warmup(schedules.Constant(), steps=6)]

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.backends import Backend
 from support.slow_mixes import Mix, slow_train
-from support.small_runs import SETTINGS, each_run, few, host_net, make_task, rows_of, trained_on
+from support.small_runs import (
+    SETTINGS,
+    each_run,
+    few,
+    host_net,
+    linear_teacher,
+    make_task,
+    rows_of,
+    trained_on,
+)
 
 from twolayer import schedules
 from twolayer.augmentation import Mixup
@@ -23,6 +32,7 @@ pytestmark = pytest.mark.once_on_jax
 
 CENTRE, SCALE = np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9, 1.1])
 WEIGHT = np.arange(23) % 4 / 2.0
+LOGITS = 3 * np.random.default_rng(5).normal(size=(23, 3))
 A_BATCH = rows_of(7, 0, 23, 5, replacement=False)[1]
 NOTHING: dict[str, Any] = {}
 
@@ -91,6 +101,13 @@ MIXES = {
     "adamw": Case(changes={"learning_rate": 0.05, "reg": 0.0}, mix=Mix(optimizer=AdamW(0.8, 0.9, 1e-2, 0.3))),
     "weighted-mixup": Case(2, mix=Mix(mixup=0.5, sample_weight=WEIGHT)),
     "preprocessing": Case(2, mix=Mix(centre=CENTRE, scale=SCALE, input_dropout=0.3, mixup=0.2)),
+    "taught": Case(2, mix=Mix(teacher=linear_teacher, temperature=2.0, teacher_weight=0.8)),
+    "taught-by-logits": Case(mix=Mix(teacher=LOGITS, sample_weight=WEIGHT)),
+    "taught-alone": Case(2, mix=Mix(teacher=LOGITS, teacher_weight=1.0, label_smoothing=[0.0, 0.1])),
+    "taught-and-mixed": Case(
+        2, mix=Mix(teacher=linear_teacher, mixup=0.5, sample_weight=WEIGHT, centre=CENTRE, scale=SCALE)
+    ),
+    "taught-by-logits-and-mixed": Case(mix=Mix(teacher=LOGITS, temperature=0.5, mixup=0.5)),
     "everything": Case(
         2,
         changes={"learning_rate": [0.1, 0.05], "reg": [0.02, 0.0], "replacement": True},
@@ -130,6 +147,9 @@ def assert_slow_loop_agrees(
         label_smoothing=mix.label_smoothing,
         sample_weight=mix.sample_weight,
         augmentation=None if mix.mixup is None else Mixup(mix.mixup),
+        teacher=mix.teacher,
+        temperature=mix.temperature,
+        teacher_weight=mix.teacher_weight,
         preprocessing=None if mix.centre is None else Standardizer(mix.centre, mix.scale),
         ema_decay=mix.ema_decay,
         optimizer=mix.optimizer,
@@ -186,6 +206,9 @@ def any_case(draw: st.DrawFn) -> Case:
         label_smoothing=of_each(st.floats(0, 1, width=16)),
         sample_weight=draw(st.sampled_from([None, np.arange(23) % 3 / 2.0])),
         mixup=draw(st.sampled_from([None, 0.2, 1.0])),
+        teacher=draw(st.sampled_from([None, LOGITS, linear_teacher])),
+        temperature=draw(st.sampled_from([0.5, 1.0, 4.0])),
+        teacher_weight=draw(st.sampled_from([0.0, 0.3, 1.0])),
         centre=draw(st.sampled_from([None, CENTRE])),
         scale=SCALE,
         ema_decay=draw(st.sampled_from([None, 0.0, 0.7])),

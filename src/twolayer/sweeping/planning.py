@@ -41,6 +41,7 @@ from ..training.history import MONITORS
 from ..training.optimizers import Optimizer
 from ..training.plan import EPOCHS, Settings
 from ..training.schedules import Schedule
+from ..training.teaching import described_teacher
 from .candidates import DEFAULTS, candidates_of, settings_of_stack, stacks_of
 from .comparison import Row, groups_of
 from .folds import check_weights_of_folds, folds_of
@@ -86,6 +87,9 @@ def plan(
     class_weight: Sequence[float] | Array | str | None = None,
     preprocessing: Preprocessing | Callable[[Array], Preprocessing] | str | None = None,
     augmentation: Augmentation | None = None,
+    teacher: Callable[[Array], Array] | Array | None = None,
+    temperature: float = 1.0,
+    teacher_weight: float = 0.5,
     optimizer: Optimizer = NESTEROV,
     schedule: Schedule = COSINE,
     epochs: int | None = None,
@@ -122,6 +126,8 @@ def plan(
         As for `sweep`.
     preprocessing, augmentation
         As for `sweep`.
+    teacher, temperature, teacher_weight
+        As for `sweep`. An array of logits is pickled with each part.
     optimizer, schedule, epochs, steps, replacement, ema_decay, patience, monitor, judge
         As for `sweep`.
     stream, xp, device
@@ -176,6 +182,7 @@ def plan(
         rng=None,
         folds=divided,
     )
+    described_teacher(settings, X.shape[0], n_classes)  # raises
     runs = candidates_of(grid, settings, default_seed=seed, n_drawn=candidates)
     if divided is not None:
         runs = [one | {"fold": fold} for one in runs for fold in range(len(divided.trained))]
@@ -220,7 +227,7 @@ def plan(
         dtype_name(dtype),
         library_name(xp) if stream else None,
         device if stream else None,
-        in_steps=bool(stream) or any(one is not None for one in augmentations),
+        in_steps=bool(stream) or callable(teacher) or any(one is not None for one in augmentations),
         data=Given(X, y, validation, sample_weight).fingerprint(),
     )
     n_validation = 0 if validation is None else validation[0].shape[0]

@@ -52,6 +52,9 @@ def sweep(
     class_weight: Sequence[float] | Array | str | None = None,
     preprocessing: Preprocessing | Callable[[Array], Preprocessing] | str | None = None,
     augmentation: Augmentation | None = None,
+    teacher: Callable[[Array], Array] | Array | None = None,
+    temperature: float = 1.0,
+    teacher_weight: float = 0.5,
     optimizer: Optimizer = NESTEROV,
     schedule: Schedule = COSINE,
     epochs: int | None = None,
@@ -137,7 +140,7 @@ def sweep(
         method ``fit``, such as `Whitener`; a function of X that returns a fitted one; or "standardize", for
         ``Standardizer.fit(X, scale="feature")``. With ``folds`` it is then fitted to each fold's own rows,
         and the networks of each fold are a stack of their own.
-    augmentation, optimizer, schedule
+    augmentation, teacher, temperature, teacher_weight, optimizer, schedule
         As for `train`.
     epochs, steps, replacement, ema_decay, patience
         As for `train`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .._namespace import Array, array_namespace, device, is_array_api_obj, undisturbed
@@ -35,6 +35,9 @@ def train(
     class_weight: Sequence[float] | Array | str | None = None,
     preprocessing: Preprocessing | None = None,
     augmentation: Augmentation | None = None,
+    teacher: Callable[[Array], Array] | Array | None = None,
+    temperature: float = 1.0,
+    teacher_weight: float = 0.5,
     reg: Any = 0.0,
     dropout: Any = 0.0,
     input_dropout: float = 0.0,
@@ -94,6 +97,15 @@ def train(
         beforehand; samples with features too far from 0 for float32 cannot be augmented there.
     augmentation : Augmentation, optional
         Applied to the samples of each batch as they are in ``X``; see `twolayer.augmentation`.
+    teacher : callable or array (N, C), optional
+        Another model, whose outputs become a part of the targets [2]_: ``teacher(X)`` returns the logits
+        (B, C) of a batch, or the array holds those of each training sample. A callable gets the samples as
+        they are in ``X`` and of its shape, augmented but not mixed nor preprocessed, in its library and on
+        its device (with ``stream`` NumPy arrays), and may return any library's array.
+    temperature : float
+        τ > 0, by which the teacher's logits are divided: above 1 its probabilities are softer.
+    teacher_weight : float
+        λ in [0, 1]: the targets are λ · softmax(logits / τ) + (1 - λ) · labels, before ``label_smoothing``.
     reg : float, or (K,) for a stack
         Strength of the L2 penalty on W1 and W2; half of PyTorch's ``weight_decay``.
     dropout : float, or (K,) for a stack
@@ -177,6 +189,8 @@ def train(
     ----------
     .. [1] N. Srivastava et al.: Dropout: A Simple Way to Prevent Neural Networks from Overfitting,
        JMLR 15 (2014), 1929-1958. https://jmlr.org/papers/v15/srivastava14a.html
+    .. [2] G. Hinton, O. Vinyals, J. Dean: Distilling the Knowledge in a Neural Network, 2015.
+       https://arxiv.org/abs/1503.02531
 
     Examples
     --------

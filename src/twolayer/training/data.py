@@ -22,8 +22,9 @@ from .._namespace import (
     to_host,
 )
 from .._validation import check_choice, check_number, host_values, row_blocks
-from ..network import rescaled
-from ..preprocessing import centred_on_host
+from ..augmentation import Augmentation
+from ..network import TwoLayerNet, rescaled
+from ..preprocessing import Preprocessing, arrays_for, centred_on_host, lost_by_rounding
 from .fingerprint import Fingerprint
 from .step import Samples
 
@@ -38,12 +39,15 @@ class Data:
         Beside the networks; where they are streamed, NumPy arrays.
     validation : Samples or None
         With folds, the same samples as ``train``, of which each fold is judged by its rows.
+    given : array (N, ...)
+        The training samples as they were given, which a teacher takes.
     fingerprint : dict
         Texts that tell this data from others.
     """
 
     train: Samples
     validation: Samples | None
+    given: Array
     fingerprint: Fingerprint
 
 
@@ -100,3 +104,23 @@ def centred(samples: Samples, mean: HostArray) -> Samples:
     blocks = (centred_on_host(X[rows, :], mean) for rows in row_blocks(*X.shape))
     joined = xp.concat([from_host(block, xp=xp, device=where) for block in blocks])
     return samples._replace(X=divided_as(joined, X))
+
+
+def arrays_of(
+    net: TwoLayerNet, data: Data, preprocessing: Preprocessing | None, augmentation: Augmentation | None
+) -> tuple[tuple[HostArray, ...], HostArray | None]:
+    """Return the preprocessing's arrays, and the mean to subtract on the host, as `arrays_for` does."""
+    if preprocessing is None:
+        return (), None
+    dtype, place = net.W1.dtype, {"xp": array_namespace(net.W1), "device": device(net.W1)}
+    samples = [part.X for part in (data.train, data.validation) if part is not None]
+    arrays, host_mean = arrays_for(preprocessing, samples, dtype, **place)
+    if host_mean is None or augmentation is None:
+        return arrays, host_mean
+    # An augmentation takes samples as they are, so they cannot be centred before it.
+    lost = lost_by_rounding(preprocessing, dtype)
+    if lost is not None:
+        raise ValueError(
+            f"`augmentation` must be left out where the device has no float64 for the samples: {lost}"
+        )
+    return arrays_for(preprocessing, [], dtype, **place)

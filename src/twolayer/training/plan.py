@@ -33,10 +33,10 @@ from .._validation import (
 )
 from ..augmentation import Augmentation, check_augmentation
 from ..network import TwoLayerNet, as_targets, flatten, rescaled
-from ..preprocessing import Preprocessing, arrays_for, centred_on_host, lost_by_rounding
+from ..preprocessing import Preprocessing, centred_on_host
 from ..settings import SETTINGS
 from .batches import Batches
-from .data import Data, by_class, centred, check_class_weight, check_on_host, check_validation
+from .data import Data, arrays_of, by_class, centred, check_class_weight, check_on_host, check_validation
 from .fingerprint import (
     Fingerprint,
     check_same,
@@ -51,6 +51,7 @@ from .optimizers import Optimizer
 from .run import Callback, Run, checked_callbacks
 from .schedules import Schedule
 from .step import Constant, Samples
+from .teaching import described_teacher
 from .trees import tree_map
 
 # Each network of a stack may have its own number for the first; all share the others.
@@ -93,6 +94,9 @@ class Settings:
     callbacks: Iterable[Callback] = ()
     folds: Folds | None = None
     fold: HostArray | None = None  # (K,) int32: the fold of each network, ascending
+    teacher: Any = None
+    temperature: float = 1.0
+    teacher_weight: float = 0.5
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], **others: Any) -> Settings:
@@ -240,6 +244,7 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
         "validation X": described_array(X_val),
         "validation y": described_array(y_val, dtype=net.W1.dtype),
         "validation sample_weight": described_array(weights_val),
+        "teacher": described_teacher(settings, X.shape[0], net.n_classes),
     }
 
     def weights(rows: Array | None = None) -> Array | None:
@@ -259,14 +264,14 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
         return weights
 
     if settings.folds is None:
-        return Data(given._replace(sample_weight=weights()), held_out, fingerprint)
+        return Data(given._replace(sample_weight=weights()), held_out, X, fingerprint)
     fingerprint["folds"] = described(settings.folds)
     beside = {"xp": xp, "device": device(given.y)}
     own = from_host(settings.folds.own(X.shape[0]).astype(dtype_name(dtype)), **beside)
     each = [weights(from_host(rows, **beside)) for rows in settings.folds.trained]
     of_folds = None if each[0] is None else xp.stack(each, axis=1) * own
     # Networks are judged by rows of the same samples.
-    return Data(given._replace(sample_weight=of_folds, own=own), in_dtype(given), fingerprint)
+    return Data(given._replace(sample_weight=of_folds, own=own), in_dtype(given), X, fingerprint)
 
 
 def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
@@ -321,7 +326,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
         **{name: described(_alone(checked[name])) for name in (*PER_NETWORK, *_OF_STEPS, *_OF_CHOICE)},
         **data.fingerprint,
     }
-    arrays, host_mean = _arrays(net, data, settings)
+    arrays, host_mean = arrays_of(net, data, settings.preprocessing, settings.augmentation)
     if host_mean is not None and not settings.stream:
         held_out = None if data.validation is None else centred(data.validation, host_mean)
         data = replace(data, train=centred(data.train, host_mean), validation=held_out)
@@ -340,27 +345,6 @@ def dropout_threshold(probability: HostArray) -> HostArray:
     """Return below which a random byte leaves something out: 256 p, rounded, but not to nothing or all."""
     rounded = np.clip(np.rint(256.0 * probability), 1.0, 255.0)
     return np.where(probability > 0, rounded, 0.0).astype(np.int64)
-
-
-def _arrays(
-    net: TwoLayerNet, data: Data, settings: Settings
-) -> tuple[tuple[HostArray, ...], HostArray | None]:
-    """Return the preprocessing's arrays, and the mean to subtract on the host, as `arrays_for` does."""
-    preprocessing = settings.preprocessing
-    if preprocessing is None:
-        return (), None
-    dtype, place = net.W1.dtype, {"xp": array_namespace(net.W1), "device": device(net.W1)}
-    samples = [part.X for part in (data.train, data.validation) if part is not None]
-    arrays, host_mean = arrays_for(preprocessing, samples, dtype, **place)
-    if host_mean is None or settings.augmentation is None:
-        return arrays, host_mean
-    # An augmentation takes samples as they are, so they cannot be centred before it.
-    lost = lost_by_rounding(preprocessing, dtype)
-    if lost is not None:
-        raise ValueError(
-            f"`augmentation` must be left out where the device has no float64 for the samples: {lost}"
-        )
-    return arrays_for(preprocessing, [], dtype, **place)
 
 
 def _alone(value: Any) -> Any:

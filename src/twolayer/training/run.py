@@ -123,6 +123,8 @@ class Run:
         take its results; ``folded`` takes samples as they are.
     validation_loss : float, or host array (K,)
         Mean cross-entropy of ``net`` on the validation set; nan where the accuracy is.
+    teacher_seconds : float
+        The time that a ``teacher`` took, since the run was begun or resumed.
     """
 
     net: TwoLayerNet
@@ -139,6 +141,7 @@ class Run:
     preprocessing: Preprocessing | None = None
     validation_loss: Any = math.nan
     _train_loss: Any = math.nan  # mean cross-entropy of `net` on all training samples, where it was measured
+    teacher_seconds: float = 0.0
     _moments: tuple[TwoLayerNet, ...] = ()  # the optimizer's
     _fingerprint: Fingerprint = field(default_factory=dict)  # of its settings and data
 

@@ -57,7 +57,9 @@ class Varying(NamedTuple):
 
     draws: Draws
     batch: Samples | None  # where samples are streamed: those of the step
-    labels: Array | None  # (B,) int32: class labels of `draws.rows`, where the host has them
+    labels: (
+        Array | None
+    )  # of `draws.rows`, where the host has them: (B,) int32; or a teacher's targets (B, C)
     learning_rate: Array  # (K,)
     share: Array  # (K,): of each sample in the mean, times the learning rate where the optimizer is `scaled`
     decay: Array | None  # (K,): factor of W1 and W2, where the penalty lets them decay in the step itself
@@ -98,7 +100,10 @@ def step(
     if divide is not None:
         batch = divide(batch)
     if augmentation is not None:
-        batch = augmented(batch, varying.draws.augmentation, params, augmentation, xp=xp)
+        if batch.y.ndim == 1:
+            T, _ = targets(batch.y, params.W2.shape[1], dtype=dtype, xp=xp)
+            batch = batch._replace(y=T[0, ...].T)
+        batch = augmented(batch, varying.draws.augmentation, augmentation, xp=xp)
     X, y, sample_weight, own = batch
     X = cast(X, dtype, xp=xp) if transform is None else transform(X, constant.preprocessing, xp=xp)
     if input_dropout:
@@ -187,13 +192,12 @@ def gathered(samples: Samples | None, varying: Varying, *, xp: ModuleType) -> Sa
     )
 
 
-def augmented(
-    batch: Samples, drawn: Any, params: Params, augmentation: Augmentation, *, xp: ModuleType
-) -> Samples:
-    """Augment a batch. Targets that are mixed are mixed by the samples' weights; with folds none is."""
+def augmented(batch: Samples, drawn: Any, augmentation: Augmentation, *, xp: ModuleType) -> Samples:
+    """Augment a batch whose targets are probabilities.
+
+    Targets that are mixed are mixed by the samples' weights; with folds none is.
+    """
     X, T, sample_weight, own = batch
-    if T.ndim == 1:
-        T = targets(T, params.W2.shape[1], dtype=params.W1.dtype, xp=xp)[0][0, ...].T
     if sample_weight is None or own is not None:
         return Samples(*augmentation.apply(X, T, drawn, xp=xp), sample_weight, own)
     X, weighted = augmentation.apply(X, T * sample_weight[:, None], drawn, xp=xp)

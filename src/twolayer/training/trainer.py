@@ -20,6 +20,7 @@ from .members import Members
 from .plan import Plan, dropout_threshold
 from .run import Progress, Run, ending, select
 from .step import Samples, State, Varying, decay_factors, report, size, step
+from .teaching import Teaching
 from .trees import tree_leaves, tree_map
 
 
@@ -81,12 +82,13 @@ class Trainer:
         # Later ones were found within the epoch that is under way, and leave at its end.
         self.leave(self._over() & (np.maximum(self.diverged, self.stopped) <= self.recorder.last_entry))
         self.halted = False
+        self.teaching = None if plan.teacher is None else Teaching(plan, earlier.last.n_classes)
         self.steps = Steps(
             step,
             report,
             self.xp,
             optimizer=plan.optimizer,
-            augmentation=plan.augmentation,
+            augmentation=plan.augmentation if self.teaching is None else self.teaching.augmentation,
             transform=plan.transform,
             input_dropout=int(dropout_threshold(plan.input_dropout)[0]),
             divide=dividing(self.device),
@@ -105,7 +107,8 @@ class Trainer:
         if self._finished(until):
             return
         chunks = self._chunks(until)
-        for chunk in prefetch(chunks) if self.batches.noisy else chunks:
+        calls = self.teaching is not None and self.teaching.calls  # a teacher, in this thread
+        for chunk in prefetch(chunks) if self.batches.noisy and not calls else chunks:
             self._take_steps(chunk)
             if self._is_at_an_end():
                 self._end_epoch()
@@ -138,19 +141,21 @@ class Trainer:
         """Whether so many steps are done, or all networks have left."""
         return self.done >= until or not self.members.present.size
 
-    def _chunks(self, until: int) -> Iterator[tuple[Draws, Samples | None, HostArray | None]]:
+    def _chunks(self, until: int) -> Iterator[tuple[Draws, Samples | None, Any]]:
         """The draws of the steps up to ``until``, with their batches or labels where the host has these."""
         train, streamed = self.plan.data.train, self.plan.stream
         # On the host those of many steps are taken at once.
         labels = to_host(train.y) if train.y.ndim == 1 and not streamed else None
         for draws in self.batches.draws(self.done, until):
             rows, cast_draws = draws.rows, tree_map(self.plan.cast, draws)
-            if streamed:
+            if self.teaching is not None:
+                yield from self.teaching.chunks(draws, cast_draws)
+            elif streamed:
                 yield cast_draws._replace(rows=None), self.plan.taken(train, rows), None
             else:
                 yield cast_draws, None, None if labels is None else labels[rows]
 
-    def _take_steps(self, chunk: tuple[Draws, Samples | None, HostArray | None]) -> None:
+    def _take_steps(self, chunk: tuple[Draws, Samples | None, Any]) -> None:
         """Take the steps of a chunk, until a callback stops the run."""
         n, scaled, networks = len(tree_leaves(chunk)[0]), self.plan.optimizer.scaled, self.members.in_arrays
         rates, decay = self._rates(self.done, n).take(networks, axis=1), None
@@ -303,6 +308,7 @@ class Trainer:
             seed=self.batches.seed,
             preprocessing=self.plan.preprocessing,
             _train_loss=train_loss,
+            teacher_seconds=0.0 if self.teaching is None else self.teaching.seconds,
             _moments=tuple(map(self._public, moments)),
             _fingerprint=dict(self.plan.fingerprint),
         )

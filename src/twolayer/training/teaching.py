@@ -1,0 +1,158 @@
+"""Distillation: targets that are made of a teacher's logits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._namespace import (
+    Array,
+    HostArray,
+    array_namespace,
+    device,
+    dtype_name,
+    from_host,
+    is_array_api_obj,
+    rows_of,
+    standard_namespace,
+    to_host,
+)
+from .._validation import check_finite, check_number
+from ..augmentation import Augmentation, Chain, mixes
+from ..mathematics import log_softmax, targets
+from .batches import Draws
+from .execution import BLOCK_STEPS
+from .fingerprint import described
+from .step import Samples, augmented
+from .trees import tree_map
+
+if TYPE_CHECKING:
+    from .plan import Plan, Settings
+
+
+def described_teacher(settings: Settings, n_samples: int, n_classes: int) -> str:
+    """Check the teacher of a run, and describe it for the fingerprint."""
+    teacher = settings.teacher
+    temperature = check_number("temperature", settings.temperature, above=0.0)
+    weight = check_number("teacher_weight", settings.teacher_weight, least=0.0, most=1.0)
+    if teacher is None:
+        return "None"
+    if is_array_api_obj(teacher):
+        check_logits(teacher, (n_samples, n_classes))
+    elif not callable(teacher):
+        raise TypeError(
+            "`teacher` must be a callable that returns logits, or an array of logits (N, C); "
+            f"got {type(teacher).__name__}"
+        )
+    name = getattr(teacher, "name", None) or described(teacher)
+    return f"{name}, temperature {temperature:g}, weight {weight:g}"
+
+
+def check_logits(logits: Any, shape: tuple[int, int]) -> None:
+    """Raise unless ``logits`` is an array of finite numbers of this shape."""
+    if not is_array_api_obj(logits):
+        raise TypeError(f"`teacher` must give an array of logits; got {type(logits).__name__}")
+    if tuple(logits.shape) != shape:
+        raise ValueError(
+            f"`teacher` must give logits of shape {shape}, for each sample those of each class; "
+            f"got shape {tuple(logits.shape)}"
+        )
+    if not array_namespace(logits).isdtype(logits.dtype, ("real floating", "integral")):
+        raise TypeError(f"`teacher` must give logits of a real dtype; got {dtype_name(logits.dtype)}")
+    check_finite(logits, name="teacher")
+
+
+class Teaching:
+    """The batches of a run with their targets, T = λ · softmax(z / τ) + (1 - λ) · labels.
+
+    Parameters
+    ----------
+    plan : Plan
+        With a teacher, whose logits are z.
+    n_classes : int
+
+    Attributes
+    ----------
+    augmentation : Augmentation or None
+        What is left to the step: nothing where the teacher is called, which needs the augmented samples.
+    seconds : float
+        The time that the teacher has taken.
+    """
+
+    def __init__(self, plan: Plan, n_classes: int) -> None:
+        self._plan, self._n_classes, self.seconds = plan, n_classes, 0.0
+        self.calls = not is_array_api_obj(plan.teacher)
+        self.augmentation = None if self.calls else plan.augmentation
+        y = to_host(plan.data.train.y)
+        self._targets = y if self.calls else self._mixed(y, to_host(plan.teacher))
+
+    def chunks(self, draws: Draws, cast_draws: Draws) -> Iterator[tuple[Draws, Samples | None, Any]]:
+        """Yield the draws of steps that are left to them, with their batches, or with the targets alone."""
+        plan, rows = self._plan, draws.rows
+        if self.calls:
+            for first in range(0, len(rows), BLOCK_STEPS):
+                some = tree_map(lambda array, i=first: array[i : i + BLOCK_STEPS], cast_draws)
+                n_steps = len(some.rows)
+                each = [self._batch(tree_map(lambda a, i=i: a[i, ...], some)) for i in range(n_steps)]
+                batch = tree_map(lambda *arrays: np.stack(arrays), *each)
+                yield some._replace(rows=None, augmentation=None), batch, None
+        elif plan.stream:
+            batch = plan.taken(plan.data.train, rows)
+            yield cast_draws._replace(rows=None), batch._replace(y=self._targets[rows]), None
+        else:
+            yield cast_draws, None, self._targets[rows]
+
+    def _batch(self, drawn: Draws) -> Samples:
+        """Return the batch of one step on the host, augmented, with its targets."""
+        plan, X = self._plan, self._plan.data.given
+        xp = array_namespace(X)
+
+        def place(host: HostArray) -> Array:
+            return from_host(host, xp=xp, device=device(X))
+
+        def taught(batch: Samples) -> Samples:
+            T = self._mixed(to_host(batch.y), self._logits(xp.reshape(batch.X, shape)))
+            return batch._replace(y=place(T))
+
+        rows, shape = place(drawn.rows), (len(drawn.rows), *X.shape[1:])
+        samples = plan.data.train._replace(X=X, y=None)
+        batch: Samples = tree_map(lambda array: rows_of(array, rows, xp=xp), samples)
+        T = self._mixed(self._targets[drawn.rows], None)
+        batch = batch._replace(X=xp.reshape(batch.X, (shape[0], -1)), y=place(T))
+        is_taught = False
+        for augmentation, own in _parts(plan.augmentation, drawn.augmentation):
+            if mixes(augmentation) and not is_taught:
+                batch, is_taught = taught(batch), True
+            batch = augmented(batch, tree_map(place, own), augmentation, xp=xp)
+        batch = tree_map(to_host, batch if is_taught else taught(batch))
+        return batch._replace(X=plan.cast_samples(batch.X))
+
+    def _logits(self, X: Array) -> HostArray:
+        """Return the teacher's logits of a batch, (B, C), on the host."""
+        began_at = time.monotonic()
+        logits = self._plan.teacher(X)
+        check_logits(logits, (X.shape[0], self._n_classes))
+        host = to_host(logits)  # here the device is waited for
+        self.seconds += time.monotonic() - began_at
+        return host
+
+    def _mixed(self, y: HostArray, logits: HostArray | None) -> HostArray:
+        """Return targets (B, C) by labels (B,) or probabilities (B, C), and by logits (B, C) if given."""
+        xp = standard_namespace(np)
+        T: HostArray = targets(y, self._n_classes, dtype=np.float64, xp=xp)[0][0, ...].T
+        if logits is not None:
+            weight, softened = self._plan.teacher_weight, logits.astype(np.float64) / self._plan.temperature
+            T = weight * np.exp(log_softmax(softened, axis=1, xp=xp)) + (1.0 - weight) * T
+        return T.astype(self._plan.dtype)
+
+
+def _parts(augmentation: Augmentation | None, drawn: Any) -> Iterator[tuple[Augmentation, Any]]:
+    """Yield the parts of an augmentation, which may be chained, and what is drawn for each."""
+    if isinstance(augmentation, Chain):
+        for part, own in zip(augmentation.parts, drawn, strict=True):
+            yield from _parts(part, own)
+    elif augmentation is not None:
+        yield augmentation, drawn
