@@ -68,19 +68,22 @@ calibrate(net, X, y, *, sample_weight=None)
 symmetrize(net, image_shape, *, flip=True, shifts=0, border='reflect')
 unroll(filters, b1, W2, b2, *, image_shape, stride=1, padding=0)
 train(net, X, y, *, validation=None, sample_weight=None, class_weight=None, preprocessing=None,
-    augmentation=None, reg=0.0, dropout=0.0, input_dropout=0.0, label_smoothing=0.0,
+    augmentation=None, teacher=None, temperature=1.0, teacher_weight=0.5,
+    reg=0.0, dropout=0.0, input_dropout=0.0, label_smoothing=0.0,
     optimizer=SGD(momentum=0.9, nesterov=True), learning_rate=0.01, schedule=Cosine(), batch_size=200,
     epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, monitor='accuracy',
     judge='best', stream=False, rng=None, resume=None, callbacks=())
 sweep(X, y, *, validation=None, folds=None, refit='all', grid, candidates=None, n_classes=None,
     dtype='float32', rng=0, max_networks=None, halving=None, sample_weight=None, class_weight=None,
-    preprocessing=None, augmentation=None, optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
+    preprocessing=None, augmentation=None, teacher=None, temperature=1.0, teacher_weight=0.5,
+    optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
     epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, monitor='accuracy',
     judge=None, stream=False, xp=None, device=None, executor=None, retries=2, resume=None,
     checkpoint_seconds=60.0, callbacks=())
 plan(X, y, *, validation=None, folds=None, refit='all', grid, candidates=None, n_classes=None,
     dtype='float32', rng=0, max_networks=None, halving=None, sample_weight=None, class_weight=None,
-    preprocessing=None, augmentation=None, optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
+    preprocessing=None, augmentation=None, teacher=None, temperature=1.0, teacher_weight=0.5,
+    optimizer=SGD(momentum=0.9, nesterov=True), schedule=Cosine(),
     epochs=None, steps=None, replacement=False, ema_decay=None, patience=None, monitor='accuracy',
     judge=None, stream=False, xp=None, device=None)
 SweepPlan.join(results)
@@ -181,7 +184,7 @@ SIGNATURES = dict(
 FIELDS = {
     "History": "loss batch_accuracy step learning_rate train_accuracy validation_loss validation_accuracy",
     "Run": "net best last average history diverged stopped train_accuracy validation_accuracy best_step seed "
-    "preprocessing validation_loss n_steps folded",
+    "preprocessing validation_loss teacher_seconds n_steps folded",
     "Progress": "step steps epoch epochs epoch_ended history net run snapshot stop stage stages",
     "SweepResult": "best table runs histories complete folds monitor",
     "sweeping.PartResult": "number epochs run preprocessing complete stopped place",
