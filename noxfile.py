@@ -346,13 +346,14 @@ def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
             session.error(f"{artefact.name} does not hold {name}")
 
 
-@nox.session
+@nox.session(venv_backend=WITH_PIP)
 def recipes(session: nox.Session) -> None:
     """The recipes for other libraries, clusters and large data: each must run, and leave something."""
-    session.install(".[jax]", *group("recipes"))
+    session.install(".[jax,torch,sklearn]", *group("recipes"))
     folder, programs = Path(session.create_tmp()).resolve(), Path("examples/recipes").resolve()
     session.chdir(folder)  # MLflow puts what is logged where it is started
-    session.run("python", str(programs / "tables.py"))
+    for name in ("tables.py", "distill_convolution.py", "distill_trees.py"):
+        session.run("python", str(programs / name))
     session.run("python", str(programs / "optuna_search.py"), "6")
     for name in ("processes.py", "cluster.py", "parts.py"):
         session.run("python", str(programs / name))
