@@ -8,16 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from .._namespace import (
-    Array,
-    HostArray,
-    array_namespace,
-    device,
-    from_host,
-    is_array_api_obj,
-    rows_of,
-    to_host,
-)
+from .._namespace import Array, HostArray, array_namespace, device, from_host, rows_of, to_host
 from .._validation import check_choice
 from ..preprocessing import Preprocessing, Standardizer
 from ..training.plan import Settings
@@ -73,7 +64,7 @@ def prepared(
         )
         validation = (X_val, y_val) if weights is None else (X_val, y_val, weights_val)
         settings = replace(settings, validation=validation, sample_weight=weights, folds=None)
-        if is_array_api_obj(settings.teacher):
+        if settings.teacher is not None and not callable(settings.teacher):
             settings = replace(settings, teacher=to_host(settings.teacher)[folds.trained[fold]])
     fitted = settings.preprocessing if fit is None else fit(X)
     settings = replace(settings, preprocessing=fitted)
