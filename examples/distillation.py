@@ -1,17 +1,17 @@
 """A convolutional network on CIFAR-10, distilled into a network that is nothing but W1, b1, W2 and b2.
 
-Usage: python examples/distillation.py OUT --data FOLDER [--validation 5000] [--weight 0.9] [--temperature 2]
+Usage: python examples/distillation.py OUT [--data FOLDER] [--validation 5000] [--weight 0.9]
 
-Three stages, each of which continues where it was stopped:
+Three stages, each of which goes on where it was stopped when the same command is given again:
 
 1. The teacher, a small residual network, is trained with PyTorch on the training images alone.
 2. Its logits are computed for every training image, flipped or not, at each shift of up to --shift pixels.
-3. The student is trained as `twolayer train cifar10 --preset record` is: a stack of networks on whitened
-   pixels, with `teacher=`. It is merged, and averaged over flips and shifts, into one network on raw pixels.
+3. The student is trained as `twolayer train cifar10 --preset record` trains: a stack of networks on whitened
+   pixels. It is merged, and averaged over flips and shifts, into one network on raw pixels.
 
 `--validation N` sets the last N training images aside, and judges by these; otherwise the test images are
-looked at once, at the end. `--weight 0` trains the same student without the teacher. Prints the accuracies
-and the time of each stage, and writes OUT/results.json and OUT/network.safetensors.
+looked at once, at the end. `--weight 0` trains the student without a teacher, on smoothed labels. Prints the
+accuracies and the time of each stage, and writes OUT/results.json and OUT/network.safetensors.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from twolayer.checkpoints import Checkpointer
 from twolayer.datasets import load_cifar10
 
 SHAPE = (32, 32, 3)
-BLOCK = 1000  # images of a forward pass
 
 
 class Teacher(nn.Module):
@@ -66,6 +65,8 @@ class Teacher(nn.Module):
 
 
 class Residual(nn.Module):
+    """Two convolutions, whose result is added to what they are given."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(convolution(width, width), convolution(width, width))
@@ -75,6 +76,7 @@ class Residual(nn.Module):
 
 
 def convolution(n_in: int, n_out: int) -> nn.Module:
+    """Filters of 3 by 3 pixels, batch normalization, and a rectifier."""
     return nn.Sequential(
         nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU(inplace=True)
     )
@@ -83,8 +85,8 @@ def convolution(n_in: int, n_out: int) -> nn.Module:
 class Recalled:
     """A teacher that remembers: logits that were computed before, found by a hash of the image."""
 
-    def __init__(self, name: str, folder: Path, X: Any, shift: int) -> None:
-        self.name = name  # in the run's fingerprint
+    def __init__(self, folder: Path, X: Any, shift: int) -> None:
+        self.name = "logits in files"  # in the run's fingerprint
         keys = [hashes(moved(X, *move)) for move in moves(shift)]
         logits = [np.load(folder / file_name(*move)) for move in moves(shift)]
         self.keys, first = np.unique(np.concatenate(keys), return_index=True)
@@ -94,7 +96,7 @@ class Recalled:
         keys = hashes(np.asarray(X))
         places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         if not (self.keys[places] == keys).all():
-            raise ValueError("the images must be those of the logits; got others")
+            raise ValueError("the images must be those that logits were computed for; got others")
         return self.logits[places].astype(np.float32)
 
 
@@ -113,41 +115,89 @@ def moves(shift: int) -> Iterator[tuple[int, int, int]]:
 
 def moved(X: Any, flip: int, dy: int, dx: int) -> Any:
     """Images (N, D), flipped or not and shifted, as `FlipAndShift` moves them."""
-    draws = tuple(np.full(BLOCK, number, np.int32) for number in (flip, dy, dx))
-    augmentation, blocks = FlipAndShift(SHAPE, shift=max(abs(dy), abs(dx))), np.split(X, len(X) // BLOCK)
-    return np.concatenate([augmentation.apply(block, block, draws, xp=np)[0] for block in blocks])
+    augmentation = FlipAndShift(SHAPE, shift=max(abs(dy), abs(dx)))
+
+    def moved_block(block: Any) -> Any:
+        draws = tuple(np.full(len(block), number, np.int32) for number in (flip, dy, dx))
+        return augmentation.apply(block, block, draws, xp=np)[0]
+
+    return np.concatenate(list(map(moved_block, blocks(X))))
+
+
+def blocks(X: Any, size: int = 1000) -> Any:
+    """Split images into parts that fit the processor's cache better than all of them."""
+    return np.array_split(X, range(size, len(X), size))
 
 
 def file_name(flip: int, dy: int, dx: int) -> str:
     return f"flip {flip}, shift {dy} {dx}.npy"
 
 
+class Clock:
+    """The seconds that each stage has taken, over all starts of the program."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.seconds = file, {"teacher": 0.0, "logits": 0.0, "student": 0.0}
+        if file.exists():
+            self.seconds |= json.loads(file.read_text(encoding="utf-8"))
+        self.last = time.perf_counter()
+
+    def add(self, stage: str) -> None:
+        """Add the time since the last call to this stage's."""
+        now = time.perf_counter()
+        self.seconds[stage] += now - self.last
+        self.last = now
+        write_json(self.file, self.seconds)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in self.seconds.items())
+
+
+def write_json(file: Path, content: Any) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(file)
+
+
 def main(arguments: Sequence[str] | None = None) -> float:
     """Run the stages that are left; return the student's accuracy on the images that it is judged by."""
     options = parsed(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    n_train = min(options.train, 50_000 - options.validation) // BLOCK * BLOCK
+    settings = {**vars(options), "out": str(options.out)}
+    check_settings(options.out, settings)
+    n_train = min(options.train, 50_000 - options.validation)
     n_test = 0 if options.validation else 10_000
     data = load_cifar10(options.data, n_train=n_train, n_validation=options.validation, n_test=n_test)
-    judged = data.validation if options.validation else data.test
+    name, judged = ("validation", data.validation) if options.validation else ("test", data.test)
     X, y = data.train.X.reshape(n_train, -1), data.train.y
+    clock, accuracies = Clock(options.out / "seconds.json"), {}
 
-    teacher = Teacher(options.width).to(memory_format=torch.channels_last)
-    scaling = X.reshape(-1, 3).mean(axis=0), X.std()
-    seconds = {"teacher": train_teacher(teacher, X, y, scaling, options)}
-    logits = predicted(teacher, judged.X.reshape(len(judged.y), -1), scaling)
-    accuracies = {"teacher": float((logits.argmax(axis=1) == judged.y).mean())}
-    print(f"teacher: {accuracies['teacher']:.4f}", flush=True)
-    seconds["logits"] = write_logits(teacher, X, scaling, options) if options.weight else 0.0
-    net, seconds["student"] = train_student(X, y, data, options)
-    accuracies["student"] = float(net.accuracy(*judged))
-    print(f"student: {accuracies['student']:.4f}; seconds: {seconds}")
-    results = {"settings": {**vars(options), "out": str(options.out)}, "seconds": seconds}
-    results["validation" if options.validation else "test"] = accuracies
-    (options.out / f"results-{options.weight:g}.json").write_text(json.dumps(results, indent=1) + "\n")
-    path = options.out / f"network-{options.weight:g}.safetensors"
+    if options.weight:
+        teacher = Teacher(options.width).to(memory_format=torch.channels_last)
+        scaling = X.reshape(-1, 3).mean(axis=0), X.std()
+        train_teacher(teacher, X, y, scaling, options, clock)
+        found = predicted(teacher, judged.X.reshape(len(judged.y), -1), scaling).argmax(axis=1)
+        accuracies["teacher"] = float((found == judged.y).mean())
+        print(f"teacher: {name} {accuracies['teacher']:.4f}", flush=True)
+        write_logits(teacher, X, scaling, options, clock)
+    net = train_student(X, y, data, options, clock)
+
+    accuracies["accuracy"] = float(net.accuracy(*judged))
+    print(f"{clock}; {net.n_hidden:,} hidden units; {name} {accuracies['accuracy']:.4f}")
+    seconds = {"seconds": sum(clock.seconds.values()), "seconds_of": clock.seconds}
+    results = {"settings": settings, name: accuracies, **seconds}
+    path = options.out / "network.safetensors"
     twolayer.save(net, path, classes=data.classes, image_shape=SHAPE, information=results)
-    return accuracies["student"]
+    write_json(options.out / "results.json", results)
+    return accuracies["accuracy"]
+
+
+def check_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise unless the folder is new, or holds stages of a run with the same settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "settings.json"
+    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != settings:
+        raise SystemExit(f"{folder} holds a run with other settings: {file}")
+    write_json(file, settings)
 
 
 def standardized(X: Any, scaling: tuple[Any, Any]) -> torch.Tensor:
@@ -156,18 +206,18 @@ def standardized(X: Any, scaling: tuple[Any, Any]) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def train_teacher(teacher: Teacher, X: Any, y: Any, scaling: Any, options: argparse.Namespace) -> float:
-    """Train for the epochs that are left: Nesterov momentum, one cycle of the rate; return the seconds."""
+def train_teacher(
+    teacher: Teacher, X: Any, y: Any, scaling: Any, options: argparse.Namespace, clock: Clock
+) -> None:
+    """Train for the epochs that are left: Nesterov momentum, one cycle of the learning rate."""
     file, size = options.out / "teacher.safetensors", options.teacher_batch
     torch.manual_seed(options.seed)
     optimizer = torch.optim.SGD(teacher.parameters(), momentum=0.9, nesterov=True, weight_decay=5e-4 * size)
-    optimizer.zero_grad()
     buffers = {name: torch.zeros_like(array) for name, array in teacher.named_parameters()}
-    n_done, seconds = 0, 0.0
+    n_done = 0
     if file.exists():
         stored = safetensors.torch.load_file(file)
-        with safetensors.safe_open(file, "pt") as opened:
-            n_done, seconds = int(opened.metadata()["epochs"]), float(opened.metadata()["seconds"])
+        n_done = int(stored["n_epochs"])
         teacher.load_state_dict({name: stored[name] for name in teacher.state_dict()})
         buffers = {name: stored[f"momentum.{name}"] for name in buffers}
     for name, array in teacher.named_parameters():
@@ -175,8 +225,7 @@ def train_teacher(teacher: Teacher, X: Any, y: Any, scaling: Any, options: argpa
     augmentation, per_epoch = FlipAndShift(SHAPE, shift=4), len(X) // size
     knots = [0, 0.2 * options.teacher_epochs, options.teacher_epochs]
     for epoch in range(n_done, options.teacher_epochs):
-        start, total = time.perf_counter(), 0.0
-        rng = np.random.default_rng([options.seed, epoch])
+        rng, total = np.random.default_rng([options.seed, epoch]), 0.0
         order = rng.permutation(len(X))
         teacher.train()
         for i in range(per_epoch):
@@ -184,28 +233,26 @@ def train_teacher(teacher: Teacher, X: Any, y: Any, scaling: Any, options: argpa
                 group["lr"] = np.interp(epoch + i / per_epoch, knots, [0, options.teacher_rate, 0]) / size
             rows = order[i * size : (i + 1) * size]
             images, _ = augmentation.apply(X[rows], y[rows], augmentation.draw(rng, size), xp=np)
-            logits = outputs(teacher, images, scaling)
-            loss = functional.cross_entropy(
-                logits, torch.from_numpy(y[rows].astype(np.int64)), reduction="sum"
-            )
+            labels = torch.from_numpy(y[rows].astype(np.int64))
+            loss = functional.cross_entropy(outputs(teacher, images, scaling), labels, reduction="sum")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += loss.item() / size
-        seconds += time.perf_counter() - start
-        arrays = teacher.state_dict() | {
+        momentum = {
             f"momentum.{name}": optimizer.state[array]["momentum_buffer"]
             for name, array in teacher.named_parameters()
         }
+        arrays = teacher.state_dict() | momentum | {"n_epochs": torch.tensor(epoch + 1)}
         partial = file.with_suffix(".partial")
-        known = {"epochs": str(epoch + 1), "seconds": str(seconds)}
-        safetensors.torch.save_file({k: a.contiguous() for k, a in arrays.items()}, partial, known)
+        safetensors.torch.save_file({name: array.contiguous() for name, array in arrays.items()}, partial)
         partial.replace(file)
-        print(f"teacher, epoch {epoch + 1}: loss {total / per_epoch:.3f}, {seconds:.0f} s", flush=True)
-    return seconds
+        clock.add("teacher")
+        print(f"teacher, epoch {epoch + 1}: loss {total / per_epoch:.3f}", flush=True)
 
 
 def outputs(teacher: Teacher, X: Any, scaling: Any) -> torch.Tensor:
+    """Logits (N, 10) float32 of images (N, D), computed in bfloat16."""
     images = standardized(X, scaling).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = teacher(images)
@@ -214,83 +261,70 @@ def outputs(teacher: Teacher, X: Any, scaling: Any) -> torch.Tensor:
 
 @torch.no_grad()
 def predicted(teacher: Teacher, X: Any, scaling: Any) -> Any:
-    """Logits (N, 10) float32."""
+    """Logits (N, 10) float32 by the trained teacher."""
     teacher.eval()
-    blocks = np.split(X, len(X) // BLOCK)
-    return np.concatenate([outputs(teacher, block, scaling).numpy() for block in blocks])
+    return np.concatenate([outputs(teacher, block, scaling).numpy() for block in blocks(X)])
 
 
-def write_logits(teacher: Teacher, X: Any, scaling: Any, options: argparse.Namespace) -> float:
-    """Write the logits of each view that has no file yet; return the seconds of all."""
+def write_logits(teacher: Teacher, X: Any, scaling: Any, options: argparse.Namespace, clock: Clock) -> None:
+    """Write the logits of each view that has no file yet."""
     folder = options.out / "logits"
     folder.mkdir(exist_ok=True)
-    clock = folder / "seconds.json"
-    seconds = json.loads(clock.read_text()) if clock.exists() else 0.0
     for number, move in enumerate(moves(options.shift), start=1):
         file = folder / file_name(*move)
         if file.exists():
             continue
-        start = time.perf_counter()
         partial = file.with_suffix(".partial")
         with partial.open("wb") as opened:
             np.save(opened, predicted(teacher, moved(X, *move), scaling).astype(np.float16))
-        seconds += time.perf_counter() - start
-        clock.write_text(json.dumps(seconds))
         partial.replace(file)
-        print(f"logits of view {number}, {seconds:.0f} s", flush=True)
-    return seconds
+        clock.add("logits")
+        print(f"logits of view {number}", flush=True)
 
 
-def train_student(X: Any, y: Any, data: Any, options: argparse.Namespace) -> tuple[Any, float]:
-    """Train a stack as the preset `record` does; return the one network that it becomes, and the seconds."""
+def train_student(X: Any, y: Any, data: Any, options: argparse.Namespace, clock: Clock) -> Any:
+    """Train a stack as the preset `record` does, and return the one network that it becomes."""
     name = {"jax": "jax.numpy", "torch": "array_api_compat.torch"}.get(options.library, "numpy")
-    xp = importlib.import_module(name)
-    checkpoint = options.out / f"student-{options.weight:g}.safetensors"
-    whitener = twolayer.preprocessing.Whitener.fit(X, kind="pca", n_components=256)
-    nets = twolayer.stack(
-        [
-            twolayer.TwoLayerNet.initialize(256, options.hidden, 10, rng=options.seed + k, xp=xp)
-            for k in range(options.networks)
-        ]
-    )
-    teaching: dict[str, Any] = {}
+    xp, checkpoint = importlib.import_module(name), options.out / "student.safetensors"
+    seeds = range(options.seed, options.seed + options.networks)
+    D, H = options.components, options.hidden
+    nets = twolayer.stack([twolayer.TwoLayerNet.initialize(D, H, 10, rng=seed, xp=xp) for seed in seeds])
+    how: dict[str, Any] = {"label_smoothing": 0.1}
     if options.weight:
-        name = f"the teacher of {options.teacher_epochs} epochs"
-        teaching["teacher"] = Recalled(name, options.out / "logits", X, options.shift)
-        teaching |= {"teacher_weight": options.weight, "temperature": options.temperature}
-    start = time.perf_counter()
+        teacher = Recalled(options.out / "logits", X, options.shift)
+        how = {"teacher": teacher, "teacher_weight": options.weight, "temperature": options.temperature}
     validation = data.validation and (data.validation.X.reshape(-1, X.shape[1]), data.validation.y)
+
+    def report(progress: twolayer.Progress) -> None:
+        if progress.epoch_ended:
+            clock.add("student")
+            history = progress.history()
+            accuracy = np.mean(history.validation_accuracy[:, -1])
+            words = f"student, epoch {progress.epoch}: loss {np.mean(history.loss[:, -100:]):.4f}"
+            print(words if math.isnan(accuracy) else f"{words}, validation {accuracy:.4f}", flush=True)
+
     run = twolayer.train(
         None if checkpoint.exists() else nets,
         X,
         y,
-        **teaching,
+        **how,
         validation=validation,
         resume=checkpoint if checkpoint.exists() else None,
-        preprocessing=whitener,
+        preprocessing=twolayer.preprocessing.Whitener.fit(X, kind="pca", n_components=D),
         augmentation=FlipAndShift(SHAPE, shift=options.shift),
-        label_smoothing=0.0 if options.weight else 0.1,
         dropout=options.dropout,
         learning_rate=0.1,
         schedule=twolayer.schedules.Warmup(epochs=2),
-        batch_size=250,
+        batch_size=options.batch_size,
         epochs=options.epochs,
         judge="last",
         stream=True,
         rng=options.seed,
         callbacks=[report, Checkpointer(checkpoint, seconds=120)],
     )
-    seconds = time.perf_counter() - start
-    net = twolayer.merge(run.folded.to(np))
-    return twolayer.symmetrize(net, SHAPE, shifts=options.symmetrize_shift), seconds
-
-
-def report(progress: twolayer.Progress) -> None:
-    if progress.epoch_ended:
-        history = progress.history()
-        words = f"student, epoch {progress.epoch}: loss {np.mean(history.loss[:, -180:]):.4f}"
-        accuracy = np.mean(history.validation_accuracy[:, -1])
-        print(words if math.isnan(accuracy) else f"{words}, validation {accuracy:.4f}", flush=True)
+    net = twolayer.symmetrize(twolayer.merge(run.folded.to(np)), SHAPE, shifts=options.symmetrize_shift)
+    clock.add("student")
+    return net
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -298,20 +332,22 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--data", required=True, help="the folder cifar-10-batches-bin")
-    parser.add_argument("--train", type=int, default=50_000, help="at most so many training images")
+    parser.add_argument("--data", help="the folder cifar-10-batches-bin; downloaded where it is not given")
+    parser.add_argument("--train", type=int, default=50_000, help="train on so many images at the most")
     parser.add_argument("--validation", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=int, default=32, help="channels of the teacher's first layer")
     parser.add_argument("--teacher-epochs", type=int, default=30)
     parser.add_argument("--teacher-batch", type=int, default=500)
-    parser.add_argument("--teacher-rate", type=float, default=0.4, help="of the mean loss of a batch")
+    parser.add_argument("--teacher-rate", type=float, default=0.4, help="the highest")
     parser.add_argument("--weight", type=float, default=0.9, help="of the teacher; 0 for none")
     parser.add_argument("--temperature", type=float, default=2.0)
     parser.add_argument("--library", choices=("numpy", "torch", "jax"), default="jax")
     parser.add_argument("--networks", type=int, default=8)
+    parser.add_argument("--components", type=int, default=256)
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--epochs", type=int, default=160)
+    parser.add_argument("--batch-size", type=int, default=250)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--shift", type=int, default=3)
     parser.add_argument("--symmetrize-shift", type=int, default=1)

@@ -13,6 +13,7 @@ import pytest
 from support import ROOT
 from support.backends import Backend
 from support.cifar10_files import FEW, write_folder
+from support.small_runs import assert_same_net
 
 import twolayer
 from twolayer.datasets import cifar10
@@ -71,6 +72,36 @@ def test_the_example_trains_the_convolution_that_it_unrolls(backend: Backend, ci
     np.testing.assert_allclose(model.unrolled().logits(images.numpy()), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.only_on("torch")
+def test_distillation(backend: Backend, cifar: Path, capsys: pytest.CaptureFixture[str]):
+    program, out = example("distillation"), cifar.parent / "out"
+    teacher = "--width 2 --teacher-epochs 2 --teacher-batch 4"
+    student = "--networks 2 --components 4 --hidden 8 --epochs 2 --batch-size 4 --shift 1 --library torch"
+    few = f"--data {cifar} --train {4 * FEW} --validation {FEW}"
+    given = [str(out), *f"{few} {teacher} {student}".split()]
+    accuracy = program.main(given)
+    printed, results = capsys.readouterr().out, json.loads((out / "results.json").read_text())
+    for words in ("teacher, epoch 2: loss", "logits of view 18\n", "student, epoch 2: loss"):
+        assert words in printed
+    assert results["validation"]["accuracy"] == accuracy
+    assert results["seconds_of"].keys() == {"teacher", "logits", "student"}
+    net = twolayer.load(out / "network.safetensors")
+    assert net.n_hidden == 2 * 8 * 2 * 9  # two networks, flips, and nine shifts
+    data = cifar10.load_cifar10(cifar, n_train=4 * FEW, n_validation=FEW, n_test=FEW)
+    assert float(net.accuracy(*data.validation)) == accuracy
+
+    # Given again, it does what is left.
+    (out / "network.safetensors").unlink()
+    (out / "logits" / "flip 1, shift 0 1.npy").unlink()
+    assert program.main(given) == accuracy
+    printed = capsys.readouterr().out
+    assert printed.count("logits of view") == 1
+    assert "epoch" not in printed
+    assert_same_net(twolayer.load(out / "network.safetensors"), net)
+    with pytest.raises(SystemExit, match="other settings"):
+        program.main([*given, "--seed", "1"])
+
+
 def test_cifar10_from_python(
     cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -105,7 +136,7 @@ def test_the_notebook_is_kept_without_outputs_and_run_by_a_session() -> None:
 
 def test_every_example_is_run() -> None:
     """By a test here, by a session of its own, or where the documentation is built."""
-    here = {"cifar10.py", "convolution.py"}
+    here = {"cifar10.py", "convolution.py", "distillation.py"}
     noxfile, conf = (ROOT / name for name in ("noxfile.py", "docs/conf.py"))
     programs = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} - here
     recipes = {name for name in programs if name.startswith("recipes/")}
