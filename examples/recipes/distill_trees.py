@@ -20,7 +20,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 import twolayer
 
-HOW: dict[str, Any] = {"learning_rate": 0.05, "batch_size": 200, "epochs": 100, "rng": 0}
+HOW: dict[str, Any] = {
+    "optimizer": twolayer.optimizers.Adam(),
+    "learning_rate": 0.01,
+    "batch_size": 500,
+    "epochs": 300,
+    "rng": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,14 @@ def main() -> dict[str, float]:
     def logits(X: Any) -> Any:
         return np.log(np.maximum(trees.predict_proba(X), 1e-6))
 
-    start = twolayer.TwoLayerNet.initialize(10, 100, 2, rng=0)
+    start = twolayer.TwoLayerNet.initialize(10, 300, 2, rng=0)
     alone = twolayer.train(start, X_train, y_train, reg=1e-3, **HOW).net
     around = Around(10, scale=0.3)
     run = twolayer.train(
         start, X_train, y_train, teacher=logits, teacher_weight=1.0, augmentation=around, **HOW
     )
     models: dict[str, tuple[Callable[[Any], Any], int]] = {
-        "trees": (trees.predict, len(pickle.dumps(trees))),
+        "trees": (trees.predict, len(pickle.dumps(trees))),  # as scikit-learn saves them
         "network, labels alone": (alone.predict, net_bytes(alone)),
         "network, taught": (run.net.predict, net_bytes(run.net)),
     }
