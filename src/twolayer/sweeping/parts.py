@@ -36,13 +36,14 @@ from ..training.fingerprint import (
 )
 from ..training.plan import Settings, checked_data, planned
 from ..training.run import checked_callbacks, ending, without_preprocessed
+from ..training.teaching import described_teacher
 from ..training.trainer import Trainer, begun
 from .candidates import settings_of_stack
 from .comparison import Row
 from .prepared import Fit, Prepared, prepared
 
 # Settings of `Settings` that a sweep keeps elsewhere, or that may change.
-_LEFT_OUT = ("validation", "sample_weight", "callbacks", "stream", "fold", "rng", "batch_size")
+_LEFT_OUT = ("validation", "sample_weight", "callbacks", "stream", "fold", "rng", "batch_size", "teacher")
 _PART = "part"  # in the fingerprint of its run
 
 
@@ -128,6 +129,7 @@ class Shared:
         fit, folds = self.fit, self.settings.folds
         return {
             **{name: described(value) for name, value in settings.items()},
+            "teacher": described_teacher(self.settings.teacher),
             "preprocessing": described(fit) if fit else described_preprocessing(self.settings.preprocessing),
             "folds": "None" if folds is None else f"{len(folds.trained)} folds, {described(folds)}",
             "n_classes": str(self.n_classes),

@@ -41,7 +41,7 @@ from ..training.history import MONITORS
 from ..training.optimizers import Optimizer
 from ..training.plan import EPOCHS, Settings
 from ..training.schedules import Schedule
-from ..training.teaching import described_teacher
+from ..training.teaching import check_teacher
 from .candidates import DEFAULTS, candidates_of, settings_of_stack, stacks_of
 from .comparison import Row, groups_of
 from .folds import check_weights_of_folds, folds_of
@@ -182,7 +182,7 @@ def plan(
         rng=None,
         folds=divided,
     )
-    described_teacher(settings, X.shape[0], n_classes)  # raises
+    check_teacher(settings, X.shape[0], n_classes)
     runs = candidates_of(grid, settings, default_seed=seed, n_drawn=candidates)
     if divided is not None:
         runs = [one | {"fold": fold} for one in runs for fold in range(len(divided.trained))]

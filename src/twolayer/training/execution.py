@@ -110,6 +110,11 @@ def narrows(xp: ModuleType, n_in_arrays: int, n_present: int) -> bool:
     return not is_jax_namespace(xp) or 2 * n_present <= n_in_arrays
 
 
+def steps_at_once(xp: ModuleType) -> int:
+    """Return how many steps one call takes, at the most."""
+    return BLOCK_STEPS if is_jax_namespace(xp) else 1
+
+
 def dividing(device: Any) -> Function | None:
     """Return a function of a batch, or any tree of arrays (N, ...), that divides its rows over a JAX mesh.
 

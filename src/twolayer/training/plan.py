@@ -51,14 +51,14 @@ from .optimizers import Optimizer
 from .run import Callback, Run, checked_callbacks
 from .schedules import Schedule
 from .step import Constant, Samples
-from .teaching import described_teacher
+from .teaching import check_teacher, described_teacher
 from .trees import tree_map
 
 # Each network of a stack may have its own number for the first; all share the others.
 PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
 EPOCHS = 10  # where neither a number of them nor of steps is given
 _OF_STEPS = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "augmentation")
-_OF_CHOICE = ("ema_decay", "monitor")
+_OF_CHOICE = ("ema_decay", "monitor", "temperature", "teacher_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +235,7 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
         check_validation(settings.validation)
         held_out = in_dtype(checked(*settings.validation, of="validation "))
     X_val, y_val, weights_val = (None,) * 3 if held_out is None else held_out[:3]
+    check_teacher(settings, X.shape[0], net.n_classes)
     fingerprint = {
         "preprocessing": described_preprocessing(preprocessing),
         "class_weight": described(settings.class_weight),
@@ -244,7 +245,7 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
         "validation X": described_array(X_val),
         "validation y": described_array(y_val, dtype=net.W1.dtype),
         "validation sample_weight": described_array(weights_val),
-        "teacher": described_teacher(settings, X.shape[0], net.n_classes),
+        "teacher": described_teacher(settings.teacher),
     }
 
     def weights(rows: Array | None = None) -> Array | None:

@@ -13,18 +13,17 @@ from .._namespace import (
     HostArray,
     array_namespace,
     device,
-    dtype_name,
     from_host,
     is_array_api_obj,
     rows_of,
     standard_namespace,
     to_host,
 )
-from .._validation import check_finite, check_number
+from .._validation import check_finite, check_form, check_number
 from ..augmentation import Augmentation, Chain, mixes
 from ..mathematics import log_softmax, targets
+from ..network import TwoLayerNet
 from .batches import Draws
-from .execution import BLOCK_STEPS
 from .fingerprint import described
 from .step import Samples, augmented
 from .trees import tree_map
@@ -33,36 +32,44 @@ if TYPE_CHECKING:
     from .plan import Plan, Settings
 
 
-def described_teacher(settings: Settings, n_samples: int, n_classes: int) -> str:
-    """Check the teacher of a run, and describe it for the fingerprint."""
-    teacher = settings.teacher
-    temperature = check_number("temperature", settings.temperature, above=0.0)
-    weight = check_number("teacher_weight", settings.teacher_weight, least=0.0, most=1.0)
-    if teacher is None:
-        return "None"
-    if is_array_api_obj(teacher):
-        check_logits(teacher, (n_samples, n_classes))
-    elif not callable(teacher):
-        raise TypeError(
-            "`teacher` must be a callable that returns logits, or an array of logits (N, C); "
-            f"got {type(teacher).__name__}"
-        )
-    name = getattr(teacher, "name", None) or described(teacher)
-    return f"{name}, temperature {temperature:g}, weight {weight:g}"
+def check_teacher(settings: Settings, n_samples: int, n_classes: int) -> None:
+    """Raise unless the teacher of a run, if there is one, and its numbers are as `train` says."""
+    check_number("temperature", settings.temperature, above=0.0)
+    check_number("teacher_weight", settings.teacher_weight, least=0.0, most=1.0)
+    if is_array_api_obj(settings.teacher):
+        host_logits(settings.teacher, (n_samples, n_classes), name="teacher")
+    elif settings.teacher is not None:
+        wanted = "a callable that returns logits, such as `net.logits`, or an array of logits (N, C)"
+        check_form("teacher", settings.teacher, ["__call__"], wanted)
 
 
-def check_logits(logits: Any, shape: tuple[int, int]) -> None:
-    """Raise unless ``logits`` is an array of finite numbers of this shape."""
+def described_teacher(teacher: Any) -> str:
+    """Describe the teacher by what its owner calls it, as its attributes may change when it is called.
+
+    A method of a network, and an array of logits, are described by their numbers too.
+    """
+    if teacher is None or is_array_api_obj(teacher):
+        return described(teacher)
+    owner = getattr(teacher, "__self__", teacher)
+    if isinstance(owner, TwoLayerNet):
+        return f"{teacher.__name__} of {described(owner)}"
+    return str(getattr(owner, "name", None) or getattr(teacher, "__qualname__", type(teacher).__qualname__))
+
+
+def host_logits(logits: Any, shape: tuple[int, int], *, name: str) -> HostArray:
+    """Return logits on the host, or raise unless they are an array of finite numbers of this shape."""
     if not is_array_api_obj(logits):
-        raise TypeError(f"`teacher` must give an array of logits; got {type(logits).__name__}")
-    if tuple(logits.shape) != shape:
+        raise TypeError(f"`{name}` must be an array of logits; got {type(logits).__name__}")
+    host = to_host(logits)  # here the device is waited for
+    if host.shape != shape:
         raise ValueError(
-            f"`teacher` must give logits of shape {shape}, for each sample those of each class; "
-            f"got shape {tuple(logits.shape)}"
+            f"`{name}` must be logits of shape {shape}, for each sample those of each class; "
+            f"got shape {host.shape}"
         )
-    if not array_namespace(logits).isdtype(logits.dtype, ("real floating", "integral")):
-        raise TypeError(f"`teacher` must give logits of a real dtype; got {dtype_name(logits.dtype)}")
-    check_finite(logits, name="teacher")
+    if host.dtype.kind not in "fiu":
+        raise TypeError(f"`{name}` must be logits of a real dtype; got {host.dtype}")
+    check_finite(host, name=name)
+    return host
 
 
 class Teaching:
@@ -73,6 +80,8 @@ class Teaching:
     plan : Plan
         With a teacher, whose logits are z.
     n_classes : int
+    at_once : int
+        How many batches a teacher that is called is asked about before their steps are taken.
 
     Attributes
     ----------
@@ -82,8 +91,8 @@ class Teaching:
         The time that the teacher has taken.
     """
 
-    def __init__(self, plan: Plan, n_classes: int) -> None:
-        self._plan, self._n_classes, self.seconds = plan, n_classes, 0.0
+    def __init__(self, plan: Plan, n_classes: int, at_once: int) -> None:
+        self._plan, self._n_classes, self._at_once, self.seconds = plan, n_classes, at_once, 0.0
         self.calls = not is_array_api_obj(plan.teacher)
         self.augmentation = None if self.calls else plan.augmentation
         y = to_host(plan.data.train.y)
@@ -91,10 +100,10 @@ class Teaching:
 
     def chunks(self, draws: Draws, cast_draws: Draws) -> Iterator[tuple[Draws, Samples | None, Any]]:
         """Yield the draws of steps that are left to them, with their batches, or with the targets alone."""
-        plan, rows = self._plan, draws.rows
+        plan, rows, at_once = self._plan, draws.rows, self._at_once
         if self.calls:
-            for first in range(0, len(rows), BLOCK_STEPS):
-                some = tree_map(lambda array, i=first: array[i : i + BLOCK_STEPS], cast_draws)
+            for first in range(0, len(rows), at_once):
+                some = tree_map(lambda array, i=first: array[i : i + at_once], cast_draws)
                 n_steps = len(some.rows)
                 each = [self._batch(tree_map(lambda a, i=i: a[i, ...], some)) for i in range(n_steps)]
                 batch = tree_map(lambda *arrays: np.stack(arrays), *each)
@@ -114,7 +123,7 @@ class Teaching:
             return from_host(host, xp=xp, device=device(X))
 
         def taught(batch: Samples) -> Samples:
-            T = self._mixed(to_host(batch.y), self._logits(xp.reshape(batch.X, shape)))
+            T = self._mixed(to_host(batch.y), self._logits(xp.reshape(batch.X, shape, copy=True)))
             return batch._replace(y=place(T))
 
         rows, shape = place(drawn.rows), (len(drawn.rows), *X.shape[1:])
@@ -133,9 +142,7 @@ class Teaching:
     def _logits(self, X: Array) -> HostArray:
         """Return the teacher's logits of a batch, (B, C), on the host."""
         began_at = time.monotonic()
-        logits = self._plan.teacher(X)
-        check_logits(logits, (X.shape[0], self._n_classes))
-        host = to_host(logits)  # here the device is waited for
+        host = host_logits(self._plan.teacher(X), (X.shape[0], self._n_classes), name="teacher(X)")
         self.seconds += time.monotonic() - began_at
         return host
 
@@ -144,7 +151,8 @@ class Teaching:
         xp = standard_namespace(np)
         T: HostArray = targets(y, self._n_classes, dtype=np.float64, xp=xp)[0][0, ...].T
         if logits is not None:
-            weight, softened = self._plan.teacher_weight, logits.astype(np.float64) / self._plan.temperature
+            weight, z = float(self._plan.teacher_weight), logits.astype(np.float64)
+            softened = (z - np.max(z, axis=1, keepdims=True)) / float(self._plan.temperature)
             T = weight * np.exp(log_softmax(softened, axis=1, xp=xp)) + (1.0 - weight) * T
         return T.astype(self._plan.dtype)
 

@@ -13,7 +13,7 @@ from .._namespace import Array, HostArray, array_namespace, device, from_host, o
 from ..mathematics import Params
 from ..network import TwoLayerNet, pack, unpack
 from .batches import Draws, prefetch
-from .execution import Steps, compiled, dividing, running
+from .execution import Steps, compiled, dividing, running, steps_at_once
 from .history import History, Recorder, monitored, no_history, validated_at
 from .judging import Judge
 from .members import Members
@@ -82,7 +82,9 @@ class Trainer:
         # Later ones were found within the epoch that is under way, and leave at its end.
         self.leave(self._over() & (np.maximum(self.diverged, self.stopped) <= self.recorder.last_entry))
         self.halted = False
-        self.teaching = None if plan.teacher is None else Teaching(plan, earlier.last.n_classes)
+        self.teaching = None
+        if plan.teacher is not None:
+            self.teaching = Teaching(plan, earlier.last.n_classes, steps_at_once(self.xp))
         self.steps = Steps(
             step,
             report,
