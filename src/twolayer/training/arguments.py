@@ -99,9 +99,11 @@ def train(
         Applied to the samples of each batch as they are in ``X``; see `twolayer.augmentation`.
     teacher : callable or array (N, C), optional
         Another model, whose outputs become a part of the targets [2]_: ``teacher(X)`` returns the logits
-        (B, C) of a batch, or the array holds those of each training sample. A callable gets the samples as
-        they are in ``X`` and of its shape, augmented but not mixed nor preprocessed, in its library and on
-        its device (with ``stream`` NumPy arrays), and may return any library's array.
+        (B, C) of a batch, or the array holds those of each training sample. A callable gets a copy of the
+        samples as they are in ``X`` and of its shape, augmented, but neither mixed by `Mixup` nor
+        preprocessed, in its library and on its device (with ``stream`` NumPy arrays), and may return any
+        library's array. ``resume`` tells callables apart by their attribute ``name``, or else by the name of
+        the function or class.
     temperature : float
         τ > 0, by which the teacher's logits are divided: above 1 its probabilities are softer.
     teacher_weight : float
