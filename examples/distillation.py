@@ -10,8 +10,9 @@ Three stages, each of which goes on where it was stopped when the same command i
    pixels. It is merged, and averaged over flips and shifts, into one network on raw pixels.
 
 `--validation N` sets the last N training images aside, and judges by these; otherwise the test images are
-looked at once, at the end. `--weight 0` trains the student without a teacher, on smoothed labels. Prints the
-accuracies and the time of each stage, and writes OUT/results.json and OUT/network.safetensors.
+looked at once, at the end. `--teacher OTHER/teacher` uses another run's teacher and its logits again;
+`--weight 0` trains the student without a teacher, on smoothed labels. Prints the accuracies and the time of
+each stage, and writes OUT/results.json and OUT/network.safetensors.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ from twolayer.checkpoints import Checkpointer
 from twolayer.datasets import load_cifar10
 
 SHAPE = (32, 32, 3)
+OF_TEACHER = (
+    "train",
+    "validation",
+    "seed",
+    "width",
+    "teacher_epochs",
+    "teacher_batch",
+    "teacher_rate",
+    "shift",
+)
 
 
 class Teacher(nn.Module):
@@ -136,21 +147,21 @@ def file_name(flip: int, dy: int, dx: int) -> str:
 class Clock:
     """The seconds that each stage has taken, over all starts of the program."""
 
-    def __init__(self, file: Path) -> None:
-        self.file, self.seconds = file, {"teacher": 0.0, "logits": 0.0, "student": 0.0}
-        if file.exists():
-            self.seconds |= json.loads(file.read_text(encoding="utf-8"))
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "seconds.json"
+        self.seconds: dict[str, float] = read_json(self.file) or {}
         self.last = time.perf_counter()
 
     def add(self, stage: str) -> None:
         """Add the time since the last call to this stage's."""
         now = time.perf_counter()
-        self.seconds[stage] += now - self.last
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.last
         self.last = now
         write_json(self.file, self.seconds)
 
-    def __str__(self) -> str:
-        return ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in self.seconds.items())
+
+def read_json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
 
 def write_json(file: Path, content: Any) -> None:
@@ -162,16 +173,20 @@ def write_json(file: Path, content: Any) -> None:
 def main(arguments: Sequence[str] | None = None) -> float:
     """Run the stages that are left; return the student's accuracy on the images that it is judged by."""
     options = parsed(arguments)
-    settings = {**vars(options), "out": str(options.out)}
+    settings = {
+        name: value for name, value in vars(options).items() if name not in ("out", "data", "teacher")
+    }
     check_settings(options.out, settings)
     n_train = min(options.train, 50_000 - options.validation)
     n_test = 0 if options.validation else 10_000
     data = load_cifar10(options.data, n_train=n_train, n_validation=options.validation, n_test=n_test)
     name, judged = ("validation", data.validation) if options.validation else ("test", data.test)
     X, y = data.train.X.reshape(n_train, -1), data.train.y
-    clock, accuracies = Clock(options.out / "seconds.json"), {}
+    accuracies, seconds = {}, {}
 
     if options.weight:
+        check_settings(options.teacher, {name: settings[name] for name in OF_TEACHER})
+        clock = Clock(options.teacher)
         teacher = Teacher(options.width).to(memory_format=torch.channels_last)
         scaling = X.reshape(-1, 3).mean(axis=0), X.std()
         train_teacher(teacher, X, y, scaling, options, clock)
@@ -179,12 +194,15 @@ def main(arguments: Sequence[str] | None = None) -> float:
         accuracies["teacher"] = float((found == judged.y).mean())
         print(f"teacher: {name} {accuracies['teacher']:.4f}", flush=True)
         write_logits(teacher, X, scaling, options, clock)
+        seconds |= clock.seconds
+    clock = Clock(options.out)
     net = train_student(X, y, data, options, clock)
+    seconds |= clock.seconds
 
     accuracies["accuracy"] = float(net.accuracy(*judged))
-    print(f"{clock}; {net.n_hidden:,} hidden units; {name} {accuracies['accuracy']:.4f}")
-    seconds = {"seconds": sum(clock.seconds.values()), "seconds_of": clock.seconds}
-    results = {"settings": settings, name: accuracies, **seconds}
+    words = ", ".join(f"{stage} {took:.0f} s" for stage, took in seconds.items())
+    print(f"{words}; {net.n_hidden:,} hidden units; {name} {accuracies['accuracy']:.4f}")
+    results = {"settings": settings, name: accuracies, "seconds": sum(seconds.values()), "parts": seconds}
     path = options.out / "network.safetensors"
     twolayer.save(net, path, classes=data.classes, image_shape=SHAPE, information=results)
     write_json(options.out / "results.json", results)
@@ -192,12 +210,13 @@ def main(arguments: Sequence[str] | None = None) -> float:
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Raise unless the folder is new, or holds stages of a run with the same settings."""
+    """Raise unless the folder is new, or what it holds was made with the same settings."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "settings.json"
-    if file.exists() and json.loads(file.read_text(encoding="utf-8")) != settings:
-        raise SystemExit(f"{folder} holds a run with other settings: {file}")
-    write_json(file, settings)
+    earlier = read_json(folder / "settings.json") or settings
+    wrong = [f"--{key.replace('_', '-')} {value}" for key, value in earlier.items() if settings[key] != value]
+    if wrong:
+        raise SystemExit(f"{folder} was made with {', '.join(wrong)}: give the same, or another folder")
+    write_json(folder / "settings.json", settings)
 
 
 def standardized(X: Any, scaling: tuple[Any, Any]) -> torch.Tensor:
@@ -210,7 +229,7 @@ def train_teacher(
     teacher: Teacher, X: Any, y: Any, scaling: Any, options: argparse.Namespace, clock: Clock
 ) -> None:
     """Train for the epochs that are left: Nesterov momentum, one cycle of the learning rate."""
-    file, size = options.out / "teacher.safetensors", options.teacher_batch
+    file, size = options.teacher / "teacher.safetensors", options.teacher_batch
     torch.manual_seed(options.seed)
     optimizer = torch.optim.SGD(teacher.parameters(), momentum=0.9, nesterov=True, weight_decay=5e-4 * size)
     buffers = {name: torch.zeros_like(array) for name, array in teacher.named_parameters()}
@@ -268,7 +287,7 @@ def predicted(teacher: Teacher, X: Any, scaling: Any) -> Any:
 
 def write_logits(teacher: Teacher, X: Any, scaling: Any, options: argparse.Namespace, clock: Clock) -> None:
     """Write the logits of each view that has no file yet."""
-    folder = options.out / "logits"
+    folder = options.teacher / "logits"
     folder.mkdir(exist_ok=True)
     for number, move in enumerate(moves(options.shift), start=1):
         file = folder / file_name(*move)
@@ -291,7 +310,7 @@ def train_student(X: Any, y: Any, data: Any, options: argparse.Namespace, clock:
     nets = twolayer.stack([twolayer.TwoLayerNet.initialize(D, H, 10, rng=seed, xp=xp) for seed in seeds])
     how: dict[str, Any] = {"label_smoothing": 0.1}
     if options.weight:
-        teacher = Recalled(options.out / "logits", X, options.shift)
+        teacher = Recalled(options.teacher / "logits", X, options.shift)
         how = {"teacher": teacher, "teacher_weight": options.weight, "temperature": options.temperature}
     validation = data.validation and (data.validation.X.reshape(-1, X.shape[1]), data.validation.y)
 
@@ -313,8 +332,8 @@ def train_student(X: Any, y: Any, data: Any, options: argparse.Namespace, clock:
         preprocessing=twolayer.preprocessing.Whitener.fit(X, kind="pca", n_components=D),
         augmentation=FlipAndShift(SHAPE, shift=options.shift),
         dropout=options.dropout,
-        learning_rate=0.1,
-        schedule=twolayer.schedules.Warmup(epochs=2),
+        learning_rate=options.learning_rate,
+        schedule=twolayer.schedules.Warmup(epochs=options.warmup),
         batch_size=options.batch_size,
         epochs=options.epochs,
         judge="last",
@@ -333,6 +352,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", help="the folder cifar-10-batches-bin; downloaded where it is not given")
+    parser.add_argument("--teacher", type=Path, help="its folder, OUT/teacher by default: to use it again")
     parser.add_argument("--train", type=int, default=50_000, help="train on so many images at the most")
     parser.add_argument("--validation", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -348,10 +368,14 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--epochs", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=250)
+    parser.add_argument("--learning-rate", type=float, default=0.1)
+    parser.add_argument("--warmup", type=int, default=2, help="epochs of rising rates")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--shift", type=int, default=3)
     parser.add_argument("--symmetrize-shift", type=int, default=1)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.teacher = options.teacher or options.out / "teacher"
+    return options
 
 
 if __name__ == "__main__":

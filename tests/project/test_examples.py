@@ -84,7 +84,7 @@ def test_distillation(backend: Backend, cifar: Path, capsys: pytest.CaptureFixtu
     for words in ("teacher, epoch 2: loss", "logits of view 18\n", "student, epoch 2: loss"):
         assert words in printed
     assert results["validation"]["accuracy"] == accuracy
-    assert results["seconds_of"].keys() == {"teacher", "logits", "student"}
+    assert results["parts"].keys() == {"teacher", "logits", "student"}
     net = twolayer.load(out / "network.safetensors")
     assert net.n_hidden == 2 * 8 * 2 * 9  # two networks, flips, and nine shifts
     data = cifar10.load_cifar10(cifar, n_train=4 * FEW, n_validation=FEW, n_test=FEW)
@@ -92,14 +92,25 @@ def test_distillation(backend: Backend, cifar: Path, capsys: pytest.CaptureFixtu
 
     # Given again, it does what is left.
     (out / "network.safetensors").unlink()
-    (out / "logits" / "flip 1, shift 0 1.npy").unlink()
+    (out / "teacher" / "logits" / "flip 1, shift 0 1.npy").unlink()
     assert program.main(given) == accuracy
     printed = capsys.readouterr().out
     assert printed.count("logits of view") == 1
     assert "epoch" not in printed
     assert_same_net(twolayer.load(out / "network.safetensors"), net)
-    with pytest.raises(SystemExit, match="other settings"):
+    with pytest.raises(SystemExit, match=r"out was made with --seed 0: give"):
         program.main([*given, "--seed", "1"])
+
+    # Another student of the same teacher, and one of none.
+    other = [str(cifar.parent / "other"), *given[1:], "--hidden", "6", "--teacher", str(out / "teacher")]
+    program.main(other)
+    assert "teacher, epoch" not in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"teacher was made with --shift 1: give"):
+        program.main([str(cifar.parent / "third"), *other[1:], "--shift", "2"])
+    alone = cifar.parent / "alone"
+    program.main([str(alone), *given[1:], "--weight", "0"])
+    assert not (alone / "teacher").exists()
+    assert json.loads((alone / "results.json").read_text())["parts"].keys() == {"student"}
 
 
 def test_cifar10_from_python(
