@@ -124,7 +124,7 @@ class Run:
     validation_loss : float, or host array (K,)
         Mean cross-entropy of ``net`` on the validation set; nan where the accuracy is.
     teacher_seconds : float
-        The time that a ``teacher`` took, since the run was begun or resumed.
+        Seconds that a ``teacher`` took since the run was begun or resumed.
     """
 
     net: TwoLayerNet

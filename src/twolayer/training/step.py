@@ -57,9 +57,7 @@ class Varying(NamedTuple):
 
     draws: Draws
     batch: Samples | None  # where samples are streamed: those of the step
-    labels: (
-        Array | None
-    )  # of `draws.rows`, where the host has them: (B,) int32; or a teacher's targets (B, C)
+    labels: Array | None  # of the batch, from the host: (B,) int32, or a teacher's targets (B, C)
     learning_rate: Array  # (K,)
     share: Array  # (K,): of each sample in the mean, times the learning rate where the optimizer is `scaled`
     decay: Array | None  # (K,): factor of W1 and W2, where the penalty lets them decay in the step itself
