@@ -12,6 +12,7 @@ from .._namespace import (
     Array,
     HostArray,
     array_namespace,
+    copied,
     device,
     from_host,
     is_array_api_obj,
@@ -123,7 +124,7 @@ class Teaching:
             return from_host(host, xp=xp, device=device(X))
 
         def taught(batch: Samples) -> Samples:
-            T = self._mixed(to_host(batch.y), self._logits(xp.reshape(batch.X, shape, copy=True)))
+            T = self._mixed(to_host(batch.y), self._logits(xp.reshape(copied(batch.X, xp=xp), shape)))
             return batch._replace(y=place(T))
 
         rows, shape = place(drawn.rows), (len(drawn.rows), *X.shape[1:])
