@@ -135,7 +135,7 @@ def moved(X: Any, flip: int, dy: int, dx: int) -> Any:
     return np.concatenate(list(map(moved_block, blocks(X))))
 
 
-def blocks(X: Any, size: int = 1000) -> Any:
+def blocks(X: Any, size: int = 100) -> Any:
     """Split images into parts that fit the processor's cache better than all of them."""
     return np.array_split(X, range(size, len(X), size))
 
