@@ -28,7 +28,7 @@ from .read_run import read_object, read_toml
 from .run_folder import RESULTS
 
 _PATHS = ("dataset", "data")
-# The data and the machine: options and the file give them; presets and data sets have no defaults for them.
+# The data and the machine. These settings come from options or the file, not from a preset or the data set.
 _PLACES = ("dataset", "preset", "data", "url", "library", "device")
 # Keys of settings.toml that are not settings.
 _NOTES = ("command", "data_sha256", "twolayer_version")
@@ -175,7 +175,7 @@ def _seeds(first: int | None, seeds: int | tuple[int, ...] | None, default: tupl
 
 
 def _set_aside(amount: float, settings: Mapping[str, Any]) -> dict[str, int]:
-    """Return how many training and validation samples cifar10 has, by the share or number of the latter."""
+    """Return the numbers of training and validation samples of cifar10 for a value of ``--validation``."""
     n_both = settings["n_train"] + settings["n_validation"]
     n_validation = number_of_rows("--validation", amount, n_both)
     if n_validation >= n_both:
@@ -271,8 +271,8 @@ def _of_best(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
     best = read_object(results).get("best") if results.is_file() else None
     if not isinstance(best, dict) or "seed" not in best:
         raise ValueError(
-            f"`command` in {path} must be train, or be left out; got 'sweep' (to train a sweep's best candidate, "
-            f"its {RESULTS} must be beside the file, and hold a best candidate)"
+            f"`command` in {path} must be train, or be left out; got 'sweep' (to train its best candidate, "
+            f"the {RESULTS} of the sweep must be beside the file and hold one)"
         )
     of_sweep = of_command("sweep").keys() - of_command("train")
     settings = {name: value for name, value in stored.items() if name not in of_sweep}
