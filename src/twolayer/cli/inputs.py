@@ -110,9 +110,9 @@ def _image_blocks(
         yield block
     if any(inverted):
         console.warn(
-            f"{sum(inverted):,} of {len(paths):,} images look inverted (dark instead of bright, or the "
-            f"reverse) compared with those of the training, the first is "
-            f"{paths[inverted.index(True)].as_posix()}: try {'without' if invert else 'with'} --invert"
+            f"{sum(inverted):,} of {len(paths):,} images look inverted compared with the training images; "
+            f"the first is {paths[inverted.index(True)].as_posix()}; try again "
+            f"{'without' if invert else 'with'} --invert"
         )
 
 

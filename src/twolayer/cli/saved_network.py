@@ -71,11 +71,11 @@ def find_network(network: str) -> tuple[Path, NetworkMetadata]:
 
 
 def check_is_no_input(network: str) -> None:
-    """Raise if ``network`` has the name of a file with samples, as in a wrong order of arguments."""
+    """Raise if ``network`` is named like a file of samples: the arguments may have been swapped."""
     path = Path(network)
     if not path.is_dir() and (path.suffix.lower() in ARRAYS or is_image(path) or is_table(network)):
         raise ValueError(
-            f"`NETWORK`, the first argument, must be a .safetensors file or the folder of a run; got {network}"
+            f"`NETWORK`, which is first, must be a .safetensors file or the folder of a run; got {network}"
         )
 
 

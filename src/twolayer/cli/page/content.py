@@ -67,8 +67,8 @@ def plain(run: StoredRun) -> str:
     n_right, n_samples = test.confusion.n_right, test.confusion.n_samples
     accuracy = n_right / n_samples
     sentences = [
-        f"The network predicted the right class for {n_right:,} of {count(n_samples, 'row')} that it had never "
-        f"seen: {accuracy:.1%}."
+        f"The network predicted the right class for {n_right:,} of {count(n_samples, 'row')} that it had "
+        f"never seen: {accuracy:.1%}."
     ]
     others = {
         "commonest class": "always predicting the commonest class",
@@ -105,7 +105,9 @@ def _split(run: StoredRun) -> str:
     if group:
         return f" Rows with the same {group} are in the same split."
     if time:
-        return f" The latest rows by {time} are the test samples, and the rows before them the validation samples."
+        return (
+            f" The latest rows by {time} are the test samples, the rows before them the validation samples."
+        )
     return " The rows were split at random, with each class in proportion."
 
 
