@@ -160,7 +160,7 @@ def test_networks_that_diverge_are_left_out(lost: list[int], monkeypatch: pytest
     done("report", "run")
     text = Path("run/report.html").read_text(encoding="utf-8")
     assert f"{len(lost)} of the 3 networks diverged and are left out." in text
-    assert f"The means over the {len(kept)} network" in text
+    assert f"The curves are means over the {len(kept)} network" in text
 
 
 def test_a_run_that_diverges_when_it_goes_on_keeps_its_network_apart(

@@ -82,7 +82,7 @@ def test_a_sweep_by_the_loss_with_a_calibrated_winner() -> None:
     assert "test_calibration_error_after" in results["calibration"]
     done("report", "run")
     page = Path("run/report.html").read_text(encoding="utf-8")
-    assert "The best by its validation loss has" in page
+    assert "The best candidate by validation loss has" in page
     assert "behind the best (loss)" in page
 
 

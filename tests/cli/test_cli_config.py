@@ -86,7 +86,7 @@ def test_the_assignment_is_repeated_to_the_bit(cifar: Path, command: str) -> Non
 
 def test_a_training_that_went_on_to_a_new_total_is_repeated_to_the_bit(run: Path) -> None:
     text = (run / "settings.toml").read_text(encoding="utf-8")
-    assert text.startswith("# To do it again: twolayer train --config settings.toml\n")
+    assert text.startswith("# To repeat the run: twolayer train --config settings.toml\n")
     done("train", "--resume", "run", "--steps", 70)
     done("train", "--config", "run/settings.toml", "--out", "again")
     assert settings_in("again")["steps"] == 70
@@ -117,7 +117,7 @@ def test_other_data_are_not_taken_for_those_of_the_run(elsewhere: Path) -> None:
     assert settings_in("other")["data_sha256"] != settings_in("run")["data_sha256"]
     clusters(mine, seed=1)
     line = refused("train", "--config", "run/settings.toml")
-    assert "a `--config` with `data_sha256`, must be given the data of that run; got others" in line
+    assert "`--config` with `data_sha256`, need the data of that run; got other data" in line
 
 
 # What goes before what
@@ -217,9 +217,9 @@ def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
         ("train", {"dataset": 3}, "be text; got 3"),
         ("train", {"preset": "homework"}, "be one of cpu, no-augmentation, record, assignment; got"),
         ("train", {"device": 0}, "be text; got 0"),
-        ("train", {"command": "sweep"}, "be train, or be left out; got 'sweep', whose best candidate"),
+        ("train", {"command": "sweep"}, "be train, or be left out; got 'sweep' (to train its best candidate"),
         ("sweep", {"command": "train"}, "be sweep, or be left out; got 'train'"),
-        ("train", {"n_train": 3}, "be left out but for cifar10; got it with digits"),
+        ("train", {"n_train": 3}, "be left out except for cifar10; got it with digits"),
         ("sweep", {"reg": []}, "hold at least one value; got none"),
         ("sweep", {"reg": [0, -1]}, "be a number of at least 0; got '-1'"),
         ("sweep", {"reg": "0,1"}, "be a number of at least 0; got '0,1'"),
@@ -263,8 +263,8 @@ def test_a_wrong_key_or_value_is_refused(command: str, stored: dict[str, Any], m
     ("command", "stored", "message"),
     [
         ("train", {"epochs": 1, "steps": 1}, "--epochs or --steps must be given, not both; got both"),
-        ("train", {"optimizer": "adam", "momentum": 0.5}, "`--momentum` must be left out but with --optimiz"),
-        ("sweep", {"seed": 1, "seeds": [1]}, "--seed or all --seeds must be given, not both"),
+        ("train", {"optimizer": "adam", "momentum": 0.5}, "`--momentum` must be left out unless --optimiz"),
+        ("sweep", {"seed": 1, "seeds": [1]}, "--seed must be left out if --seeds lists the seeds"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(

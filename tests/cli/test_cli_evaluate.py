@@ -142,7 +142,7 @@ def test_images_that_do_not_fit_are_refused(run: Path, image: Any) -> None:
     image.new("L", (9, 8)).save("wide.png")
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"no more")
     messages = {
-        "wide.png": "must have 8×8 pixels, as the images that the network was trained on; it has 9×8",
+        "wide.png": "must have 8×8 pixels, like the images that the network was trained on; it has 9×8",
         "broken.png": "must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read",
     }
     for name, message in messages.items():

@@ -36,7 +36,7 @@ def takes(path: Path | str) -> tuple[str, list[object]]:
     return taken.type, taken.shape
 
 
-NAMES = "The names of the classes are in its metadata, `classes`, as JSON\n"
+NAMES = "The metadata of the model hold the names of the classes, under `classes`, as JSON\n"
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def of_digits() -> Path:
 def test_a_run_is_exported_into_its_folder() -> None:
     done("train", "--epochs", 2, "--out", "run", "-q")
     output = done("export", "run")
-    assert output == "It takes X (N, 8, 8) in float32; ONNX operator set 13\n" + NAMES + "run/network.onnx\n"
+    assert output == "Input: X (N, 8, 8) in float32; ONNX operator set 13\n" + NAMES + "run/network.onnx\n"
     net = storage.load("run/network.safetensors")
     model = session("run/network.onnx")
     images = DIGITS.test.X.astype(np.float32)
@@ -68,7 +68,7 @@ def test_a_network_is_exported_beside_its_file(of_digits: Path) -> None:
 
 def test_the_input_and_the_place_are_the_users_to_choose(of_digits: Path) -> None:
     output = done("export", of_digits, "--input", "uint8", "--flat", "--out", "bytes.onnx")
-    assert output == "It takes X (N, 64) in uint8; ONNX operator set 13\n" + NAMES + "bytes.onnx\n"
+    assert output == "Input: X (N, 64) in uint8; ONNX operator set 13\n" + NAMES + "bytes.onnx\n"
     assert takes("bytes.onnx") == ("tensor(uint8)", ["N", 64])
     assert not Path("net.onnx").exists()
     done("export", of_digits, "--input", "float64")

@@ -337,7 +337,7 @@ def test_what_folds_would_divide(option: str) -> None:
     write("people.csv", people(60))
     column = "state" if option == "group" else "since"
     given = ("sweep", "people.csv", "--label", "outcome", f"--{option}", column)
-    message = f"`--folds` must be left out with --{option}, which folds would divide; got 3"
+    message = f"`--folds` must be left out with --{option}, as folds are random; got 3"
     assert message in refused(*given, "--folds", 3, code=errors.WRONG_USAGE)
     Path("mine.toml").write_text(f'dataset = "people.csv"\nlabel = "outcome"\n{option} = "{column}"\n')
     assert message in refused("sweep", "--config", "mine.toml", "--folds", 3, code=errors.WRONG_USAGE)
@@ -457,9 +457,9 @@ def test_the_page_and_the_pictures_of_folds(pictures: None) -> None:
     for text in (
         "4 candidates, each from 3 folds",
         "over 3 folds",
-        "the settings were chosen by them",
-        "Its network of all samples",
-        "That of the network of all samples (seed",
+        "the settings were chosen on these samples",
+        "Its network trained on all samples",
+        "The curves show the network trained on all samples (seed",
         "1,397 held-out samples",
         "<bdi>--folds</bdi> <bdi>3</bdi>",
     ):

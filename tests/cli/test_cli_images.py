@@ -140,7 +140,7 @@ def test_idx_files() -> None:
     assert twolayer.storage.load_metadata("run").image_shape == (5, 4)
     _, data, _ = answered("evaluate", "run", "mnist")
     assert (data["split"], data["n_samples"]) == ("test", 20)
-    assert "`--test` must be left out but for" in refused("train", "mnist", "--test", 5, code=2)
+    assert "`--test` must be left out except for" in refused("train", "mnist", "--test", 5, code=2)
     done("report", "run")
 
 

@@ -31,7 +31,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(send: Any, step: 
     send(step, signal.SIGINT)
     result = cli("train", "--steps", 70, "--hidden", 8, "--out", "run")
     assert result.exit_code == 130
-    said = f"interrupted at step {step} of 70; `twolayer train --resume run` goes on from there"
+    said = f"interrupted at step {step} of 70; `twolayer train --resume run` continues from there"
     assert said in result.output
     assert files_in("run") == TRAIN_FILES - PICTURES
     results = read("run/results.json")
@@ -64,7 +64,7 @@ def test_an_interrupted_sweep_keeps_its_networks_as_they_were(
     assert result.exit_code == 130
     said = f"interrupted: {len(steps)} of {2 * n_seeds} networks are in the tables, those under way as they"
     assert said in result.output
-    assert "`twolayer sweep --resume run` goes on from there" in result.output
+    assert "`twolayer sweep --resume run` continues from there" in result.output
     assert "try " not in result.output  # the ends of a grid that was not finished are not known
     assert read("run/results.json")["complete"] is False
     assert files_in("run") == (

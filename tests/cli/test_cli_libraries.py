@@ -89,7 +89,7 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize(
     ("mock", "message"),
     [
-        ({"return_value": 0}, "there is none"),
+        ({"return_value": 0}, "CuPy finds no GPU"),
         (
             {"side_effect": RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")},
             "no CUDA-capa",
@@ -99,7 +99,7 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_cupy_without_a_gpu_is_refused(fake_cupy: Any, mock: dict[str, Any], message: str) -> None:
     fake_cupy(**mock)
     line = refused("train", "--library", "cupy")
-    assert "CuPy was asked for, but no CUDA GPU answers: " in line
+    assert "`--library cupy` needs a CUDA GPU: " in line
     assert message in line
 
 
@@ -169,17 +169,17 @@ def test_info_survives_a_library_that_does_not_import(
 
 def test_info_tells_of_a_gpu_that_does_not_answer(fake_cupy: Any) -> None:
     fake_cupy(return_value=0)
-    found = {"name": "cupy", "version": "14.0", "devices": [], "problem": "none: there is none"}
+    found = {"name": "cupy", "version": "14.0", "devices": [], "problem": "none: CuPy finds no GPU"}
     assert info.find_library("cupy") == found
-    assert re.search(r"cupy +14\.0 +none: there is none", done("info"))
+    assert re.search(r"cupy +14\.0 +none: CuPy finds no GPU", done("info"))
 
 
 @pytest.mark.parametrize(
     ("name", "kernels", "flags", "asked", "expected"),
     [
-        ("openblas", "Haswell", {"avx512f"}, None, "Try OPENBLAS_CORETYPE=SKYLAKEX"),
-        ("openblas", "Zen", {"avx512f"}, None, "OpenBLAS uses its Zen ones. Try"),
-        ("openblas", "Haswell", {"avx512f"}, "Haswell", "as OPENBLAS_CORETYPE=Haswell says. Try"),
+        ("openblas", "Haswell", {"avx512f"}, None, "Try the environment variable OPENBLAS_CORETYPE=SKYLAKEX"),
+        ("openblas", "Zen", {"avx512f"}, None, "OpenBLAS uses the slower Zen kernels. Try"),
+        ("openblas", "Haswell", {"avx512f"}, "Haswell", "as OPENBLAS_CORETYPE=Haswell requests. Try"),
         ("openblas", "Haswell", {"avx2"}, None, None),
         ("openblas", "SkylakeX", {"avx512f"}, None, None),
         ("mkl", None, {"avx512f"}, None, None),

@@ -196,7 +196,7 @@ def test_what_does_not_go_together_is_refused(run: Path) -> None:
     np.savez("other.npz", X=np.ones((3, 6)), y=np.array([0, 1, 2]), classes=np.array(["ant", "bee"]))
     message = "`y` in other.npz must hold labels of the classes; got a label of 2"
     assert message in refused("evaluate", run, "other.npz")
-    message = "`--data` must be left out but for cifar10; got it with mine.npz"
+    message = "`--data` must be left out except for cifar10; got it with mine.npz"
     assert message in refused("evaluate", run, "mine.npz", "--data", "x", code=2)
 
 
@@ -246,7 +246,7 @@ def test_other_test_samples_are_other_data(held: bool) -> None:
     X[0 if rows is None else rows["test"][0], 0] += 1e-9
     digest(path, **{key: X})
     for arguments in (("--config", "run/settings.toml"), ("--resume", "run", "--epochs", 5)):
-        assert "must be given the data of that run; got others" in refused("train", *arguments)
+        assert "need the data of that run; got other data" in refused("train", *arguments)
 
 
 def test_of_cifar10_too(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_of_cifar10_too(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     test[-1] ^= 1
     (folder / "test_batch.bin").write_bytes(test)
     line = refused("train", "--resume", "run", "--epochs", 2)
-    assert "must be given the data of that run; got others" in line
+    assert "need the data of that run; got other data" in line
 
 
 # Which rows are where
@@ -287,15 +287,15 @@ def test_samples_that_have_arrays_of_their_own_are_in_their_order() -> None:
 
 def test_a_class_of_few_samples_is_warned_of() -> None:
     found = arrays(named("mine.npz"))
-    assert "classes of fewer than" not in done("train", "mine.npz", *QUICK[:-1])
+    assert "classes with fewer than" not in done("train", "mine.npz", *QUICK[:-1])
     found["y"] = found["y"].astype("U4")
     found["y"][0] = "rare"
     found["y"][5:7] = "two"
     found["y"][1] = str(float("nan"))
     np.savez("mine.npz", **found)
     output = " ".join(done("train", "mine.npz", *QUICK[:-1]).split())
-    assert "classes of fewer than 3 samples: 'nan' (1), 'rare' (1), 'two' (2); there is none of" in output
-    assert "labels that are missing may have become a class: 'nan' (1); leave such samples out" in output
+    assert "classes with fewer than 3 samples: 'nan' (1), 'rare' (1), 'two' (2); they cannot have" in output
+    assert "missing labels may have become a class: 'nan' (1); remove such samples" in output
 
 
 def test_a_missing_label_is_warned_of_however_many_there_are() -> None:
@@ -304,7 +304,7 @@ def test_a_missing_label_is_warned_of_however_many_there_are() -> None:
     np.savez("mine.npz", **found)
     output = done("sweep", "mine.npz", *QUICK[:-1], "--learning-rate", 0.1, "--reg", 0, "--seeds", 1)
     assert "may have become a class: '' (20)" in output
-    assert "classes of fewer than" not in output
+    assert "classes with fewer than" not in output
 
 
 def test_of_many_rare_classes_some_are_named() -> None:
@@ -356,7 +356,7 @@ def test_train_and_predict_say_the_same_of_a_text(run: Path) -> None:
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
 def test_arguments_that_were_exchanged(run: Path, command: str, name: str) -> None:
     line = refused(command, name, run, code=1 if command == "predict" else 2)
-    assert "`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got" in line
+    assert "`NETWORK`, which is first, must be a .safetensors file or the folder of a run; got" in line
 
 
 @pytest.mark.parametrize(
@@ -367,9 +367,15 @@ def test_arguments_that_were_exchanged(run: Path, command: str, name: str) -> No
         (("train", "--hidden-units", 1), "No such option '--hidden-units'. Did you mean '--hidden'? (see"),
         (("train", "--n_epochs", 1), "No such option '--n_epochs'. Did you mean '--epochs'? (see"),
         (("predict", "run", "x", "--gpu"), "No such option '--gpu'. Did you mean '--device'? (see"),
-        (("sweep", "--learning-rate", 0.1, 0.2), "got '0.2'; a sweep takes several values of an option with"),
-        (("sweep", "--reg", 0.1, 0.2, "3e-1"), "Got unexpected extra argument (3e-1); a sweep takes several"),
-        (("sweep", "digits", "--reg", 0.1, 0.2, 3), "extra arguments (0.2 3); a sweep takes several values"),
+        (("sweep", "--learning-rate", 0.1, 0.2), "got '0.2'; to give a sweep several values, separate them"),
+        (
+            ("sweep", "--reg", 0.1, 0.2, "3e-1"),
+            "Got unexpected extra argument (3e-1); to give a sweep several",
+        ),
+        (
+            ("sweep", "digits", "--reg", 0.1, 0.2, 3),
+            "extra arguments (0.2 3); to give a sweep several values",
+        ),
         (("train", "--reg", "0.1,0.2"), "at least 0; got '0.1,0.2'; `twolayer sweep` takes several"),
         (("train", "--hidden", "5,6"), "at least 1; got '5,6'; `twolayer sweep` takes several"),
         # No such hint where it does not help:
@@ -391,7 +397,7 @@ def test_no_other_name_where_the_command_has_no_such_option() -> None:
 def test_the_network_of_a_training_that_was_killed(run: Path) -> None:
     for name in ("network.safetensors", "results.json"):
         (run / name).unlink()
-    about = "the run was not finished: `twolayer train --resume run` goes on"
+    about = "the run is not finished: `twolayer train --resume run` continues it"
     assert refused("predict", run, "mine.npz").endswith(f"holds no network.safetensors; {about}")
     done("train", "--resume", run)
     done("predict", run, "mine.npz")
@@ -436,13 +442,13 @@ def test_without_results_there_is_no_best_candidate() -> None:
     done("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0, "--seeds", 1, "--out", "sweep")
     Path("sweep/results.json").unlink()
     line = refused("train", "--config", "sweep/settings.toml", code=2)
-    assert "got 'sweep', whose best candidate can be trained where results.json of that sweep, with a" in line
+    assert "got 'sweep' (to train its best candidate, the results.json of the sweep must" in line
 
 
 def test_of_a_sweep_that_diverged_there_is_no_best_candidate() -> None:
     cli("sweep", *QUICK, "--learning-rate", 1e6, "--reg", 0, "--seeds", 1, "--out", "sweep")
     line = refused("train", "--config", "sweep/settings.toml", code=2)
-    assert "results.json of that sweep, with a best one, is beside it" in line
+    assert "the results.json of the sweep must be beside the file and hold one)" in line
 
 
 # Images of black on white
@@ -469,12 +475,11 @@ def test_images_that_look_inverted_are_warned_of() -> None:
     assert "inverted" not in done("predict", "run", "wrong", "--invert")
     output = " ".join(done("predict", "run", "mixed").split())
     assert (
-        "1 of 3 images look inverted beside those of the training, dark for bright, mixed/002.png first"
-        in output
+        "1 of 3 images look inverted compared with the training images; the first is mixed/002.png" in output
     )
-    assert "try it with --invert" in output
+    assert "try again with --invert" in output
     assert "398 of 400 images look inverted" in done("predict", "run", "wrong")
-    assert "try it without --invert" in " ".join(done("predict", "run", "right", "--invert").split())
+    assert "try again without --invert" in " ".join(done("predict", "run", "right", "--invert").split())
 
 
 @pytest.mark.parametrize("mean", [None, "grey", True, -1, 10**400, float("nan")])

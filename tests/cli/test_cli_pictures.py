@@ -29,7 +29,7 @@ def test_without_matplotlib_there_are_results_but_no_pictures(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     output = done("train", *QUICK, "--out", "run")
-    assert "Warning: there are no pictures: Drawing needs matplotlib" in output
+    assert "Warning: no pictures were drawn: Drawing needs matplotlib" in output
     assert files_in("run") == TRAIN_FILES - PICTURES
 
 
@@ -62,11 +62,11 @@ def test_characters_that_the_font_lacks_are_named_once(pictures: None) -> None:
     with matplotlib.rc_context({"font.family": ["DejaVu Sans"]}):
         for command in (("train", "mine.npz", *QUICK, "--out", "run"), ("plot", "run", "--format", "svg")):
             (line,) = [line for line in done(*command).splitlines() if line.startswith("Warning")]
-            assert "their font, DejaVu Sans, lacks: " in line
-            assert sorted(line.split("lacks: ")[1].split("; name")[0].split()) == sorted(set("健康对照"))
+            assert "the font of the pictures, DejaVu Sans, lacks characters, " in line
+            assert sorted(line.split("boxes: ")[1].split("; set")[0].split()) == sorted(set("健康对照"))
             assert "`font.family`" in line
     np.savez("many.npz", X=np.eye(60), y=[chr(0x4E00 + i % 20) for i in range(60)])
-    assert " and 10 more; name a font" in done("train", "many.npz", *QUICK, "--out", "other")
+    assert " and 10 more; set `font.family`" in done("train", "many.npz", *QUICK, "--out", "other")
 
 
 @pytest.mark.parametrize("raised", ["ValueError", "RuntimeError", "OSError", "AttributeError", "SystemError"])
@@ -78,7 +78,7 @@ def test_whatever_importing_matplotlib_raises_there_are_results(elsewhere: Path,
     found = started("train", *QUICK, "--out", "run", environment={"PYTHONPATH": path})
     assert found.returncode == 0, found.stderr
     assert found.stderr == (
-        "Warning: there are no pictures: Drawing needs matplotlib, whose import failed "
+        "Warning: no pictures were drawn: Drawing needs matplotlib, whose import failed "
         f"({raised}: as its settings are)\n"
     )
     assert files_in("run") == TRAIN_FILES - PICTURES

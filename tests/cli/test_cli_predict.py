@@ -111,10 +111,10 @@ def test_resize_cuts_evenly_and_scales(
     picture("a.png", size=size)
     line = refused_input("a.png")
     assert (
-        f"a.png must have 6×4 pixels, as the images that the network was trained on; it has {size[0]}×"
+        f"a.png must have 6×4 pixels, like the images that the network was trained on; it has {size[0]}×"
         in line
     )
-    assert line.endswith("(--resize makes it so)")
+    assert line.endswith("(use --resize)")
     with image.open("a.png") as opened:
         expected = np.asarray(opened.resize((6, 4), image.Resampling.BICUBIC, box=cut))
     assert_predicted(net, expected[None], "a.png", "--resize")
@@ -153,7 +153,7 @@ def test_a_photograph_is_turned_as_its_camera_says(net: TwoLayerNet) -> None:
         assert_predicted(net, pixels[None], name)
     # One that fits until it is turned.
     image.fromarray(pixels).save("a.png", exif=exif)
-    assert "a.png must have 6×4 pixels, as the images that the network was trained on; it has 4×6" in (
+    assert "a.png must have 6×4 pixels, like the images that the network was trained on; it has 4×6" in (
         refused_input("a.png")
     )
 
@@ -368,12 +368,12 @@ def test_what_is_no_input_is_refused(net: TwoLayerNet) -> None:
     np.save("X.npy", np.ones((2, 24)))
     for arguments, message in (
         (("raw.npz",), "`X` in raw.npz must be a whole array; it cannot be read (it is not an array)"),
-        (("X.npy", "--resize"), "`--resize` must be left out but for image files"),
+        (("X.npy", "--resize"), "`--resize` must be left out except for image files"),
         (("a.png", "X.npy"), "got several files"),
         (("empty",), "`INPUT` must be a folder with images; empty contains no image (.png, .jpg, "),
         (("empty",), ".webp)$"),
-        (("scans",), ".webp); those in folders within it are 'scans/**/*.PNG' 'scans/**/*.png'$"),
-        (("*.webp",), "`INPUT` must be a pattern that files match; none match *.webp"),
+        (("scans",), ".webp); for those in its subfolders, give 'scans/**/*.PNG' 'scans/**/*.png'$"),
+        (("*.webp",), "`INPUT` must be a pattern that matches a file; *.webp matches none"),
     ):
         assert message in refused_input(*arguments) + "$"
 

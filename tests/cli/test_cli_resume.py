@@ -50,7 +50,7 @@ def test_resume_needs_the_same_data(npz: Path) -> None:
     done("train", npz, *QUICK, "--out", "run")
     clusters(npz, seed=1)
     line = refused("train", "--resume", "run", "--epochs", 5)
-    needed = "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
+    needed = "`--resume`, and `--config` with `data_sha256`, need the data of that run; got other data"
     assert needed in line
 
 

@@ -78,7 +78,7 @@ def test_what_is_left_out_and_what_matters_is_said() -> None:
     assert "Warning: 7 of 200 rows have no outcome, and are left out" in output
     assert "Warning: columns that are left out: customer (different in most rows)" in output
     assert "Test accuracy of simple classifiers: commonest class 0." in output
-    assert "Accuracy lost without a column, the most first: age 0." in output
+    assert "Accuracy lost when a column is shuffled, the largest losses: age 0." in output
     assert "people-train-001" in output
 
 
@@ -199,7 +199,7 @@ def test_after_ctrl_c_the_networks_are_kept(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("twolayer.cli.table_results.permutation_importance", shuffled)
     write("people.csv", ROWS)
     output = done("train", "people.csv", *QUICK, "--out", "run")
-    assert "Warning: interrupted: how much some columns matter was not computed" in output
+    assert "Warning: interrupted: the importance of some columns was not computed" in output
     columns = json.loads(Path("run/results.json").read_text())["columns"]
     assert [row["lost"] is None for row in columns] == [False, True, True, True, True]
     done("report", "run")
@@ -226,7 +226,7 @@ def test_a_sweep_on_a_table() -> None:
     write("people.csv", ROWS)
     options = ("--reg", "1e-3,1e-2", "--dropout", 0, "--seeds", 2)
     output = done("sweep", "people.csv", *QUICK, *options, "--out", "run")
-    assert "Accuracy lost without a column" in output
+    assert "Accuracy lost when a column is shuffled" in output
     data = json.loads(Path("run/results.json").read_text())
     assert len(data["runs"]) == 4
     assert twolayer.load_encoder("run").n_outputs == data["n_features"]
@@ -241,7 +241,7 @@ def test_columns_are_found_by_their_names(run: Path) -> None:
     output = done("predict", run, "new.csv", "--id-columns", "customer", "--output", "p.csv")
     assert "Columns that the network does not use: note" in output
     n_unseen = sum(row["state"] == "Wallis" for row in new)
-    assert f"values in categories that the training did not have, by column: state ({n_unseen})" in output
+    assert f"values of categories that are not in the training data, by column: state ({n_unseen})" in output
     found = predicted("p.csv")
     assert [*found[0]] == ["sample", "customer", "class", "probability", "no", "yes"]
     assert [row["customer"] for row in found] == [row["customer"] for row in new]
@@ -320,7 +320,7 @@ def test_what_does_not_fit_is_refused_by_name(run: Path) -> None:
     assert "the column 'age' must hold numbers" in refused("predict", run, "new.csv")
     line = refused("predict", run, "people.csv", "--id-columns", "nothing")
     assert "people.csv` must have the columns nothing" in line
-    assert "`--resize` must be left out but for image files" in refused(
+    assert "`--resize` must be left out except for image files" in refused(
         "predict", run, "people.csv", "--resize"
     )
     line = refused("predict", run, "people.csv", "people.csv")
@@ -378,11 +378,14 @@ def test_the_options_of_the_split_are_those_of_the_training() -> None:
 def test_the_page_of_a_table(run: Path) -> None:
     done("report", run)
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert 'class="plain">On 60 rows that it had never seen, the network named the right class for ' in page
-    assert "always naming the commonest class is right for " in page
-    assert "Left out, as they cannot help: <bdi>customer</bdi> (different in most rows)." in page
+    assert 'class="plain">The network predicted the right class for ' in page
+    assert "always predicting the commonest class is right for " in page
+    assert (
+        "Columns that are left out, as they cannot help: <bdi>customer</bdi> (different in most rows)."
+        in page
+    )
     assert "Weights of the first layer" not in page
-    assert "split at random, so that each class has its share" in page
+    assert "split at random, with each class in proportion" in page
     wrong = page.partition("The test samples most wrong")[2].partition("</table>")[0]
     assert '<th scope="col"><bdi>customer</bdi></th>' in wrong
     assert "<td><bdi>C00" in wrong
@@ -410,7 +413,7 @@ def test_a_table_of_very_many_columns_has_no_importances(monkeypatch: pytest.Mon
     done("train", write("people.csv", ROWS), *QUICK, "--out", "run", "-q")
     done("report", "run")
     page = Path("run/report.html").read_text(encoding="utf-8")
-    assert "How much each column matters was not computed: that would take long, or was interrupted." in page
+    assert "The importance of columns was not computed: it would take long, or was interrupted." in page
     assert "logistic regression" not in page
 
 

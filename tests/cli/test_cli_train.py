@@ -166,7 +166,10 @@ def test_a_network_for_features_too_far_from_0_for_float32_is_saved_in_float64(
     # As on a device without float64:
     monkeypatch.setattr(job, "has_float", lambda name, **place: False)
     output = done(*arguments, "--out", "lost")
-    assert "Warning: the saved network, into whose weights the preprocessing is folded, has too few" in output
+    assert (
+        "Warning: the saved network is not precise enough for raw samples, as the preprocessing is folded"
+        in output
+    )
     assert "rounding it to float32 changes its preprocessed values" in output
     assert read("lost/results.json")["validation_accuracy"] == 1.0  # of the network before it is folded
 
@@ -180,7 +183,7 @@ def test_images_too_far_from_0_for_float32_are_augmented_in_float64(
     assert read("run32/results.json")["validation_accuracy"] == 1.0
     monkeypatch.setattr(job, "has_float", lambda name, **place: False)
     line = refused(*arguments)
-    assert "`--dtype` must be float64 where samples so far from 0 are augmented or in folds: feature" in line
+    assert "`--dtype` must be float64 for augmentation or folds with samples so far from 0: feature" in line
 
 
 @pytest.mark.parametrize(
@@ -285,15 +288,15 @@ def test_a_run_that_fails_at_once_leaves_no_folder(fail: Any) -> None:
 def test_an_error_of_the_device_is_a_line(fail: Any, module: str) -> None:
     error = type("DeviceError", (Exception,), {"__module__": module})
     fail(error("CUDA out of memory. Tried to allocate 9 GiB.\nMore, of no use."))
-    hints = "; what may help: a smaller --batch-size, or another --device"
+    hints = "; try a smaller --batch-size, or another --device"
     assert refused("train", *QUICK).endswith(f"Tried to allocate 9 GiB{hints}")
-    more = "; what may help: fewer networks at once with --max-networks, or a smaller --batch-size"
+    more = "; try fewer networks at once with --max-networks, or a smaller --batch-size"
     assert more in refused("sweep", *QUICK)
 
 
 def test_a_plain_error_of_cuda_is_a_line_and_any_other_is_not(fail: Any) -> None:
     fail(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"))
-    assert "Error: CUDA error: CUBLAS_STATUS_ALLOC_FAILED; what may help: " in refused("train", *QUICK)
+    assert "Error: CUDA error: CUBLAS_STATUS_ALLOC_FAILED; try " in refused("train", *QUICK)
     fail(RuntimeError("a fault of the program"))
     with pytest.raises(RuntimeError, match="a fault of the program"):
         cli("train", *QUICK)

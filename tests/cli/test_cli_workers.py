@@ -95,7 +95,7 @@ def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(
     send(step, signal.SIGINT, stage=stage)
     result = cli("sweep", *QUICK, *GRID, "--seeds", 2, "--out", "run")
     assert result.exit_code == 130
-    assert "`twolayer sweep --resume run` goes on from there" in result.output
+    assert "`twolayer sweep --resume run` continues from there" in result.output
     done("sweep", "--resume", "run", *workers)
     same_results()
     assert read("run/results.json")["complete"] is True
@@ -104,7 +104,7 @@ def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(
 def test_the_command_that_goes_on_can_be_pasted(send: Any) -> None:
     send(5, signal.SIGINT)
     result = cli("sweep", *QUICK, *GRID, "--out", "my run")
-    assert "`twolayer sweep --resume 'my run'` goes on from there" in result.output
+    assert "`twolayer sweep --resume 'my run'` continues from there" in result.output
 
 
 def test_interrupted_with_workers(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +123,7 @@ def test_interrupted_with_workers(whole: Path, monkeypatch: pytest.MonkeyPatch) 
     finally:
         signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130
-    assert "`twolayer sweep --resume run` goes on from there" in result.output
+    assert "`twolayer sweep --resume run` continues from there" in result.output
     done("sweep", "--resume", "run")
     same_results()
 
@@ -188,7 +188,7 @@ def test_more_candidates_drawn_at_random() -> None:
 
 
 REFUSED: dict[str, tuple[tuple[object, ...], str, int]] = {
-    "epochs": (("--epochs", 3), "--resume goes on with the run's own settings: leave out --epochs", 2),
+    "epochs": (("--epochs", 3), "--resume uses the run's own settings: leave out --epochs", 2),
     "out": (("--out", "x"), "leave out --out", 2),
     "halving": (("--halving", 2), "leave out --halving", 2),
     "fewer": (("--seeds", 1), "must include those of the sweep in run/parts; (batch_size=", 1),
@@ -247,7 +247,7 @@ def test_other_data_is_refused(npz: Path) -> None:
 
     done("sweep", npz, *QUICK, *GRID, "--out", "run")
     clusters(npz, seed=1)
-    assert "must be given the data of that run; got others" in refused("sweep", "--resume", "run")
+    assert "need the data of that run; got other data" in refused("sweep", "--resume", "run")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": "other"}'])
@@ -269,7 +269,7 @@ def test_an_interrupted_sweep_that_is_to_replace_another(send: Any, whole: Path)
     send(5, signal.SIGINT, stage=2)
     result = cli("sweep", *QUICK, *GRID, "--seeds", 2, "--out", "run", "--overwrite")
     assert result.exit_code == 130
-    assert "`twolayer sweep --resume run` goes on from there" in result.output
+    assert "`twolayer sweep --resume run` continues from there" in result.output
     assert {name: Path("run", name).read_bytes() for name in RESULTS} == kept
     output = done("sweep", "--resume", "run")
     assert "2 candidates" in output

@@ -205,7 +205,7 @@ def test_hints_of_commands_stay_one_word() -> None:
     """What is shown as a command has its escapes inside of quotes, so that a shell runs nothing in it."""
     evil = "$(touch PWNED)\x1b'; touch PWNED #"
     output = done("train", clusters(Path("mine.npz")), "--epochs", 1, "--out", evil)
-    (hint,) = re.findall(r"`twolayer report (.*)` makes one page of it", output)
+    (hint,) = re.findall(r"`twolayer report (.*)` writes an HTML page about it", output)
     os.system(f"printf %s {hint} > word")
     assert Path("word").read_text(encoding="utf-8") == evil.replace("\x1b", r"\x1b")
     assert not Path("PWNED").exists()

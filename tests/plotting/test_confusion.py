@@ -109,7 +109,7 @@ def test_results_of_many_classes_are_as_small_as_what_there_is(many: Path) -> No
 
 def test_a_picture_of_many_classes_is_not_drawn_and_that_is_said(many: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
-    reason = "there is no picture of the confusion matrix: "
+    reason = "the confusion matrix is not drawn: "
     reason += "it would have 1,200 classes, and a picture has room for 1,000"
     for output in ((many.parent / "output.txt").read_text(encoding="utf-8"), done("plot", many)):
         warned = [line for line in output.splitlines() if line.startswith("Warning") and "picture" in line]

@@ -1,4 +1,4 @@
-"""The command line. Its packages are imported when it runs, so that a message can name a missing one."""
+"""The command line. Its packages are imported in `main`, so that an error can name a missing one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def main() -> None:
     from .completion import VARIABLE
 
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it is closed, or the program has no console
+        if getattr(sys, name) is None:  # the stream is closed, or the program has no console
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # never closed
-        # A terminal of few characters gets question marks rather than an error.
+        # Print a question mark for a character that the encoding lacks, rather than fail.
         getattr(sys, name).reconfigure(errors="replace")
     app(windows_expand_args=False, complete_var=VARIABLE)

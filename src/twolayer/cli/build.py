@@ -1,4 +1,4 @@
-"""How plain settings become what `train` and `sweep` take, and what is done to networks afterwards."""
+"""Conversion of plain settings to arguments of `train` and `sweep`; averaging over flips and shifts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..training import optimizers, schedules
 
 
 def preprocessing_for(settings: Mapping[str, Any], n_channels: int | None, X: Array) -> Preprocessing:
-    """Fit the preprocessing to samples; the number of channels is that of `channels_for`."""
+    """Return the preprocessing, fitted to samples; `channels_for` gives the number of channels."""
     if settings["whiten"] != "none":
         return Whitener.fit(
             X,
@@ -28,7 +28,7 @@ def preprocessing_for(settings: Mapping[str, Any], n_channels: int | None, X: Ar
 
 
 def channels_for(settings: Mapping[str, Any], dataset: Dataset) -> int | None:
-    """Return the number of channels to scale one by one; None where that is not asked for."""
+    """Return the number of channels for ``--scale channel``; None if channels are not scaled separately."""
     if settings["whiten"] != "none" or settings["scale"] != "channel":
         return None
     shape = image_shape(dataset, "--scale channel")
@@ -36,7 +36,7 @@ def channels_for(settings: Mapping[str, Any], dataset: Dataset) -> int | None:
 
 
 def preprocessing_in_words(settings: Mapping[str, Any], fitted: Preprocessing) -> dict[str, Any]:
-    """Say what a network's file tells of the preprocessing that is folded into it."""
+    """Return the description, for a network's file, of the preprocessing that is folded into the network."""
     if isinstance(fitted, Standardizer):
         scale = fitted.scale
         return {
@@ -49,7 +49,7 @@ def preprocessing_in_words(settings: Mapping[str, Any], fitted: Preprocessing) -
 
 
 def augmentation_for(settings: Mapping[str, Any], dataset: Dataset) -> augmentation.Augmentation | None:
-    """Return what is done to the samples of each batch, as they are; None where that is nothing."""
+    """Return the augmentation of each batch of raw samples; None if the settings ask for none."""
     parts: list[augmentation.Augmentation] = []
     if settings["flip"] or settings["shift"]:
         shape = image_shape(dataset, "--flip" if settings["flip"] else "--shift")
@@ -63,7 +63,7 @@ def augmentation_for(settings: Mapping[str, Any], dataset: Dataset) -> augmentat
 
 
 def optimizer_for(settings: Mapping[str, Any]) -> optimizers.Optimizer:
-    """Return the optimizer that is named."""
+    """Return the optimizer that the settings name."""
     name = settings["optimizer"]
     if name == "adam":
         return optimizers.Adam()
@@ -74,7 +74,7 @@ def optimizer_for(settings: Mapping[str, Any]) -> optimizers.Optimizer:
 
 
 def schedule_for(settings: Mapping[str, Any]) -> schedules.Schedule:
-    """Return the schedule that is named, after a warm-up if one is asked for."""
+    """Return the learning-rate schedule that the settings name, after any warm-up."""
     schedule: schedules.Schedule = schedules.Cosine()
     if settings["schedule"] == "exponential":
         decay = (settings[name] for name in ("learning_rate_decay", "decay_every", "decay_first"))
@@ -87,7 +87,7 @@ def schedule_for(settings: Mapping[str, Any]) -> schedules.Schedule:
 
 
 def training_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that `train` and `sweep` share, but for the samples and what is done to them."""
+    """Return the arguments that `train` and `sweep` share, except samples, preprocessing and augmentation."""
     weight = settings["class_weight"]
     return {
         "optimizer": optimizer_for(settings),
@@ -98,12 +98,12 @@ def training_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def symmetrized(net: TwoLayerNet, settings: Mapping[str, Any], dataset: Dataset) -> TwoLayerNet:
-    """Average a network that takes images as they are over their flips and shifts, if that is asked for."""
+    """Return a network for raw images, averaged over flips and shifts if the settings ask for it."""
     flip, shift = settings["symmetrize"], settings["symmetrize_shift"]
     if not flip and not shift:
         return net
     shape = image_shape(dataset, "--symmetrize")
-    # The image as it is and, for each pixel of the distance, one to each side.
+    # The unshifted image, and for each distance one shift in each of the four directions.
     shifts = [(0, 0)]
     for distance in range(1, shift + 1):
         shifts += [(distance, 0), (-distance, 0), (0, distance), (0, -distance)]
@@ -113,5 +113,7 @@ def symmetrized(net: TwoLayerNet, settings: Mapping[str, Any], dataset: Dataset)
 def image_shape(dataset: Dataset, option: str) -> tuple[int, ...]:
     """Return the shape of a sample, or raise unless samples are images."""
     if dataset.image_shape is None:
-        raise ValueError(f"`{option}` must be left out where samples are no images, as in {dataset.name}")
+        raise ValueError(
+            f"`{option}` must be left out unless samples are images; those of {dataset.name} are not"
+        )
     return dataset.image_shape

@@ -1,4 +1,4 @@
-"""The calibration of the network that a run keeps, and its figures."""
+"""Calibration of the network that a run keeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .evaluate import Evaluation, evaluate
 def calibrated_by_validation(
     net: TwoLayerNet, dataset: Dataset, library: Library, before: Evaluation | None
 ) -> tuple[TwoLayerNet, Evaluation | None, dict[str, float]]:
-    """Return a network calibrated by the validation samples, its test if there was one, and the figures."""
+    """Return the network calibrated on the validation samples, its test results if any, and the figures."""
     library = library._replace(dtype=dtype_name(net.W1.dtype))
     assert dataset.validation is not None
     X, y = dataset.validation
@@ -33,6 +33,7 @@ def calibrated_by_validation(
     after, labels = evaluate(net, dataset.test, library), dataset.test.y
     for name, one in (("before", before), ("after", after)):
         figures[f"test_loss_{name}"] = one.loss
+        # The calibration error is not defined where a probability is nan.
         if np.isfinite(one.probabilities).all():
             figures[f"test_calibration_error_{name}"] = expected_calibration_error(labels, one.probabilities)
     return net, after, figures

@@ -28,7 +28,7 @@ from .saved_network import check_is_no_input
 from .sweep import Running, resume_sweep, run_sweep
 from .train import resume_train, run_train
 
-# The data of a command for --json, or a function that makes them, where that takes long.
+# The data of a command for --json, or a function that returns them if making them is slow.
 Data = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 
 _DEBUG = "twolayer.debug"
@@ -37,16 +37,16 @@ _RESUME_SWEEP_WITH = ("data", "url", "library", "device", "candidates", "seeds",
 
 
 class Commands(click.Group):
-    """The group of commands, each of which returns its data."""
+    """The group of commands. Each command returns its data for --json."""
 
     command_class = Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands, in the order in which they are needed."""
+        """Return the names of the commands in the order of this module; click would sort them."""
         return list(self.commands)
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
-        """Read the options before the command."""
+        """Parse the options before the command's name."""
         try:
             with standard_output():  # --help and --version are written here
                 return super().make_context(*args, **more)
@@ -57,8 +57,8 @@ class Commands(click.Group):
             raise failure from error
 
     def invoke(self, ctx: click.Context) -> None:
-        """Run a command; write its data, or its error, as JSON where that is asked for."""
-        # It is known even where the options of the command cannot be read.
+        """Run a command; with --json, write its data or its error as JSON."""
+        # Search the words here, because parsing the command's options may fail.
         words = ctx.args[: ctx.args.index("--")] if "--" in ctx.args else ctx.args
         wants_json = ctx.meta[options.JSON] = "--json" in words
         debug = ctx.meta[_DEBUG] = "--debug" in words
@@ -66,7 +66,7 @@ class Commands(click.Group):
             data = super().invoke(ctx)
             if wants_json:
                 _write_json(data)
-        except click.exceptions.Exit:  # after the help, for example
+        except click.exceptions.Exit:  # raised after the help, for example
             raise
         except (Exception, KeyboardInterrupt) as error:
             command = self.commands.get(ctx.invoked_subcommand or "")
@@ -77,7 +77,7 @@ class Commands(click.Group):
                 shown = failure or Failure(f"{type(error).__name__}: {message_of(error)}")
                 with suppress(OSError):
                     _write_json(shown.as_data())
-            if failure is None:  # a fault of the program, for example
+            if failure is None:  # a bug, for example
                 raise
             raise click.exceptions.Exit(failure.exit_code) from error
 
@@ -89,7 +89,7 @@ def _write_json(data: Data) -> None:
 
 @contextmanager
 def _usage(ctx: click.Context) -> Iterator[None]:
-    """Raise errors in settings as what they are: a command that was typed wrongly."""
+    """Raise errors in settings as usage errors, which have their own exit code."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -102,9 +102,9 @@ def _usage(ctx: click.Context) -> Iterator[None]:
 def _resumed(
     ctx: click.Context, parameters: Mapping[str, Any], beside: Iterable[str], changing: Iterable[str]
 ) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any]]]:
-    """Yield the folder of the run that --resume names, its settings, and those that are given anew.
+    """Yield the folder of the run that --resume names, its settings, and the settings to change.
 
-    ``beside`` are the names of options that may be given with it, ``changing`` those of such settings.
+    ``changing`` names the settings that may be given with --resume, ``beside`` the other options.
     """
     given = options.given(ctx)
     if "epochs" in given and "steps" in given:
@@ -112,9 +112,7 @@ def _resumed(
     allowed = ("resume", "console", *beside, *changing)
     others = [flag for name, flag in given.items() if name not in allowed]
     if others:
-        raise click.UsageError(
-            f"--resume goes on with the run's own settings: leave out {', '.join(others)}", ctx
-        )
+        raise click.UsageError(f"--resume uses the run's own settings: leave out {', '.join(others)}", ctx)
     changes = {name: parameters[name] for name in given if name in changing}
     if "data" in changes:
         changes["data"] = absolute(changes["data"])
@@ -128,30 +126,30 @@ def _resumed(
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="`twolayer COMMAND --help` tells more of each, with examples.\n\n\b\nExit codes:\n"
+    epilog="`twolayer COMMAND --help` describes a command, with examples.\n\n\b\nExit codes:\n"
     + "\n".join(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items()),
 )
 @click.version_option(__version__, prog_name="twolayer")
 def app() -> None:
     """Two-layer neural networks with a softmax classifier.
 
-    Start with `twolayer sweep`: it trains networks on images of handwritten digits, which come with it, with
-    several settings, and leaves the best network, tables and pictures in a new folder below runs/.
+    Start with `twolayer sweep`. It trains networks with several settings on the included images of
+    handwritten digits, and saves the best network, tables and pictures in a new folder under runs/.
     """
 
 
 @app.command(params=options.TRAIN)
 @click.pass_context
 def train(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
-    """Train one network, and judge it by the test samples.
+    """Train one network, and evaluate it on the test samples.
 
-    DATASET is digits (the default: 1,797 images of 8×8 pixels, which come with twolayer),
-    cifar10 (60,000 colour images of 32×32 pixels), or your own data: a table (.csv, .tsv, .parquet, or - for
-    CSV from standard input), a folder of images with a subfolder for each class, a folder of IDX files as
-    MNIST's, or an .npz file with X, numbers or images, and y, labels.
+    DATASET is digits (1,797 images of 8×8 pixels, included with twolayer), cifar10 (60,000 colour images of
+    32×32 pixels), or your own data: a table (.csv, .tsv, .parquet, or - for CSV on standard input), a folder
+    of images with a subfolder for each class, a folder of IDX files such as MNIST's, or an .npz file with
+    samples X (numbers or images) and labels y. The default is the data set of --preset, otherwise digits.
 
-    Ctrl-C ends it cleanly, keeping what there is; --resume then goes on as if nothing had been. It does so
-    after a crash too, from the last checkpoint, or from the beginning where there is none yet.
+    Ctrl-C stops the training and saves its results so far. --resume then continues as if there had been no
+    interruption. After a crash, it continues from the last checkpoint, or restarts if there is none yet.
 
     \b
     Examples:
@@ -180,18 +178,19 @@ def train(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
 def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
     """Train networks with all combinations of several settings, and keep the best.
 
-    DATASET is digits (the default: 1,797 images of 8×8 pixels, which come with twolayer),
-    cifar10 (60,000 colour images of 32×32 pixels), or your own data: a table (.csv, .tsv, .parquet, or - for
-    CSV from standard input), a folder of images with a subfolder for each class, a folder of IDX files as
-    MNIST's, or an .npz file with X, numbers or images, and y, labels.
+    DATASET is digits (1,797 images of 8×8 pixels, included with twolayer), cifar10 (60,000 colour images of
+    32×32 pixels), or your own data: a table (.csv, .tsv, .parquet, or - for CSV on standard input), a folder
+    of images with a subfolder for each class, a folder of IDX files such as MNIST's, or an .npz file with
+    samples X (numbers or images) and labels y. The default is the data set of --preset, otherwise digits.
 
-    Settings that take several values take them with commas between, or one by one. Each combination is
-    trained from every seed; the best is the one of the highest mean accuracy on the validation samples. Its
-    best network is then judged by the test samples. Ctrl-C ends it cleanly, keeping what there is.
-    --resume resumes it after that or after a crash, with the same networks, and can add candidates and seeds.
+    Separate several values of a setting with commas, or repeat the option. Each combination is trained from
+    every seed. The best has the highest mean validation accuracy (with --monitor loss, the lowest mean
+    validation loss), and its best network is evaluated on the test samples. Ctrl-C stops the sweep and saves
+    its results so far. --resume continues it, also after a crash, to the same networks as without
+    interruption, and can add candidates and seeds.
 
-    With --candidates, so many are drawn at random, and a setting may be a range, LOW..HIGH: shares are drawn
-    evenly, others by even ratios.
+    --candidates N draws N combinations at random. A setting may then be a range, LOW..HIGH: --dropout,
+    --input-dropout and --label-smoothing are drawn uniformly, other settings on a logarithmic scale.
 
     \b
     Examples:
@@ -219,14 +218,14 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
 @app.command(params=options.EVALUATE)
 @click.pass_context
 def evaluate(ctx: click.Context, /, **parameters: Any) -> Data:
-    """Judge a saved network by samples whose classes are known.
+    """Evaluate a saved network on samples whose classes are known.
 
-    NETWORK is a network.safetensors, or the folder of a run. DATASET is as for train; without it, digits or
-    cifar10, if the network was trained on one of these.
+    NETWORK is a .safetensors file, or the folder of a run. DATASET is as for train. It can be left out if the
+    network was trained on digits or cifar10.
 
-    If these are the data of the training, it takes the samples that were set aside for the test, otherwise
-    all samples; an .npz file may have X_test and y_test alone. Labels are matched by the names of the
-    classes, columns of tables by their names.
+    For digits, cifar10 and the data the network was trained on, the default is the held-out test samples. For
+    other data it is all samples; an .npz file with only X_test and y_test works too. Labels are matched by
+    the names of the classes, and columns of tables by their names.
 
     \b
     Examples:
@@ -245,11 +244,11 @@ def evaluate(ctx: click.Context, /, **parameters: Any) -> Data:
 def predict(**parameters: Any) -> Data:
     """Predict the classes of samples with a saved network.
 
-    NETWORK is a network.safetensors, or the folder of a run. INPUT is a table, whose columns are found by
-    their names; an .npz file with X, or an .npy file; - for one of these from standard input; or images:
-    files, patterns (scans/*.png), and folders, whose images are taken in the order of their names, but not
-    those in folders within. Images have the size that the network was trained on, or --resize makes it so.
-    The digits that come with twolayer are white on black; --invert takes images of black on white.
+    NETWORK is a .safetensors file, or the folder of a run. INPUT is a table, whose columns are matched by
+    name; an .npz file with X, or an .npy file; - for one of these on standard input; or images: files,
+    patterns (scans/*.png) and folders. The images of a folder are read in the order of their names, without
+    those in subfolders. Images must have the size that the network was trained on, unless --resize is given.
+    The digits included with twolayer are white on black; use --invert for images of black on white.
 
     \b
     Examples:
@@ -265,9 +264,9 @@ def predict(**parameters: Any) -> Data:
 def export(**parameters: Any) -> Data:
     """Write a saved network as an ONNX model, which onnxruntime and many other programs can run.
 
-    NETWORK is a network.safetensors, or the folder of a run. The model takes samples as predict does, images
-    as images and columns of tables as columns, any number of them at once, and gives logits, probabilities
-    and label. It needs no preprocessing.
+    NETWORK is a .safetensors file, or the folder of a run. The model takes any number of raw samples: images
+    as images, and tables as one input for each column. It returns logits, probabilities and label. No
+    preprocessing is needed.
 
     \b
     Examples:
@@ -280,7 +279,7 @@ def export(**parameters: Any) -> Data:
 
 @app.command(short_help="Draw the pictures of a run again.", params=options.PLOT)
 def plot(folder: str, suffix: str, console: Console) -> Data:
-    """Draw the pictures of a run again, from the files in its folder.
+    """Draw the pictures of a run again from the files in its folder.
 
     \b
     Examples:
@@ -294,11 +293,11 @@ def plot(folder: str, suffix: str, console: Console) -> Data:
     return {"folder": folder, "files": [path.name for path in paths]}
 
 
-@app.command(short_help="Make one page of a run or a sweep.", params=options.REPORT)
+@app.command(short_help="Write an HTML page about a run or a sweep.", params=options.REPORT)
 def report(folder: str, out: str | None, overwrite: bool, console: Console) -> Data:
-    """Make one page of a run or a sweep: an HTML file, which needs no other file and no network.
+    """Write an HTML page about a run or a sweep.
 
-    It is written to report.html in the folder.
+    The page needs no other file and no network connection. By default, it is report.html in the folder.
 
     \b
     Examples:
@@ -312,20 +311,19 @@ def report(folder: str, out: str | None, overwrite: bool, console: Console) -> D
 
 @app.command(short_help="List the array libraries and devices.", params=options.COMMON)
 def info(console: Console) -> Data:
-    """List the array libraries and devices, and what NumPy's products are computed by."""
+    """List the array libraries and devices, and the BLAS library of NumPy."""
     return show_information(console)
 
 
-@app.command(short_help="Print what makes the Tab key complete commands.", params=options.COMPLETION)
+@app.command(short_help="Print the script for completion with the Tab key.", params=options.COMPLETION)
 def completion(shell: str) -> None:
-    """Print the script that has a shell complete commands, options, presets, data sets and runs at the
-    Tab key.
+    """Print the shell script that completes commands, options, presets, data sets and runs with the Tab key.
 
     \b
-    To turn it on:
+    To enable completion:
       echo 'eval "$(twolayer completion bash)"' >> ~/.bashrc
       echo 'eval "$(twolayer completion zsh)"' >> ~/.zshrc
       twolayer completion fish > ~/.config/fish/completions/twolayer.fish
-    """  # noqa: D205  # it is longer than a line
+    """
     with standard_output():
         click.echo(SHELLS[shell](app, {}, "twolayer", VARIABLE).source())

@@ -15,7 +15,7 @@ from . import run_folder
 
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 VARIABLE = "_TWOLAYER_COMPLETE"
-# A name that every shell takes for one word. It has no comma: the script for fish cuts names there.
+# A name that needs no quotes in any shell. Commas are excluded because the script for fish splits there.
 _IS_A_WORD = re.compile(r"[\w@%+=:./-]+")
 _DATASETS = {"digits": "1,797 handwritten digits", "cifar10": "60,000 colour images"}
 
@@ -37,7 +37,7 @@ def complete_paths(
     ----------
     *suffixes : str
     holding : str, optional
-        Name of a file; folders of runs that contain it are offered, too.
+        Name of a file. Folders that contain this file are offered too.
     names : mapping
         Further words to offer, each with its description.
     """
@@ -45,6 +45,7 @@ def complete_paths(
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
         paths = _matching(incomplete)
         files = sorted(path.as_posix() for path in paths if path.suffix.lower() in suffixes)
+        # A checkpoint has the suffix of a network, but commands cannot read it as one.
         found = [name for name in files if not name.endswith(run_folder.CHECKPOINT)]
         if holding is not None:
             runs = {*paths, *(_matching("runs/") if "runs/".startswith(incomplete) else ())}
@@ -59,15 +60,14 @@ complete_networks = complete_paths(".safetensors", holding=run_folder.NETWORK)
 
 
 def _named(texts: Mapping[str, str], incomplete: str) -> Items:
-    """Return the names that begin so, each with its text."""
+    """Return the names that begin with ``incomplete``, each with its description."""
     return [CompletionItem(name, help=text) for name, text in texts.items() if name.startswith(incomplete)]
 
 
 def _or_files(items: Items, incomplete: str) -> Items:
-    """Return items; if there are none, or a name needs quotes, have the shell offer files and folders.
+    """Return the items; if there are none or a name needs quotes, let the shell offer files and folders.
 
-    The shells quote the names that they find themselves, but bash puts those that it is given into the line
-    as they are.
+    A shell quotes the file names that it offers itself, but bash inserts given names without quotes.
     """
     if items and all(_IS_A_WORD.fullmatch(item.value) for item in items):
         return items
@@ -75,7 +75,7 @@ def _or_files(items: Items, incomplete: str) -> Items:
 
 
 def _matching(incomplete: str) -> list[Path]:
-    """Return the files and folders whose paths begin so."""
+    """Return files and folders whose paths begin with ``incomplete``; hidden ones only if its name does."""
     folder, _, start = incomplete.rpartition("/")
     parent = Path(f"{folder}/" if "/" in incomplete else ".")
     try:

@@ -1,4 +1,4 @@
-"""Settings from options, a configuration file, a preset and the data set; and the file that repeats a run."""
+"""Settings from options, a configuration file, a preset and the data set; the settings file of a run."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from .read_run import read_object, read_toml
 from .run_folder import RESULTS
 
 _PATHS = ("dataset", "data")
-# The data and the machine, which a file and options give as they are.
+# The data and the machine. These settings come from options or the file, not from a preset or the data set.
 _PLACES = ("dataset", "preset", "data", "url", "library", "device")
-# Written in settings.toml for whoever repeats the run.
+# Keys of settings.toml that are not settings.
 _NOTES = ("command", "data_sha256", "twolayer_version")
-# Options of some kinds of data.
+# Options that only some kinds of data have.
 _OF_DATA = tuple(name for name, one in SETTINGS.items() if one.data and one.help)
-# An option that needs one of these values overrides a preset's choice of another.
+# An option that needs one of these values also sets it, and so overrides a preset's choice.
 _YIELDING = (("schedule", ("exponential",)), ("whiten", ("none",)))
 _WANTED: dict[Any, str] = {bool: "true or false", str: "text", list: "a list of texts"}
 
 
 def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a command: those of options, else of the file, the preset, the data set.
+    """Return the settings of a command: from options, else the file, else the preset, else the data set.
 
     Raises
     ------
     ValueError
-        If they do not go together, or the file holds something else.
+        If settings exclude each other, or the file has an invalid key or value.
     """
     command = str(ctx.command.name)
     path = None if parameters["config"] is None else Path(parameters["config"])
@@ -66,17 +66,17 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
         check_of_data(stored, dataset, path)
         idle = _without_effect(base | stored)
         try:
-            # A run's settings.toml also lists settings without effect, at their defaults; these are no error.
+            # A run's settings.toml also lists settings without effect, at their defaults; these are accepted.
             settings = joined(settings, {k: v for k, v in stored.items() if k not in idle or v != base[k]})
         except ValueError as error:
             raise ValueError(f"in {path}, {error}") from error
     over = {name: parameters.get(name) for name in settings}
     for name in _OF_DATA:
         for text in values_of(over.get(name)):
-            if isinstance(text, str):  # which the file of settings would refuse
+            if isinstance(text, str):  # settings.toml could not be read again with other text
                 check_printable(SETTINGS[name].flag, text)
     if type(over.get("seeds")) is int and over["seed"] is None:
-        over["seed"] = stored.get("seed")  # from which so many are counted
+        over["seed"] = stored.get("seed")  # the first of that many seeds
     settings = joined(settings, over)
     if kind == "cifar10" and parameters["validation"] is not None:
         settings |= _set_aside(parameters["validation"], settings)
@@ -85,7 +85,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
         _check_folds(settings)
         settings = with_values(settings)
         del settings["seed"]
-    # The hash belongs to the data of the file, and not to other data that options name.
+    # The hash is that of the file's data. It does not hold for other data that options name.
     if "data_sha256" in stored and not {"dataset", "preset", *_OF_DATA} & given.keys():
         settings["data_sha256"] = stored["data_sha256"]
     return {
@@ -119,7 +119,7 @@ def grid_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings overridden by others and by what those imply; raise if one has no effect."""
+    """Return settings overridden by ``over`` and what it implies; raise if one of ``over`` has no effect."""
     given = {name: over[name] for name in settings if over.get(name) is not None}
     if {"epochs", "steps"} <= given.keys():
         raise ValueError("--epochs or --steps must be given, not both; got both")
@@ -136,7 +136,7 @@ def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
         if name in given:
             other, values = needs[name]
             raise ValueError(
-                f"`{SETTINGS[name].flag}` must be left out but with --{other} {' or '.join(values)}; "
+                f"`{SETTINGS[name].flag}` must be left out unless --{other} is {' or '.join(values)}; "
                 f"got it with {result[other]}"
             )
     if "seeds" in settings:
@@ -145,29 +145,29 @@ def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
 
 
 def _check_folds(settings: Mapping[str, Any]) -> None:
-    """Raise if folds would divide what must stay together, or leave no samples that something else needs."""
+    """Raise if ``--folds`` is given with ``--group``, ``--time`` or ``--calibrate``."""
     kept = [name for name in ("group", "time") if settings.get(name) is not None]
     if settings["folds"] is not None and kept:
         raise ValueError(
-            f"`--folds` must be left out with --{kept[0]}, which folds would divide; got {settings['folds']}"
+            f"`--folds` must be left out with --{kept[0]}, as folds are random; got {settings['folds']}"
         )
     if settings["folds"] is not None and settings["calibrate"]:
         raise ValueError(
-            "`--calibrate` must be left out with --folds, where the network of all samples has no validation "
-            "samples; got both"
+            "`--calibrate` must be left out with --folds, as the final network has no validation samples; "
+            "got both"
         )
 
 
 def _without_effect(settings: Mapping[str, Any]) -> list[str]:
-    """Return the names of the settings that would be refused, as another one is not what they need."""
+    """Return the names of the settings that are ignored because another setting lacks the value they need."""
     return [name for name, one in SETTINGS.items() if one.needs is not None and not has_effect(one, settings)]
 
 
 def _seeds(first: int | None, seeds: int | tuple[int, ...] | None, default: tuple[int, ...]) -> Any:
-    """Return the seeds of a sweep: those that were given, or as many as were asked for."""
+    """Return the seeds of a sweep: the given ones, or the given number of them from ``first`` on."""
     if isinstance(seeds, tuple):
         if first is not None:
-            raise ValueError("--seed or all --seeds must be given, not both; got both")
+            raise ValueError("--seed must be left out if --seeds lists the seeds; got both")
         return seeds
     if first is None and seeds is None:
         return default
@@ -175,6 +175,7 @@ def _seeds(first: int | None, seeds: int | tuple[int, ...] | None, default: tupl
 
 
 def _set_aside(amount: float, settings: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of training and validation samples of cifar10 for a value of ``--validation``."""
     n_both = settings["n_train"] + settings["n_validation"]
     n_validation = number_of_rows("--validation", amount, n_both)
     if n_validation >= n_both:
@@ -183,13 +184,13 @@ def _set_aside(amount: float, settings: Mapping[str, Any]) -> dict[str, int]:
 
 
 def absolute(path: str | None) -> str | None:
-    """Return a path that is found from any folder."""
+    """Return the absolute path, with ~ expanded."""
     return None if path is None else str(_expanded(path).absolute())
 
 
 def _expanded(path: str) -> Path:
-    """Return a path with the user's home in place of ~; as it is where nobody has that name."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  # whose counterpart raises there
+    """Return a path with ~ expanded; unchanged if there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser raises for unknown users
 
 
 # As a file
@@ -201,35 +202,33 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     first = ("command", *_PLACES, "seed", "seeds")
     names = [*first, *sorted(settings.keys() - {*first, *_NOTES}), *_NOTES[1:]]
     found = {name: settings[name] for name in names if settings.get(name) is not None}
-    text = f"# To do it again: twolayer {settings['command']} --config {path.name}\n{tomli_w.dumps(found)}"
+    text = f"# To repeat the run: twolayer {settings['command']} --config {path.name}\n{tomli_w.dumps(found)}"
     with written_whole(path) as file:
-        # The bytes of a path, whatever they are, so that the file leads to the data.
+        # Write the bytes of a path that is not UTF-8 as they are, so that the data are found again.
         file.write(text.encode("utf-8", "surrogateescape"))
 
 
 def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
-    """Read the settings of a run that is to go on.
+    """Read the settings of a run that is resumed.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it does not hold all settings of a run of this command.
+        If it is not the file of a run of this command, or lacks a setting.
     """
     if not path.is_file():
         older = (path.parent / "settings.json").is_file()
-        hint = (
-            " but settings.json, of an older version, whose runs do not go on with this one" if older else ""
-        )
+        hint = "; its settings.json is from an older version, whose runs cannot be resumed" if older else ""
         raise FileNotFoundError(f"{path.parent} must be the folder of a run; it holds no {path.name}{hint}")
     stored, command = read_toml(path), str(ctx.command.name)
     if stored.get("command") != command:
         wanted = {"train": "training", "sweep": "sweep"}[command]
-        raise ValueError(f"`--resume` must be the folder of a {wanted}; {path} is not of `{command}`")
+        raise ValueError(f"`--resume` must be the folder of a {wanted}; {path} is not from `{command}`")
     settings = _converted(stored, path, ctx)
     for name in ("dataset", *presets.settings_for(command, kind_of(settings.get("dataset", "digits")))):
-        if (command, name) == ("sweep", "seed"):  # it has `seeds`
+        if (command, name) == ("sweep", "seed"):  # a sweep has `seeds` instead
             continue
         default = SETTINGS[name].default
         if name not in settings and default is REQUIRED:
@@ -241,7 +240,7 @@ def read_settings(path: Path, ctx: click.Context) -> dict[str, Any]:
 
 
 def resumed_settings(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a sweep that goes on with more candidates or seeds."""
+    """Return the settings of a resumed sweep, which may have more candidates or seeds."""
     changes, seeds = dict(changes), changes.get("seeds")
     if type(seeds) is int:
         changes["seeds"] = tuple(settings["seeds"][0] + i for i in range(seeds))
@@ -267,13 +266,13 @@ def _read_config(path: Path, ctx: click.Context) -> dict[str, Any]:
 
 
 def _of_best(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the settings of the best network of a sweep, given the sweep's, by the results beside them."""
+    """Return the settings of a sweep's best network, from its settings and the results beside them."""
     results = path.with_name(RESULTS)
     best = read_object(results).get("best") if results.is_file() else None
     if not isinstance(best, dict) or "seed" not in best:
         raise ValueError(
-            f"`command` in {path} must be train, or be left out; got 'sweep', whose best candidate can be "
-            f"trained where {RESULTS} of that sweep, with a best one, is beside it"
+            f"`command` in {path} must be train, or be left out; got 'sweep' (to train its best candidate, "
+            f"the {RESULTS} of the sweep must be beside the file and hold one)"
         )
     of_sweep = of_command("sweep").keys() - of_command("train")
     settings = {name: value for name, value in stored.items() if name not in of_sweep}
@@ -282,7 +281,7 @@ def _of_best(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _converted(stored: Mapping[str, Any], path: Path, ctx: click.Context) -> dict[str, Any]:
-    """Return what a file holds as the options would give it; raise where they would not."""
+    """Return the settings in a file as options would give them; raise for a value that its option refuses."""
     command = str(ctx.command.name)
     known = {*_NOTES, *of_command(command)}
     settings = {}
@@ -313,7 +312,7 @@ def _unknown(name: str, ctx: click.Context, known: Collection[str]) -> str:
 
 
 def checked_value(name: str, value: Any, command: str) -> Any:
-    """Return the value of a key as its option gives it; raise if the option would."""
+    """Return the value of a key as its option would give it; raise if the option would refuse it."""
     setting = SETTINGS.get(name)
     kind: Any = str if setting is None else tuple(presets.PRESETS) if name == "preset" else setting.kind
     if setting is not None and isinstance(kind, Number):

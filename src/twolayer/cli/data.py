@@ -1,4 +1,4 @@
-"""Data sets that the user names."""
+"""Data sets by their names on the command line: kinds, loading and checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .console import Console
 _OTHER_TABLES = (".txt", ".dat", ".feather", ".arrow", ".xlsx", ".xls", ".ods")
 _NAMED = ("digits", "cifar10")
 STANDARD_INPUT = "-"
-COMMAS = "a sweep takes several values of an option with commas between, without spaces: 0.1,0.2"
+COMMAS = "to give a sweep several values, separate them with commas, without spaces: 0.1,0.2"
 SPLITS = {"train": "training", "validation": "validation", "test": "test"}  # as adjectives
 COUNTS = ("n_train", "n_validation", "n_test")
 _WORDS = {
@@ -39,12 +39,12 @@ _WORDS = {
 
 
 def is_path(dataset: str) -> bool:
-    """Return whether a data set is that of a file or a folder."""
+    """Return whether the name of a data set is the path of a file or folder."""
     return dataset not in (*_NAMED, STANDARD_INPUT)
 
 
 def is_table(path: str) -> bool:
-    """Return whether a file is a table by its name; standard input is one."""
+    """Return whether a file is a table, by its suffix; standard input counts as a table."""
     return path == STANDARD_INPUT or path.lower().endswith(SUFFIXES)
 
 
@@ -85,7 +85,7 @@ def kind_of(dataset: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is that of a number."""
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:
@@ -96,16 +96,16 @@ def is_number(text: str) -> bool:
 def load_data(
     dataset: str, folder: str | None, url: str | None, settings: Mapping[str, Any], console: Console
 ) -> Dataset:
-    """Load a data set by its name; show what is read, downloaded and warned of.
+    """Load a data set by its name; show the progress and the warnings.
 
     Parameters
     ----------
     dataset : str
         digits, cifar10, or the path of a file or folder.
     folder : str, optional
-        The folder of CIFAR-10; without it, CIFAR-10 is downloaded.
+        The folder of CIFAR-10, or its archive. By default, CIFAR-10 is downloaded to the user's cache.
     url : str, optional
-        The address to download it from, in place of its home.
+        The address to download CIFAR-10 from, in place of the default one.
     settings : mapping
         The settings of its kind of data: see `of_data`.
     console : Console
@@ -136,7 +136,7 @@ _LOADERS: Mapping[str, Callable[..., Dataset]] = {
 
 
 def check_of_data(names: Iterable[str], dataset: str, path: Path | None = None) -> None:
-    """Raise if one of these settings, of a file or of options, is of another kind of data."""
+    """Raise if one of these settings, from a file or from options, is for another kind of data."""
     kind = kind_of(dataset)
     for name in names:
         one = SETTINGS.get(name)
@@ -144,7 +144,7 @@ def check_of_data(names: Iterable[str], dataset: str, path: Path | None = None) 
             shown = one.flag if path is None else name
             where = "" if path is None else f" in {path}"
             kinds = listed(_WORDS[other] for other in one.data)
-            raise ValueError(f"`{shown}`{where} must be left out but for {kinds}; got it with {dataset}")
+            raise ValueError(f"`{shown}`{where} must be left out except for {kinds}; got it with {dataset}")
 
 
 def splits_of(dataset: Dataset) -> dict[str, Split]:
@@ -154,7 +154,7 @@ def splits_of(dataset: Dataset) -> dict[str, Split]:
 
 
 def pooled(dataset: Dataset) -> Dataset:
-    """Return a data set whose validation samples are training samples too."""
+    """Return a data set whose validation samples are added to its training samples."""
     names = ("train", "validation")
     parts = [splits_of(dataset)[name] for name in names if name in splits_of(dataset)]
 
@@ -170,9 +170,9 @@ def pooled(dataset: Dataset) -> Dataset:
 
 
 def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], path: str, dtype: Any) -> None:
-    """Raise if a sample has a value beyond the dtype's range; the error gives its place in the user's file.
+    """Raise if a value is not finite in the dtype; the error gives its place in the user's file.
 
-    ``rows`` has each split's rows of the file's `X`; splits that it lacks are arrays of their own there.
+    ``rows`` holds the rows of `X` in the file for each split. Splits without rows are separate arrays there.
     """
     for name, split in splits.items():
         array = "X" if name in (*rows, "train") else f"X_{name}"
@@ -180,7 +180,7 @@ def check_splits(splits: Mapping[str, Split], rows: Mapping[str, HostArray], pat
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Return a hash of the samples, their splits and their classes."""
+    """Return the SHA-256 hash of the classes' names, and of each split's samples, labels and weights."""
     digest = hashlib.sha256()
     digest.update(json.dumps(dataset.classes).encode())
     splits, weights = splits_of(dataset), dataset.sample_weight or {}
@@ -200,7 +200,7 @@ def brightness(dataset: Dataset, name: str) -> dict[str, float | None]:
     if dataset.image_shape is None:
         return {"white": None, "mean_pixel": None}
     if name == "digits":
-        white = 16
+        white = 16  # load_digits has pixels from 0 to 16
     elif X.dtype == np.uint8:
         white = 255
     elif X.dtype.kind == "f" and X.min() >= 0 and X.max() <= 1:

@@ -27,11 +27,11 @@ class Library(NamedTuple):
         return from_host(host, xp=self.xp, device=self.device)
 
     def put_samples(self, X: HostArray) -> Array:
-        """Copy samples as they are to the device; bytes stay bytes, which every library has."""
+        """Copy raw samples to the device: uint8, which every library has, as it is, others as `dtype`."""
         return self.put(X if X.dtype == np.uint8 else X.astype(self.dtype))
 
     def put_labels(self, y: HostArray) -> Array:
-        """Copy labels to the device, as an integer type that every library has."""
+        """Copy labels to the device as int32, which every library has."""
         return self.put(y.astype(np.int32))
 
     def __str__(self) -> str:
@@ -70,6 +70,7 @@ def _torch(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
         return torch, None
     try:
         place = torch.device(device)
+        # Creating the device does not check that it exists; using it does.
         torch.zeros(1, device=place).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
@@ -104,7 +105,7 @@ def _cupy(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
         ) from error
     n_devices, why = count_gpus(cupy)
     if not n_devices:
-        raise ValueError(f"CuPy was asked for, but no CUDA GPU answers: {why}")
+        raise ValueError(f"`--library cupy` needs a CUDA GPU: {why}")
     number = (device or "0").removeprefix("cuda:")
     if not number.isdecimal() or int(number) >= n_devices:
         raise ValueError(
@@ -116,12 +117,12 @@ def _cupy(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
 
 
 def count_gpus(cupy: Any) -> tuple[int, str]:
-    """Return the number of GPUs that answer CuPy, and the reason if none does."""
+    """Return the number of GPUs that CuPy finds, and the reason if it finds none."""
     try:
         n_devices = int(cupy.cuda.runtime.getDeviceCount())
     except (RuntimeError, OSError) as error:
         return 0, first_line(error)
-    return n_devices, "" if n_devices else "there is none"
+    return n_devices, "" if n_devices else "CuPy finds no GPU"
 
 
 def first_line(error: BaseException) -> str:

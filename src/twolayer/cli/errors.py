@@ -1,4 +1,4 @@
-"""Exit codes, and exceptions as messages of one line."""
+"""Exit codes, and one-line messages for exceptions."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from .devices import first_line
 FAILED = 1
 WRONG_USAGE = 2
 DIVERGED = 3
-# Shells give 128 and the signal for a program that a signal ended: 130 for Ctrl-C, 143 for SIGTERM.
+# Shells report 128 plus the number of the signal that ended a program: 130 for Ctrl-C, 143 for SIGTERM.
 OF_SIGNALS = 128
 INTERRUPTED = OF_SIGNALS + signal.SIGINT
 TERMINATED = OF_SIGNALS + signal.SIGTERM
 
 EXIT_CODES = {
-    0: "done",
-    FAILED: "an error: data that cannot be used, a download that failed, …",
-    WRONG_USAGE: "a command, an option or a configuration file that is wrong",
-    DIVERGED: "the training, or every network of the sweep, diverged; its results are kept",
-    INTERRUPTED: "stopped by Ctrl-C; what there is is kept",
-    TERMINATED: "stopped by SIGTERM; what there is is kept",
+    0: "success",
+    FAILED: "an error, for example unusable data or a failed download",
+    WRONG_USAGE: "an invalid command, option or configuration file",
+    DIVERGED: "training diverged and left no network; the other results are kept",
+    INTERRUPTED: "stopped by Ctrl-C; the results so far are kept",
+    TERMINATED: "stopped by SIGTERM; the results so far are kept",
 }
 
-# Parameters of the library that are options of another name.
+# The options that stand for parameters of the library.
 _OPTIONS = {"folder": "--data", "url": "--url", "preset": "--preset"}
-# Array libraries whose errors come from the device rather than from this program.
+# Packages whose errors come from the device, for example from its full memory, not from this program.
 _DEVICE_PACKAGES = ("cupy", "cupy_backends", "jax", "jaxlib", "torch")
-# Options that may help where a device fails or is full.
+# Options that may help if a device fails or its memory is full.
 _HINTS = {
     "--max-networks": "fewer networks at once with --max-networks",
     "--batch-size": "a smaller --batch-size",
     "--device": "another --device",
 }
-# Names of options in other programs.
+# Names that other programs use for the same option.
 _ALIASES = {
     "--learning-rate": ("lr", "eta", "alpha", "learning-rate-init", "step-size", "rate"),
     "--hidden": ("n-hidden", "hidden-units", "hidden-size", "hidden-layer-size", "units"),
@@ -60,21 +60,21 @@ _ALIASES = {
 
 
 class Failure(click.ClickException):
-    """The end of a command that does not succeed: one line, no traceback.
+    """The failure of a command, shown as one line without a traceback.
 
     Parameters
     ----------
     message : str
     exit_code : int
     wanted : bool
-        The user wanted it so: the line is a warning.
+        Whether the user caused it, as with Ctrl-C: the line is then a warning.
     """
 
     def __init__(self, message: str, exit_code: int = FAILED, *, wanted: bool = False) -> None:
         super().__init__(bounded(printable(message)))
         self.exit_code = exit_code  # type: ignore[misc]
         self.wanted = wanted
-        self.data: dict[str, Any] = {}  # the results that there are all the same
+        self.data: dict[str, Any] = {}  # results that the command has in spite of the failure
 
     def show(self, file: Any = None) -> None:
         """Write the line."""
@@ -89,7 +89,7 @@ class Failure(click.ClickException):
 def failure_of(
     error: BaseException, command: click.Command | None = None, *, debug: bool = False
 ) -> Failure | None:
-    """Return the failure that a user reads for an exception; None if the exception goes on as it is.
+    """Return the failure to show for an exception; None if the exception must be raised unchanged.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def failure_of(
     command : click.Command, optional
         The command that raised it.
     debug : bool
-        Whether the user wants to see where in the code an error came from.
+        Whether the user wants the traceback of an error.
     """
     if isinstance(error, Failure):
         return error
@@ -105,30 +105,30 @@ def failure_of(
         return _wrong_usage(error)
     if isinstance(error, KeyboardInterrupt):
         return Failure("aborted", INTERRUPTED, wanted=True)
-    if debug or getattr(error, "errno", None) == errno.EPIPE:  # the reader of standard output wants no more
+    if debug or getattr(error, "errno", None) == errno.EPIPE:  # the reader of standard output has closed it
         return None
-    # PyTorch's errors of CUDA's libraries are plain ones.
+    # PyTorch raises errors of CUDA's libraries as plain RuntimeErrors.
     if type(error).__module__.partition(".")[0] in _DEVICE_PACKAGES or (
         type(error) is RuntimeError and str(error).startswith("CUDA error")
     ):
         line = first_line(error).rstrip(".;: ")
         hints = ", or ".join(hint for flag, hint in _HINTS.items() if command and flag in _flags(command))
-        return Failure(f"{line}; what may help: {hints}" if hints else line)
-    # A worker that died once too often breaks an executor.
+        return Failure(f"{line}; try {hints}" if hints else line)
+    # An executor is broken after a worker has died too often.
     if isinstance(error, TypeError | ValueError | OSError | ImportError | MemoryError | BrokenExecutor):
         return Failure(message_of(error))
     return None
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an exception in the words of the command line."""
+    """Return the message of an exception, with options in place of the library's parameters."""
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.strerror}: {error.filename}{_near(error)}"
     if isinstance(error, MemoryError):
         return f"there is not enough memory ({error})"
     message = str(error) or type(error).__name__
     for argument, option in _OPTIONS.items():
-        # But for the key of a file.
+        # In "`folder` in settings.toml", it is the key of a file.
         message = re.sub(f"`{argument}`(?! in )", f"`{option}`", message)
     return message
 
@@ -138,7 +138,7 @@ def _flags(command: click.Command) -> list[str]:
 
 
 def _near(error: OSError) -> str:
-    """Return a hint at the file that the user may have meant by one that does not exist."""
+    """Return a hint at an existing file that the user may have meant, if the error is a missing file."""
     path = Path(str(error.filename))
     if not isinstance(error, FileNotFoundError) or not path.parent.is_dir():
         return ""
@@ -154,6 +154,7 @@ def _wrong_usage(error: click.UsageError) -> Failure:
             if given in _ALIASES.get(meant, ()):
                 message = f"No such option '{error.option_name}'. Did you mean '{meant}'?"
     extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)\.?", message)
+    # For example: --learning-rate 0.1 0.2
     if extra and all(map(is_number, extra[1].split())):
         message = f"{message.rstrip('.')}; {COMMAS}"
     return Failure(message.rstrip(".").replace("\n", " ") + where, WRONG_USAGE)

@@ -13,14 +13,14 @@ from .console import Console
 from .outputs import check_output
 from .saved_network import find_network
 
-# The types of columns that are no numbers in the model.
+# Types of the model's inputs for columns that are not numbers.
 _INPUTS = {TEXTS: "string", DATES: "int64, microseconds since 1970"}
 
 
 def export_network(
     network: str, *, out: str | None, overwrite: bool, input_dtype: str | None, flat: bool, console: Console
 ) -> dict[str, Any]:
-    """Write a saved network as an ONNX model, beside it where no other place is named; describe the model."""
+    """Write a saved network as an ONNX model, by default beside it; return a description of the model."""
     path, metadata = find_network(network)
     target = path.with_suffix(".onnx") if out is None else Path(out)
     check_output("--out", target, (".onnx",), overwrite=overwrite, inputs=[path])
@@ -43,9 +43,9 @@ def export_network(
     if columns:
         words = (f"{name} ({_INPUTS.get(kind, 'float64')})" for name, kind in columns.items())
         taken = f"the columns of the table, (N, 1) each: {listed(words)}"
-    console.say(f"It takes {taken}; ONNX operator set {onnx.OPSET}")
+    console.say(f"Input: {taken}; ONNX operator set {onnx.OPSET}")
     if metadata.classes is not None:
-        console.say("The names of the classes are in its metadata, `classes`, as JSON")
+        console.say("The metadata of the model hold the names of the classes, under `classes`, as JSON")
     console.result(str(target))
     return {
         "network": network,

@@ -18,7 +18,7 @@ from .stored_run import StoredRun
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_CHARACTERS = 10  # that are named, of those that a font lacks
+_MOST_CHARACTERS = 10  # that a warning names, of those that the font lacks
 
 
 def draw(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> list[Path]:
@@ -28,9 +28,9 @@ def draw(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> l
     ----------
     folder : Path
     warn : callable
-        Is called with a sentence about a figure that is not drawn, and about characters that the font lacks.
+        Called with a message about a figure that is not drawn, and about characters that the font lacks.
     suffix : str
-        The format.
+        The format: png, svg or pdf.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def draw(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> l
     n_classes = 0 if run.results.test is None else len(run.results.classes)
     load_without_backend()
     if n_classes > MOST_DRAWN:
-        warn(f"there is no picture of the confusion matrix: {too_many(n_classes)}")
+        warn(f"the confusion matrix is not drawn: {too_many(n_classes)}")
     paths = []
     with missing_characters() as missing, house_style():
         for name, figure in _figures(run).items():
@@ -56,15 +56,15 @@ def draw(folder: Path, warn: Callable[[str], None], *, suffix: str = "png") -> l
         more = f" and {len(missing) - _MOST_CHARACTERS:,} more" if len(missing) > _MOST_CHARACTERS else ""
         family = ", ".join(load_matplotlib().rcParams["font.family"])
         warn(
-            f"the pictures have boxes for characters that their font, {family}, lacks: "
-            f"{' '.join(missing[:_MOST_CHARACTERS])}{more}; name a font that has them as `font.family` in "
-            "matplotlib's rcParams (in a file named matplotlibrc); then `twolayer plot` draws them again"
+            f"the font of the pictures, {family}, lacks characters, which are drawn as boxes: "
+            f"{' '.join(missing[:_MOST_CHARACTERS])}{more}; set `font.family` in a matplotlibrc file to a "
+            "font that has them, and draw the pictures again with `twolayer plot`"
         )
     return paths
 
 
 def _figures(run: StoredRun) -> dict[str, Figure]:
-    """Return the figures that a run has, by the names of their files."""
+    """Return the figures of a run, by the names of their files without the suffix."""
     results, test = run.results, run.results.test
     figures = {}
     if run.history is not None and run.history.loss.size:

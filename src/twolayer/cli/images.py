@@ -1,4 +1,4 @@
-"""Images as samples: which files, their size and range, and whether they look inverted."""
+"""Image files as samples for a saved network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..storage import NetworkMetadata
 from . import data
 
 STANDARD_INPUT = Path(data.STANDARD_INPUT)
-_LEAN = 0.1  # how far the mean of dark or bright images is from grey, as a share of white
+_LEAN = 0.1  # least distance of a dark or bright image's mean from middle grey, as a share of white
 
 
 def found_at(name: str) -> list[Path]:
@@ -29,14 +29,14 @@ def found_at(name: str) -> list[Path]:
             patterns = " ".join(f"'{path.as_posix()}/**/*{kind}'" for kind in kinds)
             raise ValueError(
                 f"`INPUT` must be a folder with images; {path} contains no image ({', '.join(SUFFIXES)})"
-                f"{patterns and f'; those in folders within it are {patterns}'}"
+                f"{patterns and f'; for those in its subfolders, give {patterns}'}"
             )
         return images
     if not path.exists() and glob.has_magic(name):
-        matched = map(Path, sorted(glob.glob(name, recursive=True)))  # noqa: PTH207  # it may be absolute
+        matched = map(Path, sorted(glob.glob(name, recursive=True)))  # noqa: PTH207  # Path.glob refuses absolute patterns
         files = [one for one in matched if one.is_file()]
         if not files:
-            raise ValueError(f"`INPUT` must be a pattern that files match; none match {name}")
+            raise ValueError(f"`INPUT` must be a pattern that matches a file; {name} matches none")
         return files
     return [path]
 
@@ -47,7 +47,7 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
     Raises
     ------
     ValueError
-        If the network was not trained on images whose white is known.
+        If the network was not trained on images, or the value of white in them is unknown.
     """
     shape, white = metadata.image_shape, metadata.information.get("white")
     if shape is None or white is None:
@@ -64,8 +64,8 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
             pixels = read_image(path, size, grey=grey, resize=resize).astype(np.float64)
         except ImageSizeError as error:
             raise ValueError(
-                f"{path} must have {width}×{height} pixels, as the images that the network was trained on; "
-                f"it has {error.size[0]}×{error.size[1]} (--resize makes it so)"
+                f"{path} must have {width}×{height} pixels, like the images that the network was trained on; "
+                f"it has {error.size[0]}×{error.size[1]} (use --resize)"
             ) from error
         return (255.0 - pixels if invert else pixels) * factor
 
@@ -73,10 +73,10 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
 
 
 def look_inverted(images: HostArray, metadata: NetworkMetadata) -> list[bool]:
-    """Return which images look inverted beside those that a network was trained on.
+    """Return, for each image, whether it looks inverted compared with the images of the training.
 
-    An image does if its mean is nearer to the mean of their negatives, by far, and they are dark or bright
-    themselves. If that is not known, no image does.
+    It does if its mean and that of the training lie on opposite sides of middle grey, each at a distance of
+    more than 0.1 white. If the file of the network does not have these values, no image looks inverted.
     """
     white, usual = (metadata.information.get(name) for name in ("white", "mean_pixel"))
     if not (_is_brightness(white) and _is_brightness(usual)):

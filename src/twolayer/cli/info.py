@@ -1,4 +1,4 @@
-"""``twolayer info``: the array libraries, devices and BLAS that there are."""
+"""``twolayer info``: the available array libraries, devices and BLAS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..settings import LIBRARIES
 from .console import Console
 from .devices import count_gpus, first_line
 
-# Kernels of OpenBLAS that use 256 bits where a processor with AVX-512 has 512.
+# Kernels of OpenBLAS with vectors of at most 256 bits; a processor with AVX-512 has vectors of 512.
 _NARROW = ("haswell", "zen", "sandybridge", "nehalem", "prescott", "core2")
 _WIDE = "SKYLAKEX"
 
@@ -43,7 +43,7 @@ def show_information(console: Console) -> dict[str, Any]:
     rows = [_library_row(**one) for one in found["libraries"]]
     console.table(columns, rows, title="Array libraries", left=columns)
     columns = ("library", "version", "kernels", "threads")
-    rows = [tuple(str(pool.get(key) or "not known") for key in ("name", *columns[1:])) for pool in pools]
+    rows = [tuple(str(pool.get(key) or "unknown") for key in ("name", *columns[1:])) for pool in pools]
     console.table(columns, rows, title="NumPy's linear algebra (BLAS)", left=columns)
     for line in found["advice"]:
         console.result(line)
@@ -59,7 +59,7 @@ def find_library(name: str) -> dict[str, Any]:
     try:
         library = importlib.import_module(name)
     except Exception as error:  # noqa: BLE001  # a broken installation must not hide the others
-        # CuPy's message has many lines.
+        # CuPy's message has many lines, of which the first is enough.
         why = first_line(error) if name == "cupy" else f"{type(error).__name__}: {error}"
         return found | {"problem": f"does not import: {why}"}
     devices, why = ["cpu"], ""
@@ -91,6 +91,7 @@ def blas_pools() -> list[dict[str, Any]]:
         built = np.show_config(mode="dicts")
         blas = (built or {}).get("Build Dependencies", {}).get("blas", {})
         return [{"name": blas.get("name"), "version": blas.get("version")}]
+    # Compute a product, so that the library is certainly loaded.
     np.ones((2, 2)) @ np.ones((2, 2))
     return [
         {
@@ -105,7 +106,7 @@ def blas_pools() -> list[dict[str, Any]]:
 
 
 def advice(pools: list[dict[str, Any]], flags: Collection[str], environment: Mapping[str, str]) -> list[str]:
-    """Return hints at settings that would make NumPy faster, a line each.
+    """Return hints at settings that would make NumPy faster, one line each.
 
     Parameters
     ----------
@@ -122,20 +123,20 @@ def advice(pools: list[dict[str, Any]], flags: Collection[str], environment: Map
         narrow = kernels is not None and kernels.lower() in _NARROW
         if "openblas" in name and narrow and "avx512f" in flags:
             lines.append(
-                f"There are faster kernels: this processor has AVX-512, but OpenBLAS uses its {kernels} ones"
-                + (f", as OPENBLAS_CORETYPE={chosen} says. " if chosen else ". ")
-                + f"Try OPENBLAS_CORETYPE={_WIDE} in the environment."
+                f"This processor has AVX-512, but OpenBLAS uses the slower {kernels} kernels"
+                + (f", as OPENBLAS_CORETYPE={chosen} requests. " if chosen else ". ")
+                + f"Try the environment variable OPENBLAS_CORETYPE={_WIDE}."
             )
         elif "openblas" in name and kernels is None:
             lines.append(
-                "Which kernels it uses is told by threadpoolctl: python -m pip install threadpoolctl"
+                "Install threadpoolctl to see the kernels of OpenBLAS: python -m pip install threadpoolctl"
                 + (f". OPENBLAS_CORETYPE is {chosen}." if chosen else ".")
             )
     return lines
 
 
 def cpuinfo() -> dict[str, str]:
-    """Return the entries of the first processor in Linux's /proc/cpuinfo; on other systems none."""
+    """Return the entries of the first processor in Linux's /proc/cpuinfo; empty on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -29,7 +29,7 @@ from .saved_network import ARRAYS, SavedNetwork
 
 
 class Samples(NamedTuple):
-    """Samples, their names, and columns that are to stand beside their predictions."""
+    """Samples, their names, and the columns to show beside their predictions."""
 
     names: list[str]
     blocks: Iterator[HostArray]
@@ -45,7 +45,7 @@ def samples_for(
     invert: bool,
     resize: bool,
 ) -> Samples:
-    """Return the samples that inputs name, for a network."""
+    """Return the samples that the inputs name, as the network takes them."""
     paths = [path for name in inputs for path in found_at(name)]
     is_of_images = all(map(is_image, paths))
     is_of_table = saved.metadata.encoder is not None and any(is_table(str(path)) for path in paths)
@@ -55,7 +55,7 @@ def samples_for(
         ("--id-columns", id_columns, is_of_table, "tables"),
     ):
         if given and not fits:
-            raise ValueError(f"`{flag}` must be left out but for {kind}")
+            raise ValueError(f"`{flag}` must be left out except for {kind}")
     if is_of_images:
         blocks = _image_blocks(paths, saved, console, invert=invert, resize=resize)
         return Samples([path.as_posix() for path in paths], blocks)
@@ -75,12 +75,12 @@ def _as_samples(X: HostArray, net: TwoLayerNet) -> Samples:
 
 
 def _rows_of_table(path: Path, saved: SavedNetwork, console: Console, id_columns: tuple[str, ...]) -> Samples:
-    """Read a table by the names of its columns; show which are not used, and what is new in the others."""
+    """Read a table by the names of its columns; show the unused columns and the unknown categories."""
     encoder = saved.metadata.encoder
     assert encoder is not None
     missing = saved.settings_of_data("table").get("missing", ())
     used = {column.name for column in encoder.columns}
-    # Columns that only name rows stay the texts that they are.
+    # Columns that only identify rows are read as text, unchanged.
     texts = [name for name in id_columns if name not in used]
     frame = as_frame(read_table(str(path), missing=missing, categorical=texts, encoder=encoder))
     check_columns(frame.columns, [*id_columns, *used], name=str(path))
@@ -91,7 +91,7 @@ def _rows_of_table(path: Path, saved: SavedNetwork, console: Console, id_columns
     unseen = encoder.unseen(frame)
     if unseen:
         counts = listed(f"{name} ({n:,})" for name, n in unseen.items())
-        console.warn(f"values in categories that the training did not have, by column: {counts}")
+        console.warn(f"values of categories that are not in the training data, by column: {counts}")
     ids = {name: values_of(frame[name]) for name in id_columns}
     return _as_samples(X, saved.net)._replace(ids=ids)
 
@@ -99,7 +99,7 @@ def _rows_of_table(path: Path, saved: SavedNetwork, console: Console, id_columns
 def _image_blocks(
     paths: list[Path], saved: SavedNetwork, console: Console, *, invert: bool, resize: bool
 ) -> Iterator[HostArray]:
-    """Read images, no more at once than a block; warn at the end of those that look inverted."""
+    """Yield images in blocks, read one block at a time; warn at the end if some look inverted."""
     net, metadata = saved.net, saved.metadata
     as_pixels = pixels_for(metadata, invert=invert, resize=resize)
     images = console.counted("Reading images", map(as_pixels, paths), len(paths))
@@ -110,8 +110,8 @@ def _image_blocks(
         yield block
     if any(inverted):
         console.warn(
-            f"{sum(inverted):,} of {len(paths):,} images look inverted beside those of the training, dark "
-            f"for bright, {paths[inverted.index(True)].as_posix()} first: try it "
+            f"{sum(inverted):,} of {len(paths):,} images look inverted compared with the training images; "
+            f"the first is {paths[inverted.index(True)].as_posix()}; try again "
             f"{'without' if invert else 'with'} --invert"
         )
 
@@ -122,12 +122,13 @@ def _array(path: Path, n_features: int) -> HostArray:
     if suffix not in ARRAYS and path != STANDARD_INPUT:
         hint = "; the network was not trained on a table" if is_table(str(path)) else ""
         raise ValueError(
-            f"`INPUT` must be a table, an .npz or .npy file, or images, in files or folders; got {path}{hint}"
+            "`INPUT` must be a table, an .npz or .npy file, image files or folders of images; "
+            f"got {path}{hint}"
         )
     opened = _opener(path)
     if suffix != ".npz":
         with opened() as file:
-            is_npz = file.read(2) == b"PK"  # as every zip file begins
+            is_npz = file.read(2) == b"PK"  # the beginning of every zip file
         if not is_npz:
             return _read(StoredArray(str(path), opened), n_features)
     with opened_npz(path, opened) as stored:
@@ -137,7 +138,7 @@ def _array(path: Path, n_features: int) -> HostArray:
 
 
 def _opener(path: Path) -> Callable[[], IO[bytes]]:
-    """Return a function that opens a file; standard input, which can be read once only, is kept in memory."""
+    """Return a function that opens a file. Standard input is kept in memory, as it can be read only once."""
     if path != STANDARD_INPUT:
         return lambda: path.open("rb")
     if sys.stdin is None:
@@ -156,5 +157,7 @@ def _read(array: StoredArray, n_features: int) -> HostArray:
         )
     found = math.prod(shape[1:])
     if found != n_features:
-        raise ValueError(f"`INPUT` must have {n_features} features a sample to fit the network; got {found}")
+        raise ValueError(
+            f"`INPUT` must have {n_features} features per sample to fit the network; got {found}"
+        )
     return array.read()

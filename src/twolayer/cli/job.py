@@ -1,4 +1,4 @@
-"""The parts that a training and a sweep share: their data, and the files that they leave."""
+"""Data, results and files that a training and a sweep have in common."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ from .table_results import results_of_table
 
 FIGURES = ("train_accuracy", "validation_accuracy", "validation_loss")
 
-_PRIVATE = ("dataset", "data", "url")  # where the user's files are
+_PRIVATE = ("dataset", "data", "url")  # they show where the user's files are
 _FEW_SAMPLES = 3  # of a class: one to train on, one to validate, one to test
 _MOST_NAMED = 5
-_MISSING = ("", "nan", "none", "null", "<na>", "nat", "n/a")  # what labels that are missing become as text
+_MISSING = ("", "nan", "none", "null", "<na>", "nat", "n/a")  # texts that missing labels may have become
 
 
 class Kept(NamedTuple):
-    """The network that a run keeps, and how good it is."""
+    """The network that a run keeps, and its results."""
 
-    net: TwoLayerNet  # it takes samples as they are
+    net: TwoLayerNet  # for raw samples
     figures: dict[str, float]  # by the names in FIGURES
     test: Evaluation | None
-    of_table: Mapping[str, Any]  # for results.json: what a table's test tells besides
+    of_table: Mapping[str, Any]  # for results.json: more results for a table; empty for other data
     calibration: Mapping[str, float]  # for results.json; empty without --calibrate
 
 
 @dataclass(frozen=True)
 class Job:
-    """Work to be done, and what it needs.
+    """A training or a sweep, with its data and its settings.
 
     Parameters
     ----------
     settings : dict
-        Those of settings.toml: a value for every option.
+        The settings as in settings.toml, with a value for every option.
     library : Library
     dataset : Dataset
     preprocessing : Preprocessing
@@ -79,12 +79,12 @@ class Job:
 
     @property
     def folds(self) -> int | None:
-        """The number of folds of a sweep with cross-validation."""
+        """The number of folds of a sweep with cross-validation; None for other runs."""
         return self.settings.get("folds")
 
     @contextmanager
     def fresh_folder(self, out: str | None, *, overwrite: bool) -> Iterator[Path]:
-        """Make and lock the folder of a new run, see `run_folder.fresh_folder`; write the settings there."""
+        """Create and lock the folder of a new run, as `run_folder.fresh_folder` does; write the settings."""
         dataset = self.settings["dataset"]
         stem = f"{self.dataset.name}-{self.settings['command']}"
         with run_folder.fresh_folder(out, stem, overwrite=overwrite, dataset=dataset) as folder:
@@ -94,8 +94,8 @@ class Job:
     def arguments(self) -> dict[str, Any]:
         """Copy the samples to the device; return the arguments that `train` and `sweep` share.
 
-        The samples are preprocessed once, unless each batch is augmented before, or the preprocessing is
-        fitted to each fold: then they stay as they are.
+        The samples are preprocessed once, here, unless batches are augmented first or the preprocessing is
+        fitted to each fold. In these cases they stay raw.
         """
         library, preprocessing = self.library, self.preprocessing
         as_given = self.augmentation is not None or self.folds is not None
@@ -103,7 +103,7 @@ class Job:
         has_digits = lost is None or has_float("float64", xp=library.xp, device=library.device)
         if as_given and not has_digits:
             raise ValueError(
-                f"`--dtype` must be float64 where samples so far from 0 are augmented or in folds: {lost}"
+                f"`--dtype` must be float64 for augmentation or folds with samples so far from 0: {lost}"
             )
 
         def moved(split: Split) -> tuple[Array, Array]:
@@ -133,28 +133,29 @@ class Job:
         }
 
     def fold_and_test(self, net: TwoLayerNet, figures: dict[str, float]) -> Kept:
-        """Return the one network that takes samples as they are, and test it.
+        """Return one network for raw samples, and its test results.
 
-        The preprocessing is folded into it; the networks of a stack are merged; and where that is asked for
-        it is averaged over flips and shifts, and calibrated. Its validation accuracy and loss replace those
-        of its parts.
+        The preprocessing is folded into the network, and the networks of a stack are merged. If the settings
+        ask for it, the network is averaged over flips and shifts, and calibrated. Its own validation accuracy
+        and loss then replace those in ``figures``.
         """
         library = self.library
         lost = lost_by_rounding(self.preprocessing, library.dtype)
         if lost is not None and has_float("float64", xp=library.xp, device=library.device):
             net = net.astype("float64")
-            self.console.say(f"The saved network is in float64, as it takes samples as they are: {lost}")
+            self.console.say(f"The saved network is in float64, as it takes raw samples: {lost}")
         elif lost is not None:
             self.console.warn(
-                "the saved network, into whose weights the preprocessing is folded, has too few digits for "
-                f"the samples: {lost}; try --dtype float64"
+                "the saved network is not precise enough for raw samples, as the preprocessing is folded "
+                f"into its weights: {lost}; try --dtype float64"
             )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # which says the same
+            warnings.simplefilter("ignore", RuntimeWarning)  # which would repeat this
             folded = self.preprocessing.fold(net)
         if folded.n_networks is not None:
             folded = merge(folded)
         folded = build.symmetrized(folded, self.settings, self.dataset)
+        # More hidden units mean that networks were merged or averaged.
         if self.dataset.validation is not None and folded.n_hidden > net.n_hidden:
             now = evaluate(folded, self.dataset.validation, library)
             weights = (self.dataset.sample_weight or {}).get("validation")
@@ -218,9 +219,10 @@ class Job:
         }
 
     def write_predictions(self, folder: Path, kept: Kept | None) -> None:
-        """Write the probabilities of the test samples, and the images most wrong; or remove earlier ones.
+        """Write the probabilities of the test samples, and the images that are most wrong.
 
-        None are written where a sample is too far from the others for the network to give a number.
+        Without a test, or if a probability is not finite, remove the file of an earlier run instead. A sample
+        that is too far from the others may have such probabilities.
         """
         path = folder / run_folder.PREDICTIONS
         dataset, test = self.dataset, None if kept is None else kept.test
@@ -241,10 +243,10 @@ class Job:
             np.savez(file, **arrays)
 
     def show_accuracies(self, title: str, kept: Kept) -> None:
-        """Write how good a network is."""
+        """Show the accuracies of a network, its calibration, and its results for a table."""
         figures = {"test_accuracy": None if kept.test is None else kept.test.accuracy, **kept.figures}
         shown = [(name, data.SPLITS[name], split) for name, split in data.splits_of(self.dataset).items()]
-        if self.folds is not None:  # all of them are held out once
+        if self.folds is not None:  # each sample is held out once
             shown.insert(1, ("validation", f"held out in {self.folds} folds", self.dataset.train))
         self.console.table(
             ("samples", "number", "accuracy"),
@@ -267,23 +269,25 @@ class Job:
                 f"{row['column']:.40} {row['lost']:.3f} ± {row['spread']:.3f}"
                 for row in columns[:_MOST_NAMED]
             )
-            self.console.result(f"Accuracy lost without a column, the most first: {', '.join(words)}")
+            self.console.result(
+                f"Accuracy lost when a column is shuffled, the largest losses: {', '.join(words)}"
+            )
 
     def interrupted(self, what: str, folder: Path, watch: Watch) -> Failure:
-        """Return the failure of a run that was stopped, and can go on."""
+        """Return the failure of a run that was stopped and can be resumed."""
         where = shlex.quote(str(run_folder.named(folder)))
-        again = f"`twolayer {self.settings['command']} --resume {where}` goes on from there"
+        again = f"`twolayer {self.settings['command']} --resume {where}` continues from there"
         return Failure(f"{what} {again}", OF_SIGNALS + watch.interrupted, wanted=True)
 
     def finish(self, folder: Path, failure: Failure | None) -> dict[str, Any]:
-        """Draw the pictures and name the files; return the data of the run, or raise a failure with them."""
+        """Draw the pictures and list the files; return the data of the run, or raise the failure with it."""
         try:
             figure_files.draw(folder, self.console.warn)
         except ImportError as error:
-            self.console.warn(f"there are no pictures: {error}")
+            self.console.warn(f"no pictures were drawn: {error}")
         files = run_folder.written_in(folder)
         self.console.say(f"In {folder}: {', '.join(files)}")
-        self.console.say(f"`twolayer report {shlex.quote(str(folder))}` makes one page of it")
+        self.console.say(f"`twolayer report {shlex.quote(str(folder))}` writes an HTML page about it")
         answer = {**read_object(folder / run_folder.RESULTS), "folder": folder, "files": files}
         if failure is not None:
             failure.data = answer
@@ -294,7 +298,7 @@ class Job:
 def open_job(
     settings: dict[str, Any], console: Console, *, preprocessing: Preprocessing | None = None
 ) -> Job:
-    """Import the library and load the data that the settings name; fit a preprocessing, or take this one."""
+    """Import the library and load the data that the settings name; fit the preprocessing if none is given."""
     library = open_library(settings["library"], settings["device"], settings["dtype"])
     given = data.load_data(settings["dataset"], settings.get("data"), settings.get("url"), settings, console)
     dataset = given if settings.get("folds") is None else data.pooled(given)
@@ -302,13 +306,13 @@ def open_job(
     found = data.fingerprint(given)
     if settings.setdefault("data_sha256", found) != found:
         raise ValueError(
-            "`--resume`, and a `--config` with `data_sha256`, must be given the data of that run; got others"
+            "`--resume`, and `--config` with `data_sha256`, need the data of that run; got other data"
         )
     if data.kind_of(settings["dataset"]) in presets.OWN:
         data.check_splits(data.splits_of(given), given.rows or {}, settings["dataset"], library.dtype)
         _warn_of_classes(given, console)
     augmentation = build.augmentation_for(settings, dataset)
-    # Errors in these are raised before anything takes long.
+    # Raise errors in these arguments before anything slow begins.
     build.training_arguments(settings)
     if settings["calibrate"] and dataset.validation is None:
         raise ValueError(f"`--calibrate` must have validation samples; {dataset.name} has none")
@@ -332,14 +336,13 @@ def _warn_of_classes(dataset: Dataset, console: Console) -> None:
     if rare:
         more = f" and {len(rare) - _MOST_NAMED:,} more" if len(rare) > _MOST_NAMED else ""
         console.warn(
-            f"classes of fewer than {_FEW_SAMPLES} samples: {', '.join(rare[:_MOST_NAMED])}{more}; there is "
-            "none of them to validate by, or none to test by"
+            f"classes with fewer than {_FEW_SAMPLES} samples: {', '.join(rare[:_MOST_NAMED])}{more}; they "
+            "cannot have one each for training, validation and test"
         )
     missing = [named[i] for i, name in enumerate(dataset.classes) if name.strip().lower() in _MISSING]
     if missing:
         console.warn(
-            f"labels that are missing may have become a class: {', '.join(missing)}; "
-            "leave such samples out of the file"
+            f"missing labels may have become a class: {', '.join(missing)}; remove such samples from the file"
         )
 
 

@@ -17,27 +17,27 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-_LONGEST_HOLDER = 100
+_LONGEST_HOLDER = 100  # bytes of the text that names the process
 _PAUSE_SECONDS = 0.05
 
 
 @contextmanager
 def locked_file(path: Path, timeout: float) -> Iterator[None]:
-    """Make and lock a file, and remove it at the end; wait so many seconds for another process to do so.
+    """Create and lock a file; remove it at the end. Wait for another process for ``timeout`` seconds.
 
     Raises
     ------
     ValueError
-        If another process still holds it.
+        If another process still holds it then.
     """
     with _opened(path, time.monotonic() + timeout) as file:
-        with suppress(OSError):  # it is for the messages of other processes alone
+        with suppress(OSError):  # the text only serves messages of other processes
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}".encode())
         try:
             yield
         finally:
-            with suppress(OSError):  # Windows removes no file that is open
+            with suppress(OSError):  # Windows cannot remove an open file
                 path.unlink()
 
 
@@ -46,7 +46,7 @@ def _opened(path: Path, until: float) -> BinaryIO:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     while True:
         file = os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0)
-        # A lock without a name was removed by the process that held it; one with two names is not ours.
+        # No link: its holder has removed it in the meantime. Two links: it is not a lock of ours.
         if _lock(file) and os.fstat(file.fileno()).st_nlink == 1:
             if sys.platform != "win32":
                 with suppress(OSError):  # another user may need it, if this process is killed
@@ -71,5 +71,6 @@ def _lock(file: BinaryIO) -> bool:
         else:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        # Any other error means that the file system has no locks: continue without one.
         return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
     return True

@@ -1,4 +1,4 @@
-"""Parts of options: their place in the help, and the types of their values."""
+"""Options that are grouped in the help, and the types of their values."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from .console import standard_output
 if TYPE_CHECKING:
     ParamType = click.ParamType[Any]
 else:
-    ParamType = click.ParamType  # which has no type arguments in older versions
+    ParamType = click.ParamType  # older versions of click have no type arguments
 
 
-_LARGEST = 2**53  # up to it each integer is also a float, so that every reader of JSON reads the same one
+_LARGEST = 2**53  # up to it, a float is exact, and so every reader of JSON reads the same integer
 
 
 class Option(click.Option):
-    """An option that stands in the help under its group's heading, with what it is when not given.
+    """An option that the help shows under the heading of its group, with its default.
 
     Parameters
     ----------
     group : str
         The heading.
     names : str
-        The flags, and the name of the parameter if it has another, with spaces between.
+        The flags, and the parameter's name if it is another, separated by spaces.
     kind : Number, tuple of str, bool, or type of click
         The values that it may have: see `Setting`.
     text : str
         The help.
     shown : str, optional
-        What it is when not given, where that is no default of click's.
+        The default to show, if it is not click that sets it.
     **more
         Arguments of `click.Option`.
     """
@@ -65,12 +65,12 @@ class Command(click.Command):
     """A command whose help shows its options by groups."""
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
-        """Read the command; its help is written here."""
+        """Parse the command line; --help is written here."""
         with standard_output():
             return super().make_context(*args, **more)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; refuse empty values, such as those of shell variables that are not set."""
+        """Parse the command line; refuse empty values, for example from unset shell variables."""
         rest = super().parse_args(ctx, args)
         for parameter in self.params:
             value = ctx.params.get(str(parameter.name))
@@ -98,24 +98,24 @@ class Command(click.Command):
 
 
 class NamesType(ParamType):
-    """Names with commas between them, as a tuple; a name that has a comma stands in double quotes."""
+    """Comma-separated names, as a tuple; a name with a comma needs double quotes."""
 
     name = "names"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what stands for a value in the help."""
+        """Return the placeholder for a value in the help."""
         return "NAME,…"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the names of an option's text."""
+        """Return the names in an option's text."""
         try:
             return tuple(next(csv.reader([value], skipinitialspace=True), ()))
         except csv.Error as error:
-            self.fail(f"must be names with commas between; got {value!r:.80} ({error})", param, ctx)
+            self.fail(f"must be comma-separated names; got {value!r:.80} ({error})", param, ctx)
 
 
 def joined_names(names: Iterable[str]) -> str:
-    """Return names as `NamesType` reads them."""
+    """Return names as one text, which `NamesType` can read."""
     stream = io.StringIO()
     csv.writer(stream, lineterminator="").writerow(names)
     return stream.getvalue()
@@ -128,7 +128,7 @@ class NumberType(ParamType):
     ----------
     wanted : Number
     hint : str
-        A hint for the error where a value has a comma or is a range.
+        Text to add to the error if a value has a comma or is a range.
     """
 
     name = "number"
@@ -138,39 +138,39 @@ class NumberType(ParamType):
         self.wanted, self.hint = wanted, hint
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
-        """Return what stands for a value in the help."""
+        """Return the placeholder for a value in the help."""
         return "|".join((*self.wanted.words, "N" if self.wanted.kind is int else "X")) + self.suffix
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return what an option's text means."""
+        """Return the value of an option's text."""
         try:
             return self.read(value)
         except ValueError as error:
             self.fail(f"{error}{self.hint if ',' in value or is_range(value) else ''}", param, ctx)
 
     def read(self, text: str) -> Any:
-        """Return what a text means; raise a ValueError that begins with "must", for the caller to name it."""
+        """Return the value of a text. Errors begin with "must", for the caller to put a name before."""
         return _number(text, self.wanted)
 
     def read_plain(self, value: Any) -> Any:
-        """Return what a value of a TOML file means, as `read` does."""
+        """Return the value of an entry of a TOML file, as `read` does for a text."""
         return self.read(_as_text(value))
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[click.shell_completion.CompletionItem]:
-        """Return the words that a shell may offer."""
+        """Return the words that a shell can offer."""
         item = click.shell_completion.CompletionItem
         return [item(word) for word in self.wanted.words if word.startswith(incomplete)]
 
 
 class Several(NumberType):
-    """Values with commas between them, as a tuple."""
+    """Comma-separated values, as a tuple."""
 
     suffix = ",…"
 
     def read(self, text: str) -> Any:
-        """Return the values of a text."""
+        """Return the values in a text."""
         return _distinct(self.read_one(part.strip()) for part in text.split(",") if part.strip())
 
     def read_one(self, text: str) -> Any:
@@ -178,13 +178,13 @@ class Several(NumberType):
         return _number(text, self.wanted)
 
     def read_plain(self, value: Any) -> Any:
-        """Return the values of a list, or one alone."""
+        """Return the values of a list, or a single value as a tuple."""
         values = value if isinstance(value, list) else [value]
         return _distinct(self.read_one(_as_text(one)) for one in values)
 
 
 class SeveralOrRange(Several):
-    """Values of a setting with commas between them, or a range, low..high, to draw them from."""
+    """Comma-separated values of a setting, or a range, low..high, to draw values from."""
 
     suffix = ",…|LOW..HIGH"
 
@@ -194,14 +194,14 @@ class SeveralOrRange(Several):
         self.setting = setting
 
     def read_one(self, text: str) -> Any:
-        """Return one value; a range as its text, once that is known to be right."""
+        """Return one value; for a range, return its text after checking it."""
         if is_range(text):
             self.distribution(text)
             return text
         return super().read_one(text)
 
     def distribution(self, text: str) -> Any:
-        """Return the distribution that a range stands for; raise a ValueError that begins with "must"."""
+        """Return the distribution for a range. Errors begin with "must"."""
         low, high = (_number(part.strip(), replace(self.wanted, words=())) for part in text.split("..", 1))
         try:
             return self.setting.between(low, high)
@@ -215,11 +215,11 @@ class Seeds(Several):
     suffix = "|S,S,…"
 
     def read(self, text: str) -> Any:
-        """Return how many, an int, or which, a tuple."""
+        """Return the number of seeds as an int, or the seeds as a tuple."""
         return super().read(text) if "," in text else _number(text, COUNT)
 
     def read_plain(self, value: Any) -> Any:
-        """Return how many, an int, or which, a tuple of those of a list."""
+        """Return the number of seeds as an int, or the seeds of a list as a tuple."""
         return super().read_plain(value) if isinstance(value, list) else self.read(_as_text(value))
 
 
@@ -236,7 +236,7 @@ def _number(text: str, wanted: Number) -> Any:
 
 
 def _as_text(value: Any) -> str:
-    """Return a number or a text of a TOML file as an option would have it."""
+    """Return a number or text from a TOML file as the text of an option."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f"must be a number or text; got {shown(value)}")
     return str(value)

@@ -21,7 +21,7 @@ from .option_types import NumberType, Option, Seeds, SeveralOrRange
 from .run_folder import CHECKPOINT, FORMATS, PARTS, RESULTS
 
 JSON = "twolayer.json"  # key in `ctx.meta`: whether --json was given
-_READ_BY = ("label", "missing", "resize", "grey", "skip_unreadable")  # what `evaluate` may read otherwise
+_READ_BY = ("label", "missing", "resize", "grey", "skip_unreadable")  # settings that `evaluate` may change
 # Options by their headings in the help.
 _data = partial(Option, "Data")
 _input = partial(Option, "Input")
@@ -30,7 +30,7 @@ _place = partial(Option, "Where it runs")
 _settings = partial(Option, "Settings")
 
 _PATH = click.Path()
-_REPLACE_FILE = _output("--overwrite", bool, "Replace a file of another program.")
+_REPLACE_FILE = _output("--overwrite", bool, "Replace a file that another program wrote.")
 
 
 def _join(ctx: click.Context, param: click.Parameter, value: tuple[tuple[Any, ...], ...]) -> Any:
@@ -82,7 +82,7 @@ def _setting_option(setting: Setting, command: str) -> Option:
         setting.help,
         multiple=several,
         callback=_join if several else None,
-        shown="as in its training" if command == "evaluate" else defaults_text(command, setting.name),
+        shown="as in training" if command == "evaluate" else defaults_text(command, setting.name),
         default=None,
     )
 
@@ -98,9 +98,9 @@ _DATA: list[click.Parameter] = [
         "--data",
         _PATH,
         "For cifar10: the folder cifar-10-batches-bin or the archive cifar-10-binary.tar.gz. "
-        "Without it, they are downloaded (162 MiB) once, to the user's cache.",
+        "By default, cifar10 is downloaded once (162 MiB) to the user's cache.",
     ),
-    _data("--url", str, "Where to download cifar10 from, in place of its home."),
+    _data("--url", str, "Address to download cifar10 from, in place of the default one."),
 ]
 _PLACE: list[click.Parameter] = [
     _place("--library", LIBRARIES, "The array library.", default="numpy"),
@@ -108,18 +108,18 @@ _PLACE: list[click.Parameter] = [
         "--device",
         str,
         "cuda:0 or cpu for torch, gpu:0 or cpu for jax, a GPU's number for cupy; "
-        "without it, the library's own choice.",
+        "by default, the library's own choice.",
     ),
 ]
 COMMON: list[click.Parameter] = [
-    _output("-q --quiet console", bool, "Write results only.", callback=_console),
+    _output("-q --quiet console", bool, "Write only results and warnings.", callback=_console),
     _output(
         "--json",
         bool,
-        "Write the results to standard output as JSON, and nothing else there.",
+        "Write only JSON to standard output: the results, or the error.",
         expose_value=False,
     ),
-    _output("--debug", bool, "Show where in the code an error came from.", expose_value=False),
+    _output("--debug", bool, "Show the traceback of an error.", expose_value=False),
 ]
 _PROTOCOLS = " ".join(f"{name}: {one.summary} ({one.dataset})." for name, one in presets.PRESETS.items())
 
@@ -131,7 +131,7 @@ def _of_training(command: str) -> list[click.Parameter]:
         _settings(
             "--preset",
             str,
-            f"Settings of a known protocol. {_PROTOCOLS}",
+            f"Settings with a name. {_PROTOCOLS}",
             metavar="NAME",
             shell_complete=completion.complete_presets,
         ),
@@ -139,9 +139,9 @@ def _of_training(command: str) -> list[click.Parameter]:
         _settings(
             "--config",
             _PATH,
-            "A TOML file with settings, by their names in the settings.toml that each run leaves, which "
-            "repeats the run. An option that is given as well goes before it; what neither says is as the "
-            "preset and the data set have it.",
+            "TOML file with settings, for example the settings.toml of a run, which repeats the run. Options "
+            "override the file, the file overrides the preset, and the preset overrides the defaults of the "
+            "data set.",
             metavar="FILE",
             shell_complete=completion.complete_paths(".toml"),
         ),
@@ -149,12 +149,10 @@ def _of_training(command: str) -> list[click.Parameter]:
         _output(
             "--out",
             _PATH,
-            "The folder for the results: a new one.",
+            "The folder for the results, new or empty.",
             shown=f"runs/DATASET-{command}-001, -002, …",
         ),
-        _output(
-            "--overwrite", bool, "Replace the run that is in the folder already, at the end of the new one."
-        ),
+        _output("--overwrite", bool, "Replace an earlier run in the folder, once the new run is complete."),
     ]
 
 
@@ -162,7 +160,7 @@ def _resume(holding: str, what_may_be_new: str) -> Option:
     return _output(
         "--resume",
         _PATH,
-        f"Go on with the run in a folder, by its own settings; {what_may_be_new}.",
+        f"Resume the run in a folder with its own settings; {what_may_be_new}.",
         metavar="FOLDER",
         shell_complete=completion.complete_paths(holding=holding),
     )
@@ -172,27 +170,30 @@ _checkpoint_seconds = partial(
     _output,
     "--checkpoint-seconds",
     NOT_NEGATIVE,
-    "Seconds that pass at least between two checkpoints, from which --resume goes on.",
+    "Minimum time in seconds between two checkpoints, from which --resume can continue.",
 )
 
 TRAIN = [
     *_of_training("train"),
     _resume(CHECKPOINT, "--epochs or --steps may give a new total"),
-    _checkpoint_seconds(shown="60, without --checkpoint-steps"),
-    _output("--checkpoint-steps", COUNT, "Steps that are taken at least between two checkpoints."),
+    _checkpoint_seconds(shown="60 without --checkpoint-steps"),
+    _output("--checkpoint-steps", COUNT, "Minimum number of steps between two checkpoints."),
     *COMMON,
 ]
 SWEEP = [
     *_of_training("sweep"),
-    _place("--workers", COUNT, "Processes of this machine that train parts of the sweep.", metavar="N"),
+    _place(
+        "--workers", COUNT, "Number of processes on this machine that train parts of the sweep.", metavar="N"
+    ),
     _place(
         "--scheduler",
         str,
-        "The address of a Dask scheduler, whose workers train parts of the sweep: tcp://HOST:8786.",
+        "Address of a Dask scheduler whose workers train parts of the sweep: tcp://HOST:8786.",
         metavar="ADDRESS",
     ),
     _resume(
-        f"{PARTS}/{PLAN}", "--seeds, --candidates and values of settings may be added to the earlier ones"
+        f"{PARTS}/{PLAN}",
+        "--seeds and --candidates may give new totals, and a setting its old values with new ones",
     ),
     _checkpoint_seconds(default="60"),
     *COMMON,
@@ -203,8 +204,8 @@ EVALUATE = [
     _data(
         "--split",
         ("test", "validation", "train", "all"),
-        "Which samples.",
-        shown="test; of other data than those trained on, all",
+        "The samples to use.",
+        shown="test; all for your own data that the network was not trained on",
     ),
     *(_setting_option(SETTINGS[name], "evaluate") for name in _READ_BY),
     *_PLACE,
@@ -214,28 +215,28 @@ PREDICT = [
     _NETWORK,
     click.Argument(["inputs"], nargs=-1, required=True, metavar="INPUT...", type=click.Path(allow_dash=True)),
     _output(
-        "--top", COUNT, "How many classes to give for each sample, the most probable first.", default="1"
+        "--top", COUNT, "Number of classes to show for each sample, the most probable first.", default="1"
     ),
     _output(
         "--output",
         _PATH,
-        "Write the predictions to a .csv, .parquet, .json or .npz file, which has all probabilities.",
+        "Write the predictions, with all probabilities, to a .csv, .parquet, .json or .npz file.",
         metavar="FILE",
     ),
     _output(
         "--id-columns",
         list,
-        "Columns of a table that are shown and written beside the predictions.",
+        "Columns of a table to show and write beside the predictions.",
         multiple=True,
         callback=_join,
     ),
     _REPLACE_FILE,
-    _data("--invert", bool, "Take images with black and white exchanged."),
+    _data("--invert", bool, "Exchange black and white in the images."),
     _data(
         "--resize",
         bool,
-        "Bring images of another size to the network's: cut evenly to its proportions, from the "
-        "longer sides, then scaled, smoothly.",
+        "Bring images to the size that the network takes: crop the longer sides evenly to its proportions, "
+        "then scale with a bicubic filter.",
     ),
     *_PLACE,
     *COMMON,
@@ -245,8 +246,8 @@ EXPORT = [
     _input(
         "--input input_dtype",
         onnx.INPUT_DTYPES,
-        "What the model takes, and casts itself: uint8 for images as they are.",
-        shown="what the network computes in",
+        "Dtype of the input, which the model casts itself: uint8 for raw images.",
+        shown="the dtype of the network",
     ),
     _input("--flat", bool, "Take samples as rows of features, not as images or as columns of a table."),
     _output("--out", _PATH, "The .onnx file to write.", metavar="FILE", shown="beside the network"),
@@ -255,7 +256,7 @@ EXPORT = [
 ]
 PLOT = [
     _RUN,
-    _output("--format suffix", FORMATS, "The pictures' format.", default="png"),
+    _output("--format suffix", FORMATS, "File format of the pictures.", default="png"),
     *COMMON,
 ]
 REPORT = [
@@ -274,7 +275,7 @@ COMPLETION = [click.Argument(["shell"], type=click.Choice([*completion.SHELLS]))
 
 
 def given(ctx: click.Context) -> dict[str, str]:
-    """Return how the user writes each parameter that was given, by their names, in the order of the help."""
+    """Return the flags of the parameters that were given, by their names, in the order of the help."""
     found = {}
     for one in ctx.command.params:
         name = str(one.name)

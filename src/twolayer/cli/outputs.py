@@ -19,7 +19,7 @@ _SIGNATURES = {
     ".npz": rb"(?s)PK\x03\x04.{26}sample\.npy",  # its first array
     ".onnx": rb"(?s)\x08.\x12\x08twolayer",  # its producer, after its version
 }
-_BEGINNING = 2**20  # bytes, which hold the names of many classes
+_BEGINNING = 2**20  # bytes, enough for the names of many classes
 
 
 def check_output(
@@ -43,7 +43,7 @@ def check_output(
     Raises
     ------
     ValueError
-        If it may not.
+        If the command must not write the file.
     OSError
         If the file cannot be written.
     """
@@ -65,7 +65,7 @@ def check_output(
 
 
 def _is_ours(path: Path, suffix: str) -> bool:
-    """Return whether a file is empty, or one that the commands wrote."""
+    """Return whether a file is empty, or was written by a command."""
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING)
         if beginning and suffix == ".parquet":

@@ -49,7 +49,7 @@ def predict_with_network(
     """
     if output is not None:
         read = [Path(network), *(path for name in inputs for path in found_at(name))]
-        if STANDARD_INPUT in read:
+        if STANDARD_INPUT in read:  # it may be a file that --output names too
             read.append(Path("/dev/stdin"))
         check_output("--output", Path(output), _OUTPUTS, overwrite=overwrite, inputs=read)
     saved = open_network(network, library, device)
@@ -110,7 +110,7 @@ def _write(
     if suffix == ".json":
         write_json(path, _as_data(names, ids, probs, classes))
         return
-    # Pairs, as a class may have the name of another column.
+    # Pairs instead of a dict, because a class may have the name of another column.
     columns: list[tuple[str, Any]] = [
         ("sample", [*map(printable, names)]),
         *ids.items(),
@@ -129,7 +129,7 @@ def _write(
             polars = require("polars", extra="tables", purpose="writing Parquet")
             if len(dict(columns)) < len(columns):
                 raise ValueError(
-                    "`--output` must not be a .parquet file where a class has the name of another column"
+                    "`--output` must not be a .parquet file if a class has the name of another column"
                 )
             polars.DataFrame(dict(columns)).write_parquet(file)
         else:

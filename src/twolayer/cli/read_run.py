@@ -1,4 +1,4 @@
-"""Readers of the files in a run's folder, which people may have edited, and which may be damaged."""
+"""Readers of the files in a run's folder, which check everything: the files may be edited or damaged."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CELLS = ("true", "predicted", "counts")  # of a confusion matrix
 
 
 class Tested(NamedTuple):
-    """How good a network is on the test samples."""
+    """Results of a network on the test samples."""
 
     accuracy: float | None
     n_samples: int
@@ -59,8 +59,8 @@ class Predictions(NamedTuple):
     probabilities: HostArray  # (N, C)
     rows: HostArray | None  # (M,) int64, of the images
     images: HostArray | None  # (M, height, width) or (M, height, width, channels)
-    rows_in_file: HostArray | None = None  # (N,) int64, where they were in the user's file
-    id_columns: Sequence[str] = ()  # of the user's file, which name the rows
+    rows_in_file: HostArray | None = None  # (N,) int64, of the samples in the user's file
+    id_columns: Sequence[str] = ()  # of the user's file, which identify the rows
     ids: HostArray | None = None  # (N, M) str
 
 
@@ -79,19 +79,19 @@ class Results(NamedTuple):
     samples: Mapping[str, int] = _NOTHING
     n_features: int | None = None
     image_shape: Sequence[int] | None = None
-    # A table has also:
+    # A table also has:
     baselines: Mapping[str, float | None] = _NOTHING
     columns: Sequence[Mapping[str, Any]] = ()
     left_out: Mapping[str, str] = _NOTHING
     calibration: Mapping[str, float] = _NOTHING
-    # A training has also:
+    # A training also has:
     n_steps: int | None = None
     best_step: int | None = None
     diverged: int | None = None
     train_accuracy: float | None = None
     validation_accuracy: float | None = None
     members: Sequence[Mapping[str, Any]] = ()
-    # A sweep has also:
+    # A sweep also has:
     runs: Sequence[Mapping[str, Any]] = ()
     best: Mapping[str, Any] | None = None
 
@@ -131,17 +131,19 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_history(path: Path) -> History:
-    """Read the JSON that `run_folder.write_history` wrote.
+    """Read the JSON file that `run_folder.write_history` wrote.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If it is not that.
+        If the file does not hold a valid history.
     """
     numbers = Kind("a list of numbers", lambda value: is_list(value, _is_measured))
     names = History._fields
     stored = checked(read_object(path), dict.fromkeys(names, numbers), path, needed=names)
-    # JSON has no nan: it was written as null, and becomes nan again.
+    # JSON has no nan: null stands for it, and np.array makes it nan.
     history = History(*(np.array(stored[name], np.float64) for name in names))
     n_steps, step = len(history.loss), history.step
     for name, column in history._asdict().items():
@@ -149,7 +151,7 @@ def read_history(path: Path) -> History:
         if len(column) != wanted:
             raise ValueError(f"`{name}` in {path} must have {wanted} entries; got {len(column)}")
     if not (np.all(np.isin(step, np.arange(1, n_steps + 1))) and np.all(np.diff(step) >= 1)):
-        raise ValueError(f"`step` in {path} must rise from 1 to {n_steps}")
+        raise ValueError(f"`step` in {path} must increase, within 1 to {n_steps}")
     return history._replace(step=step.astype(np.int64))
 
 
@@ -161,7 +163,7 @@ def read_results(path: Path) -> Results:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not that.
+        If the file does not hold valid results.
     """
     found = checked(_without_null(read_object(path)), _RESULTS, path)
     if "test" in found:
@@ -190,12 +192,12 @@ def _is_share(value: Any) -> bool:
 
 
 def _is_matrix(value: Any, n_classes: int) -> bool:
-    """Return whether these are all cells of a confusion matrix, as earlier versions wrote them."""
+    """Return whether a value is a full confusion matrix, as earlier versions wrote it."""
     return is_list(value, lambda row: is_list(row, is_count, [n_classes]), [n_classes])
 
 
 def _is_cells(value: Any, n_classes: int) -> bool:
-    """Return whether these are the cells of a confusion matrix that are not zero, each once."""
+    """Return whether a value holds the cells of a confusion matrix that are not zero, each cell once."""
     if not is_mapping(value, lambda column: is_list(column, is_count)) or set(value) != set(_CELLS):
         return False
     true, predicted, counts = (value[name] for name in _CELLS)
@@ -217,7 +219,7 @@ def _is_row(row: Any) -> bool:
 
 
 def _fits(name: str, value: Any) -> bool:
-    """Return whether a value may stand in a row of a sweep's table, in the column of that name."""
+    """Return whether a value is valid in the column ``name`` of a sweep's table."""
     if name in ("n_seeds", "n_folds", "n_networks", "n_pairs", "fold"):
         return is_count(value)
     if name in ("diverged", "rung"):
@@ -260,7 +262,7 @@ _TESTED = {"accuracy": NUMBER, "n_samples": COUNT, "loss": NUMBER}
 
 
 def read_plain(path: Path) -> dict[str, Any]:
-    """Read settings to show them: numbers, texts, truth values and lists of these.
+    """Read settings for display: numbers, texts, booleans and lists of these.
 
     Raises
     ------
@@ -287,7 +289,7 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
     test : Tested
         The entry of results.json about the same samples.
     image_shape : sequence of int, or None
-        The shape of a sample in the same file; None if the samples are not images: then no images are read.
+        The shape of a sample by results.json; None if samples are not images, so that no images are read.
 
     Raises
     ------
@@ -296,21 +298,21 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
     TypeError
         If an array has the wrong dtype.
     ValueError
-        If it is not that file, or of other samples or another network.
+        If the file is not valid, or belongs to other samples or another network.
     """
     n_samples, n_classes = test.n_samples, test.confusion.n_classes
 
     def read(
         key: str, what: str, dtypes: str, shape: tuple[int, ...], holds: Callable[[HostArray], Any]
     ) -> HostArray:
-        """Read an array of these kinds of numbers; check its dtype and shape before its values are read."""
+        """Read an array; check its dtype and shape before its values are read."""
         came, dtype = stored[key].header()
-        # First the dtype: comparisons and `isfinite` are not defined for every one.
+        # Check the dtype first: comparisons and `isfinite` are not defined for every dtype.
         if dtype.kind not in dtypes or (dtypes != "U" and dtype.itemsize > 8):
             raise TypeError(f"`{key}` in {path} must hold {what}; got dtype {dtype!s:.80}")
         array = stored[key].read() if came == shape else None
         if array is None or not holds(array):
-            raise ValueError(f"`{key}` in {path} must hold {what}; got others, of shape {came}")
+            raise ValueError(f"`{key}` in {path} must hold {what}; got other values, of shape {came}")
         return array.astype(np.int64) if dtypes == "iu" else array
 
     rows = images = rows_in_file = ids = None
@@ -342,7 +344,7 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
             id_columns = read("id_columns", "names of columns", "U", (n_columns,), _are_texts).tolist()
             ids = read("ids", what, "U", (n_samples, n_columns), _are_texts)
     probs = probs.astype(np.float64)
-    # Two classes that are as good as equally probable may have changed places in few digits.
+    # The file has fewer digits, so two classes that are almost equally probable may have changed places.
     top = np.sort(probs, axis=1)[:, -2:]
     n_tied = int(np.count_nonzero(top[:, 0] >= top[:, -1] * (1 - 1e-5)))
     n_right = int(np.count_nonzero(probs.argmax(axis=1) == y))
@@ -365,14 +367,14 @@ def _are_different(places: HostArray, end: int) -> bool:
 
 
 def _are_probabilities(probs: HostArray) -> bool:
-    """Return whether all are in [0, 1] and, of a sample, add up to 1, but for rounding."""
+    """Return whether all values are in [0, 1], and those of a sample add up to 1, apart from rounding."""
     if not ((probs >= 0) & (probs <= 1.001)).all():
         return False
     return bool((np.abs(probs.sum(axis=1, dtype=np.float64) - 1) <= 1e-3).all())
 
 
 def _are_texts(texts: HostArray) -> bool:
-    """Return whether there are texts, of code points that there are."""
+    """Return whether an array has texts, and all their characters are valid code points."""
     return bool(texts.size and (np.ascontiguousarray(texts).view(np.uint32) <= _LAST_CHARACTER).all())
 
 

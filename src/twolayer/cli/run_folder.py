@@ -29,25 +29,25 @@ HISTORY = "history.json"
 PREDICTIONS = "predictions.npz"
 PAGE = "report.html"
 LOCK = ".twolayer.lock"  # in the folder of a run while a process writes there
-_PART = f"{'[0-9a-f]' * 16}.safetensors"  # the names in it; other files there are the user's
-# Within the folder of a run, the one that will replace it:
-_NEW = ".new-run"  # before its end
-_WHOLE = ".whole-run"  # at its end, while the files of the old run are removed
-_MOVING = ".moving-run"  # while its files take their place
+_PART = f"{'[0-9a-f]' * 16}.safetensors"  # names of the checkpoints in it; other files there are the user's
+# Folders within the folder of a run, which hold the new run that will replace it:
+_NEW = ".new-run"  # until the new run is complete
+_WHOLE = ".whole-run"  # then, while the files of the old run are removed
+_MOVING = ".moving-run"  # then, while the new files take their place
 FORMATS = ("png", "svg", "pdf")
 
-# The files of a run, with what they contain, but for its figures.
+# The files of a run except its figures, with their contents in words, for the page.
 FILES = {
-    NETWORK: "the network, which takes samples as they are",
-    BEFORE: "the network as it was before the run went on, and diverged",
-    CHECKPOINT: "what the training goes on from",
-    SETTINGS: "everything that is needed to do it again",
+    NETWORK: "the network, which takes raw samples",
+    BEFORE: "the earlier network of a run that was resumed and now has none",
+    CHECKPOINT: "the state from which --resume continues",
+    SETTINGS: "all settings; they repeat the run",
     RESULTS: "accuracies, versions, the confusion matrix",
-    HISTORY: "the course of the training, whole",
+    HISTORY: "the history of the training, in full",
     PREDICTIONS: "probabilities of the test samples",
-    PAGE: "all of it on one page",
-    "history.csv": "the course of the training, by epochs",
-    "steps.csv": "the course of the training, by steps",
+    PAGE: "the HTML page",
+    "history.csv": "the history of the training, by epoch",
+    "steps.csv": "the history of the training, by step",
     "results.csv": "accuracies, as a table",
     "runs.csv": "a row for each network that was trained",
 }
@@ -55,24 +55,24 @@ _DRAWN = tuple(
     f"{name}.{suffix}" for name in ("curves", "grid", "folds", "weights", "confusion") for suffix in FORMATS
 )
 _OWN = (*FILES, *_DRAWN)
-# Files that `export` leaves there: of no use beside another network.
+# Files that `export` writes there. They are useless beside another network.
 _EXPORTED = ("network.onnx", "network.onnx.data")
 _REPLACED = (*_OWN, *_EXPORTED)
-_LOCK_TIMEOUT = 20.0  # seconds that commands which write one file wait for each other
+_LOCK_TIMEOUT = 20.0  # seconds that a command which writes one file waits for another process
 
 
 @contextmanager
 def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -> Iterator[Path]:
-    """Make and lock the folder for a run; remove it if the run fails before it has more than settings.
+    """Create and lock the folder of a run; remove it again if the run fails with nothing but settings in it.
 
     Parameters
     ----------
     out : str, optional
-        The folder that the user wants; without it, runs/``stem``-001 or the first number that is free.
+        The folder that the user wants. By default, it is runs/``stem``-001, or the first free number.
     stem : str
     overwrite : bool
-        Replace the run that ``out`` holds, and no other files there. The new run is written to a folder
-        within ``out``, until `take_place` moves it to the place of the old one.
+        Replace the run in ``out``, but no other files there. The new run is written to a folder within
+        ``out``, until `take_place` moves it to the place of the old one.
     dataset : str
         The name of the data set, or the path of its file, which is never removed.
 
@@ -81,14 +81,14 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
     ValueError
         If ``out`` holds files that must not be replaced, or another process writes in it.
     OSError
-        If it cannot be made.
+        If the folder cannot be created.
     """
     made = out is None or not _checked(Path(out), "--out").exists()
     try:
         path = _first_free(stem) if out is None else Path(out)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = f"the output folder cannot be made ({error.strerror})"
+        why = f"the output folder cannot be created ({error.strerror})"
         raise type(error)(error.errno, why, str(out or "runs")) from error
     folder = path
     try:
@@ -111,7 +111,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
 
 
 def _checked(path: Path, option: str) -> Path:
-    """Return a path, or raise if it is that of a folder within the folder of a run."""
+    """Return a path; raise if it is one of this module's folders within the folder of a run."""
     if path.name in (_NEW, _WHOLE, _MOVING):
         raise ValueError(f"`{option}` must be the folder of a run; {path} is within one: give {path.parent}")
     return path
@@ -119,7 +119,7 @@ def _checked(path: Path, option: str) -> Path:
 
 def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
     """Raise unless a folder holds a run that the user wants replaced, and whose files can be removed."""
-    held = "a run (--overwrite replaces it)" if is_run(path) else "files, and no run"
+    held = "a run (--overwrite replaces it)" if is_run(path) else "files but no run"
     if not overwrite or not is_run(path):
         raise ValueError(f"`--out` must be a new or an empty folder; {path} holds {held}")
     data = Path(dataset)
@@ -128,15 +128,15 @@ def _check_replaced(path: Path, dataset: str, *, overwrite: bool) -> None:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path / name))
         if (path / name).exists() and data.exists() and data.samefile(path / name):
             raise ValueError(
-                f"`--overwrite` must not remove the data; got {data}, which has the name of a file of a run"
+                f"`--overwrite` must not remove the data; {data} has the name of a file of a run"
             )
 
 
 @contextmanager
 def reopened_folder(path: Path, command: str) -> Iterator[Path]:
-    """Lock the folder of a run that is to be resumed; yield the folder that holds its files.
+    """Lock the folder of a run to resume; yield the folder that holds its files.
 
-    If the run was stopped or killed before it replaced another run, that is a folder within ``path``.
+    If the run was stopped or killed before it replaced another run, they are in a folder within ``path``.
 
     Raises
     ------
@@ -154,14 +154,14 @@ def reopened_folder(path: Path, command: str) -> Iterator[Path]:
 
 
 def begun_by(folder: Path) -> str | None:
-    """Return the command whose run in a folder has a checkpoint to go on from; None without one."""
+    """Return the command of the run in a folder, train or sweep, if it has a checkpoint; otherwise None."""
     if (folder / CHECKPOINT).is_file():
         return "train"
     return "sweep" if any((folder / PARTS).glob(_PART)) else None
 
 
 def take_place(folder: Path) -> Path:
-    """Move a new run that is whole to the place of the one that it replaces; return where the run is."""
+    """Move a complete new run to the place of the run that it replaces; return the folder of the run."""
     path = named(folder)
     if path != folder:
         folder.replace(path / _WHOLE)
@@ -170,21 +170,22 @@ def take_place(folder: Path) -> Path:
 
 
 def named(folder: Path) -> Path:
-    """Return the folder by which its user knows a run: the one around it, if it will replace another."""
+    """Return the folder of a run as the user named it, even if its files are still in a folder within it."""
     return folder.parent if folder.name == _NEW else folder
 
 
 def settle(path: Path) -> None:
-    """Finish the move of a new run to the place of an old one, wherever a killed process left it."""
+    """Move a new run to the place of an old one, or finish the move if the process was killed meanwhile."""
     whole, moving = path / _WHOLE, path / _MOVING
+    # First remove the old files, and only then move the new ones: the name of the folder shows which is done.
     if _is_folder(whole):
         for name in _REPLACED:
-            if (whole / name).is_file() and (path / name).is_file():
+            if (whole / name).is_file() and (path / name).is_file():  # it keeps its permissions
                 shutil.copymode(path / name, whole / name)
             (path / name).unlink(missing_ok=True)
         for file in _files_of_parts(path):
             file.unlink()
-        with suppress(OSError):  # it is not there, or has files of the user
+        with suppress(OSError):  # it does not exist, or has files of the user
             (path / PARTS).rmdir()
         whole.replace(moving)
     if _is_folder(moving):
@@ -197,7 +198,7 @@ def settle(path: Path) -> None:
 
 
 def _files_of_parts(folder: Path) -> list[Path]:
-    """Return the files of the parts of a sweep."""
+    """Return the plan of a sweep and the checkpoints of its parts."""
     return [*(folder / PARTS).glob(_PART), *(folder / PARTS).glob(PLAN)]
 
 
@@ -208,12 +209,12 @@ def _is_folder(path: Path) -> bool:
 
 @contextmanager
 def locked(folder: Path, *, timeout: float = 0.0) -> Iterator[None]:
-    """Let no other process write in the folder of a run; the system releases the lock if the process ends.
+    """Lock the folder of a run for writing; the system releases the lock when the process ends.
 
     Raises
     ------
     ValueError
-        If another process still writes in it after so many seconds.
+        If another process still writes in it after ``timeout`` seconds.
     """
     with locked_file(folder / LOCK, timeout):
         for name in _OWN:
@@ -244,7 +245,7 @@ def is_own(path: Path) -> bool:
 
 
 def _first_free(stem: str) -> Path:
-    """Make the folder runs/``stem``-001, or that of the first number that is free."""
+    """Create the folder runs/``stem``-001, or that with the first free number, and return it."""
     for number in itertools.count(1):
         path = Path("runs") / f"{stem}-{number:03d}"
         with suppress(FileExistsError):
@@ -254,9 +255,9 @@ def _first_free(stem: str) -> Path:
 
 
 def clear_outcome(folder: Path, *, keeps_network: bool) -> bool:
-    """Remove what shows how a run stood before it was gone on with; say whether a network was set aside.
+    """Remove the page, the pictures and the exports of a run, which show its state before it was resumed.
 
-    That is its network, if the run now has none.
+    If the run now keeps no network, rename the network from before. Return whether there was one.
     """
     for name in (PAGE, *_DRAWN, *_EXPORTED):
         (folder / name).unlink(missing_ok=True)
@@ -267,12 +268,12 @@ def clear_outcome(folder: Path, *, keeps_network: bool) -> bool:
 
 
 def written_in(folder: Path) -> list[str]:
-    """Return the names of the files of a run that a folder holds, the network first."""
+    """Return the names of the files of a run that are in a folder, the network first."""
     return [name for name in _OWN if (folder / name).is_file()]
 
 
 def write_history(folder: Path, history: History) -> None:
-    """Write a run's history: whole as JSON, its epochs and its steps as CSV."""
+    """Write the history of a run: in full as JSON, its epochs and its steps as CSV."""
     write_json(folder / HISTORY, history._asdict())
     write_csv(folder / "history.csv", history_rows(history))
     write_csv(folder / "steps.csv", step_rows(history))

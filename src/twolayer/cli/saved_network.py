@@ -1,4 +1,4 @@
-"""A saved network, opened to be used."""
+"""Opening of saved networks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ARRAYS = (".npz", ".npy")
 
 
 class SavedNetwork(NamedTuple):
-    """A network on a device, and what its file says of it."""
+    """A network on a device, with the metadata of its file."""
 
     net: TwoLayerNet
     metadata: NetworkMetadata
@@ -34,7 +34,7 @@ class SavedNetwork(NamedTuple):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of its training, as the file has them; empty where it has none."""
+        """The settings of its training, as stored in its file; empty if there are none."""
         stored = self.metadata.information.get("settings")
         return stored if isinstance(stored, dict) else {}
 
@@ -45,7 +45,7 @@ class SavedNetwork(NamedTuple):
             return {name: checked_value(name, self.settings[name], "train") for name in names}
         except ValueError as error:
             raise ValueError(
-                f"the information of the network must be that of a run; a value {error}"
+                f"the settings in the network's information must be those of a run; a value {error}"
             ) from error
 
 
@@ -58,7 +58,7 @@ def open_network(network: str, library: str, device: str | None) -> SavedNetwork
 
 
 def find_network(network: str) -> tuple[Path, NetworkMetadata]:
-    """Return the file of one network, given itself or the folder of a run, and its metadata."""
+    """Return the file of a network, given this file or the folder of a run, and its metadata."""
     check_is_no_input(network)
     try:
         path = storage.file_at(network)
@@ -71,20 +71,20 @@ def find_network(network: str) -> tuple[Path, NetworkMetadata]:
 
 
 def check_is_no_input(network: str) -> None:
-    """Raise if a network has the name of a file with samples, as where arguments are exchanged."""
+    """Raise if ``network`` is named like a file of samples: the arguments may have been swapped."""
     path = Path(network)
     if not path.is_dir() and (path.suffix.lower() in ARRAYS or is_image(path) or is_table(network)):
         raise ValueError(
-            f"`NETWORK`, which comes first, must be a .safetensors file or the folder of a run; got {network}"
+            f"`NETWORK`, which is first, must be a .safetensors file or the folder of a run; got {network}"
         )
 
 
 def _unfinished(folder: Path) -> str:
-    """Return a hint at how a run that was killed is resumed."""
+    """Return a hint at how to resume the run if it was killed; empty otherwise."""
     settings = folder / run_folder.SETTINGS
     if not settings.is_file() or (folder / run_folder.RESULTS).is_file():
         return ""
     command = read_toml(settings).get("command")
     if command not in ("train", "sweep"):
         return ""
-    return f"; the run was not finished: `twolayer {command} --resume {shlex.quote(str(folder))}` goes on"
+    return f"; the run is not finished: `twolayer {command} --resume {shlex.quote(str(folder))}` continues it"

@@ -1,4 +1,4 @@
-"""Results on the test rows of a table: how much each column matters, and how good baselines are."""
+"""Results on the test rows of a table: the importance of each column, and the accuracy of baselines."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..report.baselines import commonest_class_accuracy, logistic_regression_acc
 from .console import Console
 from .devices import Library
 
-_REPEATS = 5  # of the permutation of each column
-_PASSES = 20  # over the samples that a permutation costs, besides the product with the first layer
-_MOST_OPERATIONS = 1e11  # some seconds
+_REPEATS = 5  # permutations of each column
+_PASSES = 20  # cost of a permutation beside the product with the first layer, as passes over the samples
+_MOST_OPERATIONS = 1e11  # takes a few seconds
 
 
 def results_of_table(
     net: TwoLayerNet, dataset: Dataset, library: Library, console: Console
 ) -> dict[str, Any]:
-    """Return baselines and columns for results.json; nothing for other data, and without a test.
+    """Return baselines and columns for results.json; empty for other data, or without test samples.
 
-    Ctrl-C ends it, with what there is by then.
+    Ctrl-C stops the computation. The results so far are returned.
     """
     encoder, train, test = dataset.encoder, dataset.train, dataset.test
     if encoder is None or test is None:
@@ -33,6 +33,7 @@ def results_of_table(
     baselines: dict[str, float | None] = {"commonest class": commonest_class_accuracy(train, test)}
     lost: dict[str, tuple[float, float]] = {}
     operations = test.X.size * (2.0 * net.n_hidden + _PASSES) * len(groups) * _REPEATS
+    # A large table has no column importances, as they would take too long.
     shuffled = groups if operations <= _MOST_OPERATIONS else {}
     try:
         baselines["logistic regression"] = logistic_regression_accuracy(train, test, dataset.n_classes)
@@ -41,8 +42,8 @@ def results_of_table(
             own = {name: groups[name]}
             found = permutation_importance(net, X, y, columns=own, n_repeats=_REPEATS)
             lost[name] = float(found.importances_mean[0]), float(found.importances_std[0])
-    except KeyboardInterrupt:  # The networks are trained, and are to be kept.
-        console.warn("interrupted: how much some columns matter was not computed")
+    except KeyboardInterrupt:  # The networks are trained, and must still be saved.
+        console.warn("interrupted: the importance of some columns was not computed")
     rows = []
     for name in sorted(groups, key=lambda name: lost.get(name, (-math.inf,))[0], reverse=True):
         mean, spread = lost.get(name, (None, None))

@@ -72,7 +72,7 @@ def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_go_on(run: Path, m
     with monkeypatch.context() as patch:
         patch.setattr("twolayer.cli.train.train", stopping)
         result = cli("train", "mine.npz", *QUICK, "--seed", 5, "--out", run, "--overwrite")
-    assert f"`twolayer train --resume {run}` goes on from there" in result.output
+    assert f"`twolayer train --resume {run}` continues from there" in result.output
     assert contents(run) == before
     done("train", "--resume", run)
     assert settings_in(run)["seed"] == 5
@@ -116,7 +116,7 @@ def test_a_folder_that_holds_no_run_is_left_alone(command) -> None:
         (project / name).write_text("epochs = 3\n" if name == "settings.toml" else "mine")
     before = contents(project)
     arguments = (command, "mine.npz", "--config", project / "settings.toml", "--out", project, "--overwrite")
-    assert "must be a new or an empty folder; project holds files, and no run" in refused(*arguments)
+    assert "must be a new or an empty folder; project holds files but no run" in refused(*arguments)
     assert contents(project) == before
 
 

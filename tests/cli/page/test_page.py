@@ -45,16 +45,18 @@ def test_a_training(runs: Path) -> None:
     assert words(page.root.find(".//h1")) == "Training on digits"
     n_right = results.test.confusion.n_right
     low, high = wilson_interval(n_right, 400)
-    assert "One network of 8 hidden units was trained on 1,097 samples of digits" in page.summary
+    assert "One network with 8 hidden units was trained on 1,097 samples of digits" in page.summary
     assert "images of 8×8 pixels, 10 classes) for 3 epochs of gradient descent." in page.summary
-    assert f"that of step {results.best_step}, the best on the validation samples" in page.summary
+    assert (
+        f"network of step {results.best_step}, the best on the validation samples, was kept" in page.summary
+    )
     figures = page.said("figures")
     assert f"Test accuracy {n_right / 400:.3f} {n_right} of 400 samples right; " in figures
     assert f"95 % interval {low:.3f} to {high:.3f}" in figures
     validation = f"Validation accuracy {results.validation_accuracy:.3f} 300 samples"
     low, high = wilson_interval(round(300 * results.validation_accuracy), 300)
-    interval = f"by the number of samples, 95 % interval {low:.3f} to {high:.3f}"
-    assert f"{validation}; {interval}; the network was chosen by them" in figures
+    interval = f"95 % interval by the number of samples {low:.3f} to {high:.3f}"
+    assert f"{validation}; {interval}; the network was chosen on these samples" in figures
     assert not page.all("h2", id="candidates")
     assert not page.all("p", **{"class": "missing"})
     assert page.notices == []
@@ -90,7 +92,7 @@ def test_a_sweep(runs: Path) -> None:
     assert diverged.startswith("Some diverged. 2 of the 4 candidates")
     assert ends == [f"At the end of the grid. {grid_end_in_words(end)}" for end in grid_ends(results.table)]
     assert "lower end of learning rate, 0.3: try 0.03, 3e-3 too." in ends[0]
-    assert "That of the best network (seed " in page.said("course")
+    assert "The curves show the best network (seed " in page.said("course")
 
     rows = page.table("candidates", "; ".join(["4 candidates, the best first", *legend(results.table)]))
     columns = ["rank", "learning rate", "reg", "training accuracy", "validation accuracy", "behind the best"]
@@ -125,7 +127,7 @@ def test_the_classes_and_what_was_taken_for_what(runs: Path) -> None:
     page, results = Page(runs / "train"), results_of(runs / "train")
     assert results.test is not None
     counts, names = results.test.confusion.matrix(), results.classes
-    rows = page.table("classes", "How the test samples of each class fared")[1:]
+    rows = page.table("classes", "Results on the test samples of each class")[1:]
     for row, one in zip(rows, classification_summary(counts, names), strict=True):
         ratios = [f"{one[key]:.3f}" for key in ("precision", "recall", "f1")]
         assert row == [one["class"], *ratios, f"{one['support']}"]
@@ -173,7 +175,7 @@ def test_the_images_most_wrong(runs: Path) -> None:
 
 def test_samples_that_are_no_images(runs: Path) -> None:
     page, name = Page(runs / "weird"), "weird &lt; 'more'.npz"
-    assert page.said("weights").endswith("The samples are not images, so neither are the weights.")
+    assert page.said("weights").endswith("The weights are not drawn, as the samples are not images.")
     sentence = "".join(page.section("mistakes").itertext())
     assert f"numbered from 0, as in NumPy, by their rows of X in {name}." in sentence
     heading, *rows = page.table("mistakes", "The test samples most wrong")
@@ -192,13 +194,13 @@ def test_samples_that_are_no_images(runs: Path) -> None:
 
 def test_several_networks(runs: Path) -> None:
     page = Page(runs / "several")
-    assert "2 networks of 8 hidden units each were trained on" in page.summary
-    assert "They were merged into one network of 16 hidden units." in page.summary
-    parts = r"300 samples; by the number of samples, 95 % interval 0\.\d+ to 0\.\d+; "
-    parts += r"of the merged network, its 2 parts have 0\.\d+ to 0\.\d+"
-    mean = r"Training accuracy 0\.\d+ 1,097 samples; mean of the 2 networks before they were merged"
+    assert "2 networks with 8 hidden units each were trained on" in page.summary
+    assert "They were merged into one network with 16 hidden units." in page.summary
+    parts = r"300 samples; 95 % interval by the number of samples 0\.\d+ to 0\.\d+; "
+    parts += r"of the merged network; its 2 parts have 0\.\d+ to 0\.\d+"
+    mean = r"Training accuracy 0\.\d+ 1,097 samples; mean of the 2 networks before merging"
     assert re.search(f"{parts} {mean}", page.said("figures"))
-    assert "The means over the 2 networks." in page.said("course")
+    assert "The curves are means over the 2 networks." in page.said("course")
 
 
 def one_seed_diverged(folder: Path) -> None:
@@ -214,7 +216,7 @@ def one_seed_diverged(folder: Path) -> None:
         (
             "train",
             lambda folder: edit_settings(folder, {"symmetrize_shift": 1}),
-            "1,097 samples; of the network before it was averaged",
+            "1,097 samples; of the network before averaging over images",
         ),
         ("sweep", one_seed_diverged, "mean ± standard deviation over 3 seeds"),
     ],
@@ -260,7 +262,7 @@ def test_the_confusions_of_many_classes_are_a_picture(
     assert not page.all("table", **{"class": "confusion"})
     (image,) = page.section("classes").iter("img")
     true, predicted, n, _ = page.table("classes", "The most frequent confusions")[1]
-    most = f"Most often {true} is taken for {predicted}: {n} times."
+    most = f"The most frequent confusion is {true} with {predicted}: {n} times."
     assert image.get("alt") == f"Confusion matrix of 10 classes. {most}"
 
 
@@ -280,7 +282,7 @@ def test_a_training_that_diverged(runs: Path) -> None:
 def test_a_sweep_of_which_every_candidate_diverged(runs: Path) -> None:
     page = Page(runs / "lost")
     assert "Every candidate diverged" in page.notices[0]
-    assert page.said("course").endswith("No network was kept, so there is no history of one.")
+    assert page.said("course").endswith("No network was kept, so there is no history.")
     assert "Test accuracy – no network was kept" in page.said("figures")
     assert all("best" not in row for row in page.table("candidates", "3 candidates"))
 
@@ -299,7 +301,7 @@ def test_a_run_of_an_earlier_version(copied: Callable[[str], Path], undrawn: Non
     new = ("samples", "image_shape", "n_features")
     edit_results(folder, lambda stored: [stored.pop(name) for name in new])
     page = reported(folder)
-    why = "an earlier version did not write it, or not all probabilities are finite."
+    why = "an earlier version did not write it, or a probability is not finite."
     for name in ("calibration", "mistakes"):
         assert page.said(name).endswith(f"The folder holds no predictions.npz: {why}")
     assert "number of samples not recorded" in page.said("figures")
@@ -315,7 +317,7 @@ def test_a_run_of_an_earlier_version(copied: Callable[[str], Path], undrawn: Non
     ("name", "said"),
     [
         ("history.json", "The folder holds no history.json."),
-        ("settings.toml", "No settings. The folder holds no settings.toml: the page shows less."),
+        ("settings.toml", "No settings. The folder holds no settings.toml, so the page shows less."),
         ("network.safetensors", "No network was kept."),
     ],
 )
@@ -341,7 +343,7 @@ def interrupted(patch: pytest.MonkeyPatch, command: str, folder: Path, step: int
 
 def test_an_interrupted_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undrawn: None) -> None:
     page = interrupted(monkeypatch, "train", tmp_path / "run", 30)
-    assert page.notices[0].startswith("Interrupted. It ended at step 30. ")
+    assert page.notices[0].startswith("Interrupted. The training stopped at step 30. ")
     done("train", "--resume", tmp_path / "run")
     assert not (tmp_path / "run" / "report.html").exists()  # it told of what was then
     assert reported(tmp_path / "run").notices == []
@@ -352,6 +354,6 @@ def test_a_sweep_that_was_interrupted_at_once(
 ) -> None:
     page = interrupted(monkeypatch, "sweep", tmp_path / "run", 1)
     assert page.notices[0].startswith("Interrupted.")
-    assert page.notices[0].endswith("`twolayer sweep --resume` goes on from there.")
-    assert page.summary.startswith("A sweep was to train networks on 1,097 samples")
+    assert page.notices[0].endswith("`twolayer sweep --resume` continues from there.")
+    assert page.summary.startswith("A sweep was started on 1,097 samples")
     assert page.all("h2", id="candidates")

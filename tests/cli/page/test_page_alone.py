@@ -57,7 +57,7 @@ def test_names_are_text(runs: Path) -> None:
     assert "<script>alert" not in page.text
     assert "weird &lt;" not in page.text
     assert words(page.root.find(".//h1")) == "Training on weird &lt; 'more'.npz"
-    rows = page.table("classes", "How the test samples")
+    rows = page.table("classes", "Results on the test samples")
     assert [row[0] for row in rows[1:]] == NAMES
 
 

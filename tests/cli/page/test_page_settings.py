@@ -28,7 +28,9 @@ def test_settings_that_were_given_are_marked(runs: Path) -> None:
     assert rows["numpy"] == np.__version__
     again = "twolayer train digits --hidden 8 --epochs 3 --judge last --networks 2"
     assert words(page.section("settings").find("pre")) == again
-    assert "In the folder, twolayer train --config settings.toml does the same" in page.said("settings")
+    assert "In the folder of the run, twolayer train --config settings.toml repeats it" in page.said(
+        "settings"
+    )
 
 
 COMMANDS = [

@@ -89,13 +89,13 @@ KEYS = "must hold `y` and `probabilities`, and `rows` and `images` or neither"
 LABELS = r"`y` in .* must hold class labels in \[0, 10\), \(400,\); got"
 PROBABILITIES = "`probabilities` in .* must hold probabilities of 10 classes for each of the 400 samples; got"
 ROWS = r"`rows` in .* must hold different places in \[0, 400\), at most 24; got"
-IMAGES = r"`images` in .* must hold \d+ images of 8×8 pixels; got others, of shape"
+IMAGES = r"`images` in .* must hold \d+ images of 8×8 pixels; got other values, of shape"
 OTHERS = "must belong to the run of results.json; got other samples or another network"
 LIES: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
     (lambda a: {"y": None}, KEYS),
     (lambda a: {"rows": None}, KEYS),
     (lambda a: {"y": a["y"] + 1}, LABELS),
-    (lambda a: {"y": a["y"][:5]}, rf"{LABELS} others, of shape \(5,\)"),
+    (lambda a: {"y": a["y"][:5]}, rf"{LABELS} other values, of shape \(5,\)"),
     (lambda a: {"probabilities": a["probabilities"][:, :9]}, PROBABILITIES),
     (lambda a: {"probabilities": a["probabilities"] * 2}, PROBABILITIES),
     (lambda a: {"probabilities": a["probabilities"] - 1}, PROBABILITIES),
@@ -164,7 +164,7 @@ def test_predictions_are_refused_by_their_headers(
     np.savez(path, **arrays)
     with zipfile.ZipFile(path, "a") as archive, archive.open(f"{key}.npy", "w") as member:
         np.lib.format.write_array_header_1_0(member, header)
-    wanted = rf"`{key}` .* must hold .*; got others, of shape {re.escape(str(shape))}$"
+    wanted = rf"`{key}` .* must hold .*; got other values, of shape {re.escape(str(shape))}$"
     with pytest.raises(ValueError, match=wanted):
         read_predictions(path, tested, results.image_shape)
 

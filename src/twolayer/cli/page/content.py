@@ -1,4 +1,4 @@
-"""Texts of the page: the summary, the notices, the headline figures, why parts are missing."""
+"""Texts of the page: the summary, the notices, the headline figures, the reasons for missing parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LOWER = "A lower learning rate may help."
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return a list as in a sentence: a, b and c."""
+    """Return names as in a sentence: a, b and c."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
@@ -60,53 +60,55 @@ def summary(run: StoredRun) -> str:
 
 
 def plain(run: StoredRun) -> str:
-    """Return how good a network for a table is, in words that need no statistics; nothing for other data."""
+    """Return how good a table's network is, without statistical terms; empty for other data."""
     results, test = run.results, run.results.test
     if test is None or not test.confusion.n_samples or not results.columns:
         return ""
     n_right, n_samples = test.confusion.n_right, test.confusion.n_samples
     accuracy = n_right / n_samples
     sentences = [
-        f"On {count(n_samples, 'row')} that it had never seen, the network named the right class for "
-        f"{n_right:,}: {accuracy:.1%}."
+        f"The network predicted the right class for {n_right:,} of {count(n_samples, 'row')} that it had "
+        f"never seen: {accuracy:.1%}."
     ]
     others = {
-        "commonest class": "always naming the commonest class",
+        "commonest class": "always predicting the commonest class",
         "logistic regression": "logistic regression, a simpler method,",
     }
     known = {others.get(name, name): it for name, it in results.baselines.items() if is_finite(it)}
     if known:
         words = listed([f"{name} is right for {baseline:.1%}" for name, baseline in known.items()])
         sentences.append(f"On the same rows, {words}.")
-        # Two classifiers that are equally good differ by more in one case of twenty, or fewer.
+        # Two equally good classifiers differ by more than this in at most one case of twenty.
         chance = 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / n_samples)
         best = max(known, key=lambda name: known[name])
         if accuracy - known[best] < -chance:
             sentences.append(f"The network is worse than {best.partition(',')[0]}.")
         elif accuracy - known[best] <= chance:
             sentences.append(
-                f"A difference of up to {100 * chance:.1f} percentage points can be chance on "
+                f"A difference of up to {100 * chance:.1f} percentage points may be chance on "
                 f"{count(n_samples, 'row')}: the network is not clearly better than {best.partition(',')[0]}."
             )
     first = results.columns[0]
     if is_finite(first["lost"]) and first["lost"] > 0:
         sentences.append(
-            f"The column that matters most is {first['column']}: with its values shuffled among the rows, "
-            f"the network is right for {accuracy - first['lost']:.1%}."
+            f"The most important column is {first['column']}: with its values shuffled among the rows, the "
+            f"network is right for {accuracy - first['lost']:.1%}."
         )
     return " ".join(sentences)
 
 
 def _split(run: StoredRun) -> str:
-    """Return how the rows of a table were split; nothing for other data."""
+    """Return how the rows of a table were split; empty for other data."""
     if not run.results.columns:
         return ""
     group, time = run.setting("group"), run.setting("time")
     if group:
-        return f" Rows of the same {group} are in one split."
+        return f" Rows with the same {group} are in the same split."
     if time:
-        return f" The latest rows by {time} are for the test, those before them for validation."
-    return " The rows were split at random, so that each class has its share in each split."
+        return (
+            f" The latest rows by {time} are the test samples, the rows before them the validation samples."
+        )
+    return " The rows were split at random, with each class in proportion."
 
 
 def _whole(run: StoredRun, name: str) -> int | None:
@@ -123,9 +125,9 @@ def _trained(run: StoredRun) -> str:
         candidates = f"{count(len(table), 'candidate')}, {each} {repeats_in_words(most)}"
         return f"A sweep trained {count(n_runs, 'network')} ({candidates})"
     if run.is_sweep:
-        return "A sweep was to train networks"
+        return "A sweep was started"
     n_merged, n_hidden = _whole(run, "networks") or 1, _whole(run, "n_hidden")
-    units = "" if n_hidden is None else f" of {count(n_hidden, 'hidden unit')}"
+    units = "" if n_hidden is None else f" with {count(n_hidden, 'hidden unit')}"
     if n_merged > 1:
         return f"{n_merged} networks{units}{' each' if units else ''} were trained"
     return f"One network{units} was trained"
@@ -150,9 +152,9 @@ def _best(run: StoredRun) -> str:
     if run.winner is None:
         return ""
     words = listed(settings_in_words(run.winner, varying(run.results.table)))
-    sentence = f"The best by its validation {run.monitor} has {words}." if words else ""
+    sentence = f"The best candidate by validation {run.monitor} has {words}." if words else ""
     if run.results.test is not None:
-        which = "Its best network" if run.setting("folds") is None else "Its network of all samples"
+        which = "Its best network" if run.setting("folds") is None else "Its network trained on all samples"
         sentence += f" {which}{_of_seed(run)} was tested."
     return sentence
 
@@ -167,14 +169,14 @@ def _kept(run: StoredRun) -> str:
     if run.net is None:
         return ""
     if results.members:
-        return f"They were merged into one network of {count(run.net.n_hidden, 'hidden unit')}."
+        return f"They were merged into one network with {count(run.net.n_hidden, 'hidden unit')}."
     if run.setting("judge") == "last" or not results.best_step:
-        return f"The network is that of the last step, {results.n_steps or 0:,}."
-    return f"The network kept is that of step {results.best_step:,}, the best on the validation samples."
+        return f"The network of the last step, {results.n_steps or 0:,}, was kept."
+    return f"The network of step {results.best_step:,}, the best on the validation samples, was kept."
 
 
 def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
-    """Yield titles and texts: what diverged, what was interrupted, which end of the grid the best is at."""
+    """Yield the titles and texts of notices: divergence, an end of the grid, interruption, no settings."""
     results, table = run.results, run.results.table
     n_lost = n_diverged(table or results.members)
     if results.diverged is not None or (table and run.is_lost):
@@ -183,8 +185,7 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
         step = "" if results.diverged is None else f" at step {results.diverged:,}"
         yield (
             "Diverged",
-            f"{which} diverged{step}: the loss is no longer finite. No network was kept and none was tested. "
-            f"{_LOWER}",
+            f"{which} diverged{step}: the loss is no longer finite. No network was kept or tested. {_LOWER}",
         )
     elif n_lost and table:
         yield (
@@ -201,24 +202,24 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
     else:
         text = "The figures show the state at that time."
         if run.is_sweep and run_folder.begun_by(run.folder) == "sweep":
-            text += " `twolayer sweep --resume` goes on from there."
+            text += " `twolayer sweep --resume` continues from there."
         elif run.is_sweep:
-            text += " It has no checkpoints to go on from."
+            text += " There are no checkpoints to resume from."
         elif results.n_steps is not None:
-            stop = f"It ended at step {results.n_steps:,}."
-            text = f"{stop} {text} `twolayer train --resume` goes on from there."
+            stop = f"The training stopped at step {results.n_steps:,}."
+            text = f"{stop} {text} `twolayer train --resume` continues from there."
         yield "Interrupted", text
     if run.settings is None:
-        yield "No settings", f"The folder holds no {run_folder.SETTINGS}: the page shows less."
+        yield "No settings", f"The folder holds no {run_folder.SETTINGS}, so the page shows less."
 
 
 def n_diverged(rows: Sequence[Row]) -> int:
-    """Return how many candidates or networks diverged."""
+    """Return the number of candidates or networks that diverged."""
     return sum(bool(row.get("diverged")) for row in rows)
 
 
 def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
-    """Yield the headline figures: a label, the value, and the samples or networks that it is of."""
+    """Yield the label, the value and a detail of each headline figure."""
     test = run.results.test
     if test is None:
         yield "Test accuracy", "–", _without(run, "test")
@@ -236,13 +237,13 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
     known = is_finite(accuracy)
     detail = _of_validation(run, row) if known else _without(run, "validation")
     yield "Validation accuracy", format_accuracy(accuracy, spread), detail
-    if run.setting("folds") is not None:  # that of the network of all samples
+    if run.setting("folds") is not None:  # show that of the network trained on all samples
         row = run.results.best or {}
     if is_finite(row.get("train_accuracy")):
         yield "Training accuracy", format_accuracy(row["train_accuracy"]), _of_training(run)
     for name, baseline in run.results.baselines.items():
         if is_finite(baseline):
-            yield f"{name[:1].upper()}{name[1:]}", format_accuracy(baseline), "test accuracy, to compare with"
+            yield f"{name[:1].upper()}{name[1:]}", format_accuracy(baseline), "test accuracy, for comparison"
     if test is not None and is_finite(test.loss):
         yield "Test loss", f"{test.loss:.4f}", "mean cross-entropy, without the penalty"
     if "temperature" in run.results.calibration:
@@ -251,7 +252,7 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
 
 
 def _without(run: StoredRun, split: str) -> str:
-    """Return why there is no accuracy on the samples of a split."""
+    """Return the reason why there is no accuracy on the samples of a split."""
     if run.results.samples.get(split) == 0:
         return f"the data have no {split} samples"
     return "no network was kept" if run.is_lost else f"no {split} accuracy was recorded"
@@ -268,22 +269,22 @@ def _of_validation(run: StoredRun, row: Mapping[str, Any]) -> str:
     n_samples, accuracy = run.results.samples.get("validation"), row.get("validation_accuracy")
     if n_samples and is_finite(accuracy):
         low, high = wilson_interval(round(accuracy * n_samples), n_samples)
-        details.append(f"by the number of samples, 95 % interval {low:.3f} to {high:.3f}")
+        details.append(f"95 % interval by the number of samples {low:.3f} to {high:.3f}")
     if known:
         extent = f"{min(known):.3f} to {max(known):.3f}"
-        details.append(f"of the merged network, its {len(known)} parts have {extent}")
+        details.append(f"of the merged network; its {len(known)} parts have {extent}")
     elif run.is_sweep or run.setting("judge") == "best":
         which = "network was" if run.setting("folds") is None else "settings were"
-        details.append(f"the {which} chosen by them")
+        details.append(f"the {which} chosen on these samples")
     return "; ".join(details)
 
 
 def _of_training(run: StoredRun) -> str:
     detail, members = _of(run, "train"), run.results.members
     if members:
-        return f"{detail}; mean of the {len(members) - n_diverged(members)} networks before they were merged"
+        return f"{detail}; mean of the {len(members) - n_diverged(members)} networks before merging"
     if run.setting("symmetrize") or run.setting("symmetrize_shift"):
-        return f"{detail}; of the network before it was averaged"
+        return f"{detail}; of the network before averaging over images"
     return detail
 
 
@@ -293,18 +294,18 @@ def _of(run: StoredRun, split: str) -> str:
 
 
 def course(run: StoredRun) -> str:
-    """Return whose course the curves are; nothing where it is the one network's."""
+    """Return which networks the curves show; empty for a single network."""
     if run.is_sweep:
-        network = "best network" if run.setting("folds") is None else "network of all samples"
-        return f"That of the {network}{_of_seed(run)}."
+        network = "best network" if run.setting("folds") is None else "network trained on all samples"
+        return f"The curves show the {network}{_of_seed(run)}."
     n_lost = n_diverged(run.results.members)
     n_alive = len(run.results.members) - n_lost
     which = " that did not diverge" if n_lost else ""
-    return f"The means over the {n_alive} networks{which}." if n_alive else ""
+    return f"The curves are means over the {n_alive} networks{which}." if n_alive else ""
 
 
 def missing(run: StoredRun) -> dict[str, str]:
-    """Return why parts of the page are missing, by their names; nothing for those that are there."""
+    """Return the reason why each part of the page is missing; empty for a part that is there."""
     results, history, lost = run.results, run.history, "No network was kept"
     n_classes = 0 if results.test is None else len(results.classes)
     without = _without(run, "test")
@@ -318,27 +319,27 @@ def missing(run: StoredRun) -> dict[str, str]:
             (test, test),
             (
                 run.predictions is None,
-                f"The folder holds no {run_folder.PREDICTIONS}: an earlier version did not write it, or not "
-                "all probabilities are finite.",
+                f"The folder holds no {run_folder.PREDICTIONS}: an earlier version did not write it, or a "
+                "probability is not finite.",
             ),
         ),
         "confusion": _first_that_holds(
-            (n_classes > MOST_DRAWN, f"There is no picture of the confusion matrix: {too_many(n_classes)}."),
+            (n_classes > MOST_DRAWN, f"The confusion matrix is not drawn: {too_many(n_classes)}."),
         ),
         "curves": _first_that_holds(
-            (history is not None and not history.loss.size, "It ended before its first step."),
-            (history is None and run.is_sweep and run.is_lost, f"{lost}, so there is no history of one."),
+            (history is not None and not history.loss.size, "The training ended before its first step."),
+            (history is None and run.is_sweep and run.is_lost, f"{lost}, so there is no history."),
             (history is None, f"The folder holds no {run_folder.HISTORY}."),
         ),
         "weights": _first_that_holds(
             (run.net is None, f"{lost}."),
-            (run.image_shape is None, "The samples are not images, so neither are the weights."),
+            (run.image_shape is None, "The weights are not drawn, as the samples are not images."),
         ),
         "columns": _first_that_holds(
             (test, test),
             (
                 not any(is_finite(row["lost"]) for row in results.columns),
-                "How much each column matters was not computed: that would take long, or was interrupted.",
+                "The importance of columns was not computed: it would take long, or was interrupted.",
             ),
         ),
     }

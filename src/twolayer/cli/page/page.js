@@ -1,6 +1,6 @@
 
 "use strict";
-// Tables are sorted by a click on a heading, or by Enter or Space on it. Without this they are complete.
+// A click on a heading, or Enter or Space on it, sorts the table. Without this script, the tables are complete.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
@@ -18,7 +18,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const isEmpty = ({ key }) => key === "";
       const areNumbers = rows.every((one) => isEmpty(one) || Number.isFinite(Number(one.key)));
       rows.sort((a, b) => {
-        if (isEmpty(a) || isEmpty(b)) return isEmpty(a) - isEmpty(b); // whatever the order, at the end
+        if (isEmpty(a) || isEmpty(b)) return isEmpty(a) - isEmpty(b); // empty cells come last in either order
         return sign * (areNumbers ? a.key - b.key : a.key.localeCompare(b.key, "en"));
       });
       body.append(...rows.map(({ row }) => row));

@@ -1,4 +1,4 @@
-"""Pictures of the page, each for light and for dark paper, with its content in words."""
+"""Pictures of the page, each on a light and on a dark background, with its content in words."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FORMATS = {"svg": "image/svg+xml", "png": "image/png"}
-_PIXELS_AN_INCH = 96  # of CSS
+_PIXELS_AN_INCH = 96  # as CSS defines them
 
 
 class Picture(NamedTuple):
-    """A picture as the template has it: two data: URIs, pixels, and its content in words."""
+    """A picture for the template: two data: URIs, its size in pixels, and its content in words."""
 
     kind: str
     light: str
@@ -42,7 +42,7 @@ class Picture(NamedTuple):
 
 
 def drawn(run: StoredRun) -> dict[str, list[Picture]]:
-    """Draw the pictures that the run has, by the parts of the page."""
+    """Return the pictures of a run, by the parts of the page."""
     _matplotlib.load_without_backend()
     parts: dict[str, list[Picture]] = defaultdict(list)
     for part, draw, alt in _drawings(run):
@@ -58,7 +58,7 @@ def drawn(run: StoredRun) -> dict[str, list[Picture]]:
 
 
 def _drawings(run: StoredRun) -> Iterator[tuple[str, Callable[..., Figure], str]]:
-    """Yield of each picture the part of the page, a function that draws it, and its content in words."""
+    """Yield, for each picture, the part of the page, a function that draws it, and its content in words."""
     results, history, table = run.results, run.history, run.results.table
     if len(table) > 1:
         yield "candidates", partial(run_figures.grid, table), _table_in_words(table)
@@ -82,8 +82,8 @@ def _drawings(run: StoredRun) -> Iterator[tuple[str, Callable[..., Figure], str]
         yield (
             "calibration",
             _on_axes(4.4, 4.2, plotting.plot_calibration, y, probs),
-            "Accuracy of the test samples over the probability of their predicted class: "
-            f"on average {confidence:.3f}, where {accuracy:.3f} are right; expected calibration error "
+            "Accuracy on the test samples over the probability of their predicted class: the mean "
+            f"probability is {confidence:.3f}, the accuracy {accuracy:.3f}, the expected calibration error "
             f"{expected_calibration_error(y, probs):.3f}.",
         )
     if run.net is not None and run.image_shape is not None:
@@ -101,7 +101,7 @@ def _encoded(figure: Figure, kind: str) -> str:
     """Return a figure as a data: URI; the same figure gives the same bytes."""
     matplotlib = _matplotlib.load_matplotlib()
     stream = io.BytesIO()
-    # The browser has the letters, for scripts too that matplotlib's font lacks.
+    # Let the browser draw the letters: it has fonts for scripts that matplotlib's font lacks.
     style = {"svg.hashsalt": "twolayer", "svg.fonttype": "none"}
     with matplotlib.rc_context(style), missing_characters():
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
@@ -116,7 +116,7 @@ def _table_in_words(table: Sequence[Row]) -> str:
     names = listed([label(name) for name in varying(table)])
     text = f"Validation accuracy of {count(len(table), 'candidate')} over {names}."
     if known:
-        text += f" It goes from {min(known):.3f} to {max(known):.3f}. {_best_in_words(table)}"
+        text += f" It ranges from {min(known):.3f} to {max(known):.3f}. {_best_in_words(table)}"
     if n_diverged:
         text += f" {count(n_diverged, 'candidate')} diverged."
     return text
@@ -138,7 +138,7 @@ def _folds_in_words(runs: Sequence[Row]) -> str:
 def _loss_in_words(loss: Any) -> str:
     finite = np.flatnonzero(np.isfinite(loss))
     if not len(finite):
-        return "Loss of each step: not finite from the first on."
+        return "Loss of each step: not finite from the first step on."
     ends = (f"{loss[place]:.3g} at step {place + 1:,}" for place in (finite[0], finite[-1]))
     text = f"Loss of each step: from {' to '.join(ends)}"
     if len(finite) < len(loss):
@@ -160,5 +160,7 @@ def _accuracies_in_words(history: Any) -> str:
 def _confusion_in_words(run: StoredRun) -> str:
     text = f"Confusion matrix of {len(run.results.classes)} classes."
     for most in pairs(run)[:1]:
-        text += f" Most often {most['true']} is taken for {most['predicted']}: {most['count']} times."
+        text += (
+            f" The most frequent confusion is {most['true']} with {most['predicted']}: {most['count']} times."
+        )
     return text

@@ -1,4 +1,4 @@
-"""The settings of a run, by groups, and the command that does it again."""
+"""The settings of a run, by group, and the command that repeats the run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...settings import SETTINGS, has_effect, label, of_command, values_of
 from ..data import kind_of
 from ..option_types import joined_names
 
-# These stand elsewhere on the page, or only in the file of settings.
+# Settings that are shown elsewhere on the page, or only in settings.toml.
 _ELSEWHERE = ("command", "data", "url", "twolayer_version", "data_sha256")
 
 
 def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the settings that had an effect, by groups, with the default where another was given."""
+    """Return the settings that had an effect, by group, with the default of those that differ from it."""
     defaults = _defaults(settings)
     groups: dict[str, list[dict[str, Any]]] = {}
     known = [name for name, one in SETTINGS.items() if has_effect(one, settings)]
@@ -27,7 +27,7 @@ def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         if value is None or name in _ELSEWHERE:
             continue
         if name == "dataset" and isinstance(value, str):
-            value = Path(value).name  # not where the user's files are
+            value = Path(value).name  # without the folder, which is private
         given = name in defaults and values_of(value) != values_of(default)
         row = {
             "label": label(name),
@@ -40,19 +40,19 @@ def settings_groups(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the settings were, had none been given; nothing if that is not known."""
+    """Return the default settings for the command, data set and preset of a run; empty if not known."""
     command, dataset, preset = (settings.get(name) for name in ("command", "dataset", "preset"))
     if command not in ("train", "sweep") or not isinstance(dataset, str):
         return {}
     try:
         found = presets.settings_for(command, kind_of(dataset), preset)
-    except (ValueError, TypeError):  # a file of another suffix, a preset that there is no more
+    except (ValueError, TypeError):  # an unknown suffix, or a preset that no longer exists
         return {}
     return {name: value for name, value in found.items() if SETTINGS[name].kind is not str}
 
 
 def command_line(settings: Mapping[str, Any]) -> str | None:
-    """Return the command that repeats a run by its settings.toml; None if that is not known."""
+    """Return the command that repeats a run, from its settings; None if it is not known."""
     defaults = _defaults(settings)
     if not defaults:
         return None
@@ -74,7 +74,7 @@ def command_line(settings: Mapping[str, Any]) -> str | None:
             values = (str(value).rpartition("@")[2],)  # earlier versions stored passwords
         if name == "seeds" and len(values) == 1:
             words += ["--seed", _exact(values[0])]
-            values = (1,)  # how many, as there is no comma
+            values = (1,)  # a number without a comma is how many seeds
         words += [setting.flag, joined_names(map(_exact, values))]
     return shlex.join(words)
 

@@ -1,4 +1,4 @@
-"""The template of the page, filled in and written."""
+"""Rendering of the page from its template, and its file."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from . import content, pictures, settings, tables
 
 
 def write_page(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
-    """Write the page of a run, whole or not at all, and return where it is.
+    """Write the page of a run, complete or not at all, and return its path.
 
     Parameters
     ----------
     folder : Path
         The folder of the run.
     out : Path, optional
-        The file to write; without it, report.html in the folder.
+        The file to write. The default is report.html in the folder.
     overwrite : bool
-        Replace a file of another program.
+        Replace a file that another program wrote.
 
     Raises
     ------
     FileNotFoundError
         If the folder holds no results.
     ValueError, TypeError
-        If a file in it is not what `twolayer train` and `sweep` write; if ``out`` must not be replaced.
+        If a file in it is not what `twolayer train` and `sweep` write; if the page must not replace a file.
     ImportError
         If jinja2, matplotlib or pillow cannot be imported.
     OSError
@@ -49,11 +49,11 @@ def write_page(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
 
 
 def render(run: StoredRun, *, linked: bool) -> str:
-    """Return the page of a run, whose files lie beside it if ``linked`` is true."""
+    """Return the page of a run. If ``linked`` is true, it has links to the files of the run beside it."""
     jinja2 = require("jinja2", extra="cli", purpose="A report")
     environment = jinja2.Environment(
         autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,  # not markup
+        finalize=lambda value: printable(value) if type(value) is str else value,  # Markup stays as it is
         loader=jinja2.FunctionLoader(_resource),
         lstrip_blocks=True,
         trim_blocks=True,
@@ -99,5 +99,5 @@ def _resource(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the hash by which a browser knows the one style and the one script that it may use."""
+    """Return the hash of a style or script, by which the page allows the browser to use it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
