@@ -262,8 +262,8 @@ def test_settings_that_do_not_do_are_refused(case):
 BEGUN = {"plain": {}, "momentum": {"optimizer": SGD(0.9), "ema_decay": 0.9}}
 BAD_CONTINUATIONS = {
     "fewer-steps": ("plain", {"epochs": 2}, "`epochs` or `steps` must be the new total, at least the 15 steps that the run has taken; got 10"),
-    "another-seed": ("plain", {"rng": 8}, "`rng` must be left out or be the run's seed, 7, to go on with it"),
-    "a-generator": ("plain", {"rng": np.random.default_rng(7)}, "`rng` must be left out or be the run's seed, 7, to go on with it"),
+    "another-seed": ("plain", {"rng": 8}, "`rng` must be omitted or be the run's seed, 7; got 8"),
+    "a-generator": ("plain", {"rng": np.random.default_rng(7)}, "`rng` must be omitted or be the run's seed, 7; got Generator(PCG64)"),
     "moments": ("plain", {"optimizer": Adam()}, "`optimizer` must be the run's, whose state has 0 moments; got one with 2"),
     "no-moments": ("momentum", {"optimizer": SGD()}, "`optimizer` must be the run's, whose state has 1 moments; got one with 0"),
     "more-moments": ("momentum", {"optimizer": Adam()}, "`optimizer` must be the run's, whose state has 1 moments; got one with 2"),
