@@ -174,7 +174,7 @@ def test_streamed_samples_must_be_on_the_host(backend: Backend, name):
     fields[name] = fields[name].tolist() if backend.library == "numpy" else backend.array(fields[name])
     kind = type(fields[name]).__name__
     *arrays, weight = fields.values()
-    message = f"`{shown(name)}` must be a NumPy array where samples are streamed; got {kind}"
+    message = f"`{shown(name)}` must be a NumPy array if samples are streamed; got {kind}"
     with pytest.raises(TypeError, match=exactly(message)):
         train_on(*arrays, sample_weight=weight, stream=True)
 
