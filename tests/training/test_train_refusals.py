@@ -239,9 +239,9 @@ BAD_SETTINGS = {
     "schedule-number": ({"schedule": 0.95}, TypeError, "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); got float"),
     "schedule-longer": ({"schedule": lambda step, **_: np.ones(len(step) + 1)}, ValueError, "`schedule` must return factors of shape (4,); got (5,)"),  # of an epoch's batches four are full
     "schedule-scalar": ({"schedule": lambda step, **_: 0.5}, ValueError, "`schedule` must return factors of shape (4,); got ()"),
-    "patience-alone": ({"patience": 2, "validation": None}, ValueError, "`validation` must be given for `patience` to go by; got none"),
-    "no-class-left": ({"class_weight": [0.0, 0.0, 1.0], "y": np.zeros(23, int)}, ValueError, "`class_weight` must leave a sample a weight above 0; got 0 for all of them"),
-    "preprocessing-width": ({"preprocessing": Standardizer(np.zeros(3), np.ones(3))}, ValueError, "`preprocessing` must give the 4 features that the network takes; got 3"),
+    "patience-alone": ({"patience": 2, "validation": None}, ValueError, "`validation` must be given with `patience`; got None"),
+    "no-class-left": ({"class_weight": [0.0, 0.0, 1.0], "y": np.zeros(23, int)}, ValueError, "`class_weight` must leave at least one sample a weight above 0; got 0 for all"),
+    "preprocessing-width": ({"preprocessing": Standardizer(np.zeros(3), np.ones(3))}, ValueError, "`preprocessing` must have 4 outputs, the features of the network; got 3"),
     "augmentation-shape": ({"augmentation": FlipAndShift((3, 2), shift=1)}, ValueError, "`image_shape` must have as many values as a sample has features, 4; got (3, 2), which has 6"),
     "one-network-reg": ({"net": make_task().net, "reg": [0.1]}, ValueError, "`reg` must be a number; got shape (1,)"),
     "one-network-rate": ({"net": make_task().net, "learning_rate": [0.1]}, ValueError, "`learning_rate` must be a number; got shape (1,)"),
