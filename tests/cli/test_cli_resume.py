@@ -168,7 +168,7 @@ def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
         ({"networks": 2}, "checkpoint.safetensors must have `networks` 2, as its settings say; got 1"),
         ({"learning_rate": 0.25}, "`learning_rate` must be the run's, 0.5; got 0.25"),
         ({"optimizer": "adam"}, "`optimizer` must be the run's, whose state has 0 moments; got one with 2"),
-        ({"seed": 1}, "`rng` must be left out or be the run's seed, 0, to go on with it"),
+        ({"seed": 1}, "`rng` must be omitted or be the run's seed, 0; got 1"),
     ],
 )
 def test_settings_that_were_changed_by_hand_are_refused(

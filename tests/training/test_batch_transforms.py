@@ -119,7 +119,7 @@ def test_augmentation_keeps_the_digits_of_features_with_a_large_mean(backend: Ba
     how = {"augmentation": augmentation, "validated": False, "epochs": 2}
     if not exact:
         message = (
-            r"^`augmentation` must be left out where the device has no float64 for the samples: "
+            r"^`augmentation` must be omitted because the device has no float64 for the samples: "
             r"feature \d has a mean of 1.7e\+09, and rounding it to float32 changes its preprocessed values"
         )
         with pytest.raises(ValueError, match=message):

@@ -227,7 +227,7 @@ MISSING = "must be a whole checkpoint; something is missing in it .*"
 NO_RUN = "`run` in the metadata of .* must be an object; got "
 NO_STEP = "in the metadata of .* must be a step or null, or a list of these; got "
 STEPS_IN_ORDER = "`history.step` in .* must rise from 1 to at most 2; got other steps"
-STEP_OF_RUN = r"`best_step` in .* must be in \[0, 2\], the steps of the run; got others"
+STEP_OF_RUN = r"`best_step` in .* must be in \[0, 2\], the steps of the run; got (3 to 3|-2 to -2)$"
 DAMAGES: list[tuple[dict[str, Any], str]] = [
     *(
         ({"format_version": version}, f"must be a checkpoint of version 3; got version {version}")
@@ -255,7 +255,7 @@ DAMAGES: list[tuple[dict[str, Any], str]] = [
     ({"history.step": lambda a: a * 0}, STEPS_IN_ORDER),
     ({"best_step": lambda a: a + 1}, STEP_OF_RUN),
     ({"best_step": lambda a: -a}, STEP_OF_RUN),
-    ({"best_accuracy": lambda a: a * np.nan}, "`best_accuracy` in .* must be finite; got others"),
+    ({"best_accuracy": lambda a: a * np.nan}, "`best_accuracy` in .* must be finite; got nan or infinity"),
     ({"extra": lambda _: np.ones(2)}, "must hold nothing but a checkpoint; got extra"),
     ({"seed": -1}, "`seed` in the metadata of .* must be digits; got -1"),
     ({"seed": "-1"}, "`seed` in the metadata of .* must be digits; got '-1'"),

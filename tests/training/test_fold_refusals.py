@@ -75,9 +75,9 @@ def test_folds_that_do_not_do_are_refused(case, preprocessing):
 def test_class_weights_that_leave_a_fold_nothing_are_refused():
     rows = [np.flatnonzero(TASK.y == label) for label in range(3)]
     pairs = [(rows[0], rows[1]), (rows[1], rows[2])]
-    message = "`class_weight` must leave a sample a weight above 0; got 0 for all "
-    for preprocessing, of in ((None, "that a fold trains on"), ("standardize", "of them")):
-        with pytest.raises(ValueError, match=f"^{message}{of}$"):
+    for preprocessing, of in ((None, " that a fold trains on"), ("standardize", "")):
+        message = f"`class_weight` must leave at least one sample{of} a weight above 0; got 0 for all"
+        with pytest.raises(ValueError, match=f"^{message}$"):
             folded(TASK, pairs, class_weight=[1.0, 0.0, 1.0], preprocessing=preprocessing)
 
 

@@ -88,7 +88,7 @@ OTHERS: list[tuple[str, dict[str, Any], str, str]] = [
     ("augmentation", {"augmentation": augmentation.Mixup(0.3)}, "Mixup(alpha=0.2)", "Mixup(alpha=0.3)"),
     ("augmentation", {"augmentation": None}, "Mixup(alpha=0.2)", "None"),
     ("preprocessing", {"preprocessing": SCALING}, "Standardizer(float64", "Standardizer(float64"),
-    ("preprocessing", {"preprocessing": None}, "Standardizer(", "None. A run goes on with its own settings"),
+    ("preprocessing", {"preprocessing": None}, "Standardizer(", "None. A run resumes with its own settings"),
     ("class_weight", {"class_weight": None}, "(1, 2, 3)", "None"),
     ("sample_weight", {"sample_weight": WEIGHT[::-1]}, WEIGHTS, WEIGHTS),
     ("sample_weight", {"sample_weight": None}, WEIGHTS, "None"),
@@ -115,7 +115,7 @@ def test_other_settings_and_data_are_refused(run: Run, tmp_path: Path, case: int
     with pytest.raises(ValueError, match=re.escape(f"`{name}` must be the run's, {own}")) as caught:
         gone_on(earlier, callbacks=[called.append], **changes)
     assert f"; got {came}" in str(caught.value)
-    assert str(caught.value).endswith("to train its network with others, begin a new run from `run.last`")
+    assert str(caught.value).endswith("To train its network with others, begin a new run from `run.last`")
     assert not called
 
 

@@ -174,7 +174,7 @@ def test_streamed_samples_must_be_on_the_host(backend: Backend, name):
     fields[name] = fields[name].tolist() if backend.library == "numpy" else backend.array(fields[name])
     kind = type(fields[name]).__name__
     *arrays, weight = fields.values()
-    message = f"`{shown(name)}` must be a NumPy array where samples are streamed; got {kind}"
+    message = f"`{shown(name)}` must be a NumPy array if samples are streamed; got {kind}"
     with pytest.raises(TypeError, match=exactly(message)):
         train_on(*arrays, sample_weight=weight, stream=True)
 
@@ -239,9 +239,9 @@ BAD_SETTINGS = {
     "schedule-number": ({"schedule": 0.95}, TypeError, "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); got float"),
     "schedule-longer": ({"schedule": lambda step, **_: np.ones(len(step) + 1)}, ValueError, "`schedule` must return factors of shape (4,); got (5,)"),  # of an epoch's batches four are full
     "schedule-scalar": ({"schedule": lambda step, **_: 0.5}, ValueError, "`schedule` must return factors of shape (4,); got ()"),
-    "patience-alone": ({"patience": 2, "validation": None}, ValueError, "`validation` must be given for `patience` to go by; got none"),
-    "no-class-left": ({"class_weight": [0.0, 0.0, 1.0], "y": np.zeros(23, int)}, ValueError, "`class_weight` must leave a sample a weight above 0; got 0 for all of them"),
-    "preprocessing-width": ({"preprocessing": Standardizer(np.zeros(3), np.ones(3))}, ValueError, "`preprocessing` must give the 4 features that the network takes; got 3"),
+    "patience-alone": ({"patience": 2, "validation": None}, ValueError, "`validation` must be given with `patience`; got None"),
+    "no-class-left": ({"class_weight": [0.0, 0.0, 1.0], "y": np.zeros(23, int)}, ValueError, "`class_weight` must leave at least one sample a weight above 0; got 0 for all"),
+    "preprocessing-width": ({"preprocessing": Standardizer(np.zeros(3), np.ones(3))}, ValueError, "`preprocessing` must have 4 outputs, the features of the network; got 3"),
     "augmentation-shape": ({"augmentation": FlipAndShift((3, 2), shift=1)}, ValueError, "`image_shape` must have as many values as a sample has features, 4; got (3, 2), which has 6"),
     "one-network-reg": ({"net": make_task().net, "reg": [0.1]}, ValueError, "`reg` must be a number; got shape (1,)"),
     "one-network-rate": ({"net": make_task().net, "learning_rate": [0.1]}, ValueError, "`learning_rate` must be a number; got shape (1,)"),
@@ -262,8 +262,8 @@ def test_settings_that_do_not_do_are_refused(case):
 BEGUN = {"plain": {}, "momentum": {"optimizer": SGD(0.9), "ema_decay": 0.9}}
 BAD_CONTINUATIONS = {
     "fewer-steps": ("plain", {"epochs": 2}, "`epochs` or `steps` must be the new total, at least the 15 steps that the run has taken; got 10"),
-    "another-seed": ("plain", {"rng": 8}, "`rng` must be left out or be the run's seed, 7, to go on with it"),
-    "a-generator": ("plain", {"rng": np.random.default_rng(7)}, "`rng` must be left out or be the run's seed, 7, to go on with it"),
+    "another-seed": ("plain", {"rng": 8}, "`rng` must be omitted or be the run's seed, 7; got 8"),
+    "a-generator": ("plain", {"rng": np.random.default_rng(7)}, "`rng` must be omitted or be the run's seed, 7; got Generator(PCG64)"),
     "moments": ("plain", {"optimizer": Adam()}, "`optimizer` must be the run's, whose state has 0 moments; got one with 2"),
     "no-moments": ("momentum", {"optimizer": SGD()}, "`optimizer` must be the run's, whose state has 1 moments; got one with 0"),
     "more-moments": ("momentum", {"optimizer": Adam()}, "`optimizer` must be the run's, whose state has 1 moments; got one with 2"),

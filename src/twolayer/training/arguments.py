@@ -1,4 +1,4 @@
-"""The arguments of `train`, checked and carried out."""
+"""`train`: its documentation, the checks of its arguments, and the run that they start or resume."""
 
 from __future__ import annotations
 
@@ -62,106 +62,111 @@ def train(
 
     Each step lowers, on one batch, the loss of `TwoLayerNet.loss`: cross-entropy + reg · (‖W1‖² + ‖W2‖²).
     The networks of a stack see the same batches, each with its own ``reg``, ``learning_rate``, ``dropout``
-    and ``label_smoothing``, and each ends as it would have if trained alone, up to rounding. One that
-    diverged, or whose ``patience`` ended, leaves the stack with the epoch; the steps of the others then take
-    less time.
+    and ``label_smoothing``. Each ends as it would have if trained alone, up to rounding. A network that
+    diverged, or whose ``patience`` ended, leaves the stack at the end of that epoch. The steps of the others
+    then take less time; with JAX, once half of the networks have left.
 
-    A batch is gathered, augmented, preprocessed, and cast to the network's dtype, in this order; then
-    ``input_dropout`` and ``dropout`` thin it. Everything random is drawn on the host from the seed's streams,
-    so any mix of these gives the same run with every array library.
+    A batch is gathered, augmented, preprocessed, and cast to the network's dtype, in this order. Then
+    ``input_dropout`` and ``dropout`` are applied. Everything random is drawn on the host from the seed's
+    streams, so the same settings give the same run with every array library.
 
     Parameters
     ----------
     net : TwoLayerNet, Run or None
-        Where to start; its arrays are copied, not changed. A `Run` goes on, as with ``resume``; beside this,
-        None is enough.
+        The network or stack to start from; its arrays are copied, not changed. A `Run` is resumed, as with
+        ``resume``. With ``resume``, None is enough.
     X : array (N, D) or (N, ...)
-        Training samples, of any real dtype, which is what they stay in: each batch is cast. Scale them first,
-        or give a ``preprocessing``: mean 0 and standard deviation 1 suit the default learning rate. JAX
-        arrays may be divided by rows over several devices, each of which has the whole network.
+        Training samples of any real dtype. They keep their dtype; each batch is cast. Scale them first, or
+        give a ``preprocessing``: mean 0 and standard deviation 1 suit the default learning rate. JAX arrays
+        may be divided by rows over several devices, each of which holds the whole network.
     y : integer array (N,) or floating array (N, C)
         Class labels, or class probabilities.
     validation : (X, y) or (X, y, sample_weight), optional
-        Samples by which the best network is kept (see ``monitor``); given weights (N,), by their
-        weighted means. They are preprocessed, but never augmented.
+        Samples that determine the best network (see ``monitor``). With weights (N,), means over them are
+        weighted. They are preprocessed, but never augmented.
     sample_weight : array (N,), optional
-        Weight of each sample in its batch's mean, at least 0; their scale does not matter.
+        Weight of each sample in its batch's mean, at least 0. The scale of the weights does not matter.
     class_weight : sequence or array (C,), or "balanced", optional
-        Weight of each class, by which its samples' weights are multiplied; "balanced" is
+        Weight of each class, which multiplies the weights of its samples. "balanced" is
         N / (C · number of samples of the class).
     preprocessing : Preprocessing, optional
-        Applied to each batch after augmentation: a fitted `Standardizer` or `Whitener`, for example. The
-        network ``run.net`` takes its results; ``run.folded`` takes samples as they are. These two
-        subtract the mean before samples are rounded to float32, as their `apply` does. If the device has no
-        float64, samples of 32-bit and 64-bit integers, and streamed ones of float64, are centred on the host
-        beforehand; samples with features too far from 0 for float32 cannot be augmented there.
+        Applied to each batch after augmentation: for example, a fitted `Standardizer` or `Whitener`. The
+        network ``run.net`` takes preprocessed samples; ``run.folded`` takes samples as they are in ``X``.
+        These two classes subtract the mean before samples are rounded to float32, as their `apply` does. If
+        the device has no float64, samples of 32-bit and 64-bit integers, and streamed samples of float64,
+        are centred on the host first. An augmentation then raises an error if float32 cannot hold the
+        samples accurately enough before they are centred.
     augmentation : Augmentation, optional
         Applied to the samples of each batch as they are in ``X``; see `twolayer.augmentation`.
     teacher : callable or array (N, C), optional
-        Another model, whose outputs become a part of the targets [2]_: ``teacher(X)`` returns the logits
-        (B, C) of a batch, or the array holds those of each training sample. A callable gets a copy of the
-        samples as they are in ``X`` and of its shape, augmented, but neither mixed by `Mixup` nor
-        preprocessed, in its library and on its device (with ``stream`` NumPy arrays), and may return any
-        library's array. ``resume`` tells callables apart by their attribute ``name``, or else by the name of
-        the function or class.
+        Another model, whose outputs become part of the targets [2]_: ``teacher(X)`` returns the logits
+        (B, C) of a batch, or the array holds the logits of all training samples. A callable gets a copy of
+        the samples in the shape, library and device of ``X`` (NumPy arrays with ``stream``). They are
+        augmented, but neither mixed by `Mixup` nor preprocessed. It may return an array of any library.
+        ``resume`` compares callables by their attribute ``name``, or else by the name of the function or
+        class; methods of a `TwoLayerNet` by its values too.
     temperature : float
-        τ > 0, by which the teacher's logits are divided: above 1 its probabilities are softer.
+        τ > 0, the divisor of the teacher's logits: above 1, its probabilities become softer.
     teacher_weight : float
         λ in [0, 1]: the targets are λ · softmax(logits / τ) + (1 - λ) · labels, before ``label_smoothing``.
     reg : float, or (K,) for a stack
         Strength of the L2 penalty on W1 and W2; half of PyTorch's ``weight_decay``.
     dropout : float, or (K,) for a stack
-        Probability in [0, 1) with which each hidden unit is left out for each sample [1]_, rounded to a
-        256th; those that remain count 1 / (1 - p) times. When predicting, none is left out.
+        Probability p in [0, 1) of dropping each hidden unit for each sample [1]_. A p above 0 is rounded to
+        a multiple of 1/256 from 1/256 to 255/256. The units that remain are scaled by 1 / (1 - p). When
+        predicting, no unit is dropped.
     input_dropout : float
-        The same for the features of each sample, of the whole stack.
+        The same for the features of each sample; one probability for a whole stack.
     label_smoothing : float, or (K,) for a stack
         ε in [0, 1]: the targets are (1 - ε) T + ε / C.
     optimizer : Optimizer
-        See `twolayer.optimizers`; stochastic gradient descent with Nesterov momentum 0.9 by default.
+        See `twolayer.optimizers`; by default stochastic gradient descent with Nesterov momentum 0.9.
     learning_rate : float, or (K,) for a stack
+        At least 0; ``schedule`` multiplies it at each step.
     schedule : Schedule
         Factor of the learning rate at each step; see `twolayer.schedules`. By default it falls to zero along
         a cosine.
     batch_size : int
     epochs, steps : int, optional
-        How long: one of them; 10 epochs where neither is given.
+        Length of the run: give one of them, or neither for 10 epochs.
     replacement : bool
         Draw each batch with replacement instead of shuffling the samples anew for each epoch.
     ema_decay : float, optional
-        Keep an exponential moving average of the weights, average ← d · average + (1 - d) · weights after
-        each step, d being this in [0, 1). It begins with the weights after the first step. It is then the
-        average that is validated, kept as the best and judged.
+        Decay d in [0, 1) of an exponential moving average of the weights, average ← d · average + (1 - d) ·
+        weights after each step. The average begins with the weights after the first step. With it, the
+        average is validated, kept as the best and judged, instead of the weights.
     patience : int, optional
-        End the training of a network after so many epochs without a better validation accuracy, or loss, as
-        ``monitor`` names it. The other networks of a stack go on.
+        Stop training a network after this many epochs without a better validation accuracy or loss (see
+        ``monitor``). The other networks of a stack continue.
     monitor : "accuracy" or "loss"
         Choose the best network, and apply ``patience``, by the validation accuracy or by the validation loss,
-        the mean cross-entropy. Choose by the loss for good probabilities, or if there are few validation
-        samples: it moves with every sample, the accuracy only where a label changes.
+        the mean cross-entropy. Use the loss for good probabilities, or with few validation samples: every
+        sample changes it a little, while the accuracy changes only with a predicted label.
     judge : "best" or "last"
-        Which network ``run.net`` is.
+        Whether ``run.net`` is the best network on the validation samples or the last one.
     stream : bool
-        ``X``, ``y``, ``sample_weight`` and ``validation`` are NumPy arrays (for example images in a
-        `numpy.memmap` larger than memory) for a network that may be anywhere: each batch is copied to it.
+        Copy each batch from the host to the network's device. ``X``, ``y``, ``sample_weight`` and
+        ``validation`` must then be NumPy arrays, for example images in a `numpy.memmap` larger than memory.
     rng : int, numpy.random.Generator or None
-        The seed of everything random. The same seed gives the same run with every array library.
+        The seed of everything random, or a generator to draw it from. None draws a fresh seed, kept as
+        ``run.seed``. The same seed gives the same run with every array library.
     resume : Run or path, optional
-        A run to go on with from where it stopped, or the file of its checkpoint: see
-        `twolayer.checkpoints`. What is a network in ``net`` then says only where a checkpoint is loaded to;
-        without one, it is beside ``X``.
+        A run to resume from where it stopped, or its checkpoint file: see `twolayer.checkpoints`. With a
+        checkpoint, a network in ``net`` only selects the library and device to load it to; the default is
+        those of ``X``.
 
-        Pass the same data and settings: others are refused, but for ``epochs`` or ``steps`` (the new total),
-        ``patience``, ``judge``, ``stream``, ``callbacks``, and the array library. (Of each array of the data,
-        shape, dtype and at most 2^18 values in evenly lying rows are compared.) A run that was stopped by a
-        callback or ended with an epoch, and one that goes on from any checkpoint, then ends exactly as if
-        it had not stopped, with NumPy to the bit; where the total is another one, if the schedule does not
-        depend on it: `Cosine`, the default, does.
+        Pass the same data and settings. Only ``epochs`` or ``steps`` (the new total), ``patience``,
+        ``judge``, ``stream``, ``callbacks`` and the array library may differ. (The comparison covers the
+        shape, the dtype and about 2^18 values of each data array, in evenly spaced rows.)
+
+        A run resumed from any checkpoint, or after a callback stopped it or an epoch ended it, ends exactly
+        as if it had not stopped: with NumPy to the bit. If the total changes, this holds only for schedules
+        that do not depend on the total; `Cosine`, the default, depends on it.
     callbacks : iterable of callables
-        Each is called with a `Progress` after every step (with JAX, which takes up to 32 steps of an epoch at
-        once, after those) and after every epoch's entry in the history. ``progress.stop()`` ends the run
-        there; at the last step of an epoch, after its entry. A method ``on_end`` of a callback is called
-        without arguments when the training ends, even by an error.
+        Each is called with a `Progress` after every step, and after every epoch's entry in the history. (JAX
+        runs up to 32 steps of an epoch per call, and callbacks are called after these.) ``progress.stop()``
+        ends the run there; at the last step of an epoch, after its entry. If a callback has a method
+        ``on_end``, it is called without arguments when the training ends, even by an error.
 
     Returns
     -------
@@ -170,22 +175,22 @@ def train(
     Raises
     ------
     TypeError
-        If dtypes or argument types are not as said, or arrays of several libraries meet.
+        If a dtype or the type of an argument is wrong, or arrays belong to several libraries.
     ValueError
-        If shapes do not fit, a value is not finite in the network's dtype or out of range, arrays of several
-        devices meet, both ``epochs`` and ``steps`` are given, or what is to go on was begun with other
-        settings or data.
+        If shapes do not fit, a value is out of range or not finite in the network's dtype, arrays are on
+        several devices, both ``epochs`` and ``steps`` are given, or the run to resume was begun with other
+        settings or data, or its checkpoint is damaged.
     FileNotFoundError
-        If there is no such file as ``resume``.
+        If the file ``resume`` does not exist.
 
     Warns
     -----
     DivergenceWarning
-        If a network of the run diverged: once, at its end.
+        If a network of the run diverged: once, at the end of the run.
     NothingLearntWarning
-        If no network ends better than always naming the commonest class, by its accuracy and its loss. It
-        names the likely cause: for example, features of very different sizes without a ``preprocessing``, or
-        one step an epoch.
+        If no network is better at the end than always predicting the commonest class, by accuracy and by
+        loss. The warning names the likely cause: for example, features of very different sizes without a
+        ``preprocessing``, or only one step per epoch.
 
     References
     ----------
@@ -207,7 +212,7 @@ def train(
     >>> run.folded.accuracy(digits.test.X, digits.test.y) > 0.9
     np.True_
     """
-    arguments = {**locals()}
+    arguments = {**locals()}  # taken first, before any other local name exists
     if isinstance(net, Run):
         if resume is not None:
             raise ValueError("`net` must be a network or None where `resume` is given; got a Run")
@@ -215,7 +220,7 @@ def train(
     earlier = None if resume is None else _earlier(resume, net, X, streamed=bool(stream))
     if earlier is not None:
         if rng is not None and rng != earlier.seed:
-            raise ValueError(f"`rng` must be left out or be the run's seed, {earlier.seed}, to go on with it")
+            raise ValueError(f"`rng` must be omitted or be the run's seed, {earlier.seed}; got {rng}")
         rng, net = earlier.seed, earlier.last
     check_network(net)
     assert isinstance(net, TwoLayerNet)
@@ -230,7 +235,7 @@ def train(
 def _earlier(
     resume: Run | str | os.PathLike[str], net: TwoLayerNet | None, X: Array, *, streamed: bool
 ) -> Run:
-    """Return the run that is to go on, beside the network, or beside the samples."""
+    """Return the run to resume; a checkpoint is loaded to where the network is, or else the samples."""
     if net is not None:
         check_network(net)
     if isinstance(resume, Run):
@@ -238,6 +243,7 @@ def _earlier(
     elif not isinstance(resume, str | os.PathLike):
         raise TypeError(f"`resume` must be a Run or the path of a checkpoint; got {type(resume).__name__}")
     elif net is None and (streamed or not is_array_api_obj(X)):
+        # Streamed samples do not show where the network should be; an X that is no array fails a later check.
         earlier = load_run(resume)
     else:
         place = X if net is None else net.W1

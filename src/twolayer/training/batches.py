@@ -1,4 +1,9 @@
-"""Everything random about a run, drawn on the host from the streams of its seed."""
+"""Everything random about a run, drawn on the host from the streams of its seed.
+
+Each epoch, and each step of an epoch, has a random stream of its own. A resumed run can therefore draw the
+numbers of its next step without those of the steps before. As NumPy draws them, they are the same with every
+array library.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +19,25 @@ from .._streams import Stream, stream
 from ..augmentation import Augmentation
 from .trees import tree_leaves, tree_map
 
-CHUNK_STEPS = 256  # how many steps' draws are held, and moved to the device in one copy
-CHUNK_BYTES = 2**26  # fewer steps where their draws are larger than this together
+CHUNK_STEPS = 256  # most steps whose draws are held at once and, where steps run call by call, copied at once
+CHUNK_BYTES = 2**26  # a chunk holds fewer steps if their draws reach this size together
 
 Item = TypeVar("Item")
 
 
 class Draws(NamedTuple):
-    """The random numbers of a step; from `Batches.draws`, of n steps, with a first axis n.
+    """The random numbers of a step. `Batches.draws` yields those of n steps, with a first axis n.
 
     Parameters
     ----------
     rows : array (B,) int32 or int64, or None
-        The samples of the batch; None where they are streamed.
+        Row numbers of the samples of the batch; None if the host gathers the batch.
     input_bytes : array (B, D) uint8, or None
-        Random bytes by which features are left out; None if all are kept.
+        Random bytes: a feature is dropped if its byte is below a threshold. None without input dropout.
     hidden_bytes : array (H, B) uint8, or None
-        The same for hidden units. The networks of a stack share them.
+        The same for hidden units. The networks of a stack share the bytes, but each has its own threshold.
     augmentation : arrays (B, ...), tuples of them, or None
-        What the augmentation drew.
+        The draws of the augmentation.
     """
 
     rows: Any
@@ -50,14 +55,14 @@ class Batches:
     seed : int
     n_samples, batch_size : int
     replacement : bool
-        False: every epoch takes each sample once, shuffled, the last batch being short where the batch
-        size does not divide the number of samples. True: each batch is drawn with replacement, and an
-        epoch has as many steps as without.
+        False: every epoch uses each sample once, shuffled; the last batch is short if the batch size does
+        not divide the number of samples. True: each batch is drawn with replacement, and an epoch has as
+        many steps as without replacement.
     n_inputs, n_hidden : int
-        Random bytes of a sample that leave out its features and its hidden units; 0 for none.
+        Number of random bytes per sample for input dropout and for dropout; 0 without it.
     augmentation : Augmentation, optional
     sample_bytes : int
-        Memory that each sample takes beside its draws, where samples come from the host.
+        Memory of one sample if samples are streamed, else 0. It counts towards the size of a chunk.
     """
 
     seed: int
@@ -76,25 +81,27 @@ class Batches:
 
     @property
     def noisy(self) -> bool:
-        """Whether there is more to a step than its rows."""
+        """Whether steps need more than row numbers: enough work on the host to prepare in another thread."""
         return bool(self.n_inputs or self.n_hidden or self.sample_bytes) or self.augmentation is not None
 
     def size(self, step: int) -> int:
-        """Number of samples of a step, counted from 0."""
+        """Return the number of samples of a step, counted from 0."""
         if self.replacement:
             return self.batch_size
         start = step % self.steps_per_epoch * self.batch_size
         return min(self.batch_size, self.n_samples - start)
 
     def rows(self, epoch: int, start: int, stop: int) -> Iterator[HostArray]:
-        """Rows of the steps ``start`` to ``stop`` - 1 of an epoch, many steps at a time.
+        """Yield the rows of the steps ``start`` to ``stop`` - 1 of an epoch, many steps at a time.
 
         Yields
         ------
         host array (n, B) int32 or int64
-            Row numbers of n batches of one size, at most ``CHUNK_STEPS`` of them.
+            Row numbers of n batches of one size, n being at most ``CHUNK_STEPS``.
         """
+        # The order of a whole epoch is drawn even for a few of its steps, so it does not depend on `start`.
         rng = stream(self.seed, Stream.BATCHES, epoch)
+        # Half the bytes to copy, and JAX has no int64 by default.
         dtype = np.int32 if self.n_samples <= 2**31 else np.int64
         if self.replacement:
             full = rng.integers(self.n_samples, size=(self.steps_per_epoch, self.batch_size))
@@ -111,10 +118,11 @@ class Batches:
             yield rest.astype(dtype)
 
     def draws(self, start: int, stop: int) -> Iterator[Draws]:
-        """Draws of the steps ``start`` to ``stop`` - 1 of the run, n of one batch size at a time.
+        """Yield the draws of the steps ``start`` to ``stop`` - 1 of the run, in chunks of n steps.
 
-        Never across the end of an epoch. n is at most ``CHUNK_STEPS``, and such that they take about
-        ``CHUNK_BYTES`` at the most, or 1. What is drawn does not depend on how it is divided.
+        The batches of a chunk have one size, and no chunk crosses the end of an epoch. n is at most
+        ``CHUNK_STEPS``; a chunk ends at the step with which it reaches ``CHUNK_BYTES``. The numbers do not
+        depend on this division.
         """
         per_epoch = self.steps_per_epoch
         while start < stop:
@@ -146,12 +154,15 @@ class Batches:
             _check_lengths(drawn, n)
         inputs = _random_bytes(stream(self.seed, Stream.INPUT_DROPOUT, epoch, step), n, self.n_inputs)
         hidden = _random_bytes(stream(self.seed, Stream.DROPOUT, epoch, step), n, self.n_hidden)
-        # As hidden activations lie: (H, n).
+        # The step's hidden activations are (H, n). The bytes are drawn as (n, H) and then transposed.
         return Draws(rows, inputs, None if hidden is None else np.ascontiguousarray(hidden.T), drawn)
 
 
 def prefetch(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield the items, each being made in a thread of its own while the one before it is used."""
+    """Yield the items, and prepare each in a background thread while the caller uses the one before.
+
+    No item may be None, which marks the end.
+    """
     with ThreadPoolExecutor(max_workers=1) as pool:
         upcoming = pool.submit(next, items, None)
         while (item := upcoming.result()) is not None:
@@ -160,9 +171,10 @@ def prefetch(items: Iterator[Item]) -> Iterator[Item]:
 
 
 def _random_bytes(rng: np.random.Generator, n: int, width: int) -> HostArray | None:
-    """Draw n rows of ``width`` bytes, the same ones on every machine."""
+    """Draw n rows of ``width`` bytes; return None for a width of 0."""
     if not width:
         return None
+    # The byte order is fixed, so that the bytes are the same on every machine.
     words = rng.integers(2**64 - 1, size=-(-n * width // 8), dtype=np.uint64, endpoint=True)
     return words.astype("<u8", copy=False).view(np.uint8)[: n * width].reshape(n, width)
 

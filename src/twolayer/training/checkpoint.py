@@ -1,33 +1,33 @@
-"""Runs in files: everything that `train` needs to go on with one as if it had not stopped.
+"""Checkpoints: files of all that `train` needs to resume a run as if it had not stopped.
 
 The format, version 3
 ---------------------
-A checkpoint is a safetensors file, as the one of a network is, of these tensors and no others. Of a run of K
-networks, the shapes of networks begin with an axis K, and so do those of the history, but for
-``history.step``. There are S steps and E entries of the history.
+A checkpoint is a safetensors file, as the file of a network is, with these tensors and no others. In a run of
+K networks, the shapes of networks begin with an axis K. So do those of the history, except ``history.step``.
+The history has S steps and E entries.
 
 ======================================== =========== ========================================================
-Name                                     dtype       What it is
+Name                                     dtype       Content
 ======================================== =========== ========================================================
 ``last.W1``, ``b1``, ``W2``, ``b2``      F32 or F64  the network after the last step, as it is in training:
                                                      the preprocessing is not folded into it
 ``best.W1`` and so on                    the same    the best network on the validation samples
-``moment0.W1`` and so on                 the same    what the optimizer remembers, as many as there are
-``average.W1`` and so on                 the same    the moving average of the weights, where there is one
+``moment0.W1`` and so on                 the same    the optimizer's moments, ``n_moments`` of them
+``average.W1`` and so on                 the same    the moving average of the weights, if ``average`` is true
 ``history.loss``, ``.batch_accuracy``    F64         (S,), or (K, S)
 ``history.step``                         I64         (E,)
 ``history.learning_rate``, and the rest  F64         (E,), or (K, E)
-``best_accuracy``                        F64         (K,), or (1,): of ``best``; -1 where never validated
-``best_step``                            I64         (K,), or (1,): when it was taken
-``preprocessing.mean``, ``.scale`` or    F64         of the preprocessing, where it is one of twolayer's own:
-``.matrix``                                          what it is made of, by its own names
+``best_accuracy``                        F64         (K,), or (1,): of ``best``; -1 if it was never validated
+``best_step``                            I64         (K,), or (1,): steps done when ``best`` was taken
+``preprocessing.mean``, ``.scale`` or    F64         fields of the preprocessing, if it is a `Standardizer` or
+``.matrix``                                          `Whitener`
 ======================================== =========== ========================================================
 
 The header's ``__metadata__`` holds ``format``, ``twolayer checkpoint``; ``format_version``, ``3``; and
-``run``, a JSON object: ``seed`` (as text), ``diverged`` and ``stopped`` (a step or null, of K networks a
-list), ``n_moments``, ``average`` (whether there is one), ``preprocessing`` (the name of its class, or null)
-and ``fingerprint``, an object of texts, which tells the settings and the data from others. The seed and the
-number of steps are the place in the epoch and in every random stream.
+``run``, a JSON object. Its entries are ``seed`` (as text), ``diverged`` and ``stopped`` (a step or null; for
+K networks a list), ``n_moments``, ``average`` (true or false), ``preprocessing`` (the name of its class, or
+null) and ``fingerprint``, an object of texts that describe the settings and the data. No random state is
+stored: the seed and the number of steps determine the place in the epoch and in every random stream.
 """
 
 from __future__ import annotations
@@ -55,28 +55,28 @@ FORMAT_VERSION = 3
 _Path: TypeAlias = str | os.PathLike[str]
 
 _FORMAT = "twolayer checkpoint"
-_MOST_MOMENTS = 16
-_MOST_DIGITS = 4000  # of a seed; Python reads no integers of many more
+_MOST_MOMENTS = 16  # a damaged or hostile file must not make the reader work without limit
+_MOST_DIGITS = 4000  # of a seed; by default Python refuses to read integers of more than 4300 digits
 _PREPROCESSING: dict[str, type[Standardizer | Whitener]] = {
     kind.__name__: kind for kind in (Standardizer, Whitener)
 }
 
 
 def save_run(run: Run, path: _Path, *, preprocessing: Preprocessing | None = None) -> None:
-    """Save what is needed to go on with a run; a file that was there is replaced, whole.
+    """Save a run so that it can be resumed; an existing file is replaced as a whole.
 
-    It is written beside its place and moved there: a process that is killed meanwhile leaves the old file.
-    The mode of that is kept, and links are followed.
+    The new file is written beside the old one and then moved to its place, so a process that is killed
+    meanwhile leaves the old file. The new file gets the mode of the old one, and links are followed.
 
     Parameters
     ----------
     run : Run
-        Of one network or of a stack, with any array library.
+        A run of one network or of a stack, with any array library.
     path : path
         The file. Its folder must exist.
     preprocessing : Preprocessing, optional
-        What was done to the samples before they were given to `train`, to be kept beside the run; without it,
-        the run's own. Only twolayer's own kinds are kept.
+        The preprocessing of the samples before they were passed to `train`, to be kept in the file; by
+        default, that of the run. Only a `Standardizer` or a `Whitener` is kept.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def save_run(run: Run, path: _Path, *, preprocessing: Preprocessing | None = Non
     metadata = {
         "format": _FORMAT,
         "format_version": str(FORMAT_VERSION),
-        # The seed as text: JSON's readers may hold integers as floats.
+        # The seed is text because JSON readers may read a large integer as a float and round it.
         "run": json.dumps(
             {
                 "seed": str(run.seed),
@@ -123,31 +123,32 @@ def save_run(run: Run, path: _Path, *, preprocessing: Preprocessing | None = Non
 
 
 def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
-    """Load a run that `save_run` saved, for `train` to go on with.
+    """Load a run that `save_run` saved, so that `train` can resume it.
 
     Parameters
     ----------
     path : path
         The file.
     xp : module
-        The array library to go on with; it may be another than before.
+        The array library of the loaded run; it may differ from that of the saved run.
     device : device of ``xp``, optional
-        A sharding of JAX stands for its mesh.
+        With a JAX sharding, each device of its mesh holds the whole networks.
 
     Returns
     -------
     Run
-        Its ``net`` is the last network, and its accuracies are nan: they are measured at the end of a run.
+        Its ``net`` is the last network. Its accuracies and validation loss are nan, because they are only
+        measured at the end of a run.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is no checkpoint, is truncated or damaged, does not hold what it says, or is of another version
-        of the format.
+        If the file is not a checkpoint, is truncated or damaged, has tensors that do not fit its metadata, or
+        has another version of the format.
     TypeError
-        If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
+        If ``xp`` is not an array library, or lacks the dtype (JAX lacks float64 by default).
     """
     with _files.opened_safetensors(path, "a checkpoint") as file:
         stored = _checked_run(file.metadata() or {}, path)
@@ -185,7 +186,7 @@ def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
 
 
 def _checked_run(metadata: dict[str, str], path: _Path) -> dict[str, Any]:
-    """Return what the metadata say of a run, each of the type that it must have."""
+    """Return the run's entries in the metadata; raise unless each has the right type."""
     if metadata.get("format") != _FORMAT:
         raise ValueError(f"{path} must be a checkpoint of a run; it is a safetensors file of another kind")
     if metadata.get("format_version") != str(FORMAT_VERSION):
@@ -221,7 +222,10 @@ _RUN = {
 
 
 def _check_tensors(file: Any, stored: dict[str, Any], path: _Path) -> None:
-    """Raise unless a file has the tensors of a run, in the shapes and dtypes that fit each other."""
+    """Raise unless a file has the tensors of a run, with shapes and dtypes that fit each other.
+
+    Only the header is read here. So a damaged file is refused before its tensors take memory.
+    """
     shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # it is no dict
 
     def shape_of(name: str, *ranks: int) -> tuple[int, ...]:
@@ -262,16 +266,19 @@ def _check_tensors(file: Any, stored: dict[str, Any], path: _Path) -> None:
 
 
 def _check_steps(arrays: dict[str, HostArray], stored: dict[str, Any], path: _Path) -> None:
-    """Raise unless all steps that are named are steps of the run, and its best accuracies are numbers."""
+    """Raise unless every step number is one of the run's, and the best accuracies are finite."""
     best_step, entries = arrays["best_step"], arrays["history.step"]
     n_steps = arrays["history.loss"].shape[-1]
     n_networks = len(best_step) if arrays["last.W1"].ndim == 3 else None
     if np.any(best_step < 0) or np.any(best_step > n_steps):
-        raise ValueError(f"`best_step` in {path} must be in [0, {n_steps}], the steps of the run; got others")
+        raise ValueError(
+            f"`best_step` in {path} must be in [0, {n_steps}], the steps of the run; "
+            f"got {best_step.min()} to {best_step.max()}"
+        )
     if np.any(np.diff(entries, prepend=0) < 1) or np.any(entries > n_steps):
         raise ValueError(f"`history.step` in {path} must rise from 1 to at most {n_steps}; got other steps")
     if not np.all(np.isfinite(arrays["best_accuracy"])):
-        raise ValueError(f"`best_accuracy` in {path} must be finite; got others")
+        raise ValueError(f"`best_accuracy` in {path} must be finite; got nan or infinity")
     for name in ("diverged", "stopped"):
         found, place = stored[name], f"`{name}` in the metadata of {path}"
         if (len(found) if isinstance(found, list) else None) != n_networks:
@@ -283,29 +290,30 @@ def _check_steps(arrays: dict[str, HostArray], stored: dict[str, Any], path: _Pa
 
 
 class Checkpointer:
-    """A callback of `train` that saves the run now and then, so that a process that is killed loses little.
+    """A callback of `train` that saves the run regularly, so that a process that is killed loses little.
 
-    It costs a copy of the networks to the host and a file of their size. At the end of the last epoch the
-    run is saved in any case. The file is whole at any time, as it is replaced at once; only one process at a
-    time may write to it.
+    Each checkpoint copies the networks to the host and writes a file several times their size. The run is
+    always saved at the end of its last epoch. The file is complete at all times, as each checkpoint replaces
+    it in one operation. Only one process at a time may write to it.
 
     Parameters
     ----------
     path : path
         The checkpoint's file, for ``train(resume=path)`` or `load_run`. Its folder must exist.
     seconds : float, optional
-        How many seconds pass at least between two checkpoints; 60 where ``steps`` is not given either.
+        Minimum number of seconds between two checkpoints; 60 if ``steps`` is not given either.
     steps : int, optional
-        How many steps are done at least between two checkpoints. Of both, what comes first counts.
+        Minimum number of steps between two checkpoints. If both are given, the run is saved as soon as one of
+        them has passed.
     preprocessing : Preprocessing, optional
         As for `save_run`.
     clock : callable
-        Tells the time in seconds.
+        Returns the time in seconds.
 
     Raises
     ------
     TypeError, ValueError
-        If ``seconds`` is no number of at least 0, or ``steps`` no integer of at least 1.
+        If ``seconds`` is not a number of at least 0, or ``steps`` is not an integer of at least 1.
 
     Examples
     --------
@@ -315,7 +323,7 @@ class Checkpointer:
     >>> X, y = twolayer.datasets.load_digits().train
     >>> net = twolayer.TwoLayerNet.initialize(64, 50, 10, rng=0)
     >>> path = pathlib.Path("run.safetensors")
-    >>> for epochs in (2, 3):  # the second time, it goes on from the end of the first
+    >>> for epochs in (2, 3):  # the second call resumes from the end of the first
     ...     run = twolayer.train(net, X / 16, y, epochs=epochs, rng=0, callbacks=[Checkpointer(path)],
     ...                          resume=path if path.exists() else None)
     >>> run.n_steps
@@ -341,12 +349,14 @@ class Checkpointer:
         _files.remove_partial(path)
 
     def __call__(self, progress: Progress) -> None:
-        """Save the run where it is time to."""
-        if self._saved_step is None or progress.step < self._saved_step:  # it is another run
+        """Save the run if a checkpoint is due."""
+        # Steps are counted from where this run began, which differs for a resumed run, and from anew if one
+        # object is used for a second run.
+        if self._saved_step is None or progress.step < self._saved_step:
             self._saved_step = progress.step - 1
         due = self._seconds is not None and self._clock() - self._saved_at >= self._seconds
         due = due or (self._steps is not None and progress.step - self._saved_step >= self._steps)
-        # An epoch's entry is part of what its last step leaves.
+        # A checkpoint at the last step of an epoch was saved before the epoch's entry: save it again with it.
         due = due or (progress.epoch_ended and progress.step in (progress.steps, self._saved_step))
         if due:
             save_run(progress.snapshot(), self._path, preprocessing=self._preprocessing)

@@ -36,13 +36,13 @@ class Data:
     Parameters
     ----------
     train : Samples
-        Beside the networks; where they are streamed, NumPy arrays.
+        On the device of the networks; NumPy arrays if they are streamed.
     validation : Samples or None
-        With folds, the same samples as ``train``, of which each fold is judged by its rows.
+        With folds, the same samples as ``train``: each fold is judged by the rows that it holds out.
     given : array (N, ...)
-        The training samples as they were given, which a teacher takes.
+        The training samples in the shape and values of the argument ``X``, for a teacher.
     fingerprint : dict
-        Texts that tell this data from others.
+        Texts that describe the data; other data have other texts.
     """
 
     train: Samples
@@ -52,7 +52,7 @@ class Data:
 
 
 def check_validation(validation: Any) -> None:
-    """Raise unless ``validation`` is two or three of something."""
+    """Raise unless ``validation`` has two or three entries; the entries themselves are checked later."""
     if is_array_api_obj(validation) or not hasattr(validation, "__len__") or len(validation) not in (2, 3):
         kind = type(validation).__name__
         came = f"a {kind} of {len(validation)}" if isinstance(validation, tuple | list) else kind
@@ -60,15 +60,19 @@ def check_validation(validation: Any) -> None:
 
 
 def check_on_host(of: str, X: Any, y: Any, sample_weight: Any) -> None:
-    """Raise unless the arrays are NumPy's."""
+    """Raise unless the arrays are NumPy arrays; ``of`` is a prefix for their names in the message."""
     for name, array in (("X", X), ("y", y), ("sample_weight", sample_weight)):
         if not isinstance(array, np.ndarray | None):
             came = type(array).__name__
-            raise TypeError(f"`{of}{name}` must be a NumPy array where samples are streamed; got {came}")
+            raise TypeError(f"`{of}{name}` must be a NumPy array if samples are streamed; got {came}")
 
 
 def by_class(y: Array, of_class: HostArray, dtype: Any, *, xp: ModuleType) -> Array:
-    """Weights (N,) of samples by their classes, beside the targets."""
+    """Weights (N,) of samples by their classes, on the device of the targets.
+
+    The weight of a sample with class probabilities is the mean of the class weights by its probabilities.
+    """
+    # Below 1, so that the product with sample weights stays in the range of float32.
     host = rescaled(of_class, xp=standard_namespace(np), most_exponent=0).astype(dtype_name(dtype))
     weights = from_host(host, xp=xp, device=device(y))
     with own_dtypes(y):
@@ -76,11 +80,11 @@ def by_class(y: Array, of_class: HostArray, dtype: Any, *, xp: ModuleType) -> Ar
 
 
 def check_class_weight(class_weight: Any, y: Array, n_classes: int, *, xp: ModuleType) -> HostArray:
-    """Return the weight of each class as (C,) float64, or raise unless they are as they must be."""
+    """Return the weight of each class as (C,) float64, or raise unless they are valid and not all 0."""
     if isinstance(class_weight, str):
         check_choice("class_weight", class_weight, ("balanced",))
         counts = np.bincount(to_host(y), minlength=n_classes) if y.ndim == 1 else to_host(xp.sum(y, axis=0))
-        weights = np.zeros(n_classes)
+        weights = np.zeros(n_classes)  # of a class without samples, whose weight is never used
         np.divide(y.shape[0], n_classes * counts.astype(np.float64), out=weights, where=counts > 0)
         return weights
     host = host_values("class_weight", class_weight)
@@ -98,7 +102,7 @@ def check_class_weight(class_weight: Any, y: Array, n_classes: int, *, xp: Modul
 
 
 def centred(samples: Samples, mean: HostArray) -> Samples:
-    """Samples whose X is X - mean, subtracted on the host, block by block."""
+    """Return samples with X - mean in place of X, subtracted on the host, block by block."""
     X = samples.X
     xp, where = array_namespace(X), device(X)
     blocks = (centred_on_host(X[rows, :], mean) for rows in row_blocks(*X.shape))
@@ -109,7 +113,7 @@ def centred(samples: Samples, mean: HostArray) -> Samples:
 def arrays_of(
     net: TwoLayerNet, data: Data, preprocessing: Preprocessing | None, augmentation: Augmentation | None
 ) -> tuple[tuple[HostArray, ...], HostArray | None]:
-    """Return the preprocessing's arrays, and the mean to subtract on the host, as `arrays_for` does."""
+    """Return the preprocessing's arrays, and the mean to subtract on the host, if any; see `arrays_for`."""
     if preprocessing is None:
         return (), None
     dtype, place = net.W1.dtype, {"xp": array_namespace(net.W1), "device": device(net.W1)}
@@ -117,10 +121,11 @@ def arrays_of(
     arrays, host_mean = arrays_for(preprocessing, samples, dtype, **place)
     if host_mean is None or augmentation is None:
         return arrays, host_mean
-    # An augmentation takes samples as they are, so they cannot be centred before it.
+    # An augmentation takes samples as they are in `X`, so they cannot be centred before it. They are then
+    # centred in float32 after it, if that loses little.
     lost = lost_by_rounding(preprocessing, dtype)
     if lost is not None:
         raise ValueError(
-            f"`augmentation` must be left out where the device has no float64 for the samples: {lost}"
+            f"`augmentation` must be omitted because the device has no float64 for the samples: {lost}"
         )
     return arrays_for(preprocessing, [], dtype, **place)

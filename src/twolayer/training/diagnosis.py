@@ -1,4 +1,7 @@
-"""Warnings at the end of a training: a network diverged, or no network learnt anything."""
+"""Warnings at the end of a training: a network diverged, or no network learnt anything.
+
+The functions return texts, so that the command line and the estimator can warn in their own words.
+"""
 
 from __future__ import annotations
 
@@ -13,44 +16,45 @@ from .._namespace import Array, HostArray, P, standard_namespace, to_host
 from .._validation import warn_outside
 from .run import Run
 
-_FEW_STEPS = 10  # a network of fewer steps may be no better than a guess, and yet learn
-_ENOUGH_STEPS = 100
-_MOST_ROWS = 1000  # that show the sizes of features
-_MOST_BETWEEN = 100  # the largest ratio of the sizes of two features, or of one and 1, that is not a cause
-_MOST_OF_A_CLASS = 0.8
-_LEAST_LEARNT = 0.05  # of what there is to learn: less may be chance
+_FEW_STEPS = 10  # with fewer steps a network may be no better than a guess although it learns
+_ENOUGH_STEPS = 100  # with at least so many, one step per epoch is not the likely cause
+_MOST_ROWS = 1000  # about as many rows are enough to estimate the sizes of features
+_MOST_BETWEEN = 100  # ratio of the sizes of two features, or of a feature and 1, above which it is the cause
+_MOST_OF_A_CLASS = 0.8  # share of the commonest class above which it is the cause
+_LEAST_LEARNT = 0.05  # share of the possible decrease of the loss; a smaller decrease may be chance
 _STANDARDIZER = '`preprocessing=twolayer.preprocessing.Standardizer.fit(X, scale="feature")`'
 
 
 class DivergenceWarning(RuntimeWarning):
-    """A network diverged: its loss or one of its weights is not finite any more; `Run.diverged` has the step.
+    """A network diverged: its loss or one of its weights is no longer finite; `Run.diverged` has the step.
 
     ``warnings.filterwarnings("ignore", category=twolayer.DivergenceWarning)`` silences it.
     """
 
 
 class NothingLearntWarning(RuntimeWarning):
-    """No network of a training ends better than one that always names the commonest class.
+    """No network of a training is better at its end than always predicting the commonest class.
 
     The accuracy of each judged network on the training samples is at most the share of their commonest class.
     Its cross-entropy on them (in a sweep, on the validation samples) is at least 95 % of that of predicting
-    the classes' shares for every sample: with a rare class a network may learn good probabilities, and still
-    name the commonest class always. There is no warning after fewer than 10 steps, or if samples or classes
-    have weights.
+    the classes' shares for every sample. The cross-entropy counts because with a rare class a network may
+    learn good probabilities and still always predict the commonest class. There is no warning after fewer
+    than 10 steps, if samples or classes have weights, if every network diverged, or if all samples have one
+    class.
 
     ``warnings.filterwarnings("ignore", category=twolayer.NothingLearntWarning)`` silences it.
     """
 
 
 def warn(category: type[Warning], text: str | None) -> None:
-    """Warn at the line that called this package, and add how to silence it; do nothing for None."""
+    """Warn at the line that called this package, and say how to silence the warning; do nothing for None."""
     if text is not None:
         silence = f'warnings.filterwarnings("ignore", category=twolayer.{category.__name__}) silences this'
         warn_outside(f"{text}. {silence}", category)
 
 
 def with_warnings(train: Callable[P, Run]) -> Callable[P, Run]:
-    """Return `train` with a warning after it if a network diverged, or if none learnt anything."""
+    """Return `train` with a warning at its end if a network diverged, or if no network learnt anything."""
     signature = inspect.signature(train)
 
     @wraps(train)
@@ -80,7 +84,7 @@ def divergence(run: Run) -> str | None:
 
 
 def nothing_learnt_by(run: Run, given: Mapping[str, Any], *scaler: str) -> str | None:
-    """Describe a run in which no network learnt anything, as `nothing_learnt` does."""
+    """Describe a run in which no network learnt anything, else return None, as `nothing_learnt` does."""
     return nothing_learnt(run.train_accuracy, run._train_loss, run.n_steps, given, *scaler)
 
 
@@ -94,11 +98,11 @@ def nothing_learnt(
     accuracies : float or sequence of float
         The accuracy of each network on the training samples; nan where it diverged.
     losses : float or sequence of float
-        The cross-entropy of each network, without penalty; nan where it is not known.
+        The cross-entropy of each network, without penalty; nan if it is not known.
     n_steps : int
     given : mapping
-        The arguments of the training: X, or None if it is not known what features the networks were given;
-        y, batch_size, preprocessing, sample_weight, class_weight and folds. Others are ignored.
+        The arguments of the training: X, or None if the features that the networks took are not known; y,
+        batch_size, preprocessing, sample_weight, class_weight and folds. Others are ignored.
     scaler : str
         The words for what would bring the features to one scale.
     """
@@ -110,11 +114,12 @@ def nothing_learnt(
     labels = y if y.ndim == 1 else y.argmax(axis=1)
     shares = np.bincount(labels) / len(labels)
     share = shares.max()
-    # The losses of predicting the shares of the classes for every sample, and of predicting each right.
+    # `chance` is the loss of predicting the shares of the classes for every sample. `least` is the lowest
+    # possible loss, which is above 0 if targets are class probabilities.
     chance, least = _entropy(shares), 0.0
     if y.ndim == 2:
         chance, least = _entropy(y.mean(axis=0)), _entropy(y).mean()
-    # The shares in the folds of a sweep differ from this by a row or two.
+    # The commonest class may have a row or two more in a fold of a sweep than its share of all samples.
     room = 0.0 if given.get("folds") is None else 2.0 / len(labels)
     learnt = np.less(losses, chance - _LEAST_LEARNT * (chance - least)).any()
     if share == 1.0 or best > share + room or learnt:
@@ -140,7 +145,10 @@ def _entropy(p: HostArray) -> HostArray:
 
 
 def _sizes(X: Array | None, preprocessing: Any) -> tuple[float, float]:
-    """Return the least root mean square of a feature of the networks that is not 0, and the largest."""
+    """Return the smallest root mean square above 0 of a feature after preprocessing, and the largest.
+
+    Both are 1 if X is None.
+    """
     if X is None:
         return 1.0, 1.0
     rows = to_host(X[:: -(-X.shape[0] // _MOST_ROWS), ...])

@@ -1,4 +1,9 @@
-"""How each array library runs steps: call by call or compiled in blocks, and when it reports."""
+"""How each array library runs steps: call by call or compiled in blocks, and when it reports.
+
+NumPy, PyTorch and CuPy call `step` once for each step. A call into JAX costs more, so there up to 32 steps
+are one compiled loop. Losses stay on the device and are computed for many steps together, because reading
+a loss after every step would make the device wait for the host.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +35,23 @@ from .trees import tree_leaves, tree_map
 Function: TypeAlias = Callable[..., Any]
 Placing: TypeAlias = Callable[[HostArray], Array]  # copies a host array to the device
 
-# Savings at 50 hidden units: benchmarks/forms.py.
-STACK_BYTES = 3 * 2**20  # of hidden activations: a larger stack does not fit a cache, and NumPy is slower
-# On products of two matrices with fewer operations than this, several threads of a BLAS cost more than they
-# bring, and several times the whole where other programs keep the cores busy.
+# The times below are of steps of 50 hidden units: benchmarks/forms.py.
+STACK_BYTES = 3 * 2**20  # of hidden activations; a larger stack does not fit a cache, so NumPy is slower
+# In a product of two matrices with fewer operations than this, several BLAS threads cost more than they save.
+# If other programs keep the cores busy, the product takes several times as long.
 SMALL_PRODUCT = 3e7
-BLOCK_STEPS = 32  # at most, in one call of what JAX compiled; a call for each step takes 1.2 times as long
-PADDED_BYTES = 2**22  # where a full block takes no more, a shorter one is padded to its length
-HELD_NUMBERS = 2**17  # kept from several steps, and reported together; each by itself takes 1.1 times as long
-HELD_BY_CUPY = 2**22  # the same: no cache has to hold them, and calls are dear
+BLOCK_STEPS = 32  # most steps in one compiled call of JAX; one call per step takes 1.2 times as long
+PADDED_BYTES = 2**22  # if a full block takes no more bytes, a shorter one is padded to the full length
+HELD_NUMBERS = 2**17  # numbers of several steps, reported together; a report per step takes 1.1 times as long
+HELD_BY_CUPY = 2**22  # the same for CuPy: they need not fit a cache, and calls are expensive
 
 
 @contextmanager
 def running(xp: ModuleType) -> Iterator[None]:
     """Set what a library needs while steps run: no autograd in PyTorch, no floating-point errors in NumPy.
 
-    A network on its way to divergence overflows; the run reports it, so the warnings would say it twice.
+    A network that diverges overflows first. The run reports the divergence, so NumPy's warnings would only
+    repeat it.
     """
     without_gradients = sys.modules["torch"].no_grad() if is_torch_namespace(xp) else nullcontext()
     with np.errstate(all="ignore"), without_gradients:
@@ -53,20 +59,20 @@ def running(xp: ModuleType) -> Iterator[None]:
 
 
 def compiled(function: Function, xp: ModuleType, *, consumes: bool = False, **fixed: Any) -> Function:
-    """Return ``function`` with its ``xp`` and ``fixed`` bound, compiled where the library has a compiler.
+    """Return ``function`` with its ``xp`` and ``fixed`` bound, compiled if the library has a compiler.
 
-    With ``consumes``, the first argument is given up to the call: its memory may be used for the result.
-    What was compiled is kept, so a second run of the same shapes does not compile again, unless something
-    that is fixed cannot be hashed.
+    With ``consumes``, the call may use the memory of its first argument for the result, so the caller must
+    not use that argument again. Compiled functions are cached: a second run of the same shapes does not
+    compile again, unless an argument in ``fixed`` cannot be hashed.
     """
-    fixed = dict(sorted(fixed.items()))
+    fixed = dict(sorted(fixed.items()))  # the order of keywords is part of the cache's key
     try:
         return _compiled(function, xp, consumes, **fixed)
-    except TypeError:  # something cannot be hashed
+    except TypeError:  # an argument cannot be hashed: compile without the cache
         return _compiled.__wrapped__(function, xp, consumes, **fixed)
 
 
-# Typed, because a user's optimizer may be a named tuple, which equals one of another class.
+# Typed, because a user's optimizer may be a named tuple, which equals a named tuple of another class.
 @lru_cache(maxsize=64, typed=True)
 def _compiled(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) -> Function:
     function = partial(function, xp=fast_namespace(xp), **fixed)
@@ -78,23 +84,23 @@ def _compiled(function: Function, xp: ModuleType, consumes: bool, **fixed: Any) 
 
 
 def threads_for(xp: ModuleType, operations: float, most: int | None = None) -> AbstractContextManager[Any]:
-    """Limit NumPy's BLAS to one thread where its products are small, else to ``most`` if that is given.
+    """Limit NumPy's BLAS to one thread if its products are small, else to ``most`` threads if it is given.
 
-    Nothing is limited if threadpoolctl cannot be imported.
+    Nothing is limited if threadpoolctl cannot be imported, or with another library than NumPy.
     """
     limit = 1 if operations < SMALL_PRODUCT else most
     limits: AbstractContextManager[Any] = nullcontext()
     if is_numpy_namespace(xp) and limit is not None:
-        with suppress(ImportError):  # it saves time, and changes no result
+        with suppress(ImportError):  # threadpoolctl is optional: it only saves time
             threadpoolctl = require("threadpoolctl", extra="cli", purpose="Choosing threads")
             limits = threadpoolctl.threadpool_limits(limit, "blas")
     return limits
 
 
 def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, dtype: Any) -> int:
-    """Return the most networks whose hidden activations fit a cache together.
+    """Return the largest number of networks whose hidden activations fit a cache together.
 
-    The largest integer on libraries other than NumPy, where it does not matter.
+    With libraries other than NumPy it does not matter, and this returns `sys.maxsize`.
     """
     if not is_numpy_namespace(xp):
         return sys.maxsize
@@ -103,28 +109,29 @@ def most_networks(xp: ModuleType, n_hidden: int, batch_size: int, dtype: Any) ->
 
 
 def narrows(xp: ModuleType, n_in_arrays: int, n_present: int) -> bool:
-    """Return whether arrays of ``n_in_arrays`` networks should be reduced to the ``n_present`` that train on.
+    """Return whether arrays of ``n_in_arrays`` networks should shrink to the ``n_present`` that still train.
 
-    JAX compiles everything anew for each size, so there at least half must have left.
+    JAX compiles everything again for each size, so there at least half of the networks must have left.
     """
     return not is_jax_namespace(xp) or 2 * n_present <= n_in_arrays
 
 
 def steps_at_once(xp: ModuleType) -> int:
-    """Return how many steps one call takes, at the most."""
+    """Return the maximum number of steps per call."""
     return BLOCK_STEPS if is_jax_namespace(xp) else 1
 
 
 def dividing(device: Any) -> Function | None:
-    """Return a function of a batch, or any tree of arrays (N, ...), that divides its rows over a JAX mesh.
+    """Return a function that divides the rows of a batch, or of any tree of arrays (N, ...), over a JAX mesh.
 
-    It works in what JAX compiles, and with any number of rows. Without it each device would compute the whole
-    batch, as XLA puts the rows that are gathered from a divided array on every device. None elsewhere.
+    It works in compiled code, with any number of rows. Without it each device would compute the whole batch,
+    because XLA puts rows that are gathered from a divided array on every device. Return None if ``device`` is
+    no sharding over a mesh.
     """
     return _dividing(device.mesh) if hasattr(device, "mesh") else None
 
 
-@lru_cache(maxsize=8)  # as what is compiled is kept by it
+@lru_cache(maxsize=8)  # `_compiled` caches by this function, so equal meshes must give the same one
 def _dividing(mesh: Any) -> Function:
     import jax
 
@@ -133,15 +140,16 @@ def _dividing(mesh: Any) -> Function:
 
 
 class Steps:
-    """Takes steps one after another, in as few calls as the library needs, and holds what they report.
+    """A runner of steps, in as few calls as the library needs, that collects their reports.
 
     Parameters
     ----------
     step : callable
-        ``step(state, constant, varying, xp=xp, **fixed)`` returns the next state, and what it saw: a tuple of
-        arrays. It consumes the state.
+        ``step(state, constant, varying, xp=xp, **fixed)`` returns the next state and a tuple of arrays from
+        which the step is reported. It may overwrite the state that it is given.
     report : callable
-        ``report(seen, constant, xp=xp)``, of what m steps saw, returns a tuple of arrays (m, ...).
+        ``report(seen, constant, xp=xp)`` returns a tuple of arrays (m, ...). ``seen`` is a list of the second
+        results of m steps.
     xp : module
     **fixed
         Further arguments of the step.
@@ -156,18 +164,18 @@ class Steps:
             self._one_step = compiled(step, xp, consumes=True, **fixed)
             self._report = compiled(report, xp)
         self._constant: Any = None
-        self._seen: list[Any] = []  # of steps of one batch size, not reported yet
-        self._most = 1  # how many of them are held
-        self._reported: list[tuple[tuple[Array, ...], int]] = []  # reports, and of how many steps
+        self._seen: list[Any] = []  # of steps of one batch size that are not reported yet
+        self._most = 1  # number of steps after which they are reported
+        self._reported: list[tuple[tuple[Array, ...], int]] = []  # reports, each with its number of steps
 
     def take(self, state: Any, constant: Any, varying: Any, place: Placing) -> Iterator[tuple[Any, int]]:
-        """Take n steps. Yields the state, and how many steps were taken since the state before.
+        """Run n steps. Yields each new state, with the number of steps since the state before.
 
         Parameters
         ----------
         state, constant : nested tuples of arrays
         varying : nested tuple of host arrays (n, ...)
-            Each step gets one entry of the first axis.
+            Each step gets one entry along the first axis.
         place : callable
             Copies a host array to the device.
         """
@@ -175,6 +183,7 @@ class Steps:
         if self._compiled:
             yield from self._take_blocks(state, constant, varying, place)
             return
+        # All steps' numbers go to the device in one copy per array.
         for one in _unstacked(tree_map(place, varying), self._xp.unstack):
             state, seen = self._one_step(state, constant, one)
             self._seen.append(seen)
@@ -183,7 +192,7 @@ class Steps:
             if len(self._seen) >= self._most:
                 self._report_seen()
             yield state, 1
-        self._report_seen()
+        self._report_seen()  # the next chunk may have another batch size
 
     def _take_blocks(
         self, state: Any, constant: Any, varying: Any, place: Placing
@@ -201,9 +210,9 @@ class Steps:
             yield state, taken
 
     def reported(self) -> list[tuple[HostArray, ...]]:
-        """Return what was reported since the last call: tuples of arrays (m, ...), of m steps each.
+        """Return the reports since the last call: tuples of arrays (m, ...) of m steps each.
 
-        They are copies on the host, so the device is waited for.
+        They are copied to the host, so this waits for the device.
         """
         self._report_seen()
         found, self._reported = self._reported, []
@@ -216,9 +225,12 @@ class Steps:
 
 
 def _unstacked(tree: Any, unstack: Callable[[Array], Iterable[Array]]) -> Iterator[Any]:
-    """Divide a tree of arrays (n, ...) into n trees; `tree_map` for each would take 3 µs more."""
+    """Divide a tree of arrays (n, ...) into n trees; a `tree_map` for each step would take 3 µs more.
+
+    None, and an empty tuple, are repeated without end.
+    """
     if isinstance(tree, tuple) and tree:
-        parts = zip(*(_unstacked(part, unstack) for part in tree), strict=False)  # some have no end
+        parts = zip(*(_unstacked(part, unstack) for part in tree), strict=False)  # some parts have no end
         make = getattr(type(tree), "_make", None)  # of a NamedTuple
         return parts if make is None else map(make, parts)
     return repeat(tree) if tree is None or isinstance(tree, tuple) else iter(unstack(tree))
@@ -227,8 +239,8 @@ def _unstacked(tree: Any, unstack: Callable[[Array], Iterable[Array]]) -> Iterat
 def _block_length(n: int, step_bytes: int) -> int:
     """Return the length of a block of n steps with its padding.
 
-    All blocks are of one length, as each length is compiled anew; where that would take much memory, a short
-    one is padded to the next power of two.
+    JAX compiles each length anew, so all blocks have the full length. If that would take much memory, a short
+    block is padded only to the next power of two.
     """
     if BLOCK_STEPS * step_bytes <= PADDED_BYTES:
         return BLOCK_STEPS
@@ -236,7 +248,7 @@ def _block_length(n: int, step_bytes: int) -> int:
 
 
 def _rows(array: HostArray, first: int, n: int) -> HostArray:
-    """Return n rows from ``first`` on; past the end the last one is repeated."""
+    """Return n rows from ``first`` on; past the end the last row is repeated."""
     if first + n <= len(array):
         return array[first : first + n, ...]
     return array.take(np.arange(first, first + n), axis=0, mode="clip")
@@ -253,17 +265,19 @@ def _block(
     xp: ModuleType,
     **fixed: Any,
 ) -> Any:
-    """Take a step for each of the first n of ``varying``, and report it, in one loop that JAX compiles.
+    """Run and report a step for each of the first n entries of ``varying``, in one loop that JAX compiles.
 
-    Only the first n rows of the reports mean something.
+    n is an array, so one compiled loop serves blocks with any padding. Only the first n rows of the reports
+    are valid.
     """
     import jax
 
     def step_and_report(state: Any, one: Any) -> Any:
         state, seen = step(state, constant, one, xp=xp, **fixed)
-        return state, report([seen], constant, xp=xp)  # at once, as a compiler prefers it
+        # A report in each step: the compiler optimises both together.
+        return state, report([seen], constant, xp=xp)
 
-    one_step = jax.jit(step_and_report)  # so that it is traced once, for its shapes and for the loop
+    one_step = jax.jit(step_and_report)  # traced once, for the shapes of its results and for the loop
 
     def ith(i: Any) -> Any:
         return tree_map(lambda array: array[i, ...], varying)

@@ -1,4 +1,8 @@
-"""Fingerprints of runs: their settings and their data, as short texts that can be compared."""
+"""Fingerprints of runs: their settings and their data, as short texts that can be compared.
+
+Texts rather than one hash of everything, so that an error can name what differs. They are stored in
+checkpoints, so the form of a text must not change: older checkpoints could no longer be resumed.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +19,32 @@ from ..network import TwoLayerNet
 
 Fingerprint: TypeAlias = dict[str, str]
 
-# The names of what a preprocessing may have changed: on another machine in its last bits.
+# Entries that depend on preprocessed samples, whose last bits may differ on another machine.
 PREPROCESSED = ("X", "validation X", "preprocessing")
-SAMPLED_VALUES = 2**18  # of an array, the most that are copied to the host and looked at
+SAMPLED_VALUES = 2**18  # of an array, about as many are copied to the host and hashed
 
-_FEW_VALUES = 64  # of a small array, which are all told
-_DEPTH = 6  # of objects inside of each other
+_FEW_VALUES = 64  # an array of at most so many values is described by all of them
+_DEPTH = 6  # levels of nested objects that are described
 _MOST_SHOWN = 80  # characters of a value in a message
 _OF_RUN = (
-    "A run goes on with its own settings and data: to train its network with others, begin a new run from "
+    "A run resumes with its own settings and data. To train its network with others, begin a new run from "
     "`run.last`"
 )
 
 
 def described_array(array: Array | None, *, dtype: Any = None) -> str:
-    """Say what an array is: its dtype, shape, and a hash of rows of it.
+    """Describe an array by its dtype, its shape, and a hash of rows of it.
 
-    These are all rows of an array of few values, else rows that lie evenly: little is copied, and of a
-    ``numpy.memmap`` little is read.
+    All rows of an array of up to ``SAMPLED_VALUES`` values are hashed, else evenly spaced rows. So little is
+    copied from a device, and little of a ``numpy.memmap`` is read.
 
     Parameters
     ----------
     array : array (N, ...), or None
-        Of any library, on any device.
+        An array of any library, on any device.
     dtype : dtype, optional
-        What floating values are in where they are used; integers are taken as int64, whatever they are in.
+        Floating values are described in this dtype, in which they are used, and integers in int64. Without
+        it, values are described in the array's own dtype.
     """
     if array is None:
         return "None"
@@ -60,13 +65,13 @@ def _hash(array: HostArray) -> str:
 
 
 def described(value: Any, depth: int = _DEPTH) -> str:
-    """Describe a setting, for example an optimizer with its parameters, in the same words in every process.
+    """Describe a setting, for example an optimizer with its parameters, by the same text in every process.
 
-    An object is described by its attributes, a function by its name.
+    An object is described by its attributes, a function by its name. (A `repr` may contain an address.)
     """
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float):
+    if isinstance(value, float):  # 1 and 1.0 are the same setting
         return repr(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
     if value is None or isinstance(value, bool | int | str | bytes | complex):
         return repr(value)
@@ -99,14 +104,14 @@ def _parts(value: Any) -> dict[str, Any]:
 
 
 def described_network(net: TwoLayerNet) -> str:
-    """Say of which sizes and dtype a network, or a stack, is."""
+    """Describe a network or a stack by its sizes and its dtype."""
     stack = "" if net.n_networks is None else f"{net.n_networks} networks of "
     sizes = f"{net.n_features} features, {net.n_hidden} hidden units, {net.n_classes} classes"
     return f"{stack}{sizes}, {dtype_name(net.W1.dtype)}"
 
 
 def described_preprocessing(preprocessing: Any) -> str:
-    """Say what a preprocessing is made of."""
+    """Describe a preprocessing by its class and its arrays."""
     if preprocessing is None:
         return "None"
     arrays = ", ".join(described_array(array) for array in preprocessing.host_arrays())
@@ -116,7 +121,7 @@ def described_preprocessing(preprocessing: Any) -> str:
 def check_same(
     found: Fingerprint, expected: Fingerprint, *, whose: str = "the run's", advice: str = _OF_RUN
 ) -> None:
-    """Raise unless a run goes on with what it was begun with; what ``expected`` does not hold may differ."""
+    """Raise unless all entries of ``expected`` have the same texts in ``found``; other entries may differ."""
     wrong = [
         f"`{name}` must be {whose}, {_short(value)}; got {_short(found.get(name, 'None'))}"
         for name, value in expected.items()

@@ -13,33 +13,37 @@ from .._namespace import HostArray
 
 @dataclass(frozen=True)
 class Folds:
-    """Rows of the samples, for each fold.
+    """Row numbers of the samples of each fold.
 
     Parameters
     ----------
     trained : tuple of int64 arrays
-        The rows that the networks of the fold train on, sorted.
+        For each fold, the rows that its networks train on, sorted.
     held_out : tuple of int64 arrays
-        The rows by which they are judged, sorted.
+        For each fold, the rows on which its networks are judged, sorted.
     """
 
     trained: tuple[HostArray, ...]
     held_out: tuple[HostArray, ...]
 
     def n_held_out(self, numbers: Iterable[int]) -> int:
-        """Number of samples that folds of these numbers hold out."""
+        """Return how many different samples the folds of these numbers hold out."""
         rows = [self.held_out[i] for i in set(numbers)]
         return len(np.unique(np.concatenate(rows))) if rows else 0
 
     def own(self, n_samples: int) -> HostArray:
-        """Whether each sample is trained on in each fold: (N, F) bool."""
+        """Return whether each fold trains on each sample: (N, F) bool."""
         own = np.zeros((n_samples, len(self.trained)), np.bool_)
         for fold, rows in enumerate(self.trained):
             own[rows, fold] = True
         return own
 
     def shared_batch(self, batch_size: int, n_samples: int) -> int:
-        """Size of the batches that all folds share, which have ``batch_size`` rows of a fold on average."""
+        """Return the size of batches that all folds share; a fold trains on ``batch_size`` rows on average.
+
+        Folds of one stack see the same batches. Rows that a fold holds out count nothing in its loss, so the
+        batches are larger than ``batch_size``.
+        """
         n_trained = float(np.mean([len(rows) for rows in self.trained]))
         return int(np.ceil(batch_size * n_samples / n_trained))
 
@@ -55,8 +59,8 @@ def accuracy_error(accuracy: float, n_samples: int) -> float:
     Parameters
     ----------
     accuracy : float
-        The share p of samples that are right.
+        The share p of samples that are classified correctly.
     n_samples : int
-        Their number N; the result for 0 is nan.
+        The number N of samples; for 0 the result is nan.
     """
     return float(np.sqrt(max(0.0, accuracy * (1 - accuracy)) / n_samples)) if n_samples else np.nan

@@ -1,4 +1,4 @@
-"""The history of a run."""
+"""The history of a run: its public form, and the recorder that a running training fills."""
 
 from __future__ import annotations
 
@@ -13,26 +13,33 @@ MONITORS = ("accuracy", "loss")
 
 
 class History(NamedTuple):
-    """The course of a run, as host arrays. Of a stack, all but ``step`` have a leading axis K.
+    """The course of a run, as host arrays. For a stack, all but ``step`` have a leading axis K.
 
     Parameters
     ----------
     loss : (steps,) float64
-        The loss of every step, penalty included, on its own batch before its update: as it is minimised, of
-        augmented and preprocessed samples, with smoothed labels and without the units left out.
+        The loss that each step minimises, penalty included, on its own batch before its update: with
+        augmentation, preprocessing, smoothed labels and dropout.
     batch_accuracy : (steps,) float64
-        The share of every step's batch that was classified rightly before its update.
+        The share of each step's batch that was classified correctly before its update. The correct class is
+        the most probable one of the targets, which a teacher or `Mixup` may have changed.
     step : (epochs,) int64
-        Number of steps done at each of the entries below: at the end of every epoch and of the run.
+        Number of steps done at each entry of the arrays below. Entries are made at the end of each epoch and
+        of the run.
     learning_rate : (epochs,) float64
-        The learning rate of the last of these steps.
+        The learning rate of the last step before the entry.
     train_accuracy : (epochs,) float64
-        Running mean over the epoch's own batches: each was judged when it came, so it lags a little.
+        Mean of ``batch_accuracy`` over the epoch, by the batches' sizes. It lags behind the accuracy at the
+        end of the epoch, as the network improved meanwhile.
     validation_loss, validation_accuracy : (epochs,) float64
-        Mean cross-entropy (no penalty, no smoothing) and accuracy on the validation set, of the averaged
-        networks where there is an average; nan without a validation set. From the step on at which a network
-        diverged, its accuracies and validation losses are nan. A member of a stack that diverged or was
-        stopped leaves it at the next entry; after that all its figures but the learning rate are nan.
+        Mean cross-entropy (no penalty, no smoothing) and accuracy on the validation set; with ``ema_decay``,
+        of the averaged networks. nan without a validation set.
+
+    Notes
+    -----
+    From the entry at which a network is found to have diverged, its training and validation accuracies and
+    its validation losses are nan. A network of a stack that diverged or was stopped leaves the stack at an
+    entry. After it, all its values but the learning rate are nan.
     """
 
     loss: HostArray
@@ -49,7 +56,7 @@ class History(NamedTuple):
         Parameters
         ----------
         k : int
-            Its number, from 0; a negative one counts from the end.
+            The number of the network, from 0; a negative number counts from the end.
 
         Returns
         -------
@@ -66,7 +73,7 @@ class History(NamedTuple):
         return History(*(a if name == "step" else a[k] for name, a in self._asdict().items()))
 
     def until(self, step: int) -> History:
-        """Return what of the history had happened when ``step`` steps were done.
+        """Return the part of the history up to the moment when ``step`` steps were done.
 
         Parameters
         ----------
@@ -89,19 +96,23 @@ class History(NamedTuple):
 
 
 def mean_losses(history: History) -> HostArray:
-    """Return the mean loss of the steps of each epoch, (epochs,), of a stack (K, epochs)."""
+    """Return the mean loss of the steps of each epoch: (epochs,), or (K, epochs) for a stack."""
     lengths = np.diff(history.step, prepend=0)
-    with np.errstate(all="ignore"):  # a network that diverges may have any loss
+    with np.errstate(all="ignore"):  # the losses of a network that diverges may overflow or be nan
         return np.add.reduceat(history.loss[..., : sum(lengths)], history.step - lengths, axis=-1) / lengths
 
 
 def monitored(loss: HostArray, accuracy: HostArray, monitor: str) -> HostArray:
-    """Return the validation score, the higher the better: the accuracy, or minus the loss."""
+    """Return the validation score, higher being better: the accuracy, or minus the loss."""
     return -loss if monitor == "loss" else accuracy
 
 
 def validated_at(history: History, steps: HostArray) -> tuple[HostArray, HostArray]:
-    """Return the validation loss and accuracy (K,) at the entries after these steps (K,); nan without one."""
+    """Return the validation loss and accuracy (K,) at the entries after these steps (K,).
+
+    They are nan for steps without an entry.
+    """
+    # Steps without an entry look up the last place, which the padding below fills with nan.
     place = np.where(np.isin(steps, history.step), np.searchsorted(history.step, steps), -1)
     known = (np.atleast_2d(history.validation_loss), np.atleast_2d(history.validation_accuracy))
     loss, accuracy = (np.pad(a, ((0, 0), (0, 1)), constant_values=np.nan) for a in known)
@@ -116,7 +127,10 @@ def no_history(n_networks: int) -> History:
 
 
 class Recorder:
-    """A history in the making, for K networks, which goes on from an earlier one."""
+    """The history of K networks while they train, which continues an earlier one.
+
+    Steps and entries are kept as a list of blocks, because to extend one array for each would copy all of it.
+    """
 
     def __init__(self, earlier: History) -> None:
         self._step_blocks = [_by_time(earlier[:2])]  # (2, n, K) each
@@ -126,25 +140,25 @@ class Recorder:
 
     @property
     def last_entry(self) -> int:
-        """Number of steps that were done at the latest entry; 0 where there is none."""
+        """Number of steps done at the latest entry; 0 without any entry."""
         return self._entry_steps[-1] if self._entry_steps else 0
 
     def entries_after(self, step: int) -> int:
-        """Number of entries that were made after more than ``step`` steps."""
+        """Return the number of entries made after more than ``step`` steps."""
         return sum(at > step for at in self._entry_steps)
 
     def add_steps(self, loss: HostArray, batch_accuracy: HostArray) -> None:
-        """Record steps: arrays (n, K)."""
+        """Record n steps: arrays (n, K)."""
         self._step_blocks.append(np.stack([loss, batch_accuracy]).astype(np.float64))
         self.n_steps += len(loss)
 
     def add_entry(self, *numbers: HostArray) -> None:
-        """Record the learning rate, and what follows it in `History`, after the steps so far: (K,) each."""
+        """Record an entry after the steps so far: `History`'s arrays from ``learning_rate`` on, (K,) each."""
         self._entry_steps.append(self.n_steps)
         self._entry_blocks.append(np.stack(numbers).astype(np.float64)[:, None, :])
 
     def batch_accuracies(self, start: int) -> HostArray:
-        """Accuracy of each batch from step ``start`` on: (n, K)."""
+        """Return the accuracy of each batch from step ``start`` on: (n, K)."""
         found: list[HostArray] = []
         missing = self.n_steps - start
         for _, block in reversed(self._step_blocks):
@@ -152,11 +166,12 @@ class Recorder:
                 break
             found.append(block[-missing:])
             missing -= len(block)
-        # In one order: the rounding of a sum is not to depend on where a run was taken up again.
+        # Use one memory order, so that the rounding of sums does not depend on where the run was resumed.
         return np.ascontiguousarray(np.concatenate(found[::-1]))
 
     def history(self) -> History:
-        """Return what is recorded so far, as copies, with an axis K."""
+        """Return copies of everything recorded so far, with an axis K."""
+        # The blocks are joined here once, so that the next call has few of them to join.
         self._step_blocks, self._entry_blocks = (
             [np.concatenate(a, axis=1)] for a in (self._step_blocks, self._entry_blocks)
         )

@@ -1,4 +1,4 @@
-"""Losses and accuracies of networks on the samples of a run, whole or fold by fold."""
+"""Losses and accuracies of networks on the samples of a run, all of them or fold by fold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .trees import tree_map
 
 
 class Judge:
-    """Evaluates networks of a run.
+    """Evaluation of the networks of a run.
 
     Parameters
     ----------
@@ -39,24 +39,41 @@ class Judge:
         self._function = compiled(evaluate, xp, transform=plan.transform, divide=dividing(device))
 
     def on_validation(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
-        """Mean cross-entropy and accuracy of networks of these numbers (P,) on the samples held out."""
+        """Return the mean cross-entropy and accuracy of networks on the validation or held-out samples.
+
+        Parameters
+        ----------
+        params : Params
+            The arrays of P networks.
+        networks : host array (P,)
+            The numbers of these networks in the stack, ascending.
+
+        Returns
+        -------
+        host arrays (P,), (P,)
+            By the samples' weights, if they have any. The accuracy is nan if any logit is.
+        """
         samples, folds = self._plan.data.validation, self._plan.folds
         assert samples is not None
         return self._on_rows(params, samples, networks, None if folds is None else folds.held_out)
 
     def on_training(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
-        """The same of the samples that they are trained on, unweighted."""
+        """Return the same on the samples that the networks are trained on, unweighted."""
         samples, folds = self._plan.data.train._replace(sample_weight=None, own=None), self._plan.folds
         return self._on_rows(params, samples, networks, None if folds is None else folds.trained)
 
     def epoch_means(self, numbers: HostArray, first: int) -> HostArray:
-        """Means (K,) of numbers (n, K) of an epoch's batches, from step ``first`` on, by their sizes."""
+        """Return means (K,) of numbers (n, K) of an epoch's batches, from step ``first`` on, by their sizes.
+
+        With folds, the size of a batch for a network is the number of its rows that the network's fold trains
+        on.
+        """
         batches, last = self._plan.batches, first + len(numbers)
         if self._own is None:
             sizes = np.asarray([batches.size(i) for i in range(first, last)], np.float64)
             return np.asarray(sizes @ numbers / sizes.sum())
         epoch, within = divmod(first, batches.steps_per_epoch)
-        rows_of_steps = batches.rows(epoch, within, within + len(numbers))
+        rows_of_steps = batches.rows(epoch, within, within + len(numbers))  # drawn again, to count them
         counts = np.concatenate([self._own[rows].sum(axis=1) for rows in rows_of_steps])[:, self._plan.fold]
         return np.asarray((counts * numbers).sum(axis=0) / counts.sum(axis=0))
 
@@ -69,7 +86,7 @@ class Judge:
     ) -> tuple[HostArray, HostArray]:
         if rows_of_folds is None or self._plan.fold is None:
             return self._evaluated(params, samples)
-        fold = self._plan.fold[networks]  # ascending, so that those of a fold lie together
+        fold = self._plan.fold[networks]  # ascending, so the networks of a fold are contiguous
         found = []
         for i in np.unique(fold).tolist():
             first, last = np.searchsorted(fold, (i, i + 1)).tolist()
@@ -81,19 +98,20 @@ class Judge:
     def _evaluated(
         self, params: Params, samples: Samples, rows: HostArray | None = None
     ) -> tuple[HostArray, HostArray]:
-        """Mean cross-entropy and accuracy of each network (P,) on samples, or rows of them, by weight."""
+        """Return the weighted mean cross-entropy and accuracy (P,) on samples, or on rows of them."""
         n_samples, weights = samples.X.shape[0] if rows is None else len(rows), samples.sample_weight
         whole: Any = n_samples
         if weights is not None:
             host = to_host(weights).astype(np.float64)
             whole = (host if rows is None else host[rows]).sum()
+        # `evaluate` divides samples on the device into blocks. Streamed ones are copied block by block here.
         blocks: Any = [slice(0, n_samples)]
         if self._plan.stream:
             blocks = row_blocks(n_samples, max(samples.X.shape[1], widest(params)))
         elif rows is not None:
             there = self._place(rows)
             samples = tree_map(lambda array: rows_of(array, there, xp=self._xp), samples)
-        total = np.zeros((3, params.W1.shape[0]))
+        total = np.zeros((3, params.W1.shape[0]))  # sums over the blocks, in float64
         for block in blocks:
             part = samples
             if self._plan.stream:

@@ -1,7 +1,7 @@
 """Optimizers: how a step follows the gradient. Plain data with pure functions, for networks and stacks.
 
-`train` takes its steps with `move`, which checks nothing and consumes what it is given; `init` and `update`
-are the same for a loop of one's own.
+`train` uses `move`, which checks nothing and may overwrite its arguments. `init` and `update` do the same
+work for your own loop: they check their arguments and return new arrays.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class OptimizerState(NamedTuple):
     step : int
         Number of updates done.
     moments : tuple of TwoLayerNet
-        Running sums over the gradients, as many as the optimizer needs, each like the network.
+        Running sums over the gradients, ``n_moments`` of the optimizer, each of the form of the network.
     """
 
     step: int
@@ -53,25 +53,26 @@ class OptimizerState(NamedTuple):
 
 
 class Optimizer(Protocol):
-    """Protocol of an optimizer for `train`; a user's own of this form is accepted.
+    """Protocol of an optimizer for `train`; your own class of this form is accepted.
 
-    It is hashable data: of two of one class that are equal, `train` may use either. `init` and `update` are
-    not needed. It may have a method ``check()`` too, which is called before training.
+    It should be hashable data: `train` caches compiled steps by it, and may use either of two equal instances
+    of one class. `init` and `update` are not needed. A method ``check()`` is optional; it is called before
+    training.
     """
 
     @property
     def n_moments(self) -> int:
-        """How many arrays it remembers for each array of the network; all are 0 at the start."""
+        """Number of arrays that it keeps for each array of the network; all are 0 at the start."""
 
     @property
     def scaled(self) -> bool:
-        """Whether a step is W ← W - lr · dW and nothing else, which `train` then does without `move`.
+        """Whether a step is only W ← W - lr · dW, which `train` then does without `move`.
 
-        False for all but plain gradient descent.
+        False for all optimizers but plain gradient descent.
         """
 
     def coefficients(self, step: HostArray) -> HostArray:
-        """Return the numbers (n, m) that each of the steps (n,) needs, and that depend on nothing else.
+        """Return the numbers (n, m) that the steps (n,) need and that depend only on the step.
 
         Parameters
         ----------
@@ -94,20 +95,22 @@ class Optimizer(Protocol):
         *,
         xp: ModuleType,
     ) -> tuple[Arrays, Moments]:
-        """Return the weights and moments after one step, in array-API code that reads no value.
+        """Return the weights and moments after one step.
+
+        The code must be array-API code that does not read values, because JAX compiles it.
 
         Parameters
         ----------
         weights : tuple of 4 arrays
-            W1, b1, W2, b2, of any shapes: those of K networks may lie beside each other. Like the gradients
-            and the moments they may be updated in place.
+            W1, b1, W2, b2, in any shapes: for example, with an axis of K networks. Like the gradients and the
+            moments they may be updated in place.
         gradients : tuple of 4 arrays
-            Of the loss, its penalty included.
+            Gradients of the loss, penalty included.
         moments : tuple of ``n_moments`` tuples of 4 arrays
         rates : tuple of 4 arrays
             Learning rates, which broadcast against the weights.
-        coefficients : array (m,)
-            Those of this step, in the weights' dtype; there may be more numbers after them.
+        coefficients : array (m,) or longer
+            The coefficients of this step, in the weights' dtype. Other numbers may follow them.
         xp : module
             The array namespace.
 
@@ -119,9 +122,9 @@ class Optimizer(Protocol):
 
 
 class _WithUpdates(Optimizer):
-    """An optimizer with `init` and `update`, which moves each array of the network by itself."""
+    """An optimizer with `init` and `update` that moves each array of the network separately."""
 
-    _n_coefficients = 0
+    _n_coefficients = 0  # m; more entries of `coefficients` belong to the average of the weights
 
     def _corrections(self, t: Array, *, xp: ModuleType) -> Array:
         """Return the coefficients (..., m) of the updates ``t`` (...), counted from 1; SGD needs none."""
@@ -131,11 +134,12 @@ class _WithUpdates(Optimizer):
     def _updated(self, W: Array, dW: Array, *others: Array, xp: ModuleType, decays: bool) -> Any:
         """Return one array of the network and its moments after a step.
 
-        The others are its moments, learning rates and the step's coefficients.
+        ``others`` are its moments, its learning rates and the step's coefficients, in this order. ``decays``
+        is true for W1 and W2.
         """
 
     def coefficients(self, step: HostArray) -> HostArray:
-        """Return the numbers (n, m) that depend on the steps alone; see `Optimizer`."""
+        """Return the numbers (n, m) that depend only on the steps; see `Optimizer`."""
         return np.asarray(self._corrections(step + 1.0, xp=np))
 
     def move(
@@ -161,17 +165,17 @@ class _WithUpdates(Optimizer):
         Parameters
         ----------
         net : TwoLayerNet
-            The network, or stack, to come.
+            The network, or stack, to update.
 
         Returns
         -------
         OptimizerState
-            No updates done, and moments of 0 beside the network: as many as ``n_moments``.
+            0 updates done, and ``n_moments`` moments of 0, on the device of the network.
 
         Raises
         ------
         TypeError, ValueError
-            If ``net`` is no network.
+            If ``net`` is not a valid network.
         """
         xp = check_network(net)
         zeros = (
@@ -184,18 +188,18 @@ class _WithUpdates(Optimizer):
     def update(
         self, net: TwoLayerNet, gradients: TwoLayerNet, state: OptimizerState, *, learning_rate: Any
     ) -> tuple[TwoLayerNet, OptimizerState]:
-        """Return the network and the state after one step against the gradients; new arrays.
+        """Return the network and the state after one step against the gradients, as new arrays.
 
-        Under `jax.jit` it works as well, also where the learning rate and ``state.step`` have no values yet.
+        It also works under `jax.jit`, where the learning rate and ``state.step`` may be traced.
 
         Parameters
         ----------
         net : TwoLayerNet
             The network, or stack.
         gradients : TwoLayerNet
-            Of the loss that is to fall, as `TwoLayerNet.loss_and_gradients` returns them.
+            Gradients of the loss to minimise, as `TwoLayerNet.loss_and_gradients` returns them.
         state : OptimizerState
-            From `init`, or the update before.
+            The state from `init` or from the previous update.
         learning_rate : float, or (K,) for a stack
             At least 0.
 
@@ -207,10 +211,9 @@ class _WithUpdates(Optimizer):
         Raises
         ------
         TypeError
-            If dtypes or argument types are not as said, or arrays of several libraries meet.
+            If a dtype or the type of an argument is wrong, or arrays belong to several libraries.
         ValueError
-            If shapes do not fit, a number is not finite or out of its bounds, or arrays of several devices
-            meet.
+            If shapes do not fit, a number is out of range or not finite, or arrays are on several devices.
         """
         xp = check_network(net)
         _check_like("gradients", gradients, net)
@@ -229,8 +232,9 @@ class _WithUpdates(Optimizer):
         return TwoLayerNet(*weights), OptimizerState(step + 1, tuple(TwoLayerNet(*m) for m in moments))
 
     def _coefficients_beside(self, net: TwoLayerNet, step: Any, *, xp: ModuleType) -> Array:
-        """Coefficients (m,) of one step, as an array beside the network."""
+        """Return the coefficients (m,) of one step, as an array on the device of the network."""
         dtype = net.W1.dtype
+        # A known step is computed on the host in float64, as in `train`; a traced one in the network's dtype.
         if isinstance(step, int):
             host = self.coefficients(np.asarray([step]))[0, :]
             return from_host(host.astype(dtype_name(dtype)), xp=xp, device=device(net.W1))
@@ -239,22 +243,23 @@ class _WithUpdates(Optimizer):
 
 @dataclass(frozen=True, slots=True)
 class SGD(_WithUpdates):
-    """Gradient descent, with momentum [1]_ or Nesterov's [2]_ if wanted, as PyTorch has them.
+    """Gradient descent, optionally with momentum [1]_ or Nesterov momentum [2]_, as in PyTorch.
 
     ::
 
         v ← momentum · v + dW           from v = 0
         W ← W - lr · v                  or, with nesterov,  W ← W - lr · (dW + momentum · v)
 
-    The learning rate multiplies the whole velocity v. Where it changes, this is not the form
-    v ← momentum · v - lr · dW of the papers, in which each gradient keeps the rate of its own step.
+    The learning rate multiplies the whole velocity v. If it changes during a run, the result differs from the
+    papers' form v ← momentum · v - lr · dW, in which each gradient keeps the rate of its own step.
 
     Parameters
     ----------
     momentum : float
         In [0, 1); for example 0.9.
     nesterov : bool
-        Whether the gradient counts as if it were taken one step ahead; with momentum only.
+        Whether to use Nesterov momentum, which needs ``momentum`` above 0. The gradient then counts as if it
+        were taken one step ahead.
 
     References
     ----------
@@ -291,7 +296,7 @@ class SGD(_WithUpdates):
 
     @property
     def n_moments(self) -> int:
-        """1, the velocity; without momentum 0."""
+        """1, the velocity; 0 without momentum."""
         return int(self.momentum != 0)
 
     @property
@@ -308,23 +313,23 @@ class SGD(_WithUpdates):
 
 @dataclass(frozen=True, slots=True)
 class Adam(_WithUpdates):
-    """Adam [1]_: a step of its own for each weight, by the averages of its gradient and of its square.
+    """Adam [1]_: a step size for each weight, from running averages of its gradient and of its square.
 
     ::
 
         m ← beta1 · m + (1 - beta1) · dW        v ← beta2 · v + (1 - beta2) · dW²        from m = v = 0
         W ← W - lr · m / (1 - beta1^t) / (√(v / (1 - beta2^t)) + eps)       t = 1, 2, … being the update
 
-    This is PyTorch's ``Adam``. An L2 penalty of the loss is part of its gradient, and so of m and v; for
-    weights that decay by themselves see `AdamW`. The moments of the state are m / (1 - beta1) and
-    v / (1 - beta2), which are a little less work.
+    This is PyTorch's ``Adam``. An L2 penalty of the loss is part of the gradient, and so of m and v; `AdamW`
+    decays weights separately from the gradient. The moments of the state are m / (1 - beta1) and
+    v / (1 - beta2), which takes a little less work.
 
     Parameters
     ----------
     beta1, beta2 : float
-        How much of the averages is kept in each update; in [0, 1).
+        Decay of the averages of dW and dW² in each update; in [0, 1).
     eps : float
-        Above 0.
+        Above 0; it is added to the denominator.
 
     References
     ----------
@@ -369,11 +374,11 @@ class Adam(_WithUpdates):
             M ← beta1 · M + dW        V ← beta2 · V + dW²        m = (1 - beta1) M        v = (1 - beta2) V
             c₂ = √(1 - beta2^t) / √(1 - beta2)                   c₁ = c₂ (1 - beta1) / (1 - beta1^t)
 
-        With both sides of Adam's fraction multiplied by c₂ the step is lr · c₁ · M / (√V + eps · c₂): what
-        depends on t costs no pass over the weights.
+        With numerator and denominator of Adam's fraction multiplied by c₂, the step is
+        lr · c₁ · M / (√V + eps · c₂). So the factors that depend on t cost no pass over the weights.
         """
         beta1, beta2 = float(self.beta1), float(self.beta2)
-        # 1 - beta^t, in a form that does not cancel in float32 either.
+        # 1 - beta^t = -expm1(t · log(beta)), which keeps its digits in float32 where beta^t is near 1.
         rest1, rest2 = (-xp.expm1(t * (math.log(beta) if beta > 0 else -math.inf)) for beta in (beta1, beta2))
         c2 = xp.sqrt(rest2 / (1.0 - beta2))
         return xp.stack([c2 * (1.0 - beta1) / rest1, float(self.eps) * c2], axis=-1)
@@ -386,14 +391,14 @@ class Adam(_WithUpdates):
 
 @dataclass(frozen=True, slots=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay [1]_: W1 and W2 also shrink by themselves, the biases never do.
+    """Adam with decoupled weight decay [1]_: W1 and W2 also shrink independently of the gradient.
 
     ::
 
         W ← (1 - lr · weight_decay) W       W1 and W2 only, before the step of `Adam`
 
-    This is PyTorch's ``AdamW``, with the biases in a parameter group whose ``weight_decay`` is 0. The decay
-    takes the place of the loss's penalty: leave ``reg`` at 0, or there are both.
+    This is PyTorch's ``AdamW``, with the biases, which do not decay, in a parameter group whose
+    ``weight_decay`` is 0. The decay replaces the penalty of the loss: leave ``reg`` at 0, or both apply.
 
     Parameters
     ----------
@@ -424,7 +429,7 @@ class AdamW(Adam):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The steps of one array.
+# The steps of one array. They may write to their arguments, and CuPy runs each as one kernel: see `leaf`.
 
 
 @leaf
@@ -441,7 +446,7 @@ def _sgd_with_momentum(
     v *= momentum
     v += dW
     if nesterov:
-        dW += momentum * v
+        dW += momentum * v  # dW is not needed again, so it holds the update
         dW *= rate
         W -= dW
     else:
@@ -467,7 +472,7 @@ def _adam(
     """One step; ``c1`` and ``c2_eps`` are c₁ and eps · c₂ of `Adam._corrections`."""
     M *= beta1
     M += dW
-    dW *= dW
+    dW *= dW  # in place: from here on dW holds its square
     V *= beta2
     V += dW
     root = xp.sqrt(V)
@@ -485,7 +490,10 @@ def _copies(net: TwoLayerNet, *, xp: ModuleType) -> Arrays:
 
 
 def _check_state(optimizer: Optimizer, state: Any, net: TwoLayerNet) -> Any:
-    """Raise unless ``state`` fits; return its number of updates, an int or the JAX tracer that it is."""
+    """Raise unless ``state`` fits the optimizer and the network; return its number of updates.
+
+    The number is an int, or under `jax.jit` a tracer.
+    """
     if getattr(state, "_fields", None) != OptimizerState._fields:
         raise TypeError(f"`state` must be an OptimizerState; got {type(state).__name__}")
     step, moments = state
@@ -506,7 +514,7 @@ def _check_state(optimizer: Optimizer, state: Any, net: TwoLayerNet) -> Any:
 
 
 def _check_like(name: str, other: Any, net: TwoLayerNet) -> None:
-    """Raise unless ``other`` holds four arrays such as those of ``net``."""
+    """Raise unless ``other`` holds arrays of the shapes, dtype and device of those of ``net``."""
     if getattr(other, "_fields", None) != TwoLayerNet._fields:
         raise TypeError(f"`{name}` must be a TwoLayerNet; got {type(other).__name__}")
     for field, array, like in zip(TwoLayerNet._fields, other, net, strict=True):

@@ -1,4 +1,8 @@
-"""The settings of a run; and its plan: all that it needs beside its network, checked."""
+"""The settings of a run, and its plan: everything that the run needs except its network, checked.
+
+`Settings` are the arguments as given. `checked_data` checks the samples, and `planned` the rest. A sweep
+checks its samples once, and then makes a plan for each stack.
+"""
 
 from __future__ import annotations
 
@@ -54,19 +58,20 @@ from .step import Constant, Samples
 from .teaching import check_teacher, described_teacher
 from .trees import tree_map
 
-# Each network of a stack may have its own number for the first; all share the others.
+# Each network of a stack may have its own value of these settings; all networks share the others.
 PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
-EPOCHS = 10  # where neither a number of them nor of steps is given
+EPOCHS = 10  # if neither `epochs` nor `steps` is given
+# With these, the settings that a resumed run must share with its beginning.
 _OF_STEPS = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "augmentation")
 _OF_CHOICE = ("ema_decay", "monitor", "temperature", "teacher_weight")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The arguments of `train` beside the network and the samples.
+    """The arguments of `train` except the network and the samples.
 
-    `sweep` gives the same, but for what it chooses for each stack: those fields are left out first, and their
-    defaults, None and a batch size of 0, are no values to train with.
+    `sweep` sets some fields later, for each stack. Their defaults, None and a batch size of 0, only mark them
+    as missing: they are not valid for training.
     """
 
     validation: Any = None
@@ -100,12 +105,15 @@ class Settings:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], **others: Any) -> Settings:
-        """Take those arguments that are settings, and others in place of some."""
+        """Return the settings among the arguments; ``others`` replace or extend them."""
         names = {one.name for one in fields(cls)} & arguments.keys()
         return cls(**{name: arguments[name] for name in names} | others)
 
     def check_forms(self) -> None:
-        """Raise unless what a run trains with is of the form that it must have."""
+        """Raise unless the preprocessing, augmentation, optimizer and schedule have the methods they need.
+
+        The forms are checked rather than the classes, because users may write their own.
+        """
         forms = {
             "preprocessing": (
                 ("transform", "host_arrays", "n_inputs", "n_outputs"),
@@ -128,46 +136,49 @@ class Settings:
 class Plan(Settings):
     """The checked settings of a run, and everything that follows from them.
 
-    Numbers that networks have of their own are host arrays (K,); `input_dropout` and `ema_decay` are (1,).
+    The settings in `PER_NETWORK` are host arrays (K,); `input_dropout` and `ema_decay` are (1,).
     """
 
     data: Data
-    dtype: str  # the network's
+    dtype: str  # of the network
     learning_rate: HostArray
-    arrays: tuple[HostArray, ...]  # what the preprocessing's `transform` needs
-    host_mean: HostArray | None  # subtracted from samples that are streamed, before they are moved
+    arrays: tuple[HostArray, ...]  # the arrays that the preprocessing's `transform` needs
+    host_mean: HostArray | None  # subtracted from streamed samples on the host
     batches: Batches
     steps: int
     fingerprint: Fingerprint
 
     @property
     def transform(self) -> Callable[..., Array] | None:
-        """The preprocessing of a batch."""
+        """The function that preprocesses a batch; None without preprocessing."""
         return getattr(self.preprocessing, "transform", None)
 
     def cast(self, host: HostArray) -> HostArray:
-        """Any host array as the device takes it: floats in the network's dtype, as it may have no other."""
+        """Return a host array in a dtype that every device has: floats in the network's dtype."""
         floating = host.dtype.kind == "f"
-        # Files may hold another byte order, which only NumPy takes.
+        # An array from a file may have another byte order, which only NumPy accepts.
         return host.astype(self.dtype if floating else host.dtype.newbyteorder("="), copy=False)
 
     def cast_samples(self, X: HostArray) -> HostArray:
-        """Samples that are streamed, with all the digits that the preprocessing needs."""
+        """Return streamed samples in a dtype for the device, with all digits that the preprocessing needs."""
         if self.host_mean is not None:
             return centred_on_host(X, self.host_mean)
         if X.dtype.kind == "f" and self.arrays and self.arrays[0].dtype != self.dtype:
-            return X.astype(self.arrays[0].dtype, copy=False)  # the preprocessing's mean is in float64
+            return X.astype(self.arrays[0].dtype, copy=False)  # float64, like the preprocessing's mean
         if X.dtype.itemsize == 8 and self.transform is None and self.augmentation is None:
-            return X.astype(self.dtype)  # as the step would do; JAX may have no 64-bit integers
+            return X.astype(self.dtype)  # the step would cast them anyway; JAX may have no 64-bit integers
         return self.cast(X)
 
     def taken(self, samples: Samples, rows: HostArray | slice) -> Samples:
-        """Rows of samples that are streamed, as the device takes them."""
+        """Return rows of streamed samples in dtypes for the device."""
         taken: Samples = tree_map(lambda array: array[rows, ...], samples)
         return taken._replace(X=self.cast_samples(taken.X))
 
     def constant(self, place: Callable[[HostArray], Array], networks: HostArray) -> Constant:
-        """The arrays that all steps share, for these networks, on the device; None for numbers all 0."""
+        """Return the arrays that all steps share, for networks of these numbers, on the device.
+
+        A setting that is 0 for all networks becomes None, so that the step leaves out its computation.
+        """
 
         def each(numbers: HostArray, dtype: str) -> Array | None:
             own = numbers[networks]
@@ -183,13 +194,13 @@ class Plan(Settings):
         )
 
     def check_continues(self, earlier: Run) -> None:
-        """Raise unless this plan is that of a run which goes on from ``earlier``."""
+        """Raise unless a run with this plan may resume ``earlier``."""
         if self.steps < earlier.n_steps:
             raise ValueError(
                 "`epochs` or `steps` must be the new total, at least the "
                 f"{earlier.n_steps} steps that the run has taken; got {self.steps}"
             )
-        # The fingerprint alone is not enough, as a caller may have removed parts of it.
+        # The fingerprint alone is not enough, because a caller may have removed parts of it.
         if len(earlier._moments) != self.optimizer.n_moments:
             raise ValueError(
                 f"`optimizer` must be the run's, whose state has {len(earlier._moments)} moments; "
@@ -202,17 +213,17 @@ class Plan(Settings):
 
 
 def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Data:
-    """Return the samples, or raise unless they are finite and fit networks like ``net``."""
+    """Return the samples, checked; raise unless they are finite and fit networks like ``net``."""
     n_inputs, like, xp = net.n_features, net.W1, array_namespace(net.W1)
     preprocessing = settings.preprocessing
     if preprocessing is not None:
         n_inputs = preprocessing.n_inputs
         if preprocessing.n_outputs != net.n_features:
             raise ValueError(
-                f"`preprocessing` must give the {net.n_features} features that the network takes; "
+                f"`preprocessing` must have {net.n_features} outputs, the features of the network; "
                 f"got {preprocessing.n_outputs}"
             )
-    if settings.stream:
+    if settings.stream:  # the samples need not be where the network is
         like, xp = None, standard_namespace(np)
     dtype = getattr(xp, dtype_name(net.W1.dtype))
 
@@ -249,19 +260,22 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
     }
 
     def weights(rows: Array | None = None) -> Array | None:
-        """Weights (N,) of all samples, their classes' included, which are balanced for those of ``rows``."""
+        """Return the weights (N,) of all samples, class weights included; "balanced" counts only ``rows``."""
         if settings.class_weight is None:
             return in_dtype(given).sample_weight
         y = given.y if rows is None else rows_of(given.y, rows, xp=xp)
         of_class = check_class_weight(settings.class_weight, y, net.n_classes, xp=xp)
         weights = by_class(given.y, of_class, dtype, xp=xp)
-        if given.sample_weight is not None:  # so that the product is in range
+        if given.sample_weight is not None:
+            # Floating factors are scaled below 1 first, so that their product stays in the dtype's range.
             own = rescaled(given.sample_weight, xp=xp, most_exponent=0)
             weights = cast(own, dtype, xp=xp) * weights
         trained = weights if rows is None else rows_of(weights, rows, xp=xp)
         if not float(xp.max(trained)) > 0:
-            all_of = "all of them" if rows is None else "all that a fold trains on"
-            raise ValueError(f"`class_weight` must leave a sample a weight above 0; got 0 for {all_of}")
+            of = "" if rows is None else " that a fold trains on"
+            raise ValueError(
+                f"`class_weight` must leave at least one sample{of} a weight above 0; got 0 for all"
+            )
         return weights
 
     if settings.folds is None:
@@ -271,12 +285,12 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
     own = from_host(settings.folds.own(X.shape[0]).astype(dtype_name(dtype)), **beside)
     each = [weights(from_host(rows, **beside)) for rows in settings.folds.trained]
     of_folds = None if each[0] is None else xp.stack(each, axis=1) * own
-    # Networks are judged by rows of the same samples.
+    # The held-out samples of a fold are rows of the same samples.
     return Data(given._replace(sample_weight=of_folds, own=own), in_dtype(given), X, fingerprint)
 
 
 def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
-    """Return the plan of a run of ``net``, or raise unless the settings are as `train` says."""
+    """Return the plan of a run of ``net``; raise unless the settings are those that `train` documents."""
     X, steps, dtype = data.train.X, settings.steps, net.W1.dtype
     check_augmentation(settings.augmentation, X.shape[1])
 
@@ -295,7 +309,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     if settings.patience is not None:
         check_integer("patience", settings.patience, least=1)
         if data.validation is None:
-            raise ValueError("`validation` must be given for `patience` to go by; got none")
+            raise ValueError("`validation` must be given with `patience`; got None")
     batch_size = check_integer("batch_size", settings.batch_size, least=1)
     if settings.folds is not None:
         batch_size = settings.folds.shared_batch(batch_size, X.shape[0])
@@ -321,14 +335,14 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
         "callbacks": checked_callbacks(settings.callbacks),
     }
     checked = vars(settings) | changed
-    # A resumed run must have the same fingerprint.
+    # A resumed run must have the same fingerprint, so `epochs`, `patience` and `judge` are not in it.
     fingerprint = {
         "net": described_network(net),
         **{name: described(_alone(checked[name])) for name in (*PER_NETWORK, *_OF_STEPS, *_OF_CHOICE)},
         **data.fingerprint,
     }
     arrays, host_mean = arrays_of(net, data, settings.preprocessing, settings.augmentation)
-    if host_mean is not None and not settings.stream:
+    if host_mean is not None and not settings.stream:  # streamed samples are centred batch by batch
         held_out = None if data.validation is None else centred(data.validation, host_mean)
         data = replace(data, train=centred(data.train, host_mean), validation=held_out)
     return Plan(
@@ -343,11 +357,17 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
 
 
 def dropout_threshold(probability: HostArray) -> HostArray:
-    """Return below which a random byte leaves something out: 256 p, rounded, but not to nothing or all."""
+    """Return the threshold below which a random byte drops a unit: 256 p rounded, and 1 to 255 if p > 0.
+
+    A byte is below t with probability t / 256. So any p above 0 has an effect, and any p below 1 keeps units.
+    """
     rounded = np.clip(np.rint(256.0 * probability), 1.0, 255.0)
     return np.where(probability > 0, rounded, 0.0).astype(np.int64)
 
 
 def _alone(value: Any) -> Any:
-    """Return the one number of an array whose numbers are all the same; else the value as it is."""
+    """Return the number of an array whose numbers are all the same; else the value as it is.
+
+    So a setting has the same fingerprint if it is given once or for each network.
+    """
     return value[0] if isinstance(value, np.ndarray) and len(set(value.tolist())) == 1 else value

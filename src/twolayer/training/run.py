@@ -1,4 +1,4 @@
-"""A run: the progress that callbacks receive, their end, and the result."""
+"""The result of a run, and what callbacks receive during and after it."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ from .history import History, mean_losses
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: what a callback is given.
+    """The progress of a run, which a callback receives.
 
     Parameters
     ----------
     step, steps : int
         Steps done, and steps of the whole run.
     epoch, epochs : int
-        Epochs completed, and epochs of the whole run, a last incomplete one counted.
+        Epochs completed, and epochs of the whole run, including an incomplete last one.
     epoch_ended : bool
         Whether an entry of the history was just made.
     history : callable
         Returns the `History` so far; within an epoch it waits for the device.
     net : callable
-        Returns a copy of the network, or stack, as it is now; with ``ema_decay`` of the average.
+        Returns a copy of the network, or stack, as it is now; with ``ema_decay``, of the average.
     run : callable
-        Returns the `Run` that `train` would return if it were stopped here: it can be saved, and gone on
-        with. Its accuracies are measured for it, which takes a pass over the training samples.
+        Returns the `Run` that `train` would return if it were stopped here, which can be saved and resumed.
+        It measures the accuracies, which takes a pass over the training samples (with ``judge="last"``, over
+        the validation samples too).
     snapshot : callable
-        Returns the same without these accuracies, which are nan: what a checkpoint needs, and no pass.
+        Returns the same `Run` without measuring: its accuracies and validation loss are nan. This is enough
+        for a checkpoint.
     stop : callable
-        Ends the run here, or the sweep: ``progress.stop()``. What a callback returns means nothing.
+        Ends the run, or the sweep, here: ``progress.stop()``. The return value of a callback is ignored.
     stage, stages : int
-        Which of the training runs of a sweep this is, counted from 1, and of how many.
+        The number of this training run of a sweep, counted from 1, and the number of all of them.
     """
 
     step: int
@@ -64,7 +66,7 @@ Callback: TypeAlias = Callable[[Progress], object]
 
 
 def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
-    """Return callbacks as a tuple; raise a TypeError unless they are callables."""
+    """Return callbacks as a tuple; raise a TypeError unless all are callable."""
     check_form("callbacks", callbacks, ["__iter__"], "a list of callables")
     found = tuple(callbacks)
     for i, one in enumerate(found):
@@ -74,8 +76,8 @@ def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
 
 @contextmanager
 def ending(callbacks: Iterable[Callback]) -> Iterator[None]:
-    """Call the method ``on_end`` of callbacks that have one after a training, however that ends."""
-    with ExitStack() as stack:
+    """Call the ``on_end`` methods of callbacks when the block ends, even by an error."""
+    with ExitStack() as stack:  # which calls them all, even if one of them raises
         for callback in callbacks:
             if hasattr(callback, "on_end"):
                 stack.callback(callback.on_end)
@@ -86,41 +88,42 @@ def ending(callbacks: Iterable[Callback]) -> Iterator[None]:
 class Run:
     """Result of `train`.
 
-    Of a stack, ``diverged``, ``stopped``, ``best_step`` and the accuracies have an axis K.
+    For a stack, ``diverged``, ``stopped``, ``best_step``, ``validation_loss`` and the accuracies have an axis
+    K.
 
     Parameters
     ----------
     net : TwoLayerNet
-        The network that is judged: ``best`` where there was a validation set and ``judge="best"``, else
-        ``average`` where there is one, else ``last``.
+        The network that is judged: ``best`` with a validation set and ``judge="best"``, otherwise
+        ``average`` if there is one, otherwise ``last``.
     best : TwoLayerNet
         The network of the highest validation accuracy, or with ``monitor="loss"`` of the lowest validation
-        loss (of equals the earliest), for every member of a stack; with ``ema_decay`` it is an average.
-        Without a validation set, the average or the last. One that was never validated, because it diverged
-        in its first epoch, is the network as it was given.
+        loss; the earliest of equals, and chosen separately for each network of a stack. With ``ema_decay`` it
+        is an average. Without a validation set it is the average or the last network. A network that
+        diverged before its first validation is kept as it was passed to `train`.
     last : TwoLayerNet
-        The network after its last step: a network that diverged, or was stopped, takes no step of the epochs
-        that follow, while the others of its stack go on.
+        The network after its last step. A network that diverged, or that ``patience`` stopped, takes no steps
+        in later epochs, while the others of its stack continue.
     average : TwoLayerNet or None
         The exponential moving average after the same step; None without ``ema_decay``.
     history : History
-    diverged : int or None, or a tuple of K of them
-        The first step, counted from 1, whose loss was not finite (or whose update left weights that are
-        not, where it was the last of an epoch); None where there is none.
-    stopped : int or None, or a tuple of K of them
-        The number of steps after which ``patience`` ended the training; None where it did not.
+    diverged : int, None, or tuple of K of them
+        The first step, counted from 1, whose loss was not finite; None if the network did not diverge. At the
+        end of an epoch, parameters that are not finite, or weights whose squares overflow, count too.
+    stopped : int, None, or tuple of K of them
+        The number of steps after which ``patience`` ended the training; None if it did not.
     train_accuracy : float, or host array (K,)
-        Exact accuracy of ``net`` on all training samples after the run, as they are (nothing augmented,
-        nothing dropped); nan where it diverged.
+        Exact accuracy of ``net`` on all training samples after the run, without augmentation or dropout; nan
+        if the network diverged.
     validation_accuracy : float, or host array (K,)
-        Accuracy of ``net`` on the validation set; nan where it diverged, or without a validation set.
+        Accuracy of ``net`` on the validation set; nan if the network diverged, or without a validation set.
     best_step : int, or host array (K,)
         Number of steps after which ``best`` was taken.
     seed : int
         The seed of the run; ``rng=run.seed`` repeats it.
     preprocessing : Preprocessing or None
-        The preprocessing of each batch, as `train` was given it. It is not folded into the networks, which
-        take its results; ``folded`` takes samples as they are.
+        The argument ``preprocessing`` of `train`. It is not folded into the networks, which take preprocessed
+        samples; ``folded`` takes samples as they are.
     validation_loss : float, or host array (K,)
         Mean cross-entropy of ``net`` on the validation set; nan where the accuracy is.
     teacher_seconds : float
@@ -140,10 +143,11 @@ class Run:
     stopped: int | tuple[int | None, ...] | None = None
     preprocessing: Preprocessing | None = None
     validation_loss: Any = math.nan
-    _train_loss: Any = math.nan  # mean cross-entropy of `net` on all training samples, where it was measured
+    _train_loss: Any = math.nan  # mean cross-entropy of `net` on all training samples; nan if not measured
     teacher_seconds: float = 0.0
-    _moments: tuple[TwoLayerNet, ...] = ()  # the optimizer's
-    _fingerprint: Fingerprint = field(default_factory=dict)  # of its settings and data
+    # What else a resumed run needs. There is no random state: the seed and the number of steps determine it.
+    _moments: tuple[TwoLayerNet, ...] = ()  # of the optimizer
+    _fingerprint: Fingerprint = field(default_factory=dict)  # of the settings and data
 
     @property
     def n_steps(self) -> int:
@@ -152,7 +156,7 @@ class Run:
 
     @property
     def folded(self) -> TwoLayerNet:
-        """The network that takes samples as they are: ``net``, with any ``preprocessing`` folded into it."""
+        """``net`` with any ``preprocessing`` folded into it: the network that takes samples as they are."""
         return folded(self.net, self.preprocessing)
 
     def __repr__(self) -> str:
@@ -162,7 +166,7 @@ class Run:
         )
 
     def _repr_html_(self) -> str:
-        """Return the results as a table, and the course as a picture, which notebooks show."""
+        """Return HTML for notebooks: the results as a table, and the course of the run as a picture."""
         from .._html import curves, table
 
         names = ("train_accuracy", "validation_accuracy", "best_step", "diverged", "stopped")
@@ -172,7 +176,7 @@ class Run:
 
 
 def _least_and_greatest(value: Any) -> str:
-    """Return a figure as text; of a stack the least and the greatest, and of how many networks these are."""
+    """Return a value as text: for a stack the least and the greatest finite one, and how many are finite."""
     figures = np.asarray(value, np.float64)
     known = np.sort(figures[np.isfinite(figures)])
     ends = dict.fromkeys(f"{one:,.3f}".removesuffix(".000") for one in (*known[:1], *known[-1:]))
@@ -181,7 +185,7 @@ def _least_and_greatest(value: Any) -> str:
 
 
 def _course(history: History) -> dict[str, HostArray]:
-    """Return what to draw of each epoch: the accuracies, or without validation the mean loss of its steps."""
+    """Return the curves to draw, by epoch: the accuracies, or without validation the mean step losses."""
     accuracy = history.train_accuracy
     if np.isfinite(history.validation_accuracy).any():
         return {"training accuracy": accuracy, "validation accuracy": history.validation_accuracy}
@@ -189,9 +193,9 @@ def _course(history: History) -> dict[str, HostArray]:
 
 
 def select(run: Run, k: int) -> Run:
-    """Return the run of one network of a stack, with its own copies of the networks.
+    """Return the run of one network of a stack, with copies of its networks.
 
-    Of a stack of one they are views, as nothing else uses its memory.
+    From a stack of one network they are views, because nothing else uses its memory.
     """
 
     def network(net: TwoLayerNet) -> TwoLayerNet:
@@ -199,11 +203,12 @@ def select(run: Run, k: int) -> Run:
         return TwoLayerNet(*(arrays if net.n_networks == 1 else (copied(array, xp=xp) for array in arrays)))
 
     xp = array_namespace(run.last.W1)
-    stack: Any = run  # each of its results has an axis K
+    stack: Any = run  # untyped, because each of its results has an axis K here
     best, last = network(run.best), network(run.last)
     average = None if run.average is None else network(run.average)
     return replace(
         run,
+        # `net` of the stack is the same object as its `best`, or else its average or its last networks.
         net=best if run.net is run.best else average or last,
         best=best,
         last=last,
@@ -221,6 +226,9 @@ def select(run: Run, k: int) -> Run:
 
 
 def without_preprocessed(run: Run) -> Run:
-    """Return a run that can go on with samples that differ in their last bits, compared by the caller."""
+    """Return the run without the fingerprint of its preprocessed samples, which the caller compares instead.
+
+    It can then be resumed with samples that differ in their last bits, as on another machine.
+    """
     fingerprint = {name: text for name, text in run._fingerprint.items() if name not in PREPROCESSED}
     return replace(run, _fingerprint=fingerprint)

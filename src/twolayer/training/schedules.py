@@ -11,20 +11,25 @@ import numpy as np
 from .._namespace import HostArray
 from .._validation import check_form, check_integer, check_number
 
-_MOST = 2**53  # steps or epochs: more than any run has, and few enough for int64
+_MOST = 2**53  # steps or epochs: more than any run has, and sums of such numbers still fit int64
 
 
 class Schedule(Protocol):
-    """Factor of the learning rate at given steps; a user's own of this form is accepted."""
+    """Factor of the learning rate at given steps; your own callable of this form is accepted.
+
+    It is called for any range of steps of a run, and more than once for some. So the result must depend on
+    the arguments alone.
+    """
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
-        """Return a factor (n,), float64, for each of the steps (n,), int64, the first being step 0.
+        """Return a factor (n,), float64, for each of the steps (n,).
 
         Parameters
         ----------
         step : host array (n,), int64
+            Steps of the run, counted from 0.
         steps_per_epoch : int
-            Steps of an epoch, the last short batch included.
+            Steps of an epoch, including a short last batch.
         steps : int
             Steps of the whole run.
         """
@@ -32,7 +37,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """The learning rate as it is."""
+    """A constant learning rate."""
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
         """Return 1 for each of the steps."""
@@ -48,9 +53,9 @@ class Exponential:
     factor : float
         Above 0; for example 0.95.
     every : int, optional
-        Number of steps; without it, an epoch.
+        Number of steps between two decays; by default an epoch.
     first : int, optional
-        The step, counted from 1, after which the first decay comes; without it, ``every``.
+        Number of steps before the first decay; by default ``every``.
 
     Examples
     --------
@@ -71,7 +76,7 @@ class Exponential:
             _check_count(name, getattr(self, name))
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
-        """Return ``factor`` to the power of the decays before each of the steps."""
+        """Return ``factor`` to the power of the number of decays before each step."""
         every = min(int(self.every or steps_per_epoch), _MOST)
         first = min(int(self.first or every), _MOST)
         decays = np.maximum((step - first) // every + 1, 0)
@@ -80,14 +85,15 @@ class Exponential:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Multiply the learning rate by ``factor`` after every ``epochs`` epochs, or after each of those named.
+    """Multiply the learning rate by ``factor`` after every ``epochs`` epochs, or after each listed epoch.
 
     Parameters
     ----------
     factor : float
         Above 0.
     epochs : int or tuple of int
-        How many epochs lie between two decays; or the number of epochs done at each decay, rising.
+        The number of epochs between two decays; or a tuple of the number of epochs done at each decay,
+        ascending.
 
     Examples
     --------
@@ -111,15 +117,15 @@ class Step:
             check_integer("epochs", self.epochs, least=1)
             return
         if not self.epochs:
-            raise ValueError("`epochs` must hold at least one epoch where it is a tuple; got none")
+            raise ValueError("`epochs` must hold at least one epoch if it is a tuple; got an empty tuple")
         for end in self.epochs:
             check_integer("epochs", end, least=1)
         for end, later in pairwise(self.epochs):
             if later <= end:
-                raise ValueError(f"`epochs` must rise where it is a tuple; got {later} after {end}")
+                raise ValueError(f"`epochs` must be ascending if it is a tuple; got {later} after {end}")
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
-        """Return ``factor`` to the power of the decays before each of the steps."""
+        """Return ``factor`` to the power of the number of decays before each step."""
         epoch = step // steps_per_epoch
         if isinstance(self.epochs, tuple):
             decays = np.searchsorted([int(end) for end in self.epochs], epoch, side="right")
@@ -130,11 +136,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Cosine:
-    """Lower the learning rate from all of it to nothing over the run, along half a cosine [1]_.
+    """Lower the learning rate from its full value to zero over the run, along half a cosine [1]_.
 
-    The factor of a step, counted from 0, is (1 + cos(π · step / steps)) / 2. It depends on how long the run
-    is: one that goes on with a higher total than it began with has another course than one that did not
-    stop.
+    The factor of a step, counted from 0, is (1 + cos(π · step / steps)) / 2. It depends on the length of the
+    run: a run resumed with a larger total has other learning rates than a run that had this total from its
+    beginning.
 
     References
     ----------
@@ -156,18 +162,18 @@ class Cosine:
 
 @dataclass(frozen=True, slots=True)
 class Warmup:
-    """Raise the learning rate evenly over the first steps, then follow another schedule.
+    """Raise the learning rate linearly over the first steps, then follow another schedule.
 
-    Of a warm-up of n steps, the step that is counted ``step`` from 0 has (step + 1) / n of the other
-    schedule's first factor. After it the other schedule begins, with its step 0, and its run is the rest of
-    this one: ``steps - n``, or 1 where nothing is left. Epochs that it counts begin there too.
+    In a warm-up of n steps, the factor of a step, counted from 0, is (step + 1) / n times the first factor of
+    the other schedule. Then the other schedule begins with its step 0. The length of its run is the rest of
+    this one, ``steps - n``, or 1 if nothing is left. Its epochs are counted from there too.
 
     Parameters
     ----------
     schedule : Schedule
-        What follows; a user's own may be given.
+        The schedule after the warm-up; it may be your own.
     epochs, steps : int, optional
-        How long the warm-up is: one of them; 1 epoch where neither is given.
+        Length of the warm-up: give one of them, or neither for 1 epoch.
 
     Examples
     --------
@@ -191,7 +197,7 @@ class Warmup:
             _check_count(name, getattr(self, name))
 
     def __call__(self, step: HostArray, *, steps_per_epoch: int, steps: int) -> HostArray:
-        """Return the warm-up's factor times the other schedule's for each of the steps."""
+        """Return the warm-up's factor times the other schedule's factor for each step."""
         n = min(int(self.steps or steps_per_epoch * int(self.epochs or 1)), _MOST)
         factors = self.schedule(
             np.maximum(step - n, 0), steps_per_epoch=steps_per_epoch, steps=max(steps - n, 1)
@@ -202,6 +208,6 @@ class Warmup:
 
 
 def _check_count(name: str, value: int | None) -> None:
-    """Raise unless a number of steps or epochs is a positive integer, or left out."""
+    """Raise unless a number of steps or epochs is a positive integer or None."""
     if value is not None:
         check_integer(name, value, least=1)

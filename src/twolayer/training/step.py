@@ -1,4 +1,10 @@
-"""One step of training. Its result depends on its inputs alone; it may overwrite the state."""
+"""One step of training, as a function of arrays alone, which JAX can compile. It may overwrite the state.
+
+The arguments of `step` differ in how often they change: `State` is the result of the step before, `Varying`
+belongs to one step, `Constant` to a whole run, and the keywords are compiled into the step. A step does not
+compute its loss. It returns the arrays for it, `Seen`, and `report` computes the losses of many steps in as
+few calls as for one.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +31,7 @@ from .optimizers import Optimizer
 
 
 class State(NamedTuple):
-    """The arrays that a step changes: networks, the optimizer's moments, and a running average if any."""
+    """The arrays that a step changes: networks, the optimizer's moments, and the average if there is one."""
 
     params: Params
     moments: tuple[Params, ...]
@@ -33,22 +39,22 @@ class State(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """Samples with their targets and weights: of the whole training or validation set, or of one batch."""
+    """Samples with their targets and weights: a whole training or validation set, or one batch."""
 
     X: Array  # (N, D), of any real dtype
     y: Array  # (N,) int32 or (N, C) in the networks' dtype
     sample_weight: Array | None  # (N,), or (N, F) with folds
-    own: Array | None = None  # (N, F) with folds: 1 where the fold trains on the sample, else 0
+    own: Array | None = None  # (N, F) with folds: 1 if the fold trains on the sample, else 0
 
 
 class Constant(NamedTuple):
-    """The arrays that all steps of a run share; the numbers are one for each network."""
+    """The arrays that all steps of a run share; those (K,) have one number for each network."""
 
-    samples: Samples | None  # the training samples; None where they are streamed
-    preprocessing: tuple[Array, ...]  # what `transform` needs
-    reg: Array | None  # (K,); None where it is 0 for all
-    dropout: Array | None  # (K,) uint8: thresholds for random bytes
-    smoothing: Array | None  # (K,)
+    samples: Samples | None  # the training samples; None if they are streamed
+    preprocessing: tuple[Array, ...]  # the arrays that `transform` needs
+    reg: Array | None  # (K,); None if it is 0 for all networks
+    dropout: Array | None  # (K,) uint8: thresholds for random bytes; None like `reg`
+    smoothing: Array | None  # (K,); None like `reg`
     fold: Array | None = None  # (K,) int32: the fold of each network
 
 
@@ -56,23 +62,23 @@ class Varying(NamedTuple):
     """The arrays of one step; or, with a first axis n, of n steps."""
 
     draws: Draws
-    batch: Samples | None  # where samples are streamed: those of the step
-    labels: Array | None  # of the batch, from the host: (B,) int32, or a teacher's targets (B, C)
+    batch: Samples | None  # the samples of the step, if the host gathers them
+    labels: Array | None  # of the batch, if the host gathers only these: (B,) int32, or targets (B, C)
     learning_rate: Array  # (K,)
-    share: Array  # (K,): of each sample in the mean, times the learning rate where the optimizer is `scaled`
-    decay: Array | None  # (K,): factor of W1 and W2, where the penalty lets them decay in the step itself
-    coefficients: Array  # (m,): the optimizer's, then what the newest weights count in the average
+    share: Array  # (K,): 1 / B, times the learning rate if the optimizer is `scaled`
+    decay: Array | None  # (K,): factor by which the penalty shrinks W1 and W2, if the optimizer is `scaled`
+    coefficients: Array  # (m,): the optimizer's; then, with an average, the share of the newest weights in it
 
 
 class Seen(NamedTuple):
-    """The arrays before a step's update from which `report` computes its loss and accuracy."""
+    """The arrays, from before a step's update, from which `report` computes its loss and accuracy."""
 
-    Z: Array  # (K, C, N), like `total` a part of the softmax
-    total: Array  # (K, 1, N)
+    Z: Array  # (K, C, N): logits minus their maximum; with `total` it gives the softmax
+    total: Array  # (K, 1, N): sum of exp(Z) over the classes
     y: Array
-    weighted: Array | None  # (1 or K, N): share of each sample in the loss
-    counted: Array | None  # (K, N): its share in the accuracy; None where all count the same
-    squared: tuple[Array, Array] | None  # the weights', as `squares`; None where there is no penalty
+    weighted: Array | None  # (1 or K, N): share of each sample in the loss; None if all shares are equal
+    counted: Array | None  # (K, N): its share in the accuracy; None if all shares are equal
+    squared: tuple[Array, Array] | None  # `squares` of W1 and W2; None without a penalty
 
 
 def step(
@@ -87,7 +93,7 @@ def step(
     divide: Callable[[Samples], Samples] | None = None,
     xp: ModuleType,
 ) -> tuple[State, Seen]:
-    """Take one step; return the state after it, and what it saw.
+    """Return the state after one step, and the arrays for its report.
 
     ``input_dropout`` is a threshold for random bytes, and ``divide`` divides a batch over several devices.
     Like the other keywords they are compiled into the step.
@@ -98,7 +104,7 @@ def step(
     if divide is not None:
         batch = divide(batch)
     if augmentation is not None:
-        if batch.y.ndim == 1:
+        if batch.y.ndim == 1:  # an augmentation may mix targets, which labels cannot express
             T, _ = targets(batch.y, params.W2.shape[1], dtype=dtype, xp=xp)
             batch = batch._replace(y=T[0, ...].T)
         batch = augmented(batch, varying.draws.augmentation, augmentation, xp=xp)
@@ -109,6 +115,7 @@ def step(
         X *= xp.astype(varying.draws.input_bytes >= input_dropout, dtype)
     kept = scale = None
     if constant.dropout is not None:
+        # The networks share the random bytes, so a unit dropped at a low rate is dropped at higher ones too.
         threshold = constant.dropout[:, None, None]
         scale = 256.0 / (256.0 - xp.astype(threshold, dtype))
         kept = varying.draws.hidden_bytes[None, :, :] >= threshold
@@ -117,23 +124,24 @@ def step(
     counted = None if own is None else shares_of_each(own, constant.fold, xp=xp)
     weighted = counted if sample_weight is None else shares_of_each(sample_weight, constant.fold, xp=xp)
     share = varying.share[:, None, None]
-    if weighted is not None:  # times N, as `varying.share` contains the 1 / N of equal weights
+    if weighted is not None:  # times N, because `varying.share` contains the 1 / N of equal weights
         share = share * (weighted * X.shape[0])[:, None, :]
     Z, exp_Z, total = softmax(logits, xp=xp)
     dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     gradients = backward(params, X, H1, dlogits, scale, xp=xp)
     # The norms are computed here because the update reads W1 next, and then finds it in the cache.
     squared = None if constant.reg is None else (squares(params.W1, xp=xp), squares(params.W2, xp=xp))
-    if constant.reg is not None and not optimizer.scaled:
+    if constant.reg is not None and not optimizer.scaled:  # else `varying.decay` contains the penalty
         gradients = with_penalty(params, gradients, constant.reg, xp=xp)
     after = apply_updates(state, gradients, varying, optimizer, xp=xp)
     return after, Seen(Z, total, y, weighted, counted, squared)
 
 
 def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple[Array, Array]:
-    """Loss, penalty included, and accuracy of the batches of m steps before their updates: (m, K) each.
+    """Return loss, with penalty, and accuracy of the batches of m steps before their updates: (m, K) each.
 
-    The m steps together take as many calls as one.
+    The batches are joined into one, so m steps take as many calls of the library as one step. They have the
+    same size.
     """
     n_steps = len(seen)
     Z, total = xp.concat([one.Z for one in seen], axis=2), xp.concat([one.total for one in seen], axis=2)
@@ -153,9 +161,10 @@ def report(seen: Sequence[Seen], constant: Constant, *, xp: ModuleType) -> tuple
 
 
 def shares_of_each(weights: Array, fold: Array | None, *, xp: ModuleType) -> Array:
-    """Share of each sample in the mean, by weights (N,) the same for all networks: (1, N).
+    """Return the share of each sample in the mean.
 
-    By weights (N, F), of the folds that networks belong to: (K, N).
+    The shares are (1, N) for weights (N,), which all networks share. They are (K, N) for weights (N, F): each
+    network has those of its fold.
     """
     if fold is None:
         return shares(weights, xp=xp)[None, :]
@@ -163,20 +172,23 @@ def shares_of_each(weights: Array, fold: Array | None, *, xp: ModuleType) -> Arr
 
 
 def batch_means(values: Array, share: Array | None, n_batches: int, *, xp: ModuleType) -> Array:
-    """Mean over each of m batches, (K, m·N) to (m, K), by the samples' shares (1 or K, m, N)."""
+    """Return the means (m, K) over m batches of values (K, m·N), by the samples' shares (1 or K, m, N)."""
     n_networks, n_values = values.shape
     each = xp.reshape(values, (n_networks, n_batches, n_values // n_batches))
     return (xp.mean(each, axis=2) if share is None else xp.sum(each * share, axis=2)).T
 
 
 def size(params: Params, *, xp: ModuleType) -> Array:
-    """Return a number for each network (K,): not finite if a parameter, or a weight's square, is not."""
+    """Return a number for each network (K,): not finite if a parameter, or a weight's square, is not.
+
+    One number per network to read, instead of all parameters.
+    """
     of_W1, of_W2 = xp.sum(squares(params.W1, xp=xp), axis=1), xp.sum(squares(params.W2, xp=xp), axis=1)
     return of_W1 + of_W2 + xp.sum(params.b1, axis=1) + xp.sum(params.b2, axis=1)
 
 
 def gathered(samples: Samples | None, varying: Varying, *, xp: ModuleType) -> Samples:
-    """Samples of a step's batch as they are, from the training samples unless they are streamed."""
+    """Return the samples of a step's batch as they are: rows of the training samples, or from the host."""
     if varying.batch is not None:
         return varying.batch
     assert samples is not None
@@ -191,13 +203,15 @@ def gathered(samples: Samples | None, varying: Varying, *, xp: ModuleType) -> Sa
 
 
 def augmented(batch: Samples, drawn: Any, augmentation: Augmentation, *, xp: ModuleType) -> Samples:
-    """Augment a batch whose targets are probabilities.
+    """Return an augmented batch; its targets must be probabilities.
 
-    Targets that are mixed are mixed by the samples' weights; with folds none is.
+    An augmentation that mixes samples mixes their targets in proportion to the samples' weights. With folds
+    no samples may be mixed (`sweep` refuses `Mixup`), so the weights stay as they are.
     """
     X, T, sample_weight, own = batch
     if sample_weight is None or own is not None:
         return Samples(*augmentation.apply(X, T, drawn, xp=xp), sample_weight, own)
+    # The sum of a sample's targets is 1, so the sum of its weighted targets is its weight, also after mixing.
     X, weighted = augmentation.apply(X, T * sample_weight[:, None], drawn, xp=xp)
     sample_weight = xp.sum(weighted, axis=1)
     weights = sample_weight[:, None]
@@ -208,9 +222,10 @@ def augmented(batch: Samples, drawn: Any, augmentation: Augmentation, *, xp: Mod
 def apply_updates(
     state: State, gradients: Params, varying: Varying, optimizer: Optimizer, *, xp: ModuleType
 ) -> State:
-    """State after the optimizer's update.
+    """Return the state after the optimizer's update.
 
-    ``gradients`` are those of the data loss; unless the optimizer is `scaled`, the penalty's are added here.
+    ``gradients`` include those of the penalty. If the optimizer is `scaled`, they do not; they are multiplied
+    by the learning rate instead, and ``varying.decay`` applies the penalty.
     """
     params, moments, average = state
     if optimizer.scaled:
@@ -228,15 +243,15 @@ def apply_updates(
 
 
 def decay_factors(learning_rate: HostArray, reg: HostArray) -> HostArray:
-    """1 - 2·reg·lr, the factor of W1 and W2 in each of n steps of gradient descent: (n, K)."""
+    """Return 1 - 2·reg·lr, the factor of W1 and W2 in each of n steps of gradient descent: (n, K)."""
     return 1.0 - 2.0 * reg * learning_rate
 
 
 def sgd(params: Params, updates: Params, decay: Array | None, *, xp: ModuleType) -> Params:
     """Stochastic gradient descent: W ← (1 - 2·reg·lr) W - lr dW of the data loss; biases do not decay.
 
-    ``updates`` are the gradients of the data loss times the learning rate. The state is updated in place
-    where the library can. So the rate costs no pass over an array as large as W1, and the penalty only one.
+    ``updates`` are the gradients of the data loss times the learning rate. The state is updated in place if
+    the library can. So the rate costs no pass over an array as large as W1, and the penalty only one pass.
     Otherwise a step of 512 hidden units takes 1.1 to 1.2 times as long (benchmarks/forms.py).
     """
     factor = None if decay is None else decay[:, None, None]
@@ -245,7 +260,7 @@ def sgd(params: Params, updates: Params, decay: Array | None, *, xp: ModuleType)
 
 
 def with_penalty(params: Params, gradients: Params, reg: Array, *, xp: ModuleType) -> Params:
-    """Add 2 reg W1 and 2 reg W2, the gradients of the penalty, to those of the data loss, in place."""
+    """Return the gradients of the data loss plus 2 reg W1 and 2 reg W2, those of the penalty; in place."""
     each = reg[:, None, None]
     dW1 = penalised(gradients.W1, params.W1, each, xp=xp)
     dW2 = penalised(gradients.W2, params.W2, each, xp=xp)
@@ -254,14 +269,14 @@ def with_penalty(params: Params, gradients: Params, reg: Array, *, xp: ModuleTyp
 
 @leaf
 def penalised(dW: Array, W: Array, reg: Array, *, xp: ModuleType) -> Array:
-    """Gradient of the loss, from that of the data loss: dW + 2 reg W."""
+    """Return dW + 2 reg W: the gradient of the loss, from that of the data loss."""
     dW += W * (2.0 * reg)
     return dW
 
 
 @leaf
 def subtract_update(W: Array, update: Array, decay: Array | None, *, xp: ModuleType) -> Array:
-    """W ← decay · W - update."""
+    """Return decay · W - update, in place if the library can."""
     if decay is not None:
         W *= decay
     W -= update
@@ -270,7 +285,7 @@ def subtract_update(W: Array, update: Array, decay: Array | None, *, xp: ModuleT
 
 @leaf
 def mixed(average: Array, weights: Array, newest: Array, *, xp: ModuleType) -> Array:
-    """Return (1 - newest) · average + newest · weights, in place where the library can."""
+    """Return (1 - newest) · average + newest · weights, in place if the library can."""
     average *= 1.0 - newest
     average += newest * weights
     return average

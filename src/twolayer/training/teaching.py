@@ -1,4 +1,9 @@
-"""Distillation: targets that are made of a teacher's logits."""
+"""Distillation: targets made from a teacher's logits.
+
+They are computed on the host in float64. An array of logits gives the targets of all samples at once. A
+callable must be called with each batch as it is augmented, so the host then gathers and augments the batch,
+and the step only preprocesses it.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def check_teacher(settings: Settings, n_samples: int, n_classes: int) -> None:
-    """Raise unless the teacher of a run, if there is one, and its numbers are as `train` says."""
+    """Raise unless the teacher, if there is one, its temperature and its weight are valid."""
     check_number("temperature", settings.temperature, above=0.0)
     check_number("teacher_weight", settings.teacher_weight, least=0.0, most=1.0)
     if is_array_api_obj(settings.teacher):
@@ -45,9 +50,10 @@ def check_teacher(settings: Settings, n_samples: int, n_classes: int) -> None:
 
 
 def described_teacher(teacher: Any) -> str:
-    """Describe the teacher by what its owner calls it, as its attributes may change when it is called.
+    """Describe the teacher for the fingerprint: a callable by its ``name``, or that of its function or class.
 
-    A method of a network, and an array of logits, are described by their numbers too.
+    Other attributes are left out, because a call may change them. A method of a network, and an array of
+    logits, are described by their values too.
     """
     if teacher is None or is_array_api_obj(teacher):
         return described(teacher)
@@ -58,13 +64,13 @@ def described_teacher(teacher: Any) -> str:
 
 
 def host_logits(logits: Any, shape: tuple[int, int], *, name: str) -> HostArray:
-    """Return logits on the host, or raise unless they are an array of finite numbers of this shape."""
+    """Return logits on the host; raise unless they are an array of finite real numbers of this shape."""
     if not is_array_api_obj(logits):
         raise TypeError(f"`{name}` must be an array of logits; got {type(logits).__name__}")
-    host = to_host(logits)  # here the device is waited for
+    host = to_host(logits)  # this waits for the device
     if host.shape != shape:
         raise ValueError(
-            f"`{name}` must be logits of shape {shape}, for each sample those of each class; "
+            f"`{name}` must be logits of shape {shape}, a row for each sample and a column for each class; "
             f"got shape {host.shape}"
         )
     if host.dtype.kind not in "fiu":
@@ -79,15 +85,17 @@ class Teaching:
     Parameters
     ----------
     plan : Plan
-        With a teacher, whose logits are z.
+        A plan with a teacher, whose logits are z.
     n_classes : int
     at_once : int
-        How many batches a teacher that is called is asked about before their steps are taken.
+        Number of batches for which a callable teacher is called before their steps are run.
 
     Attributes
     ----------
+    calls : bool
+        Whether the teacher is a callable.
     augmentation : Augmentation or None
-        What is left to the step: nothing where the teacher is called, which needs the augmented samples.
+        The augmentation that the step must still apply: None for a callable, which needs augmented samples.
     seconds : float
         The time that the teacher has taken.
     """
@@ -100,9 +108,14 @@ class Teaching:
         self._targets = y if self.calls else self._mixed(y, to_host(plan.teacher))
 
     def chunks(self, draws: Draws, cast_draws: Draws) -> Iterator[tuple[Draws, Samples | None, Any]]:
-        """Yield the draws of steps that are left to them, with their batches, or with the targets alone."""
+        """Yield the draws that steps still need, with their batches, or with their targets only.
+
+        The form is that of ``Varying``'s first three fields.
+        """
         plan, rows, at_once = self._plan, draws.rows, self._at_once
         if self.calls:
+            # A few steps at a time: the batches of a whole chunk may take much memory, and a callback may
+            # stop the run before they are used.
             for first in range(0, len(rows), at_once):
                 some = tree_map(lambda array, i=first: array[i : i + at_once], cast_draws)
                 n_steps = len(some.rows)
@@ -124,6 +137,7 @@ class Teaching:
             return from_host(host, xp=xp, device=device(X))
 
         def taught(batch: Samples) -> Samples:
+            # The teacher gets a copy, so that it cannot change the batch.
             T = self._mixed(to_host(batch.y), self._logits(xp.reshape(copied(batch.X, xp=xp), shape)))
             return batch._replace(y=place(T))
 
@@ -132,6 +146,8 @@ class Teaching:
         batch: Samples = tree_map(lambda array: rows_of(array, rows, xp=xp), samples)
         T = self._mixed(self._targets[drawn.rows], None)
         batch = batch._replace(X=xp.reshape(batch.X, (shape[0], -1)), y=place(T))
+        # A teacher sees whole samples, not mixtures: it is called before the first mixing augmentation, which
+        # then mixes its targets too.
         is_taught = False
         for augmentation, own in _parts(plan.augmentation, drawn.augmentation):
             if mixes(augmentation) and not is_taught:
@@ -148,18 +164,19 @@ class Teaching:
         return host
 
     def _mixed(self, y: HostArray, logits: HostArray | None) -> HostArray:
-        """Return targets (B, C) by labels (B,) or probabilities (B, C), and by logits (B, C) if given."""
+        """Return targets (B, C) from labels (B,) or probabilities (B, C), and from logits (B, C) if given."""
         xp = standard_namespace(np)
         T: HostArray = targets(y, self._n_classes, dtype=np.float64, xp=xp)[0][0, ...].T
         if logits is not None:
             weight, z = float(self._plan.teacher_weight), logits.astype(np.float64)
+            # Without the maximum first, a small temperature could make the quotient overflow.
             softened = (z - np.max(z, axis=1, keepdims=True)) / float(self._plan.temperature)
             T = weight * np.exp(log_softmax(softened, axis=1, xp=xp)) + (1.0 - weight) * T
         return T.astype(self._plan.dtype)
 
 
 def _parts(augmentation: Augmentation | None, drawn: Any) -> Iterator[tuple[Augmentation, Any]]:
-    """Yield the parts of an augmentation, which may be chained, and what is drawn for each."""
+    """Yield the parts of an augmentation, which may be a chain of chains, each with its draws."""
     if isinstance(augmentation, Chain):
         for part, own in zip(augmentation.parts, drawn, strict=True):
             yield from _parts(part, own)

@@ -1,4 +1,7 @@
-"""Nested tuples of arrays."""
+"""Nested tuples of arrays, such as the state of a run, and functions of all their arrays.
+
+A library's own trees (`jax.tree`, `torch.utils._pytree`) would only serve that library.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from .._namespace import Array
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """Apply a function to each array of a tree, and to the arrays of others of the same form in its place.
+    """Return a tree of ``function(array, *arrays)`` for each array of ``tree`` and those of ``others`` there.
 
-    A missing array, None, stays None.
+    ``others`` have the form of ``tree``. A missing array, None, stays None.
     """
     if isinstance(tree, tuple):
         parts = [tree_map(function, *each) for each in zip(tree, *others, strict=True)]
@@ -20,7 +23,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
 
 
 def tree_leaves(tree: Any) -> list[Array]:
-    """Return the arrays of a tree in their order."""
+    """Return the arrays of a tree in order, without those that are None."""
     if isinstance(tree, tuple):
         return [leaf for part in tree for leaf in tree_leaves(part)]
     return [] if tree is None else [tree]
