@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and safetensors and .npz files, opened with a clear error."""
+"""Atomic writing of files, and checked access to safetensors and .npz files."""
 
 from __future__ import annotations
 
@@ -29,31 +29,32 @@ from numpy.lib import format as npy_format
 from ._namespace import Array, dtype_name, on_host
 from ._texts import listed
 
-# How long to wait for a program that holds the file to be replaced; only Windows refuses to replace it.
+# How long to wait for another program that has the file open. Only Windows refuses to replace an open file.
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
-# The longest name that a temporary file's name repeats, in bytes: some file systems allow no more than 143.
+# A temporary file's name contains the file's name only if that is at most this long, in bytes. Some file
+# systems allow no more than 143.
 _LONGEST_IN_NAMES = 100
-_LONGEST_HEADER = 2**14  # bytes of an array's header; NumPy takes at most 10,000
+_LONGEST_HEADER = 2**14  # bytes to read for an array's header; NumPy accepts at most 10,000
 
 
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Yield a temporary file, open for bytes; move it to ``path`` when the block ends well.
+    """Yield a temporary file, open for bytes, and move it to ``path`` if the block succeeds.
 
-    If the block raises, the temporary file is removed and the old file stays. A process that is killed leaves
-    the temporary file, and at ``path`` either the whole old file or the whole new one; so does a machine that
-    loses its power, as the new file is on the disk before it takes its place.
+    If the block raises, the temporary file is removed and the old file remains. If the process is killed, the
+    temporary file remains, and ``path`` contains either the complete old file or the complete new one. The
+    same holds after a power failure, because the new file is flushed to disk before it is moved.
 
-    The new file has the mode and the owner of the one that it replaces. If ``path`` is a link, the file that
-    it leads to is replaced, and the link stays. A pipe or a device cannot be replaced: when the block ends
-    well, the content is written into it.
+    The new file gets the mode and, where the system permits, the owner of the file that it replaces. If
+    ``path`` is a link, its target is replaced, and the link remains. A pipe or a device cannot be replaced;
+    if the block succeeds, the content is written into it.
 
     Raises
     ------
     OSError
-        If ``path`` is a folder or a socket, or its folder does not exist or cannot be written, before the
-        block begins; if the block or the move fails. The message names ``path``.
+        Before the block, if ``path`` is a folder or a socket, or its folder does not exist or is not
+        writable. Afterwards, if the block or the move fails. The message names ``path``.
     """
     path = _followed(path)
     standing, is_replaced = _standing_at(path)
@@ -72,7 +73,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         if partial is not None:
             _replace(partial, path)
     except OSError as error:
-        # The system names no file for a full disk, and the temporary one for other errors.
+        # The error contains no file name if the disk is full, and the temporary file's name otherwise.
         if error.errno is None or error.filename not in (None, str(partial)):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
@@ -82,12 +83,12 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def check_can_be_written(path: str | os.PathLike[str]) -> None:
-    """Raise if `written_whole` would raise before its block. Call it before long work.
+    """Raise if `written_whole` would raise before its block. Call this before a long computation.
 
     Raises
     ------
     OSError
-        As `written_whole`.
+        As for `written_whole`.
     """
     path = _followed(path)
     standing, is_replaced = _standing_at(path)
@@ -98,29 +99,29 @@ def check_can_be_written(path: str | os.PathLike[str]) -> None:
 
 
 def _followed(path: str | os.PathLike[str]) -> Path:
-    """Return the path, or, if it is a link, the path that it leads to."""
+    """Return the path, or the target if the path is a link."""
     path = Path(path)
     if not path.is_symlink():
         return path
     target = Path(os.path.realpath(path))
-    # A link of the system, such as /dev/stdout, may lead to no path at all.
+    # A system link such as /dev/stdout can be open although its target is not a path in the file system.
     return target if target.exists() or not path.exists() else path
 
 
 def _standing_at(path: Path) -> tuple[os.stat_result | None, bool]:
-    """Return the status of the file at a path, None if there is no file, and whether a new one replaces it.
+    """Return the status of the file at a path, or None without a file, and whether to replace it.
 
-    Into what is not replaced, such as a pipe, the new content is written.
+    If it is not replaced, for example a pipe, the new content is written into it.
 
     Raises
     ------
     OSError
-        If it is neither a file nor anything else that can be written into.
+        If ``path`` is a folder, a socket, or a pipe or device that is not writable.
     """
     try:
         standing = path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return None, True  # if the folder is at fault, no file can be made in it either
+        return None, True  # a problem with the folder is reported when the temporary file is created
     number = 0
     if stat.S_ISDIR(standing.st_mode):
         number = errno.EISDIR
@@ -134,8 +135,9 @@ def _standing_at(path: Path) -> tuple[os.stat_result | None, bool]:
 
 
 def _new_partial(path: Path, standing: os.stat_result | None) -> IO[bytes]:
-    """Make and open the temporary file, beside the file that it replaces."""
-    # The system applies the umask to the mode. A file that replaces another is private until it has its mode.
+    """Create and open the temporary file, in the folder of the file that it replaces."""
+    # The system applies the umask to a new file's mode. A replacement stays private until it gets the mode of
+    # the old file.
     mode = 0o666 if standing is None else 0o600
     while True:
         partial = path.with_name(f"{_prefix(path)}{secrets.token_hex(4)}")
@@ -152,14 +154,14 @@ def _new_partial(path: Path, standing: os.stat_result | None) -> IO[bytes]:
 
 
 def _prefix(path: Path) -> str:
-    """Return the beginning of the names of a path's temporary files, short enough for any file system."""
+    """Return the prefix of the names of a path's temporary files, short enough for any file system."""
     name = os.fsencode(path.name)
     short = path.name if len(name) <= _LONGEST_IN_NAMES else hashlib.sha256(name).hexdigest()[:32]
     return f".{short}."
 
 
 def _keep_access(partial: Path, standing: os.stat_result | None) -> None:
-    """Give a file the owner, where the system allows it, and the mode of the one that it replaces."""
+    """Copy the mode of the replaced file to a file, and its owner where the system permits."""
     if standing is None:
         return
     if sys.platform != "win32":
@@ -171,7 +173,7 @@ def _keep_access(partial: Path, standing: os.stat_result | None) -> None:
 
 
 def _flush(file: IO[bytes]) -> None:
-    """Bring what was written to a file to the disk, if the file system can do that."""
+    """Flush a file to disk, if the file system supports it."""
     file.flush()
     try:
         os.fsync(file.fileno())
@@ -181,7 +183,7 @@ def _flush(file: IO[bytes]) -> None:
 
 
 def _replace(partial: Path, path: Path) -> None:
-    """Move a file to its place; on Windows, wait for programs that read the old file."""
+    """Move a file to ``path``. On Windows, wait a short time for programs that read the old file."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -195,7 +197,7 @@ def _replace(partial: Path, path: Path) -> None:
 
 
 def remove_partial(path: str | os.PathLike[str]) -> None:
-    """Remove the temporary files of processes that were killed while they wrote ``path``."""
+    """Remove temporary files left by processes that were killed while they wrote ``path``."""
     path = _followed(path)
     partial = re.compile(f"{re.escape(_prefix(path))}[0-9a-f]{{8}}")
     if path.parent.is_dir():
@@ -206,11 +208,12 @@ def remove_partial(path: str | os.PathLike[str]) -> None:
 
 
 def read_text(path: str | os.PathLike[str], *, errors: str = "strict") -> str:
-    """Read a text file in UTF-8, without the byte order mark that programs on Windows put at its beginning.
+    """Read a UTF-8 text file, without the byte order mark that some Windows programs write.
 
     Parameters
     ----------
     path : path
+        The file.
     errors : str
         How bytes that are not UTF-8 are handled, as in `bytes.decode`.
 
@@ -219,7 +222,7 @@ def read_text(path: str | os.PathLike[str], *, errors: str = "strict") -> str:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not in UTF-8.
+        If ``errors`` is "strict" and the file is not in UTF-8.
     """
     return Path(path).read_bytes().decode("utf-8-sig", errors)
 
@@ -230,18 +233,20 @@ _SAFETENSORS_DTYPES = {"float32": "F32", "float64": "F64", "int64": "I64"}
 def write_safetensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str]
 ) -> None:
-    """Write arrays as a safetensors file, whole or not at all.
+    """Write arrays as a safetensors file, completely or not at all.
 
-    The same arrays and metadata give the same bytes. The arrays are written one by one: from their own memory
-    if it is in C order and NumPy can read it, else from a copy. safetensors' own writer copies all of them,
-    and writes the metadata in a random order.
+    The same arrays and metadata give the same bytes. Arrays are written one at a time, without a copy if
+    their memory is in C order and readable by NumPy. The writer of the package safetensors is not used,
+    because it copies all arrays and writes the metadata in random order.
 
     Parameters
     ----------
     path : path
+        The file.
     tensors : mapping of str to array
-        Arrays of any library on any device, of float32, float64 or int64.
+        Arrays of any library on any device, of dtype float32, float64 or int64.
     metadata : mapping of str to str
+        The file's metadata.
 
     Raises
     ------
@@ -249,7 +254,7 @@ def write_safetensors(
         If the file cannot be written.
     """
     dtypes = {name: np.dtype(dtype_name(array.dtype)) for name, array in tensors.items()}
-    # The order of safetensors: the largest items first, so that all are aligned in memory.
+    # safetensors stores the largest item sizes first, so that all arrays are aligned in memory.
     names = sorted(tensors, key=lambda name: (-dtypes[name].itemsize, name))
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     end = 0
@@ -259,7 +264,7 @@ def write_safetensors(
         kind = _SAFETENSORS_DTYPES[dtype.name]
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # as safetensors does, so that the tensors are aligned
     with written_whole(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
@@ -270,19 +275,19 @@ def write_safetensors(
 
 @contextmanager
 def opened_safetensors(path: str | os.PathLike[str], kind: str) -> Iterator[Any]:
-    """Open a safetensors file; yield safetensors' reader of it.
+    """Open a safetensors file and yield a reader of the package safetensors.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a whole safetensors file; the message says that it must be ``kind``.
+        If it is not a complete safetensors file. The message states that it must be ``kind``.
     """
     from safetensors import SafetensorError, safe_open
 
     with Path(path).open("rb"):
-        pass  # a missing file raises the system's own error
+        pass  # so that a missing file raises FileNotFoundError
     try:
         with safe_open(path, framework="np") as file:
             yield file
@@ -293,7 +298,7 @@ def opened_safetensors(path: str | os.PathLike[str], kind: str) -> Iterator[Any]
 
 
 def float_dtype_in(file: Any, name: str, path: str | os.PathLike[str]) -> str:
-    """Return the dtype of a tensor in a safetensors file, F32 or F64, or raise."""
+    """Return the dtype of a tensor in a safetensors file, or raise a ValueError unless it is F32 or F64."""
     dtype: str = file.get_slice(name).get_dtype() if name in file.keys() else "none"  # noqa: SIM118  # it is no dict
     if dtype not in ("F32", "F64"):
         raise ValueError(f"`{name}` in {path} must be F32 or F64; got {dtype}")
@@ -303,7 +308,7 @@ def float_dtype_in(file: Any, name: str, path: str | os.PathLike[str]) -> str:
 def network_shapes(
     n_features: int, n_hidden: int, n_classes: int, stack: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a network's arrays; ``stack`` is (K,) for a stack, else empty."""
+    """Return the shapes of a network's arrays. ``stack`` is (K,) for a stack and empty for one network."""
     return {
         "W1": (*stack, n_features, n_hidden),
         "b1": (*stack, n_hidden),
@@ -315,21 +320,21 @@ def network_shapes(
 def check_tensors(
     file: Any, expected: Mapping[str, tuple[str, tuple[int, ...]]], path: str | os.PathLike[str], kind: str
 ) -> None:
-    """Raise unless a safetensors file holds tensors of these dtypes and shapes, and no others.
+    """Raise unless a safetensors file contains exactly the expected tensors.
 
     Parameters
     ----------
-    file : safetensors' reader
+    file : reader of safetensors
         As `opened_safetensors` yields it.
     expected : mapping of str to tuple
         The dtype and the shape of each tensor, by its name.
     path, kind : path, str
-        For the messages: the file, and the name of its whole content.
+        The file and the kind of its content, for messages.
 
     Raises
     ------
     ValueError
-        If a tensor is missing, is of another dtype or shape, or does not belong there.
+        If a tensor is missing, has another dtype or shape, or is not expected.
     """
     there = set(file.keys())
     for name, (dtype, shape) in expected.items():
@@ -347,13 +352,13 @@ def check_tensors(
 
 
 class StoredArray(NamedTuple):
-    """An array that `numpy.save` wrote, in a file or in a member of one.
+    """An array in the .npy format, in a file or in a member of an archive.
 
     Its shape can be checked before its values are read, which may unpack to gigabytes.
     """
 
     name: str  # for messages
-    opened: Callable[[], IO[bytes]]
+    opened: Callable[[], IO[bytes]]  # opens the file or the member
 
     def header(self) -> tuple[tuple[int, ...], np.dtype[Any]]:
         """Read the shape and the dtype.
@@ -361,13 +366,13 @@ class StoredArray(NamedTuple):
         Raises
         ------
         ValueError
-            If it is not an array.
+            If the file does not contain an array.
         """
         with self._reading() as file:
             beginning = io.BytesIO(file.read(_LONGEST_HEADER))
             if not beginning.getvalue().startswith(npy_format.MAGIC_PREFIX):
                 raise ValueError("it is not an array")
-            # Later versions differ in the encoding of the header's text, which does not matter here.
+            # Version 3.0 differs from 2.0 only in the encoding of the header, which does not matter here.
             is_first = npy_format.read_magic(beginning) == (1, 0)
             read = npy_format.read_array_header_1_0 if is_first else npy_format.read_array_header_2_0
             shape, _, dtype = read(beginning)
@@ -379,14 +384,14 @@ class StoredArray(NamedTuple):
         Parameters
         ----------
         cure : str, optional
-            Code that converts an array of objects into one that can be stored.
+            Code that converts an array of objects to one that can be stored, for the message.
 
         Raises
         ------
         TypeError
-            If it holds objects, which are stored by pickle.
+            If the array contains objects, which are stored with pickle.
         ValueError
-            If it is not whole.
+            If the array is not complete.
         """
         if self.header()[1].hasobject:
             raise TypeError(
@@ -400,8 +405,8 @@ class StoredArray(NamedTuple):
 
     @contextmanager
     def _reading(self) -> Iterator[IO[bytes]]:
-        """Open it; turn any error in the block into one that names it."""
-        # A damaged file raises more than can be listed: BadZipFile, zlib.error, NotImplementedError, ...
+        """Open the array's file; replace any error in the block by a ValueError with the array's name."""
+        # A damaged file raises many types: BadZipFile, zlib.error, NotImplementedError, ...
         try:
             with self.opened() as file:
                 yield file
@@ -415,20 +420,21 @@ class StoredArray(NamedTuple):
 def opened_npz(
     path: str | os.PathLike[str], opened: Callable[[], IO[bytes]] | None = None
 ) -> Iterator[dict[str, StoredArray]]:
-    """Open an .npz file; yield its arrays by their names, none of them read.
+    """Open an .npz file and yield its arrays by name, without reading their values.
 
     Parameters
     ----------
     path : path
+        The file.
     opened : callable, optional
-        Opens the file in place of ``path``, which is then for messages only.
+        Function that opens the file. ``path`` is then used only in messages.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not an .npz file, or holds no arrays.
+        If it is not an .npz file, or contains no arrays.
     """
     with opened() if opened else Path(path).open("rb") as file:
         try:
@@ -436,7 +442,7 @@ def opened_npz(
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
             if not members:
                 raise ValueError("it holds none")
-        except Exception as error:  # a damaged archive raises more than can be listed
+        except Exception as error:  # a damaged archive raises many types
             raise ValueError(
                 f"{path} must be an .npz file with arrays; it is truncated, empty or something else "
                 f"({error!s:.200})"

@@ -1,4 +1,4 @@
-"""Data frames of any library, read through narwhals: the kinds of their columns, and the values as arrays."""
+"""Data frames of any library, read through narwhals: the kinds and the values of their columns."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ Frame: TypeAlias = Any  # narwhals.DataFrame
 Series: TypeAlias = Any  # narwhals.Series
 
 NUMBERS, BOOLEANS, TEXTS = "numbers", "booleans", "texts"
-DATES, DURATIONS, NOTHING = "dates", "durations", "nothing"
+DATES, DURATIONS, NOTHING = "dates", "durations", "nothing"  # nothing: every value is missing
 KINDS = (NUMBERS, BOOLEANS, TEXTS, DATES, DURATIONS)
 
 
 def as_frame(source: Any, *, name: str = "frame") -> Frame:
-    """Return a DataFrame of pandas, polars or pyarrow as one of narwhals, or raise a TypeError."""
+    """Return a DataFrame of pandas, polars or pyarrow as a narwhals DataFrame.
+
+    Raises a TypeError for other objects or for column names that are not strings, and a ValueError if two
+    columns have the same name.
+    """
     nw = _narwhals()
     try:
         frame = nw.from_native(source, eager_only=True)
@@ -33,17 +37,18 @@ def as_frame(source: Any, *, name: str = "frame") -> Frame:
         raise TypeError(f"`{name}` must be a DataFrame of pandas, polars or pyarrow; got {came}") from error
     except nw.exceptions.DuplicateError as error:
         found = listed(str(error).splitlines()[1:])
-        raise ValueError(f"`{name}` must have different names of columns; got {found}") from error
+        raise ValueError(f"`{name}` must have different column names; got {found}") from error
     for column in columns:
         if not isinstance(column, str):
-            raise TypeError(f"`{name}` must have names of columns that are strings; got {column!r:.80}")
+            raise TypeError(f"`{name}` must have strings as column names; got {column!r:.80}")
     return nw.from_native(_in_known_types(frame))
 
 
 def _in_known_types(frame: Frame) -> Any:
-    """Return a table whose dates with time zones are in UTC, as narwhals cannot read the names of all zones.
+    """Return a table whose columns narwhals can read.
 
-    A column of views of texts, whose rows pyarrow cannot take, becomes one of texts.
+    Dates with time zones in pandas are converted to UTC, because narwhals does not know all zone names.
+    pyarrow cannot select rows of ``string_view`` columns, so these become ``string``.
     """
     native = frame.to_native()
     if frame.implementation.is_pandas_like():
@@ -59,7 +64,7 @@ def _in_known_types(frame: Frame) -> Any:
 
 
 def check_columns(columns: Sequence[str], needed: Collection[str], *, name: str = "frame") -> None:
-    """Raise a ValueError unless a table has the columns."""
+    """Raise a ValueError unless a table has the needed columns."""
     there = {*columns}
     missing = [one for one in needed if one not in there]
     if missing:
@@ -70,7 +75,7 @@ def check_columns(columns: Sequence[str], needed: Collection[str], *, name: str 
 
 
 def check_names(name: str, names: Collection[str]) -> None:
-    """Raise a TypeError unless names are a collection of strings, and not one string."""
+    """Raise a TypeError unless ``names`` is a collection of strings. A single string is refused."""
     if isinstance(names, str):
         raise TypeError(f"`{name}` must be a collection of strings; got the string {names!r:.80}")
     for one in names:
@@ -79,7 +84,7 @@ def check_names(name: str, names: Collection[str]) -> None:
 
 
 def kind_of(series: Series) -> str:
-    """Return what a column contains, or raise a TypeError if that is several kinds, or of no use here."""
+    """Return the kind of a column's values, or raise a TypeError if it is mixed or not supported."""
     nw, dtype = _narwhals(), series.dtype
     known = {nw.Boolean: BOOLEANS, nw.String: TEXTS, nw.Date: DATES, nw.Datetime: DATES}
     known |= {nw.Duration: DURATIONS, nw.Time: DURATIONS}
@@ -107,21 +112,24 @@ def _kind_of_value(value: Any) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Return whether a value is None, nan or NaT, which equal nothing, or pandas.NA, which has no truth."""
+    """Return whether a value is missing: None, nan, NaT or pandas.NA."""
     try:
-        return value is None or bool(value != value)
-    except (TypeError, ArithmeticError):  # the latter from a signalling nan of decimal
+        return value is None or bool(value != value)  # nan and NaT do not equal themselves
+    except (TypeError, ArithmeticError):  # from pandas.NA, and from decimal's signalling nan
         return True
 
 
 def values_of(series: Series) -> list[Any]:
-    """Return the values of a column as Python's objects, with None for each gap."""
+    """Return the values of a column as Python objects, with None for each gap."""
     values = (value.item() if isinstance(value, np.generic) else value for value in series.to_list())
     return [None if is_missing(value) else value for value in values]
 
 
 def numbers_of(series: Series) -> HostArray:
-    """Return a column as (N,) float64: dates and durations in seconds, nan for each gap."""
+    """Return a column as (N,) float64, with nan for each gap.
+
+    Dates are seconds since 1970 in UTC, times seconds since midnight, and durations seconds.
+    """
     nw, dtype = _narwhals(), series.dtype
     if dtype == nw.Date:
         series = series.cast(nw.Datetime("us"))
@@ -140,7 +148,7 @@ def _floats(series: Series) -> HostArray:
 
 
 def _as_number(value: Any) -> float:
-    """Return a number as it is, and a date, a time or a duration in seconds."""
+    """Return a number as a float, and a date, a time or a duration in seconds, as in `numbers_of`."""
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         value = datetime.datetime.combine(value, datetime.time())
     if isinstance(value, datetime.datetime):

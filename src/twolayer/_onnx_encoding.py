@@ -1,4 +1,4 @@
-"""The encoding of a table as part of an ONNX graph."""
+"""ONNX nodes that encode the columns of a table as features."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from ._frames import DATES, TEXTS
 from ._texts import listed
 from .encoding import CategoryColumn, NumberColumn, TableEncoder
 
-GAP = -(2**63)  # what stands for a gap in int64, as in pandas and NumPy
-ML_OPSET = 2  # of the operators for machine learning, whose LabelEncoder finds the place of a text
-_SECOND = 1_000_000
+GAP = -(2**63)  # a missing date, the int64 value of NaT in pandas and NumPy
+ML_OPSET = 2  # version of ai.onnx.ml; since version 2 its LabelEncoder maps strings to int64
+_SECOND = 1_000_000  # microseconds
 _DAY = 86_400 * _SECOND
-# Days from 1 March of the year 0 to 1 January 1970: in this count no date in use is negative.
+# Days from 1 March of year 0 to 1 January 1970. Counted from there, dates in use are positive, so that
+# integer division, which truncates in ONNX, rounds down.
 _DAYS_BEFORE_1970 = 719_468
-_NODES = "encoding/"  # how the names of the outputs begin
+_NODES = "encoding/"  # prefix of the names of the nodes' outputs
 
 
 class EncodingGraph:
-    """Nodes that make the features (N, D) of a table's columns, each of which is an input (N, 1).
+    """Nodes that compute the features (N, D) from a table's columns; each column is an input (N, 1).
 
-    Numbers, booleans and durations are float64, nan for a gap; dates are int64, microseconds since 1970 in
-    UTC, and `GAP`; texts are strings, "" for a gap.
+    Numbers, booleans (0 and 1) and durations (seconds) are float64, with nan for a gap. Dates are int64,
+    microseconds since 1970 in UTC, with `GAP` for a gap. Text columns are strings, with "" for a gap.
 
     Parameters
     ----------
@@ -33,15 +34,15 @@ class EncodingGraph:
     dtype : str
         The dtype of the features.
     onnx : module
-        The package.
+        The package onnx.
     """
 
     def __init__(self, encoder: TableEncoder, dtype: str, onnx: ModuleType) -> None:
         taken = {"W1", "b1", "W2", "b2", "Z1", "H1", "logits", "probabilities", "label"}
-        by_name = {one.name: one for one in encoder.columns}  # the parts of a date share an input
+        by_name = {one.name: one for one in encoder.columns}  # the parts of a date share one input
         clashing = sorted(one for one in by_name if one in taken or not one or one.startswith(_NODES))
         if clashing:
-            raise ValueError(f"`encoder` must have no column of the name of a tensor; got {listed(clashing)}")
+            raise ValueError(f"`encoder` must have no column named like a tensor; got {listed(clashing)}")
         self._onnx = onnx
         self.inputs = [self._input(one) for one in by_name.values()]
         self.nodes: list[Any] = []
@@ -63,7 +64,7 @@ class EncodingGraph:
         return self._onnx.helper.make_tensor_value_info(column.name, kind, ["N", 1], doc_string=says)
 
     def _node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node, and return the name of its output."""
+        """Add a node and return the name of its output."""
         output = f"{_NODES}{len(self.nodes)}"
         node = self._onnx.helper.make_node(operator, inputs, [output], domain=domain, **attributes)
         self.nodes.append(node)
@@ -77,7 +78,7 @@ class EncodingGraph:
         return self._node("Cast", name, to=self._kind(np.float64))
 
     def _numbers(self, column: NumberColumn) -> list[str]:
-        """Return the features of a column of numbers or dates."""
+        """Return the names of the features of a column of numbers or dates."""
         if column.kind == DATES:
             gaps = self._node("Equal", column.name, self._constant(GAP, np.int64))
             moments = self._node("Where", gaps, self._constant(0, np.int64), column.name)
@@ -94,13 +95,13 @@ class EncodingGraph:
         return features + ([self._float(gaps)] if column.has_gaps else [])
 
     def _categories(self, column: CategoryColumn) -> str:
-        """Return the features of a column of categories, side by side."""
+        """Return the name of the features of a category column, side by side."""
         width = len(column.categories)
         if column.kind == TEXTS:
             if {"", None} <= {*column.categories, *column.infrequent}:
                 raise ValueError(
-                    f"the column {column.name!r:.80} must not have both gaps and empty texts, which are "
-                    "one in an ONNX model"
+                    f"the column {column.name!r:.80} must not have both gaps and empty strings, which are "
+                    "the same in an ONNX model; got both"
                 )
             texts = ["" if one is None else str(one) for one in column.categories]
             code = {"keys_strings": texts, "values_int64s": range(width), "default_int64": width}
@@ -114,12 +115,16 @@ class EncodingGraph:
         features = self._float(found)
         if not column.infrequent:
             return features
+        # A category without a feature of its own, seen in training or not, counts as infrequent.
         axis = self._constant([1], np.int64)
         others = self._node("Sub", self._constant(1.0), self._node("ReduceSum", features, axis, keepdims=1))
         return self._node("Concat", features, others, axis=1)
 
     def _date_part(self, moments: str, part: str) -> str:
-        """Return a part of dates: the calendar's arithmetic in whole numbers."""
+        """Return a part of dates, by integer arithmetic on the Gregorian calendar.
+
+        The algorithm is ``civil_from_days`` of https://howardhinnant.github.io/date_algorithms.html.
+        """
 
         def whole(operator: str, name: str, other: str | int) -> str:
             if isinstance(other, int):
@@ -132,7 +137,7 @@ class EncodingGraph:
         days = whole("Div", moved, _DAY)
         if part == "weekday":  # 1 March of the year 0 was a Wednesday
             return whole("Add", whole("Mod", whole("Add", days, 2), 7), 1)
-        # Eras of 400 years, each of which has 146,097 days and begins on a 1 March.
+        # An era is 400 years. It has 146,097 days and begins on 1 March, so a leap day ends a year.
         era, of_era = whole("Div", days, 146_097), whole("Mod", days, 146_097)
         leap_days, skipped, last = (whole("Div", of_era, n) for n in (1460, 36_524, 146_096))
         counted = whole("Sub", whole("Add", of_era, skipped), whole("Add", leap_days, last))
@@ -146,4 +151,4 @@ class EncodingGraph:
         if part == "month":
             return whole("Add", whole("Mod", whole("Add", month, 2), 12), 1)
         year = whole("Add", whole("Mul", era, 400), year_of_era)
-        return whole("Add", year, whole("Div", month, 10))  # January and February are of the next year
+        return whole("Add", year, whole("Div", month, 10))  # January and February belong to the next year

@@ -1,6 +1,6 @@
-"""Augmentation: batches changed at random while a network trains, so that it sees more than it was given.
+"""Augmentation: random changes of the training batches.
 
-Everything random is drawn on the host (`draw`); what is made of it is a pure function of arrays (`apply`).
+Random numbers are drawn on the host (`draw`). The change itself is a pure function of arrays (`apply`).
 """
 
 from __future__ import annotations
@@ -19,52 +19,54 @@ Draws: TypeAlias = "HostArray | tuple[Draws, ...]"
 
 
 class Augmentation(Protocol):
-    """A random change of a batch; a user's own of this form is accepted.
+    """Protocol of a random change of a batch; any object with these methods is accepted.
 
-    It may have a method ``check(n_features)`` too, which is called before training and raises where the
-    augmentation does not fit samples of so many features. Compiled steps are kept for a later run where it
-    can be hashed.
+    An augmentation may also have a method ``check(n_features)``. It is called before training and raises if
+    the augmentation cannot process samples with this number of features. If the augmentation is hashable,
+    later runs reuse the compiled steps.
     """
 
     def draw(self, rng: np.random.Generator, n: int) -> Draws:
-        """Draw what is random about a batch.
+        """Draw the random numbers for a batch.
 
         Parameters
         ----------
         rng : numpy.random.Generator
+            Source of random numbers.
         n : int
             Number of samples.
 
         Returns
         -------
-        host array, or tuple of them (or of such tuples)
-            Each with first axis n; of the same shapes and dtypes, integer or float64, for the same n.
+        host array, or tuple of host arrays (or of such tuples)
+            The first axis of each array has length n. The dtype is integer or float64. Shapes and dtypes
+            depend only on n.
         """
         ...
 
     def apply(self, X: Array, T: Array, draws: Any, *, xp: ModuleType) -> tuple[Array, Array]:
-        """Return the changed batch, of the same library and device; what is given stays as it is.
+        """Return the changed batch, of the same library and device; do not change the arguments.
 
-        A pure function of its arguments that reads no value of an array: it is compiled where the library
-        has a compiler.
+        This must be a pure function that reads no value of an array into Python, because it is compiled if
+        the library has a compiler.
 
         Parameters
         ----------
         X : array (n, D)
             Samples, of any real dtype.
         T : array (n, C)
-            Class probabilities, in the network's dtype; times the samples' weights where they have some.
+            Class probabilities in the network's dtype, multiplied by the samples' weights if there are any.
         draws
-            What `draw` returned, as arrays of ``xp`` beside ``X``, floating ones in T's dtype.
+            The result of `draw` as arrays of ``xp`` on the device of ``X``, floating arrays in T's dtype.
         xp : module
             The arrays' namespace.
 
         Returns
         -------
         X : array (n, D)
-            Of any real dtype.
+            Changed samples, of any real dtype.
         T : array (n, C)
-            In T's dtype.
+            Changed class probabilities, in T's dtype.
         """
         ...
 
@@ -73,20 +75,20 @@ class Augmentation(Protocol):
 class FlipAndShift:
     """Flip each image left-right with probability 1/2, then shift it by a few pixels.
 
-    The shifts along the two axes are drawn uniformly from -shift, …, shift. A sample is an image flattened
-    row by row, channels last. Its dtype is kept: bytes stay bytes.
+    The shift along each axis is drawn uniformly from the integers -shift, …, shift. A sample is an image
+    flattened row by row, channels last. Its dtype is kept: bytes stay bytes.
 
     Parameters
     ----------
     image_shape : tuple of int
         (height, width) or (height, width, channels).
     flip : bool
-        Whether images are flipped.
+        Whether to flip images.
     shift : int
-        The largest shift, at least 0 and less than height and width.
+        The largest shift in pixels, at least 0 and less than height and width.
     border : "reflect" or "zero"
-        What moves in at the border: the image's mirror image, the outermost pixels not repeated, or zeros (of
-        the images as they are given: before preprocessing, where training has some).
+        What fills the pixels that a shift leaves empty. "reflect" uses the mirror image without repeating the
+        outermost pixels. "zero" uses zeros; with preprocessing, they are inserted before it.
 
     Examples
     --------
@@ -114,16 +116,11 @@ class FlipAndShift:
         check_shift("shift", (shift, shift), (height, width))
 
     def check(self, n_features: int) -> None:
-        """Raise unless images of ``image_shape`` have ``n_features`` values.
-
-        Raises
-        ------
-        ValueError
-        """
+        """Raise a ValueError unless images of ``image_shape`` have ``n_features`` values."""
         check_image_shape(self.image_shape, n_features)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[HostArray, HostArray, HostArray]:
-        """Draw for n images whether each is flipped, and its shift: flip, dy and dx, each (n,) int32."""
+        """Draw flip (0 or 1) and the shifts dy and dx of n images, each (n,) int32."""
         flip = rng.integers(1 + self.flip, size=n, dtype=np.int32)
         dy, dx = rng.integers(-self.shift, self.shift, size=(2, n), dtype=np.int32, endpoint=True)
         return flip, dy, dx
@@ -131,9 +128,9 @@ class FlipAndShift:
     def apply(
         self, X: Array, T: Array, draws: tuple[Array, Array, Array], *, xp: ModuleType
     ) -> tuple[Array, Array]:
-        """Return the flipped and shifted images, in their dtype, and T as it is.
+        """Return the flipped and shifted images in their dtype, and T unchanged.
 
-        With (flip, dy, dx) drawn, ``moved[r, c] = flipped[r + dy, c + dx]``.
+        With the draws (flip, dy, dx), ``moved[r, c] = flipped[r + dy, c + dx]``.
         """
         height, width, channels = image_sizes(self.image_shape, X.shape[1])
         flip, dy, dx = draws
@@ -141,26 +138,27 @@ class FlipAndShift:
         dtype = xp.int32 if n_pixels < 2**31 else xp.int64
         sources = source_pixels(flip, dy, dx, height, width, border=self.border, xp=xp)
         first = xp.arange(0, n_pixels, height * width, dtype=dtype, device=device(X))
+        # One gather over the pixels of the whole batch: row i · height · width + p is pixel p of image i.
         rows = sources + xp.expand_dims(first, axis=1)
         pixels = xp.reshape(X, (n_pixels, channels))
         if self.border == "zero":
             pixels = with_zeros(pixels, axis=0, xp=xp)
-            rows = xp.where(sources < 0, n_pixels, rows)
+            rows = xp.where(sources < 0, n_pixels, rows)  # the last row is the zeros
         return xp.reshape(xp.take(pixels, xp.reshape(rows, (n_pixels,)), axis=0), X.shape), T
 
 
 @dataclass(frozen=True, slots=True)
 class Mixup:
-    """Mix each sample, and its target, with another one of the batch [1]_.
+    """Mix each sample and its target with another sample of the batch [1]_.
 
-    X_i becomes lam_i X_i + (1 - lam_i) X_j, and T_i likewise. The partner j of each i is drawn as a
-    permutation of the batch, so every sample is a partner once (its own, now and then), and lam_i from
-    Beta(alpha, alpha), for each sample by itself.
+    X_i becomes lam_i X_i + (1 - lam_i) X_j, and T_i likewise. The partners j are a random permutation of the
+    batch, so each sample is a partner once, and occasionally its own. lam_i is drawn from Beta(alpha, alpha)
+    separately for each sample.
 
     Parameters
     ----------
     alpha : float
-        Above 0: near 0 samples are hardly mixed; at 1 lam is uniform.
+        Parameter of the beta distribution, above 0. Near 0, samples are hardly mixed; at 1, lam is uniform.
 
     References
     ----------
@@ -174,13 +172,14 @@ class Mixup:
         check_number("alpha", self.alpha, above=0.0)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[HostArray, HostArray]:
-        """Draw for n samples lam (n,) float64, the sample's own share, and partner (n,) int32."""
+        """Draw lam (n,) float64, each sample's own share, and the indices partner (n,) int32."""
         return rng.beta(self.alpha, self.alpha, size=n), rng.permutation(n).astype(np.int32)
 
     def apply(self, X: Array, T: Array, draws: tuple[Array, Array], *, xp: ModuleType) -> tuple[Array, Array]:
-        """Return the mixed samples and targets in T's dtype; samples in float64 where X has more digits."""
+        """Return the mixed samples and targets in T's dtype, but samples in float64 if X is more precise."""
         lam, partner = draws
         dtype = T.dtype
+        # Preprocessing may subtract a large mean from the mixed samples, so do not round them before.
         if is_wider(X, dtype) and has_float("float64", xp=array_namespace(X), device=device(X)):
             dtype = xp.float64
         mixed = []
@@ -195,19 +194,19 @@ class Mixup:
 
 @dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)
 class Chain:
-    """One augmentation after the other.
+    """Several augmentations, applied one after another.
 
     Parameters
     ----------
     *parts : Augmentation
-        At least one, in the order in which they are applied.
+        One or more augmentations, in the order in which they are applied.
 
     Raises
     ------
     TypeError
-        If one is no augmentation.
+        If a part is not an augmentation.
     ValueError
-        If there is none.
+        If there are no parts.
 
     Examples
     --------
@@ -226,7 +225,7 @@ class Chain:
         object.__setattr__(self, "parts", parts)
 
     def __eq__(self, other: object) -> bool:
-        """Compare parts and their classes: tuples of a user's own are equal to those of any other class."""
+        """Compare the parts and their classes: named tuples of different classes may compare equal."""
         if type(other) is not type(self):
             return NotImplemented
         return self.parts == other.parts and [*map(type, self.parts)] == [*map(type, other.parts)]
@@ -238,12 +237,12 @@ class Chain:
         return f"Chain({', '.join(map(repr, self.parts))})"
 
     def check(self, n_features: int) -> None:
-        """Raise unless each part takes samples of ``n_features``."""
+        """Raise unless each part accepts samples of ``n_features``."""
         for part in self.parts:
             check_augmentation(part, n_features)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[Draws, ...]:
-        """Draw for each part in turn: a tuple with the draws of each."""
+        """Return a tuple with the draws of each part."""
         return tuple(part.draw(rng, n) for part in self.parts)
 
     def apply(self, X: Array, T: Array, draws: tuple[Any, ...], *, xp: ModuleType) -> tuple[Array, Array]:
@@ -261,7 +260,7 @@ def mixes(augmentation: Augmentation | None) -> bool:
 
 
 def check_augmentation(augmentation: Augmentation | None, n_features: int) -> None:
-    """Raise if the augmentation's own ``check``, which is optional, refuses samples of ``n_features``."""
+    """Raise if the augmentation has a ``check`` that rejects samples of ``n_features``."""
     check = getattr(augmentation, "check", None)
     if check is not None:
         check(n_features)

@@ -1,4 +1,4 @@
-"""Calibration: a temperature that makes a network's probabilities fit samples."""
+"""Calibration of a network's probabilities by temperature scaling."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from ._validation import (
 from .mathematics import cross_entropy, shares, softmax, targets
 from .network import TwoLayerNet, as_targets, rescaled
 
-LEAST, MOST = 0.05, 20.0
-_HALVINGS = 60  # after which the two bounds are neighbours in float64
+LEAST, MOST = 0.05, 20.0  # bounds of the temperature
+_HALVINGS = 60  # enough for the two bounds to become neighbours in float64
 
 
 class Calibration(NamedTuple):
-    """The temperature of a network, and its mean cross-entropy without and with it."""
+    """The temperature of a network, and its mean cross-entropy before and after calibration."""
 
     temperature: float
     loss_before: float
@@ -45,42 +45,42 @@ class Calibration(NamedTuple):
 
 @undisturbed
 def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | None = None) -> TwoLayerNet:
-    """Return the network whose probabilities fit these samples best, by temperature scaling [1]_.
+    """Return the network with its probabilities calibrated on samples by temperature scaling [1]_.
 
     Its probabilities are softmax(logits / T), where T minimises the mean cross-entropy
 
         Σ_i s_i · −log softmax(logits_i / T)[y_i] / Σ_i s_i
 
-    over [0.05, 20]. As the logits are linear in W2 and b2, these are divided by T: the result is a network
-    like any other. The order of a sample's classes stays as it is, and so do labels and accuracy. A T above 1
-    makes a network less sure; most networks that were trained for long need that.
+    over [0.05, 20]. The logits are linear in W2 and b2, so W2 and b2 are divided by T, and the result is an
+    ordinary network. The ranking of the classes does not change, so predicted labels and accuracy stay the
+    same. T > 1 makes a network less confident; most networks that were trained for long need this.
 
-    If every label is right, the loss has no minimum: a lower T always lowers it. If it is lowest at 0.05 or
-    below, the network is returned unchanged, with a warning.
+    If every predicted label is right, the loss has no minimum: a lower T always lowers it. If the loss is
+    lowest at T = 0.05 or below, the network is returned unchanged, with a warning.
 
-    Take samples that the network was not trained on, such as the validation samples, and a network that takes
-    samples as they are: merge networks and fold preprocessings before.
+    Use samples that the network was not trained on, such as the validation samples. The network must accept
+    raw samples: merge networks and fold preprocessing first.
 
     Parameters
     ----------
     net : TwoLayerNet
-        A network, or a stack, whose networks are calibrated one by one.
+        A network or a stack. The networks of a stack are calibrated separately.
     X : array (N, D) or (N, ...)
         Samples, of any real dtype.
     y : integer array (N,) or floating array (N, C)
         Class labels, or class probabilities.
     sample_weight : array (N,), optional
-        Weight s of each sample in the mean, at least 0; their scale does not matter.
+        Weight s of each sample in the mean, at least 0. The scale of the weights does not matter.
 
     Returns
     -------
     TwoLayerNet
-        W1 and b1 are those of ``net``. T is computed on the host, in float64.
+        W1 and b1 are the arrays of ``net``. T is computed on the host, in float64.
 
     Raises
     ------
     TypeError, ValueError
-        As `TwoLayerNet.loss`; ValueError if a weight or a logit is not finite.
+        As for `TwoLayerNet.loss`. ValueError also if a value in the network or a logit is not finite.
 
     Warns
     -----
@@ -109,7 +109,7 @@ def calibrate(net: TwoLayerNet, X: Array, y: Array, *, sample_weight: Array | No
 def calibrated(
     net: TwoLayerNet, X: Array, y: Array, sample_weight: Array | None
 ) -> tuple[TwoLayerNet, list[Calibration]]:
-    """Return what `calibrate` returns, and the calibration of each network."""
+    """Return the calibrated network, and the calibration of each network of a stack."""
     xp, host = check_network(net), standard_namespace(np)
     for name, array in net._asdict().items():
         check_finite(array, name=name)
@@ -131,7 +131,7 @@ def calibrated(
 
 
 def _logits(net: TwoLayerNet, X: Array) -> HostArray:
-    """Return the logits of one network as the mathematics has them, (1, C, N), on the host in float64."""
+    """Return the logits of one network on the host in float64, in the layout of `mathematics`: (1, C, N)."""
     rows_of_blocks = row_blocks(X.shape[0], max(math.prod(X.shape[1:]), net.n_hidden))
     blocks = [to_host(net.logits(X[rows, ...])) for rows in rows_of_blocks]
     logits = np.concatenate(blocks).astype(np.float64)
@@ -140,10 +140,11 @@ def _logits(net: TwoLayerNet, X: Array) -> HostArray:
 
 
 def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share: HostArray) -> Calibration:
-    """Return the calibration of one network by its logits (1, C, N), targets and shares (N,) of samples."""
+    """Return the calibration of one network, given its logits (1, C, N), its targets and shares (N,)."""
     host = standard_namespace(np)
     mass = 1.0 if sums is None else sums
-    # In theory this adds nothing. In practice it keeps the slope's sign where a probability rounds to 1.
+    # With p the probabilities, Σ p · centred · mass equals Σ (p · mass - T) · logits, the derivative. Unlike
+    # the latter, it keeps its sign where a probability rounds to 1.
     centred = logits - np.sum(T * logits, axis=1, keepdims=True) / mass
 
     def loss(inverse: float) -> float:
@@ -158,14 +159,15 @@ def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share:
     before, low, high = loss(1.0), 1 / MOST, 1 / LEAST
     if slope(high) <= 0:
         warn_outside(
-            f"the samples do not determine a temperature: their loss is lowest at the bound of {LEAST} or "
-            "below, as it is where every label is right. The network is unchanged; use more samples"
+            f"the samples do not determine a temperature: the loss is lowest at T = {LEAST} or below, for "
+            "example because every predicted label is right. The network is unchanged; use more samples"
         )
         return Calibration(1.0, before, before)
-    for _ in range(_HALVINGS):
+    for _ in range(_HALVINGS):  # bisection of the slope's sign, on a logarithmic scale
         middle = math.sqrt(low * high)
         low, high = (low, middle) if slope(middle) > 0 else (middle, high)
     after = loss(high)
-    if not after < before:  # rounding, where T = 1 is the best; or nan, for logits near the largest number
+    # The loss rises by rounding if T = 1 is the best, and is nan for logits near the largest number.
+    if not after < before:
         return Calibration(1.0, before, before)
     return Calibration(1 / high, before, after)

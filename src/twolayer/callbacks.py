@@ -1,4 +1,4 @@
-"""Callbacks of `train` and `sweep`, ready to use."""
+"""Ready-made callbacks for `train` and `sweep`."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from .training.history import mean_losses
 
 __all__ = ["ProgressBar"]
 
-# A drawing, or a look at the history, is followed by a rest of at least so many times its own duration.
+# After drawing, or reading the history, wait at least this many times the duration, to bound the overhead.
 _REST = 200
 
 
 class ProgressBar:
-    """A callback of `train` and `sweep` that shows how far they are.
+    """A callback for `train` and `sweep` that displays a progress bar.
 
-    It shows a bar, the epoch, the loss of the last epoch (the lowest, of several networks), the highest
-    validation accuracy so far, and about how much time is left. A notebook shows it below the cell. In a
-    terminal it is on standard error, and needs rich, which the extra ``cli`` brings. Elsewhere, in a pipe or
-    a service for example, nothing is shown.
+    It shows a bar, the epoch, the loss of the last epoch (the lowest loss of several networks), the highest
+    validation accuracy so far, and the estimated remaining time. In a notebook, it appears below the cell. In
+    a terminal, it is written to standard error and requires rich, which the extra ``cli`` installs.
+    Elsewhere, for example in a pipe or a service, nothing is shown.
 
-    The bar stays when the training has ended. It ends below 100 % if a callback, an error or Ctrl-C stopped
-    the training, or if ``patience`` or ``halving`` saved steps. It takes 1 to 2 % of the time.
-    One object can be used for one training after another.
+    The bar remains visible after training. It ends below 100 % if a callback, an error or Ctrl-C stopped
+    training, or if ``patience`` or ``halving`` saved steps. It takes 1 to 2 % of the time.
+    One object can be reused for several trainings, one after another.
 
     Raises
     ------
@@ -54,11 +54,11 @@ class ProgressBar:
         self._begin()
 
     def _begin(self) -> None:
-        self._stages: dict[int, float] = {}  # the share of each that is done
+        self._stages: dict[int, float] = {}  # the completed share of each stage
         self._loss = self._accuracy = math.nan
 
     def __call__(self, progress: Progress) -> None:
-        """Show the progress, unless the bar was drawn a moment ago."""
+        """Show the progress, unless the bar was drawn very recently."""
         if self._display is None:
             return
         now, is_last = time.monotonic(), progress.step == progress.steps
@@ -71,25 +71,25 @@ class ProgressBar:
         if progress.epoch_ended and (is_last or now >= self._reads_at):
             self._read(progress.history())
             self._reads_at = now + _REST * (time.monotonic() - now)
-        # Within an epoch half a second more passes, as there is more to see at its end.
+        # Wait half a second longer within an epoch: loss and accuracy only change at its end.
         if now >= self._draws_at + (0.0 if progress.epoch_ended else 0.5):
             self._draw(self._display)
             self._draws_at = now + max(self._display.seconds, _REST * (time.monotonic() - now))
 
     def on_end(self) -> None:
-        """Show how far the training came, and leave the bar."""
+        """Show the final state and leave the bar visible."""
         if self._display is not None and self._stages:
             self._draw(self._display, ended=True)
         self._begin()
 
     def _read(self, history: History) -> None:
-        if history.step.size:  # a part of a sweep may have been stopped in its first epoch
+        if history.step.size:  # empty if a stage of a sweep was stopped in its first epoch
             self._loss = np.fmin.reduce(mean_losses(history)[..., -1], axis=None)
             self._accuracy = np.fmax(self._accuracy, np.fmax.reduce(history.validation_accuracy, axis=None))
 
     def _draw(self, display: Display, *, ended: bool = False) -> None:
         done = sum(self._stages.values()) / self._place[1]
-        with suppress(OSError):  # a terminal that is gone stops no training
+        with suppress(OSError):  # training continues if the terminal is closed
             display.show(done, ", ".join(self._words(done, ended)), ended=ended)
 
     def _words(self, done: float, ended: bool) -> list[str]:
@@ -109,16 +109,16 @@ class ProgressBar:
 
 
 class Display:
-    """A place where a state is shown, and replaced by the next one."""
+    """An output that shows the current state in place of the previous one."""
 
-    seconds = 0.1  # between two states, at least
+    seconds = 0.1  # the least time between two states
 
     def show(self, done: float, text: str, *, ended: bool) -> None:
-        """Show the share that is done, and a text."""
+        """Show the completed share, from 0 to 1, and a text; ``ended`` marks the last state."""
 
 
 class _Notebook(Display):
-    """The output of a cell."""
+    """The output of a notebook's cell."""
 
     _handle: Any = None
 
@@ -134,14 +134,14 @@ class _Notebook(Display):
 
 
 class Terminal(Display):
-    """A line of a terminal, or several in a narrow one.
+    """A line of a terminal, or several lines in a narrow one.
 
     Parameters
     ----------
     console : rich.console.Console, optional
-        By default, one that writes to standard error.
+        The console. By default, a new one that writes to standard error.
     transient : bool
-        Whether the line is removed at the end.
+        Whether to remove the line at the end.
     """
 
     _bar: Any = None
@@ -159,11 +159,11 @@ class Terminal(Display):
                 console=self._console,
                 transient=self._transient,
                 auto_refresh=False,
-                # Otherwise rich writes what others print meanwhile to standard error too.
+                # rich would write the program's own prints to standard error, even if they go to a pipe.
                 redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
             )
-            self._bar.add_task(text, total=1.0, completed=done)  # which is drawn at once
-            self._bar.start()
+            self._bar.add_task(text, total=1.0, completed=done)
+            self._bar.start()  # draws the bar, so the task is added before
         self._bar.update(self._bar.task_ids[0], completed=done, description=text, refresh=True)
         if ended:
             self._bar.stop()
@@ -171,7 +171,7 @@ class Terminal(Display):
 
 
 def _display() -> Display | None:
-    """Return the notebook's display or a terminal's; None elsewhere."""
+    """Return a display for a notebook or a terminal, or None elsewhere."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if getattr(shell, "kernel", None) is not None:
         return _Notebook()

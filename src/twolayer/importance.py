@@ -1,4 +1,4 @@
-"""Permutation importance: how much worse a network is without what a column tells it."""
+"""Permutation importance: how much accuracy a network loses without the information in a column."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .network import TwoLayerNet, as_targets, flatten, pack, widest
 
 
 class Importance(NamedTuple):
-    """Permutation importance of columns, as of scikit-learn's function of this name.
+    """Permutation importance of columns, with the fields of scikit-learn's `permutation_importance`.
 
     Parameters
     ----------
     names : list of str
-        The columns.
+        Names of the M columns.
     importances : numpy.ndarray, shape (M, n_repeats) or (K, M, n_repeats), float64
-        Accuracy minus the accuracy with the column permuted; for a stack, of each network.
-    importances_mean, importances_std : numpy.ndarray, shape (M,) or (K, M)
+        Accuracy minus the accuracy with the column permuted. For a stack, the first axis is the network.
+    importances_mean, importances_std : numpy.ndarray, shape (M,) or (K, M), float64
         Mean and standard deviation over the repeats.
     """
 
@@ -44,23 +44,23 @@ def permutation_importance(
     n_repeats: int = 5,
     rng: RandomState = 0,
 ) -> Importance:
-    """Return how much the accuracy falls where a column's values are exchanged among the samples [1]_.
+    """Return how much the accuracy falls when a column's values are permuted among the samples [1]_.
 
-    Samples are taken in blocks, so the memory that it needs beside ``X`` is bounded.
+    Samples are processed in blocks, so little memory is needed besides ``X``.
 
     Parameters
     ----------
     net : TwoLayerNet
         A network, or a stack.
     X : array, shape (N, D) or (N, ...)
-        Samples, best those of the test or the validation.
+        Samples, preferably from the validation or test set.
     y : integer array, shape (N,), or floating array, shape (N, C)
-        Labels, or class probabilities, whose largest is the label.
+        Labels, or class probabilities. The class with the largest probability is the label.
     columns : mapping of str to sequence of int, optional
-        Places of the features of each column, as of `TableEncoder.groups`: they are exchanged together.
-        Without it, each feature is a column, named by its place.
+        Indices of the features of each column, as `TableEncoder.groups` returns them. The features of a
+        column are permuted together. By default, each feature is a column, named by its index.
     n_repeats : int
-        How often each column is permuted.
+        How often each column is permuted, at least 1.
     rng : int, numpy.random.Generator or None
         Seed of the permutations.
 
@@ -72,9 +72,9 @@ def permutation_importance(
     Raises
     ------
     TypeError
-        If dtypes or libraries do not fit.
+        If dtypes or libraries do not match, or ``columns`` does not map strings to sequences of integers.
     ValueError
-        If shapes or devices do not fit, or a place is not that of a feature.
+        If shapes or devices do not match, or a label or a feature index is out of range.
 
     References
     ----------
@@ -102,12 +102,13 @@ def permutation_importance(
     if columns is None:
         columns = {str(place): [place] for place in range(net.n_features)}
     if not isinstance(columns, Mapping):
-        raise TypeError(f"`columns` must map names to places of features; got {type(columns).__name__}")
+        raise TypeError(f"`columns` must map names to indices of features; got {type(columns).__name__}")
     places = [_places(name, given, net.n_features) for name, given in columns.items()]
     params, n_samples, where = pack(net, xp=xp), X.shape[0], device(net.W1)
     X, y = flatten(X, xp=xp), as_targets(y, net.W1.dtype, xp=xp)
     seed, right = seed_of(rng), np.zeros((net.n_networks or 1, len(places) * n_repeats + 1))
     with own_dtypes(net.W1):
+        # Pass 0 leaves the samples as they are; each later pass permutes one column once.
         for i in range(right.shape[1]):
             if i:
                 order = stream(seed, Stream.PERMUTATIONS, i - 1).permutation(n_samples)
@@ -128,12 +129,13 @@ def permutation_importance(
 
 
 def _places(name: str, places: Sequence[int], n_features: int) -> list[int]:
-    """Return the places of a column's features, or raise unless they are places of features."""
+    """Return the indices of a column's features, or raise unless they are valid."""
     if not isinstance(name, str):
-        raise TypeError(f"`columns` must have names that are strings; got {name!r:.80}")
+        raise TypeError(f"`columns` must have strings as names; got {name!r:.80}")
     if not isinstance(places, Iterable):
-        raise TypeError(f"`columns` must hold sequences of places; got {places!r:.80} in {name!r:.80}")
+        raise TypeError(f"`columns` must hold sequences of indices; got {places!r:.80} for {name!r:.80}")
     found = [check_integer(f"columns[{name!r}]", place, least=0) for place in places]
     if max(found, default=0) >= n_features:
-        raise ValueError(f"`columns` must hold places in [0, {n_features}); got {max(found)} in {name!r:.80}")
+        came = f"{max(found)} for {name!r:.80}"
+        raise ValueError(f"`columns` must hold indices in [0, {n_features}); got {came}")
     return found

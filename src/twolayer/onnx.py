@@ -1,6 +1,6 @@
-"""Networks as ONNX models, for programs that know nothing of twolayer or of Python.
+"""Export of networks as ONNX models, for programs without twolayer or Python.
 
-The model is a handful of standard operators, named as in the rest of twolayer::
+The model consists of a few standard operators. Its tensors have the names used throughout twolayer::
 
     X -> [Cast] -> [Flatten] -> Gemm -> Z1 -> Relu -> H1 -> Gemm -> logits -> Softmax -> probabilities
                                                                     logits -> ArgMax  -> label
@@ -30,15 +30,15 @@ from ._version import __version__
 from .encoding import TableEncoder, check_encoder
 from .network import TwoLayerNet
 
-# The first version in which each operator means what it means today: Softmax is over one axis since 13, and
-# ArgMax says which of equal values it takes since 12. Later versions add types that are not needed here.
+# The first version with today's meaning of each operator: since 13 Softmax is over one axis, and since 12
+# ArgMax defines which of equal values it selects. Later versions add types that are not needed here.
 OPSET = 13
 
 INPUT_DTYPES = ("float32", "float64", "uint8")
 
-# A file's tensors begin at a multiple of this many bytes, so that a runtime can map them into memory.
+# Tensors in a separate file begin at a multiple of this many bytes, so that a runtime can map them to memory.
 _PAGE = 4096
-# The bytes of a file that everything but the tensors may take, generously.
+# A generous bound on the bytes of everything in a file except the tensors.
 _REST = 2**20
 
 
@@ -53,28 +53,30 @@ def export(
 ) -> None:
     """Write a network as an ONNX model, which onnxruntime and many other programs can run.
 
-    The file is written beside its place and moved there whole; a file that was there is replaced, and its
-    mode kept. Links are followed; into a pipe or a device the file is written when it is whole. The same
-    network gives the same bytes. Where the arrays take more than the 2 GiB that such a file can hold, they go
-    to a file of their own beside it, ``path`` with ``.data`` appended, and a program needs both.
+    The file is written under a temporary name in the same folder, then moved to ``path``. An existing file is
+    replaced, and its mode is kept. Links are followed. If ``path`` is a pipe or a device, the complete
+    content is written into it. The same network gives the same bytes. If the arrays exceed the 2 GiB that an
+    ONNX file can hold, they are written to a second file, ``path`` with ``.data`` appended; programs need
+    both files.
 
     Parameters
     ----------
     net : TwoLayerNet
-        One network, not a stack. Arrays of any library on any device, float32 or float64: the model computes
-        in the same dtype.
+        One network, not a stack. Its arrays may be of any library and on any device, float32 or float64. The
+        model computes in the same dtype.
     path : path
-        The file, by custom ``.onnx``. Its folder must exist.
+        The file, usually named ``*.onnx``. Its folder must exist.
     classes : sequence of str, optional
-        Names of the classes, which the model's metadata then hold as ``classes``, a JSON list.
+        Names of the classes. The model's metadata contain them as ``classes``, a JSON list.
     image_shape : sequence of int, optional
-        Shape of a sample that is an image: (height, width) or (height, width, channels). The model then takes
-        images, and flattens them itself; without it, it takes samples as rows of D features.
+        Shape of a sample that is an image: (height, width) or (height, width, channels). The model then
+        accepts images and flattens them. By default, it accepts samples as rows of D features.
     input_dtype : dtype or str, optional
-        What the model takes: float32, float64 or uint8, which it casts to the network's dtype. The network's
-        own dtype where it is left out.
+        Dtype of the model's input: float32, float64 or uint8. The model casts it to the network's dtype,
+        which is the default.
     encoder : TableEncoder, optional
-        What makes the network's features of a table's columns. The model then takes the columns.
+        The encoder that computes the network's features from the columns of a table. The model then accepts
+        the columns. It cannot be combined with ``image_shape`` or ``input_dtype``.
 
     Raises
     ------
@@ -84,32 +86,34 @@ def export(
         If the arrays are neither float32 nor float64, ``classes`` are not strings, or ``input_dtype`` is
         another dtype.
     ValueError
-        If this is a stack; if the arrays do not fit each other, or hold a NaN or infinity; if ``classes``,
-        ``image_shape`` or ``encoder`` do not fit the network, or the latter two are both given; if
-        `twolayer.storage.save` would refuse the names of the classes.
+        If ``net`` is a stack; if its arrays do not match each other, or contain a NaN or infinity; if
+        ``classes``, ``image_shape`` or ``encoder`` do not match the network; if ``encoder`` is combined with
+        ``image_shape`` or ``input_dtype``, names a column like a tensor of the model, or has a text column
+        with both gaps and empty strings; if `twolayer.storage.save` would reject the names of the classes.
     OSError
         If the file cannot be written.
 
     Notes
     -----
-    The model has one input and three outputs. N, the number of samples, is free in each run.
+    The model has one input and three outputs. N, the number of samples, may differ in each run.
 
     ================= ====================== =================================================
     Name              Shape                  Content
     ================= ====================== =================================================
-    ``X``             (N, D) or (N, ...)     samples as the network's user has them
+    ``X``             (N, D) or (N, ...)     raw samples, not scaled or centred
     ``logits``        (N, C)                 max(X W1 + b1, 0) W2 + b2
     ``probabilities`` (N, C)                 softmax(logits)
-    ``label``         (N,), int64            the largest logit's; of equal ones the first
+    ``label``         (N,), int64            class of the largest logit; the first in a tie
     ================= ====================== =================================================
 
-    It has ONNX's operator set 13 and IR version 7 [1]_, which are of 2020, and no other operators than
-    Cast, Flatten, Gemm, Relu, Softmax and ArgMax. Sums are taken in another order than here, so results
+    The model uses ONNX's operator set 13 and IR version 7 [1]_, both from 2020, and only the operators Cast,
+    Flatten, Gemm, Relu, Softmax and ArgMax. A runtime may sum in another order than twolayer, so results can
     differ by rounding.
 
-    With an encoder, each column is an input (N, 1) of its name: numbers, booleans and durations float64, with
-    nan for a gap; dates int64, microseconds since 1970 in UTC, with -2**63 for a gap; texts strings, with ""
-    for a gap. The model then has more operators, and LabelEncoder of the set ai.onnx.ml, version 2.
+    With an encoder, each column is an input (N, 1) with the name of the column. Numbers, booleans (0 and 1)
+    and durations (seconds) are float64, with nan for a gap. Dates are int64, microseconds since 1970 in UTC,
+    with -2**63 for a gap. Text columns are strings, with "" for a gap. The model then uses more operators,
+    among them LabelEncoder of the operator set ai.onnx.ml, version 2.
 
     References
     ----------
@@ -134,7 +138,7 @@ def export(
     if net.n_networks is not None:
         raise ValueError(
             f"`net` must be one network; got a stack of {net.n_networks} "
-            f"(`net.select(k)` takes one of them, `twolayer.merge` makes one of all)"
+            f"(`net.select(k)` returns one of them, `twolayer.merge` combines them into one)"
         )
     dtype = dtype_name(net.W1.dtype)
     taken = dtype if input_dtype is None else dtype_name(input_dtype)
@@ -149,7 +153,7 @@ def export(
 
     path = Path(path)
     n_bytes = sum(math.prod(array.shape) for array in net) * np.dtype(dtype).itemsize
-    # Closed and moved to their places from the last to the first: the tensors before what refers to them.
+    # The stack closes the files in reverse order: the tensors are in place before the model refers to them.
     with ExitStack() as files:
         file = files.enter_context(written_whole(path))
         data: IO[bytes] | None = None
@@ -158,13 +162,13 @@ def export(
             data = files.enter_context(written_whole(beside))
         model = _model(net, shape, taken, encoder, onnx)
         onnx.helper.set_model_props(model, named)
-        for name, array in net._asdict().items():  # one by one, as each is copied on its way
+        for name, array in net._asdict().items():  # one at a time, because each array is copied
             model.graph.initializer.append(_tensor(name, array, data, beside.name, onnx))
         file.write(model.SerializeToString())
 
 
 def _tensor(name: str, array: Array, data: IO[bytes] | None, data_name: str, onnx: ModuleType) -> Any:
-    """Return an array as ONNX's tensor, its values in the file ``data`` where there is one."""
+    """Return an array as an ONNX tensor; write its values to the file ``data`` if that is given."""
     host = np.ascontiguousarray(to_host(array), dtype=dtype_name(array.dtype))
     check_finite(host, name=name)
     if data is None:
@@ -181,7 +185,7 @@ def _tensor(name: str, array: Array, data: IO[bytes] | None, data_name: str, onn
 def _model(
     net: TwoLayerNet, shape: tuple[int, ...], taken: str, encoder: TableEncoder | None, onnx: ModuleType
 ) -> Any:
-    """Return the model of a network, but for its arrays, which takes samples of this shape and dtype."""
+    """Return the model of a network without its arrays, for samples of this shape and dtype."""
     helper = onnx.helper
     dtype = dtype_name(net.W1.dtype)
     nodes: list[Any] = []
@@ -197,7 +201,7 @@ def _model(
         return helper.make_tensor_value_info(name, kind(dtype), ["N", *shape], doc_string=says)
 
     X, opsets = "X", [helper.make_opsetid("", OPSET)]
-    inputs = [value("X", taken, shape, "Samples as the network's user has them: not scaled or centred.")]
+    inputs = [value("X", taken, shape, "Raw samples, not scaled or centred.")]
     if encoder is not None:
         encoding = EncodingGraph(encoder, dtype, onnx)
         X, inputs, nodes[:] = encoding.output, encoding.inputs, encoding.nodes
@@ -217,9 +221,9 @@ def _model(
         "two_layer_net",
         inputs=inputs,
         outputs=[
-            value("logits", dtype, [net.n_classes], "A number for each class."),
+            value("logits", dtype, [net.n_classes], "The logit of each class."),
             value("probabilities", dtype, [net.n_classes], "The probability of each class."),
-            value("label", "int64", [], "The predicted class: the first of the largest logit."),
+            value("label", "int64", [], "The class of the largest logit, the first in a tie."),
         ],
     )
     return helper.make_model(

@@ -1,4 +1,4 @@
-"""Distributions from which `sweep` draws settings at random; scikit-learn's searches take them too."""
+"""Distributions from which `sweep` and scikit-learn's searches can draw random settings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ._validation import check_integer, check_number
 
 __all__ = ["Choice", "Integers", "LogUniform", "Uniform"]
 
-_MOST = 2**53  # up to it every integer is a float
+_MOST = 2**53  # float64 represents every integer up to this size
 
 
 class _Distribution(ABC):
-    """A distribution, given by its quantiles."""
+    """A distribution that is defined by its quantiles."""
 
     def rvs(self, size: int | tuple[int, ...] | None = None, random_state: Any = None) -> Any:
         """Draw at random, as SciPy's distributions do.
@@ -27,14 +27,14 @@ class _Distribution(ABC):
         Parameters
         ----------
         size : int or tuple of int, optional
-            The shape of an array of values; by default, one value is drawn.
+            The shape of the array to draw. By default, a single value is drawn.
         random_state : int, numpy.random.Generator, numpy.random.RandomState or None
-            A seed, or what to draw from; None takes a seed from the operating system.
+            A seed, or a generator to draw from. None uses a seed from the operating system.
 
         Returns
         -------
         value or numpy array
-            Without ``size`` a Python number, or one of the values of a `Choice`.
+            Without ``size``, a Python number, or one of the values of a `Choice`.
         """
         if not isinstance(random_state, np.random.Generator | np.random.RandomState):
             random_state = np.random.default_rng(random_state)
@@ -43,22 +43,22 @@ class _Distribution(ABC):
 
     @abstractmethod
     def _quantile(self, u: HostArray) -> HostArray:
-        """Return the values below which the shares ``u``, from 0 to 1, of all draws lie."""
+        """Return the quantiles at the probabilities ``u`` in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class LogUniform(_Distribution):
-    """Numbers whose logarithm is uniform: each power of ten between the ends is equally likely.
+    """Numbers whose logarithm is uniform, so that each decade between the bounds is equally likely.
 
     Parameters
     ----------
     low, high : float
-        The ends; 0 < low < high.
+        The bounds; 0 < low < high.
 
     Raises
     ------
     TypeError, ValueError
-        If they are no such numbers.
+        If the bounds are not such numbers.
 
     Examples
     --------
@@ -76,22 +76,22 @@ class LogUniform(_Distribution):
 
     def _quantile(self, u: HostArray) -> HostArray:
         values = np.exp(_between(math.log(self.low), math.log(self.high), u))
-        return np.clip(values, self.low, self.high)  # which rounding may leave
+        return np.clip(values, self.low, self.high)  # rounding may exceed the bounds
 
 
 @dataclass(frozen=True)
 class Uniform(_Distribution):
-    """Numbers that are all equally likely.
+    """Numbers that are uniform between two bounds.
 
     Parameters
     ----------
     low, high : float
-        The ends; low < high.
+        The bounds; low < high.
 
     Raises
     ------
     TypeError, ValueError
-        If they are no such numbers.
+        If the bounds are not such numbers.
 
     Examples
     --------
@@ -118,15 +118,15 @@ class Integers(_Distribution):
     Parameters
     ----------
     low, high : int
-        The least and the greatest; low < high ≤ 2⁵³.
+        The smallest and the largest integer; -2⁵³ ≤ low < high ≤ 2⁵³.
     log : bool
-        Whether every factor is as likely as another, in place of every integer: n has a probability in
-        proportion to log(1 + 1/n). Then ``low`` is at least 1.
+        If True, the distribution is log-uniform: the probability of n is proportional to log(1 + 1/n), and
+        ``low`` must be at least 1. If False, all integers are equally likely.
 
     Raises
     ------
     TypeError, ValueError
-        If they are no such integers.
+        If the bounds are not such integers.
 
     Examples
     --------
@@ -157,14 +157,14 @@ class Choice(_Distribution):
     Parameters
     ----------
     values : sequence
-        The values: numbers, or for example optimizers.
+        The values: numbers or other objects, for example optimizers.
 
     Raises
     ------
     TypeError
-        If it cannot be iterated over, or is a string.
+        If ``values`` is not iterable, or is a string.
     ValueError
-        If it is empty.
+        If ``values`` is empty.
 
     Examples
     --------
@@ -185,7 +185,7 @@ class Choice(_Distribution):
     def _quantile(self, u: HostArray) -> HostArray:
         objects = np.fromiter(self.values, object, len(self.values))
         rows = np.minimum(u * len(objects), len(objects) - 1).astype(np.int64)
-        values: HostArray = objects[rows.reshape(-1)].reshape(rows.shape)  # an array even of one value
+        values: HostArray = objects[rows.reshape(-1)].reshape(rows.shape)  # an array even for a single value
         return values
 
 

@@ -1,12 +1,13 @@
-"""Networks in files: one network, or a stack, as a safetensors file that says what it is.
+"""Saved networks: one network or a stack in a safetensors file with metadata.
 
 The format, version 1
 ---------------------
-The file is a safetensors file (https://github.com/huggingface/safetensors): an unsigned 64-bit little-endian
-integer, the length of a header; the header, JSON; then the tensors' bytes, little-endian and row-major.
+The file is a safetensors file (https://github.com/huggingface/safetensors). It begins with the length of the
+header as an unsigned 64-bit little-endian integer. The header follows as JSON, then the tensors' bytes,
+little-endian and row-major.
 
-It holds four tensors and no others, all ``F32`` or all ``F64``, every value finite. For one network of D
-features, H hidden units and C classes, each at least 1; and for a stack of K networks, K at least 1:
+It contains exactly four tensors, all ``F32`` or all ``F64``, with finite values only. Their shapes depend on
+the number of features D, of hidden units H, of classes C and, for a stack, of networks K, each at least 1:
 
 ====== =========== ==============
 Name   Network     Stack
@@ -17,30 +18,33 @@ Name   Network     Stack
 ``b2`` ``(C,)``    ``(K, C)``
 ====== =========== ==============
 
-A sample x is D numbers as its user has them (an image's pixels row by row, channels last, not scaled or
-centred). It gets the logits ``max(x W1 + b1, 0) W2 + b2``, a number for each class; the softmax of the logits
-is the probability of each class, and the largest logit is the predicted one.
+A sample x is D raw numbers, not scaled or centred (the pixels of an image row by row, channels last; or the
+features that ``encoder`` computes from a row of a table). Its logits are ``max(x W1 + b1, 0) W2 + b2``, one
+for each class. The softmax of the logits gives the probability of each class. The class of the largest logit
+is the predicted class.
 
-The header's ``__metadata__`` is strings. These are always there:
+The values in the header's ``__metadata__`` are strings. These keys are required:
 
 - ``format``: ``twolayer``;
 - ``format_version``: ``1``;
 - ``n_features``, ``n_hidden``, ``n_classes``: D, H and C, in decimal;
-- ``twolayer_version``: which release wrote the file.
+- ``twolayer_version``: the release that wrote the file.
 
-These are there where they are known, each as JSON:
+These keys are optional, and their values are JSON:
 
-- ``n_networks``: K, for a stack; left out for one network;
-- ``classes``: a list of C strings, the names of the classes, all different; none holds a control character, a
-  separator of lines, a mark of direction or half of a surrogate pair;
-- ``image_shape``: a list of two or three integers whose product is D, where samples are images: height, width
-  and, where there are any, channels;
-- ``preprocessing``: an object; what was done to samples before training. **It is information: it is folded
-  into W1 and b1 already, and is never to be applied again;**
-- ``information``: an object; settings and results of the run. Its content is not part of the format.
+- ``n_networks``: K, for a stack; missing for one network;
+- ``classes``: a list of C strings, the names of the classes, all different. A name must not contain a control
+  character, a line separator, a direction mark, half of a surrogate pair, U+FFFE or U+FFFF;
+- ``image_shape``: a list of two or three integers whose product is D, if samples are images: height, width
+  and optionally channels;
+- ``preprocessing``: an object that describes how samples were preprocessed for training. **This is for
+  information only: it is already folded into W1 and b1 and must not be applied again;**
+- ``information``: an object; settings and results of the run. Its content is not part of the format;
+- ``encoder``: an object; the encoder of the table that the network was trained on, as
+  `TableEncoder.to_json` returns it.
 
-A reader ignores other keys: a later release may add some to version 1. The version rises when a reader of
-version 1 would misread the file, so a reader refuses a version above its own.
+A reader ignores other keys, because a later release may add some to version 1. The version increases only
+when a reader of version 1 would misread the file, so a reader rejects a version above its own.
 """
 
 from __future__ import annotations
@@ -86,13 +90,13 @@ class NetworkMetadata:
     n_features, n_hidden, n_classes : int
         Sizes of the network, D, H and C.
     n_networks : int or None
-        Number of networks of a stack, K; None for one network.
+        Number of networks in a stack, K; None for one network.
     classes : tuple of str, or None
         Names of the classes.
     image_shape : tuple of int, or None
         Shape of a sample that is an image.
     preprocessing : dict or None
-        What was done to samples before training. It is part of W1 and b1 already; never apply it again.
+        Preprocessing of the training samples. It is already part of W1 and b1; do not apply it again.
     information : dict
         Settings and results of the run.
     format_version : int
@@ -100,7 +104,7 @@ class NetworkMetadata:
     twolayer_version : str
         Release of twolayer that wrote the file.
     encoder : TableEncoder or None
-        What makes the network's features of a table's columns.
+        Encoder that computes the network's features from the columns of a table.
     """
 
     n_features: int
@@ -128,43 +132,43 @@ def save(
 ) -> None:
     """Save a network, or a stack of them, as a safetensors file.
 
-    The file is written beside its place and moved there whole; a file that was there is replaced, and its
-    mode kept. Links are followed; into a pipe or a device the file is written when it is whole. The same
-    network with the same metadata gives the same bytes.
+    The file is written under a temporary name in the same folder, then moved to ``path``. An existing file is
+    replaced, and its mode is kept. Links are followed. If ``path`` is a pipe or a device, the complete
+    content is written into it. The same network with the same metadata gives the same bytes.
 
     Parameters
     ----------
     net : TwoLayerNet
-        Arrays of any library on any device, float32 or float64. A network that takes samples as they are:
-        ``run.folded`` rather than ``run.net``, as a file holds no preprocessing that could be applied.
+        A network that accepts raw samples: ``run.folded`` rather than ``run.net``, because the file contains
+        no preprocessing to apply. Its arrays may be of any library and on any device, float32 or float64.
     path : path
         The file. Its folder must exist.
     classes : sequence of str, optional
-        Names of the classes: all different, of printable characters in any script. `load_metadata` returns
+        Names of the classes, all different, of printable characters in any script. `load_metadata` returns
         them.
     image_shape : sequence of int, optional
         Shape of a sample that is an image: (height, width) or (height, width, channels).
     preprocessing : mapping, optional
-        What was done to samples before training, and is folded into ``W1`` and ``b1`` already.
+        Description of the preprocessing, which must already be folded into ``W1`` and ``b1``.
     information : mapping, optional
-        Whatever else is to be known: settings and results of the run.
+        Any other information, for example settings and results of the run.
 
-        Both mappings hold what JSON can: strings, numbers, truth values, None, lists, and mappings with
-        strings as keys; NumPy's numbers and arrays too. Strings come back unchanged, with any control
-        characters in them: escape these before you show a string. NaN and infinity, which JSON lacks, are
-        stored as None.
+        Both mappings may contain everything that JSON can represent: strings, numbers, Booleans, None, lists,
+        and mappings with strings as keys; also NumPy numbers and arrays. Strings are loaded unchanged, with
+        any control characters in them: escape these before you display a string. NaN and infinity, which
+        JSON lacks, are stored as None.
     encoder : TableEncoder, optional
-        What makes the network's features of a table's columns; `load_encoder` returns it.
+        Encoder that computes the network's features from the columns of a table; `load_encoder` returns it.
 
     Raises
     ------
     TypeError
-        If the arrays are neither float32 nor float64, ``classes`` are not strings, or a mapping holds what
-        JSON cannot.
+        If the arrays are neither float32 nor float64, ``classes`` are not strings, or a mapping contains
+        something that JSON cannot represent.
     ValueError
-        If the arrays do not fit each other, or hold a NaN or infinity; if ``classes``, ``image_shape`` or
-        ``encoder`` do not fit the network; if two classes have one name, or a name has a control character,
-        a mark of direction or a lone surrogate.
+        If the arrays do not match each other, or contain a NaN or infinity; if ``classes``, ``image_shape``
+        or ``encoder`` do not match the network; if two classes have the same name, or a name contains a
+        control character, a line separator, a direction mark or a lone surrogate.
     OSError
         If the file cannot be written.
     """
@@ -200,30 +204,31 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
     Parameters
     ----------
     path : path
-        The file, or the folder of a run of the command line.
+        The file, or the folder of a command-line run.
     xp : module
-        The array library to have it in: numpy, cupy, torch, jax.numpy, or any array-API namespace.
+        The array library of the result: numpy, cupy, torch, jax.numpy, or any array-API namespace.
     device : device of ``xp``, optional
-        Where; the library's default device where not given. A sharding of JAX stands for its mesh.
+        The device of the result; the library's default device if not given. A JAX sharding stands for its
+        mesh.
 
     Returns
     -------
     TwoLayerNet
-        In the dtype of the file. It takes samples as the user has them: preprocessing is folded into it.
+        The network in the dtype of the file. It accepts raw samples: preprocessing is folded into it.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is truncated, is no network saved by twolayer or is malformed, or if a newer twolayer
-        wrote it in a format that this one does not know.
+        If the file is truncated or malformed, is not a network saved by twolayer, or has a newer format
+        version than this release supports.
     TypeError
-        If ``xp`` is no array library, or lacks the dtype (JAX lacks float64 by default).
+        If ``xp`` is not an array library, or lacks the dtype (JAX lacks float64 by default).
 
     See Also
     --------
-    load_metadata : The names of the classes, and everything else in the file but the arrays.
+    load_metadata : The names of the classes, and everything else in the file except the arrays.
 
     Examples
     --------
@@ -246,16 +251,17 @@ def load(path: str | os.PathLike[str], xp: ModuleType = np, device: Any = None) 
 
 
 def load_metadata(path: str | os.PathLike[str]) -> NetworkMetadata:
-    """Load the description of a saved network, such as the names of its classes, without its arrays.
+    """Load the metadata of a saved network, such as the names of its classes, without its arrays.
 
     Parameters
     ----------
     path : path
-        The file, or the folder of a run of the command line.
+        The file, or the folder of a command-line run.
 
     Returns
     -------
     NetworkMetadata
+        The metadata.
 
     Raises
     ------
@@ -275,12 +281,12 @@ def load_encoder(path: str | os.PathLike[str]) -> TableEncoder:
     Parameters
     ----------
     path : path
-        The network's file, or the folder of a run of the command line.
+        The network's file, or the folder of a command-line run.
 
     Returns
     -------
     TableEncoder
-        Its ``apply`` makes of a table what the network takes.
+        The encoder. Its ``apply`` computes the network's features from a table.
 
     Raises
     ------
@@ -296,7 +302,7 @@ def load_encoder(path: str | os.PathLike[str]) -> TableEncoder:
 
 
 def file_at(path: str | os.PathLike[str]) -> Path:
-    """Return the file of a network, given itself or the folder of a run."""
+    """Return the path of a network's file, given that path or the folder of a run."""
     path = Path(path)
     if not path.is_dir():
         return path
@@ -306,7 +312,7 @@ def file_at(path: str | os.PathLike[str]) -> Path:
 
 
 def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadata:
-    """Read the header, and check that metadata and tensors are as the format says."""
+    """Read the header; raise unless the metadata and the tensors follow the format."""
     stored: dict[str, str] = file.metadata() or {}
     if stored.get("format") != _FORMAT:
         raise ValueError(
@@ -314,6 +320,7 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
         )
     place = f"the metadata of {path}"
     read = partial(checked, stored, place=place, as_json=True)
+    # Check the version first, because a newer format may have other keys.
     version = read({"format_version": SIZE}, needed=["format_version"])["format_version"]
     if version > FORMAT_VERSION:
         raise ValueError(

@@ -92,7 +92,7 @@ def test_a_network_that_is_right_everywhere_stays_as_it_is() -> None:
     how = ("easy.npz", "--epochs", 20, "--learning-rate", 1, "--quiet")
     assert "do not determine a temperature" not in done("train", *how, "--out", "plain")
     output = done("train", *how, "--calibrate", "--out", "run")
-    assert "Warning: the samples do not determine a temperature: their loss is lowest at" in output
+    assert "Warning: the samples do not determine a temperature: the loss is lowest at" in output
     assert read("run/results.json")["calibration"]["temperature"] == 1.0
     for found, plain in zip(load("run"), load("plain"), strict=True):
         np.testing.assert_array_equal(found, plain)

@@ -119,7 +119,7 @@ def test_a_network_that_is_right_everywhere_stays_as_it_is(size):
     net, X, _ = noisy_task()
     net = net._replace(W2=size * net.W2, b2=size * net.b2)
     y = np.asarray(net.predict(X))
-    with pytest.warns(UserWarning, match=r"do not determine a temperature: .* at the bound of 0\.05 or"):
+    with pytest.warns(UserWarning, match=r"do not determine a temperature: .* lowest at T = 0\.05 or"):
         assert_same_net(calibrate(net, X, y), net)
     with pytest.warns(UserWarning, match="The network is unchanged") as found:
         _, (how,) = calibrated(net, X, y, None)

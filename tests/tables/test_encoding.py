@@ -362,12 +362,12 @@ def test_columns_of_one_name(library):
         frame = pandas.DataFrame([[1, 2, 3], [4, 5, 7]], columns=names)
     else:
         frame = pyarrow.table([[1, 2], [3, 4], [5, 6]], names=names)
-    with pytest.raises(ValueError, match=r"`frame` must have different names of columns; got .*'a' 2 times$"):
+    with pytest.raises(ValueError, match=r"`frame` must have different column names; got .*'a' 2 times$"):
         TableEncoder.fit(frame)
 
 
 def test_columns_without_names():
-    with pytest.raises(TypeError, match=r"names of columns that are strings; got 0"):
+    with pytest.raises(TypeError, match=r"strings as column names; got 0"):
         TableEncoder.fit(pandas.DataFrame([[1, 2], [3, 4]]))
 
 

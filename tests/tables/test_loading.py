@@ -229,7 +229,7 @@ ROWS = "a,y\n1,0\n2,1\n"
         ("y,label\n1,2\n", {}, r"`label` must name the column .* as it has 2 of the names"),
         (ROWS, {"label": "z"}, r"must have the columns z; it has a, y"),
         (ROWS, {"drop": ["b"]}, r"must have the columns b; it has a, y"),
-        ("a,a,y\n1,2,0\n", {}, r"must have different names of columns; got a twice"),
+        ("a,a,y\n1,2,0\n", {}, r"must have different column names; got a twice"),
         ("a,y\n1,0\n2,1,3\n", {}, r"must be a table; it cannot be read \(found more fields"),
         ("a,y\n1,é\n".encode("latin-1"), {}, r"must be a table in UTF-8; it cannot be read"),
         ("a,y\n1,0\ninf,1\n", {}, r"'a' must hold finite numbers; got inf$"),

@@ -288,7 +288,7 @@ def test_names_with_quotes_and_line_ends(tmp_path):
     path.write_bytes(b'"he""y","two\nlines",c\n1,2,x\n')
     assert read_table(path).columns == ['he"y', "two\nlines", "c"]
     path.write_bytes(b'"a\nb",x,x\n1,2,3\n')
-    with pytest.raises(ValueError, match="must have different names of columns; got x twice"):
+    with pytest.raises(ValueError, match="must have different column names; got x twice"):
         read_table(path)
 
 

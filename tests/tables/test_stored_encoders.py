@@ -139,8 +139,8 @@ def test_what_a_model_of_a_table_cannot_be(encoder, net, tmp_path):
         with pytest.raises(ValueError, match=r"must be left out where `encoder` is given"):
             twolayer.onnx.export(net, path, encoder=encoder, **more)
     refused = {
-        r"`encoder` must have no column of the name of a tensor; got b1, logits": ["logits", "b1"],
-        r"`encoder` must have no column of the name of a tensor; got , encoding/0": ["", "encoding/0"],
+        r"`encoder` must have no column named like a tensor; got b1, logits": ["logits", "b1"],
+        r"`encoder` must have no column named like a tensor; got , encoding/0": ["", "encoding/0"],
     }
     small = twolayer.TwoLayerNet.initialize(2, 3, 2, rng=0)
     for message, names in refused.items():
@@ -149,7 +149,7 @@ def test_what_a_model_of_a_table_cannot_be(encoder, net, tmp_path):
             twolayer.onnx.export(small, path, encoder=clashing)
     both = TableEncoder.fit(polars.DataFrame({"s": ["", None]}))
     with pytest.raises(
-        ValueError, match=r"the column 's' must not have both gaps and empty texts, which are one"
+        ValueError, match=r"the column 's' must not have both gaps and empty strings, which are the same"
     ):
         twolayer.onnx.export(small, path, encoder=both)
     assert not path.exists()

@@ -262,5 +262,5 @@ def _names_of_columns(content: bytes, delimiter: str, place: str) -> list[str]:
         )
     twice = [one for one, n in Counter(names).items() if n > 1]
     if twice:
-        raise ValueError(f"{place} must have different names of columns; got {listed(twice)} twice")
+        raise ValueError(f"{place} must have different column names; got {listed(twice)} twice")
     return names
