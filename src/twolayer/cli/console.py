@@ -212,7 +212,7 @@ class Watch(ProgressBar):
     """
 
     def __init__(self, display: Display | None) -> None:
-        self._display, self.interrupted = display, 0  # number of the signal that came
+        self._display, self.interrupted = display, 0  # number of the signal that asked to stop, or 0
         self._begin()
         self.seconds = math.nan  # how long the work took; set at its end
 

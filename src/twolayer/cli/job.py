@@ -136,8 +136,8 @@ class Job:
         """Return one network for raw samples, and its test results.
 
         The preprocessing is folded into the network, and the networks of a stack are merged. If the settings
-        ask for it, the network is averaged over flips and shifts, and calibrated. Its own validation accuracy
-        and loss then replace those in ``figures``.
+        ask for it, the network is averaged over flips and shifts, and calibrated. Merging and averaging
+        replace the validation accuracy and loss in ``figures``, and calibration replaces the loss.
         """
         library = self.library
         lost = lost_by_rounding(self.preprocessing, library.dtype)
