@@ -197,6 +197,7 @@ class Job:
         """Return the part of results.json that every run has."""
         library, dataset = self.library.name, self.dataset
         n_samples = {name: len(split.y) for name, split in data.splits_of(dataset).items()}
+        # With folds, each sample of the folds is held out once, so it counts as a validation sample too.
         held_out = {} if self.folds is None else {"validation": n_samples["train"]}
         test = {"test": kept.test.as_data()} if kept and kept.test else {}
         return {

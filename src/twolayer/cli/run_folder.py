@@ -102,6 +102,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
                 folder.mkdir()
             yield folder
     except BaseException:
+        # A run with results or a checkpoint stays, so that it can be shown or resumed.
         if made and folder.is_dir() and begun_by(folder) is None:
             shutil.rmtree(folder / PARTS, ignore_errors=True)
             if {file.name for file in folder.iterdir()} <= {SETTINGS}:
