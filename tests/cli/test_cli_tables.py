@@ -157,7 +157,10 @@ def test_rows_are_split_by_groups_and_by_time(option: str, column: str) -> None:
     done("train", "people.csv", *QUICK, option, column, "--out", "run", "-q")
     done("report", "run")
     page = Path("run/report.html").read_text(encoding="utf-8")
-    words = {"--group": "Rows of the same member are in one split", "--time": "The latest rows by since"}
+    words = {
+        "--group": "Rows with the same member are in the same split",
+        "--time": "The latest rows by since",
+    }
     assert words[option] in page
 
 

@@ -156,7 +156,7 @@ def test_a_network_for_features_too_far_from_0_for_float32_is_saved_in_float64(
 ) -> None:
     arguments = ("train", far_from_0(4), "--epochs", 30)
     output = done(*arguments, "--out", "run32")
-    assert "The saved network is in float64, as it takes samples as they are: feature" in output
+    assert "The saved network is in float64, as it takes raw samples: feature" in output
     assert "Warning" not in output
     assert read("run32/results.json")["test"]["accuracy"] == 1.0
     assert storage.load("run32").W1.dtype == np.float64
@@ -244,7 +244,7 @@ def test_overwrite_replaces_a_run_and_nothing_else(pictures: None, run_of_sweep:
 def test_an_output_folder_that_cannot_be_made_is_refused(command: str, out: str, reason: str) -> None:
     Path("file").write_text("mine")
     line = refused(command, *QUICK, "--out", out)
-    assert f"the output folder cannot be made ({reason}): {out}" in line
+    assert f"the output folder cannot be created ({reason}): {out}" in line
     assert Path("file").read_text() == "mine"
 
 

@@ -60,6 +60,7 @@ def settings_of(ctx: click.Context, parameters: Mapping[str, Any]) -> dict[str, 
     kind = kind_of(dataset)
     base = presets.settings_for(command, kind, preset)
     settings = {name: value for name, value in base.items() if name not in _PLACES}
+    # cifar10 takes --validation too: `_set_aside` makes it `n_train` and `n_validation`.
     check_of_data([name for name in given if not (kind == "cifar10" and name == "validation")], dataset)
 
     if path is not None:
@@ -127,7 +128,7 @@ def joined(settings: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, An
     implied: dict[str, Any] = {one[0]: one[1][0] for one in needs.values() if one in _YIELDING}
     if given.get("folds") is not None:
         implied["judge"] = "last"  # held-out samples do not choose the epoch as well
-    if "epochs" in given or "steps" in given:
+    if "epochs" in given or "steps" in given:  # drop the other one, which may be a default
         implied |= {"epochs": None, "steps": None}
     result = {**settings, **implied, **given}
     if result.get("halving") and result["steps"]:

@@ -212,7 +212,7 @@ class Watch(ProgressBar):
     """
 
     def __init__(self, display: Display | None) -> None:
-        self._display, self.interrupted = display, 0  # number of the signal that came
+        self._display, self.interrupted = display, 0  # number of the signal that asked to stop, or 0
         self._begin()
         self.seconds = math.nan  # how long the work took; set at its end
 
@@ -282,7 +282,7 @@ class Download:
         if not self._bar.tasks[0].started:
             self._bar.start_task(self._task)
             self._bar.start()
-            if self._bar.disable and self._line is not None:
+            if self._bar.disable and self._line is not None:  # without a terminal, write one line
                 self._line(f"{self._what} ({self.total / 2**20:.0f} MiB)")
         self._bar.update(self._task, total=self.total, completed=self._done)
 

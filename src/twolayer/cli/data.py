@@ -185,6 +185,7 @@ def fingerprint(dataset: Dataset) -> str:
     digest.update(json.dumps(dataset.classes).encode())
     splits, weights = splits_of(dataset), dataset.sample_weight or {}
     for name in SPLITS:
+        # Hash names, dtypes and shapes too, so that the same bytes in other arrays have another hash.
         digest.update(name.encode())
         for array in (*splits.get(name, ()), weights.get(name)):
             if array is not None:

@@ -81,7 +81,7 @@ def _torch(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
 
 def _jax(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
     jax = require("jax", extra="jax", purpose="`--library jax`")
-    if dtype == "float64":
+    if dtype == "float64":  # JAX would use float32 without this
         jax.config.update("jax_enable_x64", True)
     if device is None:
         return jax.numpy, None
@@ -112,7 +112,7 @@ def _cupy(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
             f"`--device` must be the number of a GPU, in [0, {n_devices}), for cupy; got {device}"
         )
     place = cupy.cuda.Device(int(number))
-    place.use()
+    place.use()  # CuPy creates arrays on the current device
     return cupy, place
 
 

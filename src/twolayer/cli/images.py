@@ -33,7 +33,7 @@ def found_at(name: str) -> list[Path]:
             )
         return images
     if not path.exists() and glob.has_magic(name):
-        matched = map(Path, sorted(glob.glob(name, recursive=True)))  # noqa: PTH207  # Path.glob refuses absolute patterns
+        matched = map(Path, sorted(glob.glob(name, recursive=True)))  # noqa: PTH207  # it may be absolute
         files = [one for one in matched if one.is_file()]
         if not files:
             raise ValueError(f"`INPUT` must be a pattern that matches a file; {name} matches none")
@@ -57,6 +57,7 @@ def pixels_for(metadata: NetworkMetadata, *, invert: bool, resize: bool) -> Call
     if not _is_brightness(white) or white == 0:
         raise ValueError(f"`white` in the network's information must be a number above 0; got {shown(white)}")
     height, width = size = shape[0], shape[1]
+    # `read_image` returns values up to 255; the network takes values up to `white`.
     grey, factor = shape[2:] != (3,), float(white) / 255.0
 
     def read(path: Path) -> HostArray:

@@ -136,8 +136,8 @@ class Job:
         """Return one network for raw samples, and its test results.
 
         The preprocessing is folded into the network, and the networks of a stack are merged. If the settings
-        ask for it, the network is averaged over flips and shifts, and calibrated. Its own validation accuracy
-        and loss then replace those in ``figures``.
+        ask for it, the network is averaged over flips and shifts, and calibrated. Merging and averaging
+        replace the validation accuracy and loss in ``figures``, and calibration replaces the loss.
         """
         library = self.library
         lost = lost_by_rounding(self.preprocessing, library.dtype)
@@ -197,6 +197,7 @@ class Job:
         """Return the part of results.json that every run has."""
         library, dataset = self.library.name, self.dataset
         n_samples = {name: len(split.y) for name, split in data.splits_of(dataset).items()}
+        # With folds, each sample of the folds is held out once, so it counts as a validation sample too.
         held_out = {} if self.folds is None else {"validation": n_samples["train"]}
         test = {"test": kept.test.as_data()} if kept and kept.test else {}
         return {

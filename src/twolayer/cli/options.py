@@ -116,7 +116,7 @@ COMMON: list[click.Parameter] = [
     _output(
         "--json",
         bool,
-        "Write only JSON to standard output: the results, or the error.",
+        "Write only JSON to standard output: the results, and any error.",
         expose_value=False,
     ),
     _output("--debug", bool, "Show the traceback of an error.", expose_value=False),
@@ -131,7 +131,7 @@ def _of_training(command: str) -> list[click.Parameter]:
         _settings(
             "--preset",
             str,
-            f"Settings with a name. {_PROTOCOLS}",
+            f"Predefined settings. {_PROTOCOLS}",
             metavar="NAME",
             shell_complete=completion.complete_presets,
         ),

@@ -60,6 +60,7 @@ def predict_with_network(
         [to_host(probabilities(net, saved.library.put_samples(X))) for X in samples.blocks]
     )
     check_predictions(probs, name="INPUT", samples=names)
+    # Stable, so that the first of equally probable classes comes first, as with argmax.
     order = np.argsort(-probs, axis=1, kind="stable")[:, :top]
     if output is not None:
         _write(Path(output), names, ids, probs, classes)

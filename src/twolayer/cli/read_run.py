@@ -1,4 +1,4 @@
-"""Readers of the files in a run's folder, which check everything: the files may be edited or damaged."""
+"""Readers of the files in a run's folder. They check the content, which may be damaged or edited."""
 
 from __future__ import annotations
 

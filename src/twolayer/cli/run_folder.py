@@ -39,7 +39,7 @@ FORMATS = ("png", "svg", "pdf")
 # The files of a run except its figures, with their contents in words, for the page.
 FILES = {
     NETWORK: "the network, which takes raw samples",
-    BEFORE: "the earlier network of a run that was resumed and now has none",
+    BEFORE: "the network before the run was resumed, which left none",
     CHECKPOINT: "the state from which --resume continues",
     SETTINGS: "all settings; they repeat the run",
     RESULTS: "accuracies, versions, the confusion matrix",
@@ -102,6 +102,7 @@ def fresh_folder(out: str | None, stem: str, *, overwrite: bool, dataset: str) -
                 folder.mkdir()
             yield folder
     except BaseException:
+        # A run with results or a checkpoint stays, so that it can be shown or resumed.
         if made and folder.is_dir() and begun_by(folder) is None:
             shutil.rmtree(folder / PARTS, ignore_errors=True)
             if {file.name for file in folder.iterdir()} <= {SETTINGS}:
@@ -175,7 +176,7 @@ def named(folder: Path) -> Path:
 
 
 def settle(path: Path) -> None:
-    """Move a new run to the place of an old one, or finish the move if the process was killed meanwhile."""
+    """Move any complete new run to the place of the old one; finish a move that a killed process began."""
     whole, moving = path / _WHOLE, path / _MOVING
     # First remove the old files, and only then move the new ones: the name of the folder shows which is done.
     if _is_folder(whole):

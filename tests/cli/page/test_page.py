@@ -55,7 +55,7 @@ def test_a_training(runs: Path) -> None:
     assert f"95 % interval {low:.3f} to {high:.3f}" in figures
     validation = f"Validation accuracy {results.validation_accuracy:.3f} 300 samples"
     low, high = wilson_interval(round(300 * results.validation_accuracy), 300)
-    interval = f"95 % interval by the number of samples {low:.3f} to {high:.3f}"
+    interval = f"95 % interval {low:.3f} to {high:.3f} by the number of samples"
     assert f"{validation}; {interval}; the network was chosen on these samples" in figures
     assert not page.all("h2", id="candidates")
     assert not page.all("p", **{"class": "missing"})
@@ -196,7 +196,7 @@ def test_several_networks(runs: Path) -> None:
     page = Page(runs / "several")
     assert "2 networks with 8 hidden units each were trained on" in page.summary
     assert "They were merged into one network with 16 hidden units." in page.summary
-    parts = r"300 samples; 95 % interval by the number of samples 0\.\d+ to 0\.\d+; "
+    parts = r"300 samples; 95 % interval 0\.\d+ to 0\.\d+ by the number of samples; "
     parts += r"of the merged network; its 2 parts have 0\.\d+ to 0\.\d+"
     mean = r"Training accuracy 0\.\d+ 1,097 samples; mean of the 2 networks before merging"
     assert re.search(f"{parts} {mean}", page.said("figures"))

@@ -269,7 +269,7 @@ def _of_validation(run: StoredRun, row: Mapping[str, Any]) -> str:
     n_samples, accuracy = run.results.samples.get("validation"), row.get("validation_accuracy")
     if n_samples and is_finite(accuracy):
         low, high = wilson_interval(round(accuracy * n_samples), n_samples)
-        details.append(f"95 % interval by the number of samples {low:.3f} to {high:.3f}")
+        details.append(f"95 % interval {low:.3f} to {high:.3f} by the number of samples")
     if known:
         extent = f"{min(known):.3f} to {max(known):.3f}"
         details.append(f"of the merged network; its {len(known)} parts have {extent}")

@@ -58,6 +58,7 @@ def command_line(settings: Mapping[str, Any]) -> str | None:
         return None
     command = settings["command"]
     words = ["twolayer", command, settings["dataset"]]
+    # For cifar10, this number is given as --validation.
     n_validation = settings.get("n_validation")
     if n_validation is not None and n_validation != defaults.get("n_validation"):
         words += ["--validation", _exact(n_validation)]
