@@ -1,4 +1,4 @@
-"""The encoding of tables: columns of numbers, categories and dates as a matrix of features."""
+"""Encoding of tables: columns of numbers, categories and dates as a matrix of features."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ from ._records import (
 from ._texts import listed
 from ._validation import check_choice, check_integer, warn_outside
 
-VERSION = 1  # of the JSON
-_FEW_ROWS = 20  # in which a column of different values may be one of measurements
+VERSION = 1  # version of the JSON format
+_FEW_ROWS = 20  # in so few rows, values that all differ may still be measurements or categories
 _MAX_CATEGORIES = 30
-# Reasons to leave a column out, which then identifies the rows.
+# Reasons to leave out a column that identifies the rows. `load_table` uses such columns as `test_ids`.
 ID_REASONS = _DIFFERENT, _IN_ORDER, _IDENTIFIERS = (
     "different in most rows",
     "numbers of the rows",
@@ -57,21 +57,22 @@ _DATE_PARTS = ("year", "month", "day", "weekday", "hour")
 
 @dataclass(frozen=True)
 class NumberColumn:
-    """A column of numbers, booleans, durations or dates: x - centre, and whether there was a gap.
+    """Encoding of a column of numbers, booleans, durations or dates: x - centre, and an indicator of gaps.
 
     Parameters
     ----------
     name, kind : str
-        The column's name, and what it contains.
+        The column's name and the kind of its values.
     mean : float
-        Of the training rows; it stands in for gaps.
+        Mean of the training rows. It replaces gaps.
     centre : float
-        What is subtracted: the mean of dates, whose seconds since 1970 are large, and 0 of others.
+        Number that is subtracted: for dates, whose seconds since 1970 are large, the mean; otherwise, and for
+        a part of a date, 0.
     varies, has_gaps : bool
-        Whether the training rows had different numbers, and whether they had gaps; otherwise that feature is
-        left out.
+        Whether the training rows had different numbers, and whether they had gaps. If not, the column has no
+        feature for its numbers, or no indicator. The parts of a date share the indicator of the first part.
     part : str
-        The part of a date that is taken, such as "month"; all of it if empty.
+        The part of a date that is encoded, such as "month"; the whole date if empty.
     """
 
     name: str
@@ -97,16 +98,16 @@ class NumberColumn:
 
 @dataclass(frozen=True)
 class CategoryColumn:
-    """A column of categories: for each of the frequent ones, whether the row is of it.
+    """Encoding of a column of categories: one feature for each frequent category (one-hot).
 
     Parameters
     ----------
     name, kind : str
-        The column's name, and what it contains.
+        The column's name and the kind of its values.
     categories : tuple
-        The categories that have a feature each, in ascending order; None, the last, for gaps.
+        The categories with a feature of their own, in ascending order. None stands for gaps and comes last.
     infrequent : tuple
-        Rarer categories of the training rows, which share a feature, if there are any.
+        The rarer categories of the training rows. If there are any, they share one feature.
     """
 
     name: str
@@ -115,9 +116,10 @@ class CategoryColumn:
     infrequent: tuple[Any, ...] = ()
 
     def feature_names(self) -> list[str]:
-        """Return the names of the features, as scikit-learn's OneHotEncoder makes them.
+        """Return the names of the features, as scikit-learn's OneHotEncoder names them.
 
-        Gaps beside the text "None", which would both be named after None, are named as gaps in numbers are.
+        If the column contains both gaps and the string "None", whose names would be equal, gaps are named as
+        in columns of numbers.
         """
         names = [f"{self.name}_{category}" for category in self.categories]
         if {"None", None} <= {*self.categories}:
@@ -125,14 +127,18 @@ class CategoryColumn:
         return names + [f"{self.name}_{_INFREQUENT}"] * bool(self.infrequent)
 
     def features(self, series: Series) -> HostArray:
-        """Return the features, (N, d): whether the row is of the category."""
+        """Return the features, (N, d): whether the row is in each category.
+
+        Any other value, also one that did not occur in training, counts as infrequent if the column has that
+        feature. Otherwise all its features are 0.
+        """
         places = {category: place for place, category in enumerate(self.categories)}
-        other = len(self.categories)  # its feature is there only if some categories were rare
+        other = len(self.categories)  # index of the feature of infrequent categories, if there is one
         found = np.asarray([places.get(value, other) for value in values_of(series)])
         return np.asarray(found[:, None] == np.arange(other + bool(self.infrequent)))
 
     def unseen(self, series: Series) -> int:
-        """Return how many values are of no category of the training rows."""
+        """Return how many values did not occur in the training rows. Gaps do not count."""
         known = {*self.categories, *self.infrequent, None}
         return sum(value not in known for value in values_of(series))
 
@@ -142,19 +148,19 @@ Column = NumberColumn | CategoryColumn
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """An encoder, which makes a matrix of features of a table by the names of its columns.
+    """An encoder that computes a matrix of features from a table.
 
-    Numbers stay as they are, and the mean of the training rows stands in for gaps. Booleans are 0 and 1.
-    Each frequent category is a feature, 1 where the row is of it [1]_. A date is its seconds, less their
-    mean. A column of numbers or dates that had gaps when the encoder was fitted has one more feature: 1 where
-    there is a gap.
+    Numbers are unchanged, with gaps replaced by the mean of the training rows. Booleans become 0 and 1. Each
+    frequent category becomes a feature that is 1 in the rows of the category [1]_. A date becomes its seconds
+    minus their mean. If a column of numbers, booleans, durations or dates had gaps when the encoder was
+    fitted, it gets one more feature, which is 1 where there is a gap. Columns are found by name.
 
     Parameters
     ----------
     columns : tuple
-        The columns that are encoded, in the order of the table.
+        The encoded columns, in the order of the table.
     left_out : dict
-        The columns that are not, each with the reason.
+        The columns that are left out, each with the reason.
 
     See Also
     --------
@@ -162,8 +168,8 @@ class TableEncoder:
 
     References
     ----------
-    .. [1] The same features as of scikit-learn's ``SimpleImputer(add_indicator=True)`` and
-       ``OneHotEncoder(handle_unknown="infrequent_if_exist")``, with the same names.
+    .. [1] The features and their names are those of scikit-learn's ``SimpleImputer(add_indicator=True)`` and
+       ``OneHotEncoder(handle_unknown="infrequent_if_exist")``.
 
     Examples
     --------
@@ -191,22 +197,27 @@ class TableEncoder:
         max_categories: int = _MAX_CATEGORIES,
         dates: str = "seconds",
     ) -> TableEncoder:
-        """Fit to the training rows of a table.
+        """Fit an encoder to the training rows of a table.
 
-        Columns that cannot help are left out, with a warning that names them: those of one value, those whose
-        texts are different in more than half of the rows, and integers that identify the rows, as they rise
-        from row to row, or as all are different and the column is named id.
+        Columns that cannot help are left out, with a warning that names them:
+
+        - columns without a value, or with one value;
+        - text columns with more than 20 different values, if these are more than half as many as the values;
+        - integer columns without gaps that identify the rows, in tables of more than 20 rows: the numbers
+          increase or decrease from row to row, or all differ and the column is named id or ends in _id, _ID,
+          Id or ID.
 
         Parameters
         ----------
         frame : DataFrame of pandas, polars or pyarrow
             The training rows, without their labels.
         categorical : collection of str
-            Columns whose numbers or texts are categories, whatever they look like.
+            Columns of numbers, Booleans or text that are always encoded as categories.
         max_categories : int
-            How many categories of a column, the most frequent, have a feature each. Rarer ones share one.
+            The largest number of categories of a column that get a feature of their own. Rarer categories
+            share one feature.
         dates : {"seconds", "parts"}
-            Whether a date is its seconds, or year, month, day, weekday and hour.
+            Whether a date is encoded as its seconds, or as year, month, day, weekday (Monday is 1) and hour.
 
         Returns
         -------
@@ -216,11 +227,12 @@ class TableEncoder:
         Raises
         ------
         TypeError
-            If ``frame`` is no DataFrame, or a column contains several kinds of values, or lists.
+            If ``frame`` is not a DataFrame, or a column contains several kinds of values, or an unsupported
+            kind such as lists.
         ValueError
-            If ``frame`` lacks a column of ``categorical``, or has no rows or no column that helps; if a
-            number is infinite, or a category no text and no number that JSON can hold; if two features would
-            have the same name.
+            If ``frame`` lacks a column of ``categorical``, or has no rows or no column that can help; if a
+            number is infinite, or a category is neither text nor a number that JSON can represent; if two
+            features would have the same name.
         """
         frame = as_frame(frame)
         check_names("categorical", categorical)
@@ -241,7 +253,7 @@ class TableEncoder:
         Parameters
         ----------
         frame : DataFrame of pandas, polars or pyarrow
-            Any rows. Columns are found by their names, in any order; others are ignored.
+            Any rows. Columns are found by name, in any order; other columns are ignored.
 
         Returns
         -------
@@ -251,7 +263,7 @@ class TableEncoder:
         Raises
         ------
         TypeError
-            If a column contains another kind of values than when the encoder was fitted.
+            If ``frame`` is not a DataFrame, or a column contains another kind of values than in training.
         ValueError
             If a column is missing, or a number is infinite.
         """
@@ -264,7 +276,7 @@ class TableEncoder:
             kind = kind_of(series)
             if kind not in (column.kind, NOTHING):
                 raise TypeError(
-                    f"the column {column.name!r:.80} must hold {column.kind}, as in the training; got {kind}"
+                    f"the column {column.name!r:.80} must hold {column.kind}, as in training; got {kind}"
                 )
             features = column.features(series)
             X[:, start : start + features.shape[1]] = features
@@ -272,7 +284,7 @@ class TableEncoder:
         return X
 
     def unseen(self, frame: Any) -> dict[str, int]:
-        """Return how many values of each column of categories are in no category of the training rows.
+        """Return how many values of each category column did not occur in the training rows.
 
         Parameters
         ----------
@@ -282,7 +294,7 @@ class TableEncoder:
         Returns
         -------
         dict
-            The numbers of values, by the names of the columns that have any.
+            The number of such values for each column that has any, by the column's name.
         """
         frame = as_frame(frame)
         categories = [one for one in self.columns if isinstance(one, CategoryColumn)]
@@ -300,7 +312,7 @@ class TableEncoder:
         return [name for column in self.columns for name in column.feature_names()]
 
     def groups(self) -> dict[str, list[int]]:
-        """Return the places of each column's features among all features."""
+        """Return the indices of each column's features among all features, by the column's name."""
         places: dict[str, list[int]] = {}
         names = [column.name for column in self.columns for _ in column.feature_names()]
         for place, name in enumerate(names):
@@ -329,7 +341,7 @@ class TableEncoder:
         Raises
         ------
         ValueError
-            If it is no such JSON, or a newer version of twolayer wrote it.
+            If ``text`` is not such JSON, or a newer version of twolayer wrote it.
         """
         return encoder_from_json(text, "the table encoder")
 
@@ -347,7 +359,7 @@ _CATEGORY_FIELDS = {"name": TEXT, "kind": _KIND, "categories": _VALUES, "infrequ
 
 
 def encoder_from_json(text: str, place: str) -> TableEncoder:
-    """Return an encoder from its JSON; errors name the place that it stands at."""
+    """Return an encoder from its JSON. ``place`` describes the JSON's origin for messages."""
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -380,7 +392,7 @@ def _column_of(record: Mapping[str, Any], place: str) -> Column:
 
 
 def check_encoder(encoder: TableEncoder, n_features: int) -> None:
-    """Raise unless an encoder makes as many features as a network takes."""
+    """Raise unless an encoder computes as many features as a network accepts."""
     if not isinstance(encoder, TableEncoder):
         raise TypeError(f"`encoder` must be a TableEncoder; got {type(encoder).__name__}")
     if encoder.n_outputs != n_features:
@@ -392,7 +404,7 @@ def check_encoder(encoder: TableEncoder, n_features: int) -> None:
 def fit_column(
     series: Series, is_category: bool, max_categories: int = _MAX_CATEGORIES, dates: str = "seconds"
 ) -> list[Column] | str:
-    """Fit to a column; return how it is encoded, or why it cannot help."""
+    """Fit to a column; return its encoding, or the reason why it cannot help."""
     kind = kind_of(series)
     reason = "" if is_category else _reason_against(series, kind)
     if reason:
@@ -405,9 +417,9 @@ def fit_column(
 
 
 def encoder_of(fitted: Mapping[str, list[Column] | str]) -> TableEncoder:
-    """Return the encoder of the columns that can help, and warn of others.
+    """Return the encoder of the columns that can help, and warn about the others.
 
-    Raises a ValueError unless there are features, and their names differ.
+    Raises a ValueError if there are no features, or two features have the same name.
     """
     left_out = {name: found for name, found in fitted.items() if isinstance(found, str)}
     encoder = TableEncoder(
@@ -427,7 +439,7 @@ def encoder_of(fitted: Mapping[str, list[Column] | str]) -> TableEncoder:
             f"got {n} that are named {most_frequent!r:.80}"
         )
     if left_out:
-        warn_outside(f"columns that are left out: {reasons:.1000}")
+        warn_outside(f"columns left out: {reasons:.1000}")
     return encoder
 
 
@@ -449,21 +461,21 @@ def _category_column(series: Series, kind: str, max_categories: int) -> Category
     for category in counts:
         if not is_plain(category):
             raise ValueError(
-                f"the column {series.name!r:.80} must hold texts or finite numbers, the whole ones of at "
-                f"most 2**53 in size, to be categories; got {category!r:.80}"
+                f"the column {series.name!r:.80} must hold texts or finite numbers to be categories, with "
+                f"integers of at most 2**53 in size; got {category!r:.80}"
             )
     ordered = sorted(category for category in counts if category is not None)
     ordered += [None] * (None in counts)
     if len(ordered) <= max_categories:
         return CategoryColumn(series.name, kind, tuple(ordered) if len(ordered) > 1 else ())
-    # The rarest first; of those equally rare, the first in order, as in scikit-learn.
+    # Rarest first, and equally rare categories in ascending order, as in scikit-learn.
     rarest = set(sorted(ordered, key=counts.__getitem__)[: len(ordered) - max_categories])
     frequent = tuple(category for category in ordered if category not in rarest)
     return CategoryColumn(series.name, kind, frequent, tuple(one for one in ordered if one in rarest))
 
 
 def _reason_against(series: Series, kind: str) -> str:
-    """Return why a column cannot help; nothing if it may."""
+    """Return the reason why a column cannot help, or an empty string."""
     if kind == NOTHING:
         return "no value"
     if kind == TEXTS:
@@ -483,7 +495,7 @@ def _reason_against(series: Series, kind: str) -> str:
 
 
 def _numbers(series: Series, part: str) -> HostArray:
-    """Return the numbers of a column, or a part of its dates; raise a ValueError if one is infinite."""
+    """Return the numbers of a column, or a part of its dates; raise a ValueError if a number is infinite."""
     numbers = numbers_of(series)
     infinite = np.flatnonzero(np.isinf(numbers))
     if infinite.size:

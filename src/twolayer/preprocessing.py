@@ -1,4 +1,4 @@
-"""Preprocessing that is fitted on training data and afterwards folded into a network."""
+"""Preprocessing that is fitted to training samples and can be folded into the trained network."""
 
 from __future__ import annotations
 
@@ -45,12 +45,15 @@ from .settings import SETTINGS
 
 __all__ = ["Preprocessing", "Standardizer", "TableEncoder", "Whitener"]
 
-_CACHED = 64  # so many times smaller than others are blocks that a processor's cache holds
-_MOST_LOST = 0.01  # of a standard deviation, by the rounding of a sample
+_CACHED = 64  # divides the size of blocks, so that a block fits into a processor's cache
+_MOST_LOST = 0.01  # largest harmless rounding error of a sample, in standard deviations
 
 
 class Preprocessing(Protocol):
-    """An affine map of samples that a network can take over; a user's own of this form is accepted."""
+    """Protocol of an affine map of samples that can be folded into a network.
+
+    Any object with these attributes is accepted.
+    """
 
     @property
     def n_inputs(self) -> int:
@@ -58,25 +61,26 @@ class Preprocessing(Protocol):
 
     @property
     def n_outputs(self) -> int:
-        """Number of features that it is mapped to, M."""
+        """Number of features of a mapped sample, M."""
 
     def apply(self, X: Array, *, dtype: Any = "float32") -> Array:
-        """Return samples, mapped, as a new array of their library.
+        """Return the mapped samples as a new array of their library.
 
         Parameters
         ----------
         X : array (N, D) or (N, ...)
             Samples, of any real dtype.
         dtype : dtype or str
-            float32 or float64.
+            float32 or float64, the dtype of the result.
 
         Returns
         -------
         array (N, M)
+            The mapped samples.
         """
 
     def fold(self, net: TwoLayerNet) -> TwoLayerNet:
-        """Return the network that does on raw samples what ``net`` does on mapped ones.
+        """Return the network that gives for raw samples the results that ``net`` gives for mapped samples.
 
         Parameters
         ----------
@@ -86,34 +90,36 @@ class Preprocessing(Protocol):
         Returns
         -------
         TwoLayerNet
+            The network for raw samples.
         """
 
     def host_arrays(self) -> tuple[HostArray, ...]:
-        """Return what the map is made of, as float64 host arrays."""
+        """Return the parameters of the map as float64 host arrays."""
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
-        """Return the map of a batch, as a new array in the arrays' dtype. It checks nothing.
+        """Return a mapped batch as a new array in the arrays' dtype, without checks.
 
-        It reads no value, so that it can be compiled, and leaves what it is given as it is.
+        This reads no value into Python, so that it can be compiled. It does not change its arguments.
 
         Parameters
         ----------
         X : array (n, D)
             Samples, of any real dtype.
         arrays : tuple of arrays
-            Those of `host_arrays`, beside ``X``, in the dtype that is wanted.
+            The arrays of `host_arrays`, on the device of ``X``, in the dtype of the result.
         xp : module
             Their array-API namespace.
 
         Returns
         -------
         array (n, M)
+            The mapped samples.
         """
 
 
 def folded(net: TwoLayerNet, preprocessing: Preprocessing | None) -> TwoLayerNet:
-    """Return the network, or stack, that takes samples as they are."""
+    """Return the network, or stack, that accepts raw samples."""
     return net if preprocessing is None else preprocessing.fold(net)
 
 
@@ -129,39 +135,41 @@ class _Fitted:
 
     @property
     def n_outputs(self: Any) -> int:
-        """Number of features that come out: D, or the M columns of the matrix."""
+        """Number of features of a mapped sample: D, or the M columns of the matrix."""
         return int(self[1].shape[-1])
 
     @undisturbed
     def apply(self: Any, X: Array, *, dtype: Any = "float32") -> Array:
         """Return the mapped samples as a new array of X's library, on its device.
 
-        The mean is subtracted before anything is rounded to ``dtype``. Samples of float64 and of 32-bit and
-        64-bit integers are centred in float64. If the device has no float64, this is done on the host, block
-        by block; while JAX traces, they are cast first instead. float32 has all values of the other dtypes.
+        The mean is subtracted before values are rounded to ``dtype``. float64 samples and 32-bit and 64-bit
+        integers are centred in float64; float32 represents all values of the other dtypes. If the device has
+        no float64, they are centred on the host, block by block. While JAX traces, they are cast first
+        instead.
 
         Parameters
         ----------
         X : array (N, D) or (N, ...)
             Samples, of any real dtype.
         dtype : dtype or str
-            float32 or float64.
+            float32 or float64, the dtype of the result.
 
         Returns
         -------
         array (N, D), or (N, M) for a matrix
+            The mapped samples.
 
         Raises
         ------
         TypeError
             If ``X`` is not an array of a real dtype, or ``dtype`` is not float32 or float64.
         ValueError
-            If ``X`` does not have the features that were fitted.
+            If ``X`` does not have the number of features that was fitted.
         """
         check_features(X)
         if math.prod(X.shape[1:]) != self.n_inputs:
             raise ValueError(
-                f"`X` must have {self.n_inputs} features a sample, as were fitted; got shape {tuple(X.shape)}"
+                f"`X` must have {self.n_inputs} features a sample, as fitted; got shape {tuple(X.shape)}"
             )
         xp, where = array_namespace(X), device(X)
         wanted = float_dtype(dtype, xp=xp, device=where)
@@ -176,7 +184,7 @@ class _Fitted:
             return self.transform(block, arrays, xp=xp)
 
         n_samples, n_columns = X.shape[0], max(self.n_inputs, self.n_outputs)
-        if is_jax_namespace(xp):  # whose arrays cannot be written to
+        if is_jax_namespace(xp):  # JAX arrays are immutable
             return divided_as(xp.concat([mapped(rows) for rows in row_blocks(n_samples, n_columns)]), X)
         result = xp.empty((n_samples, self.n_outputs), dtype=wanted, device=where)
         for rows in row_blocks(n_samples, n_columns * _CACHED):
@@ -185,49 +193,50 @@ class _Fitted:
 
     @undisturbed
     def fold(self: Any, net: TwoLayerNet) -> TwoLayerNet:
-        """Return the network, or stack, that does on raw samples what ``net`` does on mapped ones.
+        """Return the network that gives for raw samples the results that ``net`` gives for mapped samples.
 
-        With A = diag(scale), or the matrix, ((X - mean) A) W1 + b1 = X (A W1) + (b1 - mean A W1), computed in
-        float64 on the host and then rounded to the network's dtype.
+        With A = diag(scale), or the matrix, ((X - mean) A) W1 + b1 = X (A W1) + (b1 - mean A W1). This is
+        computed in float64 on the host and then rounded to the network's dtype.
 
         Parameters
         ----------
         net : TwoLayerNet
-            A network, or a stack, that was trained on what `apply` returns.
+            A network, or a stack, that was trained on the result of `apply`.
 
         Returns
         -------
         TwoLayerNet
-            A copy, of D features, of the same library, device and dtype.
+            A copy with D features, in the same library, on the same device and with the same dtype.
 
         Raises
         ------
         ValueError
-            If the network does not have the features that `apply` returns.
+            If the network does not have the number of features that `apply` returns.
 
         Warns
         -----
         RuntimeWarning
-            If the mean of a feature is so large that samples, rounded to the network's dtype, lose more than
-            a hundredth of a standard deviation; for float32, about 1e5 times the standard deviation.
+            If a feature's mean is so large that rounding samples to the network's dtype may change them by
+            more than a hundredth of a standard deviation. For float32, this is a mean of about 1e5 standard
+            deviations.
         """
         xp, (mean, linear) = check_network(net), self.host_arrays()
         if net.n_features != self.n_outputs:
             raise ValueError(
-                f"`net` must have {self.n_outputs} features, as were fitted; got {net.n_features}"
+                f"`net` must have the {self.n_outputs} features of mapped samples; got {net.n_features}"
             )
         lost = lost_by_rounding(self, net.W1.dtype)
         if lost is not None:
             warn_outside(
-                f"The folded network has too few digits for samples as they are: {lost}. Fold a float64 copy "
-                "of the network, or pass `net` the result of `apply`",
+                f"The folded network has too few digits for raw samples: {lost}. Fold a float64 copy of the "
+                "network, or pass the samples that `apply` returns to `net`",
                 RuntimeWarning,
             )
         where = device(net.W1)
         W1, b1 = to_host(net.W1), to_host(net.b1)
         folded = np.empty((*W1.shape[:-2], self.n_inputs, W1.shape[-1]), dtype=W1.dtype)
-        for k in np.ndindex(W1.shape[:-2]):  # once, with (), where this is one network
-            weights = W1[k].astype(np.float64)  # (M, H) of the mapped samples
+        for k in np.ndindex(W1.shape[:-2]):  # a single iteration, with k = (), for one network
+            weights = W1[k].astype(np.float64)  # (M, H), the weights of mapped samples
             weights = linear[:, None] * weights if linear.ndim == 1 else linear @ weights
             folded[k] = weights
             b1[k] = b1[k].astype(np.float64) - mean @ weights
@@ -239,7 +248,7 @@ class _Fitted:
         )
 
     def host_arrays(self: Any) -> tuple[HostArray, ...]:
-        """Return the arrays of the map; raise if one is not plain, as users may have made it."""
+        """Return the arrays of the map; raise unless they are plain, because users may have set them."""
         for name, array in self._asdict().items():
             check_plain(name, array)
         return tuple(self)
@@ -261,9 +270,9 @@ class Standardizer(_Fitted, _MeanAndScale):
     Parameters
     ----------
     mean : host array (D,), float64
-        What is subtracted.
+        Mean to subtract from each feature.
     scale : host array (D,), float64
-        What the difference is multiplied by.
+        Factor for each difference.
     """
 
     __slots__ = ()
@@ -278,32 +287,37 @@ class Standardizer(_Fitted, _MeanAndScale):
         scale: str | float = "global",
         n_channels: int | None = None,
     ) -> Standardizer:
-        """Fit to the training samples ``X`` (N, D) or (N, ...), in blocks, so that little memory is needed.
+        """Fit to training samples. They are processed in blocks, so that little memory is needed.
 
         Parameters
         ----------
         X : array (N, D) or (N, ...)
-            Any library, any real dtype.
+            Training samples, of any library and any real dtype.
         center : bool or "channel"
-            Subtract each feature's mean (of images: the mean image); else 0. ``"channel"`` subtracts the
-            mean of each channel.
+            If True, subtract each feature's mean (for images, the mean image). If ``"channel"``, subtract the
+            mean of each channel. If False, subtract nothing.
         scale : "global", "channel", "feature" or float
-            ``"global"`` divides by one standard deviation, over all features; ``"channel"`` by one for
-            each channel; ``"feature"`` by each feature's own. They are about the features' means, or about
-            the channels' where those are subtracted, so that what comes out varies by 1. Where nothing
-            varies (a constant feature), it is left at its scale. A number multiplies.
+            ``"global"`` divides by one standard deviation over all features, ``"channel"`` by one per
+            channel, and ``"feature"`` by one per feature. Deviations are from the features' means, or from
+            the channels' means if ``center`` is ``"channel"``. The result then has a standard deviation of 1.
+            Constant features or channels are not divided. A number is used as a factor.
         n_channels : int, optional
-            Number of channels, where ``"channel"`` is asked for. Channels are the last axis of a sample:
-            feature i is of channel i % n_channels. Of images (N, height, width, channels) it is known, and
-            those of shape (N, height, width) have one.
+            Number of channels, used if ``center`` or ``scale`` is ``"channel"``. Channels are the last axis
+            of a sample: feature i belongs to channel i % n_channels. It may be left out for images: those of
+            shape (N, height, width) have one channel.
+
+        Returns
+        -------
+        Standardizer
+            The fitted map.
 
         Raises
         ------
         TypeError
-            If ``X`` is not an array of a real dtype, or another argument is not of its kind.
+            If ``X`` is not an array of a real dtype, or another argument has the wrong type.
         ValueError
-            If ``X`` holds no sample or a value that is not finite, ``center`` or ``scale`` is none of
-            these, or ``n_channels`` is missing or does not divide the number of features.
+            If ``X`` contains no samples or a value that is not finite, ``center`` or ``scale`` has another
+            value, or ``n_channels`` is missing or does not divide the number of features.
         """
         check_features(X)
         check_finite(X)
@@ -329,9 +343,9 @@ class Standardizer(_Fitted, _MeanAndScale):
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
-        """Return (X - mean) · scale of a batch; see `Preprocessing.transform`.
+        """Return (X - mean) · scale for a batch; see `Preprocessing.transform`.
 
-        The mean may be in float64 where the scale is in float32: then it is subtracted in float64.
+        If the mean is in float64 and the scale in float32, the mean is subtracted in float64.
         """
         mean, scale = arrays
         result = _centred(X, mean, scale.dtype, xp=xp)
@@ -340,14 +354,14 @@ class Standardizer(_Fitted, _MeanAndScale):
 
 
 class Whitener(_Fitted, _MeanAndMatrix):
-    """An affine map that takes away the correlations of the features: (X - mean) matrix.
+    """An affine map that removes correlations between features: (X - mean) matrix.
 
     Parameters
     ----------
     mean : host array (D,), float64
-        What is subtracted.
+        Mean to subtract from each feature.
     matrix : host array (D, M), float64
-        What the difference is multiplied by.
+        Matrix that multiplies the difference from the right.
 
     Examples
     --------
@@ -366,49 +380,54 @@ class Whitener(_Fitted, _MeanAndMatrix):
     def fit(
         cls, X: Array, *, epsilon: float = 0.1, kind: str = "zca", n_components: int | None = None
     ) -> Whitener:
-        """Fit to the training samples ``X`` (N, D) or (N, ...).
+        """Fit to training samples.
 
-        With the eigenvalues λ, the largest first, and the eigenvectors U of their covariance, of which the
-        m leading ones are used::
+        With the eigenvalues λ of their covariance, the largest first, and the m leading eigenvectors U_m::
 
             g_j = (λ_j / mean(λ) + epsilon)^(-1/2),  j = 1, …, m
             matrix = s · U_m diag(g) U_mᵀ   ("zca", M = D)
             matrix = s · U_m diag(g)        ("pca", M = m)
 
-        "pca" gives coordinates along the eigenvectors; "zca" turns them back to the features, so that
-        images remain images [1]_. With all components the two have the same distances between samples.
-        ``epsilon`` keeps directions that hardly vary, noise mostly, from being blown up [2]_. It is a
-        fraction of the features' mean variance, so it means the same whatever the samples are multiplied
-        by. Where it is 0, and the covariance of full rank, the outputs are uncorrelated and vary by 1; of
-        all such maps "zca" moves the samples the least [3]_. In every case the number s makes the mean
-        variance of the M outputs 1 over the training samples.
+        "pca" gives coordinates along the eigenvectors. "zca" rotates them back to the features, so that
+        images remain images [1]_. With all components, both preserve the same distances between samples.
+        ``epsilon`` limits the amplification of directions that hardly vary, which are mostly noise [2]_. It
+        is a fraction of the features' mean variance, so its effect does not depend on the samples' scale.
+        With ``epsilon`` 0 and a covariance of full rank, the outputs are uncorrelated with variance 1. Of all
+        such maps, "zca" changes the samples least [3]_. In all cases, the factor s makes the mean variance of
+        the M outputs 1 over the training samples.
 
-        The covariance is summed in float64 on the host, block by block. It and its decomposition take
-        about 6 D² numbers of memory (0.5 GB for CIFAR-10, D = 3,072), and 10 D³ + N D² operations.
+        The covariance is summed in float64 on the host, block by block. The covariance and its decomposition
+        take about 6 D² numbers of memory (0.5 GB for CIFAR-10, D = 3,072) and 10 D³ + N D² operations.
 
         Parameters
         ----------
         X : array (N, D) or (N, ...)
-            Any library, any real dtype.
+            Training samples, of any library and any real dtype.
         epsilon : float
-            At least 0. A direction whose λ / mean(λ) + ``epsilon`` is within float64's rounding of 0 (with
-            N ≤ D there are some that do not vary) gets g = 0: it is left out, not divided by 0.
+            At least 0. A direction whose λ / mean(λ) + ``epsilon`` is 0 up to float64 rounding gets g = 0: it
+            is dropped, to avoid a division by 0. With N ≤ D, some directions have λ = 0.
         kind : "zca" or "pca"
             See above. "pca" makes the largest entry of each eigenvector positive.
         n_components : int, optional
-            m, from 1 to D; without it, D. "zca" then projects onto the leading eigenvectors.
+            Number of components m, from 1 to D. The default is D. With fewer, "zca" projects onto the leading
+            eigenvectors.
+
+        Returns
+        -------
+        Whitener
+            The fitted map.
 
         Raises
         ------
         TypeError
-            If ``X`` is not an array of a real dtype, or another argument is not of its kind.
+            If ``X`` is not an array of a real dtype, or another argument has the wrong type.
         ValueError
-            If ``X`` holds no sample or a value that is not finite, or another argument is out of range.
+            If ``X`` contains no samples or a value that is not finite, or another argument is out of range.
 
         Notes
         -----
-        Samples that are all alike have no covariance: they are taken to vary by 1 along each feature, so
-        that they are centred and left at their scale.
+        If all samples are equal, the covariance is 0. The identity is used instead, so that the samples are
+        centred and not rescaled.
 
         References
         ----------
@@ -443,9 +462,9 @@ class Whitener(_Fitted, _MeanAndMatrix):
 
     @staticmethod
     def transform(X: Array, arrays: tuple[Array, ...], *, xp: ModuleType) -> Array:
-        """Return (X - mean) matrix of a batch; see `Preprocessing.transform`.
+        """Return (X - mean) matrix for a batch; see `Preprocessing.transform`.
 
-        The mean may be in float64 where the matrix is in float32: then it is subtracted in float64.
+        If the mean is in float64 and the matrix in float32, the mean is subtracted in float64.
         """
         mean, matrix = arrays
         with own_dtypes(X):
@@ -453,7 +472,7 @@ class Whitener(_Fitted, _MeanAndMatrix):
 
 
 def _check_channels(n_channels: Any, X: Array) -> int:
-    """Return the number of channels, or raise unless it is given, or known of images, and divides D."""
+    """Return the number of channels, given or known from images; raise unless it is known and divides D."""
     if n_channels is None:
         if X.ndim not in (3, 4):
             raise ValueError(
@@ -472,14 +491,15 @@ def arrays_for(
 ) -> tuple[tuple[HostArray, ...], HostArray | None]:
     """Return the arrays for `Preprocessing.transform`, and a mean to subtract before it, or None.
 
-    The arrays are in ``dtype``. If samples have values that float32 lacks, the mean of a `Standardizer` or
-    `Whitener` is in float64, so that it is subtracted before the samples are rounded. If there is no float64
-    either, the mean is 0, and `centred_on_host` must subtract the mean that is returned.
+    The arrays are in ``dtype``. If the samples' dtype is wider than ``dtype``, the mean of a `Standardizer`
+    or `Whitener` is in float64 instead, so that it is subtracted before the samples are rounded. If the
+    device has no float64, the mean among the arrays is 0, and `centred_on_host` must subtract the returned
+    mean.
 
     Raises
     ------
     ValueError
-        If ``dtype`` does not have a value of an array: the scale, for example, of a feature whose spread is
+        If ``dtype`` cannot represent a value of an array, for example the scale of a feature whose spread is
         too small.
     """
 
@@ -495,18 +515,18 @@ def arrays_for(
     mean, linear = arrays[0], narrow(arrays[1:])
     if has_float("float64", xp=xp, device=device):
         return (mean, *linear), None
-    if not all(map(has_values, samples)):
+    if not all(map(has_values, samples)):  # tracers cannot be copied to the host
         return narrow(arrays), None
     return (np.zeros(mean.shape, dtype_name(dtype)), *linear), mean
 
 
 def centred_on_host(X: Array, mean: HostArray) -> HostArray:
-    """Return X - mean of samples (..., D), subtracted in float64 and then rounded to float32."""
+    """Return X - mean for samples (..., D), subtracted in float64 and then rounded to float32."""
     return (to_host(X).astype(np.float64) - mean).astype(np.float32)
 
 
 def lost_by_rounding(fitted: Preprocessing, dtype: Any) -> str | None:
-    """Say what a map of ours loses if samples are rounded to ``dtype`` before it; None if that is little."""
+    """Describe the error if samples are rounded to ``dtype`` before our map; return None if it is small."""
     mean, linear = fitted.host_arrays()
     gain = linear if linear.ndim == 1 else np.linalg.norm(linear, axis=1)
     lost = np.abs(mean * gain) * np.finfo(dtype_name(dtype)).eps
@@ -520,20 +540,20 @@ def lost_by_rounding(fitted: Preprocessing, dtype: Any) -> str | None:
 
 
 def _centred(X: Array, mean: Array, dtype: Any, *, xp: ModuleType) -> Array:
-    """X - mean (n, D), subtracted in the mean's dtype, as a new array."""
+    """Return X - mean (n, D) as a new array in ``dtype``, subtracted in the mean's dtype."""
     result = xp.astype(X, mean.dtype, copy=True)
     result -= mean[None, :]
     return cast(result, dtype, xp=xp)
 
 
 def _centred_blocks(X: Array, mean: HostArray) -> Iterator[HostArray]:
-    """X - mean of the samples, in float64 on the host, block by block."""
-    for rows in row_blocks(X.shape[0], 4 * X.shape[1]):  # a block takes several times its size here
+    """Yield blocks of X - mean, in float64 on the host."""
+    for rows in row_blocks(X.shape[0], 4 * X.shape[1]):  # a block needs several times its own memory
         yield to_host(X[rows, :]).astype(np.float64) - mean
 
 
 def _mean_of_powers(X: Array, shift: HostArray, *, power: int) -> HostArray:
-    """Mean of (X - shift)**power of each feature (D,)."""
+    """Return the mean of (X - shift)**power for each feature, (D,)."""
     total: HostArray = np.zeros(X.shape[1])
     for block in _centred_blocks(X, shift):
         total += np.sum(block**power, axis=0)
@@ -542,18 +562,18 @@ def _mean_of_powers(X: Array, shift: HostArray, *, power: int) -> HostArray:
 
 
 def _group_means(values: HostArray, n_groups: int) -> HostArray:
-    """Mean of the values (D,) over each group, in its every place: i is of group i % n_groups."""
+    """Return the values (D,), each replaced by the mean of its group; value i is in group i % n_groups."""
     means = np.mean(values.reshape(-1, n_groups), axis=0)
     return np.tile(means, values.shape[0] // n_groups)
 
 
 def _rounding(mean: HostArray, n_values: int) -> HostArray:
-    """Return the variance that a constant feature can seem to have, by the rounding of its mean alone."""
+    """Return a bound on the variance that rounding of its mean alone can give to a constant feature."""
     return (n_values * np.finfo(np.float64).eps * mean) ** 2
 
 
 def _principal_axes(X: Array, mean: HostArray) -> tuple[HostArray, HostArray]:
-    """Eigenvalues (D,) of the samples' covariance, the largest first, and eigenvectors U (D, D)."""
+    """Return the eigenvalues (D,) of the samples' covariance, the largest first, and eigenvectors (D, D)."""
     n_samples, n_features = X.shape
     covariance: HostArray = np.zeros((n_features, n_features))
     for block in _centred_blocks(X, mean):
@@ -566,6 +586,6 @@ def _principal_axes(X: Array, mean: HostArray) -> tuple[HostArray, HostArray]:
     covariance[:, constant] = 0.0
     variances, U = np.linalg.eigh(covariance)
     variances, U = variances[::-1], U[:, ::-1]
-    # Rounded, so that of entries that are equal but for rounding the first one counts.
+    # Round first: of entries that are equal up to rounding errors, argmax then selects the first.
     largest = np.argmax(np.round(np.abs(U), 6), axis=0)
     return variances, U * np.sign(U[largest, np.arange(n_features)])

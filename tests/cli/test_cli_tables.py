@@ -76,7 +76,7 @@ def test_what_is_left_out_and_what_matters_is_said() -> None:
         row["outcome"] = ""
     output = done("train", write("people.csv", rows), *QUICK)
     assert "Warning: 7 of 200 rows have no outcome, and are left out" in output
-    assert "Warning: columns that are left out: customer (different in most rows)" in output
+    assert "Warning: columns left out: customer (different in most rows)" in output
     assert "Test accuracy of simple classifiers: commonest class 0." in output
     assert "Accuracy lost when a column is shuffled, the largest losses: age 0." in output
     assert "people-train-001" in output
@@ -276,7 +276,7 @@ def test_ids_stay_the_texts_that_they_are(run: Path) -> None:
 
 def test_ids_of_the_test_rows_stay_texts() -> None:
     write("people.csv", [{**row, "customer": f"{i:07d}"} for i, row in enumerate(ROWS)])
-    with pytest.warns(UserWarning, match=r"columns that are left out: customer"):
+    with pytest.warns(UserWarning, match=r"columns left out: customer"):
         data = twolayer.datasets.load_table("people.csv", label="outcome")
     assert data.rows is not None
     assert data.test_ids is not None

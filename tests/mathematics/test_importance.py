@@ -82,7 +82,7 @@ def test_columns_that_do_not_matter_have_none():
     ("more", "error", "message"),
     [
         ({"n_repeats": 0}, ValueError, r"`n_repeats` must be at least 1; got 0"),
-        ({"columns": {"a": [3]}}, ValueError, r"`columns` must hold places in \[0, 3\); got 3 in 'a'"),
+        ({"columns": {"a": [3]}}, ValueError, r"`columns` must hold indices in \[0, 3\); got 3 for 'a'"),
         ({"columns": {"a": [-1]}}, ValueError, r"`columns\['a'\]` must be at least 0; got -1"),
         ({"columns": {"a": ["b"]}}, TypeError, r"`columns\['a'\]` must be an integer; got str"),
         ({"columns": [[0]]}, TypeError, r"`columns` must map names to indices of features; got list"),

@@ -333,12 +333,12 @@ def test_what_cannot_be_fitted(columns, more, error, message):
         (
             {"a": ["1.0"], "s": ["x"]},
             TypeError,
-            r"'a' must hold numbers, as in the training; got texts",
+            r"'a' must hold numbers, as in training; got texts",
         ),
         (
             {"a": [1.0], "s": [1]},
             TypeError,
-            r"'s' must hold texts, as in the training; got numbers",
+            r"'s' must hold texts, as in training; got numbers",
         ),
         ({"a": [-np.inf], "s": ["x"]}, ValueError, r"'a' must hold finite numbers; got -inf$"),
     ],

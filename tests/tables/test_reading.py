@@ -98,7 +98,7 @@ def test_texts_stay_texts(encoder, tmp_path):
 def test_other_kinds_are_refused_by_the_encoder(name, text, came, encoder, tmp_path):
     TRAINING.with_columns(polars.lit(text).alias(name)).write_csv(tmp_path / "a.csv")
     frame = read_table(tmp_path / "a.csv", encoder=encoder)
-    with pytest.raises(TypeError, match=rf"'{name}' must hold .*, as in the training; got {came}"):
+    with pytest.raises(TypeError, match=rf"'{name}' must hold .*, as in training; got {came}"):
         encoder.apply(frame)
 
 

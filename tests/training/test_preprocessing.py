@@ -470,9 +470,9 @@ def test_folding_warns_where_the_network_cannot_hold_the_difference(backend: Bac
     fitted = fit(far_from_0(1e9, 5.0))
     net = make_task(2, n_features=2).on(backend, "float32").net
     message = (
-        r"^The folded network has too few digits for samples as they are: feature 0 has a mean of 1e\+09, and "
+        r"^The folded network has too few digits for raw samples: feature 0 has a mean of 1e\+09, and "
         r"rounding it to float32 changes its preprocessed values, which are around 1, by up to 2\d\. "
-        r"Fold a float64 copy of the network, or pass `net` the result of `apply`$"
+        r"Fold a float64 copy of the network, or pass the samples that `apply` returns to `net`$"
     )
     with pytest.warns(RuntimeWarning, match=message) as caught:
         fitted.fold(net)
@@ -528,7 +528,7 @@ REFUSED = {
 }  # fmt: skip
 REFUSED_APPLICATIONS = {
     "list": ({"X": [[1.0] * 6]}, TypeError, NO_ARRAY),
-    "width": ({"X": np.ones((3, 4))}, ValueError, "`X` must have 6 features a sample, as were fitted; got shape (3, 4)"),
+    "width": ({"X": np.ones((3, 4))}, ValueError, "`X` must have 6 features a sample, as fitted; got shape (3, 4)"),
     "dtype": ({"dtype": "float16"}, TypeError, "`dtype` must be float32 or float64; got float16"),
     "dtype-integer": ({"dtype": np.int64}, TypeError, "`dtype` must be float32 or float64; got int64"),
 }  # fmt: skip
@@ -567,7 +567,7 @@ def test_networks_that_do_not_fit_are_not_folded(backend: Backend, fitted: Prepr
         (
             make_task(n_features=4).on(backend).net,
             ValueError,
-            rf"`net` must have {n} features, as were fitted; got 4$",
+            rf"`net` must have the {n} features of mapped samples; got 4$",
         ),
         (net._replace(b2=net.b1), ValueError, r"`b2` must have shape"),
         (net._replace(b2=elsewhere), TypeError, r"`b2` must be an array of the library of `W1`"),
