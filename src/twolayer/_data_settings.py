@@ -1,4 +1,4 @@
-"""Settings of data sets, which the table of all settings begins with."""
+"""Settings of data sets: the first rows of the table in `settings`."""
 
 from __future__ import annotations
 
