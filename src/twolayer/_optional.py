@@ -17,7 +17,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     Raises
     ------
     ImportError
-        If the module or a package that it needs is not installed, or if its import raises any other exception.
+        If the module or a package that it needs is not installed, or its import raises any other exception.
     """
     try:
         return importlib.import_module(module)

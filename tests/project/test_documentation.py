@@ -209,13 +209,15 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings(page)}
 
 
-def functions_with_formulas() -> Iterator[Callable[..., Any]]:
-    for module in (mathematics, stacks, convolution):
-        for name, function in inspect.getmembers(module, inspect.isfunction):
-            if function.__module__ == module.__name__ and not name.startswith("_"):
-                yield function
+def functions_with_formulas() -> list[Callable[..., Any]]:
     net = twolayer.TwoLayerNet
-    yield from (net.initialize, net.logits, net.predict_proba, net.loss, net.loss_and_gradients)
+    methods = [net.initialize, net.logits, net.predict_proba, net.loss, net.loss_and_gradients]
+    return methods + [
+        function
+        for module in (mathematics, stacks, convolution)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    ]
 
 
 @pytest.mark.parametrize("function", functions_with_formulas(), ids=lambda one: one.__qualname__)
