@@ -1,4 +1,4 @@
-"""The two-layer neural network with a softmax classifier, written once for every array library."""
+"""Two-layer neural networks with a softmax classifier, for any library of the array API standard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sweeping import SweepPlan, SweepResult, plan, sweep
 from .training import History, Progress, Run, train
 from .training.diagnosis import DivergenceWarning, NothingLearntWarning
 
-# Imported when it is first asked for: `twolayer.plotting`, for example, needs matplotlib.
+# Imported on first access, because some need optional packages: `twolayer.plotting` needs matplotlib.
 _LATER = ("callbacks", "checkpoints", "plotting", "sklearn")
 
 

@@ -1,4 +1,4 @@
-"""``python -m twolayer`` is the command line."""
+"""The command line as ``python -m twolayer``."""
 
 from __future__ import annotations
 

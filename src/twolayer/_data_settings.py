@@ -1,4 +1,4 @@
-"""Settings of data sets, which the table of all settings begins with."""
+"""Settings of data sets: the first rows of the table in `settings`."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ OF_DATA_SETS = (
     Setting("n_validation", COUNT_OR_ZERO, REQUIRED, label="validation samples", data=_CIFAR10),
     Setting("n_test", COUNT_OR_ZERO, REQUIRED, label="test samples", data=_CIFAR10),
     _column("label", help="Column to predict; else label, target, class or y.", label="predicted column"),
-    _columns("drop", help="Columns that are not used.", label="columns not used"),
+    _columns("drop", help="Columns to ignore.", label="columns not used"),
     _columns("categorical", help="Columns whose numbers are categories.", label="columns of categories"),
-    _columns("missing", help="Texts that stand for a gap: --missing=-999.", label="texts of gaps"),
+    _columns("missing", help="Texts that mark missing values: --missing=-999.", label="texts of gaps"),
     _column("weight", help="Column with a weight for each row.", label="column of weights"),
-    _of_table("dates", ("seconds", "parts"), "seconds", "Dates as seconds, or as year, month, … hour."),
-    _column("group", help="Column whose equal values stay in one split.", label="split by groups of"),
-    _column("time", help="Column by which the latest rows are for the test.", label="split by time of"),
-    _of_images("resize", COUNT, None, "Cut and scale images to so many pixels in height and width."),
-    _of_images("grey", bool, False, "Take images without their colours, or with them."),
-    _of_images("skip_unreadable", bool, False, "Leave out images that cannot be read, or end."),
+    _of_table("dates", ("seconds", "parts"), "seconds", "Encode dates as seconds, or as year, … hour."),
+    _column("group", help="Column of groups; rows of a group stay in one split.", label="split by groups of"),
+    _column("time", help="Column of times; the latest rows are test samples.", label="split by time of"),
+    _of_images("resize", COUNT, None, "Crop and scale images to N pixels in height and width."),
+    _of_images("grey", bool, False, "Convert images to grey, or keep their colours."),
+    _of_images("skip_unreadable", bool, False, "Skip images that cannot be read, or stop with an error."),
     Setting(
         "validation",
         AMOUNT,
         0.15,
-        "Share, or number, of the samples that are set aside for validation.",
+        "Share or number of the samples to set aside for validation.",
         data=("npz", "table", "images", "idx"),
     ),
     Setting(
         "test",
         AMOUNT,
         0.15,
-        "Share, or number, of the samples that are set aside for the test.",
+        "Share or number of the samples to set aside for the test.",
         data=("npz", "table", "images"),
     ),
 )

@@ -1,7 +1,7 @@
-"""HTML for notebooks: small tables, a bar, and curves as inline SVG, in the colours of the page around them.
+"""HTML for notebooks: small tables, a progress bar, and curves as inline SVG.
 
-Texts and axes have the page's own colour, and nothing has a background, so that light and dark pages need no
-style sheet; the colours of the curves stand out from both.
+Texts and axes have the colour of the surrounding page, and nothing has a background, so light and dark pages
+need no style sheet. The colours of the curves are visible on both.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from ._texts import bounded, printable
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 448, 32, 196  # the frame of the curves
 _PICTURE = 'role="img" width="460" height="220" fill="currentColor" font-size="12"'
-# Okabe and Ito's blue and vermilion, which people with any colour vision can tell apart.
+# Okabe and Ito's blue and vermilion, which can be distinguished with every kind of colour vision.
 _STYLES = ('stroke="#0072B2"', 'stroke="#D55E00" stroke-dasharray="6 3"')
 _MOST_POINTS, _MOST_CURVES = 200, 20
 
 
 def escaped(value: object) -> str:
-    """Return a text that HTML shows as it is, whatever it contains."""
+    """Return a value as HTML text, escaped, printable, and at most 200 characters before escaping."""
     return html.escape(bounded(printable(value), 200))
 
 
 def table(
     title: str, rows: Iterable[Iterable[object]], *, heads: Iterable[str] = (), notes: Iterable[str] = ()
 ) -> str:
-    """Return a table, with any headings above its columns and notes below it."""
+    """Return a table, with optional headings above its columns and notes below it."""
     lines = ["".join(f"<th>{escaped(head)}</th>" for head in heads)]
     lines += ["".join(f"<td>{escaped(cell)}</td>" for cell in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines if line)
@@ -38,15 +38,16 @@ def table(
 
 
 def bar(done: float, text: str) -> str:
-    """Return a bar that shows the share that is done, with a text beside it."""
+    """Return a progress bar for the share that is done, with a text beside it."""
     drawn = f'<progress max="1" value="{done:.4f}" style="width: 16em"></progress>'
     return f"<label>{drawn} {done:.0%}, {escaped(text)}</label>"
 
 
 def curves(title: str, kinds: Mapping[str, npt.NDArray[np.float64]]) -> str:
-    """Return a picture of one or two kinds of figures over the epochs, each (epochs,) or (K, epochs).
+    """Return a plot of one or two kinds of values over the epochs, each (epochs,) or (K, epochs).
 
-    Figures that are not finite are left out. The result is empty if all are left out.
+    It shows the first 20 networks at 200 or fewer epochs each, and omits values that are not finite. The
+    result is empty if no value is finite.
     """
     figures = {name: np.atleast_2d(rows)[:_MOST_CURVES] for name, rows in kinds.items()}
     finite = np.concatenate([rows[np.isfinite(rows)] for rows in figures.values()])
@@ -67,7 +68,7 @@ def curves(title: str, kinds: Mapping[str, npt.NDArray[np.float64]]) -> str:
         for row in rows[:, shown]:
             y = _BOTTOM - (row - low) / ((high - low) or 1.0) * (_BOTTOM - _TOP)
             points = [f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True) if np.isfinite(b)]
-            # The last point is a dot, as the line of a single epoch would not be visible.
+            # A dot ends each curve, because the line of a single epoch would be invisible.
             parts += [_path(f"{'L'.join(points)}m-2 0h4", style)] if points else []
     content = f"{', '.join(figures)}: {n_epochs:,} epochs, from {low:.3g} to {high:.3g}"
     parts.insert(0, f"<title>{escaped(title)}</title><desc>{escaped(content)}</desc>")

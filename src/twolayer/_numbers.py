@@ -1,4 +1,4 @@
-"""Numbers between bounds: what arguments, options and settings may be."""
+"""Kinds of numbers that arguments, options and settings accept, with their bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ._validation import check_integer, check_number
 
 @dataclass(frozen=True)
 class Number:
-    """Numbers between bounds, or one of a few words in their place."""
+    """Numbers between bounds, and words that are accepted as well."""
 
     kind: type[int] | type[float] = float
     _: KW_ONLY
@@ -22,7 +22,7 @@ class Number:
     words: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
-        """Return ``value`` in the right type, or raise a TypeError or ValueError unless it fits."""
+        """Return ``value`` in the right type; raise a TypeError or ValueError if it does not fit."""
         if isinstance(value, str) and self.words:
             if value not in self.words:
                 raise ValueError(f"`{name}` must be {self.in_words()}; got {value!r}")
@@ -32,7 +32,7 @@ class Number:
         return check_number(name, value, above=self.above, least=self.least, below=self.below, most=self.most)
 
     def in_words(self) -> str:
-        """Return the bounds in words: a number of at least 0 and below 1."""
+        """Return the bounds in words, such as "a number of at least 0 and below 1"."""
         text = "an integer" if self.kind is int else "a number"
         if self.above > -math.inf:
             text += f" above {self.above:g}"
@@ -47,10 +47,10 @@ class Number:
 
 @dataclass(frozen=True)
 class Amount(Number):
-    """A share below 1 of what there is, or a number of them."""
+    """A share of the samples, below 1, or a number of samples."""
 
     def check(self, name: str, value: Any) -> Any:
-        """Return ``value`` as a float if it is a share, else as an int, or raise unless it fits."""
+        """Return ``value`` as an int if it is whole, else as a float; raise if it does not fit."""
         is_whole = isinstance(value, int | float) and float(value).is_integer()
         return COUNT_OR_ZERO.check(name, int(value)) if is_whole else PROBABILITY.check(name, value)
 

@@ -1,4 +1,4 @@
-"""Optional packages: imported where they are used, with an error that names the extra."""
+"""Imports of optional packages, with errors that name the extra to install."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from types import ModuleType
 
 
 def how_to_install(extra: str) -> str:
-    """Say how an extra of twolayer is installed."""
+    """Return the command that installs an extra of twolayer."""
     return f'`python -m pip install "twolayer[{extra}]"`'
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import ``module``, or say which extra of twolayer brings it.
+    """Import ``module``, or raise an error that names the extra of twolayer to install.
 
     Raises
     ------
     ImportError
-        If the module, or something that it needs, is not installed, or its import fails in any other way: a
-        package may raise any exception.
+        If the module or a package that it needs is not installed, or its import raises any other exception.
     """
     try:
         return importlib.import_module(module)
-    except Exception as error:  # a package may raise any while it is imported
+    except Exception as error:  # an import runs the package's code, which may raise any exception
         raise missing(module, error, extra=extra, purpose=purpose) from error
 
 
 def missing(module: str, error: Exception, *, extra: str, purpose: str) -> ImportError:
-    """Return the error that says why a module could not be imported, and which extra brings it."""
+    """Return an error with the reason why a module could not be imported, and with the extra to install."""
     package = module.partition(".")[0]
-    if not isinstance(error, ImportError):  # it is installed
+    if not isinstance(error, ImportError):  # the package is installed but broken: no extra helps
         reason = f"{type(error).__name__}: {error}"
         return ImportError(f"{purpose} needs {package}, whose import failed ({reason})")
     return ImportError(

@@ -1,4 +1,4 @@
-"""Checks of where arrays are: devices, and the meshes of JAX."""
+"""Checks of the devices, and JAX meshes, on which arrays are."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def check_axes(name: str, array: Array) -> None:
         raise ValueError(
             f"`{name}` must be on one device, or on a mesh whose axes are all of type Auto; got "
             f"{shown_device(sharding)}, with axes of type {' and '.join(sorted(types))}; `jax.make_mesh` "
-            "makes such a mesh with `axis_types=(jax.sharding.AxisType.Auto,)`, one for each axis"
+            "makes such a mesh with `axis_types=(jax.sharding.AxisType.Auto,)`, with one entry for each axis"
         )
 
 
 def check_current_device(name: str, array: Array) -> None:
-    """Raise if the library puts every result on one device, and ``array`` is on another."""
+    """Raise if the library computes on its current device only (CuPy), and ``array`` is on another."""
     xp = array_namespace(array)
     current = current_device(xp)
     if current is not None and current != device(array):
@@ -32,9 +32,9 @@ def check_current_device(name: str, array: Array) -> None:
 
 
 def check_one_place(name: str, array: Array, other_name: str, other: Array) -> None:
-    """Raise unless two arrays are on one device, or on one mesh."""
+    """Raise unless two arrays are on the same device or mesh."""
     here, there = device(array), device(other)
-    if here == there or here is None or there is None:  # None under a JAX tracer
+    if here == there or here is None or there is None:  # a JAX tracer has no device
         return
     variable, cure = variable_of(name), ""
     if hasattr(here, "mesh") and other_name == "W1":

@@ -1,6 +1,6 @@
-"""Records in files, and the kinds of their values: objects in JSON and TOML, and safetensors metadata.
+"""Readers and checks of records in files: JSON and TOML objects, and safetensors metadata.
 
-Users may have edited such files, and they may be damaged.
+The checks are needed because users may have edited such files, or the files may be damaged.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from ._files import read_text
 from ._validation import shown
 
-_MOST = 2**53  # up to it each integer is also a float
+_MOST = 2**53  # integers up to this one are exact as floats, which many JSON readers use
 _MOST_SHOWN = 40  # characters of JSON
 
 
 class Kind(NamedTuple):
-    """A kind of value: the words for it in messages, and whether a value is of it."""
+    """A kind of value: its name in messages, and the test whether a value is of this kind."""
 
     words: str
     fits: Callable[[Any], bool]
@@ -35,24 +35,24 @@ def checked(
     needed: Iterable[str] = (),
     as_json: bool = False,
 ) -> dict[str, Any]:
-    """Return the values of a record that have a kind and are there.
+    """Return the values of a record that are named in ``kinds``, after checking them.
 
     Parameters
     ----------
     record : mapping
     kinds : mapping of str to Kind
-        The kinds that values must be of, by their names.
+        The kind of each value, by name. Names that are missing from the record are skipped.
     place : object
-        The file, or the part of it, for messages.
+        The file, or the part of a file, for messages.
     needed : iterable of str
-        Names that must be there.
+        Names that the record must contain.
     as_json : bool
-        The values are JSON, each in a text of its own.
+        Whether each value is a JSON text that must be parsed.
 
     Raises
     ------
     ValueError
-        If a value is of another kind, or is missing.
+        If a value is of another kind, or a needed value is missing.
     """
     for name in needed:
         if name not in record:
@@ -74,9 +74,10 @@ def checked(
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read what `write_json` wrote; what was nan or infinite comes back as None.
+    """Read a JSON file.
 
-    The file may begin with a byte order mark, and its lines may end as on Windows.
+    Values that were nan or infinite are None, because `write_json` writes null for them. The file may
+    begin with a byte order mark, and may have Windows line ends.
 
     Raises
     ------
@@ -112,14 +113,14 @@ def plain(value: Any, place: str, *, strict: bool = False) -> Any:
     place : str
         The value's name, for messages.
     strict : bool
-        Take no paths, and only texts as keys; otherwise both become text.
+        Whether to refuse paths, and keys other than texts; by default, both become text.
 
     Raises
     ------
     TypeError
-        If JSON has no place for it; the message says where it is.
+        If JSON cannot represent a value; the message names its place.
     ValueError
-        If two keys of one mapping are written alike (``1`` and ``"1"``).
+        If two keys of one mapping become the same text (``1`` and ``"1"``).
     """
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
@@ -134,23 +135,23 @@ def plain(value: Any, place: str, *, strict: bool = False) -> Any:
     if isinstance(value, Mapping) and not (strict and any(not isinstance(key, str) for key in value)):
         found = {str(key): plain(item, f"{place}[{key!r}]", strict=strict) for key, item in value.items()}
         if len(found) != len(value):
-            raise ValueError(f"`{place}` must have keys that differ as text; got two that are written alike")
+            raise ValueError(f"`{place}` must have keys that differ as text; got two keys with the same text")
         return found
     raise TypeError(f"`{place}` must be something that JSON can hold; got {type(value).__name__}")
 
 
 def is_text(value: Any) -> bool:
-    """Return whether a value is text; JSON can write halves of a character, which nothing can show."""
+    """Return whether a value is text without lone surrogates, which JSON allows but no program can show."""
     return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a finite number, which every reader of JSON reads alike."""
+    """Return whether a value is a finite float or an integer that every JSON reader reads exactly."""
     return (type(value) is int and abs(value) <= _MOST) or (type(value) is float and math.isfinite(value))
 
 
 def is_count(value: Any) -> bool:
-    """Return whether a value is an integer of at least 0."""
+    """Return whether a value is an integer from 0 to 2**53."""
     return type(value) is int and 0 <= value <= _MOST
 
 
@@ -165,13 +166,13 @@ def is_plain(value: Any) -> bool:
 
 
 def is_list(value: Any, fits: Callable[[Any], bool], lengths: Collection[int] | None = None) -> bool:
-    """Return whether a value is a list of such entries, of one of the lengths."""
+    """Return whether a value is a list of one of the ``lengths``, if given, whose entries all fit."""
     fitting = isinstance(value, list) and (lengths is None or len(value) in lengths)
     return fitting and all(map(fits, value))
 
 
 def is_mapping(value: Any, fits: Callable[[Any], bool]) -> bool:
-    """Return whether a value is an object whose names are text and whose values are such."""
+    """Return whether a value is a dictionary whose keys are text and whose values all fit."""
     return isinstance(value, dict) and all(is_text(key) and fits(value[key]) for key in value)
 
 

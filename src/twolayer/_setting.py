@@ -1,4 +1,4 @@
-"""The type of a setting: its name, values, default, and the words for it."""
+"""The type of a row in the table of settings."""
 
 from __future__ import annotations
 
@@ -8,43 +8,46 @@ from typing import Any, TypeAlias
 from ._numbers import PROBABILITY, SHARE, Number
 from .search import Integers, LogUniform, Uniform
 
-# A tuple lists all values; list is several texts.
+# A tuple lists the allowed values; `list` means several texts.
 Kind: TypeAlias = "Number | tuple[str, ...] | type[bool] | type[str] | type[list[str]]"
-REQUIRED = object()  # the default of settings that have none
+REQUIRED = object()  # stands for the default of a setting that has no default
 TOGETHER, APART = "together", "apart"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting.
+    """A setting of `train`, `sweep` or both.
 
     Parameters
     ----------
     name : str
-        The key in files of settings, and the parameter of `train` or `sweep` if they have it.
+        The key in settings files, and the name of the parameter of `train` or `sweep`, if it has one.
     kind : Number, tuple of str, bool, str, or list
-        The values that it may have.
+        The allowed values.
     default : object
-        The value in files that lack it, and in presets that do not name it. ``REQUIRED``: files must name it
-        if the presets of their data set do.
+        The value in a run's ``settings.toml``, or in a preset, that lacks the setting. With ``REQUIRED``,
+        the ``settings.toml`` must contain it if the presets of its data set do.
     help : str
-        The text of the option that is made of it. Other options are written by hand, or there is none.
+        The help text of the command-line option. If empty, no option is generated from this row; the option
+        is written by hand, or does not exist.
     group : str
-        The heading in the help and on the page of a run.
+        The heading in the help and in the report of a run.
     label : str
-        The words for it in tables and pages; without it, the name.
+        The words for the setting in tables and reports; by default the name, with spaces for underscores.
     only : "train" or "sweep", optional
-        The one command that has it.
+        The only command that has the setting.
     data : tuple of str
-        The kinds of data sets that have it; all, if it is empty.
+        The kinds of data sets that have the setting; all kinds if it is empty.
     argument : bool
-        Whether `train` and `sweep` take it as it is, one value for all networks.
+        Whether the functions `train` and `sweep` have a parameter for it, with one value for all networks.
     varied : TOGETHER or APART, optional
-        Whether a sweep takes several values of it, in one stack or in a stack for each.
+        Whether a sweep accepts several values. It trains them in one stack (TOGETHER) or in one stack for
+        each value (APART).
     needs : (name, values), optional
-        Another setting, and the values of it with which this one has an effect; with others it is refused.
+        Another setting, and its values with which this setting has an effect. With its other values, giving
+        this setting is an error.
     idle_without : tuple of str
-        Other settings. It is ignored if all of them are off.
+        Other settings. This setting is ignored if all of them are off.
     """
 
     name: str
@@ -63,21 +66,22 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        """The option on the command line: --hidden for ``n_hidden``."""
+        """The command-line option, for example --hidden for ``n_hidden``."""
         return f"--{self.name.removeprefix('n_').replace('_', '-')}"
 
     @property
     def is_share(self) -> bool:
-        """Whether its values are shares, from 0 to 1; others are tried at even ratios."""
+        """Whether the values are shares, from 0 to 1; a random search draws them evenly, not by ratio."""
         return self.kind in (PROBABILITY, SHARE)
 
     def between(self, low: Any, high: Any) -> Integers | LogUniform | Uniform:
-        """Return the distribution by which a random search draws its values between two.
+        """Return the distribution from which a random search draws values between two bounds.
 
         Raises
         ------
         ValueError
-            If there is none: at even ratios, both must be above 0.
+            If the bounds do not suit the distribution: unless the values are shares, both must be above 0,
+            because values are drawn at even ratios.
         """
         assert isinstance(self.kind, Number)
         if self.kind.kind is int:
@@ -85,13 +89,13 @@ class Setting:
         return Uniform(low, high) if self.is_share else LogUniform(low, high)
 
     def check(self, value: Any, name: str | None = None) -> Any:
-        """Return ``value`` in the right type, or raise unless it is a number that the setting may be.
+        """Return ``value`` in the right type; raise unless the setting, a number, accepts it.
 
         Parameters
         ----------
         value : object
         name : str, optional
-            The name for the error, if the caller has another.
+            The name in the error, by default that of the setting.
 
         Raises
         ------
@@ -102,5 +106,5 @@ class Setting:
 
 
 def is_range(value: Any) -> bool:
-    """Return whether a setting of a sweep is a range, such as "1e-3..1", to draw from."""
+    """Return whether the value of a sweep's setting is a range to draw from, such as "1e-3..1"."""
     return isinstance(value, str) and ".." in value

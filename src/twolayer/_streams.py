@@ -1,8 +1,8 @@
-"""The random streams of a seed: everything random is drawn on the host from one of them.
+"""Random streams of a seed, from which the host draws all random numbers.
 
-Streams of one seed are independent of each other, and so are the epochs within a stream and the steps within
-an epoch; the same seed gives the same numbers whatever the array library, and any epoch's or step's can be
-drawn without those before it.
+The streams of a seed are independent of each other, as are the epochs of a stream and the steps of an epoch.
+The same seed gives the same numbers with every array library. The numbers of any epoch or step can be drawn
+without drawing earlier ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RandomState: TypeAlias = int | np.random.Generator | None
 
 
 class Stream(IntEnum):
-    """The purpose of a stream. The numbers are part of what a seed means: they never change."""
+    """The purpose of a stream. These numbers never change, because every seed's results depend on them."""
 
     INITIAL_WEIGHTS = 0
     BATCHES = 1
@@ -29,10 +29,10 @@ class Stream(IntEnum):
 
 
 def seed_of(rng: RandomState) -> int:
-    """Return the seed that ``rng`` stands for, as SPEC 7 has it.
+    """Return the seed for an argument ``rng``, which follows SPEC 7.
 
-    An int is its own seed; a Generator gives one (and moves on, so a second call gives another); None
-    takes one from the operating system.
+    An int is itself the seed. A Generator draws a seed, so a second call returns another one. None takes a
+    seed from the operating system.
 
     Raises
     ------
@@ -42,13 +42,13 @@ def seed_of(rng: RandomState) -> int:
         If ``rng`` is a negative int.
     """
     if rng is None:
-        # 63 bits: every file format and language has a place for such an integer.
+        # 63 bits, because a signed 64-bit integer fits every file format and language.
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63))
     if isinstance(rng, int | np.integer) and not isinstance(rng, bool):
         if rng < 0:
-            raise ValueError(f"`rng` must be non-negative where it is an int; got {int(rng)}")
+            raise ValueError(f"`rng` must be non-negative if it is an int; got {int(rng)}")
         return int(rng)
     raise TypeError(f"`rng` must be an int, a numpy.random.Generator or None; got {type(rng).__name__}")
 

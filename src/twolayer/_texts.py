@@ -1,4 +1,4 @@
-"""Texts from others, checked and made safe to show: no character commands a terminal or reorders a line."""
+"""Checks and safe display of foreign texts, so that no character controls a terminal or reorders a line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-# Control characters, separators of lines, marks of direction, lone surrogates, and two characters that XML
-# forbids. Joiners and combining marks stay: Persian, Indic scripts and emoji need them.
+# Control characters, line separators, direction marks, lone surrogates, and two characters that XML forbids.
+# Joiners and combining marks are allowed, because Persian, Indic scripts and emoji need them.
 UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
@@ -16,36 +16,36 @@ _LONGEST = 2000  # characters in a message
 
 
 def printable(text: object) -> str:
-    """Return a text that any program can show in one line: unprintable characters become escapes."""
+    """Return a text that every program can show in one line; unprintable characters become escapes."""
     return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))
 
 
 def bounded(text: str, most: int = _LONGEST) -> str:
-    """Return a text of at most ``most`` characters; an ellipsis replaces the rest of a longer one."""
+    """Return a text of at most ``most`` characters; an ellipsis ends a text that was cut."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def listed(names: Iterable[object]) -> str:
-    """Return the names of what a file holds as a list for an error: printable, and at most 200 characters."""
+    """Return names from a file, joined for an error message: printable, and at most 200 characters."""
     return bounded(printable(", ".join(map(str, names))), 200)
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a hint at the nearest of several names, to end an error with; nothing if none is near."""
+    """Return a hint for the end of an error, with the most similar of the names; "" if no name is similar."""
     near = difflib.get_close_matches(name, [*names], n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def check_printable(name: str, text: str) -> None:
-    """Raise if a text that is to be stored contains characters that would be shown as escapes."""
+    """Raise if a text contains unprintable characters, before it is stored."""
     shown = printable(text)
     if shown != text:
-        hint = " (`text.strip()` takes line ends off)" if printable(text.strip()) == text.strip() else ""
+        hint = " (`text.strip()` removes line ends)" if printable(text.strip()) == text.strip() else ""
         raise ValueError(f"{name} must hold printable characters only; got '{shown:.80}'{hint}")
 
 
 def checked_classes(classes: Sequence[str], n_classes: int, *, name: str = "`classes`") -> list[str]:
-    """Return the names of the classes, or raise unless they are different printable strings, one a class."""
+    """Return the class names; raise unless they are distinct printable strings, one for each class."""
     names = list(classes)
     if isinstance(classes, str) or not all(isinstance(one, str) for one in names):
         raise TypeError(f"{name} must be a sequence of strings; got {type(classes).__name__}")
@@ -65,5 +65,5 @@ def check_different(name: str, classes: Sequence[str]) -> None:
 
 
 def variable_of(name: str) -> str:
-    """Return the name that code would give an argument: of `validation X` its X."""
+    """Return the variable in an argument's name, for code in messages: X for `validation X`."""
     return name.rpartition(" ")[2]

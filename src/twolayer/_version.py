@@ -1,4 +1,4 @@
-"""The version of twolayer, which the package's metadata repeat."""
+"""Version of twolayer; the build reads the package's metadata from here."""
 
 from __future__ import annotations
 

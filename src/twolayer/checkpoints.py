@@ -1,7 +1,7 @@
-"""Training runs in files, so that one that was interrupted can go on exactly where it stopped.
+"""Checkpoints of training runs, from which an interrupted run resumes exactly where it stopped.
 
-``train(net, X, y, callbacks=[Checkpointer(path)])`` saves a run on its way, and ``train(net, X, y,
-resume=path)`` goes on with it.
+``train(net, X, y, callbacks=[Checkpointer(path)])`` saves a run while it trains, and
+``train(net, X, y, resume=path)`` resumes it.
 """
 
 from __future__ import annotations

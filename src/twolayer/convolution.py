@@ -1,4 +1,4 @@
-"""A convolution, a rectifier, average pooling and a linear layer, written out as a two-layer network."""
+"""Conversion of a convolution, a rectifier, average pooling and a linear layer to a two-layer network."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ def unroll(
     stride: int = 1,
     padding: int = 0,
 ) -> TwoLayerNet:
-    """Return the two-layer network that a small convolutional network is.
+    """Return a two-layer network that computes the same logits as a small convolutional network.
 
-    A filter at one position is a hidden unit whose weights are 0 outside its patch; the mean over a region of
-    positions is linear, and belongs to the second layer. With x zero outside the image::
+    A filter at one position is a hidden unit whose weights are 0 outside its patch. The mean over a region of
+    positions is linear, so it becomes part of the second layer. With x zero outside the image::
 
         H1[i, j, k] = max(Σ_{u, v, c} x[i·stride + u - padding, j·stride + v - padding, c]
                       · filters[u, v, c, k] + b1[k], 0)
         logits = Σ_{p, q, k} mean_{(i, j) in region (p, q)} H1[i, j, k] · W2[p, q, k] + b2
 
-    The result has a hidden unit for each filter at each position, and gives the same logits up to rounding.
-    Like every correlation that is called a convolution in this field, it does not mirror the filters.
+    The result has one hidden unit for each filter at each position. Its logits are the same up to rounding.
+    The convolution is a cross-correlation, as is usual in this field: filters are not mirrored.
+    See docs/mathematics.md, "And a small convolution".
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def unroll(
     b1 : array (F,)
         Biases of the filters.
     W2 : array (R, S, F, C)
-        Second layer, on the means over R × S regions of one size, which together are all positions. One
-        region for each position is no pooling, and R = S = 1 is global pooling.
+        Second-layer weights for the means over R × S regions of equal size that together cover all
+        positions. One region for each position means no pooling; R = S = 1 means global pooling.
     b2 : array (C,)
         Biases of the classes.
     image_shape : sequence of int
@@ -50,22 +51,22 @@ def unroll(
     stride : int
         Pixels between neighbouring positions of the filters, along both axes.
     padding : int
-        Rows and columns of zeros around the image, of what the filters see: after preprocessing, where there
-        is some, which can be folded into the result afterwards.
+        Rows and columns of zeros around the image that the filters see. With preprocessing, that is the
+        preprocessed image; the preprocessing can be folded into the result afterwards.
 
     Returns
     -------
     TwoLayerNet
-        W1 (D, P·F), b1 (P·F,), W2 (P·F, C), b2 (C,), with P positions, those of one row together, and the
-        filters of one position together; a copy.
+        W1 (D, P·F), b1 (P·F,), W2 (P·F, C), b2 (C,) for P positions; a copy. Hidden units are ordered by
+        row, then column, then filter.
 
     Raises
     ------
     TypeError
-        If an argument is not of its kind, or libraries or dtypes differ.
+        If an argument has the wrong type, or libraries or dtypes differ.
     ValueError
-        If shapes do not fit each other, the filters do not fit the padded image, or the regions do not divide
-        the positions.
+        If shapes or devices do not match, ``stride`` or ``padding`` is too small, the filters are larger than
+        the padded image, or the regions do not divide the positions evenly.
 
     Examples
     --------
@@ -94,7 +95,7 @@ def unroll(
         )
     )
     n_hidden = rows * columns * n_filters
-    # Which row and column of the filter meets each row and column of the image: one of zeros where none does.
+    # Place each filter's rows and columns on the image's, once for each position, with zeros elsewhere.
     W1 = _spread(filters, height, rows, stride, padding, axis=0, xp=xp)
     W1 = _spread(W1, width, columns, stride, padding, axis=1, xp=xp)
     W1 = xp.reshape(W1, (height, rows, width, columns, channels, n_filters))
@@ -113,7 +114,7 @@ def unroll(
 def _spread(
     filters: Array, size: int, n_positions: int, stride: int, padding: int, *, axis: int, xp: ModuleType
 ) -> Array:
-    """Give an axis of the filters a place for each pixel and each position, (size · n_positions)."""
+    """Extend an axis of the filters to one entry for each pixel and position, (size · n_positions)."""
     patch, here = filters.shape[axis], device(filters)
     filters = with_zeros(filters, axis=axis, xp=xp)
     pixels = xp.expand_dims(xp.arange(size, dtype=xp.int32, device=here), axis=1)
@@ -124,7 +125,7 @@ def _spread(
 
 
 def _n_positions(size: int, patch: int, regions: int, stride: int, padding: int, axis: str) -> int:
-    """Positions of a filter along an axis, or raise unless there are some and the regions divide them."""
+    """Return the number of a filter's positions; raise if it is 0 or not a multiple of ``regions``."""
     if patch > size + 2 * padding:
         raise ValueError(
             f"`filters` must be no larger than the image with its padding, {size + 2 * padding} {axis}; "
@@ -140,7 +141,7 @@ def _n_positions(size: int, patch: int, regions: int, stride: int, padding: int,
 
 
 def _check_arrays(filters: Array, b1: Array, W2: Array, b2: Array) -> ModuleType:
-    """Raise unless the arrays fit each other; return their namespace."""
+    """Raise unless the shapes, dtypes and devices of the arrays match; return their namespace."""
     for name, array, form in (
         ("filters", filters, "(height, width, channels, filters)"),
         ("b1", b1, "(filters,)"),

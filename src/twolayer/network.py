@@ -1,7 +1,7 @@
-"""The two-layer network: its four arrays, and the public door to the mathematics.
+"""The two-layer network: its four arrays, and the public methods that call the mathematics.
 
-Publicly a stack of K networks has a leading axis K everywhere, and weights are (in, out); the mathematics
-always works on a stack, and its weights are (out, in).
+Public arrays have weights (in, out), and a leading axis K only in a stack of K networks. The arrays of the
+mathematics always have the axis K, and weights (out, in).
 """
 
 from __future__ import annotations
@@ -61,18 +61,18 @@ from .mathematics import (
 from .settings import SETTINGS
 
 # ---------------------------------------------------------------------------------------------------------
-# Between public arrays and those of the mathematics.
+# Conversion between public arrays and those of the mathematics.
 
 
 def pack(net: TwoLayerNet, *, xp: ModuleType) -> Params:
-    """The network or stack as the mathematics takes it, weights (out, in); views if the library has them."""
+    """Return a network or stack with weights (out, in), as the mathematics needs it; views if possible."""
     arrays = net if net.n_networks is not None else tuple(array[None, ...] for array in net)
     W1, b1, W2, b2 = arrays
     return Params(xp.matrix_transpose(W1), b1, xp.matrix_transpose(W2), b2)
 
 
 def unpack(params: Params, *, stacked: bool, xp: ModuleType) -> TwoLayerNet:
-    """Network or stack, each array row by row in memory: the inverse of `pack`. May share memory with it."""
+    """Return the inverse of `pack`, each array in row-major order. May share memory with ``params``."""
     W1, b1, W2, b2 = params
     arrays = xp.matrix_transpose(W1), b1, xp.matrix_transpose(W2), b2
     each = (array if stacked else array[0, ...] for array in arrays)
@@ -80,35 +80,36 @@ def unpack(params: Params, *, stacked: bool, xp: ModuleType) -> TwoLayerNet:
 
 
 def widest(params: Params) -> int:
-    """Return how many numbers a sample takes in the widest array of its forward pass."""
+    """Return the number of elements per sample in the widest array of the forward pass."""
     K, H, D = params.W1.shape
     return int(max(D, K * H, K * params.W2.shape[1]))
 
 
 def probabilities(net: TwoLayerNet, X: Array) -> Array:
-    """Return what `TwoLayerNet.predict_proba` returns, without its check for nan."""
+    """Return the result of `TwoLayerNet.predict_proba` without its check for nan."""
     logits = net.logits(X)
     xp = array_namespace(logits)
     return xp.exp(log_softmax(logits, axis=-1, xp=xp))
 
 
 def flatten(X: Array, *, xp: ModuleType) -> Array:
-    """Samples of any rank as rows (N, D)."""
+    """Return samples (N, ...) as rows (N, D)."""
     return xp.reshape(X, (X.shape[0], math.prod(X.shape[1:])))
 
 
 def as_targets(y: Array, dtype: Any, *, xp: ModuleType) -> Array:
-    """Labels as int32 (any number of classes fits), class probabilities in the network's dtype."""
+    """Return labels as int32, which is enough for all classes, or class probabilities in ``dtype``."""
     return cast(y, xp.int32 if y.ndim == 1 else dtype, xp=xp)
 
 
 def rescaled(weights: Array, *, xp: ModuleType, most_exponent: int = 63) -> Array:
-    """Weights whose largest is in [2^-64, 2^63), so that their sums stay in the range of every dtype.
+    """Return sample weights whose largest is in [2^-64, 2^63), so that sums stay in the range of every dtype.
 
-    The scale of the weights does not change a weighted mean. Weights beyond that range are multiplied by a
-    power of two in their own dtype, as the network's may not hold them. This is exact, but for weights that
-    become too small to count; within a transformation the factor is no power of two, and rounds them. Half
-    precision becomes float32. Other weights, and integers, are returned as they are.
+    The scale of the weights does not change a weighted mean. If the largest is outside this range, all are
+    multiplied by a power of two in their own dtype, because the network's dtype may not hold them. This is
+    exact, except for weights that become negligibly small. In transformations, the factor is not a power of
+    two, and the product is rounded. Half precision becomes float32. Other weights, and integers, are returned
+    unchanged.
     """
     if not xp.isdtype(weights.dtype, "real floating"):
         return weights
@@ -122,7 +123,7 @@ def rescaled(weights: Array, *, xp: ModuleType, most_exponent: int = 63) -> Arra
     exponent = math.frexp(float(largest))[1]
     if abs(exponent) <= most_exponent:
         return weights
-    half = -exponent // 2  # 2^-exponent itself may be beyond the dtype
+    half = -exponent // 2  # two factors, because 2^-exponent may be out of the dtype's range
     return weights * 2.0**half * 2.0 ** (-exponent - half)
 
 
@@ -133,8 +134,8 @@ class TwoLayerNet(NamedTuple):
 
         Z1 = X W1 + b1      H1 = max(Z1, 0)      logits = H1 W2 + b2      probs = softmax(logits)
 
-    A network is its four arrays and nothing else: all of one library, one device and one dtype, float32 or
-    float64. Gradients have the same type. A stack has a leading axis K on each array, and on each result.
+    A network consists of four arrays of one library, one device and one dtype, float32 or float64. Gradients
+    have the same type. In a stack, each array and each result has a leading axis K.
 
     Parameters
     ----------
@@ -149,20 +150,21 @@ class TwoLayerNet(NamedTuple):
 
     Notes
     -----
-    Samples ``X`` have shape (N, D), or more axes, as images have, which are flattened per sample: any real
-    dtype, cast to the network's. Targets ``y`` are integer class labels (N,) or class probabilities (N, C).
-    ``X``, ``y`` and ``sample_weight`` are arrays of the network's library on its device, and so are results.
+    Samples ``X`` have shape (N, D). More axes, as of images, are flattened for each sample. Any real dtype is
+    cast to the network's. Targets ``y`` are integer class labels (N,) or class probabilities (N, C). ``X``,
+    ``y`` and ``sample_weight`` must be arrays of the network's library on its device; results are, too.
 
-    The loss is softmax cross-entropy plus an L2 penalty on the weights, never on the biases, and the
-    gradients are those of exactly this loss::
+    The loss is softmax cross-entropy plus an L2 penalty on the weights, but not on the biases. The gradients
+    are those of exactly this loss, with the weights s_i of the samples::
 
         loss = Σ_i s_i · -log softmax(logits_i)[y_i] / Σ_i s_i  +  reg · (‖W1‖² + ‖W2‖²)
 
     So ``reg`` is half of PyTorch's ``weight_decay`` (which is applied as ``weight_decay · W``), and
     scikit-learn's ``alpha`` (``alpha / 2 · ‖W‖²``, divided by the batch size) is ``2 · reg · batch_size``.
-    Course code that reports ``reg · ‖W‖²`` but steps along ``reg · W`` at ``reg = r`` is this at ``r / 2``.
+    Course code that reports ``reg · ‖W‖²`` but steps along ``reg · W`` needs half its ``reg`` here. See
+    docs/mathematics.md, "From samples to probabilities", "The loss" and "The gradient".
 
-    Comparing, adding and multiplying networks, which a tuple would do in its own way, is refused.
+    Networks cannot be compared, added or multiplied, because tuples would be compared and concatenated.
 
     Examples
     --------
@@ -197,15 +199,16 @@ class TwoLayerNet(NamedTuple):
     ) -> TwoLayerNet:
         """Return a network with random normal weights and zero biases.
 
-        The numbers are drawn in float64 on the host, from the stream for initial weights of the seed, so
-        they are the same for every library and, rounded, every dtype.
+        The weights are drawn in float64 on the host, from the seed's stream for initial weights. So they are
+        the same for every library and, up to rounding, every dtype. See docs/mathematics.md, "Initial
+        weights".
 
         Parameters
         ----------
         n_features, n_hidden, n_classes : int
             D, H and C.
         rng : int, numpy.random.Generator or None
-            The seed; a Generator gives one and moves on; None takes a fresh one.
+            The seed. A Generator draws a seed; None takes one from the operating system.
         weight_scale : "he" or float
             Standard deviation of the weights. ``"he"`` is sqrt(2 / fan-in) for each layer [1]_.
         xp : module
@@ -213,8 +216,8 @@ class TwoLayerNet(NamedTuple):
         dtype : dtype or str
             float32 or float64.
         device : device of ``xp`` or None
-            None is the library's default device. A sharding of JAX, such as that of the samples, stands for
-            its mesh: each of its devices has the whole network.
+            By default, the library's default device. With a JAX sharding, such as that of the samples, each
+            device of its mesh has the whole network.
 
         Returns
         -------
@@ -223,10 +226,10 @@ class TwoLayerNet(NamedTuple):
         Raises
         ------
         TypeError
-            If ``xp``, ``dtype``, ``rng`` or a size is not of its kind.
+            If an argument has the wrong type, or ``xp`` does not have the dtype on the device.
         ValueError
-            If a size is below 1, or ``weight_scale`` is not a number above 0 or ``"he"``, or so large that
-            a weight is beyond the dtype's range.
+            If a size is below 1, ``rng`` is negative, ``weight_scale`` is neither ``"he"`` nor a number above
+            0, or it is so large that a weight is out of the dtype's range.
 
         References
         ----------
@@ -273,6 +276,8 @@ class TwoLayerNet(NamedTuple):
     def logits(self, X: Array) -> Array:
         """Return the logits of each sample, H1 W2 + b2 with H1 = max(X W1 + b1, 0).
 
+        See docs/mathematics.md, "From samples to probabilities".
+
         Parameters
         ----------
         X : array (N, D) or (N, ...)
@@ -288,7 +293,7 @@ class TwoLayerNet(NamedTuple):
         TypeError
             If ``X`` is not an array of the network's library, or its dtype is not real.
         ValueError
-            If its shape does not fit the network, or it lives on another device.
+            If the shape of ``X`` does not fit the network, or ``X`` is on another device.
         """
         xp = public_namespace(check_network(self))
         check_features(X, self.n_features, self.W1)
@@ -301,6 +306,8 @@ class TwoLayerNet(NamedTuple):
     def predict_proba(self, X: Array) -> Array:
         """Return the probability of each class, softmax(logits).
 
+        See docs/mathematics.md, "A softmax that does not overflow".
+
         Parameters
         ----------
         X : array (N, D) or (N, ...)
@@ -309,15 +316,16 @@ class TwoLayerNet(NamedTuple):
         Returns
         -------
         array (N, C), or (K, N, C) for a stack
-            In the network's dtype; sums to 1 over the classes.
+            In the network's dtype; the sum over the classes is 1.
 
         Raises
         ------
         TypeError
             As `logits`.
         ValueError
-            As `logits`; and if the probabilities of a sample are nan, because it has a value that is nan or
-            too large for the network's dtype. Transformations of JAX and `torch.func` skip this check.
+            As `logits`; also if the probabilities of a sample are nan, for example because it has a value
+            that is nan or too large for the network's dtype. Transformations of JAX and `torch.func` skip
+            this check.
         """
         probs = probabilities(self, X)
         check_predictions(probs)
@@ -325,7 +333,7 @@ class TwoLayerNet(NamedTuple):
 
     @undisturbed
     def predict(self, X: Array) -> Array:
-        """Return the label of the largest logit of each sample; of equal ones the first.
+        """Return the label of the largest logit of each sample; if several are equal, the first of them.
 
         Parameters
         ----------
@@ -335,7 +343,7 @@ class TwoLayerNet(NamedTuple):
         Returns
         -------
         array (N,), or (K, N) for a stack
-            Class labels, of the library's default dtype for indices.
+            Class labels, in the library's default dtype for indices.
 
         Raises
         ------
@@ -350,19 +358,19 @@ class TwoLayerNet(NamedTuple):
 
     @undisturbed
     def accuracy(self, X: Array, y: Array) -> Array:
-        """Return the share of samples whose predicted label is right.
+        """Return the share of samples whose predicted label is correct.
 
         Parameters
         ----------
         X : array (N, D) or (N, ...)
             Samples, of any real dtype.
         y : integer array (N,) or floating array (N, C)
-            Class labels, or class probabilities, whose largest is the label.
+            Class labels, or class probabilities, of which the largest marks the label.
 
         Returns
         -------
         array (), or (K,) for a stack
-            In the network's dtype; nan for a network of which a logit is nan.
+            In the network's dtype; nan for a network with a logit that is nan.
 
         Raises
         ------
@@ -387,6 +395,8 @@ class TwoLayerNet(NamedTuple):
     ) -> Array:
         """Return the loss: cross-entropy plus ``reg`` · (‖W1‖² + ‖W2‖²).
 
+        See docs/mathematics.md, "The loss".
+
         Parameters
         ----------
         X : array (N, D) or (N, ...)
@@ -396,9 +406,9 @@ class TwoLayerNet(NamedTuple):
         reg : float, or (K,) for a stack
             Strength of the L2 penalty; half of PyTorch's ``weight_decay``.
         sample_weight : array (N,), optional
-            Weight of each sample in the mean, at least 0; their scale does not matter.
+            Weights of the samples in the mean, at least 0; only their ratios matter.
         label_smoothing : float, or (K,) for a stack
-            ε in [0, 1]: the targets are (1 - ε) T + ε / C, T being the class probabilities [1]_.
+            ε in [0, 1]: the targets become (1 - ε) T + ε / C for class probabilities T [1]_.
 
         Returns
         -------
@@ -432,7 +442,9 @@ class TwoLayerNet(NamedTuple):
         sample_weight: Array | None = None,
         label_smoothing: Any = 0.0,
     ) -> tuple[Array, TwoLayerNet]:
-        """Return the loss and its gradient by each of the four arrays.
+        """Return the loss, and its gradient with respect to each of the four arrays.
+
+        See docs/mathematics.md, "The gradient".
 
         Parameters
         ----------
@@ -443,15 +455,16 @@ class TwoLayerNet(NamedTuple):
         -------
         loss : array (), or (K,) for a stack
         gradients : TwoLayerNet
-            dW1, db1, dW2 and db2, of the shapes of W1, b1, W2 and b2.
+            dW1, db1, dW2 and db2, with the shapes of W1, b1, W2 and b2.
 
         Raises
         ------
         TypeError
-            If dtypes are not as said, or arrays of several libraries meet.
+            If a dtype is wrong, or arrays of several libraries are mixed.
         ValueError
-            If shapes do not fit, a label is out of range, a weight or ``reg`` is negative,
-            ``label_smoothing`` is not in [0, 1], or arrays of several devices meet.
+            If shapes do not match, a label is out of range, probabilities do not sum to 1, a weight or
+            ``reg`` is negative or not finite, all weights are 0, ``label_smoothing`` is not in [0, 1], or
+            arrays of several devices are mixed.
         """
         arguments, xp = self._arguments(X, y, reg, sample_weight, label_smoothing)
         loss, gradients = loss_and_gradients(*arguments, xp=xp)
@@ -463,7 +476,7 @@ class TwoLayerNet(NamedTuple):
         Parameters
         ----------
         k : int
-            Its number, from 0; a negative one counts from the end.
+            Index of the network; a negative index counts from the end.
 
         Returns
         -------
@@ -472,7 +485,7 @@ class TwoLayerNet(NamedTuple):
         Raises
         ------
         ValueError
-            If this is no stack, or it has no network ``k``.
+            If this is not a stack, or it has no network ``k``.
         """
         xp = check_network(self)
         if self.n_networks is None:
@@ -481,15 +494,14 @@ class TwoLayerNet(NamedTuple):
         return TwoLayerNet(*(copied(array[k, ...], xp=xp) for array in self))
 
     def to(self, xp: ModuleType, device: Any = None) -> TwoLayerNet:
-        """Return a copy as arrays of another library, or on another device.
+        """Return a copy in another library or on another device.
 
         Parameters
         ----------
         xp : module
             The array library: numpy, cupy, torch, jax.numpy, or any array-API namespace.
         device : device of ``xp``, optional
-            The library's default device where it is left out. A sharding of JAX stands for its mesh, as for
-            `initialize`.
+            By default, the library's default device. A JAX sharding is used as in `initialize`.
 
         Returns
         -------
@@ -499,7 +511,7 @@ class TwoLayerNet(NamedTuple):
         Raises
         ------
         TypeError
-            If ``xp`` is no array library, or does not have the network's dtype there.
+            If ``xp`` is not an array library, or does not have the network's dtype on the device.
         """
         check_network(self)
         xp = standard_namespace(xp)
@@ -522,7 +534,7 @@ class TwoLayerNet(NamedTuple):
         Raises
         ------
         TypeError
-            If it is another dtype, or one that the library does not have on the network's device.
+            If ``dtype`` is neither float32 nor float64, or the library lacks it on the network's device.
         """
         xp = check_network(self)
         wanted = float_dtype(dtype, xp=xp, device=device(self.W1))
@@ -537,7 +549,7 @@ class TwoLayerNet(NamedTuple):
     def _arguments(
         self, X: Array, y: Array, reg: Any, sample_weight: Array | None, label_smoothing: Any
     ) -> tuple[tuple[Params, Array, Array, Array | None, Any, Array], ModuleType]:
-        """Check what `loss` is given, and return it as `mathematics.loss_and_gradients` takes it."""
+        """Check the arguments of `loss`; return those of `mathematics.loss_and_gradients`, and ``xp``."""
         xp = self._check_batch(X, y)
         check_sample_weight(sample_weight, X)
         dtype, share = self.W1.dtype, 1.0 / X.shape[0]
@@ -545,7 +557,7 @@ class TwoLayerNet(NamedTuple):
             weights = cast(rescaled(sample_weight, xp=xp), dtype, xp=xp)
             share = shares(weights, xp=xp)[None, None, :]
         reg = per_network("reg", reg, self, xp=xp)
-        # No smoothing costs nothing.
+        # A smoothing of 0 skips the arithmetic.
         smoothing = None
         if type(label_smoothing) not in (int, float) or label_smoothing != 0:  # a bool is no number
             smoothing = per_network("label_smoothing", label_smoothing, self, xp=xp, most=1.0)
@@ -555,18 +567,19 @@ class TwoLayerNet(NamedTuple):
         return (params, cast(flatten(X, xp=xp), dtype, xp=xp), T, sums, share, reg), xp
 
     def _own(self, result: Array) -> Array:
-        """Result (K, ...) of the mathematics, without the axis K where this is one network."""
+        """Return a result (K, ...) of the mathematics, without the axis K if this is one network."""
         return result if self.n_networks is not None else result[0, ...]
 
     def __repr__(self) -> str:
-        if not all(is_array_api_obj(array) for array in self):  # a JAX pytree may hold anything
+        # JAX builds pytrees of this type whose leaves are other objects than arrays.
+        if not all(is_array_api_obj(array) for array in self):
             return f"TwoLayerNet({', '.join(type(array).__name__ for array in self)})"
         shapes = ", ".join(f"{name}: {tuple(array.shape)}" for name, array in self._asdict().items())
         return f"TwoLayerNet({shapes}; {_kind(self.W1)})"
 
     def _repr_html_(self) -> str | None:
-        """Return the sizes as a table, which notebooks show."""
-        from ._html import table  # not at the start, which would take longer
+        """Return the sizes as an HTML table for notebooks."""
+        from ._html import table  # imported here, because only notebooks need it
 
         if not all(map(is_array_api_obj, self)) or min(self.W1.ndim, self.W2.ndim) < 2:
             return None
@@ -584,15 +597,15 @@ def _kind(array: Array) -> str:
 
 def _refuse(self: TwoLayerNet, other: object) -> NoReturn:
     raise TypeError(
-        "networks are not compared or computed with as tuples; use their arrays, such as "
+        "networks cannot be compared or computed with as tuples; use their arrays, such as "
         "`net.W1 + other.W1`, `twolayer.stack` to put networks together, or `is` for identity"
     )
 
 
-# A tuple would compare and concatenate where a reader expects arithmetic.
+# Without this, `net + net` would concatenate tuples, where a reader expects arithmetic.
 for _name in ("eq", "ne", "lt", "le", "gt", "ge", "add", "radd", "mul", "rmul"):
     setattr(TwoLayerNet, f"__{_name}__", _refuse)
-TwoLayerNet.__hash__ = None  # type: ignore[assignment]  # as Python marks it
+TwoLayerNet.__hash__ = None  # type: ignore[assignment]  # Python's mark of an unhashable type
 
 
 def evaluate(
@@ -606,11 +619,11 @@ def evaluate(
     transform: Callable[..., Array] | None = None,
     divide: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Summed cross-entropy, number of right labels and whether a logit is nan, of any number of samples.
+    """Return the summed cross-entropy, the number of correct labels, and whether a logit is nan, each (K,).
 
-    Each of them is (K,), computed in blocks. With ``sample_weight`` (N,) each sample counts by its weight.
-    ``transform(X, arrays, xp=xp)``, where given, is the preprocessing of the samples, and ``divide(X)``
-    divides them over several devices.
+    The samples are evaluated in blocks, so there may be any number of them. With ``sample_weight`` (N,), both
+    sums are weighted. ``transform(X, arrays, xp=xp)`` preprocesses the samples, and ``divide(X)`` divides
+    them over several devices, if they are given.
     """
     dtype, n_classes = params.W1.dtype, params.W2.shape[1]
     found: tuple[Array, Array, Array] | None = None
@@ -622,7 +635,8 @@ def evaluate(
         T, sums = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)
         losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
         right = is_correct(logits, y[rows, ...], xp=xp)
-        has_nan = xp.any(xp.isnan(xp.max(logits, axis=1)), axis=1)  # of each sample first: see `largest`
+        # The maximum is over classes only: over samples on several devices, JAX's may leave out a nan.
+        has_nan = xp.any(xp.isnan(xp.max(logits, axis=1)), axis=1)
         if sample_weight is None:
             losses, right = xp.sum(losses, axis=1), xp.count_nonzero(right, axis=1)
         else:

@@ -1,4 +1,4 @@
-"""Settings that have a name, as plain data: what suits each data set, and protocols to repeat."""
+"""Default settings of each data set, and named protocols, as plain data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Settings: TypeAlias = Mapping[str, Any]
 
 
 def _frozen(*parts: Settings, **settings: Any) -> Settings:
-    """Join settings, the later ones over the earlier, so that they cannot be changed."""
+    """Return a read-only union of settings, in which later ones override earlier ones."""
     joined: dict[str, Any] = {}
     for part in (*parts, settings):
         joined.update(part)
@@ -22,13 +22,13 @@ def _frozen(*parts: Settings, **settings: Any) -> Settings:
 
 
 OWN = ("npz", "table", "images", "idx")
-"""Kinds of data sets that are a user's own."""
+"""Kinds of data sets that users provide."""
 
 _PLAIN = _frozen(optimizer="sgd", momentum=0.0, schedule="exponential")
 
 _DIGITS = _frozen(_PLAIN, n_hidden=100, weight_scale=0.1, batch_size=50, epochs=50)
 _CIFAR10 = _frozen(
-    # Most of what the 3,072 pixels vary in; the network costs accordingly less.
+    # 256 components contain most of the variance of the 3,072 pixels, and make the first layer cheaper.
     whiten="pca",
     components=256,
     flip=True,
@@ -44,8 +44,8 @@ _CIFAR10 = _frozen(
     n_validation=5_000,
     n_test=10_000,
 )
-# AdamW, as one learning rate has to suit any number of features: with a rate that gradient descent needs for
-# few features, it diverges for many.
+# AdamW, because one learning rate must suit any number of features. Gradient descent diverges with many
+# features at a learning rate that it needs with few.
 _OWN = _frozen(
     scale="feature",
     n_hidden=100,
@@ -54,8 +54,8 @@ _OWN = _frozen(
     optimizer="adamw",
     weight_decay=0.1,
 )
-# The labels of tables are noisy: the penalty has to hold the network back, and the step of the highest
-# accuracy on a few validation rows has a higher log loss than the last.
+# The labels of tables are noisy, so the network needs the L2 penalty. The last network is judged because the
+# network of highest accuracy on a few validation rows has a higher log loss.
 _TABLE = _frozen(_OWN, optimizer="adam", weight_decay=0.0, learning_rate=0.01, judge="last")
 
 # Chosen on subsets of CIFAR-10 of 500 and 4,000 images, and on digits, by their test loss.
@@ -69,12 +69,12 @@ TRAIN: Mapping[str, Settings] = _frozen(
     images=_frozen(_IMAGES, learning_rate=1e-3, dropout=0.5, networks=1),
     idx=_frozen(_IMAGES, learning_rate=1e-3, dropout=0.5, networks=1),
 )
-"""The settings of ``twolayer train`` for each data set, where they are not the defaults."""
+"""Settings of ``twolayer train`` for each data set that differ from the defaults in `SETTINGS`."""
 
 SWEEP: Mapping[str, Settings] = _frozen(
     digits=_frozen(
         _DIGITS,
-        learning_rate=(0.1, 0.3, 1.0, 3.0),  # at the last of which it diverges
+        learning_rate=(0.1, 0.3, 1.0, 3.0),  # at 3.0 it diverges
         reg=(3e-4, 3e-3, 3e-2),
         seeds=(0, 1, 2),
     ),
@@ -91,25 +91,25 @@ SWEEP: Mapping[str, Settings] = _frozen(
     images=_frozen(_IMAGES, learning_rate=(3e-4, 1e-3, 3e-3), dropout=(0.2, 0.5), seeds=(0, 1, 2)),
     idx=_frozen(_IMAGES, learning_rate=(3e-4, 1e-3, 3e-3), dropout=(0.2, 0.5), seeds=(0, 1, 2)),
 )
-"""The settings of ``twolayer sweep``. A setting that is varied is a tuple; all combinations are tried."""
+"""Settings of ``twolayer sweep``. A tuple contains several values; a sweep tries all combinations."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The result of others by the same protocol, to be shown beside one's own results.
+    """Published results of the same protocol, shown beside a user's results.
 
     Parameters
     ----------
     source : str
-        Who.
+        Origin of the results.
     reg_factor : float
-        Their reg, in the loss that they report, for one of this library's.
+        The source's ``reg``, in the loss that it reports, divided by this library's ``reg``.
     accuracies : mapping
-        From (learning rate, their reg) to their training and validation accuracy; None where they diverged.
+        From (learning rate, the source's reg) to its training and validation accuracy; None if it diverged.
     test_accuracy : float
-        Of their best.
+        Test accuracy of the source's best network.
     n_test : int
-        The number of test samples, the first of all, that it was measured on.
+        Number of test samples, the first ones, on which it was measured.
     """
 
     source: str
@@ -121,16 +121,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class Preset:
-    """A protocol that can be asked for by name.
+    """A protocol that ``--preset`` selects by name.
 
     Parameters
     ----------
     summary : str
-        What it is, in a line.
+        Description in one line.
     dataset : str
-        The data set that it is for.
+        The data set of the protocol.
     train, sweep : mapping
-        Settings that take the place of those of `TRAIN` and `SWEEP`.
+        Settings in place of those in `TRAIN` and `SWEEP`.
     reference : Reference, optional
         Results to compare with.
     """
@@ -143,7 +143,7 @@ class Preset:
 
 
 _ASSIGNMENT = _frozen(
-    # The training images of the first two files, in order; pixels as they are, less the mean image.
+    # Training images of the first two files, in order. From the raw pixels only the mean image is subtracted.
     n_train=19_000,
     n_validation=1_000,
     n_test=10_000,
@@ -156,7 +156,7 @@ _ASSIGNMENT = _frozen(
     epochs=None,
     replacement=True,
     judge="last",
-    # × 0.95 after steps 1, 96, 191, …
+    # The learning rate is multiplied by 0.95 after steps 1, 96, 191, …
     optimizer="sgd",
     momentum=0.0,
     schedule="exponential",
@@ -165,7 +165,8 @@ _ASSIGNMENT = _frozen(
     decay_first=1,
 )
 
-# All 50,000 training images: what to do with them was chosen with the last 5,000 set aside, as the sweeps do.
+# `train` uses all 50,000 training images. The settings were chosen with the last 5,000 set aside, as in the
+# sweeps.
 _ALL = _frozen(n_train=50_000, n_validation=0, networks=1, judge="last")
 _SET_ASIDE = _frozen(n_train=45_000, n_validation=5_000, seeds=(0,))
 
@@ -173,35 +174,35 @@ _CPU = _frozen(_CIFAR10, n_hidden=1_024, epochs=80)
 _NO_AUGMENTATION = _frozen(
     _CIFAR10, n_hidden=512, components=192, dropout=0.5, flip=False, shift=0, symmetrize=False
 )
-# So long a training needs larger shifts and some dropout. Averaged over shifts, it takes 2 GB on disk.
+# The long training needs larger shifts and some dropout. Averaging over shifts makes a file of 2 GB.
 _RECORD = _frozen(_CIFAR10, n_hidden=2_048, epochs=160, shift=3, dropout=0.1, symmetrize_shift=1)
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "cpu": Preset(
-            summary="the best of ten minutes on two cores",
+            summary="the best accuracy within ten minutes on two CPU cores",
             dataset="cifar10",
             train=_frozen(_CPU, _ALL, networks=8),
             sweep=_frozen(_CPU, _SET_ASIDE, learning_rate=(0.05, 0.1, 0.2)),
         ),
         "no-augmentation": Preset(
-            summary="images as they are, neither flipped nor shifted",
+            summary="images are neither flipped nor shifted",
             dataset="cifar10",
             train=_frozen(_NO_AUGMENTATION, _ALL, networks=16),
             sweep=_frozen(_NO_AUGMENTATION, _SET_ASIDE, dropout=(0.3, 0.5, 0.7)),
         ),
         "record": Preset(
-            summary="the best that there is: an hour or two on a CPU, or a GPU",
+            summary="the best accuracy; needs an hour or two on a CPU, or a GPU",
             dataset="cifar10",
             train=_frozen(_RECORD, _ALL, networks=8),
             sweep=_frozen(_RECORD, _SET_ASIDE, dropout=(0.0, 0.1, 0.2)),
         ),
         "assignment": Preset(
-            summary="a two-layer network on CIFAR-10, as a course's assignment trains it",
+            summary="a two-layer network on CIFAR-10, trained as in a course's assignment",
             dataset="cifar10",
             train=_frozen(_ASSIGNMENT, learning_rate=1e-3, reg=0.2),
-            # The coursework reports reg·‖W‖² but steps along reg·W, the gradient of half of it: its 0.3, 0.4
-            # and 0.5 are 0.15, 0.2 and 0.25 here.
+            # The coursework reports reg·‖W‖² but steps along reg·W, the gradient of half that penalty. So its
+            # reg of 0.3, 0.4 and 0.5 is 0.15, 0.2 and 0.25 here.
             sweep=_frozen(_ASSIGNMENT, learning_rate=(1e-4, 1e-3, 1e-2), reg=(0.15, 0.2, 0.25), seeds=(0,)),
             reference=Reference(
                 source="coursework",
@@ -214,7 +215,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                         (1e-3, 0.3): (0.589, 0.441),
                         (1e-3, 0.4): (0.580, 0.475),
                         (1e-3, 0.5): (0.573, 0.453),
-                        # It printed 0.0996 / 0.097: every score nan, so every image in class 0.
+                        # It printed 0.0996 / 0.097, because all scores were nan and argmax returned class 0.
                         (1e-2, 0.3): None,
                         (1e-2, 0.4): None,
                         (1e-2, 0.5): None,
@@ -235,7 +236,7 @@ def preset(name: str) -> Preset:
     Raises
     ------
     ValueError
-        If there is none of that name.
+        If no preset has that name.
     """
     if name not in PRESETS:
         raise ValueError(f"`preset` must be one of {', '.join(PRESETS)}; got {name!r}")
@@ -243,7 +244,7 @@ def preset(name: str) -> Preset:
 
 
 def settings_for(command: str, dataset: str, preset_name: str | None = None) -> dict[str, Any]:
-    """Return the settings of a command by a preset, or else those for its data set; the rest by default.
+    """Return all settings of a command: of the preset, or else of the data set, completed by the defaults.
 
     Parameters
     ----------
@@ -254,12 +255,12 @@ def settings_for(command: str, dataset: str, preset_name: str | None = None) -> 
     Returns
     -------
     dict
-        A new one.
+        A new dictionary.
 
     Raises
     ------
     ValueError
-        If there is no such preset, or it is for another data set.
+        If no preset has that name, or it is for another data set.
     """
     given = (SWEEP if command == "sweep" else TRAIN)[dataset]
     if preset_name is not None:

@@ -1,4 +1,4 @@
-"""Settings of a training and of a sweep: one row each, which everything that handles settings reads."""
+"""Table of the settings of `train` and `sweep`; options, files, presets and reports all read it."""
 
 from __future__ import annotations
 
@@ -26,36 +26,42 @@ _TRAINING = (
         "Strength of the L2 penalty, reg · (‖W1‖² + ‖W2‖²); half of PyTorch's weight_decay.",
         varied=TOGETHER,
     ),
-    Setting("n_hidden", COUNT, REQUIRED, "Hidden units.", label="hidden units", varied=APART),
-    Setting("batch_size", COUNT, REQUIRED, "Samples of a step.", varied=APART),
+    Setting("n_hidden", COUNT, REQUIRED, "Number of hidden units.", label="hidden units", varied=APART),
+    Setting("batch_size", COUNT, REQUIRED, "Samples in each step.", varied=APART),
     Setting(
         "weight_scale",
         Number(above=0, words=("he",)),
         "he",
-        "Standard deviation of the initial weights; he is sqrt(2 / inputs) for each layer.",
+        "Standard deviation of the initial weights; he is sqrt(2 / inputs) of each layer.",
         label="initial weight scale",
         varied=TOGETHER,
     ),
     Setting("epochs", COUNT, None, "Passes through the data.", argument=True),
-    Setting("steps", COUNT, None, "Steps to take, in place of --epochs.", argument=True),
+    Setting("steps", COUNT, None, "Number of steps, in place of --epochs.", argument=True),
     Setting(
         "replacement",
         bool,
         False,
-        "Draw batches with replacement, or shuffle the samples for each epoch.",
+        "Draw batches with replacement, or shuffle the samples in each epoch.",
         label="drawn with replacement",
         argument=True,
     ),
-    Setting("seed", COUNT_OR_ZERO, 0, "Seed of everything random."),
+    Setting("seed", COUNT_OR_ZERO, 0, "Seed of all random numbers."),
     Setting(
         "seeds",
         COUNT,
         REQUIRED,
-        "Seeds for each candidate: how many from --seed on, or which (0,1,2).",
+        "Seeds of each candidate: their number, counted from --seed, or a list (0,1,2).",
         only="sweep",
     ),
-    Setting("candidates", COUNT, None, "Draw so many at random, from values or from ranges.", only="sweep"),
-    Setting("halving", Number(int, least=2), None, "Let all but the best 1 / N leave early.", only="sweep"),
+    Setting("candidates", COUNT, None, "Draw N candidates at random, from values or ranges.", only="sweep"),
+    Setting(
+        "halving",
+        Number(int, least=2),
+        None,
+        "Successive halving: stop all but the best 1 / N of the candidates at each rung.",
+        only="sweep",
+    ),
 )
 
 _REGULARISATION = (
@@ -63,14 +69,14 @@ _REGULARISATION = (
         "dropout",
         PROBABILITY,
         0.0,
-        "Probability with which each hidden unit is left out of a step.",
+        "Probability of dropping each hidden unit of a sample in a step.",
         varied=TOGETHER,
     ),
     Setting(
         "input_dropout",
         PROBABILITY,
         0.0,
-        "Probability with which each feature is left out of a step.",
+        "Probability of dropping each feature of a sample in a step.",
         varied=APART,
     ),
     Setting(
@@ -80,7 +86,7 @@ _REGULARISATION = (
         "class_weight",
         ("none", "balanced"),
         "none",
-        "Weigh samples so that every class counts the same, or not.",
+        "Weight samples so that all classes count the same, or not.",
         label="class weights",
     ),
 )
@@ -90,28 +96,28 @@ _STEPS = (
         "optimizer",
         ("nesterov", "momentum", "sgd", "adam", "adamw"),
         "nesterov",
-        "How steps follow the gradient: gradient descent with Nesterov's or with plain momentum, or "
-        "without (sgd); Adam; Adam with decoupled decay.",
+        "Gradient descent with Nesterov momentum, with plain momentum, or without momentum (sgd); Adam; or "
+        "Adam with decoupled weight decay (adamw).",
     ),
-    Setting("momentum", PROBABILITY, 0.9, "Momentum of the first two.", needs=_WITH_MOMENTUM),
+    Setting("momentum", PROBABILITY, 0.9, "Momentum, with nesterov or momentum.", needs=_WITH_MOMENTUM),
     Setting(
         "weight_decay",
         NOT_NEGATIVE,
         0.0,
-        "Decoupled decay of the weights, with adamw.",
+        "Decoupled weight decay, with adamw.",
         needs=("optimizer", ("adamw",)),
     ),
     Setting(
         "schedule",
         ("cosine", "exponential", "constant"),
         "cosine",
-        "How the learning rate falls: to zero along a cosine, by a factor, or not at all.",
+        "How the learning rate falls: to zero along a cosine, by a constant factor, or not at all.",
     ),
     Setting(
         "learning_rate_decay",
         POSITIVE,
         0.95,
-        "Factor of the learning rate after every epoch, with exponential.",
+        "Factor of the learning rate after each epoch, with exponential.",
         label="decay of the learning rate",
         needs=_WITH_EXPONENTIAL,
     ),
@@ -119,7 +125,7 @@ _STEPS = (
         "decay_every",
         COUNT,
         None,
-        "Steps between two decays, in place of an epoch.",
+        "Steps between two decays, in place of one epoch, with exponential.",
         label="decay every (steps)",
         needs=_WITH_EXPONENTIAL,
     ),
@@ -130,7 +136,7 @@ _STEPS = (
         "warmup",
         COUNT_OR_ZERO,
         0,
-        "Epochs through which the learning rate rises first.",
+        "Epochs at the start in which the learning rate rises.",
         label="warm-up (epochs)",
     ),
 )
@@ -141,41 +147,55 @@ _PREPROCESSING = (
         "scale",
         Number(above=0, words=("global", "feature", "channel")),
         "global",
-        "Divide by one standard deviation, or by each feature's or channel's; a number multiplies.",
+        "Divide by one standard deviation, or by that of each feature or channel; or multiply by a number.",
         needs=_WITHOUT_WHITENING,
     ),
     Setting(
         "whiten",
         ("none", "zca", "pca"),
         "none",
-        "In place of --scale, whiten: zca gives images again, pca the coordinates along the leading "
+        "Whiten, in place of --center and --scale: zca returns images, pca the coordinates along the leading "
         "--components.",
     ),
     Setting(
-        "components", COUNT, None, "Principal components to keep; by default all.", needs=_WITH_WHITENING
+        "components",
+        COUNT,
+        None,
+        "Principal components to keep; by default all, except for cifar10.",
+        needs=_WITH_WHITENING,
     ),
     Setting(
         "epsilon",
         NOT_NEGATIVE,
         0.1,
-        "Number that whitening adds to each variance, as a share of their mean.",
+        "Number that whitening adds to each variance, as a share of the mean variance.",
         needs=_WITH_WHITENING,
     ),
 )
 
 _AUGMENTATION = (
-    Setting("flip", bool, False, "Flip every other image left to right, or not.", label="flipped images"),
     Setting(
-        "shift", COUNT_OR_ZERO, 0, "Largest shift of images, in pixels.", label="shifted images (pixels)"
+        "flip",
+        bool,
+        False,
+        "Flip each image left to right with probability 1/2, or not.",
+        label="flipped images",
+    ),
+    Setting(
+        "shift",
+        COUNT_OR_ZERO,
+        0,
+        "Largest random shift of images, in pixels.",
+        label="shifted images (pixels)",
     ),
     Setting(
         "border",
         ("reflect", "zero"),
         "reflect",
-        "Pixels that come in from outside where images are shifted.",
+        "Pixels that move in at the border of shifted images: mirrored ones, or zeros.",
         idle_without=("shift", "symmetrize_shift"),
     ),
-    Setting("mixup", NOT_NEGATIVE, 0.0, "Mix pairs of samples, in shares from Beta(X, X); 0 for none."),
+    Setting("mixup", NOT_NEGATIVE, 0.0, "Mix pairs of samples, in shares from Beta(X, X); 0 disables it."),
 )
 
 _KEPT = (
@@ -191,7 +211,7 @@ _KEPT = (
         "monitor",
         ("accuracy", "loss"),
         "accuracy",
-        "Choose the best network, and settings, by the validation accuracy or by the validation loss.",
+        "Choose the best network and the best settings by the validation accuracy or loss.",
         label="chosen by the validation",
         argument=True,
     ),
@@ -199,7 +219,7 @@ _KEPT = (
         "patience",
         COUNT,
         None,
-        "Stop after so many epochs without a better network on the validation samples.",
+        "Stop after N epochs without a better network on the validation samples.",
         label="patience (epochs)",
         argument=True,
     ),
@@ -207,7 +227,7 @@ _KEPT = (
         "ema_decay",
         PROBABILITY,
         None,
-        "Keep an average of the weights, in which the old one counts this much at each step.",
+        "Keep a moving average of the weights, in which the old average has weight X at each step.",
         label="average of the weights, decay",
         argument=True,
     ),
@@ -215,35 +235,35 @@ _KEPT = (
         "symmetrize",
         bool,
         False,
-        "Fold the mean over an image and its mirror image into it, or not.",
+        "Fold the mean over each image and its mirror image into the network, or not.",
         label="averaged over flips",
     ),
     Setting(
         "symmetrize_shift",
         COUNT_OR_ZERO,
         0,
-        "And over the image shifted by up to so many pixels in each of four directions.",
+        "Fold in the mean over each image shifted by 0 to N pixels up, down, left or right, too.",
         label="averaged over shifts (pixels)",
     ),
     Setting(
         "calibrate",
         bool,
         False,
-        "Fit the probabilities to the validation samples, by one temperature, or not.",
+        "Fit one temperature of the probabilities to the validation samples, or not.",
         label="calibrated",
     ),
     Setting(
         "folds",
         Number(int, least=2),
         None,
-        "Judge candidates by cross-validation with so many folds, in place of validation samples.",
+        "Judge candidates by cross-validation with N folds, in place of validation samples.",
         only="sweep",
     ),
     Setting(
         "networks",
         COUNT,
         1,
-        "Train so many networks from different weights, and merge them to one.",
+        "Train N networks from different initial weights, and merge them into one.",
         only="train",
     ),
 )
@@ -251,12 +271,13 @@ _KEPT = (
 _PLACE = (
     Setting("library", LIBRARIES, "numpy"),
     Setting("device", str, None),
-    Setting("dtype", ("float32", "float64"), "float32", "Type of all computation.", label="numbers"),
+    Setting("dtype", ("float32", "float64"), "float32", "Dtype of the networks.", label="numbers"),
     Setting(
         "max_networks",
         COUNT,
         None,
-        "Most networks to train together, where memory is short; by default all.",
+        "Largest number of networks to train together, to save memory; by default all, but with NumPy only "
+        "as many as a cache holds.",
         label="networks at once, at most",
         only="sweep",
     ),
@@ -276,27 +297,27 @@ _GROUPS = {
 SETTINGS: Mapping[str, Setting] = MappingProxyType(
     {one.name: replace(one, group=group) for group, rows in _GROUPS.items() for one in rows}
 )
-"""All settings by their names, those of a group together."""
+"""All settings by name, ordered by group."""
 
 VARIED = tuple(name for name, one in SETTINGS.items() if one.varied)
-"""The settings of which a sweep takes several values."""
+"""Names of the settings for which a sweep accepts several values."""
 
 ARGUMENTS = tuple(name for name, one in SETTINGS.items() if one.argument)
-"""The other settings that `train` and `sweep` take as they are."""
+"""Names of the other settings that are parameters of both functions, `train` and `sweep`."""
 
 
 def of_command(command: str) -> dict[str, Setting]:
-    """Return the settings of "train" or "sweep" by their names."""
+    """Return the settings of the command "train" or "sweep" by name."""
     return {name: one for name, one in SETTINGS.items() if one.only in (None, command)}
 
 
 def of_data(kind: str) -> dict[str, Setting]:
-    """Return the settings that only some kinds of data sets have, this one among them, by their names."""
+    """Return the settings by name that this kind of data set has, and not all kinds have."""
     return {name: one for name, one in SETTINGS.items() if kind in one.data}
 
 
 def has_effect(setting: Setting, settings: Mapping[str, Any]) -> bool:
-    """Return whether a setting has an effect beside the others."""
+    """Return whether a setting has an effect, given the values of the others."""
     if setting.needs is not None:
         other, values = setting.needs
         return settings.get(other) in values
@@ -305,11 +326,11 @@ def has_effect(setting: Setting, settings: Mapping[str, Any]) -> bool:
 
 
 def values_of(value: Any) -> tuple[Any, ...]:
-    """Return the values of a setting as a tuple: those that a sweep tries, or one."""
+    """Return the value of a setting as a tuple: all values that a sweep tries, or one value."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def label(name: str) -> str:
-    """Return the words for a setting or for another column: training accuracy for ``train_accuracy``."""
+    """Return the words for a setting or column, such as "training accuracy" for ``train_accuracy``."""
     words = SETTINGS[name].label if name in SETTINGS else ""
     return words or name.replace("_", " ").replace("train accuracy", "training accuracy")

@@ -1,4 +1,4 @@
-"""Many networks as one: stacks of them, and wider networks whose logits are means."""
+"""Stacks of networks, and wider networks whose logits are means."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .network import TwoLayerNet
 def stack(nets: Iterable[TwoLayerNet]) -> TwoLayerNet:
     """Return networks of one shape as a stack, with a leading axis K on each array.
 
+    See docs/mathematics.md, "Many networks as one".
+
     Parameters
     ----------
     nets : iterable of TwoLayerNet
@@ -29,7 +31,7 @@ def stack(nets: Iterable[TwoLayerNet]) -> TwoLayerNet:
     Raises
     ------
     ValueError
-        If there is no network, one is a stack already, or shapes or devices differ.
+        If ``nets`` is empty or contains a stack, or shapes or devices differ.
     TypeError
         If libraries or dtypes differ.
     """
@@ -52,10 +54,11 @@ def stack(nets: Iterable[TwoLayerNet]) -> TwoLayerNet:
 
 @undisturbed
 def merge(nets: TwoLayerNet) -> TwoLayerNet:
-    """Return the one network whose logits are the mean of the logits of a stack's networks.
+    """Return one network whose logits are the mean of the logits of a stack's networks.
 
-    The hidden units of the K networks lie side by side, and each network's W2 counts one K-th:
-    mean_k (H1_k W2_k + b2_k) = [H1_1 … H1_K] [W2_1; …; W2_K] / K + mean_k b2_k. It is exact up to rounding.
+    It has the hidden units of all K networks side by side, and their W2 divided by K:
+    mean_k (H1_k W2_k + b2_k) = [H1_1 … H1_K] [W2_1; …; W2_K] / K + mean_k b2_k. This is exact up to rounding.
+    See docs/mathematics.md, "Merging a stack is exact".
 
     Parameters
     ----------
@@ -70,7 +73,7 @@ def merge(nets: TwoLayerNet) -> TwoLayerNet:
     Raises
     ------
     ValueError
-        If ``nets`` is no stack.
+        If ``nets`` is not a stack.
     """
     xp = check_network(nets)
     if nets.n_networks is None:
@@ -94,25 +97,26 @@ def symmetrize(
     shifts: int | Iterable[tuple[int, int]] = 0,
     border: str = "reflect",
 ) -> TwoLayerNet:
-    """Return the one network whose logits are the mean of ``net``'s over flips and shifts of the image.
+    """Return one network whose logits are the mean of ``net``'s over flips and shifts of the image.
 
-    A flipped and shifted image is x R, linear in the image x, so that (x R) W1 is x (R W1). The V variants
-    lie side by side like networks in `merge`: W1 is [R_1 W1 … R_V W1], and each counts one V-th in W2.
-    It is exact up to rounding. With ``flip``, an image and its mirror image have the same logits.
+    A flipped and shifted image is x R, which is linear in the image x, so (x R) W1 is x (R W1). The hidden
+    units of the V variants lie side by side, as those of networks in `merge`: W1 is [R_1 W1 … R_V W1], and W2
+    contains W2 / V for each variant. This is exact up to rounding. With ``flip``, an image and its mirror
+    image have the same logits. See docs/mathematics.md, "So do flips and shifts".
 
     Parameters
     ----------
     net : TwoLayerNet
-        A network, or a stack, of which each network is symmetrized.
+        A network, or a stack, each of whose networks is symmetrized.
     image_shape : sequence of int
         (height, width) or (height, width, channels): a sample is an image flattened row by row.
     flip : bool
-        Whether the mean goes over the image and its left-right mirror image.
+        Whether the mean includes the left-right mirror image.
     shifts : int, or iterable of (dy, dx)
-        An int s stands for all (2s + 1)² shifts of at most s pixels along each axis. An image, first
-        flipped, is shifted like this: ``moved[r, c] = flipped[r + dy, c + dx]``. Shifts are smaller than it.
+        An int s means all (2s + 1)² shifts of at most s pixels along each axis. An image is first flipped,
+        then shifted: ``moved[r, c] = flipped[r + dy, c + dx]``. Shifts must be smaller than the image.
     border : "reflect" or "zero"
-        What moves in at the border: the image's mirror image, the outermost pixels not repeated, or zeros.
+        Pixels that move in at the border: mirrored ones, without repeating the outermost pixels, or zeros.
 
     Returns
     -------
@@ -122,10 +126,10 @@ def symmetrize(
     Raises
     ------
     TypeError
-        If an argument is not of its kind.
+        If an argument has the wrong type.
     ValueError
-        If ``image_shape`` does not fit the network, a shift does not fit the image or comes twice, there is
-        none, or ``border`` is none of its choices.
+        If ``image_shape`` does not fit the network, ``shifts`` is empty, has a repeated pair or a pair that
+        does not fit the image, or ``border`` is neither "reflect" nor "zero".
     """
     xp = check_network(net)
     height, width, channels = check_moves(image_shape, net.n_features, flip=flip, border=border)
@@ -150,15 +154,16 @@ def symmetrize(
 
 
 def _by_rows(W1: Array, b1: Array, W2: Array, b2: Array, *, xp: ModuleType) -> TwoLayerNet:
-    """Network of these arrays in row-major order; autograd follows them."""
+    """Return a network of these arrays in row-major order, differentiable by autograd."""
     return TwoLayerNet(*(by_rows(array, xp=xp) for array in (W1, b1, W2, b2)))
 
 
 def _moved_back(images: Array, sources: Array, *, axis: int, xp: ModuleType) -> Array:
-    """Add each place p of an axis to the place ``sources[p]`` from which it came: the product R W1.
+    """Return the product R W1 along an axis: the sum, for each place q, of the places p with sources[p] = q.
 
-    Two gatherings in place of a product with a matrix of 0 and 1, which on a GPU may round: of the places
-    that came from q, which are at most two (a reflected one, and its original), the first and the last.
+    At most two places have the same source: the pixel itself and its reflection. So the sum is that of two
+    gathered arrays, for the first and the last such place. A product with a matrix of 0 and 1 may round on a
+    GPU.
     """
     size = sources.shape[0]
     places = xp.expand_dims(xp.arange(size, device=device(sources)), axis=0)
@@ -166,12 +171,12 @@ def _moved_back(images: Array, sources: Array, *, axis: int, xp: ModuleType) -> 
     first = xp.min(xp.where(came, places, size), axis=1)
     last = xp.max(xp.where(came, places, 0), axis=1)
     second = xp.where(last > first, last, size)
-    images = with_zeros(images, axis=axis, xp=xp)  # which stand for a missing place
+    images = with_zeros(images, axis=axis, xp=xp)  # index `size` reads zeros: no such place
     return xp.take(images, first, axis=axis) + xp.take(images, second, axis=axis)
 
 
 def _pairs(shifts: Any, size: tuple[int, int]) -> list[tuple[int, int]]:
-    """All shifts (dy, dx) of an image of this height and width, from a number or from pairs."""
+    """Return the shifts (dy, dx) of an image of this (height, width), from an integer or from pairs."""
     if isinstance(shifts, Integral):
         most = check_integer("shifts", shifts, least=0)
         check_shift("shifts", (most, most), size)

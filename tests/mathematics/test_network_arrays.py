@@ -226,7 +226,7 @@ def test_it_copies_and_pickles_whole():
 def test_a_tuples_habits_are_refused(use):
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
     message = (
-        "networks are not compared or computed with as tuples; use their arrays, such as "
+        "networks cannot be compared or computed with as tuples; use their arrays, such as "
         "`net.W1 + other.W1`, `twolayer.stack` to put networks together, or `is` for identity"
     )
     with refusal(f"TypeError: {message}"):

@@ -157,7 +157,7 @@ REFUSED = {
         (dict(dtype="int32"), "TypeError: `dtype` must be float32 or float64; got int32"),
         (dict(xp=math), "TypeError: `xp` must be an array library …; got math"),
         (dict(xp="numpy"), "TypeError: `xp` must be an array library …; got str"),
-        (dict(rng=-1), "ValueError: `rng` must be non-negative where it is an int; got -1"),
+        (dict(rng=-1), "ValueError: `rng` must be non-negative if it is an int; got -1"),
         (dict(rng="0"), "TypeError: `rng` must be an int, a numpy.random.Generator or None; got str"),
     ],
     "select": [

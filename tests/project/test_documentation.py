@@ -9,13 +9,15 @@ import csv
 import doctest
 import importlib
 import importlib.util
+import inspect
 import math
 import pkgutil
 import re
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from support import ROOT
 from support.command_line import done
 
 import twolayer
+from twolayer import convolution, mathematics, stacks
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 OUTSIDE = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]  # of docs/
@@ -196,11 +199,33 @@ def broken_links(page: Path) -> list[str]:
     return broken
 
 
+def headings(page: Path) -> set[str]:
+    found = tokens(page.read_text(encoding="utf-8"))
+    return {after.content for token, after in pairwise(found) if token.type == "heading_open"}
+
+
 def anchors(page: Path) -> set[str]:
     """Return the names that GitHub, and Sphinx, give the headings of a page."""
-    found = tokens(page.read_text(encoding="utf-8"))
-    headings = (after.content for token, after in pairwise(found) if token.type == "heading_open")
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings(page)}
+
+
+def functions_with_formulas() -> list[Callable[..., Any]]:
+    net = twolayer.TwoLayerNet
+    methods = [net.initialize, net.logits, net.predict_proba, net.loss, net.loss_and_gradients]
+    return methods + [
+        function
+        for module in (mathematics, stacks, convolution)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
+    ]
+
+
+@pytest.mark.parametrize("function", functions_with_formulas(), ids=lambda one: one.__qualname__)
+def test_a_docstring_names_its_section_of_the_mathematics(function: Callable[..., Any]) -> None:
+    text = " ".join(str(inspect.getdoc(function)).split())
+    named = re.findall(r'[Ss]ee (?:docs/mathematics\.md, )?"([^"]+)"', text)
+    assert named
+    assert set(named) <= headings(ROOT / "docs" / "mathematics.md")
 
 
 def tokens(text: str) -> Iterator[Token]:

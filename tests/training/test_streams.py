@@ -96,5 +96,5 @@ def test_other_kinds_of_rng_are_refused(rng):
 
 @pytest.mark.parametrize("rng", [-1, np.int8(-1)])
 def test_a_negative_seed_is_refused(rng):
-    with pytest.raises(ValueError, match=r"`rng` must be non-negative where it is an int; got -1$"):
+    with pytest.raises(ValueError, match=r"`rng` must be non-negative if it is an int; got -1$"):
         seed_of(rng)
