@@ -1,6 +1,6 @@
-"""The examples of the docstrings, and the Python blocks of the README and the documentation, are run.
+"""Tests that run the examples of docstrings and pages, and check the links and the form of pages.
 
-The scripts of examples/gallery and examples/tutorials are run where their pages are built, by `nox -s docs`.
+`nox -s docs` runs the scripts of examples/gallery and examples/tutorials when it builds their pages.
 """
 
 from __future__ import annotations
@@ -34,11 +34,8 @@ OUTSIDE = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG
 DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts]
 MARKDOWN = [*OUTSIDE, *DOCS]
 PAGES = [page for page in MARKDOWN if BLOCK.search(page.read_text(encoding="utf-8"))]
-# What stands in a block that is not run. A directive that shows code could hide Python: there is none.
+# Languages of blocks that are not run.
 OTHERS = {"console", "js", "json", "sh", "text", "toml", ""}
-DIRECTIVES = {"eval-rst", "image", "include", "literalinclude", "toctree"}
-# Pages that say something only where they are built; the others are read on a code host, too.
-BUILT = [ROOT / "docs" / name for name in ("api.md", "changelog.md", "index.md", "tutorials/index.md")]
 
 
 def docstring_examples() -> Iterator[tuple[str, doctest.DocTest]]:
@@ -65,7 +62,7 @@ def test_page(page: Path, libraries: list[str], tmp_path: Path, monkeypatch: pyt
 
 
 def run_examples(test: doctest.DocTest) -> None:
-    """Run a docstring's examples; fail where they print anything else than they say."""
+    """Run a docstring's examples; fail if they print anything but the text in the docstring."""
     report: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     runner.run(test, out=report.append, clear_globs=False)
@@ -74,10 +71,10 @@ def run_examples(test: doctest.DocTest) -> None:
 
 
 def run_page(text: str, *, name: str, libraries: Collection[str]) -> None:
-    """Run a page's Python blocks one after the other, as a reader would in one session.
+    """Run a page's Python blocks in order, as a reader would in one session.
 
-    A block that imports CuPy, JAX or PyTorch is run where the tests run on that library, and what came with
-    scikit-learn 1.9 where that is installed.
+    A block that imports CuPy, JAX or PyTorch runs only when the tests run on that library. A block that
+    needs scikit-learn 1.9 runs only if that version is installed.
     """
     namespace: dict[str, object] = {"__name__": "__main__"}
     for block in BLOCK.finditer(text):
@@ -93,14 +90,14 @@ def run_page(text: str, *, name: str, libraries: Collection[str]) -> None:
             run_examples(test)
             namespace.update(test.globs)
         else:
-            # Empty lines before it, so that a traceback tells the line of the page.
+            # Empty lines before the source give tracebacks the line numbers of the page.
             exec(compile("\n" * line + source, name, "exec"), namespace)
 
 
 def test_the_recipe_of_the_tutorial_about_sweeps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It stands in text that is not run where its page is built."""
+    """Run it here, because building the page does not run a block in its text."""
     monkeypatch.chdir(tmp_path)
     grid = ("--learning-rate", "0.1,0.3,1000", "--reg", "0.03,0", "--epochs", "2", "--seeds", "3")
     done("sweep", *grid, "--out", "runs/digits-sweep-001")
@@ -150,26 +147,19 @@ def test_the_readme_has_the_date_of_the_last_tests_on_a_gpu() -> None:
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_a_page_is_plain_markdown_with_links_that_lead_somewhere(page: Path) -> None:
-    """And no Python of it is left out. Where Sphinx does not build the pages, too."""
+    """On a code host too, where Sphinx does not build the pages. All Python on the page is found."""
     text = page.read_text(encoding="utf-8")
     check_blocks(text)
     assert broken_links(page) == []
-    assert page in BUILT or only_for_sphinx(text) == []
+    assert only_for_sphinx(text) == []
 
 
 def only_for_sphinx(text: str) -> list[str]:
-    """Return the roles and directives of a page, which a code host shows raw.
-
-    A `literalinclude` may stay where a link above it leads to the same file.
-    """
-    found, links = [], set()
+    """Return the roles and directives of a page, which a code host shows raw."""
+    found = []
     for token, after in pairwise([*tokens(text), Token("end", "", 0)]):
-        if token.type == "link_open":
-            links.add(token.attrs["href"])
-        elif token.type == "fence" and token.info.startswith("{"):
-            directive, _, path = token.info.partition(" ")
-            if directive != "{literalinclude}" or path not in links:
-                found.append(token.info)
+        if token.type == "fence" and token.info.startswith("{"):
+            found.append(token.info)
         elif token.type == "text":
             if after.type == "code_inline":
                 found += re.findall(r"\{[\w:-]+\}$", token.content)
@@ -178,10 +168,9 @@ def only_for_sphinx(text: str) -> list[str]:
 
 
 def check_blocks(text: str) -> None:
-    """Fail where a block may hold Python that `run_page` would not find."""
+    """Fail if a block may hold Python that `run_page` would not find."""
     kinds = [token.info.strip() for token in tokens(text) if token.type == "fence"]
-    assert {kind for kind in kinds if kind[:1] != "{"} <= OTHERS | {"python"}
-    assert {kind[1:].partition("}")[0] for kind in kinds if kind[:1] == "{"} <= DIRECTIVES
+    assert {*kinds} <= OTHERS | {"python"}
     assert kinds.count("python") == len(BLOCK.findall(text))
 
 
@@ -205,7 +194,7 @@ def headings(page: Path) -> set[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the names that GitHub, and Sphinx, give the headings of a page."""
+    """Return the anchors that GitHub and Sphinx give the headings of a page."""
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings(page)}
 
 
@@ -229,7 +218,7 @@ def test_a_docstring_names_its_section_of_the_mathematics(function: Callable[...
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """Yield what a page is made of, what stands inside of lines included."""
+    """Yield the tokens of a page, and those within its lines."""
     for token in MarkdownIt().enable("table").parse(text):
         yield token
         yield from token.children or ()
@@ -284,12 +273,12 @@ def test_python_that_would_be_left_out_is_noticed(block: str) -> None:
         "| a |\n| - |\n| {func}`~twolayer.train` |",
         "```{raw} html\n:file: x.svg\n```",
         "```{literalinclude} x.py\n```",
-        "[x](x.py)\n\n```{literalinclude} y.py\n```",
+        "```{eval-rst}\n.. autofunction:: twolayer.train\n```",
         ":::{admonition} Mind\nthis\n:::",
     ],
 )
 def test_what_only_sphinx_shows_is_noticed(raw: str) -> None:
-    page = "# A page\n\n`{0}` {1}, [x](x.py).\n\n```{literalinclude} x.py\n```\n\n```sh\necho {doc}`x`\n```\n"
+    page = "# A page\n\n`{0}` {1}, [x](x.py).\n\n```sh\necho {doc}`x`\n```\n"
     assert only_for_sphinx(page) == []
     assert only_for_sphinx(f"# A page\n\n{raw}\n\nMore.\n") != []
 
