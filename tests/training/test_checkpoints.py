@@ -37,7 +37,7 @@ def assert_same_state(found: Run, expected: Run) -> None:
 
 
 def unmeasured(run: Run) -> Run:
-    """Return the run as its file contains it, without the accuracies, which only the end of a run measures."""
+    """Return the run as its file contains it: without accuracies, which are measured only when a run ends."""
     unknown = np.full_like(np.asarray(run.train_accuracy), np.nan)
     nan = float("nan") if unknown.ndim == 0 else unknown
     return replace(run, train_accuracy=nan, validation_accuracy=nan, validation_loss=nan)
@@ -204,7 +204,7 @@ def checkpoint(path: Path) -> Path:
 
 
 def rewrite(path: Path, changes: dict[str, Any]) -> None:
-    """Rewrite a checkpoint: functions change arrays; other values replace metadata or entries of its `run`."""
+    """Rewrite a checkpoint: functions change arrays; other values replace metadata or entries of `run`."""
     content = path.read_bytes()
     stored = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     held: dict[str, Any] = load_file(path)
