@@ -194,7 +194,7 @@ def test_an_infinite_bias_of_an_inactive_unit_is_detected(backend: Backend):
 
 @pytest.mark.parametrize("how", ["infinite", "minus infinite", "overflow", "overflow of a difference"])
 def test_an_infinite_logit_is_an_immediate_divergence(backend: Backend, how):
-    """The loss is nan, whichever class the logit is of. The loss of the other network stays finite."""
+    """The loss is nan whichever class the logit is of: no 0 · inf is skipped. The other network trains on."""
     task = make_task(2)
     y, y_val = (np.maximum(labels, 1) for labels in (task.y, task.y_val))  # class 0 is never the label
     net = TwoLayerNet(*(array.copy() for array in task.net))
