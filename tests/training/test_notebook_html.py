@@ -24,7 +24,7 @@ def parsed(shown: Any) -> ElementTree.Element:
     root = ElementTree.fromstring(f"<root>{shown._repr_html_()}</root>")
     for element in root.iter():
         assert element.tag not in ("script", "style", "link", "img", "a")
-        # Notebooks have light and dark themes, so no background is coloured.
+        # Names and links would reach out of the output; a coloured background would clash with a dark theme.
         assert not {"id", "class", "href", "src"} & set(element.attrib)
         assert "background" not in element.get("style", "")
         for name in ("fill", "stroke"):
