@@ -1,4 +1,4 @@
-"""Any mix of settings gives the same run: with every library, alone or in a stack, stopped or not."""
+"""Runs with any mix of settings: the same in every library, alone or in a stack, and after resuming."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def of_each(K: int | None, entries: st.SearchStrategy[float]) -> st.SearchStrate
 
 
 def any_settings(K: int | None) -> st.SearchStrategy[dict[str, Any]]:
-    """Any mix of what `train` may be given, of K networks."""
+    """Any mix of the settings of `train`, for K networks."""
     probability = st.sampled_from([0.0, 0.001, 0.2, 0.5, 0.8])
     augmentations = (
         None,
@@ -82,15 +82,15 @@ any_run = st.sampled_from([None, 2]).flatmap(lambda K: st.tuples(st.just(K), any
 
 
 def assert_alike(found: Run, expected: Run) -> None:
-    """The same but for the rounding of float64."""
+    """Assert that two runs agree up to the rounding of float64."""
     np.testing.assert_allclose(found.history.loss, expected.history.loss, rtol=1e-10)
     assert_same_history(found.history, expected.history, rtol=1e-10)
     for one, other in zip(each_run(found), each_run(expected), strict=True):
-        assert_same_of_one(one, other, rtol=1e-9)
+        assert_same_results(one, other, rtol=1e-9)
 
 
-def assert_same_of_one(found: dict[str, Any], expected: dict[str, Any], *, rtol: float) -> None:
-    """What a run says of one network, but for its history."""
+def assert_same_results(found: dict[str, Any], expected: dict[str, Any], *, rtol: float) -> None:
+    """Assert that all results of one network agree, except its history."""
     for name in OF_NETWORKS:
         assert (found[name] is None) == (expected[name] is None)
         if expected[name] is not None:
@@ -117,10 +117,10 @@ EVERYTHING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("n_networks", [None, 2])
-def test_100_steps_of_everything_are_those_of_numpy(backend: Backend, n_networks):
+def test_100_steps_with_every_setting_equal_those_of_numpy(backend: Backend, n_networks):
     task = make_task(n_networks, noise=2.0, seed=1)
     exact = backend.dtype == "float64"
-    epochs = 20 if exact else 2  # after more steps rounding tells
+    epochs = 20 if exact else 2  # later, rounding errors are too large
     found, expected = (trained_on(one, task, **EVERYTHING, epochs=epochs) for one in (backend, BACKENDS[0]))
     assert expected.n_steps == epochs * PER_EPOCH
     if exact:
@@ -129,8 +129,8 @@ def test_100_steps_of_everything_are_those_of_numpy(backend: Backend, n_networks
         np.testing.assert_allclose(found.history.loss, expected.history.loss, rtol=2e-3)
 
 
-def test_any_mix_gives_the_run_of_numpy(backend: Backend):
-    """Whether its samples are streamed or not; on NumPy itself it is the same run to the bit."""
+def test_any_mix_gives_the_same_run_as_numpy(backend: Backend):
+    """Streamed or not. On NumPy itself, the two runs are equal bit for bit."""
     if backend.dtype == "float32":
         assert backend.name in ("strict-no-float64", "jax-x32")
         return
@@ -149,7 +149,7 @@ def test_any_mix_gives_the_run_of_numpy(backend: Backend):
     check()
 
 
-def test_a_network_of_a_stack_trains_as_if_alone_with_any_mix(backend: Backend):
+def test_a_network_of_a_stack_trains_as_it_does_alone(backend: Backend):
     if backend.dtype == "float32":
         assert backend.name in ("strict-no-float64", "jax-x32")
         return
@@ -165,20 +165,18 @@ def test_a_network_of_a_stack_trains_as_if_alone_with_any_mix(backend: Backend):
             of_one = {name: v[k] if name in own and isinstance(v, list) else v for name, v in changes.items()}
             member = task._replace(net=TwoLayerNet(*(a[k] for a in task.net)))
             (expected,) = each_run(trained_on(backend, member, **of_one))
-            assert_same_of_one(found, expected, rtol=1e-8)
+            assert_same_results(found, expected, rtol=1e-8)
             history = found["history"]
             n_steps, n_entries = expected["history"].loss.size, expected["history"].step.size
             assert_same_history(history.until(n_steps), expected["history"], rtol=1e-8)
             for rest in (history.loss[n_steps:], history.validation_accuracy[n_entries:]):
-                assert np.isnan(rest).all()  # the others go on
+                assert np.isnan(rest).all()  # the other networks train longer
 
     check()
 
 
 @pytest.mark.usefixtures("each_step")
-def test_a_run_with_any_mix_goes_on_from_any_step_as_if_it_had_not_stopped(
-    backend: Backend, tmp_path_factory: pytest.TempPathFactory
-):
+def test_a_run_resumes_from_any_step(backend: Backend, tmp_path_factory: pytest.TempPathFactory):
     path = tmp_path_factory.mktemp("runs") / "run.safetensors"
     stop = st.tuples(st.integers(1, 29), st.booleans())
 
@@ -195,7 +193,7 @@ def test_a_run_with_any_mix_goes_on_from_any_step_as_if_it_had_not_stopped(
         n_networks, changes = drawn
         if not validated:
             changes.pop("patience", None)
-        if rates is not None:  # in part such that the penalty makes networks diverge
+        if rates is not None:  # with some of these rates, the penalty makes networks diverge
             changes = {**changes, "reg": 1.0, "optimizer": SGD()}
         rates = rates or [0.3, 0.8]
         changes |= {"learning_rate": rates if n_networks else rates[0], "epochs": 6, "validated": validated}
@@ -205,7 +203,7 @@ def test_a_run_with_any_mix_goes_on_from_any_step_as_if_it_had_not_stopped(
         for step, ended in sorted(stops):
             if step >= whole.n_steps:
                 break
-            # After its entry only an epoch's last step can be stopped.
+            # A stop after the entry of an epoch is possible only at its last step.
             at = stopping(step, ended and step % PER_EPOCH == 0)
             run = trained_on(backend, task, start=run, **changes, callbacks=[at])
             assert run.n_steps == step

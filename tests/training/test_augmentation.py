@@ -1,4 +1,4 @@
-"""Flips, shifts and mixup of a batch: by hand, by a slow oracle, and as they are drawn."""
+"""Flips, shifts and mixup of a batch, compared with worked examples and a slow oracle, and their draws."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ KINDS = pytest.mark.parametrize(
 
 
 def batch(n: int = 7, dtype: str = "uint8", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Images of all sorts of bytes, and class probabilities."""
+    """Images (n, 60) of random bytes, and class probabilities (n, 3)."""
     rng = np.random.default_rng(seed)
     T = rng.random((n, 3))
     return rng.integers(0, 256, (n, N_FEATURES)).astype(dtype), T / T.sum(axis=1, keepdims=True)
 
 
 def on(backend: Backend, draws: Any) -> Any:
-    """Nested tuples of host arrays as the backend's."""
+    """Copy nested tuples of host arrays to the backend."""
     if isinstance(draws, tuple):
         return tuple(on(backend, part) for part in draws)
     return backend.array(draws)
@@ -83,7 +83,7 @@ def test_each_image_is_moved_by_its_own_draw(backend: Backend):
     check()
 
 
-def test_an_example_by_hand(backend: Backend):
+def test_a_worked_example_of_flips_and_shifts(backend: Backend):
     image = backend.array(np.array([[1, 2, 3, 4, 5, 6, 7, 8, 9]] * 3, dtype=np.uint8))
     T = backend.array(np.ones((3, 1)))
     draws = on(backend, (np.array([0, 1, 1]), np.array([1, 0, -1]), np.array([0, 1, 2])))
@@ -110,15 +110,15 @@ def test_flips_and_shifts_are_drawn_evenly(flip, shift):
     for array, values in ((flips, range(1 + flip)), (dy, range(-shift, shift + 1)), (dx, None)):
         found, counts = np.unique(array, return_counts=True)
         assert found.tolist() == list(values or range(-shift, shift + 1))
-        # Five standard deviations of a count.
+        # At least five standard deviations of a count.
         assert np.abs(counts - n / len(found)).max() <= 5 * np.sqrt(n / len(found))
     pairs = set(zip(flips.tolist(), dy.tolist(), dx.tolist(), strict=True))
     assert len(pairs) == (1 + flip) * (2 * shift + 1) ** 2
 
 
 @pytest.mark.only_on("torch")
-def test_any_number_of_pixels_has_its_index(backend: Backend):
-    """Of 2³¹ pixels, on a device that holds shapes alone, the numbers do not fit into 32 bits."""
+def test_large_batches_have_64_bit_pixel_indices(backend: Backend):
+    """From 2³¹ pixels on, indices are int64. The meta device holds shapes only, so no memory is needed."""
     torch, dtypes = sys.modules["torch"], []
 
     def take(X, indices, *, axis):
@@ -154,7 +154,7 @@ def test_samples_and_targets_are_mixed_with_their_partners(backend: Backend, dty
         np.testing.assert_array_equal(array, old)
     for array, old in zip(found, (X.astype(float), T), strict=True):
         assert backend.owns(array)
-        assert array.dtype == there[1].dtype  # the network's, whatever that of the shares is
+        assert array.dtype == there[1].dtype  # the network's dtype, not that of the shares
         expected = [lam[i] * old[i] + (1 - lam[i]) * old[partner[i]] for i in range(len(X))]
         np.testing.assert_allclose(to_host(array), expected, rtol=1e-6 if of_T else backend.rtol)
     if shares != "drawn":
@@ -163,7 +163,7 @@ def test_samples_and_targets_are_mixed_with_their_partners(backend: Backend, dty
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1, 4.0])
-def test_shares_have_their_distribution_and_partners_are_a_permutation(alpha):
+def test_shares_are_beta_distributed_and_partners_are_a_permutation(alpha):
     n = 20_000
     lam, partner = Mixup(alpha).draw(np.random.default_rng(0), n)
     assert lam.dtype == np.float64
@@ -178,19 +178,19 @@ def test_shares_have_their_distribution_and_partners_are_a_permutation(alpha):
 
 
 @pytest.mark.parametrize("alpha", [1e-8, 1e8])
-def test_extreme_shares_are_numbers(alpha):
+def test_shares_are_finite_for_extreme_alpha(alpha):
     lam, _ = Mixup(alpha).draw(np.random.default_rng(0), 1000)
     np.testing.assert_allclose(np.minimum(lam, 1 - lam), 0 if alpha < 1 else 0.5, atol=1e-3)
     np.testing.assert_allclose(lam.mean(), 0.5, atol=0.1)
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Every kind
+# All augmentations
 
 
 @KINDS
 @pytest.mark.parametrize("n", [1, 7])
-def test_the_same_seed_draws_the_same(augmentation, n):
+def test_equal_seeds_draw_equal_arrays(augmentation, n):
     first, again, other = (augmentation.draw(np.random.default_rng(seed), n) for seed in (5, 5, 6))
     for a, b, c in zip(leaves(first), leaves(again), leaves(other), strict=True):
         np.testing.assert_array_equal(a, b, strict=True)
@@ -202,8 +202,8 @@ def test_the_same_seed_draws_the_same(augmentation, n):
 
 
 @KINDS
-def test_the_result_is_the_hosts_on_every_library(backend: Backend, augmentation):
-    """Compiled too, where there is a compiler: no value is read there, nor on PyTorch's meta device."""
+def test_every_library_gives_the_result_of_numpy(backend: Backend, augmentation):
+    """Also when JAX compiles it. No value is read then, nor on PyTorch's meta device."""
     X, T = batch(dtype="float32")
     draws = augmentation.draw(np.random.default_rng(1), len(X))
     expected = augmentation.apply(X, T, draws, xp=np)
@@ -240,7 +240,7 @@ def test_no_value_is_read_on_strict_arrays(augmentation):
 
 
 @KINDS
-def test_inputs_may_be_read_only_and_of_any_layout(augmentation):
+def test_inputs_may_be_read_only_and_in_any_memory_order(augmentation):
     X, T = batch()
     draws = augmentation.draw(np.random.default_rng(0), len(X))
     expected = augmentation.apply(X, T, draws, xp=np)
@@ -257,7 +257,7 @@ def test_inputs_may_be_read_only_and_of_any_layout(augmentation):
 
 
 class Noise:
-    """A user's own, of one array and without `check`."""
+    """A user's own augmentation that draws one array and has no `check`."""
 
     def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
         return rng.standard_normal((n, N_FEATURES))
@@ -266,7 +266,7 @@ class Noise:
         return xp.astype(X, T.dtype) + draws, T
 
 
-def test_a_chain_is_its_parts_one_after_the_other(backend: Backend):
+def test_a_chain_applies_its_parts_in_order(backend: Backend):
     X, T = batch()
     parts: list[Augmentation] = [FlipAndShift(SHAPE), Noise(), Mixup(0.5)]
     chain = Chain(*parts)

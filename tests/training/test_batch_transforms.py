@@ -1,4 +1,4 @@
-"""Preprocessing and augmentation of the batches of a run, and parts of it that are the user's own."""
+"""Preprocessing and augmentation of batches, and parts of a run that users write themselves."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ STREAMED = pytest.mark.parametrize("stream", [False, True])
 
 
 def transformed(task: Task, scaling: Standardizer) -> Task:
-    """The task with samples to which the preprocessing was done before."""
+    """The task, its samples preprocessed in advance."""
     X, X_val = ((a.astype(np.float64) - scaling.mean) * scaling.scale for a in (task.X, task.X_val))
     return task._replace(X=X, X_val=X_val)
 
 
 @pytest.mark.parametrize("n_networks", [None, 2])
-def test_preprocessing_each_batch_is_the_same_as_transforming_first(backend: Backend, n_networks):
+def test_preprocessing_each_batch_equals_preprocessing_in_advance(backend: Backend, n_networks):
     task = make_task(n_networks)
     changes = {"dropout": 0.2, "input_dropout": 0.3, "ema_decay": 0.5}
     found = trained_on(backend, task, preprocessing=SCALING, **changes)
@@ -54,7 +54,7 @@ def test_preprocessing_each_batch_is_the_same_as_transforming_first(backend: Bac
         np.testing.assert_allclose(to_host(folded.accuracy(*data)), accuracy, rtol=1e-6)
 
 
-def test_bytes_stay_bytes_until_the_preprocessing(backend: Backend):
+def test_images_of_bytes_train_as_if_preprocessed_in_advance(backend: Backend):
     rng = np.random.default_rng(0)
     X, X_val = (rng.integers(0, 256, (n, 4), dtype=np.uint8) for n in (23, 11))
     task, scaling = make_task(2)._replace(X=X, X_val=X_val), Standardizer.fit(X)
@@ -66,18 +66,18 @@ def test_bytes_stay_bytes_until_the_preprocessing(backend: Backend):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Features of a large mean
+# Features with a large mean
 
 
 def far_task(dtype: str) -> tuple[Task, Standardizer]:
-    """A task whose features have a large mean and matter by a few, and the preprocessing of them."""
+    """A task whose features have a large mean and a small spread, and the `Standardizer` fitted to them."""
     task = make_task(2, n_samples=60, n_validation=30)
     X, X_val = (np.rint(1.7e9 + 4 * a).astype(dtype) for a in (task.X, task.X_val))
     return task._replace(X=X, X_val=X_val), Standardizer.fit(X, scale="feature")
 
 
 def narrow(task: Task, backend: Backend, stream: bool) -> Task:
-    """The task with a network in float32, its samples as they are, on the backend or on the host."""
+    """The task with a float32 network; its samples keep their dtype, on the backend or on the host."""
     data = task[1:] if stream else (backend.array(a, a.dtype.name) for a in task[1:])
     return Task(task.on(backend, "float32").net, *data)
 
@@ -85,10 +85,10 @@ def narrow(task: Task, backend: Backend, stream: bool) -> Task:
 @pytest.mark.float32_on_jax
 @pytest.mark.parametrize("dtype", ["float64", "int32", "int64"])
 @STREAMED
-def test_features_of_a_large_mean_train_as_standardized_ones(backend: Backend, dtype, stream):
-    """In float32, whatever holds the samples, and wherever they are."""
+def test_features_with_a_large_mean_train_as_if_standardized_in_advance(backend: Backend, dtype, stream):
+    """With a float32 network, for samples of any dtype, streamed or not."""
     if not stream and "float64" not in backend.dtypes:
-        dtype = "int32"  # there are no others
+        dtype = "int32"  # the backend has no wider dtype
     host, scaling = far_task(dtype)
     expected = trained(transformed(host, scaling).on(backend, "float32"), dropout=0.2, epochs=2)
     there, how = narrow(host, backend, stream), {"preprocessing": scaling, "dropout": 0.2, "stream": stream}
@@ -98,7 +98,7 @@ def test_features_of_a_large_mean_train_as_standardized_ones(backend: Backend, d
     assert again.n_steps == 3 * 12
 
 
-def test_a_sweep_standardizes_features_of_a_large_mean_likewise():
+def test_a_sweep_standardizes_features_with_a_large_mean():
     host, scaling = far_task("float64")
     plain = transformed(host, scaling)
     arguments: dict[str, Any] = {"grid": {"learning_rate": [0.1, 0.01]}, "epochs": 3}
@@ -112,7 +112,9 @@ def test_a_sweep_standardizes_features_of_a_large_mean_likewise():
 @pytest.mark.parametrize(
     "augmentation", [FlipAndShift((2, 2), flip=False, shift=0), Mixup(0.5)], ids=["images", "mixup"]
 )
-def test_augmentation_keeps_the_digits_of_features_with_a_large_mean(backend: Backend, augmentation, stream):
+def test_augmentation_keeps_the_precision_of_features_with_a_large_mean(
+    backend: Backend, augmentation, stream
+):
     exact = "float64" in backend.dtypes
     host, scaling = far_task("float64" if exact else "int32")
     there = narrow(host, backend, stream)
@@ -131,7 +133,7 @@ def test_augmentation_keeps_the_digits_of_features_with_a_large_mean(backend: Ba
 
 @pytest.mark.float32_on_jax
 @STREAMED
-def test_integers_near_0_are_augmented_without_float64_too(backend: Backend, stream):
+def test_integers_near_0_can_be_augmented_without_float64(backend: Backend, stream):
     task = make_task(2)
     X, X_val = (np.rint(50 * a) for a in (task.X, task.X_val))
     host = task._replace(X=X.astype(np.int32), X_val=X_val.astype(np.int32))
@@ -142,8 +144,8 @@ def test_integers_near_0_are_augmented_without_float64_too(backend: Backend, str
 
 
 @pytest.mark.parametrize("backend_name", ["numpy", "strict-no-float64"])
-def test_a_run_goes_on_with_the_samples_as_they_were_given(backend_name, tmp_path: Path):
-    """Whether they are centred on the host or not."""
+def test_a_run_resumes_with_samples_as_they_were_passed(backend_name, tmp_path: Path):
+    """Whether the samples are centred on the host or not."""
     backend = next(b for b in BACKENDS if b.name == backend_name)
     task, scaling = far_task("int32")
     host = task._replace(net=task.net.astype("float32"))
@@ -163,7 +165,7 @@ def test_a_run_goes_on_with_the_samples_as_they_were_given(backend_name, tmp_pat
 
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_an_augmentation_that_changes_nothing_is_none(backend: Backend, soft, weighted):
+def test_an_augmentation_without_effect_gives_the_same_run(backend: Backend, soft, weighted):
     weight = np.arange(23) % 4 / 2.0 if weighted else None
     found, expected = (
         trained_on(
@@ -174,10 +176,10 @@ def test_an_augmentation_that_changes_nothing_is_none(backend: Backend, soft, we
     assert_same_run(found, expected, rtol=backend.rtol)
 
 
-def test_augmentation_is_of_training_samples_alone_and_before_the_preprocessing(backend: Backend):
+def test_only_training_samples_are_augmented_and_before_the_preprocessing(backend: Backend):
     @dataclass(frozen=True)
     class Brighter:
-        """By 1, of samples as they were given."""
+        """An augmentation that adds 1 to samples."""
 
         def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
             return np.ones(n, np.int32)
@@ -201,10 +203,10 @@ def test_augmentation_is_of_training_samples_alone_and_before_the_preprocessing(
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The user's own parts
+# Parts that users write themselves
 
 
-@dataclass  # which can be compared, and so not hashed
+@dataclass  # without `frozen`, so that instances cannot be hashed
 class Noisy:
     """A user's own augmentation."""
 
@@ -223,7 +225,7 @@ class Noisy:
 
 @dataclass
 class Signs:
-    """A user's own optimizer: a step by the sign of a running sum, and smaller and smaller ones."""
+    """A user's own optimizer: shrinking steps by a soft sign of the summed gradients."""
 
     size: float = 0.5
     n_moments = 1
@@ -242,7 +244,7 @@ class Signs:
 
 
 class Falling:
-    """A user's own schedule, which tells its factors as a list."""
+    """A user's own schedule, which returns its factors as a list."""
 
     __hash__ = None
 
@@ -251,7 +253,7 @@ class Falling:
 
 
 @pytest.mark.usefixtures("each_step")
-def test_users_own_parts_of_the_documented_form_are_taken(backend: Backend):
+def test_a_run_accepts_parts_that_users_write(backend: Backend):
     task = make_task(2)
     own = {"augmentation": Noisy(0.1), "optimizer": Signs(), "schedule": Falling()}
     changes = {**own, "preprocessing": SCALING, "ema_decay": 0.6, "learning_rate": 0.1}
@@ -269,7 +271,7 @@ def test_users_own_parts_of_the_documented_form_are_taken(backend: Backend):
 
 
 class Halves:
-    """A user's own preprocessing, to fewer features: the means of the halves of a sample."""
+    """A user's own preprocessing to half the features: the mean of each two neighbours."""
 
     n_inputs, n_outputs = 8, 4
 
@@ -281,7 +283,7 @@ class Halves:
         return xp.matmul(xp.astype(X, arrays[0].dtype), arrays[0])
 
 
-def test_a_users_own_preprocessing_to_fewer_features(backend: Backend):
+def test_a_users_own_preprocessing_may_return_fewer_features(backend: Backend):
     task, how = make_task(2), {"preprocessing": Halves(), "dropout": 0.3}
     doubled = task._replace(X=np.repeat(task.X, 2, axis=1), X_val=np.repeat(task.X_val, 2, axis=1))
     found, streamed = (trained_on(backend, doubled, **how, stream=stream) for stream in (False, True))
@@ -294,7 +296,7 @@ def test_a_users_own_preprocessing_to_fewer_features(backend: Backend):
 
 
 @STREAMED
-def test_a_users_own_preprocessing_is_given_the_arrays_in_the_networks_dtype(stream):
+def test_a_users_own_preprocessing_gets_its_arrays_in_the_networks_dtype(stream):
     given_dtypes = set()
 
     class Watched(Halves):
@@ -308,18 +310,18 @@ def test_a_users_own_preprocessing_is_given_the_arrays_in_the_networks_dtype(str
     assert given_dtypes == {("float32" if stream else "float64", "float32")}
 
 
-def test_an_augmentations_own_check_is_told_the_features_of_a_sample():
-    told = []
+def test_the_check_of_an_augmentation_gets_the_number_of_features():
+    seen = []
 
     class Checked(Noisy):
         def check(self, n_features: int) -> None:
-            told.append(n_features)
+            seen.append(n_features)
             raise ValueError("not these")
 
     with pytest.raises(ValueError, match=r"^not these$"):
         trained(make_task(), augmentation=Checked(0.1))
-    assert told == [4]
-    assert not hasattr(Augmentation, "check")  # it may be left out
+    assert seen == [4]
+    assert not hasattr(Augmentation, "check")  # the method is optional
 
 
 @pytest.mark.parametrize(
@@ -333,7 +335,7 @@ def test_an_augmentations_own_check_is_told_the_features_of_a_sample():
         (lambda n: None, "NoneType"),
     ],
 )
-def test_draws_of_the_wrong_lengths_are_refused(drawn, shown):
+def test_draws_of_wrong_types_or_lengths_are_refused(drawn, shown):
     class Wrong(Noisy):
         def draw(self, rng: np.random.Generator, n: int) -> Any:
             return drawn(n)
@@ -343,7 +345,7 @@ def test_draws_of_the_wrong_lengths_are_refused(drawn, shown):
         trained(make_task(), augmentation=Wrong(0.1))
 
 
-def test_what_a_draw_raises_comes_out_and_no_thread_stays():
+def test_an_error_in_a_draw_propagates_and_leaves_no_thread():
     class Failing(Noisy):
         def draw(self, rng: np.random.Generator, n: int) -> Any:
             raise KeyError("mine")

@@ -1,3 +1,5 @@
+"""The batches of an epoch, the random numbers of each step, and prefetching."""
+
 from __future__ import annotations
 
 import gc
@@ -19,7 +21,7 @@ from twolayer.training.trees import tree_leaves, tree_map
 
 
 def rows(batches: Batches, epoch: int, start: int = 0, stop: int | None = None) -> list[list[int]]:
-    """The samples of each step, however they were chunked."""
+    """The samples of each step, taken from all chunks."""
     stop = batches.steps_per_epoch if stop is None else stop
     return [row.tolist() for chunk in batches.rows(epoch, start, stop) for row in chunk]
 
@@ -33,7 +35,7 @@ def test_the_batches_of_a_seed_never_change():
 
 
 @given(batches=any_batches, epoch=st.integers(0, 5))
-def test_an_epoch_without_replacement_takes_each_sample_once_and_with_it_full_batches(batches, epoch):
+def test_an_epoch_has_each_sample_once_or_with_replacement_full_batches(batches, epoch):
     taken = rows(batches, epoch)
     n_samples, size = batches.n_samples, batches.batch_size
     assert len(taken) == batches.steps_per_epoch == -(-n_samples // size)
@@ -46,13 +48,13 @@ def test_an_epoch_without_replacement_takes_each_sample_once_and_with_it_full_ba
 
 def test_batches_with_replacement_repeat_samples_and_reach_all_of_them():
     taken = np.asarray(rows(Batches(0, 50, 50, replacement=True), 0)).ravel()
-    assert 20 < len(set(taken)) < 45  # 63 % of 50 are expected
+    assert 20 < len(set(taken)) < 45  # 63 % of 50 samples are expected
     many = Batches(0, 50, 50, replacement=True)
     assert {i for epoch in range(20) for row in rows(many, epoch) for i in row} == set(range(50))
 
 
 @given(batches=any_batches, epoch=st.integers(0, 3), data=st.data())
-def test_any_part_of_an_epoch_can_be_drawn_by_itself(batches, epoch, data):
+def test_any_part_of_an_epoch_can_be_drawn_alone(batches, epoch, data):
     start = data.draw(st.integers(0, batches.steps_per_epoch))
     stop = data.draw(st.integers(start, batches.steps_per_epoch))
     assert rows(batches, epoch, start, stop) == rows(batches, epoch)[start:stop]
@@ -67,7 +69,7 @@ def test_the_size_of_a_step_is_its_number_of_samples(batches, data):
 
 
 @given(batches=any_batches, length=st.integers(1, 7), data=st.data())
-def test_chunks_hold_few_steps_of_one_size_as_small_integers(batches, length, data):
+def test_chunks_are_int32_and_hold_a_few_steps_of_one_batch_size(batches, length, data):
     start = data.draw(st.integers(0, batches.steps_per_epoch - 1))
     whole = rows(batches, 1, start)
     with pytest.MonkeyPatch.context() as patch:
@@ -79,10 +81,10 @@ def test_chunks_hold_few_steps_of_one_size_as_small_integers(batches, length, da
         assert 1 <= len(chunk) <= length
         assert chunk.dtype == np.int32
     full = [len(chunk) for chunk in chunks if chunk.shape[1] == batches.batch_size]
-    assert full.count(length) >= len(full) - 1  # only the last may hold fewer
+    assert full.count(length) >= len(full) - 1  # only the last chunk may hold fewer steps
 
 
-def test_epochs_and_seeds_differ():
+def test_epochs_and_seeds_draw_different_batches():
     one = Batches(0, 30, 10, replacement=False)
     others = replace(one, seed=1), replace(one, replacement=True)
     drawn = [rows(one, 0), rows(one, 1), *(rows(other, 0) for other in others)]
@@ -90,11 +92,11 @@ def test_epochs_and_seeds_differ():
 
 
 @pytest.mark.parametrize(("n_samples", "dtype"), [(2**31, np.int32), (2**31 + 1, np.int64)])
-def test_rows_beyond_32_bits_are_kept(monkeypatch, n_samples, dtype):
+def test_row_numbers_are_int64_where_int32_is_too_small(monkeypatch, n_samples, dtype):
     class Last:
         def integers(self, high: int, *, size: tuple[int, int]) -> np.ndarray:
             assert size == (2, n_samples // 2 + 1)
-            return np.full((2, 3), high - 1)  # a few of them: all would take gigabytes
+            return np.full((2, 3), high - 1)  # a few rows, as all of them would take gigabytes
 
     monkeypatch.setattr(module, "stream", lambda *_: Last())
     (chunk,) = Batches(0, n_samples, n_samples // 2 + 1, replacement=True).rows(0, 0, 2)
@@ -103,11 +105,11 @@ def test_rows_beyond_32_bits_are_kept(monkeypatch, n_samples, dtype):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# All that is random about a step
+# The random numbers of a step
 
 
 class Everything:
-    """An augmentation that draws nested tuples, of several dtypes."""
+    """An augmentation that draws nested tuples of arrays of several dtypes."""
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[Any, ...]:
         return rng.random((n, 2)), (rng.integers(9, size=n, dtype=np.int16), (), rng.random(n) < 0.5)
@@ -121,7 +123,7 @@ def divided(tree: Any, n: int) -> list[Any]:
 
 
 def steps_of(source: Batches, start: int, stop: int) -> list[Draws]:
-    """The draws of each step, however they were divided."""
+    """The draws of each step, taken from all chunks."""
     found = []
     for draws in source.draws(start, stop):
         n = len(draws.rows)
@@ -131,7 +133,7 @@ def steps_of(source: Batches, start: int, stop: int) -> list[Draws]:
 
 
 def listed(tree: Any) -> Any:
-    """Nested tuples of arrays as nested lists, which can be compared; dtypes are told."""
+    """Nested tuples of arrays as nested lists of dtypes and values, which can be compared."""
     if isinstance(tree, tuple):
         return [listed(part) for part in tree]
     return None if tree is None else [str(tree.dtype), tree.tolist()]
@@ -150,7 +152,7 @@ any_source = st.builds(
 )
 
 
-# Of the steps 0 to 3, two in each epoch.
+# The draws of steps 0 to 3, two in each epoch.
 FROZEN: dict[str, Any] = {
     "rows": [[2, 1, 4], [3, 0], [1, 0, 4], [3, 2]],
     "input_bytes": [
@@ -175,12 +177,12 @@ FROZEN: dict[str, Any] = {
 
 
 def test_the_draws_of_a_seed_never_change():
-    """These numbers are a promise, on every machine."""
+    """They must be these on every machine and in every version."""
     source = Batches(7, 5, 3, replacement=False, n_inputs=3, n_hidden=2, augmentation=Mixup(0.5))
     steps = steps_of(source, 0, 4)
     assert [one.rows.tolist() for one in steps] == FROZEN["rows"]
     assert [one.input_bytes.tolist() for one in steps] == FROZEN["input_bytes"]
-    # Drawn sample by sample, they lie unit by unit.
+    # These bytes are drawn sample by sample, but stored unit by unit.
     assert [one.hidden_bytes.T.tolist() for one in steps] == FROZEN["hidden_bytes"]
     for one, (lam, partner) in zip(steps, FROZEN["mixup"], strict=True):
         np.testing.assert_allclose(one.augmentation[0], lam, rtol=1e-12)
@@ -190,7 +192,7 @@ def test_the_draws_of_a_seed_never_change():
 
 
 @given(source=any_source, start=st.integers(0, 12), n=st.integers(1, 5))
-def test_bytes_are_those_of_their_steps_own_streams(source, start, n):
+def test_each_step_draws_from_its_own_streams(source, start, n):
     per_epoch, seed = source.steps_per_epoch, source.seed
     for step, draws in enumerate(steps_of(source, start, start + n), start=start):
         place = divmod(step, per_epoch)
@@ -221,7 +223,7 @@ def test_bytes_are_those_of_their_steps_own_streams(source, start, n):
     chunk_bytes=st.sampled_from([1, 50, 500, 2**26]),
     data=st.data(),
 )
-def test_any_part_of_a_run_can_be_drawn_by_itself_however_it_is_divided(
+def test_any_part_of_a_run_can_be_drawn_alone_in_chunks_of_any_length(
     source, start, length, chunk_steps, chunk_bytes, data
 ):
     whole = [listed(one) for one in steps_of(source, 0, start + length)]
@@ -237,20 +239,20 @@ def test_any_part_of_a_run_can_be_drawn_by_itself_however_it_is_divided(
         n, size = draws.rows.shape
         assert 1 <= n <= chunk_steps
         first, last = (divmod(at, source.steps_per_epoch)[0] for at in (step, step + n - 1))
-        assert first == last  # never across the end of an epoch
+        assert first == last  # a chunk never crosses the end of an epoch
         step += n
         n_bytes = [
             sum(array.nbytes for array in tree_leaves(one)) + source.sample_bytes * size
             for one in divided(draws, n)
         ]
         if source.noisy:
-            assert sum(n_bytes[:-1]) < chunk_bytes  # the last one reached it
+            assert sum(n_bytes[:-1]) < chunk_bytes  # only the last step may reach the limit
     assert step == start + length
 
 
-def test_chunks_are_as_long_as_they_may_be(monkeypatch):
+def test_chunks_are_as_long_as_the_limit_allows(monkeypatch):
     source = Batches(0, 20, 2, replacement=False, n_hidden=6)
-    one = 2 * 4 + 2 * 6  # bytes of the rows and of the units
+    one = 2 * 4 + 2 * 6  # bytes of a step: two int32 rows, and 6 units for each
     for limit, sizes in (
         (1, [1] * 10),
         (one, [1] * 10),
@@ -260,12 +262,12 @@ def test_chunks_are_as_long_as_they_may_be(monkeypatch):
     ):
         monkeypatch.setattr(module, "CHUNK_BYTES", limit)
         assert [len(draws.rows) for draws in source.draws(0, 10)] == sizes
-    # Samples that come from the host are counted too.
+    # Samples that are copied from the host count too.
     monkeypatch.setattr(module, "CHUNK_BYTES", 3 * (one + 2 * 100))
     assert [len(d.rows) for d in replace(source, sample_bytes=100).draws(0, 10)] == [3, 3, 3, 1]
 
 
-def test_the_purposes_of_a_step_its_neighbours_and_seeds_differ():
+def test_purposes_steps_and_seeds_draw_different_bytes():
     source = Batches(0, 6, 3, replacement=False, n_inputs=40, n_hidden=40)
     first, second, third = steps_of(source, 0, 3)
     (other,) = steps_of(replace(source, seed=1), 0, 1)
@@ -273,7 +275,7 @@ def test_the_purposes_of_a_step_its_neighbours_and_seeds_differ():
     assert len({array.tobytes() for array in drawn}) == len(drawn)
 
 
-def test_bytes_reach_all_values_evenly():
+def test_bytes_have_all_256_values_equally_often():
     (draws,) = steps_of(Batches(0, 256, 256, replacement=False, n_hidden=1000), 0, 1)
     counts = np.bincount(draws.hidden_bytes.ravel(), minlength=256)
     assert counts.shape == (256,)
@@ -281,15 +283,15 @@ def test_bytes_reach_all_values_evenly():
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Ahead of use
+# Prefetching
 
 
-def test_prefetch_gives_everything_in_its_order():
+def test_prefetch_keeps_all_items_in_order():
     assert list(prefetch(iter(range(100)))) == list(range(100))
     assert list(prefetch(iter([]))) == []
 
 
-def test_the_next_one_is_made_while_one_is_used():
+def test_prefetch_makes_the_next_item_while_one_is_used():
     making = threading.Event()
 
     def items() -> Iterator[int]:
@@ -303,7 +305,7 @@ def test_the_next_one_is_made_while_one_is_used():
     assert list(found) == [1]
 
 
-def test_no_more_than_one_is_made_prefetch():
+def test_prefetch_makes_at_most_one_item_in_advance():
     made = []
 
     def items() -> Iterator[int]:
@@ -316,7 +318,7 @@ def test_no_more_than_one_is_made_prefetch():
     assert made == list(range(10))
 
 
-def test_what_is_raised_on_the_way_comes_out_at_its_place():
+def test_prefetch_raises_an_error_after_the_items_before_it():
     def items() -> Iterator[int]:
         yield 0
         yield 1
@@ -329,7 +331,7 @@ def test_what_is_raised_on_the_way_comes_out_at_its_place():
     assert threading.active_count() == n_threads
 
 
-def test_no_thread_stays_where_no_more_is_asked_for():
+def test_prefetch_leaves_no_thread_when_it_is_not_used_up():
     n_threads = threading.active_count()
     found = prefetch(iter(range(10)))
     next(found)
@@ -343,7 +345,7 @@ def test_no_thread_stays_where_no_more_is_asked_for():
     assert threading.active_count() == n_threads
 
 
-def test_a_tree_is_mapped_beside_others_of_its_form():
+def test_trees_of_the_same_form_are_mapped_together():
     tree = Draws(np.arange(6).reshape(2, 3), None, (np.ones((2, 1)), ()), ((), np.zeros(2)))
     doubled = tree_map(lambda a: 2 * a, tree)
     assert isinstance(doubled, Draws)
@@ -358,7 +360,7 @@ def test_a_tree_is_mapped_beside_others_of_its_form():
         tree_map(lambda *arrays: arrays, (np.ones(1),), (np.ones(1), np.ones(1)))
 
 
-def test_the_leaves_of_a_tree_are_its_arrays_in_their_order():
+def test_the_leaves_of_a_tree_are_its_arrays_in_order():
     arrays = [np.ones((2, 1)), np.zeros(2), np.arange(2)]
     found = tree_leaves(Draws(None, None, (arrays[0], ()), ((), *arrays[1:])))
     assert [a is b for a, b in zip(found, arrays, strict=True)] == [True] * 3

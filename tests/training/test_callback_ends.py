@@ -1,4 +1,4 @@
-"""The end of a training, which callbacks with a method `on_end` are told of."""
+"""Calls of a callback's optional method `on_end` at the end of a training."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ def log() -> list[str]:
     return []
 
 
-def test_each_callback_that_can_is_told_of_the_end_once(log: list[str]) -> None:
+def test_on_end_is_called_once_on_each_callback_that_has_it_last_callback_first(log: list[str]) -> None:
     trained(TASK, epochs=None, steps=1, callbacks=iter([Ending(log, "a"), lambda _: None, Ending(log, "b")]))
     assert [line for line in log if "ended" in line] == ["b ended", "a ended"]
 
 
-def test_the_end_comes_after_an_error_too_and_the_error_stays(log: list[str]) -> None:
+def test_on_end_is_called_after_an_error_which_propagates(log: list[str]) -> None:
     with pytest.raises(KeyError, match="mine"):
         trained(TASK, callbacks=[Ending(log, "a"), raising(2, KeyError("mine"))])
     assert log == ["a called", "a ended"]
 
 
-def test_there_is_no_end_where_nothing_began(log: list[str]) -> None:
+def test_on_end_is_not_called_if_the_arguments_are_invalid(log: list[str]) -> None:
     with pytest.raises(ValueError, match="batch_size"):
         trained(TASK, batch_size=0, callbacks=[Ending(log, "a")])
     assert log == []
 
 
 @pytest.mark.parametrize("how", [{}, {"halving": 3}, {"executor": partial(ThreadPoolExecutor, 1)}])
-def test_a_sweep_ends_once(log: list[str], how: dict[str, Any]) -> None:
+def test_a_sweep_calls_on_end_once(log: list[str], how: dict[str, Any]) -> None:
     swept(TASK, GRID, callbacks=[Ending(log, "a")], **how)
     assert log == ["a called", "a ended"]
 
 
-def test_a_sweep_that_fails_ends_too(log: list[str]) -> None:
+def test_a_sweep_that_fails_calls_on_end(log: list[str]) -> None:
     for executor in (None, partial(ThreadPoolExecutor, 1)):
         with pytest.raises(KeyError, match="mine"):
             swept(TASK, GRID, executor=executor, callbacks=[Ending(log, "a"), raising(15, KeyError("mine"))])
@@ -74,12 +74,12 @@ def test_a_sweep_that_fails_ends_too(log: list[str]) -> None:
         log.clear()
 
 
-def test_a_sweep_with_folds_ends_after_the_network_of_all_samples(log: list[str]) -> None:
+def test_a_sweep_with_folds_calls_on_end_after_the_refit(log: list[str]) -> None:
     sweep(TASK.X, TASK.y, folds=2, grid={"learning_rate": [0.1]}, callbacks=[Ending(log, "a")], **BASE)
     assert log == ["a called", "a ended"]
 
 
-def test_a_part_ends(log: list[str]) -> None:
+def test_each_part_of_a_plan_calls_on_end(log: list[str]) -> None:
     for part in plan(**arguments(TASK, {"grid": GRID})).parts:
         part.run(TASK.X, TASK.y, validation=TASK.validation, callbacks=iter([Ending(log, "a")]))
     assert log == ["a called", "a ended"] * 4
@@ -94,7 +94,7 @@ def test_a_part_ends(log: list[str]) -> None:
     ],
 )
 @pytest.mark.parametrize("train", [trained, swept])
-def test_callbacks_must_be_several_callables(train, callbacks, told):
+def test_callbacks_must_be_a_list_of_callables(train, callbacks, told):
     settings = {} if train is trained else {"grid": GRID}
     with pytest.raises(TypeError, match=told):
         train(TASK, **settings, callbacks=callbacks)

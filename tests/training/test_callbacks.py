@@ -1,4 +1,4 @@
-"""Callbacks of a run, where it stops, and how it goes on."""
+"""Callbacks of a run, stops, and resuming."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_callbacks_are_called_after_each_step_and_each_entry(backend: Backend, n
     for progress in watcher.seen:
         assert (progress.steps, progress.epochs, progress.stage, progress.stages) == (15, 3, 1, 1)
         assert progress.epoch == progress.step // 5
-    assert_same_run(trained(task), run)  # to be watched changes nothing
+    assert_same_run(trained(task), run)  # a callback changes nothing
 
 
 @pytest.mark.usefixtures("each_step")
 @STACKED
-def test_history_and_net_inside_a_callback_are_copies_of_the_present(backend: Backend, n_networks):
+def test_callbacks_get_copies_of_the_current_history_and_network(backend: Backend, n_networks):
     task = make_task(n_networks).on(backend)
     expected = trained(task)
     seen: list[tuple[Progress, History, TwoLayerNet]] = []
@@ -80,7 +80,7 @@ def test_history_and_net_inside_a_callback_are_copies_of_the_present(backend: Ba
 @pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize(("step", "epoch_ended"), [(1, False), (3, False), (7, False), (5, True), (10, True)])
 @STACKED
-def test_a_stop_is_exactly_there(backend: Backend, n_networks, step, epoch_ended):
+def test_a_run_stops_exactly_where_a_callback_stops_it(backend: Backend, n_networks, step, epoch_ended):
     task, watcher = make_task(n_networks).on(backend), stopping(step, epoch_ended)
     run, whole = trained(task, callbacks=[watcher]), trained(task)
     assert watcher.events[-1] == (step, epoch_ended)
@@ -91,7 +91,7 @@ def test_a_stop_is_exactly_there(backend: Backend, n_networks, step, epoch_ended
 
 
 @pytest.mark.usefixtures("each_step")
-def test_stopped_before_any_validation_the_best_is_the_network_as_given(backend: Backend):
+def test_before_any_validation_the_best_network_is_the_initial_one(backend: Backend):
     task = make_task().on(backend)
     run = trained(task, callbacks=[stopping(3)])
     assert run.best_step == 0
@@ -102,12 +102,12 @@ def test_stopped_before_any_validation_the_best_is_the_network_as_given(backend:
 
 
 @pytest.mark.parametrize("answer", [True, 1, "yes", np.True_, None, False])
-def test_what_a_callback_returns_means_nothing(answer):
-    """A progress bar's update may well return True."""
+def test_the_return_value_of_a_callback_is_ignored(answer):
+    """The update of a progress bar may return True, for example."""
     assert trained(make_task(), callbacks=[lambda _: answer]).n_steps == 15
 
 
-def test_every_callback_is_called_even_where_one_asked_to_stop():
+def test_every_callback_is_called_even_after_one_stops_the_run():
     first, second, third = stopping(4), Watcher(), stopping(4)
     run = trained(make_task(), callbacks=iter([first, second, third]))
     assert first.events == second.events == third.events
@@ -118,13 +118,17 @@ def test_every_callback_is_called_even_where_one_asked_to_stop():
 @pytest.mark.float32_on_jax
 @STACKED
 @pytest.mark.parametrize("stream", [False, True])
-def test_many_steps_in_one_call_are_the_same_run(backend: Backend, monkeypatch, n_networks, stream):
-    """JAX takes them so; callbacks are then called after those."""
+def test_several_steps_in_one_call_give_the_same_run(backend: Backend, monkeypatch, n_networks, stream):
+    """JAX runs several steps per call, and callbacks are called after each call."""
     task = make_task(n_networks)
     there = task.on(backend)
     if stream:
         there = task._replace(net=there.net)
-    settings = {"stream": stream, "dropout": 0.25, "batch_size": 4}  # of six steps an epoch, the last short
+    settings = {
+        "stream": stream,
+        "dropout": 0.25,
+        "batch_size": 4,
+    }  # six steps an epoch, the last batch short
     expected = trained(there, **settings)
     monkeypatch.setattr(execution, "BLOCK_STEPS", 2)
     watcher = Watcher()
@@ -140,7 +144,7 @@ def test_many_steps_in_one_call_are_the_same_run(backend: Backend, monkeypatch, 
 
 
 @pytest.mark.usefixtures("each_step")
-def test_what_a_callback_raises_comes_out(backend: Backend):
+def test_an_error_in_a_callback_propagates(backend: Backend):
     def fail(progress: Progress) -> None:
         if progress.step == 3:
             raise KeyError("mine")
@@ -161,9 +165,7 @@ def test_progress_is_frozen():
 @pytest.mark.usefixtures("each_step")
 @STACKED
 @pytest.mark.parametrize("validated", [False, True])
-def test_the_run_so_far_is_what_a_stop_would_return_and_can_be_gone_on_with(
-    backend: Backend, n_networks, validated
-):
+def test_the_run_so_far_equals_that_of_a_stop_and_can_be_resumed(backend: Backend, n_networks, validated):
     task = make_task(n_networks).on(backend)
     taken: dict[tuple[int, bool], Run] = {}
 
@@ -174,14 +176,14 @@ def test_the_run_so_far_is_what_a_stop_would_return_and_can_be_gone_on_with(
     whole = trained(task, validated=validated, callbacks=[take])
     for (step, epoch_ended), run in taken.items():
         assert run.n_steps == step
-        if (step, epoch_ended) != (5, False):  # a stop there still makes the epoch's entry
+        if (step, epoch_ended) != (5, False):  # a stop there still adds the epoch's entry
             assert_same_run(run, trained(task, validated=validated, callbacks=[stopping(step, epoch_ended)]))
         assert_same_run(trained(task._replace(net=run), validated=validated, rng=None), whole)
     assert len(taken) == 4
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Going on
+# Resuming
 
 
 def resumed(task: Task, run: Run, **changes: Any) -> Run:
@@ -189,7 +191,7 @@ def resumed(task: Task, run: Run, **changes: Any) -> Run:
 
 
 @pytest.mark.parametrize(("n_networks", "step"), [(None, 5), (2, 5), (None, 15)])
-def test_stopped_at_an_epochs_last_step_its_entry_is_not_lost(backend: Backend, n_networks, step):
+def test_a_stop_at_the_last_step_of_an_epoch_keeps_its_entry(backend: Backend, n_networks, step):
     task = make_task(n_networks).on(backend)
     run = trained(task, callbacks=[stopping(step)])
     assert run.n_steps == step
@@ -197,7 +199,7 @@ def test_stopped_at_an_epochs_last_step_its_entry_is_not_lost(backend: Backend, 
 
 
 @STACKED
-def test_more_epochs_are_added_to_a_run_that_ended_with_one(backend: Backend, n_networks):
+def test_epochs_can_be_added_to_a_run_of_whole_epochs(backend: Backend, n_networks):
     task = make_task(n_networks).on(backend)
     run = trained(task, epochs=1)
     for epochs in (2, 3):
@@ -205,7 +207,7 @@ def test_more_epochs_are_added_to_a_run_that_ended_with_one(backend: Backend, n_
     assert_same_run(run, trained(task))
 
 
-def test_a_run_goes_on_from_a_step_within_an_epoch_with_an_entry_more():
+def test_a_run_that_ended_within_an_epoch_keeps_the_entry_of_that_step():
     task = make_task(2)
     run = resumed(task, trained(task, epochs=None, steps=7))
     whole = trained(task)
@@ -215,7 +217,7 @@ def test_a_run_goes_on_from_a_step_within_an_epoch_with_an_entry_more():
     assert_same_net(run.last, whole.last)
 
 
-def test_a_run_that_is_already_long_enough_is_returned_as_it_is(backend: Backend):
+def test_a_run_that_is_already_long_enough_is_returned_unchanged(backend: Backend):
     task = make_task(2).on(backend)
     run = trained(task)
     watcher = Watcher()
@@ -225,9 +227,9 @@ def test_a_run_that_is_already_long_enough_is_returned_as_it_is(backend: Backend
     assert again.last is not run.last
 
 
-def test_going_on_keeps_the_best_that_there_was():
+def test_resuming_keeps_the_earlier_best_network():
     task = make_task(3, noise=2.0, seed=3)
-    # From the fourth epoch on nothing moves.
+    # From the fourth epoch on, the learning rate is too small to change any weight.
     how = {"learning_rate": 0.5, "schedule": schedules.Step(1e-300, epochs=3)}
     first = trained(task, **how)
     frozen = resumed(task, first, epochs=6, **how)

@@ -1,4 +1,4 @@
-"""Checkpoints: a run that goes on from one ends as if it had not stopped."""
+"""Checkpoints: a run that is resumed from one ends as an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOW: dict[str, Any] = {
 
 
 def assert_same_state(found: Run, expected: Run) -> None:
-    """Raise unless two runs would go on alike; which network is judged may differ."""
+    """Assert that two runs would resume alike; their judged networks may differ."""
     assert_same_run(found, replace(expected, net=found.net))
     assert len(found._moments) == len(expected._moments)
     for moment, wanted in zip(found._moments, expected._moments, strict=True):
@@ -37,7 +37,7 @@ def assert_same_state(found: Run, expected: Run) -> None:
 
 
 def unmeasured(run: Run) -> Run:
-    """Return a run as it comes from its file: its accuracies are measured at the end of a run alone."""
+    """Return the run as its file contains it: without accuracies, which are measured only when a run ends."""
     unknown = np.full_like(np.asarray(run.train_accuracy), np.nan)
     nan = float("nan") if unknown.ndim == 0 else unknown
     return replace(run, train_accuracy=nan, validation_accuracy=nan, validation_loss=nan)
@@ -51,7 +51,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("each_step")
 @settings(max_examples=20)
 @given(stop=st.integers(1, 24), n_networks=st.sampled_from([None, 1, 3]), validated=st.booleans())
-def test_a_run_that_went_through_a_file_goes_on_exactly(
+def test_a_run_loaded_from_a_file_resumes_exactly(
     backend: Backend,
     tmp_path_factory: pytest.TempPathFactory,
     stop: int,
@@ -72,7 +72,7 @@ def test_a_run_that_went_through_a_file_goes_on_exactly(
 
 @pytest.mark.parametrize("n_networks", [None, 3])
 @pytest.mark.parametrize("validated", [False, True])
-def test_checkpoints_on_the_way_are_those_of_a_run_that_ended_there(
+def test_a_checkpoint_equals_a_run_that_ended_there(
     backend: Backend, path: Path, n_networks: int | None, validated: bool
 ) -> None:
     task = make_task(n_networks).on(backend)
@@ -88,11 +88,11 @@ def test_checkpoints_on_the_way_are_those_of_a_run_that_ended_there(
     for epochs, run in enumerate(found, start=1):
         ended = train(task.net, task.X, task.y, rng=3, epochs=epochs, **how)
         assert_same_state(run, unmeasured(ended))
-        # And from there on it ends as the whole.
+        # Resumed from there, the run ends as the uninterrupted one.
         again = Checkpointer(path, seconds=0.0)
-        went_on = train(run, task.X, task.y, epochs=5, callbacks=[again], **how)
-        assert_same_state(went_on, train(task.net, task.X, task.y, rng=3, epochs=5, **how))
-        assert_same_net(load_run(path, backend.xp, backend.device).best, went_on.best)
+        resumed = train(run, task.X, task.y, epochs=5, callbacks=[again], **how)
+        assert_same_state(resumed, train(task.net, task.X, task.y, rng=3, epochs=5, **how))
+        assert_same_net(load_run(path, backend.xp, backend.device).best, resumed.best)
     assert len(found) == 4
 
 
@@ -107,10 +107,10 @@ ADAM: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_everything_that_a_run_goes_on_with_is_in_its_checkpoint(
+def test_a_checkpoint_contains_the_whole_state_of_a_run(
     backend: Backend, path: Path, n_networks: int | None
 ) -> None:
-    """The state of the optimizer, the average, and whose patience ended, one after the other."""
+    """The optimizer's state, the average, and which networks were stopped by their patience."""
     task = make_task(n_networks, noise=2.0, seed=3).on(backend)
     how = HOW | ADAM | {"validation": task.validation}
     if n_networks:
@@ -159,7 +159,7 @@ def test_everything_that_a_run_goes_on_with_is_in_its_checkpoint(
         ({}, {"ema_decay": 0.9}, "`ema_decay` must be the run's, which has no average; got 0.9"),
     ],
 )
-def test_a_checkpoint_goes_on_with_its_own_optimizer_and_average_alone(
+def test_a_checkpoint_resumes_only_with_its_own_optimizer_and_average(
     path: Path, begun: dict[str, Any], changed: dict[str, Any], message: str
 ) -> None:
     task = make_task()
@@ -168,22 +168,22 @@ def test_a_checkpoint_goes_on_with_its_own_optimizer_and_average_alone(
         train(load_run(path), task.X, task.y, steps=9, **HOW | begun | changed)
 
 
-def test_a_run_may_go_on_in_another_library(backend: Backend, path: Path) -> None:
-    """From NumPy, with everything that is random."""
+def test_a_run_can_be_resumed_in_another_library(backend: Backend, path: Path) -> None:
+    """From NumPy in each library, with dropout and augmentation."""
     host, there = make_task(2), make_task(2).on(backend)
     how = HOW | ADAM | {"patience": None}
     whole = train(there.net, there.X, there.y, rng=3, **how)
     X = host.X.astype(backend.dtype)
     net = there.net.to(np)
     save_run(train(net, X, host.y, rng=3, callbacks=[stopping(7)], **how), path)
-    went_on = train(load_run(path, backend.xp, backend.device), there.X, there.y, **how)
+    resumed = train(load_run(path, backend.xp, backend.device), there.X, there.y, **how)
     rtol = 1e-9 if backend.dtype == "float64" else 5e-3
-    assert_same_net(went_on.last, whole.last, rtol=rtol)
-    assert_same_net(went_on.average, whole.average, rtol=rtol)
-    np.testing.assert_allclose(went_on.history.loss, whole.history.loss, rtol=rtol)
+    assert_same_net(resumed.last, whole.last, rtol=rtol)
+    assert_same_net(resumed.average, whole.average, rtol=rtol)
+    np.testing.assert_allclose(resumed.history.loss, whole.history.loss, rtol=rtol)
 
 
-def test_a_checkpoint_knows_which_networks_diverged(path: Path) -> None:
+def test_a_checkpoint_records_which_networks_diverged(path: Path) -> None:
     task = make_task(3)
     how = HOW | {"validation": task.validation, "epochs": 6, "learning_rate": [0.05, 1e9, 30.0]}
     keeper = Checkpointer(path, seconds=0.0)
@@ -204,7 +204,7 @@ def checkpoint(path: Path) -> Path:
 
 
 def rewrite(path: Path, changes: dict[str, Any]) -> None:
-    """Write a checkpoint anew: functions change arrays; other values, metadata or what they say."""
+    """Rewrite a checkpoint: functions change arrays; other values replace metadata or entries of `run`."""
     content = path.read_bytes()
     stored = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     held: dict[str, Any] = load_file(path)
@@ -278,7 +278,7 @@ DAMAGES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("case", range(len(DAMAGES)), ids=lambda i: f"{i}-{next(iter(DAMAGES[i][0]))}")
-def test_a_checkpoint_that_does_not_fit_together_is_refused(checkpoint: Path, case: int) -> None:
+def test_an_inconsistent_checkpoint_is_refused(checkpoint: Path, case: int) -> None:
     changes, message = DAMAGES[case]
     rewrite(checkpoint, {})
     assert load_run(checkpoint).n_steps == 2
@@ -288,7 +288,7 @@ def test_a_checkpoint_that_does_not_fit_together_is_refused(checkpoint: Path, ca
     assert str(checkpoint) in str(caught.value)
 
 
-def test_a_file_that_is_truncated_foreign_or_missing_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_truncated_foreign_or_missing_file_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
     with pytest.raises(ValueError, match=r"checkpoint.safetensors must be a checkpoint; it is truncated"):
         load_run(checkpoint)
@@ -307,7 +307,7 @@ def test_a_file_that_is_truncated_foreign_or_missing_is_refused(checkpoint: Path
         ({"stopped": [None, 1, 9]}, "`stopped` in the metadata of .* must be one of the 2 steps; got 9"),
     ],
 )
-def test_a_checkpoint_of_a_stack_must_tell_of_each_network(
+def test_a_checkpoint_of_a_stack_must_have_an_entry_for_each_network(
     path: Path, changes: dict[str, Any], message: str
 ) -> None:
     task = make_task(3)

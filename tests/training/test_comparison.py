@@ -1,4 +1,4 @@
-"""How far candidates are apart: paired differences, Student's t, the grain of an accuracy."""
+"""Paired differences between candidates, quantiles of Student's t, and errors of accuracies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_the_quantile_of_students_t_distribution(n_degrees, expected):
     assert t_quantile(n_degrees) == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_quantile_is_that_of_scipy():
+def test_the_quantile_equals_that_of_scipy():
     stats = pytest.importorskip("scipy.stats", reason="scipy is not installed; printed tables are above")
     for n_degrees in (*range(1, 40), 99, 1000):
         assert t_quantile(n_degrees) == pytest.approx(stats.t.ppf(0.975, n_degrees), rel=1e-12)
@@ -38,7 +38,7 @@ def test_the_interval_of_paired_differences_covers_the_mean_in_95_of_100_cases()
     assert abs(covered - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 4000)
 
 
-def test_differences_are_taken_in_pairs():
+def test_differences_are_paired_by_seed():
     # The seeds differ by far more than the candidates do.
     best = {0: 0.50, 1: 0.70, 2: 0.90}
     own = {2: 0.87, 0: 0.48, 1: 0.66, 7: 0.1}
@@ -55,14 +55,14 @@ def test_differences_are_taken_in_pairs():
     assert found["within_noise"] is True
 
 
-def test_one_that_is_ahead_is_not_clearly_behind():
+def test_a_better_candidate_is_within_noise():
     found = paired_difference({0: 0.9, 1: 0.91}, {0: 0.5, 1: 0.51}, n_samples=100)
     assert found["difference"] > found["difference_margin"]
     assert found["within_noise"] is True
 
 
 @pytest.mark.parametrize("own", [{0: 0.5}, {0: 0.5, 8: 0.4}])
-def test_of_one_pair_nothing_is_known(own):
+def test_a_single_pair_gives_no_error_of_the_difference(own):
     found = paired_difference(own, {0: 0.75, 1: 0.25}, n_samples=100)
     assert (found["n_pairs"], found["difference"], found["within_noise"]) == (1, -0.25, None)
     assert math.isnan(found["difference_error"])
@@ -75,7 +75,7 @@ def test_without_pairs_there_is_no_difference():
     assert math.isnan(found["difference"])
 
 
-def test_two_differences_that_happen_to_be_equal_do_not_make_it_certain():
+def test_two_equal_differences_still_have_an_error():
     best, grain = {0: 0.9, 1: 0.8}, 1 / 300
     found = paired_difference({0: 0.9 - grain, 1: 0.8 - grain}, best, n_samples=300)
     assert found["difference_error"] == pytest.approx(grain / math.sqrt(12) / math.sqrt(2))

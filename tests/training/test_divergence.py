@@ -1,4 +1,4 @@
-"""Networks that diverge: when it is seen, what a run says of them, and the warning."""
+"""Diverging networks: when they are detected, their results, and the warning."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STACKED = pytest.mark.parametrize("n_networks", [None, 2])
 
 
 def slowly_diverging(n_networks: int | None, rates: list[float], n_steps: int) -> tuple[Task, np.ndarray]:
-    """A task, and the step at which each network's loss stops being finite, by the slow loop."""
+    """A task, and the step at which each network's loss is first not finite in the slow loop, or 0."""
     task = make_task(n_networks)
     with np.errstate(all="ignore"):
         slow = slow_train(
@@ -54,14 +54,14 @@ def diverging_rate(backend: Backend) -> float:
 
 
 @pytest.mark.float32_on_jax
-def test_a_diverged_network_is_reported_with_its_step_and_the_others_go_on(backend: Backend):
+def test_a_diverged_network_is_reported_with_its_step_and_the_others_train_on(backend: Backend):
     rates = [0.1, 1e9, 0.05, 1e30, 1e14]
     task, steps = slowly_diverging(5, rates, 30)
     there = task.on(backend)
     run = trained(there, learning_rate=rates, reg=1.0, epochs=6)
     assert [at is None for at in run.diverged] == [True, False, True, False, False]
     if backend.dtype == "float64":
-        assert steps.tolist() == [0, 18, 0, 7, 12]  # none at the end of an epoch
+        assert steps.tolist() == [0, 18, 0, 7, 12]  # no network diverges at the end of an epoch
         assert run.diverged == (None, 18, None, 7, 12)
     for one in each_run(run):
         at, history = one["diverged"], one["history"]
@@ -93,7 +93,7 @@ def test_a_diverged_network_is_reported_with_its_step_and_the_others_go_on(backe
                 assert found[name] == expected[name]
 
 
-def test_the_best_of_a_diverged_network_is_from_before(backend: Backend):
+def test_the_best_of_a_diverged_network_is_from_before_it_diverged(backend: Backend):
     exact = backend.dtype == "float64"
     rate = 1e9 if exact else 1e4  # leaves the range of float32 within a few steps
     task, watcher = make_task(2).on(backend), Watcher(nets=True)
@@ -137,8 +137,8 @@ def test_a_run_ends_with_the_epoch_in_which_the_last_network_diverged(
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5])
-def test_a_last_update_that_overflows_is_seen(backend: Backend, steps):
-    """Its loss was finite; the weights that it left are not."""
+def test_an_overflow_in_the_last_update_is_detected(backend: Backend, steps):
+    """The loss of that step is finite, but the updated weights are not."""
     largest = float(np.finfo(backend.dtype).max)
     task = make_task(2).on(backend)
     run = trained(
@@ -159,7 +159,7 @@ def test_a_last_update_that_overflows_is_seen(backend: Backend, steps):
 
 @pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize("lost", [[True], [True, True], [False, True]], ids=["one", "both", "second"])
-def test_divergence_is_seen_where_a_run_is_stopped_within_its_first_epoch(backend: Backend, lost):
+def test_divergence_is_detected_in_a_run_stopped_within_its_first_epoch(backend: Backend, lost):
     task = make_task(len(lost) if len(lost) > 1 else None).on(backend)
     rates = [diverging_rate(backend) if each else 0.1 for each in lost]
     arguments = {"learning_rate": rates if len(rates) > 1 else rates[0], "reg": 1.0}
@@ -180,11 +180,11 @@ def test_divergence_is_seen_where_a_run_is_stopped_within_its_first_epoch(backen
             assert ended["best_step"] == 0
             assert_same_net(ended["best"], start)
             assert np.isnan([ended["train_accuracy"], ended["validation_accuracy"]]).all()
-    # Going on, it still finishes the epoch.
+    # When it is resumed, the run still finishes the epoch.
     assert_same_run(trained(task._replace(net=run), **{**arguments, "rng": None}), whole)
 
 
-def test_a_bias_of_a_unit_that_is_never_active_is_seen(backend: Backend):
+def test_an_infinite_bias_of_an_inactive_unit_is_detected(backend: Backend):
     task = make_task(2)
     b1 = task.net.b1.copy()
     b1[1, 0] = -np.inf
@@ -193,10 +193,10 @@ def test_a_bias_of_a_unit_that_is_never_active_is_seen(backend: Backend):
 
 
 @pytest.mark.parametrize("how", ["infinite", "minus infinite", "overflow", "overflow of a difference"])
-def test_an_infinite_logit_is_a_divergence_at_once(backend: Backend, how):
-    """Its loss is nan, of whatever class it is: no 0 · inf is left out. The other networks go on."""
+def test_an_infinite_logit_is_an_immediate_divergence(backend: Backend, how):
+    """The loss is nan whichever class the logit is of: no 0 · inf is skipped. The other network trains on."""
     task = make_task(2)
-    y, y_val = (np.maximum(labels, 1) for labels in (task.y, task.y_val))  # class 0 is never right
+    y, y_val = (np.maximum(labels, 1) for labels in (task.y, task.y_val))  # class 0 is never the label
     net = TwoLayerNet(*(array.copy() for array in task.net))
     largest = float(np.finfo(backend.dtype).max)
     if how == "overflow":
@@ -218,14 +218,14 @@ def test_an_infinite_logit_is_a_divergence_at_once(backend: Backend, how):
     assert np.isnan(loss).tolist() == [False, True]
 
 
-def test_an_infinite_penalty_is_a_divergence_though_nothing_moves(backend: Backend):
+def test_an_infinite_penalty_is_a_divergence_even_at_a_learning_rate_of_0(backend: Backend):
     strengths = [0.0, float(np.finfo(backend.dtype).max) / 2]
     run = trained(make_task(2).on(backend), reg=strengths, learning_rate=0.0)
     assert run.diverged == (None, 1)
     assert np.isposinf(run.history.loss[1]).tolist() == [True] * PER_EPOCH + [False] * 2 * PER_EPOCH
 
 
-def test_a_network_that_diverged_leaves_numpys_settings_as_they_were(backend: Backend):
+def test_divergence_keeps_numpys_error_settings(backend: Backend):
     before = np.geterr()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -235,7 +235,7 @@ def test_a_network_that_diverged_leaves_numpys_settings_as_they_were(backend: Ba
 
 
 def test_a_validation_that_overflows_has_no_accuracy(backend: Backend):
-    """The samples and the networks are finite, but not what comes of them."""
+    """The samples and the network are finite, but the logits are not."""
     task = make_task()
     largest = float(np.finfo(backend.dtype).max)
     X_val = task.X_val.copy()
@@ -266,7 +266,7 @@ NET = TwoLayerNet.initialize(5, 8, 3, rng=0)
         (1e30, r"^The network diverged at step \d+: "),
     ],
 )
-def test_a_divergence_is_a_warning_of_its_own(learning_rate, message):
+def test_divergence_gives_one_warning_of_its_own_category(learning_rate, message):
     net = NET if isinstance(learning_rate, float) else stack([NET] * len(learning_rate))
     with pytest.warns(DivergenceWarning, match=message) as found:
         run = train(net, X, Y, learning_rate=learning_rate, epochs=3, rng=0)
@@ -276,7 +276,7 @@ def test_a_divergence_is_a_warning_of_its_own(learning_rate, message):
     assert f"step {min(steps)}:" in str(found[0].message)
 
 
-def test_there_is_no_warning_where_nothing_diverges_or_it_is_silenced_or_in_a_sweep():
+def test_there_is_no_warning_without_divergence_in_a_sweep_or_when_silenced():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         train(NET, X, Y, learning_rate=0.01, epochs=2, rng=0)

@@ -1,3 +1,5 @@
+"""Compiled functions, blocks of steps, and the settings of libraries while steps run."""
+
 from __future__ import annotations
 
 import sys
@@ -20,7 +22,7 @@ def double(state, x, *, xp):
     return xp.asarray(state, copy=True) * 2.0 + x
 
 
-def test_a_prepared_function_knows_its_library(backend: Backend):
+def test_a_compiled_function_gets_its_namespace(backend: Backend):
     seen = []
 
     def function(a, *, xp):
@@ -38,11 +40,13 @@ def test_steps_run_in_the_librarys_namespace_or_in_one_with_fast_forms(backend: 
     if backend.library not in ("numpy", "cupy", "torch"):
         assert xp is backend.xp
         return
-    assert isinstance(xp, FastNamespace)  # what it does with a leaf: tests/mathematics/test_fusing.py
+    assert isinstance(xp, FastNamespace)  # its leaves are tested in tests/mathematics/test_fusing.py
     assert fast_namespace(backend.xp) is xp
     if backend.library == "numpy":
         assert xp.sum is (np.sum if hasattr(np, "unstack") else backend.xp.sum)
-        monkeypatch.delattr(np, "unstack", raising=False)  # as in NumPy 2.0, which lacks some of the standard
+        monkeypatch.delattr(
+            np, "unstack", raising=False
+        )  # as in NumPy 2.0, which lacks parts of the standard
         fast_namespace.cache_clear()
         assert fast_namespace(backend.xp).sum is backend.xp.sum
         fast_namespace.cache_clear()
@@ -52,8 +56,8 @@ def scaled(state, *, xp, factor, offset=0.0):
     return state * float(factor) + float(offset)
 
 
-class Factor:  # noqa: PLW1641  # that it has no hash is the point
-    """A number by which to multiply; equal ones are interchangeable."""
+class Factor:  # noqa: PLW1641  # tests need an object without a hash
+    """A number to multiply by; equal factors are interchangeable."""
 
     def __init__(self, value: float) -> None:
         self.value = value
@@ -71,7 +75,7 @@ class HashableFactor(Factor):
 
 
 @pytest.mark.parametrize("consumes", [False, True])
-def test_what_is_fixed_is_bound_and_told_apart(backend: Backend, consumes):
+def test_fixed_arguments_are_bound_and_cached_by_value(backend: Backend, consumes):
     def call(function) -> list[float]:
         return to_host(function(backend.array(np.ones(2)))).tolist()
 
@@ -80,12 +84,12 @@ def test_what_is_fixed_is_bound_and_told_apart(backend: Backend, consumes):
     more = compiled(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0), offset=1.0)
     assert [call(f) for f in (twice, thrice, more)] == [[2.0, 2.0], [3.0, 3.0], [3.0, 3.0]]
     same = compiled(scaled, backend.xp, consumes=consumes, factor=HashableFactor(2.0))
-    assert same is twice  # else JAX would compile anew for every run
+    assert same is twice  # otherwise JAX would compile again for every run
     assert compiled(scaled, backend.xp, consumes=not consumes, factor=HashableFactor(2.0)) is not twice
     assert compiled(scaled, backend.xp, consumes=consumes, offset=1.0, factor=HashableFactor(2.0)) is more
 
 
-def test_what_cannot_be_hashed_is_bound_all_the_same_but_not_kept(backend: Backend):
+def test_unhashable_arguments_are_bound_but_not_cached(backend: Backend):
     with pytest.raises(TypeError, match="unhashable"):
         hash(Factor(2.0))
     factor = Factor(2.0)
@@ -106,8 +110,8 @@ class Half(NamedTuple):
     factor: float = 2.0
 
 
-def test_equal_tuples_of_two_kinds_are_prepared_apart(backend: Backend):
-    """A user's optimizers or augmentations, which hold the same numbers and do something else."""
+def test_equal_tuples_of_two_classes_are_compiled_separately(backend: Backend):
+    """A user's optimizers or augmentations, for example, may hold the same numbers but differ in effect."""
 
     def function(a, *, xp, kind):
         return a * kind.factor if isinstance(kind, Twice) else a / kind.factor
@@ -119,7 +123,7 @@ def test_equal_tuples_of_two_kinds_are_prepared_apart(backend: Backend):
     assert compiled(function, backend.xp, kind=Twice()) is one
 
 
-def test_a_tree_of_several_steps_is_divided_into_those_of_each():
+def test_a_tree_of_several_steps_is_divided_into_one_for_each():
     tree = Twice((np.arange(6).reshape(3, 2), None, ((), np.ones(3))))
     found = list(_unstacked(tree, list))
     assert [type(one) for one in found] == [Twice] * 3
@@ -129,7 +133,7 @@ def test_a_tree_of_several_steps_is_divided_into_those_of_each():
 
 
 @pytest.mark.parametrize("consumes", [False, True])
-def test_the_other_arguments_are_never_consumed(backend: Backend, consumes):
+def test_arguments_after_the_first_are_never_consumed(backend: Backend, consumes):
     function = compiled(double, backend.xp, consumes=consumes)
     state, x = backend.array(np.ones(3)), backend.array(np.ones(3))
     state = function(state, x)
@@ -138,7 +142,7 @@ def test_the_other_arguments_are_never_consumed(backend: Backend, consumes):
     assert to_host(x).tolist() == [1.0, 1.0, 1.0]
 
 
-def test_only_jax_compiles_and_then_gives_up_the_first_argument_alone(backend: Backend):
+def test_only_jax_compiles_and_it_donates_only_the_first_argument(backend: Backend):
     function = compiled(double, backend.xp, consumes=True)
     assert isinstance(function, partial) == (backend.library != "jax")
     state = backend.array(np.ones(3))
@@ -165,7 +169,7 @@ def test_overflow_and_underflow_are_silent_while_running_and_only_then(backend: 
         np.multiply(huge, huge)
 
 
-def test_settings_are_put_back_where_the_block_raises(backend: Backend):
+def test_settings_are_restored_if_the_block_raises(backend: Backend):
     before = np.geterr()
     records_gradients = getattr(backend.xp, "is_grad_enabled", lambda: None)  # PyTorch's
     assert (records_gradients() is None) == (backend.library != "torch")
@@ -187,7 +191,7 @@ def added(state, constant, one, *, xp, factor=1.0):
 
 
 def doubled(seen, constant, *, xp):
-    """(m,) each: what m steps saw, twice, the second plus the constant."""
+    """(m,) each: twice the results of m steps, plus the constant for the second."""
     sums, numbers = (xp.stack(each) for each in zip(*seen, strict=True))
     return 2.0 * sums, 2.0 * numbers + constant[0]
 
@@ -208,7 +212,7 @@ def test_steps_are_taken_in_turn_and_reported(backend: Backend, monkeypatch, n, 
         assert taken == (2 if backend.library == "jax" and n - done >= 2 else 1)
         done += taken
         assert to_host(state).tolist() == [1.0 + 5.0 * sum(range(1, done + 1))] * 3
-        if done == 2:  # in the middle, as a callback may ask
+        if done == 2:  # a callback may ask for the reports in the middle
             for first, second in steps.reported():
                 sums += first.tolist()
                 seen += second.tolist()
@@ -224,7 +228,7 @@ def test_steps_are_taken_in_turn_and_reported(backend: Backend, monkeypatch, n, 
 
 
 def compiled_blocks(caplog: pytest.LogCaptureFixture) -> int:
-    """How often JAX says that it compiled what takes steps."""
+    """How often JAX logged that it compiled a block of steps."""
     said = [record.getMessage().split(" with ")[0] for record in caplog.records]
     return sum(message.startswith("Compiling") and "_block" in message for message in said)
 
@@ -248,16 +252,14 @@ def last_of(taking) -> tuple[object, list[int]]:
 
 
 def squared(seen, constant, *, xp):
-    """(m, 2) of m steps: other shapes than one number for each."""
+    """(m, 2) of m steps: more than one number for each step."""
     numbers = xp.stack([one[1] for one in seen])
     return (xp.stack([numbers, numbers**2], axis=1),)
 
 
 @pytest.mark.only_on("jax")
 @pytest.mark.parametrize("n", [1, 25, 32, 50, 64, 65])
-def test_jax_takes_a_block_in_one_call_and_any_number_of_steps_by_the_same_program(
-    backend: Backend, caplog, n
-):
+def test_jax_runs_a_block_in_one_call_and_any_number_of_steps_with_one_program(backend: Backend, caplog, n):
     steps, place = Steps(added, squared, backend.xp, factor=0.5), Placing(backend)
     block, calls = vars(steps)["_block"], []
 
@@ -267,11 +269,11 @@ def test_jax_takes_a_block_in_one_call_and_any_number_of_steps_by_the_same_progr
 
     vars(steps)["_block"] = called
     numbers = np.arange(1.0, n + 1)
-    # The last has a second axis of length 0, as the coefficients of an optimizer without any.
+    # The last array has an axis of length 0, as have the coefficients of an optimizer without any.
     varying = (numbers, (3 * numbers, np.zeros((n, 0))))
     start, constant = backend.array(np.zeros(2)), backend.array(np.ones(2))
     state, taken = last_of(steps.take(start, constant, varying, place))
-    assert start.is_deleted()  # its memory was given to the next one
+    assert start.is_deleted()  # its memory was donated to the next state
     assert taken == [32] * (n // 32) + [n % 32] * (n % 32 > 0)
     assert len(calls) == len(taken)
     assert {array.shape[0] for array in place.placed} == {32}
@@ -289,7 +291,7 @@ def test_jax_takes_a_block_in_one_call_and_any_number_of_steps_by_the_same_progr
 
 @pytest.mark.only_on("jax")
 @pytest.mark.parametrize("parts", [(40,), (32, 8), (3, 37), (1, 1, 38), (20, 20)])
-def test_however_jaxs_steps_are_divided_they_are_the_same_to_the_bit(backend: Backend, parts):
+def test_jaxs_steps_are_equal_bit_for_bit_however_they_are_divided(backend: Backend, parts):
     rng = np.random.default_rng(0)
     numbers, others = rng.normal(size=(40, 5)), rng.normal(size=(40, 5))
 
@@ -324,7 +326,7 @@ def turned(state, constant, one, *, xp):
     ],
 )
 def test_padding_takes_little_memory(backend: Backend, monkeypatch, n, bound, lengths):
-    """A step's part is of 40 bytes: all blocks have room for 32 steps where that is within the bound."""
+    """A step has 40 bytes. Blocks are padded to 32 steps within the bound, else to the next power of two."""
     monkeypatch.setattr(execution, "PADDED_BYTES", bound)
     steps, place = Steps(added, doubled, backend.xp), Placing(backend)
     numbers = np.arange(4.0 * n).reshape(n, 4)
@@ -341,9 +343,9 @@ def test_padding_takes_little_memory(backend: Backend, monkeypatch, n, bound, le
     assert sum(len(first) for first, _ in steps.reported()) == n
 
 
-def test_what_is_seen_is_not_held_for_ever(backend: Backend, monkeypatch):
+def test_only_a_limited_number_of_results_is_held(backend: Backend, monkeypatch):
     monkeypatch.setattr(execution, "HELD_BY_CUPY" if backend.library == "cupy" else "HELD_NUMBERS", 6)
-    lengths = []  # each step sees two numbers
+    lengths = []  # each step has two numbers as its result
 
     def counted(seen, constant, *, xp):
         lengths.append(len(seen))
@@ -357,7 +359,7 @@ def test_what_is_seen_is_not_held_for_ever(backend: Backend, monkeypatch):
     assert lengths == ([1] if backend.library == "jax" else [3, 3, 1])  # JAX traced it once
 
 
-def test_what_takes_steps_is_compiled_once(backend: Backend):
+def test_the_functions_that_run_steps_are_compiled_once(backend: Backend):
     one, other = (vars(Steps(added, doubled, backend.xp)) for _ in range(2))
     names = ("_block",) if backend.library == "jax" else ("_one_step", "_report")
     assert all(one[name] is other[name] for name in names)
@@ -366,9 +368,9 @@ def test_what_takes_steps_is_compiled_once(backend: Backend):
 @pytest.mark.only_on("jax")
 @pytest.mark.parametrize("changes", [{}, {"momentum": 0.9}, {"average": 0.5}], ids=str)
 def test_a_training_compiles_its_steps_once_for_each_batch_size(backend: Backend, caplog, changes):
-    """Of 33 and one short batch an epoch, on the library's own device or wherever the network is."""
+    """An epoch has 33 full batches and a short one."""
     jax = sys.modules["jax"]
-    optimizer = optimizers.SGD(changes.get("momentum", 0.0) + 0.015625)  # of this test alone
+    optimizer = optimizers.SGD(changes.get("momentum", 0.0) + 0.015625)  # a value that no other test compiles
     rng = np.random.default_rng(0)
     X, y = backend.array(rng.normal(size=(100, 4))), backend.array(np.arange(100) % 3)
     net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, dtype=backend.dtype, device=backend.device)
@@ -385,7 +387,7 @@ def test_a_training_compiles_its_steps_once_for_each_batch_size(backend: Backend
 
 
 @pytest.mark.only_on("jax")
-def test_a_transfer_guard_of_jax_stops_what_is_not_compiled_and_can_be_opened(backend: Backend):
+def test_a_transfer_guard_of_jax_stops_uncompiled_calls_unless_lifted(backend: Backend):
     import jax
 
     net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, device=backend.device)

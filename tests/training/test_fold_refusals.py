@@ -1,4 +1,4 @@
-"""Folds that sweep() refuses, before any candidate is trained, or warns about."""
+"""Folds that sweep() refuses before training any candidate, and folds that it warns about."""
 
 # ruff: noqa: E501  # messages stand in their table on one line
 
@@ -59,9 +59,9 @@ BAD = {
 
 @pytest.mark.parametrize("preprocessing", [None, "standardize"])
 @pytest.mark.parametrize("case", BAD)
-def test_folds_that_do_not_do_are_refused(case, preprocessing):
+def test_invalid_folds_are_refused(case, preprocessing):
     changes, error, message = BAD[case]
-    if preprocessing is not None and message == MIXED:  # each fold has its own batches
+    if preprocessing is not None and message == MIXED:  # each fold then has its own batches
         assert folded(TASK, 3, preprocessing=preprocessing, **changes).complete
         return
     called: list[Any] = []
@@ -72,7 +72,7 @@ def test_folds_that_do_not_do_are_refused(case, preprocessing):
     assert called == []
 
 
-def test_class_weights_that_leave_a_fold_nothing_are_refused():
+def test_class_weights_that_leave_a_fold_no_weight_are_refused():
     rows = [np.flatnonzero(TASK.y == label) for label in range(3)]
     pairs = [(rows[0], rows[1]), (rows[1], rows[2])]
     for preprocessing, of in ((None, " that a fold trains on"), ("standardize", "")):
@@ -81,7 +81,7 @@ def test_class_weights_that_leave_a_fold_nothing_are_refused():
             folded(TASK, pairs, class_weight=[1.0, 0.0, 1.0], preprocessing=preprocessing)
 
 
-def test_a_fitted_preprocessing_is_warned_about_once_where_sweep_is_called():
+def test_a_fitted_preprocessing_gives_one_warning_at_the_call_of_sweep():
     with pytest.warns(UserWarning, match=r"^`preprocessing` was fitted before .* into folds") as found:
         sweep(TASK.X, TASK.y, folds=3, preprocessing=Standardizer.fit(TASK.X), **BASE, grid={"seed": [0, 1]})
     assert [warning.filename for warning in found] == [__file__]

@@ -1,4 +1,4 @@
-"""`folded`: the network of a run, or the best of a sweep, that takes samples as they are."""
+"""The attribute `folded`: the network of a run or a sweep, for samples without preprocessing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def trained(net: TwoLayerNet, X: Any = X, y: Any = Y, **changes: Any) -> Run:
     return train(net, X, y, **{"learning_rate": 0.1, "epochs": 20, "batch_size": 30, "rng": 0} | changes)
 
 
-def test_of_a_run_it_takes_samples_as_they_are(backend: Backend) -> None:
+def test_the_folded_network_of_a_run_accepts_raw_samples(backend: Backend) -> None:
     net = TwoLayerNet.initialize(D, 8, 3, rng=0, xp=backend.xp, device=backend.device)
     samples, labels = backend.array(X.astype(np.float32)), backend.array(Y)
     run = trained(net, samples, labels, preprocessing=SCALING)
@@ -34,7 +34,7 @@ def test_of_a_run_it_takes_samples_as_they_are(backend: Backend) -> None:
     assert float(run.net.accuracy(samples, labels)) < 0.5
 
 
-def test_of_a_stack_and_of_one_of_its_runs() -> None:
+def test_the_folded_networks_of_a_stack() -> None:
     nets = stack([TwoLayerNet.initialize(3, 8, 3, rng=seed) for seed in (0, 1)])
     whitening = Whitener.fit(X, kind="pca", n_components=3)
     run = trained(nets, preprocessing=whitening)
@@ -42,12 +42,12 @@ def test_of_a_stack_and_of_one_of_its_runs() -> None:
     assert_same_net(run.folded, whitening.fold(run.net))
 
 
-def test_without_preprocessing_it_is_the_network() -> None:
+def test_without_preprocessing_folded_is_the_network() -> None:
     run = trained(TwoLayerNet.initialize(D, 8, 3, rng=0), SCALING.apply(X))
     assert run.folded is run.net
 
 
-def test_of_a_checkpoint_and_in_a_file(tmp_path: Any) -> None:
+def test_the_folded_network_after_a_checkpoint_and_in_a_file(tmp_path: Any) -> None:
     run = trained(TwoLayerNet.initialize(D, 8, 3, rng=0), preprocessing=SCALING)
     save_run(run, tmp_path / "run.safetensors")
     again = load_run(tmp_path / "run.safetensors")
@@ -66,7 +66,7 @@ def test_of_a_checkpoint_and_in_a_file(tmp_path: Any) -> None:
     ],
     ids=["fitted", "folds", "merged", "class"],
 )
-def test_of_the_best_of_a_sweep(how: dict[str, Any]) -> None:
+def test_the_folded_network_of_the_best_of_a_sweep(how: dict[str, Any]) -> None:
     grid = {"learning_rate": [0.05, 0.1], "batch_size": [30], "n_hidden": [8]}
     best = sweep(X, Y, grid=grid, epochs=20, **how).best
     assert isinstance(best, Best)
@@ -75,12 +75,12 @@ def test_of_the_best_of_a_sweep(how: dict[str, Any]) -> None:
     assert best.folded.accuracy(X.astype(np.float32), Y) > 0.6
 
 
-def test_of_a_sweep_that_makes_no_network_there_is_none() -> None:
+def test_a_sweep_without_a_network_has_no_folded_network() -> None:
     result = sweep(X, Y, folds=3, refit=None, preprocessing="standardize", grid={"reg": [0.0]}, epochs=1)
     assert result.best.folded is None
 
 
-def test_a_loss_of_digits_is_a_warning_where_the_network_is_asked_for() -> None:
+def test_folded_warns_about_lost_precision_at_the_line_that_reads_it() -> None:
     far = np.random.default_rng(0).normal(size=(N, 1)) + 1e8
     run = trained(TwoLayerNet.initialize(1, 3, 3, rng=0), far, preprocessing=Standardizer.fit(far), epochs=1)
     with pytest.warns(RuntimeWarning, match="The folded network has too few digits") as found:

@@ -1,4 +1,4 @@
-"""Cross-validation in sweep(): each fold is the training of its own rows, and what is made of them."""
+"""Cross-validation in sweep(): the training of each fold, the winner, and drawn folds."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from twolayer.sweeping.folds import folds_of
 pytestmark = pytest.mark.once_on_jax
 
 # ---------------------------------------------------------------------------------------------------------
-# Each fold is the training of its own rows
+# The training of each fold on its own rows
 
 
 @st.composite
 def any_folds(draw: st.DrawFn) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Two to four pairs of rows; some rows are in neither part."""
+    """Two to four pairs of row arrays; some rows may be in neither array of a pair."""
     pairs = []
     for seed in draw(st.lists(st.integers(0, 2**16), min_size=2, max_size=4)):
         order = np.random.default_rng(seed).permutation(N)
@@ -64,7 +64,7 @@ CANDIDATES = [
 ]
 
 
-def test_a_fold_at_full_batch_is_its_rows_alone(backend: Backend):
+def test_a_fold_at_full_batch_equals_training_on_its_rows_alone(backend: Backend):
     @few(backend, 24)
     @given(
         folds=any_folds(),
@@ -74,7 +74,7 @@ def test_a_fold_at_full_batch_is_its_rows_alone(backend: Backend):
         max_networks=st.sampled_from([None, 1, 3]),
     )
     def check(folds: Any, how: Any, soft: Any, seeds: Any, max_networks: Any) -> None:
-        if backend.dtype == "float32":  # where one sample that is right by rounding changes the whole run
+        if backend.dtype == "float32":  # rounding may change one prediction, and so the whole run
             how |= {"patience": None, "judge": "last"}
         task = make_task(n_samples=N, noise=2.0, soft=soft)
         grid = [one | {"n_hidden": 4, "batch_size": N, "seed": s} for one in CANDIDATES for s in seeds]
@@ -88,8 +88,8 @@ def test_a_fold_at_full_batch_is_its_rows_alone(backend: Backend):
     check()
 
 
-def test_folds_in_minibatches_do_as_well_as_each_alone():
-    """The folds' batches are not those of their rows alone, so that only means agree."""
+def test_folds_in_minibatches_do_as_well_as_trained_alone():
+    """The folds' batches differ from those of their rows alone, so only means agree."""
     task = make_task(n_samples=60, n_features=6, noise=1.0, seed=3)
     grid = {"n_hidden": [6], "batch_size": [5], "learning_rate": [0.03], "seed": list(range(20))}
     result = folded(task, 2, grid=grid, epochs=6, refit=None)
@@ -103,14 +103,14 @@ def test_folds_in_minibatches_do_as_well_as_each_alone():
         assert difference.std() > 0
 
 
-def test_batches_have_the_size_of_a_folds_own_rows_on_average():
+def test_a_batch_has_batch_size_rows_of_each_fold_on_average():
     seen = Watcher()
     result = folded(TASK, PAIRS, callbacks=[seen], epochs=40, refit=None)
     # 16, 9 and 4 of 24 rows are trained on: 5 · 24 / (29 / 3), rounded up, is 13 rows, and 2 steps an epoch.
     assert [history.loss.size for history in result.histories] == [80] * 3
     assert seen.seen[0].steps == 80
     for history, (own, _) in zip(result.histories, result.folds, strict=True):
-        right = history.train_accuracy * len(own)  # of all own rows, each once an epoch
+        right = history.train_accuracy * len(own)  # each own row comes once an epoch
         np.testing.assert_allclose(right, np.rint(right), atol=1e-9)
 
 
@@ -140,7 +140,7 @@ AUGMENTED = {
 
 
 def check_unfitted(kind: str, augmented: str, backend: Backend | None = None) -> None:
-    """Each fold is preprocessed as by what is fitted to its rows, the winner as by what is fitted to all."""
+    """Assert that each fold's preprocessing is fitted to its own rows, and the winner's to all rows."""
     (unfitted, fit), (common, varied) = FITS[kind], AUGMENTED[augmented]
     task = TASK._replace(X=TASK.X * np.array([0.5, 1.0, 2.0, 4.0]) + np.array([3.0, -5.0, 0.0, 2.0]))
     how = common | {"sample_weight": np.arange(N) % 3 + 0.5, "class_weight": "balanced", "epochs": 2}
@@ -160,14 +160,14 @@ def test_an_unfitted_preprocessing_is_fitted_to_each_folds_rows(kind, augmented)
 
 
 @pytest.mark.parametrize("augmented", ["plain", "augmented"])
-def test_an_unfitted_preprocessing_on_every_library(backend: Backend, augmented):
+def test_an_unfitted_preprocessing_is_fitted_on_every_library(backend: Backend, augmented):
     check_unfitted("standardize", augmented, backend)
 
 
 @pytest.mark.parametrize("augmented", ["plain", "by-the-grid"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("kind", FITS)
-def test_with_validation_samples_it_is_fitted_to_the_training_samples(kind, augmented, stream):
+def test_with_validation_samples_the_preprocessing_is_fitted_to_the_training_samples(kind, augmented, stream):
     (unfitted, fit), (how, varied) = FITS[kind], AUGMENTED[augmented]
     grid = {"learning_rate": [0.02, 0.1], "n_hidden": [4], "batch_size": [5], **varied}
     how = how | {"judge": "best", "stream": stream}
@@ -192,7 +192,7 @@ def test_with_validation_samples_it_is_fitted_to_the_training_samples(kind, augm
 
 
 def given_and_fit(kind: str) -> tuple[Any, Any]:
-    """A preprocessing for a sweep, and how `train` gets that of a fold."""
+    """The preprocessing for a sweep, and that for `alone`, which may be a function that fits it."""
     scaling = by_feature(TASK.X)
     kinds = {"none": (None, None), "unfitted": ("standardize", by_feature), "fitted": (scaling, scaling)}
     return kinds[kind]
@@ -213,7 +213,7 @@ def test_the_winner_is_trained_on_all_samples(backend: Backend, kind):
     assert set(best.settings) == {*OF_TRAIN, "n_hidden", "weight_scale", "seed"}
     pairs = zip(result.runs, result.histories, strict=True)
     lengths = [len(h.step) for row, h in pairs if best.settings.items() <= row.items()]
-    n_epochs = round(np.mean(lengths))  # not the same for all, as `patience` ends them
+    n_epochs = round(np.mean(lengths))  # `patience` ends the folds after different numbers of epochs
     assert len(lengths) == 3
     assert 1 < n_epochs < 6
 
@@ -239,7 +239,7 @@ def test_the_winner_is_trained_on_all_samples(backend: Backend, kind):
 
 @pytest.mark.filterwarnings("ignore:`preprocessing` was fitted before:UserWarning")
 @pytest.mark.parametrize("kind", PREPROCESSINGS)
-def test_the_winners_folds_are_merged(backend: Backend, kind):
+def test_the_networks_of_the_winners_folds_are_merged(backend: Backend, kind):
     preprocessing, fit = given_and_fit(kind)
     grid = {"learning_rate": [0.1, 0.003], "n_hidden": [4], "batch_size": [N], "seed": [4, 6]}
     result = folded(TASK, PAIRS, backend, grid=grid, preprocessing=preprocessing, refit="merge")
@@ -282,7 +282,7 @@ def test_the_winner_is_the_best_seed_of_the_best_candidate():
 
 
 @pytest.mark.parametrize("preprocessing", [None, "standardize"])
-def test_progress_counts_the_folds_stacks_and_the_refit(preprocessing):
+def test_progress_counts_the_stacks_of_folds_and_the_refit(preprocessing):
     grid = {"learning_rate": [0.05, 0.1], "n_hidden": [3, 4], "batch_size": [N]}
     for refit, extra in (("all", 1), ("merge", 0), (None, 0)):
         seen, n_stacks = Watcher(), 2 if preprocessing is None else 2 * 3
@@ -293,7 +293,7 @@ def test_progress_counts_the_folds_stacks_and_the_refit(preprocessing):
 
 
 @pytest.mark.parametrize("refit", ["all", "merge", None])
-def test_a_sweep_that_is_stopped_makes_no_network(refit):
+def test_a_sweep_that_is_stopped_before_its_end_has_no_network(refit):
     def stopped(stage: int, step: int, *, epoch_ended: bool) -> tuple[SweepResult, int]:
         at = stopping(step, epoch_ended)
         seen = Watcher(lambda progress: progress.stage == stage and at.stop(progress))
@@ -302,7 +302,7 @@ def test_a_sweep_that_is_stopped_makes_no_network(refit):
 
     result, n_calls = stopped(2, 2, epoch_ended=True)
     assert (result.complete, result.best.net, n_calls) == (False, None, 10)
-    result, n_calls = stopped(2, 3, epoch_ended=True)  # with the last step of the last fold
+    result, n_calls = stopped(2, 3, epoch_ended=True)  # at the last step of the last fold
     assert (result.complete, result.best.net is None, n_calls) == (refit != "all", refit != "merge", 12)
     assert len(result.runs) == 6
     if refit == "all":
@@ -313,7 +313,7 @@ def test_a_sweep_that_is_stopped_makes_no_network(refit):
         assert_same_net(result.best.net, stopped(4, 1, epoch_ended=True)[0].best.net)
 
 
-def test_a_sweep_that_is_stopped_counts_the_folds_that_there_are():
+def test_a_stopped_sweep_counts_the_folds_that_were_trained():
     def until(stage: int, rate: float, **how: Any) -> SweepResult:
         stop = Watcher(lambda progress: progress.stage == stage and progress.epoch_ended and progress.stop())
         grid = {"n_hidden": [4], "batch_size": [N], "learning_rate": [rate], "seed": [0, 1]}
@@ -333,7 +333,7 @@ def test_a_sweep_that_is_stopped_counts_the_folds_that_there_are():
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Folds that are drawn
+# Drawn folds
 
 
 @given(
@@ -357,7 +357,7 @@ def test_drawn_folds_are_stratified(counts, seed, soft, data):
     assert np.ptp(each.sum(axis=1)) <= 1
 
 
-def test_folds_are_those_of_the_sweeps_seed():
+def test_folds_are_drawn_from_the_sweeps_seed():
     def held_out(**changes: Any) -> list[list[int]]:
         return [rows.tolist() for _, rows in folded(TASK, 4, refit=None, epochs=1, **changes).folds]
 
@@ -367,7 +367,7 @@ def test_folds_are_those_of_the_sweeps_seed():
 
 
 # ---------------------------------------------------------------------------------------------------------
-# How far candidates are apart
+# Differences between candidates
 
 
 def test_differences_have_the_error_of_nadeau_and_bengio():
@@ -380,12 +380,12 @@ def test_differences_have_the_error_of_nadeau_and_bengio():
     assert order == [(seed, fold) for seed in (0, 1, 5) for fold in range(3)] * 3
     best = result.table.index(result.best.candidate)
     assert best == 0
-    # 8, 14 and 2 rows are held out, and 16, 9 and 4 trained on; an accuracy of 8 has the grain 1 / 8.
+    # 8, 14 and 2 rows are held out, and 16, 9 and 4 trained on; an accuracy over 8 rows has steps of 1 / 8.
     factor, grain = math.sqrt(1 / 9 + 24 / 29), 1 / (8 * math.sqrt(12))
     for row, own in zip(result.table, scores, strict=True):
         difference = own - scores[best]
         error = 0.0 if row is result.best.candidate else factor * max(difference.std(ddof=1), grain)
-        margin = 2.306004 * error  # of 8 degrees of freedom
+        margin = 2.306004 * error  # Student's t for 8 degrees of freedom
         assert row["n_pairs"] == 9
         assert row["difference"] == pytest.approx(difference.mean(), abs=1e-12)
         assert row["difference_error"] == pytest.approx(error, rel=1e-9)
@@ -393,12 +393,12 @@ def test_differences_have_the_error_of_nadeau_and_bengio():
         assert row["within_noise"] is bool(difference.mean() >= -margin)
         p = row["validation_accuracy"]  # of 21 different rows
         assert row["validation_accuracy_error"] == pytest.approx(math.sqrt(p * (1 - p) / 21), rel=1e-12)
-    assert scores[1].tolist() == scores[0].tolist()  # so that the grain counts
+    assert scores[1].tolist() == scores[0].tolist()  # no spread, so the steps of an accuracy set the error
     assert (scores[2] - scores[0]).std(ddof=1) > grain
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Settings of a stack of folds
+# Settings with folds
 
 
 @pytest.mark.float32_on_jax
@@ -417,7 +417,7 @@ def test_streamed_samples_give_the_same_folds(backend: Backend):
     assert all(backend.owns(array) for array in streamed.best.net)
 
 
-def test_folds_train_with_noise_and_the_same_noise_again():
+def test_folds_train_with_noise_that_can_be_repeated():
     grid = {"dropout": [0.0, 0.5], "input_dropout": [0.0, 0.3], "n_hidden": [4], "batch_size": [5]}
     results = [folded(TASK, 3, grid=grid, augmentation=FLIPS, replacement=True) for _ in range(2)]
     assert_equal_rows(results[0].runs, results[1].runs)
@@ -428,7 +428,7 @@ def test_folds_train_with_noise_and_the_same_noise_again():
     assert_same_net(results[0].best.net, results[1].best.net)
 
 
-def test_a_candidate_that_diverges_leaves_its_stack_and_disturbs_no_other():
+def test_a_candidate_that_diverges_leaves_its_stack_without_effect_on_others():
     one = {"n_hidden": [4], "batch_size": [5]}
     for max_networks in (None, 2):
         how = {"max_networks": max_networks, "ema_decay": 0.5, "optimizer": Adam(eps=1e-3)}
@@ -442,14 +442,14 @@ def test_a_candidate_that_diverges_leaves_its_stack_and_disturbs_no_other():
                 assert result.runs[i][name] == without.runs[other][name]
         for row in result.runs[3:6]:
             assert row["diverged"] is not None
-            assert row["n_steps"] == 2  # of six: it left with the first epoch
+            assert row["n_steps"] == 2  # of six: it left after the first epoch
             assert math.isnan(row["validation_accuracy"])
         assert_same_net(result.best.net, without.best.net, rtol=1e-9)
 
 
-def test_a_candidate_of_which_a_fold_diverges_comes_after_the_others():
+def test_a_candidate_with_a_diverged_fold_ranks_after_the_others():
     X = TASK.X.copy()
-    X[23] = 1e160  # which the first fold trains on
+    X[23] = 1e160  # the first fold trains on this row
     far = TASK._replace(X=X)
     pairs = [PAIRS[0], (np.arange(8, 23), np.arange(8)), (np.arange(4, 20), np.arange(4))]
     one = {"n_hidden": [4], "batch_size": [N]}

@@ -1,4 +1,4 @@
-"""Successive halving: who leaves a sweep at which rung, and what its result has of them."""
+"""Successive halving: the rungs at which candidates leave a sweep, and its result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def candidate_of(row: dict[str, Any]) -> tuple[Any, ...]:
 def rungs_by_hand(
     full: SweepResult, halving: int, epochs: list[int], judge: str, monitor: str = "accuracy"
 ) -> dict[Any, int]:
-    """The rungs at which candidates leave, by the histories of a sweep that trained all of them."""
+    """The rung at which each candidate leaves, from the histories of a sweep without halving."""
     left: dict[Any, int] = {}
     candidates = list(dict.fromkeys(map(candidate_of, full.runs)))
     for number, epoch in enumerate(epochs, 1):
@@ -64,7 +64,7 @@ def rungs_by_hand(
 
 
 @given(n_epochs=st.integers(1, 2000), n_candidates=st.integers(1, 2000), halving=st.integers(2, 20))
-def test_rungs(n_epochs, n_candidates, halving):
+def test_the_epochs_of_rungs_rise_by_the_factor(n_epochs, n_candidates, halving):
     rungs = rungs_of(n_epochs, n_candidates, halving)
     assert [rung.number for rung in rungs] == list(range(1, len(rungs) + 1))
     assert halving ** len(rungs) <= min(n_epochs, n_candidates) < halving ** (len(rungs) + 1)
@@ -73,7 +73,7 @@ def test_rungs(n_epochs, n_candidates, halving):
     assert all(0 < a < b <= n_epochs for a, b in pairwise([*wanted, n_epochs]))
 
 
-def test_rungs_of_an_example():
+def test_examples_of_rungs():
     assert rungs_of(30, 64, 4) == [(1, 2), (2, 8)]
     assert rungs_of(27, 27, 3) == [(1, 1), (2, 3), (3, 9)]
     assert rungs_of(30, 3, 4) == rungs_of(3, 30, 4) == []
@@ -91,8 +91,8 @@ def test_rungs_of_an_example():
     ],
     ids=["plain", "pieces", "average", "patience", "loss"],
 )
-def test_the_worst_of_all_stacks_leave(backend: Backend, how, judge):
-    """And whoever is left is trained as without halving."""
+def test_the_worst_candidates_of_all_stacks_leave(backend: Backend, how, judge):
+    """The remaining candidates are trained as without halving."""
     rates = [*RATES, 1e30]
     grid = GRID | {"learning_rate": rates, "batch_size": [8, 12], "reg": [1.0]}
     grid["n_hidden"] = grid["n_hidden"][: 2 if backend.library == "numpy" else 1]
@@ -140,12 +140,12 @@ def test_the_worst_of_all_stacks_leave(backend: Backend, how, judge):
     assert_same_net(result.best.net, alone.best.net, rtol=rtol)
 
 
-def test_the_best_is_of_those_trained_to_the_end(backend: Backend):
-    """Even if another was better when it left."""
+def test_the_best_candidate_is_one_trained_to_the_end(backend: Backend):
+    """Even if another candidate was better when it left."""
     task = TASK.on(backend)
 
     def rises_late(step: Any, *, steps_per_epoch: int, steps: int) -> Any:
-        return np.where(step < PER_EPOCH, 1.0, -30.0)  # from the second epoch on they go uphill
+        return np.where(step < PER_EPOCH, 1.0, -30.0)  # from the second epoch on, steps go uphill
 
     how = {"epochs": 4, "schedule": rises_late, "judge": "last", "dtype": backend.dtype}
     result = swept(task, GRID, **how, halving=4)
@@ -157,7 +157,7 @@ def test_the_best_is_of_those_trained_to_the_end(backend: Backend):
 
 
 @pytest.mark.parametrize("halving", [None, 3])
-def test_without_rungs_nobody_leaves(halving):
+def test_without_rungs_no_candidate_leaves(halving):
     grid = GRID | {"learning_rate": RATES[:1], "seed": [0, 1, 2]}
     result, full = swept(TASK, grid, epochs=2, halving=halving), swept(TASK, grid, epochs=2)
     np.testing.assert_equal(
@@ -167,16 +167,16 @@ def test_without_rungs_nobody_leaves(halving):
     assert all(row.get("rung") is None for row in result.runs)
 
 
-def test_of_equals_the_first_stay():
-    """In the order of the settings, in which the stacks alternate."""
-    task = TASK._replace(X_val=np.zeros_like(TASK.X_val))  # which all networks take for the same class
+def test_the_first_of_equal_candidates_stay():
+    """The order is that of the settings, in which the stacks alternate."""
+    task = TASK._replace(X_val=np.zeros_like(TASK.X_val))  # every network predicts one class for all
     grid = {"reg": [0.0, 0.1, 0.2, 0.3], "n_hidden": [3, 4], "learning_rate": [0.0], "batch_size": [5]}
     result = swept(task, grid, epochs=4, halving=2)
     assert [row["rung"] for row in result.runs] == [None] * 2 + [2] * 2 + [1] * 4
 
 
 class Spy(Adam):
-    """Adam, which notes how many networks it moves."""
+    """Adam that records how many networks it moves."""
 
     widths: list[int] = []  # noqa: RUF012
 
@@ -185,14 +185,14 @@ class Spy(Adam):
         return super().move(params, *others, **how)
 
 
-def test_those_that_left_take_no_time():
+def test_networks_that_left_are_not_computed():
     Spy.widths.clear()
     grid = GRID | {"n_hidden": [3], "seed": [0], "learning_rate": [*RATES, 0.02, 0.05, 0.5]}
     swept(TASK, grid, epochs=EPOCHS, optimizer=Spy(), halving=3)
     assert Spy.widths == [9] * PER_EPOCH + [3] * 2 * PER_EPOCH + [1] * 6 * PER_EPOCH
 
 
-def test_stages_come_once_for_each_rung():
+def test_each_stage_comes_once_for_each_rung():
     seen: list[tuple[int, int]] = []
 
     def look(progress: Any) -> None:
@@ -216,8 +216,8 @@ def test_stages_come_once_for_each_rung():
 @pytest.mark.parametrize(
     "at", [(1, 3, False), (1, 5, True), (2, 5, True), (1, 7, False), (2, 10, True), (2, 45, True)]
 )
-def test_a_sweep_that_is_stopped_returns_what_there_is(at):
-    """The networks under way count for the best only where none was trained to the end."""
+def test_a_stopped_sweep_returns_its_results_so_far(at):
+    """Unfinished networks can be the best only if no network was trained to the end."""
 
     def stop(progress: Any) -> None:
         if (progress.stage, progress.step, progress.epoch_ended) == at:
@@ -239,7 +239,7 @@ def test_a_sweep_that_is_stopped_returns_what_there_is(at):
     assert result.best.candidate["rung"] is None
 
 
-def test_left_candidates_stay_in_the_table_beside_finished_ones():
+def test_candidates_that_left_stay_in_the_table_beside_finished_ones():
     """The best candidate's first seed was finished, and its second was stopped."""
     n_steps = EPOCHS * PER_EPOCH - 7
 
@@ -266,11 +266,11 @@ def test_left_candidates_stay_in_the_table_beside_finished_ones():
         ([(0.5, None), (0.7, None), (0.6, None)], [0]),
         ([(0.5, None), (0.9, 3), (0.6, None)], [1]),  # diverged
         ([(0.5, None), (math.nan, None), (0.6, None)], [1]),
-        ([(0.5, None), (0.5, None), (0.5, None)], [2]),  # of equals the first stay
+        ([(0.5, None), (0.5, None), (0.5, None)], [2]),  # the first of equal candidates stay
         ([(0.5, 1), (0.6, 1), (0.7, 1)], [2]),
     ],
 )
-def test_the_worst(scores, leaving, monitor):
+def test_worst_selects_the_rows_of_the_worst_candidates(scores, leaving, monitor):
     unmeasured = {"train_accuracy": math.nan, "validation_accuracy": 0.5, "validation_loss": 1.0}
     rows = {}
     for i, (score, lost) in enumerate(scores):
@@ -294,7 +294,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refusals(case):
+def test_invalid_settings_are_refused(case):
     changes, error, message = REFUSED[case]
     with pytest.raises(error, match=message):
         swept(TASK, GRID, **changes)

@@ -1,3 +1,5 @@
+"""The recorder of a run, and the methods of its history."""
+
 from __future__ import annotations
 
 import re
@@ -13,7 +15,7 @@ from twolayer.training.history import Recorder, no_history
 
 
 def recorded(n_networks: int, sizes: list[int], earlier: History | None = None) -> Recorder:
-    """A recorder of chunks of so many steps, an entry after each, all values distinct."""
+    """A recorder of chunks of these sizes, with an entry after each chunk; all values are distinct."""
     recorder = Recorder(earlier or no_history(n_networks))
     for size in sizes:
         number = 100.0 * recorder.n_steps + np.arange(size * n_networks).reshape(size, n_networks)
@@ -28,7 +30,7 @@ def history_of(recorder: Recorder, stacked: bool) -> History:
     return history if stacked else history.select(0)
 
 
-def test_a_stacks_history_has_a_leading_axis_and_one_networks_has_none():
+def test_only_the_history_of_a_stack_has_an_axis_of_networks():
     recorder = recorded(2, [3, 2])
     history = recorder.history()
     assert [array.shape for array in history] == [(2, 5), (2, 5), (2,), *[(2, 2)] * 4]
@@ -44,7 +46,7 @@ def test_a_stacks_history_has_a_leading_axis_and_one_networks_has_none():
     assert single.validation_accuracy.tolist() == [3.4, 5.4]
 
 
-def test_dtypes_are_float64_and_int64_whatever_came():
+def test_dtypes_are_float64_and_int64_for_any_input():
     recorder = Recorder(no_history(1))
     recorder.add_steps(np.ones((2, 1), np.float32), np.ones((2, 1), np.float32))
     recorder.add_entry(*np.ones((4, 1), np.float32))
@@ -55,7 +57,7 @@ def test_dtypes_are_float64_and_int64_whatever_came():
 
 
 @pytest.mark.parametrize("stacked", [False, True])
-def test_before_anything_is_recorded_all_is_empty(stacked):
+def test_a_history_is_empty_before_anything_is_recorded(stacked):
     history = history_of(Recorder(no_history(1)), stacked)
     assert all(array.shape[-1] == 0 for array in history)
     assert history.loss.ndim == history.learning_rate.ndim == (2 if stacked else 1)
@@ -68,7 +70,7 @@ def test_before_anything_is_recorded_all_is_empty(stacked):
     after=st.lists(st.integers(1, 4), max_size=3),
     data=st.data(),
 )
-def test_going_on_gives_the_same_as_not_having_stopped(n_networks, before, after, data):
+def test_a_resumed_recorder_gives_the_same_history(n_networks, before, after, data):
     stacked = n_networks > 1 or data.draw(st.booleans())
     whole = recorded(n_networks, before + after)
     half = history_of(recorded(n_networks, before), stacked)
@@ -83,11 +85,11 @@ def test_going_on_gives_the_same_as_not_having_stopped(n_networks, before, after
         expected = -np.atleast_2d(whole.history().loss)[:, start:].T
         np.testing.assert_array_equal(whole.batch_accuracies(start), expected)
         np.testing.assert_array_equal(resumed.batch_accuracies(start), expected)
-        for recorder in (whole, resumed):  # a sum rounds as the values lie
+        for recorder in (whole, resumed):  # the rounding of a sum depends on the memory order
             assert recorder.batch_accuracies(start).flags.c_contiguous
 
 
-def test_what_is_returned_is_a_copy():
+def test_history_returns_a_copy():
     recorder = recorded(1, [2])
     first = recorder.history().select(0)
     for array in first:
@@ -95,7 +97,7 @@ def test_what_is_returned_is_a_copy():
     assert_same_history(recorder.history().select(0), recorded(1, [2]).history().select(0))
 
 
-def test_select_gives_one_networks_history():
+def test_select_returns_the_history_of_one_network():
     history = recorded(3, [2, 2]).history()
     for k in range(3):
         one = history.select(k)
@@ -119,13 +121,13 @@ def test_select_gives_one_networks_history():
         ("until", None, TypeError, "`step` must be an integer; got NoneType"),
     ],
 )
-def test_networks_and_steps_that_are_not_there_are_refused(method, number, error, message):
+def test_networks_and_steps_that_do_not_exist_are_refused(method, number, error, message):
     with pytest.raises(error, match=re.escape(message) + "$"):
         getattr(recorded(3, [5]).history(), method)(number)
 
 
 @given(n_networks=st.integers(1, 3), sizes=st.lists(st.integers(1, 4), max_size=4), stop=st.integers(0, 20))
-def test_until_is_what_was_recorded_by_then(n_networks, sizes, stop):
+def test_until_returns_the_record_up_to_a_step(n_networks, sizes, stop):
     stacked = n_networks > 1
     whole = history_of(recorded(n_networks, sizes), stacked)
     copies = [array.copy() for array in whole]
@@ -139,7 +141,7 @@ def test_until_is_what_was_recorded_by_then(n_networks, sizes, stop):
         np.testing.assert_array_equal(array, getattr(whole, name)[..., :n], err_msg=name)
         assert array.dtype == getattr(whole, name).dtype
         assert array.shape == (*getattr(whole, name).shape[:-1], n)
-    if stop in ends:  # as if it had not gone on
+    if stop in ends:  # as if the run had ended there
         same = history_of(recorded(n_networks, sizes[:n_entries]), stacked)
         assert_same_history(part, same)
         assert_same_history(whole.until(np.int64(stop)), same)

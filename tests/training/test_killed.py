@@ -1,6 +1,6 @@
-"""A process that is killed at any moment, and then goes on, ends as one that was left alone: to the bit.
+"""Processes that are killed at random moments and resumed: they end as uninterrupted ones, bit for bit.
 
-A few times in the ordinary tests; ``nox -s killed`` does it as often as TWOLAYER_KILLS says.
+Each test kills 3 times by default; ``nox -s killed`` kills TWOLAYER_KILLS times, by default 50.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from twolayer.checkpoints import load_run
 
 KILLS = int(os.environ.get("TWOLAYER_KILLS", "3"))
 PATIENCE_SECONDS = 600.0
-PARTS = "parts"  # of a sweep: a folder of checkpoints
+PARTS = "parts"  # a sweep's folder of checkpoints
 
-# Everything that a checkpoint holds something of, on a stack, with a checkpoint after every step.
+# Trains a stack with every setting that adds something to a checkpoint, and writes one after every step.
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -63,14 +63,14 @@ with twolayer._files.written_whole(out) as file:
 
 
 class Killer:
-    """Starts processes, and kills each at a moment that is drawn."""
+    """Starts processes, and kills each at a random moment."""
 
     def __init__(self, seed: int) -> None:
         self.kills = self.while_writing = 0
         self._rng = np.random.default_rng(seed)
 
     def start(self, command: Sequence[str | Path], checkpoint: Path) -> bool:
-        """Start a process; return whether it came to its end before its moment did."""
+        """Start a process; return whether it ended before it was killed."""
         process = subprocess.Popen(
             list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
@@ -79,13 +79,13 @@ class Killer:
                 output, _ = process.communicate(timeout=PATIENCE_SECONDS)
             else:
                 if self._rng.random() < 0.75:
-                    # While it trains: else as many would die while Python starts.
+                    # Wait until it trains. Otherwise most processes would be killed while Python starts.
                     before = _changed_at(checkpoint)
                     until = time.monotonic() + PATIENCE_SECONDS
                     while process.poll() is None and _changed_at(checkpoint) == before:
                         assert time.monotonic() < until
                         time.sleep(0.001)
-                    if self._rng.random() < 0.5:  # in the middle of the next one
+                    if self._rng.random() < 0.5:  # wait for the next checkpoint to be half written
                         while process.poll() is None and not _being_written(checkpoint):
                             assert time.monotonic() < until
                 try:
@@ -124,7 +124,7 @@ def _changed_at(path: Path) -> int:
     return max(found)
 
 
-def test_a_script_that_is_killed_and_started_again(tmp_path: Path) -> None:
+def test_a_script_that_is_killed_and_restarted_ends_the_same(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     subprocess.run([sys.executable, script, tmp_path / "whole.run", tmp_path / "whole.npz"], check=True)
@@ -147,7 +147,7 @@ def test_a_script_that_is_killed_and_started_again(tmp_path: Path) -> None:
     print(f"{killer.kills} kills, {killer.while_writing} of them in the middle of writing, of {number} runs")
 
 
-def test_a_command_that_is_killed_and_resumed(tmp_path: Path) -> None:
+def test_a_training_command_that_is_killed_and_resumed_ends_the_same(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "twolayer", "train"]
     settings = ["--steps", 300, "--hidden", 60, "--optimizer", "nesterov", "--momentum", 0.9, "--seed", 3]
     settings += ["--learning-rate", 0.05, "--schedule", "cosine", "--dropout", 0.1, "--ema-decay", 0.9]
@@ -178,12 +178,12 @@ def test_a_command_that_is_killed_and_resumed(tmp_path: Path) -> None:
 
 
 def finished(folder: Path) -> bool:
-    """Whether the results of a whole run are there; they are the last that is written but for pictures."""
+    """Whether the results of a whole run exist. Only pictures are written after them."""
     path = folder / "results.json"
     return path.exists() and json.loads(path.read_text(encoding="utf-8"))["n_steps"] == 300
 
 
-# The files of a sweep that must be as those of one that was left alone.
+# The files of a sweep that must equal those of an uninterrupted one.
 OF_SWEEP = ("network.safetensors", "results.csv", "runs.csv", "history.json", "settings.toml")
 
 
@@ -196,7 +196,7 @@ OF_SWEEP = ("network.safetensors", "results.csv", "runs.csv", "history.json", "s
     ],
     ids=["halving", "halving-workers", "folds-workers"],
 )
-def test_a_sweep_that_is_killed_and_resumed(
+def test_a_sweep_that_is_killed_and_resumed_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, how: list[object], workers: list[object]
 ) -> None:
     command = [sys.executable, "-m", "twolayer", "sweep"]
@@ -205,7 +205,7 @@ def test_a_sweep_that_is_killed_and_resumed(
     subprocess.run([*command, *settings, "--out", tmp_path / "whole"], check=True, capture_output=True)
     killer, number = Killer(seed), 0
     often = [*workers, "--checkpoint-seconds", 0, "-q"]
-    # Killed processes leave temporary files.
+    # Killed processes leave temporary files, which belong into the folder of this test.
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     while True:
@@ -216,7 +216,7 @@ def test_a_sweep_that_is_killed_and_resumed(
             if (folder / "settings.toml").exists():
                 start = ["--resume", folder]
             ended = killer.start([*command, *start, *often], folder / PARTS)
-            assert_none_is_left(tmp_path / "temporary")
+            assert_no_process_is_left(tmp_path / "temporary")
             if ended:
                 break
             for path in folder.glob(f"{PARTS}/*.safetensors"):
@@ -231,8 +231,8 @@ def test_a_sweep_that_is_killed_and_resumed(
     )
 
 
-def assert_none_is_left(temporary: Path) -> None:
-    """Wait until no process with this temporary folder runs: workers end when they find their parent gone."""
+def assert_no_process_is_left(temporary: Path) -> None:
+    """Wait until no process uses this temporary folder. Workers end when they find their parent gone."""
     if not Path("/proc/self/environ").exists():
         return
     until = time.monotonic() + 30.0

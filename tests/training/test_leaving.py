@@ -1,4 +1,4 @@
-"""Members that leave a stack: those that diverged, and those whose patience ended."""
+"""Networks that leave a stack because they diverged or their patience ended."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OPTIMIZERS = (SGD(), SGD(0.5, nesterov=True), Adam(eps=1e-3))
 
 
 def leaving(backend: Backend) -> dict[str, Any]:
-    """Settings by which the first of five networks stops, the third diverges, and the others go on."""
+    """Settings with which the first of five networks stops, the third diverges, and the others train on."""
     much = 1e250 if backend.dtype == "float64" else 1e30
     rates = [0.0, 0.02, much, 0.05, 0.1]
     return {
@@ -50,7 +50,7 @@ def leaving(backend: Backend) -> dict[str, Any]:
 
 
 class Spy(Adam):
-    """Adam, which notes how many networks it moves."""
+    """Adam that records how many networks it moves."""
 
     widths: list[int] = []  # noqa: RUF012
 
@@ -60,7 +60,7 @@ class Spy(Adam):
 
 
 def taken_at_entries(backend: Backend, task: Task, **changes: Any) -> tuple[Run, dict[int, Run]]:
-    """A run, and what it was at each of its entries."""
+    """A run, and the run so far at each of its entries."""
     then: dict[int, Run] = {}
 
     def keep(progress: Any) -> None:
@@ -70,7 +70,7 @@ def taken_at_entries(backend: Backend, task: Task, **changes: Any) -> tuple[Run,
     return trained_on(backend, task, **changes, callbacks=[keep]), then
 
 
-def test_a_step_works_on_those_that_are_left(backend: Backend):
+def test_a_step_computes_only_the_networks_that_remain(backend: Backend):
     how = leaving(backend)
     run = trained_on(backend, TASK, **how, optimizer=Spy(eps=1e-3))
     assert [at is not None for at in run.diverged] == [False, False, True, False, False]
@@ -92,7 +92,7 @@ def test_a_step_works_on_those_that_are_left(backend: Backend):
 
 
 def gone_after(run: Run) -> list[int]:
-    """After how many steps each network left."""
+    """The number of steps after which each network left."""
     return [
         -(-(diverged or stopped or run.n_steps) // PER_EPOCH) * PER_EPOCH
         for diverged, stopped in zip(run.diverged, run.stopped, strict=True)
@@ -101,7 +101,7 @@ def gone_after(run: Run) -> list[int]:
 
 @pytest.mark.parametrize("ema_decay", [None, 0.8])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_those_that_stay_are_a_stack_of_their_own(backend: Backend, optimizer, ema_decay):
+def test_the_remaining_networks_train_as_a_stack_of_their_own(backend: Backend, optimizer, ema_decay):
     how = leaving(backend) | {"optimizer": optimizer, "ema_decay": ema_decay}
     run = trained_on(backend, TASK, **how)
     stay = [1, 3, 4]
@@ -122,7 +122,7 @@ def test_those_that_stay_are_a_stack_of_their_own(backend: Backend, optimizer, e
 
 @pytest.mark.parametrize("validated", [True, False])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_network_that_left_is_what_it_was_then(backend: Backend, optimizer, validated):
+def test_a_network_that_left_stays_as_it_was(backend: Backend, optimizer, validated):
     how = leaving(backend) | {"optimizer": optimizer, "ema_decay": 0.8, "validated": validated}
     if not validated:
         how["patience"] = None
@@ -160,7 +160,7 @@ any_run = st.fixed_dictionaries(
 
 
 @pytest.mark.usefixtures("each_step")
-def test_a_run_from_which_networks_leave_goes_on_from_any_step(
+def test_a_run_that_networks_leave_can_be_resumed_from_any_step(
     backend: Backend, tmp_path_factory: pytest.TempPathFactory
 ):
     path = tmp_path_factory.mktemp("runs") / "run.safetensors"
@@ -194,7 +194,7 @@ def test_a_run_from_which_networks_leave_goes_on_from_any_step(
 
 
 @pytest.mark.usefixtures("each_step")
-def test_who_looks_changes_nothing(backend: Backend):
+def test_a_callback_that_reads_the_run_changes_nothing(backend: Backend):
     if backend.dtype == "float32":
         return
 
@@ -214,7 +214,7 @@ def test_who_looks_changes_nothing(backend: Backend):
 
 
 @pytest.mark.parametrize("n_networks", [None, 1, 3])
-def test_a_run_that_all_have_left_is_whole(backend: Backend, n_networks):
+def test_a_run_that_all_networks_left_is_complete(backend: Backend, n_networks):
     task = make_task(n_networks, noise=2.0, seed=5)
     run = trained_on(backend, task, learning_rate=0.0, patience=1, ema_decay=0.5, optimizer=Adam(), epochs=6)
     assert run.n_steps == 2 * PER_EPOCH
@@ -225,7 +225,7 @@ def test_a_run_that_all_have_left_is_whole(backend: Backend, n_networks):
     assert_same_run(again, run)
 
 
-def test_networks_can_be_sent_away_at_the_end_of_an_epoch(backend: Backend, monkeypatch: pytest.MonkeyPatch):
+def test_networks_can_be_removed_at_the_end_of_an_epoch(backend: Backend, monkeypatch: pytest.MonkeyPatch):
     how = {"learning_rate": [0.05, 0.1, 0.2, 0.3, 0.4], "optimizer": Adam(eps=1e-3), "epochs": 4}
     whole, then = taken_at_entries(backend, TASK, **how)
     away = np.array([False, True, False, True, False])

@@ -1,4 +1,4 @@
-"""The best network by the validation loss: in a run, in a sweep, and after a file."""
+"""Choosing the best network by the validation accuracy or loss, in runs and in sweeps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOW = {"epochs": 12, "learning_rate": 0.4, "schedule": schedules.Constant()}
 
 
 def networks_of(run: Run) -> list[tuple]:
-    """Of each network: its best step, loss, accuracy and history."""
+    """The best step, validation loss, validation accuracy and history of each network."""
     if run.last.n_networks is None:
         return [(run.best_step, run.validation_loss, run.validation_accuracy, run.history)]
     own = zip(run.best_step, run.validation_loss, run.validation_accuracy, strict=True)
@@ -38,23 +38,23 @@ def test_the_best_network_is_that_of_the_best_epoch(backend: Backend, monitor, n
         assert loss == history.validation_loss[place]
         assert accuracy == history.validation_accuracy[place]
         assert loss == pytest.approx(losses[k], rel=1e-9 if backend.dtype == "float64" else 1e-5)
-        if monitor == "loss":  # the other would have chosen another one
+        if monitor == "loss":  # the accuracy would have chosen another epoch
             assert best_step != history.step[np.argmax(history.validation_accuracy)]
 
 
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_patience_goes_by_it(backend: Backend, n_networks):
+def test_patience_follows_the_monitored_loss(backend: Backend, n_networks):
     task = make_task(n_networks, noise=2.0, seed=3).on(backend)
     run, whole = (trained(task, monitor="loss", patience=patience, **HOW) for patience in (2, None))
     each = run.stopped if n_networks else (run.stopped,)
     for stopped, (*_, history) in zip(each, networks_of(whole), strict=True):
         losses = history.validation_loss
-        places = [losses[: i + 1].argmin() for i in range(12)]  # of the best after each epoch
+        places = [losses[: i + 1].argmin() for i in range(12)]  # the best epoch so far, after each epoch
         waiting = next(i for i, best in enumerate(places) if i - best == 2)
         assert stopped == history.step[waiting]
 
 
-def test_a_judged_last_network_has_its_own_loss(backend: Backend):
+def test_the_validation_loss_of_a_run_is_that_of_the_judged_network(backend: Backend):
     task = make_task(noise=2.0, seed=3).on(backend)
     run = trained(task, judge="last", **HOW)
     assert run.validation_loss == pytest.approx(float(run.last.loss(*task.validation)), rel=1e-5)
@@ -62,7 +62,7 @@ def test_a_judged_last_network_has_its_own_loss(backend: Backend):
 
 
 @pytest.mark.parametrize("stop", [3, 17, 40])
-def test_a_run_from_a_file_ends_the_same(tmp_path: Path, stop):
+def test_a_run_resumed_from_a_file_ends_the_same(tmp_path: Path, stop):
     task = make_task(noise=2.0, seed=3)
     whole = trained(task, monitor="loss", patience=4, **HOW)
 
@@ -81,7 +81,7 @@ def test_a_run_from_a_file_ends_the_same(tmp_path: Path, stop):
     )
 
 
-def test_a_run_goes_on_with_its_own_monitor():
+def test_a_run_can_be_resumed_only_with_its_own_monitor():
     task = make_task()
     run = trained(task, monitor="loss")
     with pytest.raises(ValueError, match="`monitor` must be the run's, 'loss'; got 'accuracy'"):
@@ -91,7 +91,7 @@ def test_a_run_goes_on_with_its_own_monitor():
     assert trained(task._replace(net=run), epochs=5, rng=None).n_steps == 25
 
 
-def test_a_sweep_goes_by_it(backend: Backend):
+def test_a_sweep_ranks_by_the_monitored_loss(backend: Backend):
     task = make_task(noise=2.0, seed=3).on(backend)
     grid = {"learning_rate": [0.02, 0.4, 1.5], "n_hidden": [5], "batch_size": [5], "seed": [0, 1, 2]}
     how = {"epochs": 8, "dtype": backend.dtype}
@@ -111,7 +111,7 @@ def test_a_sweep_goes_by_it(backend: Backend):
     assert_same_net(alone.best.net, by_loss.best.net, rtol=1e-9 if backend.dtype == "float64" else 1e-2)
 
 
-def test_the_winner_by_the_loss_may_be_another():
+def test_the_winner_by_loss_may_differ_from_the_winner_by_accuracy():
     task = make_task(noise=2.0)
     grid = {"learning_rate": [0.02, 0.1, 0.4, 1.5], "reg": [0.0, 0.1], "n_hidden": [5], "batch_size": [5]}
     by_loss, by_accuracy = (swept(task, grid, monitor=monitor, epochs=8) for monitor in ("loss", "accuracy"))
@@ -121,7 +121,7 @@ def test_the_winner_by_the_loss_may_be_another():
 
 
 @pytest.mark.parametrize("monitor", ["Loss", None, "val_loss"])
-def test_others_are_refused(monitor):
+def test_other_monitors_are_refused(monitor):
     task = make_task()
     message = "`monitor` must be one of 'accuracy', 'loss'; got "
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""What notebooks show of a network, a run and a sweep: tables and pictures that are safe and plain."""
+"""The HTML that notebooks show for a network, a run and a sweep."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TASK = make_task(noise=2.0)
 
 
 def parsed(shown: Any) -> ElementTree.Element:
-    """The elements of what an object shows, which must be well-formed, and touch nothing around it."""
+    """The elements of an object's HTML, which must be well-formed and must not affect the page around it."""
     root = ElementTree.fromstring(f"<root>{shown._repr_html_()}</root>")
     for element in root.iter():
         assert element.tag not in ("script", "style", "link", "img", "a")
-        # Nothing that reaches out of the output, and no colour of a background.
+        # Names and links would reach out of the output; a coloured background would clash with a dark theme.
         assert not {"id", "class", "href", "src"} & set(element.attrib)
         assert "background" not in element.get("style", "")
         for name in ("fill", "stroke"):
@@ -47,7 +47,7 @@ def texts(root: ElementTree.Element) -> list[str]:
     return [text.text or "" for text in root.iter("text")]
 
 
-def test_a_network(backend: Backend) -> None:
+def test_the_table_of_a_network(backend: Backend) -> None:
     net = make_task().on(backend).net
     found = dict(rows(parsed(net)))
     assert found.pop("arrays") == repr(net).rpartition("; ")[2][:-1]
@@ -57,20 +57,20 @@ def test_a_network(backend: Backend) -> None:
     assert (several["networks"], several["parameters"], several["hidden units"]) == ("2", "86", "5")
 
 
-def test_a_large_network_has_its_thousands_divided() -> None:
+def test_large_numbers_have_thousands_separators() -> None:
     found = dict(rows(parsed(TwoLayerNet.initialize(3072, 1024, 10, rng=0))))
     assert (found["features"], found["parameters"]) == ("3,072", "3,157,002")
 
 
 @pytest.mark.parametrize("arrays", [(1, 2, 3, 4), (None,) * 4, (np.zeros(()),) * 4, (np.zeros(3),) * 4])
-def test_what_is_no_network_is_left_to_its_repr(arrays: Any) -> None:
-    """A tree of JAX may hold anything."""
+def test_an_invalid_network_has_no_html(arrays: Any) -> None:
+    """JAX may put anything in place of a network's arrays."""
     assert TwoLayerNet(*arrays)._repr_html_() is None
 
 
 @pytest.mark.once_on_jax
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_a_run(backend: Backend, n_networks: int | None) -> None:
+def test_the_table_and_the_picture_of_a_run(backend: Backend, n_networks: int | None) -> None:
     run = trained(make_task(n_networks, noise=2.0).on(backend), epochs=6)
     root = parsed(run)
     found = dict(rows(root))
@@ -89,7 +89,7 @@ def test_a_run(backend: Backend, n_networks: int | None) -> None:
     ]
 
 
-def test_the_points_of_a_curve_are_the_figures() -> None:
+def test_the_points_of_a_curve_are_at_the_recorded_values() -> None:
     run = trained(TASK, epochs=6)
     for figures, curve in zip(run.history[4:7:2], curves(parsed(run)), strict=True):
         x, y = np.array(curve).T
@@ -102,7 +102,7 @@ def test_the_points_of_a_curve_are_the_figures() -> None:
 @pytest.mark.parametrize("n_networks", [None, 2])
 @pytest.mark.parametrize("extra", [0, 2])
 def test_without_validation_the_loss_is_drawn(n_networks: int | None, extra: int) -> None:
-    """Of an epoch that was not completed there is no entry."""
+    """An epoch that was not completed is left out."""
     task = make_task(n_networks, noise=2.0)
     run = trained(task, epochs=9, validated=False, callbacks=[stopping(15 + extra, not extra)])
     assert run.n_steps == 15 + extra
@@ -113,15 +113,15 @@ def test_without_validation_the_loss_is_drawn(n_networks: int | None, extra: int
     assert [len(curve) for curve in curves(root)] == [3] * (n_networks or 1)
 
 
-def test_losses_of_any_size() -> None:
-    """Their sum may be beyond float64, and warnings are errors here."""
+def test_losses_of_any_size_are_drawn() -> None:
+    """Their sum may overflow float64, which must not warn: warnings are errors in tests."""
     run = trained(TASK, validated=False)
     losses = np.array([1.0] * 5 + [1e308] * 5 + [1.0] * 5)
     root = parsed(replace(run, history=run.history._replace(loss=losses)))
-    assert [len(curve) for curve in curves(root)] == [2]  # of three epochs
+    assert [len(curve) for curve in curves(root)] == [2]  # of three epochs, as the mean of one overflows
 
 
-def test_figures_that_are_all_the_same() -> None:
+def test_equal_values_are_drawn_at_the_bottom() -> None:
     run = trained(TASK)
     same = np.full(3, 0.5)
     history = run.history._replace(train_accuracy=same, validation_accuracy=same)
@@ -146,8 +146,8 @@ def test_a_run_without_an_entry_has_no_picture() -> None:
 
 @pytest.mark.parametrize("validated", [True, False])
 @pytest.mark.parametrize("rate", [1e9, 1e160])
-def test_networks_that_diverged(validated: bool, rate: float) -> None:
-    """Their losses may be anything, and warnings are errors here."""
+def test_diverged_networks_are_counted_and_left_out_of_the_accuracy(validated: bool, rate: float) -> None:
+    """Their losses may have any value, which must not warn: warnings are errors in tests."""
     task = make_task(3, noise=2.0)
     run = trained(task, epochs=6, validated=validated, learning_rate=np.asarray([0.1, rate, 0.2]))
     assert run.diverged[1] is not None
@@ -161,7 +161,7 @@ def test_networks_that_diverged(validated: bool, rate: float) -> None:
     assert "nan" not in ElementTree.tostring(alone, encoding="unicode")
 
 
-def test_a_long_run_of_many_networks_stays_small() -> None:
+def test_a_long_run_of_many_networks_has_a_small_picture() -> None:
     run, figures = trained(make_task(25), epochs=1), np.random.default_rng(0).random((25, 5000))
     history = run.history._replace(train_accuracy=figures, validation_accuracy=figures)
     root = parsed(replace(run, history=history))
@@ -175,7 +175,7 @@ def headings(result: SweepResult) -> tuple[list[str], list[list[str]]]:
     return head, body
 
 
-def test_a_sweep() -> None:
+def test_the_table_of_a_sweep() -> None:
     result = swept(TASK, {"learning_rate": [1e-3, 0.3], "n_hidden": [4, 5], "seed": [0, 1]})
     head, body = headings(result)
     assert head == [
@@ -200,7 +200,7 @@ def test_a_sweep() -> None:
     assert "mean ± standard deviation over 2 seeds" in text
 
 
-def test_of_many_candidates_the_best_are_shown() -> None:
+def test_only_the_best_of_many_candidates_are_shown() -> None:
     result = swept(TASK, {"learning_rate": np.linspace(0.01, 0.5, 23).tolist()})
     _, body = headings(result)
     assert len(body) == 20
@@ -218,7 +218,7 @@ def test_of_many_candidates_the_best_are_shown() -> None:
         {"grid": {"learning_rate": [0.1]}, "callbacks": [stopping(1)]},
     ],
 )
-def test_sweeps_of_every_kind(how: dict[str, Any]) -> None:
+def test_sweeps_of_every_kind_have_a_row_for_each_candidate(how: dict[str, Any]) -> None:
     result = swept(TASK, how.pop("grid"), **how)
     _, body = headings(result) if result.table else ([], [])
     assert len(body) == len(result.table)
@@ -232,7 +232,7 @@ def text(request: pytest.FixtureRequest) -> Iterator[str]:
     return request.param
 
 
-def test_a_sweep_by_the_loss() -> None:
+def test_a_sweep_that_monitors_the_loss_is_sorted_by_it() -> None:
     result = swept(TASK, {"learning_rate": [1e-3, 0.3], "seed": [0, 1]}, monitor="loss")
     head, body = headings(result)
     losses = [float(row[head.index("validation loss")]) for row in body]
@@ -240,7 +240,7 @@ def test_a_sweep_by_the_loss() -> None:
     assert "behind the best (loss)" in head
 
 
-def test_texts_are_shown_as_they_are(text: str) -> None:
+def test_texts_are_escaped_and_shortened(text: str) -> None:
     result = swept(TASK, {"learning_rate": [0.1, 0.2]})
     for row, value in zip(result.table, (text, "other"), strict=True):
         row["weight_scale"] = value
@@ -253,8 +253,8 @@ def test_texts_are_shown_as_they_are(text: str) -> None:
         assert text in shown
 
 
-def test_a_run_that_was_loaded_is_shown_too(tmp_path: Any) -> None:
-    """Its accuracies are not known."""
+def test_a_loaded_run_is_shown_too(tmp_path: Any) -> None:
+    """A loaded run has no accuracies beyond its history."""
     from twolayer.checkpoints import load_run, save_run
 
     save_run(trained(TASK), tmp_path / "run.safetensors")

@@ -1,4 +1,4 @@
-"""The warning after a training in which no network gets better than always naming the commonest class."""
+"""The warning after a training in which no network beats always predicting the commonest class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Y = np.arange(N) % 3
 X = np.random.default_rng(0).normal(size=(N, D)) + 3 * np.eye(3, D)[Y]
 SIZES = [1e-3, 1.0, 1e3, 1e4]
 NET = TwoLayerNet.initialize(D, 8, 3, rng=0)
-SAME = NET._replace(W2=0.0 * NET.W2)  # names the first class always
+SAME = NET._replace(W2=0.0 * NET.W2)  # always predicts the first class
 HOW: dict[str, Any] = {"learning_rate": 0.0, "epochs": 4, "batch_size": 30, "rng": 0}  # 12 steps
 HEAD = (
     "Nothing was learnt: 0.333 of the training samples are right, no more than by always naming the "
@@ -34,7 +34,7 @@ END = 'warnings.filterwarnings("ignore", category=twolayer.NothingLearntWarning)
 
 
 def messages(call: Callable[[], object]) -> list[str]:
-    """The warnings of a call."""
+    """The messages of a call's warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         call()
@@ -47,14 +47,14 @@ def warned(net: TwoLayerNet = SAME, X: Any = X, y: Any = Y, **changes: Any) -> l
     return messages(lambda: train(net, X, y, **HOW | changes))
 
 
-def test_features_of_different_sizes_are_named_with_what_scales_them(backend: Backend) -> None:
+def test_features_of_different_sizes_are_named_with_a_preprocessing(backend: Backend) -> None:
     net = TwoLayerNet(*(backend.array(array) for array in SAME))
     samples, labels = backend.array((X * SIZES).astype(np.float32)), backend.array(Y)
     (message,) = warned(net, samples, labels)
     assert re.match(re.escape(HEAD) + SIZED, message)
     assert message.endswith(END)
     cure = re.search("`preprocessing=(.*?)`", message)[1]
-    scaling = eval(cure, {"twolayer": twolayer, "X": samples})  # what a user would do
+    scaling = eval(cure, {"twolayer": twolayer, "X": samples})  # as a user would
     assert warned(net, samples, labels, preprocessing=scaling) == [f"{HEAD}{OTHER} {END}"]
 
 
@@ -63,27 +63,27 @@ def test_features_of_different_sizes_are_named_with_what_scales_them(backend: Ba
     [X * 1e-3, X * 1e3, np.stack([X, X * SIZES], axis=2), (X * 1e3).astype(np.int64)],
     ids=["small", "large", "images", "integers"],
 )
-def test_sizes_are_those_of_all_features_beside_1(samples: np.ndarray) -> None:
+def test_sizes_of_features_are_compared_with_1(samples: np.ndarray) -> None:
     n_features = samples[0].size
     net = TwoLayerNet.initialize(n_features, 8, 3, rng=0)
     (message,) = warned(net._replace(W2=0.0 * net.W2), samples)
     assert "The likely cause is features of sizes from" in message
 
 
-def test_sizes_are_those_of_what_the_network_takes() -> None:
-    whole = Standardizer.fit(X * SIZES)  # by one number for all features
+def test_sizes_are_measured_after_the_preprocessing() -> None:
+    whole = Standardizer.fit(X * SIZES)  # scales all features by one number
     (message,) = warned(X=X * SIZES, preprocessing=whole)
     assert "The likely cause is features of sizes from" in message
     (message,) = warned(X=X * SIZES, stream=True)
     assert "The likely cause is features of sizes from" in message
 
 
-def test_a_feature_that_is_always_0_has_no_size() -> None:
+def test_features_that_are_always_0_are_ignored() -> None:
     assert warned(X=X * [0.0, 1.0, 1.0, 1.0]) == [f"{HEAD}{OTHER} {END}"]
     assert warned(X=X * 0.0) == [f"{HEAD}{OTHER} {END}"]
 
 
-def test_one_step_an_epoch_is_named_unless_there_are_many() -> None:
+def test_one_step_an_epoch_is_named_unless_there_are_many_steps() -> None:
     (message,) = warned(batch_size=200, epochs=10)
     assert (
         "The likely cause is the number of steps, 10, one an epoch: try smaller batches, or more" in message
@@ -91,17 +91,17 @@ def test_one_step_an_epoch_is_named_unless_there_are_many() -> None:
     assert warned(batch_size=N, epochs=100) == [f"{HEAD}{OTHER} {END}"]
 
 
-def test_a_class_of_most_samples_is_named() -> None:
+def test_a_class_with_most_of_the_samples_is_named() -> None:
     (message,) = warned(y=(Y == 0) * (np.arange(N) < 20) * 1)
     assert "0.922 of the training samples are right, no more" in message
     assert "The likely cause is that one class has 0.922" in message
 
 
-def test_probabilities_are_compared_by_their_largest() -> None:
+def test_class_probabilities_are_compared_by_their_largest() -> None:
     assert warned(y=np.eye(3, dtype=np.float32)[Y] * 0.8 + 0.2 / 3) == [f"{HEAD}{OTHER} {END}"]
 
 
-def test_a_stack_is_one_warning_if_no_network_is_better() -> None:
+def test_a_stack_gives_one_warning_if_no_network_is_better() -> None:
     assert warned(stack([SAME, SAME])) == [f"{HEAD}{OTHER} {END}"]
     assert warned(stack([SAME, SAME]), learning_rate=[0.0, 0.1]) == []
 
@@ -117,23 +117,23 @@ def test_a_stack_is_one_warning_if_no_network_is_better() -> None:
     ],
     ids=str,
 )
-def test_there_is_no_warning_of_what_was_learnt_or_cannot_be_compared(changes: dict[str, Any]) -> None:
+def test_there_is_no_warning_if_a_run_has_learnt_or_cannot_be_compared(changes: dict[str, Any]) -> None:
     assert warned(**changes) == []
 
 
 def rare(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of which one in ten is of a class that never is the likelier one."""
+    """Samples of two classes. One in ten is of the second class, which is nowhere the more probable one."""
     X = np.random.default_rng(1).normal(size=(n, D))
     y = np.arange(n) % 10 == 0
     X[y, 0] += 1.0
     return X, y.astype(np.int64)
 
 
-def test_there_is_no_warning_where_the_probabilities_of_a_rare_class_were_learnt() -> None:
+def test_there_is_no_warning_if_the_probabilities_of_a_rare_class_were_learnt() -> None:
     samples, labels = rare()
     start = TwoLayerNet.initialize(D, 8, 2, rng=0)
     run = train(start, samples, labels, learning_rate=0.1, epochs=10, batch_size=100, rng=0)
-    assert run.train_accuracy == 0.9  # of the commonest class
+    assert run.train_accuracy == 0.9  # the share of the commonest class
     assert messages(lambda: train(start, samples, labels, learning_rate=0.1, epochs=10, batch_size=100)) == []
     how = {"grid": GRID | {"learning_rate": [0.1], "weight_scale": [0.1]}, "epochs": 20, "refit": None}
     assert messages(lambda: sweep(samples, labels, folds=2, **how)) == []
@@ -150,14 +150,14 @@ def probable(n: int = 4000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return X, (rng.random(n) < p).astype(np.int64), p
 
 
-def test_what_was_learnt_is_measured_without_the_penalty() -> None:
+def test_learning_is_measured_without_the_penalty() -> None:
     samples, labels, _ = probable()
     start = TwoLayerNet.initialize(D, 32, 2, rng=0)
     how: dict[str, Any] = {"learning_rate": 0.05, "epochs": 20, "rng": 0, "reg": 0.01}
     assert messages(lambda: train(start, samples, labels, **how)) == []
 
 
-def test_a_network_that_left_its_stack_has_learnt() -> None:
+def test_a_network_that_left_its_stack_counts_as_one_that_learnt() -> None:
     samples, labels, _ = probable()
     start = stack([TwoLayerNet.initialize(D, 32, 2, rng=0)] * 2)
     how: dict[str, Any] = {"learning_rate": [0.3, 1e-5], "epochs": 40, "patience": 2, "monitor": "loss"}
@@ -169,9 +169,11 @@ def test_a_network_that_left_its_stack_has_learnt() -> None:
     )
 
 
-def test_probabilities_have_an_entropy_of_their_own() -> None:
+def test_the_entropy_of_class_probabilities_is_considered() -> None:
     samples, _, p = probable()
-    p = np.where(np.arange(len(p)) % 100 == 0, 0.6, p)  # so that both are the likelier one somewhere
+    p = np.where(
+        np.arange(len(p)) % 100 == 0, 0.6, p
+    )  # so that each class is the more probable one somewhere
     targets = np.stack([1 - p, p], axis=1)
     start = TwoLayerNet.initialize(D, 32, 2, rng=0)
     how: dict[str, Any] = {"learning_rate": 0.1, "epochs": 20, "rng": 0}
@@ -187,7 +189,7 @@ def test_a_network_that_diverged_is_not_compared() -> None:
     assert [one.category for one in found] == [twolayer.DivergenceWarning]
 
 
-def test_it_can_be_silenced() -> None:
+def test_the_warning_can_be_silenced() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", category=NothingLearntWarning)
@@ -207,13 +209,13 @@ class Plain:
         return xp.astype(X, arrays[0].dtype) * arrays[0][None, :]
 
 
-def test_a_preprocessing_of_a_user() -> None:
+def test_a_users_own_preprocessing_precedes_the_measured_sizes() -> None:
     (message,) = warned(preprocessing=Plain())
     assert re.match(re.escape(HEAD) + SIZED, message)
 
 
 GRID = {"learning_rate": [1e-9, 1e-8], "weight_scale": [1e-3], "n_hidden": [4], "batch_size": [30]}
-CLOSE = np.ones((N, D)) + 1e-6 * X  # which nothing of a short training tells apart
+CLOSE = np.ones((N, D)) + 1e-6 * X  # too close for a short training to separate
 
 
 def swept(samples: np.ndarray = CLOSE, **changes: Any) -> list[str]:
@@ -221,7 +223,7 @@ def swept(samples: np.ndarray = CLOSE, **changes: Any) -> list[str]:
     return messages(lambda: sweep(samples, Y, **how | changes))
 
 
-def test_a_sweep_is_one_warning_if_no_network_of_it_is_better() -> None:
+def test_a_sweep_gives_one_warning_if_no_network_is_better() -> None:
     assert swept() == [f"{HEAD}{OTHER} {END}"]
     assert swept(folds=None, validation=(CLOSE, Y)) == [f"{HEAD}{OTHER} {END}"]
     (message,) = swept(CLOSE * SIZES)

@@ -1,4 +1,4 @@
-"""Each optimizer against a slow oracle and PyTorch's own, on networks and stacks, and what it refuses."""
+"""Optimizers compared with a slow oracle and PyTorch's, on networks and stacks, and their errors."""
 
 # ruff: noqa: E501  # messages stand in their tables on one line
 
@@ -53,13 +53,13 @@ def random_nets(n: int, like: TwoLayerNet, seed: int = 0) -> list[TwoLayerNet]:
 
 
 def rates_of(n_steps: int, n_networks: int | None) -> Any:
-    """Learning rates (steps,), or (steps, K): of no two steps or networks the same."""
+    """Learning rates (steps,) or (steps, K), which differ between steps and between networks."""
     each = 0.1 * 0.97 ** np.arange(n_steps)
     return each if n_networks is None else each[:, None] * np.linspace(0.5, 2.0, n_networks)
 
 
 def updated(backend: Backend, optimizer: Any, start: TwoLayerNet, gradients: Any, rates: Any) -> Any:
-    """A host network on the backend after updates by host gradients, and its state."""
+    """Update a host network on the backend by host gradients; return it and its state."""
     net = there(backend, start)
     state = optimizer.init(net)
     for g, rate in zip(gradients, rates, strict=True):
@@ -68,16 +68,16 @@ def updated(backend: Backend, optimizer: Any, start: TwoLayerNet, gradients: Any
 
 
 def close(backend: Backend) -> float:
-    """What the rounding of a few operations may cost."""
+    """The relative tolerance for the rounding of a few operations."""
     return 64 * float(np.finfo(backend.dtype).eps)
 
 
-# ------------------------------------------------------------------------------------------- what it does
+# ------------------------------------------------------------------------------------------------ updates
 
 
 @EACH
 @STACKED
-def test_updates_are_those_of_the_textbook(backend: Backend, optimizer, n_networks):
+def test_updates_follow_the_textbook(backend: Backend, optimizer, n_networks):
     n_steps = 12 if backend.library == "jax" else 30
     start = make_task(n_networks).net
     gradients, rates = random_nets(n_steps, start), rates_of(n_steps, n_networks)
@@ -102,8 +102,8 @@ def torch_optimizer(optimizer: Any, weights: list[Any], biases: list[Any], weigh
 @pytest.mark.only_on("torch")
 @STACKED
 @EACH
-def test_training_goes_as_with_pytorchs_own_optimizer(backend: Backend, optimizer, n_networks):
-    """By its autograd and, for the penalty, its `weight_decay`: 2 · reg."""
+def test_training_equals_that_with_pytorchs_optimizer(backend: Backend, optimizer, n_networks):
+    """The penalty is PyTorch's `weight_decay` of 2 · reg, or for AdamW a part of the loss."""
     torch, n_steps, reg = sys.modules["torch"], 120, 0.03
     task = make_task(n_networks).on(backend)
     rates = rates_of(n_steps, n_networks) * (0.2 if isinstance(optimizer, SGD) else 0.5)
@@ -133,8 +133,8 @@ def test_training_goes_as_with_pytorchs_own_optimizer(backend: Backend, optimize
         assert not torch.allclose(W1, task.net.W1 if n_networks is None else task.net.W1[k], atol=0.05)
 
 
-def test_gradient_descent_that_is_not_scaled_takes_the_same_steps():
-    """As a subclass may have it (benchmarks/forms.py)."""
+def test_gradient_descent_without_scaling_makes_the_same_steps():
+    """A subclass may turn `scaled` off, as benchmarks/forms.py does."""
 
     class Unscaled(SGD):
         @property
@@ -207,8 +207,8 @@ def packed_rates(rates: Any, backend: Backend) -> tuple[Any, ...]:
     return of_weights, of_biases, of_weights, of_biases
 
 
-def test_a_move_of_the_packed_arrays_is_the_update(backend: Backend):
-    """As `train` calls it: with the state of the step before, which it consumes, and numbers at the end."""
+def test_a_move_of_packed_arrays_equals_the_update(backend: Backend):
+    """As `train` calls it: it consumes the previous state, and a number follows the coefficients."""
 
     @tries(backend)
     @given(update=updates())
@@ -239,7 +239,7 @@ def test_a_move_of_the_packed_arrays_is_the_update(backend: Backend):
     check()
 
 
-def test_what_is_given_is_not_changed(backend: Backend):
+def test_update_does_not_change_its_arguments(backend: Backend):
     @tries(backend, 30)
     @given(update=updates())
     def check(update: Update) -> None:
@@ -261,7 +261,7 @@ def test_what_is_given_is_not_changed(backend: Backend):
 
 
 @EACH
-def test_arrays_that_cannot_be_written_or_lie_otherwise_are_taken(optimizer):
+def test_read_only_and_non_contiguous_arrays_are_accepted(optimizer):
     start = make_task(2).net
     (g,) = random_nets(1, start)
     expected, _ = optimizer.update(start, g, optimizer.init(start), learning_rate=[0.1, 0.2])
@@ -286,7 +286,9 @@ def test_arrays_that_cannot_be_written_or_lie_otherwise_are_taken(optimizer):
 
 @EACH
 @STACKED
-def test_what_is_returned_is_new_and_of_the_networks_kind(backend: Backend, optimizer, n_networks):
+def test_update_returns_new_arrays_of_the_networks_library_dtype_and_shape(
+    backend: Backend, optimizer, n_networks
+):
     for dtype in backend.dtypes:
         net = there(backend, make_task(n_networks).net, dtype)
         same = replace(optimizer, **{k: np.float64(v) for k, v in asdict(optimizer).items() if v and v < 1})
@@ -309,7 +311,7 @@ def test_what_is_returned_is_new_and_of_the_networks_kind(backend: Backend, opti
 
 
 @EACH
-def test_a_move_of_arrays_that_do_not_belong_together_is_refused(optimizer):
+def test_a_move_of_arrays_that_do_not_match_is_refused(optimizer):
     weights, gradients, *moments = (
         tuple(np.ones_like(array) for array in pack(make_task(2).net, xp=np))
         for _ in range(2 + optimizer.n_moments)
@@ -321,7 +323,7 @@ def test_a_move_of_arrays_that_do_not_belong_together_is_refused(optimizer):
 
 
 @EACH
-def test_a_step_number_whose_value_is_not_known_yet_is_an_array(backend: Backend, optimizer, monkeypatch):
+def test_a_step_number_without_a_known_value_may_be_an_array(backend: Backend, optimizer, monkeypatch):
     """As under `jax.jit`."""
     net = there(backend, make_task().net)
     state = optimizer.init(net)._replace(step=4)
@@ -333,7 +335,7 @@ def test_a_step_number_whose_value_is_not_known_yet_is_an_array(backend: Backend
     assert int(after.step) == 5
 
 
-def test_moments_begin_at_nothing_whatever_the_network_holds(backend: Backend):
+def test_moments_start_at_0_even_if_the_network_is_nan(backend: Backend):
     net = TwoLayerNet(*(array * np.nan for array in make_task().net))
     for moment in Adam().init(there(backend, net)).moments:
         assert not any(to_host(array).any() for array in moment)
@@ -341,13 +343,13 @@ def test_moments_begin_at_nothing_whatever_the_network_holds(backend: Backend):
 
 @pytest.mark.only_on("torch")
 @EACH
-def test_derivatives_are_left_behind(backend: Backend, optimizer):
+def test_results_do_not_require_gradients(backend: Backend, optimizer):
     net = TwoLayerNet(*(array.requires_grad_() for array in there(backend, make_task().net)))
     moved, state = optimizer.update(net, net, optimizer.init(net), learning_rate=0.1)
     assert not any(array.requires_grad for found in (moved, *state.moments) for array in found)
 
 
-# ------------------------------------------------------------------------------------ where no value is read
+# ------------------------------------------------------------------------------- compiled updates and memory
 
 
 @pytest.mark.only_on("jax")
@@ -403,7 +405,7 @@ def arguments(backend: Backend, optimizer: Any, n_networks: int = 3) -> list[Any
 
 
 @EACH
-def test_a_move_uses_the_memory_that_it_is_given(backend: Backend, optimizer):
+def test_a_move_updates_arrays_in_place_except_on_jax(backend: Backend, optimizer):
     weights, gradients, moments, rates, numbers = arguments(backend, optimizer)
     kept = [to_host(array) for array in (*rates, numbers)]
     moved, after = optimizer.move(weights, gradients, moments, rates, numbers, xp=backend.xp)
@@ -414,18 +416,18 @@ def test_a_move_uses_the_memory_that_it_is_given(backend: Backend, optimizer):
         np.testing.assert_array_equal(to_host(array), before)
 
 
-# ------------------------------------------------------------------------------------- what `train` asks for
+# ------------------------------------------------------------------------------------ attributes for `train`
 
 
 @EACH
-def test_what_a_step_is_told(optimizer):
+def test_the_number_of_moments_and_whether_gradients_are_scaled(optimizer):
     n_moments = 2 if isinstance(optimizer, Adam) else int(optimizer.momentum > 0)
     assert optimizer.n_moments == n_moments
     assert optimizer.scaled is (n_moments == 0)
 
 
 @EACH
-def test_coefficients_of_steps_in_pieces_are_those_of_all(optimizer):
+def test_coefficients_of_parts_equal_those_of_all_steps(optimizer):
     whole = optimizer.coefficients(np.arange(50))
     assert whole.dtype == np.float64
     assert whole.shape == (50, 0 if isinstance(optimizer, SGD) else 2)
@@ -440,15 +442,15 @@ def test_coefficients_of_steps_in_pieces_are_those_of_all(optimizer):
     eps=st.floats(1e-12, 1),
     step=st.integers(0, 10_000),
 )
-def test_coefficients_of_adam_are_its_corrections(beta1, beta2, eps, step):
+def test_the_coefficients_of_adam_are_its_bias_corrections(beta1, beta2, eps, step):
     for optimizer in (Adam(beta1, beta2, eps), AdamW(beta1, beta2, eps)):
         ((c1, c2_eps),) = optimizer.coefficients(np.asarray([step]))
-        # The sums of a constant gradient 1: the step is 1 / (1 + eps), whatever the betas.
+        # For a constant gradient of 1, the step is 1 / (1 + eps) whatever the betas.
         M, V = (float(np.sum(beta ** np.arange(step + 1))) for beta in (beta1, beta2))
         assert c1 * M / (V**0.5 + c2_eps) == pytest.approx(1 / (1 + eps), rel=1e-9)
 
 
-# ----------------------------------------------------------------------------------------- what is refused
+# -------------------------------------------------------------------------------------------------- errors
 
 
 NET = TwoLayerNet.initialize(3, 4, 2, rng=0)
@@ -463,7 +465,7 @@ def refused(
         Adam().update(net, gradients, state, learning_rate=learning_rate)
 
 
-def test_what_is_no_network_is_refused():
+def test_an_invalid_network_is_refused():
     for call in (SGD().init, partial(SGD().update, gradients=NET, state=STATE, learning_rate=0.1)):
         with pytest.raises(TypeError, match=r"^`net` must be a TwoLayerNet; got tuple$"):
             call(tuple(NET))
@@ -517,18 +519,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_arguments_of_an_update_that_do_not_do_are_refused(case):
+def test_invalid_arguments_of_an_update_are_refused(case):
     changes, error, message = REFUSED[case]
     refused(error, message, **changes)
 
 
-def test_a_state_of_more_moments_is_refused():
+def test_a_state_with_too_many_moments_is_refused():
     with pytest.raises(ValueError, match=r"^`state\.moments` must be the 1 of SGD\(.*\); got 2$"):
         SGD(0.9).update(NET, NET, STATE, learning_rate=0.1)
 
 
 @pytest.mark.parametrize("step", [4, np.int32(4), np.asarray(4)])
-def test_a_step_may_be_an_integer_of_any_kind(step):
+def test_a_step_may_be_an_integer_of_any_type(step):
     net, state = Adam().update(NET, NET, STATE._replace(step=step), learning_rate=0.1)
     assert type(state.step) is int
     assert state.step == 5
@@ -536,7 +538,7 @@ def test_a_step_may_be_an_integer_of_any_kind(step):
 
 
 @pytest.mark.only_on("jax")
-def test_a_step_without_a_value_must_be_an_integer_all_the_same(backend: Backend):
+def test_a_step_without_a_known_value_must_be_an_integer_too(backend: Backend):
     jax = sys.modules["jax"]
     net = there(backend, NET)
     state = Adam().init(net)

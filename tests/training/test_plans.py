@@ -1,4 +1,4 @@
-"""Plans: the parts of a sweep, run in any order and by any process, join to what `sweep` returns."""
+"""Plans: parts of a sweep, run in any order and any process, join to the result of `sweep`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from twolayer.sweeping import Part, PartResult
 pytestmark = pytest.mark.once_on_jax
 
 TASK = make_task(noise=2.0)
-# One of each kind where a library is slow.
+# One way of each kind, for tests on slow libraries.
 FEW = ("plain", "halving", "folds", "folds-fitted")
 
 
@@ -49,7 +49,7 @@ def on(backend: Backend, how: dict[str, Any]) -> dict[str, Any]:
 
 
 def through_pickle(part: Part, **of_part: Any) -> Any:
-    """What a process would get and send back."""
+    """Run a part as another process would: the part, its arguments and its result are pickled."""
     return sent(sent(part).run(**sent(of_part)))
 
 
@@ -58,7 +58,7 @@ def sent(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("way", FEW)
-def test_parts_in_any_order_join_to_the_sweep(backend: Backend, way: str) -> None:
+def test_parts_run_in_any_order_join_to_the_sweep(backend: Backend, way: str) -> None:
     how = on(backend, how_of(way))
     exact = backend.library in ("numpy", "strict")
     assert_same_result(joined(how, seed=1), sweep(**how), rtol=0.0 if exact else backend.rtol)
@@ -71,8 +71,8 @@ def test_parts_and_results_may_be_pickled(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["plain", "halving"])
-def test_streamed(backend: Backend, way: str) -> None:
-    """The samples stay on the host, and the networks are where `xp` and `device` say."""
+def test_the_samples_of_a_plan_may_be_streamed(backend: Backend, way: str) -> None:
+    """The samples stay on the host, and the networks are in the library `xp` on `device`."""
     how = how_of(way, stream=True, xp=backend.xp, device=backend.device, dtype=backend.dtype)
     if backend.dtype == "float32":
         how |= {"X": TASK.X.astype("f4"), "validation": (TASK.X_val.astype("f4"), TASK.y_val)}
@@ -101,13 +101,13 @@ def test_streamed(backend: Backend, way: str) -> None:
         },
     ),
 )
-def test_any_mix_of_settings(way: str, seed: int, how: dict[str, Any]) -> None:
+def test_any_mix_of_settings_joins_to_the_sweep(way: str, seed: int, how: dict[str, Any]) -> None:
     mixed = how_of(way, **how)
     assert_same_result(joined(mixed, through_pickle, seed), sweep(**mixed))
 
 
-def test_how_often_there_are_parts() -> None:
-    """Those of a rung at a time, and at the end one for all samples."""
+def test_parts_come_for_each_rung_and_for_the_refit() -> None:
+    """The parts of one rung at a time, and at the end a part for all samples."""
 
     def sizes(way: str) -> list[int]:
         how, found = how_of(way), []
@@ -127,7 +127,7 @@ def test_how_often_there_are_parts() -> None:
 
 
 def test_a_part_is_small() -> None:
-    """It holds no samples."""
+    """It contains no samples."""
     task = make_task(n_samples=3000, n_features=50, n_validation=1000)
     made = plan(**how_of("plain", task))
     sizes = [len(pickle.dumps(part)) for part in made.parts]
@@ -135,7 +135,7 @@ def test_a_part_is_small() -> None:
     assert task.X.nbytes > 200 * max(sizes)
 
 
-def test_running_changes_nothing_of_a_plan() -> None:
+def test_running_parts_does_not_change_the_plan() -> None:
     """So that a part may be run again."""
     how = how_of("folds-halving", sample_weight=np.arange(23) % 3 + 0.5)
     kept = [np.array(how[name]) for name in ("X", "y", "sample_weight")]
@@ -151,7 +151,7 @@ def test_running_changes_nothing_of_a_plan() -> None:
         np.testing.assert_array_equal(how[name], array)
 
 
-def test_other_arrays_with_the_same_content_are_as_good() -> None:
+def test_other_arrays_with_the_same_contents_are_accepted() -> None:
     how = how_of("plain")
     task = make_task(noise=2.0)
     other = {"X": np.asfortranarray(task.X), "y": task.y.copy(), "validation": list(task.validation)}
@@ -207,7 +207,7 @@ def test_join_refuses_a_part_that_was_stopped(way: str) -> None:
         made.join([stopped, *(part.run(**data(how)) for part in others)])
 
 
-def test_a_part_that_was_stopped_at_its_end_is_whole() -> None:
+def test_a_part_that_was_stopped_at_its_end_is_complete() -> None:
     how = how_of("plain")
     made = plan(**how)
     results = [part.run(**data(how), callbacks=[stopping(15, epoch_ended=True)]) for part in made.parts]
@@ -237,8 +237,8 @@ def test_a_part_refuses_other_data(case: str) -> None:
 
 @pytest.mark.parametrize("way", ["plain", "halving", "folds", "folds-fitted", "diverging"])
 @pytest.mark.parametrize("step", [1, 3, 5, 7])
-def test_a_part_goes_on_from_its_checkpoint(tmp_path: Path, way: str, step: int) -> None:
-    """A part that ended when it was begun is whole at once."""
+def test_a_part_resumes_from_its_checkpoint(tmp_path: Path, way: str, step: int) -> None:
+    """A part whose checkpoint is complete is not trained again."""
     how = how_of(way)
 
     def run(part: Part, **of_part: Any) -> PartResult:
@@ -266,7 +266,7 @@ def test_a_part_refuses_the_checkpoint_of_another(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="must go on from its own run, of this version"):
             other.run(**data(how), checkpoint=tmp_path / "part")
     scales = how | {"grid": how["grid"] | {"weight_scale": [0.01, 1.0]}, "max_networks": 1}
-    one, two, *_ = plan(**scales).parts  # which differ in nothing else
+    one, two, *_ = plan(**scales).parts  # they differ only in the weight scale
     one.run(**data(how), checkpoint=tmp_path / "scale")
     with pytest.raises(ValueError, match="must go on from its own run, of this version"):
         two.run(**data(how), checkpoint=tmp_path / "scale")
@@ -274,7 +274,7 @@ def test_a_part_refuses_the_checkpoint_of_another(tmp_path: Path) -> None:
         first.run(**data(how), checkpoint=tmp_path / "nowhere" / "part")
 
 
-def test_progress_is_that_of_the_part() -> None:
+def test_the_stage_of_progress_is_the_number_of_the_part() -> None:
     how = how_of("folds")
     seen: list[tuple[int, int]] = []
     made = plan(**how)
@@ -286,7 +286,7 @@ def test_progress_is_that_of_the_part() -> None:
     assert {one.place for one in results} == {(one.run.n_steps, one.run.n_steps, 3, 3) for one in results}
 
 
-def test_reprs() -> None:
+def test_reprs_show_numbers_of_networks_and_parts() -> None:
     how = how_of("folds")
     made = plan(**how)
     assert repr(made) == "SweepPlan(24 networks, 4 parts to run)"
@@ -297,7 +297,7 @@ def test_reprs() -> None:
     assert repr(made.join(stacked(made, how))) == "SweepPlan(24 networks, 0 parts to run)"
 
 
-def test_a_plan_is_refused_as_a_sweep_is() -> None:
+def test_a_plan_refuses_the_same_arguments_as_a_sweep() -> None:
     how = {"X": TASK.X, "y": TASK.y, "grid": GRID, **BASE}
     for changes in ({}, {"validation": TASK.validation, "folds": 2}):
         with pytest.raises(ValueError, match="`validation` or `folds` must be given to judge networks by"):

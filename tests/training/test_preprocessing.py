@@ -1,4 +1,4 @@
-"""Standardizer.fit, whatever was fitted applied and folded into a network, and what is refused."""
+"""Fitting a Standardizer, applying any fitted preprocessing, folding it into a network, and errors."""
 
 # ruff: noqa: E501  # messages stand in their tables on one line
 
@@ -53,7 +53,7 @@ def reference(X: np.ndarray, center: bool | str, scale: str | float, n_channels:
     return Standardizer((mean if center else 0 * mean).reshape(-1), scales.reshape(-1))
 
 
-# Samples, the number of channels that is given, and the number that there are.
+# Samples, the `n_channels` that is passed, and the true number of channels.
 SAMPLES = {
     "images": (IMAGES, None, 1),
     "integers": (IMAGES.astype(np.int32), None, 1),
@@ -83,9 +83,9 @@ def test_fit_gives_the_mean_and_the_standard_deviation(backend: Backend, center,
     assert_close(fitted, reference(before, center, scale, n_channels), rtol=rtol, atol=rtol / 1e6)
 
 
-def test_by_default_it_centres_and_scales_by_one_number():
+def test_the_default_centres_and_scales_by_one_number():
     X = np.random.default_rng(1).normal(3.0, [0.5, 2.0, 4.0], (50, 3))
-    for fitted in (Standardizer.fit(X), Standardizer.fit(X, n_channels=5)):  # which nothing asks for
+    for fitted in (Standardizer.fit(X), Standardizer.fit(X, n_channels=5)):  # `n_channels` is not used here
         assert_close(fitted, reference(X, True, "global"), rtol=1e-12)
         applied = fitted.apply(X, dtype="float64")
         np.testing.assert_allclose(applied.mean(axis=0), 0, atol=1e-14)
@@ -94,7 +94,7 @@ def test_by_default_it_centres_and_scales_by_one_number():
 
 @pytest.mark.parametrize("n_samples", [1, 2, 100])
 @pytest.mark.parametrize("value", [0.0, 0.1, -1e4 / 3])
-def test_a_constant_channel_is_left_at_its_scale(value, n_samples):
+def test_a_constant_channel_keeps_its_scale(value, n_samples):
     X = np.random.default_rng(0).normal(0.0, 2.0, (n_samples, 50, 50, 3))
     X[..., 1] = value
     fitted = Standardizer.fit(X, center="channel", scale="channel")
@@ -106,14 +106,14 @@ def test_a_constant_channel_is_left_at_its_scale(value, n_samples):
 
 @pytest.mark.parametrize("n_features", [1, 3])
 def test_the_mean_of_many_bytes_is_exact(backend: Backend, n_features):
-    """Their sum is beyond the integers that float32 holds."""
+    """Their sum is beyond the integers that float32 represents exactly."""
     X = np.random.default_rng(0).integers(100, 256, (200_000, n_features), dtype=np.uint8)
     fitted = Standardizer.fit(backend.array(X), scale="feature")
     np.testing.assert_array_equal(fitted.mean, X.astype(np.int64).sum(axis=0) / len(X))
     np.testing.assert_allclose(fitted.scale, 1 / X.astype(np.float64).std(axis=0), rtol=1e-6)
 
 
-def test_float32_samples_are_summed_without_losing_their_digits():
+def test_float32_samples_are_summed_without_losing_precision():
     X = np.random.default_rng(0).normal(1000.0, 1.0, (200_000, 2)).astype(np.float32)
     fitted, expected = Standardizer.fit(X, scale="feature"), reference(X, True, "feature")
     np.testing.assert_allclose(fitted.mean, expected.mean, rtol=1e-9)
@@ -122,8 +122,8 @@ def test_float32_samples_are_summed_without_losing_their_digits():
 
 @pytest.mark.parametrize("value", [0.0, 5.0, 0.1, -1e4 / 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_constant_feature_is_left_at_its_scale(backend: Backend, value, dtype):
-    """Though a sum of equal numbers, divided by their count, may not be the number."""
+def test_a_constant_feature_keeps_its_scale(backend: Backend, value, dtype):
+    """Although the computed mean of equal numbers may differ from the number."""
     if dtype not in backend.dtypes:
         assert dtype == "float64"
         return
@@ -138,14 +138,14 @@ def test_a_constant_feature_is_left_at_its_scale(backend: Backend, value, dtype)
 
 
 @pytest.mark.parametrize("scale", ["global", "feature"])
-def test_samples_that_are_all_alike_are_left_at_their_scale(backend: Backend, scale):
+def test_identical_samples_keep_their_scale(backend: Backend, scale):
     for X in (np.full((3, 2), 7.0), np.array([[1.0, 2.0]])):
         fitted = Standardizer.fit(backend.array(X), scale=scale)
         assert_close(fitted, Standardizer(X[0], np.ones(2)))
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Fitting of either kind
+# Fitting of both kinds
 
 FITS = pytest.mark.parametrize(
     "fit",
@@ -189,7 +189,7 @@ def test_fitting_needs_little_memory(monkeypatch, fit):
 
 
 @FITS
-def test_samples_in_a_file_are_fitted_where_they_are(tmp_path, fit):
+def test_samples_in_a_memory_mapped_file_can_be_fitted(tmp_path, fit):
     np.save(tmp_path / "X.npy", PICTURES)
     X = np.load(tmp_path / "X.npy", mmap_mode="r")
     assert isinstance(X, np.memmap)
@@ -200,7 +200,7 @@ def test_samples_in_a_file_are_fitted_where_they_are(tmp_path, fit):
 
 
 @FITS
-def test_read_only_and_non_contiguous_samples_of_any_kind(fit):
+def test_read_only_and_non_contiguous_arrays_are_accepted(fit):
     X = np.asfortranarray(np.random.default_rng(0).normal(size=(40, 8)))[::-2, ::2]
     X.flags.writeable = False
     plain = np.array(X, order="C")
@@ -217,7 +217,7 @@ def test_read_only_and_non_contiguous_samples_of_any_kind(fit):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Whatever was fitted
+# Any fitted preprocessing
 
 
 MAPS = (
@@ -237,7 +237,7 @@ def arrays_of(fitted: Preprocessing, backend: Backend, dtype: str) -> tuple[Any,
 
 
 @EACH_MAP
-def test_what_a_training_run_asks_of_it(backend: Backend, fitted: Preprocessing):
+def test_a_fitted_preprocessing_has_what_a_run_needs(backend: Backend, fitted: Preprocessing):
     part = linear_part(fitted)
     assert (fitted.n_inputs, fitted.n_outputs) == part.shape
     assert all(array.dtype == np.float64 for array in fitted.host_arrays())
@@ -284,7 +284,7 @@ def test_apply_in_blocks_gives_the_same(backend: Backend, monkeypatch, fitted: P
 
 
 @EACH_MAP
-def test_applying_needs_little_memory_beside_the_result(monkeypatch, fitted: Preprocessing):
+def test_applying_needs_little_memory_besides_the_result(monkeypatch, fitted: Preprocessing):
     monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 2**12)
     X = np.random.default_rng(0).integers(0, 256, (30_000, 6), dtype=np.uint8)
     assert peak_memory(lambda: fitted.apply(X)) < 30_000 * fitted.n_outputs * 4 + 2**18
@@ -292,7 +292,7 @@ def test_applying_needs_little_memory_beside_the_result(monkeypatch, fitted: Pre
 
 @st.composite
 def fitted_cases(draw: st.DrawFn) -> tuple[Standardizer | Whitener, np.ndarray, TwoLayerNet]:
-    """Anything that can be fitted, samples that it was fitted to in part, and a network or stack."""
+    """Any fitted preprocessing, samples of which it was fitted to the first, and a network or stack."""
     K, N, D, H, C = draw(sizes())
     X = draw(floats((N, D), 100.0))
     training = X[: draw(st.integers(1, N))]
@@ -311,14 +311,14 @@ def fitted_cases(draw: st.DrawFn) -> tuple[Standardizer | Whitener, np.ndarray, 
             kind=draw(st.sampled_from(["zca", "pca"])),
             n_components=draw(st.one_of(st.none(), st.integers(1, D))),
         )
-    # Numbers that float32 has no room for say nothing about folding.
+    # Numbers beyond the range or precision of float32 do not test folding.
     assume(np.abs(linear_part(fitted)).max() < 1e6)
     lead = draw(st.sampled_from([(), (K,)]))
     shapes = ((fitted.n_outputs, H), (H,), (H, C), (C,))
     return fitted, X, TwoLayerNet(*(draw(floats((*lead, *shape))) for shape in shapes))
 
 
-def test_whatever_was_fitted_folds_into_any_network(backend: Backend):
+def test_any_fitted_preprocessing_folds_into_any_network(backend: Backend):
     @tries(backend)
     @given(case=fitted_cases())
     def check(case: tuple[Standardizer | Whitener, np.ndarray, TwoLayerNet]) -> None:
@@ -326,13 +326,15 @@ def test_whatever_was_fitted_folds_into_any_network(backend: Backend):
         part = np.abs(linear_part(fitted))
         W1, b1, W2, b2 = (np.abs(array) for array in net)
         terms = (np.abs(X) + np.abs(fitted.mean)) @ (part @ W1) + b1[..., None, :]
-        terms = terms @ W2 + b2[..., None, :]  # what is summed, but for its signs: roundings are parts of it
+        terms = (
+            terms @ W2 + b2[..., None, :]
+        )  # absolute values of the summands, which rounding is relative to
         for dtype in backend.dtypes:
             there = TwoLayerNet(*(backend.array(array, dtype) for array in net))
             raw = backend.array(X, dtype)
             before = [to_host(array) for array in there]
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # of maps with a large gain
+                warnings.simplefilter("ignore", RuntimeWarning)  # maps with a large gain warn
                 folded = fitted.fold(there)
             for array, given_array, copy in zip(folded, there, before, strict=True):
                 assert backend.owns(array)
@@ -349,7 +351,7 @@ def test_whatever_was_fitted_folds_into_any_network(backend: Backend):
 
 @EACH_MAP
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_folding_any_map_is_exact_in_float64(backend: Backend, fitted: Preprocessing, n_networks):
+def test_folding_is_computed_in_float64(backend: Backend, fitted: Preprocessing, n_networks):
     task = make_task(n_networks, n_features=fitted.n_outputs)
     there = task.on(backend).net
     folded, net = fitted.fold(there), TwoLayerNet(*(to_host(a).astype(np.float64) for a in there))
@@ -374,7 +376,7 @@ def test_no_value_is_read_on_strict_arrays(fitted: Preprocessing):
 
 @pytest.mark.only_on("jax")
 @EACH_MAP
-def test_jax_compiles_it(backend: Backend, monkeypatch, fitted: Preprocessing):
+def test_jax_can_compile_a_fitted_preprocessing(backend: Backend, monkeypatch, fitted: Preprocessing):
     import jax
 
     X, arrays = backend.array(IMAGES), arrays_of(fitted, backend, backend.dtype)
@@ -388,18 +390,18 @@ def test_jax_compiles_it(backend: Backend, monkeypatch, fitted: Preprocessing):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Features of a large mean and a small spread
+# Features with a large mean and a small spread
 
 
 def far_from_0(mean: float, spread: float, dtype: str = "float64") -> np.ndarray:
-    """Samples of a feature of this mean, and of one around 0; as integers where ``dtype`` is of some."""
+    """Samples of one feature with this mean and one around 0; rounded if ``dtype`` is an integer dtype."""
     rng = np.random.default_rng(0)
     X = np.stack([mean + spread * rng.normal(size=60), spread * rng.normal(size=60)], axis=1)
     return (X if dtype == "float64" else np.rint(X)).astype(dtype)
 
 
 def wide_dtypes(backend: Backend) -> list[str]:
-    """Dtypes with values that float32 has not, as far as the backend keeps them."""
+    """The dtypes of the backend with values that float32 cannot represent."""
     return ["float64", "int32", "int64"] if "float64" in backend.dtypes else ["int32"]
 
 
@@ -429,7 +431,7 @@ def test_the_mean_is_subtracted_before_samples_are_rounded(backend: Backend):
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "float16", "float32"])
-def test_samples_that_float32_holds_are_mapped_in_float32(dtype):
+def test_samples_that_float32_represents_are_mapped_in_float32(dtype):
     X = (50 * np.random.default_rng(0).random((20, 6))).astype(dtype)
     standardizer, whitener, _ = MAPS
     centred = X.astype(np.float32) - standardizer.mean.astype(np.float32)
@@ -449,8 +451,8 @@ def test_samples_of_a_library_without_float64_are_centred_block_by_block(monkeyp
 
 @pytest.mark.only_on("jax")
 @pytest.mark.float32_on_jax
-def test_integers_are_mapped_while_jax_traces_too(backend: Backend):
-    """Without float64 they are cast first there, as no value can be taken to the host."""
+def test_integers_can_be_mapped_while_jax_traces(backend: Backend):
+    """Without float64 they are then cast first, as a traced value cannot be copied to the host."""
     import jax
 
     X = backend.array(far_from_0(100.0, 5.0, "int32"), "int32")
@@ -466,7 +468,7 @@ FAR_MAPS = pytest.mark.parametrize(
 
 
 @FAR_MAPS
-def test_folding_warns_where_the_network_cannot_hold_the_difference(backend: Backend, fit):
+def test_folding_warns_if_the_network_has_too_little_precision(backend: Backend, fit):
     fitted = fit(far_from_0(1e9, 5.0))
     net = make_task(2, n_features=2).on(backend, "float32").net
     message = (
@@ -483,7 +485,7 @@ def test_folding_warns_where_the_network_cannot_hold_the_difference(backend: Bac
 
 @FAR_MAPS
 @pytest.mark.parametrize(("mean", "spread"), [(0.0, 1.0), (128.0, 50.0), (1e4, 1.0), (1.7e9, 1e8)])
-def test_folding_does_not_warn_where_it_loses_little(fit, mean, spread):
+def test_folding_does_not_warn_if_it_loses_little(fit, mean, spread):
     fit(far_from_0(mean, spread)).fold(make_task(n_features=2).net.astype("float32"))
 
 
@@ -535,7 +537,7 @@ REFUSED_APPLICATIONS = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_fitted_is_refused(case):
+def test_invalid_arguments_of_fit_are_refused(case):
     call, changes, error, message = REFUSED[case]
     with pytest.raises(error, match="^" + re.escape(message) + "$"):
         call(**changes)
@@ -543,13 +545,13 @@ def test_what_cannot_be_fitted_is_refused(case):
 
 @EACH_MAP
 @pytest.mark.parametrize("case", REFUSED_APPLICATIONS)
-def test_what_cannot_be_applied_is_refused(fitted: Preprocessing, case):
+def test_invalid_arguments_of_apply_are_refused(fitted: Preprocessing, case):
     changes, error, message = REFUSED_APPLICATIONS[case]
     with pytest.raises(error, match="^" + re.escape(message) + "$"):
         fitted.apply(**{"X": IMAGES, **changes})
 
 
-def test_float64_is_refused_where_there_is_none(backend: Backend):
+def test_float64_is_refused_on_devices_without_it(backend: Backend):
     X = backend.array(IMAGES)
     if "float64" in backend.dtypes:
         assert Standardizer.fit(X).apply(X, dtype="float64").dtype == backend.xp.float64
@@ -559,7 +561,7 @@ def test_float64_is_refused_where_there_is_none(backend: Backend):
 
 
 @EACH_MAP
-def test_networks_that_do_not_fit_are_not_folded(backend: Backend, fitted: Preprocessing):
+def test_folding_refuses_networks_that_do_not_fit(backend: Backend, fitted: Preprocessing):
     n = fitted.n_outputs
     net = make_task(n_features=n).on(backend).net
     elsewhere = other_backend(backend).array(np.zeros(3), "float32")

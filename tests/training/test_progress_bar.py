@@ -1,4 +1,4 @@
-"""The progress bar: where it is drawn, what it says, and how it ends."""
+"""The progress bar: where and how often it is drawn, its text, and its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cell:
     """The outputs of a notebook's cell."""
 
     def __init__(self) -> None:
-        self.outputs: list[list[dict[str, str]]] = []  # the states of each
+        self.outputs: list[list[dict[str, str]]] = []  # the states of each output
 
     def display(self, state: dict[str, str], *, raw: bool, display_id: bool) -> Any:
         assert raw
@@ -50,7 +50,7 @@ class Cell:
 
 
 def pretend_ipython(monkeypatch: pytest.MonkeyPatch, shell: Any, cell: Cell) -> None:
-    """Have this process look like one of IPython with such a shell."""
+    """Make this process look like IPython with this shell."""
     display = ModuleType("IPython.display")
     display.display = cell.display  # type: ignore[attr-defined]
     ipython = ModuleType("IPython")
@@ -79,7 +79,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 def bar_of(terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> ProgressBar:
-    """A bar on this terminal. (Before a test itself, pytest sets standard error once more.)"""
+    """A bar on this terminal. This is no fixture, as pytest sets standard error after fixtures."""
     monkeypatch.setattr(sys, "stderr", terminal)
     return ProgressBar()
 
@@ -93,15 +93,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Where
+# Where the bar is drawn
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace(), SimpleNamespace(kernel=None)])
-def test_elsewhere_nothing_is_shown(
+def test_nothing_is_shown_outside_of_terminals_and_notebooks(
     shell: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     found = Cell()
-    pretend_ipython(monkeypatch, shell, found)  # in a terminal it has a shell without a kernel
+    pretend_ipython(monkeypatch, shell, found)  # in a terminal, IPython has a shell without a kernel
     bar = ProgressBar()
     trained(TASK, callbacks=[bar])
     swept(TASK, {"learning_rate": [0.1, 0.2]}, callbacks=[bar])
@@ -110,7 +110,7 @@ def test_elsewhere_nothing_is_shown(
 
 
 @pytest.mark.parametrize("stream", [None, io.StringIO()])
-def test_without_a_terminal_rich_is_not_needed(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rich_is_not_needed_without_a_terminal(stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich.progress", None)
     monkeypatch.setattr(sys, "stderr", stream)
     trained(TASK, callbacks=[ProgressBar()])
@@ -143,7 +143,7 @@ def test_without_validation_there_is_no_accuracy(cell: Cell) -> None:
     assert re.fullmatch(r"100%, epoch 3 of 3, loss [\d.]+, in 0:00:00", *cell.ends())
 
 
-def test_of_a_stack_the_lowest_loss_and_the_highest_accuracy(cell: Cell) -> None:
+def test_a_stack_shows_its_lowest_loss_and_its_highest_accuracy(cell: Cell) -> None:
     run = trained(
         make_task(3, noise=2.0), learning_rate=np.asarray([0.1, 1e9, 0.3]), callbacks=[ProgressBar()]
     )
@@ -152,7 +152,7 @@ def test_of_a_stack_the_lowest_loss_and_the_highest_accuracy(cell: Cell) -> None
     assert f"loss {loss:.3g}, best validation accuracy {best:.3f}," in cell.ends()[0]
 
 
-def test_where_all_diverge_there_are_no_figures(cell: Cell) -> None:
+def test_no_figures_are_shown_if_all_networks_diverge(cell: Cell) -> None:
     trained(TASK, learning_rate=1e200, callbacks=[ProgressBar()])
     assert re.fullmatch(r"\d+%, epoch \d of 3, in 0:00:00", *cell.ends())
 
@@ -166,7 +166,7 @@ def raising(step: int, error: BaseException) -> Callable[[Progress], None]:
 
 
 @pytest.mark.parametrize("error", [KeyError("mine"), KeyboardInterrupt()])
-def test_after_an_error_the_bar_stays_where_it_was(cell: Cell, error: BaseException) -> None:
+def test_the_bar_stays_where_it_was_after_an_error(cell: Cell, error: BaseException) -> None:
     bar = ProgressBar()
     with pytest.raises(type(error)):
         trained(TASK, callbacks=[bar, raising(6, error)])
@@ -176,7 +176,7 @@ def test_after_an_error_the_bar_stays_where_it_was(cell: Cell, error: BaseExcept
     assert re.match(r"\d+%, part 1 of 4, epoch 1 of 3, in 0:00:00$", cell.ends()[1])
 
 
-def test_stopped_by_a_callback_or_by_patience(cell: Cell) -> None:
+def test_the_bar_stays_where_a_callback_or_patience_stops_the_run(cell: Cell) -> None:
     bar = ProgressBar()
     trained(TASK, callbacks=[bar, stopping(10, True)])
     frozen = trained(TASK, epochs=20, patience=2, learning_rate=1e-300, callbacks=[bar])
@@ -186,16 +186,16 @@ def test_stopped_by_a_callback_or_by_patience(cell: Cell) -> None:
     assert second.startswith("15%, epoch 3 of 20, ")
 
 
-def test_a_run_that_is_over_already_shows_nothing(cell: Cell) -> None:
+def test_a_run_that_is_already_long_enough_shows_nothing(cell: Cell) -> None:
     trained(TASK._replace(net=trained(TASK)), rng=None, callbacks=[ProgressBar()])
     assert cell.outputs == []
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Of sweeps
+# Sweeps
 
 
-def test_a_sweep_is_one_bar_over_all_its_parts(cell: Cell) -> None:
+def test_a_sweep_shows_one_bar_for_all_its_parts(cell: Cell) -> None:
     result = swept(TASK, GRID, callbacks=[ProgressBar()])
     best = max(row["validation_accuracy"] for row in result.runs)
     (end,) = cell.ends()
@@ -204,7 +204,7 @@ def test_a_sweep_is_one_bar_over_all_its_parts(cell: Cell) -> None:
     )
 
 
-def test_a_sweep_on_workers(cell: Cell) -> None:
+def test_a_sweep_on_workers_shows_one_bar(cell: Cell) -> None:
     with ThreadPoolExecutor(2) as executor:
         result = swept(TASK, GRID, executor=executor, callbacks=[ProgressBar()])
     best = max(row["validation_accuracy"] for row in result.runs)
@@ -213,15 +213,15 @@ def test_a_sweep_on_workers(cell: Cell) -> None:
     assert f"best validation accuracy {best:.3f}" in end
 
 
-def test_a_part_that_was_stopped_in_its_first_epoch(cell: Cell) -> None:
-    """A worker has ended it, and its run has no entry in the history."""
+def test_a_part_that_is_stopped_in_its_first_epoch_shows_no_figures(cell: Cell) -> None:
+    """Its run, which a worker ended, has no entry in the history."""
     bar = ProgressBar()
     bar(after(3, no_history(2)))
     bar.on_end()
     assert cell.ends() == ["3%, epoch 0 of 10, in 0:00:00"]
 
 
-def test_halving_ends_below_the_whole(cell: Cell) -> None:
+def test_the_bar_of_halving_ends_below_100_percent(cell: Cell) -> None:
     task = make_task(n_samples=200, n_validation=60, noise=2.0)
     swept(
         task,
@@ -236,11 +236,11 @@ def test_halving_ends_below_the_whole(cell: Cell) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# How often
+# How often the bar is drawn
 
 
 def after(step: int, entries: Any = None, **others: Any) -> Any:
-    """A progress within an epoch, or at its end, of which the history is then known."""
+    """A progress within an epoch or, with ``entries``, at its end, when its history can be read."""
     place = {"step": step, "steps": 100, "epoch": step // 10, "epochs": 10, "stage": 1, "stages": 1}
 
     def known() -> Any:
@@ -253,7 +253,7 @@ def after(step: int, entries: Any = None, **others: Any) -> Any:
 HISTORY = trained(TASK).history
 
 
-def test_it_is_drawn_ten_times_a_second_at_the_end_of_epochs_and_less_often_within(
+def test_the_bar_is_drawn_up_to_ten_times_a_second_and_less_often_within_epochs(
     cell: Cell, clock: Any
 ) -> None:
     bar = ProgressBar()
@@ -266,9 +266,7 @@ def test_it_is_drawn_ten_times_a_second_at_the_end_of_epochs_and_less_often_with
     assert drawn == [10, 20, *range(30, 60, 2)]
 
 
-def test_a_drawing_that_takes_long_is_seldom_repeated(
-    cell: Cell, clock: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_drawing_is_seldom_repeated(cell: Cell, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bar, drawn = ProgressBar(), []
 
     def show(*_: Any, ended: bool) -> None:
@@ -281,7 +279,7 @@ def test_a_drawing_that_takes_long_is_seldom_repeated(
     assert drawn == [1001, 1201, 1401, 1601, 1801]
 
 
-def test_a_history_that_takes_long_is_seldom_read_but_at_the_end(cell: Cell, clock: Any) -> None:
+def test_a_slow_history_is_seldom_read_except_at_the_end(cell: Cell, clock: Any) -> None:
     bar, read = ProgressBar(), []
 
     def slow() -> Any:
@@ -296,7 +294,7 @@ def test_a_history_that_takes_long_is_seldom_read_but_at_the_end(cell: Cell, clo
     assert read == [1000, 1200, 1400, 1500]
 
 
-def test_the_time_that_is_left_is_that_of_the_steps_that_are_left(cell: Cell, clock: Any) -> None:
+def test_the_remaining_time_follows_from_the_remaining_steps(cell: Cell, clock: Any) -> None:
     bar = ProgressBar()
     for clock.now, step in ((1000.0, 40), (1060.0, 50), (1120.0, 70)):  # a run that was resumed
         bar(after(step, HISTORY))
@@ -306,7 +304,7 @@ def test_the_time_that_is_left_is_that_of_the_steps_that_are_left(cell: Cell, cl
     assert texts == ["0:05:00 left", "0:02:00 left", "in 0:05:00"]
 
 
-def test_one_bar_serves_one_training_after_another(cell: Cell) -> None:
+def test_one_bar_can_serve_several_trainings(cell: Cell) -> None:
     bar = ProgressBar()
     first = trained(TASK, callbacks=[bar])
     second = trained(make_task(noise=0.1, seed=5), epochs=2, callbacks=[bar])
@@ -317,7 +315,7 @@ def test_one_bar_serves_one_training_after_another(cell: Cell) -> None:
         assert f"accuracy {accuracy:.3f}" in end
 
 
-def test_it_changes_nothing(cell: Cell, backend: Backend) -> None:
+def test_the_bar_does_not_change_the_run(cell: Cell, backend: Backend) -> None:
     task = TASK.on(backend)
     shown, alone = trained(task, callbacks=[ProgressBar()]), trained(task)
     np.testing.assert_array_equal(shown.history.loss, alone.history.loss)
@@ -331,7 +329,7 @@ HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"  # the cursor
 
 
 @pytest.mark.parametrize("error", [None, KeyError("mine"), KeyboardInterrupt()])
-def test_a_terminal_has_its_cursor_back(
+def test_a_terminal_gets_its_cursor_back(
     terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch, error: BaseException | None
 ) -> None:
     bar = bar_of(terminal, monkeypatch)
@@ -343,10 +341,10 @@ def test_a_terminal_has_its_cursor_back(
     assert text.endswith(SHOWN)
     share = "40%" if error else "100%"
     assert re.search(rf"━.*{share}.*epoch \d of 3, loss [\d.]+, best validation accuracy 0\.\d+", text)
-    assert sys.stderr is terminal  # what rich replaces meanwhile
+    assert sys.stderr is terminal  # rich replaces it during the training
 
 
-def test_what_is_printed_meanwhile_stays_on_standard_output(
+def test_text_printed_during_a_training_goes_to_standard_output(
     terminal: io.StringIO, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def show(progress: Progress) -> None:
@@ -359,7 +357,7 @@ def test_what_is_printed_meanwhile_stays_on_standard_output(
     assert "an epoch" not in terminal.getvalue()
 
 
-def test_a_terminal_that_is_gone_stops_no_training(
+def test_a_closed_terminal_does_not_stop_a_training(
     terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bar = bar_of(terminal, monkeypatch)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.once_on_jax
 # Dropout
 
 
-def test_probabilities_of_one_256th_are_the_same_run():
+def test_dropout_is_rounded_to_multiples_of_1_256th():
     task = make_task()
     first, same, other = (trained(task, dropout=p, input_dropout=0.1) for p in (0.25, 0.2505, 0.254))
     assert_same_run(first, same)
@@ -40,8 +40,8 @@ def test_probabilities_of_one_256th_are_the_same_run():
 
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
 @pytest.mark.parametrize("n_networks", [None, 2])
-def test_nothing_is_left_out_when_predicting(backend: Backend, n_networks, soft):
-    """Nor are targets smoothed, nor is there a penalty."""
+def test_evaluation_has_no_dropout(backend: Backend, n_networks, soft):
+    """Nor label smoothing, nor a penalty."""
     task, watcher = make_task(n_networks, soft=soft), Watcher(nets=True)
     thinned = {"dropout": 0.5, "input_dropout": 0.3, "label_smoothing": 0.2, "reg": 0.1}
     run = trained_on(backend, task, **thinned, callbacks=[watcher])
@@ -53,7 +53,7 @@ def test_nothing_is_left_out_when_predicting(backend: Backend, n_networks, soft)
     np.testing.assert_allclose(run.train_accuracy, to_host(run.net.accuracy(there.X, there.y)), rtol=1e-6)
 
 
-def test_dropout_of_nothing_is_no_dropout(backend: Backend):
+def test_dropout_and_smoothing_of_0_change_nothing(backend: Backend):
     task = make_task(2)
     plain = trained_on(backend, task)
     nothing = {"dropout": [0.0, 0.0], "input_dropout": 0, "label_smoothing": [0, 0.0], "class_weight": None}
@@ -67,13 +67,13 @@ def test_dropout_of_nothing_is_no_dropout(backend: Backend):
 
 @pytest.mark.parametrize("judge", ["best", "last"])
 @pytest.mark.parametrize("n_networks", [None, 2])
-def test_with_an_average_it_is_what_is_validated_kept_and_judged(backend: Backend, n_networks, judge):
+def test_the_average_is_validated_kept_and_judged(backend: Backend, n_networks, judge):
     task = make_task(n_networks, noise=2.0, seed=3)
     watcher = Watcher(nets=True)
     arguments = {"ema_decay": 0.9, "learning_rate": 0.8, "epochs": 8}
     run = trained_on(backend, task, **arguments, judge=judge, callbacks=[watcher])
     without = trained_on(backend, task, **{**arguments, "ema_decay": None})
-    assert_same_net(run.last, without.last)  # to be averaged changes nothing
+    assert_same_net(run.last, without.last)  # averaging does not change the training
     np.testing.assert_array_equal(run.history.loss, without.history.loss)
     assert not np.array_equal(run.history.validation_accuracy, without.history.validation_accuracy)
     there = task.on(backend)
@@ -82,7 +82,7 @@ def test_with_an_average_it_is_what_is_validated_kept_and_judged(backend: Backen
     assert_same_net(watcher.nets[-1], run.average)
     best = np.atleast_2d(run.history.validation_accuracy).argmax(axis=1)
     np.testing.assert_array_equal(np.atleast_1d(run.best_step), (best + 1) * PER_EPOCH)
-    assert np.any(best < 7)  # or this shows nothing
+    assert np.any(best < 7)  # otherwise this would test nothing
     for k, found in enumerate(each_run(run)):
         assert_same_net(
             found["best"], watcher.nets[best[k]] if n_networks is None else watcher.nets[best[k]].select(k)
@@ -106,7 +106,7 @@ def test_without_a_validation_set_the_average_is_the_best(backend: Backend, judg
     np.testing.assert_allclose(run.train_accuracy, to_host(run.average.accuracy(there.X, there.y)), rtol=1e-6)
 
 
-def test_the_average_shares_no_memory_with_the_rest():
+def test_the_average_shares_no_memory_with_other_networks():
     task = make_task(2)
     run = trained(task, ema_decay=0.5)
     arrays = [array for net in (run.best, run.last, run.average) for array in net]
@@ -115,8 +115,8 @@ def test_the_average_shares_no_memory_with_the_rest():
 
 
 @pytest.mark.only_on("torch")
-def test_the_average_is_pytorchs(backend: Backend):
-    """AveragedModel with its exponential moving average, updated after each step."""
+def test_the_average_equals_that_of_pytorch(backend: Backend):
+    """PyTorch's is an AveragedModel with an exponential moving average, updated after each step."""
     swa_utils = pytest.importorskip("torch.optim.swa_utils")
     nn, task, weights = sys.modules["torch"].nn, make_task(2), []
     keep = lambda progress: progress.epoch_ended or weights.append(progress.net())  # noqa: E731
@@ -138,7 +138,7 @@ def test_the_average_is_pytorchs(backend: Backend):
 
 
 def patient_epochs(accuracies: np.ndarray, patience: int) -> int | None:
-    """After how many epochs patience ends, if it does."""
+    """The number of epochs after which patience ends, or None."""
     best, waited = -1.0, 0
     for epoch, accuracy in enumerate(accuracies, start=1):
         best, waited = (accuracy, 0) if accuracy > best else (best, waited + 1)
@@ -147,7 +147,7 @@ def patient_epochs(accuracies: np.ndarray, patience: int) -> int | None:
     return None
 
 
-def test_patience_ends_each_network_after_so_many_epochs_without_a_higher_accuracy(backend: Backend):
+def test_patience_stops_each_network_after_epochs_without_a_higher_accuracy(backend: Backend):
     seen: set[bool] = set()
 
     @few(backend)
@@ -173,7 +173,7 @@ def test_patience_ends_each_network_after_so_many_epochs_without_a_higher_accura
             ends.append(end or 10)
             seen.add(end is not None)
             steps, history = ends[-1] * PER_EPOCH, found["history"]
-            # XLA compiles each width of a stack by itself, and may round otherwise where networks have left.
+            # XLA compiles each width of a stack separately, so rounding may differ after networks have left.
             rtol = 1e-9 if backend.library == "jax" and n_networks else 0.0
             assert found["stopped"] == (None if end is None else steps)
             assert type(found["stopped"]) in (int, type(None))
@@ -198,8 +198,8 @@ def test_patience_ends_each_network_after_so_many_epochs_without_a_higher_accura
     assert True in seen or backend.library not in ("numpy", "torch")
 
 
-def test_a_network_whose_patience_ended_stays_ended():
-    """Whatever becomes of its place in the stack, and with more epochs."""
+def test_a_network_stopped_by_patience_stays_stopped():
+    """In a stack in which others train on, and when epochs are added."""
     task = make_task(2, noise=2.0, seed=5)
     arguments = {"learning_rate": [0.0, 0.2], "reg": 0.0, "patience": 2, "epochs": 6}
     run = trained(task, **arguments)
@@ -218,7 +218,7 @@ def test_a_network_whose_patience_ended_stays_ended():
     assert watcher.events == []
 
 
-def test_patience_that_ended_with_a_run_is_not_taken_up_again_within_an_epoch():
+def test_a_run_stopped_by_patience_within_an_epoch_stays_stopped():
     task = make_task(noise=2.0, seed=5)
     arguments = {"learning_rate": 0.0, "reg": 0.0, "patience": 1, "epochs": None}
     run = trained(task, **arguments, steps=7)  # entries after 5 and 7 steps
@@ -227,7 +227,7 @@ def test_patience_that_ended_with_a_run_is_not_taken_up_again_within_an_epoch():
     assert_same_run(again, run)
 
 
-def test_patience_and_divergence_side_by_side(backend: Backend):
+def test_patience_and_divergence_in_one_stack(backend: Backend):
     how = {"learning_rate": [0.0, 1e36, 0.1], "reg": [0.0, 1.0, 0.0], "label_smoothing": 0.1}
     task = make_task(3, noise=2.0, seed=5)
     run = trained_on(backend, task, **how, patience=2, epochs=4, ema_decay=0.5)
@@ -237,7 +237,7 @@ def test_patience_and_divergence_side_by_side(backend: Backend):
     assert all(np.isfinite(a).all() for net in (run.last, run.average) for a in host_net(net.select(0)))
 
 
-def test_all_stopped_or_diverged_ends_the_run(backend: Backend):
+def test_a_run_ends_when_all_networks_stopped_or_diverged(backend: Backend):
     task = make_task(2)
     run = trained_on(backend, task, learning_rate=[0.0, 1e36], reg=1.0, patience=1, epochs=9)
     assert run.n_steps == 2 * PER_EPOCH

@@ -1,4 +1,4 @@
-"""Arrays that are given out: row by row in memory, as others' C code reads them, and nobody else's."""
+"""The memory of returned arrays: row by row, as other programs' C code reads it, and never shared."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from twolayer.preprocessing import Standardizer, Whitener
 
 pytestmark = pytest.mark.once_on_jax
 
-# With one feature or one hidden unit, a transposed matrix lies in memory as before, and may stay a view.
+# With one feature or one hidden unit, a transposed matrix has the same memory order, and may stay a view.
 SIZES = {"ordinary": (4, 5, 3), "of one": (1, 1, 3)}
 
 
 def tree(value: Any, name: str = "result") -> Iterator[tuple[str, Any]]:
-    """The arrays in what a function returned, by their names."""
+    """The names and arrays in the result of a function."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from tree(part, f"{name}[{key}]")
@@ -38,7 +38,7 @@ def tree(value: Any, name: str = "result") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def lies_row_by_row(array: Any, backend: Backend) -> bool:
+def is_row_by_row(array: Any, backend: Backend) -> bool:
     if isinstance(array, np.ndarray | np.generic) or backend.library in ("numpy", "cupy"):
         return bool(array.flags.c_contiguous)
     if backend.library == "torch":
@@ -48,7 +48,7 @@ def lies_row_by_row(array: Any, backend: Backend) -> bool:
 
 def share_memory(a: Any, b: Any, backend: Backend) -> bool:
     if isinstance(a, np.ndarray | np.generic) != isinstance(b, np.ndarray | np.generic):
-        return False  # one is on the host, the other is the library's
+        return False  # one array is on the host, the other is the library's
     if isinstance(a, np.ndarray | np.generic):
         return np.shares_memory(a, b)
     if backend.library == "cupy":
@@ -59,17 +59,17 @@ def share_memory(a: Any, b: Any, backend: Backend) -> bool:
 
 
 def check(found: Any, others: Any, backend: Backend) -> None:
-    """Raise unless the arrays lie row by row and share no memory with others."""
+    """Assert that arrays are stored row by row and share no memory with others."""
     arrays = list(tree(found))
     assert arrays
     for name, array in arrays:
-        assert lies_row_by_row(array, backend), name
+        assert is_row_by_row(array, backend), name
         for other, given in tree(others, "given"):
             assert not share_memory(array, given, backend), f"{name} and {other}"
 
 
 def awkward(net: TwoLayerNet, backend: Backend) -> TwoLayerNet:
-    """The same network, each matrix column by column in memory."""
+    """The same network, each matrix stored column by column."""
     return TwoLayerNet(*(turned(array, xp=backend.xp) if array.ndim > 1 else array for array in net))
 
 
@@ -86,7 +86,7 @@ def task(request: pytest.FixtureRequest, backend: Backend, n_networks: int | Non
 
 
 def methods(task: Task, backend: Backend) -> dict[str, Callable[[TwoLayerNet], Any]]:
-    """Every function that makes arrays or networks of a network."""
+    """Every function that makes arrays or networks from a network."""
     X, y, xp = task.X, task.y, backend.xp
     scaling = Standardizer(np.full(task.net.n_features, 0.1), np.full(task.net.n_features, 1.5))
     turning = Whitener.fit(np.random.default_rng(0).normal(size=(50, task.net.n_features)))
@@ -128,8 +128,8 @@ def methods(task: Task, backend: Backend) -> dict[str, Callable[[TwoLayerNet], A
 
 
 @pytest.mark.parametrize("order", ["straight", "awkward"])
-def test_what_is_made_of_a_network(backend: Backend, task: Task, order: str):
-    """Also of one whose matrices lie column by column."""
+def test_results_of_functions_of_a_network(backend: Backend, task: Task, order: str):
+    """Also of a network whose matrices are stored column by column."""
     net = task.net if order == "straight" else awkward(task.net, backend)
     faults = []
     for name, method in methods(task, backend).items():
@@ -140,7 +140,7 @@ def test_what_is_made_of_a_network(backend: Backend, task: Task, order: str):
     assert not faults, "\n".join(faults)
 
 
-def test_a_network_that_is_drawn(backend: Backend):
+def test_an_initialized_network(backend: Backend):
     net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, dtype=backend.dtype, device=backend.device)
     check(net, (), backend)
 
@@ -162,13 +162,13 @@ RUNS: dict[str, dict[str, Any]] = {
 @pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize("order", ["straight", "awkward"])
 @pytest.mark.parametrize("name", RUNS)
-def test_what_a_run_gives_out(backend: Backend, task: Task, name: str, order: str):
-    """Nothing that a callback or the caller gets is changed by the run, or shared with one another."""
+def test_arrays_that_callbacks_and_the_caller_get(backend: Backend, task: Task, name: str, order: str):
+    """The run never changes them, and no two of them share memory."""
     net = task.net if order == "straight" else awkward(task.net, backend)
     given, held, copies = (net, *task[1:]), [], []
 
     def watch(progress: twolayer.Progress) -> None:
-        if progress.step in (3, 5, 6, 8, 10):  # in the middle and at the end of epochs of 5
+        if progress.step in (3, 5, 6, 8, 10):  # in the middle and at the end of epochs of 5 steps
             for part in (progress.net(), progress.run(), progress.snapshot()):
                 check(part, (given, held), backend)
                 held.append(part)
@@ -181,12 +181,12 @@ def test_what_a_run_gives_out(backend: Backend, task: Task, name: str, order: st
     for part, copy in zip(held, copies, strict=True):
         for (_, array), was in zip(tree(part), copy, strict=True):
             np.testing.assert_array_equal(to_host(array), was)
-    # Only `net` may be one of the others: `best`, `last` or `average`.
+    # Only `net` may be the same object as `best`, `last` or `average`.
     parts = [part for part in (run.best, run.last, run.average) if part is not None]
     for i, part in enumerate(parts):
         check(part, parts[:i], backend)
     assert any(run.net is part for part in parts)
-    # And a run that goes on from this one leaves it as it is.
+    # Resuming this run does not change it.
     before = [to_host(array) for _, array in tree(run)]
     more = twolayer.train(run, task.X, task.y, **settings | {"epochs": 5, "rng": None})
     check(more, (given, held, run), backend)
@@ -194,7 +194,7 @@ def test_what_a_run_gives_out(backend: Backend, task: Task, name: str, order: st
         np.testing.assert_array_equal(to_host(array), was)
 
 
-def test_a_stored_run_and_network(backend: Backend, task: Task, tmp_path: Path):
+def test_a_loaded_run_and_network(backend: Backend, task: Task, tmp_path: Path):
     run = twolayer.train(
         awkward(task.net, backend), task.X, task.y, validation=task.validation, epochs=2, ema_decay=0.5, rng=0
     )
@@ -208,7 +208,7 @@ def test_a_stored_run_and_network(backend: Backend, task: Task, tmp_path: Path):
             np.testing.assert_array_equal(to_host(one), to_host(other))
 
 
-def test_the_best_of_a_sweep(backend: Backend):
+def test_the_best_network_of_a_sweep(backend: Backend):
     task, held = make_task().on(backend), []
 
     def watch(progress: twolayer.Progress) -> None:
@@ -229,8 +229,8 @@ def test_the_best_of_a_sweep(backend: Backend):
     check(found.best.net, (task[1:], held), backend)
 
 
-def test_the_checks_see_a_view_and_another_order(backend: Backend):
-    """Else they would hold whatever the library did."""
+def test_the_check_detects_views_and_other_memory_orders(backend: Backend):
+    """Otherwise these tests would pass whatever the library returned."""
     if backend.library == "jax":
         pytest.skip("JAX's arrays cannot change, and have one order")
     array = backend.array(np.arange(12.0).reshape(3, 4))

@@ -1,4 +1,4 @@
-"""Sweeps that go on from a folder: as if they had not ended, with more candidates, and refused."""
+"""Sweeps resumed from a folder: without changes, with more candidates, and refusals."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 class Interrupted(Exception):
-    """What a callback raises."""
+    """The error that a callback raises to end a sweep."""
 
 
 def number_of_calls(how: dict[str, Any]) -> int:
@@ -65,7 +65,7 @@ def number_of_calls(how: dict[str, Any]) -> int:
 
 
 class Ends:
-    """A callback that ends a sweep at a call: it stops it, or raises."""
+    """A callback that ends a sweep at its call number ``at``, by a stop or by an error."""
 
     def __init__(self, at: int, *, raises: bool) -> None:
         self.left, self.raises = at, raises
@@ -78,10 +78,10 @@ class Ends:
             progress.stop()
 
 
-def carried_on(
+def resumed_sweep(
     how: dict[str, Any], folder: Path, calls: list[tuple[int, bool]], seconds: float = 0.0
 ) -> SweepResult:
-    """The result of a sweep that ends at these calls, and goes on each time."""
+    """The result of a sweep that ends at each of these calls, and is then resumed."""
     more = {"resume": folder, "checkpoint_seconds": seconds}
     for at, raises in calls:
         try:
@@ -93,7 +93,7 @@ def carried_on(
 
 @pytest.mark.parametrize("way", HOW)
 def test_a_folder_changes_no_result(tmp_path: Path, way: str) -> None:
-    """Neither the first time nor when all is done."""
+    """Neither in the first sweep nor in a second one, which has nothing left to train."""
     how = how_of(way)
     expected, folder = sweep(**how), tmp_path / "within" / "parts"
     assert_same_result(sweep(**how, resume=folder), expected)
@@ -107,12 +107,12 @@ def test_a_folder_changes_no_result(tmp_path: Path, way: str) -> None:
 
 @pytest.mark.parametrize("way", HOW)
 @pytest.mark.parametrize("raises", [False, True], ids=["stopped", "error"])
-def test_a_sweep_goes_on_from_every_moment(tmp_path: Path, way: str, raises: bool) -> None:
-    """It ends as one that was left alone: to the bit."""
+def test_a_sweep_resumes_after_any_call_of_a_callback(tmp_path: Path, way: str, raises: bool) -> None:
+    """It ends as an uninterrupted sweep, bit for bit."""
     how, seconds = how_of(way), 0.0 if raises else 1e6
     expected, n_calls = sweep(**how), number_of_calls(how)
     for at in {1, n_calls // 3, n_calls // 3 + 1, n_calls - 1, n_calls}:
-        found = carried_on(how, tmp_path / str(at), [(at, raises)], seconds)
+        found = resumed_sweep(how, tmp_path / str(at), [(at, raises)], seconds)
         assert_same_result(found, expected)
 
 
@@ -122,27 +122,27 @@ def test_a_sweep_goes_on_from_every_moment(tmp_path: Path, way: str, raises: boo
     calls=st.lists(st.tuples(st.integers(1, 90), st.booleans()), min_size=1, max_size=4),
     seconds=st.sampled_from([0.0, 1e6]),
 )
-def test_a_sweep_goes_on_as_often_as_it_ends(
+def test_a_sweep_can_be_resumed_several_times(
     tmp_path_factory: pytest.TempPathFactory, way: str, calls: list[tuple[int, bool]], seconds: float
 ) -> None:
     how, folder = how_of(way), tmp_path_factory.mktemp("parts")
-    assert_same_result(carried_on(how, folder, calls, seconds), sweep(**how))
+    assert_same_result(resumed_sweep(how, folder, calls, seconds), sweep(**how))
 
 
 @pytest.mark.parametrize("way", ["plain", "halving", "folds"])
-def test_on_every_library(backend: Backend, tmp_path: Path, way: str) -> None:
+def test_a_sweep_resumes_on_every_library(backend: Backend, tmp_path: Path, way: str) -> None:
     how = how_of(way, dtype=backend.dtype)
     for name in ("X", "y"):
         how[name] = backend.array(how[name])
     if "validation" in how:
         how["validation"] = tuple(map(backend.array, how["validation"]))
-    found = carried_on(how, tmp_path, [(18, False), (20, True)])
+    found = resumed_sweep(how, tmp_path, [(18, False), (20, True)])
     assert_same_result(found, sweep(**how), rtol=0.0 if backend.library == "numpy" else backend.rtol)
     assert backend.owns(found.best.net.W1)
 
 
-def test_a_result_that_was_stopped_has_what_the_folder_has(tmp_path: Path) -> None:
-    """The parts of earlier sweeps too."""
+def test_the_result_of_a_stopped_sweep_includes_earlier_parts(tmp_path: Path) -> None:
+    """These are the parts that earlier sweeps left in the folder."""
     how = how_of("plain")
     first = sweep(**how, resume=tmp_path, callbacks=[Watcher(lambda p: (p.stage, p.step) == (3, 7))])
     assert sorted(row["n_steps"] for row in first.runs) == [7, 7, 15, 15, 15, 15]
@@ -151,7 +151,7 @@ def test_a_result_that_was_stopped_has_what_the_folder_has(tmp_path: Path) -> No
     assert not again.complete
 
 
-def test_a_result_that_was_stopped_has_the_parts_after_it_too(tmp_path: Path) -> None:
+def test_the_result_of_a_stopped_sweep_includes_later_parts_in_the_folder(tmp_path: Path) -> None:
     how = how_of("plain")
     sweep(**how, resume=tmp_path)
     first = {"learning_rate": GRID["learning_rate"], "n_hidden": [3], "batch_size": [5], "seed": [0]}
@@ -166,8 +166,8 @@ def test_a_result_that_was_stopped_has_the_parts_after_it_too(tmp_path: Path) ->
 
 @pytest.mark.parametrize("way", ["plain", "folds-fitted", "average"])
 @pytest.mark.parametrize("at", [2, 8, 21])
-def test_what_was_done_is_not_done_again(tmp_path: Path, way: str, at: int) -> None:
-    """After a stop no step, and after an error those since the last checkpoint alone."""
+def test_finished_steps_are_not_repeated(tmp_path: Path, way: str, at: int) -> None:
+    """After a stop, no step is repeated; after an error, only the steps since the last checkpoint."""
     how, left = how_of(way), Watcher()
     n_calls = number_of_calls(how)
     sweep(**how, resume=tmp_path / "stopped", callbacks=[Ends(at, raises=False)])
@@ -178,12 +178,12 @@ def test_what_was_done_is_not_done_again(tmp_path: Path, way: str, at: int) -> N
         sweep(**how, callbacks=[Ends(at, raises=True)])
     left = Watcher()
     sweep(**how, callbacks=[left])
-    # A checkpoint is written when callbacks were called, and at the end of an epoch there is one already.
+    # A checkpoint is written after the other callbacks; at the end of an epoch, its last step already wrote one.
     assert n_calls - at <= len(left.seen) <= n_calls - at + 1
 
 
 @pytest.mark.parametrize("way", ["plain", "halving", "folds"])
-def test_with_workers(tmp_path: Path, way: str) -> None:
+def test_a_sweep_on_workers_resumes(tmp_path: Path, way: str) -> None:
     how = how_of(way)
     with ThreadPoolExecutor(2) as executor:
         for at in (1, 3):
@@ -219,10 +219,10 @@ MORE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", MORE)
 @pytest.mark.parametrize("at", [None, 20])
-def test_more_candidates_and_seeds(tmp_path: Path, case: str, at: int | None) -> None:
-    """Parts that were trained stay as they are, and the others are those of a sweep of the others alone.
+def test_candidates_and_seeds_can_be_added(tmp_path: Path, case: str, at: int | None) -> None:
+    """Trained parts are kept, and the other networks are divided into parts of their own.
 
-    A finished part is written again: its bytes are the same, the time of its file is not.
+    A finished part is written again with the same bytes, so only the time of its file changes.
     """
     way, changes, more = MORE[case]
     earlier = how_of(way, **changes)
@@ -238,7 +238,7 @@ def test_more_candidates_and_seeds(tmp_path: Path, case: str, at: int | None) ->
     if at is None:
         kept = len(complete) - refits
         assert min(one.stage for one in watcher.seen) == kept + 1
-    # Other stacks round otherwise, so that the last digits may differ from those of a fresh sweep.
+    # Other stacks round differently, so the last digits may differ from those of a fresh sweep.
     assert_equal_rows(found.runs, fresh.runs)
     assert_equal_rows(found.table, fresh.table)
     for one, other in zip(found.histories, fresh.histories, strict=True):
@@ -247,14 +247,14 @@ def test_more_candidates_and_seeds(tmp_path: Path, case: str, at: int | None) ->
     assert_same_result(sweep(**later, resume=tmp_path), found)
 
 
-def test_more_candidates_in_stacks_of_the_same_division_are_the_same_to_the_bit(tmp_path: Path) -> None:
-    """A part for each seed: those of more seeds are those of a fresh sweep."""
+def test_added_seeds_give_the_result_of_a_fresh_sweep_bit_for_bit(tmp_path: Path) -> None:
+    """Each seed has parts of its own, so the stacks are those of a fresh sweep."""
     sweep(**how_of("plain"), resume=tmp_path)
     later = how_of("plain", **grid(seed=[0, 1, 2, 3]))
     assert_same_result(sweep(**later, resume=tmp_path), sweep(**later))
 
 
-def test_more_candidates_drawn_at_random(tmp_path: Path) -> None:
+def test_random_candidates_can_be_added(tmp_path: Path) -> None:
     from twolayer.search import LogUniform
 
     how = how_of("plain", **grid(learning_rate=LogUniform(1e-3, 1.0), seed=[0, 1]))
@@ -268,14 +268,14 @@ def test_more_candidates_drawn_at_random(tmp_path: Path) -> None:
         sweep(**how, candidates=3, resume=tmp_path)
 
 
-def test_another_division_of_the_networks_does_not_matter(tmp_path: Path) -> None:
-    """Parts that a folder has stay: they would be trained for nothing."""
+def test_max_networks_may_differ(tmp_path: Path) -> None:
+    """Parts that are already in the folder are kept, so that their training is not wasted."""
     sweep(**how_of("plain"), resume=tmp_path, callbacks=[Ends(20, raises=False)])
     found = sweep(**how_of("plain"), max_networks=1, resume=tmp_path)
     assert_same_result(found, sweep(**how_of("plain")))
 
 
-def test_what_does_not_change_a_result_may_differ(tmp_path: Path) -> None:
+def test_arguments_that_do_not_change_results_may_differ(tmp_path: Path) -> None:
     how = how_of("folds")
     sweep(**how, resume=tmp_path, callbacks=[Ends(20, raises=False)])
     other = how | {"X": np.asfortranarray(TASK.X), "refit": "merge", "stream": True}
@@ -349,7 +349,7 @@ def test_other_settings_and_data_are_refused(tmp_path: Path, case: str) -> None:
     assert files_of(tmp_path) == before
 
 
-def test_a_candidate_that_is_missing_is_refused(tmp_path: Path) -> None:
+def test_missing_candidates_and_seeds_are_refused(tmp_path: Path) -> None:
     sweep(**how_of(), resume=tmp_path)
     before = files_of(tmp_path)
     for changes in ({"seed": [0]}, {"seed": [0, 2]}, {"learning_rate": [0.05]}, {"batch_size": [6]}):
@@ -378,8 +378,8 @@ def schedule_of(factor: float) -> Callable[..., Any]:
     return schedule
 
 
-def test_candidates_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
-    """A function is known by its name: one would go on with the training of the other."""
+def test_candidates_with_equal_descriptions_are_refused(tmp_path: Path) -> None:
+    """A function is described by its name, so one candidate would resume the training of the other."""
     how = how_of(**grid(schedule=[schedule_of(1.0), schedule_of(0.1)]))
     with refusal(
         "ValueError: with `resume`, candidates must have different descriptions, in which a function is only "
@@ -440,8 +440,8 @@ EDITED: dict[str, Callable[[list[list[str]]], list[list[str]]]] = {
 
 
 @pytest.mark.parametrize("case", EDITED)
-def test_a_plan_that_was_edited_gives_the_same(tmp_path: Path, case: str) -> None:
-    """Never other figures."""
+def test_an_edited_plan_gives_the_same_result(tmp_path: Path, case: str) -> None:
+    """Parts may be trained again, but results never change."""
     sweep(**how_of(), resume=tmp_path)
     file = tmp_path / stored.PLAN
     record = json.loads(file.read_text(encoding="utf-8"))
@@ -451,7 +451,7 @@ def test_a_plan_that_was_edited_gives_the_same(tmp_path: Path, case: str) -> Non
 
 @pytest.mark.parametrize("size", [0, 7, 300, -1])
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path, size: int) -> None:
-    """The message names the file; without it, the part is trained anew."""
+    """The message names the file. Once the file is deleted, the part is trained again."""
     how = how_of()
     sweep(**how, resume=tmp_path)
     file = sorted(tmp_path.glob("*.safetensors"))[0]
@@ -467,12 +467,12 @@ def test_the_checkpoint_of_another_part_is_refused(tmp_path: Path, n: int) -> No
     how = how_of()
     sweep(**how, resume=tmp_path)
     files = sorted(tmp_path.glob("*.safetensors"), key=lambda path: load_run(path).last.n_hidden)
-    files[0].write_bytes(files[n].read_bytes())  # of another seed, and of another size
+    files[0].write_bytes(files[n].read_bytes())  # of another seed, or of another size
     with pytest.raises(ValueError, match="must go on from its own run, of this version"):
         sweep(**how, resume=tmp_path)
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         sweep(**how_of(), resume=tmp_path / "file")
@@ -482,7 +482,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
             sweep(**how_of(), resume=tmp_path / "parts")
 
 
-def test_what_was_half_written_is_removed(tmp_path: Path) -> None:
+def test_half_written_files_are_removed(tmp_path: Path) -> None:
     how = how_of()
     sweep(**how, resume=tmp_path)
     names = sorted(files_of(tmp_path))

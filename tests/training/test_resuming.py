@@ -1,4 +1,4 @@
-"""What a run may go on with, and what is refused: its settings and its data are those that it began with."""
+"""Resuming a run: its settings and data must be those that it began with."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run() -> Run:
     return begun()
 
 
-def gone_on(run: Any, **changes: Any) -> Run:
+def resumed_run(run: Any, **changes: Any) -> Run:
     how = {"X": TASK.X, "y": TASK.y, "epochs": 4} | HOW | changes
     return train(None, how.pop("X"), how.pop("y"), resume=run, **how)
 
@@ -69,7 +69,7 @@ MOMENTUM = "SGD(momentum=0.9, nesterov=False)"
 DECAY = "Exponential(every=None, factor=0.9, first=None)"
 SCALING = Standardizer.fit(TASK.X[:20])
 SHORT = {"X": TASK.X[:21], "y": TASK.y[:21], "sample_weight": WEIGHT[:21]}
-# What a run cannot go on with: the name of what differs, and how it and what came are told.
+# Changes that a run refuses: the name of the argument, the change, and the two descriptions in the message.
 SAMPLES, HELD_OUT = "float64 of shape (23, 4), ", "float64 of shape (11, 4), "
 WEIGHTS, LABELS = "float64 of shape (23,), ", "int64 of shape (23,), "
 OTHERS: list[tuple[str, dict[str, Any], str, str]] = [
@@ -113,17 +113,17 @@ def test_other_settings_and_data_are_refused(run: Run, tmp_path: Path, case: int
         save_run(run, earlier)
     called: list[Any] = []
     with pytest.raises(ValueError, match=re.escape(f"`{name}` must be the run's, {own}")) as caught:
-        gone_on(earlier, callbacks=[called.append], **changes)
+        resumed_run(earlier, callbacks=[called.append], **changes)
     assert f"; got {came}" in str(caught.value)
     assert str(caught.value).endswith("To train its network with others, begin a new run from `run.last`")
     assert not called
 
 
-def test_all_that_differs_is_named(run: Run) -> None:
+def test_every_difference_is_named(run: Run) -> None:
     with pytest.raises(
         ValueError, match=r"^`learning_rate` must be .*; got 1. `batch_size` must be .*; got 7. A"
     ):
-        gone_on(run, learning_rate=1.0, batch_size=7)
+        resumed_run(run, learning_rate=1.0, batch_size=7)
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,11 @@ def test_all_that_differs_is_named(run: Run) -> None:
     ],
     ids=lambda changes: "-".join(changes) or "nothing",
 )
-def test_what_does_not_change_the_steps_may_differ(run: Run, changes: dict[str, Any]) -> None:
-    assert gone_on(run, **changes).n_steps in (17, 20)
+def test_settings_that_do_not_change_the_steps_may_differ(run: Run, changes: dict[str, Any]) -> None:
+    assert resumed_run(run, **changes).n_steps in (17, 20)
 
 
-def test_a_run_and_its_file_go_on_by_either_argument(backend: Backend, tmp_path: Path) -> None:
+def test_a_run_or_its_file_can_be_resumed_by_either_argument(backend: Backend, tmp_path: Path) -> None:
     task, path = make_task().on(backend), tmp_path / "run.safetensors"
     how: dict[str, Any] = {"batch_size": 5, "schedule": schedules.Constant()}
     whole = train(task.net, task.X, task.y, rng=3, epochs=4, **how)
@@ -162,7 +162,7 @@ def test_a_run_and_its_file_go_on_by_either_argument(backend: Backend, tmp_path:
         assert all(backend.owns(array) for array in found.last)
 
 
-def test_streamed_samples_do_not_say_where_the_network_is(backend: Backend, tmp_path: Path) -> None:
+def test_net_selects_the_library_if_samples_are_streamed(backend: Backend, tmp_path: Path) -> None:
     host, task, path = make_task(), make_task().on(backend), tmp_path / "run.safetensors"
     how: dict[str, Any] = {"batch_size": 5, "stream": True}
     save_run(train(task.net, host.X, host.y, rng=3, epochs=2, **how), path)
@@ -172,7 +172,7 @@ def test_streamed_samples_do_not_say_where_the_network_is(backend: Backend, tmp_
         assert isinstance(train(None, host.X, host.y, resume=path, epochs=4, **how).last.W1, np.ndarray)
 
 
-def test_a_network_beside_a_run_must_be_of_its_kind(run: Run) -> None:
+def test_a_network_beside_a_run_must_have_its_sizes_and_dtype(run: Run) -> None:
     other = TwoLayerNet.initialize(4, 6, 3, rng=0)
     message = (
         "`net` must be the run's, 2 networks of 4 features, 5 hidden units, 3 classes, float64; got 4 feat"
@@ -199,14 +199,14 @@ def test_a_run_of_another_dtype_is_refused(run: Run) -> None:
     with pytest.raises(
         ValueError, match=r"`net` must be the run's, .*, float64; got 2 networks of .*, float32"
     ):
-        gone_on(dataclasses.replace(run, **nets, _moments=moments))
+        resumed_run(dataclasses.replace(run, **nets, _moments=moments))
 
 
 # The preprocessing
 
 
 @pytest.mark.parametrize("kind", ["standardizer", "whitener", "none"])
-def test_the_preprocessing_is_kept_unfolded(tmp_path: Path, kind: str) -> None:
+def test_a_checkpoint_keeps_the_preprocessing_unfolded(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "run.safetensors"
     fitted: Any = {
         "standardizer": Standardizer.fit(TASK.X, scale="feature"),
@@ -221,9 +221,12 @@ def test_the_preprocessing_is_kept_unfolded(tmp_path: Path, kind: str) -> None:
     if fitted is not None:
         for found, wanted in zip(loaded.preprocessing, fitted, strict=True):
             np.testing.assert_array_equal(found, wanted)
-    found, wanted = gone_on(path, preprocessing=loaded.preprocessing), gone_on(run, preprocessing=fitted)
+    found, wanted = (
+        resumed_run(path, preprocessing=loaded.preprocessing),
+        resumed_run(run, preprocessing=fitted),
+    )
     assert_same_net(found.last, wanted.last)
-    # What was done beforehand is kept where it is given.
+    # A preprocessing that was applied in advance is kept if it is passed.
     other = Whitener(np.arange(6.0), np.ones((6, 4)))
     save_run(run, path, preprocessing=other)
     for found, given in zip(load_run(path).preprocessing, other, strict=True):
@@ -231,7 +234,7 @@ def test_the_preprocessing_is_kept_unfolded(tmp_path: Path, kind: str) -> None:
 
 
 class Halved:
-    """A preprocessing of one's own."""
+    """A user's own preprocessing."""
 
     n_inputs = n_outputs = 4
 
@@ -243,18 +246,18 @@ class Halved:
         return X * arrays[0]
 
 
-def test_a_preprocessing_of_ones_own_is_not_kept_but_told_from_others(tmp_path: Path) -> None:
+def test_a_users_own_preprocessing_is_not_kept_but_compared(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     save_run(begun(preprocessing=Halved()), path)
     assert load_run(path).preprocessing is None
-    assert gone_on(path, preprocessing=Halved()).n_steps == 20
+    assert resumed_run(path, preprocessing=Halved()).n_steps == 20
     with pytest.raises(
         ValueError, match=r"`preprocessing` must be the run's, Halved\(float64 of shape \(1,\), "
     ):
-        gone_on(path)
+        resumed_run(path)
 
 
-# What is said of settings
+# Descriptions of settings
 
 
 @dataclasses.dataclass
@@ -314,22 +317,22 @@ def halving(step: Any, *, steps_per_epoch: int, steps: int) -> Any:
         (optimizers.SGD, "SGD"),
     ],
 )
-def test_settings_are_told_by_what_they_are(value: Any, text: str) -> None:
+def test_settings_are_described_by_their_contents(value: Any, text: str) -> None:
     assert described(value).startswith(text)
     assert "0x" not in described(value)
 
 
-def test_objects_inside_of_themselves_come_to_an_end() -> None:
+def test_the_description_of_an_object_that_contains_itself_ends() -> None:
     endless = Plain(None)
     endless.inner = endless
     assert described(endless).count("Plain") == 7
 
 
-def test_arrays_are_told_by_their_content(backend: Backend) -> None:
+def test_arrays_are_described_by_their_contents(backend: Backend) -> None:
     host = np.arange(12.0).reshape(4, 3)
     text = described_array(backend.array(host))
     assert re.fullmatch(rf"{backend.dtype} of shape \(4, 3\), [0-9a-f]{{16}}", text)
-    # The same in every library, and in every process.
+    # The text is the same in every library and in every process.
     assert text == described_array(host.astype(backend.dtype))
     assert described_array(np.arange(3)) == "int64 of shape (3,), cf5ddb2411b6887b"
     assert described_array(np.arange(3, dtype=">i8")) == described_array(np.arange(3))
@@ -338,7 +341,7 @@ def test_arrays_are_told_by_their_content(backend: Backend) -> None:
     assert described(np.zeros((13, 5))).startswith("array(float64 of shape (13, 5), ")
 
 
-def test_a_bounded_part_of_a_large_array_is_looked_at(
+def test_only_a_limited_part_of_a_large_array_is_read(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied: list[int] = []
@@ -370,11 +373,11 @@ def test_a_fingerprint_is_the_same_in_another_process(run: Run) -> None:
     assert json.loads(done.stdout) == run._fingerprint
 
 
-# Checkpoints on the way
+# Checkpoints during training
 
 
 def counted_passes(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> int:
-    """How often a run looks at all training samples."""
+    """How often a run evaluates all training samples."""
     from twolayer.training.judging import Judge
 
     passes: list[int] = []
@@ -426,16 +429,16 @@ def steps_saved(tmp_path: Path, **pace: Any) -> list[int]:
     return found
 
 
-def test_checkpoints_come_after_so_many_steps_or_seconds(tmp_path: Path) -> None:
+def test_checkpoints_are_written_after_a_number_of_steps_or_seconds(tmp_path: Path) -> None:
     ticks = iter(range(100))
-    assert steps_saved(tmp_path, steps=3) == [3, 6, 9, 10]  # and the last, with its entry
+    assert steps_saved(tmp_path, steps=3) == [3, 6, 9, 10]  # the last checkpoint has its entry
     assert steps_saved(tmp_path, steps=4, seconds=1e6) == [4, 8, 10]
     assert steps_saved(tmp_path, seconds=4.0, clock=lambda: next(ticks)) == [4, 7, 10]
     assert steps_saved(tmp_path, steps=99) == [10]
     assert steps_saved(tmp_path) == [10]
 
 
-def test_the_entry_of_an_epoch_is_in_the_checkpoint_of_its_last_step(tmp_path: Path) -> None:
+def test_the_checkpoint_of_an_epochs_last_step_contains_its_entry(tmp_path: Path) -> None:
     path, found = tmp_path / "run.safetensors", []
 
     def look(progress: Any) -> None:
@@ -447,7 +450,7 @@ def test_the_entry_of_an_epoch_is_in_the_checkpoint_of_its_last_step(tmp_path: P
 
 
 @pytest.mark.parametrize("steps", [5, 7, 10])  # of 5 steps an epoch
-def test_a_run_that_was_killed_between_its_last_step_and_its_entry_has_the_entry(steps: int) -> None:
+def test_a_run_killed_between_its_last_step_and_the_entry_gets_the_entry(steps: int) -> None:
     found: list[Run] = []
 
     def keep(progress: Any) -> None:
@@ -461,7 +464,7 @@ def test_a_run_that_was_killed_between_its_last_step_and_its_entry_has_the_entry
     assert resumed.best_step.tolist() == whole.best_step.tolist()
 
 
-def test_a_checkpointer_serves_one_run_after_the_other(tmp_path: Path) -> None:
+def test_a_checkpointer_can_serve_several_runs(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     keeper = Checkpointer(path, steps=3)
     for _ in range(2):
@@ -486,12 +489,12 @@ def test_a_checkpointer_serves_one_run_after_the_other(tmp_path: Path) -> None:
         ({"steps": 1.5}, TypeError, "`steps` must be an integer; got float"),
     ],
 )
-def test_a_pace_that_is_none_is_refused(pace: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_an_invalid_pace_is_refused(pace: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Checkpointer("run.safetensors", **pace)
 
 
-def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
+def test_files_left_by_a_killed_process_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     left = tmp_path / ".run.safetensors.0123abcd"
     others = [tmp_path / name for name in (".other.safetensors.0123abcd", "run.safetensors.txt")]

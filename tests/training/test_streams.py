@@ -1,4 +1,4 @@
-"""What a seed means. The literal numbers here are a promise: a change of them breaks everybody's seeds."""
+"""The random streams of a seed. The numbers here must never change, or seeds give users other results."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def test_streams_are_reproducible_and_distinct(seed, purpose, epoch):
         stream(seed, other, epoch),
         stream(seed, purpose, epoch + 1),
         stream(seed + 1, purpose, epoch),
-        np.random.default_rng(seed),  # the user's own, of the same seed
+        np.random.default_rng(seed),  # a user's own generator with the same seed
     ):
         assert different.integers(2**63, size=4).tolist() != numbers
 
 
-def test_an_epoch_that_is_not_named_is_the_first():
+def test_the_default_epoch_is_the_first():
     first, unnamed = stream(5, Stream.BATCHES, 0), stream(5, Stream.BATCHES)
     assert first.integers(2**63) == unnamed.integers(2**63)
 
@@ -80,11 +80,11 @@ def test_a_generator_gives_a_seed_and_moves_on():
     assert seed_of(np.random.default_rng(0)) == first
 
 
-def test_none_takes_a_fresh_seed_of_63_bits():
+def test_none_draws_a_new_seed_of_63_bits():
     seeds = [seed_of(None) for _ in range(64)]
     assert len(set(seeds)) == 64
     assert all(type(seed) is int and 0 <= seed < 2**63 for seed in seeds)
-    assert max(seeds) >= 2**62  # half of them are
+    assert max(seeds) >= 2**62  # as are half of all seeds
 
 
 @pytest.mark.parametrize("rng", ["0", 1.0, True, [1], np.random.RandomState(0), np.random.SeedSequence(0)])

@@ -41,7 +41,7 @@ EACH = pytest.mark.parametrize("value", VALUES, ids=repr)
 
 
 @EACH
-def test_a_value_can_be_copied_and_shown_but_not_be_changed(value):
+def test_a_value_can_be_copied_and_shown_but_not_changed(value):
     copies = (
         copy.copy(value),
         copy.deepcopy(value),
@@ -58,8 +58,8 @@ def test_a_value_can_be_copied_and_shown_but_not_be_changed(value):
 
 
 @EACH
-def test_a_value_is_equal_to_its_own_kind_alone(value):
-    """Or what was compiled for the one would be found for the other."""
+def test_a_value_equals_only_values_of_its_own_class(value):
+    """Otherwise a function compiled for one would be used for the other."""
     fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
     class Derived(type(value)):
@@ -72,7 +72,7 @@ def test_a_value_is_equal_to_its_own_kind_alone(value):
     assert len({derived, tuple(fields.values()), *VALUES, *VALUES}) == len(VALUES) + 2
 
 
-def test_defaults_and_other_ways_to_say_the_same():
+def test_different_calls_may_make_equal_values():
     same = [
         (SGD(), SGD(0.0, False)),
         (Adam(), Adam(0.9, 0.999, 1e-8)),
@@ -87,7 +87,7 @@ def test_defaults_and_other_ways_to_say_the_same():
     assert repr(Warmup(steps=3)) == "Warmup(schedule=Cosine(), epochs=None, steps=3)"
 
 
-def test_a_chain_tells_tuples_of_a_users_own_from_those_of_another_class():
+def test_chains_of_equal_tuples_of_two_classes_differ():
     class Other(NamedTuple):
         alpha: float
 
@@ -159,6 +159,6 @@ REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("kind", "settings", "error", "message"), REFUSED, ids=str)
-def test_settings_that_mean_nothing_are_refused(kind, settings, error, message):
+def test_invalid_settings_are_refused(kind, settings, error, message):
     with pytest.raises(error, match="^" + re.escape(message) + "$"):
         kind(*settings["parts"]) if kind is Chain else kind(**settings)

@@ -1,4 +1,4 @@
-"""Whitener.fit against a singular value decomposition, and where there is little or no variance."""
+"""Whitener.fit, compared with a singular value decomposition, and with little or no variance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = pytest.mark.parametrize("kind", ["zca", "pca"])
 
 
 def reference(X: np.ndarray, epsilon: float, kind: str, n_components: int | None = None) -> Whitener:
-    """The same by a singular value decomposition of X; a column of "pca" may have the other sign."""
+    """The same by a singular value decomposition of X; a column of "pca" may have the opposite sign."""
     rows = X.reshape(len(X), -1).astype(np.float64)
     mean = rows.mean(axis=0)
     _, singular, Vt = np.linalg.svd(rows - mean)
@@ -32,7 +32,7 @@ def reference(X: np.ndarray, epsilon: float, kind: str, n_components: int | None
 @KINDS
 @pytest.mark.parametrize("epsilon", [0.01, 0.1, 2])
 @pytest.mark.parametrize("n_components", [None, 1, 3])
-def test_whitening_is_what_its_formula_says(backend: Backend, kind, epsilon, n_components):
+def test_whitening_follows_its_formula(backend: Backend, kind, epsilon, n_components):
     for host in (IMAGES, IMAGES.astype(np.int32), CORRELATED, 7 * CORRELATED + 3, FEW_SAMPLES):
         X = backend.array(host)
         before = to_host(X)
@@ -45,7 +45,7 @@ def test_whitening_is_what_its_formula_says(backend: Backend, kind, epsilon, n_c
         np.testing.assert_allclose(fitted.mean, expected.mean, rtol=1e-12)
         found, matrix = fitted.matrix, expected.matrix
         if kind == "pca":
-            # Where there is no variance, any directions that are orthogonal will do.
+            # Without variance, any orthogonal directions are correct.
             n = min(matrix.shape[1], len(host) - 1)
             found, matrix = found[:, :n], matrix[:, :n]
             matrix = matrix * np.sign(np.sum(matrix * found, axis=0))
@@ -62,13 +62,13 @@ def test_without_epsilon_the_features_become_uncorrelated(backend: Backend, kind
     np.testing.assert_allclose(np.cov(white.T, bias=True), np.eye(5), atol=tolerance)
 
 
-def test_by_default_it_is_zca_of_all_components_with_a_tenth_of_the_mean_variance():
+def test_the_default_is_zca_of_all_components_with_an_epsilon_of_a_tenth():
     fitted, expected = Whitener.fit(CORRELATED), reference(CORRELATED, 0.1, "zca")
     np.testing.assert_allclose(fitted.mean, expected.mean, rtol=1e-9)
     np.testing.assert_allclose(fitted.matrix, expected.matrix, rtol=1e-9)
 
 
-def test_components_come_by_their_variance_with_the_largest_entry_positive(backend: Backend):
+def test_components_are_sorted_by_variance_and_their_largest_entry_is_positive(backend: Backend):
     X = backend.array(CORRELATED)
     fitted = Whitener.fit(X, kind="pca")
     largest = np.argmax(np.abs(fitted.matrix), axis=0)
@@ -80,7 +80,7 @@ def test_components_come_by_their_variance_with_the_largest_entry_positive(backe
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_of_entries_that_are_equal_but_for_rounding_the_first_is_positive(sign):
+def test_the_first_of_entries_that_differ_only_by_rounding_is_positive(sign):
     for seed in range(20):
         x = np.random.default_rng(seed).normal(size=(50, 2)) @ [[1.0, 0.3 * sign], [0.0, 1.0]]
         X = np.concatenate([x, x[:, ::-1]])  # both features vary alike
@@ -88,7 +88,7 @@ def test_of_entries_that_are_equal_but_for_rounding_the_first_is_positive(sign):
 
 
 @KINDS
-def test_directions_without_variance_are_left_out_where_epsilon_is_0(backend: Backend, kind):
+def test_directions_without_variance_are_left_out_if_epsilon_is_0(backend: Backend, kind):
     fitted = Whitener.fit(backend.array(FEW_SAMPLES, "float32"), epsilon=0, kind=kind)
     assert np.linalg.matrix_rank(fitted.matrix, tol=1e-6) == 3
     white = (FEW_SAMPLES.astype(np.float32) - fitted.mean) @ fitted.matrix
@@ -101,7 +101,7 @@ def test_directions_without_variance_are_left_out_where_epsilon_is_0(backend: Ba
 
 @KINDS
 @pytest.mark.parametrize("epsilon", [0, 0.1])
-def test_a_constant_feature_is_whitened_away(backend: Backend, kind, epsilon):
+def test_a_constant_feature_has_no_variance_after_whitening(backend: Backend, kind, epsilon):
     X = np.random.default_rng(0).normal(0.0, 2.0, (1000, 3))
     for value in (0.0, 0.1, -1e4 / 3):
         X[:, 1] = value
@@ -118,17 +118,17 @@ def test_a_constant_feature_is_whitened_away(backend: Backend, kind, epsilon):
             np.testing.assert_allclose(fitted.matrix[1], 0, atol=1e-9)
 
 
-def test_what_rounding_makes_of_a_large_constant_is_not_blown_up():
+def test_the_rounding_errors_of_a_large_constant_are_not_amplified():
     X = np.random.default_rng(0).normal(0.0, 1e-7, (1000, 3))
     X[:, 1] = 1e9 / 7
-    assert X.var(axis=0)[1] > 1e-2 * X.var(axis=0)[0]  # its mean is off
+    assert X.var(axis=0)[1] > 1e-2 * X.var(axis=0)[0]  # the rounding of its mean gives it a variance
     fitted = Whitener.fit(X, epsilon=0)
     np.testing.assert_array_equal(fitted.matrix[1], 0)
     np.testing.assert_array_equal(fitted.matrix[:, 1], 0)
 
 
 @pytest.mark.parametrize("epsilon", [0, 0.1])
-def test_samples_that_are_all_alike_are_only_centred(backend: Backend, epsilon):
+def test_identical_samples_are_only_centred(backend: Backend, epsilon):
     for host in (np.full((3, 2), 7.0), np.array([[0.1, 0.3]]), np.full((1000, 2), 0.1), np.zeros((2, 2))):
         X = backend.array(host)
         for kind in ("zca", "pca"):
