@@ -221,8 +221,8 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
 def evaluate(ctx: click.Context, /, **parameters: Any) -> Data:
     """Judge a saved network by samples whose classes are known.
 
-    NETWORK is a network.safetensors, or the folder of a run. DATASET is as for train; without it, digits or
-    cifar10, if the network was trained on one of these.
+    NETWORK is a network.safetensors, or the folder of a run. DATASET is as for train; by default it is the
+    data of the training, of which a run's folder has the path.
 
     If these are the data of the training, it takes the samples that were set aside for the test, otherwise
     all samples; an .npz file may have X_test and y_test alone. Labels are matched by the names of the

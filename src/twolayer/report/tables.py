@@ -128,8 +128,10 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row], monitor: str = "acc
     settings = {label(name): [row.get(name) for row in table] for name in shown_settings(table)}
     columns = [Column(name, format_numbers(values), values, "ascending") for name, values in settings.items()]
     for name in ("train_accuracy", "validation_accuracy"):
-        texts = [format_accuracy(row.get(name), row.get(f"{name}_std")) for row in alive]
-        columns.append(Column(label(name), texts, [row.get(name) for row in alive]))
+        stds = [row.get(f"{name}_std") for row in alive]
+        texts = [format_accuracy(row.get(name), std) for row, std in zip(alive, stds, strict=True)]
+        spread = f" ± SD over {_repeats(table)}" if any(map(is_finite, stds)) else ""
+        columns.append(Column(f"{label(name)}{spread}", texts, [row.get(name) for row in alive]))
     behind = "behind the best"
     if monitor == "loss":
         losses = [row.get("validation_loss") for row in alive]
@@ -138,6 +140,7 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row], monitor: str = "acc
         behind = "behind the best (loss)"
     if _is_compared(table):
         texts = ["" if row is best else format_difference(row) for row in alive]
+        behind += " ± 95 % margin" if any("±" in text for text in texts) else ""
         columns.append(Column(behind, texts, [row.get("difference") for row in alive]))
     rungs = [row.get("rung") for row in table]
     if any(rungs):
@@ -155,10 +158,17 @@ def legend(table: Sequence[Row]) -> list[str]:
     largest = max(table, key=n_networks, default={})
     if n_networks(largest) == 1:
         return []
-    unit = "folds" if "n_folds" in largest else "seeds"
-    compared = f"behind the best: mean over {unit} in pairs ± 95 % margin; ≈ best: may be as good"
-    spread = f"mean ± standard deviation over {repeats_in_words(largest)}"
-    return [spread, *([compared] if _is_compared(table) else [])]
+    unit = "a seed and fold" if "n_folds" in largest else "a seed"
+    compared = f"behind the best: mean difference in pairs of {unit}; ≈ best: may be as good"
+    means = f"means of {repeats_in_words(largest)}; SD: their standard deviation"
+    return [means, *([compared] if _is_compared(table) else [])]
+
+
+def _repeats(table: Sequence[Row]) -> str:
+    """Return over what the networks of a candidate spread: "seeds", "folds", or "folds and seeds"."""
+    largest = max(table, key=n_networks, default={})
+    names = {"n_folds": "folds", "n_seeds": "seeds"}
+    return " and ".join(noun for name, noun in names.items() if (largest.get(name) or 1) > 1) or "seeds"
 
 
 def repeats_in_words(row: Row) -> str:
