@@ -119,7 +119,7 @@ def test_columns_of_a_sweep_with_several_seeds():
         for rate, step in [(0.1, 1200), (0.1, None), (0.2, 3), (0.2, 1000), (0.2, 7)]
     ]
     columns = shown(table, runs)
-    assert columns["validation accuracy ± SD over seeds"] == ["0.500 ± 0.020", "0.900 ± 0.010", "–"]
+    assert columns["validation accuracy ± SD over 3 seeds"] == ["0.500 ± 0.020", "0.900 ± 0.010", "–"]
     assert columns["diverged"] == ["", "1 of 3 seeds, step 1,200", "steps 3–1,000"]
     assert legend(table) == ["means of 3 seeds; SD: their standard deviation"]
 
@@ -222,7 +222,8 @@ def test_winner_is_the_best_of_a_real_sweep(tmp_path):
     assert varying(result.runs) == ["learning_rate", "seed"]
     columns = shown(result.table, result.runs)
     assert columns["learning rate"][-1] == "1e30"
-    assert columns["validation accuracy"][0].startswith(f"{best['validation_accuracy']:.3f} ± ")
+    means = columns["validation accuracy ± SD over 2 seeds"]
+    assert means[0].startswith(f"{best['validation_accuracy']:.3f} ± ")
     assert columns["diverged"][-1].startswith("step")
 
     # What is read back serves as well as what was written.

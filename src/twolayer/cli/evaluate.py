@@ -168,8 +168,8 @@ def _path_of_training(network: Path, name: str) -> str:
     stored = read_toml(path).get("dataset") if path.is_file() else None
     if not isinstance(stored, str) or Path(stored).name != name:
         raise ValueError(
-            f"`DATASET` must be given: the network was trained on {name}, and no {run_folder.SETTINGS} beside it "
-            "has the path"
+            f"`DATASET` must be given: the network was trained on {name}, and no {run_folder.SETTINGS} "
+            "beside it has the path"
         )
     found = path.absolute().parent / stored
     if not found.exists():
