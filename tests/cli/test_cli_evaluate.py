@@ -39,7 +39,33 @@ def test_evaluate_repeats_what_train_found(run: Path, monkeypatch: pytest.Monkey
 def test_evaluate_on_a_file(npz: Path) -> None:
     done("train", npz, "--epochs", 5, "--out", "run", "-q")
     assert re.search(r"accuracy (0\.9|1\.0)", done("evaluate", "run", npz, "--split", "train"))
-    assert "mine.npz, a file or folder" in refused("evaluate", "run")
+
+
+def test_evaluate_reads_the_file_of_the_training_again(npz: Path) -> None:
+    done("train", npz, "--epochs", 5, "--out", "run", "-q")
+    accuracy = read("run/results.json")["test"]["accuracy"]
+    for network in ("run", "run/network.safetensors"):
+        output = done("evaluate", network)
+        assert "mine: 18 test samples" in output
+        assert f"accuracy {accuracy:.4f}" in output
+    with np.load(npz) as stored:
+        np.savez("other.npz", X=stored["X"][::-1], y=stored["y"][::-1])
+    Path("other.npz").replace(npz)
+    assert f"`DATASET` must be given: {npz} has changed since the training" in refused("evaluate", "run")
+    npz.unlink()
+    missing = f"`DATASET` must be given: {npz}, on which the network was trained, is no longer there"
+    assert missing in refused("evaluate", "run")
+    Path("run/network.safetensors").replace("alone.safetensors")
+    unknown = "`DATASET` must be given: the network was trained on mine.npz, and no settings.toml beside it "
+    assert unknown in refused("evaluate", "alone.safetensors")
+
+
+def test_evaluate_reads_the_folder_or_the_table_of_the_training_again(elsewhere: Path) -> None:
+    rows = [f"{i % 7},{i % 5},{'yes' if i % 7 > 3 else 'no'}" for i in range(120)]
+    Path("mine.csv").write_text("\n".join(["a,b,label", *rows]))
+    done("train", "mine.csv", "--label", "label", "--epochs", 2, "--out", "run", "-q")
+    assert "mine: 18 test samples" in done("evaluate", "run")
+    assert "mine: 84 train samples" in done("evaluate", "run", "--split", "train")
 
 
 def test_a_set_that_the_data_lack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.candidates import BEHIND, BEST, CLOSE, candidate
 from support.command_line import (
     QUICK,
     SWEEP_FILES,
@@ -25,8 +28,11 @@ from support.command_line import (
 
 from twolayer import datasets, presets, storage
 from twolayer.cli import errors
-from twolayer.report.certainty import certainty_in_words, grid_end_in_words, grid_ends
-from twolayer.report.tables import format_difference, winner
+from twolayer.cli.next_command import ends_to_try, next_command
+from twolayer.cli.sweep import Running
+from twolayer.report.certainty import certainty_in_words, grid_ends, verdict_in_words
+from twolayer.report.files import write_json
+from twolayer.report.tables import format_difference, ranked, winner
 
 pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
@@ -57,7 +63,7 @@ def test_a_sweep_says_how_sure_it_is() -> None:
     grid = ("--learning-rate", "0.01,0.3,0.6", "--reg", "0,1e-4")
     output = done("sweep", *QUICK, *grid, "--seeds", 3, "--out", "run")
     results = read("run/results.json")
-    assert "behind the best: mean over seeds in pairs ± 95 % margin; ≈ best: may be as good" in output
+    assert "behind the best: mean difference in pairs of a seed; ≈ best: may be as good" in output
     best = winner(results["table"])
     close = [row for row in results["table"] if row["within_noise"] and row is not best]
     far = [row for row in results["table"] if row["within_noise"] is False]
@@ -69,8 +75,123 @@ def test_a_sweep_says_how_sure_it_is() -> None:
     for sentence in certainty_in_words(results["table"], 300):
         assert f"\n{sentence}\n" in output
     assert results["grid_ends"] == grid_ends(results["table"]) != []
-    for end in results["grid_ends"]:
-        assert f"\n{grid_end_in_words(end)}\n" in output
+    verdict = verdict_in_words(ranked(results["table"]), ends=results["grid_ends"])
+    assert results["verdict"] == " ".join(verdict)
+    lines = output.splitlines()
+    first = lines.index(verdict[0])
+    assert lines[first : first + len(verdict) + 1] == [*verdict, f"Next: `{results['next']}`"]
+    assert first < next(i for i, line in enumerate(lines) if line.startswith("Candidates"))
+    assert done("sweep", "--resume", "run", "-q").startswith("Best: ")
+
+
+def next_after(*arguments: Any) -> str:
+    """The next command that a sweep suggests, without its first word."""
+    (line,) = re.findall(r"^Next: `(.*)`$", done("sweep", *QUICK, *arguments), re.M)
+    assert line.startswith("twolayer ")
+    return str(line)
+
+
+def run_again(command: str) -> str:
+    return done(*shlex.split(command)[1:])
+
+
+def test_the_next_command_extends_the_grid_at_whose_end_the_best_is() -> None:
+    command = next_after("--learning-rate", "0.001,0.01", "--reg", 0, "--seeds", 2, "--out", "runs/a b")
+    assert command == "twolayer sweep --resume 'runs/a b' --learning-rate 0.001,0.01,0.1,1"
+    assert "4 candidates × 2 seeds" in run_again(command)
+    assert settings_in("runs/a b")["learning_rate"] == [0.001, 0.01, 0.1, 1.0]
+
+
+def test_the_next_command_does_not_go_where_an_earlier_sweep_did_worse() -> None:
+    options = ("--learning-rate", "0.1,0.5,1e6", "--reg", 0, "--seeds", 2)
+    done("sweep", *QUICK, *options)
+    grid = ("--reg", 0, "--seeds", 2, "--learning-rate")
+    assert "--learning-rate" not in next_after(*grid, "0.01,0.1")
+    Path("runs/digits-sweep-001/results.json").write_text("damaged")
+    command = next_after(*grid, "0.01,0.1")
+    assert command == "twolayer sweep --resume runs/digits-sweep-003 --learning-rate 0.01,0.1,1,10"
+
+
+def ends_of(best: float, values: list[float], tried: list[float], before: float) -> list[list[float]]:
+    """The values to try after a sweep in which ``best`` won, if an earlier one, with ``before``, exists."""
+    for number, own, first in ((1, tried, before), (2, values, best)):
+        folder = Path(f"runs/digits-sweep-{number:03}")
+        folder.mkdir(parents=True)
+        (folder / "settings.toml").write_text('data_sha256 = "x"\n')
+        table = [candidate(rate, 0.9 if rate == first else 0.8) for rate in own]
+        write_json(folder / "results.json", {"table": table})
+    return [end["try"] for end in ends_to_try(table, folder, {"data_sha256": "x"})]
+
+
+@pytest.mark.parametrize(
+    ("best", "values", "tried", "before", "further"),
+    [
+        (1.0, [0.1, 1.0], [0.1, 0.2], 0.1, [[10.0, 100.0]]),
+        (1.0, [0.1, 1.0], [1.0, 10.0], 1.0, []),  # 10 was worse
+        (1.0, [0.1, 1.0], [1.0, 3.0], 1.0, []),  # and so is all beyond 3
+        (1.0, [0.1, 1.0], [1.0, 30.0], 1.0, [[10.0]]),
+        (1.0, [0.1, 1.0], [1.0, 10.0], 10.0, [[10.0, 100.0]]),
+        (0.1, [0.1, 1.0], [0.01, 0.1], 0.1, []),
+        (0.1, [0.1, 1.0], [1.0, 10.0], 1.0, [[0.01, 0.001]]),
+    ],
+)
+def test_values_that_an_earlier_sweep_found_worse_are_not_tried_again(
+    best: float, values: list[float], tried: list[float], before: float, further: list[list[float]]
+) -> None:
+    assert ends_of(best, values, tried, before) == further
+
+
+STANDARD: dict[str, Any] = {"dataset": "digits", "seeds": (0, 1), "halving": None, "command": "sweep"}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "more"),
+    [
+        ((0,), "--seeds 5"),
+        ((0, 1, 2), "--seeds 5"),
+        ((2, 3, 4, 5, 6), "--seeds 10"),
+        ((4, 9), "--seeds 4,9,10,11,12"),
+        (tuple(range(10)), None),
+    ],
+)
+def test_so_many_seeds_are_added(seeds: tuple[int, ...], more: str | None) -> None:
+    running = Running(2, None, 60.0)
+    command = next_command(
+        STANDARD | {"seeds": seeds}, Path("run"), [BEST, CLOSE], [], complete=True, running=running
+    )
+    assert command == (f"twolayer sweep --resume run {more} --workers 2" if more else "twolayer report run")
+
+
+def test_the_next_command_of_other_sweeps() -> None:
+    running = Running(None, "tcp://host:1", 60.0)
+    end = {"setting": "learning_rate", "value": 0.4, "end": "highest", "try": [0.8]}
+
+    def after(table: list[Any], complete: bool = True, ends: Any = (), **changes: Any) -> str:
+        settings = presets.settings_for("sweep", "digits", None) | STANDARD | changes
+        return next_command(settings, Path("run"), table, ends, complete=complete, running=running)
+
+    where = "--scheduler tcp://host:1"
+    assert after([BEST, BEHIND]) == "twolayer report run"
+    assert after([BEST, CLOSE], complete=False) == f"twolayer sweep --resume run {where}"
+    assert after([BEST, CLOSE], dataset="-") == "twolayer report run"  # which cannot be read again
+    # Nothing can be added to a sweep with halving.
+    halved = after([BEST, CLOSE], ends=[end], halving=2, learning_rate=(0.1, 0.4))
+    assert halved == f"twolayer sweep digits --learning-rate 0.1,0.4,0.8 --seeds 0,1 --halving 2 {where}"
+    lost = after([candidate(0.4, math.nan, diverged=1)], learning_rate="0.4..8", candidates=9)
+    assert lost == f"twolayer sweep digits --learning-rate 0.004,0.04 --seeds 0,1 --candidates 9 {where}"
+
+
+def test_the_saved_network_is_told_apart_from_its_candidate() -> None:
+    output = done("sweep", *QUICK, "--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", 3, "--out", "run")
+    best = read("run/results.json")["best"]
+    title = (
+        f"The saved network, the best of 3 seeds: learning rate {best['learning_rate']}, seed {best['seed']}"
+    )
+    assert f"\n{title}\n" in output
+    p = best["validation_accuracy"]
+    error = (p * (1 - p) / 300) ** 0.5
+    assert re.search(rf"validation +300 +{p:.3f} +{error:.3f}", output)
+    assert re.search(r"samples +number +accuracy +standard error", output)
 
 
 def test_halving_lets_the_worst_candidates_leave(pictures: None) -> None:
@@ -116,9 +237,9 @@ def test_the_table_of_a_sweep_fits_a_terminal_of_80_columns(
     for name, value in (("COLUMNS", "80"), ("FORCE_COLOR", "1"), ("TERM", "dumb")):
         monkeypatch.setenv(name, value)
     output = re.sub(r"\x1b\[[0-9;]*m", "", done("sweep", *QUICK, *grid))
-    table = output[output.index("Candidates, mean") : output.index("validation samples show")]
+    table = output[output.index("Candidates, ") : output.index("With 300 validation samples")]
     lines = [line for line in table.splitlines() if re.search(r"\d\.\d{3} ± ", line)]
-    assert all(len(line) <= 80 for line in table.splitlines()[:-1] if not line.startswith("These cannot be"))
+    assert all(len(line) <= 80 for line in table.splitlines()[:-1])
     # Nothing is broken within: each candidate is one line.
     assert all(re.findall(r" ± (\S+)", line) for line in lines)
     assert not re.search(r" ±\s*\n", table)
@@ -133,7 +254,7 @@ def test_a_table_that_is_too_wide_for_the_terminal_keeps_its_numbers_whole(
         monkeypatch.setenv(name, value)
     grid = ("--learning-rate", "0.1,0.3", "--reg", "0,1e-4", "--hidden", "10,20", "--seeds", 2)
     output = re.sub(r"\x1b\[[0-9;]*m", "", done("sweep", *QUICK, *grid, "--out", "run"))
-    table = output[output.index("Candidates, mean") : output.index("validation samples show")]
+    table = output[output.index("Candidates, ") : output.index("With 300 validation samples")]
     lines = [line for line in table.splitlines() if re.search(r"0\.\d{3} ± 0\.\d{3}", line)]
     assert len(lines) == len(read("run/results.json")["table"])
     assert all(len(line) > 50 for line in lines)

@@ -78,7 +78,7 @@ def test_what_is_left_out_and_what_matters_is_said() -> None:
     assert "Warning: 7 of 200 rows have no outcome, and are left out" in output
     assert "Warning: columns left out: customer (different in most rows)" in output
     assert "Test accuracy of simple classifiers: commonest class 0." in output
-    assert "Accuracy lost when a column is shuffled, the largest losses: age 0." in output
+    assert "Accuracy lost when a column is shuffled (± SD), the largest losses: age 0." in output
     assert "people-train-001" in output
 
 

@@ -8,61 +8,102 @@ import math
 import pytest
 from support.candidates import BEHIND, BEST, CLOSE, candidate, compared
 
-from twolayer.report.certainty import certainty_in_words, grid_end_in_words, grid_ends
+from twolayer.report.certainty import (
+    certainty_in_words,
+    grid_end_in_words,
+    grid_ends,
+    next_in_words,
+    verdict_in_words,
+)
 
 UNKNOWN = compared(0.3, -0.01, math.nan, None, n_pairs=1)
 MANY = [compared(rate, -0.001, 0.01, True) for rate in (0.11, 0.12, 0.13, 0.14)]
 ONE_SEED = [row | {"n_seeds": 1, "n_pairs": 1, "within_noise": None} for row in (BEST, BEHIND)]
+LOST = candidate(0.8, math.nan, diverged=3, n_seeds=3)
 OF_SAMPLES = (
-    "The 300 validation samples show an accuracy of 0.900 ± 0.017 (standard error): "
-    "others may rank candidates that are closer than this in another order."
+    "With 300 validation samples, an accuracy of 0.900 has a standard error of 0.017: "
+    "other samples may rank candidates that are closer than this in another order."
 )
-SENTENCES = {
-    "close": (
-        [BEHIND, BEST, CLOSE],
-        "These cannot be told apart from the best by 3 seeds: learning rate 0.2.",
+BEST_OF_3 = "Best: learning rate 0.4: validation accuracy 0.900 (mean of 3 seeds)."
+VERDICTS = {
+    "close": ([BEHIND, BEST, CLOSE], "This candidate may be as good: learning rate 0.2."),
+    "several": (
+        [BEHIND, BEST, CLOSE, MANY[0]],
+        "These 2 candidates may be as good: learning rate 0.2; learning rate 0.11.",
     ),
     "as in the table": (
         [BEST, compared(0.0301, -0.001, 0.01, True), compared(3e-4, -0.3, 0.01, False)],
-        "These cannot be told apart from the best by 3 seeds: learning rate 0.0301.",
+        "This candidate may be as good: learning rate 0.0301.",
     ),
-    "behind": (
-        [BEHIND, BEST],
-        "By 3 seeds, all others are behind the best by more than seeds explain, on these samples.",
-    ),
-    "many": (
-        [*MANY, BEST, BEHIND],
-        "4 of the other 5 candidates cannot be told apart from the best by 3 seeds (≈).",
-    ),
+    "behind": ([BEHIND, BEST], "All other candidates are clearly behind."),
+    "many": ([*MANY, BEST, BEHIND], "4 other candidates may be as good."),
     "unknown": (
         [BEST, CLOSE | {"n_pairs": 2}, BEHIND, UNKNOWN],
-        "These cannot be told apart from the best by 2 to 3 seeds: learning rate 0.2; "
-        "1 share fewer than two seeds with the best, and cannot be compared.",
-    ),
-    "one seed": (
-        ONE_SEED,
-        "One seed cannot show which differences are chance: it takes two at least, better five.",
+        "This candidate may be as good: learning rate 0.2. "
+        "1 other candidate shares fewer than two seeds with the best, and cannot be compared.",
     ),
     "other seeds": (
         [BEST, UNKNOWN],
-        "Candidates of other seeds cannot be compared: give all of them the same.",
+        "1 other candidate shares fewer than two seeds with the best, and cannot be compared.",
     ),
+    "left early": (
+        [BEST, BEHIND, CLOSE | {"rung": 1}],
+        "All others that were trained to the end are clearly behind.",
+    ),
+    "others diverged": ([BEST, LOST], ""),
 }
 
 
-@pytest.mark.parametrize(("table", "sentence"), SENTENCES.values(), ids=SENTENCES)
-def test_who_cannot_be_told_from_the_best_is_named(table, sentence):
-    first, second, *others = certainty_in_words(table, 300)
-    assert (first, second) == (sentence, OF_SAMPLES)
-    chosen = f"Each margin is for one comparison, but the best was picked from {len(table)} candidates"
+@pytest.mark.parametrize(("table", "words"), VERDICTS.values(), ids=VERDICTS)
+def test_the_verdict_says_who_won_and_who_may_be_as_good(table, words):
+    first, *others = verdict_in_words(table)
+    assert first.startswith("Best: learning rate 0.4")
+    assert first.endswith(": validation accuracy 0.900 (mean of 3 seeds).")
+    assert " ".join(others) == words
+
+
+def test_the_verdict_of_one_seed():
+    assert verdict_in_words(ONE_SEED) == [
+        "Best: learning rate 0.4: validation accuracy 0.900 (one seed).",
+        "With a single seed, real differences cannot be told from chance.",
+    ]
+    alone = candidate(0.4, 0.9)
+    assert verdict_in_words([alone]) == [
+        "Best: learning rate 0.4, reg 0: validation accuracy 0.900 (one seed)."
+    ]
+
+
+def test_the_verdict_of_other_sweeps():
+    table = [row | {"validation_loss": loss} for row, loss in ((BEST, 0.31234), (BEHIND, 0.4))]
+    assert verdict_in_words(table, "loss")[0] == (
+        "Best: learning rate 0.4: validation loss 0.3123, accuracy 0.900 (mean of 3 seeds)."
+    )
+    assert verdict_in_words(table, complete=False)[0] == f"Best so far{BEST_OF_3.removeprefix('Best')}"
+    assert verdict_in_words([BEST | {"diverged": 1}, BEHIND])[0].endswith("(mean of 2 of 3 seeds).")
+    folds = [row | {"n_folds": 5, "n_networks": 15, "n_pairs": 15} for row in (BEST, BEHIND)]
+    assert verdict_in_words(folds)[0].endswith(" 0.900 (mean of 5 folds and 3 seeds).")
+    assert verdict_in_words([LOST]) == ["Best: none. Every candidate diverged."]
+    assert verdict_in_words([]) == []
+    end = {"setting": "learning_rate", "value": 0.4, "end": "highest", "try": [0.8, 1.6]}
+    assert verdict_in_words([BEHIND, BEST], ends=[end])[-1] == grid_end_in_words(end)
+
+
+def test_the_next_command_in_words():
+    assert next_in_words("twolayer report runs/a-001") == "Next: `twolayer report runs/a-001`"
+
+
+@pytest.mark.parametrize("table", [[BEHIND, BEST], [BEHIND, BEST, CLOSE]])
+def test_the_certainty_of_the_figures(table):
+    first, *others = certainty_in_words(table, 300)
+    assert first == OF_SAMPLES
+    chosen = f"Each 95 % margin is for one comparison, but the best was chosen from {len(table)} candidates"
     assert [one[: len(chosen)] for one in others] == [chosen] * (len(table) > 2)
-    assert certainty_in_words(table, None) == [sentence, *others]
+    assert certainty_in_words(table, None) == others
 
 
 def test_candidates_that_left_early_are_not_compared():
-    first, second, *_ = certainty_in_words([BEST, BEHIND, CLOSE | {"rung": 1}], 300)
+    first, *_ = certainty_in_words([BEST, BEHIND, CLOSE | {"rung": 1}], 300)
     assert first.startswith("1 of 3 candidates left at a rung")
-    assert second.startswith("By 3 seeds, all others that were trained to the end are behind the best")
 
 
 @pytest.mark.parametrize(
@@ -80,8 +121,9 @@ def test_nothing_is_said_where_there_is_nothing_to_compare(table, n_validation):
 
 def test_an_accuracy_of_one_is_not_known_exactly():
     (sentence,) = certainty_in_words([candidate(0.1, 1.0)], 300)
-    known = "The 300 validation samples show an accuracy of 1.000, from 0.987 to 1.000 (95 % interval)."
-    assert sentence == known
+    assert sentence == (
+        "With 300 validation samples, an accuracy of 1.000 has a 95 % interval from 0.987 to 1.000."
+    )
 
 
 def grid_of(best, **values):

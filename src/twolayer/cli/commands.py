@@ -220,8 +220,8 @@ def sweep(ctx: click.Context, /, console: Console, **parameters: Any) -> Data:
 def evaluate(ctx: click.Context, /, **parameters: Any) -> Data:
     """Evaluate a saved network on samples whose classes are known.
 
-    NETWORK is a .safetensors file, or the folder of a run. DATASET is as for train. It can be left out if the
-    network was trained on digits or cifar10.
+    NETWORK is a .safetensors file, or the folder of a run. DATASET is as for train; by default it is the
+    training data, whose path is in the run's folder.
 
     For digits, cifar10 and the data the network was trained on, the default is the held-out test samples. For
     other data it is all samples; an .npz file with only X_test and y_test works too. Labels are matched by

@@ -24,6 +24,7 @@ from ..network import TwoLayerNet
 from ..report.formatting import format_accuracy
 from ..report.metrics import Confusion
 from ..storage import NetworkMetadata
+from . import run_folder
 from .console import Console
 from .data import (
     STANDARD_INPUT,
@@ -37,6 +38,7 @@ from .data import (
     splits_of,
 )
 from .devices import Library
+from .read_run import read_toml
 from .saved_network import SavedNetwork, open_network
 
 
@@ -109,14 +111,15 @@ def evaluate_network(
     if name is None:
         raise ValueError(f"`DATASET` must be given: {network} does not say what it was trained on")
     if dataset is None and is_path(name):
-        raise ValueError(f"`DATASET` must be given: the network was trained on {name}, a file or folder")
+        name = _path_of_training(Path(network), name)
     kind = kind_of(name)
     given = {setting: value for setting, value in given.items() if value is not None}
     check_of_data([*given, *(key for key, place in (("data", data), ("url", url)) if place)], name)
     if kind in presets.OWN:
         is_grey = {"grey": len(saved.metadata.image_shape or ()) == 2} if kind == "images" else {}
         settings = saved.settings_of_data(kind) | is_grey | given
-        split, held = _own_samples(name, kind, split, settings, saved, console)
+        must_be_known = dataset is None and name != STANDARD_INPUT
+        split, held = _own_samples(name, kind, split, settings, saved, console, must_be_known=must_be_known)
         classes = saved.classes
     else:
         # The same parts as in training, so that no training sample is taken for another.
@@ -159,6 +162,23 @@ def evaluate_network(
     }
 
 
+def _path_of_training(network: Path, name: str) -> str:
+    """Return the path of the file or folder that a network was trained on, by the settings of its run."""
+    path = (network if network.is_dir() else network.parent) / run_folder.SETTINGS
+    stored = read_toml(path).get("dataset") if path.is_file() else None
+    if not isinstance(stored, str) or Path(stored).name != name:
+        raise ValueError(
+            f"`DATASET` must be given: the network was trained on {name}, and no {run_folder.SETTINGS} "
+            "beside it has the path"
+        )
+    found = path.absolute().parent / stored
+    if not found.exists():
+        raise ValueError(
+            f"`DATASET` must be given: {found}, on which the network was trained, is no longer there"
+        )
+    return str(found)
+
+
 def _own_samples(
     name: str,
     kind: str,
@@ -166,10 +186,13 @@ def _own_samples(
     settings: Mapping[str, Any],
     saved: SavedNetwork,
     console: Console,
+    *,
+    must_be_known: bool,
 ) -> tuple[str, dict[str, Split]]:
     """Return the split, and the samples in it, of a user's own data.
 
     By default these are the test samples if the data are those of the training, otherwise all samples.
+    Other data than those of the training are an error with ``must_be_known``.
     """
     if kind == "npz":
         _check_file(Path(name), saved.metadata)
@@ -179,6 +202,8 @@ def _own_samples(
         if known is not None and name != STANDARD_INPUT:
             found = load_data(name, None, None, settings, console)
     is_known = found is not None and fingerprint(found) == known
+    if must_be_known and not is_known:
+        raise ValueError(f"`DATASET` must be given: {name} has changed since the training")
     if split is None and not is_known:
         console.say(f"{name} is not known as the data of the training: all of its samples are judged")
     split = split or ("test" if is_known else "all")

@@ -26,6 +26,7 @@ from ..preprocessing import Preprocessing, lost_by_rounding
 from ..report.formatting import calibration_in_words, count, format_accuracy, is_finite
 from ..report.metrics import most_wrong
 from ..stacks import merge
+from ..training.folds import accuracy_error
 from . import build, data, figure_files, run_folder
 from .calibrated import calibrated_by_validation
 from .config import write_settings
@@ -244,34 +245,31 @@ class Job:
             np.savez(file, **arrays)
 
     def show_accuracies(self, title: str, kept: Kept) -> None:
-        """Show the accuracies of a network, its calibration, and its results for a table."""
+        """Print the accuracies of a network, each with its standard error by the number of samples."""
         figures = {"test_accuracy": None if kept.test is None else kept.test.accuracy, **kept.figures}
         shown = [(name, data.SPLITS[name], split) for name, split in data.splits_of(self.dataset).items()]
         if self.folds is not None:  # each sample is held out once
-            shown.insert(1, ("validation", f"held out in {self.folds} folds", self.dataset.train))
-        self.console.table(
-            ("samples", "number", "accuracy"),
-            [
-                (words, f"{len(split.y):,}", format_accuracy(figures[f"{name}_accuracy"]))
-                for name, words, split in shown
-            ],
-            title=title,
-            left=("samples",),
-        )
+            shown.insert(1, ("validation", f"held out in {self.folds} folds (mean)", self.dataset.train))
+        rows = []
+        for name, kind, split in shown:
+            accuracy, n_samples = figures[f"{name}_accuracy"], len(split.y)
+            error = accuracy_error(accuracy, n_samples) if is_finite(accuracy) else None
+            rows.append((kind, f"{n_samples:,}", format_accuracy(accuracy), format_accuracy(error)))
+        columns = ("samples", "number", "accuracy", "standard error")
+        self.console.table(columns, rows, title=title, left=("samples",))
         if kept.calibration:
             self.console.result(f"Calibrated: {calibration_in_words(kept.calibration)}")
         baselines = kept.of_table.get("baselines", {})
         if baselines:
             words = (f"{name} {format_accuracy(accuracy)}" for name, accuracy in baselines.items())
             self.console.result(f"Test accuracy of simple classifiers: {', '.join(words)}")
-        columns = [row for row in kept.of_table.get("columns", []) if is_finite(row["lost"])]
-        if columns:
+        lost = [row for row in kept.of_table.get("columns", []) if is_finite(row["lost"])]
+        if lost:
             words = (
-                f"{row['column']:.40} {row['lost']:.3f} ± {row['spread']:.3f}"
-                for row in columns[:_MOST_NAMED]
+                f"{row['column']:.40} {row['lost']:.3f} ± {row['spread']:.3f}" for row in lost[:_MOST_NAMED]
             )
             self.console.result(
-                f"Accuracy lost when a column is shuffled, the largest losses: {', '.join(words)}"
+                f"Accuracy lost when a column is shuffled (± SD), the largest losses: {', '.join(words)}"
             )
 
     def interrupted(self, what: str, folder: Path, watch: Watch) -> Failure:

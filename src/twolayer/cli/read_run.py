@@ -94,6 +94,8 @@ class Results(NamedTuple):
     # A sweep also has:
     runs: Sequence[Mapping[str, Any]] = ()
     best: Mapping[str, Any] | None = None
+    verdict: str | None = None
+    next: str | None = None
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -241,7 +243,7 @@ def _is_column(row: Any) -> bool:
 
 _ROWS = Kind("a list of rows, of numbers and texts", lambda value: is_list(value, _is_row))
 _RESULTS = {
-    **dict.fromkeys(("heading", "table_heading"), TEXT),
+    **dict.fromkeys(("heading", "table_heading", "verdict", "next"), TEXT),
     "classes": Kind("a list of texts", lambda value: is_list(value, is_text)),
     **dict.fromkeys(("table", "members", "runs"), _ROWS),
     "best": Kind("a row of numbers and texts", _is_row),

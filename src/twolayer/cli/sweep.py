@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from .. import presets
 from .._optional import require
 from ..report import tables
-from ..report.certainty import certainty_in_words, grid_end_in_words, grid_ends
+from ..report.certainty import certainty_in_words, next_in_words, verdict_in_words
 from ..report.files import write_csv, write_json
 from ..report.formatting import count, format_accuracy, format_numbers, settings_in_words
 from ..settings import SETTINGS
@@ -34,8 +35,10 @@ from .console import Console, Watch
 from .devices import first_line
 from .errors import DIVERGED, Failure
 from .job import FIGURES, Job, Kept, length_in_words, open_job
+from .next_command import ends_to_try, next_command
 
 _AXES = ("learning_rate", "reg")  # of the table that compares with published results
+_HEADING_WIDTH = 8  # characters that a heading may have in a line, however short the column's texts are
 
 
 class Running(NamedTuple):
@@ -44,6 +47,11 @@ class Running(NamedTuple):
     workers: int | None  # processes of this machine
     scheduler: str | None  # address of Dask's
     checkpoint_seconds: float
+
+    def options(self) -> list[str]:
+        """Return the options for the same workers."""
+        pairs = (("--workers", self.workers), ("--scheduler", self.scheduler))
+        return [word for flag, value in pairs if value is not None for word in (flag, str(value))]
 
 
 def run_sweep(
@@ -118,7 +126,7 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
     nothing = nothing_learnt_in(result, begun, arguments, "--scale feature")
     if nothing is not None:
         console.warn(nothing)
-    return _keep(job, folder, result, len(grid) * (job.folds or 1), watch)
+    return _keep(job, folder, result, len(grid) * (job.folds or 1), watch, running.options())
 
 
 def _executor(running: Running, n_parts: int, stack: ExitStack, console: Console) -> Executors | None:
@@ -149,9 +157,17 @@ def _executor(running: Running, n_parts: int, stack: ExitStack, console: Console
     return partial(processes, running.workers)
 
 
-def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch) -> dict[str, Any]:
-    """Write what a sweep gave, and show it; raise unless it went to its end."""
+def _keep(
+    job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch, options: list[str]
+) -> dict[str, Any]:
+    """Write the results of a sweep, and show them; raise unless it went to its end."""
     settings, console, best = job.settings, job.console, result.best
+    place, table = run_folder.named(folder), tables.ranked(result.table)
+    # The ends of a grid that was not finished, or was drawn from at random, are not known.
+    has_ends = result.complete and not settings["candidates"]
+    ends = ends_to_try(result.table, place, settings) if has_ends else []
+    verdict = verdict_in_words(table, result.monitor, complete=result.complete, ends=ends)
+    following = next_command(settings, place, table, ends, complete=result.complete, options=options)
     kept, words = None, ""
     if best is not None and best.net is not None:
         words = ", ".join(settings_in_words(best.settings, (*tables.shown_settings(result.table), "seed")))
@@ -161,8 +177,9 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
         "table": result.table,
         "runs": result.runs,
         "best": None if best is None else best.row,
-        # The ends of a grid that was not finished, or was drawn from at random, are not known.
-        "grid_ends": grid_ends(result.table) if result.complete and not settings["candidates"] else [],
+        "grid_ends": ends,
+        "verdict": " ".join(verdict),
+        "next": following,
     }
     if result.folds is not None and result.runs:  # a sweep that was interrupted has some of the folds
         folds = Folds(*zip(*result.folds, strict=True))
@@ -183,13 +200,14 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
         if result.runs:
             write(write_csv, folder / "runs.csv", result.runs)
             write(write_csv, folder / "results.csv", result.table)
+            console.result()
+            for sentence in (*verdict, next_in_words(following)):
+                console.result(sentence, style="bold")
             _show_table(result, console)
-            n_validation = results["samples"]["validation"]
-            certainty = certainty_in_words(tables.ranked(result.table), n_validation, result.monitor)
-            for sentence in (*certainty, *map(grid_end_in_words, results["grid_ends"])):
+            for sentence in certainty_in_words(table, results["samples"]["validation"], result.monitor):
                 console.result(sentence)
         if kept is not None:
-            job.show_accuracies(f"The best: {words}", kept)
+            job.show_accuracies(f"{_saved_in_words(job, result)}: {words}", kept)
         if settings["preset"] is not None and result.runs and not settings["candidates"]:
             compare(presets.preset(settings["preset"]), result, kept, job)
         console.say(f"{count(len(result.runs), 'network')}; this took {watch.seconds:.1f} s")
@@ -210,17 +228,31 @@ def _keep(job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch
     return job.finish(folder, failure)
 
 
+def _saved_in_words(job: Job, result: SweepResult) -> str:
+    """Return which network is saved and tested, apart from its candidate, whose accuracy is a mean."""
+    if job.folds is not None:
+        return "The saved network, trained on the samples of all folds"
+    n_seeds = 1 if result.best is None else result.best.candidate["n_seeds"]
+    return "The saved network" + (f", the best of {n_seeds} seeds" if n_seeds > 1 else "")
+
+
 def _show_table(result: SweepResult, console: Console) -> None:
     """Write a row for each candidate, the best first."""
     *columns, notes = tables.sweep_columns(tables.ranked(result.table), result.runs, result.monitor)
     title = ["Candidates", *tables.legend(result.table)]
     console.table(
-        [column.heading.replace(" ", "\n", 1) for column in columns],  # so that more of them fit in a line
+        [_narrow(column) for column in columns],
         list(zip(*(column.texts for column in columns), strict=True)),
         title=[", ".join(title[:2]), *title[2:]],
         best=None if result.best is None else 0,
         marks=dict(enumerate(notes.texts)),
     )
+
+
+def _narrow(column: tables.Column) -> str:
+    """Return a heading in lines no wider than the column's texts, so that more columns fit in a terminal."""
+    widest = max(map(len, column.texts), default=0)
+    return "\n".join(textwrap.wrap(column.heading, max(widest, _HEADING_WIDTH), break_long_words=False))
 
 
 def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job: Job) -> None:
@@ -238,7 +270,9 @@ def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job:
         rows.append(("", reference.source, *(_their_cell(theirs.get((rate, reg), "–")) for reg in regs)))
     own, other = format_numbers(regs), format_numbers([reg * factor for reg in regs])
     columns = [f"reg {a}\n({reference.source}: {b})" for a, b in zip(own, other, strict=True)]
-    console.table(("learning rate", "", *columns), rows, title="Training / validation accuracy", left=("",))
+    n_seeds = len(settings["seeds"])
+    title = "Training / validation accuracy" + (f" ± SD over {n_seeds} seeds" if n_seeds > 1 else "")
+    console.table(("learning rate", "", *columns), rows, title=title, left=("",))
     console.say(
         f"reg is the factor of ‖W‖² in the loss. The {reference.source} steps along the gradient of "
         f"1/{factor:g} of the penalty that it reports, so its reg is {factor:g} times ours."

@@ -1,6 +1,6 @@
 """Results as data and as text: files, rows of tables, summaries of predictions, numbers in few digits.
 
-Everything here works on host values: Python's own, and NumPy arrays.
+All functions here compute on the host, with Python objects and NumPy arrays.
 """
 
 from __future__ import annotations

@@ -1,120 +1,181 @@
-"""Sentences about a sweep's winner: how sure it is, and whether it stands at an end of the grid."""
+"""Sentences about a sweep's winner: the verdict, its certainty, and whether it is at an end of the grid."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..settings import SETTINGS, VARIED, label
-from ..training.folds import accuracy_error
-from .formatting import format_number, format_numbers
+from ..training.folds import accuracy_error, n_networks
+from .formatting import count, format_number, format_numbers, is_finite
 from .metrics import wilson_interval
-from .tables import Row, has_diverged, shown_settings, winner
+from .tables import Row, has_diverged, repeats_in_words, shown_settings, winner
 
 _MOST_RATIO = 10.0
 _MOST_SHARE = 0.9
-_NAMED = 3  # candidates at most; more are counted
+_MOST_NAMED = 3  # more candidates are only counted
+
+
+def verdict_in_words(
+    table: Sequence[Row],
+    monitor: str = "accuracy",
+    *,
+    complete: bool = True,
+    ends: Iterable[Mapping[str, Any]] = (),
+) -> list[str]:
+    """Return the verdict of a sweep: the best candidate, which others may be as good, and what to try.
+
+    Parameters
+    ----------
+    table : sequence of mappings
+        ``result.table`` of a sweep.
+    monitor : "accuracy" or "loss"
+        By which candidates are ranked.
+    complete : bool
+        Whether the sweep went to its end.
+    ends : iterable of mappings
+        The ends of the grid that the best candidate is at, as `grid_ends` returns them.
+
+    Returns
+    -------
+    list of str
+        Sentences; empty for an empty table.
+    """
+    best = winner(table)
+    if best is None:
+        return ["Best: none. Every candidate diverged."] if table else []
+    score, loss = f"accuracy {best['validation_accuracy']:.3f}", best.get("validation_loss")
+    if monitor == "loss" and is_finite(loss):
+        score = f"loss {loss:.4f}, {score}"
+    texts, repeats, n_diverged = _settings_in_words(table), repeats_in_words(best), best.get("diverged") or 0
+    if n_diverged:
+        noun = "network" if "n_folds" in best else "seed"
+        repeats = f"{n_networks(best) - n_diverged} of {count(n_networks(best), noun)}"
+    mean = "one seed" if repeats == "1 seed" else f"mean of {repeats}"
+    place = next(i for i, row in enumerate(table) if row is best)
+    sentences = [f"Best{'' if complete else ' so far'}: {texts[place]}: validation {score} ({mean})."]
+    return [*sentences, *_others_in_words(table, best, texts), *map(grid_end_in_words, ends)]
+
+
+def next_in_words(command: str) -> str:
+    """Return the line that suggests a command: "Next: `twolayer report runs/digits-sweep-001`"."""
+    return f"Next: `{command}`"
+
+
+def comparable(table: Sequence[Row]) -> list[Row]:
+    """Return the candidates to compare with the best: they did not diverge, and left at no rung."""
+    best = winner(table)
+    rows = (row for row in table if row is not best and row.get("rung") is None and "n_pairs" in row)
+    return [row for row in rows if not has_diverged(row)]
+
+
+def _settings_in_words(table: Sequence[Row]) -> list[str]:
+    """Return the settings of each candidate in words, with the digits that the table has."""
+    columns = {name: format_numbers([row.get(name) for row in table]) for name in shown_settings(table)}
+    return [", ".join(f"{label(name)} {columns[name][i]}" for name in columns) for i in range(len(table))]
+
+
+def _others_in_words(table: Sequence[Row], best: Row, texts: Sequence[str]) -> list[str]:
+    """Return which candidates may be as good as the best, and which cannot be compared with it."""
+    others = comparable(table)
+    known = [row for row in others if row.get("within_noise") is not None]
+    if others and not known and best.get("n_seeds") == 1:
+        return ["With a single seed, real differences cannot be told from chance."]
+    sentences = []
+    close = [
+        texts[i] for i, row in enumerate(table) if any(row is one for one in known) and row["within_noise"]
+    ]
+    which = "This candidate" if len(close) == 1 else f"These {len(close)} candidates"
+    if len(close) > _MOST_NAMED:
+        sentences.append(f"{len(close)} other candidates may be as good.")
+    elif close:
+        sentences.append(f"{which} may be as good: {'; '.join(close)}.")
+    elif known:
+        has_left = any(row.get("rung") is not None for row in table)
+        which = "others that were trained to the end" if has_left else "other candidates"
+        sentences.append(f"All {which} are clearly behind.")
+    if len(known) < len(others):
+        unit = "folds" if "n_folds" in best else "seeds"
+        n_unknown = len(others) - len(known)
+        verb = "shares" if n_unknown == 1 else "share"
+        sentences.append(
+            f"{count(n_unknown, 'other candidate')} {verb} fewer than two {unit} with the best, "
+            "and cannot be compared."
+        )
+    return sentences
 
 
 def certainty_in_words(
     table: Sequence[Row], n_validation: int | None, monitor: str = "accuracy"
 ) -> list[str]:
-    """Return which candidates cannot be told from the best, and how well the validation samples know it.
+    """Return how certain the figures of a sweep are, given the samples and the number of candidates.
 
     Parameters
     ----------
     table : sequence of mappings
         ``result.table`` of a sweep.
     n_validation : int or None
-        The number of validation samples; None where it is not known.
+        The number of validation samples; None if it is unknown.
     monitor : "accuracy" or "loss"
         By which candidates are ranked.
 
     Returns
     -------
     list of str
-        Sentences. None where every candidate diverged.
+        Sentences; empty if every candidate diverged.
     """
     best = winner(table)
     if best is None:
         return []
-    rest, sentences = [row for row in table if row.get("rung") is None], []
-    if len(rest) < len(table):
+    n_left = sum(row.get("rung") is not None for row in table)
+    sentences = []
+    if n_left:
         sentences.append(
-            f"{len(table) - len(rest)} of {len(table)} candidates left at a rung, before the end: "
-            "their networks are less trained, and are not compared."
+            f"{n_left} of {len(table)} candidates left at a rung, before the end: their networks are less "
+            "trained, and are not compared."
         )
-    others = [row for row in rest if row is not best and "n_pairs" in row and not has_diverged(row)]
-    if others:
-        sentences.append(_others_in_words(rest, best, others, len(table)))
     if n_validation:
         kind = "held-out" if "n_folds" in best else "validation"
         sentences.append(_validation_in_words(best["validation_accuracy"], n_validation, kind, monitor))
-    if len(table) > 2 and any(row.get("within_noise") is not None for row in others):
+    if len(table) > 2 and any(row.get("within_noise") is not None for row in comparable(table)):
         sentences.append(
-            f"Each margin is for one comparison, but the best was picked from {len(table)} candidates, and "
-            "so partly by luck: if it matters, train the first few again from other seeds."
+            f"Each 95 % margin is for one comparison, but the best was chosen from {len(table)} candidates, "
+            "so luck had a part in it. If it matters, train the first few again from other seeds."
         )
     return sentences
 
 
-def _others_in_words(table: Sequence[Row], best: Row, others: Sequence[Row], n_candidates: int) -> str:
-    known = [row for row in others if row.get("within_noise") is not None]
-    if not known and best["n_seeds"] == 1:
-        return "One seed cannot show which differences are chance: it takes two at least, better five."
-    if not known:
-        return "Candidates of other seeds cannot be compared: give all of them the same."
-    pairs = sorted({row["n_pairs"] for row in known})
-    unit, noun = ("folds", "networks of each") if "n_folds" in best else ("seeds", "seeds")
-    seeds = f"{pairs[0]} {noun}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]} {noun}"
-    close, n_others = [row for row in known if row["within_noise"]], len(table) - 1
-    if not close:
-        which = "all others" if len(table) == n_candidates else "all others that were trained to the end"
-        text = f"By {seeds}, {which} are behind the best by more than {unit} explain, on these samples"
-    elif len(close) <= _NAMED:
-        texts = {name: format_numbers([row.get(name) for row in table]) for name in shown_settings(table)}
-        places = [i for i, row in enumerate(table) if any(row is one for one in close)]
-        words = [", ".join(f"{label(name)} {texts[name][i]}" for name in texts) for i in places]
-        text = f"These cannot be told apart from the best by {seeds}: {'; '.join(words)}"
-    else:
-        which = f"{len(close)} of the other {n_others} candidates"
-        text = f"{which} cannot be told apart from the best by {seeds} (≈)"
-    if len(known) < len(others):
-        text += (
-            f"; {len(others) - len(known)} share fewer than two {unit} with the best, and cannot be compared"
-        )
-    return f"{text}."
-
-
 def _validation_in_words(accuracy: float, n_validation: int, kind: str, monitor: str) -> str:
     error = accuracy_error(accuracy, n_validation)
-    samples = f"The {n_validation:,} {kind} samples"
+    text = f"With {n_validation:,} {kind} samples, an accuracy of {accuracy:.3f} has a"
     if error < 0.0005:
+        # Near 0 and 1 the standard error is too small: it is 0 if all samples are right.
         low, high = wilson_interval(round(accuracy * n_validation), n_validation)
-        return f"{samples} show an accuracy of {accuracy:.3f}, from {low:.3f} to {high:.3f} (95 % interval)."
-    text = f"{samples} show an accuracy of {accuracy:.3f} ± {error:.3f} (standard error)"
+        return f"{text} 95 % interval from {low:.3f} to {high:.3f}."
+    text = f"{text} standard error of {error:.3f}"
     if monitor == "loss":
         return f"{text}."
-    return f"{text}: others may rank candidates that are closer than this in another order."
+    return f"{text}: other samples may rank candidates that are closer than this in another order."
 
 
 def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return where the best candidate stands at an end of the grid, and with which values that goes on.
+    """Return each setting whose best value is at an end of the grid, with values to try beyond that end.
 
     Parameters
     ----------
     table : sequence of mappings
-        ``result.table`` of a sweep over a whole grid. Of settings that are not a grid, and of a grid of
-        which candidates are missing, nothing is said.
+        ``result.table`` of a sweep over a whole grid.
 
     Returns
     -------
     list of dict
-        For each setting of two or more numbers of which the best has the least or the greatest: ``setting``;
-        ``value``, the best's; ``end``, "lowest" or "highest"; and ``try``, one or two values further out, by
-        the grid's own ratio, of 10 at most, or step; not below 0, and shares not above 0.9.
+        A dict for each setting with two or more values, all numbers, of which the best candidate has the
+        lowest or the highest. It has ``setting``, its name; ``value``, the best candidate's; ``end``,
+        "lowest" or "highest"; and ``try``, one or two values further out. These continue the grid by its own
+        ratio, at most 10, or by its own step. They are not below 0, and shares are not above 0.9. The list is
+        empty if the table is not a whole grid, or if every candidate diverged.
     """
     best = winner(table)
     grid: Mapping[str, list[Any]] = {
@@ -126,7 +187,7 @@ def grid_ends(table: Sequence[Row]) -> list[dict[str, Any]]:
         return []
     found = []
     for name, values in grid.items():
-        if len(values) < 2 or not all(_is_number(value) for value in values):
+        if len(values) < 2 or not all(is_number(value) for value in values):
             continue
         ordered = sorted(values)
         for end, outwards in (("lowest", ordered[::-1]), ("highest", ordered)):
@@ -145,24 +206,26 @@ def grid_end_in_words(end: Mapping[str, Any]) -> str:
 
 
 def _further(name: str, outwards: Sequence[Any]) -> list[Any]:
-    """Return two values that go on from the last of ``outwards``, the values of the grid in their order."""
+    """Return up to two values that continue ``outwards``, the grid's values in order, beyond its last."""
     before, last = outwards[-2:]
-    steps = {_rounded(b - a) for a, b in itertools.pairwise(outwards)}
+    steps = {rounded(b - a) for a, b in itertools.pairwise(outwards)}
     is_whole, is_share = isinstance(last, int), SETTINGS[name].is_share
     evenly = is_share or before <= 0 or (len(outwards) > 2 and len(steps) == 1)
     values = [round(last + k * (last - before), 12) for k in (1, 2)]
     if not evenly and last > 0:
         ratio = min(max(last / before, 1 / _MOST_RATIO), _MOST_RATIO)
         values = [last * ratio**k for k in (1, 2)]
-    values = [math.floor(value + 0.5) if is_whole else _rounded(value) for value in values]
+    values = [math.floor(value + 0.5) if is_whole else rounded(value) for value in values]
     least = 1 if is_whole else 0.0 if is_share else math.ulp(0.0)
     most = _MOST_SHARE if is_share else math.inf
     return [value for value in dict.fromkeys(values) if least <= value <= most and value != last]
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """Return a number of three significant digits."""
     return float(f"{value:.3g}")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a setting's value is a number; a truth value is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""Results as files: JSON and CSV, each written whole or not at all."""
+"""Results as JSON and CSV files, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from .._texts import UNPRINTABLE
 
 
 def write_json(path: str | os.PathLike[str], data: Any) -> None:
-    """Write ``data`` to ``path`` as JSON, whole or not at all.
+    """Write ``data`` to ``path`` as JSON, completely or not at all.
 
-    UTF-8, keys sorted, indented by two, a newline at the end: the same data give the same bytes.
-    JSON has no infinities and no nan: these become ``null``. Control characters, marks of direction and bytes
-    of a file's name that are not UTF-8 are escaped, and read back by Python.
+    The text is UTF-8 with sorted keys, an indentation of two, and a newline at the end, so the same data give
+    the same bytes. JSON has no infinities and no nan; these become ``null``. Control characters, direction
+    marks, and bytes of a file name that are not UTF-8 are escaped. Python reads them back unchanged.
 
     Parameters
     ----------
     path : path-like
         The file to write.
     data : mapping, sequence, NumPy array or scalar, str, number, bool, path or None
-        Nested as deep as you like. Arrays become lists, keys and paths become strings.
+        Any nesting is allowed. Arrays become lists; keys and paths become strings.
 
     Raises
     ------
     TypeError
-        If something in ``data`` has no place in JSON; the message says where it is.
+        If ``data`` contains an object that JSON cannot represent. The message gives its place.
     ValueError
-        If two keys of one mapping are written alike (``1`` and ``"1"``).
+        If two keys of one mapping become the same text (``1`` and ``"1"``).
     """
     text = format_json(data)
     with written_whole(path) as file:
@@ -47,7 +47,7 @@ def format_json(data: Any, *, in_a_line: bool = False) -> str:
     ----------
     data : mapping, sequence, NumPy array or scalar, str, number, bool, path or None
     in_a_line : bool
-        Write it in one line and in ASCII, the other characters as escapes, for a pipe of any encoding.
+        Write one line of ASCII, with other characters as escapes, for a pipe of any encoding.
 
     Raises
     ------
@@ -56,42 +56,42 @@ def format_json(data: Any, *, in_a_line: bool = False) -> str:
     """
     form: dict[str, Any] = {"ensure_ascii": True} if in_a_line else {"ensure_ascii": False, "indent": 2}
     text = json.dumps(plain(data, "data"), sort_keys=True, allow_nan=False, **form)
-    # Escaped as JSON does, so that every reader gives the same characters back.
+    # JSON's own escapes, so that every reader returns the same characters.
     lines = (UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
     return "\n".join(lines)
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    r"""Write ``rows`` to ``path`` as CSV (RFC 4180, but lines end in a newline only), whole or not at all.
+    r"""Write ``rows`` to ``path`` as CSV (RFC 4180, but lines end in a newline only).
 
-    UTF-8. The columns are the rows' keys in the order in which they are first seen. Floats are written with
-    as many digits as give back the same number; None, and a key that a row does not have, as an empty field.
-    Bytes of a file's name that are not UTF-8 are written like ``\udce9``.
+    The file is written completely or not at all. The text is UTF-8. The columns are the rows' keys, in order of
+    first appearance. Floats have enough digits to read back the same number. None and missing keys are empty
+    fields. Bytes of a file name that are not UTF-8 are written as escapes, for example ``\udce9``.
 
     Parameters
     ----------
     path : path-like
         The file to write.
     rows : iterable of mappings
-        Values are str, numbers, bools, None, paths or NumPy scalars.
+        The values must be str, numbers, bools, None, paths or NumPy scalars.
 
     Raises
     ------
     TypeError
-        If a value is not one of these.
+        If a value has another type.
     """
     rows = list(rows)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = [columns, *([_field(row.get(column), column) for column in columns] for row in rows)]
     with written_whole(path) as file:
         for line in lines if columns else ():
-            # A lone empty field is quoted: readers skip an empty line.
+            # A single empty field is quoted, because readers skip an empty line.
             text = ",".join(map(_quoted, line)) or '""'
             file.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 def _quoted(field: str) -> str:
-    # `csv.writer` leaves a lone "\r" bare where lines end in "\n" (Python 3.11); readers end a line there.
+    # In Python 3.11, `csv.writer` does not quote a lone "\r" if lines end in "\n", but readers end a line there.
     return '"' + field.replace('"', '""') + '"' if set(field) & set(',"\r\n') else field
 
 

@@ -17,9 +17,9 @@ def format_number(value: Any, *, digits: int = 4, scientific: bool | None = None
     Parameters
     ----------
     value : number, str or None
-        Integers and text are written as they are; None as a dash.
+        Integers and text are written as they are, and None as a dash.
     digits : int
-        The significant digits that a float keeps at most.
+        The largest number of significant digits of a float.
     scientific : bool, optional
         The notation of floats; by default the shorter one.
     """
@@ -40,7 +40,7 @@ def format_number(value: Any, *, digits: int = 4, scientific: bool | None = None
 
 
 def format_numbers(values: Sequence[Any]) -> list[str]:
-    """Return settings that are shown together as text: in one notation, and different where they differ.
+    """Return several settings as text, in one notation, with enough digits to tell different ones apart.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def format_numbers(values: Sequence[Any]) -> list[str]:
     Returns
     -------
     list of str
-        All in the notation in which they are shorter together: 1e-4, 1e-3, 1e-2; but 0.544, 0.0992, 0.00104.
+        The notation is the one that is shorter in total: 1e-4, 1e-3, 1e-2, but 0.544, 0.0992, 0.00104.
     """
     for digits in range(3, 18):
         positional, scientific = (
@@ -74,7 +74,7 @@ def format_setting(value: Any) -> str:
 
 
 def settings_in_words(settings: Mapping[str, Any], names: Iterable[str]) -> list[str]:
-    """Return the named settings in words, without any that are missing: learning rate 0.1, reg 1e-3."""
+    """Return the named settings in words, for example "learning rate 0.1"; missing ones are left out."""
     return [f"{label(name)} {format_setting(settings[name])}" for name in names if name in settings]
 
 
@@ -84,14 +84,14 @@ def count(number: int, noun: str) -> str:
 
 
 def format_accuracy(value: Any, spread: Any = None) -> str:
-    """Return an accuracy to three digits, with its spread where there is one: 0.972, 0.972 ± 0.004."""
+    """Return an accuracy to three decimals, with its spread if that is given: 0.972, 0.972 ± 0.004."""
     if not is_finite(value):
         return "–"
     return f"{value:.3f} ± {spread:.3f}" if is_finite(spread) else f"{value:.3f}"
 
 
 def is_finite(value: Any) -> TypeGuard[float]:
-    """Return whether ``value`` is a number, and finite; None, which JSON has for nan, is not."""
+    """Return whether ``value`` is a finite number. None, which stands for nan in JSON, is not."""
     return value is not None and math.isfinite(value)
 
 

@@ -16,7 +16,7 @@ Counts = npt.NDArray[np.int64]
 
 
 class Confusion(NamedTuple):
-    """The cells of a confusion matrix that are not zero, row by row: at most one for each sample.
+    """The non-zero cells of a confusion matrix, row by row.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Confusion(NamedTuple):
     true, predicted : (M,) int64
         The row and the column of each cell.
     counts : (M,) int64
-        How many samples of the true class were predicted as the other.
+        Number of samples of the true class that were predicted as the other class.
     """
 
     n_classes: int
@@ -34,13 +34,13 @@ class Confusion(NamedTuple):
 
     @classmethod
     def of_labels(cls, true: Counts, predicted: Counts, n_classes: int) -> Confusion:
-        """Count how often each class was taken for each."""
+        """Count the samples of each pair of true and predicted class."""
         places, count = np.unique(true * n_classes + predicted, return_counts=True)
         return cls(n_classes, places // n_classes, places % n_classes, count.astype(np.int64))
 
     @classmethod
     def of_matrix(cls, counts: Counts) -> Confusion:
-        """Take the cells of a matrix."""
+        """Return the non-zero cells of a matrix."""
         true, predicted = np.nonzero(counts)
         return cls(len(counts), true, predicted, counts[true, predicted])
 
@@ -56,17 +56,17 @@ class Confusion(NamedTuple):
 
     @property
     def n_samples(self) -> int:
-        """How many samples there are."""
+        """Number of samples."""
         return int(self.counts.sum())
 
     @property
     def n_right(self) -> int:
-        """How many of them were predicted correctly."""
+        """Number of samples that were predicted correctly."""
         return int(self.counts[self.true == self.predicted].sum())
 
     @property
     def support(self) -> Counts:
-        """How many samples each class has, (C,)."""
+        """Number of samples of each class, (C,)."""
         return self._by_class(self.true, self.counts)
 
     def wrong(self) -> Confusion:
@@ -96,7 +96,7 @@ class Confusion(NamedTuple):
 
 
 def confusion_matrix(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: int) -> npt.NDArray[np.int64]:
-    """Count how often each class was taken for each.
+    """Count the samples of each pair of true and predicted class.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def confusion_matrix(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, n_classes: in
     TypeError
         If the labels are not integers.
     ValueError
-        If they are of different lengths or out of range.
+        If they are not one-dimensional, have different lengths, or are out of range.
     """
     true, predicted = (_labels(y, n_classes, name) for y, name in ((y_true, "y_true"), (y_pred, "y_pred")))
     if true.shape != predicted.shape:
@@ -140,14 +140,15 @@ def _labels(y: npt.ArrayLike, n_classes: int, name: str) -> npt.NDArray[np.int64
 def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> list[dict[str, Any]]:
     """Return each class's precision, recall, F1 and support.
 
-    With TP the samples of the class that were predicted as it, FP those of others that were, and FN those of
-    the class that were not: precision = TP / (TP + FP), recall = TP / (TP + FN),
-    F1 = 2 TP / (2 TP + FP + FN), support = TP + FN.
+    TP is the number of samples of the class that were predicted as the class. FP is the number of samples of
+    other classes that were predicted as the class. FN is the number of samples of the class that were
+    predicted as other classes. Then precision = TP / (TP + FP), recall = TP / (TP + FN),
+    F1 = 2 TP / (2 TP + FP + FN), and support = TP + FN.
 
     Parameters
     ----------
     confusion : array_like of int, shape (C, C)
-        As `confusion_matrix` gives it.
+        As `confusion_matrix` returns it.
     classes : sequence of str, length C
         The classes' names.
 
@@ -160,7 +161,7 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
     Raises
     ------
     TypeError
-        If the counts are a masked array, or another one that is not plain.
+        If the counts are more than an array of numbers, for example masked or sparse.
     ValueError
         If the counts are not square or do not fit the names.
     """
@@ -168,17 +169,17 @@ def classification_summary(confusion: npt.ArrayLike, classes: Sequence[str]) -> 
 
 
 def wilson_interval(n_right: int, n_samples: int) -> tuple[float, float]:
-    """Return the 95 % interval for the true accuracy, given the samples that were judged.
+    """Return Wilson's 95 % confidence interval of an accuracy.
 
-    With p = n_right / n_samples and z the 0.975 quantile of the standard normal distribution, by E. B. Wilson
-    (1927, doi:10.1080/01621459.1927.10502953):
+    With p = n_right / n_samples, and z the 0.975 quantile of the standard normal distribution, it is (E. B.
+    Wilson 1927, doi:10.1080/01621459.1927.10502953)
 
         (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
 
     Parameters
     ----------
     n_right, n_samples : int
-        How many samples are right, of how many, at least one.
+        Number of correct predictions, and number of samples, at least 1.
 
     Returns
     -------
@@ -196,13 +197,13 @@ def wilson_interval(n_right: int, n_samples: int) -> tuple[float, float]:
     share, seen = n_right / n_samples, z * z / n_samples
     centre = (share + seen / 2) / (1 + seen)
     half = z * math.sqrt(share * (1 - share) / n_samples + seen / (4 * n_samples)) / (1 + seen)
-    # At the ends the two terms are equal but for rounding.
+    # At 0 and `n_samples` the two terms are equal, apart from rounding.
     low = 0.0 if n_right == 0 else max(0.0, centre - half)
     return low, 1.0 if n_right == n_samples else min(1.0, centre + half)
 
 
 def most_wrong(y: npt.ArrayLike, probs: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return the samples whose most probable class is not theirs, the most wrong first.
+    """Return the samples that are predicted wrongly, in order of the probability of their true class.
 
     Parameters
     ----------
@@ -214,7 +215,7 @@ def most_wrong(y: npt.ArrayLike, probs: npt.ArrayLike) -> npt.NDArray[np.int64]:
     Returns
     -------
     ndarray of int64, shape (M,)
-        Their places, by the probability of the true class, the lowest first; of equal ones the earlier first.
+        Indices of the samples, the lowest probability first. Samples of equal probability keep their order.
 
     Raises
     ------
@@ -227,12 +228,12 @@ def most_wrong(y: npt.ArrayLike, probs: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 
 def confusion_counts(confusion: npt.ArrayLike, classes: Sequence[str]) -> npt.NDArray[Any]:
-    """Return the counts as an array that has been checked against the classes.
+    """Return the counts as an array, after a check against the classes.
 
     Raises
     ------
     ValueError
-        If it is not of shape (C, C) for C classes.
+        If the shape is not (C, C) for C classes.
     """
     counts = host_values("confusion", confusion)
     if counts.shape != (len(classes), len(classes)):
@@ -255,10 +256,9 @@ class CalibrationBins(NamedTuple):
     edges : (n_bins + 1,) float64
         Bin m holds confidences in (edges[m], edges[m + 1]].
     n_samples : (n_bins,) int64
-        How many samples are in each bin.
+        Number of samples in each bin.
     confidence, accuracy : (n_bins,) float64
-        The mean confidence of a bin's samples, and the share of them that was predicted rightly; nan where
-        there is none.
+        Mean confidence, and share of correct predictions, of the samples in each bin; nan for an empty bin.
     """
 
     edges: npt.NDArray[np.float64]
@@ -268,7 +268,7 @@ class CalibrationBins(NamedTuple):
 
     @property
     def expected_calibration_error(self) -> float:
-        """Σ_m n_m / N · abs(accuracy_m − confidence_m), over the bins that have samples."""
+        """Σ_m n_m / N · abs(accuracy_m − confidence_m) over the bins that are not empty."""
         filled = self.n_samples > 0
         gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
         return float(gaps @ self.n_samples[filled] / self.n_samples.sum())
@@ -282,9 +282,10 @@ def calibration_bins(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: int = 10) -
     y : array_like of int, shape (N,)
         The classes, in [0, C).
     probs : array_like of float, shape (N, C)
-        The classes' predicted probabilities. The largest is the prediction, the first of several.
+        The classes' predicted probabilities. The class with the largest is the prediction; if several are
+        equal, the first of them.
     n_bins : int
-        The number of bins, M; the m-th of them, from 0, is (m / M, (m + 1) / M].
+        The number of bins, M. Bin m, counted from 0, is (m / M, (m + 1) / M].
 
     Returns
     -------
@@ -293,9 +294,10 @@ def calibration_bins(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: int = 10) -
     Raises
     ------
     TypeError
-        If the labels are not integers or the probabilities not floating.
+        If the labels or ``n_bins`` are not integers, or the probabilities are not floating.
     ValueError
-        If they do not fit each other, are out of range or none, or ``n_bins`` is below 1.
+        If the labels or probabilities are out of range, are empty, or do not fit each other; or if ``n_bins``
+        is below 1.
 
     References
     ----------
@@ -315,17 +317,17 @@ def calibration_bins(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: int = 10) -
 
 
 def expected_calibration_error(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: int = 10) -> float:
-    """Return how far confidences are from accuracies: ECE = Σ_m n_m / N · abs(accuracy_m − confidence_m).
+    """Return the expected calibration error, Σ_m n_m / N · abs(accuracy_m − confidence_m).
 
     Parameters
     ----------
     y, probs, n_bins
-        As for `calibration_bins`, whose bins are summed.
+        As for `calibration_bins`. The sum is over its bins.
 
     Returns
     -------
     float
-        In [0, 1]; 0 where in every bin the mean confidence is the accuracy.
+        In [0, 1]. It is 0 if the mean confidence is the accuracy in every bin.
 
     Raises
     ------
@@ -343,14 +345,15 @@ def expected_calibration_error(y: npt.ArrayLike, probs: npt.ArrayLike, n_bins: i
 def checked_predictions(
     y: npt.ArrayLike, probs: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return labels and class probabilities that have been checked against each other.
+    """Return labels and class probabilities after a check of both.
 
     Raises
     ------
     TypeError
-        If the labels are not integers or the probabilities not floating.
+        If the labels are not integers, or the probabilities are not floating.
     ValueError
-        If the probabilities are not of shape (N, C) and such, or the labels not (N,) in [0, C).
+        If the probabilities do not have shape (N, C), or are below 0, or do not sum to 1 for each sample; or if
+        the labels do not have shape (N,), or are not in [0, C).
     """
     given = host_values("probs", probs)
     if given.ndim != 2 or not given.size:
@@ -358,7 +361,7 @@ def checked_predictions(
     if not np.issubdtype(given.dtype, np.floating):
         raise TypeError(f"`probs` must have a real floating dtype; got {given.dtype}")
     given = given.astype(np.float64)
-    # Room for probabilities that were rounded, to half precision at the coarsest.
+    # The tolerance allows for probabilities that were rounded to half precision.
     lowest, sums = given.min(), given.sum(axis=1)
     worst = sums[np.argmax(np.abs(sums - 1))]
     if not (lowest >= 0 and abs(worst - 1) <= 1e-3):

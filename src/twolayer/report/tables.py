@@ -1,7 +1,7 @@
-"""Tables: a sweep's candidates, and the epochs and steps of a history.
+"""Tables of a sweep's candidates, and of a history's epochs and steps.
 
-A row of a sweep is a candidate of ``result.table`` or a run of ``result.runs``; also as read back from JSON,
-which has None for nan.
+A row of a sweep is a candidate of ``result.table`` or a run of ``result.runs``. It may have been read back from
+JSON, where nan is None.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ _SETTINGS = (*VARIED, "seed", "fold")
 
 
 class Column(NamedTuple):
-    """A column of a sweep's table: its heading, and of each row the text and what it is sorted by."""
+    """A column of a sweep's table: the heading, and for each row a text and the value to sort it by."""
 
     heading: str
     texts: list[str]
     values: list[Any]
-    first: str = "descending"  # or "ascending", which of the values to show first
+    first: str = "descending"  # or "ascending": the order in which to sort it first
 
 
 def varying(table: Sequence[Row]) -> list[str]:
-    """Return the settings that take more than one value in ``table``, always in the same order."""
+    """Return the settings that have more than one value in ``table``, always in the same order."""
     return [name for name in _SETTINGS if len({row[name] for row in table if name in row}) > 1]
 
 
 def shown_settings(table: Sequence[Row]) -> list[str]:
-    """Return the settings to show of each row: those that vary, else the learning rate and reg."""
+    """Return the settings to show for each row: those that vary, or else the learning rate and reg."""
     return varying(table) or [name for name in ("learning_rate", "reg") if any(name in row for row in table)]
 
 
 def has_diverged(row: Row) -> bool:
-    """Return whether a row has nothing to show: every network of the candidate, or the run, diverged."""
+    """Return whether the run of a row, or every network of its candidate, diverged."""
     if "n_seeds" in row:
         return bool((row.get("diverged") or 0) >= n_networks(row))
     return row.get("diverged") is not None
@@ -65,7 +65,7 @@ def divergence_in_words(row: Row, runs: Sequence[Row]) -> str:
     Returns
     -------
     str
-        Empty where no run of the candidate diverged.
+        Empty if no run of the candidate diverged.
     """
     if not row.get("diverged"):
         return ""
@@ -81,17 +81,17 @@ def divergence_in_words(row: Row, runs: Sequence[Row]) -> str:
 
 
 def winner(table: Sequence[Row], *, value: str = "validation_accuracy") -> Row | None:
-    """Return the row that `sweep` calls the best, were it to judge by ``value``; None where all diverged.
+    """Return the row of the best candidate; None if all candidates diverged.
 
-    It has the highest value, the first where several have it; candidates of which a seed diverged come after
-    all others, and candidates that left at a rung are not among them.
+    It has the first rank. In a table without ranks it has the highest ``value``; of equal ones it is the first.
+    A candidate with a diverged network comes after all others. A candidate that left at a rung never wins.
     """
     rows = [row for row in table if row.get("rung") is None and not _rank(row, value)[0]]
     return min(rows, key=lambda row: _rank(row, value), default=None)
 
 
 def ranked(table: Sequence[Row], *, value: str = "validation_accuracy") -> list[Row]:
-    """Return the rows of ``table``: the best first, then those that left at a rung, then the diverged."""
+    """Return the rows of ``table``, the best first, then those that left at a rung, the diverged ones last."""
     return sorted(table, key=lambda row: _rank(row, value))
 
 
@@ -99,17 +99,17 @@ def _rank(row: Row, value: str) -> tuple[bool, float, bool, float]:
     accuracy, rung = row.get(value), row.get("rung")
     if has_diverged(row) or not is_finite(accuracy):
         return True, math.inf, True, math.inf
-    place = row.get("rank", -float(accuracy))  # tables of others have no ranks
+    place = row.get("rank", -float(accuracy))  # tables of other programs have no ranks
     return False, -math.inf if rung is None else -rung, bool(row.get("diverged")), place
 
 
 def sweep_columns(table: Sequence[Row], runs: Sequence[Row], monitor: str = "accuracy") -> list[Column]:
-    """Return the columns of a sweep's table, for people.
+    """Return the columns of a sweep's table, for people to read.
 
     Parameters
     ----------
     table : sequence of mappings
-        ``result.table`` of a sweep, in the order in which the rows are to be shown.
+        ``result.table`` of a sweep, in the order of the rows to show.
     runs : sequence of mappings
         ``result.runs``.
     monitor : "accuracy" or "loss"
@@ -118,10 +118,11 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row], monitor: str = "acc
     Returns
     -------
     list of Column
-        The settings that vary (learning rate and reg, if no setting does); the accuracies, with any spread
-        over the seeds; the validation loss, if candidates are ranked by it; of several candidates how far
-        each is behind the best, with its 95 % margin; if any left at a rung, at which; if any diverged, when;
-        and a note: which is the best, and which may be as good (≈ best).
+        The columns are the settings that vary (learning rate and reg, if no setting varies); the accuracies,
+        with any standard deviation over the seeds and folds; the validation loss, if candidates are ranked by
+        it; the difference from the best, with its 95 % margin, if there are several candidates; the rung at
+        which a candidate left, and the step at which it diverged, if any did; and a note on the best
+        candidate and on those that may be as good (≈ best).
     """
     best = winner(table)
     alive: list[Row] = [{} if has_diverged(row) else row for row in table]
@@ -129,7 +130,8 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row], monitor: str = "acc
     columns = [Column(name, format_numbers(values), values, "ascending") for name, values in settings.items()]
     for name in ("train_accuracy", "validation_accuracy"):
         texts = [format_accuracy(row.get(name), row.get(f"{name}_std")) for row in alive]
-        columns.append(Column(label(name), texts, [row.get(name) for row in alive]))
+        heading = _heading(label(name), texts, f"SD over {repeats_in_words(_largest(table))}")
+        columns.append(Column(heading, texts, [row.get(name) for row in alive]))
     behind = "behind the best"
     if monitor == "loss":
         losses = [row.get("validation_loss") for row in alive]
@@ -138,7 +140,9 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row], monitor: str = "acc
         behind = "behind the best (loss)"
     if _is_compared(table):
         texts = ["" if row is best else format_difference(row) for row in alive]
-        columns.append(Column(behind, texts, [row.get("difference") for row in alive]))
+        columns.append(
+            Column(_heading(behind, texts, "95 % margin"), texts, [row.get("difference") for row in alive])
+        )
     rungs = [row.get("rung") for row in table]
     if any(rungs):
         texts = ["" if rung is None else str(rung) for rung in rungs]
@@ -151,18 +155,28 @@ def sweep_columns(table: Sequence[Row], runs: Sequence[Row], monitor: str = "acc
 
 
 def legend(table: Sequence[Row]) -> list[str]:
-    """Return the meaning of the figures in the columns of a sweep over several seeds or folds."""
-    largest = max(table, key=n_networks, default={})
+    """Return the meaning of the columns of a sweep over several seeds or folds; nothing for a single seed."""
+    largest = _largest(table)
     if n_networks(largest) == 1:
         return []
-    unit = "folds" if "n_folds" in largest else "seeds"
-    compared = f"behind the best: mean over {unit} in pairs ± 95 % margin; ≈ best: may be as good"
-    spread = f"mean ± standard deviation over {repeats_in_words(largest)}"
-    return [spread, *([compared] if _is_compared(table) else [])]
+    unit = "a seed and fold" if "n_folds" in largest else "a seed"
+    compared = f"behind the best: mean difference in pairs of {unit}; ≈ best: may be as good"
+    means = f"means of {repeats_in_words(largest)}; SD: their standard deviation"
+    return [means, *([compared] if _is_compared(table) else [])]
+
+
+def _largest(table: Sequence[Row]) -> Row:
+    """Return the candidate that has the most networks."""
+    return max(table, key=n_networks, default={})
+
+
+def _heading(name: str, texts: Sequence[str], spread: str) -> str:
+    """Return the heading of a column, which names the numbers after ± if there are any."""
+    return f"{name} ± {spread}" if any("±" in text for text in texts) else name
 
 
 def repeats_in_words(row: Row) -> str:
-    """Return what the networks of a candidate differ in: "3 seeds", "5 folds", "5 folds and 3 seeds"."""
+    """Return the seeds and folds of a candidate in words: "3 seeds", "5 folds", "5 folds and 3 seeds"."""
     n_seeds, n_folds = row.get("n_seeds") or 1, row.get("n_folds")
     seeds = count(n_seeds, "seed")
     if n_folds is None:
@@ -175,7 +189,7 @@ def _is_compared(table: Sequence[Row]) -> bool:
 
 
 def format_difference(row: Row) -> str:
-    """Return how far a candidate is from the best, with any 95 % margin: −0.012 ± 0.004."""
+    """Return the difference of a candidate from the best, with any 95 % margin: −0.012 ± 0.004."""
     difference = row.get("difference")
     if has_diverged(row) or not is_finite(difference):
         return "–"
@@ -187,24 +201,24 @@ def format_difference(row: Row) -> str:
 
 
 def history_rows(history: History) -> list[dict[str, Any]]:
-    """Return a history's epochs as rows: for a table, or for `write_csv`.
+    """Return a history's epochs as rows, for a table or for `write_csv`.
 
     Parameters
     ----------
     history : History
-        Of one network.
+        The history of one network.
 
     Returns
     -------
     list of dict
-        For each epoch: ``epoch`` (from 1), ``step`` (steps done), ``learning_rate``, ``loss`` (the mean of
-        the epoch's own steps; nan where one is not finite), ``train_accuracy``, ``validation_accuracy``,
-        ``validation_loss``.
+        A row for each epoch has ``epoch`` (from 1), ``step`` (the number of steps done), ``learning_rate``,
+        ``loss`` (the mean over the epoch's steps; nan if the loss of a step is not finite),
+        ``train_accuracy``, ``validation_accuracy`` and ``validation_loss``.
 
     Raises
     ------
     ValueError
-        If the history is of a stack.
+        If the history is that of a stack.
     """
     losses = one_network(history)
     steps = [int(step) for step in history.step]
@@ -219,12 +233,12 @@ def history_rows(history: History) -> list[dict[str, Any]]:
 
 
 def step_rows(history: History) -> list[dict[str, Any]]:
-    """Return every step as a row of ``step`` (from 1), ``loss`` and ``batch_accuracy``.
+    """Return each step as a row with ``step`` (from 1), ``loss`` and ``batch_accuracy``.
 
     Raises
     ------
     ValueError
-        If the history is of a stack.
+        If the history is that of a stack.
     """
     both = zip(one_network(history), history.batch_accuracy, strict=True)
     return [
@@ -234,16 +248,16 @@ def step_rows(history: History) -> list[dict[str, Any]]:
 
 
 def one_network(history: History) -> npt.NDArray[np.float64]:
-    """Return the losses, shape (steps,), of a history that must be of one network.
+    """Return the losses of a history of one network, shape (steps,).
 
     Raises
     ------
     ValueError
-        If it is of a stack.
+        If the history is that of a stack.
     """
     if history.loss.ndim != 1:
         raise ValueError(
             "`history` must be of one network; "
-            f"got a stack of {history.loss.shape[0]} (`history.select(k)` gives one of them)"
+            f"got a stack of {history.loss.shape[0]} (`history.select(k)` returns the history of network k)"
         )
     return history.loss

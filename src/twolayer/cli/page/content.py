@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...plotting.confusion import MOST_DRAWN, too_many
-from ...report.certainty import grid_end_in_words, grid_ends
 from ...report.formatting import (
     calibration_in_words,
     count,
@@ -176,7 +175,7 @@ def _kept(run: StoredRun) -> str:
 
 
 def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
-    """Yield the titles and texts of notices: divergence, an end of the grid, interruption, no settings."""
+    """Yield titles and texts of notices: divergence, interruption, a missing file."""
     results, table = run.results, run.results.table
     n_lost = n_diverged(table or results.members)
     if results.diverged is not None or (table and run.is_lost):
@@ -196,10 +195,7 @@ def notices(run: StoredRun) -> Iterator[tuple[str, str]]:
     elif n_lost:
         which = f"{n_lost} of the {len(results.members)} networks"
         yield "Some diverged", f"{which} diverged and are left out. {_LOWER}"
-    if results.complete:
-        for end in [] if run.setting("candidates") else grid_ends(table):  # drawn ones have no ends
-            yield "At the end of the grid", grid_end_in_words(end)
-    else:
+    if not results.complete:
         text = "The figures show the state at that time."
         if run.is_sweep and run_folder.begun_by(run.folder) == "sweep":
             text += " `twolayer sweep --resume` continues from there."

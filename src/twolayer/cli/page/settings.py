@@ -61,7 +61,7 @@ def command_line(settings: Mapping[str, Any]) -> str | None:
     # For cifar10, this number is given as --validation.
     n_validation = settings.get("n_validation")
     if n_validation is not None and n_validation != defaults.get("n_validation"):
-        words += ["--validation", _exact(n_validation)]
+        words += ["--validation", exact(n_validation)]
     own = (name for name, one in of_command(command).items() if one.help)
     for name in ("data", "url", "preset", *own, "library", "device"):  # in the order of the help
         value, setting = settings.get(name), SETTINGS[name]
@@ -74,11 +74,12 @@ def command_line(settings: Mapping[str, Any]) -> str | None:
         if name == "url":
             values = (str(value).rpartition("@")[2],)  # earlier versions stored passwords
         if name == "seeds" and len(values) == 1:
-            words += ["--seed", _exact(values[0])]
+            words += ["--seed", exact(values[0])]
             values = (1,)  # a number without a comma is how many seeds
-        words += [setting.flag, joined_names(map(_exact, values))]
+        words += [setting.flag, joined_names(map(exact, values))]
     return shlex.join(words)
 
 
-def _exact(value: Any) -> str:
+def exact(value: Any) -> str:
+    """Return a value as an option reads it, with all its digits."""
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..._namespace import HostArray
 from ..._optional import require
-from ...report.certainty import certainty_in_words
+from ...report.certainty import certainty_in_words, verdict_in_words
 from ...report.formatting import count, format_accuracy
 from ...report.metrics import most_wrong
 from ...report.tables import legend, ranked, sweep_columns
@@ -34,7 +34,7 @@ def cell(text: str, value: Any) -> Cell:
 
 
 def candidates(run: StoredRun) -> dict[str, Any] | None:
-    """Return the table of a sweep: headings, rows of cells, a caption, and how certain the ranks are."""
+    """Return the verdict of a sweep, and its table: headings, rows, a caption, and its certainty."""
     results, table = run.results, ranked(run.results.table)
     if not table:
         return None
@@ -44,7 +44,11 @@ def candidates(run: StoredRun) -> dict[str, Any] | None:
         {"rank": rank, "best": row is run.winner, "cells": own}
         for rank, (row, *own) in enumerate(zip(table, *cells, strict=True), start=1)
     ]
+    # Sweeps of earlier versions stored no verdict.
+    verdict = results.verdict or " ".join(verdict_in_words(table, run.monitor, complete=results.complete))
     return {
+        "verdict": verdict,
+        "next": results.next,
         "columns": columns[:-1],  # the template has the heading of the notes
         "rows": rows,
         "caption": "; ".join((f"{count(len(table), 'candidate')}, the best first", *legend(table))),
