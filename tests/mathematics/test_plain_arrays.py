@@ -264,7 +264,7 @@ ARRAY_DOORS = [
 def test_tables_are_refused_with_what_to_call(door, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name, value, call = DOORS[door]
-    wanted = "a NumPy array where samples are streamed; got Table"
+    wanted = "a NumPy array if samples are streamed; got Table"
     if door != "train streamed":
         variable = name.rpartition(" ")[2]
         wanted = f"an array of an array-API library …; got Table; `{variable}.to_numpy()` is one"

@@ -165,7 +165,7 @@ def test_arrays_of_two_libraries_are_refused(backend: Backend):
 def test_samples_elsewhere_are_not_streamed(backend: Backend):
     if backend.library == "numpy":
         pytest.skip("NumPy's are the ones that are streamed")
-    with pytest.raises(TypeError, match=r"^`X` must be a NumPy array where samples are streamed; got "):
+    with pytest.raises(TypeError, match=r"^`X` must be a NumPy array if samples are streamed; got "):
         swept(TASK.on(backend), {"n_hidden": [3]}, dtype=backend.dtype, stream=True, xp=backend.xp)
 
 

@@ -1,14 +1,15 @@
 """Pictures of training, sweeps, weights and predictions.
 
-Each function draws on one matplotlib ``Axes`` and returns it: on ``ax`` where it is given, else on that of a
-new figure of `matplotlib.pyplot`, which a notebook shows, and ``plt.show()`` elsewhere. Of the figure of a
-given ``ax`` nothing else is touched, nor are matplotlib's settings. Texts take the colour of the labels of
-``ax``, and everything else is mixed from that and the background, so that dark styles stay legible. Colour is
-never alone in telling things apart: markers, line styles, hatching, lightness and words say the same.
-Names of classes, runs and columns are drawn as they are written, never as formulas. New figures grow with
-them; names that are too long get an ellipsis in their middle.
+Each function draws on one matplotlib ``Axes`` and returns it. Without ``ax``, it makes a new figure of
+`matplotlib.pyplot`, which a notebook shows at once and a script with ``plt.show()``. With ``ax``, it changes
+nothing else in the figure; a colour bar takes its room from ``ax``. It never changes matplotlib's settings.
 
-Arrays are of any library, on any device. Needs the extra ``plots``.
+Texts have the colour of the labels of ``ax``. Other colours are chosen to suit it and the background, so dark
+styles stay legible. Colour is never the only distinction: markers, line styles, hatching, lightness or words
+repeat it. Names of classes, runs and columns are drawn as they are written, never as formulas. New figures
+grow with them; names that are too long get an ellipsis in the middle.
+
+Arrays may be of any library, on any device. The module needs the extra ``plots``.
 """
 
 from __future__ import annotations

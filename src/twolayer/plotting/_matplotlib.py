@@ -1,4 +1,4 @@
-"""matplotlib, which is imported where something is drawn."""
+"""The import of matplotlib, which is delayed until something is drawn."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _MODULES = "cm collections colors figure font_manager patches patheffects style 
 
 
 def load_matplotlib() -> Any:
-    """Import matplotlib and those of its modules that are used here; pyplot is not among them."""
+    """Import matplotlib and its modules that this package uses, except pyplot, which needs a backend."""
     for module in _MODULES.split():
         require(f"matplotlib.{module}", extra="plots", purpose="Drawing")
     return require("matplotlib", extra="plots", purpose="Drawing")
 
 
 def load_without_backend() -> Any:
-    """Import matplotlib whatever backend the environment names: pictures for files need none.
+    """Import matplotlib even if the environment names a backend that cannot be imported.
 
-    A process that a notebook starts inherits the notebook's backend, without which matplotlib refuses to be
-    imported.
+    Pictures for files need no backend. But a process that a notebook starts inherits the notebook's backend,
+    and if that is not installed for the process, matplotlib itself cannot be imported.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def load_without_backend() -> Any:
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
-    if backend:
-        with contextlib.suppress(ValueError):
+    if backend:  # set it afterwards, for the user's own pictures
+        with contextlib.suppress(ValueError):  # matplotlib does not know it
             matplotlib.rcParams["backend"] = backend
     return matplotlib

@@ -1,4 +1,4 @@
-"""Users' texts in pictures: drawn as they are written, and cut where there is no room for them."""
+"""Users' texts in pictures: drawn as they are written, and cut if there is no room for them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 Size = float | str  # of a font: points, or relative to the user's font
 Style = dict[str, Any]  # keyword arguments of matplotlib
 
-LONGEST = 200.0  # points, of a name along an axis
-LINE = 1.25  # the height of a line, of the font's size
+LONGEST = 200.0  # points: the most that a name along an axis may take
+LINE = 1.25  # the height of a line, as a multiple of the font's size
 SMALL = "small"  # relative to the user's font
-# Dollars, underscores and backslashes in a text are no formulas.
+# Otherwise matplotlib would read dollars, underscores and backslashes as formulas.
 AS_WRITTEN: Style = {"parse_math": False, "usetex": False}
 
 _ELLIPSIS = "…"
 _SLANTED: Style = {"ha": "right", "rotation": 45, "rotation_mode": "anchor"}
-_MOST_LETTERS = 1000  # of a line; no picture has room for more
-_NO_GLYPH = r"Glyph (\d+) .*missing from font"  # of matplotlib's warning
+_MOST_LETTERS = 1000  # of a line: no picture has room for more, so longer lines are not measured
+_NO_GLYPH = r"Glyph (\d+) .*missing from font"  # matplotlib's warning
 
 
 def printable(text: object) -> str:
-    """Return a text in its lines, with escapes for characters that break a picture or reorder a line."""
+    """Return a text, line by line, with escapes for characters that break a picture or reorder a line."""
     return "\n".join(map(_texts.printable, str(text).replace("\t", " ").splitlines()))
 
 
@@ -47,7 +47,7 @@ def tick_points() -> float:
 
 
 def width_of(text: str, size: Size = SMALL, *, weight: str = "normal") -> float:
-    """Return the width of a text's longest line, in points, in the user's font of this size."""
+    """Return the width of a text's widest line, in points, in the user's font of this size."""
     matplotlib = load_matplotlib()
     font = matplotlib.font_manager.FontProperties(size=size, weight=weight)
     measure = matplotlib.textpath.text_to_path.get_text_width_height_descent
@@ -78,13 +78,14 @@ def _shortened_line(line: str, room: float, size: Size, weight: str) -> str:
         n_last = n_kept // 3
         return f"{line[: n_kept - n_last]}{_ELLIPSIS}{line[len(line) - n_last :]}"
 
+    # The width grows with the number of letters kept, so the largest number that fits is found by bisection.
     numbers = range(1, min(len(line), _MOST_LETTERS))
     n_fit = bisect.bisect(numbers, room, key=lambda n_kept: width_of(cut(n_kept), size, weight=weight))
     return cut(max(n_fit, 1))
 
 
 def wrapped(parts: Iterable[str], room: float, size: Size = SMALL, *, weight: str = "normal") -> str:
-    """Join the parts of a text into lines of ``room`` points at most; a longer part gets an ellipsis."""
+    """Join the parts of a text into lines of at most ``room`` points; a wider part gets an ellipsis."""
     lines: list[str] = []
     for part in parts:
         short = shortened(part, room, size, weight=weight)
@@ -97,24 +98,27 @@ def wrapped(parts: Iterable[str], room: float, size: Size = SMALL, *, weight: st
 
 
 def set_axis_label(axis: Any, text: object, room: float) -> None:
-    """Set the label of an axis of matplotlib's to a text of the user's, no longer than ``room`` points."""
+    """Set the label of a matplotlib axis to a user's text, no longer than ``room`` points."""
     label = axis.label
     text = shortened(text, room, label.get_size(), weight=label.get_weight())
     label.set(text=text, **AS_WRITTEN)
 
 
 def names_of(values: Iterable[object], room: float = LONGEST) -> list[str]:
-    """Return names to stand along an axis, no longer than ``room`` points."""
+    """Return names for the ticks of an axis, no wider than ``room`` points and `LONGEST`."""
     return [shortened(value, min(room, LONGEST), tick_points(), most_lines=2) for value in values]
 
 
 def beside(names: Sequence[str]) -> float:
-    """Return the width of names beside an axis."""
+    """Return the width, in points, of names beside a vertical axis."""
     return width_of("\n".join(names), tick_points())
 
 
 def below(names: Sequence[str], cell: float) -> tuple[float, Style]:
-    """Return the height and the style of names below cells of this width: slanted where they are wider."""
+    """Return the height, in points, and the style of names below cells of this width.
+
+    Names that are wider than a cell are slanted by 45 degrees.
+    """
     width = beside(names)
     height = LINE * tick_points() * max((name.count("\n") + 1 for name in names), default=1)
     if width <= 0.95 * cell:
@@ -123,9 +127,9 @@ def below(names: Sequence[str], cell: float) -> tuple[float, Style]:
 
 
 def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], cell: float) -> float:
-    """Write names below the columns and beside the rows of cells of this width, with minor ticks between.
+    """Write names below the columns and beside the rows of cells of this width, in points.
 
-    Return the height of those below.
+    Return the height of those below. Minor ticks are set between the cells, where a grid can be drawn.
     """
     height, style = below(across, cell)
     for axis, names, own in ((ax.xaxis, across, style), (ax.yaxis, up, AS_WRITTEN)):
@@ -136,9 +140,9 @@ def write_names(ax: Axes, across: Sequence[str], up: Sequence[str], cell: float)
 
 @contextmanager
 def missing_characters() -> Iterator[list[str]]:
-    """Yield a list that is filled after the block, with the characters that the fonts lack.
+    """Yield a list, which after the block contains the characters that the fonts lack.
 
-    matplotlib itself warns whenever it draws such a character, but not within the block.
+    matplotlib's own warnings about such characters are suppressed within the block; others are repeated.
     """
     missing: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""How far predicted probabilities are to be believed: the reliability diagram."""
+"""The reliability diagram: how well predicted probabilities fit the accuracy."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from ._texts import SMALL, Style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_STRIP = (-0.24, -0.04)  # where the counts stand, below the diagram
+_STRIP = (-0.24, -0.04)  # the lower and upper end of the bars of counts, below the diagram
 
 
 def plot_calibration(y: Any, probs: Any, *, n_bins: int = 10, ax: Axes | None = None) -> Axes:
-    """Draw the accuracy over the confidence, the probability of the predicted class: a reliability diagram.
+    """Draw a reliability diagram: the accuracy over the confidence, the probability of the predicted class.
 
     Parameters
     ----------
     y : array of int, shape (N,)
-        The classes, of any library.
+        The class labels, an array of any library.
     probs : array of float, shape (N, C)
-        The classes' predicted probabilities, as ``net.predict_proba(X)`` gives them.
+        The predicted probabilities of the classes, as ``net.predict_proba(X)`` returns them.
     n_bins : int
-        Into how many bins of equal width the confidences are divided.
+        Number of bins of equal width into which the confidences are divided.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default, a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        A point for each bin that has samples, its mean confidence across and its accuracy up, with a line to
-        the diagonal, on which calibrated probabilities are. Below, how many samples each bin has. The text
-        gives the expected calibration error (`report.expected_calibration_error`).
+        A point for each bin that has samples, at its mean confidence (x) and its accuracy (y). A vertical
+        line shows its gap to the diagonal, on which calibrated probabilities lie. Bars below show the number
+        of samples of each bin. The text contains the expected calibration error
+        (`report.expected_calibration_error`).
 
     Raises
     ------
     TypeError
         If the labels are not integers or the probabilities not floating.
     ValueError
-        If they do not fit each other, are out of range or none, or ``n_bins`` is below 1.
+        If the labels and probabilities do not fit each other, are out of range or empty, or ``n_bins`` is
+        below 1.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -61,7 +63,7 @@ def plot_calibration(y: Any, probs: Any, *, n_bins: int = 10, ax: Axes | None = 
     heights = (top - bottom) * 0.68 * bins.n_samples / count.max()
     style = {"facecolor": inks.faint, "edgecolor": inks.rule, "linewidth": 0.8, "label": "samples"}
     ax.bar(bins.edges[:-1], heights, np.diff(bins.edges), bottom, align="edge", **style)
-    if n_bins <= 12:
+    if n_bins <= 12:  # the numbers of more bins would overlap
         middles = (bins.edges[:-1] + bins.edges[1:]) / 2
         tops = bottom + heights + 0.008
         style = {"ha": "center", "va": "bottom", "color": inks.muted, "fontsize": "x-small"}

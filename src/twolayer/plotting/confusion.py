@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture."""
+"""Pictures of confusion matrices."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 MOST_DRAWN = 1000  # classes: a picture of more would have cells of less than a pixel
 
-_MOST_ANNOTATED = 25
+_MOST_ANNOTATED = 25  # classes whose names and numbers are drawn
 _CELL = 0.46  # inches
-_LARGEST = 7.5  # inches of the side of many cells
+_LARGEST = 7.5  # inches: the side of a matrix of more classes
 
 
 def plot_confusion(
@@ -30,7 +30,7 @@ def plot_confusion(
     Parameters
     ----------
     confusion : array_like of int, shape (C, C)
-        Row i, column j: how many samples of class i were predicted as class j (`report.confusion_matrix`).
+        Row i, column j: the number of samples of class i predicted as class j (`report.confusion_matrix`).
     classes : sequence of str, length C
         The classes' names.
     percentages : bool
@@ -46,9 +46,9 @@ def plot_confusion(
     Raises
     ------
     TypeError
-        If the counts are a masked array, or another one that is not plain.
+        If the counts are not a plain array: for example, a masked array.
     ValueError
-        If the counts are not square or do not fit the names, or there are more than 1,000 classes.
+        If the counts are not a square matrix, do not fit the names, or there are more than 1,000 classes.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -64,7 +64,7 @@ def plot_confusion(
         errors, right = (hue("", [inks.paper, inks.colours[index]]) for index in (1, 0))
     else:
         errors, right = (matplotlib.colormaps[name] for name in ("Oranges", "Blues"))
-    # Square roots, so that errors of one per cent are seen beside hits of a hundred.
+    # Square roots, so that errors of 1 % are visible beside hits of 100 %.
     cells = errors(0.85 * np.sqrt(shares))
     hits = np.eye(n_classes, dtype=bool)
     cells[hits] = right(0.9 * shares[hits])
@@ -81,7 +81,7 @@ def plot_confusion(
         names = names_of(classes, 0.5 * across)
         write_names(ax, names, names, min(72 * _CELL, across / n_classes, up / n_classes))
         inks.grid(ax, which="minor")
-    # Numbers along the axes would pass for names of classes.
+    # The ticks are then numbers, which a reader could mistake for the names of classes.
     place = ", by its place" if n_classes > _MOST_ANNOTATED else ""
     ax.set_xlabel(f"predicted class{place}" + (" (% of the true class)" if percentages else ""))
     ax.set_ylabel(f"true class{place}")
@@ -89,17 +89,17 @@ def plot_confusion(
 
 
 def too_many(n_classes: int) -> str:
-    """Return the reason why there is no picture of so many classes."""
+    """Return the reason, for a message, why there is no picture of so many classes."""
     return f"it would have {n_classes:,} classes, and a picture has room for {MOST_DRAWN:,}"
 
 
 def confusion_size(classes: Sequence[str]) -> tuple[float, float]:
-    """Return the inches that suit a confusion matrix, its classes' names in the size of the current style."""
+    """Return the size of a figure, in inches, for a confusion matrix, with names in the current style."""
     n_classes = len(classes)
     if n_classes > _MOST_ANNOTATED:
         return _LARGEST + 0.9, _LARGEST + 0.9
     names, side = names_of(classes), _CELL * n_classes
     height, _ = below(names, 72 * _CELL)
-    # The longest of its own words needs room too.
+    # A matrix of few classes still needs room for the labels of its axes.
     width = max(side, 0.3 * tick_points()) + beside(names) / 72
     return width + 0.55, side + height / 72 + 0.55

@@ -1,4 +1,4 @@
-"""The course of training: the loss of every step, and the accuracy of every epoch."""
+"""Pictures of the course of training: the loss of every step, and the accuracy of every epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ..training.history import History
 
-_HIGHEST = 1e100  # beyond it matplotlib's axes overflow
+_HIGHEST = 1e100  # the largest loss that is drawn: matplotlib's axes overflow beyond it
 
 
 def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = None) -> Axes:
@@ -30,21 +30,21 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
     Parameters
     ----------
     history : History or mapping of str to History
-        Of one network (``history.select(k)`` of a stack); or several of them, each with its name, of which
-        the moving averages are drawn.
+        The history of one network (``history.select(k)`` for a stack), or several of them by name. Of
+        several, only the moving averages are drawn.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default, a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        On a logarithmic axis where the loss spans two decades. Where it stops being finite, the step is
-        marked.
+        The loss axis is logarithmic if the moving averages span two decades. The step at which a network
+        diverged is marked.
 
     Raises
     ------
     ValueError
-        If a history is of a stack, or there is none.
+        If a history is that of a stack, or the mapping is empty.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -61,7 +61,7 @@ def plot_loss(history: History | Mapping[str, History], *, ax: Axes | None = Non
     _fit_losses(ax, losses)
     if one.diverged is not None:
         _mark_divergence(ax, inks, one, one.diverged)
-    # "best" would look at every step.
+    # The place "best" would compare the legend with the points of every step, which takes long.
     rises = one.average.size and one.average[-1] > one.average[0]
     inks.legend(ax, loc="upper left" if rises else "upper right")
     return ax
@@ -73,20 +73,21 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
     Parameters
     ----------
     history : History or mapping of str to History
-        Of one network (``history.select(k)`` of a stack), or several of them, each with its name.
+        The history of one network (``history.select(k)`` for a stack), or several of them by name.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default, a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        The training accuracy is dashed. The best epoch, the first of the highest validation accuracy, has a
-        ring. The legend gives the accuracies of the last epoch and of the best one.
+        The training accuracy is dashed. A ring marks the best epoch, the first with the highest validation
+        accuracy. For one history, the legend contains the accuracies of the last and of the best epoch; for
+        several, the best validation accuracy of each, or without validation the last training accuracy.
 
     Raises
     ------
     ValueError
-        If a history is of a stack, or there is none.
+        If a history is that of a stack, or the mapping is empty.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -119,7 +120,7 @@ def plot_accuracy(history: History | Mapping[str, History], *, ax: Axes | None =
 def _prepared(
     history: History | Mapping[str, History], ax: Axes | None, x_label: str, y_label: str
 ) -> tuple[list[tuple[str, History]], Axes, Inks]:
-    """Check histories; return them, with names for which the legend has room, the axes and their inks."""
+    """Check histories; return them with names that fit the legend, and the axes with their inks."""
     histories = history if isinstance(history, Mapping) else {"": history}
     if not histories:
         raise ValueError("`history` must hold at least one history; got none")
@@ -138,11 +139,11 @@ class _Losses:
     Attributes
     ----------
     shown : array
-        The losses before the first that is not finite.
+        The losses before the first one that is not finite.
     centres, average : array
-        The steps at which the moving average stands, and this average.
+        The moving average, and the steps at which it is drawn.
     diverged : int or None
-        The step that `Run.diverged` names.
+        The step in `Run.diverged`, which the history does not contain; it is found from the values.
     """
 
     def __init__(self, name: str, history: History) -> None:
@@ -151,15 +152,16 @@ class _Losses:
         self.shown = np.clip(history.loss[:n_finite], -_HIGHEST, _HIGHEST)
         self.centres, self.average = smoothed(self.shown)
         found = [n_finite + 1] if n_finite < self.n_steps else []
-        # Weights that are lost in the last step of an epoch have no loss: its accuracy is nan.
+        # If the last update of an epoch makes weights infinite, no loss shows it, but its accuracy is nan.
         found += history.step[np.isnan(history.train_accuracy)][:1].tolist()
         self.diverged = min(found, default=None)
 
 
 def smoothed(losses: HostArray) -> tuple[HostArray, HostArray]:
-    """Return the moving average over a fiftieth of the steps, and before it the steps at which it stands."""
+    """Return the steps at which the moving average is drawn, and the average over a fiftieth of all steps."""
     if not losses.size:
         return losses, losses
+    # Means of blocks first, so that a long run has at most 2,000 points.
     starts = np.arange(0, losses.size, math.ceil(losses.size / 2000))
     counts = np.diff(starts, append=losses.size)
     means = np.add.reduceat(losses, starts) / counts
@@ -175,15 +177,15 @@ def _draw_losses(ax: Axes, inks: Inks, losses: _Losses) -> None:
     colour, marker = inks.colours[0], "o" if n_shown <= 2 else None
     steps = np.arange(1, n_shown + 1)
     (line,) = ax.plot(steps, losses.shown, color=colour, alpha=0.4, linewidth=0.8, marker=marker)
-    # Thousands of segments are a burden in a vector format, and no clearer there.
+    # Thousands of segments would make a vector file large, and no clearer.
     line.set(label="each step", rasterized=n_shown > 2000)
     if n_shown > 2:
         ax.plot(losses.centres, losses.average, color=colour, linewidth=2, label="moving average")
 
 
 def _draw_curve(ax: Axes, inks: Inks, index: int, x: Any, y: Any, label: str, **style: Any) -> Line2D:
-    """Draw one of several curves, which colour and markers tell apart; return its line for the legend."""
-    # Markers of different curves at different places.
+    """Draw one of several curves, with its own colour and markers; return its line for the legend."""
+    # Each curve has its markers at other places, so that they do not cover each other.
     every = max(1, len(x) // 10)
     own: Style = {"marker": MARKERS[index % len(MARKERS)], "markevery": (index % every, every)}
     own |= {"linestyle": "-", "linewidth": 1.8, "markersize": 5.5}
@@ -193,7 +195,7 @@ def _draw_curve(ax: Axes, inks: Inks, index: int, x: Any, y: Any, label: str, **
 
 
 def _draw_average(ax: Axes, inks: Inks, index: int, losses: _Losses) -> Line2D:
-    """Draw the moving average, with a cross at its end where the run diverged."""
+    """Draw the moving average, with a cross at its end if the run diverged."""
     draw = partial(_draw_curve, ax, inks, index)
     cross: Style = {"marker": "x", "linestyle": "none"}
     label = losses.name if losses.diverged is None else f"{losses.name}, diverged at step {losses.diverged}"
@@ -206,7 +208,7 @@ def _draw_average(ax: Axes, inks: Inks, index: int, losses: _Losses) -> Line2D:
 
 
 def _draw_named_accuracies(ax: Axes, inks: Inks, index: int, name: str, history: History) -> Line2D:
-    """Draw the accuracies, those of the training dashed, with a ring at the best epoch."""
+    """Draw the accuracies, with the training accuracy dashed and a ring at the best epoch."""
     draw = partial(_draw_curve, ax, inks, index)
     epochs = np.arange(1, history.step.size + 1)
     validation, training = history.validation_accuracy, history.train_accuracy
@@ -227,6 +229,7 @@ def _fit_losses(ax: Axes, losses: Sequence[_Losses]) -> None:
     if not shown:
         ax.set_yticks([])
         return
+    # Single steps may have any loss, so the averages decide about the axis.
     average = np.concatenate([each.average for each in shown])
     positive = average[average > 0]
     if positive.size and positive.max() >= 100 * positive.min():
@@ -235,11 +238,11 @@ def _fit_losses(ax: Axes, losses: Sequence[_Losses]) -> None:
 
 
 def _mark_divergence(ax: Axes, inks: Inks, losses: _Losses, step: int) -> None:
-    # The curve keeps its legend: the line has its own words beside it.
+    # The words are beside the line, not in the legend, which belongs to the curves.
     colour = inks.colours[1]
     ax.axvspan(step, losses.n_steps, **inks.hatched)
     ax.axvline(step, color=colour, linewidth=1.6, linestyle=(0, (5, 1)), label="_diverged")
-    # Beside the line stands the label where the hatching has room for it, else before it, off the curve.
+    # The label is right of the line, in the hatched area, if there is room; else left of it, off the curve.
     late = step > losses.n_steps / 2
     low = True
     if late and step > 1:
@@ -268,7 +271,7 @@ def _draw_accuracies(ax: Axes, inks: Inks, history: History) -> None:
 
 
 def _ring_best(ax: Axes, inks: Inks, accuracy: HostArray, label: str | None = None) -> str:
-    """Mark the best epoch, of equal ones the first; return it in words, which are the default label too."""
+    """Mark the best epoch, the first of equals; return a description, which is the label by default."""
     place = int(np.nanargmax(accuracy))
     text = f"best {accuracy[place]:.3f}, epoch {place + 1}"
     inks.ring(ax, place + 1, accuracy[place], label=label or text)

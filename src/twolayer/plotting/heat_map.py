@@ -1,4 +1,4 @@
-"""A sweep's table over two of its settings: as cells, or as points along one setting or on a plane."""
+"""Pictures of a sweep's table over two settings: as cells, or as points along one setting or on a plane."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ._texts import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_ANNOTATED = 14
+_MOST_ANNOTATED = 14  # cells in a row or column, if values are written in them
 _MOST_TICKS = 14
 
 
@@ -42,38 +42,39 @@ def plot_heat_map(
     mark_best: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a sweep's table over two settings: as a heat map, or as points where that is clearer.
+    """Draw a sweep's table over two settings: as a heat map, or as points if that is clearer.
 
     Parameters
     ----------
     table : sequence of mappings
-        ``result.table`` of a sweep, or ``result.runs``; also as read back from JSON.
+        ``result.table`` or ``result.runs`` of a sweep; also as read back from JSON.
     x, y : str
-        The settings along the axes. One that has the same value in every row gives way to the first other
-        that varies.
+        The settings along the axes. A setting with the same value in every row is replaced by the first other
+        setting that varies.
     value : str
         The column to draw.
     mark_best : bool
-        Whether to outline the best candidate, as `sweep` judges it: by validation accuracy, or by ``value``
-        in a table without that column.
+        Whether to mark the best candidate, as `sweep` ranked it. In a table without the column ``rank``, such
+        as ``result.runs``, it has the highest validation accuracy, or without that column the highest
+        ``value``.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default, a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        If two settings vary, a heat map, each cell with its value and, with several seeds or folds, the
-        standard deviation over them; a diverged candidate is hatched, one that is not in the table is blank.
-        If more vary, each cell shows the best candidate over the others, as the winner is judged; the title
-        says so. If one varies, its points with their standard deviations. If the table is far from a full
-        grid (fewer than a quarter of the cells), as after a random search, a point for each row on the plane
-        of ``x`` and ``y``. The colour bar takes its room from ``ax``.
+        If two settings vary, a heat map. Each cell contains its value and, with several seeds or folds, the
+        standard deviation over them (up to 14 rows and columns). A diverged candidate is hatched; a candidate
+        that is not in the table is blank. If more settings vary, each cell shows the best candidate over the
+        other settings, and the title says so. If one setting varies, points with their standard deviations.
+        If the table has rows for fewer than a quarter of the cells, for example after a random search, a
+        point for each row on the plane of ``x`` and ``y``. The colour bar takes its room from ``ax``.
 
     Raises
     ------
     ValueError
         If the table is empty or lacks a column, if ``x`` and ``y`` are the same, or if two rows have the same
-        settings and would share a cell.
+        settings and would share a cell or a point.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -84,7 +85,7 @@ def plot_heat_map(
     elif layout.kind == "plane":
         _draw_plane(ax, inks, layout)
     else:
-        # The best of each cell; if all left at a rung, the best of these; if all diverged, the first.
+        # The best row of each cell. Rows that left at a rung rank after the others; diverged rows are last.
         cells = grouped(table, [layout.x.name, layout.y.name]).values()
         best = [ranked(rows, value=layout.column.judged)[0] for rows in cells]
         height = draw_cells(ax, inks, best, layout)
@@ -99,12 +100,13 @@ def plot_heat_map(
 
 
 class Layout:
-    """How a table is drawn: as cells, a line or a plane (its ``kind``), and over which settings.
+    """The layout of a table: as cells, a line or a plane (its ``kind``), and the settings along its axes.
 
     Raises
     ------
     ValueError
-        If the table is empty, does not have the columns, or has two rows of the same settings.
+        If the table is empty, lacks a column, or has two rows of the same settings (except on a plane), or if
+        ``x`` and ``y`` are the same.
     """
 
     def __init__(self, table: Sequence[Row], x: str, y: str, value: str, *, mark_best: bool) -> None:
@@ -113,7 +115,8 @@ class Layout:
             raise ValueError(f"`x` and `y` must be two settings; got {x} for both")
         others = [name for name in varying(table) if name not in (x, y)]
         across, up = Scale(table, x), Scale(table, y)
-        # A setting that does not vary gives way to the first other, and then stands rather up than across.
+        # A setting that does not vary is replaced by the first other that does. If there is no other, it goes
+        # on the vertical axis.
         if len(across.values) == 1 and others:
             across = Scale(table, others.pop(0))
         elif len(across.values) == 1 < len(up.values):
@@ -136,30 +139,30 @@ class Layout:
 
     @property
     def cell(self) -> tuple[float, float]:
-        """The inches that a cell has across and up."""
+        """The width and height of a cell in inches."""
         return min(0.92, 12 / len(self.x.values)), min(0.62, 9 / len(self.y.values))
 
     @property
     def cells(self) -> tuple[float, float]:
-        """The inches that all cells have across and up."""
+        """The width and height of all cells together in inches."""
         return self.cell[0] * len(self.x.values), self.cell[1] * len(self.y.values)
 
     def names(self, width: float = math.inf) -> tuple[list[str], list[str]]:
-        """Return the values along both axes as texts, for a picture of this width, in points."""
+        """Return the values along both axes as texts, for a picture of this width in points."""
         across, up = format_numbers(self.x.values), format_numbers(self.y.values)
         return names_of(across, 0.7 * width), names_of(up, 0.5 * width)
 
     def names_size(self) -> tuple[float, float]:
-        """Return the inches that values take beside and below the cells, beyond those of numbers."""
+        """Return the inches that the values take beside and below the cells, beyond the room for numbers."""
         columns, lines = self.names()
         cell = 72 * self.cell[0]
         height, _ = below(columns, cell)
-        # A slanted name below the first column is as wide as it is high.
+        # A name slanted by 45 degrees below the first column is as wide as it is high.
         width = max(beside(lines), height - 0.5 * cell)
         return max(width / 72 - 0.5, 0.0), max(height / 72 - 0.2, 0.0)
 
     def size(self) -> tuple[float, float]:
-        """Return the inches that suit it, the values along its axes in the size of the current style."""
+        """Return the size of a figure for it, in inches, with the values on its axes in the current style."""
         if self.kind != "cells":
             return (5.2, 3.3) if self.kind == "line" else (5.8, 4.2)
         (width, height), (left, bottom) = self.cells, self.names_size()
@@ -189,7 +192,7 @@ def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], layout: Layout) -> flo
         if annotated:
             ax.text(i, j, column.text(row), ha="center", va="center", fontsize=SMALL, **style)
     ax.set(xlim=(-0.5, len(xs) - 0.5), ylim=(-0.5, len(ys) - 0.5))
-    # Rules between the cells.
+    # Lines between the cells, at the minor ticks.
     ax.grid(which="minor", color=inks.paper, linewidth=1.5, linestyle="-")
     ax.set_axisbelow(False)
     points, (width, height) = tick_points(), room(ax)
@@ -203,7 +206,7 @@ def draw_cells(ax: Axes, inks: Inks, rows: Sequence[Row], layout: Layout) -> flo
 
 
 def _draw_line(ax: Axes, inks: Inks, layout: Layout) -> None:
-    """Draw the column over one setting, with the standard deviations over the seeds and folds."""
+    """Draw the column over one setting, with the standard deviations over seeds and folds."""
     column, x = layout.column, layout.x
     _prepare(ax, "x", x)
     points = sorted((x.place(row), column.number(row), column.spread(row)) for row in column.shown)
@@ -239,11 +242,11 @@ def _draw_plane(ax: Axes, inks: Inks, layout: Layout) -> None:
             ax.scatter([*map(x.place, rows)], [*map(y.place, rows)], label=label, **style)
 
     scatter(column.lost, "diverged", marker="x", s=28, linewidths=1.2, color=inks.muted)
-    # The earlier a candidate left, the smaller is its point.
+    # Candidates that left earlier have smaller points.
     rungs = sorted({row["rung"] for row in column.shown if row.get("rung")})
     sizes = {rung: 55 * place / (len(rungs) + 1) for place, rung in enumerate(rungs, start=1)}
     hollow: dict[str, Any] = {"c": "none", "edgecolors": inks.muted}
-    for rung, size in sizes.items():
+    for rung, size in sizes.items():  # for the legend only
         ax.scatter([], [], s=size, label=f"left at rung {rung}", **hollow)
     if column.lost or rungs:
         inks.legend(ax, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2, ncols=3)
@@ -259,11 +262,12 @@ def _draw_plane(ax: Axes, inks: Inks, layout: Layout) -> None:
 
 
 def _prepare(ax: Axes, which: str, scale: Scale) -> None:
-    """Prepare the horizontal or the vertical axis for a setting: its limits, ticks and label."""
+    """Prepare the axis ``which``, "x" or "y", for a setting: its scale, limits, ticks and label."""
     axis, lengths = getattr(ax, f"{which}axis"), dict(zip("xy", room(ax), strict=True))
     if scale.kind == "log":
         ax.set(**{f"{which}scale": "log"})
     ax.set(**{f"{which}lim": scale.limits()})
+    # Values that are too close for a tick each get the ticks that matplotlib chooses.
     if scale.kind == "steps" or scale.gap > 0.075:
         (places, texts), width = scale.ticks(_MOST_TICKS), lengths["x"]
         names = names_of(texts, 0.3 * width)

@@ -1,4 +1,4 @@
-"""Pictures made of images, side by side: what the hidden units look for, and what was mistaken."""
+"""Pictures made of images, side by side: weights of hidden units, and misclassified samples."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 _Texts = Callable[[float], list[str]]  # from the width of names, in points
 
-_LEAST_POINTS = 6.5  # of a text below a tile; a text that is too long even so is cut
-_TALLEST = 20.0  # inches of all tiles together
-_NARROWEST = 3.4  # inches of a figure, for its caption
+_LEAST_POINTS = 6.5  # of a text below a tile; a text that is still too wide is cut
+_TALLEST = 20.0  # inches: the most that all tiles together are high
+_NARROWEST = 3.4  # inches: the least width of a figure, for its caption
 _MOST_PIXELS = 4096  # along each axis of all tiles together, without their gaps
 
 
@@ -38,12 +38,12 @@ def plot_weights(
     columns: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw what each hidden unit looks for: its weights in the first layer, as an image.
+    """Draw the weights of each hidden unit in the first layer as an image: the pattern to which it responds.
 
-    The units come in the order of ‖W1_j‖ · ‖W2_j‖, the norm of their incoming weights times that of their
-    outgoing ones, the largest first: it bounds what moving an image by a distance of 1 can change in the
-    logits by way of unit j. Each tile is scaled by its own largest weight, so that zero is the middle of
-    the scale in all of them: 0.5 + w / (2 max abs(w)). Units whose weights are not finite are left out.
+    The units are sorted by ‖W1_j‖ · ‖W2_j‖, the norm of their incoming weights times the norm of their
+    outgoing weights, the largest first. This product bounds how much the logits can change through unit j if
+    an image moves by a distance of 1. Each tile is scaled by its own largest weight, so zero is the middle of
+    the scale in all tiles: 0.5 + w / (2 max abs(w)). Units whose weights are not finite are left out.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ def plot_weights(
         The shape of an input image. One channel is drawn from black (negative) over grey to white (positive),
         three as colours around grey.
     max_units : int
-        The most units to draw.
+        Maximum number of units to draw.
     columns : int, optional
-        How many images stand in a row.
+        Number of images in a row; by default, it is chosen so that few places are empty.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default, a new figure.
 
@@ -70,8 +70,8 @@ def plot_weights(
     TypeError
         If ``net`` is not a network, or a number is not an integer.
     ValueError
-        If the network is a stack, the shape is none of these or does not fit its features, no unit's weights
-        are finite, or a number is not positive.
+        If the network is a stack, the shape is none of these or does not fit the network's features, no unit
+        has finite weights, or a number is not positive.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -112,43 +112,44 @@ def plot_mistakes(
     columns: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw the images that were taken for another class, the most wrong first.
+    """Draw the misclassified images, the most wrong first.
 
-    The most wrong is the one with the largest cross-entropy, −log of the probability of its true class.
+    The most wrong image has the largest cross-entropy, −log of the probability of its true class.
 
     Parameters
     ----------
     X : array, shape (N, D) or (N, H, W) or (N, H, W, 3)
-        The images, of any library; drawn between the least and the greatest value in them.
+        The images, an array of any library. The scale of grey or colour ranges from the least to the greatest
+        value in all of them.
     y : array of int, shape (N,)
-        The classes.
+        The class labels.
     probs : array of float, shape (N, C)
-        The classes' predicted probabilities, as ``net.predict_proba(X)`` gives them; the largest is the
-        prediction.
+        The predicted probabilities of the classes, as ``net.predict_proba(X)`` returns them. The class with
+        the largest one is the prediction.
     classes : sequence of str, length C
         The classes' names.
     image_shape : (H, W), (H, W, 1) or (H, W, 3)
-        The shape of an image; one channel is drawn as ink on paper, the greatest value black.
+        The shape of an image. One channel is drawn as ink on paper: the greatest value is black.
     max_images : int
-        The most images to draw.
+        Maximum number of images to draw.
     columns : int, optional
-        How many images stand in a row.
+        Number of images in a row; by default, it is chosen so that few places are empty.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default, a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        All images as a single one, with fewer pixels if they are large, as in `plot_weights`; below each its
-        true class, the predicted one and its probability.
+        All images as a single image, with fewer pixels if they are large, as in `plot_weights`. Below each
+        image are its true class, and the predicted class with its probability.
 
     Raises
     ------
     TypeError
         If the labels or a number are not integers, or the probabilities not floating.
     ValueError
-        If the shape, the labels, the probabilities or the names do not fit the images, there are none, or a
-        number is not positive.
+        If the shape, the labels, the probabilities or the names do not fit the images, there are no images,
+        or a number is not positive.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -170,8 +171,7 @@ def plot_mistakes(
     tiles = host[chosen].astype(np.float64).reshape(-1, height, width, n_channels)
     tiles = (tiles - low) / ((high - low) or 1.0)
     if n_channels == 1:
-        # Ink on paper.
-        tiles = 1 - tiles
+        tiles = 1 - tiles  # ink on paper: the greatest value is black
     caption = f"{_counted(len(chosen), len(wrong), 'mistake')} in {len(true)} images"
     if not len(chosen):
         ax, inks = axes_for(ax, 3.4, 1.0)
@@ -185,7 +185,7 @@ def plot_mistakes(
 
 
 def _counted(n_shown: int, n: int, noun: str) -> str:
-    """Return how many things are shown, of how many."""
+    """Return the number of things that are shown, and of all, as words: "24 of 30 mistakes"."""
     count = f"{n_shown} of {n}" if n_shown < n else f"{n or 'no'}"
     return f"{count} {noun}{'' if n == 1 else 's'}"
 
@@ -193,7 +193,7 @@ def _counted(n_shown: int, n: int, noun: str) -> str:
 def _texts_below(y: HostArray, probs: HostArray, classes: Sequence[str], width: float) -> list[str]:
     """Return texts below images: true class, predicted class and its probability, in two lines.
 
-    Names are in one line, and no wider than ``width`` in the smallest font.
+    A name has one line, and is no wider than ``width`` points in the smallest font.
     """
     names = [shortened(printable(name).replace("\n", " "), width, _LEAST_POINTS) for name in classes]
     pairs = [(names[i], names[j]) for i, j in zip(y, probs.argmax(axis=1), strict=True)]
@@ -212,7 +212,7 @@ def _shape_of(image_shape: Sequence[int], n_features: int) -> tuple[int, int, in
 class Mosaic:
     """Images of one shape side by side, drawn as a single image, with texts below them.
 
-    By default, ``columns`` is chosen so that few places stay empty and the page is wide.
+    By default, ``columns`` is chosen so that few places are empty, and the page is wider than high.
     """
 
     def __init__(self, n_tiles: int, image_shape: Sequence[int], columns: int | None = None) -> None:
@@ -225,25 +225,25 @@ class Mosaic:
         self.height, self.width = image_shape[:2]
 
     def size(self, texts: Sequence[str] = ()) -> tuple[float, float]:
-        """Return the inches that suit the images with these texts below them."""
-        # With texts, wide enough for them in 8 points.
+        """Return the size of a figure, in inches, for the images with these texts below them."""
+        # Tiles with texts are wide enough for them in 8 points.
         tile = max(0.85, 0.1 + width_of("\n".join(texts), 8) / 72) if texts else 0.85
         tile = min(tile, (9.6 if texts else 7.6) / self.columns)
         tile = max(tile, (_NARROWEST - 0.2) / self.columns)
-        # A series of a thousand values is an image of a thousand rows.
+        # Images may be much higher than wide: a time series of 1,000 values may be given as 1,000 rows.
         tile = min(tile, _TALLEST * self.width / (self.n_rows * self.height))
         below = 0.33 if texts else 0.0
         up = self.n_rows * (tile * self.height / self.width + below)
         return max(self.columns * tile + 0.2, _NARROWEST), up + 0.65
 
     def draw(self, ax: Axes | None, tiles: HostArray, caption: str, texts: _Texts | None = None) -> Axes:
-        """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all.
+        """Draw images (n, H, W, 1 or 3), each in a thin frame, and a caption below all of them.
 
-        ``texts`` takes a width in points, and returns the texts below the images with names no wider.
+        ``texts(width)`` returns the texts below the images, with names at most ``width`` points wide.
         """
         ax, inks = axes_for(ax, *self.size(texts(LONGEST) if texts else ()))
         n_rows, columns = self.n_rows, self.columns
-        # More pixels than a picture has room for would only take memory.
+        # More pixels than a picture can show would only take memory.
         step = math.ceil(max(n_rows * self.height, columns * self.width) / _MOST_PIXELS)
         # Small images are enlarged by a whole factor, so that the gaps can be thinner than their pixels.
         factor = math.ceil(32 / max(self.height, self.width))
@@ -255,12 +255,12 @@ class Mosaic:
             # The width of an image with two lines of text below it, in points.
             tallest = room(ax)[1] / n_rows - 2 * LINE * points
             tile = max(1.0, min(room(ax)[0] / columns, tallest * self.width / self.height))
-            # Beside the predicted class stand an arrow and its probability.
+            # An arrow and the probability stand beside the name of the predicted class.
             lines = texts(max(0.95 * tile - width_of("→  0.00", _LEAST_POINTS), 10.0))
             widest = max(width_of("\n".join(lines)), 1.0)
             points = max(min(points, 0.95 * tile * points / widest), _LEAST_POINTS)
             below = math.ceil((2 * LINE * points + 2) * width / tile)
-        # The paper shows around the images, and in places without one.
+        # Pixels around images, and places without an image, stay transparent and show the paper.
         page = np.zeros((n_rows, height + 2 * gap + below, columns, width + 2 * gap, 4), np.uint8)
         places = [divmod(i, columns) for i in range(len(tiles))]
         for (row, column), image in zip(places, tiles, strict=True):
@@ -278,7 +278,7 @@ class Mosaic:
         for (left, top), text in zip(corners, lines, strict=False):
             ax.text(left + width / 2, top + height + gap / 2, text, linespacing=1.1, **style, **AS_WRITTEN)
         ax.set(xticks=[], yticks=[])
-        ax.set_anchor("N")  # so that the room that is left is below, where the caption is
+        ax.set_anchor("N")  # unused room is then below the images, where the caption is
         caption = wrapped(caption.split(), max(room(ax)[0], 100.0))
         ax.set_xlabel(caption, fontsize=SMALL, color=inks.muted)
         return ax

@@ -1,4 +1,4 @@
-"""A sweep's table in parallel coordinates: a line for each candidate, an axis for each setting."""
+"""Pictures of a sweep's table in parallel coordinates: a line for each candidate, an axis per setting."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ._texts import AS_WRITTEN, SMALL, shortened, wrapped
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LOST = -0.12  # where the lines of the diverged end
-_STRIP = 0.05  # the width of the value's axis, of a distance between two
+_LOST = -0.12  # height at which the lines of diverged candidates end
+_STRIP = 0.05  # width of the coloured last axis, as a share of the distance between two axes
 
 
 def plot_parallel_coordinates(
@@ -34,26 +34,27 @@ def plot_parallel_coordinates(
     Parameters
     ----------
     table : sequence of mappings
-        ``result.table`` of a sweep, or ``result.runs``; also as read back from JSON.
+        ``result.table`` or ``result.runs`` of a sweep; also as read back from JSON.
     value : str
-        The column on the last axis, which gives the lines their colours.
+        The column on the last axis, which determines the colours of the lines.
     mark_best : bool
-        Whether to draw the winner on top of all, thick and with markers: the highest validation accuracy,
-        whatever ``value`` is; in a table without it, the highest ``value``.
+        Whether to draw the best candidate on top, thick and with markers. It is chosen as in `plot_heat_map`,
+        whatever ``value`` is.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default, a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        An axis for each setting that varies: logarithmic from a factor of ten on, in equal steps where a
-        value is no positive number. Rows that share a value are spread a little around it, by how well they
-        did. Those that diverged are dashed, without colour, and end below the last axis.
+        An axis for each setting that varies. It is logarithmic if the values span a factor of ten or more and
+        are not shares, and has equal steps if a value is not a positive number. Lines of rows that share a
+        value are spread a little around it, in the order of ``value``. Lines of diverged rows are dashed and
+        grey, and end below the last axis.
 
     Raises
     ------
     ValueError
-        If the table is empty, does not have the column, or no setting varies.
+        If the table is empty, lacks the column, or no setting varies.
     ImportError
         If matplotlib cannot be imported.
     """
@@ -66,11 +67,12 @@ def plot_parallel_coordinates(
     column = Column(table, value, mark_best=mark_best)
     shown, lost = column.shown, column.lost
     distance = room(ax)[0] / (last + 1)  # between two axes, in points
-    # The room around each value for the lines of rows that share it.
+    # Lines of rows that share a value are spread over this width around it. Without a spread they would cover
+    # each other. Settings with many different values need none.
     spreads = [min(0.08, 0.6 * s.gap) if 2 * len(s.values) <= len(table) else 0.0 for s in scales]
 
     def line_of(row: Row) -> list[tuple[float, float]]:
-        """Return the points of a candidate's line, which is spread around its settings by its value."""
+        """Return the points of a candidate's line: its settings, each moved by its value, and its value."""
         end, aside = _LOST, 0.0
         if column.shows(row):
             end = float(column.norm(column.number(row)))
@@ -127,7 +129,7 @@ def plot_parallel_coordinates(
 
 
 def _ticks(scale: Scale) -> Iterator[tuple[float, str]]:
-    """Return heights, and what stands there: values, or round numbers where the values are too close."""
+    """Return heights with texts: the values, or round numbers if the values are too close together."""
     if scale.kind == "steps" or scale.gap > 0.045:
         places, texts = scale.ticks(18)
     else:
@@ -137,7 +139,10 @@ def _ticks(scale: Scale) -> Iterator[tuple[float, str]]:
 
 
 def _round_numbers(low: float, high: float, *, log: bool = False) -> list[float]:
-    """Return round numbers between two; of a logarithmic axis, powers of ten, or more where there are few."""
+    """Return round numbers from ``low`` to ``high``; with ``log``, powers of ten.
+
+    If fewer than three powers of ten lie there, their multiples by 2 and 5 are added.
+    """
     if log:
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         decades = [10.0**power for power in powers]

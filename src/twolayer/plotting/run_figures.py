@@ -1,4 +1,4 @@
-"""Figures of a run for the command line, without pyplot; draw them within `house_style()`."""
+"""Figures of a run for the command line, without pyplot; draw and save them within `house_style()`."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from ..training.history import History
 
 _MOST_PANELS = 16
-_HEADING_POINTS = 9.5  # of the house's titles of axes
+_HEADING_POINTS = 9.5  # "axes.titlesize" of `house_style`
 
 
 def on_axes(
     size: tuple[float, float], plot: Callable[..., Axes], *arguments: Any, title: str | None = None
 ) -> Figure:
-    """Draw with a function of `plotting` on the only axes of a figure of this size, in inches."""
+    """Draw with a function of `plotting` on the only axes of a new figure of this size in inches."""
     page = new_figure(*size, title)
     plot(*arguments, ax=page.subplots())
     return page
@@ -49,9 +49,10 @@ def curves(history: History, title: str | None = None) -> Figure:
 
 
 def grid(table: Sequence[Row], title: str | None = None) -> Figure:
-    """Draw a sweep over its learning rates and penalties: a heat map for each combination of the others.
+    """Draw a sweep over its learning rates and penalties: a heat map for each combination of other settings.
 
-    With very many combinations, one heat map shows the best over them.
+    With more than 16 combinations, one heat map shows the best over them. If fewer settings vary, or most
+    cells would be empty, the figure is that of `plot_heat_map`.
     """
     layout = Layout(table, "learning_rate", "reg", "validation_accuracy", mark_best=True)
     groups = grouped(table, layout.others)
@@ -73,7 +74,7 @@ def grid(table: Sequence[Row], title: str | None = None) -> Figure:
     for index, (ax, heading, rows) in enumerate(zip(axes, headings, panels.values(), strict=False)):
         draw_cells(ax, inks, rows, layout)
         ax.set_title(heading, **AS_WRITTEN)
-        if index + n_columns < n_panels:
+        if index + n_columns < n_panels:  # another panel is below, which has the values
             ax.tick_params(labelbottom=False)
             ax.set_xlabel("")
         if index % n_columns:
@@ -103,7 +104,7 @@ def folds(runs: Sequence[Row]) -> Figure:
 
 
 def _heading(names: Sequence[str], values: Sequence[Any], room: float) -> str:
-    """Return the settings that a panel is of, in lines of ``room`` points."""
+    """Return the other settings of a panel, in lines of at most ``room`` points."""
     named = zip(names, values, strict=True)
     parts = [f"{words(name)} = {format_number(value)}" for name, value in named]
     return wrapped([*(f"{part}," for part in parts[:-1]), *parts[-1:]], room, _HEADING_POINTS, weight="bold")

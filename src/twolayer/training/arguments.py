@@ -221,9 +221,11 @@ def train(
     if earlier is not None:
         if rng is not None and rng != earlier.seed:
             raise ValueError(f"`rng` must be omitted or be the run's seed, {earlier.seed}; got {rng}")
+        # From here on only the run's own network counts, not the argument `net`.
         rng, net = earlier.seed, earlier.last
     check_network(net)
     assert isinstance(net, TwoLayerNet)
+    # The arguments whose names are settings, with the resumed run's seed in place of `rng`.
     settings = Settings.of(arguments, stream=bool(stream), rng=rng)
     settings.check_forms()
     plan = planned(net, checked_data(net, X, y, settings), settings)

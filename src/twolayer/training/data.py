@@ -105,6 +105,7 @@ def centred(samples: Samples, mean: HostArray) -> Samples:
     """Return samples with X - mean in place of X, subtracted on the host, block by block."""
     X = samples.X
     xp, where = array_namespace(X), device(X)
+    # By blocks, because float64 copies of all samples might not fit the host's memory.
     blocks = (centred_on_host(X[rows, :], mean) for rows in row_blocks(*X.shape))
     joined = xp.concat([from_host(block, xp=xp, device=where) for block in blocks])
     return samples._replace(X=divided_as(joined, X))

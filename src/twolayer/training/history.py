@@ -159,6 +159,7 @@ class Recorder:
 
     def batch_accuracies(self, start: int) -> HostArray:
         """Return the accuracy of each batch from step ``start`` on: (n, K)."""
+        # Only the latest blocks are joined, not the whole run's.
         found: list[HostArray] = []
         missing = self.n_steps - start
         for _, block in reversed(self._step_blocks):

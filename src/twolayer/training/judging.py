@@ -59,6 +59,7 @@ class Judge:
 
     def on_training(self, params: Params, networks: HostArray) -> tuple[HostArray, HostArray]:
         """Return the same on the samples that the networks are trained on, unweighted."""
+        # `own` is not needed: with folds, the rows that a fold trains on are chosen below.
         samples, folds = self._plan.data.train._replace(sample_weight=None, own=None), self._plan.folds
         return self._on_rows(params, samples, networks, None if folds is None else folds.trained)
 
@@ -102,6 +103,7 @@ class Judge:
         n_samples, weights = samples.X.shape[0] if rows is None else len(rows), samples.sample_weight
         whole: Any = n_samples
         if weights is not None:
+            # Summed here in float64, because `evaluate` returns only sums of losses, in the network's dtype.
             host = to_host(weights).astype(np.float64)
             whole = (host if rows is None else host[rows]).sum()
         # `evaluate` divides samples on the device into blocks. Streamed ones are copied block by block here.

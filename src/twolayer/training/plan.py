@@ -241,12 +241,14 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
         weights = samples.sample_weight
         return samples if weights is None else samples._replace(sample_weight=cast(weights, dtype, xp=xp))
 
+    # Training weights are cast later, after they are multiplied by class weights.
     given, held_out = checked(X, y, settings.sample_weight), None
     if settings.validation is not None:
         check_validation(settings.validation)
         held_out = in_dtype(checked(*settings.validation, of="validation "))
     X_val, y_val, weights_val = (None,) * 3 if held_out is None else held_out[:3]
     check_teacher(settings, X.shape[0], net.n_classes)
+    # Samples are described as given: centring on the host, which depends on the device, comes later.
     fingerprint = {
         "preprocessing": described_preprocessing(preprocessing),
         "class_weight": described(settings.class_weight),
@@ -281,6 +283,8 @@ def checked_data(net: TwoLayerNet, X: Array, y: Array, settings: Settings) -> Da
     if settings.folds is None:
         return Data(given._replace(sample_weight=weights()), held_out, X, fingerprint)
     fingerprint["folds"] = described(settings.folds)
+    # Each fold has a column of weights, 0 for the samples that it holds out. So the networks of all folds can
+    # train on the same batches.
     beside = {"xp": xp, "device": device(given.y)}
     own = from_host(settings.folds.own(X.shape[0]).astype(dtype_name(dtype)), **beside)
     each = [weights(from_host(rows, **beside)) for rows in settings.folds.trained]
@@ -295,6 +299,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     check_augmentation(settings.augmentation, X.shape[1])
 
     def numbers(name: str, n_networks: int | None = None) -> HostArray:
+        # The bounds are those of the settings' table, which the command line checks too.
         kind = SETTINGS[name].kind
         assert isinstance(kind, Number)
         value = getattr(settings, name)
