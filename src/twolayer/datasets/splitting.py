@@ -96,14 +96,14 @@ def _spread(n: int, among: int, *, start: int) -> HostArray:
 def _by_group(
     groups: Sequence[Any], n_drawn: Mapping[str, int], seed: int, place: object
 ) -> dict[str, HostArray]:
-    """Draw whole groups, at least one for each split, so that splits have about the wanted numbers of rows."""
+    """Draw whole groups, at least one for each split, so that the splits have about the wanted sizes."""
     try:
         names = sorted(set(groups), key=lambda one: (str(type(one)), one))
     except TypeError as error:
         raise TypeError(f"`group` must name a column of {place} of texts or numbers; got others") from error
     if len(names) < 1 + sum(n > 0 for n in n_drawn.values()):
         raise ValueError(
-            f"`group` must divide the rows of {place} into at least one group a split; got {len(names)} groups"
+            f"`group` must divide the rows of {place} into at least one group a split; got {len(names)}"
         )
     number = {name: i for i, name in enumerate(names)}
     of_row = np.asarray([number[one] for one in groups])

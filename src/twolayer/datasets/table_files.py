@@ -233,8 +233,8 @@ def _read_csv(
             return
         warn_outside(
             f"the column {column.name!r:.80} of {place} is read as text: {len(others):,} of its "
-            f"{column.count():,} values are not numbers, first {others[0]!r:.40}; if they are gaps, list them "
-            "in `missing`"
+            f"{column.count():,} values are not numbers, first {others[0]!r:.40}; if they are gaps, list "
+            "them in `missing`"
         )
 
     columns = {column.name: typed(column) for column in known}
@@ -257,8 +257,8 @@ def _names_of_columns(content: bytes, delimiter: str, place: str) -> list[str]:
     spaced = [one for one in names if one != one.strip()]
     if spaced:
         raise ValueError(
-            f"{place} must have no blanks around its fields, because polars reads numbers with blanks as text; "
-            f"got the column {spaced[0]!r:.80}"
+            f"{place} must have no blanks around its fields, because numbers with blanks are text; got "
+            f"the column {spaced[0]!r:.80}"
         )
     twice = [one for one, n in Counter(names).items() if n > 1]
     if twice:

@@ -245,8 +245,8 @@ def _label_column(columns: Sequence[str], place: str) -> str:
     found = [name for name in columns if name.lower() in LABELS]
     if len(found) != 1:
         raise ValueError(
-            f"`label` must name the column of {place} to predict, unless exactly one is named "
-            f"{', '.join(LABELS)}; it has the columns {listed(columns)}"
+            f"`label` must name the column of {place} to predict, as it has {len(found) or 'none'} of the "
+            f"names {', '.join(LABELS)}; it has the columns {listed(columns)}"
         )
     return found[0]
 
@@ -279,7 +279,7 @@ def _labelled(series: Series, name: str) -> tuple[HostArray, list[Any]]:
         raise ValueError(f"{name} must hold labels; got none")
     n_without = len(values) - len(rows)
     if n_without:
-        warn_outside(f"{n_without:,} of {len(values):,} rows have no {series.name:.80} and are left out")
+        warn_outside(f"{n_without:,} of {len(values):,} rows have no {series.name:.80}, and are left out")
     labels = [value for value in values if value is not None]
     if kind_of(series) == NUMBERS:
         labels = [int(value) if float(value).is_integer() else value for value in labels]
