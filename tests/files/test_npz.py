@@ -286,7 +286,7 @@ def test_refuses_values(path, change, message):
         ({"X": numbered().astype(object)}, rf"`X` in .* {OBJECT}; store `X\.astype\('float64'\)`, .* `pand"),
         ({"y": LABELS.astype(object)}, rf"{OBJECT}any code that is in it; store `y\.astype\(str\)`$"),
         ({"y": LABELS.astype(float)}, r"strings; got dtype float64 \(`y\.astype\(int\)` converts"),
-        ({"y": LABELS.astype("S1")}, r"strings; got dtype \|S1 \(`y\.astype\(str\)` converts bytes to strings\)$"),
+        ({"y": LABELS.astype("S1")}, r"got dtype \|S1 \(`y\.astype\(str\)` converts bytes to strings\)$"),
         ({"classes": np.arange(4)}, r"`classes` in .* must hold strings; got dtype int64"),
         (TEST | {"y_test": np.array(["0", "1", "2"])}, "`y_test` in .* must hold integers, as `y` does; got"),
         (TEST | {"y_test": np.ones(3)}, "`y_test` in .* must hold integers or strings; got dtype float64"),
