@@ -47,7 +47,7 @@ _MAX_CATEGORIES = 30
 # Reasons to leave out a column that identifies the rows. `load_table` uses such columns as `test_ids`.
 ID_REASONS = _DIFFERENT, _IN_ORDER, _IDENTIFIERS = (
     "different in most rows",
-    "numbers of the rows",
+    "row numbers",
     "identifiers",
 )
 _INFREQUENT = "infrequent_sklearn"  # as scikit-learn's OneHotEncoder names it

@@ -180,8 +180,8 @@ def test_integers_are_names_where_the_classes_are_integers() -> None:
         ([20, 10, 30], [10, 20, 1], "of the classes 10, 20, 30; got a label of 1"),
         ([1, 2, 3], [0, 1, 2], "of the classes 1, 2, 3; got a label of 0"),
         (NAMES, ["ant", "emu", "cat"], "of the classes ant, bee, cat; got a label of emu"),
-        (NAMES, [0, 1, 3], "of the classes ant, bee, cat, or their places, in [0, 3); got a label of 3"),
-        (NAMES, [0, 1, -1], "of the classes ant, bee, cat, or their places, in [0, 3); got a label of -1"),
+        (NAMES, [0, 1, 3], "of the classes ant, bee, cat, or their indices in [0, 3); got a label of 3"),
+        (NAMES, [0, 1, -1], "of the classes ant, bee, cat, or their indices in [0, 3); got a label of -1"),
         (NAMES, [True, False, False], "of the classes ant, bee, cat; got a label of True"),
     ],
 )

@@ -207,8 +207,8 @@ def few_sources(tmp_path_factory):
         ({"n_train": 0}, ValueError, "`n_train` must be at least 1; got 0"),
         ({"n_validation": -1}, ValueError, "`n_validation` must be at least 0; got -1"),
         ({"n_test": -1}, ValueError, "`n_test` must be at least 0; got -1"),
-        ({"n_train": 45_001}, ValueError, "at most the 50000 training images .*; got 45001 \\+ 5000"),
-        ({"n_test": 10_001}, ValueError, "`n_test` must be at most the 10000 test images .*; got 10001"),
+        ({"n_train": 45_001}, ValueError, "at most 50000, the number of .*; got 45001 \\+ 5000"),
+        ({"n_test": 10_001}, ValueError, "`n_test` must be at most 10000, the number of .*; got 10001"),
         ({"n_test": 10.0}, TypeError, "`n_test` must be an integer; got float"),
     ],
 )
@@ -275,7 +275,7 @@ def test_refuses_the_pickled_archive_by_its_name_and_by_its_content(tmp_path):
     folder.mkdir()
     for name in names:
         (folder / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    message = "must be the binary version of CIFAR-10; it is the pickled one"
+    message = "must be the binary version of CIFAR-10; it is the pickled version"
     for archive in ("cifar-10-python.tar.gz", "renamed.tar.gz"):
         refused(message, write_archive(tmp_path / archive, folder, inside="cifar-10-batches-py", names=names))
     (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"not opened")
@@ -549,7 +549,7 @@ def test_progress_is_told(archive, mirror):
     assert bar.calls == [("closed", bar.total)]
 
 
-NOT_KEPT = r"what http://.* sends must be .*, with the SHA-256 .*; got another file, which was not kept"
+NOT_KEPT = r"http://.* must send .* with the SHA-256 .*; got another file, which was not kept"
 
 
 def test_a_wrong_file_from_a_mirror_is_refused_and_not_kept(mirror, cache, monkeypatch):
@@ -613,7 +613,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(archive, mirror, cache):
 @pytest.mark.parametrize("why", ["no such page", "no server"])
 def test_without_a_network_the_error_says_what_else_to_give(mirror, why):
     url = mirror + "nowhere" if why == "no such page" else unreachable()
-    message = r"could not be downloaded from http://.*; where there is no network, give `folder`.*give `url`"
+    message = r"could not be downloaded from http://.*; without a network, give `folder`.*give `url`"
     assert url in refused(message, url=url, error=OSError)
 
 

@@ -297,7 +297,7 @@ def test_each_class_has_rows_to_train_on(more):
         "g": [i // 10 for i in range(40)],
     }
     frame = polars.DataFrame(columns | {"label": ["a"] * 30 + ["b"] * 10})
-    message = r"must leave a row of each class to train on; they leave none of b: try other shares"
+    message = r"must leave a row of each class to train on; they leave none of b: try other values of `valid"
     with pytest.raises(ValueError, match=message):
         load_table(frame, test=0.25, validation=0, **more)
 
@@ -349,7 +349,7 @@ def test_groups_that_are_refused():
 
 def test_one_time_leaves_no_rows_to_train_on():
     frame = polars.DataFrame({"a": range(20), "y": [0, 1] * 10, "t": [5] * 20})
-    message = r"`time` must leave rows to train on; 20 of the 20 rows of table have one time, the earliest$"
+    message = r"`time` must leave rows to train on; 20 of the 20 rows of table have the same earliest time$"
     with pytest.raises(ValueError, match=message):
         load_table(frame, time="t")
 
@@ -357,7 +357,7 @@ def test_one_time_leaves_no_rows_to_train_on():
 def test_a_number_for_each_row_is_no_class(tmp_path):
     text = "a,y\n" + "".join(f"{i % 7},{i}\n" for i in range(5000))
     with pytest.raises(
-        ValueError, match=r"got 5,000 different numbers, which look like those of a regression"
+        ValueError, match=r"got 5,000 different numbers, which look like values for regression"
     ):
         load_table(write(tmp_path, text))
 

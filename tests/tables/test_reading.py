@@ -247,7 +247,7 @@ def test_parquet_that_is_damaged_in_its_columns(tmp_path):
 def test_a_few_values_that_are_no_numbers_are_warned_of(text, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{i},x\n" for i in range(19)) + f"{text},y\n")
-    with pytest.warns(UserWarning, match=rf"'a' .* 1 of its 20 values are no numbers, first '{text}'"):
+    with pytest.warns(UserWarning, match=rf"'a' .* 1 of its 20 values are not numbers, first '{text}'"):
         assert read_table(path)["a"].dtype == polars.String
     assert read_table(path, missing=[text])["a"].dtype == polars.Int64
     assert read_table(path, categorical=["a"])["a"].dtype == polars.String  # which is no mistake
@@ -257,7 +257,7 @@ def test_a_few_values_that_are_no_numbers_are_warned_of(text, tmp_path):
 def test_the_warning_points_to_the_call(read, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b,y\n" + "".join(f"{i},{i % 3},{i % 2}\n" for i in range(19)) + "12%,1,0\n")
-    with pytest.warns(UserWarning, match="are no numbers") as caught:
+    with pytest.warns(UserWarning, match="are not numbers") as caught:
         read(path)
     assert caught[0].filename == __file__
 

@@ -136,10 +136,10 @@ def test_equal_times_stay_together(times, share):
         (3, 3, {}, r"must leave a sample of every class .* take 6 of the 6"),
         (1.0, 0, {}, r"`validation` must be below 1 where it is a share; got 1"),
         (0, -1, {}, r"`test` must be at least 0; got -1"),
-        (1, 1, {"groups": "aabbbb"}, r"as many groups as splits or more; got 2"),
+        (1, 1, {"groups": "aabbbb"}, r"at least one group a split; got 2"),
         (3, 3, {"groups": "aabbcc"}, r"must leave rows to train on; the table has 6"),
         (3, 3, {"times": np.arange(6.0)}, r"must leave rows to train on; the table has 6"),
-        (1, 1, {"times": np.eye(6)[5]}, r"5 of the 6 rows of the table have one time, the earliest"),
+        (1, 1, {"times": np.eye(6)[5]}, r"5 of the 6 rows of the table have the same earliest time"),
     ],
     ids=["classes", "share", "negative", "groups", "rows", "times", "one time"],
 )

@@ -1,4 +1,4 @@
-"""Data sets: what a network learns from, as host arrays in one small type."""
+"""Loaders for data sets, which return host arrays in a `Dataset`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The type that every data set comes in."""
+"""The types of data sets and their splits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..encoding import TableEncoder
 
 
 class Split(NamedTuple):
-    """Samples and their labels: a pair, so that it goes wherever ``(X, y)`` does.
+    """Samples and their labels, a pair that can be used wherever ``(X, y)`` can.
 
     Parameters
     ----------
     X : numpy.ndarray, shape (N, D) or (N, height, width) or (N, height, width, channels)
-        Features, of the dtype in which they are stored.
+        Samples, in the dtype in which they are stored.
     y : numpy.ndarray, shape (N,), int64
         Class labels in [0, C).
     """
@@ -39,26 +39,26 @@ class Dataset:
     Parameters
     ----------
     name : str
-        What to call it: ``"digits"``.
+        Name of the data set, for example ``"digits"``.
     train : Split
         Samples to train on.
     validation, test : Split or None
-        Samples to choose the best network by, and to judge it by at the end.
+        Samples to choose the best network, and samples for the final evaluation.
     classes : tuple of str
         Name of each class; class ``k`` of the labels is ``classes[k]``.
     image_shape : tuple of int, or None
         Shape of a sample that is an image, (height, width) or (height, width, channels).
     rows : mapping of str to numpy.ndarray, or None
-        Which rows of the file's ``X``, or of the table, a split holds, (N,) int64, counted from 0, by the
-        split's name. The samples of ``test`` are ``X[rows["test"]]``. A split that has arrays of its own
-        in the file is not there; its rows are in their order.
+        Rows of the source in each split, (N,) int64, counted from 0, by the split's name: rows of the file's
+        ``X``, of the table, or of the training images in the order of their paths. For example, the samples
+        of ``test`` are ``X[rows["test"]]``. Splits that the source stores separately are not included.
     encoder : TableEncoder or None
-        What made the features of a table's columns.
+        Encoder that computed the features from a table's columns.
     sample_weight : mapping of str to numpy.ndarray, or None
-        The weight of each sample, (N,) float64, by the split's name.
+        Weight of each sample, (N,) float64, by the split's name.
     test_ids : mapping of str to numpy.ndarray, or None
-        Texts that name the samples of the test, (N,) str each, by the name of the column that they are from;
-        of images "file".
+        Strings that identify the test samples, (N,) str each, by the name of their column. For images, the
+        name is "file", and the strings are paths in the folder.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Dataset:
 
     @property
     def n_features(self) -> int:
-        """Number of features of a sample, D: the number of values in an image."""
+        """Number of features of a sample, D; for images, the number of values in an image."""
         return math.prod(self.train.X.shape[1:])
 
     @property
@@ -90,12 +90,12 @@ class Dataset:
 
 
 def in_splits(parts: Mapping[str, Split]) -> dict[str, Any]:
-    """Return the splits of a `Dataset` by their names, None for those that are not among the parts."""
+    """Return the splits of a `Dataset` by name, with None for a missing split."""
     return {name: parts.get(name) for name in ("train", "validation", "test")}
 
 
 def places_of(labels: Sequence[Any], classes: Sequence[Any], name: str, wanted: str) -> HostArray:
-    """Return the place of each label among the classes, (N,) int64, or raise: ``wanted`` names these."""
+    """Return the index of each label in the classes, (N,) int64, or raise; ``wanted`` is for the message."""
     places = {one: k for k, one in enumerate(classes)}
     unknown = dict.fromkeys(label for label in labels if label not in places)
     if unknown:

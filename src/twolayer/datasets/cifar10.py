@@ -1,4 +1,4 @@
-"""CIFAR-10, read from the official binary files: from a folder, from the archive, or downloaded."""
+"""CIFAR-10, read from the official binary files in a folder, in the archive, or downloaded."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ _TEST_FILE = "test_batch.bin"
 _TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _CLASSES_FILE = "batches.meta.txt"
 
-_RECORDS = 10_000  # in a file
-_RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then the red, the green and the blue plane, row by row
-_CLASSES_BYTES = 1000  # no honest file of ten names is longer
+_RECORDS = 10_000  # per file
+_RECORD_BYTES = 1 + 3 * 32 * 32  # the label, then the red, green and blue planes, row by row
+_CLASSES_BYTES = 1000  # bound on the size of the file with the ten class names
 _ARCHIVE_BYTES = 170_052_171
-_UNPACKED_BYTES = 200_000_000  # at most; the official archive unpacks to 184 million
+_UNPACKED_BYTES = 200_000_000  # bound on the unpacked size; the official archive has 184 million bytes
 
 _Made = TypeVar("_Made")
-_Files = Generator[tuple[str, bytes | bytearray, str]]  # the name of each, its content, and where it is
+_Files = Generator[tuple[str, bytes | bytearray, str]]  # name, content and location of each file
 
 
 class DownloadProgress(Protocol):
-    """A display that is told how far a download is, in bytes."""
+    """Protocol of a display for the progress of a download, in bytes."""
 
     total: Any
 
     def update(self, n: int, /) -> Any:
-        """Add ``n`` to what is done."""
+        """Add ``n`` downloaded bytes."""
 
     def reset(self) -> Any:
-        """Set what is done to 0."""
+        """Set the number of downloaded bytes to 0."""
 
     def close(self) -> Any:
-        """Take the end."""
+        """End the display."""
 
 
 def load_cifar10(
@@ -69,25 +69,26 @@ def load_cifar10(
 ) -> Dataset:
     """Load CIFAR-10 [1]_: colour images of 32×32 pixels in ten classes, 50,000 to train and 10,000 to test.
 
-    The images come in the official order. Of the training images the first ``n_train`` train and the
-    ``n_validation`` that follow them validate; of the test images the first ``n_test`` test.
+    The images are in the official order. The first ``n_train`` training images are for training, and the next
+    ``n_validation`` for validation. The first ``n_test`` test images are for testing.
 
     Parameters
     ----------
     folder : path, optional
-        The official binary files: the folder that holds them, ``cifar-10-batches-bin``; a folder that holds
-        this folder, or the archive ``cifar-10-binary.tar.gz``; or the archive itself, which is read without
-        being unpacked to disk. Where it is not given, the archive is downloaded (162 MiB) to the user's
-        cache, or taken from there; this needs the extra ``data``.
+        Location of the official binary files: the folder ``cifar-10-batches-bin`` that contains them, the
+        archive ``cifar-10-binary.tar.gz``, or a folder that contains that folder or archive. The archive is
+        read without being unpacked to disk. By default, the archive is downloaded (162 MiB) to the user's
+        cache, unless it is there already; this needs the extra ``data``.
     n_train, n_validation, n_test : int
-        How many images to load. Only the files that hold them are needed. With 0 there is no validation, or
-        no test, set.
+        Number of images to load. Only the files with these images are needed. With ``n_validation=0`` or
+        ``n_test=0``, there is no such split.
     url : str, optional
-        Where to download the archive from, in place of its home. Its SHA-256 must be the official one all
-        the same. It must not contain a user name or a password: these are read from ``~/.netrc``.
+        Address from which to download the archive instead of the official site. The archive must still have
+        the official SHA-256. The address must not contain a user name or a password; these are read from
+        ``~/.netrc``. It cannot be combined with ``folder``.
     progress : object, optional
-        Is told how far a download is: has ``total`` set to the number of bytes, then ``update(n)``,
-        ``reset()`` and ``close()`` called.
+        Display for the download, with the methods of `DownloadProgress`. Its ``total`` is set to the number
+        of bytes, then ``update(n)``, ``reset()`` and ``close()`` are called.
 
     Returns
     -------
@@ -97,13 +98,13 @@ def load_cifar10(
     Raises
     ------
     ValueError
-        If more images are asked for than there are; if ``url`` does not begin with http:// or https://, or
-        contains an @; if a file or an archive is truncated, has a wrong size or label, or is not what it
-        claims to be; if it is the pickled version, which is never opened, as unpickling a file can run any
-        code that is in it; if an archive unpacks to more than 200 MB; if a download is longer than the
-        archive, in which case it ends there, or has the wrong SHA-256.
+        If more images are requested than exist; if ``url`` does not begin with http:// or https://, contains
+        an @, or is combined with ``folder``; if a file or an archive is truncated, has a wrong size or label,
+        or other content; if it is the pickled version, which is never opened, because unpickling a file can
+        run any code in it; if an archive unpacks to more than 200 MB; if a download exceeds the size of the
+        archive, in which case it is stopped, or has the wrong SHA-256.
     FileNotFoundError
-        If ``folder`` does not exist, or holds no such files.
+        If ``folder`` does not exist, or does not contain the files.
     OSError
         If the download fails.
     ImportError
@@ -120,11 +121,11 @@ def load_cifar10(
     n_both, there = n_train + n_validation, len(_TRAIN_FILES) * _RECORDS
     if n_both > there:
         raise ValueError(
-            f"`n_train` + `n_validation` must be at most the {there} training images that there are; "
+            f"`n_train` + `n_validation` must be at most {there}, the number of training images; "
             f"got {n_train} + {n_validation}"
         )
     if n_test > _RECORDS:
-        raise ValueError(f"`n_test` must be at most the {_RECORDS} test images that there are; got {n_test}")
+        raise ValueError(f"`n_test` must be at most {_RECORDS}, the number of test images; got {n_test}")
     if url is not None:
         _check_url(url)
     if folder is None:
@@ -134,6 +135,7 @@ def load_cifar10(
     else:
         source = _found(Path(folder))
 
+    # Each file is copied to its part of these arrays, so that no second copy of all images is needed.
     both, test = _room(n_both), _room(n_test)
     starts = range(0, n_both, _RECORDS)
     places = {
@@ -163,7 +165,7 @@ def load_cifar10(
 
 
 def is_cifar10(folder: Path) -> bool:
-    """Return whether a folder holds CIFAR-10, in either version, or the folder or archive of one."""
+    """Return whether a folder contains CIFAR-10, binary or pickled: its files, its folder or its archive."""
     names = (*_TRAIN_FILES, _TEST_FILE, _FOLDER, _ARCHIVE, *_PICKLED)
     return any((folder / name).exists() for name in names)
 
@@ -173,7 +175,7 @@ def _room(n: int) -> Split:
 
 
 def _fill(place: Split, content: bytes | bytearray, where: str) -> None:
-    """Copy the first records of a file to their place."""
+    """Copy the first records of a file into a split's arrays."""
     records: HostArray = np.frombuffer(content, np.uint8).reshape(_RECORDS, _RECORD_BYTES)
     wrong = np.flatnonzero(records[:, 0] >= len(CLASSES))
     if wrong.size:
@@ -195,7 +197,7 @@ def _check_size(name: str, size: int, where: str) -> None:
 
 
 def _found(path: Path) -> Path:
-    """Find the folder with the binary files, or the archive, in what the user gave."""
+    """Return the folder with the binary files, or the archive, that a path stands for."""
     if not path.exists():
         raise FileNotFoundError(f"`folder` must be a folder or an archive that exists; got {path}")
     if not path.is_dir():
@@ -219,8 +221,8 @@ def _found(path: Path) -> Path:
 
 def _pickled(path: Path) -> ValueError:
     return ValueError(
-        f"{path} must be the binary version of CIFAR-10; it is the pickled one, which is not opened because "
-        f"unpickling a file can run any code that is in it: get {_ARCHIVE} ({URL})"
+        f"{path} must be the binary version of CIFAR-10; it is the pickled version, which is not opened "
+        f"because unpickling a file can run any code that is in it: get {_ARCHIVE} ({URL})"
     )
 
 
@@ -235,7 +237,7 @@ def _read_folder(folder: Path, names: set[str]) -> _Files:
 
 
 class _Unpacked(gzip.GzipFile):
-    """The unpacked archive; raises beyond a bound, as a small archive may unpack to gigabytes."""
+    """The unpacked archive. It raises beyond a bound, because a small archive can unpack to gigabytes."""
 
     def read(self, size: int | None = -1) -> bytes:
         if self.tell() > _UNPACKED_BYTES:
@@ -244,7 +246,7 @@ class _Unpacked(gzip.GzipFile):
 
 
 def _read_archive(archive: Path, names: set[str]) -> _Files:
-    """Yield the files in the archive in its order, and then check the rest of it."""
+    """Yield files in the order of the archive, then check the rest of the archive."""
     missing = {f"{_FOLDER}/{name}" for name in names}
     with ExitStack() as stack:
         unpacked = stack.enter_context(_tried(archive, _Unpacked, archive))
@@ -265,16 +267,16 @@ def _read_archive(archive: Path, names: set[str]) -> _Files:
             _check_size(name, len(content), where)
             yield name, content, where
         while _tried(archive, unpacked.read, 2**20):
-            pass  # at the end gzip compares its checksum
+            pass  # gzip verifies its checksum at the end
     missing.discard(f"{_FOLDER}/{_CLASSES_FILE}")
     if missing:
         raise ValueError(f"{archive} must hold {', '.join(sorted(missing))}; found no such member")
 
 
 def _tried(archive: Path, read: Callable[..., _Made], *arguments: Any) -> _Made:
-    """Return what ``read`` returns, or raise a ValueError that names the archive for any fault in it.
+    """Call ``read`` and return its result; raise a ValueError with the archive's path if it is damaged.
 
-    A damaged archive raises more than can be listed: TarError, EOFError, zlib.error, ValueError, ...
+    A damaged archive raises many types of errors: TarError, EOFError, zlib.error, ValueError, ...
     """
     try:
         return read(*arguments)
@@ -288,7 +290,7 @@ def _tried(archive: Path, read: Callable[..., _Made], *arguments: Any) -> _Made:
 
 
 def _read_pieces(file: IO[bytes]) -> bytearray:
-    """Read a member in pieces: all at once, tarfile would hold it three times."""
+    """Read a member in pieces, because at once tarfile would keep three copies of it in memory."""
     content = bytearray()
     while piece := file.read(2**20):
         content += piece
@@ -296,7 +298,7 @@ def _read_pieces(file: IO[bytes]) -> bytearray:
 
 
 class _Download(io.BufferedWriter):
-    """A file that raises if more bytes are written to it than the archive has."""
+    """A file for the download that raises if it exceeds the size of the archive."""
 
     def write(self, content: Any, /) -> int:
         if self.tell() + len(content) > _ARCHIVE_BYTES:
@@ -305,7 +307,7 @@ class _Download(io.BufferedWriter):
 
 
 def _check_url(url: str) -> None:
-    if "@" in url:  # the message must not show it
+    if "@" in url:  # the message does not show the address, because it may contain a password
         raise ValueError("`url` must contain no @: a password belongs in ~/.netrc; got an address with @")
     check_printable("`url`", url)
     if not url.startswith(("https://", "http://")):
@@ -313,7 +315,7 @@ def _check_url(url: str) -> None:
 
 
 def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
-    """Return the archive in the user's cache; download it if it is not there or not whole."""
+    """Return the path of the archive in the user's cache; download it if it is missing or damaged."""
     pooch = require("pooch", extra="data", purpose="downloading CIFAR-10")
     cache = Path(pooch.os_cache("twolayer"))
 
@@ -324,22 +326,21 @@ def _downloaded(url: str, progress: DownloadProgress | None) -> Path:
 
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel(logging.WARNING)  # pooch writes on stderr that it downloads
+    logger.setLevel(logging.WARNING)  # otherwise pooch reports the download on stderr
     try:
         return Path(pooch.retrieve(url, f"sha256:{SHA256}", fname=_ARCHIVE, path=cache, downloader=download))
-    except OSError as error:  # those of requests are
+    except OSError as error:  # the errors of requests are OSErrors
         response = getattr(error, "response", None)
         if response is not None:
             response.close()  # pooch leaves it open
         raise OSError(
-            f"CIFAR-10 could not be downloaded from {url} to {cache} ({error}); where there is no network, "
-            f"give `folder`, the path of {_ARCHIVE} or of its unpacked folder {_FOLDER}; where another place "
-            f"has the archive, give `url`"
+            f"CIFAR-10 could not be downloaded from {url} to {cache} ({error}); without a network, "
+            f"give `folder`, the path of {_ARCHIVE} or of its unpacked folder {_FOLDER}; to download it from "
+            f"another address, give `url`"
         ) from error
     except ValueError as error:
         raise ValueError(
-            f"what {url} sends must be {_ARCHIVE}, with the SHA-256 {SHA256}; got another file, "
-            f"which was not kept"
+            f"{url} must send {_ARCHIVE} with the SHA-256 {SHA256}; got another file, which was not kept"
         ) from error
     finally:
         logger.setLevel(level)

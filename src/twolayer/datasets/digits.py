@@ -1,4 +1,4 @@
-"""The handwritten digits that come with the package."""
+"""The handwritten digits that are included in the package."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _N_TRAIN, _N_VALIDATION = 1097, 300
 
 
 def load_digits() -> Dataset:
-    """Load the 1,797 handwritten digits of 8×8 pixels that come with the package.
+    """Load the 1,797 handwritten digits of 8×8 pixels that are included in the package.
 
-    They are the test set of the UCI repository's "Optical Recognition of Handwritten Digits" [1]_, under
-    CC BY 4.0. The split is fixed: 1,097 images to train, 300 to validate, 400 to test.
+    They are the test set of the UCI repository's "Optical Recognition of Handwritten Digits" [1]_, licensed
+    under CC BY 4.0. The split is fixed: 1,097 images to train, 300 to validate, 400 to test.
 
     Returns
     -------
     Dataset
-        ``X`` (N, 8, 8) uint8, each value in [0, 16]: how many pixels of a 4×4 block of the scan were ink.
+        ``X`` (N, 8, 8) uint8, each value in [0, 16]: the number of ink pixels in a 4×4 block of the scan.
         ``y`` (N,) int64, the digit.
 
     Notes
     -----
-    The split is random over images. Thirteen people wrote them, and the data do not say who wrote which, so
-    every writer is likely to be in all three parts: an accuracy on the test images is one for further images
-    *of these writers*, and higher than it would be for people never seen.
+    The images were split at random. Thirteen people wrote them, and the data do not record who wrote which
+    image. So each writer is probably in all three splits: the test accuracy is valid for new images *of these
+    writers*, and higher than for new writers.
 
     References
     ----------

@@ -25,31 +25,32 @@ _UNSIGNED_BYTES = 0x08
 
 
 def load_idx(folder: str | os.PathLike[str], *, validation: float = 0.15, seed: int = 0) -> Dataset:
-    """Load a folder of IDX files: MNIST, Fashion-MNIST, and others in the same form [1]_.
+    """Load a folder of IDX files, such as MNIST or Fashion-MNIST [1]_.
 
-    The folder holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
-    and ``t10k-labels-idx1-ubyte``, each of which may be compressed (``.gz``). The last two are the test.
+    The folder contains ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte``
+    and ``t10k-labels-idx1-ubyte``. Each file may be compressed (``.gz``). The last two are the test set.
 
     Parameters
     ----------
     folder : path
         The folder.
     validation : float or int
-        Share, in [0, 1), or number of the training images to draw for validation; each class gives its share.
+        Share of the training images, in [0, 1), or number of them, to draw for validation. The draw is
+        stratified by class.
     seed : int
-        Of the draw. The same seed draws the same images with every version of NumPy.
+        Seed of the draw. The same seed draws the same images with every version of NumPy.
 
     Returns
     -------
     Dataset
-        ``X`` (N, height, width) uint8, 0 for black; ``y`` (N,) int64. The classes are named by their numbers.
+        ``X`` (N, height, width) uint8, 0 for black; ``y`` (N,) int64. Classes are named "0", "1", ….
 
     Raises
     ------
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is damaged, or the files do not fit each other.
+        If a file is damaged, or the files do not match each other.
 
     References
     ----------
@@ -104,23 +105,23 @@ def _read(folder: Path, name: str, ndim: int) -> HostArray:
         raise FileNotFoundError(f"{folder} must hold {name}, or {name}.gz; found no such file")
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            # Two zeros, the code of the type, the number of axes, and then the length of each axis.
+            # Two zero bytes, the code of the type, the number of axes, and the length of each axis.
             header = file.read(4 + 4 * ndim)
             if len(header) < 4 + 4 * ndim or header[:4] != bytes((0, 0, _UNSIGNED_BYTES, ndim)):
                 raise ValueError(
-                    f"{path} must be an IDX file of unsigned bytes with {ndim} axes; got another"
+                    f"{path} must be an IDX file of unsigned bytes with {ndim} axes; got another header"
                 )
             shape = tuple(np.frombuffer(header[4:], ">u4").tolist())
-            # One byte more than there should be, so that a longer file is noticed; a bomb is not unpacked.
+            # Read one byte more than expected: this detects a longer file without unpacking a zip bomb.
             content = file.read(math.prod(shape) + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f"{path} must be a whole gzip file; it cannot be unpacked ({error!s:.200})"
         ) from error
     except (MemoryError, OverflowError) as error:
-        raise ValueError(f"{path} must fit into memory; it says that it is of shape {shape}") from error
+        raise ValueError(f"{path} must fit into memory; its header has the shape {shape}") from error
     if len(content) != math.prod(shape):
         raise ValueError(
             f"{path} must hold {math.prod(shape):,} bytes of shape {shape}; got {len(content):,}"
         )
-    return np.frombuffer(content, np.uint8).reshape(shape).copy()  # which may be written
+    return np.frombuffer(content, np.uint8).reshape(shape).copy()  # the array over `content` is read-only

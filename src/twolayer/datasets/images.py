@@ -1,4 +1,4 @@
-"""A user's own images: a folder of files for each class."""
+"""Data sets of image files, with a folder for each class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ._dataset import Dataset, Split, in_splits
 from .splitting import split_rows
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-# Pillow's names of the formats. It chooses by a file's content, and starts programs for some other formats.
+# Pillow's names of the formats. Without this list, Pillow would open other formats too, some of them with
+# external programs, because it chooses the format by a file's content.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 _SPLITS = {
     "train": "train",
@@ -31,15 +32,15 @@ _SPLITS = {
     "test": "test",
 }
 _MOST_NAMED = 5
-_ORIENTATION = 0x0112  # Exif's number of it
+_ORIENTATION = 0x0112  # Exif's tag
 
 
 class ImageError(ValueError):
-    """An image that can be read, but is not of the kind that it must be."""
+    """Error for an image that can be read but is not of the required kind."""
 
 
 class ImageSizeError(ImageError):
-    """An image that is not of the size that it must have; ``size`` is the one that it has."""
+    """Error for an image of the wrong size; ``size`` is the image's (width, height)."""
 
     def __init__(self, path: Path, wanted: tuple[int, int], size: tuple[int, int]) -> None:
         self.size = size
@@ -57,45 +58,46 @@ def load_images(
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Dataset:
-    """Load images from a folder with a subfolder for each class, which is named by it.
+    """Load images from a folder that has a subfolder for each class, named after the class.
 
-    Where the folder has the subfolders ``train``, ``validation`` (or ``val``) and ``test``, each with a
-    subfolder for each class, these are the splits. A split that is not there is drawn from the training
-    images; each class gives its share of it.
+    If the folder has a subfolder ``train``, and optionally ``validation`` (or ``val`` or ``valid``) and
+    ``test``, these are the splits, each with a subfolder for each class. A missing split is drawn from the
+    training images, stratified by class.
 
     Parameters
     ----------
     folder : path
-        The folder. PNG, JPEG, BMP, GIF, TIFF and WebP files are read, in folders within those of the classes
-        too; they are turned as the camera says.
+        The folder. PNG, JPEG, BMP, GIF, TIFF and WebP files are read, also from nested folders. Hidden files
+        and folders are ignored. Images are turned to their Exif orientation.
     resize : int or (height, width), optional
-        The size of the samples, in pixels. Images of another size are cut evenly to its proportions, from the
-        longer sides, then scaled, smoothly. Without it, all images must have one size.
+        Size of the samples in pixels. An image of another size is cropped at its centre to the same aspect
+        ratio, then scaled with bicubic interpolation. By default, all images must have the same size.
     grey : bool
-        Take images without their colours. Without it, they are taken so if none has colours.
+        Whether to convert images to greyscale. If False, this is done only if no image has colours.
     skip_unreadable : bool
-        Leave out files that cannot be read, with a warning; else they are an error.
+        Whether to leave out files that cannot be used, with a warning: files that are not readable images,
+        and images with transparency or more than 8 bits per channel. If False, such a file is an error.
     validation, test : float or int
         Share of the images, in [0, 1), or number of images to draw.
     seed : int
-        Of the draw. The same seed draws the same images with every version of NumPy.
+        Seed of the draw. The same seed draws the same images with every version of NumPy.
     progress : callable, optional
-        Called with the number of images that are read and that of all, after each.
+        Called after each image with the number of images processed so far and the total number.
 
     Returns
     -------
     Dataset
-        ``X`` (N, height, width, 3) or, grey, (N, height, width), uint8; ``y`` (N,) int64.
+        ``X`` (N, height, width, 3) or, for greyscale, (N, height, width), uint8; ``y`` (N,) int64.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder.
     ImportError
-        If Pillow is not installed; the extra ``images`` brings it.
+        If Pillow is not installed; the extra ``images`` installs it.
     ValueError
-        If there are fewer than two classes or a class without images; if a file cannot be read; if sizes
-        differ, without ``resize``; if an image is transparent or has more than 8 bits for a colour.
+        If there are fewer than two classes or a class without images; if sizes differ and ``resize`` is not
+        given; unless ``skip_unreadable`` is True, if a file cannot be used.
     """
     folder, seed = Path(folder), check_integer("seed", seed, least=0)
     size = None if resize is None else _checked_size(resize)
@@ -114,7 +116,7 @@ def load_images(
     grey = grey or not any(has_colours for _, has_colours in kinds.values())
     image_shape: tuple[int, ...] = size if grey else (*size, 3)
     parts: dict[str, Split] = {}
-    names: dict[str, HostArray] = {}  # of the files that were read
+    names: dict[str, HostArray] = {}  # paths of the images in each split
     n_read = 0
     for name, found in files.items():
         X = np.empty((len(found), *image_shape), dtype=np.uint8)
@@ -131,7 +133,7 @@ def load_images(
             n_read += 1
             if progress is not None:
                 progress(n_read, sum(map(len, files.values())))
-        X.resize((len(y), *image_shape), refcheck=False)
+        X.resize((len(y), *image_shape), refcheck=False)  # in place, to avoid a copy
         parts[name] = Split(X, np.asarray(y, dtype=np.int64))
         names[name] = np.asarray(read, dtype=str)
     _regard_unreadable(unreadable, skip=skip_unreadable)
@@ -161,24 +163,24 @@ def load_images(
 
 
 def images_in(folder: Path, pattern: str = "**/*") -> list[Path]:
-    """Return the images in a folder, and by default in those within it, in the order of their names."""
-    # Systems keep files and folders of their own whose names begin with a dot, such as ._ on macOS.
+    """Return the paths of the images in a folder, by default also in nested folders, sorted."""
+    # Ignore hidden files and folders: systems create some of their own, such as ._ files on macOS.
     found = (path for path in folder.glob(pattern) if is_image(path) and path.is_file())
     return sorted(path for path in found if "/." not in f"/{path.relative_to(folder).as_posix()}")
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a file is an image by its name."""
+    """Return whether a file has the suffix of an image."""
     return path.suffix.lower() in SUFFIXES
 
 
 def kind_of_image(path: Path) -> tuple[tuple[int, int], bool]:
-    """Return the height and the width of an image, as it is to be seen, and whether it has colours."""
+    """Return (height, width) of an image in its Exif orientation, and whether it has colours."""
     with _opened(path) as image:
         if image.format == "TIFF":
-            image.load()  # Pillow turns it by then; its versions exchange height and width earlier or later
+            image.load()  # rotates the image; when Pillow swaps width and height depends on its version
         width, height = image.size
-        is_turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)  # by a quarter
+        is_turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)  # rotated by 90° or 270°
         has_colours = image.mode not in ("1", "L", "LA")
         if image.mode == "P":
             has_colours = any(len({*colour}) > 1 for _, colour in image.convert("RGB").getcolors(256))
@@ -186,10 +188,10 @@ def kind_of_image(path: Path) -> tuple[tuple[int, int], bool]:
 
 
 def read_image(path: Path, size: tuple[int, int], *, grey: bool, resize: bool = True) -> HostArray:
-    """Read an image as bytes, (height, width) or (height, width, 3), turned as the camera says.
+    """Read an image as uint8, (height, width) or (height, width, 3), in its Exif orientation.
 
-    An image of another size is cut and scaled to ``size``, (height, width). Without ``resize`` it is an
-    `ImageSizeError`; its pixels are read only if a quarter turn may give it the size.
+    An image of another size is cropped and scaled to ``size``, (height, width). If ``resize`` is False, it
+    raises an `ImageSizeError` instead; its pixels are read only if a rotation could give it the size.
     """
     ops = require("PIL.ImageOps", extra="images", purpose="reading images")
     wanted = size[::-1]
@@ -208,7 +210,7 @@ def read_image(path: Path, size: tuple[int, int], *, grey: bool, resize: bool = 
 
 
 def _is_plain(image: Any) -> bool:
-    """Return whether an image that Pillow has opened is of bytes, and opaque."""
+    """Return whether an image opened by Pillow has at most 8 bits per channel and is opaque."""
     if image.mode not in ("1", "L", "P", "RGB", "LA", "RGBA"):
         return False
     return not image.has_transparency_data or image.convert("RGBA").getchannel("A").getextrema()[0] == 255
@@ -216,13 +218,13 @@ def _is_plain(image: Any) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open an image; turn any error in the block but an ImageError into a ValueError that names it."""
+    """Open an image; replace any error in the block except an ImageError by a ValueError with its path."""
     pillow = require("PIL.Image", extra="images", purpose="reading images")
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it would write its errors on stderr, too
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # otherwise errors are also logged to stderr
     with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about oddities of an image
+        warnings.simplefilter("ignore")  # about irregular metadata, for example
         warnings.simplefilter("error", pillow.DecompressionBombWarning)
-        # A damaged image raises more than can be listed.
+        # A damaged image raises many types of errors.
         try:
             with pillow.open(file, formats=_FORMATS) as image:
                 yield image
@@ -244,7 +246,7 @@ def _checked_size(resize: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _files(folder: Path) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
-    """Return the images of each split, each with the place of its class, and the names of the classes."""
+    """Return the images of each split with the indices of their classes, and the names of the classes."""
     names: list[str] = []
     files: dict[str, list[tuple[Path, int]]] = {}
     for split, place in _folders_of_splits(folder).items():
@@ -263,18 +265,18 @@ def _files(folder: Path) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder, but for hidden ones, in the order of their names."""
+    """Return the folders in a folder except hidden ones, sorted."""
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
 def _folders_of_splits(folder: Path) -> dict[str, Path]:
-    """Return the folder of each split; all of it is for training where its folders are the classes."""
+    """Return the folder of each split, or the folder itself as "train" if its subfolders are the classes."""
     found: dict[str, list[Path]] = {}
     for path in _folders_in(folder):
         found.setdefault(_SPLITS.get(path.name.lower(), ""), []).append(path)
     others = found.pop("", [])
     if "train" not in found or (others and len(found) == 1):
-        return {"train": folder}
+        return {"train": folder}  # a class may be named train or test
     if others:
         named = listed(path.name for path in others)
         raise ValueError(f"{folder} must hold no folders but those of the splits beside train; got {named}")
@@ -286,7 +288,7 @@ def _folders_of_splits(folder: Path) -> dict[str, Path]:
 
 
 def _common_size(sizes: Iterable[tuple[int, int]], folder: Path) -> tuple[int, int]:
-    """Return the size that all images have, or raise; (0, 0) if there are no images."""
+    """Return the common size of all images, (0, 0) without images, or raise if sizes differ."""
     counts = Counter(sizes).most_common()
     if len(counts) > 1:
         named = listed(f"{height}×{width} ({n:,})" for (height, width), n in counts)
@@ -297,7 +299,7 @@ def _common_size(sizes: Iterable[tuple[int, int]], folder: Path) -> tuple[int, i
 
 
 def _regard_unreadable(unreadable: Mapping[Path, str], *, skip: bool) -> None:
-    """Raise or warn of files that cannot be read."""
+    """Raise or warn about files that cannot be used; do nothing if there are none."""
     if not unreadable:
         return
     first = next(iter(unreadable.values()))
@@ -309,8 +311,8 @@ def _regard_unreadable(unreadable: Mapping[Path, str], *, skip: bool) -> None:
 
 
 def _keep_rows(X: HostArray, rows: HostArray) -> None:
-    """Take the other rows out of an array in place, as there may be no memory for a copy."""
-    for place, row in enumerate(rows):  # They ascend, so that each is moved before it is overwritten.
+    """Keep only some rows of an array, in place, because there may not be enough memory for a copy."""
+    for place, row in enumerate(rows):  # rows ascend, so each is moved before it is overwritten
         X[place] = X[row]
     X.resize((len(rows), *X.shape[1:]), refcheck=False)
 

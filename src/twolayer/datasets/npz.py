@@ -1,4 +1,4 @@
-"""A user's own data set, in a file that numpy.savez wrote."""
+"""Data sets in ``.npz`` files, as ``numpy.savez`` writes them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _Path: TypeAlias = str | os.PathLike[str]
 
 _SUFFIXES = {"train": "", "validation": "_validation", "test": "_test"}
 _KEYS = tuple(f"{letter}{suffix}" for suffix in _SUFFIXES.values() for letter in "Xy")
-# Code that makes of arrays what can be read.
+# Code for messages that converts arrays to ones that can be read.
 _CURES = {
     "X": "X.astype('float64')`, or of a table with texts `pandas.get_dummies(frame).to_numpy(float)",
     "y": "y.astype(str)",
 }
-_TEXTS = " (`X.astype('float64')` makes numbers of texts that are some; others want a column each)"
-_COLUMN = " (`y.ravel()` takes the column)"
-_ONE_HOT = " (of rows with a 1 at the class, `y.argmax(axis=1)` makes labels)"
+_TEXTS = " (`X.astype('float64')` converts numeric strings; encode other categories as one column each)"
+_COLUMN = " (`y.ravel()` gives the column)"
+_ONE_HOT = " (`y.argmax(axis=1)` converts one-hot rows to labels)"
 _LABELS = {
-    "f": " (`y.astype(int)` makes integers of whole numbers)",
-    "S": " (`y.astype(str)` makes strings)",
+    "f": " (`y.astype(int)` converts whole numbers to integers)",
+    "S": " (`y.astype(str)` converts bytes to strings)",
 }
 
 
@@ -43,46 +43,48 @@ def load_npz(
 ) -> Dataset:
     """Load a data set from an ``.npz`` file, as ``numpy.savez(path, X=X, y=y)`` writes it.
 
-    The file holds
+    The file contains
 
-    - ``X``: numbers, (N, D), or images (N, height, width) or (N, height, width, channels) of 1 or 3 channels;
+    - ``X``: numbers, (N, D), or images (N, height, width) or (N, height, width, channels) with 1 or 3
+      channels;
     - ``y``: integers or strings, (N,), the label of each sample;
-    - ``X_validation`` and ``y_validation``, ``X_test`` and ``y_test``, optional: the same for these sets;
-    - ``classes``, optional: strings, (C,), the names of the classes. Integer labels then are places in it.
-      Without it, the classes are the different labels in ``y``, in ascending order.
+    - ``X_validation`` and ``y_validation``, ``X_test`` and ``y_test``, optional: the same for these splits;
+    - ``classes``, optional: strings, (C,), the names of the classes. Integer labels are then indices of
+      ``classes``. By default, the classes are the distinct labels in ``y``, in ascending order.
 
-    A set that the file does not hold is drawn from ``X`` and ``y``: each class gives its share of it, as
-    far as whole samples allow, and keeps at least one sample to train on.
+    A split that the file does not contain is drawn from ``X`` and ``y``, stratified by class. At least one
+    sample of each class remains for training.
 
     Parameters
     ----------
     path : path
         The file.
     validation, test : float or int
-        Share of the samples of ``X``, in [0, 1), or number of them, to draw for validation and for the test.
-        With 0, there is no such set unless the file holds it.
+        Share of the samples of ``X``, in [0, 1), or number of them, to draw for the validation and test sets.
+        With 0, there is no such split unless the file contains it.
     seed : int
-        Of the draw. The same seed draws the same samples with every version of NumPy.
+        Seed of the draw. The same seed draws the same samples with every version of NumPy.
 
     Returns
     -------
     Dataset
-        ``X`` in the dtype of the file; ``y`` (N,) int64. ``image_shape`` is set where ``X`` holds images, and
-        ``rows`` tells which rows of ``X`` went where.
+        ``X`` in the dtype of the file; ``y`` (N,) int64. ``image_shape`` is set if ``X`` contains images, and
+        ``rows`` lists the rows of ``X`` in each split.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     TypeError
-        If an array has the wrong dtype: features that are not real numbers, labels that are neither integers
-        nor strings, arrays of objects (which are stored by pickle and never read: unpickling a file can
-        run any code that is in it).
+        If an array has the wrong dtype: features that are not real numbers of at most 64 bits, labels that
+        are neither integers nor strings, or arrays of objects, which are stored by pickle and never read,
+        because unpickling a file can run any code in it.
     ValueError
-        If the file is truncated or not an ``.npz`` file; if arrays are missing or do not fit each other; if
-        there are no samples, fewer than two classes, a NaN or infinite feature, a label outside of the
-        classes, two classes of one name, or a name with a control character, a mark of direction or a lone
-        surrogate; if ``validation`` and ``test`` leave a class without a sample to train on.
+        If the file is truncated or not an ``.npz`` file; if arrays are missing, have other names that begin
+        with ``X_`` or ``y_``, or do not match each other; if there are no samples, fewer than two classes, a
+        NaN or infinite feature, a label outside the classes, two classes with the same name, or a name with a
+        control character, a line separator, a direction mark or a lone surrogate; if ``validation`` and
+        ``test`` leave a class without a training sample.
     """
     seed = check_integer("seed", seed, least=0)
     splits, named = _read(path)
@@ -107,28 +109,28 @@ def load_npz(
 
 
 def load_labelled(path: _Path, classes: Sequence[str]) -> dict[str, Split]:
-    """Load samples with labels of classes that are known already, to judge a network by.
+    """Load labelled samples for the evaluation of a network, whose classes are known already.
 
     Parameters
     ----------
     path : path
-        An ``.npz`` file as `load_npz` reads it, but one that may hold only some of the classes, in another
-        order, and only some of the sets: ``X_test`` and ``y_test`` are enough.
+        An ``.npz`` file as for `load_npz`. It may contain only some of the classes, in another order, and
+        only some of the splits: ``X_test`` and ``y_test`` are enough.
     classes : sequence of str
-        The names of the classes.
+        The names of the network's classes.
 
     Returns
     -------
     dict of str to Split
-        The sets that the file holds, nothing drawn: ``"train"`` (of ``X``), ``"validation"``, ``"test"``.
-        The labels are places in ``classes``: matched by their names, as text. Integer labels are places in
-        the file's own ``classes``, where it has them; else, where no name is that of an integer, in
-        ``classes``.
+        The splits in the file: ``"train"`` (from ``X``), ``"validation"``, ``"test"``. No samples are drawn.
+        Labels are indices of ``classes``, matched by name, as strings. Integer labels are indices of the
+        file's own ``classes`` if it has them; otherwise, if no class is named by an integer, they are indices
+        of the argument ``classes``.
 
     Raises
     ------
     FileNotFoundError, TypeError, ValueError
-        As for `load_npz`; and if a label is of none of the classes.
+        As for `load_npz`. ValueError also if a label is not among the classes.
     """
     splits, named = _read(path)
     return {
@@ -138,7 +140,7 @@ def load_labelled(path: _Path, classes: Sequence[str]) -> dict[str, Split]:
 
 
 def _read(path: _Path) -> tuple[dict[str, Split], HostArray | None]:
-    """Read the sets that a file holds, their labels as they are, and the names of the classes."""
+    """Read the splits in a file with their original labels, and the names of the classes if it has them."""
     with opened_npz(path) as stored:
         _check_keys(list(stored), path)
         arrays = {
@@ -180,17 +182,17 @@ def _check_keys(found: list[str], path: _Path) -> None:
             raise ValueError(f"{path} must hold `{X_key}` and `{y_key}`; it holds {there}")
     if not any(key in found for key in _KEYS):
         raise ValueError(
-            f"{path} must hold `X` and `y`; it holds {there}; name them so: "
+            f"{path} must hold `X` and `y`; it holds {there}; name them as in "
             f"numpy.savez({Path(path).name!r}, X=…, y=…)"
         )
     for key in found:
-        # A set under a name that is not read would silently be replaced by one that is drawn.
+        # A split with a misspelt name would be ignored, and another one drawn in its place.
         if key.startswith(("X_", "y_")) and key not in _KEYS:
             raise ValueError(f"arrays in {path} must be named {', '.join(_KEYS)}, classes; got {key!r:.80}")
 
 
 def _check_pair(split: Split, suffix: str, path: _Path) -> None:
-    """Raise unless a set holds finite samples, and a label for each."""
+    """Raise unless a split holds finite samples and a label for each."""
     X, y = split
     X_name, y_name = f"`X{suffix}` in {path}", f"`y{suffix}` in {path}"
     if X.dtype.kind not in "biuf" or X.dtype.itemsize > 8:
@@ -214,7 +216,7 @@ def _check_pair(split: Split, suffix: str, path: _Path) -> None:
 def _encoded(
     splits: dict[str, Split], named: HostArray | None, path: _Path
 ) -> tuple[tuple[str, ...], dict[str, Split]]:
-    """Return the names of the classes, and the sets with labels that are places among them."""
+    """Return the names of the classes, and the splits with labels that are indices of the classes."""
     y = splits["train"].y
     values = np.unique(y)
     if len(values) < 2:
@@ -237,13 +239,13 @@ def _encoded(
 def _matched(
     labels: HostArray, named: HostArray | None, classes: list[str], key: str, path: _Path
 ) -> HostArray:
-    """Return the place in ``classes`` of each label, which may be a place in the file's own names."""
+    """Return each label as an index of ``classes``; integers may be indices of the file's own classes."""
     name = f"`{key}` in {path}"
     if named is not None and labels.dtype.kind != "U":
         labels = named[places_of(labels.tolist(), range(len(named)), name, "the classes")]
     wanted = f"the classes {listed(classes)}"
     has_numbers = any(one.removeprefix("-").isdecimal() for one in classes)
     if labels.dtype.kind in "iu" and not has_numbers:
-        wanted += f", or their places, in [0, {len(classes)})"
+        wanted += f", or their indices in [0, {len(classes)})"
         return places_of(labels.tolist(), range(len(classes)), name, wanted)
     return places_of(labels.astype(str).tolist(), classes, name, wanted)

@@ -1,4 +1,4 @@
-"""Splits of rows for training, validation and the test: by class, by group or by time."""
+"""Splitting of rows for training, validation and testing: by class, by group or by time."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def split_rows(
     given: Collection[str] = (),
     place: object,
 ) -> dict[str, HostArray]:
-    """Return the rows of each split, (n,) int64 in ascending order, by its name; "train" has the rest.
+    """Return the rows of each split, (n,) int64 in ascending order, by name; "train" gets the rest.
 
     Parameters
     ----------
     y : numpy.ndarray, shape (N,)
         Labels.
     amounts : mapping
-        Share in [0, 1) or number of rows of "validation" and of "test".
+        Share of the rows, in [0, 1), or number of rows for "validation" and for "test".
     seed : int
-        Of the draw.
+        Seed of the draw. It is not used with ``times``.
     groups : sequence, optional
-        The group of each row. Rows of one group stay together.
+        The group of each row. Rows of a group stay in one split.
     times : numpy.ndarray, shape (N,), optional
-        The time of each row, without nan. The latest rows are for the test, the latest before them for
+        The time of each row, without nan. The latest rows are for testing, the latest before them for
         validation.
     given : collection of str
-        Splits that are there already, of which no rows are drawn.
+        Splits that exist already. No rows are drawn for them.
     place : object
-        Where the rows are from, for messages.
+        The source of the rows, for messages.
     """
     n_drawn = {
         name: 0 if name in given else number_of_rows(name, amount, len(y)) for name, amount in amounts.items()
@@ -54,7 +54,7 @@ def split_rows(
 
 
 def number_of_rows(name: str, amount: Any, n_rows: int) -> int:
-    """Return the number of rows that a share, a float, or a number, an int, stands for."""
+    """Return a number of rows, given as that number (an int) or as a share of all rows (a float)."""
     if isinstance(amount, int | np.integer) and not isinstance(amount, bool):
         return check_integer(name, amount, least=0)
     share = check_number(name, amount, least=0.0)
@@ -64,13 +64,14 @@ def number_of_rows(name: str, amount: Any, n_rows: int) -> int:
 
 
 def _by_class(y: HostArray, n_drawn: Mapping[str, int], seed: int, place: object) -> dict[str, HostArray]:
-    """Draw rows so that each class gives its share, and leave the rest, with a row of each, for training."""
+    """Draw rows stratified by class. The rest is for training and has at least one row of each class."""
     n_all, n_samples = sum(n_drawn.values()), len(y)
     if n_all == 0:
         return {"train": np.arange(n_samples)}
-    # Raw bits of PCG64: NumPy promises that these never change, and promises it of no permutation.
+    # Use raw bits of PCG64: NumPy guarantees that they never change, but not that permutations do not.
     bits = np.random.PCG64(seed).random_raw(n_samples + 2)
     ordered = np.lexsort((bits[:n_samples], y))
+    # One random row of each class stays for training. The rest is in random order within each class.
     _, kept = np.unique(y[ordered], return_index=True)
     rest = np.delete(ordered, kept)
     if n_all > len(rest):
@@ -85,21 +86,24 @@ def _by_class(y: HostArray, n_drawn: Mapping[str, int], seed: int, place: object
 
 
 def _spread(n: int, among: int, *, start: int) -> HostArray:
-    """Return ``n`` of ``among`` places, evenly spaced: a run of them has its share, give or take one."""
+    """Return ``n`` evenly spaced integers in [0, ``among``).
+
+    So any interval of the integers, such as a class of the ordered rows, gets its share, up to one.
+    """
     return np.asarray((np.arange(n) * among + start % among) // max(n, 1))
 
 
 def _by_group(
     groups: Sequence[Any], n_drawn: Mapping[str, int], seed: int, place: object
 ) -> dict[str, HostArray]:
-    """Draw whole groups, at least one for a split, so that each has about as many rows as it shall."""
+    """Draw whole groups, at least one for each split, so that the splits have about the wanted sizes."""
     try:
         names = sorted(set(groups), key=lambda one: (str(type(one)), one))
     except TypeError as error:
         raise TypeError(f"`group` must name a column of {place} of texts or numbers; got others") from error
     if len(names) < 1 + sum(n > 0 for n in n_drawn.values()):
         raise ValueError(
-            f"`group` must divide the rows of {place} into as many groups as splits or more; got {len(names)}"
+            f"`group` must divide the rows of {place} into at least one group a split; got {len(names)}"
         )
     number = {name: i for i, name in enumerate(names)}
     of_row = np.asarray([number[one] for one in groups])
@@ -111,12 +115,12 @@ def _by_group(
         free = order[split_of_group[order] == 0]
         n_most = len(free) - 1 - sum(n_later > 0 for n_later in wanted[split:])
         taken: list[int] = []
-        short = n
+        short = n  # rows that the split still lacks; a group is added if it brings this closer to 0
         for one in free:
             if len(taken) < n_most and abs(short - sizes[one]) < abs(short):
                 taken.append(int(one))
                 short -= int(sizes[one])
-        if n and not taken:  # every group is far larger
+        if n and not taken:  # every group is far too large, so use the smallest
             taken = [int(free[np.argmin(sizes[free])])]
         split_of_group[taken] = split
     parts = {
@@ -126,7 +130,7 @@ def _by_group(
 
 
 def _by_time(times: HostArray, n_drawn: Mapping[str, int], place: object) -> dict[str, HostArray]:
-    """Take the latest rows for the test, the latest before them for validation; equal times stay together."""
+    """Return the latest rows for testing, and the latest before them for validation."""
     order, n_rows = np.argsort(times, kind="stable"), len(times)
     ordered, ends = times[order], [n_rows]
     for name in ("test", "validation"):
@@ -136,15 +140,15 @@ def _by_time(times: HostArray, n_drawn: Mapping[str, int], place: object) -> dic
     if ends[-1] < 1:
         n_first = int(np.searchsorted(ordered, ordered[0], side="right"))
         raise ValueError(
-            f"`time` must leave rows to train on; {n_first} of the {n_rows} rows of {place} have one time, "
-            "the earliest"
+            f"`time` must leave rows to train on; {n_first} of the {n_rows} rows of {place} have the same "
+            "earliest time"
         )
     parts = {"test": order[ends[1] : ends[0]], "validation": order[ends[2] : ends[1]]}
     return _with_rest(parts, n_rows)
 
 
 def _with_rest(parts: Mapping[str, HostArray], n_rows: int) -> dict[str, HostArray]:
-    """Return the parts that have rows, in ascending order, and the rest for training."""
+    """Return the parts that have rows, each in ascending order, and the rest for training."""
     taken = np.concatenate(list(parts.values()))
     found = {"train": np.setdiff1d(np.arange(n_rows), taken)}
     return found | {name: np.sort(parts[name]) for name in ("validation", "test") if len(parts[name])}

@@ -1,4 +1,4 @@
-"""Files of tables: CSV, whose fields are texts until they are found to be something else, and Parquet."""
+"""Reading of tables from CSV files, with inference of the columns' types, and from Parquet files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .._validation import warn_outside
 from ..encoding import TableEncoder
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
-# Texts that programs write for a gap. In a column of numbers nothing else can be meant.
+# Strings that programs write for a gap. In a column of numbers they cannot mean anything else.
 _GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
-# Digits with zeros before them, or more than 18: as numbers they would lose some.
+# Numbers with leading zeros or more than 18 digits, which a number could not preserve.
 _IDENTIFIER = r"^[+-]?(?:0\d+|\d{19,})$"
 _THOUSANDS = r"^[+-]?\d{1,3}(?:,\d{3})*$"
 _BOOLEANS = {"true": True, "false": False}
-_MOSTLY = 0.9  # The share of numbers from which on texts beside them may be a mistake.
-_SAMPLE = 2**16  # bytes of a file in which its delimiter is looked for
+_MOSTLY = 0.9  # from this share of numbers in a column on, other strings in it may be a mistake
+_SAMPLE = 2**16  # bytes at the beginning of a file in which its delimiter is detected
 
 
 def read_table(
@@ -38,11 +38,10 @@ def read_table(
     categorical: Collection[str] = (),
     encoder: TableEncoder | None = None,
 ) -> Any:
-    r"""Read a table from a file, for an encoder if it is given one.
+    r"""Read a table from a file, optionally for an encoder.
 
-    With an encoder, new rows are read as its columns need: texts stay texts, whatever they look like, and a
-    column of numbers, booleans or dates that has nothing but gaps has gaps, so that ``encoder.apply`` takes
-    even a single row.
+    With an encoder, columns get the types that ``encoder.apply`` needs, even for a single row: its text
+    columns are read as text, whatever they look like, and its other columns may contain only gaps.
 
     Parameters
     ----------
@@ -50,33 +49,33 @@ def read_table(
         The table: a ``.csv`` or ``.tsv`` file, which may be compressed (``.gz``), a ``.parquet`` file, "-"
         for a CSV file on standard input, or a data frame.
     missing : collection of str
-        Texts of a CSV file that stand for a gap, in addition to empty fields and, in columns of numbers,
-        dates and booleans, the usual texts such as NA.
+        Strings that stand for a gap in a CSV file, in addition to empty fields and, in columns of numbers,
+        dates and Booleans, the usual strings such as NA.
     categorical : collection of str
-        Columns of a CSV file that are read as texts, even if all of them are numbers.
+        Columns of a CSV file to read as text, even if all values are numbers.
     encoder : TableEncoder, optional
-        The encoder that the table is for.
+        The encoder to read the table for.
 
     Returns
     -------
     polars.DataFrame
-        The table; a data frame is returned as it is.
+        The table. A data frame is returned unchanged.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ImportError
-        If narwhals or polars is not installed; the extra ``tables`` brings both.
+        If narwhals or polars is not installed; the extra ``tables`` installs both.
     TypeError
-        If ``source`` is no table, or ``encoder`` no encoder.
+        If ``source`` is not a table, or ``encoder`` is not an encoder.
     ValueError
-        If the file is empty or damaged, or a column is missing.
+        If the file is empty, damaged or of another format, or a column of ``categorical`` is missing.
 
     Warns
     -----
     UserWarning
-        If a few texts make texts of a column of numbers.
+        If a column of numbers is read as text because of a few other values.
 
     Examples
     --------
@@ -100,19 +99,19 @@ def read_table(
 
 
 class Table(NamedTuple):
-    """A table: what to call it in messages, its columns, and a function that returns some of them."""
+    """A table that is read column by column."""
 
-    place: str
+    place: str  # the table's name, for messages
     columns: list[str]
-    read: Callable[[list[str]], Frame]
+    read: Callable[[list[str]], Frame]  # returns the columns with these names
 
 
 def open_table(
     source: Any, missing: Collection[str], categorical: Collection[str], kinds: Mapping[str, str]
 ) -> Table:
-    """Open a table, whose columns are as `read_table` returns them; ``kinds`` has those of an encoder.
+    """Open a table with columns as `read_table` returns them; ``kinds`` are those of an encoder's columns.
 
-    Columns of a Parquet file are read whenever they are wanted, as all together may not fit into memory.
+    Columns of a Parquet file are read on each request, because all columns together may not fit into memory.
     """
     if not isinstance(source, str | os.PathLike):
         frame = as_frame(source, name="source")
@@ -141,13 +140,13 @@ def open_table(
             wanted = {**kinds, **dict.fromkeys(categorical, TEXTS)}
             frame = as_frame(_read_csv(_content(source), place, missing, wanted, polars))
             return Table(place, frame.columns, frame.select)
-        Path(source).open("rb").close()  # so that errors of the file itself are Python's
+        Path(source).open("rb").close()  # so that a missing file, for example, raises Python's own error
         scanned = polars.scan_parquet(source, glob=False, hive_partitioning=False)
         return Table(place, scanned.collect_schema().names(), read)
 
 
 def _content(source: str | os.PathLike[str]) -> bytes:
-    """Read a file whole, and unpack it."""
+    """Read a whole file, and decompress it if it is gzip."""
     if str(source) != "-":
         content = Path(source).read_bytes()
     elif sys.stdin is None:
@@ -160,11 +159,11 @@ def _content(source: str | os.PathLike[str]) -> bytes:
 def _read_csv(
     content: bytes, place: str, missing: Collection[str], kinds: Mapping[str, str], polars: Any
 ) -> Any:
-    """Read a CSV file as texts, and find what these are.
+    """Read a CSV file as strings, and infer the types of its columns.
 
-    Polars can infer that itself, but many times slower, not with long integers, and only "" is a gap.
+    Polars' own inference is many times slower, fails for long integers, and accepts only "" as a gap.
     """
-    if b"\n" not in content:  # as old programs on a Mac end lines
+    if b"\n" not in content:  # old Mac programs end lines with \r
         content = content.replace(b"\r", b"\n")
     sample = content[:_SAMPLE].decode("utf-8-sig", "replace")
     try:
@@ -175,7 +174,7 @@ def _read_csv(
     names = _names_of_columns(content, delimiter, place)
 
     def read(gaps: Collection[str], chosen: Collection[str]) -> Any:
-        """Read columns as texts; polars leaves doubled quotes in their names."""
+        """Read columns as strings. Set their names, because polars leaves doubled quotes in them."""
         table = polars.read_csv(
             io.BytesIO(content),
             separator=delimiter,
@@ -193,8 +192,8 @@ def _read_csv(
     known = read(_GAPS, {*names})
     if not len(known):
         raise ValueError(f"{place} must have at least one row below the names of its columns; got none")
-    # If the delimiter is not a comma, numbers may have decimal commas; then all numbers have them. Commas
-    # before three digits each may divide thousands instead.
+    # If the delimiter is not a comma, numbers may have decimal commas. One column that is numeric only with
+    # decimal commas decides for all, unless its commas may be thousands separators.
     has_commas = delimiter != "," and any(
         floats(one, swapped=True).count() == one.count() > floats(one, swapped=False).count()
         and not one.str.contains(_THOUSANDS).all()
@@ -213,28 +212,29 @@ def _read_csv(
     )
 
     def typed(column: Any) -> Any:
-        """Return what all texts of a column are, but for its gaps; None if they are texts."""
+        """Return a column in the first type that fits all its strings except gaps; None if it is text."""
         first, kind = column.drop_nulls()[:1], kinds.get(column.name)
         if kind == TEXTS or not (len(first) or kind):
             return None
         if kind is None and column.str.contains(_IDENTIFIER).any():
             return None
         for way in ways:
-            with suppress(polars.exceptions.ComputeError):  # the first text is no date
-                # The first text is tried alone, as dates are looked for in every text if it is none.
+            with suppress(polars.exceptions.ComputeError):  # no date format fits the first string
+                # Try the first string alone: if it is not a date, polars searches all strings for one.
                 if way(first).count() == len(first) and (found := way(column)).count() == column.count():
                     return found
         return None
 
     def warn_of_texts(column: Any) -> None:
-        """Warn of a few texts, or of blanks, that make texts of a column of numbers."""
+        """Warn if a few other values, or blanks around numbers, make a column of numbers text."""
         n_numbers = floats(column.str.strip_chars(), swapped=has_commas).count()
         others = column.filter(floats(column, swapped=has_commas).is_null() & column.is_not_null())
         if n_numbers < _MOSTLY * column.count() or not len(others):
             return
         warn_outside(
-            f"the column {column.name!r:.80} of {place} is read as texts: {len(others):,} of its "
-            f"{column.count():,} values are no numbers, first {others[0]!r:.40}; `missing` names gaps"
+            f"the column {column.name!r:.80} of {place} is read as text: {len(others):,} of its "
+            f"{column.count():,} values are not numbers, first {others[0]!r:.40}; if they are gaps, list "
+            "them in `missing`"
         )
 
     columns = {column.name: typed(column) for column in known}
@@ -242,13 +242,13 @@ def _read_csv(
     for name in texts:
         if name not in kinds:
             warn_of_texts(known[name])
-    if texts:
+    if texts:  # read them again, because strings such as NA are gaps only in other columns
         columns |= {column.name: column for column in read((), {*texts})}
     return polars.DataFrame(columns)
 
 
 def _names_of_columns(content: bytes, delimiter: str, place: str) -> list[str]:
-    """Return the names of the columns, or raise unless they differ and have no blanks about."""
+    """Return the names of the columns, or raise unless they are different and have no blanks around them."""
     try:
         text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
         names = next(csv.reader(text, delimiter=delimiter), [])
@@ -257,8 +257,8 @@ def _names_of_columns(content: bytes, delimiter: str, place: str) -> list[str]:
     spaced = [one for one in names if one != one.strip()]
     if spaced:
         raise ValueError(
-            f"{place} must have no blanks around its fields, as numbers with blanks are texts; got the "
-            f"column {spaced[0]!r:.80}"
+            f"{place} must have no blanks around its fields, because numbers with blanks are text; got "
+            f"the column {spaced[0]!r:.80}"
         )
     twice = [one for one, n in Counter(names).items() if n > 1]
     if twice:

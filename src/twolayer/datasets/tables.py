@@ -1,4 +1,4 @@
-"""A user's own table: a CSV or Parquet file, or a data frame."""
+"""Data sets from tables: CSV or Parquet files, or data frames."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from ._dataset import Dataset, Split, in_splits, places_of
 from .splitting import split_rows
 from .table_files import open_table, read_table
 
-LABELS = ("label", "target", "class", "y")  # names of the column to predict, where none is given
+LABELS = ("label", "target", "class", "y")  # default names of the column to predict, in any case
 _MOST_CLASSES = 1000
 _LONGEST_ID = 40  # characters
-# Requirements of columns: the words for them, the kinds, and the least number.
+# Requirements for columns: their description, the allowed kinds, and the least number.
 _WEIGHTS = ("a weight of at least 0 for each row", (NUMBERS, BOOLEANS), 0.0)
 _TIMES = ("a date or a finite number for each row", (NUMBERS, DATES, DURATIONS), -np.inf)
-_SHARE = 16  # Texts are larger than numbers, so a block of columns has so many times fewer values.
+_SHARE = 16  # divides the size of a block of columns, because strings are larger than numbers
 
 
 def load_table(
@@ -60,52 +60,56 @@ def load_table(
     Parameters
     ----------
     source : path, "-" or DataFrame of pandas, polars or pyarrow
-        The table, as `read_table` takes it.
+        The table, as for `read_table`.
     label : str, optional
-        The column to predict. Without it, the column named label, target, class or y.
+        The column to predict. By default, the column named label, target, class or y, in upper or lower case.
     drop : collection of str
-        Columns that are not used.
+        Columns to ignore.
     categorical : collection of str
         Columns whose numbers are names of categories.
     weight : str, optional
-        The column with a weight of at least 0 for each row.
+        The column with a weight of at least 0 for each row. It is not a feature.
     group : str, optional
-        A column whose equal values stay in one split: the rows of a patient, for example.
+        A column whose equal values stay in one split, for example the patient of each row. It is not a
+        feature.
     time : str, optional
-        A column of dates or numbers by which the rows are split: the latest are for the test, the latest
-        before them for validation.
+        A column of dates or numbers by which the rows are split: the latest are for testing, the latest
+        before them for validation, and rows of the same time stay in one split. It is also a feature, unless
+        ``drop`` contains it. It cannot be combined with ``group``.
     missing : collection of str
-        Texts of a CSV file that stand for a gap, as `read_table` takes them.
+        Strings that stand for a gap in a CSV file, as for `read_table`.
     dates : {"seconds", "parts"}
-        Whether a date is its seconds, or year, month, day, weekday and hour.
+        Whether a date is encoded as its seconds, or as year, month, day, weekday and hour.
     validation, test : float or int
-        Share of the rows, in [0, 1), or number of rows for validation and for the test. Each class has its
-        share of them, unless ``group`` or ``time`` is given.
+        Share of the rows, in [0, 1), or number of rows for validation and for testing. The splits are
+        stratified by class, unless ``group`` or ``time`` is given.
     seed : int
-        Of the draw. The same seed draws the same rows with every version of NumPy.
+        Seed of the draw. The same seed draws the same rows with every version of NumPy.
 
     Returns
     -------
     Dataset
         ``X`` (N, D) float64, the features of ``encoder``, which is fitted to the training rows; ``y`` (N,)
-        int64; ``sample_weight`` where ``weight`` is given; ``rows`` has the rows of each split.
+        int64; ``sample_weight`` if ``weight`` is given; ``rows``, the rows of the table in each split.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ImportError
-        If narwhals or polars is not installed; the extra ``tables`` brings both.
+        If narwhals or polars is not installed; the extra ``tables`` installs both.
     TypeError
-        If ``source`` is no table, or a column contains several kinds of values.
+        If ``source`` is not a table, or a column contains several kinds of values.
     ValueError
-        If the file is empty or damaged, a column is missing, labels look like the values of a regression or
-        are of one class, a number is infinite, or the splits leave a class without a training row.
+        If the file is empty or damaged; if a column is missing; if labels look like values for regression, or
+        all are of one class; if a number is infinite, a weight is missing or negative, or a time is missing;
+        if both ``group`` and ``time`` are given; if the splits leave a class without a training row.
 
     Warns
     -----
     UserWarning
-        If rows have no label, columns are left out, or a few texts make texts of a column of numbers.
+        If rows have no label, columns are left out, or a column of numbers is read as text because of a few
+        other values.
 
     Examples
     --------
@@ -136,7 +140,7 @@ def load_table(
         return read([*names])[rows]
 
     def blocks(columns: Sequence[Any]) -> Iterator[Any]:
-        """Take a few columns at a time: a file, and copies of texts, may be larger than the memory."""
+        """Yield a few columns at a time, because a file, or copies of strings, may not fit into memory."""
         return (columns[block] for block in row_blocks(len(columns), _SHARE * len(rows)))
 
     splits = split_rows(
@@ -151,7 +155,7 @@ def load_table(
     if untrained:
         raise ValueError(
             f"the splits of {place} must leave a row of each class to train on; they leave none of "
-            f"{listed(untrained)}: try other shares"
+            f"{listed(untrained)}: try other values of `validation` and `test`"
         )
     features = [one for one in table.columns if one not in unused]
     if not features:
@@ -193,30 +197,31 @@ def load_labelled_table(
     label: str | None = None,
     missing: Collection[str] = (),
 ) -> Split:
-    """Load the labelled rows of a table for a network that is trained already, to judge it by.
+    """Load the labelled rows of a table for the evaluation of a trained network.
 
     Parameters
     ----------
     source : path or "-"
         The table.
     encoder : TableEncoder
-        The network's.
+        The network's encoder.
     classes : sequence of str
-        The names of the network's classes, by which labels are matched.
+        The names of the network's classes. Labels are matched by name.
     label, missing
         As for `load_table`.
 
     Returns
     -------
     Split
-        The samples, nothing drawn, with labels that are places in ``classes``.
+        All labelled samples, with labels that are indices of ``classes``.
     """
     frame = as_frame(read_table(source, missing=missing, encoder=encoder))
     label = _label_column(frame.columns, str(source)) if label is None else label
     check_columns(frame.columns, [label], name=str(source))
     name = f"the column {label!r:.80} of {source}"
     rows, labels = _labelled(frame[label], name)
-    # Labels of some classes alone may look like another kind of values: true and false, for example.
+    # Labels may have another type here than in training, and so another case: the text "true" of a class
+    # becomes the Boolean True in a file that contains only true and false.
     texts = [*map(str, labels)]
     forms = {text: (text, text.lower(), text.title(), text.upper()) for text in {*texts}}
     known = {text: next((one for one in forms[text] if one in classes), text) for text in forms}
@@ -226,7 +231,7 @@ def load_labelled_table(
 
 
 def _texts(frame: Frame) -> dict[str, HostArray]:
-    """Return the columns that name rows as texts, (N,) str each, by their names."""
+    """Return columns that identify rows as strings, (N,) str each, by name."""
     return {
         name: np.asarray(
             ["" if value is None else f"{value!s:.{_LONGEST_ID}}" for value in values_of(frame[name])]
@@ -236,7 +241,7 @@ def _texts(frame: Frame) -> dict[str, HostArray]:
 
 
 def _label_column(columns: Sequence[str], place: str) -> str:
-    """Return the column to predict by its usual names."""
+    """Return the column to predict, found by its usual names."""
     found = [name for name in columns if name.lower() in LABELS]
     if len(found) != 1:
         raise ValueError(
@@ -247,18 +252,18 @@ def _label_column(columns: Sequence[str], place: str) -> str:
 
 
 def _labels(series: Series, place: str) -> tuple[HostArray, tuple[str, ...], HostArray]:
-    """Return the rows that have a label, the names of the classes, and the place of each label among them."""
+    """Return the rows with a label, the names of the classes, and the index of each label in the classes."""
     name, kind = f"the column {series.name!r:.80} of {place}", kind_of(series)
     rows, values = _labelled(series, name)
     try:
         different = sorted(set(values))
     except TypeError as error:
-        raise TypeError(f"{name} must hold labels of one kind; got some that cannot be compared") from error
+        raise TypeError(f"{name} must hold labels of one kind; got labels that cannot be sorted") from error
     is_whole = all(isinstance(value, int) for value in different)
     if kind == NUMBERS and (not is_whole or len(different) > _MOST_CLASSES):
         raise ValueError(
             f"{name} must hold a class for each row; got {len(different):,} different numbers, which look "
-            "like those of a regression"
+            "like values for regression"
         )
     if len(different) < 2:
         raise ValueError(f"{name} must hold at least two classes; got one")
@@ -267,7 +272,7 @@ def _labels(series: Series, place: str) -> tuple[HostArray, tuple[str, ...], Hos
 
 
 def _labelled(series: Series, name: str) -> tuple[HostArray, list[Any]]:
-    """Return the rows that have a label, and the labels, whole numbers as int; warn of rows without one."""
+    """Return the rows with a label, and the labels, whole numbers as int; warn about rows without a label."""
     values = values_of(series)
     rows = np.flatnonzero([value is not None for value in values])
     if not len(rows):
@@ -284,7 +289,7 @@ def _labelled(series: Series, name: str) -> tuple[HostArray, list[Any]]:
 def _numbers(
     series: Series, rows: HostArray, place: str, must: str, kinds: Collection[str], least: float
 ) -> HostArray:
-    """Return the number of each row, (N,) float64, or raise unless all are finite and at least ``least``."""
+    """Return a column of numbers, (N,) float64; raise unless all are finite and at least ``least``."""
     kind = came = kind_of(series)
     if kind in kinds:
         numbers = numbers_of(series)

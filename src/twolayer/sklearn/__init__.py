@@ -1,4 +1,4 @@
-"""The network as a scikit-learn estimator, and the search for its parameters."""
+"""A scikit-learn estimator for the network, and a search for its parameters."""
 
 from __future__ import annotations
 

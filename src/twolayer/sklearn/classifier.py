@@ -42,88 +42,97 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
     """The two-layer network with a softmax classifier, as a scikit-learn estimator.
 
     It trains a `TwoLayerNet` with `train`, on the loss of `TwoLayerNet.loss`: cross-entropy + reg · (‖W1‖² +
-    ‖W2‖²). Samples are taken as they are: put a `sklearn.preprocessing.StandardScaler` before it in a
-    pipeline. Parameters that `sklearn.neural_network.MLPClassifier` has too mean the same here.
+    ‖W2‖²). Samples are not scaled: put a `sklearn.preprocessing.StandardScaler` before the classifier in a
+    pipeline. Parameters with the name of a parameter of `sklearn.neural_network.MLPClassifier` have the same
+    meaning.
 
-    With scikit-learn's array API dispatch it fits and predicts where the arrays are: X of PyTorch or CuPy
-    gives a network and predictions there. Only labels and sample weights, N of each, go by way of the host.
-    With scikit-learn 1.9 or later ``set_callbacks`` sets callbacks, which see each epoch as a task.
+    With scikit-learn's array API dispatch, it fits and predicts in the library and on the device of X, for
+    example PyTorch or CuPy; the network and the predictions stay there. Only labels and sample weights, N of
+    each, are copied to the host. With scikit-learn 1.9 or later, ``set_callbacks`` sets callbacks, which
+    receive each epoch as a task.
 
     Parameters
     ----------
     hidden_layer_size : int
         Number of hidden units, H.
     solver : {"adam", "sgd"} or Optimizer
-        `optimizers.Adam`, stochastic gradient descent with Nesterov momentum 0.9, or another of
-        `twolayer.optimizers`: for example ``AdamW(weight_decay=0.1)``.
+        "adam" is `optimizers.Adam`. "sgd" is stochastic gradient descent with Nesterov momentum 0.9. Other
+        optimizers of `twolayer.optimizers` can be given, for example ``AdamW(weight_decay=0.1)``.
     learning_rate_init : float
-        The learning rate, which the schedule multiplies. The default suits scaled samples; of many features
-        that are not scaled, such as raw images, networks learn nothing at it, and 0.001 is better.
+        The learning rate, which is multiplied by the schedule. The default suits scaled samples. With many
+        unscaled features, for example raw images, networks learn nothing at it; 0.001 is better.
     learning_rate : {"cosine", "constant"} or Schedule
-        How the learning rate goes on: falling along a cosine, to 0 at ``max_iter``; constant; or as another
-        of `twolayer.schedules` has it.
+        Schedule of the learning rate. "cosine" decreases it along a cosine to 0 at ``max_iter``. "constant"
+        keeps it. Other schedules of `twolayer.schedules` can be given.
     reg : float
-        Strength of the L2 penalty: ``alpha`` / (2 · batch size) of `MLPClassifier`, half of PyTorch's
-        ``weight_decay``. The default suits tables of scaled features; images, and other samples with little
-        noise, often have a lower log loss with less.
+        Strength of the L2 penalty. It is ``alpha`` / (2 · batch size) of `MLPClassifier`, and half of
+        PyTorch's ``weight_decay``. The default suits tables of scaled features. Images and other samples with
+        little noise often have a lower log loss with a smaller value.
     dropout : float
-        Probability in [0, 1) with which each hidden unit is left out for each sample, in training.
+        Probability in [0, 1) of dropping each hidden unit, for each sample, in training.
     label_smoothing : float
-        ε in [0, 1]: the network is trained towards (1 - ε) onehot(y) + ε / C.
+        ε in [0, 1]. The training targets are (1 - ε) onehot(y) + ε / C.
     batch_size : int or "auto"
-        "auto" is min(200, N).
+        Number of samples in a batch. "auto" is min(200, N).
     max_iter : int
-        Number of epochs, unless ``tol`` ends them before. More may be better for a few hundred samples or
-        fewer, as an epoch of them has one step or two.
+        Largest number of epochs. With a few hundred samples or fewer, more epochs may be better, because each
+        epoch has only one or two steps.
     tol : float
-        The training ends when more than ``n_iter_no_change`` epochs one after another have not brought the
-        epoch's mean loss (with ``early_stopping`` the validation score) this much beyond the best before.
+        Least improvement. Training stops when, for more than ``n_iter_no_change`` consecutive epochs, the
+        epoch's mean loss (with ``early_stopping``, the validation score) has not been better than the best
+        earlier value by at least ``tol``.
     n_iter_no_change : int or inf
-        inf never ends the training before ``max_iter``.
+        Number of epochs without improvement before training stops. With inf, it always runs ``max_iter``
+        epochs.
     early_stopping : bool
-        Keep the network of the best validation score, on the samples given to `fit` for that or on a share of
-        the training samples that is set aside, and let ``tol`` go by that score.
+        Whether to keep the network with the best validation score, and to apply ``tol`` to that score. The
+        validation samples are those given to `fit`, or a random part of the training samples.
     monitor : {"accuracy", "loss"}
         The validation score: the accuracy, or minus the log loss.
     validation_fraction : float
-        The share in (0, 1) that is set aside, of every class alike.
+        Share in (0, 1) of the training samples to set aside for validation, stratified by class. It is used
+        only if `fit` gets no validation samples.
     class_weight : dict, "balanced" or None
-        Weight of each class, {label: weight}, by which its samples' weights are multiplied; classes that are
-        left out have 1. "balanced" is Σ s / (C · Σ of the class's s), s being the sample weights.
+        Weight of each class, {label: weight}. The weights of its samples are multiplied by it. Classes that
+        are not in the dict have weight 1. "balanced" is Σ s / (C · Σ of the class's s), with the sample
+        weights s.
     warm_start : bool
-        Let `fit` go on from the network that there is, with the moments of the solver at zero.
+        Whether `fit` continues from the existing network, with the solver's moments reset to zero.
     random_state : int, RandomState instance or None
-        The seed of everything random. An int s trains as ``TwoLayerNet.initialize(…, rng=s)`` and
-        ``train(…, rng=s)`` do.
+        Seed of all random numbers. An int s gives the same training as ``TwoLayerNet.initialize(…, rng=s)``
+        and ``train(…, rng=s)``.
 
     Attributes
     ----------
     classes_ : array (C,)
-        The labels, sorted. Beside X if its library has their dtype; else, as for strings, a NumPy array.
+        The sorted labels, in the library and on the device of X if the library has their dtype; otherwise,
+        for example for strings, a NumPy array.
     net_ : TwoLayerNet
-        The network, in the dtype and the place of X. ``net_.W1`` and ``net_.W2`` are the ``coefs_`` of
-        `MLPClassifier`, ``net_.b1`` and ``net_.b2`` its ``intercepts_``; two classes have two outputs here.
+        The network, in the library, on the device and in the dtype of X. ``net_.W1`` and ``net_.W2``
+        correspond to ``coefs_`` of `MLPClassifier`, ``net_.b1`` and ``net_.b2`` to ``intercepts_``. Unlike
+        there, two classes have two outputs.
     n_features_in_ : int
         Number of features, D.
     feature_names_in_ : host array (D,) of str
-        Names of the features, where X had some.
+        Names of the features, if X has names.
     n_iter_ : int
-        Number of epochs that the network was trained for; with ``warm_start`` and `partial_fit` all of them.
+        Number of epochs for which the network was trained, summed over all calls with ``warm_start`` or
+        `partial_fit`.
     loss_curve_ : list of float
-        The mean loss of each of these epochs, penalty included, each batch before its step.
+        Mean loss of each of these epochs, including the penalty. The loss of a batch is that before its step.
     loss_ : float
-        The last of these.
+        The last value of ``loss_curve_``.
     history_ : History
-        The history of the last `fit`, or of the epoch of the last `partial_fit`: the loss of every step, and
-        the learning rate, training and validation accuracy of every epoch.
+        History of the last `fit`, or of the epoch of the last `partial_fit`: the loss of every step, and the
+        learning rate, training and validation accuracy of every epoch.
     validation_scores_ : list of float or None
-        With ``early_stopping``: the validation score after each epoch of the last `fit`.
+        With ``early_stopping``, the validation score after each epoch of the last `fit`.
     best_validation_score_ : float or None
-        With ``early_stopping``: the highest of these, which is that of ``net_``.
+        With ``early_stopping``, the highest of these scores, which is the score of ``net_``.
 
     See Also
     --------
-    twolayer.train : Everything else that a training can have.
+    twolayer.train : The underlying function, with more options.
 
     Examples
     --------
@@ -174,20 +183,21 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Parameters
         ----------
         X : array-like (N, D)
-            Training samples. float32 and float64 stay what they are, and are the network's dtype; anything
-            else becomes float64.
+            Training samples. float32 and float64 are kept and become the network's dtype. Other dtypes are
+            converted to float64 (to float32 if the device has no float64).
         y : array-like (N,)
-            A label for each: integers, strings, truth values. Nullable columns and
-            categories are taken as their values.
+            Label of each sample: integers, strings or Booleans. Nullable and categorical columns are
+            converted to their values.
         sample_weight : array-like (N,), optional
-            Weight of each sample in its batch's mean, at least 0; their scale does not matter. A sample of
-            weight 0 is left out.
+            Weight of each sample in its batch's mean, at least 0. The scale of the weights does not matter.
+            Samples with weight 0 are left out.
         X_val : array-like (M, D), optional
-            Validation samples for ``early_stopping``, instead of a share of the training samples.
+            Validation samples for ``early_stopping``, instead of a part of the training samples.
         y_val : array-like (M,), optional
-            Their labels.
+            Labels of the validation samples.
         sample_weight_val : array-like (M,), optional
-            Their weights in the validation accuracy. Samples that are set aside keep their own there.
+            Weights of the validation samples in the validation score. Without ``X_val``, the validation
+            samples keep their weights from ``sample_weight``.
 
         Returns
         -------
@@ -197,16 +207,17 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Raises
         ------
         TypeError
-            If a parameter is not of its kind, or an array is masked or sparse.
+            If a parameter has the wrong type, or an array is masked or sparse.
         ValueError
-            If a parameter is out of its bounds; if X, y or a weight is not as it must be, or y holds one
-            class alone; or if the training diverges.
+            If a parameter is out of range; if X, y or the weights are not valid; if y contains only one
+            class; if validation samples are given without labels or without ``early_stopping``; if
+            ``hidden_layer_size`` changes with ``warm_start``; if the training diverges.
 
         Warns
         -----
         NothingLearntWarning
-            If the network ends no better than always naming the commonest class, by its accuracy and its
-            loss, with the likely cause.
+            If, by its accuracy and its loss, the network is no better than always predicting the most
+            frequent class. The warning names the likely cause.
         """
         trained = next_trained()
         parameters = checked_parameters(self.get_params(deep=False))
@@ -226,7 +237,7 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
                     f"`hidden_layer_size` must stay {net.n_hidden} with `warm_start`; "
                     f"got {parameters.hidden_layer_size}"
                 )
-            # Other batches than those of the epochs before.
+            # A new seed, so that the batches differ from those of the earlier epochs.
             seed = int(np.random.default_rng([seed, self.n_iter_]).integers(2**63))
         samples = self._samples(X, y, sample_weight, classes, like=like)
         validation = None
@@ -247,19 +258,19 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> TwoLayerClassifier:
-        """Train the network for one epoch more, on these samples.
+        """Train the network for one more epoch, on these samples.
 
-        The moments of the solver go on from call to call. "cosine" is constant here, as there is no end that
-        the learning rate could fall to; another schedule counts the epochs of all calls.
+        The solver's moments are kept between calls, unless ``solver`` changes. "cosine" acts as "constant"
+        here, because the number of epochs is not known. Other schedules count the epochs of all calls.
 
         Parameters
         ----------
         X : array-like (N, D)
             Samples, as for `fit`.
         y : array-like (N,)
-            A label for each.
+            Label of each sample.
         classes : array-like (C,) or set, optional
-            All labels that will ever come; needed in the first call.
+            All labels that may occur in any call. Required in the first call.
         sample_weight : array-like (N,), optional
             As for `fit`.
 
@@ -271,10 +282,10 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Raises
         ------
         TypeError
-            As `fit`.
+            As for `fit`.
         ValueError
-            As `fit`; if ``early_stopping`` is True or ``class_weight`` "balanced", which need all samples at
-            once; if ``classes`` is missing in the first call or another one than then.
+            As for `fit`; if ``early_stopping`` is True or ``class_weight`` is "balanced", which need all
+            samples at once; if ``classes`` is missing in the first call or differs in a later one.
         """
         parameters = checked_parameters(self.get_params(deep=False))
         task = begin_fit(self, X, y, sample_weight, 1)
@@ -316,7 +327,7 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
 
     @undisturbed
     def decision_function(self, X: Any) -> Array:
-        """Return how much each sample looks like each class.
+        """Return the logits of each sample.
 
         Parameters
         ----------
@@ -326,16 +337,16 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Returns
         -------
         array (N, C), or (N,) for two classes
-            The logits; of two classes the second's minus the first's, the logarithm of the odds. In the dtype
-            of X, if that is float32 or float64.
+            The logits. For two classes, the second logit minus the first, which is the log-odds of the second
+            class. In the dtype of X, if that is float32 or float64.
 
         Raises
         ------
         NotFittedError
-            If there is no network yet.
+            If the estimator is not fitted.
         ValueError
-            If X is not as it must be, or is of another array library or device than in `fit`; if it holds a
-            value that is too large for the network's dtype, or its logits are nan.
+            If X is not valid, or is of another array library or on another device than in `fit`; if it
+            contains a value that is too large for the network's dtype, or its logits are nan.
         """
         logits = self._logits(X, "decision_function")
         return logits[:, 1] - logits[:, 0] if self.net_.n_classes == 2 else logits
@@ -357,14 +368,14 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Raises
         ------
         NotFittedError, ValueError
-            As `decision_function`.
+            As for `decision_function`.
         """
         found = self._log_probabilities(X, "predict_proba")
         return array_namespace(found).exp(found)
 
     @undisturbed
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithm of the probability of each class, exact where that rounds to 0.
+        """Return the logarithm of the probability of each class, precise even if the probability rounds to 0.
 
         Parameters
         ----------
@@ -374,18 +385,18 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Returns
         -------
         array (N, C)
-            As `predict_proba`.
+            As for `predict_proba`.
 
         Raises
         ------
         NotFittedError, ValueError
-            As `decision_function`.
+            As for `decision_function`.
         """
         return self._log_probabilities(X, "predict_log_proba")
 
     @undisturbed
     def predict(self, X: Any) -> Array:
-        """Return the label of the largest logit of each sample; of equal ones the first.
+        """Return the label of the largest logit of each sample, the first in a tie.
 
         Parameters
         ----------
@@ -395,12 +406,12 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         Returns
         -------
         array (N,)
-            Labels, on the device of ``classes_`` and in its dtype.
+            Labels, in the library, on the device and in the dtype of ``classes_``.
 
         Raises
         ------
         NotFittedError, ValueError
-            As `decision_function`.
+            As for `decision_function`.
         """
         logits = self._logits(X, "predict")
         xp = array_namespace(logits)
@@ -410,25 +421,26 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         return self.classes_[to_host(codes)]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the share of samples whose predicted label is right.
+        """Return the accuracy, the share of samples whose predicted label is right.
 
         Parameters
         ----------
         X : array-like (N, D)
             Samples.
         y : array-like (N,)
-            Their labels.
+            Label of each sample.
         sample_weight : array-like (N,), optional
-            Their weights in the share.
+            Weight of each sample in the accuracy.
 
         Returns
         -------
         float
+            The accuracy, in [0, 1].
 
         Raises
         ------
         NotFittedError, ValueError
-            As `decision_function`.
+            As for `decision_function`.
         TypeError
             If an array is masked or sparse.
         """
@@ -462,10 +474,10 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         method: str = "fit",
         suffix: str = "",
     ) -> Samples:
-        """Check samples, labels and weights, and return those whose weight is not 0.
+        """Check samples, labels and weights, and return the samples whose weight is not 0.
 
-        X must be beside ``like``, which is None for the first samples, and in the range of ``dtype``. Without
-        ``classes`` the labels in y are all that there are.
+        X must be in the library and on the device of ``like``, which is None for the first samples, and its
+        values in the range of ``dtype``. Without ``classes``, the labels in y are the classes.
         """
         y = inputs.checked_labels(y, name=f"y{suffix}")
         X, y = inputs.validated(self, X, y, reset=like is None, suffix=suffix)
@@ -491,7 +503,11 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         trained: Trained | None = None,
         **more: Any,
     ) -> Run:
-        """Train a new network, a given one or a run further, and keep it; raise if it diverges."""
+        """Train from a new network, a given one or a run, set the fitted attributes, and return the run.
+
+        A run that `TwoLayerSearchCV` has already trained for this estimator is used instead of training.
+        Raises a ValueError if the training diverges.
+        """
         earlier = [] if start is None else self.loss_curve_
         attributes = partial(fitted_attributes, samples=samples, parameters=parameters, earlier=earlier)
         if trained is not None and start is None and trained.belongs_to(parameters, samples.codes):
@@ -504,11 +520,11 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
             given["class_weight"] = self._class_weights(samples)
             net = samples.network(parameters.hidden_layer_size, seed) if start is None else start
             run = train(net, rng=seed, callbacks=[stopping], **given, **more)
-            if not isinstance(start, Run):  # otherwise each call of `partial_fit` might warn
+            if not isinstance(start, Run):  # do not warn in every call of `partial_fit`
                 warn(NothingLearntWarning, nothing_learnt_by(run, given, _SCALER))
         if run.diverged is not None:
             raise ValueError(
-                "`learning_rate_init` must be low enough, and X be scaled, for the training to converge; "
+                "`learning_rate_init` must be low enough, and X scaled, for the training to converge; "
                 f"with {self.learning_rate_init:g} it diverged at step {run.diverged}"
             )
         self.__dict__.update(attributes(run))
@@ -524,7 +540,7 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         return np.asarray(compute_class_weight(dict(self.class_weight), classes=classes, y=classes[codes]))
 
     def _logits(self, X: Any, method: str) -> Array:
-        """Check samples, and return their logits (N, C) in the dtype of X."""
+        """Check samples and return their logits (N, C) in the dtype of X."""
         check_is_fitted(self, "net_")
         X = inputs.validated(self, X, reset=False)
         inputs.check_place(X, self.net_.W1, f"{type(self).__name__}.{method}()")
@@ -535,7 +551,7 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
         return cast(logits, X.dtype, xp=array_namespace(X))
 
     def _log_probabilities(self, X: Any, method: str) -> Array:
-        """Check samples, and return the logarithms of their probabilities (N, C) in the dtype of X."""
+        """Check samples and return the logarithms of their probabilities (N, C) in the dtype of X."""
         logits = self._logits(X, method)
         found = log_softmax(logits, axis=-1, xp=array_namespace(logits))
         check_predictions(found)

@@ -1,4 +1,4 @@
-"""The epochs of an estimator's training: their losses, when they end, and how they go on."""
+"""Epochs of an estimator's training: their losses, early stopping, and resuming."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .tasks import Task
 
 
 class Patience:
-    """Which of K networks have not become better by ``tol`` for too many epochs."""
+    """A record of the epochs in which each of K networks has not improved by at least ``tol``."""
 
     def __init__(self, parameters: SimpleNamespace, n_networks: int = 1) -> None:
         self.tol, self.most = parameters.tol, parameters.n_iter_no_change
         self.best, self.waited = np.full(n_networks, -np.inf), np.zeros(n_networks, np.int64)
 
     def ended(self, scores: HostArray) -> HostArray:
-        """Take scores (K,) of a new epoch, nan for no improvement; return a mask (K,) of those that end."""
+        """Record an epoch's scores (K,), nan for no improvement; return a mask (K,) of networks to stop."""
         self.waited = np.where(scores >= self.best + self.tol, 0, self.waited + 1)
         self.best = np.fmax(self.best, scores)
         return np.asarray(self.waited > self.most)
@@ -32,10 +32,10 @@ class Patience:
 
 @dataclasses.dataclass(eq=False)
 class Stopping:
-    """A callback that ends a run when it has not become better for too many epochs.
+    """A callback that stops a run when it has not improved for too many epochs.
 
-    Each epoch is a part of the task of the fit, whose callbacks may end the run too. ``attributes`` returns
-    the attributes of an estimator whose run ended here.
+    Each epoch is a part of the task ``fit``. The callbacks of the task can also stop the run. ``attributes``
+    returns the attributes that the estimator would have if its run ended now.
     """
 
     parameters: SimpleNamespace
@@ -48,12 +48,12 @@ class Stopping:
         self.epoch = self.fit.part("epoch")
 
     def __call__(self, progress: Progress) -> None:
-        """Stop the run if it is time."""
+        """Record an epoch, and stop the run if it has not improved or a callback of the task asks for it."""
         if not progress.epoch_ended:
             return
         p, history = self.parameters, progress.history()
         if np.isnan(history.train_accuracy[-1]):
-            return  # the network diverged, so the run ends
+            return  # the network diverged, so the run ends anyway
         if p.early_stopping:
             score = float(validation_scores(history, p)[-1])
         else:
@@ -67,26 +67,26 @@ class Stopping:
 
 
 def validation_scores(history: History, parameters: SimpleNamespace) -> HostArray:
-    """Return the validation accuracy of each epoch, or minus the loss where that is monitored."""
+    """Return the validation accuracy of each epoch, or minus the validation loss if that is monitored."""
     return monitored(history.validation_loss, history.validation_accuracy, parameters.monitor)
 
 
 def epoch_losses(losses: HostArray, n_samples: int, batch_size: int) -> list[float]:
-    """Return the mean loss of each epoch from the losses of the steps, by the sizes of their batches."""
+    """Return the mean loss of each epoch: the losses of its steps, weighted by the sizes of the batches."""
     sizes = np.minimum(batch_size, n_samples - np.arange(0, n_samples, batch_size))
     means: list[float] = (losses.reshape(-1, len(sizes)) @ sizes / n_samples).tolist()
     return means
 
 
 def since(history: History, step: int) -> History:
-    """Return the part of a history after ``step`` steps, which are whole epochs."""
+    """Return the part of a history after ``step`` steps; ``step`` must be the end of an epoch."""
     loss, batch_accuracy, steps, *entries = history
     later = steps > step
     return History(loss[step:], batch_accuracy[step:], steps[later] - step, *(one[later] for one in entries))
 
 
 def in_epochs_of(run: Run, n_steps: int) -> Run:
-    """Return a run whose history has whole epochs of ``n_steps`` steps, to resume it on other samples.
+    """Return a run with a dummy history of whole epochs of ``n_steps`` steps, to resume it on other samples.
 
     An incomplete last epoch counts as complete.
     """

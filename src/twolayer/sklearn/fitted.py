@@ -1,4 +1,4 @@
-"""Attributes of a fitted estimator: made of its run, and moved to another array library."""
+"""Attributes of a fitted estimator: created from its run, and converted to another array library."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def fitted_attributes(
     earlier: list[float],
     losses: list[float] | None = None,
 ) -> dict[str, Any]:
-    """Return the attributes of an estimator by its run.
+    """Return the attributes of an estimator after a run.
 
-    The first ``done`` steps are those of earlier fits, and ``earlier`` the mean losses of their epochs;
-    ``losses`` are those of its own epochs, or None for batches of the usual sizes.
+    The first ``done`` steps of the run belong to earlier calls, and ``earlier`` contains the mean losses of
+    earlier epochs. ``losses`` contains the mean losses of the new epochs; if None, they are computed from the
+    run's history.
     """
     history = since(run.history, done)
     if losses is None:
@@ -55,7 +56,7 @@ def fitted_attributes(
 def converted(model: Any, converter: Callable[[Array], Array]) -> Any:
     """Return a copy of an estimator with its networks in another library or on another device.
 
-    Its classes go there too if the library has their dtype. Everything else that is on the host stays there.
+    The classes are converted too if the library has their dtype. All other host arrays stay on the host.
     """
     moved = copy.copy(model)
     if not hasattr(model, "net_"):

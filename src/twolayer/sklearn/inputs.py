@@ -1,4 +1,4 @@
-"""Samples, labels and weights of scikit-learn's users: checked, and brought to where the samples are."""
+"""Checks and conversion of samples, labels and weights for the estimator."""
 
 from __future__ import annotations
 
@@ -30,28 +30,28 @@ from ..network import TwoLayerNet, rescaled
 
 
 class Samples(NamedTuple):
-    """Samples where they are, and on the host the numbers of their labels, their weights, and the classes."""
+    """Samples in their own library, and their label codes, weights and classes on the host."""
 
     X: Array  # (N, D)
-    codes: HostArray  # (N,) int64: the place of each label in `classes`
+    codes: HostArray  # (N,) int64: the index of each label in `classes`
     weights: HostArray | None  # (N,) float64
     classes: HostArray  # (C,), sorted
 
     def take(self, rows: HostArray) -> Samples:
-        """Return some of the samples."""
+        """Return the samples in these rows."""
         X = array_namespace(self.X).take(self.X, beside(self.X, rows), axis=0)
         weights = None if self.weights is None else self.weights[rows]
         return Samples(X, self.codes[rows], weights, self.classes)
 
     def arrays(self) -> tuple[Array, Array, Array | None]:
-        """Return X, the numbers of the labels, and the weights in the dtype of X, all of them beside X."""
+        """Return X, the label codes, and the weights in the dtype of X, all on the device of X."""
         weights = self.weights
         if weights is not None:
             weights = beside(self.X, weights.astype(dtype_name(self.X.dtype)))
         return self.X, beside(self.X, self.codes), weights
 
     def network(self, n_hidden: int, seed: int | None) -> TwoLayerNet:
-        """Return a new network for the samples, beside them and in their dtype."""
+        """Return a new network in the library, on the device and in the dtype of the samples."""
         X, place = self.X, {"xp": array_namespace(self.X), "device": device(self.X)}
         sizes = X.shape[1], n_hidden, len(self.classes)
         return TwoLayerNet.initialize(*sizes, rng=seed, dtype=X.dtype, **place)
@@ -63,29 +63,29 @@ def beside(X: Array, host: HostArray) -> Array:
 
 
 def labels_beside(X: Array, labels: HostArray) -> Array:
-    """Copy labels to where X is, or return them as they are if the library of X lacks their dtype."""
+    """Copy labels to the library and the device of X; return them unchanged if it lacks their dtype."""
     info = array_namespace(X).__array_namespace_info__()
     return beside(X, labels) if dtype_name(labels.dtype) in info.dtypes(device=device(X)) else labels
 
 
 def dispatched(array: Any) -> bool:
-    """Return whether scikit-learn leaves an array in its library."""
+    """Return whether scikit-learn's array API dispatch applies to an array, so that it is not converted."""
     return bool(get_config()["array_api_dispatch"]) and is_array_api_obj(array)
 
 
 def on_host(array: Any) -> Any:
-    """Return labels or weights, on the host if scikit-learn would leave them in their library."""
+    """Return labels or weights, copied to the host if scikit-learn would not convert them to NumPy."""
     return to_host(array) if dispatched(array) else array
 
 
 def validated(model: Any, X: Any, y: Any = "no_validation", *, reset: bool, suffix: str = "") -> Any:
-    """Return samples, and labels if there are some, as scikit-learn makes arrays of them, where X is.
+    """Return samples, and labels if given, as validated by scikit-learn, on the device of X.
 
-    float32 and float64 stay what they are, if the device has them. What scikit-learn would make a copy of, X
-    with a mask or on another device than CuPy's current one, is refused before.
+    float32 and float64 are kept if the device has them. A masked X, or a CuPy array on another device than
+    the current one, is rejected, because scikit-learn would silently copy it.
     """
     check_plain(f"X{suffix}", X)
-    dtypes: list[Any] = [np.float64, np.float32]  # others become the first
+    dtypes: list[Any] = [np.float64, np.float32]  # other dtypes are converted to the first
     if dispatched(X):
         check_current_device(f"X{suffix}", X)
         there = array_namespace(X).__array_namespace_info__().dtypes(device=device(X), kind="real floating")
@@ -94,9 +94,10 @@ def validated(model: Any, X: Any, y: Any = "no_validation", *, reset: bool, suff
 
 
 def checked_labels(labels: Any, *, name: str) -> Any:
-    """Return labels as scikit-learn takes them, or raise if one is missing.
+    """Return labels in a form for scikit-learn, or raise if one is missing.
 
-    scikit-learn would make float64 of nullable integers and truth values, which lacks many large integers.
+    Nullable integers and Booleans are converted here, because scikit-learn would convert them to float64,
+    which cannot represent all large integers.
     """
     check_plain(name, labels)
     labels = on_host(labels)
@@ -122,7 +123,7 @@ def checked_labels(labels: Any, *, name: str) -> Any:
 
 
 def classes_of(labels: HostArray, *, name: str) -> HostArray:
-    """Return the different labels, sorted, or raise unless there are several."""
+    """Return the distinct labels, sorted, or raise unless there are at least two."""
     classes: HostArray = np.unique(labels)
     if len(classes) < 2:
         raise ValueError(f"`{name}` must hold at least two classes; got one class")
@@ -130,7 +131,7 @@ def classes_of(labels: HostArray, *, name: str) -> HostArray:
 
 
 def numbered(labels: HostArray, classes: HostArray, *, name: str) -> HostArray:
-    """Return the place of each label among the classes, (N,) int64, or raise if one is not among them."""
+    """Return the index of each label in the classes, (N,) int64, or raise if a label is not a class."""
     unknown = ~np.isin(labels, classes)
     if unknown.any():
         raise ValueError(
@@ -140,7 +141,7 @@ def numbered(labels: HostArray, classes: HostArray, *, name: str) -> HostArray:
 
 
 def checked_weights(sample_weight: Any, labels: HostArray, *, name: str) -> HostArray | None:
-    """Return the weights of samples, (N,) float64 or None, or raise unless they are as they must be."""
+    """Return the weights of samples, (N,) float64 or None, or raise unless they are valid."""
     if sample_weight is None:
         return None
     check_plain(name, sample_weight)
@@ -152,18 +153,18 @@ def checked_weights(sample_weight: Any, labels: HostArray, *, name: str) -> Host
 
 
 def check_place(X: Array, like: Array, method: str) -> None:
-    """Raise unless X is of the library and on the device of another array, as a method needs it."""
+    """Raise unless X is of the library and on the device of ``like``; ``method`` is for the message."""
     wanted, came = ((array_namespace(array), device(array)) for array in (like, X))
     if wanted != came:
         wanted_name, came_name = (f"{library_name(xp)} on {where}" for xp, where in (wanted, came))
-        raise ValueError(
+        raise ValueError(  # scikit-learn recognises this error by its words
             f"Inputs of {method} must use the same namespace and the same device as those of fit(), "
             f"{wanted_name}; got {came_name}"
         )
 
 
 def set_aside(codes: HostArray, parameters: SimpleNamespace, seed: int) -> tuple[HostArray, HostArray]:
-    """Return the rows to train on, and those that are set aside for ``early_stopping``."""
+    """Return the rows to train on, and the rows to set aside for ``early_stopping``."""
     rows, aside = train_test_split(
         np.arange(len(codes)),
         test_size=parameters.validation_fraction,

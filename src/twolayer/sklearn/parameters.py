@@ -1,4 +1,4 @@
-"""The parameters of the estimator: their names, their bounds, and what they stand for."""
+"""Parameters of the estimator: checks, and conversion to arguments of `train`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SOLVERS: Mapping[str, Optimizer] = {
     "sgd": optimizers.SGD(momentum=0.9, nesterov=True),
 }
 SCHEDULES: Mapping[str, Schedule] = {"cosine": schedules.Cosine(), "constant": schedules.Constant()}
-AUTOMATIC_BATCH = 200  # or all samples, if they are fewer: `train` takes what there is
-# The setting whose values a parameter may have.
+AUTOMATIC_BATCH = 200  # `train` reduces it to the number of samples if there are fewer
+# Parameters that are checked as settings of the library, with the names of the settings.
 OF_SETTINGS = {
     "hidden_layer_size": "n_hidden",
     "batch_size": "batch_size",
@@ -36,11 +36,11 @@ OF_SETTINGS = {
 
 
 def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
-    """Return the parameters of an estimator, checked; the solver and the schedule as objects."""
+    """Check the parameters of an estimator, and return them with the solver and the schedule as objects."""
     p = dict(given)
     p["solver"] = _named("solver", p["solver"], SOLVERS, "move", "twolayer.optimizers.AdamW()")
     if isinstance(rate := p["learning_rate"], Real):
-        cure = f"`learning_rate_init={rate}` is the number that it multiplies"
+        cure = f"`learning_rate_init={rate}` sets the learning rate"
         raise TypeError(f"`learning_rate` must be a schedule, such as 'cosine'; got {rate}; {cure}")
     p["learning_rate"] = _named(
         "learning_rate", p["learning_rate"], SCHEDULES, "__call__", "twolayer.schedules.Step()"
@@ -66,7 +66,7 @@ def checked_parameters(given: dict[str, Any]) -> SimpleNamespace:
 
 
 def training_arguments(parameters: SimpleNamespace) -> dict[str, Any]:
-    """Return the arguments of `train` that checked parameters stand for."""
+    """Return the arguments of `train` for checked parameters."""
     return {
         "optimizer": parameters.solver,
         "learning_rate": parameters.learning_rate_init,
@@ -77,9 +77,9 @@ def training_arguments(parameters: SimpleNamespace) -> dict[str, Any]:
 
 
 def _named(name: str, value: Any, known: Mapping[str, Any], method: str, example: str) -> Any:
-    """Return the object that a name stands for, or the object that was given in its place."""
+    """Return the object with this name, or the given object if ``value`` is not a string."""
     if isinstance(value, str):
         check_choice(name, value, tuple(known))
         return known[value]
-    check_form(name, value, (method,), f"one of {', '.join(map(repr, known))}, or such as {example}")
+    check_form(name, value, (method,), f"one of {', '.join(map(repr, known))}, or for example {example}")
     return value

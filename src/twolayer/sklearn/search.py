@@ -1,4 +1,4 @@
-"""The search for the parameters of a network, which trains candidates and folds in stacks."""
+"""A search for the parameters of the estimator, which trains candidates and folds in stacks."""
 
 from __future__ import annotations
 
@@ -41,69 +41,70 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
     """Search for the parameters of a `TwoLayerClassifier` by cross-validation.
 
     It has the parameters, attributes and methods of `sklearn.model_selection.GridSearchCV` and
-    `RandomizedSearchCV`, but for ``n_jobs`` and ``pre_dispatch``. Candidates that differ in nothing but
+    `RandomizedSearchCV`, except ``n_jobs`` and ``pre_dispatch``. Candidates that differ only in
     ``learning_rate_init``, ``reg``, ``dropout`` and ``label_smoothing`` train on all folds as one stack of
-    networks, on the same batches, each without the samples that are held out from it; so batches are larger,
-    by N over the samples that a fold trains on. With an integer ``random_state``, batches of all samples and
-    no dropout, the scores are those of `GridSearchCV` up to rounding. Otherwise the two draw other batches,
-    and their scores differ by chance.
+    networks. The stack shares its batches, and each network ignores the samples that its fold holds out. To
+    compensate, batches are larger by the factor N / (number of training samples of the fold). With an integer
+    ``random_state``, batches of all samples and no dropout, the scores are those of `GridSearchCV` up to
+    rounding. Otherwise the batches differ, and so do the scores, by chance.
 
-    A network has as many outputs as its fold has classes: if a fold trains without a class, or on a sample
-    twice, its networks are fitted one by one. So are all networks with ``X_val``, or with callbacks of the
-    estimator; callbacks of the search see the epochs of the stacks. Put it last in a
-    `sklearn.pipeline.Pipeline`; what comes before is then fitted to all samples of the search, those of all
-    folds.
+    The networks of a fold are fitted one by one if its training samples contain a sample twice or lack a
+    class, because a network has as many outputs as its training samples have classes. All networks are fitted
+    one by one with ``X_val``, or with callbacks of the estimator. Callbacks of the search receive the epochs
+    of the stacks. In a `sklearn.pipeline.Pipeline`, the search must be the last step. Earlier steps are then
+    fitted to the samples of all folds.
 
     Parameters
     ----------
     estimator : TwoLayerClassifier
-        Its parameters hold where a candidate does not name others.
+        The estimator. Its parameters apply unless a candidate sets them.
     param_grid : dict or list of dict, optional
         Values to combine, by the names of parameters, as for `sklearn.model_selection.ParameterGrid`.
     param_distributions : dict or list of dict, optional
-        In place of these, values or distributions to draw candidates from, as for
-        `sklearn.model_selection.ParameterSampler`; distributions of `twolayer.search` too.
+        Alternative to ``param_grid``: values or distributions from which to draw candidates, as for
+        `sklearn.model_selection.ParameterSampler`. Distributions of `twolayer.search` are accepted too.
     n_iter : int
-        The number of candidates to draw.
+        Number of candidates to draw from ``param_distributions``.
     scoring : str, callable, list, tuple, dict or None
-        What candidates are judged by, as for `GridSearchCV`; by default the accuracy.
+        Score or scores of the candidates, as for `GridSearchCV`. The default is the accuracy.
     refit : bool, str or callable
-        Whether the best candidate is fitted to all samples; and by which of several scores it is the best.
+        Whether to fit the best candidate to all samples; with several scores, the score or function that
+        selects it, as for `GridSearchCV`.
     cv : int, splitter, iterable or None
-        How the samples are divided: 5 folds by default, each class alike.
+        The splits, as for `GridSearchCV`. The default is 5 stratified folds.
     verbose : int
         As for `GridSearchCV`.
     random_state : int, RandomState instance or None
-        The seed of the candidates that are drawn.
+        Seed of the drawn candidates.
     error_score : "raise" or number
-        The score of a network whose training diverges.
+        Score of a network whose fit fails, for example because its training diverges.
     return_train_score : bool
-        Whether ``cv_results_`` has scores on the samples of training too.
+        Whether ``cv_results_`` also contains scores on the training samples.
 
     Attributes
     ----------
     cv_results_ : dict of arrays
-        A row for each candidate, as of `GridSearchCV`. Times of fitting are without those of the stacks.
+        One row for each candidate, as for `GridSearchCV`. Fit times do not include the training of stacks.
     best_estimator_ : TwoLayerClassifier
         The best candidate, fitted to all samples.
     best_params_ : dict
-        Its parameters.
+        Parameters of the best candidate.
     best_score_ : float
-        Its mean score over the folds.
+        Mean score of the best candidate over the folds.
     best_index_ : int
-        Its row.
+        Row of the best candidate in ``cv_results_``.
     scorer_ : callable or dict
-        What it was judged by.
+        The scorer or scorers.
     n_splits_ : int
-        The number of folds.
+        Number of splits.
     refit_time_ : float
-        Seconds that fitting it to all samples took.
+        Seconds for fitting the best candidate to all samples.
     classes_, n_features_in_, feature_names_in_
-        Those of ``best_estimator_``.
+        Attributes of ``best_estimator_``.
 
     See Also
     --------
-    twolayer.sweep : The same without scikit-learn, for arrays of any library, with `folds`.
+    twolayer.sweep : A search without scikit-learn for arrays of any library, with its argument ``folds``.
 
     Examples
     --------
@@ -136,7 +137,7 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         super().__init__(
             estimator,
             scoring=scoring,
-            n_jobs=1,  # networks are fitted in their order, each with the run that was trained for it
+            n_jobs=1,  # `trained_ahead` relies on the order in which networks are fitted
             refit=refit,
             cv=cv,
             verbose=verbose,
@@ -147,14 +148,14 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         self.n_iter, self.random_state = n_iter, random_state
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> TwoLayerSearchCV:
-        """Train all candidates on all folds, and the best of them on all samples.
+        """Train all candidates on all folds, and fit the best candidate to all samples.
 
         Parameters
         ----------
         X : array-like (N, D)
             Samples, as for `TwoLayerClassifier.fit`.
         y : array-like (N,)
-            A label for each.
+            Label of each sample.
         **params
             Weights and validation samples, as for `TwoLayerClassifier.fit`, and ``groups`` for the splitter,
             as for `GridSearchCV.fit`.
@@ -167,16 +168,16 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         Raises
         ------
         TypeError
-            If ``estimator`` is another estimator.
+            As for `TwoLayerClassifier.fit`; also if ``estimator`` is not a TwoLayerClassifier.
         ValueError
-            As `TwoLayerClassifier.fit`; and if not exactly one of ``param_grid`` and ``param_distributions``
-            is given.
+            As for `TwoLayerClassifier.fit`; also unless exactly one of ``param_grid`` and
+            ``param_distributions`` is given.
         """
         if not isinstance(self.estimator, TwoLayerClassifier):
             raise TypeError(f"`estimator` must be a TwoLayerClassifier; got {type(self.estimator).__name__}")
         self._given = X, y, params
         cv: Any = self.cv
-        self.cv: Any = check_cv(cv, y, classifier=True)  # which keeps what a generator yields
+        self.cv: Any = check_cv(cv, y, classifier=True)  # stores the splits of a generator, to use them twice
         try:
             super().fit(X, y, **params)
         finally:
@@ -185,7 +186,7 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         return self
 
     def _run_search(self, evaluate_candidates: Callable[..., Any], *, callback_ctx: Any = None) -> None:
-        """Train all candidates on all folds, and let scikit-learn fit and score them."""
+        """Train all candidates on all folds in stacks, then let scikit-learn fit and score them."""
         X, y, params = self._given
         candidates = list(self._candidates())
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
@@ -196,7 +197,8 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
         stacks = search.part("train-stacks", max_subtasks=None)
         fit = {name: value for name, value in routed.estimator.fit.items() if value is not None}
         runs: list[Trained | None] = []
-        # Callbacks of the estimator see its epochs and may end it; a stack has no other validation samples.
+        # No stacks with callbacks of the estimator, which need its own epochs and may stop it, nor with given
+        # validation samples, because a stack can only validate on training samples that are set aside.
         if not hasattr(self.estimator, "_skl_callbacks") and fit.keys() <= {"sample_weight"}:
             runs = _trained_together(models, X, y, fit.get("sample_weight"), splits, stacks)
         stacks.end()
@@ -227,14 +229,14 @@ def _trained_together(
     splits: list[Split],
     task: Task,
 ) -> list[Trained | None]:
-    """Return the run of each model on each split; None where a model must be fitted by itself."""
+    """Return the run of each model on each split, or None if the model must be fitted on its own."""
     found: list[Trained | None] = [None] * (len(models) * len(splits))
     each: dict[int, SimpleNamespace] = {}  # the checked parameters of the models that can train
     shared: list[dict[str, Any]] = []  # the parameters of each group that trains together
     groups: list[list[int]] = []
     for i, model in enumerate(models):
         try:
-            if model.random_state is not None:  # else all have one seed of chance
+            if model.random_state is not None:  # otherwise all models share one random seed
                 model.set_params(random_state=model._seed())
             each[i] = checked_parameters(model.get_params(deep=False))
         except (TypeError, ValueError):
@@ -261,12 +263,12 @@ def _trained_together(
 
 
 class _Fold(NamedTuple):
-    """A split of the samples that estimators train on in a stack."""
+    """A split of the samples for training in a stack."""
 
-    split: int
-    rows: HostArray  # of the samples that are trained on
-    aside: HostArray  # of those that are set aside for `early_stopping`
-    weights: HostArray | None  # (N,) with class weights, 0 where a sample is not trained on
+    split: int  # index of the split
+    rows: HostArray  # rows of the training samples
+    aside: HostArray  # rows set aside for `early_stopping`
+    weights: HostArray | None  # (N,) sample weights times class weights, 0 for samples not trained on
 
 
 def _folds(
@@ -276,14 +278,14 @@ def _folds(
     parameters: SimpleNamespace,
     seed: int,
 ) -> list[_Fold]:
-    """Return the splits that can train in a stack; on the others an estimator must be fitted by itself."""
+    """Return the splits that can train in a stack. On other splits, estimators are fitted one by one."""
     folds = []
     for split, (train, _) in enumerate(splits):
-        rows = np.arange(len(samples.codes))[np.asarray(train)]  # of a mask too
+        rows = np.arange(len(samples.codes))[np.asarray(train)]  # `train` may be a mask
         rows = rows if samples.weights is None else rows[samples.weights[rows] > 0]
         codes, aside = samples.codes[rows], rows[:0]
         if len(np.unique(codes)) < len(samples.classes) or len(np.unique(rows)) < len(rows):
-            continue  # its network has fewer outputs; or a sample comes twice, as in a bootstrap
+            continue  # the network would have fewer outputs, or a sample occurs twice, as in a bootstrap
         try:
             if parameters.early_stopping:
                 own, others = inputs.set_aside(codes, parameters, seed)
@@ -297,7 +299,7 @@ def _folds(
 def _trained_stack(
     each: list[SimpleNamespace], samples: Samples, folds: list[_Fold], seed: int, task: Task
 ) -> Iterator[tuple[int, int, Trained]]:
-    """Train models that differ in ``_OWN`` alone, on all folds; yield the place, the split and the run."""
+    """Train models that differ only in ``_OWN`` on all folds; yield (index in ``each``, split, run)."""
     parameters, n_models, n_folds = each[0], len(each), len(folds)
     arguments = [training_arguments(one) for one in each]
     own = {name: [one[name] for one in arguments] * n_folds for name in PER_NETWORK}
@@ -328,9 +330,9 @@ def _trained_stack(
 
 
 def _weights(model: TwoLayerClassifier, samples: Samples, rows: HostArray) -> HostArray | None:
-    """Return the weight of each sample (N,) for a fold that trains on these rows, 0 for others.
+    """Return the weight of each sample (N,) for a fold that trains on these rows, 0 for other samples.
 
-    None without weights of classes; raise unless these are as they must be.
+    Returns None without class weights, and raises unless the class weights are valid.
     """
     taken = None if samples.weights is None else samples.weights[rows]
     of_class = model._class_weights(Samples(None, samples.codes[rows], taken, samples.classes))

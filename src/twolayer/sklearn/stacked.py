@@ -1,4 +1,4 @@
-"""Runs that a search trained in stacks, handed to the estimators that scikit-learn then fits one by one."""
+"""Runs that a search has trained in stacks, for the estimators that scikit-learn then fits one by one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ..training import Run
 
 
 class Trained(NamedTuple):
-    """The run of one estimator, and what it was trained with."""
+    """The run of one estimator, with its parameters, seed and labels."""
 
     run: Run
-    losses: list[float]  # of its epochs
+    losses: list[float]  # mean loss of each epoch
     parameters: SimpleNamespace
-    seed: int  # in place of the parameter `random_state`
-    codes: HostArray  # numbers of the labels
+    seed: int  # replaces the parameter `random_state`
+    codes: HostArray  # label codes of the training samples
 
     def belongs_to(self, parameters: SimpleNamespace, codes: HostArray) -> bool:
-        """Return whether an estimator with these parameters and labels would train the same."""
+        """Return whether an estimator with these parameters and labels would train in the same way."""
         ours, theirs = (vars(one) | {"random_state": self.seed} for one in (self.parameters, parameters))
         return ours == theirs and np.array_equal(self.codes, codes)
 
@@ -34,7 +34,7 @@ _AHEAD: ContextVar[Iterator[Trained | None] | None] = ContextVar("ahead", defaul
 
 @contextmanager
 def trained_ahead(runs: Iterable[Trained | None]) -> Iterator[None]:
-    """Let the estimators that are fitted in this context take these runs, one each, in their order."""
+    """Provide these runs to the estimators that are fitted in this context, one each, in order."""
     token = _AHEAD.set(iter(runs))
     try:
         yield
@@ -43,6 +43,6 @@ def trained_ahead(runs: Iterable[Trained | None]) -> Iterator[None]:
 
 
 def next_trained() -> Trained | None:
-    """Return the run of the estimator that is fitted next; None if it must train by itself."""
+    """Return the run for the next estimator to be fitted, or None if it must train on its own."""
     runs = _AHEAD.get()
     return None if runs is None else next(runs, None)
