@@ -1,4 +1,4 @@
-"""Fast forms of the mathematics' `leaf` functions, in the namespace of each library that has some."""
+"""Fast forms of the mathematics' `leaf` functions for single libraries, and namespaces that use them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ._namespace import (
 )
 from .mathematics import Params
 
-MANY_ROWS = 32  # a product with at least so many is column-major; that with W2 seldom is
+MANY_ROWS = 32  # products with at least 32 rows are column-major; products with W2 seldom have so many
 
 
 @lru_cache(maxsize=8)
 def fast_namespace(xp: ModuleType) -> ModuleType:
-    """Return the namespace in which steps run; a library without fast forms keeps its own."""
+    """Return the namespace in which training steps run; without fast forms, that is ``xp``."""
     if is_numpy_namespace(xp):
-        # From its version 2.1 on NumPy itself has all of the standard, in fewer calls.
+        # NumPy 2.1 and later implement the standard themselves, which saves array-api-compat's calls.
         own = np if hasattr(np, "unstack") else xp
         product = partial(_column_major_product, xp=own)
         forms = {"product": product, "relu": _relu, "through_relu": _through_relu, "squares": _squares}
@@ -47,28 +47,28 @@ def fast_namespace(xp: ModuleType) -> ModuleType:
 
 @lru_cache(maxsize=8)
 def public_namespace(xp: ModuleType) -> ModuleType:
-    """Return the namespace in which public functions run. Forms in place would break PyTorch's autograd."""
+    """Return the namespace in which public functions run; in-place forms would break PyTorch's autograd."""
     if is_torch_namespace(xp):
         return WithForms(xp, {"product": partial(_torch_product, xp=xp)}, column_major=True)
     return fast_namespace(xp) if is_numpy_namespace(xp) else xp
 
 
 class WithForms(FastNamespace):
-    """A library's namespace, with functions that are the fast forms of some `leaf` functions."""
+    """A library's namespace that replaces some `leaf` functions by fast forms."""
 
     def __init__(self, own: ModuleType, forms: dict[str, Any], *, column_major: bool = False) -> None:
         super().__init__(own)
         self.forms = forms
-        self.column_major = column_major  # whether one network's product with many rows is column-major
+        self.column_major = column_major  # whether products of one network with many rows are column-major
 
     def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
-        """Return what the function returns, from its fast form if it has one."""
+        """Return the function's result, computed by its fast form if it has one."""
         form = self.forms.get(function.__name__)
         return function(*arrays, xp=self, **fixed) if form is None else form(*arrays, **fixed)
 
 
 def _product(A: Array, B: Array, axis: int | None = None, *, xp: ModuleType) -> Array:
-    """`product`, by one product of matrices where that is possible: for a batch of them CuPy makes copies."""
+    """`product` as one matrix product if possible, because CuPy copies the arrays for a batch of products."""
     K, n, m = A.shape
     if axis is None and K > 1:
         return A @ B
@@ -80,10 +80,10 @@ def _product(A: Array, B: Array, axis: int | None = None, *, xp: ModuleType) -> 
 
 
 def _column_major_product(A: Array, B: Array, axis: int | None = None, *, xp: ModuleType) -> Array:
-    """`product`. For one network a product of many rows is (Bᵀ Aᵀ)ᵀ, in column-major order.
+    """`product`, with the product of one network and many rows as (Bᵀ Aᵀ)ᵀ, in column-major order.
 
-    So public functions copy neither W1, which is (in, out) there, nor its gradient. And OpenBLAS with its
-    AVX-512 kernels is faster at narrow products in that order: without it a step of 50 hidden units takes 1.1
+    This saves public functions, whose W1 is (in, out), copies of W1 and its gradient. OpenBLAS with AVX-512
+    kernels is also faster at narrow products in this order: without it, a step of 50 hidden units takes 1.1
     to 1.2 times as long on NumPy (benchmarks/forms.py).
     """
     if A.shape[0] == 1 and A.shape[1] >= MANY_ROWS:
@@ -93,13 +93,13 @@ def _column_major_product(A: Array, B: Array, axis: int | None = None, *, xp: Mo
 
 
 def _torch_product(A: Array, B: Array, axis: int | None = None, *, xp: ModuleType) -> Array:
-    """`_column_major_product` in the dtype of the arrays, which `torch.autocast` changes for products."""
+    """`_column_major_product` in the arrays' dtype, even inside `torch.autocast`, which would change it."""
     with own_dtypes(A):
         return _column_major_product(A, B, axis, xp=xp)
 
 
 def _relu(W1X: HostArray, b1: HostArray, kept: HostArray | None) -> HostArray:
-    """`relu` in place. Without it and `_through_relu`, 8 x 1,024 units take 1.0 to 1.15 times as long."""
+    """`relu` in place, as `_through_relu`. Without both, 8 x 1,024 units take 1.0 to 1.15 times as long."""
     W1X += b1
     H1 = np.maximum(W1X, 0.0, out=W1X)
     if kept is not None:
@@ -108,25 +108,26 @@ def _relu(W1X: HostArray, b1: HostArray, kept: HostArray | None) -> HostArray:
 
 
 def _through_relu(dH1: HostArray, H1: HostArray) -> HostArray:
-    """`through_relu` without an array of 0 and 1 in floating point."""
+    """`through_relu` without a floating-point array of 0 and 1."""
     dH1 *= H1 > 0
     return dH1
 
 
 def _squares(W: HostArray) -> Array:
-    """`squares` by inner products of m numbers each, in the order of memory.
+    """`squares` by inner products of m contiguous numbers each.
 
-    A squared copy would make a step of 512 hidden units take 1.1 to 1.2 times as long.
+    With a squared copy, a step of 512 hidden units takes 1.1 to 1.2 times as long.
     """
+    # A column-major W is summed in n parts that are contiguous, but not its rows. Callers sum all n parts.
     if not W.flags.c_contiguous:
         W = np.matrix_transpose(W).reshape(W.shape)
     return np.vecdot(W, W)
 
 
 def laid_out(params: Params, *, xp: ModuleType, copy: bool = False) -> Params:
-    """Return the networks with W1 in the memory order that its gradient has in the namespace.
+    """Return the networks with W1 in the memory order of its gradient in this namespace.
 
-    With ``copy`` every array is copied, without it only an array in another memory order.
+    With ``copy``, every array is copied; otherwise, only arrays in another memory order are.
     """
     by = copied if copy else by_rows
     W1, *others = params
@@ -139,41 +140,42 @@ def laid_out(params: Params, *, xp: ModuleType, copy: bool = False) -> Params:
 
 
 def _torch_relu(W1X: Array, b1: Array, kept: Array | None) -> Array:
-    """`relu` in place. Without it and `_torch_through_relu`, 8 x 1,024 units take 1.1 times as long."""
+    """`relu` in place, as `_torch_through_relu`. Without both, 8 x 1,024 units take 1.1 times as long."""
     H1 = W1X.add_(b1).clamp_(min=0.0)
     return H1 if kept is None else H1.mul_(kept)
 
 
 def _torch_through_relu(dH1: Array, H1: Array) -> Array:
-    """`through_relu` in place, in H1 too: no large array is allocated."""
+    """`through_relu` in place, which overwrites H1 as well, so that no large array is allocated."""
+    # H1 is at least 0, so its sign is 1 where H1 > 0, else 0.
     return dH1.mul_(H1.sign_())
 
 
 def _torch_squares(W: Array) -> Array:
-    """`squares` by the norms of the rows, as one norm of all of W would be less accurate.
+    """`squares` by the norms of the rows; one norm of the whole W would be less accurate.
 
-    A squared copy would make a step of 512 hidden units take 1.0 to 1.3 times as long.
+    With a squared copy, a step of 512 hidden units takes 1.0 to 1.3 times as long.
     """
     return W.norm(dim=2).square()
 
 
 class FusingCuPy(FastNamespace):
-    """CuPy's namespace, in which `cupy.fuse` makes one kernel of each `leaf` but `product`.
+    """CuPy's namespace, in which `cupy.fuse` compiles each `leaf` except `product` to one kernel.
 
-    Starting a kernel takes about as long as its work on some hundred thousand numbers. A step of one network
-    starts 17 kernels, and 28 without fused ones (benchmarks/kernels.py).
+    Launching a kernel takes about as long as its work on a few hundred thousand numbers. A step of one
+    network launches 17 kernels; without fusion, it launches 28 (benchmarks/kernels.py).
     """
 
     def __init__(self, xp: ModuleType) -> None:
         super().__init__(xp)
-        # CuPy traces a function with this namespace, and with arrays that have no values.
+        # CuPy traces a function by calling it with this namespace and with arrays without values.
         self._traced = SimpleNamespace(**vars(xp))
         self._traced.astype = lambda array, dtype: array.astype(dtype)
-        self._traced.zeros_like = lambda array: 0.0  # a kernel creates no array, but takes a number
+        self._traced.zeros_like = lambda array: 0.0  # a kernel cannot create arrays
         self._kernels: dict[Any, Callable[..., Any]] = {}
 
     def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
-        """Return what the function returns, from its kernel."""
+        """Return the function's result, computed by its kernel."""
         if function.__name__ == "product":
             return _product(*arrays, xp=self, **fixed)
         missing = tuple([array is None for array in arrays])
@@ -187,11 +189,11 @@ class FusingCuPy(FastNamespace):
         self, function: Callable[..., Any], missing: tuple[bool, ...], fixed: Any
     ) -> Callable[..., Any]:
         def traced(*arrays: Array) -> Any:
-            own = (array.copy() for array in arrays)  # in registers: what is written to them stays there
+            own = (array.copy() for array in arrays)  # copies in registers, to which the function may write
             every = (None if none else next(own) for none in missing)
             try:
                 return function(*every, xp=self._traced, **fixed)
-            except Exception as error:  # its type depends on what CuPy cannot trace
+            except Exception as error:  # CuPy raises different types for different problems
                 raise RuntimeError(
                     f"`{function.__name__}` must be a function that cupy.fuse can trace; "
                     f"got {type(error).__name__}: {error}"

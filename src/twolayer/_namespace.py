@@ -1,6 +1,6 @@
-"""The array libraries: which one an array belongs to, where it lives, copies of it, and `leaf` functions.
+"""Interface to the array libraries: namespaces, devices, dtypes, copies, and `leaf` functions.
 
-The only module that imports array_api_compat. No array library but NumPy is imported here.
+Only this module imports array_api_compat. It imports no array library except NumPy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WIDER_THAN_FLOAT32 = ("int32", "uint32", "int64", "uint64", "float64", "longdou
 
 
 class FastNamespace(ModuleType):
-    """A library's namespace, with fast forms of the functions marked as `leaf`."""
+    """A library's namespace that may run functions marked as `leaf` in a faster form."""
 
     def __init__(self, own: ModuleType) -> None:
         super().__init__(own.__name__)
@@ -41,15 +41,15 @@ class FastNamespace(ModuleType):
         self.class_numbers: dict[Any, Array] = {}
 
     def run(self, function: Callable[..., Any], arrays: tuple[Array | None, ...], fixed: Any) -> Any:
-        """Return what ``function(*arrays, xp=…, **fixed)`` returns, up to rounding."""
+        """Return the result of ``function(*arrays, xp=…, **fixed)``, up to rounding."""
         raise NotImplementedError
 
 
 def undisturbed(function: Callable[P, Result]) -> Callable[P, Result]:
     """Run a public function without NumPy's floating-point errors, whatever its caller has set.
 
-    No other library has them. An exponential may underflow. An overflow gives inf or nan, and NumPy's warning
-    unless the caller ignores it.
+    Other libraries do not have these errors, and an exponential that underflows is harmless. An overflow
+    results in inf or nan, with NumPy's warning unless the caller ignores it.
     """
 
     @wraps(function)
@@ -62,12 +62,12 @@ def undisturbed(function: Callable[P, Result]) -> Callable[P, Result]:
 
 
 def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Mark a function that has a fast form on some library: see `FastNamespace`.
+    """Mark a function that has a fast form on some library (see `FastNamespace`).
 
-    All but `mathematics.product` compute element by element, on arrays that broadcast together, and may sum
-    at their end. Positional arguments are arrays, numbers or None. `mathematics.relu`, `through_relu` and the
-    functions of training may write to them, so callers must not use them afterwards. Keywords must be
-    hashable: CuPy keeps a kernel for each set of them.
+    Except for `mathematics.product`, these functions compute element by element on arrays that broadcast
+    together, and may end with a sum. Positional arguments are arrays, numbers or None. `mathematics.relu`,
+    `through_relu` and the functions of training may write to them, so callers must not use them afterwards.
+    Keyword arguments must be hashable, because CuPy keeps one kernel for each set of them.
     """
 
     @wraps(function)
@@ -80,7 +80,7 @@ def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def class_numbers(n_classes: int, y: Array, *, xp: ModuleType) -> Array:
-    """Return 0, ..., C - 1 (1, C, 1) in the labels' dtype and on their device. It must not be written to."""
+    """Return 0, ..., C - 1 (1, C, 1) in the labels' dtype on their device; cached, so do not write to it."""
     cache = xp.class_numbers if isinstance(xp, FastNamespace) else {}
     key = n_classes, y.dtype, str(device(y))
     if key not in cache:
@@ -89,7 +89,7 @@ def class_numbers(n_classes: int, y: Array, *, xp: ModuleType) -> Array:
 
 
 def standard_namespace(xp: ModuleType) -> ModuleType:
-    """Return the array-API namespace for ``xp``: a library such as ``torch``, or already a namespace.
+    """Return the array-API namespace for ``xp``, which is a library such as ``torch`` or a namespace.
 
     Raises
     ------
@@ -108,24 +108,21 @@ def standard_namespace(xp: ModuleType) -> ModuleType:
 
 
 def library_name(xp: ModuleType) -> str:
-    """Name of the library behind a namespace: numpy, cupy, torch, jax, array_api_strict."""
+    """Return the name of a namespace's library, such as numpy, cupy, torch, jax or array_api_strict."""
     parts = xp.__name__.split(".")
     return parts[1] if parts[0] == "array_api_compat" and len(parts) > 1 else parts[0]
 
 
 def device(array: Array) -> Any:
-    """Return the device of an array; for a JAX sharding, that of `unsharded`.
-
-    None for a JAX tracer.
-    """
+    """Return the device of an array, or None for a JAX tracer; `unsharded` converts a JAX sharding."""
     return unsharded(array_api_compat.device(array))
 
 
 def unsharded(device: Any) -> Any:
-    """Return a device as it is; for a JAX sharding, the one by which arrays are whole on its mesh.
+    """Return a device unchanged, or the sharding of whole (replicated) arrays on a JAX sharding's mesh.
 
-    A network beside samples whose rows are divided over a mesh is whole on each of its devices, so both count
-    as being in the same place. A mesh of one device is that device.
+    If samples are divided over a mesh by rows, the network is whole on each device of the mesh. With this
+    function, both are in the same place. For a mesh of one device, the result is that device.
     """
     if not hasattr(device, "mesh"):
         return device
@@ -135,7 +132,7 @@ def unsharded(device: Any) -> Any:
 
 
 def shown_device(device: Any) -> str:
-    """Return a device, or the mesh of a JAX sharding, in words."""
+    """Return a text for a device, or for the mesh of a JAX sharding."""
     if not hasattr(device, "mesh"):
         return str(device)
     axes = ", ".join(f"{name!r}: {size}" for name, size in device.mesh.shape.items())
@@ -144,7 +141,7 @@ def shown_device(device: Any) -> str:
 
 
 def divided_as(array: Array, X: Array, *, axis: int = 0) -> Array:
-    """Divide an array, with an entry on ``axis`` for each row of X, over the mesh of X as its rows are."""
+    """Divide an array over the mesh of X as the rows of X are; ``axis`` has an entry for each row."""
     sharding: Any = getattr(X, "sharding", None)
     if not hasattr(sharding, "spec"):  # on one device, or a tracer
         return array
@@ -153,16 +150,16 @@ def divided_as(array: Array, X: Array, *, axis: int = 0) -> Array:
 
 
 def current_device(xp: ModuleType) -> Any:
-    """Return the device on which the library puts every result, where it does so: CuPy's current one."""
+    """Return CuPy's current device, where it puts all results; None for other libraries."""
     if is_cupy_namespace(xp):
         return sys.modules["cupy"].cuda.Device()
     return None
 
 
 def has_values(array: Array) -> bool:
-    """Whether the array's values can be read now: False for a JAX tracer, and in transforms of `torch.func`.
+    """Return whether the array's values can be read: False for JAX tracers and in `torch.func` transforms.
 
-    Under `jax.jit` a computation with arrays that have values gives a tracer, so test its result.
+    Under `jax.jit`, even a computation with arrays that have values returns a tracer, so test its result.
     """
     if is_torch_array(array):
         torch = sys.modules["torch"]
@@ -172,14 +169,17 @@ def has_values(array: Array) -> bool:
 
 
 def more_than_numbers(value: Any) -> tuple[str, str] | None:
-    """Return the kind of an array that is more than its numbers and its shape, and code for a plain one.
+    """Return the kind of a special array, and code that converts it to a plain one; None for other values.
 
-    A computation would drop its mask, its fields or its layout silently, or fail. None for every other value;
-    "{}" in the code stands for the array.
+    Special arrays have a mask, fields or a layout, which a computation would silently drop or fail on. In the
+    code, "{}" stands for the array.
     """
     kind = type(value).__name__
     if isinstance(value, np.ma.MaskedArray):
-        return kind, "{}.filled(value)"  # even if it masks nothing now, as the next may
+        return (
+            kind,
+            "{}.filled(value)",
+        )  # refused even without a masked value, because the next array may have one
     if isinstance(value, np.ndarray | np.generic) and value.dtype.names is not None:
         return "structured array", "numpy.lib.recfunctions.structured_to_unstructured(numpy.asarray({}))"
     if isinstance(value, np.matrix | np.recarray):
@@ -196,7 +196,7 @@ def more_than_numbers(value: Any) -> tuple[str, str] | None:
 
 
 def dtype_name(dtype: Any) -> str:
-    """Name of a dtype of any library, or of a string: ``"float32"``."""
+    """Return the name, such as ``"float32"``, of a dtype of any library or of a string."""
     try:
         return str(np.dtype(dtype).name)
     except TypeError:
@@ -204,12 +204,12 @@ def dtype_name(dtype: Any) -> str:
 
 
 def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
-    """Return the floating dtype that is named, as ``xp`` has it on ``device``.
+    """Return the floating dtype of ``xp`` on ``device`` that ``dtype`` names.
 
     Raises
     ------
     TypeError
-        If it is neither float32 nor float64, or is not available there.
+        If ``dtype`` is neither float32 nor float64, or is not available on the device.
     """
     name, device = dtype_name(dtype), unsharded(device)
     if name not in ("float32", "float64"):
@@ -222,7 +222,7 @@ def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
 
 
 def has_float(name: str, *, xp: ModuleType, device: Any) -> bool:
-    """Whether ``xp`` has the floating dtype of this name on ``device``."""
+    """Return whether ``xp`` has the floating dtype of this name on ``device``."""
     found = _floats(xp, device)
     return name in found and dtype_name(xp.empty(0, dtype=found[name], device=device).dtype) == name
 
@@ -233,17 +233,17 @@ def _floats(xp: ModuleType, device: Any) -> dict[str, Any]:
 
 
 def is_wider(array: Array, dtype: Any) -> bool:
-    """Return whether a cast to ``dtype``, float32 or float64, may lose digits that float64 has."""
+    """Return whether a cast to ``dtype``, float32 or float64, may lose digits that float64 keeps."""
     return dtype_name(dtype) == "float32" and dtype_name(array.dtype) in _WIDER_THAN_FLOAT32
 
 
 def cast(array: Array, dtype: Any, *, xp: ModuleType) -> Array:
-    """Return the array in ``dtype``: itself where it has it already."""
+    """Return the array in ``dtype``, without a copy if it has this dtype."""
     return xp.astype(array, dtype, copy=False)
 
 
 def own_dtypes(array: Array) -> AbstractContextManager[Any]:
-    """Compute in the arrays' dtypes on this array's device, even if the caller is inside `torch.autocast`."""
+    """Return a context that keeps the arrays' dtypes on this array's device, even in `torch.autocast`."""
     if is_torch_array(array):
         torch, kind = sys.modules["torch"], array.device.type
         if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
@@ -253,26 +253,26 @@ def own_dtypes(array: Array) -> AbstractContextManager[Any]:
 
 
 def rows_of(array: Array, rows: Array, *, xp: ModuleType) -> Array:
-    """Return rows (n,) of an array, none of which is counted from its end."""
-    if is_torch_namespace(xp):  # where array-api-compat looks for such rows, with four more calls
+    """Return rows (n,) of an array, with indices of at least 0."""
+    if is_torch_namespace(xp):  # array-api-compat handles negative indices, with four more calls
         return array.index_select(0, rows)
     return xp.take(array, rows, axis=0)
 
 
 def largest(array: Array, *, xp: ModuleType) -> Array:
-    """Return the maximum; nan if any value is. Over several devices JAX's own maximum may leave nan out."""
+    """Return the maximum, or nan if a value is nan; JAX's maximum over several devices may ignore nan."""
     if is_jax_namespace(xp):
         return xp.where(xp.any(xp.isnan(array)), xp.nan, xp.max(array))
     return xp.max(array)
 
 
 def by_rows(array: Array, *, xp: ModuleType) -> Array:
-    """Return the array in row-major order: a copy if it has another, else itself or a view."""
+    """Return the array in row-major order: a copy if its order differs, else the array or a view."""
     return xp.reshape(xp.reshape(array, (-1,)), array.shape)
 
 
 def copied(array: Array, *, xp: ModuleType) -> Array:
-    """Copy an array on its device, in row-major order; a PyTorch tensor without its derivatives."""
+    """Copy an array on its device in row-major order; a PyTorch tensor is detached from autograd."""
     if is_torch_array(array):
         return array.detach().contiguous().clone()
     return xp.asarray(by_rows(array, xp=xp), copy=True)
@@ -281,15 +281,14 @@ def copied(array: Array, *, xp: ModuleType) -> Array:
 def to_host(array: Array) -> HostArray:
     """Copy an array of any library, on any device, to a NumPy array of the same dtype.
 
-    A floating dtype that NumPy lacks, such as bfloat16, becomes float32 and an integer one int8, which hold
-    every value.
+    Dtypes that NumPy lacks become wider: floating ones such as bfloat16 become float32, integer ones int8.
     """
     host = on_host(array)
     return host if is_cupy_array(array) else np.array(host)
 
 
 def on_host(array: Array) -> HostArray:
-    """Return what `to_host` returns, but share the array's memory if NumPy can read that."""
+    """Return the same as `to_host`, but share the array's memory if NumPy can read it."""
     if isinstance(array, np.ndarray | np.generic):
         return np.asarray(array)
     if is_torch_array(array):
@@ -304,7 +303,7 @@ def on_host(array: Array) -> HostArray:
 
 
 def _known_to_numpy(array: Array) -> Array:
-    """Return the array, in a wider dtype if NumPy lacks its own."""
+    """Return the array, cast to a wider dtype if NumPy lacks its dtype."""
     if hasattr(np, dtype_name(array.dtype)):
         return array
     xp = array_namespace(array)
@@ -312,9 +311,9 @@ def _known_to_numpy(array: Array) -> Array:
 
 
 def from_host(host: npt.ArrayLike, *, xp: ModuleType, device: Any) -> Array:
-    """Copy host data to a new array of ``xp`` on ``device``, which shares no memory with it.
+    """Copy host data to a new array of ``xp`` on ``device`` that shares no memory with the data.
 
-    Beside samples of a JAX sharding the array is whole on every device.
+    If ``device`` is a JAX sharding, the array is whole on every device of its mesh.
     """
-    # PyTorch takes neither negative strides nor, without a warning, memory that cannot be written.
+    # A copy in C order, because PyTorch refuses negative strides, and warns of read-only memory.
     return xp.asarray(np.array(host, order="C"), device=unsharded(device))

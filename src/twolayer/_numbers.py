@@ -56,7 +56,7 @@ class Amount(Number):
 
     def in_words(self) -> str:
         """Return the bounds in words."""
-        return "a share of at least 0 and below 1, or an integer"
+        return "a share of at least 0 and below 1, or an integer of at least 0"
 
 
 AMOUNT = Amount()

@@ -178,7 +178,7 @@ def is_mapping(value: Any, fits: Callable[[Any], bool]) -> bool:
 
 TEXT = Kind("text", is_text)
 NUMBER = Kind("a number", is_number)
-COUNT = Kind("an integer", is_count)
+COUNT = Kind("an integer of at least 0", is_count)
 SIZE = Kind("an integer of at least 1", is_size)
 BOOLEAN = Kind("true or false", lambda value: isinstance(value, bool))
 OBJECT = Kind("an object", lambda value: isinstance(value, dict))

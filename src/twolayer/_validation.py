@@ -1,7 +1,7 @@
-"""Checks of arguments, with errors that say what must hold.
+"""Checks of arguments, with errors that name what must hold and what was given.
 
-ValueError for a shape, a device or a value, TypeError for a dtype or mixed libraries. One form: what must
-hold, then what came. Shapes, dtypes, devices and single values only, never the contents of an array.
+A wrong shape, device or value is a ValueError; a wrong dtype or a mix of libraries is a TypeError. Messages
+contain shapes, dtypes, devices and single values, but never the contents of an array.
 """
 
 from __future__ import annotations
@@ -38,33 +38,33 @@ BLOCK_ELEMENTS = 2**24  # 64 MiB in float32
 
 
 def row_blocks(n_rows: int, row_elements: int) -> Iterator[slice]:
-    """Slices that cover ``n_rows`` rows in blocks of about ``BLOCK_ELEMENTS`` elements."""
+    """Yield slices that divide ``n_rows`` rows into blocks of at most about ``BLOCK_ELEMENTS`` elements."""
     size = max(1, BLOCK_ELEMENTS // max(1, row_elements))
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
 
 
 def check_plain(name: str, value: Any) -> None:
-    """Raise if ``value`` is an array that is more than its numbers: with a mask, for example, or sparse."""
+    """Raise if ``value`` is a special array, for example masked or sparse (see `more_than_numbers`)."""
     found = more_than_numbers(value)
     if found is not None:
         kind, cure = found[0], found[1].format(variable_of(name))
-        raise TypeError(f"`{name}` must be a plain array; got {kind}; `{cure}` is one")
+        raise TypeError(f"`{name}` must be a plain array; got {kind}; use `{cure}`")
 
 
 def host_values(name: str, value: Any) -> HostArray:
-    """Return an array of any library, or what NumPy makes an array of, as a host array."""
+    """Return an array of any library, or anything that NumPy converts to an array, as a host array."""
     check_plain(name, value)
     return to_host(value) if is_array_api_obj(value) else np.asarray(value)
 
 
 def check_array(name: str, array: Any) -> None:
-    """Raise unless ``array`` is plain, of an array library, and in a place where the library computes."""
+    """Raise unless ``array`` is a plain array of an array library, on a device where the library computes."""
     check_plain(name, array)
     if not is_array_api_obj(array):
-        # Methods of tables, of SciPy's sparse arrays, and of JAX's.
+        # Methods of data frames, of SciPy's sparse arrays, and of JAX's.
         makes = [method for method in ("to_numpy", "toarray", "todense") if hasattr(array, method)]
-        hint = f"; `{variable_of(name)}.{makes[0]}()` is one" if makes else ""
+        hint = f"; use `{variable_of(name)}.{makes[0]}()`" if makes else ""
         raise TypeError(
             f"`{name}` must be an array of an array-API library (numpy, cupy, torch, jax); "
             f"got {type(array).__name__}{hint}"
@@ -74,7 +74,7 @@ def check_array(name: str, array: Any) -> None:
 
 
 def check_same_place(name: str, array: Array, other_name: str, other: Array) -> None:
-    """Raise unless two arrays are of one library, and on one device or one mesh."""
+    """Raise unless two arrays are of the same library, and on the same device or mesh."""
     check_array(name, array)
     xp, other_xp = array_namespace(array), array_namespace(other)
     if xp is not other_xp:
@@ -88,11 +88,11 @@ def check_same_place(name: str, array: Array, other_name: str, other: Array) -> 
 
 
 def check_same_dtype(name: str, array: Array, other_name: str, other: Array) -> None:
-    """Raise unless two arrays are of one library, on one device, and of one dtype, float32 or float64."""
+    """Raise unless two arrays have the same library, device and dtype, which is float32 or float64."""
     check_same_place(name, array, other_name, other)
     if array.dtype == other.dtype and array is not other:
         return
-    dtype, wanted = dtype_name(array.dtype), dtype_name(other.dtype)  # names are slow
+    dtype, wanted = dtype_name(array.dtype), dtype_name(other.dtype)  # only here, because names are slow
     if dtype not in ("float32", "float64"):
         raise TypeError(f"`{name}` must have dtype float32 or float64; got {dtype}")
     if dtype != wanted:
@@ -100,7 +100,7 @@ def check_same_dtype(name: str, array: Array, other_name: str, other: Array) -> 
 
 
 def check_network(net: Any) -> ModuleType:
-    """Raise unless ``net`` holds the four arrays of a network or a stack; return their namespace."""
+    """Raise unless ``net`` has the four arrays of a network or a stack; return their namespace."""
     if getattr(net, "_fields", None) != ("W1", "b1", "W2", "b2"):
         raise TypeError(f"`net` must be a TwoLayerNet; got {type(net).__name__}")
     W1, b1, W2, b2 = net
@@ -126,10 +126,11 @@ def _check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
 
 
 def _check_kind(name: str, array: Array, kinds: tuple[str, ...], wanted: str, hint: str = "") -> None:
-    """Raise unless the array is of one of the kinds of dtypes, and its library computes with its dtype."""
+    """Raise unless the array's dtype is of one of the kinds, and its library computes with this dtype."""
     xp, dtype = array_namespace(array), dtype_name(array.dtype)
     if not xp.isdtype(array.dtype, kinds):
         raise TypeError(f"`{name}` must have {wanted}; got {dtype}{hint}")
+    # PyTorch can store these dtypes, but has few operations for them.
     only_stored = dtype in ("uint16", "uint32", "uint64") or dtype.startswith(("float8", "float4"))
     if only_stored and is_torch_namespace(xp):
         example = "float32" if dtype.startswith("float") else "int64"
@@ -139,12 +140,12 @@ def _check_kind(name: str, array: Array, kinds: tuple[str, ...], wanted: str, hi
 
 
 def check_features(X: Any, n_features: int | None = None, W1: Array = None, *, name: str = "X") -> None:
-    """Raise unless ``X`` holds samples: of ``n_features`` and in the place of ``W1``, if these are given."""
+    """Raise unless ``X`` contains samples, with ``n_features`` and on the device of ``W1``, if given."""
     if W1 is None:
         check_array(name, X)
     else:
         check_same_place(name, X, "W1", W1)
-    cure = f"; `{variable_of(name)}.astype('float32')` makes numbers of texts and objects that are ones"
+    cure = f"; `{variable_of(name)}.astype('float32')` converts numeric strings and objects"
     hint = cure if getattr(X.dtype, "kind", "") in ("O", "S", "U") else ""
     _check_kind(name, X, ("real floating", "integral", "bool"), "a real dtype", hint)
     shape = tuple(X.shape)
@@ -162,9 +163,9 @@ def check_features(X: Any, n_features: int | None = None, W1: Array = None, *, n
 
 
 def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: str = "X") -> None:
-    """Raise unless ``y`` holds integer labels (N,) or class probabilities (N, C) for ``X``.
+    """Raise unless ``y`` contains integer labels (N,) or class probabilities (N, C) for ``X``.
 
-    The values are looked at where there are any (not under a JAX tracer).
+    The values are checked only if they can be read, so not under a JAX tracer.
     """
     check_same_place(name, y, X_name, X)
     xp = array_namespace(y)
@@ -172,7 +173,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
     if y.ndim == 1:
         hint = (
             f"; `classes, {y_name} = numpy.unique({y_name}, return_inverse=True)` numbers them from 0, "
-            "and twolayer.sklearn.TwoLayerClassifier takes them as they are"
+            "and twolayer.sklearn.TwoLayerClassifier accepts them unchanged"
         )
         _check_kind(name, y, ("integral",), "an integer dtype for class labels", hint)
         if y.shape[0] != n_samples:
@@ -197,7 +198,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
         lowest, furthest = xp.min(y), largest(xp.abs(xp.sum(y, axis=-1) - 1.0), xp=xp)
         if has_values(lowest) and not float(lowest) >= 0:
             raise ValueError(f"`{name}` must hold class probabilities of at least 0; got {float(lowest):g}")
-        # Room for probabilities that were once rounded to half precision, or have a coarser dtype now.
+        # Tolerates probabilities that were rounded to half precision, or have a coarser dtype.
         if has_values(lowest) and not float(furthest) <= max(1e-3, float(xp.finfo(y.dtype).eps)):
             raise ValueError(
                 f"`{name}` must hold class probabilities that sum to 1 for each sample; "
@@ -211,7 +212,7 @@ def check_targets(y: Any, X: Array, n_classes: int, *, name: str = "y", X_name: 
 
 
 def check_sample_weight(weight: Any, X: Array, *, name: str = "sample_weight", X_name: str = "X") -> None:
-    """Raise unless ``weight`` is None or holds a weight of at least 0 for each sample."""
+    """Raise unless ``weight`` is None or has a finite weight of at least 0 for each sample, not all 0."""
     if weight is None:
         return
     check_same_place(name, weight, X_name, X)
@@ -229,10 +230,10 @@ def check_sample_weight(weight: Any, X: Array, *, name: str = "sample_weight", X
 def check_finite(
     X: Array, *, name: str = "X", file: Any = None, dtype: Any = None, rows_in_file: HostArray | None = None
 ) -> None:
-    """Raise unless every value is finite, in ``dtype`` too. Works in blocks, so it needs little memory.
+    """Raise unless every value is finite, in ``dtype`` as well. The check in blocks needs little memory.
 
-    The search for the first such value runs in its block, on the array's device. The error names ``file``, if
-    the array is from one, and the value's row, or its entry of ``rows_in_file``.
+    The first wrong value is searched in its block, on the array's device. The error names its row, or the
+    row's entry in ``rows_in_file``, and the ``file``, if the array is from a file.
     """
     xp = array_namespace(X)
     if not xp.isdtype(X.dtype, "real floating") or 0 in X.shape:
@@ -242,7 +243,7 @@ def check_finite(
     size = math.prod(X.shape[1:])
     for rows in row_blocks(X.shape[0], size):
         block = X[rows, ...]
-        # The largest is nan if any value is; this is several times as fast as a test of every value.
+        # The maximum is nan if any value is. This is several times as fast as testing every value.
         extremes = [float(found) for found in (largest(block, xp=xp), xp.min(block))]
         if all(math.isfinite(found) and abs(found) <= most for found in extremes):
             continue
@@ -264,11 +265,11 @@ def check_finite(
 def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[str] | None = None) -> None:
     """Raise if the logits or probabilities of a sample, (N, C) or (K, N, C), contain nan.
 
-    Arrays without values, in a transformation, pass. The error names the sample's row, or its entry of
-    ``samples``.
+    Arrays in a transformation, whose values cannot be read, pass. The error names the sample's row, or the
+    row's entry in ``samples``.
     """
     xp = array_namespace(predictions)
-    has_nan = xp.isnan(largest(predictions, xp=xp))  # much faster than a test of every number
+    has_nan = xp.isnan(largest(predictions, xp=xp))  # much faster than testing every number
     if not has_values(has_nan) or not bool(has_nan):
         return
     of_samples = xp.any(xp.isnan(predictions), axis=-1)
@@ -282,7 +283,7 @@ def check_predictions(predictions: Array, *, name: str = "X", samples: Sequence[
 
 
 def row_and_place(row: Any, place: Sequence[Any]) -> str:
-    """Return the row of a value in an array of samples, and its place in the sample, in words."""
+    """Return the row of a value in an array of samples, and its place in the sample, as text."""
     inner = ", ".join(map(str, place))
     where = {0: "", 1: f", column {inner}"}.get(len(place), f", at ({inner})")
     return f"row {row}{where} (counted from 0)"
@@ -291,10 +292,10 @@ def row_and_place(row: Any, place: Sequence[Any]) -> str:
 def host_per_network(
     name: str, value: Any, n_networks: int | None, *, dtype: Any = None, **bounds: float
 ) -> HostArray:
-    """Return a number of at least 0, or one for each of a stack's K networks, as float64 (K,).
+    """Return a number of at least 0, or one number for each of a stack's K networks, as float64 (K,).
 
-    ``value`` is a number, a sequence of K, or an array of any library; ``n_networks`` is None for one
-    network. It is in other bounds too, as `check_number` has them, and in the range of ``dtype``.
+    ``value`` is a number, a sequence of K numbers, or an array of any library; ``n_networks`` is None for a
+    single network. Raise unless all are in the bounds, as for `check_number`, and in the range of ``dtype``.
     """
     host = host_values(name, value)
     if host.dtype.kind not in "fiu":
@@ -312,7 +313,7 @@ def host_per_network(
 
 
 def per_network(name: str, value: Any, net: Any, *, xp: ModuleType, **bounds: float) -> Array:
-    """Return the same as an array (K,) beside ``net``, in its dtype; ``value`` may be a JAX tracer."""
+    """Return the same as an array (K,) in the dtype and on the device of ``net``; accept JAX tracers, too."""
     dtype = net.W1.dtype
     if is_array_api_obj(value) and not has_values(value):
         _check_per_network_shape(name, tuple(value.shape), net.n_networks)
@@ -328,7 +329,7 @@ def _check_per_network_shape(name: str, shape: tuple[int, ...], n_networks: int 
 
 
 def shown(value: Any) -> str:
-    """Return the beginning of a value's `repr`, or its type if Python refuses to make the `repr`."""
+    """Return the beginning of a value's `repr`, or its type if the `repr` is too long or too deep."""
     try:
         return f"{value!r:.40}"
     except (ValueError, RecursionError):
@@ -336,7 +337,7 @@ def shown(value: Any) -> str:
 
 
 def check_integer(name: str, value: Any, *, least: float = -math.inf) -> int:
-    """Return ``value`` as an int, or raise unless it is an integer of at least ``least``."""
+    """Return ``value`` as an int; raise unless it is an integer of at least ``least``."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be an integer; got {type(value).__name__}")
     if value < least:
@@ -345,7 +346,7 @@ def check_integer(name: str, value: Any, *, least: float = -math.inf) -> int:
 
 
 def check_index(k: int, n_networks: int) -> int:
-    """Return the number, from 0, of a network of a stack; a negative one counts from the end."""
+    """Return the index of a network in a stack, from 0; a negative ``k`` counts from the end."""
     k = check_integer("k", k, least=-n_networks)
     if k >= n_networks:
         raise ValueError(f"`k` must be below the number of networks, {n_networks}; got {k}")
@@ -361,7 +362,7 @@ def check_number(
     below: float = math.inf,
     most: float = math.inf,
 ) -> float:
-    """Return ``value`` as a float, or raise unless it is a finite number in its bounds."""
+    """Return ``value`` as a float; raise unless it is a finite number in the bounds."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"`{name}` must be a number; got {type(value).__name__}")
     number = float(value)
@@ -377,7 +378,7 @@ def check_number(
 
 
 def check_form(name: str, value: Any, attributes: Sequence[str], wanted: str) -> None:
-    """Raise unless ``value`` is an object, not a class, with the attributes of what is wanted."""
+    """Raise unless ``value`` is an object, not a class, that has the attributes; ``wanted`` describes it."""
     if isinstance(value, type) or not all(hasattr(value, attribute) for attribute in attributes):
         came = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         raise TypeError(f"`{name}` must be {wanted}; got {came}")
@@ -390,9 +391,9 @@ def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
 
 
 def warn_outside(text: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line that called this package."""
+    """Warn with the location of the line that called this package."""
     frame, level = sys._getframe(), 1
-    inside = f"{__package__}.", "sklearn.callback."  # which wraps the estimator's methods
+    inside = f"{__package__}.", "sklearn.callback."  # scikit-learn wraps the estimator's methods there
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(inside):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, category, stacklevel=level)

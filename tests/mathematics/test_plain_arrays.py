@@ -181,7 +181,7 @@ def test_what_numpy_has(door, tmp_path, monkeypatch):
     name, value, call = DOORS[door]
     call(value)
     for kind, array in kinds_of(value).items():
-        with refusal(f"TypeError: `{name}` must be a plain array; got {kind}; `…` is one"):
+        with refusal(f"TypeError: `{name}` must be a plain array; got {kind}; use `…`"):
             call(array)
 
 
@@ -198,7 +198,7 @@ def test_whatever_is_masked_and_the_cure(values, data):
     for kind in kinds_of(values).values():
         with pytest.raises(TypeError) as raised:
             check_plain("X", kind)
-        cure = re.search("; `(.*)` is one$", str(raised.value))
+        cure = re.search("; use `(.*)`$", str(raised.value))
         assert cure is not None
         cured = eval(cure[1], {"X": kind, "numpy": np, "value": 1})  # what a user would do
         check_plain("X", cured)
@@ -267,21 +267,21 @@ def test_tables_are_refused_with_what_to_call(door, tmp_path, monkeypatch):
     wanted = "a NumPy array if samples are streamed; got Table"
     if door != "train streamed":
         variable = name.rpartition(" ")[2]
-        wanted = f"an array of an array-API library …; got Table; `{variable}.to_numpy()` is one"
+        wanted = f"an array of an array-API library …; got Table; use `{variable}.to_numpy()`"
     with refusal(f"TypeError: `{name}` must be {wanted}"):
         call(Table(value))
 
 
 def test_tables_that_are_installed():
     pandas = pytest.importorskip("pandas", reason="a table of pandas needs pandas")
-    with refusal("TypeError: …got DataFrame; `X.to_numpy()` is one…"):
+    with refusal("TypeError: …got DataFrame; use `X.to_numpy()`…"):
         net.logits(pandas.DataFrame(X))
-    with refusal("TypeError: …got Series; `y.to_numpy()` is one…"):
+    with refusal("TypeError: …got Series; use `y.to_numpy()`…"):
         trained(y=pandas.Series(y))
 
 
 def test_what_scipy_stores_sparsely():
-    with refusal("TypeError: …got Sparse; `X.toarray()` is one…"):
+    with refusal("TypeError: …got Sparse; use `X.toarray()`…"):
         net.logits(Sparse())
 
 
@@ -310,9 +310,9 @@ def test_what_pytorch_stores_in_another_way(backend: Backend):
             scaling.apply,
             Whitener.fit,
         ):
-            with refusal(f"TypeError: `X` must be a plain array; got {kind}; `…` is one") as raised:
+            with refusal(f"TypeError: `X` must be a plain array; got {kind}; use `…`") as raised:
                 call(array)
-        cure = re.search("; `(.*)` is one$", str(raised.value))
+        cure = re.search("; use `(.*)`$", str(raised.value))
         assert cure is not None
         cured = eval(cure[1], {"X": array, "value": 0.0})
         assert backend.owns(there.logits(cured))
@@ -325,5 +325,5 @@ def test_what_jax_stores_sparsely(backend: Backend):
     from jax.experimental import sparse
 
     there = net.to(backend.xp)
-    with refusal("TypeError: …got BCOO; `X.todense()` is one…"):
+    with refusal("TypeError: …got BCOO; use `X.todense()`…"):
         there.logits(sparse.BCOO.fromdense(backend.array(X)))

@@ -20,7 +20,7 @@ y = np.array([0, 1, 0, 1, 1])
 GRID = {"learning_rate": [0.1]}
 NUMBERED = (
     "`classes, y = numpy.unique(y, return_inverse=True)` numbers them from 0, and "
-    "twolayer.sklearn.TwoLayerClassifier takes them as they are"
+    "twolayer.sklearn.TwoLayerClassifier accepts them unchanged"
 )
 
 

@@ -354,7 +354,7 @@ def test_a_mesh_with_explicit_axes_is_refused(backend: Backend):
     message = (
         rf"^`{{}}` must be on one device, or on a mesh whose axes are all of type Auto; got the mesh "
         rf"\('data': 8\) {CPUS}, with axes of type Explicit; `jax\.make_mesh` makes such a mesh with "
-        r"`axis_types=\(jax\.sharding\.AxisType\.Auto,\)`, one for each axis$"
+        r"`axis_types=\(jax\.sharding\.AxisType\.Auto,\)`, with one entry for each axis$"
     )
     X, y = put(sharding, *samples())
     with pytest.raises(ValueError, match=message.format("X")):
