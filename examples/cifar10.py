@@ -28,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     options = parser.parse_args(arguments)
     data = twolayer.datasets.load_cifar10(options.data)
 
-    # 256 components contain most of the variance of the 3,072 pixels, and make the first layer a twelfth of the
-    # size.
+    # 256 components contain most of the variance of the 3,072 pixels; the first layer is a twelfth as large.
     whitener = twolayer.preprocessing.Whitener.fit(data.train.X, kind="pca", n_components=256)
     run = twolayer.train(
         twolayer.TwoLayerNet.initialize(256, options.hidden, data.n_classes, rng=0),

@@ -4,10 +4,10 @@ Usage: python examples/distillation.py OUT [--data FOLDER] [--validation 5000] [
 
 The same command, started again, resumes each of the three stages where it was stopped:
 
-1. The teacher, a small residual network, is trained with PyTorch, only on the training images. 2. Its logits
-are computed for every training image, flipped or not, at each shift of up to --shift pixels. 3. The student
-is trained like `twolayer train cifar10 --preset record`: a stack of networks on whitened pixels.
-   The networks are merged into one network on raw pixels, and averaged over flips and shifts.
+1. The teacher, a small residual network, is trained with PyTorch, only on the training images.
+2. Its logits are computed for every training image, flipped or not, at each shift of up to --shift pixels.
+3. The student is trained like `twolayer train cifar10 --preset record`: a stack of networks on whitened
+   pixels. It is merged into one network on raw pixels, and averaged over flips and shifts.
 
 `--validation N` sets the last N training images aside and evaluates on them. Without it, the test images are
 used once, at the end. `--teacher OTHER/teacher` uses the teacher and the logits of another run;
