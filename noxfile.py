@@ -169,7 +169,7 @@ def tests_sklearn(session: nox.Session, release: str) -> None:
 
 
 def cuda_extra() -> tuple[str | None, str]:
-    """Return the extra that fits the NVIDIA driver (`cuda12`, `cuda13` or None), and the reason or the GPUs."""
+    """Return the extra that fits the NVIDIA driver (`cuda12`, `cuda13` or None), and what was found."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(library)
