@@ -28,7 +28,7 @@ from twolayer.mathematics import Params
 from twolayer.training import execution
 from twolayer.training.optimizers import SGD
 
-ALL = "as it is"
+ALL = "complete"
 FORMS = {
     "without product": ("product",),
     "without relu, through_relu": ("relu", "through_relu"),
@@ -117,7 +117,7 @@ def main() -> None:
                 for name, own in times.items()
             ]
             print(f"{library}, {case}\n")
-            print(table(["", "µs per step", "× as it is"], rows) + "\n", flush=True)
+            print(table(["", "µs per step", "× complete"], rows) + "\n", flush=True)
             results[f"{library}, {case}"] = times
     stored(options.out, "forms", results)
 
