@@ -23,18 +23,18 @@ nox.options.sessions = ["lint", "typing", "tests-numpy", "docs"]
 
 # A process for each core.
 PARALLEL = "--numprocesses=auto"
-# What no array library but NumPy runs, tests-numpy has run.
+# Tests that use only NumPy run in tests-numpy, so the other sessions leave them out.
 ONLY_BACKENDS = (PARALLEL, "--only-backends")
 
 # The files that test a network's own functions.
 NETWORK = ("network", "network_arrays", "evaluation")
 
-# Where uv would not find the builds of PyTorch that pip is told of.
+# For sessions with PyTorch: uv ignores pip's settings, and so the index of PyTorch's builds for the CPU.
 WITH_PIP = "virtualenv"
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
-# The folder of the sdist and the wheel that the session `package` builds.
+# The session `package` builds the sdist and the wheel in this folder.
 DIST = Path("dist").resolve()
 
 
@@ -50,9 +50,9 @@ def run_tests(
     options: tuple[str, ...] = (PARALLEL,),
     within: tuple[str, ...] = (),
 ) -> None:
-    """Install twolayer as a user does, and run the tests on these backends, measuring coverage.
+    """Install twolayer as a user does, and run the tests on these backends while measuring coverage.
 
-    If the command `within` is given, it starts them.
+    The command `within`, if given, starts the tests.
     """
     session.install(f".[{extras}]", *group("test"))
     data = f".coverage.{session.name}"
@@ -66,18 +66,18 @@ def run_tests(
 
 
 def files_of_tests(*names: str) -> list[str]:
-    """Return the paths of test files, given `network` for test_network.py, or of a folder of them."""
+    """Return the paths of test files (`network` stands for test_network.py) or of folders of tests."""
     paths = {path.stem.removeprefix("test_"): str(path) for path in Path("tests").rglob("test_*.py")}
     return [paths.get(name, f"tests/{name}") for name in names]
 
 
 @nox.session(name="tests-numpy")
 def tests_numpy(session: nox.Session) -> None:
-    """The tests on NumPy and on array-api-strict, compared with each other."""
+    """Run the tests on NumPy and array-api-strict."""
     if session.posargs:
         run_tests(session, "numpy", "strict")
         return
-    # Measuring coverage doubles the time: only where it must be whole.
+    # Coverage doubles the time, so it is measured only for the tests of code that must be covered completely.
     measured = [f"tests/{folder}" for folder in ("estimator", "mathematics", "training")]
     run_tests(session, "numpy", "strict", options=(PARALLEL, *measured))
     rest = (f"--ignore={folder}" for folder in measured)
@@ -86,21 +86,21 @@ def tests_numpy(session: nox.Session) -> None:
 
 @nox.session(name="tests-torch", venv_backend=WITH_PIP)
 def tests_torch(session: nox.Session) -> None:
-    """The tests on PyTorch, on the CPU; the main ones inside torch.autocast too."""
+    """Run the tests on PyTorch on the CPU, and the main tests inside torch.autocast too."""
     run_tests(session, "torch", extras="cli,onnx,sklearn,torch", options=ONLY_BACKENDS)
-    # A caller may be inside torch.autocast, which must change nothing.
+    # A caller may be inside torch.autocast, which must not change results.
     core = (*NETWORK, "mathematics", "stacks", "execution", "equivalence", "preprocessing", "whitening")
     session.run("pytest", "--backend=torch-autocast", *ONLY_BACKENDS, *files_of_tests(*core))
 
 
 @nox.session(name="tests-jax")
 def tests_jax(session: nox.Session) -> None:
-    """The tests on JAX, eager and jitted; the main ones of training on a mesh of eight devices too."""
+    """Run the tests on JAX, eager and jitted, and the main tests of training on a mesh of eight devices."""
     extras = "cli,jax,onnx,sklearn"
     if session.posargs:
         run_tests(session, "jax", extras=extras, options=ONLY_BACKENDS)
         return
-    # Measuring coverage costs a third more: only in files that together run all the code that JAX alone runs.
+    # Coverage takes a third more time, so it is measured only in files that run all the code for JAX.
     measured_files = files_of_tests("evaluation", "execution", "optimizers", "sample_weights")
     run_tests(session, "jax", extras=extras, options=(*ONLY_BACKENDS, *measured_files))
     rest = (f"--ignore={file}" for file in measured_files)
@@ -113,7 +113,7 @@ def tests_jax(session: nox.Session) -> None:
 
 @nox.session(name="tests-cupy")
 def tests_cupy(session: nox.Session) -> None:
-    """The tests on CuPy: on an NVIDIA GPU, where no test may skip, or else on a simulated CUDA device."""
+    """Run the tests on CuPy: on an NVIDIA GPU, where no test may skip, or else on a simulated CUDA device."""
     extra, found = cuda_extra()
     if extra is None:
         test_on_a_simulated_device(session, found)
@@ -128,12 +128,12 @@ def tests_cupy(session: nox.Session) -> None:
         for skip in case.iter("skipped")
         if skip.get("type") != "pytest.xfail"
     ]
-    if skipped and sys.platform != "win32":  # which lacks what a few tests of files and terminals need
+    if skipped and sys.platform != "win32":  # a few tests of files and terminals skip there
         session.error("With a GPU every test must run, but these were skipped:\n" + "\n".join(skipped))
 
 
 def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
-    """Run CuPy's tests on tests/simulated_cuda; the main ones again, with threads in reverse order."""
+    """Run CuPy's tests on tests/simulated_cuda, and the main tests again with threads in reverse order."""
     missing = [tool for tool in ("g++", "nm") if shutil.which(tool) is None]
     if not missing:
         version = subprocess.run(["g++", "-dumpversion"], capture_output=True, text=True, check=True).stdout
@@ -158,7 +158,7 @@ def test_on_a_simulated_device(session: nox.Session, reason: str) -> None:
 @nox.session(name="tests-sklearn", venv_backend=WITH_PIP)
 @nox.parametrize("release", ["oldest", "newest"])
 def tests_sklearn(session: nox.Session, release: str) -> None:
-    """The tests of the estimator, with the oldest scikit-learn that pyproject.toml allows and the newest."""
+    """Run the tests of the estimator, with the oldest allowed scikit-learn and with the newest."""
     (requirement,) = PYPROJECT["project"]["optional-dependencies"]["sklearn"]
     if release == "oldest":
         requirement = requirement.replace(">=", "==")
@@ -169,7 +169,7 @@ def tests_sklearn(session: nox.Session, release: str) -> None:
 
 
 def cuda_extra() -> tuple[str | None, str]:
-    """Ask the NVIDIA driver which of the extras `cuda12` and `cuda13` fits; None where neither does."""
+    """Return the extra that fits the NVIDIA driver (`cuda12`, `cuda13` or None), and what was found."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(library)
@@ -189,30 +189,31 @@ def cuda_extra() -> tuple[str | None, str]:
 
 @nox.session(venv_backend=WITH_PIP)
 def minimums(session: nox.Session) -> None:
-    """The tests on the oldest versions that pyproject.toml allows; on PyTorch and JAX the main ones."""
+    """Run the tests on the oldest versions that pyproject.toml allows; on PyTorch and JAX the main tests."""
     requirements = list(PYPROJECT["project"]["dependencies"])
     for extra, more in PYPROJECT["project"]["optional-dependencies"].items():
         if not extra.startswith("cuda"):
             requirements += [requirement for requirement in more if not requirement.startswith("twolayer")]
     oldest = [re.sub(r"\[.*\]", "", requirement).replace(">=", "==") for requirement in requirements]
-    # A version that the caller asks pip for, as .ci/run does for PyTorch, is tested in place of the oldest.
+    # If the caller constrains a version, as .ci/run does for PyTorch, that version is tested instead.
     given = os.environ.get("PIP_CONSTRAINT")
     asked = Path(given).read_text(encoding="utf-8") if given else ""
     oldest = [one for one in oldest if f"{one.partition('==')[0]}==" not in asked]
     constraints = Path(session.create_tmp()) / "oldest.txt"
     constraints.write_text("\n".join(oldest) + "\n", encoding="utf-8")
-    # array-api-extra asks for a newer array-api-compat, but the part of it that tests use does not need one.
+    # array-api-extra requires a newer array-api-compat, which the tests' part of it does not need.
     test = [one for one in group("test") if not one.startswith("array-api-extra")]
     session.install("--constraint", str(constraints), ".[cli,jax,onnx,sklearn,torch]", *test)
     session.install("--no-deps", *set(group("test")).difference(test))
     session.run("python", "-m", "pip", "list")
-    # What stands beneath an old version may be newer than it, and have deprecated what it uses.
+    # The dependencies of an old version may be newer, and have deprecated functions that it uses.
     quiet = ("-W", "ignore::DeprecationWarning")
-    # Where an old version fails, it does so in the first examples; and no version is in how processes end.
+    # An old version fails in the first examples or never, and the tests of killed processes do not depend on
+    # versions.
     few = "--hypothesis-profile=few"
     rest = "--ignore=tests/training/test_killed.py"
     session.run("pytest", "--backend=numpy", PARALLEL, *quiet, few, rest, *session.posargs)
-    # array-api-strict has no oldest version.
+    # array-api-strict is left out, because it has no oldest version.
     core = ("namespace", *NETWORK, "execution", "equivalence")
     more = ("slow_loop", "any_mix", "preprocessing", "resuming", "estimator", "storage")
     libraries = {"torch": (*core, *more), "jax": core}
@@ -222,13 +223,13 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session(python=nox.project.python_versions(PYPROJECT))
 def pythons(session: nox.Session) -> None:
-    """The tests on NumPy and array-api-strict, on every version of Python that is here."""
+    """Run the tests on NumPy and array-api-strict, on every installed version of Python."""
     run_tests(session, "numpy", "strict")
 
 
 @nox.session
 def killed(session: nox.Session) -> None:
-    """Trainings killed fifty times, or TWOLAYER_KILLS, and resumed, end as those left alone: to the bit."""
+    """Kill and resume trainings 50 times (TWOLAYER_KILLS), and compare their results to the bit."""
     session.install(".[cli]", *group("test"))
     options = ("--backend=numpy", "-s", "-v", "tests/training/test_killed.py")
     kills = os.environ.get("TWOLAYER_KILLS", "50")
@@ -237,7 +238,7 @@ def killed(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Every reader of files, fed 2,000 of each kind that are none, damaged, or lie; or TWOLAYER_FUZZ."""
+    """Test every reader of files with 2,000 (TWOLAYER_FUZZ) damaged or inconsistent files of each kind."""
     session.install(".[cli,onnx]", *group("test"))
     options = ("--backend=numpy", PARALLEL, "tests/files/test_fuzzed_files.py")
     examples = os.environ.get("TWOLAYER_FUZZ", "2000")
@@ -246,7 +247,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, both of it, and import-linter: which module may import which."""
+    """Run Ruff's linter and formatter, and import-linter."""
     session.install(*group("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
@@ -255,26 +256,26 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Mypy, strict."""
+    """Run mypy in strict mode."""
     session.install(".[cli]", *group("typing"))
     session.run("mypy", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documentation, without the network and with warnings as errors; it lands in docs/_build/html.
+    """Build the documentation in docs/_build/html, without the network and with warnings as errors.
 
-    Its gallery and those of its tutorials that are scripts are run, and fail it where they fail.
+    The scripts of the gallery and the tutorials are run; an error in one of them fails the session.
     """
     session.install(".[cli,sklearn]", *group("docs"))
     options = ("--nitpicky", "--fail-on-warning", "--keep-going", "--fresh-env")
-    # One thread: for small products that is faster, and figures do not depend on the number of processors.
+    # One thread is faster for small products, and the figures then do not depend on the number of processors.
     session.run("sphinx-build", *options, "docs", "docs/_build/html", env={"OPENBLAS_NUM_THREADS": "1"})
 
 
 @nox.session
 def links(session: nox.Session) -> None:
-    """The links of the documentation to other places: this needs the network. The gallery is not run."""
+    """Check the external links of the documentation. This needs the network; the gallery is not run."""
     session.install(".[cli,sklearn]", *group("docs"))
     quick = ("-D", "plot_gallery=0")
     session.run("sphinx-build", "-b", "linkcheck", *quick, "docs", "docs/_build/links")
@@ -282,7 +283,7 @@ def links(session: nox.Session) -> None:
 
 @nox.session
 def review(session: nox.Session) -> None:
-    """The Scientific Python guide's checks of the project, and zizmor's of the workflows."""
+    """Run the checks of the Scientific Python guide on the project, and of zizmor on the workflows."""
     session.install(*group("review"))
     session.run("sp-repo-review", "--show=err", ".")
     session.run("zizmor", "--offline", "--no-progress", ".")
@@ -290,7 +291,7 @@ def review(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """The sdist and the wheel: built into dist, inspected, and the sdist and the bare wheel tried."""
+    """Build the sdist and the wheel in dist, inspect them, and try the sdist and the wheel without extras."""
     session.install(*group("package"))
     shutil.rmtree(DIST, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(DIST), ".")
@@ -303,55 +304,55 @@ def package(session: nox.Session) -> None:
         (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         relative = re.findall(r"\]\((?!https://).*?\)", archive.read(metadata).decode())
     if relative:
-        session.error(f"These links of the README lead nowhere on a package index: {relative}")
+        session.error(f"The README must have no relative links on a package index; got {relative}")
     session.chdir(session.create_tmp())
     session.install(str(wheel))
     session.run("python", "-c", "import twolayer; print(twolayer.TwoLayerNet.initialize(64, 10, 10))")
-    session.run("twolayer", success_codes=[1])  # it says which extra is missing
+    session.run("twolayer", success_codes=[1])  # an error that names the missing extra
     session.install(f"twolayer[cli] @ {sdist.as_uri()}")
     sweep(session)
 
 
 @nox.session(python=nox.project.python_versions(PYPROJECT), requires=["package"])
 def wheel(session: nox.Session) -> None:
-    """The wheel with its extra `cli`, installed and tried on every version of Python that is here."""
+    """Install and try the wheel with its extra `cli` on every installed version of Python."""
     session.chdir(session.create_tmp())
     session.install(f"twolayer[cli] @ {built_wheel()}")
     sweep(session)
 
 
 def built_wheel() -> str:
-    """Return the address of the wheel that the session `package` built."""
+    """Return the URI of the wheel that the session `package` built."""
     (wheel,) = DIST.glob("*.whl")
     return wheel.as_uri()
 
 
 def sweep(session: nox.Session) -> None:
-    """Run the command line once; fail unless it leaves a network, a picture and a page."""
+    """Run the command line once; fail unless it writes a network, a figure and a page."""
     out = Path(tempfile.mkdtemp(dir=session.create_tmp()))
     session.run("twolayer", "--help")
     session.run("twolayer", "sweep", "--reg=1e-3", "--seeds=1", "--epochs=2", f"--out={out / 'run'}")
     session.run("twolayer", "report", str(out / "run"))
     for kind in ("safetensors", "png", "html"):
         if not list(out.rglob(f"*.{kind}")):
-            session.error(f"twolayer sweep left no {kind} file")
+            session.error(f"`twolayer sweep` and `report` must write a .{kind} file; found none")
 
 
 def holds(session: nox.Session, artefact: Path, names: list[str]) -> None:
-    """Fail unless the artefact brings the files that no import would miss."""
+    """Fail unless the artefact contains the data files, whose absence no import would notice."""
     data = ("py.typed", "datasets/digits.npz", "datasets/digits.txt")
     page = ("cli/page/page.html.jinja", "cli/page/page.css", "cli/page/page.js")
     for name in (f"twolayer/{one}" for one in (*data, *page)):
         if name not in names:
-            session.error(f"{artefact.name} does not hold {name}")
+            session.error(f"{artefact.name} must contain {name}; it is missing")
 
 
 @nox.session(venv_backend=WITH_PIP)
 def recipes(session: nox.Session) -> None:
-    """The recipes for other libraries, clusters and large data: each must run, and leave something."""
+    """Run the recipes for other libraries, clusters and large data, and check that they write their files."""
     session.install(".[jax,torch,sklearn]", *group("recipes"))
     folder, programs = Path(session.create_tmp()).resolve(), Path("examples/recipes").resolve()
-    session.chdir(folder)  # MLflow puts what is logged where it is started
+    session.chdir(folder)  # MLflow writes to the current folder
     for name in ("tables.py", "distill_convolution.py", "distill_trees.py"):
         session.run("python", str(programs / name))
     session.run("python", str(programs / "optuna_search.py"), "6")
@@ -363,20 +364,20 @@ def recipes(session: nox.Session) -> None:
     session.run("python", str(programs / "mlflow_log.py"), str(folder / "mlflow"))
     for pattern in ("tensorboard/events.*", "mlflow/mlflow.db", "mlflow/network.safetensors"):
         if not list(folder.glob(pattern)):
-            session.error(f"no recipe left {pattern}")
+            session.error(f"the recipes must write {pattern}; found none")
 
 
 @nox.session
 def notebook(session: nox.Session) -> None:
-    """The notebook of the tutorials, run: it lands in docs/_build/notebook as pages, light and dark."""
+    """Run the notebook of the tutorials, and convert it to light and dark pages in docs/_build/notebook."""
     session.install(".[cli,onnx]", *group("notebook"))
     pages, folder = Path("docs/_build/notebook").resolve(), Path(session.create_tmp()).resolve()
     shutil.copy("examples/tutorials/notebook.ipynb", folder)
-    session.chdir(folder)  # where the files that it writes land
+    session.chdir(folder)  # the notebook writes files to the current folder
     convert = ("jupyter", "nbconvert", "--log-level=ERROR")
     session.run(*convert, "--execute", "--to=notebook", "--output=run.ipynb", "notebook.ipynb")
     if "<progress" not in (folder / "run.ipynb").read_text(encoding="utf-8"):
-        session.error("no cell of the notebook shows a bar")
+        session.error("a cell of the notebook must show a progress bar; none does")
     for theme in ("light", "dark"):
         options = ("--to=html", f"--theme={theme}", f"--output-dir={pages}", f"--output={theme}")
         session.run(*convert, *options, "run.ipynb")
@@ -384,7 +385,7 @@ def notebook(session: nox.Session) -> None:
 
 @nox.session(venv_backend=WITH_PIP, requires=["package"])
 def embedding(session: nox.Session) -> None:
-    """The project of examples/embedding and its tests, on the wheel as it would be released."""
+    """Run the tests of the project in examples/embedding with the built wheel."""
     session.install(f"twolayer[jax,torch] @ {built_wheel()}")
     project = nox.project.load_toml("examples/embedding/pyproject.toml")
     session.install("./examples/embedding", *nox.project.dependency_groups(project, "test"))
@@ -394,7 +395,7 @@ def embedding(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks in their quick form: one for each question, of the libraries that are installed."""
+    """Run the benchmarks in a quick form, for the installed libraries."""
     session.install(".[cli]", *group("bench"))
     for name, *options in (
         ("steps", "--rounds=5", "--whole=1"),
@@ -412,7 +413,7 @@ def bench(session: nox.Session) -> None:
 
 
 def tree_to_mutate(tree: Path) -> Path:
-    """Copy what mutmut needs. It skips decorated functions, so some decorators become calls after them."""
+    """Copy the files for mutmut. It skips decorated functions, so some decorators become calls after them."""
     shutil.rmtree(tree, ignore_errors=True)
     for name in ("src", "tests"):
         shutil.copytree(name, tree / name)
@@ -425,7 +426,7 @@ def tree_to_mutate(tree: Path) -> Path:
 
 
 def without_decorators(source: str) -> str:
-    """Write `@leaf` and `@undisturbed`, where a function has no other decorator, as calls after it."""
+    """Replace `@leaf` and `@undisturbed`, if they are the only decorator, by calls after the function."""
     lines = source.splitlines()
     functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
     for function in sorted(functions, key=lambda node: node.lineno, reverse=True):
@@ -439,11 +440,11 @@ def without_decorators(source: str) -> str:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Change the mathematics bit by bit: a test must fail for each change not listed as equivalent."""
+    """Change the mathematics in small steps: a test must fail for each change not listed as equivalent."""
     session.install(".[cli,onnx,sklearn]", *group("test"), *group("mutation"))
     listed = nox.project.load_toml("tests/equivalent_mutants.toml").get("equivalent", [])
     session.chdir(tree_to_mutate(Path(session.create_tmp()) / "tree"))
-    session.run("mutmut", "run", *session.posargs, env={"CI": "true"})  # so Hypothesis repeats its examples
+    session.run("mutmut", "run", *session.posargs, env={"CI": "true"})  # makes Hypothesis repeat its examples
     equivalent = {(mutant["function"], mutant["becomes"]) for mutant in listed}
     survivors, found = [], set()
     for result in session.run("mutmut", "results", silent=True).splitlines():
@@ -457,14 +458,14 @@ def mutation(session: nox.Session) -> None:
         if mutant not in equivalent:
             survivors.append(change)
     if survivors:
-        session.error(f"No test noticed {len(survivors)} changes:\n\n" + "\n".join(survivors))
+        session.error(f"No test failed for {len(survivors)} changes:\n\n" + "\n".join(survivors))
     if not session.posargs and equivalent - found:
-        session.error(f"Not among the changes that no test noticed, but listed: {equivalent - found}")
+        session.error(f"A test fails for these changes, which are listed as equivalent: {equivalent - found}")
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """What the sessions before it covered together of the mathematics and the training: it must be whole."""
+    """Check that the earlier sessions together cover the mathematics and the training completely."""
     session.install(*group("coverage"))
     session.run("coverage", "combine", "--keep")
     whole = (

@@ -1,10 +1,11 @@
-"""The ladder of docs/accuracy.md: what each ingredient brings on CIFAR-10, one after another.
+"""The ladder of docs/accuracy.md: the accuracy on CIFAR-10 as ingredients are added one by one.
 
 Usage: python benchmarks/accuracy.py OUT --data FOLDER [--library jax] [--seeds 0,1,2] [--rungs 1,2,3]
+       [--held]
 
-Runs `twolayer train cifar10` for each rung and seed: 45,000 images to train on, 5,000 to choose by, and the
-10,000 test images judged once, by the network that the run ends with. The last rungs train on all 50,000
-images: the presets, and two programs of examples/, which need PyTorch. A run that OUT holds already is not
+Runs `twolayer train cifar10` for each rung and seed, with 45,000 training images and 5,000 validation images.
+The last network of a run is evaluated once on the 10,000 test images. The last rungs train on all 50,000
+images: the presets, and two programs of examples/, which need PyTorch. A run whose results are in OUT is not
 repeated. Prints each command and a table, and writes OUT/accuracy.json and OUT/accuracy.png.
 """
 
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 START = "--hidden 1024 --epochs 20 --batch-size 250 --validation 5000 --judge last --warmup 0 --dropout 0"
 PLAIN = "--whiten none --label-smoothing 0 --no-flip --shift 0 --no-symmetrize --symmetrize-shift 0"
 
-# What each rung adds to the command of the one before it: later options win.
+# The options that each rung adds to those of the rung before; later options override earlier ones.
 LADDER = (
     ("gradient descent", f"{START} {PLAIN} --optimizer sgd --schedule constant --learning-rate 0.03"),
     ("+ Nesterov momentum, cosine schedule", "--optimizer nesterov --schedule cosine"),
@@ -36,7 +37,7 @@ LADDER = (
     ("+ mean over shifts by 1, folded in", "--symmetrize-shift 1"),
 )
 
-# What is trained on all images, each by a command of its own.
+# The rungs that train on all images, each with its own complete command.
 WHOLE = (
     ("preset cpu: 80 epochs, all 50,000 images", "--preset cpu"),
     ("preset record", "--preset record"),
@@ -52,7 +53,7 @@ PUBLISHED = {
 
 
 class Rung(NamedTuple):
-    """A rung's results, a value for each seed."""
+    """The results of a rung, a value for each seed."""
 
     label: str
     options: str
@@ -69,8 +70,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="the folder cifar-10-batches-bin")
     parser.add_argument("--library", default="numpy")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--rungs", help="only these, numbered from 1")
-    parser.add_argument("--held", action="store_true", help="train nothing: show all runs that OUT holds")
+    parser.add_argument("--rungs", help="run only these rungs, numbered from 1")
+    parser.add_argument("--held", action="store_true", help="train nothing; show all runs in OUT")
     options = parser.parse_args()
     every = range(1, len(LADDER) + len(WHOLE) + 1)
     chosen = [int(n) for n in options.rungs.split(",")] if options.rungs else list(every)
@@ -107,7 +108,7 @@ def main() -> None:
 
 
 def merged(before: str, added: str) -> str:
-    """Join two lists of options, a later one in the place of an earlier one of the same meaning."""
+    """Join two lists of options; a later option replaces an earlier one of the same name."""
     found: dict[str, str] = {}
     for text in (before, added):
         name = ""
@@ -121,7 +122,7 @@ def merged(before: str, added: str) -> str:
 
 
 def run(folder: Path, options: str, seed: str, library: str, data: str) -> tuple[float | None, float, float]:
-    """Train, unless that is done; return validation and test accuracy, and the seconds of the training."""
+    """Train unless results exist; return the validation accuracy, the test accuracy and the seconds."""
     results = folder / "results.json"
     if options.endswith(".py"):
         if not results.is_file():
@@ -140,7 +141,7 @@ def run(folder: Path, options: str, seed: str, library: str, data: str) -> tuple
 
 
 def spread(values: list[float | None]) -> str:
-    """Mean ± sample standard deviation; nothing where there was no validation."""
+    """Return the mean ± sample standard deviation; an empty text if there was no validation."""
     values = [value for value in values if value is not None]
     if not values:
         return ""
@@ -153,7 +154,7 @@ def in_words(rung: Rung) -> str:
 
 
 def draw(rungs: list[Rung], path: Path) -> None:
-    """Draw the rungs' test accuracies beside the published ones."""
+    """Draw the test accuracies of the rungs, and lines for published ones."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(9, max(4.0, 0.45 * len(rungs) + 1.6)), layout="constrained")
@@ -165,7 +166,7 @@ def draw(rungs: list[Rung], path: Path) -> None:
         axes.annotate(f"{mean:.3f}", (max(rung.test), i), (8, 0), textcoords="offset points", va="center")
     for label, accuracy in PUBLISHED.items():
         axes.axvline(accuracy, color="tab:grey", linewidth=1, linestyle=":")
-        # The ladder goes from the upper left to the lower right: there is room in the other corners.
+        # The points run from the upper left to the lower right, so the other corners have room for labels.
         above = accuracy > statistics.mean(statistics.mean(rung.test) for rung in rungs)
         axes.annotate(
             f"{accuracy:.3f} {label}",

@@ -1,7 +1,7 @@
-"""Training steps written by hand, as tightly as each library allows, and their matrix products alone.
+"""Training steps written by hand, as fast as each library allows, and their matrix products alone.
 
-All take the same step: plain stochastic gradient descent with an L2 penalty, in float32, the batch gathered
-from 10,000 samples of 3,072 features, 10 classes. None but scikit-learn's reports the loss.
+All take the same step: plain stochastic gradient descent with an L2 penalty, in float32. The batch is
+gathered from 10,000 samples of 3,072 features and 10 classes. Only scikit-learn's step reports the loss.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from measuring import Contestant, has
 
 FEATURES, CLASSES, SAMPLES = 3072, 10, 10_000
 LEARNING_RATE, REG = 1e-3, 0.2
-# Steps of a call on a GPU, after which the call waits for the device: `train` does not wait for single steps.
+# On a GPU, a call takes this many steps before it waits for the device, because `train` does not wait for
+# single steps either.
 GPU_STEPS = 64
 
 
 class Task(NamedTuple):
-    """Host arrays of one size of network and batch."""
+    """Host arrays for a size of network and batch."""
 
     X: np.ndarray
     y: np.ndarray
@@ -48,11 +49,11 @@ def task(hidden: int, batch: int, *, samples: int = SAMPLES, features: int = FEA
 
 
 def no_wait() -> None:
-    """Do nothing: on a processor, work is done when a call returns."""
+    """Do nothing: on a CPU, the work is complete when a call returns."""
 
 
 def turns(rows: Any) -> Callable[[], Any]:
-    """Give the rows of one batch after another, beginning anew at the end."""
+    """Return a function that returns the rows of the next batch, and starts again after the last."""
     turn = [-1]
 
     def following() -> Any:
@@ -76,7 +77,7 @@ def repeated(step: Callable[[], object], wait: Callable[[], object], n: int) -> 
 def products(
     Xb: Any, W1: Any, W2: Any, dZ1: Any, dlogits: Any, wait: Callable[[], object], n: int
 ) -> Contestant:
-    """The five matrix products of a step, of any library's arrays."""
+    """Return the five matrix products of a step, on arrays of any library."""
 
     def step() -> None:
         Xb @ W1
@@ -89,7 +90,7 @@ def products(
 
 
 def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = no_wait, n: int = 1) -> Contestant:
-    """The five matrix products of a step, on NumPy's arrays or CuPy's."""
+    """Return the five matrix products of a step, on NumPy or CuPy arrays."""
     Xb, W1, W2 = (xp.asarray(np.ascontiguousarray(a)) for a in (t.X[: t.batch], t.W1, t.W2))
     dZ1 = xp.ones((t.batch, t.hidden), xp.float32)
     dlogits = xp.ones((t.batch, CLASSES), xp.float32)
@@ -98,13 +99,13 @@ def numpy_products(t: Task, xp: Any = np, wait: Callable[[], object] = no_wait, 
 
 
 def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = no_wait, n: int = 1) -> Contestant:
-    """A tight step, on NumPy's arrays or CuPy's: in place wherever that is possible."""
+    """Return a fast step on NumPy or CuPy arrays, which works in place wherever possible."""
     X, y = xp.asarray(t.X), xp.asarray(t.y)
     W1, W2 = xp.array(t.W1), xp.array(t.W2)
     b1, b2 = xp.zeros(t.hidden, xp.float32), xp.zeros(CLASSES, xp.float32)
     following, rate = turns(xp.asarray(t.rows)), np.float32(LEARNING_RATE)
     decay, sample = np.float32(1 - 2 * REG * LEARNING_RATE), xp.arange(t.batch)
-    scale = -rate / t.batch
+    scale = -rate / t.batch  # the learning rate, applied here, costs no pass over an array like W1
 
     def step() -> None:
         rows = following()
@@ -133,7 +134,7 @@ def numpy_step(t: Task, xp: Any = np, wait: Callable[[], object] = no_wait, n: i
 
 
 def torch_layers(features: int, hidden: int, device: str, *, compiled: bool) -> tuple[Any, Any]:
-    """Return PyTorch's layers, and the loss of a batch: eager, or compiled, on CUDA with CUDA graphs."""
+    """Return PyTorch's layers and the loss function of a batch, which CUDA graphs speed up if compiled."""
     import torch
 
     net = torch.nn.Sequential(
@@ -148,7 +149,7 @@ def torch_layers(features: int, hidden: int, device: str, *, compiled: bool) -> 
 
 
 def torch_descent(net: Any, reg: float, *, fused: bool) -> Any:
-    """Return PyTorch's gradient descent, with the penalty on weights alone; ``fused`` makes one kernel."""
+    """Return PyTorch's gradient descent, with the penalty only on weights; ``fused`` uses a single kernel."""
     import torch
 
     weights, biases = [net[0].weight, net[2].weight], [net[0].bias, net[2].bias]
@@ -157,7 +158,7 @@ def torch_descent(net: Any, reg: float, *, fused: bool) -> Any:
 
 
 def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
-    """PyTorch's products; its layers with autograd and `torch.optim.SGD`, eager, and compiled on a GPU."""
+    """Return PyTorch's products and steps: layers, autograd and `torch.optim.SGD`, on a GPU also compiled."""
     import torch
 
     gpu = device != "cpu"
@@ -189,7 +190,7 @@ def torch_steps(t: Task, device: str = "cpu") -> dict[str, Contestant]:
 
 
 def jax_steps(t: Task, n: int = 1, scanned: int = 50) -> dict[str, Contestant]:
-    """JAX with automatic differentiation, compiled: a step a call, and many in one loop."""
+    """Return compiled JAX steps with automatic differentiation: one per call, and many in one loop."""
     import jax
     import jax.numpy as jnp
 
@@ -230,7 +231,7 @@ def jax_steps(t: Task, n: int = 1, scanned: int = 50) -> dict[str, Contestant]:
 
 
 def sklearn_epoch(t: Task) -> Contestant:
-    """An epoch of scikit-learn's MLPClassifier, which reports the loss."""
+    """Return an epoch of scikit-learn's MLPClassifier, which reports the loss."""
     from sklearn.neural_network import MLPClassifier
 
     model = MLPClassifier(
@@ -253,7 +254,7 @@ def sklearn_epoch(t: Task) -> Contestant:
 
 
 def all_of_them(t: Task, *, gpu: bool) -> dict[str, Contestant]:
-    """Every hand-written contestant that can run here."""
+    """Return every hand-written contestant whose library is installed."""
     found = {}
     if gpu and has("cupy"):
         import cupy

@@ -1,19 +1,20 @@
-"""What 27 candidates on 5 folds cost: in one stack, by hand, and in scikit-learn's `GridSearchCV`.
+"""The time of 27 candidates on 5 folds: as stacks, by hand, and in scikit-learn's `GridSearchCV`.
 
 Usage: python benchmarks/folds.py [--data digits,wine] [--epochs 30] [--rounds 5] [--out FOLDER]
 
-Networks of 50 hidden units (float32, batch 200, Nesterov momentum), nine learning rates by three penalties,
-on 5 stratified folds of a data set of scikit-learn: digits (1,797 samples, 64 features), wine
-(178, 13) and breast_cancer (569, 30), standardised beforehand. Nobody fits the winner anew. The contestants
-take turns:
+The networks have 50 hidden units (float32, batch 200, Nesterov momentum), with nine learning rates times
+three penalties, on 5 stratified folds of a data set of scikit-learn: digits (1,797 samples, 64 features),
+wine (178, 13) or breast_cancer (569, 30), standardised beforehand. No contestant refits the winner. The
+contestants take turns:
 
 - `sweep(folds=5)` and `TwoLayerSearchCV`;
 - `GridSearchCV` of an `MLPClassifier` on two processes, with the same candidates and epochs; the first
   call, which starts the processes, is not counted;
-- the steps alone of a stack of 135 networks, written by hand in NumPy: what is held out has the weight 0, and
-  the loss and the accuracy of each batch are computed, but nothing is shuffled, judged or kept.
+- only the steps of a stack of 135 networks, written by hand in NumPy: held-out samples have a weight of 0,
+  and the loss and the accuracy of each batch are computed, but the network is not evaluated and no history is
+  kept.
 
-Prints seconds, and how many times as long as `sweep` each took.
+Prints seconds, and their ratio to those of `sweep`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ BASE = "sweep(folds=5)"
 
 
 def samples(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return a data set of scikit-learn, each feature of mean 0 and standard deviation 1."""
+    """Return a data set of scikit-learn, its features scaled to mean 0 and standard deviation 1."""
     from sklearn import datasets
     from sklearn.preprocessing import StandardScaler
 
@@ -87,7 +88,7 @@ def grid_search(X: np.ndarray, y: np.ndarray, epochs: int) -> None:
 
 
 def by_hand(X: np.ndarray, y: np.ndarray, epochs: int) -> Callable[[], None]:
-    """Steps of all networks as one stack: weights (K, H, D), samples last."""
+    """Return the steps of all networks as one stack, with weights (K, H, D) and samples on the last axis."""
     n_samples, n_features = X.shape
     n_classes, batch = int(y.max()) + 1, min(n_samples, BATCH * FOLDS // (FOLDS - 1))
     rates = np.tile(np.repeat(np.float32(RATES), len(REGS)), FOLDS)

@@ -1,13 +1,13 @@
-"""The time of a step of `train` as it is, and without one of the things that only make it fast.
+"""The time of a step of `train`, complete and without one of its optimizations at a time.
 
 Usage: python benchmarks/forms.py [--libraries numpy,torch,jax] [--rounds 9] [--out FOLDER]
 
-These are the fast forms of the page's functions (NumPy, PyTorch), the rate and the decay in place, reports of
-many steps together (NumPy, PyTorch), and compiled blocks of many steps (JAX).
+The optimizations are the fast forms of functions in mathematics.py (NumPy, PyTorch), the learning rate and
+the decay in place, reports of many steps together (NumPy, PyTorch), and compiled blocks of many steps (JAX).
 
-One network of 50, of 512 and of 1,024 hidden units, as in benchmarks/steps.py, and a stack of 8 networks of
-1,024 units on 256 features with Nesterov momentum. Prints microseconds a step, and how many times as long as
-with all of them: median and quartiles over rounds in which all take turns.
+The cases are one network of 50, 512 and 1,024 hidden units, as in benchmarks/steps.py, and a stack of 8
+networks of 1,024 units on 256 features with Nesterov momentum. Prints microseconds per step, and the ratio to
+the complete step: median and quartiles over rounds in which all variants take turns.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from twolayer.mathematics import Params
 from twolayer.training import execution
 from twolayer.training.optimizers import SGD
 
-ALL = "as it is"
+ALL = "complete"
 FORMS = {
     "without product": ("product",),
     "without relu, through_relu": ("relu", "through_relu"),
@@ -44,21 +44,21 @@ CASES = {
 
 
 class Unscaled(SGD):
-    """Gradient descent with neither the learning rate in the gradient by the logits nor decay in place."""
+    """Gradient descent that applies neither the learning rate to the logits' gradient nor decay in place."""
 
     @property
     def scaled(self) -> bool:
-        """Return False: `train` then takes the gradient of the whole loss, and its `move`."""
+        """Return False: `train` then computes the gradient of the whole loss, and calls `move`."""
         return False
 
 
 def row_by_row(params: Params, *, xp, copy) -> Params:
-    """Copy of the networks in row-major order, as the page's own product has them; called as `laid_out`."""
+    """Return a copy in row-major order, which suits the general product; called like `laid_out`."""
     return Params(*(copied(array, xp=xp) for array in params))
 
 
 def without(names: tuple[str, ...], namespace: WithForms, call: Callable[[], object]) -> Callable[[], None]:
-    """A call in which the functions of these names have no fast form."""
+    """Return a call in which the functions of these names have no fast form."""
     forms = {name: form for name, form in namespace.forms.items() if name not in names}
 
     def called() -> None:
@@ -69,7 +69,7 @@ def without(names: tuple[str, ...], namespace: WithForms, call: Callable[[], obj
 
 
 def in_blocks_of_one(call: Callable[[], object]) -> Callable[[], None]:
-    """A call in which JAX runs one step at a time."""
+    """Return a call in which JAX runs one step at a time."""
 
     def called() -> None:
         with patch.object(execution, "BLOCK_STEPS", 1):
@@ -87,10 +87,11 @@ def contestants(t: by_hand.Task, library: str, settings: dict[str, Any]) -> dict
     namespace = fast_namespace(standard_namespace(__import__(library)))
     for name, left_out in FORMS.items():
         if set(left_out) <= namespace.forms.keys():
+            # The fast product needs a column-major W1, which would slow down the general one.
             layout = row_by_row if "product" in left_out else laid_out
             steps = library_steps(t, library, layout=layout, **settings)
             found[name] = Contestant(without(left_out, namespace, steps.call), steps.steps)
-    if not settings:
+    if not settings:  # Nesterov momentum uses neither
         found["without rate and decay in place"] = library_steps(t, library, optimizer=Unscaled())
     with patch.object(execution, "HELD_NUMBERS", 1):
         found["without reports together"] = library_steps(t, library, **settings)
@@ -116,7 +117,7 @@ def main() -> None:
                 for name, own in times.items()
             ]
             print(f"{library}, {case}\n")
-            print(table(["", "µs a step", "× as it is"], rows) + "\n", flush=True)
+            print(table(["", "µs per step", "× complete"], rows) + "\n", flush=True)
             results[f"{library}, {case}"] = times
     stored(options.out, "forms", results)
 

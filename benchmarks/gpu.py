@@ -2,13 +2,13 @@
 
 Usage: python benchmarks/gpu.py OUT [--minutes 9] [--tiny] [--libraries cupy,torch,jax] [--cpu]
 
-Runs, with the libraries that are installed, all tests on CuPy and the main tests on PyTorch and JAX, at the
-same time; then steps.py, sweeps.py and training.py, one after another. The most important stages come first.
-Each stage is a process of its own with a share of the time: if it crashes or hangs, only its own results are
-lost. OUT is a new or empty folder. At any moment it contains all results so far, as data in gpu.json and as
-text for docs/performance.md in gpu.md, and the output of each stage in a file STAGE.log. `--tiny` makes
-everything small, and `--cpu` uses NumPy and the processor: both are for trying this program. The exit status
-is 0 if all stages ended by themselves without an error and all tests passed.
+For the installed libraries, runs all tests on CuPy and the main tests on PyTorch and JAX at the same time.
+Then runs steps.py, sweeps.py and training.py, one after another, the most important stages first. Each stage
+is a separate process with a share of the time: if it crashes or hangs, only its own results are lost. OUT
+must be a new or empty folder. It always contains all results so far, as data in gpu.json and as text for
+docs/performance.md in gpu.md, and the output of each stage in a file STAGE.log. `--tiny` uses small sizes,
+and `--cpu` uses NumPy and the CPU: both are for trying this program. The exit status is 0 if all stages ended
+in time without an error and all tests passed.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from measuring import ratios, spread, table
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-GRACE = 10.0  # seconds that a stage has to report and to end after an interrupt
-LEAST = 2.0  # seconds: with less time left, no stage is begun
+GRACE = 10.0  # seconds for a stage to report and end after an interrupt
+LEAST = 2.0  # seconds; with less time left, no stage is started
 REFRESH = 2.0  # seconds between two reports while a stage runs
 ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # or else JAX takes most of the memory
-    "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # float32, not TF32, as in the other libraries
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # by default, JAX reserves most of the memory
+    "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # float32 instead of TF32, as in the other libraries
 }
 
 # Sizes and numbers of candidates are measured in this order, the most important first.
@@ -62,15 +62,16 @@ TINY = {
 
 TITLES = {"numpy": "NumPy", "cupy": "CuPy", "torch": "PyTorch", "jax": "JAX"}
 BACKENDS = {"cupy": "cupy", "torch": "torch-cuda", "jax": "jax-gpu"}  # for pytest's `--backend`, on a GPU
-# Files of tests; a library without a list runs all. JAX runs the fewest, as it compiles every shape anew.
+# The files of the main tests; a library without a list runs all. JAX runs the fewest, because it compiles
+# for every shape.
 FEW = ("namespace", "execution", "mathematics", "stacks", "equivalence", "step", "network")
 MORE = ("training", "preprocessing", "resuming", "sklearn", "storage", "gradients", "optimizers")
 CORE = {"torch": (*FEW, *MORE, "regularisation", "augmentation"), "jax": FEW}
 TINY_TESTS = ("namespace", "mathematics")
-# Shares of the cores, as the tests of three libraries run at the same time; CuPy's tests have the rest.
+# Shares of the cores, because the tests of three libraries run at the same time; CuPy gets the rest.
 CORES = {"torch": 0.25, "jax": 0.45}
 
-# Contestants of steps.py that are shown beside a library's step, and those that it is compared with.
+# Contestants of steps.py to show with a library's step, and those to compare the step with.
 OTHERS = {
     "numpy": (("NumPy, products", "NumPy, by hand"), ("NumPy, by hand",)),
     "cupy": (("CuPy, products", "CuPy, by hand"), ("CuPy, by hand",)),
@@ -81,7 +82,7 @@ LOOPS = ("PyTorch, a loop", "PyTorch, a loop, compiled")  # contestants of sweep
 
 
 class Stage(NamedTuple):
-    """A process of Python: its name, its share of the time, and its arguments."""
+    """A Python process: its name, its share of the time, and its arguments."""
 
     name: str
     share: float
@@ -102,8 +103,8 @@ def main() -> None:
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
-        parser.error(f"OUT must be a new or an empty folder; got {options.out}, which holds files")
-    # A shell makes background programs ignore interrupts, and the stages would inherit that.
+        parser.error(f"OUT must be a new or an empty folder; got {options.out}, which contains files")
+    # A shell lets background programs ignore interrupts, and the stages would inherit this.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     asked = (options.libraries or ("numpy,torch,jax" if options.cpu else "cupy,torch,jax")).split(",")
@@ -132,7 +133,7 @@ def main() -> None:
     run(groups, out, start, report)
     print(markdown(report))
     if not groups or any(stage["state"] != "ended" for stage in report["stages"].values()):
-        sys.exit(f"not everything was run, or passed: see the logs in {out}")
+        sys.exit(f"some stages did not run or failed: see the logs in {out}")
 
 
 def machine() -> dict[str, Any]:
@@ -183,7 +184,7 @@ def plan(
 
 
 def tests(library: str, *, tiny: bool, cpu: bool) -> Stage:
-    """Return the stage of a library's tests, with as many processes as its share of the cores."""
+    """Return the stage of a library's tests, with one process for each core of its share."""
     names = TINY_TESTS if tiny else CORE.get(library)
     files = ["tests"]
     if names is not None:
@@ -191,7 +192,8 @@ def tests(library: str, *, tiny: bool, cpu: bool) -> Stage:
     few = tiny or names is not None
     options = [f"--backend={library if cpu else BACKENDS[library]}", "--only-backends", "--verbose"]
     options += ["--color=no", f"--hypothesis-profile={'few' if few else 'fewer'}"]
-    # New releases of libraries may deprecate what others use, and pytest-benchmark warns if there is xdist.
+    # A new release of one library may deprecate functions that another uses, and pytest-benchmark warns
+    # about xdist.
     options += ["-Wignore::DeprecationWarning", "-pno:benchmark", "-pno:cacheprovider"]
     if importlib.util.find_spec("xdist"):
         options.append(f"--numprocesses={max(1, round(machine()['processors'] * CORES.get(library, 0.3)))}")
@@ -199,9 +201,9 @@ def tests(library: str, *, tiny: bool, cpu: bool) -> Stage:
 
 
 def run(groups: list[list[Stage]], out: Path, start: float, report: dict[str, Any]) -> None:
-    """Run groups one after another, report while and after each runs, and end in time.
+    """Run groups one after another within the time, and report during and after each.
 
-    Each group gets its share of the time that is left, so later groups share the time that it does not use.
+    Each group gets its share of the remaining time, so later groups share the time that it does not use.
     """
     deadline = start + 60 * report["minutes"] - GRACE
 
@@ -225,7 +227,8 @@ def run_beside(
 ) -> None:
     """Run stages at the same time, for at most ``seconds``, and put their states and results in ``records``.
 
-    A stage whose time is over is interrupted, as by Ctrl-C, so that it can report; later it is killed.
+    A stage that exceeds its time is interrupted, as by Ctrl-C, so that it can report; if it does not end, it
+    is killed.
     """
     start = shown = time.monotonic()
     running = {}
@@ -259,7 +262,7 @@ def run_beside(
 
 
 def started(stage: Stage, out: Path) -> subprocess.Popen[bytes]:
-    """Start a stage in a process group of its own, with the package of this checkout."""
+    """Start a stage in a new process group, with the package of this checkout."""
     path = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
     environment = os.environ | ENVIRONMENT | {"PYTHONPATH": path}
     if stage.name.startswith("tests"):  # many processes, each with one core
@@ -277,14 +280,14 @@ def started(stage: Stage, out: Path) -> subprocess.Popen[bytes]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and those that it started, as far as they still run."""
+    """Kill a process and all processes that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def stage_record(name: str, out: Path, seconds: float) -> dict[str, Any]:
-    """Return the results and the last output of a stage that has run for ``seconds``."""
+    """Return the results and the last output of a stage after ``seconds``."""
     last_lines = text_of(out / f"{name}.log").splitlines()[-20:]
     return {"seconds": round(seconds, 1), "results": results(name, out), "last_lines": last_lines}
 
@@ -314,7 +317,7 @@ OUTCOME = re.compile(
 
 
 def counts(log: str) -> dict[str, Any]:
-    """Count the tests in the output of `pytest --verbose`; "percent" is the share of all tests so far."""
+    """Count the tests in the output of `pytest --verbose`; "percent" is the share of tests that have run."""
     found: dict[str, list[str]] = {"PASSED": [], "FAILED": [], "SKIPPED": []}
     done = 0
     for match in OUTCOME.finditer(log):
@@ -328,10 +331,10 @@ def counts(log: str) -> dict[str, Any]:
 
 
 def written(report: dict[str, Any], out: Path) -> None:
-    """Write gpu.json and gpu.md, each beside its place and moved there whole."""
+    """Write gpu.json and gpu.md under temporary names and move them, so that they are always complete."""
     try:
         shown = markdown(report)
-    except Exception:  # noqa: BLE001  # a table that fails must not stop the stages
+    except Exception:  # noqa: BLE001  # an error in a table must not stop the stages
         shown = traceback.format_exc()
     for name, text in (("gpu.json", json.dumps(report, indent=1) + "\n"), ("gpu.md", shown)):
         beside = out / f".{name}"
@@ -340,7 +343,7 @@ def written(report: dict[str, Any], out: Path) -> None:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """Return the report as text and tables without a heading, one sentence a line."""
+    """Return the report as text and tables without a heading, one sentence per line."""
     parts = [summary(report), tests_table(report), steps_table(report), sweeps_table(report)]
     parts += [training_table(report), problems(report)]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -411,10 +414,10 @@ def steps_table(report: dict[str, Any]) -> str:
             row(f"× {other}", lambda times, own=own, other=other: ratio_of(times, own, other))
     data, rounds = report["sizes"]["data"], report["sizes"]["steps"]["rounds"]
     text = (
-        f"A training step in float32, of {data['features']:,} features and 10 classes, "
-        f"its batch gathered from {data['samples']:,} samples: median microseconds of {rounds} rounds; "
+        f"A training step in float32, with {data['features']:,} features and 10 classes, "
+        f"and a batch gathered from {data['samples']:,} samples: median microseconds of {rounds} rounds; "
         "and the ratio to the times of others, median and quartiles.\n"
-        "The GPU is waited for after 64 steps (after 50 in `scan`), and products are float32, not TF32; "
+        "A call waits for the GPU after 64 steps (after 50 in `scan`), and products are float32, not TF32; "
         "`compiled` is `torch.compile` with `reduce-overhead`, and a fused optimizer.\n"
         "twolayer's steps also report their loss and accuracy; the others do not."
     )
@@ -459,10 +462,10 @@ def training_table(report: dict[str, Any]) -> str:
     text = (
         f"A training on {sizes['images']:,} synthetic images of CIFAR-10's shape, each the image of its "
         "class plus noise: bytes, standardized, flipped and shifted batch by batch, "
-        f"{sizes['hidden']:,} hidden units, batch 250, Nesterov momentum; a tenth of the images is for "
-        "validation.\n"
+        f"{sizes['hidden']:,} hidden units, batch 250, Nesterov momentum; a tenth of the images is used "
+        "for validation.\n"
         "The columns are the seconds of the first epoch, in which kernels are compiled; the median seconds "
-        f"of the {sizes['epochs'] - 1} others; the most megabytes that the library held on the GPU, with the "
+        f"of the {sizes['epochs'] - 1} others; the largest memory of the library on the GPU, with the "
         "images but without CUDA's own memory; and the accuracy on the training images, "
         "which shows only that the network learns."
     )
@@ -471,7 +474,7 @@ def training_table(report: dict[str, Any]) -> str:
 
 
 def problems(report: dict[str, Any]) -> str:
-    """Return a line for each stage that failed, was cut or has not ended yet."""
+    """Return a line for each stage that failed, was interrupted or has not ended yet."""
     lines = []
     for name, stage in report["stages"].items():
         percent = (stage.get("results") or {}).get("percent") if name.startswith("tests") else None

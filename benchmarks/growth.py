@@ -1,10 +1,10 @@
-"""How the cost of a step grows with the batch, the hidden units, the networks and the number of steps.
+"""The growth of a step's time with the batch, the hidden units, the networks and the number of steps.
 
 Usage: python benchmarks/growth.py [--library numpy] [--rounds 9] [--out FOLDER]
 
-Float32, 3,072 features, 10 classes, plain gradient descent with an L2 penalty, from 50 hidden units, a batch
-of 200 and one network; one of them is changed at a time. Prints microseconds a step, and how many times as
-long as at the start; in the last table seconds of a whole `train`.
+Float32, 3,072 features, 10 classes, plain gradient descent with an L2 penalty. The sizes start from 50 hidden
+units, a batch of 200 and one network, and one of them is changed at a time. Prints microseconds per step, and
+their ratio to those of the first size. The last table has the seconds of a whole `train`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
         for name, own in times.items():
             compared = f"{int(name) / sizes[0]:g}", spread(ratios(times, name, first))
             rows.append([name, spread([1e6 * s for s in own], 0), *compared])
-        print(table([what, "µs a step", "× size", "× time"], rows) + "\n", flush=True)
+        print(table([what, "µs per step", "× size", "× time"], rows) + "\n", flush=True)
         results[what] = times
 
     rows = []
@@ -58,7 +58,7 @@ def main() -> None:
         seconds = [whole(steps, options.library) for _ in range(3)]
         rows.append([str(steps), spread(seconds), f"{1e6 * statistics.median(seconds) / steps:.0f}"])
         results[f"{steps} steps"] = seconds
-    print(table(["steps", "seconds", "µs a step"], rows))
+    print(table(["steps", "seconds", "µs per step"], rows))
     stored(options.out, f"growth-{options.library}", results)
 
 

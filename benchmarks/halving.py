@@ -1,15 +1,16 @@
-"""What halving a sweep of random candidates saves, and what it loses.
+"""The time saved by halving a sweep of random candidates, and the quality of its winner.
 
 Usage: python benchmarks/halving.py [--repetitions 40] [--candidates 64] [--epochs 30] [--halving 4]
        [--data FOLDER]
 
-Each repetition draws other candidates for the digits (50 hidden units; learning rate 1e-3 to 1, reg 1e-6 to
-1e-2, both log-uniform; dropout 0 to 0.5). With the folder of CIFAR-10's binary files they are for its first
-10,000 images instead, 1,000 of which judge. The winner of the whole sweep, the winner with halving, and the
-winner with halving whose schedule falls to 0 at each rung and starts again, are trained again from five other
-seeds. Prints how often a winner is clearly behind that of the whole sweep, or ahead of it: by more than the
-95 % margin of the mean difference in pairs; and the seconds that halving takes, as a share of those of the
-whole sweep. OPENBLAS_NUM_THREADS=1 makes both faster where others use the machine.
+Each repetition draws new candidates for the digits (50 hidden units; learning rate 1e-3 to 1, reg 1e-6 to
+1e-2, both log-uniform; dropout 0 to 0.5). With `--data`, the folder of CIFAR-10's binary files, the
+candidates train on its first 9,000 images instead, and the next 1,000 validate. Three winners are trained
+again from five other seeds: of the whole sweep, of halving, and of halving with a schedule that falls to 0 at
+each rung and starts again. Prints how often a winner is clearly behind the winner of the whole sweep, or
+ahead of it: by more than the 95 % margin of the mean difference in pairs. Also prints the seconds of halving
+as a share of those of the whole sweep. OPENBLAS_NUM_THREADS=1 makes both faster if other programs use the
+machine.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ WHOLE, HALVED, RESTARTED = "whole", "halving", "halving, restarted schedule"
 
 @dataclass(frozen=True)
 class Restarts:
-    """A cosine to each of some epochs, which starts again after each of them."""
+    """A cosine that falls to 0 at each of the epochs in ``ends``, and starts again after it."""
 
     ends: tuple[int, ...]
 

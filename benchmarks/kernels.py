@@ -2,14 +2,15 @@
 
 Usage: python benchmarks/kernels.py [--device FOLDER] [--out FOLDER]
 
-Needs CuPy's wheel for CUDA 13 and g++, but no GPU: it runs on the simulated device of tests/simulated_cuda,
-which counts the kernels. The device is built into a temporary folder, or into that of `--device`, which also
-keeps compiled kernels for the next run. Prints a table for one network and for a stack of nine: the kernels
-of a step of `train` with an L2 penalty, and its matrix products, which cuBLAS computes. The counts of an
-epoch are divided by its 100 steps, so losses and accuracies are included. The same step without fused
-functions is there for comparison, and one written by hand in CuPy, which computes neither loss nor accuracy.
-Copies between host and device do not count as kernels, nor does memory that is set to a value. The counts of
-all runs are equal. With `--out`, FOLDER/kernels.json contains the count of each kernel by name.
+Needs CuPy's wheel for CUDA 13, g++ 12 or later and nm, but no GPU: it runs on the simulated device of
+tests/simulated_cuda, which counts the kernels. The device is built into a temporary folder, or into the
+folder `--device`, which also keeps compiled kernels for the next run. Prints a table for one network and for
+a stack of nine: the kernels of a step of `train` with an L2 penalty, and its matrix products, which cuBLAS
+computes on a GPU. The counts of an epoch are divided by its 100 steps, so losses and accuracies are included.
+For comparison, the table has the same step without fused functions, and a step written by hand in CuPy, which
+computes neither loss nor accuracy. Copies between host and device and setting memory to a value do not count
+as kernels. Every run has the same counts. With `--out`, FOLDER/kernels.json contains the count of each kernel
+by name.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from twolayer._forms import FusingCuPy, _product
 from twolayer.training.optimizers import SGD, AdamW, Optimizer
 
 SIMULATION = Path(__file__).parents[1] / "tests" / "simulated_cuda" / "build.py"
-# Small, as the simulated device is slow: how many kernels a step starts does not depend on its arrays' sizes.
+# Small sizes, because the simulated device is slow; the number of kernels does not depend on the sizes.
 FEATURES, HIDDEN, BATCH, STEPS = 6, 3, 4, 100
 OPTIMIZERS = {"SGD": SGD(), "Nesterov": SGD(0.9, nesterov=True), "AdamW": AdamW()}
 
 
 def started() -> Counter[str]:
-    """Return how often this process has started each kernel, by name, and matrix products, as "products"."""
+    """Return how often this process has started each kernel, by name; "products" counts matrix products."""
     device = ctypes.CDLL(None)
     size = ctypes.c_size_t(device.simulated_launches(None, ctypes.c_size_t(0)) + 1)
     text = ctypes.create_string_buffer(size.value)
@@ -51,7 +52,7 @@ def started() -> Counter[str]:
 
 
 def of_training(optimizer: Optimizer, dropout: float, networks: int) -> dict[str, float]:
-    """Return the counts of a step: those of two epochs less those of one, over the steps of an epoch."""
+    """Return the counts per step: those of two epochs minus those of one, over the steps of an epoch."""
     import cupy
 
     t = by_hand.task(HIDDEN, BATCH, samples=STEPS * BATCH, features=FEATURES)
@@ -78,14 +79,14 @@ def of_step_by_hand() -> dict[str, float]:
 
 
 def not_fused(xp: FusingCuPy, function: Callable[..., Any], arrays: tuple[Any, ...], fixed: Any) -> Any:
-    """Return what the function returns, with a kernel for each operation; called as `FusingCuPy.run`."""
+    """Run a function with a kernel for each operation; called in place of `FusingCuPy.run`."""
     if function.__name__ == "product":
         return _product(*arrays, xp=xp, **fixed)
     return function(*arrays, xp=xp, **fixed)
 
 
 def counts() -> dict[str, list[dict[str, float]]]:
-    """Return the counts for a step of one network, then for a step of nine, by the name of the step."""
+    """Return the counts of a step of one network and of nine networks, by the name of the step."""
     found = {}
     for name, optimizer in OPTIMIZERS.items():
         for label, dropout in ((name, 0.0), (f"{name}, dropout", 0.5)):
@@ -110,9 +111,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", type=Path, help="folder in which the simulated device is built and kept")
+    parser.add_argument("--device", type=Path, help="a folder that keeps the simulated device")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    # The device must be loaded before Python starts, so this program starts itself again with it.
     if "libcuda.so.1" not in os.environ.get("LD_PRELOAD", ""):
         with tempfile.TemporaryDirectory() as folder:
             again = [sys.executable, SIMULATION, options.device or folder, sys.executable, *sys.argv]

@@ -1,4 +1,4 @@
-"""Parts that the benchmarks share: contestants that take turns, tables of ratios, and the machine's data.
+"""Shared parts of the benchmarks: timing of contestants in turns, tables of ratios, and the machine's data.
 
 As a program, `python benchmarks/measuring.py LIBRARY` prints `described(LIBRARY)` as JSON.
 """
@@ -18,12 +18,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-QUIET = 0.01, 0.001  # a library's threads are at rest when in so many seconds they took less than so many
+# A process is idle if it used less than 0.001 s of processor time in 0.01 s.
+QUIET = 0.01, 0.001
 LONGEST_REST = 2.0  # seconds
 
 
 class Contestant(NamedTuple):
-    """Something to time: a call, which waits for the device, and how many steps it makes."""
+    """Something to time: a call, which must wait for the device, and the number of steps that it takes."""
 
     call: Callable[[], object]
     steps: float = 1.0
@@ -32,11 +33,11 @@ class Contestant(NamedTuple):
 def in_turns(
     contestants: Mapping[str, Contestant], *, rounds: int, seconds: float = 0.06
 ) -> dict[str, list[float]]:
-    """Seconds a step of each contestant, a value for each round.
+    """Return the seconds per step of each contestant, a value for each round.
 
-    They take turns of about ``seconds``, round by round, so that a slow moment of the machine falls on all of
-    them; between turns there is a `rest`. What a first call costs, a compiler's work for one, is not counted.
-    A contestant whose first call raises is left out, and the others are measured.
+    The contestants take turns of about ``seconds`` in each round, so that a slow moment of the machine
+    affects all of them. Before each turn there is a `rest`. The first call, which may compile, is not
+    measured. A contestant whose first call raises is left out.
     """
     calls: dict[str, int] = {}
     times: dict[str, list[float]] = {}
@@ -59,10 +60,10 @@ def in_turns(
 
 
 def runs(name: str, call: Callable[[], object]) -> bool:
-    """Make a contestant's first call; print what it raises, and return whether it raised nothing."""
+    """Make a contestant's first call; print any exception, and return whether the call succeeded."""
     try:
         call()
-    except Exception:  # noqa: BLE001  # whatever its library raises: the others go on
+    except Exception:  # noqa: BLE001  # a library may raise anything; the others continue
         print(f"{name} is left out:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
         return False
     return True
@@ -71,8 +72,8 @@ def runs(name: str, call: Callable[[], object]) -> bool:
 def rest() -> None:
     """Wait until this process is idle.
 
-    The threads of a library go on looking for work for a while, OpenBLAS's for a tenth of a second on some
-    processors, and would slow down whatever is timed next.
+    The threads of a library keep looking for work after a call, OpenBLAS's for a tenth of a second on some
+    processors. They would slow down the next contestant.
     """
     span, busy = QUIET
     end = time.perf_counter() + LONGEST_REST
@@ -84,12 +85,12 @@ def rest() -> None:
 
 
 def ratios(times: Mapping[str, list[float]], name: str, to: str) -> list[float]:
-    """How many times as long as another contestant one took, round by round."""
+    """Return the ratio of a contestant's time to another's, for each round."""
     return [a / b for a, b in zip(times[name], times[to], strict=True)]
 
 
 def spread(values: list[float], digits: int = 2) -> str:
-    """Median, and in brackets the quartiles."""
+    """Return the median, and in brackets the quartiles; of fewer than four values, the lowest and highest."""
     middle = f"{statistics.median(values):.{digits}f}"
     if len(values) < 4:
         return f"{middle} ({min(values):.{digits}f} to {max(values):.{digits}f})"
@@ -98,7 +99,7 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Markdown, its columns aligned."""
+    """Return a Markdown table with aligned columns."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
 
     def line(cells: list[str]) -> str:
@@ -113,14 +114,14 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def has(library: str, *, gpu: bool = False) -> bool:
-    """Return whether a library is installed; if it is CuPy, or with ``gpu``, whether it finds a GPU, too."""
+    """Return whether a library is installed and, for CuPy or with ``gpu``, whether it finds a GPU."""
     if library == "cupy" or gpu:
         return bool((described(library) or {}).get("gpu"))
     return importlib.util.find_spec(library) is not None
 
 
 def described(library: str) -> dict[str, Any] | None:
-    """Return a library's version, and the GPU and the CUDA that it finds; None if it is not installed."""
+    """Return a library's version, its GPU and its version of CUDA; None if it is not installed."""
     if importlib.util.find_spec(library) is None:
         return None
     module = importlib.import_module(library)
@@ -137,7 +138,7 @@ def described(library: str) -> dict[str, Any] | None:
 
 
 def device_of(library: str, *, gpu: bool) -> Any:
-    """Return the device to ask for; only PyTorch needs one, as it computes on the processor by default."""
+    """Return the device to request. Only PyTorch needs one, because it uses the CPU by default."""
     if gpu and library == "torch":
         import torch
 
@@ -146,8 +147,8 @@ def device_of(library: str, *, gpu: bool) -> Any:
 
 
 def machine() -> str:
-    """The machine and what runs on it: processor, BLAS with its kernels and threads, versions, GPU."""
-    import numpy  # noqa: F401  # so that its BLAS is there to be seen
+    """Return a description of the machine: processor, BLAS with its kernels and threads, versions, GPU."""
+    import numpy  # noqa: F401  # threadpoolctl sees only loaded libraries
     from threadpoolctl import threadpool_info
 
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -173,7 +174,7 @@ def machine() -> str:
 
 
 def processor() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8").splitlines():
@@ -183,7 +184,10 @@ def processor() -> str:
 
 
 def stored(path: Path | None, name: str, results: object) -> None:
-    """Write results and the machine's data as JSON if a path is given; the file is moved there whole."""
+    """Write results and the machine's data as JSON if a path is given.
+
+    The file is written under a temporary name and then moved, so it is always complete.
+    """
     if path is not None:
         path.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"machine": machine(), "results": results}, indent=1)

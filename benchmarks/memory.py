@@ -1,12 +1,13 @@
-"""How much memory a training on 50,000 colour images of 32×32 bytes takes, and saving a network.
+"""The memory for a training on 50,000 colour images of 32×32 pixels, and for saving a network.
 
 Usage: python benchmarks/memory.py [--hidden 512,2048] [--libraries numpy,torch,jax] [--no-training]
                                    [--out FOLDER]
 
-For each case a process of its own: NumPy bytes (146.5 MiB), two epochs at batch 200 with standardizing, flips
-and shifts, and for one of them dropout. Prints the peak of the process less the images, and less what the
-process held before training (interpreter, libraries, images), in MB. Then the same of `save` and `save_run`,
-for a network of 202 MB (192 MiB): the peak less what the process held before, the network included.
+Each case runs in its own process. A training is two epochs at batch 200 on images of bytes (146.5 MiB), with
+standardizing, flips and shifts, and with and without dropout. Prints the peak of the process minus the
+images, and minus the memory of the process before training (interpreter, libraries, images), in MB. Then
+prints the same for `save` and `save_run` of a network of 202 MB (192 MiB): the peak minus the memory of the
+process before, which includes the network.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ WIDE = 16_384  # hidden units of a network of 192 MiB
 
 
 def one(library: str, hidden: int, dropout: float) -> None:
-    """Train, and print what the process took: at its peak, and before."""
+    """Train, and print the memory of the process: at its peak, and before the training."""
     import numpy as np
 
     from twolayer._namespace import from_host, standard_namespace
@@ -60,14 +61,14 @@ def one(library: str, hidden: int, dropout: float) -> None:
 
 
 def saving(library: str, order: str) -> None:
-    """Save a network and a run, and print what each took."""
+    """Save a network and a run, and print the peak of the process before and after each."""
     import numpy as np
 
     from twolayer._namespace import standard_namespace
     from twolayer.checkpoints import save_run
 
     xp = standard_namespace(__import__(library))
-    # Arrays of ones, as random numbers would take more memory while they are made.
+    # Arrays of ones, because creating random numbers would need more memory and raise the peak.
     shapes = (3072, WIDE), (WIDE,), (WIDE, 10), (10,)
     if order == "C":
         net = twolayer.TwoLayerNet(*(xp.ones(shape, dtype=xp.float32) for shape in shapes))
@@ -77,6 +78,7 @@ def saving(library: str, order: str) -> None:
     run = twolayer.train(small, xp.ones((4, 4)), xp.asarray(np.arange(4) % 2), steps=1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "network.safetensors")
+        # A small network first, so that the imports of saving are not counted.
         twolayer.save(small, path)
         save_run(run, path)
         before = peak()
@@ -87,7 +89,7 @@ def saving(library: str, order: str) -> None:
 
 
 def peak() -> float:
-    """Largest resident size of this process so far, in MB."""
+    """Return the largest resident size of this process so far, in MB."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
@@ -101,7 +103,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--saving", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--no-training", action="store_true", help="measure saving alone")
+    parser.add_argument("--no-training", action="store_true", help="measure only saving")
     options = parser.parse_args()
     if options.one:
         library, hidden, dropout = options.one
@@ -134,7 +136,7 @@ def measure_training(libraries: list[str], sizes: list[str], results: dict[str, 
 def measure_saving(libraries: list[str], results: dict[str, dict[str, float]]) -> None:
     rows = []
     for library in libraries:
-        for order in ("C", "F") if library != "jax" else ("C",):  # JAX has no other
+        for order in ("C", "F") if library != "jax" else ("C",):  # JAX has only this order
             found = measured(["--saving", library, order], results)
             taken = [found[name] - found["before"] for name in ("save", "save_run")]
             rows.append([f"{library}, arrays in {order} order", *(f"{size:.1f}" for size in taken)])
@@ -142,7 +144,7 @@ def measure_saving(libraries: list[str], results: dict[str, dict[str, float]]) -
 
 
 def measured(arguments: list[str], results: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Run a case in a process of its own, and return what it printed."""
+    """Run a case in its own process, and return its figures."""
     command = [sys.executable, __file__, *arguments]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)

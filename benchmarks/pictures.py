@@ -1,9 +1,10 @@
-"""The pictures of docs/performance.md, from what the other benchmarks stored.
+"""The figures of docs/performance.md, drawn from the results of other benchmarks.
 
 Usage: python benchmarks/pictures.py FOLDER [--out docs/images]
 
-FOLDER is what `--out` was for steps.py, sweeps.py and growth.py; what it does not hold is not drawn. Writes
-performance-steps.png, performance-sweeps.png and performance-growth.png.
+FOLDER contains the results that steps.py, sweeps.py and growth.py wrote with `--out FOLDER`, the last two for
+NumPy. Missing results are skipped. Writes performance-steps.png, performance-sweeps.png and
+performance-growth.png.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> None:
 
 
 def steps(results: dict[str, Any]) -> Any:
-    """A step of each contestant at each size: median and quartiles, fastest first."""
+    """Draw the time of each contestant's step at each size: median and quartiles, the fastest first."""
     sizes = [size for size in results if not size.startswith("whole")]
     figure, panels = plt.subplots(1, len(sizes), figsize=(4.4 * len(sizes), 4.2), layout="constrained")
     for size, axes in zip(sizes, panels, strict=True):
@@ -51,12 +52,12 @@ def steps(results: dict[str, Any]) -> Any:
         axes.invert_yaxis()
         hidden, batch = size.split("x")
         axes.set_title(f"{int(hidden):,} hidden units, batch {batch}")
-        axes.set_xlabel("milliseconds a step, median and quartiles")
+        axes.set_xlabel("milliseconds per step, median and quartiles")
     return figure
 
 
 def sweeps(results: dict[str, Any]) -> Any:
-    """Seconds a candidate, of sweeps of so many."""
+    """Draw the seconds per candidate against the number of candidates."""
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     names = list(dict.fromkeys(name for times in results.values() for name in times))
     styles = {"sweep": ("o-", OURS, 2.0), "one after another": ("s--", OURS, 1.2)}
@@ -72,13 +73,13 @@ def sweeps(results: dict[str, Any]) -> Any:
     axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlabel("candidates")
-    axes.set_ylabel("seconds a candidate")
+    axes.set_ylabel("seconds per candidate")
     axes.legend(frameon=False)
     return figure
 
 
 def growth(results: dict[str, Any]) -> Any:
-    """How many times as long a step takes that is so many times as large."""
+    """Draw the growth of a step's time with its size."""
     names = {"batch": "batch", "hidden": "hidden units", "networks": "networks of a stack"}
     figure, axes = plt.subplots(figsize=(6, 4.6), layout="constrained")
     widest = 1.0

@@ -1,26 +1,26 @@
-"""The cost of many processes, wide stacks and large files, and its growth with the data.
+"""The cost of several processes, wide stacks and large files, and its growth with the data.
 
 Usage: OPENBLAS_NUM_THREADS=1 python benchmarks/scale.py
        [--only processes,starting,sent,stacks,file,growth,devices] [--rounds 5] [--data FOLDER]
        [--folder FOLDER] [--gib 2] [--quick] [--out FOLDER]
 
 The samples are random, so nothing is downloaded: 20,000 of 512 features and 10 classes unless stated
-otherwise. Each case prints the table that docs/scale.md has of it.
+otherwise. Each case prints its table of docs/scale.md.
 
-- processes: `twolayer sweep` of two parts, as a user starts it, with its start and all files that it writes:
-  in one process, and with `--workers 2`, each process with one thread of the BLAS; and in one process with
-  two threads. With the folder of CIFAR-10's binary files as `--data` it trains on these. The networks must
-  be the same to the bit.
-- starting: a sweep of two parts that take hardly any time: in this process, on fresh processes, and on
-  processes that ran one before.
-- sent: the sizes of what goes to a worker and comes back, pickled; and of files.
-- stacks: 1 to 1,000 candidates of 50 units on 4,000 training samples of 64 features, 100 steps, as `sweep`
-  divides them, and as one stack in `train`; each in a process of its own, whose memory is measured.
-- file: an epoch on a file that is larger than the memory that the process may hold (RLIMIT_DATA; Linux),
-  with `stream=True`. Reading the file into memory must fail there.
+- processes: `twolayer sweep` of two parts, including its start and all files that it writes: in one process,
+  and with `--workers 2`, where each process has one thread of the BLAS; and in one process with two threads.
+  With `--data`, the folder of CIFAR-10's binary files, it trains on these. The networks of the runs with one
+  thread per process must be the same to the bit.
+- starting: a sweep of two very short parts: in this process, on fresh processes, and on processes that ran a
+  part before.
+- sent: the pickled sizes of the data sent to a worker and back, and the sizes of files.
+- stacks: 1 to 1,000 candidates of 50 units on 4,000 training samples of 64 features, 100 steps, as divided by
+  `sweep`, and as one stack in `train`; each runs in its own process, whose memory is measured.
+- file: an epoch with `stream=True` on a file that is larger than the memory that the process may allocate
+  (RLIMIT_DATA; Linux). Reading the file into memory must fail there.
 - growth: the time of `train` when one size is doubled, and doubled again, and of `sweep` with more folds.
-- devices: a training with JAX on rows that are divided among 1, 2, 4 and 8 forced devices of the host, each
-  number in a process of its own, after a first training that compiles. Only if JAX is installed.
+- devices: a training with JAX on rows that are divided among 1, 2, 4 and 8 simulated devices of the host.
+  Each number of devices runs in its own process, after a first training that compiles. Needs JAX.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ONE, TWO = "one process", "two processes"
 
 
 def samples(n_samples: int, n_features: int, n_classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Return random samples, whose classes a random linear map decides."""
+    """Return random samples, with classes from a random linear map."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((n_samples, n_features), dtype=np.float32)
     return X, np.argmax(X @ rng.standard_normal((n_features, n_classes), dtype=np.float32), axis=1)
@@ -116,7 +116,7 @@ def fresh() -> ProcessPoolExecutor:
 
 
 def measure_starting(options: argparse.Namespace) -> dict[str, list[float]]:
-    """Time a sweep of two short parts here and on processes, and print the table."""
+    """Time a sweep of two short parts in this process and on others, and print the table."""
     X, y = samples(20_000, 512)
     grid = {"n_hidden": [10], "seed": [0, 1]}
     sweep = partial(twolayer.sweep, X[1000:], y[1000:], validation=(X[:1000], y[:1000]), grid=grid, steps=1)
@@ -137,7 +137,7 @@ def measure_starting(options: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def measure_sent(options: argparse.Namespace, folder: Path) -> dict[str, int]:
-    """Print the sizes of what goes to a worker, and of what comes back."""
+    """Print the sizes of the data sent to a worker and back."""
     X, y = samples(20_000, 512)
     grid = {"learning_rate": list(np.geomspace(1e-3, 1e-1, 9)), "n_hidden": [50], "seed": [0, 1]}
     arguments: dict[str, Any] = {"grid": grid, "epochs": 2, "max_networks": 9}
@@ -178,7 +178,7 @@ def measure_sent(options: argparse.Namespace, folder: Path) -> dict[str, int]:
 
 
 def size(what: object) -> int:
-    """Return how many bytes something takes, pickled."""
+    """Return the pickled size of an object, in bytes."""
     return len(pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL))
 
 
@@ -188,7 +188,7 @@ def in_kilobytes(n: int) -> str:
 
 @contextmanager
 def recording(executor: ProcessPoolExecutor, sizes: Mapping[str, list[int]]) -> Iterator[ProcessPoolExecutor]:
-    """Yield an executor that records how large its calls and their results are."""
+    """Yield the executor, which then records the sizes of its calls and of their results."""
     submit = executor.submit
 
     def recorded(call: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -206,11 +206,11 @@ def recording(executor: ProcessPoolExecutor, sizes: Mapping[str, list[int]]) -> 
 
 
 def train_stack(n_networks: int, way: str, steps: int) -> None:
-    """Train candidates as a sweep, or as one stack, and print what that took."""
+    """Train candidates as a sweep, or as one stack, and print the time and the memory."""
     X, y = samples(5_000, 64)
     rates = list(np.geomspace(1e-3, 1e-1, n_networks)) if n_networks > 1 else [1e-2]
     validated: dict[str, Any] = {"X": X[1000:], "y": y[1000:], "validation": (X[:1000], y[:1000])}
-    twolayer.sweep(**validated, grid={"learning_rate": [1e-2]}, steps=5)  # whatever a first call costs
+    twolayer.sweep(**validated, grid={"learning_rate": [1e-2]}, steps=5)  # the first call is slower
     forget_peak()
     before, n_parts, start = peak(), 1, time.perf_counter()
     if way == "sweep":
@@ -229,11 +229,11 @@ def train_stack(n_networks: int, way: str, steps: int) -> None:
         )
     seconds = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "parts": n_parts, "MB": peak() - before}))
-    del kept
+    del kept  # only now, so that the peak includes the result
 
 
 def measure_stacks(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
-    """Time candidates by their number, and print the table."""
+    """Time different numbers of candidates, and print the table."""
     numbers = (1, 10) if options.quick else (1, 10, 100, 1000)
     steps, rounds = ("20", 1) if options.quick else ("100", options.rounds)
     found: dict[str, list[dict[str, float]]] = {}
@@ -250,7 +250,7 @@ def measure_stacks(options: argparse.Namespace) -> dict[str, list[dict[str, floa
             milliseconds = statistics.median(one["seconds"] for one in own) / n * 1e3
             row += [f"{milliseconds:.0f}", f"{statistics.median(one['MB'] for one in own):.0f}"]
         rows.append(row)
-    head = ["networks", "parts", "`sweep`: ms a network", "MB", "one stack: ms a network", "MB"]
+    head = ["networks", "parts", "`sweep`: ms per network", "MB", "one stack: ms a network", "MB"]
     print(table(head, rows) + "\n", flush=True)
     return found
 
@@ -259,7 +259,7 @@ def measure_stacks(options: argparse.Namespace) -> dict[str, list[dict[str, floa
 
 
 def train_on_file(path: str, n_features: int, limit: int) -> None:
-    """Train on a file under a limit on memory, and print what that took."""
+    """Train on a file under a limit on memory, and print the time and the memory."""
     X = np.memmap(path, np.float32, "r").reshape(-1, n_features)
     y = np.arange(len(X)) % 10
     net = twolayer.TwoLayerNet.initialize(n_features, 50, 10, rng=0)
@@ -269,12 +269,12 @@ def train_on_file(path: str, n_features: int, limit: int) -> None:
     except MemoryError:
         pass
     else:
-        raise SystemExit("the file fits into the memory that is allowed")
+        raise SystemExit("the file must be larger than the allowed memory; it fits")
     most, done = {"RssAnon": 0, "RssFile": 0}, threading.Event()
 
     def watch() -> None:
         while not done.wait(0.01):
-            # Of its own, and of files, whose pages the system can drop.
+            # RssAnon is the process's own memory; RssFile is pages of files, which the system can drop.
             most.update({name: max(own, status(name)) for name, own in most.items()})
 
     before = status("RssAnon")
@@ -351,7 +351,7 @@ def training(N: int, D: int, H: int, C: int) -> Callable[[], object]:
 
 
 def train_on_devices(n_devices: int, n_samples: int) -> None:
-    """Train on rows that are divided among devices of this host, and print how long it took, and a loss."""
+    """Train on rows that are divided among devices of this host, and print the seconds and a loss."""
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={n_devices}"
     import jax
 
@@ -367,7 +367,7 @@ def train_on_devices(n_devices: int, n_samples: int) -> None:
 
 
 def measure_devices(options: argparse.Namespace) -> dict[str, list[float]]:
-    """Time a training by the number of devices, and print the table."""
+    """Time a training on different numbers of devices, and print the table."""
     numbers, rounds = ((1, 8), 1) if options.quick else ((1, 2, 4, 8), options.rounds)
     times: dict[str, list[float]] = {str(n): [] for n in numbers}
     losses: list[float] = []
@@ -387,7 +387,7 @@ def measure_devices(options: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def one(kind: str, *arguments: str) -> dict[str, float]:
-    """Run a case in a process of its own, and return what it printed."""
+    """Run a case in its own process, and return its figures."""
     command = [sys.executable, __file__, "--one", kind, *arguments]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout)
@@ -395,21 +395,21 @@ def one(kind: str, *arguments: str) -> dict[str, float]:
 
 
 def forget_peak() -> None:
-    """Have `peak` begin anew at what this process holds now, where the system can (Linux)."""
+    """Reset `peak` to the current memory of this process, if the system can (Linux)."""
     if sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak() -> float:
-    """Largest resident size of this process so far, in MB."""
-    if sys.platform == "linux":  # where ru_maxrss begins at the size of the process that started this one
+    """Return the largest resident size of this process so far, in MB."""
+    if sys.platform == "linux":  # ru_maxrss begins there with the size of the parent process
         return status("VmHWM") / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def status(name: str) -> int:
-    """Return how many bytes a field of this process's status has (Linux)."""
+    """Return a field of this process's status, in bytes (Linux)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1]) * 1024
 
@@ -423,9 +423,9 @@ def main() -> None:
     parser.add_argument("--only", default=every)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--data", help="the folder cifar-10-batches-bin")
-    parser.add_argument("--folder", type=Path, help="where to make a folder for large files, for a while")
-    parser.add_argument("--gib", type=float, default=2.0, help="the size of the file to train on")
-    parser.add_argument("--quick", action="store_true", help="little of each, to see that it runs")
+    parser.add_argument("--folder", type=Path, help="an existing folder for temporary large files")
+    parser.add_argument("--gib", type=float, default=2.0, help="the size of the file to train on, in GiB")
+    parser.add_argument("--quick", action="store_true", help="run small cases, to try the program")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()

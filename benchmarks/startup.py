@@ -1,8 +1,9 @@
-"""How long `import twolayer` and the command line take to start, and how large they are when installed.
+"""The time of `import twolayer` and of the command line's start, and the size of the installed files.
 
 Usage: python benchmarks/startup.py [--rounds 9] [--out FOLDER]
 
-Each in a process of its own, in turns. Sizes are of the installed files, without those of what they need.
+Each statement runs in its own process, in turns. Each size is that of a package's own files, without its
+dependencies.
 """
 
 from __future__ import annotations

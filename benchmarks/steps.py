@@ -1,13 +1,14 @@
-"""What a training step costs: the library's, on each array library, beside others' and the bare products.
+"""The time of a training step of twolayer on each array library, of other libraries, and of its products.
 
-Usage: python benchmarks/steps.py [--sizes 50x200,512x200,1024x500] [--rounds 15] [--gpu] [--out FOLDER]
+Usage: python benchmarks/steps.py [--sizes 50x200,512x200,1024x500] [--rounds 15] [--whole 3] [--gpu]
+       [--out FOLDER]
 
-Float32, 3,072 features, 10 classes; plain gradient descent with an L2 penalty; hidden units x batch. The
-library's steps are those that `train` takes, in the same way: drawn batches are moved to the device, and each
-step reports its loss, penalty included, and its accuracy, which the steps written by hand do not. Prints for
-each size a table: microseconds a step, and how many times as long as the step written by hand in the same
-library, and as its matrix products alone, each the median and the quartiles over rounds in which all take
-turns. The last table is of a whole `train` of 2,000 steps against 2,000 such steps.
+Sizes are hidden units x batch. The step is plain gradient descent with an L2 penalty, in float32, with 3,072
+features and 10 classes. twolayer's steps run as in `train`: drawn batches are moved to the device, and each
+step reports its accuracy and its loss, penalty included; the steps written by hand report neither. Prints a
+table for each size: microseconds per step, and the ratios to the step written by hand in the same library and
+to its matrix products alone. Each is the median and the quartiles over rounds in which all contestants take
+turns. The last table compares a whole `train` of 2,000 steps with 2,000 such steps, in `--whole` rounds.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ from twolayer.training.execution import Steps, running
 from twolayer.training.optimizers import SGD, Optimizer
 from twolayer.training.step import Constant, Samples, State, Varying, decay_factors, report, step
 
-STEPS = 64  # of a call
+STEPS = 64  # of each call
 PLAIN = SGD()
 
-# Which contestants written by hand a library's step is held against.
+# The contestants written by hand that a library's step is compared with.
 AGAINST = {
     "numpy": ("NumPy, by hand", "NumPy, products"),
     "cupy": ("CuPy, by hand", "CuPy, products"),
@@ -74,7 +75,7 @@ def library_steps(
     optimizer: Optimizer = PLAIN,
     layout: Callable[..., Params] = laid_out,
 ) -> Contestant:
-    """The steps of `train`, of one network or of a stack: of a chunk of draws, as it takes them."""
+    """Return the steps of `train` for one network or a stack: a chunk of draws at a time, as `train` does."""
     xp = standard_namespace(__import__(library))
     net = network(t, xp, device)
     if networks > 1:
@@ -103,15 +104,15 @@ def library_steps(
         with running(xp):
             for state, _ in taking.take(states[0], constant, varying, place):
                 states[0] = state
-            taking.reported()  # waits for the device
+            taking.reported()  # also waits for the device
 
     return Contestant(steps, STEPS)
 
 
 def whole(t: Task, library: str, device: Any, rounds: int, steps: int = 2000) -> dict[str, list[float]]:
-    """Seconds of a `train` and of as many bare steps; and of what is not counted, its evaluations.
+    """Return the seconds of a `train`, of as many bare steps, and of its evaluations, for each round.
 
-    A value for each round, and with them how many times as long as the steps the rest of `train` took.
+    "ratio" is the time of `train` without its evaluations, divided by the time of the steps.
     """
     xp = standard_namespace(__import__(library))
     bare = library_steps(t, library, device)
@@ -144,7 +145,7 @@ def whole(t: Task, library: str, device: Any, rounds: int, steps: int = 2000) ->
             float(net.accuracy(X_val, y_val))
         float(net.accuracy(X, y))
         evaluated = time.perf_counter()
-        if i:  # the first is for compilers
+        if i:  # the first round compiles
             times = {
                 "train": trained - start,
                 "steps": (stepped - trained) * steps / (round(steps / STEPS) * STEPS),
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--features", type=int, default=FEATURES)
-    parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
+    parser.add_argument("--only", default="", help="only contestants whose names contain one of these words")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     words = [word for word in options.only.split(",") if word]
@@ -192,10 +193,10 @@ def main() -> None:
             against = AGAINST[own[name][0]] if name in own else (None, None)
             compared = [spread(ratios(times, name, to)) if to in times else "" for to in against]
             rows.append([name, spread([1e6 * s for s in times[name]], 0), *compared])
-        print(table(["", "µs a step", "× by hand", "× products"], rows) + "\n", flush=True)
+        print(table(["", "µs per step", "× by hand", "× products"], rows) + "\n", flush=True)
         results[size] = times
         missing |= contestants.keys() - times.keys()
-        stored(options.out, "steps", results)  # now, in case the program is stopped
+        stored(options.out, "steps", results)  # after each size, in case the program is stopped
     if options.whole:
         size, rows = options.sizes.split(",")[0], []
         hidden, batch = map(int, size.split("x"))
@@ -216,7 +217,7 @@ def main() -> None:
 
 
 def libraries(gpu: bool) -> list[tuple[str, Any]]:
-    """Array libraries that are here, with the device to use."""
+    """Return the installed array libraries, each with the device to use."""
     names = [name for name in ("cupy" if gpu else "numpy", "torch", "jax") if has(name, gpu=gpu)]
     return [(name, device_of(name, gpu=gpu)) for name in names]
 

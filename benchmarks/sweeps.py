@@ -1,13 +1,13 @@
-"""What a sweep of K candidates costs: as one stack, one after another, in PyTorch, and in scikit-learn.
+"""The time of a sweep of K candidates: as one stack, one after another, in PyTorch, and in scikit-learn.
 
 Usage: python benchmarks/sweeps.py [--networks 1,3,9,27,100] [--library numpy] [--steps 300] [--rounds 3]
 
-K networks of 50 hidden units (float32, 10 classes, batch 200, plain gradient descent, 3,072 features), which
-differ in the strength of their L2 penalty; one set of 1,000 samples validates them after each epoch, and at
-the end each has its accuracy on all training samples. The contestants take turns. `GridSearchCV` runs on two
-processes, with one split, validated once, and no refit: it trains the same candidates for as many epochs.
-Prints seconds, and their ratio to those of one after another. With `--looped 10`, contestants that train
-one after another train the first ten of the K, and their time is multiplied by K / 10.
+K networks of 50 hidden units (float32, 10 classes, batch 200, plain gradient descent, 3,072 features) differ
+in the strength of their L2 penalty. Each is validated on the same 1,000 samples after each epoch, and at the
+end its accuracy on all training samples is computed. The contestants take turns. `GridSearchCV` trains the
+same candidates for as many epochs on two processes, with one split, one validation at the end, and no refit.
+Prints seconds, and their ratio to those of training one after another. With `--looped 10`, contestants that
+train one after another train only the first ten of the K, and their time is multiplied by K / 10.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def penalties(n: int) -> list[float]:
 
 
 class Contestant(NamedTuple):
-    """A call that trains a network for each penalty, and whether it trains them one after another."""
+    """A call that trains a network for each penalty; ``loops`` if it trains them one after another."""
 
     call: Callable[[list[float]], object]
     loops: bool
@@ -82,9 +82,10 @@ def contestants(
 def torch_loop(
     t: by_hand.Task, steps: int, device: str, *, compiled: bool = False
 ) -> Callable[[list[float]], None]:
-    """Candidates one after another: layers, autograd, `torch.optim.SGD`, and the accuracies of a sweep.
+    """Return a loop over candidates: layers, autograd, `torch.optim.SGD`, and the accuracies of a sweep.
 
-    All train in the same layers, which are drawn anew for each candidate, so that they are compiled once.
+    All candidates use the same layers, whose weights are drawn again for each, so they are compiled only
+    once.
     """
     import torch
 
@@ -128,7 +129,7 @@ def grid_search(t: by_hand.Task, steps: int, regs: list[float]) -> None:
         max_iter=-(-steps * BATCH // len(t.X)),
         random_state=0,
     )
-    # All samples train, and the first 1,000, given once more, validate.
+    # All samples are for training; the first 1,000 are appended again as the validation samples.
     X, y = np.concatenate([t.X, t.X[:1000]]), np.concatenate([t.y, t.y[:1000]])
     split = PredefinedSplit(np.repeat([-1, 0], [len(t.X), len(X) - len(t.X)]))
     grid = {"alpha": [2 * reg * BATCH for reg in regs]}
@@ -144,13 +145,13 @@ def main() -> None:
     )
     parser.add_argument("--networks", default="1,3,9,27,100")
     parser.add_argument("--library", default="numpy", choices=("numpy", "torch", "jax", "cupy"))
-    parser.add_argument("--gpu", action="store_true", help="PyTorch's and JAX's; CuPy is on one anyway")
+    parser.add_argument("--gpu", action="store_true", help="use a GPU with PyTorch and JAX; CuPy always does")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--looped", type=int, help="the most networks that are trained one after another")
+    parser.add_argument("--looped", type=int, help="train at most this many networks one after another")
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--features", type=int, default=FEATURES)
-    parser.add_argument("--only", default="", help="contestants whose names hold one of these words")
+    parser.add_argument("--only", default="", help="only contestants whose names contain one of these words")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     print(f"{machine()}; twolayer on {options.library}\n")
@@ -186,7 +187,7 @@ def main() -> None:
         print(f"{n} networks, {options.steps} steps\n")
         print(table(["", "seconds", "× one after another"], rows) + "\n", flush=True)
         results[str(n)] = times
-        stored(options.out, f"sweeps-{options.library}", results)  # now, in case the program is stopped
+        stored(options.out, f"sweeps-{options.library}", results)  # in case the program is stopped
     if missing:
         sys.exit(f"could not run: {', '.join(sorted(missing))}")
 

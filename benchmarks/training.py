@@ -2,13 +2,12 @@
 
 Usage: python benchmarks/training.py [--library numpy] [--gpu] [--hidden 1024] [--epochs 6] [--out FOLDER]
 
-The data are 50,000 images of 32 x 32 pixels in three colours, as bytes: each is the image of its class, of
-which there are 10, plus noise. They are standardized, flipped and shifted batch by batch; batch 250, float32,
-Nesterov momentum, label smoothing, a cosine schedule after an epoch of warm-up. A tenth of the images is for
-validation after each epoch.
-Prints the seconds of the first epoch, in which kernels are compiled, and of the others; the most memory that
-the library held on the GPU, which includes the images but not CUDA's own memory; and the last training loss
-and accuracy, which show that the network learns.
+The data are 50,000 images of 32 x 32 pixels in three colours, as bytes: each is the image of its class, one
+of 10, plus noise. They are standardized, flipped and shifted batch by batch. The training uses batches of
+250, float32, Nesterov momentum, label smoothing, and a cosine schedule after an epoch of warm-up. A tenth of
+the images is used for validation after each epoch. Prints the seconds of the first epoch, in which kernels
+are compiled, and of the others; the largest memory of the library on the GPU, which includes the images but
+not CUDA's own memory; and the last training loss and accuracy, which show that the network learns.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ SHAPE, CLASSES, BATCH = (32, 32, 3), 10, 250
 
 
 def images(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images as bytes (n, 3072), each the image of its class plus noise, and their labels (n,)."""
+    """Return images as bytes (n, 3072), each the image of its class plus noise, and the labels (n,)."""
     rng = np.random.default_rng(0)
     y = rng.integers(0, CLASSES, n).astype(np.int32)
     means = rng.integers(64, 192, (CLASSES, *SHAPE), dtype=np.uint8).reshape(CLASSES, -1)
@@ -37,10 +36,10 @@ def images(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def memory(library: str) -> float | None:
-    """Return the most megabytes that the library has held on the GPU; None if it uses no GPU."""
+    """Return the largest memory of the library on the GPU, in MB; None if it uses no GPU."""
     module = __import__(library)
     if library == "cupy":
-        return module.get_default_memory_pool().total_bytes() / 1e6  # the pool keeps all it has had
+        return module.get_default_memory_pool().total_bytes() / 1e6  # the pool never shrinks by itself
     if library == "torch" and module.cuda.is_available():
         return module.cuda.max_memory_reserved() / 1e6
     if library == "jax" and module.default_backend() == "gpu":
@@ -53,7 +52,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--library", default="numpy", choices=("numpy", "torch", "jax", "cupy"))
-    parser.add_argument("--gpu", action="store_true", help="PyTorch's and JAX's; CuPy is on one anyway")
+    parser.add_argument("--gpu", action="store_true", help="use a GPU with PyTorch and JAX; CuPy always does")
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=6)
@@ -67,7 +66,7 @@ def main() -> None:
     times: list[float] = []
 
     def clock(progress: twolayer.training.Progress) -> None:
-        if progress.epoch_ended:  # its validation accuracy is on the host, so the device has finished
+        if progress.epoch_ended:  # the validation accuracy is on the host by then, so the device has finished
             times.append(time.perf_counter())
 
     settings: dict[str, Any] = {

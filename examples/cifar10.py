@@ -1,9 +1,9 @@
-"""CIFAR-10 from Python: whitened, flipped and shifted; the mean over flips folded in; and pictures of it.
+"""A network for CIFAR-10 in Python: whitening, flips and shifts, the mean over flips folded in, and figures.
 
 Usage: python examples/cifar10.py OUT [--data FOLDER] [--hidden 1024] [--epochs 20]
 
-Without `--data` the images are downloaded once, to the user's cache. Writes OUT/network.safetensors and the
-pictures OUT/curves.png, OUT/weights.png, OUT/confusion.png and OUT/mistakes.png.
+Without `--data`, the images are downloaded once, to the user's cache. Writes OUT/network.safetensors and the
+figures OUT/curves.png, OUT/weights.png, OUT/confusion.png and OUT/mistakes.png.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> float:
     options = parser.parse_args(arguments)
     data = twolayer.datasets.load_cifar10(options.data)
 
-    # 256 numbers hold most of what the 3,072 pixels vary in, and make the first layer a twelfth of the size.
+    # 256 components contain most of the variance of the 3,072 pixels; the first layer is a twelfth as large.
     whitener = twolayer.preprocessing.Whitener.fit(data.train.X, kind="pca", n_components=256)
     run = twolayer.train(
         twolayer.TwoLayerNet.initialize(256, options.hidden, data.n_classes, rng=0),
-        data.train.X,  # the bytes as they are: batches are augmented and whitened one by one
+        data.train.X,  # bytes; each batch is augmented and whitened when it is used
         data.train.y,
         validation=data.validation,
         preprocessing=whitener,
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
         callbacks=[report],
     )
 
-    # Into one network that takes pixels, and that gives an image and its mirror image the same logits.
+    # One network that takes pixels, and returns the same logits for an image and its mirror image.
     net = twolayer.symmetrize(run.folded, data.image_shape)
     options.out.mkdir(parents=True, exist_ok=True)
     twolayer.save(

@@ -1,15 +1,15 @@
-"""A small convolutional network on CIFAR-10, trained with PyTorch and written out as a two-layer network.
+"""A small convolutional network on CIFAR-10, trained with PyTorch and converted to a two-layer network.
 
-Usage: python examples/convolution.py OUT --data FOLDER [--filters 256] [--epochs 30] [--validation 5000]
+Usage: python examples/convolution.py OUT [--data FOLDER] [--filters 256] [--epochs 30] [--validation 5000]
 
-One layer of filters, a rectifier, average pooling and a linear layer: `twolayer.unroll` makes of it a network
-that is nothing but W1, b1, W2 and b2 on raw pixels, and `twolayer.symmetrize` takes its mean over the image
-and its mirror image. That network is what is judged, in one forward pass, and what is saved. PyTorch trains,
-as it has convolutions; the flips and shifts of the images are twolayer's.
+The network has one layer of filters, a rectifier, average pooling and a linear layer. `twolayer.unroll`
+converts it to a network of W1, b1, W2 and b2 on raw pixels, and `twolayer.symmetrize` averages it over an
+image and its mirror image. The resulting network is evaluated, in one forward pass, and saved. PyTorch trains
+the network, because it has convolutions; twolayer flips and shifts the images.
 
-`--validation N` sets the last N training images aside; test images are looked at once, at the end, and not at
-all where images are set aside. Prints the accuracy and writes OUT/results.json and OUT/network.safetensors,
-which `twolayer evaluate` and `twolayer predict` read.
+`--validation N` sets the last N training images aside and evaluates on them. Without it, the test images are
+used once, at the end. Prints the accuracy, and writes OUT/results.json and OUT/network.safetensors, which
+`twolayer evaluate` and `twolayer predict` read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from twolayer.preprocessing import Standardizer
 
 
 class Convolution(torch.nn.Module):
-    """Filters, a rectifier, average pooling, and a linear layer, on standardized images, channels last."""
+    """Filters, a rectifier, average pooling and a linear layer, on standardized images with channels last."""
 
     def __init__(self, whitening: torch.Tensor, options: argparse.Namespace) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Convolution(torch.nn.Module):
             raise SystemExit(f"--pool must divide the {positions} positions along a side; got {options.pool}")
         self.options, self.regions = options, positions // options.pool
         n_pooled = self.regions**2 * F
-        # Filters of whitened patches: a change of coordinates, in which gradient descent goes faster.
+        # The parameters are filters of whitened patches, for which gradient descent converges faster.
         self.register_buffer("whitening", whitening)
         self.coordinates = torch.nn.Parameter(torch.randn(n_inputs, F) * math.sqrt(2 / n_inputs))
         self.b1 = torch.nn.Parameter(torch.zeros(F))
@@ -52,7 +52,7 @@ class Convolution(torch.nn.Module):
         self.b2 = torch.nn.Parameter(torch.zeros(10))
 
     def filters(self) -> torch.Tensor:
-        """The filters as they meet the image: (patch, patch, 3, F)."""
+        """Return the filters for unwhitened patches: (patch, patch, 3, F)."""
         patch = self.options.patch
         return (self.whitening @ self.coordinates).reshape(patch, patch, 3, -1)
 
@@ -65,7 +65,7 @@ class Convolution(torch.nn.Module):
 
     @torch.no_grad()
     def unrolled(self) -> twolayer.TwoLayerNet:
-        """The two-layer network that this is, as NumPy arrays."""
+        """Return the equivalent two-layer network, as NumPy arrays."""
         W2 = self.W2.reshape(10, -1, self.regions, self.regions).permute(2, 3, 1, 0)
         arrays = (array.detach().numpy() for array in (self.filters(), self.b1, W2, self.b2))
         stride, padding = self.options.stride, self.options.padding
@@ -73,7 +73,7 @@ class Convolution(torch.nn.Module):
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
-    """Train, unroll, save and judge; return the accuracy on the images that it is judged by."""
+    """Train, unroll, evaluate and save; return the accuracy on the validation or test images."""
     options = parsed(arguments)
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
 
 
 def whitening(scaling: Any, X: Any, options: argparse.Namespace, rng: np.random.Generator) -> torch.Tensor:
-    """The matrix that whitens patches of the images, from 100,000 of them: (patch²·3, patch²·3)."""
+    """Return the matrix that whitens patches of the images, from 100,000 patches: (patch²·3, patch²·3)."""
     side, n = np.arange(options.patch), 100_000
     tops, lefts = rng.integers(0, 33 - options.patch, (2, n))
     rows, columns = tops[:, None, None] + side[:, None], lefts[:, None, None] + side
@@ -114,7 +114,7 @@ def whitening(scaling: Any, X: Any, options: argparse.Namespace, rng: np.random.
 def train(
     model: Convolution, split: Any, scaling: Any, options: argparse.Namespace, rng: np.random.Generator
 ) -> None:
-    """Stochastic gradient descent with Nesterov momentum, a cosine schedule, flips and shifts."""
+    """Train by stochastic gradient descent with Nesterov momentum, a cosine schedule, flips and shifts."""
     X, y = (torch.from_numpy(np.ascontiguousarray(array)) for array in split)
     X = X.reshape(len(X), -1)
     augmentation = FlipAndShift((32, 32, 3), shift=options.shift)
@@ -150,20 +150,20 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--data", help="the folder cifar-10-batches-bin; downloaded where it is not given")
+    parser.add_argument("--data", help="the folder cifar-10-batches-bin; by default it is downloaded")
     parser.add_argument("--filters", type=int, default=256)
-    parser.add_argument("--patch", type=int, default=6, help="height and width of a filter")
-    parser.add_argument("--stride", type=int, default=2, help="pixels from one position to the next")
-    parser.add_argument("--padding", type=int, default=1, help="zeros around the image")
-    parser.add_argument("--pool", type=int, default=3, help="positions along a side of a region")
-    parser.add_argument("--epsilon", type=float, default=0.01, help="added to variances in whitening")
+    parser.add_argument("--patch", type=int, default=6, help="height and width of a filter, in pixels")
+    parser.add_argument("--stride", type=int, default=2, help="pixels between two positions of a filter")
+    parser.add_argument("--padding", type=int, default=1, help="width of the zeros around an image")
+    parser.add_argument("--pool", type=int, default=3, help="positions along each side of a pooling region")
+    parser.add_argument("--epsilon", type=float, default=0.01, help="added to the variances in whitening")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--batch-size", type=int, default=250)
     parser.add_argument("--learning-rate", type=float, default=0.3)
     parser.add_argument("--label-smoothing", type=float, default=0.1)
     parser.add_argument("--shift", type=int, default=2)
-    parser.add_argument("--train", type=int, default=50_000, help="train on so many images at the most")
-    parser.add_argument("--validation", type=int, default=0)
+    parser.add_argument("--train", type=int, default=50_000, help="train on at most this many images")
+    parser.add_argument("--validation", type=int, default=0, help="training images to set aside")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 

@@ -1,16 +1,16 @@
-"""A convolutional network on CIFAR-10, distilled into a network that is nothing but W1, b1, W2 and b2.
+"""A convolutional network on CIFAR-10, distilled into a two-layer network.
 
 Usage: python examples/distillation.py OUT [--data FOLDER] [--validation 5000] [--weight 0.9]
 
-Three stages, each of which goes on where it was stopped when the same command is given again:
+The same command, started again, resumes each of the three stages where it was stopped:
 
-1. The teacher, a small residual network, is trained with PyTorch on the training images alone.
+1. The teacher, a small residual network, is trained with PyTorch, only on the training images.
 2. Its logits are computed for every training image, flipped or not, at each shift of up to --shift pixels.
-3. The student is trained as `twolayer train cifar10 --preset record` trains: a stack of networks on whitened
-   pixels. It is merged, and averaged over flips and shifts, into one network on raw pixels.
+3. The student is trained like `twolayer train cifar10 --preset record`: a stack of networks on whitened
+   pixels. It is merged into one network on raw pixels, and averaged over flips and shifts.
 
-`--validation N` sets the last N training images aside, and judges by these; otherwise the test images are
-looked at once, at the end. `--teacher OTHER/teacher` uses another run's teacher and its logits again;
+`--validation N` sets the last N training images aside and evaluates on them. Without it, the test images are
+used once, at the end. `--teacher OTHER/teacher` uses the teacher and the logits of another run;
 `--weight 0` trains the student without a teacher, on smoothed labels. Prints the accuracies and the time of
 each stage, and writes OUT/results.json and OUT/network.safetensors.
 """
@@ -72,11 +72,11 @@ class Teacher(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return 0.125 * self.layers(images)  # so that the first steps are small
+        return 0.125 * self.layers(images)  # large logits would make the first steps too large
 
 
 class Residual(nn.Module):
-    """Two convolutions, whose result is added to what they are given."""
+    """Two convolutions, whose result is added to their input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,10 +94,10 @@ def convolution(n_in: int, n_out: int) -> nn.Module:
 
 
 class Recalled:
-    """A teacher that remembers: logits that were computed before, found by a hash of the image."""
+    """A teacher that looks up stored logits by a hash of the image."""
 
     def __init__(self, folder: Path, X: Any, shift: int) -> None:
-        self.name = "logits in files"  # in the run's fingerprint
+        self.name = "logits in files"  # `train` compares it when the run is resumed
         keys = [hashes(moved(X, *move)) for move in moves(shift)]
         logits = [np.load(folder / file_name(*move)) for move in moves(shift)]
         self.keys, first = np.unique(np.concatenate(keys), return_index=True)
@@ -107,25 +107,25 @@ class Recalled:
         keys = hashes(np.asarray(X))
         places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         if not (self.keys[places] == keys).all():
-            raise ValueError("the images must be those that logits were computed for; got others")
+            raise ValueError("the images must be those whose logits were computed; got others")
         return self.logits[places].astype(np.float32)
 
 
 def hashes(X: Any) -> Any:
-    """A number of 64 bits for each image, by its bytes."""
+    """Return a 64-bit hash of each image."""
     words = np.ascontiguousarray(X).reshape(len(X), -1).view(np.uint64)
     factors = np.random.default_rng(0).integers(2**63, size=words.shape[1], dtype=np.uint64) * 2 + 1
     return (words ^ (words >> np.uint64(29))) @ factors
 
 
 def moves(shift: int) -> Iterator[tuple[int, int, int]]:
-    """Flip, dy and dx of each view of an image."""
+    """Yield flip, dy and dx of each view of an image."""
     sides = range(-shift, shift + 1)
     return itertools.product((0, 1), sides, sides)
 
 
 def moved(X: Any, flip: int, dy: int, dx: int) -> Any:
-    """Images (N, D), flipped or not and shifted, as `FlipAndShift` moves them."""
+    """Return images (N, D), flipped or not and shifted, as `FlipAndShift` does."""
     augmentation = FlipAndShift(SHAPE, shift=max(abs(dy), abs(dx)))
 
     def moved_block(block: Any) -> Any:
@@ -136,7 +136,7 @@ def moved(X: Any, flip: int, dy: int, dx: int) -> Any:
 
 
 def blocks(X: Any, size: int = 100) -> Any:
-    """Split images into parts that fit the processor's cache better than all of them."""
+    """Split images into blocks, which fit the processor's cache better than all images."""
     return np.array_split(X, range(size, len(X), size))
 
 
@@ -145,7 +145,7 @@ def file_name(flip: int, dy: int, dx: int) -> str:
 
 
 class Clock:
-    """The seconds that each stage has taken, over all starts of the program."""
+    """The seconds that each stage has taken, summed over all starts of the program."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "seconds.json"
@@ -153,7 +153,7 @@ class Clock:
         self.last = time.perf_counter()
 
     def add(self, stage: str) -> None:
-        """Add the time since the last call to this stage's."""
+        """Add the time since the last call to the time of a stage."""
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.last
         self.last = now
@@ -171,7 +171,7 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> float:
-    """Run the stages that are left; return the student's accuracy on the images that it is judged by."""
+    """Run the remaining stages; return the student's accuracy on the validation or test images."""
     options = parsed(arguments)
     settings = {
         name: value for name, value in vars(options).items() if name not in ("out", "data", "teacher")
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Raise unless the folder is new, or what it holds was made with the same settings."""
+    """Raise unless the folder is new, or its contents were made with the same settings."""
     folder.mkdir(parents=True, exist_ok=True)
     earlier = read_json(folder / "settings.json") or settings
     wrong = [f"--{key.replace('_', '-')} {value}" for key, value in earlier.items() if settings[key] != value]
@@ -220,7 +220,7 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
 
 
 def standardized(X: Any, scaling: tuple[Any, Any]) -> torch.Tensor:
-    """Bytes (N, D) as images with channels first."""
+    """Return bytes (N, D) as standardized images with channels first."""
     images = (X.reshape(-1, *SHAPE) - scaling[0].astype(np.float32)) / np.float32(scaling[1])
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
@@ -228,7 +228,7 @@ def standardized(X: Any, scaling: tuple[Any, Any]) -> torch.Tensor:
 def train_teacher(
     teacher: Teacher, X: Any, y: Any, scaling: Any, options: argparse.Namespace, clock: Clock
 ) -> None:
-    """Train for the epochs that are left: Nesterov momentum, one cycle of the learning rate."""
+    """Train for the remaining epochs, with Nesterov momentum and one cycle of the learning rate."""
     file, size = options.teacher / "teacher.safetensors", options.teacher_batch
     torch.manual_seed(options.seed)
     optimizer = torch.optim.SGD(teacher.parameters(), momentum=0.9, nesterov=True, weight_decay=5e-4 * size)
@@ -271,7 +271,7 @@ def train_teacher(
 
 
 def outputs(teacher: Teacher, X: Any, scaling: Any) -> torch.Tensor:
-    """Logits (N, 10) float32 of images (N, D), computed in bfloat16."""
+    """Return logits (N, 10) float32 of images (N, D), computed in bfloat16."""
     images = standardized(X, scaling).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = teacher(images)
@@ -280,13 +280,13 @@ def outputs(teacher: Teacher, X: Any, scaling: Any) -> torch.Tensor:
 
 @torch.no_grad()
 def predicted(teacher: Teacher, X: Any, scaling: Any) -> Any:
-    """Logits (N, 10) float32 by the trained teacher."""
+    """Return the logits (N, 10) float32 of the trained teacher."""
     teacher.eval()
     return np.concatenate([outputs(teacher, block, scaling).numpy() for block in blocks(X)])
 
 
 def write_logits(teacher: Teacher, X: Any, scaling: Any, options: argparse.Namespace, clock: Clock) -> None:
-    """Write the logits of each view that has no file yet."""
+    """Write the logits of each view that does not have a file yet."""
     folder = options.teacher / "logits"
     folder.mkdir(exist_ok=True)
     for number, move in enumerate(moves(options.shift), start=1):
@@ -302,7 +302,7 @@ def write_logits(teacher: Teacher, X: Any, scaling: Any, options: argparse.Names
 
 
 def train_student(X: Any, y: Any, data: Any, options: argparse.Namespace, clock: Clock) -> Any:
-    """Train a stack as the preset `record` does, and return the one network that it becomes."""
+    """Train a stack like the preset `record`, and return its merged and averaged network."""
     name = {"jax": "jax.numpy", "torch": "array_api_compat.torch"}.get(options.library, "numpy")
     xp, checkpoint = importlib.import_module(name), options.out / "student.safetensors"
     seeds = range(options.seed, options.seed + options.networks)
@@ -351,16 +351,16 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--data", help="the folder cifar-10-batches-bin; downloaded where it is not given")
-    parser.add_argument("--teacher", type=Path, help="its folder, OUT/teacher by default: to use it again")
-    parser.add_argument("--train", type=int, default=50_000, help="train on so many images at the most")
-    parser.add_argument("--validation", type=int, default=0)
+    parser.add_argument("--data", help="the folder cifar-10-batches-bin; by default it is downloaded")
+    parser.add_argument("--teacher", type=Path, help="the teacher's folder, by default OUT/teacher")
+    parser.add_argument("--train", type=int, default=50_000, help="train on at most this many images")
+    parser.add_argument("--validation", type=int, default=0, help="training images to set aside")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=int, default=32, help="channels of the teacher's first layer")
     parser.add_argument("--teacher-epochs", type=int, default=30)
     parser.add_argument("--teacher-batch", type=int, default=500)
-    parser.add_argument("--teacher-rate", type=float, default=0.4, help="the highest")
-    parser.add_argument("--weight", type=float, default=0.9, help="of the teacher; 0 for none")
+    parser.add_argument("--teacher-rate", type=float, default=0.4, help="the highest learning rate")
+    parser.add_argument("--weight", type=float, default=0.9, help="of the teacher; 0 for no teacher")
     parser.add_argument("--temperature", type=float, default=2.0)
     parser.add_argument("--library", choices=("numpy", "torch", "jax"), default="jax")
     parser.add_argument("--networks", type=int, default=8)
@@ -369,7 +369,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=160)
     parser.add_argument("--batch-size", type=int, default=250)
     parser.add_argument("--learning-rate", type=float, default=0.1)
-    parser.add_argument("--warmup", type=int, default=6, help="epochs of rising rates")
+    parser.add_argument("--warmup", type=int, default=6, help="epochs in which the learning rate rises")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--shift", type=int, default=3)
     parser.add_argument("--symmetrize-shift", type=int, default=1)

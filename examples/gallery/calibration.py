@@ -1,10 +1,10 @@
 """
-Can the probabilities be believed?
-==================================
+Are the probabilities calibrated?
+=================================
 
-Of the images to which a network gives a probability of 0.8, eight in ten should be
-right. A reliability diagram holds one against the other: on the diagonal the
-probabilities are honest, below it the network is too sure of itself.
+If a network predicts a class with a probability of 0.8, it should be right in eight of
+ten cases. A reliability diagram compares the two: on the diagonal the probabilities are
+correct, and below it the network is overconfident.
 """
 
 import matplotlib.pyplot as plt
@@ -14,9 +14,9 @@ import twolayer
 from twolayer import plotting
 
 # %%
-# A task with a limit: two clouds of points in 20 dimensions that lie over one another,
-# so that even the best classifier is often wrong. A network that is trained for long on
-# few samples learns them by heart, and becomes too sure.
+# The data are two overlapping clouds of points in 20 dimensions, so even the best
+# classifier is often wrong. A network that is trained for a long time on few samples
+# memorizes them, and becomes overconfident.
 
 rng = np.random.default_rng(0)
 y = rng.integers(0, 2, 4300)
@@ -45,9 +45,9 @@ for ax, (title, net) in zip(axes, nets.items(), strict=True):
 plt.show()
 
 # %%
-# The penalty holds the weights down, and with them the logits: the network is right
-# more often, and its probabilities mean nearly what they say. The mean cross-entropy
-# tells that in one number, the accuracy does not.
+# The penalty keeps the weights small, and therefore the logits: the network is right
+# more often, and its probabilities are nearly correct. The mean cross-entropy shows
+# this in one number; the accuracy does not.
 
 for title, net in nets.items():
     accuracy, loss = net.accuracy(*test), net.loss(*test)

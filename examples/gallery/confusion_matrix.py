@@ -1,9 +1,9 @@
 """
-Which classes are taken for which
-=================================
+Which classes are confused
+==========================
 
-An accuracy says how often a network is wrong, a confusion matrix in which way: a row
-for each true class, a column for each predicted one.
+An accuracy shows how often a network is wrong; a confusion matrix also shows how. It
+has a row for each true class, and a column for each predicted class.
 """
 
 import matplotlib.pyplot as plt
@@ -17,7 +17,7 @@ digits = twolayer.datasets.load_digits()
 scaling = twolayer.preprocessing.Standardizer.fit(digits.train.X)
 
 # %%
-# A network of six hidden units, few enough to make mistakes:
+# A network of six hidden units makes some mistakes:
 
 run = twolayer.train(
     twolayer.TwoLayerNet.initialize(64, 6, 10, rng=0),
@@ -29,7 +29,7 @@ run = twolayer.train(
     epochs=20,
     rng=0,
 )
-net = run.folded  # it takes the pixels as they are
+net = run.folded  # takes raw pixels
 predicted = net.predict(digits.test.X)
 confusion = confusion_matrix(digits.test.y, predicted, 10)
 
@@ -38,10 +38,10 @@ plotting.plot_confusion(confusion, digits.classes, ax=axes)
 plt.show()
 
 # %%
-# The commonest mistakes:
+# The most frequent mistakes:
 
 mistakes = confusion - np.diag(np.diag(confusion))
 for i in np.argsort(-mistakes, axis=None, kind="stable")[:5]:
     true, taken = np.unravel_index(i, mistakes.shape)
     of = f"{mistakes[true, taken]} of {confusion[true].sum()}"
-    print(f"{of} images of a {true} were taken for a {taken}")
+    print(f"{of} images of a {true} were classified as {taken}")

@@ -1,11 +1,11 @@
 """
-How hidden units cut the plane
-==============================
+How hidden units divide the plane
+=================================
 
-Points in a plane, and a network that is to tell their classes apart. Each hidden unit
-is a straight line: on one side of it the unit is silent, on the other it answers, the
-more the further away. Between the lines the logits are linear, and the border between
-two classes is a line bent where it crosses another one.
+The network classifies points in a plane. Each hidden unit has a straight line: on one
+side of it the unit is 0, and on the other it grows with the distance. Between these
+lines the logits are linear, so the border between two classes is straight, and bends
+only where it crosses such a line.
 """
 
 import matplotlib.pyplot as plt
@@ -21,7 +21,8 @@ angle = 2 * np.pi * (1.1 * turn + y / 3) + rng.normal(0, 0.12, 600)
 X = np.stack([2 * turn * np.cos(angle), 2 * turn * np.sin(angle)], axis=1)
 
 # %%
-# Four widths. The grey lines are where a hidden unit begins to answer, x · W1 + b1 = 0.
+# Four networks of different width. The grey lines are x · W1 + b1 = 0, where a hidden
+# unit becomes active.
 
 side = np.linspace(-2.4, 2.4, 240)
 plane = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)

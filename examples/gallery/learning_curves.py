@@ -2,9 +2,9 @@
 Learning curves
 ===============
 
-Does a training still improve, has it begun to learn its samples by heart, is the
-learning rate too high? The history of a run tells: the loss of every step, and the
-accuracies of every epoch.
+Is a training still improving, is it overfitting, or is the learning rate too high? The
+history of a run shows this: it has the loss of every step, and the accuracies of every
+epoch.
 """
 
 import matplotlib.pyplot as plt
@@ -26,7 +26,7 @@ run = twolayer.train(
 )
 
 # %%
-# The faint line is the loss of each batch, penalty included; the other one follows it.
+# The faint line is the loss of each batch, penalty included; the other is smoothed.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 plotting.plot_loss(run.history, ax=left)
@@ -34,11 +34,11 @@ plotting.plot_accuracy(run.history, ax=right)
 plt.show()
 
 # %%
-# The history is a tuple of NumPy arrays, so anything else can be drawn of it as well.
-# And several of them go into one picture. Here are five learning rates, trained at
-# once, as a stack of five networks that begin with the same weights and see the same
-# batches. The lowest is slow, and the highest diverges: where its loss is no longer
-# finite, the line ends.
+# The history is a tuple of NumPy arrays, so you can also draw anything else from it.
+# A figure can show several histories. Here, five learning rates train together, as a
+# stack of five networks with the same initial weights and the same batches. The lowest
+# rate is slow, and the highest diverges: its line ends where its loss is no longer
+# finite.
 
 learning_rates = [0.001, 0.01, 0.1, 0.5, 2.0]
 stack = twolayer.stack(
@@ -62,7 +62,7 @@ histories = {
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 plotting.plot_loss(histories, ax=left)
-left.set_ylim(1e-3, 1e3)  # the loss that diverges goes on to infinity
+left.set_ylim(1e-3, 1e3)  # the diverging loss grows to infinity
 plotting.plot_accuracy(histories, ax=right)
 plt.show()
 

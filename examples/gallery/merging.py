@@ -1,11 +1,11 @@
 """
-Many networks become one
-========================
+Merging many networks into one
+==============================
 
-Networks that begin with different weights make different mistakes, so the mean of their
-logits is right more often than each of them. Of two-layer networks that mean *is* a
-two-layer network: put their hidden units side by side and divide the second layer by
-their number (:doc:`/mathematics`). ``merge`` does that, exactly.
+Networks with different initial weights make different mistakes, so the mean of their
+logits is right more often than each network. For two-layer networks, this mean *is* a
+two-layer network: concatenate their hidden units, and divide the second layers by the
+number of networks (:doc:`/mathematics`). ``merge`` does exactly this.
 """
 
 import matplotlib.pyplot as plt
@@ -18,8 +18,8 @@ scaling = twolayer.preprocessing.Standardizer.fit(digits.train.X)
 X_test = scaling.apply(digits.test.X)
 
 # %%
-# 48 networks of 20 hidden units, trained on 200 images, as one stack. They see the same
-# batches and differ in nothing but their initial weights.
+# 48 networks of 20 hidden units are trained on 200 images, as one stack. They see the
+# same batches, and differ only in their initial weights.
 
 nets = twolayer.stack(
     twolayer.TwoLayerNet.initialize(64, 20, 10, rng=seed) for seed in range(48)
@@ -40,7 +40,7 @@ print(
 )
 
 # %%
-# Merged by twos, fours and so on, which is done in no time, as nothing is trained
+# Merge them in groups of two, four and so on. This is fast, because nothing is trained
 # again:
 
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
@@ -55,7 +55,7 @@ for size in (1, 2, 4, 8, 16, 48):
     axes.plot(size, accuracies.mean(), "o", color="C1")
     width = merged[0].n_hidden
     print(f"{size:2} networks, {width:3} hidden units: {accuracies.mean():.3f}")
-axes.set(xscale="log", xlabel="networks that became one", ylabel="test accuracy")
+axes.set(xscale="log", xlabel="merged networks", ylabel="test accuracy")
 axes.set_xticks(
     [1, 2, 4, 8, 16, 48], labels=["1", "2", "4", "8", "16", "48"], minor=False
 )
@@ -64,7 +64,7 @@ axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# The same numbers from one forward pass:
+# One forward pass of the merged network returns the mean of the logits:
 
 whole = twolayer.merge(run.net)
 print(whole)

@@ -1,10 +1,10 @@
 """
-The images that were mistaken
-=============================
+Misclassified images
+====================
 
-Before a network is blamed, look at what it got wrong. The most wrong come first, those
-whose true class was given the least probability. Look at their labels as well:
-sometimes those are the mistake.
+Before you blame a network, look at its mistakes. The figure begins with the worst: the
+images whose true class has the lowest probability. Check their labels too, because
+sometimes the label is wrong.
 """
 
 import matplotlib.pyplot as plt
@@ -27,7 +27,7 @@ run = twolayer.train(
 net = run.folded
 probs = net.predict_proba(digits.test.X)
 wrong = int((probs.argmax(axis=1) != digits.test.y).sum())
-print(f"{wrong} of {len(digits.test.y)} test images are taken for another digit")
+print(f"{wrong} of {len(digits.test.y)} test images are misclassified")
 
 # %%
 

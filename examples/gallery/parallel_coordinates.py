@@ -2,8 +2,8 @@
 A sweep over more than two settings
 ===================================
 
-A heat map has two axes. With parallel coordinates each setting has one of its own, and
-each candidate is a line through its values, coloured by how well it did.
+A heat map has only two axes. With parallel coordinates, each setting has its own axis,
+and each candidate is a line through its values, coloured by its accuracy.
 """
 
 import matplotlib.pyplot as plt
@@ -32,8 +32,8 @@ plotting.plot_parallel_coordinates(result.table, value="validation_accuracy", ax
 plt.show()
 
 # %%
-# What the best candidates have in common matters; what they differ in does not, at this
-# budget.
+# Settings that the best candidates share matter. Settings in which they differ do not,
+# at this number of epochs.
 
 for row in sorted(result.table, key=lambda row: -row["validation_accuracy"])[:5]:
     settings = ", ".join(

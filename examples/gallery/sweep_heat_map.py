@@ -2,8 +2,8 @@
 A sweep as a heat map
 =====================
 
-Which learning rate, and how strong a penalty? A sweep trains a network for every pair
-of them and for several seeds, and the heat map shows the mean validation accuracy of
+Which learning rate and which penalty are best? A sweep trains a network for every pair
+of values and for several seeds, and the heat map shows the mean validation accuracy of
 each pair.
 """
 
@@ -36,6 +36,6 @@ plotting.plot_heat_map(
 plt.show()
 
 # %%
-# Where neighbours of the best are as good as itself, the choice is not delicate. Where
-# the best lies at the edge, the grid ends too early. How sure one can be of a winner is
-# told in :doc:`/tutorials/sweep`.
+# If the neighbours of the best candidate are as good, the choice is not critical. If
+# the best is at the edge, extend the grid. :doc:`/tutorials/sweep` explains how
+# confident you can be of a winner.

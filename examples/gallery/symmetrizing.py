@@ -1,11 +1,11 @@
 """
-A mean over shifts, folded in
-=============================
+Averaging over shifts
+=====================
 
-A digit that was written a pixel further to the left is the same digit. So ask the
-network about the image and about the image shifted, and take the mean: of a two-layer
-network, that mean is one wider two-layer network, as a shift only moves weights about
-(:doc:`/mathematics`). ``symmetrize`` writes it out.
+A digit stays the same digit if it is shifted by a pixel. Averaging the logits over an
+image and its shifted copies makes use of this. For a two-layer network, this average is
+one wider two-layer network, because a shift only moves the weights
+(:doc:`/mathematics`). ``symmetrize`` returns that network.
 """
 
 import matplotlib.pyplot as plt
@@ -41,7 +41,8 @@ print(net)
 print(wide)
 
 # %%
-# Its hidden units are those of the narrow network, five times, each moved by a pixel:
+# The wide network has the hidden units of the narrow one five times: unshifted, and
+# shifted by a pixel in each direction.
 
 figure, (top, bottom) = plt.subplots(
     2, 1, figsize=(8, 6.8), height_ratios=[1, 5], layout="constrained"
@@ -51,10 +52,10 @@ plotting.plot_weights(wide, (8, 8), columns=8, ax=bottom)
 plt.show()
 
 # %%
-# On test images as they are, and on the same ones moved by a pixel to the right:
+# Compare both on the test images, and on the same images shifted right by a pixel:
 
 moved = np.zeros_like(digits.test.X)
 moved[:, :, 1:] = digits.test.X[:, :, :-1]
 for name, one in (("as trained", net), ("mean over shifts", wide)):
     still, shifted = (one.accuracy(X, digits.test.y) for X in (digits.test.X, moved))
-    print(f"{name}: {still:.3f} of the images right, {shifted:.3f} of the moved ones")
+    print(f"{name}: accuracy {still:.3f}, on shifted images {shifted:.3f}")

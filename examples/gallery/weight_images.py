@@ -1,10 +1,10 @@
 """
-What the hidden units look for
-==============================
+What the hidden units detect
+============================
 
-Each hidden unit multiplies an image by its own weights, pixel by pixel, and adds up: it
-answers to images that look like its weights. Drawn as images, they show what it looks
-for.
+Each hidden unit multiplies an image by its weights, pixel by pixel, and sums the
+result, so it responds to images that look like its weights. Drawn as images, the
+weights show what the unit detects.
 """
 
 # sphinx_gallery_thumbnail_number = 2
@@ -35,23 +35,23 @@ def trained(reg):
 runs = {reg: trained(reg) for reg in (0.0, 1e-2)}
 
 # %%
-# Without a penalty the weights keep much of the noise that they were drawn from:
-# nothing in the loss takes it away.
+# Without a penalty, the weights keep much of their initial noise, because nothing in
+# the loss removes it.
 
 _, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
 plotting.plot_weights(runs[0.0].net, (8, 8), columns=10, ax=axes)
 plt.show()
 
 # %%
-# The L2 penalty takes away what the classes do not need. What is left are strokes, and
-# places where there must be none.
+# The L2 penalty removes the parts that do not help to distinguish the classes. The
+# weights then show strokes, and places without strokes.
 
 _, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
 plotting.plot_weights(runs[1e-2].net, (8, 8), columns=10, ax=axes)
 plt.show()
 
 # %%
-# Which of the two does better?
+# Compare the two networks:
 
 for reg, run in runs.items():
-    print(f"reg {reg:g}: {run.validation_accuracy:.3f} of the validation images right")
+    print(f"reg {reg:g}: validation accuracy {run.validation_accuracy:.3f}")

@@ -1,10 +1,10 @@
-"""A sweep on many machines, or many GPUs, by Dask; one of its workers may be killed.
+"""A sweep on several machines or GPUs with Dask, which survives the death of a worker.
 
 Usage: python examples/recipes/cluster.py [SCHEDULER]      (needs distributed)
 
-Without the address of a Dask scheduler it starts two workers on this machine, and kills one of them on the
-way. dask-jobqueue starts workers on the nodes of a cluster, and `LocalCUDACluster` of dask-cuda one for each
-GPU.
+Without the address of a Dask scheduler, it starts two workers on this machine, and kills one of them during
+the sweep. dask-jobqueue starts workers on the nodes of a cluster, and `LocalCUDACluster` of dask-cuda starts
+one for each GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import twolayer
 
 
 def main() -> None:
-    """Run a sweep on the workers of a scheduler, and compare its result with that of this process."""
+    """Run a sweep on the workers of a scheduler, and compare its result with that of a sweep here."""
     is_local = len(sys.argv) == 1
     if is_local:
         client = Client(n_workers=2, threads_per_worker=1, dashboard_address=":0")
@@ -38,7 +38,7 @@ def main() -> None:
     killed: list[int] = []
 
     def kill_a_worker(progress: twolayer.Progress) -> None:
-        """End a worker that has parts, as a crash would, once the training has begun."""
+        """Kill a worker that has parts, once the training has begun."""
         if killed:
             return
         worker = next(address for address, parts in client.processing().items() if parts)

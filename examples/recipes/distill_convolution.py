@@ -1,8 +1,8 @@
-"""A convolutional network of PyTorch, distilled into a two-layer network.
+"""A PyTorch convolutional network, distilled into a two-layer network.
 
 Usage: python examples/recipes/distill_convolution.py      (needs PyTorch)
 
-The teacher sees each batch as the student does, moved by up to a pixel, and is asked anew in every step.
+The teacher is called in every step, on the same batch as the student: images shifted by up to a pixel.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EPOCHS = 30
 
 
 def trained_teacher(X: torch.Tensor, y: torch.Tensor) -> torch.nn.Module:
-    """A small convolutional network on images of 8 by 8 pixels."""
+    """Return a trained small convolutional network for images of 8 by 8 pixels."""
     torch.manual_seed(0)
     teacher = torch.nn.Sequential(
         torch.nn.Unflatten(1, (1, 8, 8)),

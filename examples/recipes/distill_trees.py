@@ -1,9 +1,9 @@
-"""Boosted trees distilled into a two-layer network: how much of their accuracy it keeps, and what it costs.
+"""Boosted trees distilled into a two-layer network: the accuracy that it keeps, and its costs.
 
 Usage: python examples/recipes/distill_trees.py      (needs scikit-learn)
 
-In each step the rows of the batch are moved a little, and the trees say what they make of these new rows: so
-the network learns from them everywhere around the training rows, and not only at them.
+Each step moves the rows of the batch a little, and the trees predict these new rows. The network therefore
+learns from the trees around the training rows too, and not only at these rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HOW: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Around:
-    """An augmentation: rows drawn from a normal distribution around those of the batch."""
+    """An augmentation that draws rows from a normal distribution around those of the batch."""
 
     n_features: int
     scale: float
@@ -75,7 +75,7 @@ def main() -> dict[str, float]:
 
 
 def rules(rng: np.random.Generator, n: int) -> tuple[Any, Any]:
-    """Rows of ten features, whose class follows from thresholds, one label in twenty apart."""
+    """Return rows of ten features, whose class depends on thresholds; one label in twenty is wrong."""
     X = rng.normal(size=(n, 10)).astype(np.float32)
     y = (X[:, 0] > 0.3) ^ (X[:, 1] * (X[:, 2] > -0.5) > 0.2) ^ (rng.random(n) < 0.05)
     return X, y.astype(np.int64)
@@ -86,7 +86,7 @@ def net_bytes(net: twolayer.TwoLayerNet) -> int:
 
 
 def seconds_of(predict: Callable[[Any], Any], rows: Any) -> float:
-    """The shortest of several predictions."""
+    """Return the shortest time of several predictions."""
     found = []
     for _ in range(10):
         start = time.perf_counter()

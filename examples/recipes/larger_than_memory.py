@@ -1,4 +1,4 @@
-"""A sweep of samples that stay on the disk: each batch is read from there, and copied to the networks.
+"""A sweep on samples that stay on disk: each batch is read from there, and copied to the networks.
 
 Usage: python examples/recipes/larger_than_memory.py FOLDER
 """
@@ -15,7 +15,7 @@ import twolayer
 folder = Path(sys.argv[1])
 folder.mkdir(parents=True, exist_ok=True)
 
-# A file of samples, written piece by piece: bytes, of which the first eight decide on the class.
+# A file of samples (bytes), written in blocks; the first eight bytes determine the class.
 n_samples, n_features = 20_000, 256
 X = np.lib.format.open_memmap(folder / "X.npy", mode="w+", dtype=np.uint8, shape=(n_samples, n_features))
 y = np.empty(n_samples, np.int64)
@@ -31,10 +31,10 @@ result = twolayer.sweep(
     X[:18_000],
     y[:18_000],
     validation=(X[18_000:], y[18_000:]),
-    # Fitted to a part, in memory; applied to each batch.
+    # Fitted to some of the samples, in memory; applied to each batch.
     preprocessing=twolayer.preprocessing.Standardizer.fit(X[:2_000]),
     grid={"learning_rate": [0.01, 0.03], "n_hidden": [64]},
     epochs=3,
-    stream=True,  # and xp=cupy, say, for networks on a GPU
+    stream=True,  # for networks on a GPU, add for example xp=cupy
 )
 print(result.best)

@@ -1,4 +1,4 @@
-"""MLflow keeps the settings, the course and the network of a run.
+"""The settings, the history and the network of a run, logged with MLflow.
 
 Usage: python examples/recipes/mlflow_log.py [FOLDER]  (needs mlflow; or mlflow-skinny, sqlalchemy, alembic)
 Then:  mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow.db
@@ -42,4 +42,4 @@ with mlflow.start_run():
     )
     twolayer.save(run.folded, folder / "network.safetensors", classes=digits.classes)
     mlflow.log_artifact(str(folder / "network.safetensors"))
-print(f"validation accuracy {run.validation_accuracy:.3f}; kept in {folder}")
+print(f"validation accuracy {run.validation_accuracy:.3f}; logged in {folder}")

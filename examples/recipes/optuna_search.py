@@ -1,4 +1,4 @@
-"""Optuna asks for 32 trials at a time, and a sweep trains them as one stack.
+"""An Optuna study that draws 32 trials at a time, which a sweep trains as one stack.
 
 Usage: python examples/recipes/optuna_search.py [ROUNDS]      (needs optuna)
 """
@@ -25,13 +25,13 @@ def suggested(trial: optuna.Trial) -> dict[str, float]:
     }
 
 
-# The constant liar takes trials without a value yet for bad ones: so those of a round lie apart.
+# `constant_liar` treats trials without a value as bad ones, so the trials of a round differ from each other.
 study = optuna.create_study(
     direction="maximize", sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True)
 )
 for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 4):
     trials = [study.ask() for _ in range(32)]
-    shape = {"n_hidden": 100, "batch_size": 50}  # of all, so that they train together
+    shape = {"n_hidden": 100, "batch_size": 50}  # the same for all trials, so that they train together
     result = twolayer.sweep(
         X,
         digits.train.y,

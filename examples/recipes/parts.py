@@ -1,8 +1,9 @@
-"""A sweep whose parts run under a scheduler of your own, on workers that read the data themselves.
+"""A sweep whose parts run under your own scheduler, on workers that read the data themselves.
 
 Usage: python examples/recipes/parts.py [SCHEDULER]      (needs distributed)
 
-Dask stands for anything that can call a function elsewhere: it runs the parts, and twolayer does not see it.
+Dask serves as an example of a scheduler that calls functions elsewhere. Only this program uses Dask; twolayer
+does not.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from twolayer.sweeping import Part, PartResult
 
 
 def load() -> dict[str, Any]:
-    """Return the arrays, as the file that they are in has them on each machine."""
+    """Return the arrays, read from a file that each machine has."""
     digits = twolayer.datasets.load_digits()
     return {"X": digits.train.X, "y": digits.train.y, "validation": digits.validation}
 
 
 def run(part: Part) -> PartResult:
-    """Run a part on the worker's own arrays."""
+    """Run a part on the arrays that the worker has read."""
     return part.run(**load())
 
 
@@ -38,11 +39,11 @@ def main() -> None:
         "preprocessing": twolayer.preprocessing.Standardizer.fit(load()["X"]),
         "grid": {"learning_rate": [0.01, 0.03, 0.1, 0.3], "n_hidden": [20, 50], "seed": range(2)},
         "epochs": 16,
-        "halving": 4,  # a few candidates go on after each rung
+        "halving": 4,  # the best quarter of the candidates continues after each rung
     }
     with client:
         plan = twolayer.plan(**load(), **settings)
-        while plan.parts:  # of each rung, until the result is there
+        while plan.parts:  # the parts of each rung, until the result is complete
             print(plan)
             plan = plan.join(client.gather([client.submit(run, part, pure=False) for part in plan.parts]))
     print(plan.result.best)

@@ -1,4 +1,4 @@
-"""A sweep on several processes of one machine, with the networks of one process.
+"""A sweep on several processes of one machine, with the same networks as on one process.
 
 Usage: python examples/recipes/processes.py [PROCESSES]
 """
@@ -15,7 +15,7 @@ import twolayer
 
 
 def main() -> None:
-    """Run the same sweep on processes and in this one, and compare their results."""
+    """Run the same sweep on several processes and in this one, and compare the results."""
     n_processes = int(sys.argv[1]) if len(sys.argv) > 1 else 2
     digits = twolayer.datasets.load_digits()
     arguments = {
@@ -26,8 +26,8 @@ def main() -> None:
         "grid": {"learning_rate": [0.01, 0.03, 0.1], "reg": [0.0, 1e-4], "seed": range(4)},
         "epochs": 20,
     }
-    # The candidates of a seed are a stack, and a stack is a part: four parts.
-    # Each worker is a fresh process: on Linux, a copy of this one could be left with a lock of a thread.
+    # The candidates of each seed form a part, so there are four parts.
+    # Spawn fresh processes, because a fork could inherit a lock that a thread holds, and wait for it forever.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(n_processes, mp_context=context) as executor:
         result = twolayer.sweep(**arguments, executor=executor)
@@ -39,5 +39,5 @@ def main() -> None:
     print(f"{len(result.runs)} networks, the same as in one process")
 
 
-if __name__ == "__main__":  # a worker imports this file, and must not start the sweep again
+if __name__ == "__main__":  # workers import this file, and must not start the sweep again
     main()

@@ -1,4 +1,4 @@
-"""A training on all GPUs of one machine, by JAX; or on eight devices that JAX makes of the CPU.
+"""A training with JAX on all GPUs of one machine, or on eight simulated devices of its CPU.
 
 Usage: python examples/recipes/several_gpus.py      (needs twolayer[jax])
 """
@@ -11,10 +11,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import twolayer
 
-# JAX has GPUs come first; where there is none, these are eight devices of the CPU. JAX must not have started.
+# Without a GPU, use eight devices on the CPU. This must be set before JAX starts.
 jax.config.update("jax_num_cpu_devices", 8)
 
-# All devices in one row, and samples divided over them by their first axis.
+# All devices form a mesh of one axis, over which the rows of the samples are divided.
 mesh = jax.make_mesh((len(jax.devices()),), ("data",), axis_types=(AxisType.Auto,))
 by_rows = NamedSharding(mesh, PartitionSpec("data"))
 
@@ -23,13 +23,13 @@ fitted = twolayer.preprocessing.Standardizer.fit(digits.train.X)
 
 
 def evenly(split: twolayer.datasets.Split) -> tuple[np.ndarray, np.ndarray]:
-    """Leave out the last few samples where the devices could not have the same number of them."""
+    """Return samples without the last few, so that all devices get the same number."""
     n = len(split.y) - len(split.y) % mesh.size
     return split.X[:n], split.y[:n]
 
 
 def train(device: jax.Device | NamedSharding) -> twolayer.Run:
-    """Train a network beside its samples: on one device, or whole on each device of the mesh."""
+    """Train a network on one device, or on a mesh whose devices all have a copy of it."""
     X, y, *validation = jax.device_put((*evenly(digits.train), *evenly(digits.validation)), device)
     net = twolayer.TwoLayerNet.initialize(64, 50, 10, rng=0, xp=jax.numpy, device=device)
     return twolayer.train(net, X, y, validation=tuple(validation), preprocessing=fitted, epochs=5, rng=0)
@@ -39,5 +39,5 @@ run, alone = train(by_rows), train(jax.devices()[0])
 print(f"On {mesh.size} devices ({jax.devices()[0].platform}): {run}")
 print(f"On one of them: {alone}")
 furthest = np.max(np.abs(run.history.loss - alone.history.loss))
-print(f"The losses of {len(run.history.loss)} steps differ by {furthest:.1g} at most.")
+print(f"The losses of {len(run.history.loss)} steps differ by at most {furthest:.1g}.")
 assert furthest < 1e-3

@@ -1,4 +1,4 @@
-"""A sweep's results as tables of pandas and polars.
+"""The results of a sweep as pandas and polars tables.
 
 Usage: python examples/recipes/tables.py      (needs pandas and polars)
 """
@@ -20,7 +20,7 @@ result = twolayer.sweep(
     epochs=5,
 )
 
-# A row for each candidate (`result.runs`: for each candidate and seed); both libraries take it as it is.
+# A row for each candidate (in `result.runs`, for each candidate and seed), which both libraries accept.
 table = pandas.DataFrame(result.table)
 print(table.pivot(index="n_hidden", columns="learning_rate", values="validation_accuracy"))
 print(polars.DataFrame(result.table).sort("validation_accuracy", descending=True))

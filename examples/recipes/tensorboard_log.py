@@ -1,4 +1,4 @@
-"""TensorBoard shows a run while it goes on.
+"""The losses and accuracies of a run, shown by TensorBoard during the training.
 
 Usage: python examples/recipes/tensorboard_log.py [FOLDER]      (needs tensorboardX)
 Then:  tensorboard --logdir FOLDER
@@ -16,7 +16,7 @@ digits = twolayer.datasets.load_digits()
 
 
 class ToTensorBoard:
-    """Writes the losses of every step, and the accuracies of every epoch."""
+    """A callback that writes the loss of every step, and the accuracies of every epoch."""
 
     def __init__(self, writer: SummaryWriter) -> None:
         self.writer, self.written = writer, 0
