@@ -11,12 +11,12 @@ from sklearn.datasets import make_classification
 from twolayer._namespace import from_host, standard_namespace, to_host
 from twolayer.sklearn import TwoLayerClassifier
 
-# What scikit-learn can dispatch to, as `--backend` calls it.
+# Libraries that scikit-learn can dispatch to, by their names for `--backend`.
 DISPATCHED = {"numpy": "numpy", "strict": "array_api_strict", "torch": "torch", "cupy": "cupy"}
 
 
 def place(host, library, where=None):
-    """A host array in a library, floats in float32 where the device has no others."""
+    """Copy a host array to a library; the device must have its dtype."""
     xp = standard_namespace(importlib.import_module(DISPATCHED[library]))
     if where is not None:
         where = xp.Device(where)

@@ -17,6 +17,6 @@ def swept(task: Task, grid: Any, **changes: Any) -> SweepResult:
 
 
 def assert_equal_rows(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    """The same dicts, nan where nan is."""
+    """Assert that rows have the same keys in the same order and the same values, nan equal to nan."""
     assert [list(row) for row in found] == [list(row) for row in expected]
     np.testing.assert_equal([list(row.values()) for row in found], [list(row.values()) for row in expected])
