@@ -169,4 +169,5 @@ __all__ = ["BACKENDS", "CHOICES", "Backend", "dtype_name", "to_host"]
 
 
 def chosen_libraries(config: pytest.Config) -> list[str]:
+    """The values of `--backend`, by default numpy and strict."""
     return config.getoption("--backend") or ["numpy", "strict"]

@@ -24,6 +24,7 @@ def place(host, library, where=None):
 
 
 def problem(n_samples=60, n_classes=3, dtype="float64", seed=0):
+    """Samples (n, 5) and labels (n,) of a small classification problem."""
     X, y = make_classification(
         n_samples, n_features=5, n_informative=4, n_redundant=0, n_classes=n_classes, random_state=seed
     )
@@ -31,9 +32,11 @@ def problem(n_samples=60, n_classes=3, dtype="float64", seed=0):
 
 
 def quick(**parameters):
+    """A small estimator that trains for 5 epochs by default."""
     return TwoLayerClassifier(**{"hidden_layer_size": 7, "max_iter": 5, "random_state": 0, **parameters})
 
 
 def same_net(net, other):
+    """Assert that two networks are equal bit for bit."""
     for array, like in zip(net, other, strict=True):
         assert_array_equal(to_host(array), to_host(like), strict=True)

@@ -54,7 +54,7 @@ def alone(
 def assert_each_alone(
     result: SweepResult, task: Task, backend: Backend | None = None, **changes: Any
 ) -> None:
-    """Assert that each fold equals training on its rows alone, up to rounding; in float32, only its losses."""
+    """Assert that each fold equals training on its rows alone; in float32, only the losses are compared."""
     narrow = backend is not None and backend.dtype == "float32"
     assert len(result.runs) == len(result.table) * len(result.folds) * result.table[0]["n_seeds"]
     for row, history in zip(result.runs, result.histories, strict=True):

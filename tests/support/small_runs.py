@@ -124,7 +124,7 @@ def tries(backend: Backend, most: int = 100) -> settings:
 
 
 def few(backend: Backend, most: int = 30) -> settings:
-    """Hypothesis settings for mixes of settings: few examples on JAX, which compiles each mix."""
+    """Hypothesis settings for mixes of settings: two examples on JAX, which compiles each mix, else more."""
     share = {"numpy": 1.0, "torch": 0.25, "strict": 0.15}.get(backend.library, 0.0)
     return settings(max_examples=max(2, round(share * most)))
 
@@ -141,6 +141,7 @@ def rows_of(seed: int, epoch: int, n_samples: int, batch_size: int, replacement:
 
 
 def trained(task: Task, *, validated: bool = True, **changes: Any) -> Run:
+    """Train a task with `SETTINGS`, or with changes of them."""
     validation = {"validation": task.validation} if validated else {}
     return train(task.net, task.X, task.y, **{**SETTINGS, **validation, **changes})
 
@@ -239,6 +240,7 @@ class Watcher:
 
 
 def stopping(step: int, epoch_ended: bool = False) -> Watcher:
+    """A callback that stops after a step or, with ``epoch_ended``, after the entry of its epoch."""
     return Watcher(lambda progress: progress.step == step and progress.epoch_ended == epoch_ended)
 
 

@@ -13,6 +13,7 @@ BASE: dict[str, Any] = {**PLAIN, "epochs": 3, "dtype": "float64"}
 
 
 def swept(task: Task, grid: Any, **changes: Any) -> SweepResult:
+    """Sweep a grid with the settings `BASE`, or with changes of them."""
     return sweep(task.X, task.y, validation=task.validation, grid=grid, **{**BASE, **changes})
 
 

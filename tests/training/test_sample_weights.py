@@ -268,7 +268,7 @@ def test_balanced_classes_have_equal_total_weights(backend: Backend, soft):
 
 @pytest.mark.once_on_jax
 @SOFT
-def test_the_balanced_weight_of_a_class(backend: Backend, soft):
+def test_the_balanced_weight_of_a_class_is_inverse_to_its_number_of_samples(backend: Backend, soft):
     """N / (C · number of its samples), and 0 for a class without samples."""
     y = np.array([0, 0, 3, 0, 3, 1], np.int32)
     y = backend.array(np.eye(4)[y] if soft else y)

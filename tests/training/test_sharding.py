@@ -48,7 +48,7 @@ def network(device: Any = None, **how: Any) -> TwoLayerNet:
 
 
 def put(sharding: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
-    """Copy arrays to a mesh, each by as much of the spec as it has axes, or to the default device."""
+    """Copy arrays to a mesh, the spec cut to the axes of each array, or to the default device."""
     import jax
 
     if sharding is None:

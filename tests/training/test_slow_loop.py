@@ -129,6 +129,7 @@ MIXES = {
 def assert_slow_loop_agrees(
     backend: Backend, case: Case, *, exact: tuple[float, float], rounded: tuple[float, float]
 ) -> None:
+    """Assert that a run equals the slow loop within (rtol, atol): ``exact`` in float64, else ``rounded``."""
     n_networks, shape, changes, mix, factor = case
     task = make_task(n_networks, **shape)
     arguments = {**SETTINGS, **changes}

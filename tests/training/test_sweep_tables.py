@@ -42,7 +42,7 @@ def mean(values: list[float]) -> float:
     seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=4, unique=True),
     task_seed=st.integers(0, 100),
 )
-def test_the_table_and_the_winner(rates, seeds, task_seed):
+def test_the_table_and_the_winner_follow_their_definitions(rates, seeds, task_seed):
     """Means, sample standard deviations and paired differences by the statistics module."""
     task = make_task(noise=2.0, seed=task_seed)
     result = swept(task, {"learning_rate": rates, "seed": seeds, "reg": [0.0, 1.0], "n_hidden": [3]})

@@ -107,7 +107,7 @@ def test_a_sweep_on_loky(way: str) -> None:
 
 
 def test_a_broken_loky_executor_is_replaced(tmp_path: Path) -> None:
-    """If a function returns it; otherwise it stays broken."""
+    """Only if `executor` is a function that returns it. An executor that was passed itself stays broken."""
     loky = pytest.importorskip("loky", reason="needs loky")
     check(partial(loky.get_reusable_executor, 2), schedule=Dies(str(tmp_path), 1, CALLER))
     (tmp_path / "given").mkdir()
@@ -343,7 +343,7 @@ def test_memory_mapped_arrays_may_have_lost_their_file(pool: Executor, tmp_path:
 def test_a_memory_mapped_array_is_not_copied(
     pool: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is a contiguous part of it. An array that is not contiguous or not mapped is copied."""
+    """Contiguous parts of a mapped array are not copied either. All other arrays are."""
     sent: list[tuple[Any, list[str]]] = []
     original = workers.Workers._send
 
