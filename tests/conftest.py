@@ -1,4 +1,4 @@
-"""Which array libraries the tests run on, and how hard Hypothesis tries."""
+"""Options, markers and fixtures of all tests: their array libraries, and profiles of Hypothesis."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from support.backends import BACKENDS, CHOICES, Backend, chosen_libraries, force
 
 from twolayer.training import execution
 
-# scikit-learn dispatches to array libraries only where SciPy does, which asks for this when it is imported.
+# scikit-learn dispatches to array libraries only if SciPy does, which reads this variable on import.
 os.environ["SCIPY_ARRAY_API"] = "1"
 
-# A user's level. Without it JAX takes pytest's INFO, and old versions write each such line on stderr.
+# The usual level. Otherwise JAX inherits pytest's INFO, and old versions of JAX write these lines to stderr.
 logging.getLogger("jax").setLevel(logging.WARNING)
 
 settings.register_profile(
     "local",
-    deadline=None,  # the first call of a compiled function takes long
+    deadline=None,  # the first call of a compiled function is slow
     max_examples=100,
-    # The fixtures that stand beside drawn values name a library; they hold no state.
+    # Fixtures that are used with drawn values only name a library; they hold no state.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
-# The same examples each time, so fewer of them.
+# The examples are the same each time, so fewer are enough.
 settings.register_profile(
     "ci", parent=settings.get_profile("local"), max_examples=50, derandomize=True, print_blob=True
 )
@@ -37,7 +37,7 @@ settings.register_profile(
 settings.register_profile("fewer", parent=settings.get_profile("ci"), max_examples=30)
 # For a simulated device.
 settings.register_profile("simulated", parent=settings.get_profile("ci"), max_examples=10)
-# For JAX, which is slow at small operations, and for the oldest versions after the newest.
+# For JAX, which is slow at small operations, and for the oldest versions, as the newest are tested fully.
 settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=3)
 
 
@@ -46,17 +46,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--backend",
         action="append",
         choices=CHOICES,
-        help="array library to test on, once for each; numpy and strict without it",
+        help="array library to test on, may be repeated; by default numpy and strict",
     )
     parser.addoption(
         "--only-backends",
         action="store_true",
-        help="leave out the tests that run on no array library but NumPy, whatever --backend says",
+        help="leave out tests that run on NumPy only, whatever --backend is",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what does not concern a library: automatic differentiation in NumPy, say."""
+    """Leave out tests that do not concern a library, for example of automatic differentiation in NumPy."""
 
     def concerns(item: pytest.Item) -> bool:
         if item.get_closest_marker("simulated") and not cuda_is_simulated():
@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         once = item.get_closest_marker("once_on_jax") and not item.get_closest_marker("float32_on_jax")
         if backend is not None and backend.name == "jax-x32" and once:
             return False
-        # Tests over the libraries that scikit-learn takes, where none of these was asked for.
+        # Pytest would skip a test over scikit-learn's libraries if no such library was chosen.
         skips = item.iter_markers("skip")
         if any(skip.kwargs.get("reason", "").startswith("got empty parameter set") for skip in skips):
             return False
@@ -98,37 +98,39 @@ def pytest_report_header() -> list[str]:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "only_on(choices): what is tested is a habit of these choices of --backend, or libraries",
+        "only_on(choices): run only with these libraries, or choices of --backend",
     )
     config.addinivalue_line(
-        "markers", "once_on_jax: with float64 alone, as JAX compiles everything anew for float32"
+        "markers", "once_on_jax: run JAX only with float64, as it compiles everything again for float32"
     )
-    config.addinivalue_line("markers", "simulated: run on the simulated CUDA device alone")
-    config.addinivalue_line("markers", "two_devices: run only where there are two CUDA devices")
-    config.addinivalue_line("markers", "float32_on_jax: with float32 too, though its file says once_on_jax")
+    config.addinivalue_line("markers", "simulated: run only on the simulated CUDA device")
+    config.addinivalue_line("markers", "two_devices: run only with two CUDA devices")
+    config.addinivalue_line(
+        "markers", "float32_on_jax: run JAX with float32 too, although the file is marked once_on_jax"
+    )
     libraries = chosen_libraries(config)
     strategies.few_sizes_only = not {"jax", "jax-gpu", "jax-sharded"}.isdisjoint(libraries)
     if "jax-sharded" in libraries:
         force_devices()
     if strategies.few_sizes_only:
-        share_what_jax_compiles(config)
+        share_jax_compilations(config)
     for backend in BACKENDS:
         if backend.choice in libraries:
             try:
                 backend.check_available()
-            except Exception as error:  # whatever the library raises: it was asked for and cannot run
+            except Exception as error:  # of any type: the chosen library cannot run
                 raise pytest.UsageError(f"--backend {backend.choice} cannot run: {error}") from error
     if "cupy" in libraries and cuda_is_simulated():
-        # Without a pool each array is an allocation of its own, and the device finds every access past it.
+        # Without a pool each array is an allocation of its own, and the device detects accesses beyond it.
         sys.modules["cupy"].cuda.set_allocator(None)
     if not config.getoption("--hypothesis-profile"):
         profile = "ci" if os.environ.get("CI") else "local"
         settings.load_profile("few" if strategies.few_sizes_only else profile)
 
 
-def share_what_jax_compiles(config: pytest.Config) -> None:
-    """Let one process of the tests read what another has compiled, from a folder that goes with them."""
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # the first process set it, or whoever runs the tests
+def share_jax_compilations(config: pytest.Config) -> None:
+    """Let test processes share what JAX compiles, in a folder that is removed after the tests."""
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # set by the first process, or by the user
         return
     folder = tempfile.TemporaryDirectory(prefix="compiled", ignore_cleanup_errors=True)
     config.add_cleanup(folder.cleanup)
@@ -146,20 +148,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    """Each array library that was asked for, on a device that is not its default where it has one."""
+    """Each chosen array library, on the device of its backend."""
     with request.param.active():
         yield request.param
 
 
 @pytest.fixture
 def each_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have callbacks called after each step with JAX, too, which else takes many in one call."""
+    """Call callbacks after each step on JAX too, which otherwise runs many steps in one call."""
     monkeypatch.setattr(execution, "BLOCK_STEPS", 1)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled_functions_do_not_pile_up() -> Iterator[None]:
-    """What JAX has compiled for one file is of no use to the next, and takes gigabytes in the end."""
+def clear_jax_caches() -> Iterator[None]:
+    """Clear JAX's caches after each file: they would not help the next file, and would take gigabytes."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
@@ -167,5 +169,5 @@ def compiled_functions_do_not_pile_up() -> Iterator[None]:
 
 @pytest.fixture
 def libraries(request: pytest.FixtureRequest) -> list[str]:
-    """Names of the array libraries that were asked for."""
+    """The names of the chosen array libraries."""
     return chosen_libraries(request.config)

@@ -1,4 +1,4 @@
-"""The folder in which a test of the command line works, runs that tests share, and signals."""
+"""Fixtures for tests of the command line: folders, data, runs that tests share, and signals."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from twolayer.cli import console
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own for each test: without --out, results go below the current one."""
+    """A working folder for each test, because without --out results go below the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def pictures() -> None:
-    """Have pictures drawn, which takes most of the time of a small run."""
+    """Draw pictures, which takes most of the time of a small run."""
 
 
 @pytest.fixture
 def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no pictures drawn, unless the test asks for them."""
+    """Draw no pictures, unless the test uses the fixture `pictures`."""
     if "pictures" not in request.fixturenames:
         monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
 
@@ -47,7 +47,7 @@ def cifar(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return the folder of a run by these arguments, which is made once; tests copy it."""
+    """A function that returns the folder of a run by its arguments. Each run is made once; tests copy it."""
     folders: dict[tuple[object, ...], Path] = {}
 
     def make(*arguments: object) -> Path:
@@ -76,7 +76,7 @@ def run(made: Callable[..., Path], elsewhere: Path) -> Path:
 
 @pytest.fixture
 def run_of_npz(made: Callable[..., Path], npz: Path) -> Path:
-    """A training on clusters, of which the file is in the current folder."""
+    """A training on clusters, whose file is in the current folder."""
     return copied(made("train", "mine.npz", *QUICK))
 
 
@@ -88,7 +88,7 @@ def run_of_sweep(made: Callable[..., Path], elsewhere: Path) -> Path:
 
 @pytest.fixture
 def send(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have signals sent, once, after a step within its epoch."""
+    """A function that has signals sent, once, after a step and before the entry of its epoch."""
 
     def at(step: int, *numbers: int, stage: int = 1) -> None:
         original, pending = console.Watch.__call__, [*numbers]
@@ -102,7 +102,7 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(console.Watch, "__call__", call)
 
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    # A background job ignores Ctrl-C.
+    # A background job ignores Ctrl-C, so the usual handlers are set.
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield at
     after = {number: signal.signal(number, handler) for number, handler in before.items()}

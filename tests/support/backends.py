@@ -1,4 +1,4 @@
-"""The one table of the array libraries, devices and settings that the tests run on."""
+"""The array libraries, devices and settings that tests run on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 
 from twolayer._namespace import dtype_name, from_host, standard_namespace, to_host
 
-N_DEVICES = 8  # of the mesh over which arrays of the backend jax-sharded are divided
+N_DEVICES = 8  # in the mesh over which arrays of the backend jax-sharded are divided
 
 
 def force_devices() -> None:
-    """Let JAX, which must not have been imported, have `N_DEVICES` devices on a CPU."""
+    """Give JAX `N_DEVICES` devices on a CPU. It must not have been imported before."""
     flag = f"--xla_force_host_platform_device_count={N_DEVICES}"
     flags = os.environ.get("XLA_FLAGS", "").split()
     if flag not in flags:
@@ -29,7 +29,7 @@ def force_devices() -> None:
 def mesh_sharding(
     *spec: Any, names: tuple[str, ...] = ("data",), sizes: tuple[int, ...] = (N_DEVICES,)
 ) -> Any:
-    """Return a sharding of JAX over a mesh of forced devices: without a ``spec``, whole on each of them."""
+    """Return a JAX sharding over a mesh of forced devices; without a ``spec``, arrays are whole on each."""
     import jax
 
     types = (jax.sharding.AxisType.Auto,) * len(names)
@@ -39,7 +39,7 @@ def mesh_sharding(
 
 @dataclass(frozen=True)
 class Backend:
-    """An array library as the tests use it."""
+    """An array library with a device, dtypes and settings."""
 
     name: str
     library: str
@@ -71,16 +71,16 @@ class Backend:
 
     @property
     def dtype(self) -> str:
-        """The widest floating dtype that there is."""
+        """The widest floating dtype of the backend."""
         return self.dtypes[-1]
 
     @property
     def rtol(self) -> float:
-        """What rounding may cost in a short computation in `dtype`."""
+        """The relative tolerance for the rounding of a short computation in `dtype`."""
         return 4 * float(np.sqrt(np.finfo(self.dtype).eps)) if self.dtype == "float32" else 1e-9
 
     def array(self, host: Any, dtype: str | None = None) -> Any:
-        """The host array here, floating values in ``dtype`` or the widest there is."""
+        """Copy a host array to the backend, floating values in ``dtype``, by default the widest."""
         host = np.asarray(host)
         if host.dtype.kind == "f":
             host = host.astype(dtype or self.dtype)
@@ -99,7 +99,7 @@ class Backend:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Put the library's settings in force."""
+        """Apply the library's settings within a block."""
         settings = dict(self.settings)
         if self.library == "strict":
             import array_api_strict
@@ -129,7 +129,7 @@ class Backend:
                 yield
 
     def check_available(self) -> None:
-        """Raise unless this can run here."""
+        """Raise an error if the backend cannot run on this machine."""
         module = importlib.import_module(self.module)
         if self.library == "cupy" and module.cuda.runtime.getDeviceCount() < 1:
             raise RuntimeError("no CUDA device answers")
@@ -142,7 +142,7 @@ BACKENDS = (
     Backend(
         "strict-2025.12", "strict", "array_api_strict", "device2", settings=(("api_version", "2025.12"),)
     ),
-    # By the oldest version of the standard that networks take.
+    # The oldest version of the standard that networks accept.
     Backend(
         "strict-no-float64",
         "strict",
@@ -159,7 +159,7 @@ BACKENDS = (
     Backend("torch-cuda", "torch", "torch", "cuda:0", option="torch-cuda"),
     # Apple's GPUs have no float64.
     Backend("torch-mps", "torch", "torch", "mps:0", dtypes=("float32",), option="torch-mps"),
-    # Arrays whose first axis can be divided evenly are divided over a mesh of eight devices of the CPU.
+    # Arrays whose first axis can be divided by eight are divided over a mesh of eight CPU devices.
     Backend("jax-sharded", "jax", "jax.numpy", settings=(("x64", True),), option="jax-sharded"),
     Backend("jax-gpu", "jax", "jax.numpy", "gpu", settings=(("x64", True),), option="jax-gpu"),
 )
@@ -169,4 +169,5 @@ __all__ = ["BACKENDS", "CHOICES", "Backend", "dtype_name", "to_host"]
 
 
 def chosen_libraries(config: pytest.Config) -> list[str]:
+    """The values of `--backend`, by default numpy and strict."""
     return config.getoption("--backend") or ["numpy", "strict"]

@@ -31,7 +31,7 @@ def candidate(
 def compared(
     learning_rate: float, difference: float, margin: float, within: bool | None, *, n_pairs: int = 3
 ) -> dict[str, Any]:
-    """The row of a candidate of three seeds, which is so far from the best."""
+    """The row of a candidate of three seeds, at this difference from the best."""
     return candidate(learning_rate, 0.9 + difference, n_seeds=3, std=0.01) | {
         "n_pairs": n_pairs,
         "difference": difference,

@@ -1,4 +1,4 @@
-"""CIFAR-10's official layout with few records, of random pixels."""
+"""Folders in CIFAR-10's official layout, with a few records of random pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FEW = 4  # records in a file, in place of 10,000
 
 
 def write_folder(folder, records, *, seed=0, files=FILES):
-    """Write a folder as the official one; return the records of each file."""
+    """Write a folder in the official layout; return the records of each file."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     written = {}

@@ -1,4 +1,4 @@
-"""The command line as tests run it."""
+"""Runs of the command line, their output and files, and small data sets for them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from twolayer import presets
 from twolayer.cli.commands import app
 from twolayer.datasets import cifar10
 
-# A clipboard written, a title, a screen cleared, an 8-bit command, a forged line, a sentence turned round.
+# These write the clipboard, set a title, clear the screen, colour the text with an 8-bit command, forge a
+# line of output, reverse a sentence, and hold a line separator and a DEL.
 EVIL = [
     "\x1b]52;c;cm0gLXJmIH4=\x1b\\",
     "\x1b]0;owned\x07",
@@ -47,19 +48,19 @@ SWEEP_FILES = TRAIN_FILES - {"checkpoint.safetensors"} | {"runs.csv", "grid.png"
 
 
 def cli(*arguments: object) -> Result:
-    """Run the command line; what it does not handle comes out."""
+    """Run the command line; errors that it does not handle propagate."""
     return CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
 
 
 def done(*arguments: object) -> str:
-    """Run the command line, which must succeed, and return what it wrote."""
+    """Run the command line, which must succeed, and return its output."""
     result = cli(*arguments)
     assert result.exit_code == 0, result.output
     return result.output
 
 
 def refused(*arguments: object, code: int = 1) -> str:
-    """Run the command line, which must say in one line what is wrong, and return the line."""
+    """Run the command line, which must end with one line of error, and return that line."""
     result = cli(*arguments)
     assert result.exit_code == code, result.output
     errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
@@ -70,12 +71,12 @@ def refused(*arguments: object, code: int = 1) -> str:
 
 
 def assert_harmless(text: str) -> None:
-    """Nothing but printable characters and ends of lines: what may be shown on a terminal."""
+    """Assert that a text is safe on a terminal: it has only printable characters and ends of lines."""
     assert all(map(is_printable, text.split("\n"))), ascii(text)
 
 
 class Answer(NamedTuple):
-    """What a command with --json gave."""
+    """The result of a command with --json."""
 
     code: int
     data: Any
@@ -131,12 +132,12 @@ def rows_of(path: Path | str) -> list[dict[str, str]]:
 
 
 def settings_in(folder: Path | str) -> dict[str, Any]:
-    """The settings of a run, as its file has them."""
+    """The settings in the file of a run."""
     return tomllib.loads(Path(folder, "settings.toml").read_text(encoding="utf-8"))
 
 
 def clusters(path: Path, *, n: int = 120, shape: tuple[int, ...] = (6,), seed: int = 0, **more: Any) -> Path:
-    """A small data set of three clusters, which are easily told apart."""
+    """Write a small data set of three clusters, which are easy to separate; return its path."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
     centres = rng.normal(size=(3, *shape))
@@ -145,7 +146,7 @@ def clusters(path: Path, *, n: int = 120, shape: tuple[int, ...] = (6,), seed: i
 
 
 def small_cifar10(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in the official layout with 40 records in a file, and presets that are content with them."""
+    """Write a folder in the official layout with 40 records in a file, and shrink the presets to fit."""
     monkeypatch.setattr(cifar10, "_RECORDS", 40)
     folder.mkdir()
     rng = np.random.default_rng(0)

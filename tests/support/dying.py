@@ -1,4 +1,4 @@
-"""Schedules that end the process in which they are called, or disturb it; workers can import them."""
+"""Schedules that end, delay, fail or record the process that calls them; workers can import them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Dies:
-    """A schedule that ends its process, as often as it can leave a mark in a folder.
+    """A schedule that ends its process, until there is a mark for each death in a folder.
 
     Parameters
     ----------
     folder : str
-        Where to leave a mark for each death.
+        Where each death leaves a mark.
     times : int
-        How often to die.
+        Number of deaths.
     caller : int
-        The process that does not die.
+        Id of the process that does not die.
     seconds : float
-        How long to wait before.
+        Seconds to wait before a death.
     """
 
     folder: str
@@ -46,7 +46,7 @@ class Dies:
 
 @dataclass(frozen=True)
 class Waits:
-    """A schedule that takes its time before each step, unless it is in the process of the caller."""
+    """A schedule that sleeps for a time for each step, except in the caller's process."""
 
     seconds: float
     caller: int
@@ -59,7 +59,7 @@ class Waits:
 
 @dataclass(frozen=True)
 class Raises:
-    """A schedule that raises."""
+    """A schedule that raises an error."""
 
     def __call__(self, step: Any, *, steps_per_epoch: int, steps: int) -> Any:
         raise LookupError("no rate today")
@@ -67,7 +67,7 @@ class Raises:
 
 @dataclass(frozen=True)
 class Notes:
-    """A schedule that writes down its process, and how many threads its BLAS has."""
+    """A schedule that records its process, and the number of threads of its BLAS."""
 
     folder: str
 

@@ -1,4 +1,4 @@
-"""Commands in a folder of their own, whose files are compared."""
+"""The files of commands that run in a folder of their own, and failures while they are written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUICK = ("--epochs", 2, "--hidden", 5, "-q")
 
 
 def contents(folder: Path, pattern: str = "*") -> dict[str, bytes]:
-    """The files in a folder, by their names; with the pattern **/* those below it too."""
+    """The contents of the files in a folder, by name; the pattern **/* includes folders below it."""
     found = sorted(path for path in folder.glob(pattern) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
@@ -26,7 +26,7 @@ def folders_in(folder: Path) -> list[Path]:
 
 
 def raising(error: BaseException) -> Callable[..., NoReturn]:
-    """A function that raises an error, whatever it is given."""
+    """A function that raises an error, whatever its arguments."""
 
     def call(*arguments: Any, **more: Any) -> NoReturn:
         raise error
@@ -35,7 +35,7 @@ def raising(error: BaseException) -> Callable[..., NoReturn]:
 
 
 def without_room(patch: pytest.MonkeyPatch, fails: str) -> None:
-    """Have the disk be full where a file of this name is written."""
+    """Simulate a full disk when a file of this name is written."""
 
     def full(usual: Any) -> Any:
         def written(path: Any) -> Any:

@@ -21,7 +21,7 @@ OF_ROWS = ("diverged", "best_step", "train_accuracy", "validation_accuracy")
 
 
 def folded(task: Task, folds: Any, backend: Backend | None = None, **changes: Any) -> SweepResult:
-    """What `sweep` gives with the arrays of a backend."""
+    """The result of `sweep` with the arrays of a backend."""
     place = np.asarray if backend is None else backend.array
     if changes.get("sample_weight") is not None:
         changes["sample_weight"] = place(changes["sample_weight"])
@@ -33,7 +33,7 @@ def folded(task: Task, folds: Any, backend: Backend | None = None, **changes: An
 def alone(
     task: Task, rows: Any, settings: dict[str, Any], backend: Backend | None = None, **changes: Any
 ) -> Run:
-    """What `train` gives for a row's settings, trained on some rows alone and judged by others."""
+    """The run of `train` with a row's settings, trained on some rows alone and judged by others."""
     place = np.asarray if backend is None else backend.array
     where = {} if backend is None else {"xp": backend.xp, "device": backend.device}
     given = {**BASE, "judge": "last", **changes, "dtype": "float64" if backend is None else backend.dtype}
@@ -54,7 +54,7 @@ def alone(
 def assert_each_alone(
     result: SweepResult, task: Task, backend: Backend | None = None, **changes: Any
 ) -> None:
-    """Each fold's figures are those of its rows alone: to rounding, and with float32 as far as that goes."""
+    """Assert that each fold equals training on its rows alone; in float32, only the losses are compared."""
     narrow = backend is not None and backend.dtype == "float32"
     assert len(result.runs) == len(result.table) * len(result.folds) * result.table[0]["n_seeds"]
     for row, history in zip(result.runs, result.histories, strict=True):

@@ -1,4 +1,4 @@
-"""Tasks on a device, its memory, its kernels, and an estimator for it."""
+"""Fixtures for tests on a GPU: tasks, memory, kernels and an estimator."""
 
 from __future__ import annotations
 

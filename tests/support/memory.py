@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def at_most(n_bytes: float) -> Iterator[None]:
-    """Assert that the block never holds more memory, as Python counts it."""
+    """Assert that the block always holds less memory than this, as tracemalloc counts it."""
     tracemalloc.start()
     try:
         yield

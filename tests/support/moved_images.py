@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from support import strategies
 
 BORDERS = ("reflect", "zero")
-SHAPES = ((2, 3), (3, 4, 2))  # the few where JAX is tested
+SHAPES = ((2, 3), (3, 4, 2))  # the only shapes where JAX is tested
 
 
 class Moves(NamedTuple):
@@ -29,7 +29,7 @@ class Moves(NamedTuple):
 
     @property
     def shift(self) -> int:
-        """A shift that every image of this shape can have."""
+        """The largest shift that images of this shape can have."""
         return min(self.image_shape[:2]) - 1
 
 

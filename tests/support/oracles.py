@@ -1,4 +1,4 @@
-"""The same mathematics written slowly, one number at a time, from the textbook's formulas."""
+"""Slow oracles of the mathematics: the textbook's formulas, computed one number at a time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def slow_loss(
 
 
 class SlowOptimizer:
-    """The arrays of one network, and what is remembered of each, moved by the formulas of an optimizer."""
+    """The arrays of one network and their moments, moved by the formulas of an optimizer."""
 
     def __init__(self, optimizer: Any, net: TwoLayerNet) -> None:
         self.optimizer, self.t = optimizer, 0
@@ -65,20 +65,20 @@ class SlowOptimizer:
                 self.v[i] = own.beta2 * self.v[i] + (1 - own.beta2) * g**2
                 m_hat, v_hat = self.m[i] / (1 - own.beta1**self.t), self.v[i] / (1 - own.beta2**self.t)
                 direction = m_hat / (np.sqrt(v_hat) + own.eps)
-            if isinstance(own, AdamW) and i in (0, 2):  # of the weights alone
+            if isinstance(own, AdamW) and i in (0, 2):  # decay of the weights only, not of the biases
                 self.arrays[i] = self.arrays[i] - rate * own.weight_decay * self.arrays[i]
             self.arrays[i] = self.arrays[i] - rate * direction
 
 
 def networks(net: TwoLayerNet) -> list[TwoLayerNet]:
-    """The members of a stack of host arrays, or the one network."""
+    """The networks of a stack of host arrays, or the single network."""
     if net.W1.ndim == 2:
         return [net]
     return [TwoLayerNet(*(array[k] for array in net)) for k in range(len(net.W1))]
 
 
 def numerical_gradients(function, net, h: float = 1e-5):
-    """Central differences of a scalar function of a network, public or as the mathematics has it."""
+    """Central differences of a scalar function of a `TwoLayerNet` or of the mathematics' `Params`."""
     gradients = []
     for name, array in net._asdict().items():
         gradient = np.zeros_like(array)

@@ -1,4 +1,4 @@
-"""Pages that `twolayer report` makes, read as a browser does, and runs to make them of."""
+"""Pages of `twolayer report`, parsed as a browser parses them, and changes of their runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = ["<script>alert(1)</script>", "\"quoted\" & 'more'", "قطة", "😀", "
 
 
 class Page:
-    """A page, which must keep the rules of HTML."""
+    """A page, which must be valid HTML."""
 
     def __init__(self, folder: Path) -> None:
         self.text = (folder / "report.html").read_text(encoding="utf-8")
@@ -48,7 +48,7 @@ class Page:
         return [words(one) for one in self.all("p", **{"class": "notice"})]
 
     def table(self, name: str, caption: str) -> list[list[str]]:
-        """The rows of the table of a section whose caption begins so, headings first."""
+        """The rows of the table whose caption begins with this text, in a section; headings first."""
         tables = self.section(name).iter("table")
         (table,) = (one for one in tables if words(one.find("caption")).startswith(caption))
         return [[words(cell) for cell in row] for row in table.iter("tr")]

@@ -1,4 +1,4 @@
-"""What the tests of the pictures draw, on what, and how they read it."""
+"""Data for the tests of pictures, axes to draw on, and functions that read the result."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from twolayer.plotting._style import house_style
 
 
 def new_ax():
-    """Axes on a figure that pyplot knows nothing of."""
+    """Axes on a figure that does not belong to pyplot."""
     from matplotlib.figure import Figure
 
     return Figure(layout="constrained").subplots()
 
 
 def drawn(plot, *arguments, **keywords):
-    """What a function of `plotting` draws on axes of its own, which are then rendered."""
+    """New axes that a function of `plotting` drew on, and that were rendered."""
     ax = new_ax()
     assert plot(*arguments, **keywords, ax=ax) is ax
     rendered(ax.get_figure())
@@ -30,19 +30,19 @@ def drawn(plot, *arguments, **keywords):
 
 
 def in_house_style(name, *arguments, dark=False):
-    """The figure of a run with this name."""
+    """The figure of this name for a run, in the house style."""
     with house_style(dark=dark):
         return getattr(run_figures, name)(*arguments)
 
 
 def drawn_in_house_style(name, *arguments, dark=False):
-    """A hash of the figure of a run with this name, drawn and saved in the house's style."""
+    """A hash of the figure of this name for a run, drawn and saved in the house style."""
     with house_style(dark=dark):
         return rendered(getattr(run_figures, name)(*arguments))
 
 
 def rendered(figure):
-    """A hash of a figure's pixels, as pytest compares long bytes for hours; warnings are errors."""
+    """A hash of a figure's pixels, as pytest is very slow at comparing long bytes. Warnings are errors."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="raw", dpi=60)
     return hashlib.sha256(buffer.getvalue()).hexdigest()
@@ -90,7 +90,7 @@ def diverged(row):
 
 
 def table_of(rates=(1e-2, 1e-4, 1e-3), regs=(0.5, 0.3), **others):
-    # The accuracy rises with both.
+    # The accuracy rises with both settings.
     return [
         candidate(rate, reg, 0.5 + 10 * rate + reg / 10, **others)
         for rate, reg in itertools.product(rates, regs)

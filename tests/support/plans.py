@@ -12,7 +12,7 @@ from support.sweeps import BASE, assert_equal_rows
 from twolayer import SweepPlan, SweepResult, plan
 from twolayer.sweeping import PartResult
 
-# Several parts in every way in which a sweep can be divided.
+# A grid that makes several parts in each of the ways below.
 GRID: dict[str, Any] = {
     "learning_rate": [0.05, 0.3],
     "n_hidden": [3, 4],
@@ -38,7 +38,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def arguments(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `plan` and `sweep` for a task, but for the data of a part, which are in `data`."""
+    """The arguments of `plan` and `sweep` for a task; `data` returns those that a part needs."""
     how = {"grid": GRID, **BASE, **changes}
     if "folds" not in how:
         how["validation"] = task.validation
@@ -46,12 +46,12 @@ def arguments(task: Task, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def data(how: dict[str, Any]) -> dict[str, Any]:
-    """What `Part.run` takes of them."""
+    """The arguments among these that `Part.run` needs."""
     return {name: how[name] for name in ("X", "y", "validation", "sample_weight") if name in how}
 
 
 def joined(how: dict[str, Any], run: Callable[..., PartResult] | None = None, seed: int = 0) -> SweepResult:
-    """The result of a plan whose parts are run in an order that is drawn."""
+    """The result of a plan whose parts are run in a random order."""
     rng, made = np.random.default_rng(seed), plan(**how)
     while made.parts:
         made = made.join(run_in_any_order(made, how, rng, run))
@@ -67,7 +67,7 @@ def run_in_any_order(
 
 
 def assert_same_result(found: SweepResult, expected: SweepResult, *, rtol: float = 0.0) -> None:
-    """The same rows and networks: to the bit, or losses and weights within ``rtol``."""
+    """Assert equal rows, histories and networks: bit for bit, or histories and networks within ``rtol``."""
     assert found.complete == expected.complete
     assert_equal_rows(found.runs, expected.runs)
     assert_equal_rows(found.table, expected.table)

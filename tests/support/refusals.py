@@ -1,4 +1,4 @@
-"""What a refusal says: the type of the error, and its whole message."""
+"""Expected errors, by their type and their whole message."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A slow oracle of a run with everything that it may be given: float64, one sample at a time.
+"""A slow oracle of a run with any settings: float64, one sample at a time.
 
-What a seed means is written out once more here: bytes of dropout, draws of mixup, and their streams' numbers.
+It derives the random numbers of a seed without the library: bytes of dropout, draws of mixup, and streams.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ INPUT_DROPOUT, DROPOUT, AUGMENTATION = 2, 3, 4
 
 
 def generator(seed: int, purpose: int, epoch: int, step: int) -> np.random.Generator:
-    """That of a step within an epoch."""
+    """The generator of a step within an epoch."""
     sequence = np.random.SeedSequence(seed, spawn_key=(purpose, epoch, step))
     return np.random.Generator(np.random.PCG64(sequence))
 
@@ -33,12 +33,12 @@ def bytes_of(seed: int, purpose: int, epoch: int, step: int, n: int, width: int)
 
 
 def threshold_of(probability: float) -> int:
-    """How many of 256 bytes leave something out: at least 1 and at most 255, where anything is."""
+    """How many of the 256 values of a byte mean dropout: 0 for probability 0, else from 1 to 255."""
     return 0 if probability == 0 else min(255, max(1, round(256 * probability)))
 
 
 class Mix(NamedTuple):
-    """What a run may be given, but for its schedule; of a stack, numbers with an axis K."""
+    """The settings of a run except its schedule; for a stack, numbers may have an axis K."""
 
     dropout: Any = 0.0
     input_dropout: float = 0.0
@@ -71,9 +71,9 @@ def slow_train(
     batch_size: int,
     seed: int,
     replacement: bool = False,
-    mix: Mix = Mix(),  # noqa: B008  # it cannot change
+    mix: Mix = Mix(),  # noqa: B008  # it is immutable
 ) -> SlowRun:
-    """Train every member of a stack (or the one network) by itself."""
+    """Train each network of a stack, or the single network, alone."""
     K, n_steps = rates.shape
     per_epoch = -(-len(X) // batch_size)
     regs, dropouts, smoothings = (
@@ -139,7 +139,7 @@ def _batch(
         for i, (x, t, s) in enumerate(raw):
             x2, t2, s2 = raw[partner[i]]
             own, other = lam[i] * s, (1 - lam[i]) * s2
-            if own + other > 0:  # of a pair without weight the target means nothing
+            if own + other > 0:  # a pair without weight may have any target
                 t = (own * t + other * t2) / (own + other)
             batch.append((lam[i] * x + (1 - lam[i]) * x2, t, own + other))
     if mix.centre is not None:
@@ -151,7 +151,7 @@ def _batch(
 
 
 def _target(i: int, X: np.ndarray, T: np.ndarray, mix: Mix) -> np.ndarray:
-    """The target of one sample, of which a teacher may know a part."""
+    """The target of one sample, mixed with the probabilities of a teacher if there is a teacher."""
     if mix.teacher is None:
         return T[i]
     z = (mix.teacher(X[i : i + 1])[0] if callable(mix.teacher) else mix.teacher[i]) / mix.temperature

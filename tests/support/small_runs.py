@@ -14,7 +14,7 @@ from hypothesis import settings
 from support.backends import BACKENDS, Backend, to_host
 from twolayer import History, Progress, Run, TwoLayerNet, optimizers, schedules, train
 
-# Gradient descent by the textbook, in place of the defaults.
+# Textbook gradient descent, instead of the defaults.
 PLAIN: dict[str, Any] = {"optimizer": optimizers.SGD(), "schedule": schedules.Constant()}
 
 
@@ -29,7 +29,7 @@ SETTINGS: dict[str, Any] = {
 PER_EPOCH = 5  # 23 samples in batches of 5
 
 
-# What a run says of each of its networks, beside the networks and their history.
+# The results of a run for each network, besides the networks and their history.
 OF_EACH = ("diverged", "stopped", "best_step", "train_accuracy", "validation_accuracy")
 
 
@@ -47,7 +47,7 @@ class Task(NamedTuple):
         return self.X_val, self.y_val
 
     def on(self, backend: Backend, dtype: str | None = None) -> Task:
-        """The same as arrays of the backend, floating ones in ``dtype`` (by default its widest)."""
+        """The task with arrays of the backend, floating ones in ``dtype`` (by default its widest)."""
         data = (backend.array(a, dtype if a.dtype.kind == "f" else None) for a in self[1:])
         return Task(TwoLayerNet(*(backend.array(a, dtype) for a in self.net)), *data)
 
@@ -83,7 +83,7 @@ def make_task(
 
 
 def turned(array: Any, *, xp: Any) -> Any:
-    """The same array, the last two axes the other way round in memory."""
+    """The same array, its last two axes swapped in memory."""
     other = xp.matrix_transpose(array)
     return xp.matrix_transpose(xp.reshape(xp.reshape(other, (-1,)), other.shape))
 
@@ -94,7 +94,7 @@ def host_net(net: TwoLayerNet) -> TwoLayerNet:
 
 
 def assert_same_net(found: TwoLayerNet, expected: TwoLayerNet, *, rtol: float = 0.0) -> None:
-    """Bit for bit, or within ``rtol`` of each array's largest value."""
+    """Assert equal networks: bit for bit, or within ``rtol`` of each array's largest value."""
     for name, a, b in zip(TwoLayerNet._fields, host_net(found), host_net(expected), strict=True):
         finite = np.abs(b[np.isfinite(b)])
         scale = float(finite.max()) if finite.size else 0.0
@@ -102,14 +102,14 @@ def assert_same_net(found: TwoLayerNet, expected: TwoLayerNet, *, rtol: float = 
 
 
 def assert_same_history(found: History, expected: History, *, rtol: float = 0.0) -> None:
-    """Every array of the two, nan where nan is."""
+    """Assert that all arrays of two histories agree, with nan in the same places."""
     for name, a, b in zip(History._fields, found, expected, strict=True):
         assert a.shape == b.shape, name
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol, err_msg=name)
 
 
 def losses_rtol(net: TwoLayerNet) -> float:
-    """Return by how much recorded losses may differ, relatively, in runs that are otherwise equal to the bit.
+    """Return the relative tolerance for recorded losses of runs that are otherwise equal bit for bit.
 
     The losses of several steps are summed in one call. On a GPU, PyTorch's order of addition depends on the
     number of those steps.
@@ -118,19 +118,19 @@ def losses_rtol(net: TwoLayerNet) -> float:
 
 
 def tries(backend: Backend, most: int = 100) -> settings:
-    """How many examples a property of whole runs is given: all of them where a step is quick."""
+    """Hypothesis settings for a property of whole runs: fewer examples for libraries whose steps are slow."""
     share = {"numpy": 1.0, "torch": 0.25, "cupy": 0.1, "jax": 0.03}.get(backend.library, 0.05)
     return settings(max_examples=max(3, round(share * most)))
 
 
 def few(backend: Backend, most: int = 30) -> settings:
-    """How many mixes of settings are tried: JAX compiles each of them anew."""
+    """Hypothesis settings for mixes of settings: two examples on JAX, which compiles each mix, else more."""
     share = {"numpy": 1.0, "torch": 0.25, "strict": 0.15}.get(backend.library, 0.0)
     return settings(max_examples=max(2, round(share * most)))
 
 
 def rows_of(seed: int, epoch: int, n_samples: int, batch_size: int, replacement: bool) -> list[np.ndarray]:
-    """The samples of each batch of an epoch. What a seed means is written out once more here."""
+    """The rows of each batch of an epoch, derived from the seed without the library."""
     sequence = np.random.SeedSequence(seed, spawn_key=(1, epoch))
     rng = np.random.Generator(np.random.PCG64(sequence))
     n_steps = -(-n_samples // batch_size)
@@ -141,6 +141,7 @@ def rows_of(seed: int, epoch: int, n_samples: int, batch_size: int, replacement:
 
 
 def trained(task: Task, *, validated: bool = True, **changes: Any) -> Run:
+    """Train a task with `SETTINGS`, or with changes of them."""
     validation = {"validation": task.validation} if validated else {}
     return train(task.net, task.X, task.y, **{**SETTINGS, **validation, **changes})
 
@@ -161,13 +162,13 @@ def trained_on(backend: Backend, task: Task, *, start: Run | None = None, **chan
 
 
 def linear_teacher(X: Any) -> np.ndarray:
-    """The logits of a task's samples by a linear model, in NumPy whatever the samples are in."""
+    """The logits of a task's samples by a linear model, in NumPy for samples of any library."""
     host = to_host(X).astype(np.float64)
     return host.reshape(len(host), -1) @ np.linspace(-2, 3, 12).reshape(4, 3)
 
 
 def each_run(run: Run) -> list[dict[str, Any]]:
-    """What a run says of each of its networks."""
+    """The results of a run for each of its networks."""
     names = ("net", "best", "last", "average", "history", *OF_EACH)
     values = {name: getattr(run, name) for name in names}
     if run.last.n_networks is None:
@@ -183,7 +184,7 @@ def _of(values: Any, k: int) -> Any:
 
 
 def other_backend(backend: Backend) -> Backend:
-    """A library that is not the backend's."""
+    """A backend of another library."""
     return next(b for b in BACKENDS if b.name == ("strict-2025.12" if backend.name == "numpy" else "numpy"))
 
 
@@ -192,7 +193,7 @@ STRICT = next(b for b in BACKENDS if b.library == "strict")
 
 @contextmanager
 def unread(array: Any) -> Iterator[None]:
-    """Make every reading of a value of such arrays an error."""
+    """Make it an error to read a value of arrays of this type."""
 
     def refuse(self: object) -> None:
         raise AssertionError("a value was read")
@@ -206,8 +207,8 @@ def unread(array: Any) -> Iterator[None]:
 
 
 def peak_memory(function: Callable[[], object]) -> int:
-    """What a call takes at its height, in bytes, in NumPy's arrays."""
-    function()  # what is imported or kept once
+    """The peak memory of a call in bytes as tracemalloc counts it, which includes NumPy's arrays."""
+    function()  # imports modules and fills caches, which should not count
     tracemalloc.start()
     try:
         function()
@@ -217,7 +218,7 @@ def peak_memory(function: Callable[[], object]) -> int:
 
 
 class Watcher:
-    """A callback that keeps what it is shown, and asks to stop at given events."""
+    """A callback that keeps what it gets, and stops the run where ``stop`` returns something true."""
 
     def __init__(self, stop: Callable[[Progress], object] = lambda _: None, *, nets: bool = False) -> None:
         self.seen: list[Progress] = []
@@ -239,6 +240,7 @@ class Watcher:
 
 
 def stopping(step: int, epoch_ended: bool = False) -> Watcher:
+    """A callback that stops after a step or, with ``epoch_ended``, after the entry of its epoch."""
     return Watcher(lambda progress: progress.step == step and progress.epoch_ended == epoch_ended)
 
 

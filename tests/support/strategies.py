@@ -1,4 +1,4 @@
-"""What Hypothesis draws: shapes first, then host arrays, from which each library's are made."""
+"""Hypothesis strategies: shapes, and host arrays of them from which each library's arrays are made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Sizes(NamedTuple):
     C: int
 
 
-# JAX compiles every operation anew for every shape: where it is tested these few are drawn, and no others.
+# JAX compiles every operation again for every shape, so only these few are drawn where it is tested.
 FEW_SIZES = (Sizes(1, 1, 1, 1, 1), Sizes(2, 5, 3, 4, 3), Sizes(3, 3, 4, 2, 2))
 few_sizes_only = False
 
@@ -36,18 +36,18 @@ def sizes() -> st.SearchStrategy[Sizes]:
     return st.deferred(lambda: st.sampled_from(FEW_SIZES) if few_sizes_only else anything)
 
 
-# In part of what harms: a terminal's commands, ends of lines, marks of direction, halves of characters.
+# Some with harmful characters: commands of a terminal, ends of lines, marks of direction, surrogates.
 any_texts = st.text(max_size=9) | st.text("aé健ש🙂\u200d=<&\x1b\n\t\x9b\u202e\u2066\ud800\ufffe", max_size=9)
 
 
-# As Unicode has them: Bidi_Control is the embeddings, the isolates and three marks.
+# Unicode's property Bidi_Control consists of the embeddings, the overrides, the isolates and three marks.
 BIDI_CLASSES = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 BIDI_MARKS = {"\N{ARABIC LETTER MARK}", "\N{LEFT-TO-RIGHT MARK}", "\N{RIGHT-TO-LEFT MARK}"}
 NO_CHARACTERS_OF_XML = {"\ufffe", "\uffff"}
 
 
 def is_dangerous(character: str) -> bool:
-    """Whether a character may command a terminal, forge or turn a line, or break a file."""
+    """Whether a character may command a terminal, forge or reverse a line, or break a file."""
     return (
         unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
         or unicodedata.bidirectional(character) in BIDI_CLASSES
@@ -56,7 +56,7 @@ def is_dangerous(character: str) -> bool:
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text holds no such character."""
+    """Whether a text has no dangerous character."""
     return not any(map(is_dangerous, text))
 
 

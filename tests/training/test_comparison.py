@@ -20,7 +20,7 @@ from twolayer.training.folds import accuracy_error
         (10_000, 1.960201),
     ],
 )
-def test_the_quantile_of_students_t_distribution(n_degrees, expected):
+def test_the_quantile_of_students_t_equals_printed_tables(n_degrees, expected):
     assert t_quantile(n_degrees) == pytest.approx(expected, rel=1e-6)
 
 
@@ -84,7 +84,7 @@ def test_two_equal_differences_still_have_an_error():
     assert paired_difference(best, best, n_samples=300)["within_noise"] is True
 
 
-def test_the_error_of_an_accuracy():
+def test_the_error_of_an_accuracy_is_that_of_a_binomial_share():
     assert accuracy_error(0.9, 100) == pytest.approx(0.03)
     assert accuracy_error(1.0, 100) == accuracy_error(1.0 + 1e-9, 100) == 0.0
     assert math.isnan(accuracy_error(0.9, 0))

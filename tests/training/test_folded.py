@@ -34,7 +34,7 @@ def test_the_folded_network_of_a_run_accepts_raw_samples(backend: Backend) -> No
     assert float(run.net.accuracy(samples, labels)) < 0.5
 
 
-def test_the_folded_networks_of_a_stack() -> None:
+def test_the_folded_network_of_a_stack_is_a_stack() -> None:
     nets = stack([TwoLayerNet.initialize(3, 8, 3, rng=seed) for seed in (0, 1)])
     whitening = Whitener.fit(X, kind="pca", n_components=3)
     run = trained(nets, preprocessing=whitening)
@@ -47,7 +47,7 @@ def test_without_preprocessing_folded_is_the_network() -> None:
     assert run.folded is run.net
 
 
-def test_the_folded_network_after_a_checkpoint_and_in_a_file(tmp_path: Any) -> None:
+def test_the_folded_network_survives_a_checkpoint_and_a_file(tmp_path: Any) -> None:
     run = trained(TwoLayerNet.initialize(D, 8, 3, rng=0), preprocessing=SCALING)
     save_run(run, tmp_path / "run.safetensors")
     again = load_run(tmp_path / "run.safetensors")
@@ -66,7 +66,7 @@ def test_the_folded_network_after_a_checkpoint_and_in_a_file(tmp_path: Any) -> N
     ],
     ids=["fitted", "folds", "merged", "class"],
 )
-def test_the_folded_network_of_the_best_of_a_sweep(how: dict[str, Any]) -> None:
+def test_the_folded_best_network_of_a_sweep_accepts_raw_samples(how: dict[str, Any]) -> None:
     grid = {"learning_rate": [0.05, 0.1], "batch_size": [30], "n_hidden": [8]}
     best = sweep(X, Y, grid=grid, epochs=20, **how).best
     assert isinstance(best, Best)

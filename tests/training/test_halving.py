@@ -33,6 +33,7 @@ EPOCHS, PER_EPOCH = 9, 5  # of 23 samples in batches of 5
 
 
 def candidate_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    """The settings in which candidates of these tests differ."""
     return row["learning_rate"], row["n_hidden"], row["batch_size"]
 
 

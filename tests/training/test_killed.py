@@ -205,7 +205,7 @@ def test_a_sweep_that_is_killed_and_resumed_ends_the_same(
     subprocess.run([*command, *settings, "--out", tmp_path / "whole"], check=True, capture_output=True)
     killer, number = Killer(seed), 0
     often = [*workers, "--checkpoint-seconds", 0, "-q"]
-    # Killed processes leave temporary files, which belong into the folder of this test.
+    # Killed processes leave temporary files, so these go to a folder of this test.
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     while True:
@@ -232,7 +232,7 @@ def test_a_sweep_that_is_killed_and_resumed_ends_the_same(
 
 
 def assert_no_process_is_left(temporary: Path) -> None:
-    """Wait until no process uses this temporary folder. Workers end when they find their parent gone."""
+    """Wait until no process uses this temporary folder. Workers end when their parent is gone."""
     if not Path("/proc/self/environ").exists():
         return
     until = time.monotonic() + 30.0

@@ -47,7 +47,7 @@ def texts(root: ElementTree.Element) -> list[str]:
     return [text.text or "" for text in root.iter("text")]
 
 
-def test_the_table_of_a_network(backend: Backend) -> None:
+def test_a_network_is_shown_as_a_table(backend: Backend) -> None:
     net = make_task().on(backend).net
     found = dict(rows(parsed(net)))
     assert found.pop("arrays") == repr(net).rpartition("; ")[2][:-1]
@@ -70,7 +70,7 @@ def test_an_invalid_network_has_no_html(arrays: Any) -> None:
 
 @pytest.mark.once_on_jax
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_the_table_and_the_picture_of_a_run(backend: Backend, n_networks: int | None) -> None:
+def test_a_run_is_shown_as_a_table_and_a_picture(backend: Backend, n_networks: int | None) -> None:
     run = trained(make_task(n_networks, noise=2.0).on(backend), epochs=6)
     root = parsed(run)
     found = dict(rows(root))
@@ -175,7 +175,7 @@ def headings(result: SweepResult) -> tuple[list[str], list[list[str]]]:
     return head, body
 
 
-def test_the_table_of_a_sweep() -> None:
+def test_a_sweep_is_shown_as_a_table() -> None:
     result = swept(TASK, {"learning_rate": [1e-3, 0.3], "n_hidden": [4, 5], "seed": [0, 1]})
     head, body = headings(result)
     assert head == [

@@ -420,7 +420,7 @@ def test_a_move_updates_arrays_in_place_except_on_jax(backend: Backend, optimize
 
 
 @EACH
-def test_the_number_of_moments_and_whether_gradients_are_scaled(optimizer):
+def test_optimizers_declare_their_moments_and_scaling(optimizer):
     n_moments = 2 if isinstance(optimizer, Adam) else int(optimizer.momentum > 0)
     assert optimizer.n_moments == n_moments
     assert optimizer.scaled is (n_moments == 0)

@@ -128,7 +128,7 @@ def methods(task: Task, backend: Backend) -> dict[str, Callable[[TwoLayerNet], A
 
 
 @pytest.mark.parametrize("order", ["straight", "awkward"])
-def test_results_of_functions_of_a_network(backend: Backend, task: Task, order: str):
+def test_functions_of_a_network_return_unshared_arrays(backend: Backend, task: Task, order: str):
     """Also of a network whose matrices are stored column by column."""
     net = task.net if order == "straight" else awkward(task.net, backend)
     faults = []
@@ -140,12 +140,12 @@ def test_results_of_functions_of_a_network(backend: Backend, task: Task, order: 
     assert not faults, "\n".join(faults)
 
 
-def test_an_initialized_network(backend: Backend):
+def test_an_initialized_network_is_stored_row_by_row(backend: Backend):
     net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, dtype=backend.dtype, device=backend.device)
     check(net, (), backend)
 
 
-def test_an_unrolled_network(backend: Backend):
+def test_an_unrolled_network_shares_no_memory_with_its_arrays(backend: Backend):
     arrays = [backend.array(np.ones(shape)) for shape in ((2, 2, 1, 3), (3,), (1, 1, 3, 2), (2,))]
     check(twolayer.unroll(*arrays, image_shape=(4, 4)), arrays, backend)
 
@@ -162,8 +162,10 @@ RUNS: dict[str, dict[str, Any]] = {
 @pytest.mark.usefixtures("each_step")
 @pytest.mark.parametrize("order", ["straight", "awkward"])
 @pytest.mark.parametrize("name", RUNS)
-def test_arrays_that_callbacks_and_the_caller_get(backend: Backend, task: Task, name: str, order: str):
-    """The run never changes them, and no two of them share memory."""
+def test_a_run_shares_no_memory_with_callbacks_or_the_caller(
+    backend: Backend, task: Task, name: str, order: str
+):
+    """Nor does it change an array that they got."""
     net = task.net if order == "straight" else awkward(task.net, backend)
     given, held, copies = (net, *task[1:]), [], []
 
@@ -194,7 +196,7 @@ def test_arrays_that_callbacks_and_the_caller_get(backend: Backend, task: Task, 
         np.testing.assert_array_equal(to_host(array), was)
 
 
-def test_a_loaded_run_and_network(backend: Backend, task: Task, tmp_path: Path):
+def test_a_loaded_run_and_network_are_stored_row_by_row(backend: Backend, task: Task, tmp_path: Path):
     run = twolayer.train(
         awkward(task.net, backend), task.X, task.y, validation=task.validation, epochs=2, ema_decay=0.5, rng=0
     )
@@ -208,7 +210,7 @@ def test_a_loaded_run_and_network(backend: Backend, task: Task, tmp_path: Path):
             np.testing.assert_array_equal(to_host(one), to_host(other))
 
 
-def test_the_best_network_of_a_sweep(backend: Backend):
+def test_the_best_network_of_a_sweep_shares_no_memory(backend: Backend):
     task, held = make_task().on(backend), []
 
     def watch(progress: twolayer.Progress) -> None:

@@ -1,4 +1,4 @@
-"""Weights of samples and of classes: how they meet, and that they have no scale, whatever the dtype."""
+"""Weights of samples and classes: their product, and that their scale does not matter in any dtype."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OF_CLASSES = [1.0, 2.0, 0.25]
 WEIGHTS = np.random.default_rng(0).uniform(0.5, 3, 23)
 WEIGHTS[[4, 11]] = 0
 WEIGHTS_VAL = np.random.default_rng(1).uniform(0.5, 3, 11)
-# Scales in each dtype that weights may have; none is a power of two.
+# Scales for weights of each dtype. No scale is a power of two, which would be exact.
 SCALES = {"float64": (1e-320, 1e-300, 1e-50, 1e-39, 1e37, 1e39, 3e307), "float32": (1e-37, 1e-30, 1e37, 1e38)}
 SETTINGS: dict[str, Any] = {"batch_size": 5, "epochs": 2, "learning_rate": 0.1, "rng": 3}
 
@@ -50,7 +50,7 @@ def weighted(backend: Backend, dtype: str, scale: float, weight_dtype: str, **se
 
 
 def cases(backend: Backend) -> list[tuple[str, str, float]]:
-    """Each dtype of a network, each dtype of its weights and each scale. JAX has no subnormal numbers."""
+    """Each dtype of a network, of its weights, and each scale. JAX flushes subnormal numbers to 0."""
     every = [(own, of, scale) for own in backend.dtypes for of in backend.dtypes for scale in SCALES[of]]
     return [case for case in every if case[2] != 1e-320 or backend.library != "jax"]
 
@@ -85,7 +85,7 @@ def test_a_run_does_not_depend_on_the_scale_of_its_weights(backend: Backend, set
 
 
 @pytest.mark.parametrize("scale", [1e-50, 1e37, 1e300])
-def test_a_streamed_run_and_a_sweep_do_not_depend_on_it_either(scale):
+def test_a_streamed_run_and_a_sweep_do_not_depend_on_the_scale_of_weights(scale):
     def results(factor: float) -> tuple[float, ...]:
         held_out = TASK.X_val, TASK.y_val, factor * WEIGHTS_VAL
         data = {"sample_weight": factor * WEIGHTS, "validation": held_out}
@@ -100,7 +100,7 @@ any_scale = st.floats(-300, 300).map(lambda exponent: 10.0**exponent)
 
 
 @given(scale=any_scale, class_scale=any_scale)
-def test_any_scale_of_samples_and_classes_gives_the_same_run(scale, class_scale):
+def test_any_scale_of_sample_and_class_weights_gives_the_same_run(scale, class_scale):
     def result(factor: float, class_factor: float) -> TwoLayerNet:
         own = {"sample_weight": factor * WEIGHTS, "class_weight": class_factor * np.array(OF_CLASSES)}
         return train(NARROW.net, TASK.X, TASK.y, **own, **{**SETTINGS, "epochs": 1}).net
@@ -108,7 +108,7 @@ def test_any_scale_of_samples_and_classes_gives_the_same_run(scale, class_scale)
     assert_same_net(result(scale, class_scale), result(1.0, 1.0), rtol=1e-5)
 
 
-def test_weights_in_half_precision_are_multiplied_by_those_of_classes_in_float32():
+def test_float16_weights_are_multiplied_by_class_weights_in_float32():
     halves = np.where(np.arange(len(TASK.X)) % 2, 60000.0, 1e-3).astype(np.float16)
     own = {**SETTINGS, "class_weight": OF_CLASSES, "batch_size": 1, "epochs": 1}
     found, expected = (
@@ -120,7 +120,7 @@ def test_weights_in_half_precision_are_multiplied_by_those_of_classes_in_float32
 
 
 @given(exponent=st.integers(-700, 700))
-def test_a_power_of_two_changes_no_bit(exponent):
+def test_a_scale_that_is_a_power_of_two_changes_no_bit(exponent):
     scale = 2.0**exponent
     for dtype in ("float32", "float64"):
         net = TASK.net.astype(dtype)
@@ -143,7 +143,7 @@ EARLIER = {
 
 
 @pytest.mark.parametrize("name", EARLIER)
-def test_ordinary_weights_keep_the_fingerprint_of_their_run(name):
+def test_ordinary_weights_keep_the_fingerprint_of_earlier_versions(name):
     weight, *earlier = EARLIER[name]
     X, y = np.arange(24.0).reshape(8, 3) % 5, np.arange(8) % 2
     for dtype, entry in zip(("float32", "float64"), earlier, strict=True):
@@ -154,7 +154,7 @@ def test_ordinary_weights_keep_the_fingerprint_of_their_run(name):
             assert run._fingerprint[part] == f"{kept} of shape (8,), {digest}"
 
 
-def test_runs_of_other_huge_weights_are_told_apart():
+def test_runs_with_different_huge_weights_are_distinguished():
     weight = 1e200 * WEIGHTS
     run = train(NARROW.net, TASK.X, TASK.y, sample_weight=weight, **SETTINGS)
     settings = {**SETTINGS, "epochs": 3}
@@ -164,7 +164,7 @@ def test_runs_of_other_huge_weights_are_told_apart():
 
 
 @pytest.mark.only_on("jax")
-def test_compiled_losses_do_not_depend_on_the_scale_either(backend: Backend):
+def test_compiled_losses_do_not_depend_on_the_scale_of_weights(backend: Backend):
     import jax
 
     task = TASK.on(backend, "float32")
@@ -184,7 +184,7 @@ def test_integers_and_ordinary_weights_are_not_copied(dtype):
         assert rescaled(weight, xp=np) is weight
 
 
-def test_weights_that_are_lost_beside_the_largest_count_nothing():
+def test_weights_far_below_the_largest_count_as_0():
     weight = np.where(np.arange(23) < 20, WEIGHTS, 1e-60)
     expected = NARROW.net.loss(TASK.X, TASK.y, sample_weight=np.where(np.arange(23) < 20, WEIGHTS, 0))
     for scale in (1, 1e300):
@@ -194,7 +194,7 @@ def test_weights_that_are_lost_beside_the_largest_count_nothing():
 
 
 @pytest.mark.only_on("jax")
-def test_weights_of_zero_stay_zero_where_they_are_traced(backend: Backend):
+def test_weights_of_0_stay_0_while_traced(backend: Backend):
     import jax
 
     traced = jax.jit(lambda weight: rescaled(weight, xp=backend.xp))
@@ -205,7 +205,7 @@ def test_weights_of_zero_stay_zero_where_they_are_traced(backend: Backend):
 @pytest.mark.once_on_jax
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_validation_samples_count_by_their_weights(backend: Backend, n_networks, stream, monkeypatch):
+def test_validation_samples_are_weighted(backend: Backend, n_networks, stream, monkeypatch):
     monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 20)  # several blocks
     counts = np.array([1, 0, 3, 2, 1, 0, 5, 1, 1, 2, 4])
     for soft in (False, True):
@@ -223,12 +223,12 @@ def test_validation_samples_count_by_their_weights(backend: Backend, n_networks,
             np.testing.assert_allclose(found, expected, rtol=10 * backend.rtol)
         np.testing.assert_array_equal(weighted.best_step, repeated.best_step)
         np.testing.assert_allclose(weighted.validation_accuracy, repeated.validation_accuracy, rtol=1e-6)
-        # Whole numbers are weights, too.
+        # Integers are accepted as weights too.
         assert_same_history(run(task.X_val, task.y_val, counts).history, weighted.history, rtol=1e-6)
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Weights of classes
+# Class weights
 
 SOFT = pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilities"])
 
@@ -236,7 +236,7 @@ SOFT = pytest.mark.parametrize("soft", [False, True], ids=["labels", "probabilit
 @pytest.mark.once_on_jax
 @SOFT
 @pytest.mark.parametrize("weighted", [False, True])
-def test_weights_of_classes_multiply_those_of_their_samples(backend: Backend, soft, weighted):
+def test_class_weights_multiply_sample_weights(backend: Backend, soft, weighted):
     task = make_task(2, soft=soft)
     of_class = np.array([0.5, 2.0, 1.25])
     shares = task.y if soft else np.eye(3)[task.y]
@@ -252,9 +252,9 @@ def test_weights_of_classes_multiply_those_of_their_samples(backend: Backend, so
 
 @pytest.mark.once_on_jax
 @SOFT
-def test_balanced_classes_weigh_the_same(backend: Backend, soft):
+def test_balanced_classes_have_equal_total_weights(backend: Backend, soft):
     task = make_task(soft=soft)
-    if not soft:  # one of the classes never comes
+    if not soft:  # one class has no samples
         task = task._replace(y=np.where(task.y == 1, 0, task.y))
     counts = task.y.sum(axis=0) if soft else np.bincount(task.y, minlength=3)
     of_class = np.array([23 / (3 * n) if n else 0.0 for n in counts])
@@ -268,8 +268,8 @@ def test_balanced_classes_weigh_the_same(backend: Backend, soft):
 
 @pytest.mark.once_on_jax
 @SOFT
-def test_the_balanced_weight_of_a_class(backend: Backend, soft):
-    """N / (C · number of its samples): on average over the samples 1, and 0 for a class that never comes."""
+def test_the_balanced_weight_of_a_class_is_inverse_to_its_number_of_samples(backend: Backend, soft):
+    """N / (C · number of its samples), and 0 for a class without samples."""
     y = np.array([0, 0, 3, 0, 3, 1], np.int32)
     y = backend.array(np.eye(4)[y] if soft else y)
     found = check_class_weight("balanced", y, 4, xp=backend.xp)

@@ -1,4 +1,4 @@
-"""Factors of the learning rate by their formulas, and by PyTorch's schedulers."""
+"""Factors of the learning rate, compared with their formulas and with PyTorch's schedulers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_constant_is_one():
     assert factors(schedules.Constant(), 0).shape == (0,)
 
 
-def test_the_decay_of_the_assignment_comes_after_steps_1_96_191():
+def test_the_assignments_decay_comes_after_steps_1_96_and_191():
     found = factors(schedules.Exponential(0.95, every=95, first=1), 300)
     changed = (np.flatnonzero(np.diff(found)) + 1).tolist()  # number of steps done at each decay
     assert changed == [1, 96, 191, 286]
@@ -42,7 +42,7 @@ steps_of_runs = {
 
 
 def assert_factors(schedule: Any, expected: Any, start: int, n: int, **run: int) -> None:
-    """Compare the factors of n steps with those of a function of a step."""
+    """Assert that the factors of n steps are those of a function of one step."""
     found = schedule(np.arange(start, start + n), **run)
     assert (found.dtype, found.shape) == (np.float64, (n,))
     np.testing.assert_allclose(found, [expected(step) for step in range(start, start + n)], rtol=1e-12)
@@ -80,14 +80,14 @@ def test_step_counts_the_decays_before_each_step(factor, epochs, start, n, steps
 
 
 @given(n=st.integers(1, 60))
-def test_cosine_goes_from_one_to_nothing(n):
+def test_cosine_falls_from_1_towards_0(n):
     found = factors(schedules.Cosine(), n)
     for step, value in enumerate(found):
         assert value == pytest.approx(math.cos(math.pi * step / (2 * n)) ** 2, abs=1e-12)
     assert found[0] == 1.0
     assert (np.diff(found) < 0).all()
     assert found.dtype == np.float64
-    np.testing.assert_allclose(found + np.append(0.0, found[:0:-1]), 1.0)  # as much above a half as below
+    np.testing.assert_allclose(found + np.append(0.0, found[:0:-1]), 1.0)  # symmetric about a half
 
 
 def triangle(step: np.ndarray, *, steps_per_epoch: int, steps: int) -> np.ndarray:
@@ -105,7 +105,7 @@ def triangle(step: np.ndarray, *, steps_per_epoch: int, steps: int) -> np.ndarra
     n=st.integers(0, 30),
     steps_per_epoch=st.integers(1, 5),
 )
-def test_warmup_rises_and_then_follows(schedule, length, count, start, n, steps_per_epoch):
+def test_warmup_rises_and_then_follows_its_schedule(schedule, length, count, start, n, steps_per_epoch):
     steps = start + n + 1
     first = {"epochs": count * steps_per_epoch, "steps": count, None: steps_per_epoch}[length]
 
@@ -118,19 +118,19 @@ def test_warmup_rises_and_then_follows(schedule, length, count, start, n, steps_
     assert_factors(warmup, expected, start, n, steps_per_epoch=steps_per_epoch, steps=steps)
 
 
-def test_what_follows_a_warmup_is_told_what_is_left():
-    told = []
+def test_the_schedule_after_a_warmup_gets_the_remaining_steps():
+    seen = []
 
     def own(step, *, steps_per_epoch, steps):
-        told.append((step.tolist(), step.dtype, steps_per_epoch, steps))
+        seen.append((step.tolist(), step.dtype, steps_per_epoch, steps))
         return [1] * len(step)
 
     warmup = schedules.Warmup(own, steps=4)
     found = warmup(np.arange(2, 7), steps_per_epoch=3, steps=10)
-    assert told == [([0, 0, 0, 1, 2], np.int64, 3, 6)]
+    assert seen == [([0, 0, 0, 1, 2], np.int64, 3, 6)]
     assert found.tolist() == [0.75, 1.0, 1.0, 1.0, 1.0]
     warmup(np.arange(3), steps_per_epoch=3, steps=3)
-    assert told[1] == ([0, 0, 0], np.int64, 3, 1)
+    assert seen[1] == ([0, 0, 0], np.int64, 3, 1)
 
 
 EACH = [
@@ -146,8 +146,8 @@ EACH = [
 
 
 @given(schedule=st.sampled_from(EACH), cuts=st.sets(st.integers(1, 39)), steps_per_epoch=st.integers(1, 9))
-def test_asking_in_pieces_is_asking_for_all(schedule, cuts, steps_per_epoch):
-    """`train` asks for some steps at a time, and a run that goes on asks from its middle."""
+def test_factors_of_parts_equal_those_of_all_steps(schedule, cuts, steps_per_epoch):
+    """`train` asks for some steps at a time, and a resumed run starts in the middle."""
     settings = {"steps_per_epoch": steps_per_epoch, "steps": 40}
     ends = [0, *sorted(cuts), 40]
     pieces = [schedule(np.arange(a, b), **settings) for a, b in pairwise(ends)]
@@ -158,7 +158,7 @@ def test_asking_in_pieces_is_asking_for_all(schedule, cuts, steps_per_epoch):
 
 
 def pytorch_factors(make, n: int) -> np.ndarray:
-    """Learning rates of n steps of a scheduler of PyTorch, from a rate of 1."""
+    """Learning rates of n steps of a PyTorch scheduler, from an initial rate of 1."""
     torch = sys.modules["torch"]
     optimizer = torch.optim.SGD([torch.zeros(1, dtype=torch.float64, requires_grad=True)], lr=1.0)
     scheduler, found = make(torch.optim.lr_scheduler, optimizer), []
@@ -184,7 +184,7 @@ def pytorch_factors(make, n: int) -> np.ndarray:
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_schedules_are_those_of_pytorch(backend: Backend, schedule, make):
+def test_schedules_equal_those_of_pytorch(backend: Backend, schedule, make):
     np.testing.assert_allclose(factors(schedule, 40), pytorch_factors(make, 40), rtol=1e-9, atol=1e-12)
 
 
@@ -199,18 +199,18 @@ def test_a_warmup_refuses_factors_of_another_shape(schedule, came):
         factors(schedules.Warmup(schedule), 3)
 
 
-def test_a_schedule_is_told_where_the_run_is():
-    told = []
+def test_a_schedule_gets_the_steps_and_the_length_of_the_run():
+    seen = []
 
     def schedule(step: np.ndarray, *, steps_per_epoch: int, steps: int) -> np.ndarray:
-        told.append((step.tolist(), steps_per_epoch, steps))
+        seen.append((step.tolist(), steps_per_epoch, steps))
         assert step.dtype == np.int64
         return np.ones(len(step))
 
     trained(make_task(), epochs=None, steps=7, schedule=schedule)
-    assert {(per_epoch, steps) for _, per_epoch, steps in told} == {(5, 7)}
-    assert [0, 1, 2, 3] in [step for step, *_ in told]
-    assert {i for step, *_ in told for i in step} == set(range(7))
+    assert {(per_epoch, steps) for _, per_epoch, steps in seen} == {(5, 7)}
+    assert [0, 1, 2, 3] in [step for step, *_ in seen]
+    assert {i for step, *_ in seen for i in step} == set(range(7))
 
 
 any_integer = st.integers(1, 10**400)
@@ -224,8 +224,8 @@ any_integer = st.integers(1, 10**400)
     | st.builds(schedules.Warmup, st.just(schedules.Exponential(0.5)), steps=any_integer),
     steps_per_epoch=st.sampled_from([1, 3, 10**6]),
 )
-def test_integers_of_any_size_are_numbers_of_steps(schedule, steps_per_epoch):
-    """Beyond what an array's integers hold, too: such a warm-up never ends, such a decay never comes."""
+def test_numbers_of_steps_may_be_integers_of_any_size(schedule, steps_per_epoch):
+    """Also beyond int64: such a warm-up never ends, and such a decay never comes."""
     factors = schedule(np.arange(10), steps_per_epoch=steps_per_epoch, steps=10)
     assert factors.shape == (10,)
     assert (factors >= 0).all()
@@ -233,7 +233,7 @@ def test_integers_of_any_size_are_numbers_of_steps(schedule, steps_per_epoch):
 
 
 @pytest.mark.parametrize("n", [10**9, 2**53, 2**63, 10**400])
-def test_what_comes_after_all_steps_changes_none(n):
+def test_a_decay_after_all_steps_never_comes_and_a_longer_warmup_never_ends(n):
     step = np.arange(10)
     for schedule in (schedules.Exponential(0.5, every=n), schedules.Step(0.5, epochs=n)):
         assert (schedule(step, steps_per_epoch=1, steps=10) == 1).all()

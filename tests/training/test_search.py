@@ -64,27 +64,27 @@ def test_values_lie_between_the_ends(found: Any, seed: int, legacy: bool) -> Non
 
 
 class Extreme(np.random.RandomState):
-    """The least and the greatest share that a generator may give."""
+    """A generator of the smallest and the largest share that is possible."""
 
     def uniform(self, size: Any) -> Any:
         return np.array([0.0, np.nextafter(1.0, 0.0)])
 
 
 @given(found=distributions())
-def test_rounding_leads_no_value_beyond_the_ends(found: Any) -> None:
+def test_rounding_moves_no_value_beyond_the_ends(found: Any) -> None:
     least, greatest = found.rvs(2, random_state=Extreme())
     assert found.low <= least <= greatest <= found.high
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-def test_a_seed_is_a_generator_of_that_seed(seed: int) -> None:
+def test_an_integer_seed_equals_a_generator_of_that_seed(seed: int) -> None:
     for found in (RATES, Uniform(-1, 2), Integers(3, 9), Choice("abc"[i] for i in range(3))):
         again = np.random.default_rng(seed)
         assert found.rvs(random_state=seed) == found.rvs(random_state=again)
     assert RATES.rvs() != RATES.rvs()
 
 
-def test_values_have_the_distribution_of_scipys() -> None:
+def test_values_have_the_distributions_of_scipy() -> None:
     for found, same in (
         (LogUniform(1e-4, 10.0), scipy_stats().loguniform(1e-4, 10.0)),
         (Uniform(-1.0, 3.0), scipy_stats().uniform(-1.0, 4.0)),
@@ -93,7 +93,7 @@ def test_values_have_the_distribution_of_scipys() -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-def test_all_integers_occur_as_often_as_they_should(log: bool) -> None:
+def test_integers_occur_with_their_probabilities(log: bool) -> None:
     values = Integers(1, 6, log=log).rvs(6000, random_state=0)
     shares = [math.log((n + 1) / n) / math.log(7) if log else 1 / 6 for n in range(1, 7)]
     counts = np.bincount(values, minlength=7)
@@ -101,7 +101,7 @@ def test_all_integers_occur_as_often_as_they_should(log: bool) -> None:
     assert counts[0] == 0
 
 
-def test_a_choice_gives_its_values_themselves() -> None:
+def test_a_choice_returns_the_values_themselves() -> None:
     values = [SGD(0.5), (1, 2), [3], None, "he"]
     found = Choice(values).rvs(200, random_state=0)
     assert {id(one) for one in found} == {id(one) for one in values}
@@ -125,7 +125,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_no_distribution_is_refused(case: str) -> None:
+def test_invalid_distributions_are_refused(case: str) -> None:
     kind, ends, error, message = BAD[case]
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         kind(*ends)
@@ -133,7 +133,7 @@ def test_what_is_no_distribution_is_refused(case: str) -> None:
         Integers(0, 5, log=True)
 
 
-def test_scikit_learn_draws_from_them_too() -> None:
+def test_scikit_learn_can_draw_from_the_distributions() -> None:
     selection = pytest.importorskip("sklearn.model_selection", reason="scikit-learn is not installed")
     space = {**WIDE, "n_hidden": Integers(3, 90, log=True), "optimizer": Choice([SGD(), Adam()])}
     drawn = list(selection.ParameterSampler(space, 20, random_state=0))
@@ -153,7 +153,7 @@ def test_scipy_is_not_imported() -> None:
 
 @pytest.mark.filterwarnings("ignore:`candidates` is:UserWarning")
 @given(seed=st.integers(0, 2**40), n=st.integers(1, 20), more=st.integers(0, 20))
-def test_more_candidates_begin_with_the_same(seed: int, n: int, more: int) -> None:
+def test_fewer_candidates_are_the_first_of_more(seed: int, n: int, more: int) -> None:
     for grid in (WIDE, {"reg": [0.0, 0.1, 0.2], "n_hidden": range(1, 5)}):
         few = settings_of_grid(grid, n, seed=seed)
         many = settings_of_grid(grid, n + more, seed=seed)
@@ -165,14 +165,19 @@ def test_more_candidates_begin_with_the_same(seed: int, n: int, more: int) -> No
         )
 
 
-def test_other_seeds_draw_others() -> None:
+def test_seeds_draw_different_candidates() -> None:
     assert settings_of_grid(WIDE, 3, seed=0) != settings_of_grid(WIDE, 3, seed=1)
-    assert [one["n_hidden"] for one in settings_of_grid(WIDE, 4, seed=0)] == [4, 3, 3, 4]  # what seed 0 means
+    assert [one["n_hidden"] for one in settings_of_grid(WIDE, 4, seed=0)] == [
+        4,
+        3,
+        3,
+        4,
+    ]  # these must never change
 
 
 @pytest.mark.filterwarnings("ignore:candidates that differ in n_hidden:UserWarning")
 @pytest.mark.parametrize("kind", ["list", "choice", "integers", "scipys"])
-def test_where_there_are_fewer_all_are_taken(kind: str) -> None:
+def test_all_candidates_are_used_if_there_are_fewer_than_asked_for(kind: str) -> None:
     values = {"list": [1, 2, 3], "choice": Choice([1, 2, 3]), "integers": Integers(1, 3)}
     grid = {"n_hidden": values.get(kind) or scipy_stats().randint(1, 4), "reg": [0.0, 0.1]}
     with pytest.warns(UserWarning, match="`candidates` is 64, but `grid` seems to have no more than 6: all"):
@@ -180,7 +185,7 @@ def test_where_there_are_fewer_all_are_taken(kind: str) -> None:
     assert sorted((one["n_hidden"], one["reg"]) for one in drawn) == [*product([1, 2, 3], [0.0, 0.1])]
 
 
-def test_each_candidate_is_trained_from_every_seed() -> None:
+def test_each_candidate_is_trained_with_every_seed() -> None:
     grid = {"learning_rate": RATES, "seed": iter([4, 7]), "n_hidden": [3]}
     result = swept(TASK, grid, candidates=3, rng=5)
     assert [row["seed"] for row in result.runs] == [4, 7] * 3
@@ -195,7 +200,7 @@ def test_each_candidate_is_trained_from_every_seed() -> None:
     assert again.table == result.table
 
 
-def test_drawn_values_become_numbers_of_python() -> None:
+def test_drawn_values_become_python_numbers() -> None:
     grid = {
         "learning_rate": scipy_stats().loguniform(1e-3, 1e-1),
         "reg": np.logspace(-4, -2, 3, dtype="float32"),
@@ -210,7 +215,7 @@ def test_drawn_values_become_numbers_of_python() -> None:
     assert {row["optimizer"] for row in result.table} <= {SGD(), SGD(0.9)}
 
 
-def test_values_that_are_drawn_are_checked_before_any_is_trained() -> None:
+def test_drawn_values_are_checked_before_any_training() -> None:
     called: list[Progress] = []
     for space, message in (
         ({"dropout": Uniform(1.0, 2.0)}, r"`dropout` must be in \[0, 1\); got 1\."),
@@ -257,14 +262,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_drawn_is_refused(case: str) -> None:
+def test_invalid_searches_are_refused(case: str) -> None:
     grid, candidates, error, message = REFUSED[case]
     with pytest.raises(error, match="^" + re.escape(message)):
         swept(TASK, grid, candidates=candidates)
 
 
 @pytest.mark.parametrize("values", [range(2, 7), Integers(2, 90), Choice([2, 3, 4, 5, 6])])
-def test_many_shapes_are_warned_of(values: Any) -> None:
+def test_many_shapes_give_a_warning(values: Any) -> None:
     message = (
         r"^candidates that differ in n_hidden do not train in one stack: these 6 make at least (\d) stacks"
     )
@@ -273,13 +278,13 @@ def test_many_shapes_are_warned_of(values: Any) -> None:
     n_stacks = len({row["n_hidden"] for row in result.table})
     (warning,) = (one for one in caught if "stack" in str(one.message))
     assert int(re.match(message, str(warning.message))[1]) == n_stacks
-    assert warning.filename.endswith("sweeps.py")  # which calls sweep()
+    assert warning.filename.endswith("sweeps.py")  # support/sweeps.py calls sweep()
 
 
-def test_few_shapes_are_not_warned_of() -> None:
+def test_few_shapes_give_no_warning() -> None:
     grid = {"n_hidden": [2, 3, 4, 5], "batch_size": Choice([5, 10]), "learning_rate": RATES}
     assert len(swept(TASK, grid, candidates=3, epochs=1).table) == 3
-    swept(TASK, {"n_hidden": range(2, 8)}, epochs=1)  # all of a plain grid, as ever
+    swept(TASK, {"n_hidden": range(2, 8)}, epochs=1)  # nor does a grid without `candidates`
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "n_hidden", "dropout"])

@@ -1,4 +1,4 @@
-"""JAX arrays divided over a mesh of devices: the same results, by divided work, and where they are."""
+"""JAX arrays divided over a mesh of devices: equal results, divided work, and placement."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.only_on("jax-sharded")
 N, D, H, C = 96, 7, 11, 3
 BATCH = 40  # a size that no other axis has
 TWO_AXES = {"names": ("data", "model"), "sizes": (4, 2)}
-CPU = "(?:cpu:|TFRT_CPU_)"  # of newer versions of JAX, and of older ones
+CPU = "(?:cpu:|TFRT_CPU_)"  # the name in newer versions of JAX, and in older ones
 CPUS = rf"of {CPU}0 to {CPU}7"
 LAYOUTS = {
     "by rows": (("data",), {}),
@@ -35,7 +35,7 @@ MIX = {"dropout": 0.3, "input_dropout": 0.1, "ema_decay": 0.9, "optimizer": opti
 
 
 def samples(n: int = N, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Images of one row, so that they have an axis which two meshes can divide, and their labels."""
+    """Images of one row, whose last axis the second axis of a mesh can divide, and their labels."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, C, n)
     return rng.standard_normal((C, 1, D + 1))[y] + rng.standard_normal((n, 1, D + 1)), y
@@ -48,7 +48,7 @@ def network(device: Any = None, **how: Any) -> TwoLayerNet:
 
 
 def put(sharding: Any, *arrays: np.ndarray) -> tuple[Any, ...]:
-    """Copy arrays to a mesh, each divided by as many of its axes as it has; or to the default device."""
+    """Copy arrays to a mesh, the spec cut to the axes of each array, or to the default device."""
     import jax
 
     if sharding is None:
@@ -76,14 +76,14 @@ def assert_same_run(run: Run, expected: Run) -> None:
 
 
 def assert_whole(net: TwoLayerNet, sharding: Any) -> None:
-    """Each device of the mesh has all of each array."""
+    """Assert that each device of the mesh has the whole of each array."""
     for array in net:
         assert array.sharding.mesh == sharding.mesh
         assert array.sharding.is_fully_replicated
 
 
 def divides_rows(array: Any, axis: int = 0, n: int = N_DEVICES) -> bool:
-    """Return whether each device has an n-th of the array, of consecutive entries of an axis."""
+    """Return whether each device has an n-th of the array, divided along an axis."""
     shape = list(array.shape)
     shape[axis] //= n
     return {shard.data.shape for shard in array.addressable_shards} == {tuple(shape)}
@@ -94,7 +94,7 @@ RUNS |= {"mix": ("by rows", MIX), "uneven batches": ("by rows", {"batch_size": 2
 
 
 @pytest.mark.parametrize(("layout", "how"), RUNS.values(), ids=RUNS)
-def test_a_run_is_that_of_one_device(backend: Backend, layout: str, how: dict[str, Any]):
+def test_a_run_on_a_mesh_equals_that_on_one_device(backend: Backend, layout: str, how: dict[str, Any]):
     spec, mesh = LAYOUTS[layout]
     sharding = mesh_sharding(*spec, **mesh)
     run = trained(sharding, **how)
@@ -103,7 +103,7 @@ def test_a_run_is_that_of_one_device(backend: Backend, layout: str, how: dict[st
         assert_whole(net, sharding)
 
 
-def test_sample_weights_and_class_weights(backend: Backend):
+def test_a_weighted_run_on_a_mesh_equals_that_on_one_device(backend: Backend):
     weights = np.random.default_rng(2).random(N)
     soft = np.eye(C)[samples()[1]] * 0.9 + 0.1 / C
 
@@ -115,7 +115,7 @@ def test_sample_weights_and_class_weights(backend: Backend):
     assert_same_run(run(mesh_sharding("data")), run(None))
 
 
-def test_networks_are_whole_wherever_a_sharding_is_given(backend: Backend, tmp_path: Path):
+def test_networks_are_whole_on_each_device_of_any_sharding(backend: Backend, tmp_path: Path):
     import jax.numpy as jnp
 
     by_rows = mesh_sharding("data")
@@ -135,7 +135,7 @@ def test_networks_are_whole_wherever_a_sharding_is_given(backend: Backend, tmp_p
 
 
 @pytest.mark.parametrize("block", [None, 100], ids=["at once", "in blocks"])
-def test_results_keep_the_rows_where_they_are(
+def test_results_are_divided_as_their_samples_are(
     backend: Backend, block: int | None, monkeypatch: pytest.MonkeyPatch
 ):
     if block is not None:
@@ -177,7 +177,7 @@ def test_samples_that_are_centred_on_the_host_stay_divided(backend: Backend):
 
 
 class Recorded:
-    """A function that JAX compiles, and the programs that it became: one for a device."""
+    """A function that JAX compiles, and the text of its programs, which each run on one device."""
 
     def __init__(self, function: Any, programs: list[str]) -> None:
         self.function, self.programs = function, programs
@@ -225,8 +225,8 @@ def test_each_device_computes_its_part_of_a_batch(
         assert {N, 88}.isdisjoint(evaluated)
 
 
-def test_nothing_is_compiled_twice(backend: Backend, each_step: None):
-    """Networks stay as they were at the beginning: another sharding would be compiled anew."""
+def test_steps_are_compiled_once_for_each_batch_size(backend: Backend, each_step: None):
+    """Networks keep their sharding, as another one would be compiled again."""
     import jax
 
     by_rows, counts = mesh_sharding("data"), []
@@ -248,7 +248,7 @@ def test_nothing_is_compiled_twice(backend: Backend, each_step: None):
     assert counts[-1] == 2  # for two sizes of batches
 
 
-def test_sweeps(backend: Backend):
+def test_a_sweep_on_a_mesh_equals_that_on_one_device(backend: Backend):
     by_rows = mesh_sharding("data")
     how = {"epochs": 2, "dtype": "float64", "rng": 0}
     grid = {"learning_rate": [0.05, 0.2], "reg": [0.0, 1e-2], "batch_size": [BATCH], "n_hidden": [H]}
@@ -273,7 +273,7 @@ def test_sweeps(backend: Backend):
 
 
 @pytest.mark.parametrize("fit", [None, "standardize"])
-def test_folds(backend: Backend, fit: str | None):
+def test_folds_on_a_mesh_equal_those_on_one_device(backend: Backend, fit: str | None):
     by_rows = mesh_sharding("data")
     how = {"epochs": 2, "dtype": "float64", "rng": 0, "folds": 3}
     how |= {"grid": {"learning_rate": [0.05, 0.2], "n_hidden": [H]}, "preprocessing": fit}
@@ -285,7 +285,7 @@ def test_folds(backend: Backend, fit: str | None):
     np.testing.assert_allclose(to_host(found.best.net.W1), expected.best.net.W1, rtol=1e-9)
 
 
-def test_a_saved_run_is_resumed_on_a_mesh(backend: Backend, tmp_path: Path):
+def test_a_saved_run_can_be_resumed_on_a_mesh(backend: Backend, tmp_path: Path):
     by_rows, path = mesh_sharding("data"), tmp_path / "run.safetensors"
     (X, y), net = put(by_rows, *samples()), network(by_rows)
 
@@ -306,7 +306,7 @@ def test_a_saved_run_is_resumed_on_a_mesh(backend: Backend, tmp_path: Path):
     np.testing.assert_allclose(alone.history.loss, whole.history.loss, rtol=1e-9)
 
 
-def test_a_mesh_of_one_device_is_that_device(backend: Backend):
+def test_a_mesh_of_one_device_counts_as_that_device(backend: Backend):
     import jax
 
     mesh = jax.sharding.Mesh(np.asarray(jax.devices("cpu")[:1]), ("data",))
@@ -318,7 +318,7 @@ def test_a_mesh_of_one_device_is_that_device(backend: Backend):
     )
 
 
-def test_arrays_in_different_places_are_refused(backend: Backend):
+def test_arrays_on_different_devices_or_meshes_are_refused(backend: Backend):
     import jax
 
     by_rows, other = mesh_sharding("data"), mesh_sharding("data", **TWO_AXES)
@@ -363,7 +363,7 @@ def test_a_mesh_with_explicit_axes_is_refused(backend: Backend):
         train(network(sharding), X, y, **HOW)
 
 
-def test_networks_inside_jit(backend: Backend):
+def test_networks_on_a_mesh_work_inside_jit(backend: Backend):
     import jax
 
     by_rows = mesh_sharding("data")
@@ -374,8 +374,8 @@ def test_networks_inside_jit(backend: Backend):
 
 
 @pytest.mark.parametrize("row", [0, 50, N - 1])
-def test_a_nan_of_any_device_is_found(backend: Backend, row: int):
-    """Over several devices, JAX's maximum leaves nan out."""
+def test_a_nan_on_any_device_is_found(backend: Backend, row: int):
+    """JAX's maximum over several devices ignores nan."""
     by_rows = mesh_sharding("data")
     host, labels = samples()
     host[row, 0, 3] = np.nan

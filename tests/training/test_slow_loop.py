@@ -1,4 +1,4 @@
-"""A run against a slow loop over its samples, with everything that a run may be given."""
+"""Runs with all settings, compared with a slow loop over samples."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ NOTHING: dict[str, Any] = {}
 
 
 class Case(NamedTuple):
-    """What a run is given, and by what its schedule multiplies the learning rates at each step."""
+    """The arguments of a run, and the factor of its learning rates at each step."""
 
     n_networks: int | None = None
-    shape: dict[str, Any] = NOTHING  # of its task
+    shape: dict[str, Any] = NOTHING  # arguments of `make_task`
     changes: dict[str, Any] = NOTHING
     mix: Mix = Mix()
     factor: Callable[[int], float] = lambda step: 1.0
@@ -67,7 +67,7 @@ RUNS = {
         },
         factor=lambda step: 1 / (1 + step / 75),
     ),
-    # As in CS231n: × 0.95 after steps 1 and 96, batches drawn with replacement, a number of steps.
+    # As in CS231n: a number of steps, batches drawn with replacement, and rates × 0.95 after steps 1 and 96.
     "assignment": Case(
         2,
         changes={
@@ -129,6 +129,7 @@ MIXES = {
 def assert_slow_loop_agrees(
     backend: Backend, case: Case, *, exact: tuple[float, float], rounded: tuple[float, float]
 ) -> None:
+    """Assert that a run equals the slow loop within (rtol, atol): ``exact`` in float64, else ``rounded``."""
     n_networks, shape, changes, mix, factor = case
     task = make_task(n_networks, **shape)
     arguments = {**SETTINGS, **changes}
@@ -158,7 +159,7 @@ def assert_slow_loop_agrees(
     rtol, atol = exact if backend.dtype == "float64" else rounded
     history = run.history
     np.testing.assert_allclose(np.atleast_2d(history.loss), slow.loss, rtol=rtol, atol=atol)
-    if backend.dtype == "float64":  # else a tie may be broken by rounding
+    if backend.dtype == "float64":  # rounding to float32 may break ties
         np.testing.assert_allclose(np.atleast_2d(history.batch_accuracy), slow.batch_accuracy, rtol=1e-12)
     for found, last, average in zip(each_run(run), slow.nets, slow.averages, strict=True):
         assert (found["average"] is None) == (mix.ema_decay is None)
@@ -179,7 +180,7 @@ def assert_slow_loop_agrees(
 
 @pytest.mark.float32_on_jax
 @pytest.mark.parametrize("case", RUNS)
-def test_a_slow_loop_over_samples_agrees(backend: Backend, case):
+def test_a_run_equals_a_slow_loop_over_samples(backend: Backend, case):
     assert_slow_loop_agrees(backend, RUNS[case], exact=(1e-10, 1e-12), rounded=(2e-3, 2e-4))
 
 
@@ -187,7 +188,7 @@ OF_MIXES = {"exact": (1e-9, 1e-11), "rounded": (5e-3, 5e-4)}
 
 
 @pytest.mark.parametrize("case", MIXES)
-def test_a_slow_loop_with_more_than_the_gradient_agrees(backend: Backend, case):
+def test_a_run_with_regularisation_and_other_settings_equals_a_slow_loop(backend: Backend, case):
     for soft in (False, True) if MIXES[case].n_networks else (False,):
         assert_slow_loop_agrees(backend, MIXES[case]._replace(shape={"soft": soft}), **OF_MIXES)
 
@@ -225,7 +226,7 @@ def any_case(draw: st.DrawFn) -> Case:
     return Case(n_networks, shape, changes, mix)
 
 
-def test_a_slow_loop_agrees_on_any_mix(backend: Backend):
+def test_a_run_with_any_mix_of_settings_equals_a_slow_loop(backend: Backend):
     @few(backend)
     @given(case=any_case())
     def check(case: Case) -> None:

@@ -1,4 +1,4 @@
-"""A step as such: what it computes, what it consumes, and that it never waits for the device."""
+"""A single step: its results, the memory that it reuses, and that it never waits for the device."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ADAM = Adam(eps=1e-3)
 
 
 def arguments(backend: Backend, task: Task, *, rate=0.3, reg=0.02, weighted=False, rows=ROWS) -> list:
-    """What `train` hands to a step, the state being a copy: of plain gradient descent."""
+    """The arguments of a step of plain gradient descent as `train` passes them; the state is a copy."""
     there, xp = task.on(backend), backend.xp
     rates, regs = (np.full(there.net.n_networks or 1, number) for number in (rate, reg))
     params = Params(*(copied(array, xp=xp) for array in pack(there.net, xp=xp)))
@@ -58,7 +58,7 @@ def weighted_by(constant: Constant, weight: Any) -> Constant:
 
 
 def method(optimizer: Any = SGD(), **changes: Any) -> dict[str, Any]:  # noqa: B008  # it is data
-    """What is compiled into a step."""
+    """The settings that are compiled into a step."""
     return {"optimizer": optimizer, "augmentation": None, "transform": None, "input_dropout": 0, **changes}
 
 
@@ -76,7 +76,7 @@ SCALING = Standardizer(np.array([0.3, -0.2, 0.1, 0.5]), np.array([0.8, 1.2, 0.9,
 
 
 def everything(backend: Backend, task: Task, optimizer: Any = ADAM) -> tuple[list, dict[str, Any]]:
-    """The same with all that there is switched on, in a step that is not the first."""
+    """The same with every setting switched on, in a step that is not the first."""
     state, constant, varying = arguments(backend, task, weighted=True)
     xp, n_networks = backend.xp, task.net.n_networks or 1
     augmentation = Chain(FlipAndShift((2, 2), shift=1), Mixup(0.4))
@@ -89,7 +89,7 @@ def everything(backend: Backend, task: Task, optimizer: Any = ADAM) -> tuple[lis
     )
     drawn = tree_map(lambda array: backend.array(array)[0, ...], drawn)
     moments = tuple(like(state.params, 0.01) for _ in range(optimizer.n_moments))
-    if optimizer.n_moments == 2:  # the second is of squares
+    if optimizer.n_moments == 2:  # the second moment is of squares, so not negative
         moments = moments[0], Params(*(array * array for array in moments[1]))
     coefficients = np.append(optimizer.coefficients(np.array([6])), 0.25)
     return [
@@ -107,7 +107,7 @@ def everything(backend: Backend, task: Task, optimizer: Any = ADAM) -> tuple[lis
     ], method(optimizer, augmentation=augmentation, transform=SCALING.transform, input_dropout=26)
 
 
-ROUNDED = make_task(2, soft=True)  # their sums are not quite 1
+ROUNDED = make_task(2, soft=True)  # its probabilities sum to not quite 1
 ROUNDED = ROUNDED._replace(y=0.9995 * ROUNDED.y)
 
 TASKS = pytest.mark.parametrize(
@@ -121,7 +121,7 @@ TASKS = pytest.mark.parametrize(
 )
 
 
-# With an optimizer, everything is switched on.
+# Cases with an optimizer have every setting switched on.
 CASES = pytest.mark.parametrize(
     ("task", "optimizer"),
     [
@@ -138,7 +138,7 @@ CASES = pytest.mark.parametrize(
 
 
 def prepared(backend: Backend, task: Task, optimizer: Any) -> tuple[list, dict[str, Any]]:
-    """The arguments of a step of a case."""
+    """The arguments of a step for a case, and its settings."""
     if optimizer is None:
         return arguments(backend, task, weighted=True), method()
     return everything(backend, task, optimizer)
@@ -162,7 +162,7 @@ def test_a_step_goes_down_the_gradient_of_its_batchs_loss(backend: Backend, task
         np.testing.assert_allclose(to_host(result), np.atleast_1d(wanted), rtol=backend.rtol)
 
 
-def test_a_step_is_the_gradient_step_of_any_problem(backend: Backend):
+def test_a_step_goes_down_the_gradient_of_any_problem(backend: Backend):
     @tries(backend)
     @given(problem=problems())
     def check(problem: Problem) -> None:
@@ -195,7 +195,7 @@ def test_a_step_is_the_gradient_step_of_any_problem(backend: Backend):
     check()
 
 
-def test_a_batch_without_any_weight_moves_nothing_but_the_decay(backend: Backend):
+def test_a_batch_without_weight_only_decays_the_weights(backend: Backend):
     task = make_task(2)
     args = arguments(backend, task)
     args[1] = weighted_by(args[1], backend.array(np.zeros(23)))
@@ -212,7 +212,7 @@ def test_a_batch_without_any_weight_moves_nothing_but_the_decay(backend: Backend
 
 
 def test_only_the_batch_is_cast(backend: Backend):
-    """uint8 images stay bytes but for the rows of the batch."""
+    """uint8 images stay bytes except for the rows of the batch."""
     images = np.random.default_rng(0).integers(0, 256, (23, 4), dtype=np.uint8)
     task = make_task()._replace(X=images)
     args = arguments(backend, task, rate=1e-3)
@@ -225,7 +225,7 @@ def test_only_the_batch_is_cast(backend: Backend):
 
 
 @CASES
-def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, task: Task, optimizer):
+def test_only_the_state_is_updated_in_place(backend: Backend, task: Task, optimizer):
     args, how = prepared(backend, task, optimizer)
     state, others = tree_leaves(args[0]), tree_leaves(tuple(args[1:]))
     before, old = ([to_host(array) for array in arrays] for arrays in (others, state))
@@ -236,7 +236,7 @@ def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, tas
     for a, b, was in zip(tree_leaves(after), state, old, strict=True):
         assert backend.owns(a)
         assert (a.dtype, a.shape) == (b.dtype, b.shape)
-        if backend.library == "jax":  # its arrays cannot change; `jit` gives their memory to the result
+        if backend.library == "jax":  # its arrays cannot change; `jit` donates their memory to the result
             np.testing.assert_array_equal(to_host(b), was)
         else:
             assert a is b
@@ -244,7 +244,7 @@ def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, tas
     for result in (loss, accuracy):
         assert result.shape == (task.net.n_networks or 1,)
         assert result.dtype == getattr(backend.xp, backend.dtype)
-    # And of the average a quarter is the new weights.
+    # A quarter of the average comes from the new weights.
     for newest, average, was in zip(after.params, after.average or (), old[-4:], strict=False):
         wanted = 0.75 * was + 0.25 * to_host(newest)
         np.testing.assert_allclose(to_host(average), wanted, rtol=backend.rtol, atol=1e-7)
@@ -252,7 +252,7 @@ def test_the_state_is_updated_in_place_and_nothing_else_is(backend: Backend, tas
 
 @pytest.mark.float32_on_jax
 @CASES
-def test_a_step_is_that_of_numpy(backend: Backend, task: Task, optimizer):
+def test_a_step_equals_that_of_numpy(backend: Backend, task: Task, optimizer):
     args, how = prepared(backend, task, optimizer)
     found = reported_step(*args, **how, xp=backend.xp)
     args, how = prepared(BACKENDS[0], task, optimizer)
@@ -261,7 +261,7 @@ def test_a_step_is_that_of_numpy(backend: Backend, task: Task, optimizer):
 
 
 @CASES
-def test_samples_that_are_given_without_rows_are_the_batch(backend: Backend, task: Task, optimizer):
+def test_samples_without_rows_are_the_batch(backend: Backend, task: Task, optimizer):
     args, how = prepared(backend, task, optimizer)
     draws = args[2].draws
     taken = tree_map(lambda array: backend.xp.take(array, draws.rows, axis=0), args[1].samples)
@@ -276,8 +276,8 @@ def test_samples_that_are_given_without_rows_are_the_batch(backend: Backend, tas
         np.testing.assert_array_equal(to_host(a), to_host(b))
 
 
-def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(backend: Backend):
-    """Whatever its draws; the moments fade, and nothing becomes nan."""
+def test_a_batch_without_weight_only_decays_the_weights_with_every_setting(backend: Backend):
+    """Whatever the draws are. The moments shrink, and nothing becomes nan."""
     task = make_task(2)
     args, how = everything(backend, task, SGD(0.5))
     args[1] = weighted_by(args[1], backend.array(np.zeros(23)))
@@ -294,7 +294,7 @@ def test_a_batch_without_any_weight_moves_nothing_but_the_decay_with_everything(
 
 
 @TASKS
-def test_what_several_steps_saw_is_reported_at_once_as_one_by_one(backend: Backend, task: Task, weighted):
+def test_a_report_of_several_steps_equals_one_report_for_each(backend: Backend, task: Task, weighted):
     args, how = everything(backend, task, SGD())
     args[1] = args[1] if weighted else weighted_by(args[1], None)
     seen = []
@@ -313,7 +313,7 @@ def test_what_several_steps_saw_is_reported_at_once_as_one_by_one(backend: Backe
         np.testing.assert_allclose(to_host(each), expected, rtol=backend.rtol)
 
 
-def test_labels_that_were_gathered_with_the_draws_are_taken(backend: Backend):
+def test_labels_gathered_with_the_draws_are_used(backend: Backend):
     task = make_task(2)
     args = arguments(backend, task)
     others = (task.y[ROWS] + 1) % 3
@@ -331,8 +331,8 @@ def test_without_a_penalty_no_norm_is_computed(backend: Backend):
         assert (seen.squared is not None) == penalised
 
 
-def test_a_sample_without_any_weight_keeps_its_label_when_targets_are_mixed(backend: Backend):
-    """It counts in the accuracy, which has no weights."""
+def test_a_sample_without_weight_keeps_its_label_when_targets_are_mixed(backend: Backend):
+    """The sample counts in the accuracy, which is not weighted."""
     task = make_task(2)
     weight = WEIGHT.copy()
     weight[ROWS] = 0.0
@@ -342,8 +342,8 @@ def test_a_sample_without_any_weight_keeps_its_label_when_targets_are_mixed(back
     np.testing.assert_array_equal(to_host(seen.y), np.eye(3)[task.y[ROWS]])
 
 
-def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Backend, monkeypatch):
-    """And those that stay are scaled by the share of the bytes that are kept."""
+def test_units_are_dropped_if_their_byte_is_below_the_threshold(backend: Backend, monkeypatch):
+    """The other units are divided by the share of bytes that are kept."""
     thresholds, seen = np.array([0, 64, 128, 255], np.uint8), []
 
     def spied(params, X, kept, scale, *, xp):
@@ -364,8 +364,8 @@ def test_units_are_left_out_where_their_byte_is_below_the_threshold(backend: Bac
     np.testing.assert_allclose(to_host(scale), wanted[:, None, None], rtol=1e-6)
 
 
-def test_the_buffers_of_numpy_stay_where_they_are():
-    """What looks like an update in place would be lost in a copy."""
+def test_the_buffers_of_numpy_keep_their_addresses():
+    """An update in place would be lost if it were made in a copy."""
     task = make_task(3)
     backend = BACKENDS[0]
     args = arguments(backend, task, rate=0.1, reg=0.01)
@@ -399,8 +399,8 @@ def test_no_value_is_read_on_strict_arrays(monkeypatch, task: Task, optimizer):
 
 
 @CASES
-def test_no_value_is_read_where_there_is_none(backend: Backend, task: Task, optimizer):
-    """JAX's tracers and PyTorch's meta device have shapes and dtypes alone: reading a value raises."""
+def test_no_value_is_read_from_arrays_without_values(backend: Backend, task: Task, optimizer):
+    """JAX's tracers and PyTorch's meta device have only shapes and dtypes, so reading a value raises."""
     args, how = prepared(backend, task, optimizer)
     chosen = partial(reported_step, **how, xp=backend.xp)
     if backend.library == "jax":

@@ -1,4 +1,4 @@
-"""Samples that stay on the host, from which each batch is copied to the network."""
+"""Streamed samples, which stay on the host while each batch is copied to the network's device."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_streamed_samples_give_the_same_run(backend: Backend, n_networks, soft, 
     assert_same_run(trained_on(backend, task, **MUCH, stream=True), whole, rtol=backend.rtol)
 
 
-def test_images_in_a_file_are_never_in_memory_whole(backend: Backend, tmp_path: Path, monkeypatch):
+def test_images_in_a_memory_mapped_file_are_never_loaded_whole(backend: Backend, tmp_path: Path, monkeypatch):
     host = np.random.default_rng(0).integers(0, 256, (2000, 16, 16, 3), dtype=np.uint8)
     (tmp_path / "images").write_bytes(host.tobytes())
     X = np.memmap(tmp_path / "images", np.uint8, "r", shape=host.shape)
@@ -64,7 +64,7 @@ def test_images_in_a_file_are_never_in_memory_whole(backend: Backend, tmp_path: 
     def streamed() -> None:
         runs.append(train(net, X, y, validation=(X[:500], y_val), stream=True, **arguments))
 
-    if backend.library in ("numpy", "strict"):  # to trace is slow where much is compiled
+    if backend.library in ("numpy", "strict"):  # tracing memory is slow while a library compiles
         assert peak_memory(streamed) < host.nbytes / 2
     else:
         streamed()
@@ -74,8 +74,8 @@ def test_images_in_a_file_are_never_in_memory_whole(backend: Backend, tmp_path: 
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", ">f4", ">i2", "<u2", "bool"])
-def test_streamed_samples_of_any_dtype_that_numpy_has(backend: Backend, dtype):
-    """Also such as the network's library, or its device, does not have."""
+def test_streamed_samples_may_have_any_real_numpy_dtype(backend: Backend, dtype):
+    """Also a dtype that the network's library or device does not have."""
     task, weight = make_task(2), np.arange(23) % 3 + 1
     X, X_val = (np.abs(np.round(4 * a)).astype(dtype) for a in (task.X, task.X_val))
     how = {**SETTINGS, "learning_rate": 0.01, "augmentation": FlipAndShift((2, 2), shift=1)}
@@ -88,8 +88,8 @@ def test_streamed_samples_of_any_dtype_that_numpy_has(backend: Backend, dtype):
 
 
 @pytest.mark.float32_on_jax
-def test_streamed_integers_beyond_32_bits(backend: Backend):
-    """JAX would wrap them by default."""
+def test_streamed_integers_beyond_32_bits_are_kept(backend: Backend):
+    """By default, JAX would wrap them to 32 bits."""
     task = make_task()
     large = task._replace(X=2**40 * np.rint(4 * task.X).astype(np.int64), X_val=None)
     net, how = large.net.astype("float32"), {**SETTINGS, "learning_rate": 1e-26}
@@ -100,13 +100,13 @@ def test_streamed_integers_beyond_32_bits(backend: Backend):
 
 
 @pytest.mark.parametrize("placed", [False, True])
-def test_streamed_samples_give_the_same_rows(backend: Backend, placed):
+def test_a_streamed_sweep_has_the_same_rows(backend: Backend, placed):
     grid = {"learning_rate": [0.01, 0.1], "n_hidden": [3, 5]}
     task = make_task()
     expected = swept(task.on(backend), grid, dtype=backend.dtype)
     where = {"xp": backend.xp, "device": backend.device} if placed else {}
     result = swept(task, grid, dtype=backend.dtype, stream=True, **where)
-    if not placed:  # NumPy's
+    if not placed:  # the network then is NumPy's
         assert type(result.best.net.W1) is np.ndarray
         expected = swept(task, grid, dtype=backend.dtype)
     else:

@@ -1,4 +1,4 @@
-"""The random streams of a seed. The numbers here must never change, or seeds give users other results."""
+"""The random streams of a seed. The numbers here must never change: they define what a seed means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sweep() refuses, before any candidate is trained."""
+"""Arguments that sweep() refuses before training any candidate."""
 
 # ruff: noqa: E501  # messages stand in their tables on one line
 
@@ -30,7 +30,7 @@ KEYS = (
 
 
 class Fussy(SGD):
-    """A user's own optimizer, with the check that it may have."""
+    """A user's own optimizer with the optional method `check`."""
 
     def check(self) -> None:
         raise ValueError("`own` must be otherwise")
@@ -108,20 +108,20 @@ def refused(error: type[Exception], message: str, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("case", BAD_GRIDS)
-def test_grids_that_mean_nothing_are_refused(case):
+def test_invalid_grids_are_refused(case):
     grid, error, message = BAD_GRIDS[case]
     refused(error, message, grid=grid)
 
 
 @pytest.mark.parametrize("case", BAD_VALUES)
-def test_a_bad_value_is_refused_even_of_the_last_candidate(case):
-    """It may be the last of a sweep of hours."""
+def test_a_bad_value_is_refused_even_in_the_last_candidate(case):
+    """Otherwise the error could come after hours of training."""
     name, value, error, message = BAD_VALUES[case]
     refused(error, message, grid=[{"n_hidden": 3}, {"n_hidden": 4, name: value}])
 
 
 @pytest.mark.parametrize("case", BAD_ARGUMENTS)
-def test_arguments_that_do_not_do_are_refused(case):
+def test_invalid_arguments_are_refused(case):
     changes, error, message = BAD_ARGUMENTS[case]
     refused(error, message, **changes)
 
@@ -137,15 +137,15 @@ def test_arguments_that_do_not_do_are_refused(case):
         ("seed", 3, "[3]"),
     ],
 )
-def test_a_setting_of_the_grid_that_is_an_argument_is_shown_in_the_grid(function, name, value, values):
+def test_the_error_of_a_setting_passed_as_an_argument_shows_the_grid(function, name, value, values):
     message = f'`{name}` must be given as `grid={{"{name}": {values}}}`; got it as an argument'
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         function(TASK.X, TASK.y, validation=(TASK.X_val, TASK.y_val), **{name: value})
-    grid = eval(re.search(r"grid=(\{.*\})", message)[1])  # what a user would do
+    grid = eval(re.search(r"grid=(\{.*\})", message)[1])  # as a user would
     assert plan(TASK.X, TASK.y, validation=(TASK.X_val, TASK.y_val), grid=grid).parts
 
 
-def test_any_other_argument_is_unknown_as_ever():
+def test_any_other_argument_is_unexpected():
     with pytest.raises(TypeError, match="unexpected keyword argument 'hidden'"):
         sweep(TASK.X, TASK.y, folds=3, grid={"reg": [0.0]}, hidden=50)
 
@@ -162,15 +162,15 @@ def test_arrays_of_two_libraries_are_refused(backend: Backend):
             swept(elsewhere, {"n_hidden": [3]}, dtype=backend.dtype)
 
 
-def test_samples_elsewhere_are_not_streamed(backend: Backend):
+def test_only_numpy_samples_can_be_streamed(backend: Backend):
     if backend.library == "numpy":
-        pytest.skip("NumPy's are the ones that are streamed")
+        pytest.skip("NumPy's samples can be streamed")
     with pytest.raises(TypeError, match=r"^`X` must be a NumPy array if samples are streamed; got "):
         swept(TASK.on(backend), {"n_hidden": [3]}, dtype=backend.dtype, stream=True, xp=backend.xp)
 
 
 @pytest.mark.parametrize("split", ["X", "validation"])
-def test_a_value_that_the_dtype_does_not_have_is_refused(split):
+def test_a_value_beyond_the_range_of_the_dtype_is_refused(split):
     far = {"X": TASK.X.copy(), "validation": TASK.X_val.copy()}
     far[split][7, 1] = 1e39
     arguments = {"validation": (far["validation"], TASK.y_val), "grid": {"reg": [0.0, 0.1]}, "epochs": 1}

@@ -1,4 +1,4 @@
-"""The table of a sweep, its best network, and what callbacks and stops leave of it."""
+"""The table of a sweep, its best network, its callbacks, and stopped sweeps."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def mean(values: list[float]) -> float:
     seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=4, unique=True),
     task_seed=st.integers(0, 100),
 )
-def test_the_table_and_the_winner(rates, seeds, task_seed):
+def test_the_table_and_the_winner_follow_their_definitions(rates, seeds, task_seed):
     """Means, sample standard deviations and paired differences by the statistics module."""
     task = make_task(noise=2.0, seed=task_seed)
     result = swept(task, {"learning_rate": rates, "seed": seeds, "reg": [0.0, 1.0], "n_hidden": [3]})
@@ -68,7 +68,9 @@ def test_the_table_and_the_winner(rates, seeds, task_seed):
         assert best is None
         return
     score = itemgetter("validation_accuracy")
-    winner = max([row for row in ranked if not row["diverged"]] or ranked, key=score)  # the first of equals
+    winner = max(
+        [row for row in ranked if not row["diverged"]] or ranked, key=score
+    )  # the first of equal candidates
     assert best.candidate is winner
     for row in table:
         own, theirs = ({run["seed"]: score(run) for run in alive(runs, one)} for one in (row, winner))
@@ -89,8 +91,8 @@ def test_the_table_and_the_winner(rates, seeds, task_seed):
     assert float(best.net.accuracy(*task.validation)) == pytest.approx(score(expected), rel=1e-12)
 
 
-def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
-    """Its other seeds are the best of all."""
+def test_a_candidate_with_a_diverged_seed_ranks_after_the_others():
+    """Even if its other seed is the best of all."""
 
     rows = [
         {**DEFAULTS, "learning_rate": rate, "seed": seed, "diverged": at, "validation_loss": 1.0}
@@ -106,7 +108,7 @@ def test_a_candidate_of_which_a_seed_diverged_comes_after_the_others():
     assert [row["diverged"] for row in table] == [1, 0, 0]
     assert table[0]["validation_accuracy"] == 0.9
     assert math.isnan(table[0]["validation_accuracy_std"])
-    # Of equal means, 0.55, the first; then its best seed.
+    # The winner is the first candidate with the mean 0.55, and then its best seed.
     assert winner_of(table) is table[1]
     assert best_runs(table[1], rows, names, "accuracy") == [3]
     assert [row["n_pairs"] for row in table] == [1, 2, 2]
@@ -130,7 +132,7 @@ def test_a_network_without_a_validation_accuracy_is_not_the_best():
     assert best_runs(table[1], rows, ("reg",), "accuracy") == [1]
 
 
-def test_where_all_diverged_there_is_no_best_and_the_rows_remain(backend: Backend):
+def test_a_sweep_whose_networks_all_diverged_has_rows_but_no_best(backend: Backend):
     grid = {"learning_rate": [1e30, 1e36], "reg": [1.0], "seed": [0, 1], "n_hidden": [3], "batch_size": [4]}
     result = swept(make_task().on(backend), grid, dtype=backend.dtype)
     assert result.best is None
@@ -161,13 +163,13 @@ def test_repr_shows_sizes_and_the_winner():
 # Callbacks
 
 
-# Of 3 steps each: one epoch of batches of 10.
+# Two stages of 3 steps each: one epoch of batches of 10.
 TWO_STAGES = {"learning_rate": [0.1, 0.01], "n_hidden": [3, 4], "batch_size": [10]}
 ALL_EVENTS = [(stage, step, ended) for stage in (1, 2) for step, ended in ((1, 0), (2, 0), (3, 0), (3, 1))]
 
 
 def events(stop: Callable[[int, int, bool], bool]) -> tuple[list, SweepResult]:
-    """What a callback sees that stops at an event, and the result."""
+    """The events that a callback sees until ``stop`` is true for one, and the result."""
     seen: list[tuple[int, int, bool]] = []
 
     def watch(progress: Progress) -> None:
@@ -197,7 +199,7 @@ STOPS = {
 
 
 @pytest.mark.parametrize("case", STOPS)
-def test_a_stop_ends_the_sweep_and_what_was_finished_is_kept(whole: SweepResult, case):
+def test_a_stop_ends_the_sweep_and_keeps_finished_networks(whole: SweepResult, case):
     """The end of a stage, with its entry or just before it, is the natural moment to stop."""
     stop, n_events, n_runs = STOPS[case]
     seen, result = events(stop)
@@ -228,7 +230,7 @@ def test_a_stop_ends_the_sweep_and_what_was_finished_is_kept(whole: SweepResult,
     ids=["diverged", "patience"],
 )
 @pytest.mark.parametrize("stage", [1, 2])
-def test_a_stage_whose_networks_all_ended_is_finished_too(ended, how, n_steps, stage):
+def test_a_stage_whose_networks_all_ended_early_is_finished(ended, how, n_steps, stage):
     other = {"learning_rate": 0.1, "n_hidden": 3}
     grid = [ended, other] if stage == 1 else [other, ended]
 
@@ -245,8 +247,8 @@ def test_a_stage_whose_networks_all_ended_is_finished_too(ended, how, n_steps, s
 
 
 @pytest.mark.parametrize("n_seeds", [1, 2])
-def test_what_is_under_way_counts_only_where_nothing_was_finished(n_seeds):
-    """One stage may be all that there is: what it has come to by the stop is kept."""
+def test_unfinished_networks_count_only_if_no_network_was_finished(n_seeds):
+    """If the only stage is stopped, its networks are kept as they were at the stop."""
     grid = {"learning_rate": [0.01, 0.1], "batch_size": [10], "seed": list(range(n_seeds))}
     at = (n_seeds, 3, True)  # the first epoch of the last stage
 
@@ -265,11 +267,11 @@ def test_what_is_under_way_counts_only_where_nothing_was_finished(n_seeds):
     assert result.best.row["validation_accuracy"] == alone.best.row["validation_accuracy"]
 
 
-def test_every_callback_is_called_and_what_one_raises_comes_out():
+def test_every_callback_is_called_and_its_error_propagates():
     first: list[int] = []
     second: list[int] = []
     task, grid = make_task(), {"n_hidden": [3, 4]}
-    assert swept(task, grid, callbacks=[lambda p: True]).complete  # what one returns means nothing
+    assert swept(task, grid, callbacks=[lambda p: True]).complete  # its return value is ignored
     swept(task, grid, callbacks=[lambda p: (first.append(p.step), p.stop()), lambda p: second.append(p.step)])
     assert first == second == [1, 1]  # the step, and the epoch that ends with it
 

@@ -1,4 +1,4 @@
-"""The candidates of sweep(): each is the single run of its settings, however they are stacked."""
+"""The candidates of sweep(): each equals the single run with its settings, however they are stacked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OF_ROWS = ("diverged", "best_step", "train_accuracy", "validation_accuracy")
 
 
 def single(task: Task, settings: dict[str, Any], backend: Backend | None = None, **changes: Any) -> Run:
-    """What `train` gives for a row's settings."""
+    """The run of `train` with a row's settings."""
     arguments = {**BASE, **changes}
     place = {} if backend is None else {"xp": backend.xp, "device": backend.device}
     shape = int(np.prod(task.X.shape[1:])), settings["n_hidden"], 3
@@ -96,7 +96,7 @@ any_grid = st.fixed_dictionaries(
     max_networks=st.none() | st.integers(1, 4),
     default_seed=st.integers(0, 5),
 )
-def test_each_row_is_the_single_run_of_its_settings(grid, common, max_networks, default_seed):
+def test_each_row_equals_the_single_run_with_its_settings(grid, common, max_networks, default_seed):
     assume(math.prod(map(len, grid.values())) <= 16)
     task = make_task(noise=2.0)
     result = swept(task, grid, rng=default_seed, max_networks=max_networks, **common)
@@ -121,7 +121,7 @@ def test_each_row_is_the_single_run_of_its_settings(grid, common, max_networks, 
 
 
 @pytest.mark.float32_on_jax
-def test_rows_on_every_library(backend: Backend):
+def test_rows_equal_single_runs_on_every_library(backend: Backend):
     task, dtype = make_task(noise=2.0).on(backend), backend.dtype
     grid = {"learning_rate": [0.05, 0.3, 1e36], "reg": [0.0, 1.0], "n_hidden": [3, 4], "batch_size": [5]}
     result = swept(task, {**grid, "seed": [0, 1]}, dtype=dtype)
@@ -171,7 +171,7 @@ def test_rows_are_plain_numbers_in_the_order_of_the_settings():
     assert [row["n_hidden"] for row in result.table] == [3, 3, 4, 4] * 2
 
 
-def test_a_grid_and_the_list_of_its_settings_are_the_same():
+def test_a_grid_and_the_list_of_its_settings_give_the_same_rows():
     task, grid = make_task(), {"learning_rate": [0.1, 0.01], "reg": [0.0, 0.1], "n_hidden": [3]}
     by_grid = swept(task, grid)
     for settings in (listed(grid), iter(listed(grid)), tuple(listed(grid))):
@@ -182,7 +182,7 @@ def test_a_grid_and_the_list_of_its_settings_are_the_same():
 @pytest.mark.parametrize(
     "grid", [{}, [{}], [{"reg": 0.1}, {"n_hidden": 3, "seed": 4}, {"learning_rate": 0.1}]], ids=repr
 )
-def test_what_a_candidate_does_not_name_is_the_default(grid):
+def test_settings_that_a_candidate_does_not_name_have_their_defaults(grid):
     assert DEFAULTS == {
         "learning_rate": 0.01,
         "reg": 0.0,
@@ -218,7 +218,7 @@ STACKS = {
 
 
 @pytest.mark.parametrize("case", STACKS)
-def test_candidates_are_divided_into_stacks_by_what_a_stack_shares(case):
+def test_candidates_are_divided_into_stacks_with_the_same_shared_settings(case):
     grid, max_networks, sizes = STACKS[case]
     found = {}
 
@@ -244,10 +244,10 @@ def test_a_stack_stays_within_the_cache(monkeypatch: pytest.MonkeyPatch, dtype, 
     result = swept(task, grid, dtype=dtype, callbacks=[watch])
     assert [*found.values()] == sizes
     halved = swept(task, grid, dtype=dtype, callbacks=[watch], epochs=4, steps=None, halving=2)
-    assert found[1] == len(halved.runs) == len(result.runs) == 10  # whose stack is soon smaller
+    assert found[1] == len(halved.runs) == len(result.runs) == 10  # the stack of halving soon gets smaller
 
 
-def test_what_stands_in_the_grid_comes_before_what_is_common():
+def test_settings_in_the_grid_override_common_ones():
     task = make_task(noise=2.0)
     grid = [
         {"n_hidden": 3, "learning_rate": 0.1},
@@ -258,7 +258,7 @@ def test_what_stands_in_the_grid_comes_before_what_is_common():
     assert [row["optimizer"] for row in result.table] == [Adam(), SGD(0.9)]
     for rows, last in ((result.runs, "validation_loss"), (result.table, "within_noise")):
         for row in rows:
-            assert not {"augmentation", "schedule"} & set(row)  # they are the same for all
+            assert not {"augmentation", "schedule"} & set(row)  # they are the same for all candidates
             assert list(row)[: len(DEFAULTS) + 1] == [*DEFAULTS, "optimizer"]
             assert list(row)[-1] == last
     for row, history in zip(result.runs, result.histories, strict=True):
@@ -267,7 +267,7 @@ def test_what_stands_in_the_grid_comes_before_what_is_common():
     assert set(result.best.settings) == {*NAMES, "optimizer"}
 
 
-def test_parts_that_cannot_be_hashed_are_told_apart():
+def test_augmentations_that_cannot_be_hashed_are_distinguished():
     @dataclass
     class Shifted:
         by: float
@@ -292,10 +292,10 @@ def test_parts_that_cannot_be_hashed_are_told_apart():
 
 
 # ---------------------------------------------------------------------------------------------------------
-# What comes in
+# Arguments
 
 
-def test_what_was_given_is_not_changed(backend: Backend):
+def test_sweep_does_not_change_its_arguments(backend: Backend):
     task = make_task().on(backend)
     weight = backend.array(np.linspace(0.5, 1.5, 23))
     inputs = [task.X, task.y, task.X_val, task.y_val, weight]
@@ -308,7 +308,7 @@ def test_what_was_given_is_not_changed(backend: Backend):
 
 
 @pytest.mark.float32_on_jax
-def test_networks_are_float32_where_nothing_is_said_and_float64_where_there_is_one(backend: Backend):
+def test_networks_are_float32_by_default_and_float64_on_request(backend: Backend):
     task, grid = make_task().on(backend), {"n_hidden": [3]}
     data = {"validation": task.validation, "grid": grid, "epochs": 1}
     best = sweep(task.X, task.y, **data).best
@@ -340,7 +340,7 @@ def test_the_number_of_classes_is_that_of_the_labels(backend: Backend):
 
     assert found(task) == 3
     assert found(task, n_classes=7) == 7
-    assert found(task._replace(y=np.minimum(task.y, 1))) == 3  # the validation set has a third
+    assert found(task._replace(y=np.minimum(task.y, 1))) == 3  # the validation set has a third class
     assert found(task._replace(y_val=np.minimum(task.y_val, 1))) == 3
     assert found(task._replace(y=task.y * 0, y_val=task.y_val * 0)) == 1
     soft = make_task(n_classes=3, soft=True)
@@ -350,7 +350,7 @@ def test_the_number_of_classes_is_that_of_the_labels(backend: Backend):
     assert found(task._replace(y_val=soft.y_val)) == 3
 
 
-def test_seeds_of_the_settings_and_of_the_sweep():
+def test_the_seed_of_a_row_is_that_of_its_settings_or_of_the_sweep():
     task, grid = make_task(), {"learning_rate": [0.1]}
     assert swept(task, grid).runs[0]["seed"] == 0
     assert swept(task, grid, rng=5).runs[0]["seed"] == 5
@@ -363,7 +363,7 @@ def test_seeds_of_the_settings_and_of_the_sweep():
     assert len(fresh) == 3
 
 
-def test_steps_in_the_place_of_epochs():
+def test_steps_can_be_passed_instead_of_epochs():
     result = swept(make_task(), {"batch_size": [5, 10]}, epochs=None, steps=7)
     assert [len(history.loss) for history in result.histories] == [7, 7]
     assert [history.step.tolist() for history in result.histories] == [[5, 7], [3, 6, 7]]

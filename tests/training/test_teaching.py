@@ -1,4 +1,4 @@
-"""A teacher: what it is given, what it may return, and runs that go on with it."""
+"""Teachers: the samples that they get, the logits that they return, and resumed runs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GRID = {"learning_rate": [0.1, 0.3], "n_hidden": [4], "batch_size": [5]}
 
 
 class Recorder:
-    """A teacher that keeps what it was given."""
+    """A teacher that keeps the batches that it got."""
 
     def __init__(self) -> None:
         self.given: list[Any] = []
@@ -48,7 +48,7 @@ class Recorder:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_it_gets_each_batch_as_the_samples_are(backend: Backend, stream: bool) -> None:
+def test_a_teacher_gets_each_batch_before_the_preprocessing(backend: Backend, stream: bool) -> None:
     images = TASK._replace(
         X=np.arange(23 * 4, dtype=np.uint8).reshape(23, 2, 2), X_val=np.zeros((11, 2, 2), np.uint8)
     )
@@ -64,7 +64,7 @@ def test_it_gets_each_batch_as_the_samples_are(backend: Backend, stream: bool) -
     assert teacher.threads == {threading.get_ident()}
 
 
-def test_it_gets_samples_that_are_moved_and_not_mixed(backend: Backend) -> None:
+def test_a_teacher_gets_samples_that_are_flipped_and_shifted_but_not_mixed(backend: Backend) -> None:
     moving = FlipAndShift((2, 2), shift=1)
     of_moving, of_both = Recorder(), Recorder()
     trained_on(backend, TASK, teacher=of_moving, augmentation=Chain(moving))
@@ -80,7 +80,7 @@ def test_it_gets_samples_that_are_moved_and_not_mixed(backend: Backend) -> None:
             assert np.isin(image, own).all()
 
 
-def test_its_logits_may_be_of_any_library_and_dtype(backend: Backend) -> None:
+def test_logits_may_be_of_any_library_and_dtype(backend: Backend) -> None:
     other = other_backend(backend)
     expected = trained_on(backend, TASK, teacher=LOGITS.astype(np.float32))
     for dtype in ("float32", "float64"):
@@ -92,13 +92,13 @@ def test_its_logits_may_be_of_any_library_and_dtype(backend: Backend) -> None:
     assert_same_net(found.net, expected.net, rtol=1e-6 if backend.dtype == "float64" else 1e-4)
 
 
-def test_without_weight_it_changes_nothing() -> None:
+def test_a_teacher_without_weight_changes_nothing() -> None:
     expected = trained(TASK)
     for teacher in (LOGITS, linear_teacher):
         assert_same_net(trained(TASK, teacher=teacher, teacher_weight=0.0).net, expected.net, rtol=1e-12)
 
 
-def test_its_logits_may_be_large() -> None:
+def test_logits_may_be_large() -> None:
     y = np.eye(3)[LOGITS.argmax(axis=1)]
     expected = trained(TASK._replace(y=y)).net
     for factor, temperature in ((1e30, 1e-3), (1e10, 1e-320)):
@@ -108,7 +108,9 @@ def test_its_logits_may_be_large() -> None:
 
 @pytest.mark.parametrize("teacher", [LOGITS, linear_teacher], ids=["logits", "callable"])
 @pytest.mark.parametrize("step", [3, 7, 10])
-def test_a_run_that_was_stopped_goes_on(backend: Backend, teacher: Any, step: int, tmp_path: Any) -> None:
+def test_a_stopped_run_resumes_with_its_teacher(
+    backend: Backend, teacher: Any, step: int, tmp_path: Any
+) -> None:
     how = {
         "teacher": teacher,
         "temperature": 2.0,
@@ -135,13 +137,13 @@ def test_a_run_that_was_stopped_goes_on(backend: Backend, teacher: Any, step: in
         ({"teacher_weight": 0.4}, r"`teacher_weight` must be the run's, 0\.5; got 0\.4"),
     ],
 )
-def test_a_run_goes_on_with_its_own(changes: dict[str, Any], message: str) -> None:
+def test_a_run_can_be_resumed_only_with_its_own_teacher(changes: dict[str, Any], message: str) -> None:
     part = trained(TASK, teacher=LOGITS, callbacks=[stopping(3)])
     with pytest.raises(ValueError, match=message):
         trained(TASK._replace(net=part), rng=None, **{"teacher": LOGITS} | changes)
 
 
-def test_its_name_is_what_its_owner_calls_it() -> None:
+def test_a_teacher_is_identified_by_its_attribute_name() -> None:
     def named(name: str) -> Recorder:
         teacher = Recorder()
         teacher.name = name  # type: ignore[attr-defined]
@@ -153,15 +155,15 @@ def test_its_name_is_what_its_owner_calls_it() -> None:
         trained(TASK._replace(net=part), rng=None, teacher=named("other"))
 
 
-def test_a_teacher_is_named_and_not_described() -> None:
-    """Its attributes change as it is called."""
+def test_a_teacher_is_not_compared_by_its_other_attributes() -> None:
+    """They may change with each call."""
     part = trained(TASK, teacher=Recorder(), callbacks=[stopping(3)])
     assert trained(TASK._replace(net=part), rng=None, teacher=Recorder()).n_steps == 15
     result = swept(TASK, GRID, teacher=Recorder())
     assert_equal_rows(result.runs, swept(TASK, GRID, teacher=linear_teacher).runs)
 
 
-def test_a_networks_method_is_told_apart_by_its_arrays() -> None:
+def test_a_networks_method_is_identified_by_the_networks_arrays() -> None:
     one, other = (TwoLayerNet.initialize(4, 5, 3, rng=seed) for seed in (0, 1))
     part = trained(TASK, teacher=one.logits, callbacks=[stopping(3)])
     assert trained(TASK._replace(net=part), rng=None, teacher=one.logits).n_steps == 15
@@ -169,7 +171,7 @@ def test_a_networks_method_is_told_apart_by_its_arrays() -> None:
         trained(TASK._replace(net=part), rng=None, teacher=other.logits)
 
 
-def test_what_it_does_to_its_batch_is_its_own() -> None:
+def test_a_teacher_may_change_its_batch() -> None:
     def spoiling(X: Any) -> np.ndarray:
         logits = linear_teacher(X)
         X -= 100.0
@@ -178,15 +180,15 @@ def test_what_it_does_to_its_batch_is_its_own() -> None:
     assert_same_net(trained(TASK, teacher=spoiling).net, trained(TASK, teacher=linear_teacher).net)
 
 
-def test_it_is_asked_when_its_step_is_due(backend: Backend) -> None:
-    """With JAX before a block of steps: here the full batches of an epoch."""
+def test_a_teacher_is_called_just_before_its_step(backend: Backend) -> None:
+    """With JAX it is called before a block of steps, here the full batches of an epoch."""
     teacher = Recorder()
     run = trained_on(backend, TASK, teacher=teacher, callbacks=[Watcher(lambda progress: progress.step >= 2)])
     assert len(teacher.given) == (4 if backend.library == "jax" else 2)
     assert run.n_steps == len(teacher.given)
 
 
-def test_its_time_is_told_apart() -> None:
+def test_the_time_of_a_teacher_is_measured() -> None:
     def slow(X: Any) -> np.ndarray:
         time.sleep(0.005)
         return linear_teacher(X)
@@ -217,7 +219,7 @@ def test_its_time_is_told_apart() -> None:
         ({"temperature": "warm"}, TypeError, "`temperature` must be a number"),
     ],
 )
-def test_refusals(changes: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_invalid_teachers_are_refused(changes: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         trained(TASK, **changes)
     with pytest.raises(error, match=message):
@@ -226,7 +228,7 @@ def test_refusals(changes: dict[str, Any], error: type[Exception], message: str)
 
 @pytest.mark.parametrize("teacher", [LOGITS, linear_teacher], ids=["logits", "callable"])
 @pytest.mark.parametrize("preprocessing", [None, Standardizer.fit], ids=["plain", "fitted"])
-def test_a_sweep_gives_what_each_training_gives(teacher: Any, preprocessing: Any) -> None:
+def test_the_rows_of_a_sweep_equal_single_runs(teacher: Any, preprocessing: Any) -> None:
     how: dict[str, Any] = {"teacher": teacher, "temperature": 3.0, "teacher_weight": 0.9, "epochs": 3}
     result = swept(TASK, GRID, preprocessing=preprocessing, **how)
     how["preprocessing"] = None if preprocessing is None else preprocessing(TASK.X)
@@ -237,8 +239,8 @@ def test_a_sweep_gives_what_each_training_gives(teacher: Any, preprocessing: Any
         np.testing.assert_allclose(row["validation_loss"], run.validation_loss, rtol=1e-9)
 
 
-def test_folds_are_taught_by_their_own_rows() -> None:
-    """Whether they share a stack, or have a preprocessing each; and with workers that get a pickle."""
+def test_a_fold_is_taught_by_the_logits_of_its_own_rows() -> None:
+    """Whether folds share a stack or have their own preprocessing, and also when their parts are pickled."""
     how: dict[str, Any] = {"folds": 3, "grid": GRID, "teacher_weight": 1.0, "epochs": 3, "dtype": "float64"}
     for preprocessing in (None, Standardizer.fit):
         by_logits, by_calls = (
@@ -254,7 +256,7 @@ def test_folds_are_taught_by_their_own_rows() -> None:
         assert_equal_rows(joined.runs, by_calls.runs)
 
 
-def test_a_callback_sees_every_step() -> None:
+def test_callbacks_are_called_after_every_step() -> None:
     watcher = Watcher(lambda progress: False)
     trained(TASK, teacher=linear_teacher, callbacks=[watcher], epochs=8)
     assert [step for step, ended in watcher.events if not ended] == list(range(1, 41))

@@ -1,4 +1,4 @@
-"""What train() refuses, before the first step: data, networks, settings, and runs that cannot go on."""
+"""Arguments that train() refuses before the first step: data, networks, settings, and runs to resume."""
 
 # ruff: noqa: E501  # messages stand in their tables on one line
 
@@ -33,7 +33,7 @@ def train_on(net: TwoLayerNet, X: Any, y: Any, *held_out: Any, sample_weight: An
 
 
 def shown(name: str) -> str:
-    """An argument's name as a message has it."""
+    """The name of an argument in messages."""
     return "validation " + name.removesuffix("_val") if name.endswith("_val") else name
 
 
@@ -43,7 +43,7 @@ def edited(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
     return array
 
 
-# Each changes one of the arrays of a run that is all right.
+# Each case makes an array of a valid run invalid.
 BAD_INPUT = {
     "X-width": ({"X": lambda a: a[:, :3]}, ValueError, "`X` must have 4 features a sample to fit the network; got shape (23, 3), which is 3"),
     "X-rank": ({"X": lambda a: a[:, 0]}, ValueError, "`X` must have a first axis of samples and at least one more of features; got shape (23,)"),
@@ -72,7 +72,7 @@ BAD_INPUT = {
 
 @pytest.mark.float32_on_jax
 @pytest.mark.parametrize("case", BAD_INPUT)
-def test_arrays_that_do_not_do_are_refused(backend: Backend, case):
+def test_invalid_arrays_are_refused(backend: Backend, case):
     changes, error, message = BAD_INPUT[case]
     task = make_task(2)
     host = {**task._asdict(), "w_val": np.ones(11), "sample_weight": np.ones(23)}
@@ -90,10 +90,10 @@ def test_arrays_that_do_not_do_are_refused(backend: Backend, case):
     "preprocessing", [None, Standardizer(np.full(4, 5.0), np.full(4, 1e-30))], ids=["plain", "preprocessed"]
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_value_that_the_networks_dtype_does_not_have_is_refused(
+def test_a_value_beyond_the_range_of_the_networks_dtype_is_refused(
     backend: Backend, value, preprocessing, stream
 ):
-    """A folded network would have to take it as it is."""
+    """Also with preprocessing, because a folded network would get the value as it is."""
     if backend.dtype == "float32":
         return
     task = make_task()
@@ -109,7 +109,7 @@ def test_a_value_that_the_networks_dtype_does_not_have_is_refused(
         train(net, good, y, validation=(bad_val, y_val), **settings)
 
 
-def test_a_value_that_is_not_finite_is_found_in_its_block(backend: Backend, monkeypatch):
+def test_a_value_that_is_not_finite_is_located_in_any_block(backend: Backend, monkeypatch):
     monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 20)
     task = make_task()
     bad = task._replace(X=edited(task.X, (12, 0), np.nan)).on(backend)
@@ -158,7 +158,7 @@ def test_arrays_on_two_devices_are_refused(name):
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_lists_are_no_arrays(name):
+def test_lists_are_refused(name):
     fields = {**make_task()._asdict(), "sample_weight": np.ones(23)}
     fields[name] = fields[name].tolist()
     *arrays, weight = fields.values()
@@ -179,7 +179,7 @@ def test_streamed_samples_must_be_on_the_host(backend: Backend, name):
         train_on(*arrays, sample_weight=weight, stream=True)
 
 
-def test_a_network_that_is_none_is_refused(backend: Backend):
+def test_an_invalid_network_is_refused(backend: Backend):
     task = make_task().on(backend)
     misfit = task.net._replace(b1=task.net.b2)
     with pytest.raises(ValueError, match=r"`b1` must have shape \(5,\); got \(3,\)$"):
@@ -191,13 +191,13 @@ def test_a_network_that_is_none_is_refused(backend: Backend):
 @pytest.mark.parametrize(
     "net", [None, 5, "net", (1, 2), tuple(make_task().net)], ids=lambda net: type(net).__name__
 )
-def test_something_else_in_the_place_of_a_network_is_refused(net):
+def test_anything_else_in_place_of_a_network_is_refused(net):
     with pytest.raises(TypeError, match=f"`net` must be a TwoLayerNet.*; got {type(net).__name__}$"):
         trained(make_task()._replace(net=net))
 
 
 class Fussy(SGD):
-    """A user's own optimizer, with the check that it may have."""
+    """A user's own optimizer with the optional method `check`."""
 
     def check(self) -> None:
         raise ValueError("`own` must be otherwise")
@@ -249,7 +249,7 @@ BAD_SETTINGS = {
 
 
 @pytest.mark.parametrize("case", BAD_SETTINGS)
-def test_settings_that_do_not_do_are_refused(case):
+def test_invalid_settings_are_refused(case):
     changes, error, message = BAD_SETTINGS[case]
     task, called = make_task(2), Watcher()
     task = task._replace(**{name: changes[name] for name in ("net", "y") if name in changes})
@@ -273,7 +273,7 @@ BAD_CONTINUATIONS = {
 
 
 @pytest.mark.parametrize("case", BAD_CONTINUATIONS)
-def test_a_run_that_cannot_go_on_so_is_refused(case):
+def test_a_run_is_not_resumed_with_invalid_settings(case):
     begun, changes, message = BAD_CONTINUATIONS[case]
     task = make_task(2)
     run = trained(task, **BEGUN[begun])

@@ -1,4 +1,4 @@
-"""What train() takes and returns: arrays, seeds, the best and the last network, the length of a run."""
+"""Arguments and results of train(): arrays, seeds, the best and the last network, the length of a run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_library_device_dtype_and_shapes_are_kept(backend: Backend, n_networks, 
 
 @pytest.mark.float32_on_jax
 @STACKED
-def test_what_was_given_is_not_changed_and_shares_no_memory(backend: Backend, n_networks):
+def test_arguments_are_not_changed_and_share_no_memory_with_results(backend: Backend, n_networks):
     task = make_task(n_networks).on(backend)
     weight = backend.array(np.linspace(0.5, 1.5, 23))
     rates = backend.array(np.full(n_networks, 0.3)) if n_networks else 0.3
@@ -96,7 +96,7 @@ def test_what_was_given_is_not_changed_and_shares_no_memory(backend: Backend, n_
 
 
 @STACKED
-def test_non_contiguous_arrays_that_on_the_host_cannot_be_written(backend: Backend, n_networks):
+def test_non_contiguous_and_read_only_arrays_are_accepted(backend: Backend, n_networks):
     task = make_task(n_networks).on(backend)
 
     def awkward(array: Any) -> Any:
@@ -141,7 +141,7 @@ def test_arrays_of_any_real_dtype_are_cast(backend: Backend, name, dtype):
     assert_same_run(*runs)
 
 
-def test_images_are_not_copied_whole_to_floats(monkeypatch):
+def test_images_are_never_converted_whole_to_floats(monkeypatch):
     monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 2**14)
     rng = np.random.default_rng(0)
     X, X_val = (rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8) for n in (3000, 1000))
@@ -153,11 +153,11 @@ def test_images_are_not_copied_whole_to_floats(monkeypatch):
 
 
 @STACKED
-def test_blocks_change_nothing(backend: Backend, monkeypatch, n_networks):
+def test_evaluation_in_blocks_changes_nothing(backend: Backend, monkeypatch, n_networks):
     task = make_task(n_networks).on(backend)
     whole = trained(task)
     monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 30)
-    if backend.library == "jax":  # what was compiled has the old blocks
+    if backend.library == "jax":  # compiled functions have the old size of blocks
         sys.modules["jax"].clear_caches()
     assert_same_run(trained(task), whole, rtol=backend.rtol)
 
@@ -165,7 +165,7 @@ def test_blocks_change_nothing(backend: Backend, monkeypatch, n_networks):
 @pytest.mark.float32_on_jax
 @pytest.mark.parametrize("size", [1e4, -1e4])
 @STACKED
-def test_huge_logits_are_no_trouble(backend: Backend, n_networks, size):
+def test_huge_logits_give_finite_losses(backend: Backend, n_networks, size):
     task = make_task(n_networks)
     net = task.net._replace(b2=task.net.b2 + size * SIGNS)
     run = trained(task._replace(net=net).on(backend), reg=0.0, learning_rate=1e-3)
@@ -175,8 +175,8 @@ def test_huge_logits_are_no_trouble(backend: Backend, n_networks, size):
     assert all(np.isfinite(array).all() for array in host_net(run.last))
 
 
-def test_pytorch_tensors_that_are_trained_elsewhere_are_taken_as_values(backend: Backend):
-    """A leaf of autograd may come in; what leaves is no part of any graph."""
+def test_pytorch_tensors_that_require_gradients_are_used_as_values(backend: Backend):
+    """Leaves of an autograd graph are accepted, but results are part of no graph."""
     if backend.library != "torch":
         assert not hasattr(backend.xp, "is_grad_enabled")
         return
@@ -192,7 +192,7 @@ def test_pytorch_tensors_that_are_trained_elsewhere_are_taken_as_values(backend:
 # Seeds
 
 
-def test_a_run_is_repeated_by_its_seed(backend: Backend):
+def test_a_run_can_be_repeated_with_its_seed(backend: Backend):
     task, rng = make_task().on(backend), np.random.default_rng(0)
     runs = [trained(task, rng=each) for each in (7, rng, rng, None, None)]
     seeds = [run.seed for run in runs]
@@ -204,7 +204,7 @@ def test_a_run_is_repeated_by_its_seed(backend: Backend):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# The best and the last
+# The best and the last network
 
 
 def test_the_best_network_is_that_of_the_first_highest_validation_accuracy(backend: Backend):
@@ -238,7 +238,7 @@ def test_the_best_network_is_that_of_the_first_highest_validation_accuracy(backe
 
 
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_judging_the_last_network(backend: Backend, n_networks):
+def test_judge_last_selects_the_last_network(backend: Backend, n_networks):
     task = make_task(n_networks, noise=2.0, seed=3).on(backend)
     arguments = {"epochs": 8, "learning_rate": 1.0}
     by_best, by_last = trained(task, judge="best", **arguments), trained(task, judge="last", **arguments)
@@ -247,7 +247,7 @@ def test_judging_the_last_network(backend: Backend, n_networks):
     assert_same_net(by_last.best, by_best.best)
     assert_same_net(by_last.last, by_best.last)
     np.testing.assert_array_equal(by_last.best_step, by_best.best_step)
-    assert np.any(by_last.best_step != 40)  # or this shows nothing
+    assert np.any(by_last.best_step != 40)  # otherwise this would test nothing
     assert_same_history(by_last.history, by_best.history)
     for run in (by_best, by_last):
         for found, data in (
@@ -276,7 +276,7 @@ def test_without_a_validation_set_the_last_network_is_the_best(backend: Backend,
 
 
 # ---------------------------------------------------------------------------------------------------------
-# How long
+# The length of a run
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_number_of_steps_ends_with_an_entry(backend: Backend, steps, entries):
     assert [step for step, ended in watcher.events if ended] == entries
 
 
-def test_what_is_taken_where_nothing_is_said():
+def test_the_defaults_of_train():
     task = make_task(n_samples=230)
     left_out = (
         "sample_weight",
@@ -328,13 +328,13 @@ def test_what_is_taken_where_nothing_is_said():
     np.testing.assert_allclose(plain.history.learning_rate, falling, rtol=1e-14)
 
 
-def test_epochs_are_as_many_steps():
+def test_epochs_equal_the_same_number_of_steps():
     task = make_task(2)
     assert_same_run(trained(task, epochs=2), trained(task, epochs=None, steps=10))
     assert_same_run(trained(task, epochs=np.int64(2)), trained(task, epochs=None, steps=np.int32(10)))
 
 
-def test_many_steps_in_an_epoch_are_drawn_in_chunks(backend: Backend, monkeypatch):
+def test_drawing_batches_in_chunks_changes_nothing(backend: Backend, monkeypatch):
     task = make_task(2).on(backend)
     whole = trained(task, batch_size=2)
     monkeypatch.setattr(batches, "CHUNK_STEPS", 4)

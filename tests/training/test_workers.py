@@ -1,4 +1,4 @@
-"""Sweeps on the workers of an executor: what they give, and what they do when a worker dies."""
+"""Sweeps on the workers of an executor: results, callbacks, and workers that die."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from twolayer.sweeping import workers
 TASK = make_task(noise=2.0)
 SPAWN = multiprocessing.get_context("spawn")
 CALLER = os.getpid()
-# Long enough for a callback to see workers on their way.
+# Slow enough for a callback to see the progress of workers.
 SLOW = {"schedule": Waits(0.02, CALLER), "epochs": 100}
 
 
@@ -52,7 +52,7 @@ def processes(n: int = 2) -> ProcessPoolExecutor:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Executor]:
-    """Two processes, which the tests share; one that breaks an executor needs its own."""
+    """Two processes that tests share. A test that breaks an executor needs its own."""
     with processes() as executor:
         yield executor
 
@@ -61,7 +61,7 @@ def pool() -> Iterator[Executor]:
 def nothing_is_left(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Of ours in the temporary folder, and the BLAS is as it was."""
+    """Assert that twolayer leaves nothing in the temporary folder, and BLAS as many threads as before."""
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     before = n_threads()
@@ -76,13 +76,13 @@ def n_threads() -> list[int]:
 
 
 def check(executor: Any, way: str = "plain", **changes: Any) -> None:
-    """A sweep on an executor is that of one process, to the bit."""
+    """Assert that a sweep on an executor equals that of one process, bit for bit."""
     how = how_of(way, **changes)
     assert_same_result(sweep(**how, executor=executor), sweep(**how))
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_processes(pool: Executor, way: str) -> None:
+def test_a_sweep_on_processes(pool: Executor, way: str) -> None:
     check(pool, way)
 
 
@@ -94,20 +94,20 @@ def test_classes_and_functions_of_modules_reach_the_workers(pool: Executor) -> N
 
 
 @pytest.mark.parametrize("way", ["plain", "halving", "folds-fitted"])
-def test_threads(way: str) -> None:
+def test_a_sweep_on_threads(way: str) -> None:
     with ThreadPoolExecutor(3) as executor:
         check(executor, way)
         check(lambda: executor, way)
 
 
 @pytest.mark.parametrize("way", ["plain", "halving", "folds"])
-def test_loky(way: str) -> None:
+def test_a_sweep_on_loky(way: str) -> None:
     loky = pytest.importorskip("loky", reason="needs loky")
     check(loky.get_reusable_executor(2), way)
 
 
-def test_loky_is_made_anew(tmp_path: Path) -> None:
-    """Where a function returns it: else it stays broken."""
+def test_a_broken_loky_executor_is_replaced(tmp_path: Path) -> None:
+    """Only if `executor` is a function that returns it. An executor that was passed itself stays broken."""
     loky = pytest.importorskip("loky", reason="needs loky")
     check(partial(loky.get_reusable_executor, 2), schedule=Dies(str(tmp_path), 1, CALLER))
     (tmp_path / "given").mkdir()
@@ -120,7 +120,7 @@ def test_loky_is_made_anew(tmp_path: Path) -> None:
         sweep(**how, executor=loky.get_reusable_executor(2))
 
 
-def test_dask(tmp_path: Path) -> None:
+def test_a_sweep_on_dask(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="needs Dask")
     where = {"n_workers": 1, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with (
@@ -138,8 +138,8 @@ def test_dask(tmp_path: Path) -> None:
         assert not stopped.complete
 
 
-def test_a_function_that_returns_an_executor() -> None:
-    """It is shut down at the end."""
+def test_the_executor_may_be_made_by_a_function() -> None:
+    """That executor is shut down at the end."""
     made: list[ProcessPoolExecutor] = []
 
     def make() -> ProcessPoolExecutor:
@@ -163,8 +163,8 @@ def test_a_part_whose_worker_dies_is_run_again(tmp_path: Path, times: int, make:
     assert len(list(tmp_path.iterdir())) == times
 
 
-def test_what_it_had_done_is_not_lost_with_a_folder(tmp_path: Path) -> None:
-    """It goes on from its checkpoint."""
+def test_a_part_whose_worker_dies_resumes_from_its_folder(tmp_path: Path) -> None:
+    """It resumes from its checkpoint, and the result is that of one process."""
     how = how_of("plain", schedule=Dies(str(tmp_path), 1, CALLER))
     found = sweep(**how, executor=processes(1), resume=tmp_path / "parts", checkpoint_seconds=0.0)
     assert_same_result(found, sweep(**how))
@@ -180,7 +180,7 @@ def test_a_part_whose_workers_always_die_is_given_up(tmp_path: Path, retries: in
 
 
 def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
-    """Even if that is killed while workers train."""
+    """Even if the parent is killed while workers train."""
     script = f"""
 import sys
 sys.path.insert(0, {str(TESTS)!r})
@@ -229,7 +229,7 @@ def is_running(process: int) -> bool:
 # Callbacks
 
 
-def test_callbacks_see_how_far_workers_are(pool: Executor) -> None:
+def test_callbacks_see_the_progress_of_workers(pool: Executor) -> None:
     seen: list[Progress] = []
     how = how_of(**SLOW | {"epochs": 12})
     sweep(**how, executor=pool, callbacks=[seen.append])
@@ -247,7 +247,7 @@ def test_callbacks_see_how_far_workers_are(pool: Executor) -> None:
 
 
 def test_a_callback_may_stop_a_sweep(pool: Executor) -> None:
-    """What there is then is returned."""
+    """The results so far are returned."""
     result = sweep(**how_of(**SLOW), executor=pool, callbacks=[stop])
     assert not result.complete
     assert 0 < len(result.runs) <= 4
@@ -257,7 +257,7 @@ def test_a_callback_may_stop_a_sweep(pool: Executor) -> None:
 
 @pytest.mark.parametrize("make", [processes, partial(ThreadPoolExecutor, 2)])
 def test_an_error_in_a_callback_stops_the_parts(make: Callable[[], Executor]) -> None:
-    """Workers of the user's executor are free again; they would be busy for half a minute."""
+    """Workers of the user's executor are free again. Otherwise they would be busy for half a minute."""
 
     def fail(progress: Progress) -> None:
         raise LookupError("no more")
@@ -269,7 +269,7 @@ def test_an_error_in_a_callback_stops_the_parts(make: Callable[[], Executor]) ->
         assert all(future.result(timeout=15) for future in free)
 
 
-def test_an_error_in_a_part_comes_out_as_in_one_process(pool: Executor) -> None:
+def test_an_error_in_a_part_propagates_as_in_one_process(pool: Executor) -> None:
     how = how_of(schedule=Raises())
     for executor in (pool, None):
         with pytest.raises(LookupError, match="no rate today"):
@@ -284,13 +284,13 @@ def test_an_error_in_a_part_comes_out_as_in_one_process(pool: Executor) -> None:
     assert found[0] == found[1]
 
 
-def test_what_cannot_be_pickled_is_an_error(pool: Executor) -> None:
+def test_arguments_that_cannot_be_pickled_are_an_error(pool: Executor) -> None:
     with pytest.raises(Exception, match="pickle"):
         sweep(**how_of(preprocessing=lambda X: None), executor=pool)
-    check(pool)  # which is not broken
+    check(pool)  # the pool is not broken
 
 
-def test_two_sweeps_at_once(pool: Executor) -> None:
+def test_two_sweeps_can_use_one_executor_at_the_same_time(pool: Executor) -> None:
     expected, found = sweep(**how_of()), []
     threads = [threading.Thread(target=lambda: found.append(sweep(**how_of(), executor=pool))) for _ in "ab"]
     for thread in threads:
@@ -307,7 +307,7 @@ def test_two_sweeps_at_once(pool: Executor) -> None:
 
 
 def mapped(path: Path, mode: str) -> np.ndarray:
-    """The samples in a file, not from its first byte on."""
+    """The samples in a memory-mapped file, in which they begin after 64 bytes."""
     whole: np.ndarray = np.memmap(path, TASK.X.dtype, "w+", offset=64, shape=TASK.X.shape)
     whole[...] = 0.0 if mode == "c" else TASK.X
     whole.flush()
@@ -319,8 +319,10 @@ def mapped(path: Path, mode: str) -> np.ndarray:
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_arrays_in_files(pool: Executor, tmp_path: Path, mode: str, stream: bool) -> None:
-    """They are trained with as they are, even if not all of that is in their file."""
+def test_memory_mapped_arrays_keep_their_current_values(
+    pool: Executor, tmp_path: Path, mode: str, stream: bool
+) -> None:
+    """Workers get these values even if they are not in the file, as with mode "c"."""
     X = mapped(tmp_path / "X", mode)
     how = how_of(stream=stream)
     result = sweep(**how | {"X": X}, executor=pool)
@@ -328,7 +330,7 @@ def test_arrays_in_files(pool: Executor, tmp_path: Path, mode: str, stream: bool
     assert mode == "c" or (tmp_path / "X").stat().st_size == 64 + X.nbytes
 
 
-def test_arrays_in_files_without_a_name(pool: Executor, tmp_path: Path) -> None:
+def test_memory_mapped_arrays_may_have_lost_their_file(pool: Executor, tmp_path: Path) -> None:
     how, gone = how_of(), mapped(tmp_path / "X", "r+")
     (tmp_path / "X").unlink()
     with tempfile.TemporaryFile() as file:
@@ -338,10 +340,10 @@ def test_arrays_in_files_without_a_name(pool: Executor, tmp_path: Path) -> None:
         assert_same_result(sweep(**how | {"X": X}, executor=pool), sweep(**how))
 
 
-def test_an_array_in_a_file_is_not_copied(
+def test_a_memory_mapped_array_is_not_copied(
     pool: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But a part of it, or one that lies otherwise in memory, is."""
+    """Contiguous parts of a mapped array are not copied either. All other arrays are."""
     sent: list[tuple[Any, list[str]]] = []
     original = workers.Workers._send
 
@@ -373,7 +375,7 @@ def test_an_array_in_a_file_is_not_copied(
             executor.close()
 
 
-def test_a_file_that_was_replaced_is_no_longer_that_of_its_array(pool: Executor, tmp_path: Path) -> None:
+def test_an_array_whose_file_was_replaced_is_refused(pool: Executor, tmp_path: Path) -> None:
     X, other = mapped(tmp_path / "X", "r"), tmp_path / "other"
     shutil.copyfile(tmp_path / "X", other)
     np.memmap(other, X.dtype, "r+", X.offset, X.shape)[:] *= -1
@@ -382,7 +384,9 @@ def test_a_file_that_was_replaced_is_no_longer_that_of_its_array(pool: Executor,
         sweep(**how_of() | {"X": X}, executor=pool)
 
 
-def test_a_temporary_folder_without_room_is_named(monkeypatch: pytest.MonkeyPatch, pool: Executor) -> None:
+def test_the_error_of_a_full_temporary_folder_names_it(
+    monkeypatch: pytest.MonkeyPatch, pool: Executor
+) -> None:
     def full(*_: object) -> None:
         raise OSError("19200 requested and 4096 written")
 
@@ -392,7 +396,7 @@ def test_a_temporary_folder_without_room_is_named(monkeypatch: pytest.MonkeyPatc
         sweep(**how_of(), executor=pool)
 
 
-def test_a_program_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
+def test_the_error_of_a_program_without_a_main_guard_explains_it(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import multiprocessing\n"
@@ -412,7 +416,7 @@ def test_a_program_without_a_guard_is_told_of_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_workers_divide_the_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
-    """Products that are large enough for it get the threads of a worker, small ones have one."""
+    """Large matrix products use all threads of a worker, small ones a single thread."""
     pytest.importorskip("threadpoolctl", reason="an extra")
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     wide = make_task(n_samples=40, n_features=4000, noise=2.0)
@@ -428,7 +432,7 @@ def test_workers_divide_the_processors(tmp_path: Path, monkeypatch: pytest.Monke
     assert {text for path in tmp_path.iterdir() for text in eval(path.read_text())} == {1}
 
 
-def test_without_threadpoolctl() -> None:
+def test_a_sweep_on_workers_without_threadpoolctl() -> None:
     """The workers' processes lack it too."""
     script = f"""
 import sys
@@ -470,13 +474,13 @@ if __name__ == "__main__":
         ),
     ],
 )
-def test_refusals(changes: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused(changes: dict[str, Any], message: str) -> None:
     with refusal(message):
         sweep(**how_of(), **changes)
-    gc.collect()  # nothing is left open, which would warn
+    gc.collect()  # anything left open would warn
 
 
-def test_an_executor_that_was_shut_down() -> None:
+def test_an_executor_that_was_shut_down_is_an_error() -> None:
     executor = processes()
     executor.shutdown()
     with pytest.raises(RuntimeError, match="after shutdown"):

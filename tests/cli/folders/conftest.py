@@ -1,4 +1,4 @@
-"""A folder with data, and a run of them."""
+"""A folder with data, and a run on these data."""
 
 from __future__ import annotations
 

@@ -48,12 +48,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no pictures drawn, which takes most of the time."""
+    """Draw no pictures, which would take most of the time."""
     monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     monkeypatch.setattr(pictures, "_encoded", lambda figure, suffix: "data:,")
 
 
 @pytest.fixture
 def copied(runs: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """Give a copy of a run that may be changed."""
+    """A function that copies a run to a folder in which it may be changed."""
     return lambda name: Path(shutil.copytree(runs / name, tmp_path / name))
