@@ -172,7 +172,7 @@ def test_what_it_had_done_is_not_lost_with_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_part_whose_workers_always_die_is_given_up(tmp_path: Path, retries: int) -> None:
-    message = f"part 1 of 4 is given up: it was under way {retries + 1} times when a worker died; no worker t"
+    message = f"part 1 of 4 failed: a worker died {retries + 1} times while it trained the part; no worker t"
     how = how_of(schedule=Dies(str(tmp_path), 99, CALLER))
     with pytest.raises(BrokenExecutor, match=f"^{message}"):
         sweep(**how, executor=partial(processes, 1), retries=retries)
@@ -388,7 +388,7 @@ def test_a_temporary_folder_without_room_is_named(monkeypatch: pytest.MonkeyPatc
 
     patched = SimpleNamespace(**vars(np) | {"ascontiguousarray": lambda _: SimpleNamespace(tofile=full)})
     monkeypatch.setattr(workers, "np", patched)
-    with pytest.raises(OSError, match=r"TMPDIR names another: '.*array'$"):
+    with pytest.raises(OSError, match=r"set TMPDIR to another one: '.*array'$"):
         sweep(**how_of(), executor=pool)
 
 
