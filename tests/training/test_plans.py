@@ -185,7 +185,7 @@ def test_join_refuses_results_of_another_plan_and_of_another_rung() -> None:
     rates = how | {"grid": how["grid"] | {"learning_rate": [0.02, 0.07]}}
     for other in (rates, how | {"epochs": 2}, how | {"X": how["X"][::-1]}):
         with refusal(
-            "ValueError: `results` must be those of this plan; got a result of another plan for Part(1 of 4: 2…"
+            "ValueError: `results` must be those of this plan; got a result of another plan for Part(1 of 4: …"
         ):
             plan(**how).join(stacked(plan(**other), other))
     how = how_of("halving")
@@ -205,8 +205,8 @@ def test_join_refuses_a_part_that_was_stopped(way: str) -> None:
     stopped = first.run(**data(how), callbacks=[stopping(3)])
     assert (stopped.complete, stopped.stopped) == (False, True)
     with refusal(
-        "ValueError: `results` must be those of parts that were trained to the end; a callback stopped part 1 "
-        "after 3 steps"
+        "ValueError: `results` must be those of parts that were trained to the end; a callback stopped part "
+        "1 after 3 steps"
     ):
         made.join([stopped, *(part.run(**data(how)) for part in others)])
 

@@ -66,7 +66,7 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         n_in_vain = 0 if known is one else n_in_vain + 1
     if len(found) < n:
         warn_outside(
-            f"`candidates` is {n}, but `grid` seems to have only {len(found)} different ones; all of them are used"
+            f"`candidates` is {n}, but `grid` seems to have only {len(found)} different ones; all are used"
         )
     of_shape = {key: space for key, space in spaces.items() if key in OF_SHAPE}
     many = [key for key, one in of_shape.items() if not isinstance(one, Choice) or len(one.values) > _FEW]

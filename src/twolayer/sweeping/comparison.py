@@ -78,7 +78,7 @@ def winner_of(table: list[Row]) -> Row | None:
 
 
 def _standing(row: Row, monitor: str) -> tuple[bool, float, bool, float]:
-    """Return the key that ranks a candidate: is it alive, when did it leave, is no network lost, its score."""
+    """Return the key that ranks a candidate: not all diverged, the rung, none diverged, the score."""
     rung = row.get("rung")
     is_alive = row["diverged"] < n_networks(row)
     return is_alive, math.inf if rung is None else rung, row["diverged"] == 0, _score(row, monitor)

@@ -259,7 +259,7 @@ class Part:
         return own == (self.number, self.epochs, self.described())
 
     def described(self) -> str:
-        """Return a text that distinguishes the part from parts of other plans, whatever its number and rung."""
+        """Return a text that identifies the part among those of other plans, without its number and rung."""
         return described([*self.members, self.shared.described()])
 
     def __repr__(self) -> str:
