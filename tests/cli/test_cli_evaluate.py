@@ -78,7 +78,7 @@ def test_a_set_that_the_data_lack_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("net", "classes", "message"),
     [
-        (TwoLayerNet.initialize(64, 5, 3, rng=0), None, "the network tells 3 classes apart; digits has 10"),
+        (TwoLayerNet.initialize(64, 5, 3, rng=0), None, "the network has 3 classes; digits has 10"),
         (NET, list("0213456789"), "in the same order; it has '2' where digits has '1'"),
         (stack([NET, NET]), None, "must hold one network; it holds a stack of 2"),
     ],

@@ -236,7 +236,7 @@ def test_of_cifar10_and_the_assignment(cifar: Path) -> None:
     output = done("sweep", "cifar10", "--preset", "assignment", *options, "--out", "run")
     assert "2 candidates × 2 folds × 1 seed" in output
     assert re.search(r"1e-3 +here +– +\d\.\d{3} / \d\.\d{3} ± \d\.\d{3}", output)
-    assert "not by the protocol of the preset: folds 2" in output
+    assert "these settings differ from the protocol of the preset: folds 2" in output
     assert read("run/results.json")["samples"] == {"train": 80, "validation": 80, "test": 40}
 
 
@@ -424,7 +424,7 @@ def test_an_interrupted_sweep_keeps_its_tables(send: Any, step: int, stage: int,
     grid = ("--learning-rate", "0.1,0.3", "--reg", 0)
     result = cli("sweep", *SMALL, *grid, "--out", "run")
     assert result.exit_code == 130
-    assert f"interrupted: {n_runs} of 6 networks are in the tables, those under way as they" in result.output
+    assert f"interrupted: {n_runs} of 6 networks are in the tables, unfinished ones in their" in result.output
     assert "no network is kept" in result.output
     assert "try " not in result.output
     results = read("run/results.json")
