@@ -1,4 +1,4 @@
-"""Lines, tables and progress on standard output and standard error, and Ctrl-C."""
+"""Output of lines, tables and progress to the terminal, and the handling of Ctrl-C."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ..callbacks import Display, ProgressBar, Terminal
 from ..training import Progress
 
 _WIDEST = 10_000  # columns of a table in the terminal
-_LINE_SECONDS = 30.0  # between two lines, where there is no terminal to draw a bar on
+_LINE_SECONDS = 30.0  # between two lines of progress, if there is no terminal for a bar
 
 T = TypeVar("T")
 
@@ -38,10 +38,10 @@ class Console:
     Parameters
     ----------
     quiet : bool
-        Write nothing but results and warnings.
+        Write only results and warnings.
     shows_results : bool
-        Write results to standard output. False where the data of the command are written there as JSON:
-        other lines then go to standard error.
+        Write results to standard output. It is False if the command writes its data there as JSON; other
+        lines then go to standard error.
     """
 
     def __init__(self, *, quiet: bool = False, shows_results: bool = True) -> None:
@@ -49,12 +49,12 @@ class Console:
         self._out, self._err = _rich_console(stderr=False), _rich_console(stderr=True)
 
     def say(self, text: str) -> None:
-        """Write a line that is left out where the user wants quiet."""
+        """Write a line, unless the user wants quiet."""
         if not self.quiet:
             (self.result if self._shows_results else self._line)(text)
 
     def result(self, text: str = "", *, style: str | None = None) -> None:
-        """Write a line of the result."""
+        """Write a line of the results."""
         if self._shows_results:
             with standard_output():
                 self._out.print(printable(text), style=style, soft_wrap=True)
@@ -65,7 +65,7 @@ class Console:
 
     @contextmanager
     def warnings_shown(self) -> Iterator[None]:
-        """Write what Python's warnings say."""
+        """Write the messages of Python's warnings."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
@@ -86,9 +86,9 @@ class Console:
         marks: Mapping[int, str] = MappingProxyType({}),
         left: Sequence[str] = (),
     ) -> None:
-        """Write a table of results: the columns in ``left`` to the left, others to the right.
+        """Write a table of results, with the columns in ``left`` aligned left and the others aligned right.
 
-        ``title`` is one line or several. The row ``best`` is marked; ``marks`` are written after other rows.
+        ``title`` is one line or several. The row ``best`` is marked. ``marks`` are written after other rows.
         """
         if not self._shows_results:
             return
@@ -103,10 +103,10 @@ class Console:
             table.add_column(no_wrap=True)
         for index, row in enumerate(rows):
             mark = [] if best is None else ["← best" if index == best else marks.get(index, "")]
-            # Text, as a string may hold what rich takes for markup.
+            # In a string, rich could read parts as markup.
             cells = [rich.text.Text(printable(cell)) for cell in (*row, *mark)]
             table.add_row(*cells, style="bold green" if index == best else None)
-        # No number is divided: a table that is too wide first loses its padding, then leaves the terminal.
+        # A table that is too wide loses its padding and may exceed the terminal, but no number is broken.
         if self._width(table) > self._out.width:
             table.padding = 0
         table.width = self._width(table)
@@ -119,7 +119,7 @@ class Console:
 
     @contextmanager
     def watch(self, what: str) -> Iterator[Watch]:
-        """Show how far a training is; yield its callback, by which Ctrl-C stops it."""
+        """Show the progress of a training; yield the callback, which also stops it after Ctrl-C."""
         lines = _Lines(lambda text: self._line(f"{what}: {text}"))
         display = Terminal(self._err, transient=True) if self._err.is_terminal else lines
         watch, began_at = Watch(None if self.quiet else display), time.monotonic()
@@ -128,7 +128,7 @@ class Console:
         watch.seconds = time.monotonic() - began_at
 
     def counted(self, what: str, items: Iterable[T], total: int) -> Iterator[T]:
-        """Yield items that take long to make, and show how many of them are made."""
+        """Yield items that take long to make, and show how many are made."""
         with self.counter(what) as count:
             for done, item in enumerate(items, start=1):
                 count(done, total)
@@ -136,7 +136,7 @@ class Console:
 
     @contextmanager
     def counter(self, what: str) -> Iterator[Callable[[int, int], None]]:
-        """Show how many of several things are done; yield the function that is given this and the total."""
+        """Show how many of several things are done; yield a function of that number and the total."""
         shown_at = time.monotonic()
         with self._bar(
             rich.progress.TaskProgressColumn(),
@@ -157,7 +157,7 @@ class Console:
 
     @contextmanager
     def download(self, what: str) -> Iterator[Download]:
-        """Show how far a download is; yield what is told, in bytes."""
+        """Show the progress of a download; yield the object that is updated, in bytes."""
         bar = self._bar(
             rich.progress.DownloadColumn(),
             rich.progress.TransferSpeedColumn(),
@@ -169,14 +169,14 @@ class Console:
             bar.stop()
 
     def _line(self, text: str, *, style: str | None = None) -> None:
-        """Write a line to standard error; where that cannot be written, the work goes on without it."""
+        """Write a line to standard error; errors of writing are ignored, so that the work continues."""
         try:
             self._err.print(printable(text), style=style, soft_wrap=True)
         except OSError:
             _let_go(sys.stderr)
 
     def _bar(self, *columns: rich.progress.ProgressColumn) -> rich.progress.Progress:
-        """Return a bar, drawn only where there is a terminal and the user does not want quiet."""
+        """Return a bar, which is drawn only on a terminal, and not if the user wants quiet."""
         return _Bar(
             rich.progress.TextColumn("{task.description}"),
             rich.progress.BarColumn(bar_width=30),
@@ -189,7 +189,7 @@ class Console:
 
 @contextmanager
 def standard_output() -> Iterator[None]:
-    """Name standard output in the error if the system refuses what is written to it."""
+    """Name standard output in the error if writing to it fails."""
     try:
         yield
     except OSError as error:
@@ -198,13 +198,13 @@ def standard_output() -> Iterator[None]:
 
 
 def _let_go(stream: Any) -> None:
-    """Send what a stream still holds nowhere: Python writes it at exit, and would fail again."""
+    """Discard the buffer of a stream, because Python would write it at exit and fail again."""
     with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class Watch(ProgressBar):
-    """A callback of `train` and `sweep` that shows how far they are, and stops them after Ctrl-C.
+    """A callback of `train` and `sweep` that shows their progress, and stops them after Ctrl-C.
 
     Parameters
     ----------
@@ -212,12 +212,12 @@ class Watch(ProgressBar):
     """
 
     def __init__(self, display: Display | None) -> None:
-        self._display, self.interrupted = display, 0  # by this signal
+        self._display, self.interrupted = display, 0  # 0, or the number of the signal
         self._begin()
-        self.seconds = math.nan  # that the work took, when it has ended
+        self.seconds = math.nan  # the duration of the work, once it has ended
 
     def __call__(self, progress: Progress) -> None:
-        """Show how far it is, and stop it after Ctrl-C."""
+        """Show the progress, and stop the training after Ctrl-C."""
         super().__call__(progress)
         if self.interrupted:
             progress.stop()
@@ -227,9 +227,9 @@ class Watch(ProgressBar):
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let the first Ctrl-C, or SIGTERM, ask to stop, and a second one abort.
+        """Stop cleanly after the first Ctrl-C or SIGTERM, and abort after the second.
 
-        A signal that is ignored, as Ctrl-C is in a background job of a script, stays so.
+        A signal that is ignored stays ignored, for example Ctrl-C in a background job of a script.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -248,12 +248,12 @@ class Watch(ProgressBar):
             yield
         finally:
             for number, handler in previous.items():
-                # None where it was not Python that set it.
+                # The handler is None if it was not set by Python.
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class _Lines(Display):
-    """A line now and then, where there is no terminal to draw a bar on."""
+    """Occasional lines of progress, if there is no terminal for a bar."""
 
     seconds = _LINE_SECONDS
 
@@ -266,7 +266,7 @@ class _Lines(Display):
 
 
 class Download:
-    """The progress of a download in bytes, of which nothing is shown before the total is known."""
+    """The progress of a download in bytes, which is shown once the total is known."""
 
     def __init__(self, what: str, bar: rich.progress.Progress, line: Callable[[str], None] | None) -> None:
         self.total: Any = None
@@ -274,7 +274,7 @@ class Download:
         self._task = bar.add_task(what, total=None, start=False)
 
     def update(self, n: int, /) -> None:
-        """Add ``n`` to what is done."""
+        """Add ``n`` to the bytes that are done."""
         self._done += n
         if self.total is None:
             return
@@ -286,31 +286,31 @@ class Download:
         self._bar.update(self._task, total=self.total, completed=self._done)
 
     def reset(self) -> None:
-        """Set what is done to 0."""
+        """Set the bytes that are done to 0."""
         self._done = 0
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
 
 class _Bar(rich.progress.Progress):
     def stop(self) -> None:
-        """Take the bar away. Older versions of rich write an empty line where it is not drawn."""
+        """Remove the bar, if it is drawn: otherwise older versions of rich write an empty line."""
         if not self.disable:
             super().stop()
 
 
 class _RichConsole(rich.console.Console):
     def on_broken_pipe(self) -> None:
-        """Raise the error to the caller; rich itself would end the program."""
-        raise  # noqa: PLE0704  # it is called where an error is handled
+        """Raise the error to the caller; rich would end the program."""
+        raise  # noqa: PLE0704  # rich calls this while it handles the error
 
 
 def _rich_console(*, stderr: bool) -> rich.console.Console:
     stream = sys.stderr if stderr else sys.stdout
     console = _RichConsole(file=stream, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        # Nothing to fit into: a table in a file keeps its columns.
+        # A file has no width to fit into, so a table there keeps its columns.
         console.width = max(console.width, 120)
     return console
