@@ -148,10 +148,10 @@ def test_a_sweep_over_folds_writes_a_whole_run(pictures: None) -> None:
     assert re.search(rf"training +1,397 +{best['train_accuracy']:.3f}", output)
     assert results["samples"] == {"train": 1397, "validation": 1397, "test": 400}
     assert re.search(r"training +1,397", output)
-    assert re.search(rf"held out in 3 folds +1,397 +{best['validation_accuracy']:.3f}", output)
+    assert re.search(rf"held out in 3 folds \(mean\) +1,397 +{best['validation_accuracy']:.3f}", output)
     assert re.search(rf"test +400 +{results['test']['accuracy']:.3f}", output)
-    assert "mean ± standard deviation over 3 folds and 2 seeds" in output
-    assert "The 1,397 held-out samples show" in output
+    assert "means of 3 folds and 2 seeds; SD: their standard deviation" in output
+    assert "With 1,397 held-out samples" in output
     settings = settings_in("run")
     assert (settings["folds"], settings["judge"], settings["seeds"]) == (3, "last", [4, 9])
     information = storage.load_metadata("run/network.safetensors").information
