@@ -118,8 +118,8 @@ def evaluate_network(
     if kind in presets.OWN:
         is_grey = {"grey": len(saved.metadata.image_shape or ()) == 2} if kind == "images" else {}
         settings = saved.settings_of_data(kind) | is_grey | given
-        must_be_known = dataset is None and name != STANDARD_INPUT
-        split, held = _own_samples(name, kind, split, settings, saved, console, must_be_known=must_be_known)
+        is_again = dataset is None and name != STANDARD_INPUT
+        split, held = _own_samples(name, kind, split, settings, saved, console, must_be_known=is_again)
         classes = saved.classes
     else:
         # The splits are those of the training, so that no training sample is used as a test sample.

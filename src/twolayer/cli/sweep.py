@@ -38,7 +38,7 @@ from .job import FIGURES, Job, Kept, length_in_words, open_job
 from .next_command import ends_to_try, next_command
 
 _AXES = ("learning_rate", "reg")  # of the table that compares with published results
-_HEADING_WIDTH = 8  # characters that a heading may have in a line, however short the column's texts are
+_HEADING_WIDTH = 10  # characters of a heading in a line, however short the column's texts are
 
 
 class Running(NamedTuple):
@@ -207,7 +207,10 @@ def _keep(
             for sentence in certainty_in_words(table, results["samples"]["validation"], result.monitor):
                 console.result(sentence)
         if kept is not None:
-            job.show_accuracies(f"{_saved_in_words(job, result)}: {words}", kept)
+            # The saved network is one of the candidate's networks, or a new one; the table has their means.
+            which = "" if len(settings["seeds"]) == 1 else f", the best of {len(settings['seeds'])} seeds"
+            which = which if job.folds is None else ", trained on all folds"
+            job.show_accuracies(f"The saved network{which}: {words}", kept)
         if settings["preset"] is not None and result.runs and not settings["candidates"]:
             compare(presets.preset(settings["preset"]), result, kept, job)
         console.say(f"{count(len(result.runs), 'network')}; this took {watch.seconds:.1f} s")
@@ -228,31 +231,18 @@ def _keep(
     return job.finish(folder, failure)
 
 
-def _saved_in_words(job: Job, result: SweepResult) -> str:
-    """Return words for the saved network, which is one of its candidate's networks, or a new one."""
-    if job.folds is not None:
-        return "The saved network, trained on the samples of all folds"
-    n_seeds = 1 if result.best is None else result.best.candidate["n_seeds"]
-    return "The saved network" + (f", the best of {n_seeds} seeds" if n_seeds > 1 else "")
-
-
 def _show_table(result: SweepResult, console: Console) -> None:
     """Print a row for each candidate, the best first."""
     *columns, notes = tables.sweep_columns(tables.ranked(result.table), result.runs, result.monitor)
     title = ["Candidates", *tables.legend(result.table)]
     console.table(
-        [_narrow(column) for column in columns],
+        # A heading is no wider than the column's texts, so that more columns fit in a terminal.
+        [textwrap.fill(one.heading, max([_HEADING_WIDTH, *map(len, one.texts)])) for one in columns],
         list(zip(*(column.texts for column in columns), strict=True)),
         title=[", ".join(title[:2]), *title[2:]],
         best=None if result.best is None else 0,
         marks=dict(enumerate(notes.texts)),
     )
-
-
-def _narrow(column: tables.Column) -> str:
-    """Return a heading in lines no wider than the column's texts, so that more columns fit in a terminal."""
-    widest = max(map(len, column.texts), default=0)
-    return "\n".join(textwrap.wrap(column.heading, max(widest, _HEADING_WIDTH), break_long_words=False))
 
 
 def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job: Job) -> None:
@@ -270,8 +260,8 @@ def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job:
         rows.append(("", reference.source, *(_their_cell(theirs.get((rate, reg), "–")) for reg in regs)))
     own, other = format_numbers(regs), format_numbers([reg * factor for reg in regs])
     columns = [f"reg {a}\n({reference.source}: {b})" for a, b in zip(own, other, strict=True)]
-    n_seeds = len(settings["seeds"])
-    title = "Training / validation accuracy" + (f" ± SD over {n_seeds} seeds" if n_seeds > 1 else "")
+    spread = f" ± SD over {len(settings['seeds'])} seeds" if len(settings["seeds"]) > 1 else ""
+    title = f"Training / validation accuracy{spread}"
     console.table(("learning rate", "", *columns), rows, title=title, left=("",))
     console.say(
         f"reg is the factor of ‖W‖² in the loss. The {reference.source} uses the gradient of 1/{factor:g} of "

@@ -83,27 +83,19 @@ def _others_in_words(table: Sequence[Row], best: Row, texts: Sequence[str]) -> l
     known = [row for row in others if row.get("within_noise") is not None]
     if others and not known and best.get("n_seeds") == 1:
         return ["With a single seed, real differences cannot be told from chance."]
-    sentences = []
     close = [
-        texts[i] for i, row in enumerate(table) if any(row is one for one in known) and row["within_noise"]
+        texts[i] for i, row in enumerate(table) if any(row is one for one in known if one["within_noise"])
     ]
-    which = "This candidate" if len(close) == 1 else f"These {len(close)} candidates"
-    if len(close) > _MOST_NAMED:
-        sentences.append(f"{len(close)} other candidates may be as good.")
-    elif close:
-        sentences.append(f"{which} may be as good: {'; '.join(close)}.")
-    elif known:
+    if close:
+        named = f": {'; '.join(close)}" if len(close) <= _MOST_NAMED else ""
+        sentences = [f"{count(len(close), 'other candidate')} may be as good{named}."]
+    else:
         has_left = any(row.get("rung") is not None for row in table)
         which = "others that were trained to the end" if has_left else "other candidates"
-        sentences.append(f"All {which} are clearly behind.")
+        sentences = [f"All {which} are clearly behind."] if known else []
     if len(known) < len(others):
-        unit = "folds" if "n_folds" in best else "seeds"
-        n_unknown = len(others) - len(known)
-        verb = "shares" if n_unknown == 1 else "share"
-        sentences.append(
-            f"{count(n_unknown, 'other candidate')} {verb} fewer than two {unit} with the best, "
-            "and cannot be compared."
-        )
+        unit, n_unknown = "folds" if "n_folds" in best else "seeds", count(len(others) - len(known), "other")
+        sentences.append(f"{n_unknown} cannot be compared: fewer than two {unit} are shared with the best.")
     return sentences
 
 
