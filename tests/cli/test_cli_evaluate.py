@@ -56,7 +56,7 @@ def test_evaluate_reads_the_file_of_the_training_again(npz: Path) -> None:
     missing = f"`DATASET` must be given: {npz}, on which the network was trained, is no longer there"
     assert missing in refused("evaluate", "run")
     Path("run/network.safetensors").replace("alone.safetensors")
-    unknown = "`DATASET` must be given: the network was trained on mine.npz, and no settings.toml beside it "
+    unknown = "`DATASET` must be given: no settings.toml beside the network has the path of mine.npz"
     assert unknown in refused("evaluate", "alone.safetensors")
 
 

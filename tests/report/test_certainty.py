@@ -80,9 +80,9 @@ def test_the_verdict_of_other_sweeps():
     )
     assert verdict_in_words(table, complete=False)[0] == f"Best so far{BEST_OF_3.removeprefix('Best')}"
     shaky = [row | {"diverged": 1} for row in (BEST, BEHIND)]
-    assert verdict_in_words(shaky)[0].endswith("(mean of 2 of 3 seeds).")
+    assert verdict_in_words(shaky)[0].endswith("(mean of 2 seeds).")
     folds = [row | {"n_folds": 5, "n_networks": 15, "n_pairs": 15} for row in (BEST, BEHIND)]
-    assert verdict_in_words(folds)[0].endswith(" 0.900 (mean of 5 folds and 3 seeds).")
+    assert verdict_in_words(folds)[0].endswith(" 0.900 (mean of 15 networks).")
     assert verdict_in_words([LOST]) == ["Best: none. Every candidate diverged."]
     assert verdict_in_words([]) == []
     end = {"setting": "learning_rate", "value": 0.4, "end": "highest", "try": [0.8, 1.6]}

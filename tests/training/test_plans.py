@@ -185,15 +185,13 @@ def test_join_refuses_results_of_another_plan_and_of_another_rung() -> None:
     rates = how | {"grid": how["grid"] | {"learning_rate": [0.02, 0.07]}}
     for other in (rates, how | {"epochs": 2}, how | {"X": how["X"][::-1]}):
         with refusal(
-            "ValueError: `results` must be those of this plan; got a result of another plan for Part(1 of 4…"
+            "ValueError: `results` must be those of this plan; Part(1 of 4: 2 networks) got another…"
         ):
             plan(**how).join(stacked(plan(**other), other))
     how = how_of("halving")
     first = plan(**how)
     results = stacked(first, how)
-    with refusal(
-        "ValueError: `results` must be those of this plan; got a result of another plan for Part(1 of …"
-    ):
+    with refusal("ValueError: `results` must be those of this plan; Part(1 of …"):
         first.join(results).join(results)
 
 

@@ -138,45 +138,28 @@ def evaluate_network(
     check_predictions(result.probabilities, name="DATASET", samples=places)
     summary = result.confusion.summary(classes)
     counted = f"all {n_samples:,} samples" if split == "all" else f"{n_samples:,} {split} samples"
-    console.table(
-        ("class", "samples", "precision", "recall", "F1"),
-        [
-            (
-                row["class"],
-                f"{row['support']:,}",
-                *(format_accuracy(row[key]) for key in ("precision", "recall", "f1")),
-            )
-            for row in summary
-        ],
-        title=f"{Path(name).stem}: {counted}",
-        left=("class",),
-    )
+    columns, ratios = ("class", "samples", "precision", "recall", "F1"), ("precision", "recall", "f1")
+    rows = [
+        (row["class"], f"{row['support']:,}", *(format_accuracy(row[key]) for key in ratios))
+        for row in summary
+    ]
+    console.table(columns, rows, title=f"{Path(name).stem}: {counted}", left=("class",))
     console.result(f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f} (mean cross-entropy)")
-    return {
-        "network": network,
-        "dataset": name,
-        "split": split,
-        "classes": classes,
-        "by_class": summary,
-        **result.as_data(),
-    }
+    data = {"network": network, "dataset": name, "split": split, "classes": classes, "by_class": summary}
+    return data | result.as_data()
 
 
 def _path_of_training(network: Path, name: str) -> str:
     """Return the path of the file or folder that a network was trained on, by the settings of its run."""
     path = (network if network.is_dir() else network.parent) / run_folder.SETTINGS
     stored = read_toml(path).get("dataset") if path.is_file() else None
-    if not isinstance(stored, str) or Path(stored).name != name:
-        raise ValueError(
-            f"`DATASET` must be given: the network was trained on {name}, and no {run_folder.SETTINGS} "
-            "beside it has the path"
-        )
-    found = path.absolute().parent / stored
-    if not found.exists():
-        raise ValueError(
-            f"`DATASET` must be given: {found}, on which the network was trained, is no longer there"
-        )
-    return str(found)
+    problem = f"no {run_folder.SETTINGS} beside the network has the path of {name}"
+    if isinstance(stored, str) and Path(stored).name == name:
+        found = path.absolute().parent / stored
+        if found.exists():
+            return str(found)
+        problem = f"{found}, on which the network was trained, is no longer there"
+    raise ValueError(f"`DATASET` must be given: {problem}")
 
 
 def _own_samples(

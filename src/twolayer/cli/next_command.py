@@ -28,7 +28,8 @@ def ends_to_try(table: Sequence[Row], folder: Path, settings: Mapping[str, Any])
     The other sweeps are on the same data, in folders whose names differ only in the number at their end, for
     example runs/digits-sweep-001 and runs/digits-sweep-002.
     """
-    found = grid_ends(table)
+    # Candidates that were drawn at random have no ends.
+    found = [] if settings["candidates"] else grid_ends(table)
     others = [*_other_tables(folder, settings)] if found else []
     for end in found:
         name, value, sign = end["setting"], end["value"], 1 if end["end"] == "highest" else -1
@@ -107,9 +108,8 @@ def _changes(
 ) -> dict[str, tuple[Any, ...]]:
     """Return the settings that the next sweep should change; none if nothing is left to gain."""
     if winner(table) is None:
-        return {
-            "learning_rate": tuple(rounded(min(row["learning_rate"] for row in table) / k) for k in (100, 10))
-        }
+        rates = [row["learning_rate"] for row in table]
+        return {"learning_rate": tuple(rounded(min(rates) / k) for k in (100, 10))} if rates else {}
     further = {one["setting"]: one["try"] for one in ends}
     if further:
         return {name: tuple(sorted({*values_of(settings[name]), *own})) for name, own in further.items()}

@@ -163,9 +163,7 @@ def _keep(
     """Write and show the results of a sweep; raise if it was interrupted or diverged."""
     settings, console, best = job.settings, job.console, result.best
     place, table = run_folder.named(folder), tables.ranked(result.table)
-    # An unfinished grid, or candidates that were drawn at random, have no known ends.
-    has_ends = result.complete and not settings["candidates"]
-    ends = ends_to_try(result.table, place, settings) if has_ends else []
+    ends = ends_to_try(result.table, place, settings) if result.complete else []
     verdict = verdict_in_words(table, result.monitor, complete=result.complete, ends=ends)
     following = next_command(settings, place, table, ends, complete=result.complete, options=options)
     kept, words = None, ""

@@ -11,7 +11,7 @@ from ..settings import SETTINGS, VARIED, label
 from ..training.folds import accuracy_error, n_networks
 from .formatting import count, format_number, format_numbers, is_finite
 from .metrics import wilson_interval
-from .tables import Row, has_diverged, repeats_in_words, shown_settings, winner
+from .tables import Row, has_diverged, shown_settings, winner
 
 _MOST_RATIO = 10.0
 _MOST_SHARE = 0.9
@@ -49,11 +49,9 @@ def verdict_in_words(
     score, loss = f"accuracy {best['validation_accuracy']:.3f}", best.get("validation_loss")
     if monitor == "loss" and is_finite(loss):
         score = f"loss {loss:.4f}, {score}"
-    texts, repeats, n_diverged = _settings_in_words(table), repeats_in_words(best), best.get("diverged") or 0
-    if n_diverged:
-        noun = "network" if "n_folds" in best else "seed"
-        repeats = f"{n_networks(best) - n_diverged} of {count(n_networks(best), noun)}"
-    mean = "one seed" if repeats == "1 seed" else f"mean of {repeats}"
+    texts, noun = _settings_in_words(table), "network" if "n_folds" in best else "seed"
+    n_alive = n_networks(best) - (best.get("diverged") or 0)
+    mean = f"one {noun}" if n_alive == 1 else f"mean of {n_alive} {noun}s"
     place = next(i for i, row in enumerate(table) if row is best)
     sentences = [f"Best{'' if complete else ' so far'}: {texts[place]}: validation {score} ({mean})."]
     return [*sentences, *_others_in_words(table, best, texts), *map(grid_end_in_words, ends)]

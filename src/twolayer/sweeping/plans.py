@@ -84,9 +84,7 @@ class SweepPlan:
             raise ValueError(f"`results` must hold one result for each of the parts {wanted}; got {came}")
         for part, one in zip(self.parts, found, strict=True):
             if not part.is_source_of(one):
-                raise ValueError(
-                    f"`results` must be those of this plan; got a result of another plan for {part!r}"
-                )
+                raise ValueError(f"`results` must be those of this plan; {part!r} got another plan's result")
         for one in found:
             if not one.complete:
                 raise ValueError(
