@@ -216,8 +216,8 @@ def plan(
         check_augmentation(chosen.augmentation, math.prod(X.shape[1:]))
         if divided is not None and fit is None and mixes(chosen.augmentation):
             raise ValueError(
-                "`augmentation` must not mix samples with `folds`, which share batches: a partner may be held "
-                "out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
+                "`augmentation` must not mix samples with `folds`, which share batches: a partner may be "
+                "held out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
             )
     augmentations = (one.get("augmentation", augmentation) for one in runs)
     shared = Shared(
