@@ -179,7 +179,7 @@ def test_a_run_that_diverges_when_it_goes_on_keeps_its_network_apart(
         patch.setattr(train, "train", poisoned)
         result = cli("train", "--resume", "run", "--epochs", 4)
     assert result.exit_code == 3
-    assert "the network of the run as it was before is now run/network-before.safetensors" in result.output
+    assert "the earlier network of the run is now run/network-before.safetensors" in result.output
     assert Path("run/network-before.safetensors").read_bytes() == before
     assert not {"network.safetensors", "network.onnx", "weights.svg"} & files_in(run)
     done("train", *QUICK, "--out", "run", "--overwrite")

@@ -56,7 +56,7 @@ def test_evaluate_reads_the_file_of_the_training_again(npz: Path) -> None:
     missing = f"`DATASET` must be given: {npz}, on which the network was trained, is no longer there"
     assert missing in refused("evaluate", "run")
     Path("run/network.safetensors").replace("alone.safetensors")
-    unknown = "`DATASET` must be given: the network was trained on mine.npz, and no settings.toml beside it "
+    unknown = "`DATASET` must be given: no settings.toml beside the network has the path of mine.npz"
     assert unknown in refused("evaluate", "alone.safetensors")
 
 
@@ -78,7 +78,7 @@ def test_a_set_that_the_data_lack_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("net", "classes", "message"),
     [
-        (TwoLayerNet.initialize(64, 5, 3, rng=0), None, "the network tells 3 classes apart; digits has 10"),
+        (TwoLayerNet.initialize(64, 5, 3, rng=0), None, "the network has 3 classes; digits has 10"),
         (NET, list("0213456789"), "in the same order; it has '2' where digits has '1'"),
         (stack([NET, NET]), None, "must hold one network; it holds a stack of 2"),
     ],

@@ -148,10 +148,10 @@ def test_a_sweep_over_folds_writes_a_whole_run(pictures: None) -> None:
     assert re.search(rf"training +1,397 +{best['train_accuracy']:.3f}", output)
     assert results["samples"] == {"train": 1397, "validation": 1397, "test": 400}
     assert re.search(r"training +1,397", output)
-    assert re.search(rf"held out in 3 folds +1,397 +{best['validation_accuracy']:.3f}", output)
+    assert re.search(rf"held out in 3 folds \(mean\) +1,397 +{best['validation_accuracy']:.3f}", output)
     assert re.search(rf"test +400 +{results['test']['accuracy']:.3f}", output)
-    assert "mean ± standard deviation over 3 folds and 2 seeds" in output
-    assert "The 1,397 held-out samples show" in output
+    assert "means of 3 folds and 2 seeds; SD: their standard deviation" in output
+    assert "With 1,397 held-out samples" in output
     settings = settings_in("run")
     assert (settings["folds"], settings["judge"], settings["seeds"]) == (3, "last", [4, 9])
     information = storage.load_metadata("run/network.safetensors").information
@@ -236,7 +236,7 @@ def test_of_cifar10_and_the_assignment(cifar: Path) -> None:
     output = done("sweep", "cifar10", "--preset", "assignment", *options, "--out", "run")
     assert "2 candidates × 2 folds × 1 seed" in output
     assert re.search(r"1e-3 +here +– +\d\.\d{3} / \d\.\d{3} ± \d\.\d{3}", output)
-    assert "not by the protocol of the preset: folds 2" in output
+    assert "these settings differ from the protocol of the preset: folds 2" in output
     assert read("run/results.json")["samples"] == {"train": 80, "validation": 80, "test": 40}
 
 
@@ -424,7 +424,7 @@ def test_an_interrupted_sweep_keeps_its_tables(send: Any, step: int, stage: int,
     grid = ("--learning-rate", "0.1,0.3", "--reg", 0)
     result = cli("sweep", *SMALL, *grid, "--out", "run")
     assert result.exit_code == 130
-    assert f"interrupted: {n_runs} of 6 networks are in the tables, those under way as they" in result.output
+    assert f"interrupted: {n_runs} of 6 networks are in the tables, unfinished ones in their" in result.output
     assert "no network is kept" in result.output
     assert "try " not in result.output
     results = read("run/results.json")

@@ -36,7 +36,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(send: Any, step: 
     assert files_in("run") == TRAIN_FILES - PICTURES
     results = read("run/results.json")
     assert (results["complete"], results["n_steps"]) == (False, step)
-    assert f"Going on from step {step} of 70" in done("train", "--resume", "run")
+    assert f"Resuming from step {step} of 70" in done("train", "--resume", "run")
     for name in ("network.safetensors", "history.json", "results.csv"):
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
     assert read("run/results.json")["complete"] is True
@@ -62,7 +62,7 @@ def test_an_interrupted_sweep_keeps_its_networks_as_they_were(
     grid = ("--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", n_seeds)
     result = cli("sweep", *QUICK, *grid, "--out", "run")
     assert result.exit_code == 130
-    said = f"interrupted: {len(steps)} of {2 * n_seeds} networks are in the tables, those under way as they"
+    said = f"interrupted: {len(steps)} of {2 * n_seeds} networks are in the tables, unfinished ones in their"
     assert said in result.output
     assert "`twolayer sweep --resume run` continues from there" in result.output
     assert "try " not in result.output  # the ends of a grid that was not finished are not known

@@ -79,7 +79,7 @@ def test_of_another_file_all_samples_judge(run: Path) -> None:
     assert_judged(run, **arrays(named("new.npz", n=100, seed=5)))
     output = done("evaluate", run, "some.npz")
     assert "some: all 100 samples" in output
-    assert "some.npz is not known as the data of the training: all of its samples are judged" in output
+    assert "some.npz is not known to be the training data: all of its samples are used" in output
 
 
 def test_of_the_file_that_it_was_trained_on_the_test_samples_judge(run: Path) -> None:

@@ -33,7 +33,7 @@ def left_by_a_process(run: Path, *names: str) -> None:
 
 def test_a_finished_run_is_trained_longer_with_a_new_total(run: Path) -> None:
     done("train", "--epochs", 4, "--hidden", 8, "-q", "--out", "whole")
-    assert "has taken 44 steps already, of the 44 that it is to take" in refused("train", "--resume", "run")
+    assert "has already taken 44 of its 44 steps" in refused("train", "--resume", "run")
     done("train", "--resume", "run", "--epochs", 4)
     same_results()
 
@@ -77,7 +77,7 @@ def test_resume_needs_whole_settings(run: Path, content: str, message: str) -> N
 
 def test_a_training_that_was_killed_before_its_first_checkpoint_begins_anew(run: Path) -> None:
     left_by_a_process(run, "settings.toml")
-    assert "Going on from step 0 of 44" in done("train", "--resume", "run")
+    assert "Resuming from step 0 of 44" in done("train", "--resume", "run")
     same_results()
 
 
@@ -86,9 +86,9 @@ def test_a_training_that_was_killed_before_its_results_were_written_is_finished(
     run: Path, left: tuple[str, ...]
 ) -> None:
     left_by_a_process(run, "settings.toml", "checkpoint.safetensors", *left)
-    assert "Going on from step 44 of 44" in done("train", "--resume", "run")
+    assert "Resuming from step 44 of 44" in done("train", "--resume", "run")
     same_results()
-    assert "has taken 44 steps already, of the 44 that it is to take" in refused("train", "--resume", "run")
+    assert "has already taken 44 of its 44 steps" in refused("train", "--resume", "run")
 
 
 def test_a_longer_training_that_was_killed_before_its_results_were_written_is_finished(run: Path) -> None:
@@ -164,8 +164,8 @@ def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
         ({"steps": 5}, "must hold either `epochs` or `steps`; got both or neither"),
         ({"epochs": None}, "must hold either `epochs` or `steps`; got both or neither"),
         ({"data_sha256": 3}, "`data_sha256` in run/settings.toml must be text; got 3"),
-        ({"n_hidden": 9}, "checkpoint.safetensors must have `n_hidden` 9, as its settings say; got 8"),
-        ({"networks": 2}, "checkpoint.safetensors must have `networks` 2, as its settings say; got 1"),
+        ({"n_hidden": 9}, "checkpoint.safetensors must have `n_hidden` 9, as in its settings; got 8"),
+        ({"networks": 2}, "checkpoint.safetensors must have `networks` 2, as in its settings; got 1"),
         ({"learning_rate": 0.25}, "`learning_rate` must be the run's, 0.5; got 0.25"),
         ({"optimizer": "adam"}, "`optimizer` must be the run's, whose state has 0 moments; got one with 2"),
         ({"seed": 1}, "`rng` must be omitted or be the run's seed, 0; got 1"),

@@ -348,7 +348,7 @@ def test_of_another_table_all_rows_judge(run: Path) -> None:
     done("predict", run, "new.csv", "--output", "p.csv", "-q")
     right = [row["class"] == true["outcome"] for row, true in zip(predicted("p.csv"), new, strict=True)]
     assert data["accuracy"] == pytest.approx(np.mean(right))
-    assert "`--split` must be all, as new.csv is not the table of" in refused(
+    assert "`--split` must be all, because new.csv is not known to be the training data" in refused(
         "evaluate", run, "new.csv", "--split", "test"
     )
     write("new.csv", [{**row, "outcome": "perhaps"} for row in new])

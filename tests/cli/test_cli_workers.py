@@ -50,7 +50,8 @@ def test_workers_change_no_result(how: tuple[object, ...]) -> None:
 def test_fewer_parts_than_workers_are_worth_a_warning(whole: Path) -> None:
     output = done("sweep", *QUICK, *GRID, "--seeds", 2, "--out", "run", "--workers", 3)
     assert (
-        "Warning: there are 2 parts for 3 workers; more seeds or a smaller --max-networks make more" in output
+        "Warning: the sweep has 2 parts for 3 workers; more seeds or a smaller --max-networks make more parts"
+        in output
     )
     same_results()
     output = done("sweep", *QUICK, *GRID, "--seeds", 2, "--out", "other", "--workers", 2)

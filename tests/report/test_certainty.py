@@ -26,25 +26,25 @@ OF_SAMPLES = (
 )
 BEST_OF_3 = "Best: learning rate 0.4: validation accuracy 0.900 (mean of 3 seeds)."
 VERDICTS = {
-    "close": ([BEHIND, BEST, CLOSE], "This candidate may be as good: learning rate 0.2."),
+    "close": ([BEHIND, BEST, CLOSE], "1 other candidate may be as good: learning rate 0.2."),
     "several": (
         [BEHIND, BEST, CLOSE, MANY[0]],
-        "These 2 candidates may be as good: learning rate 0.2; learning rate 0.11.",
+        "2 other candidates may be as good: learning rate 0.2; learning rate 0.11.",
     ),
     "as in the table": (
         [BEST, compared(0.0301, -0.001, 0.01, True), compared(3e-4, -0.3, 0.01, False)],
-        "This candidate may be as good: learning rate 0.0301.",
+        "1 other candidate may be as good: learning rate 0.0301.",
     ),
     "behind": ([BEHIND, BEST], "All other candidates are clearly behind."),
     "many": ([*MANY, BEST, BEHIND], "4 other candidates may be as good."),
     "unknown": (
         [BEST, CLOSE | {"n_pairs": 2}, BEHIND, UNKNOWN],
-        "This candidate may be as good: learning rate 0.2. "
-        "1 other candidate shares fewer than two seeds with the best, and cannot be compared.",
+        "1 other candidate may be as good: learning rate 0.2. "
+        "1 other candidate cannot be compared with the best: they share fewer than two seeds.",
     ),
     "other seeds": (
         [BEST, UNKNOWN],
-        "1 other candidate shares fewer than two seeds with the best, and cannot be compared.",
+        "1 other candidate cannot be compared with the best: they share fewer than two seeds.",
     ),
     "left early": (
         [BEST, BEHIND, CLOSE | {"rung": 1}],
@@ -79,9 +79,10 @@ def test_the_verdict_of_other_sweeps():
         "Best: learning rate 0.4: validation loss 0.3123, accuracy 0.900 (mean of 3 seeds)."
     )
     assert verdict_in_words(table, complete=False)[0] == f"Best so far{BEST_OF_3.removeprefix('Best')}"
-    assert verdict_in_words([BEST | {"diverged": 1}, BEHIND])[0].endswith("(mean of 2 of 3 seeds).")
+    shaky = [row | {"diverged": 1} for row in (BEST, BEHIND)]
+    assert verdict_in_words(shaky)[0].endswith("(mean of 2 seeds).")
     folds = [row | {"n_folds": 5, "n_networks": 15, "n_pairs": 15} for row in (BEST, BEHIND)]
-    assert verdict_in_words(folds)[0].endswith(" 0.900 (mean of 5 folds and 3 seeds).")
+    assert verdict_in_words(folds)[0].endswith(" 0.900 (mean of 15 networks).")
     assert verdict_in_words([LOST]) == ["Best: none. Every candidate diverged."]
     assert verdict_in_words([]) == []
     end = {"setting": "learning_rate", "value": 0.4, "end": "highest", "try": [0.8, 1.6]}

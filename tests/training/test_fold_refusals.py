@@ -48,7 +48,7 @@ BAD = {
     "unfitted-streamed": ({"preprocessing": Whitener, "stream": True}, ValueError, "`preprocessing` must be fitted if `stream` and `folds` are both given; got <class"),
     "preprocessing": ({"preprocessing": "whiten"}, ValueError, "`preprocessing` must be one of 'standardize'; got 'whiten'"),
     "class-without-fit": ({"preprocessing": dict}, TypeError, "`preprocessing` must be a class with `fit`, such as Standardizer, if it is a class; got dict"),
-    "nothing-fitted": ({"preprocessing": lambda X: None}, TypeError, "`preprocessing` must return a fitted preprocessing, given samples; got None"),
+    "nothing-fitted": ({"preprocessing": lambda X: None}, TypeError, "`preprocessing` must return a fitted preprocessing for the samples; got None"),
     "refit": ({"refit": "x"}, ValueError, "`refit` must be one of 'all', 'merge', None; got 'x'"),
     "nan": ({"X": np.where(np.arange(N) == 17, np.nan, TASK.X.T).T}, ValueError, "`X` must be finite; got nan, first in row 17, column 0"),
     "weights-too-few": ({"sample_weight": np.ones(23)}, ValueError, "`sample_weight` must have shape (24,); got (23,)"),

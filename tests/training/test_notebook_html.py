@@ -182,8 +182,8 @@ def test_a_sweep_is_shown_as_a_table() -> None:
         "learning rate",
         "hidden units",
         "training accuracy",
-        "validation accuracy",
-        "behind the best",
+        "validation accuracy ± SD over 2 seeds",
+        "behind the best ± 95 % margin",
         "note",
     ]
     assert len(body) == 4
@@ -197,7 +197,7 @@ def test_a_sweep_is_shown_as_a_table() -> None:
     assert "±" in body[0][3]
     text = "".join(parsed(result).itertext())
     assert "Sweep: 4 candidates, 8 networks" in text
-    assert "mean ± standard deviation over 2 seeds" in text
+    assert "means of 2 seeds; SD: their standard deviation" in text
 
 
 def test_only_the_best_of_many_candidates_are_shown() -> None:
@@ -237,7 +237,7 @@ def test_a_sweep_that_monitors_the_loss_is_sorted_by_it() -> None:
     head, body = headings(result)
     losses = [float(row[head.index("validation loss")]) for row in body]
     assert losses == sorted(losses)
-    assert "behind the best (loss)" in head
+    assert "behind the best (loss) ± 95 % margin" in head
 
 
 def test_texts_are_escaped_and_shortened(text: str) -> None:

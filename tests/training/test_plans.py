@@ -175,7 +175,7 @@ def test_join_needs_one_result_of_each_part(case: str) -> None:
     change, numbers = REFUSED[case]
     how = how_of("plain")
     made = plan(**how)
-    message = f"`results` must be of the parts [1, 2, 3, 4], one of each; got {numbers}"
+    message = f"`results` must hold one result for each of the parts [1, 2, 3, 4]; got {numbers}"
     with refusal(f"ValueError: {message}"):
         made.join(change(stacked(made, how)))
 
@@ -184,12 +184,14 @@ def test_join_refuses_results_of_another_plan_and_of_another_rung() -> None:
     how = how_of("plain")
     rates = how | {"grid": how["grid"] | {"learning_rate": [0.02, 0.07]}}
     for other in (rates, how | {"epochs": 2}, how | {"X": how["X"][::-1]}):
-        with refusal("ValueError: `results` must be of these parts; that of Part(1 of 4: 2 networks) is of…"):
+        with refusal(
+            "ValueError: `results` must be those of this plan; Part(1 of 4: 2 networks) got another…"
+        ):
             plan(**how).join(stacked(plan(**other), other))
     how = how_of("halving")
     first = plan(**how)
     results = stacked(first, how)
-    with refusal("ValueError: `results` must be of these parts; that of Part(1 of …"):
+    with refusal("ValueError: `results` must be those of this plan; Part(1 of …"):
         first.join(results).join(results)
 
 
@@ -201,8 +203,8 @@ def test_join_refuses_a_part_that_was_stopped(way: str) -> None:
     stopped = first.run(**data(how), callbacks=[stopping(3)])
     assert (stopped.complete, stopped.stopped) == (False, True)
     with refusal(
-        "ValueError: `results` must be of parts that were trained to their end; a callback stopped part 1 "
-        "after 3 steps"
+        "ValueError: `results` must be those of parts that were trained to the end; a callback stopped part "
+        "1 after 3 steps"
     ):
         made.join([stopped, *(part.run(**data(how)) for part in others)])
 
@@ -263,12 +265,12 @@ def test_a_part_refuses_the_checkpoint_of_another(tmp_path: Path) -> None:
     first, *others = plan(**how).parts
     first.run(**data(how), checkpoint=tmp_path / "part")
     for other in others:
-        with pytest.raises(ValueError, match="must go on from its own run, of this version"):
+        with pytest.raises(ValueError, match="must resume from its own run, of this version"):
             other.run(**data(how), checkpoint=tmp_path / "part")
     scales = how | {"grid": how["grid"] | {"weight_scale": [0.01, 1.0]}, "max_networks": 1}
     one, two, *_ = plan(**scales).parts  # they differ only in the weight scale
     one.run(**data(how), checkpoint=tmp_path / "scale")
-    with pytest.raises(ValueError, match="must go on from its own run, of this version"):
+    with pytest.raises(ValueError, match="must resume from its own run, of this version"):
         two.run(**data(how), checkpoint=tmp_path / "scale")
     with pytest.raises(FileNotFoundError, match="nowhere"):
         first.run(**data(how), checkpoint=tmp_path / "nowhere" / "part")

@@ -285,7 +285,7 @@ def test_arguments_that_do_not_change_results_may_differ(tmp_path: Path) -> None
 # ---------------------------------------------------------------------------------------------------------
 # Refusals
 
-ADVICE = "A sweep goes on with its own settings and data; only candidates and seeds may be added"
+ADVICE = "A sweep resumes with its own settings and data; only candidates and seeds may be added"
 OTHERS: dict[str, tuple[str, dict[str, Any], str]] = {
     "epochs": ("plain", {"epochs": 4}, "`epochs` must be that of the sweep in FOLDER, 3; got 4"),
     "patience": ("plain", {"patience": 1}, "`patience` must be that of the sweep in FOLDER, None; got 1"),
@@ -468,7 +468,7 @@ def test_the_checkpoint_of_another_part_is_refused(tmp_path: Path, n: int) -> No
     sweep(**how, resume=tmp_path)
     files = sorted(tmp_path.glob("*.safetensors"), key=lambda path: load_run(path).last.n_hidden)
     files[0].write_bytes(files[n].read_bytes())  # of another seed, or of another size
-    with pytest.raises(ValueError, match="must go on from its own run, of this version"):
+    with pytest.raises(ValueError, match="must resume from its own run, of this version"):
         sweep(**how, resume=tmp_path)
 
 

@@ -180,7 +180,9 @@ def test_seeds_draw_different_candidates() -> None:
 def test_all_candidates_are_used_if_there_are_fewer_than_asked_for(kind: str) -> None:
     values = {"list": [1, 2, 3], "choice": Choice([1, 2, 3]), "integers": Integers(1, 3)}
     grid = {"n_hidden": values.get(kind) or scipy_stats().randint(1, 4), "reg": [0.0, 0.1]}
-    with pytest.warns(UserWarning, match="`candidates` is 64, but `grid` seems to have no more than 6: all"):
+    with pytest.warns(
+        UserWarning, match="`candidates` is 64, but `grid` seems to have only 6 different ones"
+    ):
         drawn = settings_of_grid(grid, 64, seed=0)
     assert sorted((one["n_hidden"], one["reg"]) for one in drawn) == [*product([1, 2, 3], [0.0, 0.1])]
 

@@ -94,8 +94,8 @@ BAD_ARGUMENTS = {
     "optimizer": ({"optimizer": "this"}, TypeError, "`optimizer` must be an optimizer, such as twolayer."),
     "schedule": ({"schedule": "this"}, TypeError, "`schedule` must be a schedule, such as twolayer."),
     "augmentation": ({"augmentation": "this"}, TypeError, "`augmentation` must be an augmentation, such as twolayer."),
-    "xp": ({"xp": np}, ValueError, "`xp` must be left out where `X` says it, without `stream`; got numpy"),
-    "device": ({"device": "cpu"}, ValueError, "`device` must be left out where `X` says it, without `stream`; got cpu"),
+    "xp": ({"xp": np}, ValueError, "`xp` must be left out without `stream`, because `X` determines it; got numpy"),
+    "device": ({"device": "cpu"}, ValueError, "`device` must be left out without `stream`, because `X` determines it; got cpu"),
 }  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def test_repr_shows_sizes_and_the_winner():
     mean, std = (best.candidate[name] for name in ("validation_accuracy", "validation_accuracy_std"))
     assert repr(best) == (
         f"Best({best.settings}, validation_accuracy={best.row['validation_accuracy']:.4f}, "
-        f"of 2 seeds {mean:.4f} ± {std:.4f})"
+        f"mean of 2 seeds {mean:.4f}, SD {std:.4f})"
     )
     assert best.row["validation_accuracy"] > mean
     assert repr(swept(make_task(), {"learning_rate": [0.1]}).best).endswith(", of one seed)")

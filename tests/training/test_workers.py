@@ -172,7 +172,7 @@ def test_a_part_whose_worker_dies_resumes_from_its_folder(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_part_whose_workers_always_die_is_given_up(tmp_path: Path, retries: int) -> None:
-    message = f"part 1 of 4 is given up: it was under way {retries + 1} times when a worker died; no worker t"
+    message = f"part 1 of 4 failed: a worker died {retries + 1} times while it trained the part; no worker t"
     how = how_of(schedule=Dies(str(tmp_path), 99, CALLER))
     with pytest.raises(BrokenExecutor, match=f"^{message}"):
         sweep(**how, executor=partial(processes, 1), retries=retries)
@@ -392,7 +392,7 @@ def test_the_error_of_a_full_temporary_folder_names_it(
 
     patched = SimpleNamespace(**vars(np) | {"ascontiguousarray": lambda _: SimpleNamespace(tofile=full)})
     monkeypatch.setattr(workers, "np", patched)
-    with pytest.raises(OSError, match=r"TMPDIR names another: '.*array'$"):
+    with pytest.raises(OSError, match=r"set TMPDIR to another one: '.*array'$"):
         sweep(**how_of(), executor=pool)
 
 

@@ -1,4 +1,4 @@
-"""``twolayer evaluate``: the accuracy of a saved network on samples whose classes are known."""
+"""The command ``twolayer evaluate``, and the evaluation of networks."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ from .saved_network import SavedNetwork, open_network
 
 
 class Evaluation(NamedTuple):
-    """Results of a network for samples whose classes are known."""
+    """Results of a network on labelled samples."""
 
-    accuracy: float  # nan if a logit is
-    losses: HostArray  # (N,) float64: cross-entropies, no penalty
+    accuracy: float  # nan if a logit is nan
+    losses: HostArray  # (N,) float64: cross-entropies without the penalty
     predicted: HostArray
     confusion: Confusion
     probabilities: HostArray  # (N, C) float32
 
     @property
     def loss(self) -> float:
-        """The mean cross-entropy, no penalty."""
+        """The mean cross-entropy without the penalty."""
         return float(np.mean(self.losses))
 
     def as_data(self) -> dict[str, Any]:
-        """Return it for results.json."""
+        """Return the entry of results.json."""
         return {
             "accuracy": self.accuracy,
             "loss": self.loss,
@@ -67,7 +67,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
-    """Evaluate a network on samples that are moved to its device block by block, in its dtype."""
+    """Evaluate a network on samples, which are copied to its device block by block, in its dtype."""
     library = library._replace(dtype=dtype_name(net.W1.dtype))
     xp = library.xp
     predicted, probabilities, losses, has_nan = [], [], [], False
@@ -101,7 +101,7 @@ def evaluate_network(
     console: Console,
     **given: Any,
 ) -> dict[str, Any]:
-    """Evaluate a saved network; show the results, and return them. ``given`` are settings of the data."""
+    """Evaluate a saved network; print and return the results. ``given`` are settings of the data."""
     saved = open_network(network, library, device)
     information = saved.metadata.information
     trained_on = information.get("dataset")
@@ -109,7 +109,7 @@ def evaluate_network(
         raise ValueError(f"`dataset` in the information of {network} must be text; got {shown(trained_on)}")
     name = dataset or trained_on
     if name is None:
-        raise ValueError(f"`DATASET` must be given: {network} does not say what it was trained on")
+        raise ValueError(f"`DATASET` must be given: {network} does not name the data that it was trained on")
     if dataset is None and is_path(name):
         name = _path_of_training(Path(network), name)
     kind = kind_of(name)
@@ -118,11 +118,11 @@ def evaluate_network(
     if kind in presets.OWN:
         is_grey = {"grey": len(saved.metadata.image_shape or ()) == 2} if kind == "images" else {}
         settings = saved.settings_of_data(kind) | is_grey | given
-        must_be_known = dataset is None and name != STANDARD_INPUT
-        split, held = _own_samples(name, kind, split, settings, saved, console, must_be_known=must_be_known)
+        is_again = dataset is None and name != STANDARD_INPUT
+        split, held = _own_samples(name, kind, split, settings, saved, console, must_be_known=is_again)
         classes = saved.classes
     else:
-        # The same parts as in training, so that no training sample is taken for another.
+        # The splits are those of the training, so that no training sample is used as a test sample.
         found = load_data(name, data, url, information if name == trained_on else {}, console)
         found = _as_in_training(found, saved) if name == trained_on else found
         _check_fit(saved.metadata, found)
@@ -138,45 +138,28 @@ def evaluate_network(
     check_predictions(result.probabilities, name="DATASET", samples=places)
     summary = result.confusion.summary(classes)
     counted = f"all {n_samples:,} samples" if split == "all" else f"{n_samples:,} {split} samples"
-    console.table(
-        ("class", "samples", "precision", "recall", "F1"),
-        [
-            (
-                row["class"],
-                f"{row['support']:,}",
-                *(format_accuracy(row[key]) for key in ("precision", "recall", "f1")),
-            )
-            for row in summary
-        ],
-        title=f"{Path(name).stem}: {counted}",
-        left=("class",),
-    )
+    columns, ratios = ("class", "samples", "precision", "recall", "F1"), ("precision", "recall", "f1")
+    rows = [
+        (row["class"], f"{row['support']:,}", *(format_accuracy(row[key]) for key in ratios))
+        for row in summary
+    ]
+    console.table(columns, rows, title=f"{Path(name).stem}: {counted}", left=("class",))
     console.result(f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f} (mean cross-entropy)")
-    return {
-        "network": network,
-        "dataset": name,
-        "split": split,
-        "classes": classes,
-        "by_class": summary,
-        **result.as_data(),
-    }
+    data = {"network": network, "dataset": name, "split": split, "classes": classes, "by_class": summary}
+    return data | result.as_data()
 
 
 def _path_of_training(network: Path, name: str) -> str:
     """Return the path of the file or folder that a network was trained on, by the settings of its run."""
     path = (network if network.is_dir() else network.parent) / run_folder.SETTINGS
     stored = read_toml(path).get("dataset") if path.is_file() else None
-    if not isinstance(stored, str) or Path(stored).name != name:
-        raise ValueError(
-            f"`DATASET` must be given: the network was trained on {name}, and no {run_folder.SETTINGS} "
-            "beside it has the path"
-        )
-    found = path.absolute().parent / stored
-    if not found.exists():
-        raise ValueError(
-            f"`DATASET` must be given: {found}, on which the network was trained, is no longer there"
-        )
-    return str(found)
+    problem = f"no {run_folder.SETTINGS} beside the network has the path of {name}"
+    if isinstance(stored, str) and Path(stored).name == name:
+        found = path.absolute().parent / stored
+        if found.exists():
+            return str(found)
+        problem = f"{found}, on which the network was trained, is no longer there"
+    raise ValueError(f"`DATASET` must be given: {problem}")
 
 
 def _own_samples(
@@ -189,15 +172,15 @@ def _own_samples(
     *,
     must_be_known: bool,
 ) -> tuple[str, dict[str, Split]]:
-    """Return the split, and the samples in it, of a user's own data.
+    """Return the name of a split of a user's own data, and the samples in it.
 
-    By default these are the test samples if the data are those of the training, otherwise all samples.
-    Other data than those of the training are an error with ``must_be_known``.
+    By default, the split is the test samples if the network was trained on these data, and all samples
+    otherwise. With ``must_be_known``, data that the network was not trained on are an error.
     """
     if kind == "npz":
         _check_file(Path(name), saved.metadata)
     known, found = saved.settings.get("data_sha256"), None
-    # Data may hold samples that nothing could be trained on; standard input can be read once.
+    # Nothing can be trained on some data that can be evaluated, and standard input can be read only once.
     with suppress(ValueError, TypeError):
         if known is not None and name != STANDARD_INPUT:
             found = load_data(name, None, None, settings, console)
@@ -205,7 +188,7 @@ def _own_samples(
     if must_be_known and not is_known:
         raise ValueError(f"`DATASET` must be given: {name} has changed since the training")
     if split is None and not is_known:
-        console.say(f"{name} is not known as the data of the training: all of its samples are judged")
+        console.say(f"{name} is not known to be the training data: all of its samples are used")
     split = split or ("test" if is_known else "all")
     rows: Mapping[str, HostArray] = {}
     if kind in ("images", "idx") and not is_known:
@@ -225,12 +208,12 @@ def _own_samples(
 
 
 def _as_in_training(dataset: Dataset, saved: SavedNetwork) -> Dataset:
-    """Return a data set in the splits of the training: with folds, it was on the validation samples too."""
+    """Return a data set in the splits of the training; with folds, it included the validation samples."""
     return dataset if saved.settings.get("folds") is None else pooled(dataset)
 
 
 def _with_classes_of(saved: SavedNetwork, dataset: Dataset) -> dict[str, Split]:
-    """Return the splits of a data set, their labels as places among the network's classes."""
+    """Return the splits of a data set, with labels that are indices of the network's classes."""
     _check_features(saved.metadata, dataset.n_features, dataset.name)
     wanted = f"the network's classes, {listed(saved.classes)}"
     places = places_of(dataset.classes, saved.classes, dataset.name, wanted)
@@ -241,9 +224,11 @@ def _samples_of_table(name: str, split: str, settings: Mapping[str, Any], saved:
     """Return the labelled rows of a table that the network was not trained on."""
     encoder = saved.metadata.encoder
     if encoder is None:
-        raise ValueError(f"`DATASET` must be no table, as the network was not trained on one; got {name}")
+        raise ValueError(f"`DATASET` must not be a table: the network was not trained on one; got {name}")
     if split != "all":
-        raise ValueError(f"`--split` must be all, as {name} is not the table of the training; got {split}")
+        raise ValueError(
+            f"`--split` must be all, because {name} is not known to be the training data; got {split}"
+        )
     read = {name: settings[name] for name in ("label", "missing") if name in settings}
     return load_labelled_table(name, encoder, saved.classes, **read)
 
@@ -251,7 +236,7 @@ def _samples_of_table(name: str, split: str, settings: Mapping[str, Any], saved:
 def _samples_of_file(
     path: str, split: str, saved: SavedNetwork
 ) -> tuple[dict[str, Split], dict[str, HostArray]]:
-    """Return splits of an .npz file, their labels as places among the network's classes, and their rows."""
+    """Return splits of an .npz file, with labels as indices of the network's classes, and their rows."""
     held = load_labelled(path, saved.classes)
     rows: dict[str, HostArray] = {}
     if split == "train" or split not in (*held, "all"):
@@ -265,7 +250,7 @@ def _chosen(held: dict[str, Split], split: str) -> dict[str, Split]:
 
 
 def _check_file(path: Path, metadata: NetworkMetadata) -> None:
-    """Raise unless the samples of an .npz file fit the network. Call it before they are read."""
+    """Raise unless the samples of an .npz file fit the network; only the headers are read."""
     with opened_npz(path) as stored:
         for key, array in stored.items():
             shape = array.header()[0] if key.startswith("X") else ()
@@ -281,11 +266,11 @@ def _check_features(metadata: NetworkMetadata, n_features: int, name: str) -> No
 
 
 def _check_fit(metadata: NetworkMetadata, dataset: Dataset) -> None:
-    """Raise unless a network is one for the samples and the classes of a data set."""
+    """Raise unless a network fits the samples and the classes of a data set."""
     _check_features(metadata, dataset.n_features, dataset.name)
     if metadata.n_classes != dataset.n_classes:
         raise ValueError(
-            f"the network tells {metadata.n_classes} classes apart; {dataset.name} has {dataset.n_classes}"
+            f"the network has {metadata.n_classes} classes; {dataset.name} has {dataset.n_classes}"
         )
     for own, other in zip(metadata.classes or dataset.classes, dataset.classes, strict=True):
         if own != other:

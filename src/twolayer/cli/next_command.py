@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,10 +25,11 @@ _MORE_SEEDS = (5, 10)  # beyond ten, the validation samples are the larger uncer
 def ends_to_try(table: Sequence[Row], folder: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the ends of a grid, as `grid_ends`, without values that another sweep found worse.
 
-    The other sweeps are those on the same data in the same series of folders, for example
-    runs/digits-sweep-001 beside runs/digits-sweep-002.
+    The other sweeps are on the same data, in folders whose names differ only in the number at their end, for
+    example runs/digits-sweep-001 and runs/digits-sweep-002.
     """
-    found = grid_ends(table)
+    # Candidates that were drawn at random have no ends.
+    found = [] if settings["candidates"] else grid_ends(table)
     others = [*_other_tables(folder, settings)] if found else []
     for end in found:
         name, value, sign = end["setting"], end["value"], 1 if end["end"] == "highest" else -1
@@ -43,13 +45,11 @@ def _beaten(table: Sequence[Row], name: str) -> set[Any]:
 
 
 def _other_tables(folder: Path, settings: Mapping[str, Any]) -> Iterator[Sequence[Row]]:
-    """Yield the tables of the other sweeps on the same data in the series of a folder."""
-    stem, _, number = folder.name.rpartition("-")
-    if not number.isdecimal():
-        return
-    for path in sorted(folder.absolute().parent.iterdir()):
-        own_stem, _, own_number = path.name.rpartition("-")
-        if own_stem != stem or not own_number.isdecimal() or path.name == folder.name:
+    """Yield the tables of the other sweeps on the same data in folders that differ only in their number."""
+    folder = folder.absolute()
+    stem = folder.name.rstrip(string.digits)
+    for path in sorted(folder.parent.glob("*")):
+        if path == folder or path.name.rstrip(string.digits) != stem:
             continue
         # A damaged folder has nothing to compare with.
         with suppress(OSError, ValueError, TypeError):
@@ -90,17 +90,15 @@ def next_command(
         end, or adds seeds if others may be as good. If nothing is left to gain, it makes a report.
     """
     changes = _changes(settings, table, ends) if complete else {}
-    report = shlex.join(["twolayer", "report", str(folder)])
-    # Standard input cannot be read again by a command that is pasted.
+    # A pasted command cannot read standard input again.
     if settings["dataset"] == STANDARD_INPUT or (complete and not changes):
-        return report
-    if complete and (settings["halving"] or winner(table) is None):  # a new sweep: nothing can be added
-        again = command_line({**settings, **changes})
-        return report if again is None else f"{again} {shlex.join(options)}".rstrip()
+        return shlex.join(["twolayer", "report", str(folder)])
+    if complete and (settings["halving"] or winner(table) is None):
+        # Nothing can be added to a sweep with halving, and nothing is worth keeping of one that diverged.
+        return f"{command_line({**settings, **changes})} {shlex.join(options)}".rstrip()
     words = ["twolayer", "sweep", "--resume", str(folder)]
     for name, values in changes.items():
-        first = values[0]
-        is_count = name == "seeds" and values == tuple(range(first, first + len(values)))
+        is_count = name == "seeds" and values == tuple(range(values[0], values[0] + len(values)))
         words += [SETTINGS[name].flag, str(len(values)) if is_count else joined_names(map(exact, values))]
     return shlex.join([*words, *options])
 
@@ -110,8 +108,8 @@ def _changes(
 ) -> dict[str, tuple[Any, ...]]:
     """Return the settings that the next sweep should change; none if nothing is left to gain."""
     if winner(table) is None:
-        lowest = min((row["learning_rate"] for row in table), default=None)
-        return {} if lowest is None else {"learning_rate": tuple(rounded(lowest / k) for k in (100, 10))}
+        rates = [row["learning_rate"] for row in table]
+        return {"learning_rate": tuple(rounded(min(rates) / k) for k in (100, 10))} if rates else {}
     further = {one["setting"]: one["try"] for one in ends}
     if further:
         return {name: tuple(sorted({*values_of(settings[name]), *own})) for name, own in further.items()}

@@ -1,4 +1,4 @@
-"""A run, read from its folder."""
+"""A run that is read from its folder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Content = TypeVar("Content")
 
 @dataclass
 class StoredRun:
-    """A run in a folder. Each file is read when it is first needed; a file that is missing is None.
+    """A run in a folder. Each file is read when it is first needed. The content of a missing file is None.
 
-    Reading raises ValueError or TypeError if a file is not what `twolayer train` and `sweep` write, and
-    FileNotFoundError if the folder holds no results.
+    Reading raises ValueError or TypeError if a file is not one that `twolayer train` or `sweep` writes, and
+    FileNotFoundError if the folder has no results.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class StoredRun:
 
     @cached_property
     def settings(self) -> dict[str, Any] | None:
-        """The settings, as they are shown."""
+        """The settings, in a form to show."""
         return self._read(run_folder.SETTINGS, read_plain)
 
     @cached_property
@@ -68,7 +68,7 @@ class StoredRun:
         return read(path) if path.is_file() else None
 
     def setting(self, name: str) -> Any:
-        """Return a setting; None where it is not known."""
+        """Return a setting; None if it is unknown."""
         return (self.settings or {}).get(name)
 
     @property
@@ -78,37 +78,37 @@ class StoredRun:
 
     @property
     def monitor(self) -> str:
-        """Whether networks were chosen by the validation accuracy or by the validation loss."""
+        """The validation measure by which networks were chosen: "accuracy" or "loss"."""
         return "loss" if self.setting("monitor") == "loss" else "accuracy"
 
     @property
     def winner(self) -> Row | None:
-        """The row of the best candidate of a sweep; None if all diverged, and for a training."""
+        """The row of the best candidate of a sweep; None for a training, or if all candidates diverged."""
         return winner(self.results.table)
 
     @property
     def folds_of_best(self) -> list[Row]:
-        """The rows of the winner's networks, one for each fold and seed but for those that diverged."""
+        """The rows of the best candidate's networks, one for each fold and seed, without diverged ones."""
         best, names = self.winner, varying(self.results.table)
         runs = [row for row in self.results.runs if "fold" in row and not has_diverged(row)]
         return [row for row in runs if best and all(row.get(name) == best.get(name) for name in names)]
 
     @property
     def is_lost(self) -> bool:
-        """Whether no network was kept, as all diverged."""
+        """Whether no network was kept because all diverged."""
         return self.winner is None if self.is_sweep else self.results.diverged is not None
 
     @property
     def dataset(self) -> str:
-        """Name of the data set; of a file its name without the folder."""
+        """Name of the data set; for a file, its name without the folder."""
         name = self.setting("dataset")
         if not isinstance(name, str) and self.metadata is not None:
             name = self.metadata.information.get("dataset")
         if name == STANDARD_INPUT:
             return "standard input"
-        return (Path(name).name if isinstance(name, str) else "") or "data of its user's"
+        return (Path(name).name if isinstance(name, str) else "") or "the user's data"
 
     @property
     def image_shape(self) -> Sequence[int] | None:
-        """Shape of a sample that is an image."""
+        """Shape of an image; None if the samples are not images."""
         return self.results.image_shape if self.metadata is None else self.metadata.image_shape

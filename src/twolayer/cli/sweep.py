@@ -1,4 +1,4 @@
-"""``twolayer sweep``: a network for every combination of settings and every seed."""
+"""The command ``twolayer sweep``."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ from .job import FIGURES, Job, Kept, length_in_words, open_job
 from .next_command import ends_to_try, next_command
 
 _AXES = ("learning_rate", "reg")  # of the table that compares with published results
-_HEADING_WIDTH = 8  # characters that a heading may have in a line, however short the column's texts are
+_HEADING_WIDTH = 10  # characters of a heading in a line, however short the column's texts are
 
 
 class Running(NamedTuple):
-    """How the parts of a sweep are run; it changes no result."""
+    """The workers that run the parts of a sweep; they do not change its result."""
 
-    workers: int | None  # processes of this machine
-    scheduler: str | None  # address of Dask's
+    workers: int | None  # number of processes of this machine
+    scheduler: str | None  # address of a Dask scheduler
     checkpoint_seconds: float
 
     def options(self) -> list[str]:
@@ -57,7 +57,7 @@ class Running(NamedTuple):
 def run_sweep(
     settings: dict[str, Any], console: Console, *, out: str | None, overwrite: bool, running: Running
 ) -> dict[str, Any]:
-    """Try every combination of the values in ``settings``, in a fresh folder; return the data of the run."""
+    """Try the combinations of the values in ``settings`` in a new folder; return the data of the run."""
     job = open_job(settings, console)
     if job.dataset.validation is None and job.folds is None:
         raise ValueError(
@@ -70,7 +70,7 @@ def run_sweep(
 def resume_sweep(
     folder: Path, settings: dict[str, Any], console: Console, *, running: Running
 ) -> dict[str, Any]:
-    """Resume the sweep in ``folder`` by ``settings``, which may have more candidates; return the data."""
+    """Resume the sweep in ``folder`` with ``settings``, which may add candidates; return the data."""
     if (folder / run_folder.RESULTS).is_file() and run_folder.begun_by(folder) != "sweep":
         raise FileNotFoundError(
             f"{folder} must hold the folder `{run_folder.PARTS}` for `--resume`; it has no checkpoints"
@@ -79,7 +79,7 @@ def resume_sweep(
 
 
 def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
-    """Train the networks of a sweep, or go on with it; return the data of the run."""
+    """Train the networks of a sweep, or resume it; return the data of the run."""
     settings, library, console, dataset = job.settings, job.library, job.console, job.dataset
     max_networks, seeds = settings["max_networks"], settings["seeds"]
     with console.warnings_shown():
@@ -103,10 +103,10 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
         halving=settings["halving"],
     )
     place = run_folder.named(folder) / run_folder.PARTS
-    if place.is_file():  # of the user's, in whose place the folder could not be moved
+    if place.is_file():  # a file of the user: the new run's folder of parts could not take its place
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
     parts = PartsFolder(folder / run_folder.PARTS, running.checkpoint_seconds)
-    # The candidates of one shape and seed train together: their first layers are one product.
+    # Candidates of one shape and seed train together, and their first layers are one product.
     shapes = Counter(tuple(one.get(name) for name in (*OF_SHAPE, "seed")) for one in grid)
     together = max(shapes.values())
     width = max(one["n_hidden"] for one in grid) * min(together, max_networks or together)
@@ -114,12 +114,12 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
     given = Given(*(arguments[name] for name in Given._fields))
     with ExitStack() as stack:
         executor = _executor(running, len(begun.parts), stack, console)
-        # The file's samples were compared already. Those that are preprocessed may differ in their last bits.
+        # The original samples were compared already. Preprocessed samples may differ in their last bits.
         begun = parts.resumed(begun, {"data": settings["data_sha256"]})
         write_settings(folder / run_folder.SETTINGS, settings)
         n_begun = sum(parts.checkpoint(part).path.is_file() for part in begun.parts)
         if n_begun:
-            console.say(f"Going on with the sweep: {n_begun} of {count(len(begun.parts), 'part')} have begun")
+            console.say(f"Resuming the sweep: {n_begun} of {count(len(begun.parts), 'part')} have started")
         stack.enter_context(threads_for(library.xp, operations))
         watch = stack.enter_context(console.watch("Sweep"))
         result = carried_out(begun, given, callbacks=(watch,), executor=executor, folder=parts)
@@ -130,7 +130,7 @@ def _sweep(job: Job, folder: Path, running: Running) -> dict[str, Any]:
 
 
 def _executor(running: Running, n_parts: int, stack: ExitStack, console: Console) -> Executors | None:
-    """Return what runs the parts of a sweep; None for this process."""
+    """Return the executor for the parts of a sweep; None to run them in this process."""
     if running.scheduler is not None:
         distributed = require("distributed", extra="dask", purpose="`--scheduler`")
         try:
@@ -151,8 +151,8 @@ def _executor(running: Running, n_parts: int, stack: ExitStack, console: Console
         return None
     if n_parts < running.workers:
         console.warn(
-            f"there are {count(n_parts, 'part')} for {running.workers} workers; "
-            "more seeds or a smaller --max-networks make more"
+            f"the sweep has {count(n_parts, 'part')} for {running.workers} workers; "
+            "more seeds or a smaller --max-networks make more parts"
         )
     return partial(processes, running.workers)
 
@@ -160,12 +160,10 @@ def _executor(running: Running, n_parts: int, stack: ExitStack, console: Console
 def _keep(
     job: Job, folder: Path, result: SweepResult, n_runs: int, watch: Watch, options: list[str]
 ) -> dict[str, Any]:
-    """Write the results of a sweep, and show them; raise unless it went to its end."""
+    """Write and show the results of a sweep; raise if it was interrupted or diverged."""
     settings, console, best = job.settings, job.console, result.best
     place, table = run_folder.named(folder), tables.ranked(result.table)
-    # The ends of a grid that was not finished, or was drawn from at random, are not known.
-    has_ends = result.complete and not settings["candidates"]
-    ends = ends_to_try(result.table, place, settings) if has_ends else []
+    ends = ends_to_try(result.table, place, settings) if result.complete else []
     verdict = verdict_in_words(table, result.monitor, complete=result.complete, ends=ends)
     following = next_command(settings, place, table, ends, complete=result.complete, options=options)
     kept, words = None, ""
@@ -181,7 +179,7 @@ def _keep(
         "verdict": " ".join(verdict),
         "next": following,
     }
-    if result.folds is not None and result.runs:  # a sweep that was interrupted has some of the folds
+    if result.folds is not None and result.runs:  # an interrupted sweep has some of the folds
         folds = Folds(*zip(*result.folds, strict=True))
         results["samples"]["validation"] = folds.n_held_out(run["fold"] for run in result.runs)
     if words:
@@ -190,7 +188,7 @@ def _keep(
     # Every file is written, even if the tables cannot be shown or another file does not fit on the disk.
     with ExitStack() as at_the_end:
         write = at_the_end.callback
-        write(write_json, folder / run_folder.RESULTS, results)  # they run in reverse order
+        write(write_json, folder / run_folder.RESULTS, results)  # the callbacks run in reverse order
         write(job.write_predictions, folder, kept)
         if best is not None and kept is not None:
             own = {name: value for name, value in settings.items() if name != "seeds"} | best.settings
@@ -207,7 +205,10 @@ def _keep(
             for sentence in certainty_in_words(table, results["samples"]["validation"], result.monitor):
                 console.result(sentence)
         if kept is not None:
-            job.show_accuracies(f"{_saved_in_words(job, result)}: {words}", kept)
+            # The saved network is one of the candidate's networks, or a new one; the table has their means.
+            which = "" if len(settings["seeds"]) == 1 else f", the best of {len(settings['seeds'])} seeds"
+            which = which if job.folds is None else ", trained on all folds"
+            job.show_accuracies(f"The saved network{which}: {words}", kept)
         if settings["preset"] is not None and result.runs and not settings["candidates"]:
             compare(presets.preset(settings["preset"]), result, kept, job)
         console.say(f"{count(len(result.runs), 'network')}; this took {watch.seconds:.1f} s")
@@ -216,8 +217,8 @@ def _keep(
     failure = None
     if not result.complete:
         what = (
-            f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, those under way as "
-            f"they were; {'the best' if kept else 'no network'} is kept."
+            f"interrupted: {len(result.runs)} of {n_runs} networks are in the tables, unfinished ones in "
+            f"their present state; {'the best' if kept else 'no network'} is kept."
         )
         failure = job.interrupted(what, folder, watch)
     elif kept is None:
@@ -228,20 +229,13 @@ def _keep(
     return job.finish(folder, failure)
 
 
-def _saved_in_words(job: Job, result: SweepResult) -> str:
-    """Return which network is saved and tested, apart from its candidate, whose accuracy is a mean."""
-    if job.folds is not None:
-        return "The saved network, trained on the samples of all folds"
-    n_seeds = 1 if result.best is None else result.best.candidate["n_seeds"]
-    return "The saved network" + (f", the best of {n_seeds} seeds" if n_seeds > 1 else "")
-
-
 def _show_table(result: SweepResult, console: Console) -> None:
-    """Write a row for each candidate, the best first."""
+    """Print a row for each candidate, the best first."""
     *columns, notes = tables.sweep_columns(tables.ranked(result.table), result.runs, result.monitor)
     title = ["Candidates", *tables.legend(result.table)]
     console.table(
-        [_narrow(column) for column in columns],
+        # A heading is no wider than the column's texts, so that more columns fit in a terminal.
+        [textwrap.fill(one.heading, max([_HEADING_WIDTH, *map(len, one.texts)])) for one in columns],
         list(zip(*(column.texts for column in columns), strict=True)),
         title=[", ".join(title[:2]), *title[2:]],
         best=None if result.best is None else 0,
@@ -249,14 +243,8 @@ def _show_table(result: SweepResult, console: Console) -> None:
     )
 
 
-def _narrow(column: tables.Column) -> str:
-    """Return a heading in lines no wider than the column's texts, so that more columns fit in a terminal."""
-    widest = max(map(len, column.texts), default=0)
-    return "\n".join(textwrap.wrap(column.heading, max(widest, _HEADING_WIDTH), break_long_words=False))
-
-
 def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job: Job) -> None:
-    """Show a sweep beside what others found by the same protocol."""
+    """Print a sweep beside published results with the same protocol."""
     reference = preset.reference
     if reference is None:
         return
@@ -270,19 +258,20 @@ def compare(preset: presets.Preset, result: SweepResult, kept: Kept | None, job:
         rows.append(("", reference.source, *(_their_cell(theirs.get((rate, reg), "–")) for reg in regs)))
     own, other = format_numbers(regs), format_numbers([reg * factor for reg in regs])
     columns = [f"reg {a}\n({reference.source}: {b})" for a, b in zip(own, other, strict=True)]
-    n_seeds = len(settings["seeds"])
-    title = "Training / validation accuracy" + (f" ± SD over {n_seeds} seeds" if n_seeds > 1 else "")
+    spread = f" ± SD over {len(settings['seeds'])} seeds" if len(settings["seeds"]) > 1 else ""
+    title = f"Training / validation accuracy{spread}"
     console.table(("learning rate", "", *columns), rows, title=title, left=("",))
     console.say(
-        f"reg is the factor of ‖W‖² in the loss. The {reference.source} steps along the gradient of "
-        f"1/{factor:g} of the penalty that it reports, so its reg is {factor:g} times ours."
+        f"reg is the factor of ‖W‖² in the loss. The {reference.source} uses the gradient of 1/{factor:g} of "
+        f"the penalty that it reports, so its reg is {factor:g} times ours."
     )
     protocol = {name: value for name, value in preset.sweep.items() if name not in (*_AXES, "seeds")}
-    # A setting that a sweep may vary is a tuple.
+    # A sweep stores the values of a setting that it may vary as a tuple.
     changed = [name for name, value in protocol.items() if settings[name] not in (value, (value,))]
     changed += [] if job.folds is None else ["folds"]
     if changed:
-        console.warn(f"not by the protocol of the preset: {', '.join(settings_in_words(settings, changed))}")
+        words = ", ".join(settings_in_words(settings, changed))
+        console.warn(f"these settings differ from the protocol of the preset: {words}")
     if kept is not None and kept.test is not None and job.dataset.test is not None:
         right = kept.test.predicted == job.dataset.test.y
         n = min(reference.n_test, len(right))

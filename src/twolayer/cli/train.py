@@ -1,4 +1,4 @@
-"""``twolayer train``: one network, whose training can be interrupted and resumed."""
+"""The command ``twolayer train``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .job import FIGURES, Job, length_in_words, open_job
 from .read_run import read_object
 
 _SHOWN = ("n_hidden", "learning_rate", "reg", "batch_size")
-# The other two settings of a sweep make the initial network.
+# The other two settings that a sweep varies determine the initial network.
 _OF_TRAIN = tuple(name for name in VARIED if name not in ("n_hidden", "weight_scale"))
 _OF_MEMBER = (*FIGURES, "best_step", "diverged")
 _MOST_EPOCHS_SHOWN = 10
@@ -37,9 +37,9 @@ _MOST_EPOCHS_SHOWN = 10
 def run_train(
     settings: dict[str, Any], console: Console, *, out: str | None, overwrite: bool, pace: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Train a network by ``settings``, in a fresh folder; return the data of the run.
+    """Train a network with ``settings`` in a new folder; return the data of the run.
 
-    ``pace`` holds ``seconds`` and ``steps`` of the `Checkpointer`.
+    ``pace`` has the arguments ``seconds`` and ``steps`` of `Checkpointer`.
     """
     job = open_job(settings, console)
     with job.fresh_folder(out, overwrite=overwrite) as folder:
@@ -49,11 +49,11 @@ def run_train(
 def resume_train(
     folder: Path, settings: dict[str, Any], console: Console, *, pace: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Resume the training in ``folder`` by ``settings``, in which its length may be new; return the data."""
+    """Resume the training in ``folder`` with ``settings``, which may give a new length; return the data."""
     checkpoint = folder / run_folder.CHECKPOINT
     begun, n_finished = checkpoint.is_file(), _n_finished(folder)
     if not begun and n_finished is not None:
-        raise FileNotFoundError(f"{folder} must hold {run_folder.CHECKPOINT} to go on from; there is none")
+        raise FileNotFoundError(f"{folder} must hold {run_folder.CHECKPOINT} to resume from; it has none")
     preprocessing = load_run(checkpoint).preprocessing if begun else None
     job = open_job(settings, console, preprocessing=preprocessing)
     total = _total_steps(job)
@@ -61,25 +61,25 @@ def resume_train(
     if begun:
         earlier = load_run(checkpoint, job.library.xp, job.library.device)
         _check_fit(job, earlier, checkpoint)
-        # The samples as they are were compared already; preprocessed on another machine, or by another
-        # library, they may differ in their last bits.
+        # The original samples were compared already. Another machine or library may have preprocessed them
+        # with other last bits.
         earlier = without_preprocessed(earlier)
         diverged = _divergence(earlier)
-        finished = n_finished == earlier.n_steps  # else its results are not written yet
+        finished = n_finished == earlier.n_steps  # otherwise its results are not written yet
         if diverged is not None and finished:
-            raise ValueError(f"the run in {folder} diverged at step {diverged}: it cannot go on")
+            raise ValueError(f"the run in {folder} diverged at step {diverged} and cannot be resumed")
         if earlier.n_steps >= total and finished:
             raise ValueError(
-                f"the run in {folder} has taken {earlier.n_steps:,} steps already, of the {total:,} that it "
-                "is to take; to train it longer, give --epochs or --steps, the new total"
+                f"the run in {folder} has already taken {earlier.n_steps:,} of its {total:,} steps; to train "
+                "it longer, give a new total with --epochs or --steps"
             )
-    console.say(f"Going on from step {0 if earlier is None else earlier.n_steps:,} of {total:,}")
+    console.say(f"Resuming from step {0 if earlier is None else earlier.n_steps:,} of {total:,}")
     write_settings(folder / run_folder.SETTINGS, settings)
     return _train(job, folder, earlier=earlier, pace=pace)
 
 
 def _check_fit(job: Job, earlier: Run, checkpoint: Path) -> None:
-    """Raise unless a run has networks of the sizes that its settings say."""
+    """Raise unless the networks of a run have the sizes in its settings."""
     net = earlier.last
     found = {
         "n_features": (net.n_features, job.preprocessing.n_outputs),
@@ -89,7 +89,7 @@ def _check_fit(job: Job, earlier: Run, checkpoint: Path) -> None:
     }
     for name, (held, wanted) in found.items():
         if held != wanted:
-            raise ValueError(f"{checkpoint} must have `{name}` {wanted}, as its settings say; got {held}")
+            raise ValueError(f"{checkpoint} must have `{name}` {wanted}, as in its settings; got {held}")
     if job.preprocessing.n_inputs != job.dataset.n_features:
         raise ValueError(
             f"the preprocessing in {checkpoint} must take samples of {job.dataset.n_features} features; "
@@ -98,7 +98,7 @@ def _check_fit(job: Job, earlier: Run, checkpoint: Path) -> None:
 
 
 def _n_finished(folder: Path) -> int | None:
-    """Return the number of steps after which the results in a folder were written; None without results."""
+    """Return the number of steps of the results in a folder; None if there are no results."""
     if not (folder / run_folder.RESULTS).is_file():
         return None
     n_steps = read_object(folder / run_folder.RESULTS).get("n_steps")
@@ -112,7 +112,7 @@ def _total_steps(job: Job) -> int:
 
 
 def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Mapping[str, Any]) -> dict[str, Any]:
-    """Train a network, or go on with it; keep, test and show it; return the data of the run."""
+    """Train a network or resume its training; save, test and show it; return the data of the run."""
     settings, library = job.settings, job.library
     if settings["monitor"] == "loss" and settings["judge"] == "last" and settings["patience"] is None:
         job.console.warn("`--monitor loss` changes nothing with --judge last: try --judge best")
@@ -139,7 +139,7 @@ def _train(job: Job, folder: Path, *, earlier: Run | None, pace: Mapping[str, An
 
 
 def _initial_network(job: Job) -> TwoLayerNet:
-    """Return the network to start from, or a stack of several."""
+    """Return the initial network, or a stack of several."""
     settings, library = job.settings, job.library
     sizes = job.preprocessing.n_outputs, settings["n_hidden"], job.dataset.n_classes
     how: dict[str, Any] = {"xp": library.xp, "dtype": library.dtype, "device": library.device}
@@ -150,7 +150,7 @@ def _initial_network(job: Job) -> TwoLayerNet:
 
 
 def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
-    """Write the results of a training, and show them; raise unless it went to its end."""
+    """Write and show the results of a training; raise if it was interrupted or diverged."""
     console, settings, total = job.console, job.settings, _total_steps(job)
     n_networks, diverged = run.last.n_networks, _divergence(run)
     members = [run] if n_networks is None else [select(run, k) for k in range(n_networks)]
@@ -163,7 +163,7 @@ def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
     run_folder.write_history(folder, history)
     keeps = diverged is None and (best_steps[0] > 0 or not chooses)
     if run_folder.clear_outcome(folder, keeps_network=keeps):
-        console.warn(f"the network of the run as it was before is now {folder / run_folder.BEFORE}")
+        console.warn(f"the earlier network of the run is now {folder / run_folder.BEFORE}")
     kept = None
     figures = {name: float(np.mean([getattr(one, name) for one in usable])) for name in FIGURES}
     if keeps:
@@ -180,7 +180,7 @@ def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
     row["test_accuracy"] = kept.test.accuracy if kept and kept.test else None
     write_csv(folder / "results.csv", [row])
     job.write_predictions(folder, kept)
-    write_json(folder / run_folder.RESULTS, results)  # the last: a run without it is resumed
+    write_json(folder / run_folder.RESULTS, results)  # last, because a run without it can be resumed
     if keeps and complete:
         folder = run_folder.take_place(folder)
 
@@ -206,19 +206,19 @@ def _keep(job: Job, folder: Path, run: Run, watch: Watch) -> dict[str, Any]:
 
 
 def _in_words(settings: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    """Return settings as a line, after the number of networks where it is not one."""
+    """Return settings as a line, which begins with the number of networks if there are several."""
     several = [f"{settings['networks']} networks"] if settings["networks"] > 1 else []
     return ", ".join([*several, *settings_in_words(settings, names)])
 
 
 def _divergence(run: Run) -> int | None:
-    """Return the step at which the last of the networks diverged; None if one of them did not."""
+    """Return the step at which the last network diverged; None if a network did not diverge."""
     steps: list[Any] = [*run.diverged] if isinstance(run.diverged, tuple) else [run.diverged]
     return None if None in steps else max(steps)
 
 
 def _title(settings: Mapping[str, Any], steps: list[int], chooses: bool) -> str:
-    """Return a title for the accuracies: which network they are of."""
+    """Return a title for the accuracies, which names the network."""
     merged = "s merged" if settings["networks"] > 1 else ""
     of = f"of step {steps[0]:,}" if len(steps) == 1 else f"of steps {steps[0]:,} to {steps[-1]:,}"
     images = {"symmetrize": "flips", "symmetrize_shift": "shifts"}
@@ -228,7 +228,7 @@ def _title(settings: Mapping[str, Any], steps: list[int], chooses: bool) -> str:
 
 
 def _show_epochs(history: History, best_step: int | None, console: Console) -> None:
-    """Write some of the epochs: evenly spread ones, the last, and the best."""
+    """Print evenly spaced epochs, among them the last, and the best epoch."""
     rows = history_rows(history)
     n_spread = min(len(rows), _MOST_EPOCHS_SHOWN)
     spread = {round(i * len(rows) / n_spread) for i in range(1, n_spread + 1)}

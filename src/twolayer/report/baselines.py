@@ -22,8 +22,8 @@ def commonest_class_accuracy(train: Split, test: Split) -> float:
 def logistic_regression_accuracy(train: Split, test: Split, n_classes: int) -> float | None:
     """Return the test accuracy of logistic regression on scaled features; None if it would take long.
 
-    The penalty is scikit-learn's default. Nesterov's accelerated gradient descent with restarts [1]_ minimises
-    the mean cross-entropy + ‖W‖² / (2 N).
+    The penalty is scikit-learn's default. Nesterov's accelerated gradient descent with restarts [1]_
+    minimises the mean cross-entropy + ‖W‖² / (2 N).
 
     References
     ----------
@@ -42,8 +42,8 @@ def logistic_regression_accuracy(train: Split, test: Split, n_classes: int) -> f
     direction = np.ones(X.shape[1])
     for _ in range(30):  # power iteration for the largest eigenvalue of XᵀX
         direction = X.T @ (X @ (direction / np.linalg.norm(direction)))
-    # The Hessian of the summed cross-entropy is at most XᵀX / 2. The factor 0.55 leaves room for an eigenvalue
-    # that the iteration has not reached, and 2.0 bounds the penalty's part.
+    # The Hessian of the summed cross-entropy is at most XᵀX / 2. The factor 0.55 leaves room for an
+    # eigenvalue that the iteration has not reached, and 2.0 bounds the penalty's part.
     rate = n_samples / (0.55 * float(np.linalg.norm(direction)) + 2.0)
     W = ahead = np.zeros((X.shape[1], n_classes))
     t = 1.0

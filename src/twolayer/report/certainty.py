@@ -11,7 +11,7 @@ from ..settings import SETTINGS, VARIED, label
 from ..training.folds import accuracy_error, n_networks
 from .formatting import count, format_number, format_numbers, is_finite
 from .metrics import wilson_interval
-from .tables import Row, has_diverged, repeats_in_words, shown_settings, winner
+from .tables import Row, has_diverged, shown_settings, winner
 
 _MOST_RATIO = 10.0
 _MOST_SHARE = 0.9
@@ -49,11 +49,9 @@ def verdict_in_words(
     score, loss = f"accuracy {best['validation_accuracy']:.3f}", best.get("validation_loss")
     if monitor == "loss" and is_finite(loss):
         score = f"loss {loss:.4f}, {score}"
-    texts, repeats, n_diverged = _settings_in_words(table), repeats_in_words(best), best.get("diverged") or 0
-    if n_diverged:
-        noun = "network" if "n_folds" in best else "seed"
-        repeats = f"{n_networks(best) - n_diverged} of {count(n_networks(best), noun)}"
-    mean = "one seed" if repeats == "1 seed" else f"mean of {repeats}"
+    texts, noun = _settings_in_words(table), "network" if "n_folds" in best else "seed"
+    n_alive = n_networks(best) - (best.get("diverged") or 0)
+    mean = f"one {noun}" if n_alive == 1 else f"mean of {n_alive} {noun}s"
     place = next(i for i, row in enumerate(table) if row is best)
     sentences = [f"Best{'' if complete else ' so far'}: {texts[place]}: validation {score} ({mean})."]
     return [*sentences, *_others_in_words(table, best, texts), *map(grid_end_in_words, ends)]
@@ -83,27 +81,19 @@ def _others_in_words(table: Sequence[Row], best: Row, texts: Sequence[str]) -> l
     known = [row for row in others if row.get("within_noise") is not None]
     if others and not known and best.get("n_seeds") == 1:
         return ["With a single seed, real differences cannot be told from chance."]
-    sentences = []
     close = [
-        texts[i] for i, row in enumerate(table) if any(row is one for one in known) and row["within_noise"]
+        texts[i] for i, row in enumerate(table) if any(row is one for one in known if one["within_noise"])
     ]
-    which = "This candidate" if len(close) == 1 else f"These {len(close)} candidates"
-    if len(close) > _MOST_NAMED:
-        sentences.append(f"{len(close)} other candidates may be as good.")
-    elif close:
-        sentences.append(f"{which} may be as good: {'; '.join(close)}.")
-    elif known:
+    if close:
+        named = f": {'; '.join(close)}" if len(close) <= _MOST_NAMED else ""
+        sentences = [f"{count(len(close), 'other candidate')} may be as good{named}."]
+    else:
         has_left = any(row.get("rung") is not None for row in table)
         which = "others that were trained to the end" if has_left else "other candidates"
-        sentences.append(f"All {which} are clearly behind.")
+        sentences = [f"All {which} are clearly behind."] if known else []
     if len(known) < len(others):
-        unit = "folds" if "n_folds" in best else "seeds"
-        n_unknown = len(others) - len(known)
-        verb = "shares" if n_unknown == 1 else "share"
-        sentences.append(
-            f"{count(n_unknown, 'other candidate')} {verb} fewer than two {unit} with the best, "
-            "and cannot be compared."
-        )
+        unit, n_unknown = "folds" if "n_folds" in best else "seeds", count(len(others) - len(known), "other")
+        sentences.append(f"{n_unknown} cannot be compared: fewer than two {unit} are shared with the best.")
     return sentences
 
 

@@ -64,9 +64,9 @@ def format_json(data: Any, *, in_a_line: bool = False) -> str:
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> None:
     r"""Write ``rows`` to ``path`` as CSV (RFC 4180, but lines end in a newline only).
 
-    The file is written completely or not at all. The text is UTF-8. The columns are the rows' keys, in order of
-    first appearance. Floats have enough digits to read back the same number. None and missing keys are empty
-    fields. Bytes of a file name that are not UTF-8 are written as escapes, for example ``\udce9``.
+    The file is written completely or not at all. The text is UTF-8. The columns are the rows' keys, in order
+    of first appearance. Floats have enough digits to read back the same number. None and missing keys are
+    empty fields. Bytes of a file name that are not UTF-8 are written as escapes, for example ``\udce9``.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -
 
 
 def _quoted(field: str) -> str:
-    # In Python 3.11, `csv.writer` does not quote a lone "\r" if lines end in "\n", but readers end a line there.
+    # In Python 3.11, `csv.writer` does not quote a lone "\r" if lines end in "\n", but readers end a line
+    # there.
     return '"' + field.replace('"', '""') + '"' if set(field) & set(',"\r\n') else field
 
 

@@ -352,8 +352,8 @@ def checked_predictions(
     TypeError
         If the labels are not integers, or the probabilities are not floating.
     ValueError
-        If the probabilities do not have shape (N, C), or are below 0, or do not sum to 1 for each sample; or if
-        the labels do not have shape (N,), or are not in [0, C).
+        If the probabilities do not have shape (N, C), or are below 0, or do not sum to 1 for each sample; or
+        if the labels do not have shape (N,), or are not in [0, C).
     """
     given = host_values("probs", probs)
     if given.ndim != 2 or not given.size:

@@ -1,7 +1,7 @@
 """Tables of a sweep's candidates, and of a history's epochs and steps.
 
-A row of a sweep is a candidate of ``result.table`` or a run of ``result.runs``. It may have been read back from
-JSON, where nan is None.
+A row of a sweep is a candidate of ``result.table`` or a run of ``result.runs``. It may have been read back
+from JSON, where nan is None.
 """
 
 from __future__ import annotations
@@ -83,15 +83,16 @@ def divergence_in_words(row: Row, runs: Sequence[Row]) -> str:
 def winner(table: Sequence[Row], *, value: str = "validation_accuracy") -> Row | None:
     """Return the row of the best candidate; None if all candidates diverged.
 
-    It has the first rank. In a table without ranks it has the highest ``value``; of equal ones it is the first.
-    A candidate with a diverged network comes after all others. A candidate that left at a rung never wins.
+    It has the first rank. In a table without ranks it has the highest ``value``; of equal ones it is the
+    first. A candidate with a diverged network comes after all others. A candidate that left at a rung never
+    wins.
     """
     rows = [row for row in table if row.get("rung") is None and not _rank(row, value)[0]]
     return min(rows, key=lambda row: _rank(row, value), default=None)
 
 
 def ranked(table: Sequence[Row], *, value: str = "validation_accuracy") -> list[Row]:
-    """Return the rows of ``table``, the best first, then those that left at a rung, the diverged ones last."""
+    """Return the rows of a table, the best first, those that left at a rung later, the diverged ones last."""
     return sorted(table, key=lambda row: _rank(row, value))
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: candidates of hyper-parameters, trained as stacks of networks."""
+"""Sweeps over hyper-parameters, whose candidates are trained as stacks of networks."""
 
 from __future__ import annotations
 

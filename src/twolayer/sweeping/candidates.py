@@ -1,4 +1,4 @@
-"""The candidates of a sweep: their settings, and which of them train together."""
+"""Candidates of a sweep: their settings, and the stacks in which they train."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ DEFAULTS: dict[str, Any] = {name: SETTINGS[name].default for name in VARIED} | {
     "n_hidden": 50,
     "batch_size": 200,
 }
-# Also settings that may be varied; a row contains one only if it is varied.
+# These settings may be varied, too. A row contains one only if it is varied.
 _COMMON = ("optimizer", "schedule", "augmentation")
-# Settings in which the networks of a stack may differ; others divide candidates into several stacks.
+# The networks of a stack may differ in these settings; other settings divide candidates into several stacks.
 _OWN = tuple(name for name in VARIED if SETTINGS[name].varied == TOGETHER)
-# Settings of which each value divides candidates into a stack of its own.
+# Candidates with different values of these settings train in different stacks.
 OF_SHAPE = (*(name for name in VARIED if SETTINGS[name].varied == APART), *_COMMON)
-_FEW = 4  # values of such a setting: with more, a random search gains little from stacks
-_MOST_REPEATS = 30  # draws for each candidate that may bring no new one, before there seem to be no others
+_FEW = 4  # with more values of such a setting, a random search gains little from stacks
+_MOST_REPEATS = 30  # draws in vain, for each candidate found, after which the grid seems to be exhausted
 
 
 def settings_of_grid(grid: Mapping[str, Any], n_drawn: int | None, *, seed: int) -> list[Row]:
-    """Return the settings of every run that a mapping names: all combinations, or so many drawn at random."""
+    """Return the settings of every run of a mapping: all combinations, or ``n_drawn`` drawn at random."""
     for key, values in grid.items():
         if hasattr(values, "rvs"):
             if n_drawn is None:
@@ -56,7 +56,7 @@ def settings_of_grid(grid: Mapping[str, Any], n_drawn: int | None, *, seed: int)
 
 
 def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
-    """Draw different candidates, one after the other; fewer than ``n`` if there are no others."""
+    """Draw ``n`` different candidates, one after another; fewer if the spaces have no more."""
     spaces = {key: one if hasattr(one, "rvs") else Choice(one) for key, one in spaces.items()}
     rng, n_in_vain = stream(seed, Stream.CANDIDATES), 0
     found: dict[tuple[Any, ...], Row] = {}
@@ -66,7 +66,7 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         n_in_vain = 0 if known is one else n_in_vain + 1
     if len(found) < n:
         warn_outside(
-            f"`candidates` is {n}, but `grid` seems to have no more than {len(found)}: all of them are taken"
+            f"`candidates` is {n}, but `grid` seems to have only {len(found)} different ones; all are used"
         )
     of_shape = {key: space for key, space in spaces.items() if key in OF_SHAPE}
     many = [key for key, one in of_shape.items() if not isinstance(one, Choice) or len(one.values) > _FEW]
@@ -74,13 +74,13 @@ def _draw(spaces: Mapping[str, Any], n: int, seed: int) -> list[Row]:
         shapes = {tuple(group_key(one[key]) for key in of_shape) for one in found.values()}
         warn_outside(
             f"candidates that differ in {' or '.join(many)} do not train in one stack: these {len(found)} "
-            f"make at least {len(shapes)} stacks for each seed; for fewer, give at most {_FEW} values"
+            f"make at least {len(shapes)} stacks for each seed; give at most {_FEW} values for fewer stacks"
         )
     return [*found.values()]
 
 
 def candidates_of(grid: Any, shared: Settings, *, default_seed: int, n_drawn: int | None = None) -> list[Row]:
-    """Return the settings of every run, complete and checked, in their order."""
+    """Return the complete and checked settings of every run, in order."""
     if isinstance(grid, Mapping):
         settings = settings_of_grid(grid, n_drawn, seed=default_seed)
     elif n_drawn is not None:
@@ -97,7 +97,7 @@ def candidates_of(grid: Any, shared: Settings, *, default_seed: int, n_drawn: in
     names = (*DEFAULTS, *_COMMON, "seed")
     varied = {key: getattr(shared, key) for key in _COMMON if any(key in one for one in settings)}
     kinds: dict[str, Any] = {name: SETTINGS[name].kind for name in (*VARIED, "seed")}
-    kinds["learning_rate"] = NOT_NEGATIVE  # unlike the option's: 0 leaves a network as it is
+    kinds["learning_rate"] = NOT_NEGATIVE  # unlike the option, it may be 0, which leaves a network unchanged
     candidates: list[Row] = []
     for one in settings:
         for key in one:
@@ -113,7 +113,7 @@ def candidates_of(grid: Any, shared: Settings, *, default_seed: int, n_drawn: in
 
 
 def settings_of_stack(shared: Settings, members: list[Row]) -> Settings:
-    """Return the settings of candidates that train together."""
+    """Return the common settings of candidates that train in one stack."""
     own = {key: [one[key] for one in members] for key in PER_NETWORK}
     same = {key: members[0][key] for key in ("input_dropout", "batch_size", *_COMMON) if key in members[0]}
     varied: dict[str, Any] = own | same
@@ -123,9 +123,9 @@ def settings_of_stack(shared: Settings, members: list[Row]) -> Settings:
 
 
 def stacks_of(runs: list[Row], most: Callable[[Row], int], *, folds_together: bool) -> list[list[int]]:
-    """Return the indices of the runs of each stack, which differ only in settings that its networks may vary.
+    """Return the indices of the runs of each stack. They differ only in settings that may vary in a stack.
 
-    ``most`` returns how many runs like one should train at once.
+    ``most`` returns the largest number of runs like a given one that should train at once.
     """
     own = (*_OWN, "fold") if folds_together else _OWN
     groups: dict[tuple[Any, ...], list[int]] = {}

@@ -1,4 +1,4 @@
-"""Comparison of a sweep's candidates: the table, the best of them, and what chance alone explains."""
+"""Comparison of a sweep's candidates: the table, the best candidate, and differences due to chance."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def compared(
     *,
     monitor: str,
 ) -> list[Row]:
-    """Return a row for each candidate: the runs that differ in nothing but the seed and the fold."""
-    n_each: float = n_validation  # the samples that a network is judged by
+    """Return a row for each candidate. The runs of a candidate differ only in the seed and the fold."""
+    n_each: float = n_validation  # the number of samples that each network is judged by
     test_ratio = 0.0
     if folds is not None:
         n_trained, n_each = (float(np.mean([*map(len, rows)])) for rows in (folds.trained, folds.held_out))
@@ -38,7 +38,7 @@ def compared(
         values = [row["validation_accuracy"] for row in alive]
         mean = _mean(values)
         of_folds, n_judged = {}, n_validation
-        if folds is not None:  # of those that are among the rows
+        if folds is not None:  # an interrupted sweep has rows of some folds only
             of_folds = {"n_folds": len({row["fold"] for row in members}), "n_networks": len(members)}
             n_judged = folds.n_held_out(row["fold"] for row in alive)
         table.append(
@@ -55,14 +55,15 @@ def compared(
                 "validation_loss": _mean([row["validation_loss"] for row in alive]),
             }
         )
-    order = sorted(table, key=lambda row: _standing(row, monitor), reverse=True)  # the first of equals
+    # The sort is stable: of equal candidates, the first stays first.
+    order = sorted(table, key=lambda row: _standing(row, monitor), reverse=True)
     for place, row in enumerate(order, start=1):
         row["rank"] = place
     winner = winner_of(table)
-    n_grain = n_each if monitor == "accuracy" else 0  # a loss has no grain
+    n_grain = n_each if monitor == "accuracy" else 0  # losses are not multiples of 1 / N
     best = next((own for row, own in zip(table, scores, strict=True) if row is winner), {})
     for row, own in zip(table, scores, strict=True):
-        # A candidate that left early is less trained than the best.
+        # A candidate that left early is less trained than the best, so a comparison would be unfair.
         comparable = {} if row.get("rung") else own
         row |= paired_difference(comparable, best, n_samples=n_grain, test_ratio=test_ratio)
         if row is winner:
@@ -71,20 +72,20 @@ def compared(
 
 
 def winner_of(table: list[Row]) -> Row | None:
-    """Return the row of the best candidate, of equals the first, among those that left at no rung."""
+    """Return the row of the best candidate that left at no rung; of equal ones, the first."""
     alive = [row for row in table if row["diverged"] < n_networks(row) and row.get("rung") is None]
     return min(alive, key=lambda row: int(row["rank"]), default=None)
 
 
 def _standing(row: Row, monitor: str) -> tuple[bool, float, bool, float]:
-    """Return by what a candidate is ranked: it is alive, left late or never, is whole, and its score."""
+    """Return the key that ranks a candidate: not all diverged, the rung, none diverged, the score."""
     rung = row.get("rung")
     is_alive = row["diverged"] < n_networks(row)
     return is_alive, math.inf if rung is None else rung, row["diverged"] == 0, _score(row, monitor)
 
 
 def groups_of(rows: list[Row], names: tuple[str, ...]) -> list[list[int]]:
-    """Return which rows are of one candidate: those that are equal in these settings."""
+    """Return the indices of the rows of each candidate, which are equal in the named settings."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(tuple(group_key(row[key]) for key in names), []).append(i)
@@ -92,9 +93,9 @@ def groups_of(rows: list[Row], names: tuple[str, ...]) -> list[list[int]]:
 
 
 def best_runs(winner: Row, rows: list[Row], names: tuple[str, ...], monitor: str) -> list[int]:
-    """Return the indices of the winning runs: of the best seed of the best candidate, of equals the first.
+    """Return the indices of the runs of the best candidate's best seed; of equal seeds, the first.
 
-    There is one for each fold that did not diverge, or one in all.
+    With folds there is a run for each fold that did not diverge, otherwise one run.
     """
     seeds: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
@@ -112,13 +113,13 @@ def _mean(values: list[float]) -> float:
 
 
 def _score(row: Row, monitor: str) -> float:
-    """Return the validation score, and -inf for nan, which is neither above nor below another."""
+    """Return the validation score, or -inf for nan, which cannot be ordered."""
     score = float(monitored(row["validation_loss"], row["validation_accuracy"], monitor))
     return -math.inf if math.isnan(score) else score
 
 
 def group_key(value: Any) -> Any:
-    """Return a setting, or its identity where it cannot be hashed, to group candidates by."""
+    """Return a setting to group candidates by, or its identity if it cannot be hashed."""
     try:
         hash(value)
     except TypeError:
@@ -129,33 +130,34 @@ def group_key(value: Any) -> Any:
 def paired_difference(
     own: Mapping[Any, float], others: Mapping[Any, float], *, n_samples: float, test_ratio: float = 0.0
 ) -> Row:
-    """Compare two candidates by the seeds, and folds, that both have.
+    """Compare two candidates by the seeds and folds that both have.
 
-    The two networks of a seed share their initial weights, if their sizes and scales agree, and their
-    batches, if the sizes of these agree; the differences of such pairs scatter less than accuracies do. Of n
-    pairs the standard error of the mean difference is s / √n, with the sample standard deviation s; and the
-    half width of its 95 % confidence interval is t₀.₉₇₅(n − 1) times that, by Student's t distribution [1]_.
-    s is taken as no less than 1 / (N √12), the standard deviation of what is rounded to the grain of an
-    accuracy, 1 / N: a few differences that happen to be equal do not make it certain.
+    The two networks of a seed share their initial weights if their sizes and weight scales are equal. They
+    share their batches if their batch sizes are equal. The differences of such pairs scatter less than the
+    accuracies do. For n pairs, the standard error of the mean difference is s / √n, with the sample standard
+    deviation s. The half width of its 95 % confidence interval is t₀.₉₇₅(n − 1) standard errors, by Student's
+    t distribution [1]_. The least s is 1 / (N √12), the standard deviation of an error of rounding to 1 / N,
+    the grain of an accuracy. A few differences that happen to be equal thus do not make the mean certain.
 
-    Networks of different folds are trained on many of the same samples, so their accuracies are not
-    independent, and s / √n is too small. With folds the error is s · √(1/n + n_test / n_train) [2]_.
+    Networks of different folds are trained on many of the same samples. Their accuracies are not independent,
+    so s / √n is too small. With folds the standard error is s · √(1/n + n_test / n_train) [2]_.
 
     Parameters
     ----------
     own, others : mapping of seed, or seed and fold, to float
-        The accuracies, or negated losses, of the candidate and of the one that it is compared with.
+        The accuracies, or negated losses, of the candidate and of the other one.
     n_samples : float
-        The number N of samples that each accuracy is of; 0 for losses, which have no grain.
+        The number N of samples of each accuracy; 0 for losses, which have no grain.
     test_ratio : float
-        With folds, n_test / n_train: the samples held out from each network by those that it trains on.
+        With folds, n_test / n_train: the number of samples held out from a network, over the number that it
+        trains on.
 
     Returns
     -------
     dict
         ``n_pairs``; ``difference``, the mean of own − other; ``difference_error``, its standard error;
         ``difference_margin``, the half width of the interval; and ``within_noise``, whether the candidate is
-        not clearly behind. With fewer than two pairs the errors are nan, and None says that it is not known.
+        not clearly behind. With fewer than two pairs the errors are nan, and ``within_noise`` is None.
 
     References
     ----------
@@ -181,10 +183,10 @@ def paired_difference(
 
 
 def t_quantile(n_degrees: int) -> float:
-    """Return the 0.975 quantile of Student's t distribution: 95 % lie between it and its negative.
+    """Return the 0.975 quantile of Student's t distribution: 95 % lie between its negative and itself.
 
-    With t = √ν tan θ the probability between −t and t is a finite sum of powers of cos θ [1]_, which rises
-    with θ from 0 to 1.
+    With t = √ν tan θ, the probability between −t and t is a finite sum of powers of cos θ [1]_. It rises from
+    0 to 1 with θ, so bisection finds the quantile.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from ..training.folds import Folds
 
 
 def folds_of(folds: Any, y: Array, seed: int) -> Folds:
-    """Return the folds that `sweep` is given: a number of them, or pairs of row arrays."""
+    """Return the folds for the argument of `sweep`, a number of folds or pairs of row arrays."""
     n_samples = int(y.shape[0])
     if not isinstance(folds, Iterable):
         n_folds = check_integer("folds", folds, least=2)
@@ -40,7 +40,7 @@ def folds_of(folds: Any, y: Array, seed: int) -> Folds:
 
 
 def check_weights_of_folds(sample_weight: Array | None, folds: Folds) -> None:
-    """Raise unless each fold has a weight above 0 to train with, and to be judged by."""
+    """Raise unless each fold has a weight above 0 among its training rows and among its held-out rows."""
     if sample_weight is None:
         return
     host = to_host(sample_weight)
@@ -54,7 +54,7 @@ def check_weights_of_folds(sample_weight: Array | None, folds: Folds) -> None:
 
 
 def _stratified(y: Array, n_folds: int, seed: int) -> Folds:
-    """Deal the rows of each class out to the folds in random order, each class where the last one ended."""
+    """Deal the rows of each class to the folds in random order, starting where the previous class ended."""
     labels = to_host(y)
     labels = labels if labels.ndim == 1 else labels.argmax(axis=1)
     order = stream(seed, Stream.FOLDS).permutation(len(labels))
@@ -67,7 +67,7 @@ def _stratified(y: Array, n_folds: int, seed: int) -> Folds:
 
 
 def _rows(rows: Any, n_samples: int) -> HostArray:
-    """Return rows as sorted int64, or raise unless they are some of the samples, each once."""
+    """Return rows as sorted int64; raise unless they are distinct row numbers of the samples."""
 
     def refuse(came: str) -> NoReturn:
         raise ValueError(

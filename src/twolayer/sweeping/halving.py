@@ -1,4 +1,4 @@
-"""Successive halving: candidates of a sweep that leave before its end."""
+"""Successive halving: the rungs of a sweep, and the candidates that leave there."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .comparison import Row, compared, groups_of
 
 
 class Rung(NamedTuple):
-    """The end of an epoch at which candidates leave: its number, from 1, and how many epochs are done."""
+    """A rung, at which candidates leave: its number, from 1, and the number of epochs before it."""
 
     number: int
     epochs: int
 
 
 def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
-    """Return the rungs, at ⌈E / η^m⌉, …, ⌈E / η⌉ of E epochs, η^m the highest power of at most min(E, n)."""
+    """Return the rungs, at ⌈E / η^m⌉, …, ⌈E / η⌉ of E epochs; η^m is the highest power up to min(E, n)."""
     m = 0
     while halving ** (m + 1) <= min(n_epochs, n_candidates):
         m += 1
@@ -33,13 +33,14 @@ def rungs_of(n_epochs: int, n_candidates: int, halving: int) -> list[Rung]:
 def rows_at(
     rung: Rung, run: Run, members: list[int], rows: list[Row], settings: Settings
 ) -> Iterator[tuple[int, Row]]:
-    """Yield the number of each network of a stack, its settings, and its validation scores at a rung.
+    """Yield the number of each network of a stack, with its settings and its validation scores at a rung.
 
-    ``run`` may have gone on after the rung.
+    ``run`` may have continued after the rung.
     """
     entries, diverged_at = run.history.step.tolist(), run.diverged
     assert isinstance(diverged_at, tuple)
-    at = entries[rung.epochs - 1] if rung.epochs <= len(entries) else run.n_steps  # all may have left before
+    # A stack whose networks all left earlier, or diverged, has fewer entries.
+    at = entries[rung.epochs - 1] if rung.epochs <= len(entries) else run.n_steps
     seen = run.history.until(at)
     for k, (i, step) in enumerate(zip(members, diverged_at, strict=True)):
         loss, accuracy = seen.validation_loss[k], seen.validation_accuracy[k]
@@ -55,7 +56,7 @@ def rows_at(
 def worst(
     rows: Mapping[int, Row], names: tuple[str, ...], halving: int, folds: Folds | None, monitor: str
 ) -> list[int]:
-    """Return the numbers of the networks of all candidates but the best ⌈n / η⌉ of n."""
+    """Return the numbers of the networks that leave: those of all but the best ⌈n / η⌉ of n candidates."""
     numbers, groups = list(rows), groups_of([*rows.values()], names)
     table = compared([*rows.values()], names, 0, folds, monitor=monitor)
     n_staying = -(-len(table) // halving)

@@ -1,4 +1,4 @@
-"""The outcome of a sweep's parts: its rows, its table, and its best network."""
+"""The result of a sweep, from the results of its parts."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class Trained(NamedTuple):
     net: TwoLayerNet
     history: History
     preprocessing: Preprocessing | None
-    finished: bool  # or a callback stopped the sweep before
+    finished: bool  # False if a callback stopped the sweep before its end
 
 
 def outcome(
     networks: Networks, results: Iterable[PartResult], rung_of: Mapping[int, Rung], *, stopped: bool
 ) -> tuple[SweepResult, int]:
-    """Return the result of a sweep, and for how many epochs to train a network on all samples.
+    """Return the result of a sweep, and the number of epochs for a network of all samples.
 
     Parameters
     ----------
     networks : Networks
     results : iterable of PartResult
-        All of them, or those that there are where a callback stopped the sweep.
+        The results of all parts, or of some parts if a callback stopped the sweep.
     rung_of : mapping of int to Rung
-        The rungs at which networks left, by their numbers.
+        The rung at which a network left, by its number.
     stopped : bool
         Whether a callback stopped the sweep.
     """
@@ -68,7 +68,8 @@ def outcome(
             if networks.refit == "merge" and complete:
                 merged = merge(stack(folded(each.net, each.preprocessing) for each in own))
             best, n_epochs = Best(settings, merged, None, row, winner), _epochs_of(own, networks)
-            complete &= not (networks.trains_on_all and stopped)  # perhaps with the last step of its folds
+            # The stop may have come with the last step of the folds, before the network of all samples.
+            complete &= not (networks.trains_on_all and stopped)
     pairs = None if folds is None else tuple(zip(folds.trained, folds.held_out, strict=True))
     histories = [one.history for one in trained]
     rows = [one.row for one in trained]
@@ -78,10 +79,10 @@ def outcome(
 def _trained_networks(
     networks: Networks, results: Iterable[PartResult], rung_of: Mapping[int, Rung]
 ) -> list[Trained]:
-    """Return the networks of the parts in the order of their settings."""
+    """Return the networks of the parts, in the order of their settings."""
     found: dict[int, Trained] = {}
     for result in results:
-        if not result.run.history.step.size:  # it was stopped before any validation
+        if not result.run.history.step.size:  # the part was stopped before its first validation
             continue
         each = {i: select(result.run, k) for k, i in enumerate(networks.stacks[result.number - 1])}
         over = all(i in rung_of or one.diverged or one.stopped for i, one in each.items())
@@ -97,20 +98,20 @@ def _trained_networks(
 
 
 def _steps_taken(run: Run, rung: Rung | None) -> int:
-    """Return how many steps a network of a stack took: it left at a rung, or when it diverged or stopped."""
+    """Return the number of steps of a network that may have left its stack before the last step."""
     entries = run.history.step.tolist()
     left: Any = run.diverged or run.stopped or (entries[rung.epochs - 1] if rung else run.n_steps)
     return next((step for step in entries if step >= left), run.n_steps)
 
 
 def _epochs_of(own: list[Trained], networks: Networks) -> int:
-    """Return the mean number of epochs after which the winner's networks were judged."""
+    """Return the mean number of epochs, rounded, after which the winner's networks were judged."""
     step = "best_step" if networks.shared.settings.judge == "best" else "n_steps"
     return round(float(np.mean([np.count_nonzero(one.history.step <= one.row[step]) for one in own])))
 
 
 def with_network(judged: SweepResult, of_all: PartResult) -> SweepResult:
-    """Return the result with the network that was trained on all samples, unless it diverged."""
+    """Return the result with the network that was trained on all samples, unless that diverged."""
     best, run = judged.best, select(of_all.run, 0)
     if best is None or run.diverged is not None:
         return judged

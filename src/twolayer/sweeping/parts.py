@@ -1,4 +1,4 @@
-"""The parts of a sweep: stacks of networks, each of which any process can train by itself."""
+"""The parts of a sweep: stacks of networks that any process can train."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from .candidates import settings_of_stack
 from .comparison import Row
 from .prepared import Fit, Prepared, prepared
 
-# Settings of `Settings` that a sweep keeps elsewhere, or that may change.
+# Fields of `Settings` that a sweep stores elsewhere, or that may change when it resumes.
 _LEFT_OUT = ("validation", "sample_weight", "callbacks", "stream", "fold", "rng", "batch_size", "teacher")
-_PART = "part"  # in the fingerprint of its run
+_PART = "part"  # key in the fingerprint of a part's run
 
 
 class Given(NamedTuple):
-    """The arrays that a sweep is given."""
+    """The array arguments of a sweep."""
 
     X: Array
     y: Array
@@ -67,7 +67,7 @@ class Given(NamedTuple):
 
 
 class PartData:
-    """The arrays of a sweep, and what the latest part has made of them, which the next one may need too."""
+    """The arrays of a sweep, and the prepared samples of the latest part, which the next one may need too."""
 
     def __init__(self, given: Given) -> None:
         self.given = given
@@ -76,12 +76,12 @@ class PartData:
         self._data: Data | None = None
 
     def of(self, part: Part) -> tuple[TwoLayerNet, Prepared, Data]:
-        """Return the networks of a part as they are before it, and its samples, prepared and checked."""
+        """Return the networks of a part before its training, and its samples, prepared and checked."""
         shared, (X, y, validation, sample_weight) = part.shared, self.given
-        # Each fold has samples of its own if the preprocessing is fitted to them.
+        # Each fold has its own samples if the preprocessing is fitted to them.
         key = None if shared.fit is None else part.members[0].get("fold"), shared
         if self._own is None or key != self._key:
-            self._key, self._own, self._data = key, None, None  # before others take memory
+            self._key, self._own, self._data = key, None, None  # free memory before the new arrays are made
             settings = replace(shared.settings, validation=validation, sample_weight=sample_weight)
             how: dict[str, Any] = {"fold": key[0], "dtype": shared.dtype, "in_steps": shared.in_steps}
             self._own = prepared(X, y, settings, shared.fit, **how)
@@ -94,14 +94,14 @@ class PartData:
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """Everything but arrays that the parts of a sweep share.
+    """Everything except arrays that the parts of a sweep share.
 
     Parameters
     ----------
     settings : Settings
         The settings that all networks share.
     fit : callable or None
-        Fits the preprocessing, as `prepared` needs it.
+        A function that fits the preprocessing, for `prepared`.
     n_classes : int
     dtype : str
         Name of the networks' dtype.
@@ -109,7 +109,7 @@ class Shared:
         Name of the networks' library; None if they use the library and the device of the samples.
     device : device or None
     in_steps : bool
-        Whether preprocessing is left to each step.
+        Whether the samples are preprocessed in each step, and not in advance.
     data : Fingerprint
         Texts that distinguish the data from others.
     """
@@ -124,7 +124,7 @@ class Shared:
     data: Fingerprint
 
     def described(self) -> Fingerprint:
-        """Describe everything that parts have in common."""
+        """Return a description of everything that the parts have in common."""
         settings = {name: value for name, value in vars(self.settings).items() if name not in _LEFT_OUT}
         fit, folds = self.fit, self.settings.folds
         return {
@@ -146,7 +146,7 @@ class Shared:
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """All networks of a sweep, and their division into parts.
+    """The networks of a sweep, and their division into parts.
 
     Parameters
     ----------
@@ -170,17 +170,17 @@ class Networks:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The settings in which candidates differ: the networks of one differ in the seed and the fold."""
+        """Names of the settings of a candidate; its networks differ only in the seed and the fold."""
         return tuple(key for key in self.rows[0] if key not in ("seed", "fold"))
 
     @property
     def trains_on_all(self) -> bool:
-        """Whether the best candidate is trained on all samples in the end."""
+        """Whether the best candidate is finally trained on all samples."""
         return self.refit == "all" and self.shared.settings.folds is not None
 
 
 class Checkpoint(NamedTuple):
-    """The file of a part's run, and how many seconds pass at least until it is written again."""
+    """The file of a part's run, and the least number of seconds between two writes."""
 
     path: Path
     seconds: float = 60.0
@@ -195,17 +195,17 @@ class PartResult:
     number : int
         The number of the part, from 1.
     epochs : int or None
-        Its ``epochs``, which distinguish one rung from another.
+        The ``epochs`` of the part, which distinguish one rung from another.
     run : Run
         The run of the part's stack of networks. With ``halving`` its accuracies are nan before the last rung.
     preprocessing : Preprocessing or None
         The fitted preprocessing of its samples.
     complete : bool
-        Whether the part was trained to its end; False if a callback stopped it before.
+        Whether the part was trained to its end. It is False if a callback stopped it earlier.
     stopped : bool
-        Whether a callback stopped the training, perhaps after its last step.
+        Whether a callback stopped the training, possibly after its last step.
     place : tuple of int
-        How far the training is: ``step``, ``steps``, ``epoch`` and ``epochs``, as in `Progress`.
+        The progress of the training: ``step``, ``steps``, ``epoch`` and ``epochs``, as in `Progress`.
     """
 
     number: int
@@ -219,10 +219,10 @@ class PartResult:
 
 @dataclass(frozen=True, repr=False)
 class Part:
-    """A part of a sweep: a stack of networks, which train together.
+    """A part of a sweep: a stack of networks that train together.
 
-    A part holds no samples, and can be pickled; `plan` makes it, and `run` trains it. Only the same version
-    of twolayer reads its pickle.
+    `plan` makes a part, and `run` trains it. A part contains no samples and can be pickled. Only the same
+    version of twolayer can read the pickle.
 
     Parameters
     ----------
@@ -234,13 +234,14 @@ class Part:
         The settings of each network.
     shared : Shared
     epochs : int or None
-        The number of epochs after which to stop: those of a rung, or of the network of all samples.
+        The number of epochs after which to stop, for a rung or for the network of all samples; None to train
+        to the end.
     left : host array (K,) of bool, or None
-        Which networks left at an earlier rung.
+        Whether each network left at an earlier rung.
     earlier : Run or None
         The run to resume.
     is_rung : bool
-        Whether more epochs come after it, with ``halving``.
+        Whether the part ends at a rung, after which more epochs follow.
     """
 
     number: int
@@ -250,15 +251,15 @@ class Part:
     epochs: int | None = None
     left: HostArray | None = None
     earlier: Run | None = None
-    is_rung: bool = False  # more epochs come after it
+    is_rung: bool = False
 
     def is_source_of(self, result: PartResult) -> bool:
-        """Return whether a result is of this part, and of its rung."""
+        """Return whether a result is that of this part and this rung."""
         own = result.number, result.epochs, result.run._fingerprint.get(_PART)
         return own == (self.number, self.epochs, self.described())
 
     def described(self) -> str:
-        """Return a text that distinguishes the part from those of other plans, its number and rung apart."""
+        """Return a text that identifies the part among those of other plans, without its number and rung."""
         return described([*self.members, self.shared.described()])
 
     def __repr__(self) -> str:
@@ -279,12 +280,12 @@ class Part:
         Parameters
         ----------
         X, y, validation, sample_weight
-            The data of the plan: the same arrays, or others of the same content, as another process reads
-            them.
+            The data of the plan: the same arrays, or arrays with the same content, for example read by
+            another process.
         callbacks : iterable of callables
-            As for `sweep`, called with the progress of this part.
+            As for `sweep`. They are called with the progress of this part.
         checkpoint : path, optional
-            A file to which the training is saved every minute and at its end. If the file exists, the
+            A file in which the training is saved every minute and at its end. If the file exists, the
             training resumes from it.
 
         Returns
@@ -294,8 +295,8 @@ class Part:
         Raises
         ------
         TypeError, ValueError
-            As `sweep`; and if the data differ from those of the plan. At most 2¹⁸ values of each array are
-            compared, in evenly spaced rows.
+            As for `sweep`; and if the data differ from those of the plan. At most 2¹⁸ values of each array
+            are compared, in evenly spaced rows.
         OSError
             If ``checkpoint`` cannot be written.
         """
@@ -311,16 +312,16 @@ class Part:
             return train_part(part, PartData(given), callbacks=called, checkpoint=saved)
 
     def check_data(self, given: Given) -> None:
-        """Raise unless these are the arrays of the plan."""
+        """Raise if the arrays differ from those of the plan."""
         advice = "A part trains on the data that its plan was made for"
         check_same(given.fingerprint(), self.shared.data, whose="the plan's", advice=advice)
 
     def resumed(self, path: Path, X: Array) -> Part:
-        """Return the part that goes on from the file of its run, if that exists, beside the samples."""
+        """Return the part with its earlier run, if its file exists, on the device of the samples."""
         return replace(self, earlier=load_run(path, **self.shared.place(X))) if path.is_file() else self
 
     def networks(self, n_features: int, X: Array) -> TwoLayerNet:
-        """Return the networks to begin, or to go on with, beside the samples."""
+        """Return the initial networks, or those of the earlier run, on the device of the samples."""
         if self.earlier is not None:
             return self.earlier.last
         first, shared = self.members[0], self.shared
@@ -340,9 +341,9 @@ def train_part(
     checkpoint: Checkpoint | None = None,
     trains: bool = True,
 ) -> PartResult:
-    """Train the networks of a part, and save the run to its file, if one is given.
+    """Train the networks of a part, and save the run if ``checkpoint`` is given.
 
-    Without ``trains`` the result is that of the training so far.
+    If ``trains`` is False, nothing is trained, and the result is that of the earlier run.
     """
     nets, own, checked = data.of(part)
 
@@ -359,8 +360,8 @@ def train_part(
     if earlier is not None:
         if earlier._fingerprint.get(_PART) != plan.fingerprint[_PART]:
             raise ValueError(
-                f"{part!r} must go on from its own run, of this version of twolayer; got another: train the "
-                "part anew, or begin the sweep in another folder"
+                f"{part!r} must resume from its own run, of this version of twolayer; got another run: train "
+                "the part again, or start the sweep in another folder"
             )
         plan.check_continues(earlier if "X" in part.shared.data else without_preprocessed(earlier))
     per_epoch = plan.batches.steps_per_epoch

@@ -1,4 +1,4 @@
-"""plan(): the arguments of a sweep, checked, and divided into parts."""
+"""The function `plan`, which checks the arguments of a sweep and divides it into parts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from .prepared import Fit, fitting
 
 
 def with_a_grid(function: Callable[P, Result]) -> Callable[P, Result]:
-    """Return the function with an error of its own for a setting that is not given in its ``grid``."""
+    """Return the function with a clear error for a setting that is given outside of ``grid``."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Result:
@@ -105,15 +105,15 @@ def plan(
 ) -> SweepPlan:
     """Divide a sweep into parts, which any processes can train in any order.
 
-    `sweep` makes such a plan itself, and runs its parts one after another or on an ``executor``. Make one
-    yourself if your own scheduler is to run the parts, or if the workers are to read the data themselves:
-    a part holds no samples, and can be pickled. Nothing is trained here.
+    `sweep` makes such a plan, and runs its parts one after another or on an ``executor``. Make a plan if your
+    own scheduler should run the parts, or if the workers should read the data themselves. A part contains no
+    samples and can be pickled. This function trains nothing.
 
     Parameters
     ----------
     X, y, validation
-        As for `sweep`. They are checked here, and a short description of them is kept: `Part.run` needs
-        arrays of the same content, and refuses others.
+        As for `sweep`. They are checked, and the plan keeps a short description of them. `Part.run` raises an
+        error if its arrays have other content.
     folds, refit
         As for `sweep`.
     grid, candidates
@@ -121,7 +121,7 @@ def plan(
     n_classes, dtype, rng
         As for `sweep`.
     max_networks, halving
-        As for `sweep`. The smaller ``max_networks``, the more parts there are.
+        As for `sweep`. A smaller ``max_networks`` makes more parts.
     sample_weight, class_weight
         As for `sweep`.
     preprocessing, augmentation
@@ -136,17 +136,17 @@ def plan(
     Returns
     -------
     SweepPlan
-        The parts, and the method `join`, which takes their results.
+        The plan has the parts, and the method `join` for their results.
 
     Raises
     ------
     TypeError, ValueError
-        As `sweep`, except for errors that are found only when a part begins.
+        As for `sweep`, except for errors that are found only when a part starts.
 
     Warns
     -----
     UserWarning
-        As `sweep`.
+        As for `sweep`.
     """
     arguments = {**locals()}
     check_features(X)
@@ -174,7 +174,7 @@ def plan(
     divided = None if folds is None else folds_of(folds, y, seed)
     settings = Settings.of(
         arguments,
-        validation=None,  # each part has these two from the data
+        validation=None,  # each part gets this and the weights from the data
         sample_weight=None,
         preprocessing=None if fit else preprocessing,
         judge=judge or ("best" if folds is None else "last"),
@@ -190,12 +190,12 @@ def plan(
         check_sample_weight(sample_weight, X)
         check_weights_of_folds(sample_weight, divided)
         if fit is not None:
-            check_finite(X)  # an error of the fold's own would count its rows
+            check_finite(X)  # an error for one fold would name rows of that fold, not of X
     if not stream:
         for name, value in (("xp", xp), ("device", device)):
             if value is not None:
                 raise ValueError(
-                    f"`{name}` must be left out where `X` says it, without `stream`; "
+                    f"`{name}` must be left out without `stream`, because `X` determines it; "
                     f"got {getattr(value, '__name__', value)}"
                 )
         xp, device = array_namespace(X), device_of(X)
@@ -205,19 +205,19 @@ def plan(
     limit = len(runs) if max_networks is None else check_integer("max_networks", max_networks, least=1)
 
     def most(one: Row) -> int:
-        if halving is not None:  # stacks are soon smaller
+        if halving is not None:  # stacks shrink at the first rung
             return limit
         return min(limit, most_networks(xp, one["n_hidden"], min(one["batch_size"], X.shape[0]), dtype))
 
     stacks = stacks_of(runs, most, folds_together=fit is None)
-    for members in stacks:  # before any is trained
+    for members in stacks:  # raise errors before any stack is trained
         chosen = settings_of_stack(settings, [runs[i] for i in members])
         chosen.check_forms()
         check_augmentation(chosen.augmentation, math.prod(X.shape[1:]))
         if divided is not None and fit is None and mixes(chosen.augmentation):
             raise ValueError(
-                "`augmentation` must not mix samples with `folds`, which share their batches: a partner may "
-                "be held out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
+                "`augmentation` must not mix samples with `folds`, which share batches: a partner may be "
+                "held out; got Mixup (with an unfitted `preprocessing`, each fold has its own batches)"
             )
     augmentations = (one.get("augmentation", augmentation) for one in runs)
     shared = Shared(
@@ -240,7 +240,7 @@ def plan(
 
 
 def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
-    """Raise, or warn, where a preprocessing does not suit folds."""
+    """Raise or warn if a preprocessing does not suit folds."""
     if fit is not None and stream:
         raise ValueError(
             f"`preprocessing` must be fitted if `stream` and `folds` are both given; got {preprocessing!r}"
@@ -252,19 +252,19 @@ def _check_folds(preprocessing: Any, fit: Fit | None, *, stream: bool) -> None:
         )
         warn_outside(
             "`preprocessing` was fitted before the samples were divided into folds, so it may have seen the "
-            f"held-out ones{'' if stream else way_out}"
+            f"held-out samples{'' if stream else way_out}"
         )
 
 
 def _count_classes(y: Array, y_val: Any) -> int:
-    """Return the number of classes that the targets imply; invalid ones are refused later."""
+    """Return the number of classes that the targets imply; later checks find invalid targets."""
     if y.ndim > 1:
         return max(1, int(y.shape[1]))
     xp, highest = array_namespace(y), 0
     for labels in (y, y_val):
         if not is_array_api_obj(labels) or array_namespace(labels) is not xp or labels.ndim != 1:
             continue
-        if device_of(labels) != device_of(y):  # refused later, with both devices named
+        if device_of(labels) != device_of(y):  # a later error names both devices
             continue
         if labels.shape[0] and xp.isdtype(labels.dtype, "integral"):
             highest = max(highest, int(xp.max(labels)))

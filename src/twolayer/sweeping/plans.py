@@ -1,4 +1,4 @@
-"""Plans of sweeps: what is to be trained, in parts, and how their results are joined."""
+"""Plans of sweeps: the parts to train, and the joining of their results."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .results import SweepResult
 class SweepPlan:
     """A sweep in parts, as `plan` returns it.
 
-    Run each of ``parts``, in any order and by any processes that have the samples, and give their results to
-    `join`. It returns the next plan; repeat this until a plan has no parts. Its ``result`` is then that of
-    `sweep`, with NumPy to the bit. A plan itself never changes.
+    Run each of ``parts``, in any order and by any processes that have the samples, and pass their results to
+    `join`. It returns the next plan. Repeat this until a plan has no parts. The ``result`` of that plan is
+    the result of `sweep`, with NumPy to the bit. A plan never changes.
 
     Parameters
     ----------
     parts : tuple of Part
-        The parts that can be run now. With ``halving`` they are those of one rung, and `join` returns the
-        plan of the next rung. With ``folds`` and ``refit="all"`` a last part trains the best candidate on all
-        samples. The plan that has the result has no parts.
+        The parts that can be run now. With ``halving`` they are the parts of one rung, and `join` returns the
+        plan of the next rung. With ``folds`` and ``refit="all"``, a last part trains the best candidate on
+        all samples. The plan that has the result has no parts.
     result : SweepResult or None
-        The result of the sweep; None while there are parts.
+        The result of the sweep; None if there are parts to run.
     rungs, rung_of, judged, networks
-        The state of the sweep that `join` needs. It may change in any version.
+        The state that `join` needs. It may change in any version.
 
     Examples
     --------
@@ -51,20 +51,22 @@ class SweepPlan:
     parts: tuple[Part, ...]
     result: SweepResult | None = None
     networks: Networks = field(kw_only=True)
-    rungs: tuple[Rung, ...] = ()  # that are to come
-    rung_of: dict[int, Rung] = field(default_factory=dict)  # of the networks that left, by their numbers
-    judged: SweepResult | None = None  # the result so far, while a network of all samples is trained
+    rungs: tuple[Rung, ...] = ()  # those that come next
+    rung_of: dict[int, Rung] = field(
+        default_factory=dict
+    )  # the rung at which each network left, by its number
+    judged: SweepResult | None = None  # the result so far, before the network of all samples is trained
 
     def __repr__(self) -> str:
         return f"SweepPlan({len(self.networks.rows)} networks, {len(self.parts)} parts to run)"
 
     def join(self, results: Iterable[PartResult]) -> SweepPlan:
-        """Return the plan of what is left to do, or the plan that has the result.
+        """Return the plan of the parts that come next, or the plan that has the result.
 
         Parameters
         ----------
         results : iterable of PartResult
-            One result of each of ``parts``, in any order.
+            One result for each of ``parts``, in any order.
 
         Returns
         -------
@@ -73,19 +75,20 @@ class SweepPlan:
         Raises
         ------
         ValueError
-            If a part has no result, or two, or if a callback stopped its training.
+            If a part has no result or two; if a result is that of another plan; or if a callback stopped the
+            training of a part.
         """
         found = sorted(results, key=lambda one: one.number)
         came, wanted = ([one.number for one in ones] for ones in (found, self.parts))
         if came != wanted:
-            raise ValueError(f"`results` must be of the parts {wanted}, one of each; got {came}")
+            raise ValueError(f"`results` must hold one result for each of the parts {wanted}; got {came}")
         for part, one in zip(self.parts, found, strict=True):
             if not part.is_source_of(one):
-                raise ValueError(f"`results` must be of these parts; that of {part!r} is of another plan")
+                raise ValueError(f"`results` must be those of this plan; {part!r} got another plan's result")
         for one in found:
             if not one.complete:
                 raise ValueError(
-                    "`results` must be of parts that were trained to their end; a callback stopped part "
+                    "`results` must be those of parts that were trained to the end; a callback stopped part "
                     f"{one.number} after {one.run.n_steps} steps"
                 )
         if self.judged is not None:
@@ -102,7 +105,7 @@ class SweepPlan:
         return replace(self, parts=(part,), judged=judged)
 
     def stopped(self, results: Iterable[PartResult]) -> SweepResult:
-        """Return the result of a sweep that a callback stopped, of some of the parts."""
+        """Return the result of a sweep that a callback stopped, from the results of some of the parts."""
         if self.judged is None:
             reached = (replace(one, complete=one.complete and not self.rungs) for one in results)
             return outcome(self.networks, reached, self.rung_of, stopped=True)[0]
@@ -112,7 +115,7 @@ class SweepPlan:
         return replace(self.judged, complete=False)
 
     def _after_rung(self, results: list[PartResult]) -> SweepPlan:
-        """Return the plan of the next rung, or of the epochs after the last."""
+        """Return the plan of the next rung, or of the epochs after the last rung."""
         (rung, *others), networks = self.rungs, self.networks
         assert networks.halving is not None
         settings = networks.shared.settings

@@ -1,4 +1,4 @@
-"""Samples of a sweep's stacks: all, or one fold's, and the preprocessing that is fitted to them."""
+"""The samples of a sweep's stacks, and the preprocessing that is fitted to them."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Fit = Callable[[Array], Preprocessing]
 
 
 class Prepared(NamedTuple):
-    """Samples to train on, with the settings that belong to them."""
+    """Samples to train on, and the settings that go with them."""
 
     X: Array
     y: Array
     settings: Settings
-    preprocessing: Preprocessing | None  # fitted; it is in the settings too unless X is preprocessed already
+    preprocessing: Preprocessing | None  # fitted; the settings have it too, unless X is already preprocessed
 
     @property
     def n_features(self) -> int:
-        """Number of features that a network takes."""
+        """Number of input features of a network."""
         in_steps = self.settings.preprocessing
         return math.prod(self.X.shape[1:]) if in_steps is None else in_steps.n_outputs
 
 
 def fitting(preprocessing: Any) -> Fit | None:
-    """Return the function that fits a preprocessing which is given unfitted; None for a fitted one."""
+    """Return the function that fits an unfitted preprocessing; None if it is fitted, or None."""
     if isinstance(preprocessing, str):
         check_choice("preprocessing", preprocessing, ("standardize",))
         return partial(Standardizer.fit, scale="feature")
@@ -49,10 +49,10 @@ def fitting(preprocessing: Any) -> Fit | None:
 def prepared(
     X: Array, y: Array, settings: Settings, fit: Fit | None, *, fold: int | None, dtype: Any, in_steps: bool
 ) -> Prepared:
-    """Return the samples of one fold, or all, with a preprocessing that ``fit`` fits to them.
+    """Return the samples of one fold, or all samples, with a preprocessing that ``fit`` fits to them.
 
-    They are preprocessed at once, unless ``in_steps`` leaves this to each step: where a batch is augmented,
-    or copied to the device, before.
+    They are preprocessed here, unless ``in_steps`` is true. Each step then preprocesses its batch, which may
+    be augmented or copied to the device first.
     """
     if fold is not None:
         folds, weights = settings.folds, settings.sample_weight
@@ -70,7 +70,7 @@ def prepared(
     settings = replace(settings, preprocessing=fitted)
     settings.check_forms()
     if fit is not None and fitted is None:
-        raise TypeError("`preprocessing` must return a fitted preprocessing, given samples; got None")
+        raise TypeError("`preprocessing` must return a fitted preprocessing for the samples; got None")
     if fitted is None or fit is None or in_steps:
         return Prepared(X, y, settings, fitted)
     X = fitted.apply(X, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The folder of a sweep that can be resumed: its plan, and the run of each part."""
+"""The folder of a sweep that can be resumed, with its plan and the run of each part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .plans import SweepPlan, begun
 
 PLAN = "plan.json"
 
-_ADVICE = "A sweep goes on with its own settings and data; only candidates and seeds may be added"
+_ADVICE = "A sweep resumes with its own settings and data; only candidates and seeds may be added"
 _FORMAT = {"format": "twolayer sweep", "format_version": 1}
 _KINDS = {
     "format": Kind(repr(_FORMAT["format"]), lambda found: found == _FORMAT["format"]),
@@ -36,28 +36,29 @@ class PartsFolder:
     path : Path
         The folder, which need not exist.
     seconds : float
-        How many seconds pass at least between two checkpoints of a part.
+        The least number of seconds between two checkpoints of a part.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path, self._seconds = path, seconds
 
     def resumed(self, plan: SweepPlan, data: Fingerprint | None = None) -> SweepPlan:
-        """Return a plan with the parts that the folder has; its other networks make parts of their own.
+        """Return a plan with the parts of the folder; networks that are new make parts of their own.
 
         Parameters
         ----------
         plan : SweepPlan
         data : Fingerprint, optional
-            Texts that distinguish the data from others, if they are not to be compared as the plan has them.
+            Texts that identify the data, in place of those of the plan.
 
         Raises
         ------
         ValueError
-            If two candidates cannot be told apart; if the folder is that of a sweep with other settings or
-            data, or with candidates that the plan lacks; with halving, if it has other candidates at all.
+            If two candidates have the same description; if the folder is that of a sweep with other settings
+            or data, or with candidates that the plan lacks; or, with halving, if its candidates differ at
+            all.
         OSError
-            If it cannot be written.
+            If the folder cannot be written.
         """
         networks, file = plan.networks, self._path / PLAN
         if data is not None:
@@ -84,7 +85,7 @@ class PartsFolder:
         return begun(replace(networks, stacks=stacks), plan.rungs)
 
     def _divided(self, networks: Networks, names: list[str], parts: list[list[str]]) -> list[list[int]]:
-        """Return the numbers of the networks of each part: those of the folder, and new ones."""
+        """Return the numbers of the networks of each part: first the parts of the folder, then new parts."""
         earlier = [name for part in parts for name in part]
         if len({*earlier}) < len(earlier):
             raise ValueError(f"{self._path / PLAN} must have each network once; got one twice")
@@ -93,7 +94,7 @@ class PartsFolder:
                 f"the candidates and seeds must be those of the sweep in {self._path}, as `halving` compares "
                 f"all of them; got {len(names)} networks, and the folder has {len(earlier)}"
             )
-        # Parts that have not begun are divided anew, or may be left out again.
+        # Only parts with a checkpoint stay as they are; others may be divided differently, or left out.
         begun_ones = [part for part in parts if self._file(part).is_file()]
         numbers = {name: i for i, name in enumerate(names)}
         missing = [name for part in begun_ones for name in part if name not in numbers]
@@ -109,7 +110,7 @@ class PartsFolder:
 
     def checkpoint(self, part: Part) -> Checkpoint:
         """Return the file of a part's run."""
-        # The network of all samples is trained for as many epochs as the folds took.
+        # The number of epochs of the network of all samples depends on the folds.
         of_all = [f"{part.epochs} epochs"] if part.epochs is not None and not part.is_rung else []
         return Checkpoint(self._file([*map(described, part.members), *of_all]), self._seconds)
 

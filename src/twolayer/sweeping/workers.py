@@ -1,4 +1,4 @@
-"""Workers of a sweep: any executor of `concurrent.futures`, and what goes between it and this process."""
+"""Workers of a sweep: executors of `concurrent.futures`, and their exchange of data with this process."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ from .stored import PartsFolder
 
 Executors: TypeAlias = Executor | Callable[[], Executor]
 
-_PLACE = ("step", "steps", "epoch", "epochs")  # what workers report of a progress
+_PLACE = ("step", "steps", "epoch", "epochs")  # fields of `Progress` that workers report
 _REPORT_SECONDS = 0.5
-_STOP_SECONDS = 10.0  # until parts that were asked to stop are no longer waited for
+_STOP_SECONDS = 10.0  # the longest wait for parts that were asked to stop
 _HINT = (
     '; no worker took a step: a program must start its sweep below `if __name__ == "__main__":`, and workers '
     "must be able to import it"
 )
-_GOES_ON = "goes-on"  # a file that is there until parts are to stop
+_GOES_ON = "goes-on"  # a file whose removal asks parts to stop
 # Modules of executors whose workers are processes of this machine, which can share memory.
 _OF_PROCESSES = ("concurrent.futures.process", "joblib.externals.loky", "loky")
 
 
 class Workers:
-    """An executor, on which the parts of a sweep are run.
+    """An executor that runs the parts of a sweep.
 
     Parameters
     ----------
     executor : Executor, or callable that returns one
-        One that a callable returned is shut down at the end.
+        An executor that a callable returned is shut down at the end.
     retries : int
-        How often a part is run again whose worker died.
+        How many times a part is run again after its worker died.
     given : Given
-        The arrays, which are sent once if the executor has a way to do so.
+        The arrays. They are sent once if the executor has a way to do so.
     callbacks : tuple of callables
-        Called in this process; by one of them, ``stopping`` is set.
+        They are called in this process. A call of ``progress.stop()`` sets ``stopping``.
     folder : PartsFolder or None
     """
 
@@ -77,7 +77,7 @@ class Workers:
                 f"{type(self._executor).__name__}"
             )
         n_workers: int = getattr(self._executor, "_max_workers", 0)
-        self._most = n_workers or sys.maxsize  # parts at a time: for an unknown number of workers all
+        self._most = n_workers or sys.maxsize  # parts to submit at a time: all if the number is unknown
         self._n_threads = None
         if type(self._executor).__module__.startswith(_OF_PROCESSES):
             self._n_threads = max(1, (os.cpu_count() or 1) // max(1, n_workers))
@@ -88,7 +88,7 @@ class Workers:
         self._sent: Any = None
 
     def close(self) -> None:
-        """Ask parts that still run to stop, end the workers of an executor that is ours, and remove files."""
+        """Cancel parts that still run, end the workers of an executor that this object made, remove files."""
         left = [future for future in self._running if not (future.cancel() or future.done())]
         if self._make is not None:
             processes = [*(getattr(self._executor, "_processes", None) or {}).values()] if left else []
@@ -103,7 +103,7 @@ class Workers:
         Raises
         ------
         BrokenExecutor
-            If the worker of a part died more often than it may.
+            If a worker died more than ``retries`` times while it trained the same part.
         """
         waiting, running, deaths = deque(parts), self._running, Counter[int]()
         if self._sent is None:
@@ -127,26 +127,27 @@ class Workers:
                     if deaths[part.number] > self._retries:
                         hint = "" if any(self._folder.glob("*.progress")) else _HINT
                         raise BrokenExecutor(
-                            f"part {part.number} of {part.n_parts} is given up: it was under way "
-                            f"{deaths[part.number]} times when a worker died{hint}"
+                            f"part {part.number} of {part.n_parts} failed: a worker died "
+                            f"{deaths[part.number]} times while it trained the part{hint}"
                         ) from error
-                    if isinstance(error, CancelledError):  # by Dask, whose workers with the arrays died
+                    # Dask cancels a part if the workers that had the arrays died.
+                    if isinstance(error, CancelledError):
                         self._sent = self._send(self._given)
                     elif executor is self._executor:
                         self._executor = self._replacement(executor, error)
                     waiting.appendleft(part)
                     continue
-                if self._parts_folder is not None:  # the worker may not see the folder
+                if self._parts_folder is not None:  # the worker may have had no access to the folder
                     save_run(result.run, self._parts_folder.checkpoint(part).path)
                 self._call_back(part, result.place, result.run)
                 yield result
             for part, _ in running.values():
-                with suppress(OSError):  # it has not begun, or its worker is on another machine
+                with suppress(OSError):  # the part has not started, or its worker is on another machine
                     text = _report_file(self._folder, part).read_text(encoding="ascii")
                     self._call_back(part, [int(number) for number in text.split()], None)
 
     def _submit(self, part: Part) -> Future[PartResult]:
-        """Submit a part; an executor that is broken gives a future that is."""
+        """Submit a part; return a future with the error if the executor is broken."""
         checkpoint = None
         if self._parts_folder is not None:
             checkpoint = self._parts_folder.checkpoint(part)
@@ -161,7 +162,7 @@ class Workers:
             return future
 
     def _replacement(self, executor: Executor, error: BrokenExecutor) -> Executor:
-        """Return an executor in place of one that broke, as those of processes do if one of these dies."""
+        """Return a new executor for a broken one; one of processes breaks if a process dies."""
         if self._make is None and type(executor).__module__ == _OF_PROCESSES[0]:
             own: Any = executor
             kind: Callable[..., Executor] = type(executor)
@@ -175,7 +176,7 @@ class Workers:
         return self._make()
 
     def _send(self, given: Given) -> Any:
-        """Return what workers make the arrays of: names of files, where they are on this machine."""
+        """Return the arrays in the form that is sent to workers: as files, if these are on this machine."""
         client: Any = getattr(self._executor, "_client", None)
         if hasattr(client, "scatter"):  # Dask's
             (future,) = client.scatter([given], broadcast=True, hash=False)
@@ -183,13 +184,13 @@ class Workers:
         return given if self._n_threads is None else tree_map(self._in_file, given)
 
     def _in_file(self, array: Array) -> Any:
-        """Write a NumPy array to a file, unless it is one in a file already."""
+        """Return a function that maps a NumPy array from a file; write the file if the array has none."""
         if not isinstance(array, np.ndarray) or array.dtype.hasobject or not array.size:
             return array
         root: Any = array
         while isinstance(root.base, np.memmap):
             root = root.base
-        # In mode "c", what was changed since is in no file.
+        # In mode "c", changes to the array are not in the file.
         is_mapped = isinstance(root, np.memmap) and root.mode != "c" and array.flags.c_contiguous
         if is_mapped and root.filename and Path(root.filename).is_file():
             first, own = (one.__array_interface__["data"][0] for one in (root, array))
@@ -197,13 +198,13 @@ class Workers:
         path = self._folder / f"{len(list(self._folder.iterdir()))}.array"
         try:
             np.ascontiguousarray(array).tofile(path)
-        except OSError as error:  # which does not name the file
-            why = "the temporary folder may be too small for the arrays; TMPDIR names another"
+        except OSError as error:  # NumPy's error does not name the file
+            why = "the temporary folder may be too small for the arrays; set TMPDIR to another one"
             raise OSError(errno.ENOSPC, why, str(path)) from error
         return partial(np.memmap, path, array.dtype, "r", 0, array.shape)
 
     def _call_back(self, part: Part, place: Sequence[int], run: Run | None) -> None:
-        """Call callbacks with the progress of a part, whose run is known only when it has ended."""
+        """Call the callbacks with the progress of a part; its run is None until it has ended."""
 
         def known() -> Run:
             if run is None:
@@ -237,33 +238,35 @@ def run_part(
     ----------
     part : Part
     sent : Given
-        The arrays; in place of one that is in a file, a function that returns it.
+        The arrays, or functions that return arrays from files.
     folder : Path
-        The folder for reports of progress, and for the file that says to go on, if this machine has it.
+        The folder for reports of progress, and for the file whose removal asks to stop. Other machines may
+        not have it.
     checkpoint : Checkpoint or None
-        The file of the part's run, if this machine has its folder.
+        The file of the part's run. It is ignored if this machine does not have its folder.
     n_threads : int or None
-        The most threads of a BLAS, if the worker is a process of the calling machine.
+        The largest number of BLAS threads, if the worker is a process of the calling machine.
     """
     if n_threads is not None:
         _end_with_parent(folder)
     given = Given(*tree_map(lambda array: np.asarray(array()) if callable(array) else array, sent))
     callbacks = (_Reporter(folder, part),) if folder.is_dir() else ()
-    if "X" in part.shared.data:  # a file may have been replaced meanwhile
+    if "X" in part.shared.data:  # a file may have been replaced in the meantime
         part.check_data(given)
     if checkpoint is not None and not checkpoint.path.parent.is_dir():
         checkpoint = None
     first = part.members[0]
     n_units = len(part.members) * first["n_hidden"]
     operations = 2.0 * math.prod(given.X.shape[1:]) * first["batch_size"] * n_units
-    if n_threads is None:  # a limit is of the whole process, and other threads of it may be workers too
+    if n_threads is None:
+        # A limit applies to the whole process, whose other threads may be workers, too.
         operations = math.inf
     with threads_for(part.shared.place(given.X)["xp"], operations, n_threads):
         return train_part(part, PartData(given), callbacks=callbacks, checkpoint=checkpoint)
 
 
 class _Reporter:
-    """A callback that writes now and then how far a part is, and stops it if that is asked for."""
+    """A callback that reports the progress of a part to a file, and stops the part when asked to."""
 
     def __init__(self, folder: Path, part: Part) -> None:
         self._goes_on, self._file = folder / _GOES_ON, _report_file(folder, part)
@@ -277,7 +280,7 @@ class _Reporter:
             progress.stop()
         place = (getattr(progress, name) for name in _PLACE)
         new = self._file.with_suffix(".new")
-        with suppress(OSError):  # the folder may be gone, with the process that reads it
+        with suppress(OSError):  # the calling process may have ended and removed the folder
             new.write_text(" ".join(map(str, place)), encoding="ascii")
             new.replace(self._file)
 
@@ -288,14 +291,14 @@ def _report_file(folder: Path, part: Part) -> Path:
 
 @lru_cache(maxsize=1)
 def _end_with_parent(folder: Path) -> None:
-    """Have this process end when the one that started it does, however that ends, and remove its folder."""
+    """End this process when its parent process ends for any reason, and remove the parent's folder."""
     import multiprocessing
 
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
         assert parent is not None
-        with suppress(ValueError):  # loky's workers do not know theirs, and end by themselves
+        with suppress(ValueError):  # loky's workers cannot join their parent, and end on their own
             parent.join()
             shutil.rmtree(folder, ignore_errors=True)
             os._exit(1)
@@ -305,13 +308,15 @@ def _end_with_parent(folder: Path) -> None:
 
 
 def processes(n: int) -> Executor:
-    """Return an executor of so many fresh processes, which leave Ctrl-C to this one."""
+    """Return an executor of ``n`` new processes, which leave Ctrl-C to this process."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
     spawn, ignored = multiprocessing.get_context("spawn"), (signal.SIGINT, signal.SIG_IGN)
     executor = ProcessPoolExecutor(n, mp_context=spawn, initializer=signal.signal, initargs=ignored)
-    if hasattr(signal, "pthread_sigmask"):  # the processes, which a first call starts, inherit the mask
+    # The first call starts the processes, which inherit the mask. Otherwise Ctrl-C could stop one of them
+    # before it ignores the signal.
+    if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         executor.submit(int)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

@@ -20,7 +20,7 @@ from twolayer import datasets
 from twolayer.cli import console
 from twolayer.cli.errors import INTERRUPTED
 from twolayer.cli.read_run import Results, read_predictions, read_results
-from twolayer.report.certainty import certainty_in_words, grid_end_in_words, grid_ends
+from twolayer.report.certainty import certainty_in_words, grid_ends, next_in_words, verdict_in_words
 from twolayer.report.formatting import format_accuracy, format_number, format_numbers
 from twolayer.report.metrics import classification_summary, wilson_interval
 from twolayer.report.tables import format_difference, legend, ranked
@@ -88,22 +88,27 @@ def test_a_sweep(runs: Path) -> None:
     spread = f"{best['validation_accuracy']:.3f} ± {best['validation_accuracy_std']:.3f}"
     figure = f"Validation accuracy {spread} mean ± standard deviation over 2 seeds; 300 samples"
     assert figure in page.said("figures")
-    diverged, *ends = page.notices
+    (diverged,) = page.notices
     assert diverged.startswith("Some diverged. 2 of the 4 candidates")
-    assert ends == [f"At the end of the grid. {grid_end_in_words(end)}" for end in grid_ends(results.table)]
-    assert "lower end of learning rate, 0.3: try 0.03, 3e-3 too." in ends[0]
+    section = page.said("candidates")
+    verdict = verdict_in_words(ranked(results.table), ends=grid_ends(results.table))
+    assert " ".join(verdict) == results.verdict
+    following = next_in_words(results.next).replace("`", "")
+    assert section.startswith(f"Candidates {results.verdict} {following} 4 candidates, the best first")
+    assert "lower end of learning rate, 0.3: try 0.03, 3e-3 too." in section
+    assert f"twolayer sweep --resume {runs / 'sweep'} --learning-rate 0.003,0.03,0.3,1000" in section
     assert "The curves show the best network (seed " in page.said("course")
 
     rows = page.table("candidates", "; ".join(["4 candidates, the best first", *legend(results.table)]))
-    columns = ["rank", "learning rate", "reg", "training accuracy", "validation accuracy", "behind the best"]
-    assert rows[0] == [*columns, "diverged", "note"]
+    columns = ["rank", "learning rate", "reg", "training accuracy", "validation accuracy ± SD over 2 seeds"]
+    assert rows[0] == [*columns, "behind the best ± 95 % margin", "diverged", "note"]
     assert [row[0] for row in rows[1:]] == ["1", "2", "3", "4"]
     assert rows[1][3:] == [f"{best['train_accuracy']:.3f}", spread, "", "", "best"]
     note = "≈ best" if second["within_noise"] else ""
     assert rows[2][5:] == [format_difference(second), "", note]
     assert [row[1] for row in rows[1:]] == format_numbers([0.3, 0.3, 1000.0, 1000.0])
     assert all(row[3:6] == ["–"] * 3 and row[6].startswith("step") for row in rows[3:])
-    assert " ".join(certainty_in_words(results.table, 300)) in page.said("candidates")
+    assert " ".join(certainty_in_words(results.table, 300)) in section
     (marked,) = page.all("tr", **{"class": "best"})
     assert "best" in words(marked)
 

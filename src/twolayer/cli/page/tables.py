@@ -1,4 +1,4 @@
-"""Tables of the page: candidates, classes, confusions, the samples most wrong, files."""
+"""Tables of the page: candidates, classes, confusions, columns, misclassified samples, files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .. import run_folder
 from ..read_run import MOST_IMAGES
 from ..stored_run import StoredRun
 
-MOST_CLASSES = 20  # whose confusions are a table
+MOST_CLASSES = 20  # with more, the confusions are not a table
 _MOST_PAIRS = 8
 _MOST_COLUMNS = 30
 _SHADES = 5
@@ -29,7 +29,7 @@ Cell = tuple[str, str]  # the text, and the key by which it is sorted
 
 
 def cell(text: str, value: Any) -> Cell:
-    """Return a cell that is sorted by a value; None and nan have no key."""
+    """Return a cell that is sorted by a value; None and nan have an empty key."""
     return text, "" if value is None or value != value else str(value)
 
 
@@ -49,7 +49,7 @@ def candidates(run: StoredRun) -> dict[str, Any] | None:
     return {
         "verdict": verdict,
         "next": results.next,
-        "columns": columns[:-1],  # the template has the heading of the notes
+        "columns": columns[:-1],  # without the notes, whose heading is in the template
         "rows": rows,
         "caption": "; ".join((f"{count(len(table), 'candidate')}, the best first", *legend(table))),
         "certainty": " ".join(certainty_in_words(table, results.samples.get("validation"), run.monitor)),
@@ -69,7 +69,7 @@ def classes(run: StoredRun) -> list[tuple[str, list[Cell]]]:
 
 
 def confusion(run: StoredRun) -> list[dict[str, Any]]:
-    """Return the rows of the confusion matrix: counts, and a shade for each by its share of the row."""
+    """Return the rows of the confusion matrix, with counts, and shades by their shares of the row."""
     test, names = run.results.test, run.results.classes
     if test is None or len(names) > MOST_CLASSES:
         return []
@@ -97,7 +97,7 @@ def pairs(run: StoredRun) -> list[dict[str, str]]:
 
 
 def columns(run: StoredRun) -> list[tuple[str, list[Cell]]]:
-    """Return the columns of a table that matter most: kind, features, and the accuracy lost without each."""
+    """Return the most important columns of a table: kind, features, and the accuracy lost without each."""
     return [
         (
             row["column"],
@@ -112,7 +112,7 @@ def columns(run: StoredRun) -> list[tuple[str, list[Cell]]]:
 
 
 def mistakes(run: StoredRun) -> dict[str, Any] | None:
-    """Return the samples that are most wrong, with any images of them; None where they are not known."""
+    """Return the misclassified samples, the worst first, with any images; None without predictions."""
     predictions, names = run.predictions, run.results.classes
     if predictions is None:
         return None
@@ -138,11 +138,13 @@ def mistakes(run: StoredRun) -> dict[str, Any] | None:
     ]
     sentence = f"{len(wrong):,} of {len(y):,} test samples are wrong"
     if items:
-        which = "all of them are here"
+        which = "all of them are shown"
         if len(items) < len(wrong):
-            which = f"here are the {len(items)} whose true class got the least probability"
-        sentence += f"; {which}, the most wrong first: true → predicted, with the probability of the latter"
-        if not images or predictions.ids is None:  # which are the names of their files
+            which = f"the {len(items)} with the lowest probability of their true class are shown"
+        sentence += (
+            f"; {which}, the worst first: true → predicted, with the probability of the predicted class"
+        )
+        if not images or predictions.ids is None:  # the ids of images are the names of their files
             sentence += f". They are numbered from 0, as in NumPy, by their {order}"
     height = None
     if images and predictions.images is not None:
@@ -158,7 +160,7 @@ def mistakes(run: StoredRun) -> dict[str, Any] | None:
 
 
 def _images(run: StoredRun) -> dict[int, str]:
-    """Return images of test samples as data: URIs, from black, 0, to white, by their rows."""
+    """Return images of test samples as data: URIs, by their rows; black is 0."""
     predictions = run.predictions
     if predictions is None or predictions.images is None or predictions.rows is None:
         return {}
@@ -173,7 +175,7 @@ def _images(run: StoredRun) -> dict[int, str]:
 
 
 def _png(image: HostArray) -> str:
-    """Return an image as a data: URI."""
+    """Return a PNG image as a data: URI."""
     pillow = require("PIL.Image", extra="cli", purpose="A report")
     stream = io.BytesIO()
     pillow.fromarray(image[..., 0] if image.shape[2:] == (1,) else image).save(stream, format="png")
@@ -186,7 +188,7 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 def files(run: StoredRun) -> list[tuple[str, str, str]]:
-    """Return the name, the content and the size of each file in the folder, but for the page."""
+    """Return the name, the content and the size of each file in the folder, except the page."""
     return [
         (name, run_folder.FILES.get(name, "a picture"), _size((run.folder / name).stat().st_size))
         for name in run_folder.written_in(run.folder)
