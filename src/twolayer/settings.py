@@ -56,11 +56,7 @@ _TRAINING = (
     ),
     Setting("candidates", COUNT, None, "Draw N candidates at random, from values or ranges.", only="sweep"),
     Setting(
-        "halving",
-        Number(int, least=2),
-        None,
-        "Successive halving: stop all but the best 1 / N of the candidates at each rung.",
-        only="sweep",
+        "halving", Number(int, least=2), None, "Keep the best 1 / N candidates at each rung.", only="sweep"
     ),
 )
 
@@ -174,13 +170,7 @@ _PREPROCESSING = (
 )
 
 _AUGMENTATION = (
-    Setting(
-        "flip",
-        bool,
-        False,
-        "Flip each image left to right with probability 1/2, or not.",
-        label="flipped images",
-    ),
+    Setting("flip", bool, False, "Flip images at random, left to right, or not.", label="flipped images"),
     Setting(
         "shift",
         COUNT_OR_ZERO,
