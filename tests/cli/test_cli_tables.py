@@ -426,7 +426,7 @@ def test_a_table_of_very_many_columns_has_no_importances(monkeypatch: pytest.Mon
 def test_the_exported_model_takes_columns(run: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="the exported model is run by onnxruntime")
     output = done("export", run)
-    assert "It takes the columns of the table, (N, 1) each: age (float64), income (float64), " in output
+    assert "Input: the columns of the table, (N, 1) each: age (float64), income (float64), " in output
     assert "since (int64, microseconds since 1970)" in output
     model = onnxruntime.InferenceSession(str(run / "network.onnx"))
     new = people(1000, seed=4, states=("Jura", "Wallis", "Uri"))
