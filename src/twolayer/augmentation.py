@@ -87,7 +87,7 @@ class FlipAndShift:
     shift : int
         The largest shift in pixels, at least 0 and less than height and width.
     border : "reflect" or "zero"
-        What fills the pixels that a shift leaves empty. "reflect" uses the mirror image without repeating the
+        Filling of the pixels that a shift leaves empty. "reflect" uses the mirror image without repeating the
         outermost pixels. "zero" uses zeros; with preprocessing, they are inserted before it.
 
     Examples

@@ -212,7 +212,7 @@ class TableEncoder:
         frame : DataFrame of pandas, polars or pyarrow
             The training rows, without their labels.
         categorical : collection of str
-            Columns of numbers, Booleans or text that are always encoded as categories.
+            Columns of numbers, booleans or text that are always encoded as categories.
         max_categories : int
             The largest number of categories of a column that get a feature of their own. Rarer categories
             share one feature.

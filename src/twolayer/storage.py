@@ -153,7 +153,7 @@ def save(
     information : mapping, optional
         Any other information, for example settings and results of the run.
 
-        Both mappings may contain everything that JSON can represent: strings, numbers, Booleans, None, lists,
+        Both mappings may contain everything that JSON can represent: strings, numbers, booleans, None, lists,
         and mappings with strings as keys; also NumPy numbers and arrays. Strings are loaded unchanged, with
         any control characters in them: escape these before you display a string. NaN and infinity, which
         JSON lacks, are stored as None.

@@ -293,7 +293,7 @@ def flatten(folder):
         (
             lambda folder: make_splits(folder, "train", "test", "other"),
             {},
-            r"must hold no folders but those of the splits beside train; got other",
+            r"must hold no folders beside train except other splits; got other",
         ),
         (
             lambda folder: make_splits(folder, "train", "val", "valid"),

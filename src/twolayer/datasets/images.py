@@ -279,7 +279,7 @@ def _folders_of_splits(folder: Path) -> dict[str, Path]:
         return {"train": folder}  # a class may be named train or test
     if others:
         named = listed(path.name for path in others)
-        raise ValueError(f"{folder} must hold no folders but those of the splits beside train; got {named}")
+        raise ValueError(f"{folder} must hold no folders beside train except other splits; got {named}")
     for split, paths in found.items():
         if len(paths) > 1:
             named = listed(path.name for path in paths)

@@ -22,7 +22,7 @@ _SUFFIXES = {"train": "", "validation": "_validation", "test": "_test"}
 _KEYS = tuple(f"{letter}{suffix}" for suffix in _SUFFIXES.values() for letter in "Xy")
 # Code for messages that converts arrays to ones that can be read.
 _CURES = {
-    "X": "X.astype('float64')`, or of a table with texts `pandas.get_dummies(frame).to_numpy(float)",
+    "X": "X.astype('float64')`, or for a table with text `pandas.get_dummies(frame).to_numpy(float)",
     "y": "y.astype(str)",
 }
 _TEXTS = " (`X.astype('float64')` converts numeric strings; encode other categories as one column each)"

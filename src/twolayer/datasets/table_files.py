@@ -50,7 +50,7 @@ def read_table(
         for a CSV file on standard input, or a data frame.
     missing : collection of str
         Strings that stand for a gap in a CSV file, in addition to empty fields and, in columns of numbers,
-        dates and Booleans, the usual strings such as NA.
+        dates and booleans, the usual strings such as NA.
     categorical : collection of str
         Columns of a CSV file to read as text, even if all values are numbers.
     encoder : TableEncoder, optional

@@ -220,8 +220,8 @@ def load_labelled_table(
     check_columns(frame.columns, [label], name=str(source))
     name = f"the column {label!r:.80} of {source}"
     rows, labels = _labelled(frame[label], name)
-    # Labels may have another type here than in training, and so another case: the text "true" of a class
-    # becomes the Boolean True in a file that contains only true and false.
+    # Match labels in other cases too. A file with only some of the classes may get another type than the
+    # training file: labels "true" and "false" become booleans, whose strings are "True" and "False".
     texts = [*map(str, labels)]
     forms = {text: (text, text.lower(), text.title(), text.upper()) for text in {*texts}}
     known = {text: next((one for one in forms[text] if one in classes), text) for text in forms}

@@ -186,7 +186,7 @@ class TwoLayerClassifier(CallbackSupportMixin, ClassifierMixin, BaseEstimator): 
             Training samples. float32 and float64 are kept and become the network's dtype. Other dtypes are
             converted to float64 (to float32 if the device has no float64).
         y : array-like (N,)
-            Label of each sample: integers, strings or Booleans. Nullable and categorical columns are
+            Label of each sample: integers, strings or booleans. Nullable and categorical columns are
             converted to their values.
         sample_weight : array-like (N,), optional
             Weight of each sample in its batch's mean, at least 0. The scale of the weights does not matter.

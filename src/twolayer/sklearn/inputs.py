@@ -96,7 +96,7 @@ def validated(model: Any, X: Any, y: Any = "no_validation", *, reset: bool, suff
 def checked_labels(labels: Any, *, name: str) -> Any:
     """Return labels in a form for scikit-learn, or raise if one is missing.
 
-    Nullable integers and Booleans are converted here, because scikit-learn would convert them to float64,
+    Nullable integers and booleans are converted here, because scikit-learn would convert them to float64,
     which cannot represent all large integers.
     """
     check_plain(name, labels)
