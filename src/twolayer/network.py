@@ -164,7 +164,7 @@ class TwoLayerNet(NamedTuple):
     Course code that reports ``reg · ‖W‖²`` but steps along ``reg · W`` needs half its ``reg`` here. See
     docs/mathematics.md, "From samples to probabilities", "The loss" and "The gradient".
 
-    Networks cannot be compared, added or multiplied, because tuples would be compared and concatenated.
+    Comparing, adding or multiplying networks raises a TypeError, although a network is a tuple.
 
     Examples
     --------
