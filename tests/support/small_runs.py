@@ -124,7 +124,7 @@ def tries(backend: Backend, most: int = 100) -> settings:
 
 
 def few(backend: Backend, most: int = 30) -> settings:
-    """Hypothesis settings for mixes of settings: two examples on JAX, which compiles each mix, else more."""
+    """Hypothesis settings for mixes of settings: fewer examples on slow libraries; JAX compiles each mix."""
     share = {"numpy": 1.0, "torch": 0.25, "strict": 0.15}.get(backend.library, 0.0)
     return settings(max_examples=max(2, round(share * most)))
 
