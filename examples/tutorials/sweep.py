@@ -132,8 +132,8 @@ for place in np.unique(winners):
 # --------------
 #
 # In the column "± SD over 10 seeds" of the table, ± is the standard deviation: how far
-# one network of these settings is from another. How well the *mean* of ten is known is another
-# question. Its answer, the standard error of the mean, is the standard deviation
+# one network of these settings is from another. How well the *mean* of ten is known is
+# another question. Its answer, the standard error of the mean, is the standard deviation
 # divided by √10.
 
 n = len(seeds)
