@@ -10,11 +10,12 @@ All of the figures on it are computed by the code that stands above them.
 Your own sweep, at once
 -----------------------
 
-The table of ``twolayer sweep`` tells how far each candidate is behind the best, with
-the margin that chance has, and marks those that may be as good; so do ``result.table``
-and the report. It leaves the accuracy of every candidate and seed in ``runs.csv``, of
-which these lines make the same: the mean of the differences seed by seed, and its
-standard error. They want pandas, and two seeds or more.
+``twolayer sweep`` prints a verdict first: the best candidate, how many others may be as
+good, and a command for the next step. Its table has the difference of each candidate
+from the best, with a 95 % margin; so do ``result.table`` and the report. The accuracy of
+every candidate and seed is in ``runs.csv``. These lines compute the same from it: the
+mean of the differences seed by seed, and its standard error. They need pandas, and two
+seeds or more.
 
 .. code-block:: python
 
@@ -130,9 +131,9 @@ for place in np.unique(winners):
 # Two kinds of ±
 # --------------
 #
-# What is printed as ± is the standard deviation over the seeds: how far one network of
-# these settings is from another one. How well the *mean* of ten is known is another
-# question. Its answer, the standard error of the mean, is the standard deviation
+# In the column "± SD over 10 seeds" of the table, ± is the standard deviation: how far
+# one network of these settings is from another. How well the *mean* of ten is known is
+# another question. Its answer, the standard error of the mean, is the standard deviation
 # divided by √10.
 
 n = len(seeds)
@@ -335,8 +336,9 @@ print(f"test accuracy {p:.3f} ± {np.sqrt(p * (1 - p) / len(digits.test.y)):.3f}
 #
 #    $ twolayer sweep --learning-rate 0.03,0.1,0.3 --reg 0,1e-3,1e-2 --seeds 0,1,2,3,4
 #
-# prints the mean ± the standard deviation over the seeds for each candidate, tests the
-# winner once, and keeps the accuracy of every candidate and seed in ``runs.csv``.
+# prints the verdict, and the mean ± the standard deviation over the seeds for each
+# candidate, tests the winner once, and keeps the accuracy of every candidate and seed in
+# ``runs.csv``.
 #
 # In short
 # --------
