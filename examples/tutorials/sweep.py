@@ -12,10 +12,10 @@ Your own sweep, at once
 
 ``twolayer sweep`` prints a verdict first: the best candidate, how many others may be as
 good, and a command for the next step. Its table has the difference of each candidate
-from the best, with a 95 % margin; so do ``result.table`` and the report. The accuracy of
-every candidate and seed is in ``runs.csv``. These lines compute the same from it: the
-mean of the differences seed by seed, and its standard error. They need pandas, and two
-seeds or more.
+from the best, with a 95 % margin; so do ``result.table`` and the report. The accuracy
+of every candidate and seed is in ``runs.csv``. These lines compute the same from it:
+the mean of the differences seed by seed, and its standard error. They need pandas, and
+two seeds or more.
 
 .. code-block:: python
 
@@ -131,7 +131,7 @@ for place in np.unique(winners):
 # Two kinds of ±
 # --------------
 #
-# In the column "± SD over 10 seeds" of the table, ± is the standard deviation: how far
+# In a table's column "± SD over 10 seeds", ± is the standard deviation: how far
 # one network of these settings is from another. How well the *mean* of ten is known is
 # another question. Its answer, the standard error of the mean, is the standard deviation
 # divided by √10.
@@ -337,8 +337,8 @@ print(f"test accuracy {p:.3f} ± {np.sqrt(p * (1 - p) / len(digits.test.y)):.3f}
 #    $ twolayer sweep --learning-rate 0.03,0.1,0.3 --reg 0,1e-3,1e-2 --seeds 0,1,2,3,4
 #
 # prints the verdict, and the mean ± the standard deviation over the seeds for each
-# candidate, tests the winner once, and keeps the accuracy of every candidate and seed in
-# ``runs.csv``.
+# candidate, tests the winner once, and keeps the accuracy of every candidate and seed
+# in ``runs.csv``.
 #
 # In short
 # --------
