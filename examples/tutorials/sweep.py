@@ -131,10 +131,10 @@ for place in np.unique(winners):
 # Two kinds of ±
 # --------------
 #
-# In a table's column "± SD over 10 seeds", ± is the standard deviation: how far
-# one network of these settings is from another. How well the *mean* of ten is known is
-# another question. Its answer, the standard error of the mean, is the standard deviation
-# divided by √10.
+# In a table's column "± SD over 10 seeds", ± is the standard deviation: how far one
+# network of these settings is from another. How well the *mean* of ten is known is
+# another question. Its answer, the standard error of the mean, is the standard
+# deviation divided by √10.
 
 n = len(seeds)
 for row in ranked[:6]:
