@@ -10,7 +10,7 @@ All of the figures on it are computed by the code that stands above them.
 Your own sweep, at once
 -----------------------
 
-``twolayer sweep`` first prints a verdict: the best candidate, how many others may be as
+``twolayer sweep`` prints a verdict first: the best candidate, how many others may be as
 good, and a command for the next step. Its table has the difference of each candidate
 from the best, with a 95 % margin; so do ``result.table`` and the report. The accuracy
 of every candidate and seed is in ``runs.csv``. These lines compute the same from it:
@@ -131,8 +131,8 @@ for place in np.unique(winners):
 # Two kinds of ±
 # --------------
 #
-# In the column "± SD over 10 seeds" of the table, ± is the standard deviation: how far
-# one network of these settings is from another. How well the *mean* of ten is known is
+# In a table's column "± SD over 10 seeds", ± is the standard deviation: how far one
+# network of these settings is from another. How well the *mean* of ten is known is
 # another question. Its answer, the standard error of the mean, is the standard
 # deviation divided by √10.
 
