@@ -2,16 +2,16 @@
 Digits in a minute
 ==================
 
-From images to a network that reads digits, and a file that keeps it. All that it needs
-is twolayer and, for the pictures, matplotlib: ``python -m pip install
+This tutorial goes from images to a trained network that reads digits, saved in a file.
+It needs twolayer and, for the pictures, matplotlib: ``python -m pip install
 "twolayer[plots]"``.
 
 The data
 --------
 
-1,797 handwritten digits of 8 × 8 pixels come with the package, divided into three
-parts: to learn from, to choose by (*validation*), and to judge by, once, at the end
-(*test*).
+The package includes 1,797 handwritten digits of 8 × 8 pixels. They are divided into
+three parts: one for *training*, one to choose by (*validation*), and one to measure the
+result once, at the end (*test*).
 """
 
 import matplotlib.pyplot as plt
@@ -26,7 +26,7 @@ print(digits.validation)
 print(digits.test)
 
 # %%
-# ``X`` is a NumPy array of images, ``y`` one of labels.
+# ``X`` is a NumPy array of images, and ``y`` is a NumPy array of labels.
 
 figure, axes = plt.subplots(2, 8, figsize=(8, 2.4), layout="constrained")
 for ax, image, label in zip(axes.flat, digits.train.X, digits.train.y, strict=False):
@@ -39,14 +39,14 @@ plt.show()
 # A network
 # ---------
 #
-# 64 pixels in, 100 hidden units, 10 classes out. A network *is* its four arrays: two of
-# weights, two of biases.
+# The network has 64 inputs, one for each pixel, 100 hidden units and 10 classes. A
+# network *is* its four arrays: two of weights and two of biases.
 
 net = twolayer.TwoLayerNet.initialize(n_features=64, n_hidden=100, n_classes=10, rng=0)
 net
 
 # %%
-# It has learnt nothing yet, so it is right about as often as chance is:
+# It has learnt nothing yet, so its accuracy is about that of chance:
 
 print(f"{net.accuracy(digits.test.X, digits.test.y):.3f}")
 
@@ -54,11 +54,11 @@ print(f"{net.accuracy(digits.test.X, digits.test.y):.3f}")
 # Training
 # --------
 #
-# Networks learn best from numbers around zero, so a ``Standardizer`` learns mean and
-# spread of the training images, and ``train`` applies it to each batch. Twenty times
-# through the 1,097 images, 50 at a time, takes a fraction of a second. After each of
-# the twenty epochs, the network is tried on the validation images, and the best one is
-# kept.
+# Networks learn best from numbers around zero, so a ``Standardizer`` computes the mean
+# and the standard deviation of the training images, and ``train`` applies them to each
+# batch. Thirty epochs of the 1,097 images, in batches of 50, take a fraction of a
+# second. After each epoch, the network is evaluated on the validation images. ``train``
+# keeps the best network.
 
 scaling = twolayer.preprocessing.Standardizer.fit(digits.train.X)
 run = twolayer.train(
@@ -77,8 +77,8 @@ print(f"{run.validation_accuracy:.3f} of the validation images right,")
 print(f"after step {run.best_step} of {run.n_steps}")
 
 # %%
-# Nothing of it is left to chance: initial weights and batches come from ``rng=0``, so
-# the same lines give the same network whenever they are run. How it went:
+# The initial weights and the batches follow from ``rng=0``, so the same code always
+# gives the same network. These curves show the course of the training:
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 plotting.plot_loss(run.history, ax=left)
@@ -89,20 +89,19 @@ plt.show()
 # What has it learnt?
 # -------------------
 #
-# Each hidden unit has a weight for every pixel, which makes an image: of what it looks
-# for.
+# Each hidden unit has a weight for every pixel, so its weights are an image of the
+# pattern it looks for.
 
 _, axes = plt.subplots(figsize=(8, 4), layout="constrained")
 plotting.plot_weights(run.net, (8, 8), max_units=50, columns=10, ax=axes)
 plt.show()
 
 # %%
-# Keeping it
-# ----------
+# Saving it
+# ---------
 #
-# Standardizing is an affine map, and so is a network's first layer: the two become one.
-# ``run.folded`` is a network that takes the pixels as they are, and that is the one to
-# keep.
+# Standardizing is an affine map, and the first layer begins with an affine map, so the
+# two become one map. ``run.folded`` is a network that takes raw pixels: save this one.
 
 twolayer.save(run.folded, "digits.safetensors", classes=digits.classes)
 again = twolayer.load("digits.safetensors")
@@ -111,15 +110,15 @@ again = twolayer.load("digits.safetensors")
 # The test, once
 # --------------
 #
-# Whatever was chosen, the number of epochs for example, was chosen by the validation
-# images. How well the network does on images that had no say in anything, the test
-# images tell:
+# The validation images were used to choose, for example the best epoch. The test images
+# chose nothing, so they measure how well the network does on new images of the same
+# kind:
 
 accuracy = float(again.accuracy(digits.test.X, digits.test.y))
 print(f"{accuracy:.3f} of {len(digits.test.y)} test images right")
 
 # %%
-# A probability for each class, of a single image:
+# The network gives a probability for each class of a single image:
 
 probs = again.predict_proba(digits.test.X[:1])[0]
 figure, (left, right) = plt.subplots(
@@ -133,7 +132,7 @@ right.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# And those that it got wrong, the most wrong first:
+# These are the images it got wrong, the most wrong first:
 
 _, axes = plt.subplots(figsize=(8, 3), layout="constrained")
 plotting.plot_mistakes(
@@ -154,8 +153,8 @@ plt.show()
 #
 #    $ twolayer train
 #
-# trains a network on the digits, and leaves it, its results and its pictures in a new
-# folder under ``runs/``.
+# This trains a network on the digits, and writes the network, its results and its
+# pictures into a new folder under ``runs/``.
 #
-# What next: :doc:`your own arrays </tutorials/arrays>`, or :doc:`many candidates at
-# once </tutorials/sweep>`.
+# Continue with :doc:`your own arrays </tutorials/arrays>`, or with :doc:`many
+# candidates at once </tutorials/sweep>`.

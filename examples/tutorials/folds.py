@@ -2,13 +2,13 @@
 From a table to a cross-validated network
 =========================================
 
-A table of 600 customers, a column to predict, and a question: which settings, and how
-good is the network then? With so few rows a single validation split is a coarse judge.
-This page judges by *cross-validation* instead: every row that is not for the test is
-held out once.
+This tutorial predicts a column of a table of 600 customers. Which settings are best,
+and how good is the network with them? With so few rows a single validation split
+measures too coarsely. This page uses *cross-validation* instead: every row that is not
+for the test is held out once.
 
 It needs the extras ``cli`` and ``sklearn``: ``python -m pip install
-"twolayer[cli,sklearn]"``. All figures on this page are computed by the code above them.
+"twolayer[cli,sklearn]"``. The code on the page computes all its figures.
 """
 
 from pathlib import Path
@@ -30,9 +30,9 @@ from twolayer.storage import load_metadata
 # A table
 # -------
 #
-# These customers are made up: those of middle age, with many visits and a high income,
-# renew their contract more often. One income in ten is missing. Put your own table in
-# their place: a ``.csv``, ``.tsv`` or ``.parquet`` file, or a data frame.
+# The customers are artificial: customers of middle age, with many visits and a high
+# income, renew their contract more often. One income in ten is missing. Put your own
+# table in their place: a ``.csv``, ``.tsv`` or ``.parquet`` file, or a data frame.
 
 rng = np.random.default_rng(0)
 n = 600
@@ -59,10 +59,10 @@ print(table.head(4))
 # A test part, set apart
 # ----------------------
 #
-# ``load_table`` draws 15 % of the rows for validation and 15 % for the test, and makes
-# features of the columns. Folds need no validation part of their own, so its rows join
-# the training rows. (``validation=0`` would do that at once, but the test would then
-# have other rows than on the command line below.)
+# ``load_table`` draws 15 % of the rows for validation and 15 % for the test, and
+# converts the columns to features. Folds need no validation part, so its rows join the
+# training rows. (``validation=0`` would draw none, but the test would then have other
+# rows than on the command line below.)
 
 data = load_table("people.csv", label="renewed", drop=["customer"])
 X = np.concatenate([data.train.X, data.validation.X])
@@ -71,31 +71,31 @@ print(X.shape, "for the folds,", data.test.X.shape, "for the test")
 print(*data.encoder.get_feature_names_out(), sep=", ")
 
 # %%
-# The test rows now wait until everything is chosen.
+# The test rows are not used again until everything is chosen.
 #
 # Why not one validation split?
 # -----------------------------
 #
-# A share p of N rows has the standard error √(p (1 − p) / N). By the 90 rows of one
-# validation split, and by all 510 rows that are not for the test, an accuracy near 0.85
-# is known about so well:
+# A share p of N rows has the standard error √(p (1 − p) / N). For an accuracy near
+# 0.85, these are the standard errors with the 90 rows of one validation split, and with
+# all 510 rows that are not for the test:
 
 for n_rows in (len(data.validation.y), len(y)):
-    print(f"by {n_rows} rows: ± {np.sqrt(0.85 * 0.15 / n_rows):.3f}")
+    print(f"{n_rows} rows: ± {np.sqrt(0.85 * 0.15 / n_rows):.3f}")
 
 # %%
 # Good candidates often differ by less than the first figure. With five folds each
-# candidate is trained five times, on four fifths of the rows, and judged by the fifth
-# that it has not seen. So all rows judge, and nearly as many train as before.
+# candidate is trained five times, on four fifths of the rows, and evaluated on the
+# remaining fifth. All rows therefore evaluate, and nearly as many train as before.
 #
 # The sweep
 # ---------
 #
-# 16 candidates are drawn from the values of four settings. Each is trained on five
-# folds from two seeds. ``preprocessing="standardize"`` is fitted to the training rows
-# of each fold by itself: a scaler that is fitted to all rows would have seen those that
-# are held out. (The encoder, which fills gaps with means, was fitted by ``load_table``
-# to ``data.train``, some of which each fold holds out.)
+# The sweep draws 16 candidates from the values of four settings, and trains each on
+# five folds from two seeds. ``preprocessing="standardize"`` is fitted separately to the
+# training rows of each fold: a scaler fitted to all rows would have seen the held-out
+# rows. (``load_table`` fitted the encoder, which fills gaps with means, to
+# ``data.train``, and each fold holds some of these rows out.)
 
 result = twolayer.sweep(
     X,
@@ -119,7 +119,7 @@ print(f"{len(result.runs)} networks, {len(result.table)} candidates")
 # How to read its table
 # ---------------------
 #
-# ``result.table`` has a row for each candidate. Here are the first ten, the best first:
+# ``result.table`` has a row for each candidate. These are the ten best candidates:
 
 names = ["learning_rate", "reg", "dropout", "n_hidden"]
 ranked = sorted(result.table, key=lambda row: -row["validation_accuracy"])
@@ -137,17 +137,17 @@ for row in ranked[:10]:
         )
 
 # %%
-# - **accuracy** is the mean over the ten networks of a candidate, each judged by the
-#   rows held out from it, ± their standard deviation: how far a network of one fold is
-#   from another.
+# - **accuracy** is the mean over the ten networks of a candidate, each evaluated on the
+#   rows held out from it, ± their standard deviation: how far one network is from
+#   another.
 # - **behind the best** is the mean difference from the best, in pairs of the same seed
 #   and fold, ± the half width of its 95 % confidence interval. Networks of different
-#   folds train on many of the same rows, so they are not independent; the interval is
-#   `wider for that <https://doi.org/10.1023/A:1024068626366>`_.
-# - A candidate whose interval reaches 0 is marked **≈ best**: by these rows it may be
-#   as good.
+#   folds train on many of the same rows, so they are not independent, and the interval
+#   is `wider for this reason <https://doi.org/10.1023/A:1024068626366>`_.
+# - A candidate whose interval reaches 0 is marked **≈ best**: these rows do not show
+#   that it is worse.
 #
-# A single fold is about as large as a single validation split. Here is the candidate
+# A single fold is about as large as a single validation split. These are the candidates
 # that each fold alone would have chosen, from the networks of one seed:
 
 for fold in range(5):
@@ -157,10 +157,10 @@ for fold in range(5):
     print(f"fold {fold}: {first['validation_accuracy']:.3f}  {settings}")
 
 # %%
-# A choice by all folds depends less on which rows happened to judge.
+# A choice by all folds depends less on the division of the rows.
 #
 # In the picture each candidate is a line through its settings, coloured by its
-# accuracy. Settings on which the good lines agree matter; where they fan out, any value
+# accuracy. A setting matters if the good lines agree on it; if they fan out, any value
 # will do.
 
 _, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
@@ -171,11 +171,11 @@ plt.show()
 # The network
 # -----------
 #
-# The networks of the folds were there to judge the settings. ``result.best.net`` is
-# another one: the settings of the best, trained on *all* rows of the five folds, with a
-# scaler fitted to all of them. ``result.best.folded`` is both as one network, which
-# takes features as they are. (``refit="merge"`` makes one of the networks of the folds,
-# whose logits are their mean; ``refit=None`` makes none.)
+# The networks of the folds served to evaluate the settings. ``result.best.net`` is
+# another network: it was trained with the best settings on *all* rows of the five
+# folds, with a scaler fitted to all of them. ``result.best.folded`` contains the
+# scaler, so it takes raw features. (``refit="merge"`` instead merges the networks of
+# the folds into one, whose logits are their mean; ``refit=None`` makes no network.)
 
 best = result.best
 net = best.folded
@@ -186,30 +186,30 @@ print(net)
 # The test, once
 # --------------
 #
-# The accuracy of the best on the held-out rows has chosen it from 16, so it is too
-# high on average. The test rows have chosen nothing.
+# The accuracy on the held-out rows chose the best of 16 candidates, so it is too high
+# on average. The test rows have chosen nothing.
 
 
 def tested(accuracy):
-    """An accuracy on the test rows, with its standard error."""
+    """Return an accuracy on the test rows, with its standard error."""
     error = np.sqrt(accuracy * (1 - accuracy) / len(data.test.y))
     return f"{accuracy:.3f} ± {error:.3f}"
 
 
 commonest = np.bincount(y).argmax()
-X_test = data.test.X.astype("float32")  # as the network is
+X_test = data.test.X.astype("float32")  # the dtype of the network
 print("the commonest class:", tested(np.mean(data.test.y == commonest)))
 print("the network:", tested(float(net.accuracy(X_test, data.test.y))))
 
 # %%
-# ± is wide again, because there are 90 test rows. Cross-validation makes the *choice*
-# surer, not the test.
+# ± is wide again, because there are only 90 test rows. Cross-validation makes the
+# *choice* more certain, not the test.
 #
-# Keeping it, and new rows
-# ------------------------
+# Saving the network, and new rows
+# --------------------------------
 #
-# The file has the network, the names of the classes, and the encoder that makes
-# features of columns.
+# The file holds the network, the names of the classes, and the encoder that converts
+# columns to features.
 
 twolayer.save(net, "people.safetensors", classes=data.classes, encoder=data.encoder)
 
@@ -232,10 +232,10 @@ for row in probs:
 # The same in scikit-learn
 # ------------------------
 #
-# ``TwoLayerSearchCV`` is scikit-learn's ``GridSearchCV`` or ``RandomizedSearchCV`` for
-# this network, and trains folds and candidates in stacks, too. :doc:`/scikit-learn` has
-# the differences. It takes features as they are, and a scaler before it in the pipeline
-# is fitted to all training rows, those that a fold holds out included.
+# ``TwoLayerSearchCV`` is ``GridSearchCV`` or ``RandomizedSearchCV`` of scikit-learn for
+# this network, and also trains folds and candidates in stacks. :doc:`/scikit-learn`
+# lists the differences. It does not scale features. A scaler before it in the pipeline
+# is fitted to all training rows, also to the rows that a fold holds out.
 
 search = TwoLayerSearchCV(
     TwoLayerClassifier(batch_size=50, max_iter=20, random_state=0),
@@ -254,9 +254,9 @@ print({name: round(value, 5) for name, value in search.best_params_.items()})
 print(f"held out: {search.best_score_:.3f}")
 
 # %%
-# The range of learning rates is lower here, because ``TwoLayerClassifier`` trains with
-# Adam by default, and ``sweep`` with momentum. The command line also trains tables with
-# Adam: it has its own defaults for each kind of data.
+# The learning rates are lower here, because ``TwoLayerClassifier`` trains with Adam by
+# default, and ``sweep`` with momentum. The command line also trains tables with Adam;
+# it has its own defaults for each kind of data.
 #
 # The same on the command line
 # ----------------------------
@@ -269,16 +269,16 @@ print(f"held out: {search.best_score_:.3f}")
 #    $ twolayer report runs/people-sweep-001
 #    $ twolayer predict runs/people-sweep-001 new.csv --id-columns customer
 #
-# prints the table with the margins, tests the network of all these rows once, and
-# writes the accuracy of each seed and fold to ``runs.csv``. :doc:`/command-line` has
-# the details.
+# The sweep prints the table with the margins, tests the network of all these rows once,
+# and writes the accuracy of each seed and fold to ``runs.csv``. :doc:`/command-line`
+# has the details.
 #
 # In short
 # --------
 #
-# - Set the test apart first, and look at it last, once.
-# - With a few hundred rows, choose by folds: all rows judge, and all rows train.
-# - Give the preprocessing unfitted, so that no fold sees what it holds out.
-# - Candidates marked ≈ best may be as good as the best: take the simplest of them.
-# - How to be sure of a winner, and why it looks better than it is, is in
-#   :doc:`/tutorials/sweep`.
+# - Set the test rows aside first, and use them last, once.
+# - With a few hundred rows, choose by folds: all rows evaluate, and all rows train.
+# - Pass the preprocessing unfitted, so that no fold sees its held-out rows.
+# - Candidates marked ≈ best may be as good as the best: use the simplest of them.
+# - :doc:`/tutorials/sweep` explains how far to trust a winner, and why it looks better
+#   than it is.

@@ -2,10 +2,10 @@
 In scikit-learn's pipelines and searches
 ========================================
 
-``TwoLayerClassifier`` is the network as a scikit-learn estimator. Wherever an estimator
-goes it goes too: into a pipeline, a cross-validation, a search, a calibration. It needs
-the extra ``sklearn``: ``python -m pip install "twolayer[sklearn]"``. Its parameters
-beside those of ``MLPClassifier`` are in :doc:`/scikit-learn`.
+``TwoLayerClassifier`` is the network as a scikit-learn estimator. It works wherever an
+estimator works: in a pipeline, a cross-validation, a search or a calibration. It needs
+the extra ``sklearn``: ``python -m pip install "twolayer[sklearn]"``.
+:doc:`/scikit-learn` compares its parameters with those of ``MLPClassifier``.
 """
 
 import matplotlib.pyplot as plt
@@ -26,8 +26,8 @@ import twolayer
 from twolayer.sklearn import TwoLayerClassifier
 
 # %%
-# Wines of three growers, told apart by 13 figures of a chemical analysis. A quarter of
-# them is laid aside for the test.
+# The data are wines of three growers, described by 13 figures of a chemical analysis. A
+# quarter of the wines is set aside for the test.
 
 X, y = load_wine(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
@@ -37,8 +37,8 @@ print(X_train.shape, X_test.shape)
 # A pipeline
 # ----------
 #
-# The figures are of very different sizes, so they are scaled first. In a pipeline that
-# is learnt anew in each fold, from its training samples alone.
+# The figures are of very different sizes, so they are scaled first. A pipeline fits the
+# scaler anew in each fold, to the training samples of the fold only.
 
 model = make_pipeline(
     StandardScaler(), TwoLayerClassifier(20, max_iter=60, random_state=0)
@@ -47,8 +47,8 @@ model.fit(X_train, y_train)
 model
 
 # %%
-# The network is in ``net_``, four arrays like any other; the course of its training is
-# in ``loss_curve_``.
+# ``net_`` is the network, four arrays like any other network; ``loss_curve_`` is the
+# course of its training.
 
 classifier = model[-1]
 print(classifier.net_)
@@ -60,12 +60,12 @@ axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# Cross-validation, beside simpler models
+# Cross-validation against simpler models
 # ---------------------------------------
 #
-# A network that is no better than a linear model is not worth its parameters, and with
-# 133 samples a single split says little. So: five folds, three times, the same ones for
-# each model.
+# A network that is no better than a linear model is not worth its parameters. With 133
+# samples, a single split shows little, so each model is evaluated on the same five
+# folds, three times.
 
 folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=3, random_state=0)
 models = {
@@ -83,21 +83,21 @@ for name, accuracy in scores.items():
     print(f"{name:20} {accuracy.mean():.3f} ± {accuracy.std(ddof=1):.3f} over folds")
 
 # %%
-# The difference in pairs, fold by fold, is the figure to look at
-# (:doc:`/tutorials/sweep` tells why):
+# Compare the models fold by fold, by the differences in pairs (:doc:`/tutorials/sweep`
+# explains why):
 
 difference = scores["two layers"] - scores["logistic regression"]
 print(f"{difference.mean():+.3f} ± {difference.std(ddof=1):.3f} over folds")
 
 # %%
-# On so few samples, and with classes that planes divide well, there is nothing in it
-# for a network to find. That is a result, too.
+# The samples are few, and planes separate the classes well, so the network has nothing
+# to gain. That is a result, too.
 #
 # A search
 # --------
 #
-# Where no plane divides the classes, a hidden layer has something to do. Here are 3,000
-# made-up samples of 8 features, and their classes are shells around one another.
+# A hidden layer helps if no plane separates the classes. These are 3,000 artificial
+# samples of 8 features, and their classes are shells around one another.
 
 X, y = make_gaussian_quantiles(
     n_samples=3000, n_features=8, n_classes=3, random_state=0
@@ -126,7 +126,7 @@ for settings, mean, std in zip(
     print(f"{mean:.3f} ± {std:.3f}  {named}")
 
 # %%
-# The search has chosen. Now the test, once, and a linear model beside it:
+# The search has chosen. Now test once, and compare with a linear model:
 
 linear = make_pipeline(StandardScaler(), LogisticRegression()).fit(X_train, y_train)
 print(
@@ -139,9 +139,8 @@ print(f"two layers: {search.score(X_test, y_test):.3f}")
 # -------------------------
 #
 # A ``StandardScaler`` is an affine map of the samples, and folds into the first layer
-# as twolayer's own preprocessing does. What comes out is a network that takes
-# samples as they are, and that can be saved, merged or :doc:`served without Python
-# </tutorials/onnx>`.
+# as twolayer's own preprocessing does. The result is a network that takes raw samples,
+# and that can be saved, merged or :doc:`served without Python </tutorials/onnx>`.
 
 scaler, classifier = search.best_estimator_
 scaling = twolayer.preprocessing.Standardizer(

@@ -1,21 +1,21 @@
 """
-A sweep, and how sure one can be of its winner
-==============================================
+A sweep, and how far to trust its winner
+========================================
 
-Which learning rate? How strong a penalty? The usual answer is to try some, and to take
-what did best. That works, but the figures of such a comparison are easily believed too
-much. This page makes a sweep and then asks of each figure how far it can be trusted.
-All of the figures on it are computed by the code that stands above them.
+Which learning rate is best? How strong a penalty? The usual answer is to try several,
+and to use the best. That works, but it is easy to trust the figures of such a
+comparison too much. This page makes a sweep, and then examines how far each figure can
+be trusted. The code on the page computes all its figures.
 
-Your own sweep, at once
------------------------
+Your own sweep
+--------------
 
 ``twolayer sweep`` prints a verdict first: the best candidate, how many others may be as
-good, and a command for the next step. Its table has the difference of each candidate
-from the best, with a 95 % margin; so do ``result.table`` and the report. The accuracy
-of every candidate and seed is in ``runs.csv``. These lines compute the same from it:
-the mean of the differences seed by seed, and its standard error. They need pandas, and
-two seeds or more.
+good, and a command for the next step. Its table shows how far each candidate is behind
+the best, with a margin for chance. ``result.table`` and the report contain the same.
+The sweep writes the accuracy of every candidate and seed to ``runs.csv``. The lines
+below compute from it the mean of the differences seed by seed, and its standard error.
+They need pandas, and at least two seeds.
 
 .. code-block:: python
 
@@ -31,8 +31,8 @@ two seeds or more.
    print(pd.DataFrame({"behind": behind.mean(), "±": error}).sort_values("behind"))
 
 A candidate that is behind by less than two or three of its ± may be as good as the
-best, as far as these seeds can tell (with only three seeds, by less than four). What
-that means, and what it leaves out, is what the rest of this page is about.
+best (with only three seeds, by less than four). The rest of this page explains what
+that means, and what it leaves out.
 """
 
 import matplotlib.pyplot as plt
@@ -42,7 +42,7 @@ import twolayer
 from twolayer import plotting
 
 # %%
-# A task that is not too easy: only 200 digits to learn from, and 300 to choose by.
+# To make the task harder, only 200 digits are used for training, and 300 to choose by.
 
 digits = twolayer.datasets.load_digits()
 X, y = digits.train.X[:200], digits.train.y[:200]
@@ -54,7 +54,7 @@ scaling = twolayer.preprocessing.Standardizer.fit(X)
 #
 # Six learning rates and three strengths of the L2 penalty make 18 candidates. Each is
 # trained from ten *seeds*: ten draws of initial weights and of the order of the
-# batches. That makes 180 networks. Those of one seed are trained together, as one
+# batches. That makes 180 networks. The networks of one seed train together as one
 # stack.
 
 seeds = range(10)
@@ -82,10 +82,10 @@ plotting.plot_heat_map(
 plt.show()
 
 # %%
-# One seed says little
-# --------------------
+# One seed shows little
+# ---------------------
 #
-# Here is every one of the 180 networks, a column for each candidate, and the mean of
+# This picture shows all 180 networks, with a column for each candidate, and the mean of
 # each column.
 
 runs = result.runs
@@ -93,7 +93,7 @@ ranked = sorted(result.table, key=lambda row: -row["validation_accuracy"])
 
 
 def accuracies(candidate):
-    """The validation accuracies of a candidate, in the order of the seeds."""
+    """Return the validation accuracies of a candidate, in the order of the seeds."""
     settings = candidate["learning_rate"], candidate["reg"]
     same = [run for run in runs if (run["learning_rate"], run["reg"]) == settings]
     return np.array([run["validation_accuracy"] for run in same])
@@ -110,63 +110,63 @@ axes.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# The same settings give now this accuracy, now that. With a single seed, how often
-# would each candidate have won?
+# The same settings give different accuracies from different seeds. With a single seed,
+# how often would each candidate have won?
 
 winners = np.array([accuracies(row) for row in ranked]).argmax(
     axis=0
-)  # of equal ones, the better mean
+)  # argmax takes the first of equal accuracies, which has the better mean
 for place in np.unique(winners):
     wins = int((winners == place).sum())
     print(f"learning rate, reg {labels[place]}: {wins} of {len(seeds)} seeds")
 
 # %%
-# So ``result.best`` is of the candidate with the highest *mean* over the seeds, not the
-# luckiest of 180 networks.
+# ``result.best`` therefore belongs to the candidate with the highest *mean* over the
+# seeds. It is not the luckiest of 180 networks.
 #
-# (The same candidate and seed in a sweep of other candidates may differ by a few
-# images: the networks of a stack share their products, and sums in a product of another
-# width are rounded otherwise. The whole sweep, repeated, is the same.)
+# The same candidate and seed may differ by a few images in a sweep of other candidates,
+# because the networks of a stack share their products, and a product of another width
+# rounds its sums differently. The same sweep gives the same figures again.
 #
 # Two kinds of ±
 # --------------
 #
-# In a table's column "± SD over 10 seeds", ± is the standard deviation: how far one
-# network of these settings is from another. How well the *mean* of ten is known is
-# another question. Its answer, the standard error of the mean, is the standard
-# deviation divided by √10.
+# In the column "± SD over 10 seeds" of the table, ± is the standard deviation: how far
+# one network is from another network with the same settings. The standard error of the
+# *mean* of ten networks is smaller: the standard deviation divided by √10.
 
 n = len(seeds)
 for row in ranked[:6]:
     mean, std = row["validation_accuracy"], row["validation_accuracy_std"]
     settings = f"learning rate {row['learning_rate']:<5g} reg {row['reg']:<6g}"
     error = std / np.sqrt(n)
-    print(f"{settings} {mean:.4f} ± {std:.4f} over seeds; mean known to ± {error:.4f}")
+    print(f"{settings} {mean:.4f} ± {std:.4f} over seeds; mean ± {error:.4f}")
 
 # %%
-# Neither knows that there are only 300 validation images. On another 300, all of these
-# means would be others. A share p of N images has the standard error √(p (1 − p) / N):
+# Neither ± accounts for having only 300 validation images. Another 300 images would
+# change all of these means. A share p of N images has the standard error
+# √(p (1 − p) / N):
 
 p = ranked[0]["validation_accuracy"]
 print(f"{p:.3f} ± {np.sqrt(p * (1 - p) / len(digits.validation.y)):.3f}")
 
 # %%
-# That is the larger part by far, and more seeds do not make it any smaller. It is what
-# one can say about *new images*. Of the difference between two candidates it says too
-# much, though: they are judged by the same images, and what is hard about these is hard
-# for both.
+# This error is the larger part by far, and more seeds do not reduce it. It is the
+# uncertainty for *new images*. It overstates the uncertainty of the difference between
+# two candidates, because both are evaluated on the same images, and hard images are
+# hard for both.
 #
-# Comparing two candidates: in pairs
-# ----------------------------------
+# Comparing two candidates in pairs
+# ---------------------------------
 #
-# Candidates of one seed begin with the same initial weights and see the same batches.
-# So what the seed brings, good or bad, it brings to both, and the *differences* within
-# a seed are known better than the two figures by themselves. Here is the penalty
-# against none, at each of the learning rates.
+# Candidates of one seed begin with the same initial weights and see the same batches. A
+# lucky or unlucky seed affects both, so the *differences* within a seed are known more
+# precisely than the two figures alone. These lines compare the penalty with no penalty,
+# at each learning rate.
 
 
 def difference(one, other):
-    """The mean difference of two candidates; its standard error apart, and in pairs."""
+    """Return the mean difference of two candidates, its error apart, and in pairs."""
     one, other = accuracies(one), accuracies(other)
     apart = np.sqrt((one.var(ddof=1) + other.var(ddof=1)) / len(one))
     return (one - other).mean(), apart, (one - other).std(ddof=1) / np.sqrt(len(one))
@@ -174,7 +174,7 @@ def difference(one, other):
 
 for learning_rate in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0):
     penalty, none = (
-        {"learning_rate": learning_rate, "reg": reg}  # what `accuracies` looks for
+        {"learning_rate": learning_rate, "reg": reg}  # the keys that `accuracies` reads
         for reg in (1e-3, 0.0)
     )
     mean, apart, paired = difference(penalty, none)
@@ -182,18 +182,18 @@ for learning_rate in (0.003, 0.01, 0.03, 0.1, 0.3, 1.0):
     print(f"learning rate {learning_rate:<5g}  {mean:+.4f} {errors}")
 
 # %%
-# The seeds hide a small difference, and pairing brings it out. It costs nothing: a
-# sweep pairs its candidates anyway.
+# The variation over seeds hides a small difference, and pairing reveals it. Pairing
+# costs nothing, because a sweep always pairs its candidates.
 #
-# A difference of less than two of its standard errors is one that chance makes, too.
-# And one of a little more than two may be chance as well, if it is the largest of the
-# 153 pairs that one might have looked at.
+# Chance alone often makes a difference of less than two standard errors. A difference
+# of a little more than two may be chance as well, if it is the largest of the 153 pairs
+# that could have been compared.
 #
 # A winner at the edge
 # --------------------
 #
 # The two best candidates have the strongest penalty of the grid, so the grid ends too
-# early. A second sweep goes on from there, with the same seeds, so that its candidates
+# early. A second sweep continues from there with the same seeds, so that its candidates
 # pair with the others.
 
 further = twolayer.sweep(
@@ -223,7 +223,7 @@ plotting.plot_heat_map(
 plt.show()
 
 # %%
-# The best against the next four, in pairs:
+# These are the differences between the best and the next four, in pairs:
 
 for row in ranked[1:5]:
     mean, _, paired = difference(ranked[0], row)
@@ -231,21 +231,21 @@ for row in ranked[1:5]:
     print(f"{mean:+.4f} ± {paired:.4f} to {settings}")
 
 # %%
-# Where the difference is several standard errors the order is settled, as far as *these
-# 300 images* can settle it.
+# A difference of several standard errors settles the order, as far as *these 300
+# images* can settle it.
 #
 # The winner's curse
 # ------------------
 #
-# Of many figures that chance has a part in, the highest is likely to owe something to
-# luck. So the validation accuracy of a winner is too high, and the more candidates
-# there were, the more so.
+# If chance plays a part in many figures, the highest figure probably owes something to
+# luck. The validation accuracy of a winner is therefore too high, and the error grows
+# with the number of candidates.
 #
-# To see it undisturbed, forty networks that differ in nothing but their initial
-# weights, so that hardly one is better than another; as one stack, in one call. The 700
-# images that none of them was trained on are divided at random into 300 to choose by
-# and 400 to test by, and of the first so many networks the one that is best on the 300
-# is tested on the 400. This, a thousand times.
+# To show this effect alone, these lines train forty networks that differ only in their
+# initial weights, so hardly any is truly better than another. They train as one stack,
+# in one call. The 700 images that were not used for training are divided at random into
+# 300 to choose by and 400 to test by. The best of the first n networks on the 300
+# images is tested on the 400 images. This is repeated a thousand times.
 
 nets = twolayer.stack(
     twolayer.TwoLayerNet.initialize(64, 50, 10, rng=seed) for seed in range(40)
@@ -309,16 +309,16 @@ for number in (1, 10, 40):
 # %%
 # The more networks there are to choose from, the better the winner seems. On images
 # that had no part in the choice, most of its lead over the average is gone. The upper
-# line is no lie about the images it was measured on; it is merely no estimate of
-# anything else.
+# line is correct for the images it was measured on, but it is not an estimate for other
+# images.
 #
-# So: test once
-# -------------
+# Test once
+# ---------
 #
-# The test images have had no say in anything up to here. (The forty networks above were
-# a lesson; nothing was chosen by them.) They are looked at once, by the network that
-# was chosen, and the figure is reported whatever it is. Who looks, changes something
-# and looks again, has made a validation set of them.
+# The test images have chosen nothing so far. (The forty networks above were a
+# demonstration, and nothing was chosen by them.) The chosen network is tested once, and
+# the figure is reported, whatever it is. If you look at it, change something and look
+# again, the test images have become validation images.
 
 best = max(
     (result, further),
@@ -336,16 +336,16 @@ print(f"test accuracy {p:.3f} ± {np.sqrt(p * (1 - p) / len(digits.test.y)):.3f}
 #
 #    $ twolayer sweep --learning-rate 0.03,0.1,0.3 --reg 0,1e-3,1e-2 --seeds 0,1,2,3,4
 #
-# prints the verdict, and the mean ± the standard deviation over the seeds for each
-# candidate, tests the winner once, and keeps the accuracy of every candidate and seed
-# in ``runs.csv``.
+# This prints the verdict, and the mean ± the standard deviation over the seeds for each
+# candidate. It tests the winner once, and writes the accuracy of every candidate and
+# seed to ``runs.csv``.
 #
 # In short
 # --------
 #
-# - Several seeds for each candidate; compare means, and differences seed by seed.
-# - ± over seeds is how much one network differs from another; divided by √n it is how
-#   well the mean is known.
-# - √(p (1 − p) / N) for N images is how well the accuracy on *new* images is known,
+# - Use several seeds for each candidate. Compare means, and differences seed by seed.
+# - ± over seeds is how much one network differs from another; divided by √n it is the
+#   standard error of the mean.
+# - √(p (1 − p) / N) for N images is the standard error of the accuracy on *new* images,
 #   whatever the number of seeds.
-# - What was best among many is a little worse than it looks. Test it once.
+# - The best of many is a little worse than it looks. Test it once.
