@@ -235,7 +235,7 @@ REFUSED = {
         {"reg": RATES},
         None,
         ValueError,
-        "`candidates` must be given where `grid` has a distribution; got Log",
+        "`candidates` must be given if `grid` has a distribution; got Log",
     ),
     "list": ([{"reg": 0.1}], 3, TypeError, "`grid` must be a mapping, to draw `candidates` from; got list"),
     "zero": (WIDE, 0, ValueError, "`candidates` must be at least 1; got 0"),

@@ -92,7 +92,7 @@ def winner(table: Sequence[Row], *, value: str = "validation_accuracy") -> Row |
 
 
 def ranked(table: Sequence[Row], *, value: str = "validation_accuracy") -> list[Row]:
-    """Return the rows of a table, the best first, those that left at a rung later, the diverged ones last."""
+    """Return the rows in order of rank: trained to the end, then left at a rung, then diverged."""
     return sorted(table, key=lambda row: _rank(row, value))
 
 

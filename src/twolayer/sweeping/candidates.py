@@ -40,7 +40,7 @@ def settings_of_grid(grid: Mapping[str, Any], n_drawn: int | None, *, seed: int)
         if hasattr(values, "rvs"):
             if n_drawn is None:
                 raise ValueError(
-                    f"`candidates` must be given where `grid` has a distribution; got {values!r} for {key!r}"
+                    f"`candidates` must be given if `grid` has a distribution; got {values!r} for {key!r}"
                 )
             if key != "seed":
                 continue

@@ -137,7 +137,7 @@ def paired_difference(
     accuracies do. For n pairs, the standard error of the mean difference is s / √n, with the sample standard
     deviation s. The half width of its 95 % confidence interval is t₀.₉₇₅(n − 1) standard errors, by Student's
     t distribution [1]_. The least s is 1 / (N √12), the standard deviation of an error of rounding to 1 / N,
-    the grain of an accuracy. A few differences that happen to be equal thus do not make the mean certain.
+    the grain of an accuracy. A few differences that happen to be equal do not make the mean certain.
 
     Networks of different folds are trained on many of the same samples. Their accuracies are not independent,
     so s / √n is too small. With folds the standard error is s · √(1/n + n_test / n_train) [2]_.

@@ -51,7 +51,7 @@ class SweepPlan:
     parts: tuple[Part, ...]
     result: SweepResult | None = None
     networks: Networks = field(kw_only=True)
-    rungs: tuple[Rung, ...] = ()  # those that come next
+    rungs: tuple[Rung, ...] = ()  # the rungs ahead
     rung_of: dict[int, Rung] = field(
         default_factory=dict
     )  # the rung at which each network left, by its number
