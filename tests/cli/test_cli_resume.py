@@ -56,7 +56,7 @@ def test_resume_needs_the_same_data(npz: Path) -> None:
 
 def test_resume_needs_a_checkpoint(run: Path) -> None:
     (run / "checkpoint.safetensors").unlink()
-    assert "run must hold checkpoint.safetensors to go on from" in refused("train", "--resume", "run")
+    assert "run must hold checkpoint.safetensors to resume from" in refused("train", "--resume", "run")
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ def test_a_file_named_like_a_data_set_is_not_taken_for_it() -> None:
     done("train", "digits.npz", *QUICK, "--out", "run")
     information = storage.load_metadata("run/network.safetensors").information
     assert (information["dataset"], information["white"]) == ("digits.npz", 255)
-    assert "`DATASET` must be given: the network was trained on digits.npz" in refused("evaluate", "run")
+    assert "digits: 4 test samples" in done("evaluate", "run")  # of the file
 
 
 # The folder of the results

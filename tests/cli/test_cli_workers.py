@@ -240,7 +240,7 @@ def test_what_has_not_begun_may_be_left_out_again(whole: Path) -> None:
         patch.setattr("twolayer.cli.sweep.carried_out", None)
         with contextlib.suppress(TypeError):
             cli(*more)
-    assert "2 of 2 parts have begun" in done("sweep", "--resume", "whole", "--seeds", 2)
+    assert "2 of 2 parts have started" in done("sweep", "--resume", "whole", "--seeds", 2)
 
 
 def test_other_data_is_refused(npz: Path) -> None:

@@ -40,17 +40,19 @@ VERDICTS = {
     "unknown": (
         [BEST, CLOSE | {"n_pairs": 2}, BEHIND, UNKNOWN],
         "1 other candidate may be as good: learning rate 0.2. "
-        "1 other candidate cannot be compared with the best: they share fewer than two seeds.",
+        "1 other candidate cannot be compared: fewer than two seeds are shared with the best.",
     ),
     "other seeds": (
         [BEST, UNKNOWN],
-        "1 other candidate cannot be compared with the best: they share fewer than two seeds.",
+        "1 other candidate cannot be compared: fewer than two seeds are shared with the best.",
     ),
     "left early": (
         [BEST, BEHIND, CLOSE | {"rung": 1}],
         "All others that were trained to the end are clearly behind.",
     ),
-    "others diverged": ([BEST, LOST], ""),
+    "others diverged": ([BEST, LOST], "No other candidate was trained to the end."),
+    "others left": ([BEST, CLOSE | {"rung": 2}], "No other candidate was trained to the end."),
+    "others of an earlier version": ([BEST, candidate(0.2, 0.4)], ""),
 }
 
 

@@ -145,8 +145,8 @@ def evaluate_network(
     ]
     console.table(columns, rows, title=f"{Path(name).stem}: {counted}", left=("class",))
     console.result(f"accuracy {result.accuracy:.4f}, loss {result.loss:.4f} (mean cross-entropy)")
-    data = {"network": network, "dataset": name, "split": split, "classes": classes, "by_class": summary}
-    return data | result.as_data()
+    about = {"network": network, "dataset": name, "split": split, "classes": classes, "by_class": summary}
+    return about | result.as_data()
 
 
 def _path_of_training(network: Path, name: str) -> str:

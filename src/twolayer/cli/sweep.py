@@ -198,7 +198,8 @@ def _keep(
         if result.runs:
             write(write_csv, folder / "runs.csv", result.runs)
             write(write_csv, folder / "results.csv", result.table)
-            console.result()
+            if not console.quiet:  # with --quiet the verdict is the first line
+                console.result()
             for sentence in (*verdict, next_in_words(following)):
                 console.result(sentence, style="bold")
             _show_table(result, console)

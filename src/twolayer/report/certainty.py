@@ -77,6 +77,8 @@ def _settings_in_words(table: Sequence[Row]) -> list[str]:
 
 def _others_in_words(table: Sequence[Row], best: Row, texts: Sequence[str]) -> list[str]:
     """Return which candidates may be as good as the best, and which cannot be compared with it."""
+    if len(table) > 1 and all(has_diverged(row) or row.get("rung") for row in table if row is not best):
+        return ["No other candidate was trained to the end."]
     others = comparable(table)
     known = [row for row in others if row.get("within_noise") is not None]
     if others and not known and best.get("n_seeds") == 1:
@@ -92,7 +94,10 @@ def _others_in_words(table: Sequence[Row], best: Row, texts: Sequence[str]) -> l
         which = "others that were trained to the end" if has_left else "other candidates"
         sentences = [f"All {which} are clearly behind."] if known else []
     if len(known) < len(others):
-        unit, n_unknown = "folds" if "n_folds" in best else "seeds", count(len(others) - len(known), "other")
+        unit, n_unknown = (
+            "folds" if "n_folds" in best else "seeds",
+            count(len(others) - len(known), "other candidate"),
+        )
         sentences.append(f"{n_unknown} cannot be compared: fewer than two {unit} are shared with the best.")
     return sentences
 
@@ -120,12 +125,10 @@ def certainty_in_words(
     if best is None:
         return []
     n_left = sum(row.get("rung") is not None for row in table)
-    sentences = []
-    if n_left:
-        sentences.append(
-            f"{n_left} of {len(table)} candidates left at a rung, before the end: their networks are less "
-            "trained, and are not compared."
-        )
+    text = (
+        f"{n_left} of {len(table)} candidates left at a rung, before the end: their networks are less trained"
+    )
+    sentences = [f"{text}, and are not compared."] if n_left else []
     if n_validation:
         kind = "held-out" if "n_folds" in best else "validation"
         sentences.append(_validation_in_words(best["validation_accuracy"], n_validation, kind, monitor))
