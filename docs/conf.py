@@ -81,6 +81,7 @@ numpydoc_validation_checks = {
     "SS03",  # the summary ends with a full stop
 }
 numpydoc_validation_exclude = {
+    r"\.FlipAndShift\.(apply|draw)$",  # the protocol describes the parameters
     r"\.Run$",  # it has a private field, which is not described
     r"\.(Augmentation|Optimizer|Preprocessing|Schedule)$",  # a protocol has no parameters
 }

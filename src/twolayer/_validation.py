@@ -157,7 +157,7 @@ def check_features(X: Any, n_features: int | None = None, W1: Array = None, *, n
         raise ValueError(f"`{name}` must hold at least one sample; got shape {shape}")
     if n_features not in (None, came := math.prod(shape[1:])):
         raise ValueError(
-            f"`{name}` must have {n_features} features a sample to fit the network; "
+            f"`{name}` must have {n_features} features per sample to fit the network; "
             f"got shape {shape}, which is {came}"
         )
 

@@ -211,7 +211,10 @@ def test_images_of_more_than_bytes_or_with_transparency_are_refused(run: Path, i
         (lambda p: np.savez(p, Z=np.ones(3)), "must hold `X`; it holds Z"),
         (lambda p: np.savez(p, X=np.array(["a"])), "must hold numbers, of shape"),
         (lambda p: np.savez(p, X=np.ones(3)), "must hold numbers, of shape"),
-        (lambda p: np.savez(p, X=np.ones((2, 3))), "must have 6 features a sample to fit the network; got 3"),
+        (
+            lambda p: np.savez(p, X=np.ones((2, 3))),
+            "must have 6 features per sample to fit the network",
+        ),
         (lambda p: np.savez(p, X=np.full((2, 6), np.nan)), "`INPUT` must be finite; got nan"),
     ],
 )
@@ -236,7 +239,7 @@ def test_features_are_counted_before_samples_are_read(
     with zipfile.ZipFile("X.npz", "w") as archive:
         archive.write("X.npy")
     line = refused("predict", "run", name)
-    assert line.endswith(f"`INPUT` must have 6 features a sample to fit the network; got {found}")
+    assert line.endswith(f"`INPUT` must have 6 features per sample to fit the network; got {found}")
 
 
 @pytest.mark.parametrize("key", ["X", "X_test"])

@@ -186,7 +186,7 @@ def test_a_run_that_was_stopped_answers_with_what_there_is(send: Any, number: in
     found = answered("train", *QUICK, "--out", "run")
     assert found.code == found.data["error"]["exit_code"] == code
     assert (found.data["complete"], found.data["n_steps"]) == (False, 30)
-    goes_on = "interrupted at step 30 of 44; `twolayer train --resume run` goes"
+    goes_on = "interrupted at step 30 of 44; `twolayer train --resume run` continues"
     assert goes_on in found.data["error"]["message"]
     assert "Warning: interrupted" in found.errors
     send(30, number)

@@ -344,7 +344,7 @@ def test_standard_input_is_checked_before_it_is_computed_with(
     np.lib.format.write_array_header_1_0(header, fields)
     for content, message in (
         (b"no array", "- must be a whole array; it cannot be read (it is not an array)"),
-        (header.getvalue(), "`INPUT` must have 24 features a sample to fit the network; got 30"),
+        (header.getvalue(), "`INPUT` must have 24 features per sample to fit the network; got 30"),
     ):
         given_on_standard_input(monkeypatch, content)
         code, data, _ = answered("predict", "net.safetensors", "-")

@@ -383,7 +383,11 @@ def test_refuses_a_network_that_diverged(path, name, value):
     [
         (tuple(network()), TypeError, "`net` must be a TwoLayerNet; got tuple"),
         (network("float16"), TypeError, "`W1` must have dtype float32 or float64; got float16"),
-        (twolayer.stack([network(), network()]), ValueError, r"got a stack of 2 \(`net\.select\(k\)` takes"),
+        (
+            twolayer.stack([network(), network()]),
+            ValueError,
+            r"a stack of 2 \(`net\.select\(k\)` returns",
+        ),
     ],
     ids=["a tuple", "half precision", "a stack"],
 )

@@ -289,7 +289,7 @@ def test_a_users_own_preprocessing_may_return_fewer_features(backend: Backend):
     found, streamed = (trained_on(backend, doubled, **how, stream=stream) for stream in (False, True))
     assert_same_run(found, trained_on(backend, task, dropout=0.3), rtol=backend.rtol)
     assert_same_run(streamed, found, rtol=backend.rtol)
-    message = r"X` must have 8 features a sample to fit the network; got shape \(\d+, 4\), which is 4$"
+    message = r"X` must have 8 features per sample to fit the network; got shape \(\d+, 4\), which is 4$"
     for name, misfit in (("", task), ("validation ", doubled._replace(X_val=task.X_val))):
         with pytest.raises(ValueError, match=f"^`{name}{message}"):
             trained_on(backend, misfit, **how)

@@ -278,7 +278,7 @@ def test_the_winner_is_the_best_seed_of_the_best_candidate():
         assert best.row[name] == best.candidate[name]
     assert {key: best.row[key] for key in best.settings} == best.settings
     assert best.net is best.history is best.preprocessing is None
-    assert re.search(r", of 9 networks 0\.\d{4} ± 0\.\d{4}\)$", repr(best))
+    assert re.search(r", mean of 9 networks 0\.\d{4}, SD 0\.\d{4}\)$", repr(best))
 
 
 @pytest.mark.parametrize("preprocessing", [None, "standardize"])

@@ -80,7 +80,7 @@ BAD_ARGUMENTS = {
     "y-above": ({"n_classes": 2}, ValueError, "`y` must hold class labels in [0, 2); got a label of 2"),
     "classes-zero": ({"n_classes": 0}, ValueError, "`n_classes` must be at least 1; got 0"),
     "validation-none": ({"validation": None}, ValueError, "`validation` or `folds` must be given to judge networks by, not both; got neither"),
-    "X_val-width": ({"validation": (TASK.X_val[:, :3], TASK.y_val)}, ValueError, "`validation X` must have 4 features a sample to fit the network; got shape (11, 3), which is 3"),
+    "X_val-width": ({"validation": (TASK.X_val[:, :3], TASK.y_val)}, ValueError, "`validation X` must have 4 features per sample to fit the network; got shape (11, 3), which is 3"),
     "X_val-nan": ({"validation": (TASK.X_val * np.nan, TASK.y_val)}, ValueError, "`validation X` must be finite; got nan, first in row 0, column 0 "),
     "y_val-float": ({"validation": (TASK.X_val, TASK.y_val.astype(float))}, TypeError, "`validation y` must have an integer dtype for class labels; got float64"),
     "y_val-above": ({"n_classes": 3, "validation": (TASK.X_val, TASK.y_val + 1)}, ValueError, "`validation y` must hold class labels in [0, 3); got a label of 3"),

@@ -45,7 +45,7 @@ def edited(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
 
 # Each case makes an array of a valid run invalid.
 BAD_INPUT = {
-    "X-width": ({"X": lambda a: a[:, :3]}, ValueError, "`X` must have 4 features a sample to fit the network; got shape (23, 3), which is 3"),
+    "X-width": ({"X": lambda a: a[:, :3]}, ValueError, "`X` must have 4 features per sample to fit the network; got shape (23, 3), which is 3"),
     "X-rank": ({"X": lambda a: a[:, 0]}, ValueError, "`X` must have a first axis of samples and at least one more of features; got shape (23,)"),
     "X-empty": ({"X": lambda a: a[:0], "y": lambda a: a[:0]}, ValueError, "`X` must hold at least one sample; got shape (0, 4)"),
     "X-complex": ({"X": lambda a: a.astype(np.complex64)}, TypeError, "`X` must have a real dtype; got complex64"),
@@ -60,7 +60,7 @@ BAD_INPUT = {
     "T-width": ({"y": lambda a: np.eye(4)[a]}, ValueError, "`y` must have shape (23, 3) for class probabilities; got (23, 4)"),
     "T-negative": ({"y": lambda a: np.eye(3)[a] * 1.5 - np.roll(np.eye(3)[a], 1, axis=1) / 2}, ValueError, "`y` must hold class probabilities of at least 0; got -0.5"),
     "T-sum": ({"y": lambda a: edited(np.eye(3)[a], 4, 0.5)}, ValueError, "`y` must hold class probabilities that sum to 1 for each sample; got a sum that is off by 0.5"),
-    "X_val-width": ({"X_val": lambda a: a[:, :3]}, ValueError, "`validation X` must have 4 features a sample to fit the network; got shape (11, 3), which is 3"),
+    "X_val-width": ({"X_val": lambda a: a[:, :3]}, ValueError, "`validation X` must have 4 features per sample to fit the network; got shape (11, 3), which is 3"),
     "X_val-inf": ({"X_val": lambda a: edited(a, (3, 1), np.inf)}, ValueError, "`validation X` must be finite; got an infinite value, first in row 3, column 1 "),
     "y_val-high": ({"y_val": lambda a: edited(a, 0, 3)}, ValueError, "`validation y` must hold class labels in [0, 3); got a label of 3"),
     "w_val-negative": ({"w_val": lambda a: edited(a, 4, -1.5)}, ValueError, "`validation sample_weight` must be finite and at least 0; got a weight of -1.5"),

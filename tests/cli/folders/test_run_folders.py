@@ -95,7 +95,7 @@ def test_a_sweep_without_room_leaves_the_old_run_even_to_later_commands(
         without_room(patch, fails)
         assert cli("sweep", "mine.npz", *QUICK, "--out", run, "--overwrite").exit_code == 1
     assert "holds a run (--overwrite" in refused("train", "mine.npz", *QUICK, "--out", run)
-    assert "has taken" in refused("train", "--resume", run)
+    assert "has already taken" in refused("train", "--resume", run)
     assert contents(run) == before
 
 
