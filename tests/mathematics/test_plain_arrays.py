@@ -193,7 +193,7 @@ def test_what_numpy_has(door, tmp_path, monkeypatch):
 )
 def test_whatever_is_masked_and_the_cure(values, data):
     mask = data.draw(hnp.arrays(bool, values.shape) | st.just(np.ma.nomask))
-    with refusal("TypeError: `validation X` must be …; got MaskedArray; use `X.filled(value)`"):
+    with refusal("TypeError: `validation X` must be …; got MaskedArray; use `X.filled(value)`…"):
         host_values("validation X", np.ma.masked_array(values, mask))
     for kind in kinds_of(values).values():
         with pytest.raises(TypeError) as raised:
