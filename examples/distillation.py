@@ -357,7 +357,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--validation", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--width", type=int, default=32, help="channels of the teacher's first layer")
-    parser.add_argument("--teacher-epochs", type=int, default=30)
+    parser.add_argument("--teacher-epochs", type=int, default=20)
     parser.add_argument("--teacher-batch", type=int, default=500)
     parser.add_argument("--teacher-rate", type=float, default=0.4, help="the highest")
     parser.add_argument("--weight", type=float, default=0.9, help="of the teacher; 0 for none")
