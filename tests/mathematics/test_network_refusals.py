@@ -73,7 +73,7 @@ REFUSED = {
         (np.float32(1.0), "ValueError: `X` must have a first axis of samples …; got shape ()"),
         (X[:0], "ValueError: `X` must hold at least one sample; got shape (0, 3)"),
         (X[:, :0], "ValueError: `X` must hold at least one sample; got shape (5, 0)"),
-        (X[:, :2], "ValueError: `X` must have 3 features a sample to fit …; got shape (5, 2), which is 2"),
+        (X[:, :2], "ValueError: `X` must have 3 features per sample to fit …; got shape (5, 2), which is 2"),
         (np.ones((5, 2, 3)), "ValueError: `X` must have 3 features …; got shape (5, 2, 3), which is 6"),
         (X.astype(complex), "TypeError: `X` must have a real dtype; got complex128"),
         (X.astype(object), "TypeError: `X` must have a real dtype; got object; `X.astype('float32')` …"),
