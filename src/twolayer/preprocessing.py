@@ -169,7 +169,7 @@ class _Fitted:
         check_features(X)
         if math.prod(X.shape[1:]) != self.n_inputs:
             raise ValueError(
-                f"`X` must have {self.n_inputs} features a sample, as fitted; got shape {tuple(X.shape)}"
+                f"`X` must have {self.n_inputs} features per sample, as fitted; got shape {tuple(X.shape)}"
             )
         xp, where = array_namespace(X), device(X)
         wanted = float_dtype(dtype, xp=xp, device=where)

@@ -95,7 +95,7 @@ def test_columns_that_do_not_matter_have_none():
         ({"columns": {"a": [0.0]}}, TypeError, r"`columns\['a'\]` must be an integer; got float"),
         ({"columns": {"a": [None]}}, TypeError, r"`columns\['a'\]` must be an integer; got NoneType"),
         ({"rng": -1}, ValueError, r"`rng` must be non-negative"),
-        ({"X": np.ones((2, 4))}, ValueError, r"`X` must have 3 features a sample"),
+        ({"X": np.ones((2, 4))}, ValueError, r"`X` must have 3 features per sample"),
         ({"y": np.asarray([0, 2])}, ValueError, r"`y` must hold class labels in \[0, 2\); got a label of 2"),
         ({"net": stack}, TypeError, r"`net` must be a TwoLayerNet; got function"),
     ],

@@ -530,7 +530,7 @@ REFUSED = {
 }  # fmt: skip
 REFUSED_APPLICATIONS = {
     "list": ({"X": [[1.0] * 6]}, TypeError, NO_ARRAY),
-    "width": ({"X": np.ones((3, 4))}, ValueError, "`X` must have 6 features a sample, as fitted; got shape (3, 4)"),
+    "width": ({"X": np.ones((3, 4))}, ValueError, "`X` must have 6 features per sample, as fitted; got shape (3, 4)"),
     "dtype": ({"dtype": "float16"}, TypeError, "`dtype` must be float32 or float64; got float16"),
     "dtype-integer": ({"dtype": np.int64}, TypeError, "`dtype` must be float32 or float64; got int64"),
 }  # fmt: skip
