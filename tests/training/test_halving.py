@@ -119,11 +119,11 @@ def test_the_worst_candidates_of_all_stacks_leave(backend: Backend, how, judge):
             for name in ("diverged", "best_step", "train_accuracy", "validation_accuracy"):
                 np.testing.assert_equal(row[name], other[name])
         elif row["diverged"] is None:
-            scores = then.validation_accuracy if monitor == "accuracy" else -then.validation_loss
+            scores = history.validation_accuracy if monitor == "accuracy" else -history.validation_loss
             place = np.argmax(scores) if judge == "best" else -1
-            assert row["validation_accuracy"] == then.validation_accuracy[place]
-            assert row["validation_loss"] == then.validation_loss[place]
-            assert row["best_step"] == then.step[np.argmax(scores)]
+            assert row["validation_accuracy"] == history.validation_accuracy[place]
+            assert row["validation_loss"] == history.validation_loss[place]
+            assert row["best_step"] == history.step[np.argmax(scores)]
     for row in result.table:
         assert row["rung"] == left.get(candidate_of(row))
         if row["rung"] is not None:
