@@ -19,14 +19,14 @@ from twolayer.training import execution
 # scikit-learn dispatches to array libraries only if SciPy does, which reads this variable on import.
 os.environ["SCIPY_ARRAY_API"] = "1"
 
-# The usual level. Otherwise JAX inherits pytest's INFO, and old versions of JAX write these lines to stderr.
+# The default level. Otherwise JAX inherits pytest's INFO, and old versions of JAX write INFO lines to stderr.
 logging.getLogger("jax").setLevel(logging.WARNING)
 
 settings.register_profile(
     "local",
     deadline=None,  # the first call of a compiled function is slow
     max_examples=100,
-    # Fixtures that are used with drawn values only name a library; they hold no state.
+    # Fixtures of tests with drawn values only name a library, and have no state to reset.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
 )
 # The examples are the same each time, so fewer are enough.
@@ -37,7 +37,7 @@ settings.register_profile(
 settings.register_profile("fewer", parent=settings.get_profile("ci"), max_examples=30)
 # For a simulated device.
 settings.register_profile("simulated", parent=settings.get_profile("ci"), max_examples=10)
-# For JAX, which is slow at small operations, and for the oldest versions, as the newest are tested fully.
+# For JAX, which is slow for small operations, and for the oldest versions; the newest are tested fully.
 settings.register_profile("few", parent=settings.get_profile("ci"), max_examples=3)
 
 
@@ -56,9 +56,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests that do not concern a library, for example of automatic differentiation in NumPy."""
+    """Deselect tests that do not apply, for example tests of automatic differentiation on NumPy."""
 
-    def concerns(item: pytest.Item) -> bool:
+    def applies(item: pytest.Item) -> bool:
         if item.get_closest_marker("simulated") and not cuda_is_simulated():
             return False
         if config.getoption("--only-backends") and not {"backend", "libraries"} & set(item.fixturenames):
@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         once = item.get_closest_marker("once_on_jax") and not item.get_closest_marker("float32_on_jax")
         if backend is not None and backend.name == "jax-x32" and once:
             return False
-        # Pytest would skip a test over scikit-learn's libraries if no such library was chosen.
+        # Pytest skips a test without parameters; scikit-learn supports no chosen library here.
         skips = item.iter_markers("skip")
         if any(skip.kwargs.get("reason", "").startswith("got empty parameter set") for skip in skips):
             return False
@@ -76,10 +76,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return False
         return not item.get_closest_marker("two_devices") or count_cuda_devices() > 1
 
-    left_out = [item for item in items if not concerns(item)]
+    left_out = [item for item in items if not applies(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if concerns(item)]
+        items[:] = [item for item in items if applies(item)]
 
 
 def cuda_is_simulated() -> bool:
@@ -118,7 +118,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if backend.choice in libraries:
             try:
                 backend.check_available()
-            except Exception as error:  # of any type: the chosen library cannot run
+            except Exception as error:  # of any type: the library cannot run here
                 raise pytest.UsageError(f"--backend {backend.choice} cannot run: {error}") from error
     if "cupy" in libraries and cuda_is_simulated():
         # Without a pool each array is an allocation of its own, and the device detects accesses beyond it.
@@ -129,7 +129,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def share_jax_compilations(config: pytest.Config) -> None:
-    """Let test processes share what JAX compiles, in a folder that is removed after the tests."""
+    """Share JAX's compiled functions between processes, in a folder that is removed after the tests."""
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:  # set by the first process, or by the user
         return
     folder = tempfile.TemporaryDirectory(prefix="compiled", ignore_cleanup_errors=True)

@@ -33,5 +33,5 @@ def missing(module: str, error: Exception, *, extra: str, purpose: str) -> Impor
         return ImportError(f"{purpose} needs {package}, whose import failed ({reason})")
     return ImportError(
         f"{purpose} needs {package}, which could not be imported ({error}); "
-        f"the extra `{extra}` brings it: {how_to_install(extra)}"
+        f"install it with {how_to_install(extra)}"
     )

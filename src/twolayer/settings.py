@@ -157,7 +157,7 @@ _PREPROCESSING = (
         "components",
         COUNT,
         None,
-        "Principal components to keep; by default all, except for cifar10.",
+        "Principal components to keep; all if no number is given.",
         needs=_WITH_WHITENING,
     ),
     Setting(

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the command line: folders, data, runs that tests share, and signals."""
+"""Fixtures for tests of the command line: folders, data, shared runs, and signals."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from twolayer.cli import console
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder for each test, because without --out results go below the current folder."""
+    """A separate working folder for each test: without --out, results go below the current folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def pictures() -> None:
-    """Draw pictures, which takes most of the time of a small run."""
+    """Let runs draw pictures, which takes most of the time of a small run."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def npz(elsewhere: Path) -> Path:
-    """A file of three clusters of 6 features."""
+    """An .npz file of three clusters with 6 features."""
     return clusters(elsewhere / "mine.npz")
 
 
@@ -47,7 +47,7 @@ def cifar(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A function that returns the folder of a run by its arguments. Each run is made once; tests copy it."""
+    """A function that runs a command and returns its folder. Each run is made once; tests copy the folder."""
     folders: dict[tuple[object, ...], Path] = {}
 
     def make(*arguments: object) -> Path:
@@ -65,30 +65,31 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 def copied(folder: Path) -> Path:
+    """Copy the folder of a run to `run` in the current folder."""
     return shutil.copytree(folder, Path("run"))
 
 
 @pytest.fixture
 def run(made: Callable[..., Path], elsewhere: Path) -> Path:
-    """A training of two epochs on the digits."""
+    """The folder of a training of two epochs on the digits."""
     return copied(made("train", *QUICK))
 
 
 @pytest.fixture
 def run_of_npz(made: Callable[..., Path], npz: Path) -> Path:
-    """A training on clusters, whose file is in the current folder."""
+    """The folder of a training on clusters; their file is in the current folder."""
     return copied(made("train", "mine.npz", *QUICK))
 
 
 @pytest.fixture
 def run_of_sweep(made: Callable[..., Path], elsewhere: Path) -> Path:
-    """A sweep of one candidate."""
+    """The folder of a sweep of one candidate."""
     return copied(made("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0))
 
 
 @pytest.fixture
 def send(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that has signals sent, once, after a step and before the entry of its epoch."""
+    """A function that arranges signals, sent once after a step and before its epoch enters the history."""
 
     def at(step: int, *numbers: int, stage: int = 1) -> None:
         original, pending = console.Watch.__call__, [*numbers]
@@ -102,7 +103,7 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(console.Watch, "__call__", call)
 
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
-    # A background job ignores Ctrl-C, so the usual handlers are set.
+    # The tests may run as a background job, which ignores Ctrl-C. Set the usual handlers.
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield at
     after = {number: signal.signal(number, handler) for number, handler in before.items()}

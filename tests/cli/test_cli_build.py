@@ -1,4 +1,4 @@
-"""How the command line's plain settings become a training, and what is made of its networks."""
+"""Arguments of a training, built from plain settings, and the network that is saved after it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
 def settings(**changes: Any) -> dict[str, Any]:
+    """The default settings of a training on the digits, with changes."""
     return presets.settings_for("train", "digits") | changes
 
 
@@ -45,7 +46,7 @@ SCHEDULES = {
 }
 
 
-def test_every_optimizer_and_schedule_has_its_name() -> None:
+def test_each_name_selects_its_optimizer_or_schedule() -> None:
     assert set(OPTIMIZERS) == set(SETTINGS["optimizer"].kind)
     for name, optimizer in OPTIMIZERS.items():
         found = build.optimizer_for(settings(optimizer=name, momentum=0.5, weight_decay=0.25))
@@ -69,7 +70,9 @@ def test_every_optimizer_and_schedule_has_its_name() -> None:
     ],
     ids=["none", "moved", "flipped", "mixed", "both"],
 )
-def test_augmentation_is_what_was_asked_for_and_in_its_order(changes: dict[str, Any], expected: Any) -> None:
+def test_the_augmentation_follows_the_settings_with_mixup_last(
+    changes: dict[str, Any], expected: Any
+) -> None:
     assert build.augmentation_for(settings(**changes), DIGITS) == expected
 
 
@@ -99,12 +102,13 @@ ALL = (
 )
 
 
-def test_the_saved_network_is_the_mean_of_all_of_its_parts_on_raw_images(made: Callable[..., Path]) -> None:
+def test_the_saved_network_averages_all_parts_on_raw_images(made: Callable[..., Path]) -> None:
     folder = made("train", *ALL)
     net, metadata = storage.load(folder), storage.load_metadata(folder / "network.safetensors")
     results, checkpoint = read(folder / "results.json"), load_run(folder / "checkpoint.safetensors")
     whitener = Whitener.fit(DIGITS.train.X, kind="pca", n_components=20)
     images = DIGITS.test.X.reshape(-1, 8, 8)
+    # Each image and its mirror image, in place and shifted by one pixel in four directions.
     moves = [(f, *move) for f in (0, 1) for move in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
     parts = []
     for move in moves:
@@ -130,6 +134,7 @@ def test_networks_that_diverge_are_left_out(lost: list[int], monkeypatch: pytest
 
     def initialize(*args: Any, rng: int, **more: Any) -> TwoLayerNet:
         net = original(*args, rng=rng, **more)
+        # Weights this large make the loss overflow in the first step.
         return net._replace(W1=net.W1 * np.float32(1e30)) if rng in lost else net
 
     monkeypatch.setattr(TwoLayerNet, "initialize", initialize)
@@ -163,7 +168,7 @@ def test_networks_that_diverge_are_left_out(lost: list[int], monkeypatch: pytest
     assert f"The curves are means over the {len(kept)} network" in text
 
 
-def test_a_run_that_diverges_when_it_goes_on_keeps_its_network_apart(
+def test_a_resumed_run_that_diverges_keeps_its_earlier_network_apart(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("run/network.onnx").write_bytes(b"exported")
@@ -186,7 +191,7 @@ def test_a_run_that_diverges_when_it_goes_on_keeps_its_network_apart(
     assert not Path("run/network-before.safetensors").exists()
 
 
-def test_a_training_with_everything_goes_on_where_it_was_stopped(
+def test_a_training_with_every_option_resumes_where_it_was_stopped(
     made: Callable[..., Path], send: Any
 ) -> None:
     whole = load_run(made("train", *ALL) / "checkpoint.safetensors")
@@ -200,14 +205,14 @@ def test_a_training_with_everything_goes_on_where_it_was_stopped(
             np.testing.assert_array_equal(a, b)
 
 
-def test_a_run_whose_patience_ends_is_complete() -> None:
+def test_a_run_that_is_stopped_early_by_patience_is_complete() -> None:
     done("train", "--epochs", 60, "--patience", 1, "--hidden", 20, "--out", "run")
     results = read("run/results.json")
     assert results["complete"] is True
     assert results["n_steps"] < 60 * 22
 
 
-def test_a_sweep_varies_the_regularisation() -> None:
+def test_a_sweep_varies_dropout_and_label_smoothing() -> None:
     arguments = ("--dropout", "0,0.5", "--label-smoothing", "0,0.1", "--learning-rate", 0.5, "--reg", 0)
     done("sweep", *QUICK, *arguments, "--seeds", 1, "--out", "run")
     table = read("run/results.json")["table"]
@@ -227,16 +232,16 @@ def test_a_sweep_varies_the_regularisation() -> None:
         ({"optimizer": "adam"}, {"border", "decay_first", "momentum"}),
     ],
 )
-def test_settings_that_mean_nothing_beside_others(changes: dict[str, Any], idle: set[str]) -> None:
+def test_settings_without_effect_beside_others_are_found(changes: dict[str, Any], idle: set[str]) -> None:
     base = settings(schedule="exponential", optimizer="nesterov", whiten="none") | changes
-    asked = ("border", "decay_first", "decay_every", "learning_rate_decay", "momentum", "scale", "reg")
+    names = ("border", "decay_first", "decay_every", "learning_rate_decay", "momentum", "scale", "reg")
     if base["schedule"] == "cosine":
         idle = idle | {"learning_rate_decay"}
-    assert {name for name in asked if not has_effect(SETTINGS[name], base)} == idle
-    assert set(config._without_effect(base)) & set(asked) == idle - {"border", "decay_first"}
+    assert {name for name in names if not has_effect(SETTINGS[name], base)} == idle
+    assert set(config._without_effect(base)) & set(names) == idle - {"border", "decay_first"}
 
 
-def test_what_a_network_was_averaged_over_is_said() -> None:
+def test_the_output_names_the_moves_that_a_network_averages_over() -> None:
     short = ("train", "--epochs", 1, "--hidden", 4)
     for options, words in (
         (("--symmetrize",), "averaged over flips"),
@@ -248,12 +253,12 @@ def test_what_a_network_was_averaged_over_is_said() -> None:
         assert title.endswith(f", {words}")
 
 
-def test_test_samples_beyond_the_networks_numbers_lose_no_results() -> None:
+def test_test_samples_that_overflow_lose_predictions_but_no_results() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     X = rng.random((60, 4, 4)) + y[:, None, None]
     far = X.copy()
-    far[0] = 3e38  # which the first layer multiplies
+    far[0] = 3e38  # overflows in the first layer
     np.savez("far.npz", X=X, y=y, X_test=far, y_test=y)
     with np.errstate(all="ignore"):
         done("train", "far.npz", *QUICK, "--out", "run")
@@ -264,7 +269,7 @@ def test_test_samples_beyond_the_networks_numbers_lose_no_results() -> None:
     assert Path("run64/predictions.npz").exists()
 
 
-def test_a_preset_gives_way_to_an_option_that_only_another_choice_has_a_use_for() -> None:
+def test_an_option_replaces_a_choice_that_would_ignore_it() -> None:
     plain = presets.settings_for("train", "cifar10")
     assert config.joined(plain, {"learning_rate_decay": 0.9})["schedule"] == "exponential"
     assert config.joined(plain | {"whiten": "pca"}, {"scale": "channel"})["whiten"] == "none"

@@ -1,4 +1,4 @@
-"""``--calibrate`` and ``--monitor``: the network that is kept, its figures, and the page."""
+"""``--calibrate`` and ``--monitor``: the saved network, its results, and the page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OVERTRAINED = ("--epochs", 40, "--hidden", 10, "--learning-rate", 0.3, "--reg", 
 @pytest.mark.parametrize(
     "more", [(), ("--networks", 2), ("--dtype", "float64")], ids=["one", "merged", "float64"]
 )
-def test_a_training_keeps_the_calibrated_network(more) -> None:
+def test_a_training_saves_the_calibrated_network(more) -> None:
     for name, option in (("plain", ()), ("run", ("--calibrate",))):
         output = done("train", *OVERTRAINED, *more, *option, "--out", name)
         assert ("Calibrated: temperature " in output) == bool(option)
@@ -51,7 +51,7 @@ def test_a_training_keeps_the_calibrated_network(more) -> None:
     assert settings_in("run")["calibrate"] is True
 
 
-def test_the_predictions_and_the_page_are_of_the_calibrated_network() -> None:
+def test_predictions_and_the_page_use_the_calibrated_network() -> None:
     done("train", *OVERTRAINED, "--calibrate", "--out", "run")
     with np.load("run/predictions.npz") as stored:
         np.testing.assert_allclose(
@@ -65,7 +65,7 @@ def test_the_predictions_and_the_page_are_of_the_calibrated_network() -> None:
     assert after in page
 
 
-def test_a_sweep_by_the_loss_with_a_calibrated_winner() -> None:
+def test_a_sweep_that_monitors_the_loss_calibrates_its_winner() -> None:
     grid = ("--learning-rate", "0.1,0.3", "--reg", "0,1e-3", "--seeds", 2)
     output = done("sweep", *QUICK, *grid, "--monitor", "loss", "--calibrate", "--out", "run")
     results = read("run/results.json")
@@ -76,7 +76,7 @@ def test_a_sweep_by_the_loss_with_a_calibrated_winner() -> None:
     assert "validation" in heading
     assert f"{best['validation_loss']:.4f}" in output
     assert "(loss)" in output
-    assert "rank candidates" not in heading  # which is said of accuracies
+    assert "rank candidates" not in heading  # only in sweeps that monitor the accuracy
     (row,) = [line for line in output.splitlines() if "← best" in line]
     assert f"{best['validation_loss']:.4f}" in row
     assert "test_calibration_error_after" in results["calibration"]
@@ -86,7 +86,7 @@ def test_a_sweep_by_the_loss_with_a_calibrated_winner() -> None:
     assert "behind the best (loss)" in page
 
 
-def test_a_network_that_is_right_everywhere_stays_as_it_is() -> None:
+def test_a_network_without_wrong_predictions_stays_unchanged() -> None:
     y = np.arange(60) % 3
     np.savez("easy.npz", X=np.eye(4)[y], y=y)
     how = ("easy.npz", "--epochs", 20, "--learning-rate", 1, "--quiet")
@@ -98,7 +98,7 @@ def test_a_network_that_is_right_everywhere_stays_as_it_is() -> None:
         np.testing.assert_array_equal(found, plain)
 
 
-def test_weights_of_samples_count(tmp_path: Path) -> None:
+def test_calibration_uses_sample_weights(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = [
         f"{x:.3f},{'yes' if x + rng.normal() > 0 else 'no'},{w}"
@@ -114,7 +114,7 @@ def test_weights_of_samples_count(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 @pytest.mark.parametrize(("name", "warned"), [("X_validation", True), ("X_test", False)])
-def test_a_sample_too_far_away_loses_nothing(name: str, warned: bool) -> None:
+def test_a_sample_that_overflows_does_not_lose_the_network(name: str, warned: bool) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
     arrays = {}
@@ -134,12 +134,12 @@ def test_a_sample_too_far_away_loses_nothing(name: str, warned: bool) -> None:
     [(("--judge", "last"), True), (("--judge", "last", "--patience", 3), False), ((), False)],
     ids=["last", "patience", "best"],
 )
-def test_a_monitor_that_changes_nothing_is_told(more: tuple[object, ...], warned: bool) -> None:
+def test_a_monitor_without_effect_causes_a_warning(more: tuple[object, ...], warned: bool) -> None:
     output = done("train", *QUICK, "--monitor", "loss", *more, "--out", "run")
     assert ("Warning: `--monitor loss` changes nothing with --judge last" in output) == warned
 
 
-def test_refusals() -> None:
+def test_impossible_calibrations_and_unknown_monitors_are_refused() -> None:
     both = refused("sweep", "--folds", 3, "--calibrate", code=2)
     assert "`--calibrate` must be left out with --folds" in both
     clusters(Path("all.npz"))

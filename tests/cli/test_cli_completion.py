@@ -1,4 +1,4 @@
-"""What the Tab key offers."""
+"""Completion of command lines by the Tab key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
 def tab(*words: str) -> list[str]:
-    """What is offered for the last of the words."""
+    """The completions of the last word. FILES stands for a shell's own completion of file names."""
     complete = BashComplete(app, {}, "twolayer", VARIABLE)
     items = complete.get_completions(list(words[:-1]), words[-1])
     assert all(item.type in ("plain", "file") for item in items)
@@ -62,7 +62,9 @@ def tab(*words: str) -> list[str]:
         (("completion", ""), ["bash", "zsh", "fish"]),
     ],
 )
-def test_what_is_offered(elsewhere: Path, words: tuple[str, ...], offered: list[str]) -> None:
+def test_tab_offers_commands_options_values_and_files(
+    elsewhere: Path, words: tuple[str, ...], offered: list[str]
+) -> None:
     (elsewhere / "data").mkdir()
     for name in ("mine.npz", "other.npz", ".hidden.npz", "data/far.npz"):
         np.savez(elsewhere / name, X=np.ones((2, 2)), y=np.arange(2))
@@ -70,7 +72,7 @@ def test_what_is_offered(elsewhere: Path, words: tuple[str, ...], offered: list[
     assert tab(*words) == offered
 
 
-def test_runs_are_offered_where_they_are_of_use(made: Callable[..., Path]) -> None:
+def test_runs_are_offered_to_commands_that_read_them(made: Callable[..., Path]) -> None:
     shutil.copytree(made("train", *QUICK), "runs/one")
     shutil.copytree(made("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0), "runs/two")
     shutil.copytree("runs/one", "elsewhere")
@@ -84,13 +86,13 @@ def test_runs_are_offered_where_they_are_of_use(made: Callable[..., Path]) -> No
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_is_printed(shell: str) -> None:
+def test_completion_prints_a_script_for_each_shell(shell: str) -> None:
     script = done("completion", shell)
     assert f"{VARIABLE}={shell}_complete" in script
     assert "_twolayer_completion" in script
 
 
-def test_a_process_answers_the_shell() -> None:
+def test_a_process_answers_the_request_of_a_shell() -> None:
     words = {VARIABLE: "bash_complete", "COMP_WORDS": "twolayer train --judge ", "COMP_CWORD": "3"}
     assert started(environment=words).stdout.split() == ["plain,best", "plain,last"]
 
@@ -98,7 +100,7 @@ def test_a_process_answers_the_shell() -> None:
 in_bash = pytest.mark.skipif(
     shutil.which("bash") is None or sys.platform == "win32", reason="there is no bash"
 )
-# What a shell takes for more than a word, or for another one.
+# Names that a shell would split, change, or run.
 ODD = [
     *("a$(touch PWNED).npz", "a`touch PWNED`.npz", "a;touch PWNED;.npz", "a&touch PWNED&.npz"),
     *("a|touch PWNED.npz", "a b.npz", "a'b.npz", 'a"b.npz', "a\\b.npz", "a\nb.npz", "a\tb.npz"),
@@ -109,7 +111,7 @@ ODD = [
 
 
 def wrapped(folder: Path) -> Path:
-    """A folder with a command `twolayer` that completes, and else writes down which words it was given."""
+    """A folder with a command `twolayer` that completes words, or else writes its arguments to a file."""
     command = folder / "bin" / "twolayer"
     command.parent.mkdir(parents=True)
     command.write_text(
@@ -146,11 +148,11 @@ def test_names_in_any_script_are_offered(elsewhere: Path) -> None:
 @in_bash
 @given(name=st.text("ab1é健_@%+=:.,-/ $`'\"\\;&|!*?[]{}()#~^<>\n\x1b\u202e", min_size=1, max_size=8))
 @settings(max_examples=200)
-def test_what_is_offered_is_one_word_for_bash(name: str) -> None:
+def test_an_offered_name_is_one_word_for_bash(name: str) -> None:
     items = completion._or_files([CompletionItem(name)], "")
     if items[0].type == "file":
         return
-    # As click's script takes it from the answer, and then in a line.
+    # Read the name as click's script reads an answer, then expand it as a word of a command line.
     script = f"""
         IFS=',' read type value <<< 'plain,{name}'
         COMPREPLY+=($value)
@@ -161,17 +163,17 @@ def test_what_is_offered_is_one_word_for_bash(name: str) -> None:
 
 
 @in_bash
-def test_bash_puts_names_into_the_line_so_that_they_run_nothing(elsewhere: Path) -> None:
+def test_bash_inserts_names_so_that_they_run_nothing(elsewhere: Path) -> None:
     pty = pytest.importorskip("pty")
     bin_folder = wrapped(elsewhere)
     environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
     environment |= {"PS1": "", "PYTHONPATH": str(Path(twolayer.__file__).parents[1]), "LC_ALL": "C.UTF-8"}
-    terminal, of_bash = pty.openpty()
-    # In place of `pty.fork`, of which JAX warns where another test has imported it.
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), of_bash)
+    terminal, bash_end = pty.openpty()
+    # Not `pty.fork`: JAX, if another test has imported it, warns about forks.
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), bash_end)
     command = ["bash", "--norc", "--noprofile", "-i"]
     process = subprocess.Popen(command, **streams, env=environment, start_new_session=True)
-    os.close(of_bash)
+    os.close(bash_end)
     reader = threading.Thread(target=drain, args=(terminal,), daemon=True)
     reader.start()
     try:
@@ -192,23 +194,23 @@ def test_bash_puts_names_into_the_line_so_that_they_run_nothing(elsewhere: Path)
 
 
 def drain(terminal: int) -> None:
-    """Read what a terminal shows, so that it does not fill."""
-    with contextlib.suppress(OSError):  # at its end
+    """Read the output of a terminal, so that its buffer does not fill."""
+    with contextlib.suppress(OSError):  # raised at the end of the output
         while os.read(terminal, 4096):
             pass
 
 
 def words_in(path: Path) -> list[str]:
-    """Wait for the words that the command was given."""
-    until = time.monotonic() + 60
+    """Wait until the command has written its arguments, and return them."""
+    deadline = time.monotonic() + 60
     while not path.exists() or not path.read_bytes().endswith(b"\0"):
-        assert time.monotonic() < until, "the command was not run"
+        assert time.monotonic() < deadline, "the command was not run"
         time.sleep(0.01)
     return path.read_bytes().decode().split("\0")[:-1]
 
 
 @in_bash
-def test_bash_completes(elsewhere: Path) -> None:
+def test_bash_completes_the_value_of_an_option(elsewhere: Path) -> None:
     command = wrapped(elsewhere) / "twolayer"
     script = """
         eval "$(twolayer completion bash)"

@@ -1,4 +1,4 @@
-"""Settings in a file: --config, and the settings.toml that a run leaves."""
+"""Settings in a file: --config, and the settings.toml of a run."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
 def config(**settings: Any) -> Path:
+    """Write settings to config.toml, and return its path."""
     path = Path("config.toml")
     path.write_text(tomli_w.dumps(settings), encoding="utf-8")
     return path
 
 
-def same(*names: str, of: str = "again", than: str = "run") -> None:
+def assert_same_files(*names: str) -> None:
+    """Assert that files of the runs `again` and `run` are equal byte by byte."""
     for name in names:
-        assert Path(of, name).read_bytes() == Path(than, name).read_bytes(), name
+        assert Path("again", name).read_bytes() == Path("run", name).read_bytes(), name
 
 
 PRECEDENCE = {"reg": 0.25, "n_hidden": 5, "batch_size": 200, "mixup": 0.0, "dataset": "cifar10"}
-OF_TRAIN = ("network.safetensors", "history.json", "results.csv", "settings.toml")
-OF_SWEEP = ("network.safetensors", "history.json", "results.csv", "runs.csv", "settings.toml")
+TRAIN_RESULTS = ("network.safetensors", "history.json", "results.csv", "settings.toml")
+SWEEP_RESULTS = ("network.safetensors", "history.json", "results.csv", "runs.csv", "settings.toml")
 
 
-# What a run leaves repeats it
+# The settings of a run repeat it
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_a_training_is_repeated_to_the_bit(options: tuple[object, ...]) -> None:
     quick = QUICK if "--steps" not in options else QUICK[2:]
     done("train", *quick, *options, "--out", "run")
     done("train", "--config", "run/settings.toml", "--out", "again")
-    same(*OF_TRAIN)
+    assert_same_files(*TRAIN_RESULTS)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_a_training_is_repeated_to_the_bit(options: tuple[object, ...]) -> None:
 def test_a_sweep_is_repeated_to_the_bit(options: tuple[object, ...]) -> None:
     done("sweep", *QUICK, *options, "--out", "run")
     done("sweep", "--config", "run/settings.toml", "--out", "again")
-    same(*OF_SWEEP)
+    assert_same_files(*SWEEP_RESULTS)
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
@@ -81,35 +83,35 @@ def test_the_assignment_is_repeated_to_the_bit(cifar: Path, command: str) -> Non
     settings = settings_in("run")
     assert (settings["preset"], settings["decay_first"], settings["n_validation"]) == ("assignment", 1, 20)
     done(command, "--config", "run/settings.toml", "--out", "again", "-q")
-    same(*(OF_TRAIN if command == "train" else OF_SWEEP))
+    assert_same_files(*(TRAIN_RESULTS if command == "train" else SWEEP_RESULTS))
 
 
-def test_a_training_that_went_on_to_a_new_total_is_repeated_to_the_bit(run: Path) -> None:
+def test_a_training_resumed_to_a_new_total_is_repeated_to_the_bit(run: Path) -> None:
     text = (run / "settings.toml").read_text(encoding="utf-8")
     assert text.startswith("# To repeat the run: twolayer train --config settings.toml\n")
     done("train", "--resume", "run", "--steps", 70)
     done("train", "--config", "run/settings.toml", "--out", "again")
     assert settings_in("again")["steps"] == 70
-    same(*OF_TRAIN)
+    assert_same_files(*TRAIN_RESULTS)
 
 
-def test_a_training_that_was_interrupted_is_repeated_whole(send: Any) -> None:
+def test_the_settings_of_an_interrupted_training_repeat_it_whole(send: Any) -> None:
     send(10, signal.SIGINT)
     assert cli("train", *QUICK, "--out", "run").exit_code == 130
     done("train", "--config", "run/settings.toml", "--out", "again")
     done("train", "--resume", "run")
-    same(*OF_TRAIN)
+    assert_same_files(*TRAIN_RESULTS)
 
 
-def test_what_had_no_effect_is_not_repeated() -> None:
-    """The momentum of a file gives way to an optimizer without one; what is left repeats the run."""
+def test_a_run_with_an_overridden_setting_is_repeated() -> None:
+    """`--optimizer adam` overrides the momentum in a file; the settings of the run still repeat it."""
     path = config(optimizer="momentum", momentum=0.5, epochs=2, n_hidden=8)
     done("train", "--config", path, "--optimizer", "adam", "--out", "run", "-q")
     done("train", "--config", "run/settings.toml", "--out", "again", "-q")
-    same(*OF_TRAIN)
+    assert_same_files(*TRAIN_RESULTS)
 
 
-def test_other_data_are_not_taken_for_those_of_the_run(elsewhere: Path) -> None:
+def test_changed_data_of_a_run_are_refused(elsewhere: Path) -> None:
     mine = clusters(elsewhere / "mine.npz")
     done("train", mine, *QUICK, "--out", "run")
     clusters(elsewhere / "other.npz", seed=1)
@@ -120,12 +122,12 @@ def test_other_data_are_not_taken_for_those_of_the_run(elsewhere: Path) -> None:
     assert "`--config` with `data_sha256`, need the data of that run; got other data" in line
 
 
-# What goes before what
+# Precedence of settings
 
 
 @pytest.fixture
-def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Return a function that returns the settings with which a command begins, without its work."""
+def start_settings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """A function that returns the settings with which a command would start; the command does no work."""
     found: list[dict[str, Any]] = []
     for name in ("run_train", "run_sweep"):
         monkeypatch.setattr(commands, name, lambda settings, *_, **__: found.append(settings))
@@ -140,11 +142,11 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
 @pytest.mark.parametrize(
     ("command", "stored", "given", "expected"),
     [
-        # The command line goes before the file, the file before the preset, the preset before the data set.
+        # The command line overrides the file, the file the preset, the preset the defaults of the data set.
         ("train", {"preset": "assignment", "reg": 0.5, "n_hidden": 5}, ("--reg", 0.25), PRECEDENCE),
         ("train", {"steps": 30}, ("--epochs", 1), {"steps": None, "epochs": 1}),
         ("train", {"library": "torch"}, ("--library", "numpy"), {"library": "numpy"}),
-        # A choice gives way to an option that only another one has a use for.
+        # An option replaces a stored choice that would ignore it.
         ("train", {"whiten": "pca", "components": 20}, ("--scale", "feature"), {"whiten": "none"}),
         ("train", {"schedule": "cosine"}, ("--decay-every", 5), {"schedule": "exponential"}),
         ("sweep", {"seeds": 2}, (), {"seeds": (0, 1)}),
@@ -167,27 +169,31 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
         ("sweep", {"reg": 0, "weight_scale": ["he"]}, (), {"reg": (0.0,), "weight_scale": ("he",)}),
     ],
 )
-def test_what_goes_before_what(
-    begun: Any, command: str, stored: dict[str, Any], given: tuple[object, ...], expected: dict[str, Any]
+def test_options_override_the_file_and_the_file_overrides_presets(
+    start_settings: Any,
+    command: str,
+    stored: dict[str, Any],
+    given: tuple[object, ...],
+    expected: dict[str, Any],
 ) -> None:
-    settings = begun(command, "--config", config(**stored), *given)
+    settings = start_settings(command, "--config", config(**stored), *given)
     assert {name: settings[name] for name in expected} == expected
 
 
-def test_paths_in_a_file_are_relative_to_it(begun: Any, elsewhere: Path) -> None:
+def test_paths_in_a_file_are_relative_to_it(start_settings: Any, elsewhere: Path) -> None:
     Path("project").mkdir()
     for stored, name in (({"dataset": "mine.npz"}, "dataset"), ({"dataset": "cifar10", "data": "x"}, "data")):
         path = config(**stored).rename("project/config.toml")
-        assert begun("train", "--config", path)[name] == str(elsewhere / "project" / stored[name])
+        assert start_settings("train", "--config", path)[name] == str(elsewhere / "project" / stored[name])
 
 
-def test_the_home_of_nobody_is_a_path_like_any_other() -> None:
+def test_the_home_of_an_unknown_user_is_an_ordinary_path() -> None:
     nobody = "~nobody-of-this-name/mine.npz"
     assert nobody in refused("train", nobody)
     assert nobody in refused("train", "--config", config(dataset=nobody))
 
 
-# What is refused, with the file and the key
+# Refusals, which name the file and the key
 
 
 @pytest.mark.parametrize(
@@ -305,7 +311,7 @@ def test_values_that_do_not_go_together_are_refused(
     ids=lambda text: ascii(text[:20]),
 )
 @pytest.mark.parametrize("command", ["train", "sweep"])
-def test_settings_that_mean_harm_are_refused_in_a_line(command: str, text: str, elsewhere: Path) -> None:
+def test_harmful_settings_are_refused_in_one_line(command: str, text: str, elsewhere: Path) -> None:
     Path("config.toml").write_text(text, encoding="utf-8")
     line = refused(command, "--config", "config.toml", code=2)
     assert "config.toml" in line
@@ -318,7 +324,7 @@ def test_settings_that_mean_harm_are_refused_in_a_line(command: str, text: str, 
     marked=st.booleans(),
     windows=st.booleans(),
 )
-def test_a_file_as_programs_on_windows_write_it(
+def test_a_file_written_by_a_program_on_windows_is_read(
     tmp_path_factory: pytest.TempPathFactory, stored: dict[str, Any], marked: bool, windows: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "windows.toml"
@@ -327,7 +333,7 @@ def test_a_file_as_programs_on_windows_write_it(
     assert read_toml(path) == stored
 
 
-def test_a_file_that_is_none_is_refused() -> None:
+def test_a_file_that_is_missing_or_not_toml_is_refused() -> None:
     Path("config.toml").write_text("epochs = ", encoding="utf-8")
     message = "config.toml must be a TOML file in UTF-8; Invalid value"
     assert message in refused("train", "--config", "config.toml", code=2)
@@ -341,38 +347,38 @@ def test_without_tomli_w_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "tomli_w", None)
     line = refused("train", *QUICK)
     assert "writing settings needs tomli_w" in line
-    assert "the extra `cli` brings it" in line
+    assert "install it with `python -m pip install" in line
     assert not Path("runs/digits-train-001").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
 @pytest.mark.parametrize("name", [None, *presets.PRESETS])
-def test_every_default_can_be_written_and_read(begun: Any, command: str, name: str | None) -> None:
-    """What the settings of each preset become is what they were, without a training."""
-    settings = begun(command, *(() if name is None else ("--preset", name)))
+def test_every_default_can_be_written_and_read(start_settings: Any, command: str, name: str | None) -> None:
+    """Writing and reading do not change the settings of any preset. Nothing is trained."""
+    settings = start_settings(command, *(() if name is None else ("--preset", name)))
     write_settings(Path("settings.toml"), settings)
-    assert begun(command, "--config", "settings.toml") == settings
+    assert start_settings(command, "--config", "settings.toml") == settings
 
 
 @pytest.mark.parametrize("option", ["--warmup", "--decay-every", "--seed", "--patience"])
-def test_the_largest_integer_is_an_integer_as_others(option: str) -> None:
+def test_the_largest_integer_is_accepted(option: str) -> None:
     done("train", option, 2**53, *QUICK, "--out", "run")
     done("report", "run")
 
 
-NO_VALUES = {
+BAD_VALUES = {
     "deep": "seed." + "a." * 4000 + "a = 1",
     "deeper": "seed = " + "[" * 400 + "]" * 400,
     "long": "seed = 0x" + "f" * 5000,
-    "another": "seed = 2020-01-01",
+    "date": "seed = 2020-01-01",
 }
 
 
-@pytest.mark.parametrize("kind", NO_VALUES)
+@pytest.mark.parametrize("kind", BAD_VALUES)
 @pytest.mark.parametrize("way", ["report", "config", "resume"])
-def test_values_beyond_all_measure_are_refused_in_a_line(run: Path, way: str, kind: str) -> None:
+def test_huge_or_wrong_values_of_a_run_are_refused_in_one_line(run: Path, way: str, kind: str) -> None:
     text = Path("run/settings.toml").read_text(encoding="utf-8")
-    text = re.sub("^seed = .*$", NO_VALUES[kind], text, flags=re.MULTILINE)
+    text = re.sub("^seed = .*$", BAD_VALUES[kind], text, flags=re.MULTILINE)
     Path("run/settings.toml").write_text(text, encoding="utf-8")
     how = {"report": ("report", "run"), "config": ("train", "--config", "run/settings.toml")}
     line = refused(*how.get(way, ("train", "--resume", "run")), code=2 if way == "config" else 1)
@@ -380,7 +386,7 @@ def test_values_beyond_all_measure_are_refused_in_a_line(run: Path, way: str, ki
     assert len(line) < 300
 
 
-def test_settings_of_many_dots_are_refused_before_they_take_memory() -> None:
+def test_a_file_with_many_dots_is_refused_before_it_uses_memory() -> None:
     Path("many.toml").write_text("a." * 20_000 + "a = 1", encoding="utf-8")
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""``twolayer evaluate`` and ``twolayer predict``: the samples, networks and images that they take."""
+"""``twolayer evaluate`` and ``twolayer predict``: the samples, networks and images that they read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NET = TwoLayerNet.initialize(64, 5, 10, rng=0)
 pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
-def test_evaluate_repeats_what_train_found(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_gives_the_results_of_the_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = read("run/results.json")["test"]
     output = done("evaluate", "run")
     assert "digits: 400 test samples" in output
@@ -32,11 +32,12 @@ def test_evaluate_repeats_what_train_found(run: Path, monkeypatch: pytest.Monkey
         accuracy = float(net.accuracy(samples.X, samples.y))
         shown = done("evaluate", "run/network.safetensors", "digits", "--split", split)
         assert f"accuracy {accuracy:.4f}" in shown
+    # Smaller blocks of samples do not change the result.
     monkeypatch.setattr("twolayer._validation.BLOCK_ELEMENTS", 64 * 30)
     assert done("evaluate", "run") == output
 
 
-def test_evaluate_on_a_file(npz: Path) -> None:
+def test_evaluate_reads_a_named_file(npz: Path) -> None:
     done("train", npz, "--epochs", 5, "--out", "run", "-q")
     assert re.search(r"accuracy (0\.9|1\.0)", done("evaluate", "run", npz, "--split", "train"))
 
@@ -60,7 +61,7 @@ def test_evaluate_reads_the_file_of_the_training_again(npz: Path) -> None:
     assert unknown in refused("evaluate", "alone.safetensors")
 
 
-def test_evaluate_reads_the_folder_or_the_table_of_the_training_again(elsewhere: Path) -> None:
+def test_evaluate_reads_the_table_of_the_training_again(elsewhere: Path) -> None:
     rows = [f"{i % 7},{i % 5},{'yes' if i % 7 > 3 else 'no'}" for i in range(120)]
     Path("mine.csv").write_text("\n".join(["a,b,label", *rows]))
     done("train", "mine.csv", "--label", "label", "--epochs", 2, "--out", "run", "-q")
@@ -68,7 +69,7 @@ def test_evaluate_reads_the_folder_or_the_table_of_the_training_again(elsewhere:
     assert "mine: 84 train samples" in done("evaluate", "run", "--split", "train")
 
 
-def test_a_set_that_the_data_lack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_that_the_data_lack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twolayer.cli.data.load_digits", lambda: replace(DIGITS, test=None))
     done("train", *QUICK, "--out", "untested")
     assert "test" not in read("untested/results.json")
@@ -83,30 +84,30 @@ def test_a_set_that_the_data_lack_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         (stack([NET, NET]), None, "must hold one network; it holds a stack of 2"),
     ],
 )
-def test_a_network_must_be_one_for_the_classes_of_the_data(
+def test_a_stack_or_a_network_for_other_classes_is_refused(
     net: TwoLayerNet, classes: list[str] | None, message: str
 ) -> None:
     storage.save(net, "net.safetensors", classes=classes)
     assert message in refused("evaluate", "net.safetensors", "digits")
 
 
-def test_a_network_that_does_not_say_what_it_was_trained_on_needs_a_data_set() -> None:
+def test_a_network_of_unknown_training_data_needs_a_data_set() -> None:
     storage.save(NET, "net.safetensors")
     assert "`DATASET` must be given" in refused("evaluate", "net.safetensors")
     assert "accuracy 0." in done("evaluate", "net.safetensors", "digits")
 
 
 @pytest.fixture
-def some(run: Path) -> np.ndarray:
-    """Samples in a file, beside a network."""
+def samples(run: Path) -> np.ndarray:
+    """The first 30 test samples of the digits, which are also in some.npy beside the run."""
     X = DIGITS.test.X[:30]
     np.save("some.npy", X)
     return X
 
 
-def test_predict_gives_classes_and_probabilities(run: Path, some: np.ndarray) -> None:
-    probs = storage.load("run/network.safetensors").predict_proba(some)
-    np.savez("some.npz", X=some)
+def test_predict_gives_classes_and_probabilities(run: Path, samples: np.ndarray) -> None:
+    probs = storage.load("run/network.safetensors").predict_proba(samples)
+    np.savez("some.npz", X=samples)
     output = done("predict", "run", "some.npy")
     assert "and 10 more; --output FILE writes all" in output
     lines = [line.split() for line in output.splitlines() if re.match(r"^  \d", line)]
@@ -115,9 +116,9 @@ def test_predict_gives_classes_and_probabilities(run: Path, some: np.ndarray) ->
     assert done("predict", "run/network.safetensors", "some.npz") == output
 
 
-def test_predict_gives_the_top_classes(run: Path, some: np.ndarray) -> None:
-    np.save("some.npy", some[:2])
-    probs = storage.load("run/network.safetensors").predict_proba(some[:2])
+def test_predict_gives_the_top_classes(run: Path, samples: np.ndarray) -> None:
+    np.save("some.npy", samples[:2])
+    probs = storage.load("run/network.safetensors").predict_proba(samples[:2])
     output = done("predict", "run", "some.npy", "--top", 3)
     lines = [line.split() for line in output.splitlines() if re.match(r"^  [\d ] +\d", line)]
     assert [int(line[-2]) for line in lines] == np.argsort(-probs)[:, :3].ravel().tolist()
@@ -125,8 +126,8 @@ def test_predict_gives_the_top_classes(run: Path, some: np.ndarray) -> None:
     assert len(re.findall(r"0\.\d{4}", done("predict", "run", "some.npy", "--top", 99))) == 20
 
 
-def test_predict_writes_files(run: Path, some: np.ndarray) -> None:
-    probs = storage.load("run/network.safetensors").predict_proba(some)
+def test_predict_writes_files(run: Path, samples: np.ndarray) -> None:
+    probs = storage.load("run/network.safetensors").predict_proba(samples)
     for suffix in ("csv", "json", "npz"):
         output = done("predict", "run", "some.npy", "--output", f"out.{suffix}")
         assert f"In out.{suffix}: the probabilities of 30 samples" in output
@@ -157,14 +158,14 @@ def test_predict_reads_images(run: Path, image: Any) -> None:
     lines = [line.split() for line in output.splitlines() if ".png" in line]
     assert [line[0] for line in lines] == ["0.png", "1.png", "2.png", "3.png"]
     assert [int(line[1]) for line in lines] == predicted.tolist()
-    # 255 grey levels are not a multiple of 16.
+    # 255 is not a multiple of 16, so the rounded grey levels change the probabilities a little.
     assert [float(line[2]) for line in lines] == pytest.approx(probs.max(axis=1), abs=0.01)
     output = done("predict", run, *(f"inverted{i}.png" for i in range(4)), "--invert")
     inverted = [line.split() for line in output.splitlines() if ".png" in line]
     assert [line[1:] for line in inverted] == [line[1:] for line in lines]
 
 
-def test_images_that_do_not_fit_are_refused(run: Path, image: Any) -> None:
+def test_images_of_another_size_or_unreadable_are_refused(run: Path, image: Any) -> None:
     image.new("L", (9, 8)).save("wide.png")
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"no more")
     messages = {
@@ -176,7 +177,7 @@ def test_images_that_do_not_fit_are_refused(run: Path, image: Any) -> None:
     assert "No such file or directory: none.png" in refused("predict", run, "none.png")
 
 
-def test_images_of_more_than_bytes_or_with_transparency_are_refused(run: Path, image: Any) -> None:
+def test_images_of_16_bits_or_with_transparency_are_refused(run: Path, image: Any) -> None:
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
     plain = image.fromarray(grey)
     plain.save("plain.png")
@@ -218,13 +219,13 @@ def test_images_of_more_than_bytes_or_with_transparency_are_refused(run: Path, i
         (lambda p: np.savez(p, X=np.full((2, 6), np.nan)), "`INPUT` must be finite; got nan"),
     ],
 )
-def test_input_that_is_not_samples_is_refused(run_of_npz: Path, write: Any, message: str) -> None:
+def test_input_without_valid_samples_is_refused(run_of_npz: Path, write: Any, message: str) -> None:
     write(Path("input.npz"))
     assert message in refused("predict", "run", "input.npz")
 
 
 def header_only(shape: tuple[int, ...]) -> bytes:
-    """The header of an array of float64, and none of its values."""
+    """The header of an .npy file of float64, without the values; reading the values would fail."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": shape})
     return stream.getvalue()
@@ -232,7 +233,7 @@ def header_only(shape: tuple[int, ...]) -> bytes:
 
 @pytest.mark.parametrize(("shape", "found"), [((10**9, 7), 7), ((3, 10**9), 10**9), ((2, 3, 4), 12)])
 @pytest.mark.parametrize("name", ["X.npy", "X.npz"])
-def test_features_are_counted_before_samples_are_read(
+def test_predict_counts_features_before_it_reads_samples(
     run_of_npz: Path, name: str, shape: tuple[int, ...], found: int
 ) -> None:
     Path("X.npy").write_bytes(header_only(shape))
@@ -243,7 +244,7 @@ def test_features_are_counted_before_samples_are_read(
 
 
 @pytest.mark.parametrize("key", ["X", "X_test"])
-def test_features_are_counted_before_samples_to_evaluate_are_read(run_of_npz: Path, key: str) -> None:
+def test_evaluate_counts_features_before_it_reads_samples(run_of_npz: Path, key: str) -> None:
     Path("values").write_bytes(header_only((10**9, 7)))
     np.savez("new.npz", **{key.replace("X", "y"): np.zeros(3, int)})
     with zipfile.ZipFile("new.npz", "a") as archive:

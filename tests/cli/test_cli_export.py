@@ -1,4 +1,4 @@
-"""``twolayer export``, as its user has it."""
+"""``twolayer export``: the model, its input, its place, and refusals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGITS = datasets.load_digits()
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own for each test, in which no pictures are drawn."""
+    """A separate working folder for each test. No pictures are drawn."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     return tmp_path
@@ -29,19 +29,19 @@ def session(path: Path | str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def takes(path: Path | str) -> tuple[str, list[object]]:
-    """What a model takes: the type of its input, and the shape."""
-    (taken,) = session(path).get_inputs()
-    assert taken.name == "X"
-    return taken.type, taken.shape
+def input_of(path: Path | str) -> tuple[str, list[object]]:
+    """The type and the shape of a model's input."""
+    (found,) = session(path).get_inputs()
+    assert found.name == "X"
+    return found.type, found.shape
 
 
 NAMES = "The metadata of the model hold the names of the classes, under `classes`, as JSON\n"
 
 
 @pytest.fixture
-def of_digits() -> Path:
-    """A network in a file: of images, with names of classes."""
+def digits_network() -> Path:
+    """The file of a network for images of digits, with the names of its classes."""
     path = Path("net.safetensors")
     net = TwoLayerNet.initialize(64, 20, 10, rng=0, weight_scale=0.05)
     storage.save(net, path, classes=DIGITS.classes, image_shape=(8, 8))
@@ -61,30 +61,30 @@ def test_a_run_is_exported_into_its_folder() -> None:
     assert json.loads(model.get_modelmeta().custom_metadata_map["classes"]) == list(DIGITS.classes)
 
 
-def test_a_network_is_exported_beside_its_file(of_digits: Path) -> None:
-    assert done("export", of_digits, "-q") == "net.onnx\n"
-    assert takes("net.onnx") == ("tensor(float)", ["N", 8, 8])
+def test_a_network_is_exported_beside_its_file(digits_network: Path) -> None:
+    assert done("export", digits_network, "-q") == "net.onnx\n"
+    assert input_of("net.onnx") == ("tensor(float)", ["N", 8, 8])
 
 
-def test_the_input_and_the_place_are_the_users_to_choose(of_digits: Path) -> None:
-    output = done("export", of_digits, "--input", "uint8", "--flat", "--out", "bytes.onnx")
+def test_options_choose_the_input_and_the_place_of_the_model(digits_network: Path) -> None:
+    output = done("export", digits_network, "--input", "uint8", "--flat", "--out", "bytes.onnx")
     assert output == "Input: X (N, 64) in uint8; ONNX operator set 13\n" + NAMES + "bytes.onnx\n"
-    assert takes("bytes.onnx") == ("tensor(uint8)", ["N", 64])
+    assert input_of("bytes.onnx") == ("tensor(uint8)", ["N", 64])
     assert not Path("net.onnx").exists()
-    done("export", of_digits, "--input", "float64")
-    assert takes("net.onnx") == ("tensor(double)", ["N", 8, 8])
+    done("export", digits_network, "--input", "float64")
+    assert input_of("net.onnx") == ("tensor(double)", ["N", 8, 8])
 
 
 def test_a_network_in_float64_is_exported_in_float64() -> None:
     storage.save(TwoLayerNet.initialize(5, 4, 2, rng=0, dtype="float64"), "net.safetensors")
     assert "X (N, 5) in float64" in done("export", "net.safetensors")
-    assert takes("net.onnx") == ("tensor(double)", ["N", 5])
+    assert input_of("net.onnx") == ("tensor(double)", ["N", 5])
     model = session("net.onnx")
     assert not model.get_modelmeta().custom_metadata_map
     assert model.get_outputs()[1].type == "tensor(double)"
 
 
-def test_what_a_run_that_is_replaced_was_exported_as_goes_with_it() -> None:
+def test_overwrite_removes_the_exported_model_of_the_old_run() -> None:
     done("train", "--epochs", 1, "--out", "run", "-q")
     done("export", "run")
     Path("run/network.onnx.data").touch()
@@ -93,8 +93,8 @@ def test_what_a_run_that_is_replaced_was_exported_as_goes_with_it() -> None:
     assert {path.name for path in Path("run").glob("*.onnx*")} == {"mine.onnx"}
 
 
-def test_what_is_wrong_is_refused(elsewhere: Path, of_digits: Path) -> None:
-    before = of_digits.read_bytes()
+def test_invalid_networks_and_places_are_refused(elsewhere: Path, digits_network: Path) -> None:
+    before = digits_network.read_bytes()
     Path("text").write_text("text")
     net = TwoLayerNet.initialize(64, 5, 10, rng=0)
     storage.save(twolayer.stack([net, net]), "stack.safetensors")
@@ -103,17 +103,20 @@ def test_what_is_wrong_is_refused(elsewhere: Path, of_digits: Path) -> None:
         ((elsewhere,), "must be the folder of a run; it holds no network.safetensors"),
         (("text",), "must be a safetensors file; it is truncated"),
         (("stack.safetensors",), "must hold one network; it holds a stack of 2"),
-        ((of_digits, "--out", of_digits), f"Error: `--out` must end in .onnx; got {of_digits}"),
-        ((of_digits, "--out", "no/a.onnx"), "cannot write into the folder of a.onnx"),
+        (
+            (digits_network, "--out", digits_network),
+            f"Error: `--out` must end in .onnx; got {digits_network}",
+        ),
+        ((digits_network, "--out", "no/a.onnx"), "cannot write into the folder of a.onnx"),
     ):
         assert message in refused("export", *arguments)
-    assert of_digits.read_bytes() == before
-    assert "'int8' is not one of" in refused("export", of_digits, "--input", "int8", code=2)
+    assert digits_network.read_bytes() == before
+    assert "'int8' is not one of" in refused("export", digits_network, "--input", "int8", code=2)
 
 
-def test_without_the_package_the_extra_is_named(of_digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_onnx_the_extra_is_named(
+    digits_network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert 'the extra `onnx` brings it: `python -m pip install "twolayer[onnx]"`' in refused(
-        "export", of_digits
-    )
+    assert 'install it with `python -m pip install "twolayer[onnx]"`' in refused("export", digits_network)
     assert not Path("net.onnx").exists()

@@ -1,4 +1,4 @@
-"""``twolayer sweep --folds``: candidates judged by cross-validation, and a network of all samples."""
+"""``twolayer sweep --folds``: cross-validated candidates, and a network trained on all samples."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 SMALL = ("--epochs", 2, "--hidden", 8, "--seeds", 1, "--folds", 3)
 GRID = ("--learning-rate", "0.1,0.3", "--reg", "0,0.01")
-# A training that is written out below.
+# Options of a sweep that ARGUMENTS, FIT and `swept` repeat with the library.
 PLAIN = (
     *("--optimizer", "adam", "--schedule", "constant", "--weight-scale", "he", "--scale", "feature"),
     *("--learning-rate", "0.001,0.01", "--reg", 1e-3, "--batch-size", 40, "--dropout", 0),
@@ -46,7 +46,7 @@ FIT = partial(Standardizer.fit, scale="feature")
 
 
 def all_samples(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The samples of the training and of the validation, their labels and their weights."""
+    """The training and validation samples together, their labels, and their weights."""
     parts = [split for split in (data.train, data.validation) if split is not None]
     X, y = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     weights = data.sample_weight
@@ -55,7 +55,7 @@ def all_samples(data: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | Non
 
 
 def swept(data: Dataset, *, seeds: tuple[int, ...] = (0,), **more: Any) -> Any:
-    """What `twolayer.sweep` gives for the settings of PLAIN and SMALL."""
+    """The result of `twolayer.sweep` with the settings of PLAIN and SMALL."""
     X, y, weights = all_samples(data)
     grid = {"learning_rate": [0.001, 0.01], "reg": [1e-3], "n_hidden": [8], "batch_size": [40]}
     weights = None if weights is None else weights.astype("float32")
@@ -63,8 +63,8 @@ def swept(data: Dataset, *, seeds: tuple[int, ...] = (0,), **more: Any) -> Any:
     return sweep(X, y, grid=grid | {"seed": seeds}, n_classes=data.n_classes, **given)
 
 
-def assert_of_all_samples(data: Dataset, **more: Any) -> None:
-    """The network of a run is that of its best settings, trained on all samples; so is what it says."""
+def assert_trained_on_all_samples(data: Dataset, **more: Any) -> None:
+    """Assert that a run's network and results are those of its best settings, trained on all samples."""
     results, found = read("run/results.json"), storage.load("run/network.safetensors")
     X, y, weights = all_samples(data)
     fitted, best = FIT(X), results["best"]
@@ -79,7 +79,7 @@ def assert_of_all_samples(data: Dataset, **more: Any) -> None:
     run = train(start, X_fitted, y, sample_weight=weights, rng=best["seed"], judge="last", **given)
     for array, like in zip(found, fitted.fold(run.net), strict=True):
         np.testing.assert_allclose(array, like, rtol=1e-4, atol=1e-4)
-    # The other candidate's network is another.
+    # The other of the two learning rates, 0.001 and 0.01, gives a different network.
     given["learning_rate"] = 0.011 - best["learning_rate"]
     other = train(start, X_fitted, y, sample_weight=weights, rng=best["seed"], judge="last", **given)
     assert np.abs(fitted.fold(other.net).W2 - found.W2).max() > 1e-3
@@ -90,8 +90,8 @@ def assert_of_all_samples(data: Dataset, **more: Any) -> None:
     np.testing.assert_array_equal(np.load("run/predictions.npz")["y"], test.y)
 
 
-def assert_judged_alike(expected: Any) -> None:
-    """The tables of a run are those of a sweep."""
+def assert_same_tables(expected: Any) -> None:
+    """Assert that the tables of a run equal those of a sweep with the library."""
     results = read("run/results.json")
     for name, rows in (("runs", expected.runs), ("table", expected.table)):
         assert len(results[name]) == len(rows)
@@ -126,7 +126,7 @@ def test_a_sweep_over_folds_writes_a_whole_run(pictures: None) -> None:
         assert row["validation_accuracy_std"] == pytest.approx(np.std(own, ddof=1))
     best = results["best"]
     candidate = max(results["table"], key=lambda row: row["validation_accuracy"])
-    of_seeds = {
+    seed_means = {
         seed: np.mean(
             [
                 run["validation_accuracy"]
@@ -137,11 +137,11 @@ def test_a_sweep_over_folds_writes_a_whole_run(pictures: None) -> None:
         )
         for seed in (4, 9)
     }
-    assert best["seed"] == max(of_seeds, key=lambda seed: of_seeds[seed])
+    assert best["seed"] == max(seed_means, key=lambda seed: seed_means[seed])
     for name in ("learning_rate", "reg", "validation_accuracy"):
         assert best[name] == candidate[name]
     assert "fold" not in best
-    # That of the network of all samples.
+    # The training accuracy is that of the network trained on all samples.
     X, y, _ = all_samples(datasets.load_digits())
     accuracy = float(storage.load("run/network.safetensors").accuracy(X, y))
     assert best["train_accuracy"] == pytest.approx(accuracy, abs=1.1 / len(y)) != candidate["train_accuracy"]
@@ -157,34 +157,34 @@ def test_a_sweep_over_folds_writes_a_whole_run(pictures: None) -> None:
     information = storage.load_metadata("run/network.safetensors").information
     assert information["validation_accuracy"] == best["validation_accuracy"]
     assert information["settings"]["seed"] == best["seed"]
-    # The history of the network of all samples has no validation.
+    # The network trained on all samples has no validation samples.
     history = rows_of("run/history.csv")
     assert int(history[-1]["step"]) == 3 * 28
     assert {row["validation_accuracy"] for row in history} == {"nan"}
 
 
-# Every kind of data
+# Kinds of data
 
 
-def test_of_the_digits() -> None:
+def test_folds_of_the_digits_are_those_of_the_library() -> None:
     done("sweep", "digits", *SMALL, *PLAIN, "--seeds", "3,5", "--out", "run")
     data = datasets.load_digits()
-    assert_judged_alike(swept(data, seeds=(3, 5)))
-    assert_of_all_samples(data)
-    assert "1,397 train samples" in done("evaluate", "run", "--split", "train")  # those of validation too
+    assert_same_tables(swept(data, seeds=(3, 5)))
+    assert_trained_on_all_samples(data)
+    assert "1,397 train samples" in done("evaluate", "run", "--split", "train")  # the validation samples too
     assert "it has no validation samples" in refused("evaluate", "run", "--split", "validation")
 
 
-def test_of_an_npz_file(npz: Path) -> None:
+def test_folds_of_an_npz_file_are_those_of_the_library(npz: Path) -> None:
     done("sweep", "mine.npz", *SMALL, *PLAIN, "--validation", 30, "--test", 20, "--out", "run")
     data = datasets.load_npz("mine.npz", validation=30, test=20)
-    assert_judged_alike(swept(data))
-    assert_of_all_samples(data)
+    assert_same_tables(swept(data))
+    assert_trained_on_all_samples(data)
     assert read("run/results.json")["samples"] == {"train": 100, "validation": 100, "test": 20}
 
 
 @pytest.mark.parametrize("weight", [False, True])
-def test_of_a_table(weight: bool) -> None:
+def test_folds_of_a_table_are_those_of_the_library(weight: bool) -> None:
     pytest.importorskip("polars", reason="tables need the extra `tables`")
     rows = people(300)
     for row in rows:
@@ -195,17 +195,18 @@ def test_of_a_table(weight: bool) -> None:
     options = {"weight": "w", "drop": ["customer"]} if weight else {"drop": ["customer", "w"]}
     data = datasets.load_table("people.csv", label="outcome", **options)
     assert (data.sample_weight is not None) == weight
-    assert_judged_alike(swept(data))
-    assert_of_all_samples(data)
+    assert_same_tables(swept(data))
+    assert_trained_on_all_samples(data)
     results = read("run/results.json")
     assert results["baselines"]
     assert "Test accuracy of simple classifiers" in output
     n = results["samples"]["train"]
     shares = [round(run["validation_accuracy"] * n / 3, 6) for run in results["runs"]]
-    assert all(share == round(share) for share in shares) != weight  # else each sample counts alike
+    # Without weights, a whole number of samples is right in each fold.
+    assert all(share == round(share) for share in shares) != weight
 
 
-def test_samples_that_are_far_from_0_and_those_without_validation(npz: Path) -> None:
+def test_folds_work_far_from_0_and_without_validation_samples(npz: Path) -> None:
     arrays = np.load("mine.npz")
     np.savez("far.npz", X=arrays["X"] + 1e7, y=arrays["y"])
     options = (*SMALL, "--learning-rate", 0.1, "--reg", 0, "--epochs", 20)
@@ -221,7 +222,7 @@ def test_samples_that_are_far_from_0_and_those_without_validation(npz: Path) -> 
         assert read(f"{name}/results.json")["best"]["validation_accuracy"] > 0.95
 
 
-def test_without_validation_samples_it_is_what_can_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folds_are_suggested_if_there_are_no_validation_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = datasets.load_digits()
     monkeypatch.setattr("twolayer.cli.data.load_digits", lambda: replace(digits, validation=None, test=None))
     assert "digits has none: try --folds 5" in refused("sweep", "--epochs", 1)
@@ -231,7 +232,7 @@ def test_without_validation_samples_it_is_what_can_be_done(monkeypatch: pytest.M
     assert files_in("run") == SWEEP_FILES - PICTURES - {"predictions.npz"}
 
 
-def test_of_cifar10_and_the_assignment(cifar: Path) -> None:
+def test_the_assignment_on_cifar10_accepts_folds(cifar: Path) -> None:
     options = ("--data", cifar, "--folds", 2, "--seeds", 1, "--learning-rate", "1e-4,1e-3", "--reg", 0.2)
     output = done("sweep", "cifar10", "--preset", "assignment", *options, "--out", "run")
     assert "2 candidates × 2 folds × 1 seed" in output
@@ -240,7 +241,7 @@ def test_of_cifar10_and_the_assignment(cifar: Path) -> None:
     assert read("run/results.json")["samples"] == {"train": 80, "validation": 80, "test": 40}
 
 
-def test_folders_of_images_and_averages_over_flips() -> None:
+def test_folds_work_with_folders_of_images_and_symmetrize() -> None:
     pytest.importorskip("PIL", reason="images need the extra `images`")
     from PIL import Image
 
@@ -261,7 +262,7 @@ def test_folders_of_images_and_averages_over_flips() -> None:
 # Settings
 
 
-def test_the_epoch_is_the_last_unless_it_is_asked_for() -> None:
+def test_folds_are_judged_at_the_last_epoch_by_default() -> None:
     grid = ("--learning-rate", "0.1,2", "--reg", 0)
     accuracies = {}
     for name in ("best", "last", "usual"):
@@ -277,11 +278,11 @@ def test_the_epoch_is_the_last_unless_it_is_asked_for() -> None:
     assert accuracies["usual"].tolist() == accuracies["last"].tolist()
     assert (accuracies["best"] >= accuracies["last"]).all()
     assert (accuracies["best"] > accuracies["last"]).any()
-    # The network of all samples has none to choose its epoch by.
+    # The network trained on all samples has no validation samples to choose its epoch by.
     assert {int(rows_of(f"{name}/history.csv")[-1]["step"]) for name in accuracies} == {12 * 28}
 
 
-def test_the_judge_of_an_earlier_sweep_is_not_that_of_folds() -> None:
+def test_folds_ignore_the_default_judge_of_an_earlier_sweep() -> None:
     grid = (*SMALL[:-2], "--learning-rate", 0.1, "--reg", 0)
     done("sweep", *grid, "--out", "run", "-q")
     assert settings_in("run")["judge"] == "best"
@@ -298,7 +299,7 @@ def test_the_settings_of_a_run_repeat_it() -> None:
     other = ("--config", "run/settings.toml", "--folds", 4, "--seeds", 1)
     done("sweep", *other, "--out", "other", "-q")
     assert [run["fold"] for run in rows_of("other/runs.csv")] == [*"0123"] * 2
-    # Another first seed divides the samples otherwise.
+    # Another first seed gives other folds.
     done("sweep", "--config", "run/settings.toml", "--seeds", "2,4", "--out", "order", "-q")
     found, expected = (
         {(r["seed"], r["learning_rate"], r["fold"]): r for r in rows_of(f"{name}/runs.csv")}
@@ -308,7 +309,7 @@ def test_the_settings_of_a_run_repeat_it() -> None:
     assert any(found[key]["validation_accuracy"] != expected[key]["validation_accuracy"] for key in found)
 
 
-def test_the_best_settings_are_trained_by_the_settings_of_the_sweep() -> None:
+def test_train_reads_the_best_settings_from_the_folder_of_the_sweep() -> None:
     done("sweep", *SMALL, *PLAIN, "--out", "run", "-q")
     done("train", "--config", "run/settings.toml", "--out", "train", "-q")
     settings = settings_in("train")
@@ -326,13 +327,13 @@ def test_the_best_settings_are_trained_by_the_settings_of_the_sweep() -> None:
         (("--folds", 2000), "`folds` must be at most the number of samples, 1397; got 2000", 1),
     ],
 )
-def test_numbers_that_are_no_folds(options: tuple[Any, ...], message: str, code: int) -> None:
+def test_invalid_numbers_of_folds_are_refused(options: tuple[Any, ...], message: str, code: int) -> None:
     assert message in refused("sweep", *options, code=code)
     assert not list(Path().rglob("settings.toml"))
 
 
 @pytest.mark.parametrize("option", ["group", "time"])
-def test_what_folds_would_divide(option: str) -> None:
+def test_folds_with_group_or_time_are_refused(option: str) -> None:
     pytest.importorskip("polars", reason="tables need the extra `tables`")
     write("people.csv", people(60))
     column = "state" if option == "group" else "since"
@@ -343,7 +344,7 @@ def test_what_folds_would_divide(option: str) -> None:
     assert message in refused("sweep", "--config", "mine.toml", "--folds", 3, code=errors.WRONG_USAGE)
 
 
-def test_folds_are_of_sweeps_alone() -> None:
+def test_train_refuses_folds() -> None:
     assert re.search("No such option:? '?--folds", refused("train", "--folds", 3, code=2))
     Path("mine.toml").write_text("folds = 3\n")
     assert "`folds` in mine.toml must be a setting's name" in refused(
@@ -363,28 +364,30 @@ def test_folds_are_of_sweeps_alone() -> None:
     ],
     ids=lambda value: value[0][2:] if isinstance(value, tuple) else "",
 )
-def test_settings_of_the_training(options: tuple[Any, ...], more: dict[str, Any]) -> None:
+def test_settings_of_the_training_act_as_in_the_library(
+    options: tuple[Any, ...], more: dict[str, Any]
+) -> None:
     given = tuple(one for one in SMALL if "--steps" not in options or one not in ("--epochs", 2))
     done("sweep", *given, *PLAIN, *options, "--out", "run", "-q")
     data = datasets.load_digits()
     expected = swept(data, **more)
-    assert_judged_alike(expected)
-    # Without this setting it would be another.
+    assert_same_tables(expected)
+    # Each setting but --max-networks changes the result.
     plain = swept(data)
     if "max_networks" not in more:
         assert any(
             a["train_accuracy"] != b["train_accuracy"] for a, b in zip(expected.runs, plain.runs, strict=True)
         )
-        assert_of_all_samples(data, **more)
+        assert_trained_on_all_samples(data, **more)
 
 
-def test_batches_of_folds_are_mixed_each_with_samples_of_its_own() -> None:
+def test_a_sweep_over_folds_learns_with_mixup() -> None:
     options = ("--learning-rate", 0.3, "--reg", 0, "--epochs", 8)
     done("sweep", *SMALL, *options, "--mixup", 0.2, "--out", "run", "-q")
     assert read("run/results.json")["best"]["validation_accuracy"] > 0.7
 
 
-def test_candidates_are_drawn_and_halved() -> None:
+def test_folds_work_with_drawn_candidates_and_halving() -> None:
     grid = ("--learning-rate", "1e-3..0.5", "--reg", "1e-6..1e-2", "--candidates", 9, "--halving", 3)
     output = done("sweep", *SMALL, *grid, "--epochs", 9, "--out", "run")
     assert "9 candidates × 3 folds × 1 seed; up to 9 epochs each" in output
@@ -403,10 +406,10 @@ def test_candidates_are_drawn_and_halved() -> None:
     assert Path("again/runs.csv").read_bytes() == Path("run/runs.csv").read_bytes()
 
 
-# Ends
+# Divergence and interruption
 
 
-def test_where_all_diverge_there_is_no_network() -> None:
+def test_no_network_is_saved_if_all_diverge() -> None:
     code, data, lines = answered("sweep", *SMALL, "--learning-rate", "1e6,1e7", "--reg", 0, "--out", "run")
     assert code == errors.DIVERGED
     assert "Error: every network diverged" in lines
@@ -416,7 +419,7 @@ def test_where_all_diverge_there_is_no_network() -> None:
 
 @pytest.mark.parametrize(
     ("step", "stage", "n_runs"),
-    # Before anything is validated; in the second fold, before and after that; in the network of all samples.
+    # Before any validation; in the second fold, before and after its first validation; in the final network.
     [(5, 1, 0), (5, 2, 2), (25, 2, 4), (5, 4, 6), (30, 4, 6)],
 )
 def test_an_interrupted_sweep_keeps_its_tables(send: Any, step: int, stage: int, n_runs: int) -> None:
@@ -441,10 +444,10 @@ def test_an_interrupted_sweep_keeps_its_tables(send: Any, step: int, stage: int,
     assert read("run/results.json")["complete"] is True
 
 
-# What is made of it
+# Uses of the results
 
 
-def test_the_page_and_the_pictures_of_folds(pictures: None) -> None:
+def test_the_page_and_the_pictures_show_folds(pictures: None) -> None:
     done("sweep", *SMALL, *GRID, "--out", "run", "-q")
     assert files_in("run") >= PICTURES
     before = Path("run/grid.png").read_bytes()
@@ -477,7 +480,7 @@ def test_the_page_and_the_pictures_of_folds(pictures: None) -> None:
     assert "3 folds and 2 seeds" in page
 
 
-def test_the_answer_in_json() -> None:
+def test_json_contains_the_results_of_each_fold() -> None:
     code, data, lines = answered("sweep", *SMALL, *GRID, "--out", "run")
     assert code == 0
     assert "Error" not in lines
@@ -488,7 +491,7 @@ def test_the_answer_in_json() -> None:
     assert data["samples"]["validation"] == 1397
 
 
-def test_the_network_is_judged_and_asked_as_any_other(npz: Path) -> None:
+def test_evaluate_and_predict_use_the_network_of_all_samples(npz: Path) -> None:
     done("sweep", "mine.npz", *SMALL, *PLAIN, "--epochs", 20, "--out", "run", "-q")
     accuracy = read("run/results.json")["test"]["accuracy"]
     assert answered("evaluate", "run", "mine.npz").data["accuracy"] == accuracy

@@ -1,4 +1,4 @@
-"""Help, the version, and how the command line is started."""
+"""Help, the version, and ways to start the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_help_has_groups_and_examples(command: str) -> None:
         assert f"twolayer {command}" in output or command == "info"
 
 
-def test_help_cuts_no_description() -> None:
+def test_help_shows_whole_descriptions() -> None:
     output = CliRunner().invoke(app, ["--help"], terminal_width=80).output
     described = output.partition("Commands:")[2].partition("Exit codes:")[0]
     assert re.findall(r"^  (\w+) +[A-Z].*\.$", described, re.M) == list(app.commands)
@@ -34,7 +34,7 @@ def test_help_cuts_no_description() -> None:
     assert "…" not in described
 
 
-def test_help_tells_what_is_taken_where_nothing_is_given() -> None:
+def test_help_shows_the_defaults() -> None:
     output = " ".join(done("train", "--help").split())
     assert "[default: digits 0.5; cifar10 0.1; npz 0.03; table 0.01; images, idx 1e-3]" in output
     assert "Data: " in output
@@ -48,11 +48,13 @@ def test_help_tells_what_is_taken_where_nothing_is_given() -> None:
 
 def test_defaults_in_the_help_are_those_of_the_presets() -> None:
     assert options.defaults_text("train", "steps") is None
+    assert options.defaults_text("train", "components") == "cifar10 256"
+    assert options.defaults_text("train", "dates") == "seconds"
     assert options.defaults_text("train", "replacement") == "no-replacement"
     assert options.defaults_text("sweep", "seeds") == "digits, npz, table, images, idx 0,1,2; cifar10 0"
 
 
-def test_no_command_at_all_gets_the_help_and_its_exit_codes() -> None:
+def test_the_help_lists_commands_and_exit_codes() -> None:
     assert "Commands:" in cli().output
     shown = done("--help").partition("Exit codes:")[2]
     for code, meaning in errors.EXIT_CODES.items():
@@ -61,31 +63,31 @@ def test_no_command_at_all_gets_the_help_and_its_exit_codes() -> None:
     assert (errors.INTERRUPTED, errors.TERMINATED) == (130, 143)
 
 
-def test_the_version() -> None:
+def test_version_prints_the_version() -> None:
     assert done("--version") == f"twolayer, version {twolayer.__version__}\n"
 
 
-def test_quiet_leaves_results_only() -> None:
+def test_quiet_prints_only_results() -> None:
     output = done("train", "--epochs", 2, "--out", "run", "-q")
     assert "In run:" not in output
     assert "pixels" not in output
     assert re.search(r"test +400", output)
 
 
-def test_debug_shows_where_an_error_came_from() -> None:
+def test_debug_raises_the_original_error() -> None:
     with pytest.raises(ValueError, match="`DATASET` must be"):
         cli("train", "mnist", "--debug")
 
 
-def test_as_a_module() -> None:
+def test_the_package_runs_as_a_module() -> None:
     found = started("train", "--epochs", 1, "--out", "run")
     assert (found.returncode, found.stderr) == (0, "")
     assert files_in("run") == TRAIN_FILES <= set(run_folder._OWN)
-    assert set(run_folder._OWN) >= SWEEP_FILES - {"parts"}  # which is a folder
+    assert set(run_folder._OWN) >= SWEEP_FILES - {"parts"}  # parts is a folder
     assert "\x1b" not in found.stdout
 
 
-def test_as_a_module_its_errors_are_lines_on_standard_error() -> None:
+def test_an_error_of_the_module_is_one_line_on_standard_error() -> None:
     found = started("train", "mnist")
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr.startswith("Error: `DATASET` must be")
@@ -93,15 +95,15 @@ def test_as_a_module_its_errors_are_lines_on_standard_error() -> None:
 
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
-def test_without_its_packages_it_names_the_extra(missing: str) -> None:
+def test_without_its_packages_the_command_line_names_the_extra(missing: str) -> None:
     script = f"import sys; sys.modules[{missing!r}] = None; from twolayer.cli import main; main()"
     found = started(script=script)
     assert found.returncode == 1
     assert found.stderr.count("\n") == 1
-    assert 'the extra `cli` brings them: `python -m pip install "twolayer[cli]"`' in found.stderr
+    assert 'install them with `python -m pip install "twolayer[cli]"`' in found.stderr
 
 
-def test_what_the_terminal_cannot_show_is_a_question_mark() -> None:
+def test_characters_outside_the_encoding_become_question_marks() -> None:
     found = started("train", "--epochs", 1, environment={"PYTHONIOENCODING": "ascii"})
     assert found.returncode == 0, found.stderr
     assert "8?8 pixels" in found.stdout

@@ -24,7 +24,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None
 
 
 def photos(folder: str, *, n: int = 20, mode: str = "RGB", size: tuple[int, int] | None = None) -> Path:
-    """A folder of two classes, dark and bright, of mixed sizes if there is no one size."""
+    """Write a folder of images of two classes, dark and bright. Sizes differ unless `size` is given."""
     rng = np.random.default_rng(0)
     for name, base in (("dark", 40), ("bright", 180)):
         place = Path(folder, name)
@@ -40,7 +40,7 @@ def results(folder: str) -> dict[str, object]:
     return dict(json.loads(Path(folder, "results.json").read_text()))
 
 
-def test_a_folder_of_images_is_trained_on_and_judges() -> None:
+def test_a_folder_of_images_trains_and_evaluates_a_network() -> None:
     done("train", photos("photos"), "--resize", 8, *QUICK, "--out", "run")
     metadata = twolayer.storage.load_metadata("run")
     assert (metadata.classes, metadata.image_shape) == (("bright", "dark"), (8, 8, 3))
@@ -57,9 +57,9 @@ def test_a_folder_of_images_is_trained_on_and_judges() -> None:
     assert output.count("dark ") >= 5
 
 
-def test_the_page_names_the_files_that_are_most_wrong() -> None:
+def test_the_page_names_the_files_of_the_worst_predictions() -> None:
     rng = np.random.default_rng(0)
-    for name in ("one", "other"):  # which nothing tells apart
+    for name in ("one", "other"):  # both classes are the same noise
         Path("noise", name).mkdir(parents=True)
         for i in range(20):
             pixels = rng.integers(0, 256, (8, 8)).astype(np.uint8)
@@ -77,7 +77,7 @@ def test_the_page_names_the_files_that_are_most_wrong() -> None:
     assert named
 
 
-def test_predict_reads_what_train_read() -> None:
+def test_predict_reads_images_as_train_does() -> None:
     done("train", photos("photos"), "--resize", 8, *QUICK, "--out", "run")
     data = twolayer.datasets.load_images("photos", resize=8, validation=0, test=0)
     probs = twolayer.load("run").predict_proba(data.train.X)
@@ -86,7 +86,7 @@ def test_predict_reads_what_train_read() -> None:
         assert np.allclose(stored["probabilities"], probs[data.train.y == 0], atol=1e-6)
 
 
-def test_images_without_colours() -> None:
+def test_grey_images_have_no_axis_of_colours() -> None:
     done("train", photos("photos", size=(8, 8)), "--grey", *QUICK, "--out", "run")
     assert twolayer.storage.load_metadata("run").image_shape == (8, 8)
     _, data, _ = answered("evaluate", "run", photos("others", size=(8, 8), n=4))
@@ -100,7 +100,7 @@ def test_splits_of_a_folder_are_kept() -> None:
     assert results("run")["samples"] == {"train": 34, "validation": 6, "test": 6}
 
 
-def test_unreadable_files_and_sizes_are_named() -> None:
+def test_mixed_sizes_and_unreadable_files_are_refused_or_skipped() -> None:
     photos("photos")
     assert "`resize` must be given where images differ in size" in refused("train", "photos", *QUICK)
     Path("photos/dark/broken.png").write_bytes(b"no image")
@@ -120,7 +120,7 @@ def test_a_sweep_on_images_is_repeated_from_its_settings() -> None:
 
 
 def idx(folder: str) -> Path:
-    """A folder of the four files of MNIST, of 5×4 pixels, bright on the left or on the right."""
+    """Write a folder with the four files of MNIST: images of 5×4 pixels, bright on the left or the right."""
     rng = np.random.default_rng(0)
     Path(folder).mkdir()
     for part, n in (("train", 60), ("t10k", 20)):
@@ -134,7 +134,7 @@ def idx(folder: str) -> Path:
     return Path(folder)
 
 
-def test_idx_files() -> None:
+def test_idx_files_train_and_evaluate_a_network() -> None:
     done("train", idx("mnist"), *QUICK, "--validation", 10, "--out", "run")
     assert results("run")["samples"] == {"train": 50, "validation": 10, "test": 20}
     assert twolayer.storage.load_metadata("run").image_shape == (5, 4)
@@ -144,7 +144,7 @@ def test_idx_files() -> None:
     done("report", "run")
 
 
-def test_a_folder_of_cifar10_is_named_as_such() -> None:
+def test_a_folder_of_cifar10_gets_a_hint() -> None:
     Path("here").mkdir()
     Path("here/data_batch_1.bin").touch()
     assert "did you mean cifar10 --data here?" in refused("train", "here", code=2)

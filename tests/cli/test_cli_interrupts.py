@@ -1,4 +1,4 @@
-"""Ctrl-C, and what shows how far a run is: bars on a terminal, lines elsewhere."""
+"""Ctrl-C, and the progress of a run: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
 @pytest.mark.parametrize("step", [37, 44])  # within an epoch, and at its end
-def test_an_interrupted_training_goes_on_as_if_it_had_not_been(send: Any, step: int) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(send: Any, step: int) -> None:
     done("train", "--steps", 70, "--hidden", 8, "-q", "--out", "whole")
     send(step, signal.SIGINT)
     result = cli("train", "--steps", 70, "--hidden", 8, "--out", "run")
     assert result.exit_code == 130
-    said = f"interrupted at step {step} of 70; `twolayer train --resume run` continues from there"
-    assert said in result.output
+    message = f"interrupted at step {step} of 70; `twolayer train --resume run` continues from there"
+    assert message in result.output
     assert files_in("run") == TRAIN_FILES - PICTURES
     results = read("run/results.json")
     assert (results["complete"], results["n_steps"]) == (False, step)
@@ -42,7 +42,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(send: Any, step: 
     assert read("run/results.json")["complete"] is True
 
 
-def test_interrupted_before_any_validation_there_is_no_network_yet(send: Any) -> None:
+def test_a_training_interrupted_before_validation_saves_no_network(send: Any) -> None:
     send(3, signal.SIGINT)
     result = cli("train", "--epochs", 2, "--out", "run")
     assert result.exit_code == 130
@@ -52,20 +52,22 @@ def test_interrupted_before_any_validation_there_is_no_network_yet(send: Any) ->
 
 @pytest.mark.parametrize(
     ("step", "stage", "n_seeds", "steps"),
-    # Within the second stack; within the second epoch of the only one; before there is anything to keep.
+    # In the second stack; in the second epoch of a single stack; before there is a result to keep.
     [(5, 2, 3, ["44", "44"]), (25, 1, 1, ["25", "25"]), (5, 1, 3, [])],
 )
-def test_an_interrupted_sweep_keeps_its_networks_as_they_were(
+def test_an_interrupted_sweep_keeps_its_networks(
     send: Any, step: int, stage: int, n_seeds: int, steps: list[str]
 ) -> None:
     send(step, signal.SIGINT, stage=stage)
     grid = ("--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", n_seeds)
     result = cli("sweep", *QUICK, *grid, "--out", "run")
     assert result.exit_code == 130
-    said = f"interrupted: {len(steps)} of {2 * n_seeds} networks are in the tables, unfinished ones in their"
-    assert said in result.output
+    message = (
+        f"interrupted: {len(steps)} of {2 * n_seeds} networks are in the tables, unfinished ones in their"
+    )
+    assert message in result.output
     assert "`twolayer sweep --resume run` continues from there" in result.output
-    assert "try " not in result.output  # the ends of a grid that was not finished are not known
+    assert "try " not in result.output  # an unfinished grid suggests no values to try
     assert read("run/results.json")["complete"] is False
     assert files_in("run") == (
         SWEEP_FILES - PICTURES if steps else {"settings.toml", "results.json", "parts"}
@@ -81,12 +83,12 @@ def test_an_interrupted_random_search_counts_its_candidates(send: Any) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_ctrl_c_in_a_terminal(elsewhere: Path) -> None:
-    """A real process, a real terminal, and a real signal, sent when the progress bar is there."""
+def test_ctrl_c_in_a_terminal_stops_a_training(elsewhere: Path) -> None:
+    """A real process gets a real signal in a real terminal, once the progress bar is shown."""
     master, slave = os.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "PYTHONUNBUFFERED": "1"}
     command = (sys.executable, "-m", "twolayer", "train", "--epochs", "1000000", "--out", "run")
-    # As in a terminal of its own: where Ctrl-C is ignored here, it would be in the process too.
+    # The process would inherit an ignored Ctrl-C, as of a background job. Start it with the usual handler.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), slave)
     process = subprocess.Popen(command, **streams, env=environment, close_fds=True)
@@ -98,7 +100,7 @@ def test_ctrl_c_in_a_terminal(elsewhere: Path) -> None:
         while True:
             try:
                 shown += os.read(master, 65536)
-            except OSError:  # at its end
+            except OSError:  # raised at the end of the output
                 break
             if not pressed and b"best validation accuracy" in shown:
                 process.send_signal(signal.SIGINT)
@@ -117,7 +119,7 @@ def test_ctrl_c_in_a_terminal(elsewhere: Path) -> None:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """Have everything written to a terminal that remembers it."""
+    """The stream of a simulated terminal, to which all output is written."""
     written = io.StringIO()
     monkeypatch.setattr(
         console,
@@ -127,7 +129,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return written
 
 
-def test_a_terminal_gets_a_bar_and_colours(terminal: io.StringIO) -> None:
+def test_a_terminal_shows_a_bar_and_colours(terminal: io.StringIO) -> None:
     done("train", *QUICK[:-1], "--out", "run")
     text = terminal.getvalue()
     assert "━" in text
@@ -140,7 +142,7 @@ def test_quiet_shows_no_bar(terminal: io.StringIO) -> None:
     assert "━" not in terminal.getvalue()
 
 
-def test_a_terminal_gets_a_bar_of_a_download(terminal: io.StringIO) -> None:
+def test_a_terminal_shows_a_bar_for_a_download(terminal: io.StringIO) -> None:
     with console.Console().download("data") as progress:
         progress.update(3)  # nothing to show yet
         assert terminal.getvalue() == ""
@@ -153,7 +155,7 @@ def test_a_terminal_gets_a_bar_of_a_download(terminal: io.StringIO) -> None:
     assert re.search(r"Downloading data.*1\.0/1\.0 MB", terminal.getvalue())
 
 
-def test_outside_of_the_main_thread_ctrl_c_is_left_alone() -> None:
+def test_outside_the_main_thread_the_handler_of_ctrl_c_is_unchanged() -> None:
     before = signal.getsignal(signal.SIGINT)
     found = []
 
@@ -167,7 +169,7 @@ def test_outside_of_the_main_thread_ctrl_c_is_left_alone() -> None:
     assert found == [before]
 
 
-def test_lines_tell_how_far_it_is_where_there_is_no_terminal(
+def test_lines_show_progress_if_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = SimpleNamespace(now=0.0)

@@ -1,4 +1,4 @@
-"""--json: what a command found, as one JSON document, and what ended it."""
+"""--json: the results or the error of a command as one JSON document."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
     ("command", "more"),
     [("train", ()), ("sweep", ("--learning-rate", "0.1,1e6", "--reg", 0, "--seeds", 1))],
 )
-def test_a_run_answers_with_its_results_its_folder_and_its_files(
+def test_json_of_a_run_has_its_results_folder_and_files(
     pictures: None, command: str, more: tuple[Any, ...]
 ) -> None:
     code, data, errors = answered(command, *QUICK[:-1], *more, "--out", "run")
@@ -44,7 +44,7 @@ def test_a_run_answers_with_its_results_its_folder_and_its_files(
     assert "digits: 1,097 training" in errors
     assert "accuracy" not in errors  # tables are for people
     if command == "sweep":
-        # What is not a number is null.
+        # NaN becomes null.
         assert data["table"][1]["validation_accuracy"] is None
         compared = ("n_pairs", "difference", "difference_error", "difference_margin", "within_noise")
         assert [data["table"][1][name] for name in compared] == [0, None, None, None, None]
@@ -54,7 +54,7 @@ def test_a_run_answers_with_its_results_its_folder_and_its_files(
         ]
 
 
-def test_the_keys_of_a_sweep_are_those_of_the_documentation() -> None:
+def test_the_keys_of_a_sweep_are_documented() -> None:
     _, data, _ = answered("sweep", *QUICK, "--learning-rate", "0.1,0.2", "--seeds", 2)
     text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     (keys,) = re.findall(r"`results.json` of `sweep` has:\n\n(.*?)\n\n", text, re.DOTALL)
@@ -67,7 +67,7 @@ def test_quiet_leaves_standard_error_empty() -> None:
     assert (code, errors, data["folder"]) == (0, "", "runs/digits-train-001")
 
 
-def test_evaluate(run: Path) -> None:
+def test_json_of_evaluate_has_results_by_class(run: Path) -> None:
     code, data, _ = answered("evaluate", "run", "--split", "validation")
     digits = datasets.load_digits()
     assert code == 0
@@ -81,7 +81,7 @@ def test_evaluate(run: Path) -> None:
     }
 
 
-def test_predict(run: Path) -> None:
+def test_json_of_predict_has_all_predictions(run: Path) -> None:
     X = datasets.load_digits().test.X[:25]
     np.save("some.npy", X)
     code, data, _ = answered("predict", "run", "some.npy", "--top", 2, "--output", "out.json")
@@ -99,7 +99,7 @@ def test_predict(run: Path) -> None:
     assert all("top" not in row for row in json.loads(Path("out.json").read_text())["predictions"])
 
 
-def test_export(run: Path) -> None:
+def test_json_of_export_describes_the_model(run: Path) -> None:
     pytest.importorskip("onnx", reason="comes with the extra `onnx`")
     code, data, _ = answered("export", "run", "--input", "uint8")
     assert code == 0
@@ -113,13 +113,13 @@ def test_export(run: Path) -> None:
     assert data["input"] == {"dtype": "float32", "shape": [None, 64]}
 
 
-def test_plot(pictures: None, run: Path) -> None:
+def test_json_of_plot_lists_the_files(pictures: None, run: Path) -> None:
     code, data, _ = answered("plot", "run", "--format", "svg")
     assert code == 0
     assert data == {"folder": "run", "files": ["curves.svg", "weights.svg", "confusion.svg"]}
 
 
-def test_info(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_of_info_describes_libraries_and_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("torch", "jax", "cupy"):
         monkeypatch.setitem(sys.modules, name, None)
     code, data, _ = answered("info")
@@ -136,7 +136,7 @@ def test_info(monkeypatch: pytest.MonkeyPatch) -> None:
     assert libraries["cupy"]["problem"]
 
 
-def test_names_of_classes_come_whole_through_a_pipe_of_any_encoding(elsewhere: Path) -> None:
+def test_names_of_classes_survive_a_pipe_of_any_encoding(elsewhere: Path) -> None:
     clusters(elsewhere / "mine.npz", classes=np.array(["Äpfel", "梨", "😀"]))
     arguments = ("train", "mine.npz", "--epochs", 1, "--json", "-q")
     found = started(*arguments, environment={"PYTHONIOENCODING": "ascii"})
@@ -154,16 +154,16 @@ def test_json_for_a_pipe_is_ascii(texts: list[str]) -> None:
 
 
 @given(data=st.dictionaries(any_texts, any_texts, max_size=4))
-def test_json_in_a_file_has_its_own_escapes(data: dict[str, str]) -> None:
+def test_json_in_a_file_escapes_unprintable_characters(data: dict[str, str]) -> None:
     text = format_json(data)
     assert_harmless(text)
     assert json.loads(text) == data
 
 
-# What goes wrong
+# Errors and signals
 
 
-def test_a_fault_of_the_program_is_an_answer_and_a_traceback(
+def test_a_fault_of_the_program_gives_json_and_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*args: Any, **more: Any) -> Any:
@@ -176,18 +176,18 @@ def test_a_fault_of_the_program_is_an_answer_and_a_traceback(
     assert json.loads(capsys.readouterr().out) == answer
 
 
-def test_help_is_no_answer() -> None:
+def test_help_is_printed_as_text_despite_json() -> None:
     assert done("train", "--json", "--help").startswith("Usage: ")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_run_that_was_stopped_answers_with_what_there_is(send: Any, number: int, code: int) -> None:
+def test_json_of_a_stopped_run_has_the_results_so_far(send: Any, number: int, code: int) -> None:
     send(30, number)
     found = answered("train", *QUICK, "--out", "run")
     assert found.code == found.data["error"]["exit_code"] == code
     assert (found.data["complete"], found.data["n_steps"]) == (False, 30)
-    goes_on = "interrupted at step 30 of 44; `twolayer train --resume run` continues"
-    assert goes_on in found.data["error"]["message"]
+    continues = "interrupted at step 30 of 44; `twolayer train --resume run` continues"
+    assert continues in found.data["error"]["message"]
     assert "Warning: interrupted" in found.errors
     send(30, number)
     found = answered("sweep", *QUICK, "--learning-rate", 0.1, "--reg", "0,1", "--seeds", 1, "--out", "sweep")
@@ -206,14 +206,14 @@ def test_a_second_signal_aborts_at_once(send: Any, first: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGTERM")
-def test_a_scheduler_that_ends_a_process(elsewhere: Path) -> None:
-    """A real process and a real SIGTERM, once its first checkpoint is there."""
+def test_a_process_that_gets_sigterm_saves_its_results(elsewhere: Path) -> None:
+    """A real process gets a real SIGTERM, as from a job scheduler, once its first checkpoint is written."""
     options = ("--epochs", "1000000", "--checkpoint-steps", "50", "--out", "run", "--json", "-q")
     command = (sys.executable, "-m", "twolayer", "train", *options)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until = time.monotonic() + 120
+    deadline = time.monotonic() + 120
     try:
-        while not Path("run/checkpoint.safetensors").exists() and time.monotonic() < until:
+        while not Path("run/checkpoint.safetensors").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         process.terminate()
         out, _ = process.communicate(timeout=120)

@@ -22,8 +22,8 @@ from twolayer.training.execution import threads_for
 pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
-def test_every_library_that_was_asked_for_gives_the_same(libraries: list[str]) -> None:
-    """Trained, evaluated and asked for predictions, with each library under test."""
+def test_every_library_gives_the_same_results(libraries: list[str]) -> None:
+    """Train, evaluate and predict with each library under test."""
     chosen = [name for name in libraries if name != "strict"]
     np.save("some.npy", datasets.load_digits().test.X[:5])
     length = ("--steps", 40, "--hidden", 8, "-q")
@@ -40,7 +40,7 @@ def test_every_library_that_was_asked_for_gives_the_same(libraries: list[str]) -
         assert done("predict", "reference", "some.npy", "--library", name) == predictions
         grid = ("--learning-rate", "0.1,1", "--reg", "0,0.01", "--seeds", 1)
         done("sweep", *length, *grid, "--library", name, "--out", f"sweep-{name}")
-        # A run may go on with another library.
+        # A run may be resumed with another library.
         done("train", "--resume", name, "--library", "numpy", "--steps", 50)
         assert read(f"{name}/results.json")["n_steps"] == 50
 
@@ -62,18 +62,17 @@ def test_a_device_must_be_one_that_the_library_has(
         done("train", *QUICK, "--library", name, "--device", device)
 
 
-def test_a_library_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, extra in (("torch", "torch"), ("jax", "jax"), ("cupy", "cuda12")):
         monkeypatch.setitem(sys.modules, module, None)
         line = refused("train", "--library", module)
         assert f"`--library {module}` needs" in line
-        assert f"the extra `{extra}` brings it" in line
-        assert f'`python -m pip install "twolayer[{extra}]"`' in line
+        assert f'install it with `python -m pip install "twolayer[{extra}]"`' in line
 
 
 @pytest.fixture
 def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have a CuPy imported that finds so many GPUs, or raises an error."""
+    """A function that arranges what a fake CuPy does when it counts GPUs: a return value or an error."""
     runtime = SimpleNamespace()
     fake = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), __version__="14.0")
     monkeypatch.setitem(sys.modules, "cupy", fake)
@@ -103,12 +102,12 @@ def test_cupy_without_a_gpu_is_refused(fake_cupy: Any, mock: dict[str, Any], mes
     assert message in line
 
 
-def test_an_unknown_library_is_refused_below_the_options_too() -> None:
+def test_open_library_refuses_an_unknown_library() -> None:
     with pytest.raises(ValueError, match=r"`library` must be one of 'numpy', .* 'jax'; got 'matlab'"):
         devices.open_library("matlab", None, "float32")
 
 
-def test_small_products_take_one_thread_of_the_blas() -> None:
+def test_small_products_use_one_blas_thread() -> None:
     threadpoolctl = pytest.importorskip("threadpoolctl", reason="an optional package of the command line")
 
     def threads() -> set[int]:
@@ -134,7 +133,7 @@ def test_a_broken_threadpoolctl_changes_nothing(monkeypatch: pytest.MonkeyPatch,
     assert "NumPy" in done("info")
 
 
-def test_info_tells_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_lists_libraries_and_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
     find, absent = importlib.util.find_spec, ("torch", "jax", "cupy")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in absent else find(name))
     output = done("info")
@@ -145,7 +144,7 @@ def test_info_tells_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "NumPy's linear algebra (BLAS)" in output
 
 
-def test_info_tells_of_the_libraries_that_were_asked_for(libraries: list[str]) -> None:
+def test_info_finds_the_libraries_under_test(libraries: list[str]) -> None:
     for name in libraries:
         if name in ("torch", "jax", "cupy"):
             found = info.find_library(name)
@@ -154,9 +153,7 @@ def test_info_tells_of_the_libraries_that_were_asked_for(libraries: list[str]) -
             assert found["problem"] is None
 
 
-def test_info_survives_a_library_that_does_not_import(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_info_reports_libraries_that_do_not_import(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("torch", "jax", "cupy"):
         monkeypatch.delitem(sys.modules, name, raising=False)
         Path(f"{name}.py").write_text("raise ImportError('libbroken.so')")
@@ -167,7 +164,7 @@ def test_info_survives_a_library_that_does_not_import(
         sys.modules.pop(name, None)
 
 
-def test_info_tells_of_a_gpu_that_does_not_answer(fake_cupy: Any) -> None:
+def test_info_reports_that_cupy_finds_no_gpu(fake_cupy: Any) -> None:
     fake_cupy(return_value=0)
     found = {"name": "cupy", "version": "14.0", "devices": [], "problem": "none: CuPy finds no GPU"}
     assert info.find_library("cupy") == found
@@ -175,7 +172,7 @@ def test_info_tells_of_a_gpu_that_does_not_answer(fake_cupy: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kernels", "flags", "asked", "expected"),
+    ("name", "kernels", "flags", "requested", "expected"),
     [
         ("openblas", "Haswell", {"avx512f"}, None, "Try the environment variable OPENBLAS_CORETYPE=SKYLAKEX"),
         ("openblas", "Zen", {"avx512f"}, None, "OpenBLAS uses the slower Zen kernels. Try"),
@@ -187,23 +184,23 @@ def test_info_tells_of_a_gpu_that_does_not_answer(fake_cupy: Any) -> None:
         ("scipy-openblas", None, set(), "Zen", "threadpoolctl. OPENBLAS_CORETYPE is Zen."),
     ],
 )
-def test_faster_kernels_are_advised_where_there_are_some(
-    name: str, kernels: str | None, flags: set[str], asked: str | None, expected: str | None
+def test_info_advises_faster_kernels_if_there_are_any(
+    name: str, kernels: str | None, flags: set[str], requested: str | None, expected: str | None
 ) -> None:
-    environment = {} if asked is None else {"OPENBLAS_CORETYPE": asked}
+    environment = {} if requested is None else {"OPENBLAS_CORETYPE": requested}
     lines = info.advice([{"name": name, "kernels": kernels}], flags, environment)
     assert len(lines) == (expected is not None)
     assert expected is None or expected in lines[0]
 
 
-def test_the_blas_is_known_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blas_is_found_without_threadpoolctl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     (pool,) = info.blas_pools()
     assert pool.get("kernels") is None
     assert pool["name"]
 
 
-def test_the_processor_is_not_known_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_works_if_the_processor_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(info, "Path", lambda name: Path("/nowhere"))
     assert info.cpuinfo() == {}
     assert "processors" in done("info")

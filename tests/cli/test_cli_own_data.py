@@ -1,4 +1,4 @@
-"""A user's own data on the command line: files to judge by, their labels, and what tells them apart."""
+"""A user's own data on the command line: files to evaluate on, their labels, fingerprints, and hints."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def arrays(path: Path | str) -> dict[str, Any]:
 
 
 def named(path: str, **more: Any) -> Path:
-    """Three clusters whose labels are names."""
+    """Write a file of three clusters whose labels are names; return its path."""
     found = arrays(clusters(Path(path), **more))
     np.savez(path, **{**found, "y": NAMES[found["y"]]})
     return Path(path)
@@ -42,12 +42,13 @@ def named(path: str, **more: Any) -> Path:
 
 @pytest.fixture
 def run() -> Path:
-    """A training on a file of three named classes."""
+    """The folder of a training on three named classes."""
     done("train", named("mine.npz"), *QUICK, "--out", "run")
     return Path("run")
 
 
-def judged(*arguments: object) -> dict[str, Any]:
+def evaluated(*arguments: object) -> dict[str, Any]:
+    """The answer of `evaluate` with --json."""
     code, data, _ = answered("evaluate", *arguments)
     assert code == 0
     return dict(data)
@@ -60,36 +61,36 @@ def accuracy(folder: Path, X: Any, y: Any) -> float:
     return float(np.mean(classes[storage.load(path).predict(X)] == y))
 
 
-def assert_judged(folder: Path, X: Any, y: Any, *, labels: Any = None, **more: Any) -> dict[str, Any]:
-    """Assert that all samples of a file judge a run's network; return what is found.
+def assert_evaluated(folder: Path, X: Any, y: Any, *, labels: Any = None, **more: Any) -> dict[str, Any]:
+    """Assert that a run's network is evaluated on all samples of a file; return the answer.
 
-    Labels are stored in place of the names ``y``, where they are given.
+    If `labels` are given, they are stored instead of the names `y`.
     """
     np.savez("some.npz", X=X, y=y if labels is None else labels, **more)
-    found = judged(folder, "some.npz")
+    found = evaluated(folder, "some.npz")
     assert (found["split"], found["n_samples"]) == ("all", len(y))
     assert found["accuracy"] == pytest.approx(accuracy(folder, X, y))
     return found
 
 
-# Which samples of a file judge a network
+# The samples of a file on which a network is evaluated
 
 
-def test_of_another_file_all_samples_judge(run: Path) -> None:
-    assert_judged(run, **arrays(named("new.npz", n=100, seed=5)))
+def test_all_samples_of_another_file_are_evaluated(run: Path) -> None:
+    assert_evaluated(run, **arrays(named("new.npz", n=100, seed=5)))
     output = done("evaluate", run, "some.npz")
     assert "some: all 100 samples" in output
     assert "some.npz is not known to be the training data: all of its samples are used" in output
 
 
-def test_of_the_file_that_it_was_trained_on_the_test_samples_judge(run: Path) -> None:
+def test_the_test_samples_of_the_training_file_are_evaluated(run: Path) -> None:
     assert "mine: 18 test samples" in done("evaluate", run, "mine.npz")
     Path("mine.npz").rename("moved.npz")
-    assert judged(run, "moved.npz")["split"] == "test"
+    assert evaluated(run, "moved.npz")["split"] == "test"
 
 
 @pytest.mark.parametrize("change", ["train", "validation", "test", "order"])
-def test_a_file_of_that_name_with_other_content_is_another(run: Path, change: str) -> None:
+def test_a_changed_training_file_counts_as_another_file(run: Path, change: str) -> None:
     rows = datasets.load_npz("mine.npz").rows
     assert rows is not None
     stored = arrays("mine.npz")
@@ -98,80 +99,81 @@ def test_a_file_of_that_name_with_other_content_is_another(run: Path, change: st
     else:
         stored["X"][rows[change][0], 0] += 1e-9
     np.savez("mine.npz", **stored)
-    assert (judged(run, "mine.npz")["split"], judged(run, "mine.npz")["n_samples"]) == ("all", 120)
+    assert (evaluated(run, "mine.npz")["split"], evaluated(run, "mine.npz")["n_samples"]) == ("all", 120)
 
 
-def test_test_samples_alone_are_enough(run: Path) -> None:
+def test_a_file_of_test_samples_alone_is_evaluated(run: Path) -> None:
     new = arrays(named("new.npz", n=40, seed=5))
     np.savez("only.npz", X_test=new["X"], y_test=new["y"])
-    found = judged(run, "only.npz")
+    found = evaluated(run, "only.npz")
     assert (found["split"], found["n_samples"]) == ("all", 40)
-    assert judged(run, "only.npz", "--split", "test")["accuracy"] == found["accuracy"]
+    assert evaluated(run, "only.npz", "--split", "test")["accuracy"] == found["accuracy"]
     line = refused("evaluate", run, "only.npz", "--split", "validation")
     assert "only.npz must hold `X` and `y`; it holds X_test, y_test" in line
 
 
-def test_all_are_those_of_every_set_of_a_file(run: Path) -> None:
+def test_all_samples_include_every_set_of_a_file(run: Path) -> None:
     new = arrays(named("new.npz", n=40, seed=5))
     other = arrays(named("other.npz", n=30, seed=6))
     np.savez("new.npz", **new, X_test=other["X"], y_test=other["y"])
     both = {key: np.concatenate([new[key], other[key]]) for key in "Xy"}
-    found = judged(run, "new.npz")
+    found = evaluated(run, "new.npz")
     assert found["n_samples"] == 70
     assert found["accuracy"] == pytest.approx(accuracy(run, both["X"], both["y"]))
-    assert judged(run, "new.npz", "--split", "test")["n_samples"] == 30
+    assert evaluated(run, "new.npz", "--split", "test")["n_samples"] == 30
 
 
-def test_a_part_of_a_file_is_the_one_that_train_would_take(run: Path) -> None:
+def test_a_split_of_the_training_file_is_that_of_the_training(run: Path) -> None:
     stored, rows = arrays("mine.npz"), datasets.load_npz("mine.npz").rows
     assert rows is not None
     for split in ("train", "validation", "test"):
         chosen = rows[split]
         expected = accuracy(run, stored["X"][chosen], stored["y"][chosen])
-        found = judged(run, "mine.npz", "--split", split)
+        found = evaluated(run, "mine.npz", "--split", split)
         assert (found["accuracy"], found["n_samples"]) == (pytest.approx(expected), len(chosen))
-    assert judged(run, "mine.npz", "--split", "all")["n_samples"] == 120
+    assert evaluated(run, "mine.npz", "--split", "all")["n_samples"] == 120
 
 
-def test_all_samples_of_the_digits() -> None:
+def test_split_all_evaluates_all_samples_of_the_digits() -> None:
     done("train", *QUICK, "--out", "run")
     assert "digits: all 1,797 samples" in done("evaluate", "run", "--split", "all")
-    assert judged("run")["split"] == "test"
+    assert evaluated("run")["split"] == "test"
 
 
 # Labels are matched by name
 
 
-def test_a_part_of_the_classes_in_any_order(run: Path) -> None:
+def test_labels_may_be_some_of_the_classes_in_any_order(run: Path) -> None:
     new = arrays(named("new.npz", n=60, seed=5))
     for chosen in (["cat", "ant"], ["cat"]):
         rows = np.isin(new["y"], chosen)
-        found = assert_judged(run, new["X"][rows], new["y"][rows])
+        found = assert_evaluated(run, new["X"][rows], new["y"][rows])
         assert {row["class"] for row in found["by_class"] if row["support"]} == set(chosen)
-    classes = np.array(["cat", "bee", "ant"])  # in an order of its own; labels are places in it
-    places = np.array([classes.tolist().index(name) for name in new["y"]])
-    assert_judged(run, **new, labels=places, classes=classes)
+    classes = np.array(["cat", "bee", "ant"])  # another order; labels are indices into it
+    indices = np.array([classes.tolist().index(name) for name in new["y"]])
+    assert_evaluated(run, **new, labels=indices, classes=classes)
 
 
-def test_integers_are_places_where_no_class_is_an_integer(run: Path) -> None:
+def test_integer_labels_are_indices_if_no_class_is_an_integer(run: Path) -> None:
     new = arrays(named("new.npz", n=60, seed=5))
-    assert_judged(run, **new, labels=np.searchsorted(["ant", "bee", "cat"], new["y"]).astype(np.uint8))
+    assert_evaluated(run, **new, labels=np.searchsorted(["ant", "bee", "cat"], new["y"]).astype(np.uint8))
 
 
-def of_integers(labels: Any, path: str = "numbers.npz") -> dict[str, Any]:
+def write_labelled(labels: Any, path: str = "numbers.npz") -> dict[str, Any]:
+    """Write a file of three clusters with these labels; return its arrays."""
     found = arrays(clusters(Path(path), n=60))
     np.savez(path, X=found["X"], y=np.array(labels)[found["y"]])
     return arrays(path)
 
 
-def test_integers_are_names_where_the_classes_are_integers() -> None:
-    of_integers([20, 10, 30])
+def test_integer_labels_are_names_if_the_classes_are_integers() -> None:
+    write_labelled([20, 10, 30])
     done("train", "numbers.npz", *QUICK, "--out", "run")
-    new = of_integers([20, 10, 30], "new.npz")
+    new = write_labelled([20, 10, 30], "new.npz")
     rows = new["y"] != 10
     for dtype in ("int8", "uint64", str):
         y = new["y"][rows]
-        assert_judged(Path("run"), new["X"][rows], y.astype(str), labels=y.astype(dtype))
+        assert_evaluated(Path("run"), new["X"][rows], y.astype(str), labels=y.astype(dtype))
 
 
 @pytest.mark.parametrize(
@@ -186,13 +188,13 @@ def test_integers_are_names_where_the_classes_are_integers() -> None:
     ],
 )
 def test_a_label_of_no_class_is_refused(trained: Any, y: Any, message: str) -> None:
-    of_integers(trained)
+    write_labelled(trained)
     done("train", "numbers.npz", *QUICK, "--out", "run")
     np.savez("other.npz", X=np.ones((3, 6)), y=np.array(y))
     assert f"`y` in other.npz must hold labels {message}" in refused("evaluate", "run", "other.npz")
 
 
-def test_what_does_not_go_together_is_refused(run: Path) -> None:
+def test_labels_beyond_the_classes_and_needless_data_are_refused(run: Path) -> None:
     np.savez("other.npz", X=np.ones((3, 6)), y=np.array([0, 1, 2]), classes=np.array(["ant", "bee"]))
     message = "`y` in other.npz must hold labels of the classes; got a label of 2"
     assert message in refused("evaluate", run, "other.npz")
@@ -200,15 +202,16 @@ def test_what_does_not_go_together_is_refused(run: Path) -> None:
     assert message in refused("evaluate", run, "mine.npz", "--data", "x", code=2)
 
 
-# What tells data from others
+# Fingerprints of data
 
 
 def digest(path: Path, **changes: Any) -> str:
+    """Change arrays of a file, and return the fingerprint of its data."""
     np.savez(path, **{**arrays(path), **changes})
     return fingerprint(datasets.load_npz(path))
 
 
-def test_the_fingerprint_is_of_every_part(elsewhere: Path) -> None:
+def test_the_fingerprint_depends_on_every_part(elsewhere: Path) -> None:
     path = named("mine.npz")
     stored, rows = arrays(path), datasets.load_npz(path).rows
     assert rows is not None
@@ -225,7 +228,7 @@ def test_the_fingerprint_is_of_every_part(elsewhere: Path) -> None:
     assert digest(path, X=stored["X"], y=stored["y"]) in found
 
 
-def test_a_part_that_is_not_there_is_told_from_another() -> None:
+def test_the_fingerprint_depends_on_which_part_is_missing() -> None:
     digits = datasets.load_digits()
     fields: Mapping[str, Any] = {"name": "", "classes": digits.classes, "image_shape": None}
     one = datasets.Dataset(train=digits.train, validation=digits.test, test=None, **fields)
@@ -234,8 +237,8 @@ def test_a_part_that_is_not_there_is_told_from_another() -> None:
 
 
 @pytest.mark.parametrize("held", [True, False])
-def test_other_test_samples_are_other_data(held: bool) -> None:
-    """Whether the file has X_test itself, or they are drawn from X."""
+def test_changed_test_samples_are_refused(held: bool) -> None:
+    """Test samples are stored as X_test, or drawn from X."""
     path = named("mine.npz")
     if held:
         other = arrays(named("other.npz", n=30, seed=6))
@@ -249,7 +252,9 @@ def test_other_test_samples_are_other_data(held: bool) -> None:
         assert "need the data of that run; got other data" in refused("train", *arguments)
 
 
-def test_of_cifar10_too(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_test_samples_of_cifar10_are_refused(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = small_cifar10(elsewhere / "cifar-10-batches-bin", monkeypatch)
     done("train", "cifar10", "--data", folder, "--epochs", 1, "-q", "--out", "run")
     test = bytearray((folder / "test_batch.bin").read_bytes())
@@ -259,10 +264,10 @@ def test_of_cifar10_too(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "need the data of that run; got other data" in line
 
 
-# Which rows are where
+# Rows of the file in predictions
 
 
-def test_predictions_tell_the_rows_of_the_file() -> None:
+def test_predictions_contain_the_rows_of_the_file() -> None:
     stored = arrays(named("mine.npz"))
     done("train", "mine.npz", *QUICK, "--out", "run")
     found = arrays("run/predictions.npz")
@@ -273,7 +278,7 @@ def test_predictions_tell_the_rows_of_the_file() -> None:
     assert (np.unique(NAMES)[found["y"]] == stored["y"][rows]).all()
 
 
-def test_samples_that_have_arrays_of_their_own_are_in_their_order() -> None:
+def test_predictions_of_separate_test_samples_contain_no_rows() -> None:
     found = arrays(named("mine.npz"))
     np.savez("mine.npz", **found, X_test=found["X"][:9], y_test=found["y"][:9])
     done("train", "mine.npz", *QUICK, "--out", "run")
@@ -282,10 +287,10 @@ def test_samples_that_have_arrays_of_their_own_are_in_their_order() -> None:
     assert "rows_in_file" not in arrays("digits/predictions.npz")
 
 
-# Classes that may be none
+# Suspicious classes
 
 
-def test_a_class_of_few_samples_is_warned_of() -> None:
+def test_classes_of_few_samples_cause_a_warning() -> None:
     found = arrays(named("mine.npz"))
     assert "classes with fewer than" not in done("train", "mine.npz", *QUICK[:-1])
     found["y"] = found["y"].astype("U4")
@@ -298,7 +303,7 @@ def test_a_class_of_few_samples_is_warned_of() -> None:
     assert "missing labels may have become a class: 'nan' (1); remove such samples" in output
 
 
-def test_a_missing_label_is_warned_of_however_many_there_are() -> None:
+def test_many_missing_labels_cause_a_warning() -> None:
     found = arrays(named("mine.npz"))
     found["y"][20:40] = ""
     np.savez("mine.npz", **found)
@@ -307,23 +312,23 @@ def test_a_missing_label_is_warned_of_however_many_there_are() -> None:
     assert "classes with fewer than" not in output
 
 
-def test_of_many_rare_classes_some_are_named() -> None:
+def test_a_warning_names_five_of_many_rare_classes() -> None:
     X = np.random.default_rng(0).normal(size=(60, 3))
     np.savez("mine.npz", X=X, y=np.concatenate([np.zeros(26), np.arange(34) // 2 + 1]).astype(int))
     output = done("train", "mine.npz", *QUICK[:-1])
     assert "'1' (2), '2' (2), '3' (2), '4' (2), '5' (2) and 12 more;" in output
 
 
-# What is no .npz file
+# Files that are not .npz files
 
 
 @pytest.mark.parametrize("name", ["wine.XLSX", "my tables/wine.feather"])
-def test_of_another_kind_of_table_it_is_said_which_are_read(name: str) -> None:
+def test_another_kind_of_table_gets_a_hint_at_the_supported_kinds(name: str) -> None:
     line = refused("train", name, code=2)
     assert f"got '{name}'; save the table as a .csv or .parquet file" in line
 
 
-# Words for what users try
+# Hints at common mistakes
 
 OBJECTS = (
     "numbers or strings; got dtype object, which is stored by pickle and not read, "
@@ -339,7 +344,7 @@ OBJECTS = (
         (lambda p: np.save(p, np.array([[1.0, None]])), OBJECTS),
     ],
 )
-def test_an_array_that_is_none(run: Path, write: Any, message: str) -> None:
+def test_an_unreadable_array_is_refused(run: Path, write: Any, message: str) -> None:
     write(Path("a.npy"))
     line = refused("predict", run, "a.npy")
     assert line.startswith("Error: a.npy must ")
@@ -347,14 +352,14 @@ def test_an_array_that_is_none(run: Path, write: Any, message: str) -> None:
     assert "allow_pickle" not in line
 
 
-def test_train_and_predict_say_the_same_of_a_text(run: Path) -> None:
+def test_train_and_predict_refuse_a_text_file_alike(run: Path) -> None:
     Path("a.npz").write_text("1,2,3")
     assert refused("predict", run, "a.npz") == refused("train", "a.npz").replace(f"{Path.cwd()}{os.sep}", "")
 
 
 @pytest.mark.parametrize("name", ["new.npy", "new.npz", "seven.png"])
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_arguments_that_were_exchanged(run: Path, command: str, name: str) -> None:
+def test_exchanged_arguments_get_a_hint(run: Path, command: str, name: str) -> None:
     line = refused(command, name, run, code=1 if command == "predict" else 2)
     assert "`NETWORK`, which is first, must be a .safetensors file or the folder of a run; got" in line
 
@@ -378,23 +383,23 @@ def test_arguments_that_were_exchanged(run: Path, command: str, name: str) -> No
         ),
         (("train", "--reg", "0.1,0.2"), "at least 0; got '0.1,0.2'; `twolayer sweep` takes several"),
         (("train", "--hidden", "5,6"), "at least 1; got '5,6'; `twolayer sweep` takes several"),
-        # No such hint where it does not help:
+        # No hint if it would not help:
         (("train", "--epochs", "5,6"), "of at least 1; got '5,6' (see"),
         (("train", "--reg", "x"), "of at least 0; got 'x' (see"),
         (("train", "digits", "more"), "Got unexpected extra argument (more) (see"),
     ],
 )
-def test_options_by_other_names_and_of_several_values(arguments: Any, message: str) -> None:
+def test_options_with_other_names_or_several_values_get_a_hint(arguments: Any, message: str) -> None:
     assert message in refused(*arguments, code=2)
 
 
-def test_no_other_name_where_the_command_has_no_such_option() -> None:
+def test_an_option_that_the_command_lacks_is_not_suggested() -> None:
     line = refused("info", "--lr", 1, code=2)
     assert "--lr" in line
     assert "--learning-rate" not in line
 
 
-def test_the_network_of_a_training_that_was_killed(run: Path) -> None:
+def test_a_training_without_a_network_is_refused_with_a_hint(run: Path) -> None:
     for name in ("network.safetensors", "results.json"):
         (run / name).unlink()
     about = "the run is not finished: `twolayer train --resume run` continues it"
@@ -407,10 +412,10 @@ def test_the_network_of_a_training_that_was_killed(run: Path) -> None:
 
 def test_the_folder_of_a_run_may_have_any_name(run: Path) -> None:
     run.rename("run.npz")
-    assert judged("run.npz", "mine.npz", "--split", "all")["n_samples"] == len(arrays("mine.npz")["y"])
+    assert evaluated("run.npz", "mine.npz", "--split", "all")["n_samples"] == len(arrays("mine.npz")["y"])
 
 
-def test_a_library_user_may_name_the_folder_of_a_run(run: Path) -> None:
+def test_load_accepts_the_folder_of_a_run(run: Path) -> None:
     for name, array in twolayer.load(run)._asdict().items():
         np.testing.assert_array_equal(array, getattr(twolayer.load(run / "network.safetensors"), name))
     assert storage.load_metadata(run).classes == ("ant", "bee", "cat")
@@ -422,7 +427,7 @@ def test_a_library_user_may_name_the_folder_of_a_run(run: Path) -> None:
 # The best of a sweep, trained again
 
 
-def test_the_best_candidate_of_a_sweep_is_trained_by_the_settings_of_the_sweep() -> None:
+def test_train_reads_the_best_candidate_from_the_folder_of_a_sweep() -> None:
     named("mine.npz")
     grid = ("--learning-rate", "0.001,0.1", "--reg", "0.01,0.1", "--hidden", "4,6", "--seeds", "3,5")
     done("sweep", "mine.npz", "--epochs", 4, "-q", *grid, "--out", "sweep")
@@ -438,23 +443,24 @@ def test_the_best_candidate_of_a_sweep_is_trained_by_the_settings_of_the_sweep()
     assert (settings_in("longer")["epochs"], settings_in("longer")["reg"]) == (5, best["reg"])
 
 
-def test_without_results_there_is_no_best_candidate() -> None:
+def test_a_sweep_without_results_has_no_best_candidate() -> None:
     done("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0, "--seeds", 1, "--out", "sweep")
     Path("sweep/results.json").unlink()
     line = refused("train", "--config", "sweep/settings.toml", code=2)
     assert "got 'sweep' (to train its best candidate, the results.json of the sweep must" in line
 
 
-def test_of_a_sweep_that_diverged_there_is_no_best_candidate() -> None:
+def test_a_diverged_sweep_has_no_best_candidate() -> None:
     cli("sweep", *QUICK, "--learning-rate", 1e6, "--reg", 0, "--seeds", 1, "--out", "sweep")
     line = refused("train", "--config", "sweep/settings.toml", code=2)
     assert "the results.json of the sweep must be beside the file and hold one)" in line
 
 
-# Images of black on white
+# Inverted images
 
 
 def scans(folder: str, images: Any, *, white: float) -> list[str]:
+    """Write images to a folder, with white pixels as 255."""
     pillow = pytest.importorskip("PIL.Image", reason="Pillow comes with matplotlib")
     Path(folder).mkdir()
     for i, pixels in enumerate(images):
@@ -462,7 +468,7 @@ def scans(folder: str, images: Any, *, white: float) -> list[str]:
     return [folder]
 
 
-def test_images_that_look_inverted_are_warned_of() -> None:
+def test_images_that_look_inverted_cause_a_warning() -> None:
     done("train", *QUICK, "--out", "run")
     digits = datasets.load_digits()
     information = storage.load_metadata("run").information
@@ -483,7 +489,7 @@ def test_images_that_look_inverted_are_warned_of() -> None:
 
 
 @pytest.mark.parametrize("mean", [None, "grey", True, -1, 10**400, float("nan")])
-def test_without_a_mean_pixel_nothing_is_said(mean: Any) -> None:
+def test_no_image_looks_inverted_without_a_valid_mean_pixel(mean: Any) -> None:
     information = {"white": 255} | ({} if mean is None else {"mean_pixel": mean})
     net = twolayer.TwoLayerNet.initialize(64, 5, 10, rng=0)
     storage.save(net, "net.safetensors", image_shape=(8, 8), information=information)
@@ -491,7 +497,7 @@ def test_without_a_mean_pixel_nothing_is_said(mean: Any) -> None:
     assert "inverted" not in done("predict", "net.safetensors", "scans")
 
 
-def test_images_of_mean_brightness_are_never_inverted() -> None:
+def test_no_image_looks_inverted_if_the_mean_pixel_is_medium() -> None:
     net = twolayer.TwoLayerNet.initialize(64, 5, 10, rng=0)
     scans("scans", [np.full((8, 8), 16), np.zeros((8, 8))], white=16)
     for mean, n in ((130, 0), (30, 1), (220, 1)):
@@ -502,7 +508,7 @@ def test_images_of_mean_brightness_are_never_inverted() -> None:
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
 @pytest.mark.parametrize("value", [3.5e38, -1e300])
-def test_a_value_beyond_the_networks_dtype_is_named_with_its_row_in_the_file(command, value) -> None:
+def test_a_value_beyond_the_dtype_is_named_with_its_row_in_the_file(command, value) -> None:
     found = arrays(clusters(Path("far.npz")))
     for row in (0, 57, 119):
         X = found["X"].copy()
@@ -515,7 +521,7 @@ def test_a_value_beyond_the_networks_dtype_is_named_with_its_row_in_the_file(com
 
 
 @pytest.mark.parametrize("name", ["X_validation", "X_test"])
-def test_a_value_beyond_the_dtype_in_a_set_of_its_own(name) -> None:
+def test_a_value_beyond_the_dtype_in_a_separate_split_is_named(name) -> None:
     found = arrays(clusters(Path("far.npz")))
     X = found["X"][:6].copy()
     X[4, 1] = 1e39
@@ -526,7 +532,7 @@ def test_a_value_beyond_the_dtype_in_a_set_of_its_own(name) -> None:
     assert error.endswith("got 1e+39, first in row 4, column 1 (counted from 0)")
 
 
-def test_what_a_network_is_judged_by_or_asked_about_must_fit_its_dtype(run: Path) -> None:
+def test_evaluate_and_predict_refuse_values_beyond_the_dtype(run: Path) -> None:
     found = arrays("mine.npz")
     X = found["X"].copy()
     X[33, 5] = -1e39
@@ -551,7 +557,7 @@ def test_what_a_network_is_judged_by_or_asked_about_must_fit_its_dtype(run: Path
     assert not Path("new.csv").exists()
 
 
-def test_what_comes_of_a_sample_as_nan_is_no_prediction(run: Path) -> None:
+def test_evaluate_and_predict_refuse_logits_that_are_nan(run: Path) -> None:
     net = storage.load(run / "network.safetensors")
     signs = np.array([1.0, -1.0] * 3, np.float32)
     net = net._replace(W1=100 * signs[:, None] * np.ones_like(net.W1))
@@ -563,13 +569,13 @@ def test_what_comes_of_a_sample_as_nan_is_no_prediction(run: Path) -> None:
     with np.errstate(all="ignore"):
         error = refused("predict", "net.safetensors", "new.npy", "--output", "new.csv")
         assert error.endswith("the network's logits are finite; got nan, first for sample 9")
-        judged = refused("evaluate", "net.safetensors", "mine.npz", "--split", "all")
-        assert judged.endswith("got nan, first for sample 9 (counted from 0) of --split all")
+        error = refused("evaluate", "net.safetensors", "mine.npz", "--split", "all")
+        assert error.endswith("got nan, first for sample 9 (counted from 0) of --split all")
     assert not Path("new.csv").exists()
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
-def test_a_training_of_which_nothing_was_learnt_is_a_line(command: str) -> None:
+def test_a_training_that_learnt_nothing_causes_a_warning(command: str) -> None:
     X, y = np.ones((90, 4)) * [1.0, 1.0, 1.0, 1000.0], np.arange(90) % 3
     np.savez("same.npz", X=X, y=y)
     how = ("--epochs", 6, "--batch-size", 30, "--hidden", 4, "--learning-rate", 1e-9, "-q")  # 12 steps

@@ -33,18 +33,18 @@ def test_without_matplotlib_there_are_results_but_no_pictures(
     assert files_in("run") == TRAIN_FILES - PICTURES
 
 
-@pytest.mark.parametrize("drawn_by", ["module://no_such_package_here.backend_inline", "qtagg", ""])
-def test_the_backend_of_the_environment_does_not_matter(drawn_by: str) -> None:
-    found = started("train", *QUICK, "--json", "--out", "run", environment={"MPLBACKEND": drawn_by})
+@pytest.mark.parametrize("mpl_backend", ["module://no_such_package_here.backend_inline", "qtagg", ""])
+def test_the_backend_of_the_environment_does_not_matter(mpl_backend: str) -> None:
+    found = started("train", *QUICK, "--json", "--out", "run", environment={"MPLBACKEND": mpl_backend})
     assert (found.returncode, found.stderr) == (0, "")
     assert json.loads(found.stdout)["complete"] is True
     assert files_in("run") == TRAIN_FILES
     for command in ("plot", "report"):
-        found = started(command, "run", environment={"MPLBACKEND": drawn_by})
+        found = started(command, "run", environment={"MPLBACKEND": mpl_backend})
         assert (found.returncode, found.stderr) == (0, "")
 
 
-def test_matplotlib_is_left_with_the_backend_of_the_environment() -> None:
+def test_loading_matplotlib_keeps_the_backend_of_the_environment() -> None:
     script = """
 from twolayer.plotting import _matplotlib
 _matplotlib.load_without_backend()
@@ -70,7 +70,7 @@ def test_characters_that_the_font_lacks_are_named_once(pictures: None) -> None:
 
 
 @pytest.mark.parametrize("raised", ["ValueError", "RuntimeError", "OSError", "AttributeError", "SystemError"])
-def test_whatever_importing_matplotlib_raises_there_are_results(elsewhere: Path, raised: str) -> None:
+def test_a_run_has_results_if_importing_matplotlib_fails(elsewhere: Path, raised: str) -> None:
     package = elsewhere / "packages" / "matplotlib"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(f"raise {raised}('as its settings are')\n", encoding="utf-8")
@@ -84,7 +84,7 @@ def test_whatever_importing_matplotlib_raises_there_are_results(elsewhere: Path,
     assert files_in("run") == TRAIN_FILES - PICTURES
 
 
-def test_plot_draws_again_from_the_files(pictures: None) -> None:
+def test_plot_redraws_pictures_from_the_files(pictures: None) -> None:
     done("sweep", *QUICK, "--learning-rate", "0.1,1e6", "--reg", "0,0.01", "--out", "run")
     pictures = {name for name in SWEEP_FILES if name.endswith(".png")}
     before = {name: Path("run", name).read_bytes() for name in pictures}

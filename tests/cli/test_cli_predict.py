@@ -1,4 +1,4 @@
-"""Predictions for images: files, folders, patterns, other sizes; and for arrays from a pipe."""
+"""``twolayer predict``: image files, folders, patterns and sizes, and arrays from standard input."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def net(elsewhere: Path) -> TwoLayerNet:
-    """A network for grey images of 4 rows and 6 columns, in whose file bytes are bytes."""
+    """A network for grey images of 4 rows and 6 columns; its file gives 255 as the value of white."""
     made = TwoLayerNet.initialize(24, 5, 3, rng=0, weight_scale=0.05, dtype="float64")
     save(made, (4, 6))
     return made
 
 
 def save(net: TwoLayerNet, image_shape: tuple[int, ...]) -> None:
+    """Save a network for images with three named classes."""
     about: dict[str, Any] = {"classes": ("ant", "bee", "cat"), "information": {"white": 255}}
     storage.save(net, "net.safetensors", image_shape=image_shape, **about)
 
 
 def picture(path: str, *, size: tuple[int, int] = (6, 4), seed: int = 0, mode: str = "L") -> np.ndarray:
+    """Write an image of random pixels, and return the pixels. `size` is (width, height)."""
     shape = (size[1], size[0], *((3,) if mode == "RGB" else ()))
     pixels = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +53,7 @@ def picture(path: str, *, size: tuple[int, int] = (6, 4), seed: int = 0, mode: s
 
 
 def predicted(*arguments: object) -> tuple[list[str], np.ndarray]:
+    """The names and the probabilities in the answer of `predict`."""
     code, data, _ = answered("predict", "net.safetensors", *arguments)
     assert code == 0
     rows = data["predictions"]
@@ -58,7 +61,7 @@ def predicted(*arguments: object) -> tuple[list[str], np.ndarray]:
 
 
 def assert_predicted(net: TwoLayerNet, X: Any, *arguments: object) -> list[str]:
-    """Assert that the command predicts what a network does for samples; return their names."""
+    """Assert that the command gives a network's probabilities for samples; return their names."""
     names, probs = predicted(*arguments)
     np.testing.assert_allclose(probs, net.predict_proba(np.asarray(X)), rtol=1e-9)
     return names
@@ -71,7 +74,7 @@ def refused_input(*arguments: object) -> str:
 UNREADABLE = "must be a PNG, JPEG, BMP, GIF, TIFF or WebP image; it cannot be read ("
 
 
-def test_the_images_of_a_folder_in_the_order_of_their_names(net: TwoLayerNet) -> None:
+def test_images_of_a_folder_are_predicted_in_order_of_their_names(net: TwoLayerNet) -> None:
     names = ["a.PNG", "b10.png", "b9.bmp", "c.tif"]
     pixels = [picture(f"scans/{name}", seed=seed) for seed, name in reversed(list(enumerate(names)))][::-1]
     picture("scans/within/d.png")
@@ -81,7 +84,7 @@ def test_the_images_of_a_folder_in_the_order_of_their_names(net: TwoLayerNet) ->
     assert assert_predicted(net, pixels, "scans") == [f"scans/{name}" for name in names]
 
 
-def test_files_folders_and_patterns_stand_together(net: TwoLayerNet) -> None:
+def test_files_folders_and_patterns_may_be_combined(net: TwoLayerNet) -> None:
     for name in ("one.png", "scans/b.png", "scans/a.png", "more/x1.png", "more/x2.png", "more/y.png"):
         picture(name)
     found, _ = predicted("one.png", "more/x*.png", "scans")
@@ -90,7 +93,7 @@ def test_files_folders_and_patterns_stand_together(net: TwoLayerNet) -> None:
     assert found == ["more/y.png", "scans/a.png"]
 
 
-def test_a_file_whose_name_looks_like_a_pattern_is_taken_as_it_is(net: TwoLayerNet) -> None:
+def test_a_file_whose_name_looks_like_a_pattern_is_read_as_a_file(net: TwoLayerNet) -> None:
     picture("[ab].png")
     picture("a.png")
     assert predicted("[ab].png")[0] == ["[ab].png"]
@@ -120,7 +123,7 @@ def test_resize_cuts_evenly_and_scales(
     assert_predicted(net, expected[None], "a.png", "--resize")
 
 
-def test_resize_leaves_an_image_of_the_right_size_as_it_is(net: TwoLayerNet) -> None:
+def test_resize_leaves_an_image_of_the_right_size_unchanged(net: TwoLayerNet) -> None:
     pixels = picture("a.png")
     assert_predicted(net, pixels[None], "a.png", "--resize")
 
@@ -135,7 +138,7 @@ def test_resize_does_not_alias(net: TwoLayerNet) -> None:
     assert np.abs(probs - net.predict_proba(np.full((1, 4, 6), 255.0))).max() > 0.02
 
 
-def test_colour_and_inverted(elsewhere: Path) -> None:
+def test_colour_images_are_predicted_and_inverted(elsewhere: Path) -> None:
     net = TwoLayerNet.initialize(72, 5, 3, rng=1, weight_scale=0.01, dtype="float64")
     save(net, (4, 6, 3))
     pixels = picture("a.png", mode="RGB")
@@ -143,15 +146,15 @@ def test_colour_and_inverted(elsewhere: Path) -> None:
     assert_predicted(net, 255 - pixels[None], "a.png", "--invert")
 
 
-def test_a_photograph_is_turned_as_its_camera_says(net: TwoLayerNet) -> None:
+def test_an_image_is_rotated_as_its_exif_data_require(net: TwoLayerNet) -> None:
     pixels = picture("a.png")
     turned = image.fromarray(np.rot90(pixels).copy())
     exif = turned.getexif()
-    exif[0x0112] = 6  # to be turned by a quarter to the right
+    exif[0x0112] = 6  # rotate by 90° clockwise
     for name in ("turned.png", "turned.tif"):
         turned.save(name, exif=exif)
         assert_predicted(net, pixels[None], name)
-    # One that fits until it is turned.
+    # An image that fits only before it is rotated.
     image.fromarray(pixels).save("a.png", exif=exif)
     assert "a.png must have 6×4 pixels, like the images that the network was trained on; it has 4×6" in (
         refused_input("a.png")
@@ -160,12 +163,12 @@ def test_a_photograph_is_turned_as_its_camera_says(net: TwoLayerNet) -> None:
 
 def test_images_are_read_as_for_a_training(net: TwoLayerNet) -> None:
     exif = image.Exif()
-    exif[0x0112] = 8  # to be turned by a quarter to the left
+    exif[0x0112] = 8  # rotate by 90° anticlockwise
     for i, mode in enumerate(("1", "L", "P", "RGB", "RGBA", "LA")):
         picture(f"pets/cat/{i}.png", size=(7 + i, 5 + 3 * i), seed=i, mode="RGB")
         with image.open(f"pets/cat/{i}.png") as opened:
             opened.convert(mode).save(f"pets/cat/{i}.png", exif=exif)
-    # All colours of its palette are opaque.
+    # The palette has a transparency for each colour, but all are opaque.
     with image.open("pets/cat/2.png") as opened:
         opened.save("pets/cat/6.png", transparency=b"\xff" * 256)
     picture("pets/dog/0.png")
@@ -198,20 +201,20 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".webp"])
 @pytest.mark.parametrize("form", FORMATS)
-def test_the_content_decides_which_image_it_is(net: TwoLayerNet, form: str, suffix: str) -> None:
+def test_the_content_decides_the_format_whatever_the_suffix(net: TwoLayerNet, form: str, suffix: str) -> None:
     mode = "RGB" if form in ("JPEG", "WEBP") else "L"
     image.new(mode, (6, 4), "white").save(f"white{suffix}", form)
     assert_predicted(net, np.full((1, 4, 6), 255.0), f"white{suffix}")
 
 
 def written_by_pillow() -> list[str]:
-    """The formats in which Pillow writes an image, those that are read left out."""
+    """The formats that Pillow writes, except those that are read, MPO and PDF."""
     image.init()
     return sorted(set(image.SAVE) - {*FORMATS, "MPO", "PDF"})
 
 
 @pytest.mark.parametrize("form", ["DDS", "EPS", "ICO", "JPEG2000", "PPM", "TGA"])
-def test_an_image_of_another_kind_is_refused(net: TwoLayerNet, form: str) -> None:
+def test_an_image_of_another_format_is_refused(net: TwoLayerNet, form: str) -> None:
     assert form in written_by_pillow()
     image.new("RGB", (6, 4)).save("a.png", form)
     assert f"a.png {UNREADABLE}" in refused_input("a.png", "--resize")
@@ -219,12 +222,12 @@ def test_an_image_of_another_kind_is_refused(net: TwoLayerNet, form: str) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a script is no program on Windows")
 def test_no_program_is_run_for_an_image(net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow has PostScript drawn by Ghostscript, whatever the file is called."""
+    """Pillow alone would run Ghostscript for a PostScript file of any name."""
     Path("bin").mkdir()
     Path("bin/gs").write_text(f"#!/bin/sh\necho > {Path('ran').absolute()}\n", encoding="utf-8")
     Path("bin/gs").chmod(0o755)
     monkeypatch.setenv("PATH", f"{Path('bin').absolute()}:/bin:/usr/bin")
-    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # it is looked for once
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # Pillow caches its search for Ghostscript
     Path("a.png").write_text(
         "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n", encoding="ascii"
     )
@@ -237,30 +240,30 @@ def test_the_size_is_read_before_the_pixels(
     net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     image.new("RGB", (60, 40)).save("a.png", form)
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)  # reading pixels would fail
     assert "a.png must have 6×4 pixels" in refused_input("a.png")
 
 
-@pytest.mark.parametrize("most", [2000, 1000])
+@pytest.mark.parametrize("limit", [2000, 1000])
 @pytest.mark.parametrize("flags", [(), ("--resize",)])
 def test_a_decompression_bomb_is_refused_before_its_pixels_are_read(
-    net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], most: int
+    net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], limit: int
 ) -> None:
-    """Also one of which Pillow would only warn, with more than its limit but less than twice that."""
+    """Pillow alone only warns about images of up to twice its limit: 2,400 pixels for a limit of 2,000."""
     picture("a.png", size=(60, 40))
-    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", most)
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    monkeypatch.setattr(image, "MAX_IMAGE_PIXELS", limit)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)  # reading pixels would fail
     line = refused_input("a.png", *flags)
     assert f"a.png {UNREADABLE}Image size (2400 pixels) exceeds limit of 2000 pixels" in line
 
 
-def test_what_is_odd_in_an_image_is_not_told(net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # those of pytest
+def test_messages_of_pillow_are_not_shown(net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # removes pytest's handlers
     picture("scans/a.png")
     image.new("L", (6, 4)).save("scans/b.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01")
     code, data, errors = answered("predict", "net.safetensors", "scans")
     assert (code, len(data["predictions"]), errors) == (0, 2, "")
-    # The tag of a TIFF that says how many values a pixel has.
+    # The TIFF tag for the number of values per pixel. A changed number makes Pillow log an error.
     samples = b"\x15\x01\x03\x00\x01\x00\x00\x00"
     image.new("RGB", (6, 4)).save("c.tif")
     content = Path("c.tif").read_bytes()
@@ -280,6 +283,7 @@ def test_a_folder_is_read_in_blocks(net: TwoLayerNet, monkeypatch: pytest.Monkey
         sizes.append(len(arrays))
         return original(arrays, *args, **more)
 
+    # An image has 24 pixels, so a block has 4 images.
     monkeypatch.setattr("twolayer._validation.BLOCK_ELEMENTS", 24 * 4)
     monkeypatch.setattr("twolayer.cli.inputs.np.stack", stack)
     assert len(predicted("scans")[0]) == 11
@@ -287,7 +291,7 @@ def test_a_folder_is_read_in_blocks(net: TwoLayerNet, monkeypatch: pytest.Monkey
     assert_predicted(net, pixels, "scans")
 
 
-def test_a_terminal_shows_how_far_it_is(net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_the_progress_of_reading(net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     terminal = rich.console.Console(file=written, force_terminal=True, width=120)
     monkeypatch.setattr(console, "_rich_console", lambda *, stderr: terminal)
@@ -301,7 +305,7 @@ def test_a_terminal_shows_how_far_it_is(net: TwoLayerNet, monkeypatch: pytest.Mo
     assert "Reading images" not in written.getvalue()
 
 
-def test_lines_tell_how_far_it_is_where_there_is_no_terminal(
+def test_lines_show_the_progress_if_there_is_no_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     times = iter((0, 1, 31, 31, 32))
@@ -323,20 +327,22 @@ def test_the_table_has_names_and_probabilities(net: TwoLayerNet) -> None:
     assert second == [names[order[1]], f"{probs[order[1]]:.4f}"]
 
 
-def given_on_standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+def set_standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
 @pytest.mark.parametrize("write", [np.save, lambda file, X: np.savez(file, X=X)])
-def test_arrays_from_standard_input(net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch, write: Any) -> None:
+def test_arrays_are_read_from_standard_input(
+    net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch, write: Any
+) -> None:
     X = np.random.default_rng(0).integers(0, 256, (3, 4, 6)).astype(np.uint8)
     content = io.BytesIO()
     write(content, X)
-    given_on_standard_input(monkeypatch, content.getvalue())
+    set_standard_input(monkeypatch, content.getvalue())
     assert_predicted(net, X, "-")
 
 
-def test_standard_input_is_checked_before_it_is_computed_with(
+def test_standard_input_is_checked_before_predictions(
     net: TwoLayerNet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     header = io.BytesIO()
@@ -346,18 +352,18 @@ def test_standard_input_is_checked_before_it_is_computed_with(
         (b"no array", "- must be a whole array; it cannot be read (it is not an array)"),
         (header.getvalue(), "`INPUT` must have 24 features per sample to fit the network; got 30"),
     ):
-        given_on_standard_input(monkeypatch, content)
+        set_standard_input(monkeypatch, content)
         code, data, _ = answered("predict", "net.safetensors", "-")
         assert (code, data["error"]["message"]) == (1, message)
 
 
-def test_samples_whose_bytes_end_as_a_zip_file_does_are_an_array(net: TwoLayerNet) -> None:
+def test_an_array_that_ends_like_a_zip_file_is_read_as_an_array(net: TwoLayerNet) -> None:
     X = np.frombuffer(b"\0\0PK\x05\x06" + bytes(18), np.uint8)[None, :]
     np.save("X.npy", X)
     assert_predicted(net, X, "X.npy")
 
 
-def test_what_is_no_input_is_refused(net: TwoLayerNet) -> None:
+def test_invalid_input_is_refused(net: TwoLayerNet) -> None:
     with zipfile.ZipFile("raw.npz", "w") as archive:
         archive.writestr("X", b"no array")
     Path("empty").mkdir()
@@ -378,7 +384,7 @@ def test_what_is_no_input_is_refused(net: TwoLayerNet) -> None:
         assert message in refused_input(*arguments) + "$"
 
 
-def test_images_of_the_digits() -> None:
+def test_resized_images_of_the_digits_are_recognised() -> None:
     done("train", "--epochs", 6, "--out", "run", "-q")
     test = datasets.load_digits().test
     for i, pixels in enumerate(test.X[:10]):

@@ -1,6 +1,6 @@
-"""Command lines that are refused: the exit code, and the one line that says why, alone or as JSON."""
+"""Refused command lines: the exit code, and the reason in one line or as JSON."""
 
-# ruff: noqa: E501  # a command line and its message stand in one line
+# ruff: noqa: E501  # a command line and its message share one line
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.command_line import answered, clusters, files_in, refused
 
 pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
-# For a command that was typed wrongly, which is said before data are read.
+# Command lines that are refused before data are read, and a part of the message.
 USAGE = {
     "trian": "No such command 'trian'",
     "train --hiden 3": "--hidden",
@@ -74,6 +74,7 @@ USAGE = {
     "plot none": "Directory 'none' does not exist",
 }  # fmt: skip
 
+# Command lines that are refused for the data, files or folders that they name.
 FAILURES = {
     "train none.npz": "No such file or directory: ",
     "train mien.npz": "mien.npz; did you mean mine.npz?",
@@ -112,7 +113,7 @@ FAILURES = {
 
 @pytest.fixture
 def shelf(elsewhere: Path, run_of_npz: Path) -> set[str]:
-    """A folder with a run, data, and much that is neither; return the names in it."""
+    """The names in a folder with a run, data, and invalid files and folders."""
     for name in ("empty", "old", "sweep"):
         Path(name).mkdir()
     Path("old/settings.json").write_text("{}")
@@ -133,7 +134,7 @@ def shelf(elsewhere: Path, run_of_npz: Path) -> set[str]:
     ("code", "line", "message"),
     [(code, *row) for code, table in ((2, USAGE), (1, FAILURES)) for row in table.items()],
 )
-def test_what_is_refused_is_said_in_a_line_and_in_json(
+def test_the_reason_of_a_refusal_is_one_line_and_in_json(
     shelf: set[str], code: int, line: str, message: str
 ) -> None:
     found = answered(*line.split())
@@ -146,7 +147,7 @@ def test_what_is_refused_is_said_in_a_line_and_in_json(
     assert files_in(".") == shelf
 
 
-def test_without_a_near_name_there_is_no_hint_and_without_json_the_line_alone(elsewhere: Path) -> None:
+def test_a_refusal_without_a_similar_name_has_no_hint(elsewhere: Path) -> None:
     clusters(elsewhere / "mine.npz")
     line = refused("train", "other.npz")
     assert line == f"Error: No such file or directory: {elsewhere / 'other.npz'}"
@@ -155,7 +156,7 @@ def test_without_a_near_name_there_is_no_hint_and_without_json_the_line_alone(el
     assert "'csh' is not one of 'bash', 'zsh', 'fish'" in refused("completion", "csh", code=2)
 
 
-def test_json_after_two_dashes_is_no_option() -> None:
+def test_json_after_two_dashes_is_an_argument() -> None:
     assert "got '--json'" in refused("train", "--", "--json", code=2)
 
 
@@ -163,10 +164,10 @@ def test_json_after_two_dashes_is_no_option() -> None:
 @pytest.mark.parametrize(
     "option", ["--warmup", "--seed", "--decay-every", "--patience", "--symmetrize-shift"]
 )
-def test_an_integer_beyond_all_measure_is_wrong_usage(option: str, text: str) -> None:
+def test_an_integer_above_2_to_the_53_is_wrong_usage(option: str, text: str) -> None:
     line = refused("train", option, text, "--out", "run", code=2)
     assert "must be an integer of at least " in line
-    # Python makes no integer of more than 4,300 digits.
+    # By default Python converts at most 4,300 digits; the message for a longer number gives no upper bound.
     assert len(text) > 4300 or ", and at most 2**53; got '" in line
     assert len(line) < 300
     assert not Path("run").exists()

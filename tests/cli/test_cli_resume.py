@@ -1,4 +1,4 @@
-"""``twolayer train --resume``: a longer training, and what is left of one that was killed."""
+"""``twolayer train --resume``: longer trainings, and trainings that were killed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from twolayer.training import checkpoint
 pytestmark = pytest.mark.usefixtures("elsewhere", "no_pictures")
 
 
-def same_results(*names: str, of: Path = Path("run")) -> None:
-    for name in names or ("network.safetensors", "history.json", "results.csv", "settings.toml"):
-        assert (of / name).read_bytes() == Path("whole", name).read_bytes(), name
+def assert_same_results() -> None:
+    """Assert that the results and settings of the runs `run` and `whole` are equal byte by byte."""
+    for name in ("network.safetensors", "history.json", "results.csv", "settings.toml"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes(), name
 
 
-def left_by_a_process(run: Path, *names: str) -> None:
-    """Let these files of a finished run be all that is left of another, which was killed."""
+def leave_only(run: Path, *names: str) -> None:
+    """Move a finished run to `whole`, and leave only these of its files, as if it had been killed."""
     run.rename("whole")
     run.mkdir()
     for name in names:
@@ -35,12 +36,12 @@ def test_a_finished_run_is_trained_longer_with_a_new_total(run: Path) -> None:
     done("train", "--epochs", 4, "--hidden", 8, "-q", "--out", "whole")
     assert "has already taken 44 of its 44 steps" in refused("train", "--resume", "run")
     done("train", "--resume", "run", "--epochs", 4)
-    same_results()
+    assert_same_results()
 
 
 @pytest.mark.parametrize("length", [("--epochs", 3), ("--steps", 66)])
 @pytest.mark.parametrize("old", [("--epochs", 2), ("--steps", 44)])
-def test_a_new_total_takes_the_place_of_the_old_one(old: tuple[str, int], length: tuple[str, int]) -> None:
+def test_a_new_total_replaces_the_old_one(old: tuple[str, int], length: tuple[str, int]) -> None:
     done("train", *old, "--hidden", 8, "-q", "--out", "run")
     done("train", "--resume", "run", *length)
     assert read("run/results.json")["n_steps"] == 66
@@ -72,36 +73,36 @@ def test_resume_needs_whole_settings(run: Path, content: str, message: str) -> N
     assert message in refused("train", "--resume", "run")
 
 
-# A process that was killed left these files. (Whole processes are killed in test_killed.py.)
+# Files as a killed process leaves them. (test_killed.py kills real processes.)
 
 
-def test_a_training_that_was_killed_before_its_first_checkpoint_begins_anew(run: Path) -> None:
-    left_by_a_process(run, "settings.toml")
+def test_a_training_killed_before_its_first_checkpoint_starts_again(run: Path) -> None:
+    leave_only(run, "settings.toml")
     assert "Resuming from step 0 of 44" in done("train", "--resume", "run")
-    same_results()
+    assert_same_results()
 
 
 @pytest.mark.parametrize("left", [(), ("network.safetensors", "history.json"), ("results.csv",)])
-def test_a_training_that_was_killed_before_its_results_were_written_is_finished(
+def test_a_training_killed_before_its_results_are_written_is_finished(
     run: Path, left: tuple[str, ...]
 ) -> None:
-    left_by_a_process(run, "settings.toml", "checkpoint.safetensors", *left)
+    leave_only(run, "settings.toml", "checkpoint.safetensors", *left)
     assert "Resuming from step 44 of 44" in done("train", "--resume", "run")
-    same_results()
+    assert_same_results()
     assert "has already taken 44 of its 44 steps" in refused("train", "--resume", "run")
 
 
-def test_a_longer_training_that_was_killed_before_its_results_were_written_is_finished(run: Path) -> None:
+def test_a_longer_training_killed_before_its_results_is_finished(run: Path) -> None:
     shutil.copytree("run", "whole")
     done("train", "--resume", "whole", "--epochs", 3)
-    # The results are those of two epochs still.
+    # The results are still those of two epochs.
     for name in ("settings.toml", "checkpoint.safetensors"):
         shutil.copy(f"whole/{name}", "run")
     done("train", "--resume", "run")
-    same_results()
+    assert_same_results()
 
 
-def test_what_was_half_written_is_removed(run: Path) -> None:
+def test_half_written_files_are_removed(run: Path) -> None:
     half = run / ".checkpoint.safetensors.0123abcd"
     for arguments in (("--resume", "run", "--epochs", 3), (*QUICK, "--out", "run", "--overwrite")):
         half.write_bytes(b"half")
@@ -118,7 +119,7 @@ def test_what_was_half_written_is_removed(run: Path) -> None:
         ((), [44, 44]),
     ],
 )
-def test_checkpoints_are_written_as_often_as_was_asked(
+def test_checkpoints_are_written_at_the_requested_intervals(
     monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], expected: list[int]
 ) -> None:
     saved: list[int] = []
@@ -138,10 +139,8 @@ def test_checkpoints_are_written_as_often_as_was_asked(
 
 
 @pytest.mark.parametrize("flip", ["--flip", "--no-flip"])
-def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
-    monkeypatch: pytest.MonkeyPatch, flip: str
-) -> None:
-    """To fit it again on another machine may round otherwise."""
+def test_a_resumed_training_keeps_its_preprocessing(monkeypatch: pytest.MonkeyPatch, flip: str) -> None:
+    """Fitting the preprocessing again on another machine may round differently."""
     arguments = ("train", *QUICK, "--whiten", "pca", "--components", 20, flip)
     done(*arguments, "--out", "whole", "--epochs", 3)
     done(*arguments, "--out", "run")
@@ -152,7 +151,7 @@ def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
 
     monkeypatch.setattr(build, "preprocessing_for", refuse)
     done("train", "--resume", "run", "--epochs", 3)
-    same_results()
+    assert_same_results()
 
 
 @pytest.mark.parametrize(
@@ -171,9 +170,7 @@ def test_a_training_goes_on_with_the_preprocessing_that_it_began_with(
         ({"seed": 1}, "`rng` must be omitted or be the run's seed, 0; got 1"),
     ],
 )
-def test_settings_that_were_changed_by_hand_are_refused(
-    run: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_settings_changed_by_hand_are_refused(run: Path, changes: dict[str, Any], message: str) -> None:
     before = files_in(run)
     stored = settings_in(run) | {"epochs": 3} | changes
     kept = {name: value for name, value in stored.items() if value is not None}

@@ -59,7 +59,7 @@ def test_sweep_writes_a_whole_run(pictures: None) -> None:
     assert re.search(r"test +400 +0\.\d\d\d", output)
 
 
-def test_a_sweep_says_how_sure_it_is() -> None:
+def test_a_sweep_reports_the_uncertainty_of_its_ranking() -> None:
     grid = ("--learning-rate", "0.01,0.3,0.6", "--reg", "0,1e-4")
     output = done("sweep", *QUICK, *grid, "--seeds", 3, "--out", "run")
     results = read("run/results.json")
@@ -69,7 +69,7 @@ def test_a_sweep_says_how_sure_it_is() -> None:
     far = [row for row in results["table"] if row["within_noise"] is False]
     assert close
     assert far
-    assert output.count("≈ best") == len(close) + 1  # and in the title
+    assert output.count("≈ best") == len(close) + 1  # once more in the title
     for row in close:
         assert re.search(rf" {format_difference(row)}  +≈ best", output)
     for sentence in certainty_in_words(results["table"], 300):
@@ -85,34 +85,36 @@ def test_a_sweep_says_how_sure_it_is() -> None:
 
 
 def next_after(*arguments: Any) -> str:
-    """The next command that a sweep suggests, without its first word."""
+    """The next command that a sweep suggests."""
     (line,) = re.findall(r"^Next: `(.*)`$", done("sweep", *QUICK, *arguments), re.M)
     assert line.startswith("twolayer ")
     return str(line)
 
 
 def run_again(command: str) -> str:
+    """Run a suggested command, and return its output."""
     return done(*shlex.split(command)[1:])
 
 
-def test_the_next_command_extends_the_grid_at_whose_end_the_best_is() -> None:
+def test_the_next_command_extends_a_grid_whose_best_is_at_an_end() -> None:
     command = next_after("--learning-rate", "0.001,0.01", "--reg", 0, "--seeds", 2, "--out", "runs/a b")
     assert command == "twolayer sweep --resume 'runs/a b' --learning-rate 0.001,0.01,0.1,1"
     assert "4 candidates × 2 seeds" in run_again(command)
     assert settings_in("runs/a b")["learning_rate"] == [0.001, 0.01, 0.1, 1.0]
 
 
-def test_the_next_command_does_not_go_where_another_sweep_did_worse() -> None:
+def test_the_next_command_avoids_values_that_were_worse_before() -> None:
     grid = ("--reg", 0, "--seeds", 2, "--learning-rate")
     done("sweep", *QUICK, *grid, "0.01,0.1")
     assert "--learning-rate" not in next_after(*grid, "0.1,1e6")
+    # An earlier sweep without readable results is ignored.
     Path("runs/digits-sweep-001/results.json").write_text("damaged")
     command = next_after(*grid, "0.1,1e6")
     assert command == "twolayer sweep --resume runs/digits-sweep-003 --learning-rate 0.001,0.01,0.1,1000000"
 
 
 def ends_of(best: float, values: list[float], tried: list[float], before: float) -> list[list[float]]:
-    """The values to try after a sweep in which ``best`` won, if an earlier one, with ``before``, exists."""
+    """The values to try after a sweep of `values` that `best` won, and one of `tried` that `before` won."""
     for number, own, first in ((1, tried, before), (2, values, best)):
         folder = Path(f"runs/digits-sweep-{number:03}")
         folder.mkdir(parents=True)
@@ -127,7 +129,7 @@ def ends_of(best: float, values: list[float], tried: list[float], before: float)
     [
         (1.0, [0.1, 1.0], [0.1, 0.2], 0.1, [[10.0, 100.0]]),
         (1.0, [0.1, 1.0], [1.0, 10.0], 1.0, []),  # 10 was worse
-        (1.0, [0.1, 1.0], [1.0, 3.0], 1.0, []),  # and so is all beyond 3
+        (1.0, [0.1, 1.0], [1.0, 3.0], 1.0, []),  # 3 was worse, so 10 and 100 are not tried
         (1.0, [0.1, 1.0], [1.0, 30.0], 1.0, [[10.0]]),
         (1.0, [0.1, 1.0], [1.0, 10.0], 10.0, [[10.0, 100.0]]),
         (0.1, [0.1, 1.0], [0.01, 0.1], 0.1, []),
@@ -153,7 +155,7 @@ STANDARD: dict[str, Any] = {"dataset": "digits", "seeds": (0, 1), "halving": Non
         (tuple(range(10)), None),
     ],
 )
-def test_so_many_seeds_are_added(seeds: tuple[int, ...], more: str | None) -> None:
+def test_the_next_command_adds_seeds(seeds: tuple[int, ...], more: str | None) -> None:
     options = Running(2, None, 60.0).options()
     command = next_command(
         STANDARD | {"seeds": seeds}, Path("run"), [BEST, CLOSE], [], complete=True, options=options
@@ -161,7 +163,7 @@ def test_so_many_seeds_are_added(seeds: tuple[int, ...], more: str | None) -> No
     assert command == (f"twolayer sweep --resume run {more} --workers 2" if more else "twolayer report run")
 
 
-def test_the_next_command_of_other_sweeps() -> None:
+def test_the_next_command_depends_on_the_state_of_the_sweep() -> None:
     options = Running(None, "tcp://host:1", 60.0).options()
     end = {"setting": "learning_rate", "value": 0.4, "end": "highest", "try": [0.8]}
 
@@ -172,15 +174,15 @@ def test_the_next_command_of_other_sweeps() -> None:
     where = "--scheduler tcp://host:1"
     assert after([BEST, BEHIND]) == "twolayer report run"
     assert after([BEST, CLOSE], complete=False) == f"twolayer sweep --resume run {where}"
-    assert after([BEST, CLOSE], dataset="-") == "twolayer report run"  # which cannot be read again
+    assert after([BEST, CLOSE], dataset="-") == "twolayer report run"  # standard input cannot be read again
     # Nothing can be added to a sweep with halving.
     halved = after([BEST, CLOSE], ends=[end], halving=2, learning_rate=(0.1, 0.4))
     assert halved == f"twolayer sweep digits --learning-rate 0.1,0.4,0.8 --seeds 0,1 --halving 2 {where}"
-    lost = after([candidate(0.4, math.nan, diverged=1)], learning_rate="0.4..8", candidates=9)
-    assert lost == f"twolayer sweep digits --learning-rate 0.004,0.04 --seeds 0,1 --candidates 9 {where}"
+    failed = after([candidate(0.4, math.nan, diverged=1)], learning_rate="0.4..8", candidates=9)
+    assert failed == f"twolayer sweep digits --learning-rate 0.004,0.04 --seeds 0,1 --candidates 9 {where}"
 
 
-def test_the_saved_network_is_told_apart_from_its_candidate() -> None:
+def test_the_saved_network_is_reported_apart_from_its_candidate() -> None:
     output = done("sweep", *QUICK, "--learning-rate", "0.1,0.3", "--reg", 0, "--seeds", 3, "--out", "run")
     best = read("run/results.json")["best"]
     title = (
@@ -193,7 +195,7 @@ def test_the_saved_network_is_told_apart_from_its_candidate() -> None:
     assert re.search(r"samples +number +accuracy +standard error", output)
 
 
-def test_halving_lets_the_worst_candidates_leave(pictures: None) -> None:
+def test_halving_drops_the_worst_candidates(pictures: None) -> None:
     grid = ("--learning-rate", "0.001,0.01,0.1,0.2,0.4", "--reg", "0,1e-4", "--seeds", 2)
     output = done("sweep", "--hidden", 8, "--epochs", 9, *grid, "--halving", 3, "--out", "run")
     assert files_in("run") == SWEEP_FILES
@@ -217,7 +219,7 @@ def test_halving_lets_the_worst_candidates_leave(pictures: None) -> None:
     assert "halving" not in settings_in("again")
 
 
-def test_halving_is_by_epochs() -> None:
+def test_halving_needs_epochs() -> None:
     message = refused("sweep", "--steps", 40, "--halving", 2, code=errors.WRONG_USAGE)
     assert "--epochs must be given with --halving; got --steps 40" in message
 
@@ -239,14 +241,14 @@ def test_the_table_of_a_sweep_fits_a_terminal_of_80_columns(
     table = output[output.index("Candidates, ") : output.index("With 300 validation samples")]
     lines = [line for line in table.splitlines() if re.search(r"\d\.\d{3} ± ", line)]
     assert all(len(line) <= 80 for line in table.splitlines()[:-1])
-    # Nothing is broken within: each candidate is one line.
+    # No line is broken: each candidate has one.
     assert all(re.findall(r" ± (\S+)", line) for line in lines)
     assert not re.search(r" ±\s*\n", table)
     assert "learning" in table
     assert "batch" not in table
 
 
-def test_a_table_that_is_too_wide_for_the_terminal_keeps_its_numbers_whole(
+def test_a_table_wider_than_the_terminal_keeps_its_numbers_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in (("COLUMNS", "50"), ("FORCE_COLOR", "1"), ("TERM", "xterm")):
@@ -259,12 +261,12 @@ def test_a_table_that_is_too_wide_for_the_terminal_keeps_its_numbers_whole(
     assert all(len(line) > 50 for line in lines)
 
 
-def test_the_digits_are_told_apart_by_the_sweep_that_stands_in_the_readme() -> None:
+def test_a_small_sweep_reaches_a_test_accuracy_of_96_percent() -> None:
     output = done("sweep", "--seeds", 1, "--learning-rate", 1, "--out", "run")
     assert read("run/results.json")["test"]["accuracy"] >= 0.96, output
 
 
-def test_a_row_of_a_sweep_is_what_train_gives() -> None:
+def test_train_repeats_the_best_network_of_a_sweep() -> None:
     done("sweep", *QUICK, "--learning-rate", "0.1,0.3", "--reg", "0,0.01", "--seeds", "4,9", "--out", "sweep")
     best = read("sweep/results.json")["best"]
     chosen = ("--learning-rate", best["learning_rate"], "--reg", best["reg"], "--seed", best["seed"])
@@ -275,7 +277,7 @@ def test_a_row_of_a_sweep_is_what_train_gives() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_diverged_candidates_are_named_with_the_steps() -> None:
+def test_the_table_shows_the_steps_at_which_candidates_diverged() -> None:
     output = done("sweep", *QUICK, "--learning-rate", "0.1,1e6", "--reg", 0, "--seeds", 2, "--out", "run")
     steps = [run["diverged"] for run in read("run/results.json")["runs"] if run["diverged"]]
     (line,) = [line for line in output.splitlines() if line.strip().startswith("1e6")]
@@ -283,7 +285,7 @@ def test_diverged_candidates_are_named_with_the_steps() -> None:
     assert (f" step {first} " if first == last else f" steps {first}–{last} ") in line
 
 
-def test_a_sweep_that_only_diverges_keeps_its_table_and_fails(pictures: None) -> None:
+def test_a_sweep_whose_networks_all_diverge_fails_but_keeps_its_table(pictures: None) -> None:
     grid = ("--learning-rate", "1e6,1e7", "--reg", 0)
     code, data, lines = answered("sweep", *QUICK, *grid, "--out", "run")
     assert code == data["error"]["exit_code"] == errors.DIVERGED
@@ -299,7 +301,7 @@ def test_a_sweep_that_only_diverges_keeps_its_table_and_fails(pictures: None) ->
     }
 
 
-def test_a_sweep_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_in_parts_gives_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = ("--learning-rate", "0.1,0.3", "--reg", "0,0.01", "--seeds", 1)
     for name, more in (("whole", ()), ("parts", ("--max-networks", 1))):
         done("sweep", *QUICK, *grid, *more, "--out", name)
@@ -329,7 +331,7 @@ def test_candidates_are_drawn_from_ranges(pictures: None) -> None:
         assert len(values) == 12
         assert low <= min(values) < max(values) <= high
     assert {row["weight_scale"] for row in table} == {"he", 0.1}
-    # No number is longer than it need be.
+    # Numbers are printed with few digits.
     assert not re.search(r"\d\.\d{6}", output)
     more = done(
         "sweep", "--config", "run/settings.toml", "--candidates", 13, "--seeds", 1, "--seed", 4, "--out", "2"
@@ -342,20 +344,20 @@ def test_candidates_are_drawn_from_ranges(pictures: None) -> None:
     assert settings_in("longer")["learning_rate"] == read("run/results.json")["best"]["learning_rate"]
 
 
-def test_candidates_that_are_drawn_have_no_ends() -> None:
+def test_candidates_drawn_from_ranges_have_no_grid_ends() -> None:
     grid = ("--learning-rate", "1e-3..0.1", "--reg", 0, "--seeds", 1)
     output = done("sweep", *QUICK, *grid, "--candidates", 5, "--out", "run")
     results = read("run/results.json")
     assert results["grid_ends"] == []
-    assert grid_ends(results["table"])  # the best has the highest learning rate
+    assert grid_ends(results["table"])  # a grid with these values would have an end
     assert " end of learning rate" not in output
     output = done(
         "sweep", "--epochs", 1, "--reg", "0,1e-4", "--hidden", 8, "--learning-rate", 0.1, "--candidates", 64
     )
-    assert "2 candidates × 3 seeds;" in output  # there are no others
+    assert "2 candidates × 3 seeds;" in output  # the grid has no more
 
 
-def test_many_shapes_are_warned_of() -> None:
+def test_many_widths_of_the_hidden_layer_cause_a_warning() -> None:
     warning = "Warning: candidates that differ in n_hidden do not train in one stack: these 5 make at least "
     options = ("--epochs", 1, "--learning-rate", 0.1, "--reg", "1e-6..1", "--seeds", 1, "--candidates", 5)
     assert done("sweep", *options, "--hidden", "4..60").count(warning) == 1
@@ -374,7 +376,7 @@ def test_many_shapes_are_warned_of() -> None:
         (("--seeds", "0..4", "--candidates", 3), "'--seeds': must be an integer of at least 1; got '0..4'"),
     ],
 )
-def test_what_is_no_range_is_refused(options: tuple[Any, ...], message: str) -> None:
+def test_invalid_ranges_are_refused(options: tuple[Any, ...], message: str) -> None:
     assert message in refused("sweep", *options, code=2)
     assert "; `twolayer sweep` takes several" in refused("train", "--reg", "1e-3..1", code=2)
 
@@ -401,7 +403,7 @@ def test_train_on_cifar10(pictures: None, cifar: Path) -> None:
     assert str(cifar) not in json.dumps(metadata.information)
 
 
-def test_evaluate_takes_the_parts_that_the_network_was_trained_with(cifar: Path) -> None:
+def test_evaluate_uses_the_splits_of_the_training(cifar: Path) -> None:
     done("train", "--preset", "assignment", "--data", cifar, "--out", "run", "-q")
     assert "cifar10: 10 validation samples" in done(
         "evaluate", "run", "--data", cifar, "--split", "validation"
@@ -433,7 +435,7 @@ def test_the_assignment_is_shown_beside_the_coursework(cifar: Path) -> None:
     assert "differ from the protocol" not in output
 
 
-def test_the_assignment_over_several_seeds(cifar: Path) -> None:
+def test_the_assignment_shows_means_over_seeds(cifar: Path) -> None:
     output = done(
         "sweep", "--preset", "assignment", "--data", cifar, "--seeds", 2, "--reg", 0.2, "--out", "run"
     )
@@ -441,7 +443,7 @@ def test_the_assignment_over_several_seeds(cifar: Path) -> None:
     assert re.search(r"1e-3 +here +– +\d\.\d{3} / \d\.\d{3} ± \d\.\d{3} +–", output)
 
 
-def test_a_run_goes_on_with_data_that_have_moved(cifar: Path) -> None:
+def test_a_run_resumes_with_data_that_were_moved(cifar: Path) -> None:
     done("train", "cifar10", "--data", cifar, "--whiten", "none", "--out", "run", "-q")
     moved = cifar.rename("elsewhere")
     assert "`--data` must be a folder or an archive that exists" in refused(
@@ -458,7 +460,7 @@ def test_a_preset_without_a_reference_is_not_compared(cifar: Path, monkeypatch: 
     assert "coursework" not in output
 
 
-def test_settings_that_leave_the_protocol_are_named(cifar: Path) -> None:
+def test_settings_that_differ_from_the_protocol_are_named(cifar: Path) -> None:
     output = done(
         *("sweep", "--preset", "assignment", "--data", cifar, "--hidden", 5, "--steps", 10),
         *("--learning-rate", "1e-3,5e-4", "--out", "run"),
@@ -485,14 +487,14 @@ def test_a_download_is_shown(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> No
         return datasets.load_cifar10(cifar, **counts)
 
     monkeypatch.setattr("twolayer.cli.data.load_cifar10", downloaded)
-    cifar10 = ("cifar10", "--whiten", "none")  # to whiten takes long
+    cifar10 = ("cifar10", "--whiten", "none")  # whitening takes long
     assert "Downloading CIFAR-10 (162 MiB)" in done("train", *cifar10, "--out", "run")
     mirror = "https://example.org/cifar-10-binary.tar.gz"
     assert "Downloading" not in done("train", *cifar10, "-q", "--url", mirror, "--out", "quiet")
     assert urls == [None, mirror]
 
 
-def test_without_a_network_it_is_said_how_to_do_without() -> None:
+def test_a_failed_download_is_refused_with_a_hint() -> None:
     pytest.importorskip("pooch", reason="comes with the extra `data`")
     line = refused("train", "cifar10", "--url", "http://localhost:1/cifar-10-binary.tar.gz")
     assert "CIFAR-10 could not be downloaded from http://localhost:1/" in line

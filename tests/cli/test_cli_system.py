@@ -1,4 +1,4 @@
-"""The command line on the operating system as it is: pipes, closed streams, names of any bytes, signals."""
+"""The command line and the operating system: pipes, closed streams, names of any bytes, and signals."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of its own, with a network and samples for it."""
+    """A separate working folder for each test, with a network and samples for it."""
     monkeypatch.chdir(tmp_path)
     twolayer.save(twolayer.TwoLayerNet.initialize(6, 4, 3, rng=0), "net.safetensors")
     np.save("X.npy", np.ones((5, 6)))
     return tmp_path
 
 
-# Outputs that are no plain files
+# Outputs that are not regular files
 
 
 @posix
@@ -57,7 +57,7 @@ def test_outputs_may_be_pipes(name: str) -> None:
     reader.start()
     done(*command, name)
     reader.join(60)
-    if name != "p.npz":  # which says when it was made
+    if name != "p.npz":  # an .npz file contains the time at which it was written
         assert found == [Path(f"plain-{name}").read_bytes()]
     assert stat.S_ISFIFO(Path(name).stat().st_mode)
 
@@ -65,6 +65,7 @@ def test_outputs_may_be_pipes(name: str) -> None:
 def test_outputs_that_cannot_be_written_are_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     clusters(Path("mine.npz"))
     done("train", "mine.npz", "--epochs", 1, "--out", "run", "-q")
+    # The work itself would fail.
     monkeypatch.setattr(predict, "samples_for", None)
     monkeypatch.setattr(writing, "StoredRun", None)
     Path("folder.csv").mkdir()
@@ -106,7 +107,9 @@ def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         ("no", 2),
     ],
 )
-def test_closed_streams(arguments: str, code: int, closed: str) -> None:
+def test_closed_streams_change_neither_exit_code_nor_other_output(
+    arguments: str, code: int, closed: str
+) -> None:
     usual, result = run("", *arguments.split()), run(closed, *arguments.split())
     assert (usual.returncode, result.returncode) == (code, code), result.stderr
     assert result.stdout == ("" if ">&-" in closed.split() else usual.stdout)
@@ -115,7 +118,7 @@ def test_closed_streams(arguments: str, code: int, closed: str) -> None:
 
 @posix
 @pytest.mark.parametrize("streams", [">&- 2>&- <&-", "2>/dev/full"])
-def test_a_training_whose_streams_fail_leaves_its_results(streams: str) -> None:
+def test_a_training_whose_streams_fail_saves_its_results(streams: str) -> None:
     clusters(Path("mine.npz"))
     result = run(streams, "train", "mine.npz", "--epochs", 1, "--out", "run", "--json")
     assert result.returncode == 0
@@ -124,7 +127,7 @@ def test_a_training_whose_streams_fail_leaves_its_results(streams: str) -> None:
 
 
 @posix
-def test_without_a_standard_input() -> None:
+def test_a_closed_standard_input_is_refused() -> None:
     result = run("<&-", "predict", "net.safetensors", "-")
     message = "`INPUT` must be a file, as standard input is closed; got -"
     assert (result.returncode, result.stderr) == (1, f"Error: {message}\n")
@@ -140,7 +143,7 @@ def test_a_full_standard_output_is_named(arguments: str) -> None:
 
 
 class Disk(io.StringIO):
-    """A stream that takes so many characters."""
+    """A stream with room for `room` characters; writing more raises an OSError with `number`."""
 
     def __init__(self, room: int, number: int) -> None:
         super().__init__()
@@ -161,7 +164,7 @@ COMMANDS = ("info", "info --json", "completion zsh", "--help", f"{' '.join(PREDI
     number=st.sampled_from([errno.ENOSPC, errno.EIO, errno.EPIPE]),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_standard_output_that_fails_somewhere(arguments: str, room: int, number: int) -> None:
+def test_a_standard_output_that_fails_is_named_in_one_line(arguments: str, room: int, number: int) -> None:
     out, err = Disk(room, number), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
         app.main(arguments.split(), prog_name="twolayer")
@@ -169,8 +172,8 @@ def test_a_standard_output_that_fails_somewhere(arguments: str, room: int, numbe
         assert (err.getvalue(), room > 0) == ("", True)
     else:
         assert ended.value.code == 1
-        told = number != errno.EPIPE  # whose reader wants no more
-        assert err.getvalue() == (f"Error: {os.strerror(number)}: standard output\n" if told else "")
+        reported = number != errno.EPIPE  # after EPIPE the reader wants no more, not even an error
+        assert err.getvalue() == (f"Error: {os.strerror(number)}: standard output\n" if reported else "")
 
 
 # Signals
@@ -189,7 +192,7 @@ def handlers() -> Iterator[None]:
 
 @pytest.mark.parametrize("ignored", [(), SIGNALS[:1], SIGNALS[1:], SIGNALS])
 @pytest.mark.parametrize("sent", SIGNALS)
-def test_a_signal_that_is_ignored_stays_so(handlers: None, ignored: tuple[int, ...], sent: int) -> None:
+def test_an_ignored_signal_stays_ignored(handlers: None, ignored: tuple[int, ...], sent: int) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for number in ignored:
@@ -203,11 +206,11 @@ def test_a_signal_that_is_ignored_stays_so(handlers: None, ignored: tuple[int, .
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-# Names that are not UTF-8, as of archives from elsewhere
+# Names that are not UTF-8, for example from archives
 
 
-def odd(tmp_path: Path, name: bytes) -> str:
-    """Make a folder of this name below another, and return it; skip where the system has none such."""
+def make_folder(tmp_path: Path, name: bytes) -> str:
+    """Make a folder of this name below another; return its name. Skip if the file system refuses it."""
     text = os.fsdecode(name)
     try:
         (tmp_path / text).mkdir(exist_ok=True)
@@ -223,9 +226,9 @@ PARTS = st.sampled_from([b"a", b" ", "é".encode(), b"\xe9", b"\xff", b"\xc3", b
 @given(name=st.lists(PARTS, min_size=1, max_size=4).map(b"".join).filter(bytes.strip))
 @example(name=b"r\xe9p")
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_run_in_a_folder_of_any_name(tmp_path_factory: pytest.TempPathFactory, name: bytes) -> None:
+def test_the_folder_of_a_run_may_have_any_name(tmp_path_factory: pytest.TempPathFactory, name: bytes) -> None:
     folder = tmp_path_factory.mktemp("names")
-    text = odd(folder, name)
+    text = make_folder(folder, name)
     data = clusters(folder / text / f"{text}.npz")
     out = folder / text / "run"
     done("train", data, "--epochs", 1, "--hidden", 4, "--out", out, "-q")
@@ -241,9 +244,9 @@ def test_a_run_in_a_folder_of_any_name(tmp_path_factory: pytest.TempPathFactory,
 
 @posix
 @pytest.mark.parametrize("suffix", ["csv", "json", "npz"])
-def test_predictions_of_images_of_any_name(tmp_path: Path, suffix: str) -> None:
+def test_images_of_any_name_are_predicted(tmp_path: Path, suffix: str) -> None:
     image = pytest.importorskip("PIL.Image")
-    odd(tmp_path, b"scans\xe9")
+    make_folder(tmp_path, b"scans\xe9")
     net = twolayer.TwoLayerNet.initialize(6, 4, 3, rng=0)
     twolayer.save(net, "net.safetensors", image_shape=(2, 3), information={"white": 255})
     names = [os.fsdecode(name) for name in (b"scans\xe9/a.png", b"scans\xe9/\xff\xc3.png")]
@@ -266,6 +269,7 @@ def test_classes_that_cannot_be_written_are_refused_before_the_work(
     command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clusters(Path("mine.npz"), classes=["a", "b", "c\udce9"])
+    # The work itself would fail.
     monkeypatch.setattr("twolayer.cli.train.train", None)
     monkeypatch.setattr("twolayer.cli.sweep.plan", None)
     line = refused(command, "mine.npz")

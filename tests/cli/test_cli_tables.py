@@ -1,4 +1,4 @@
-"""Tables on the command line: trained on, judged by, predicted for, shown and exported."""
+"""Tables on the command line: training, predictions, evaluation, the page, and export."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with a table and a training on it."""
+    """A folder with a table and a run that was trained on it."""
     folder = tmp_path_factory.mktemp("people")
     write(folder / "people.csv", ROWS)
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +56,7 @@ def predicted(path: str) -> list[dict[str, str]]:
 # Training
 
 
-def test_a_table_is_trained_on_by_the_name_of_a_column(run: Path) -> None:
+def test_train_reads_the_labels_from_a_named_column(run: Path) -> None:
     metadata = twolayer.storage.load_metadata(run)
     assert metadata.classes == ("no", "yes")
     assert metadata.encoder is not None
@@ -70,7 +70,7 @@ def test_a_table_is_trained_on_by_the_name_of_a_column(run: Path) -> None:
     assert results["columns"][0]["column"] == "age"
 
 
-def test_what_is_left_out_and_what_matters_is_said() -> None:
+def test_rows_and_columns_left_out_and_importances_are_reported() -> None:
     rows = people(200)
     for row in rows[:7]:
         row["outcome"] = ""
@@ -82,7 +82,7 @@ def test_what_is_left_out_and_what_matters_is_said() -> None:
     assert "people-train-001" in output
 
 
-def test_without_a_label_the_column_of_a_usual_name_is_taken() -> None:
+def test_by_default_a_column_with_a_usual_name_has_the_labels() -> None:
     rows = [{**row, "target": row["outcome"]} for row in people(100)]
     table = write("people.csv", rows, ("age", "state", "target"))
     done("train", table, *QUICK[2:], "--out", "run", "-q")
@@ -90,7 +90,7 @@ def test_without_a_label_the_column_of_a_usual_name_is_taken() -> None:
     assert "must have the columns nothing; it has" in refused("train", "other.csv", "--label", "nothing")
 
 
-def test_columns_are_named_by_options_and_in_the_file_of_settings() -> None:
+def test_columns_are_named_by_options_and_in_the_settings_file() -> None:
     rows = [{**row, "zip, code": i % 5, "w": 1 + i % 3} for i, row in enumerate(people(200))]
     write("people.csv", rows, [*COLUMNS, "zip, code", "w"])
     options = ("--categorical", '"zip, code"', "--drop", "customer,since", "--drop", "income")
@@ -112,7 +112,7 @@ def test_columns_are_named_by_options_and_in_the_file_of_settings() -> None:
 
 
 @pytest.mark.parametrize("n_networks", [1, 2])
-def test_weights_count_in_the_validation(n_networks: int) -> None:
+def test_validation_uses_sample_weights(n_networks: int) -> None:
     rows = [{**row, "w": 0.001 if row["outcome"] == "no" else 1} for row in people(200)]
     write("people.csv", rows, [*COLUMNS, "w"])
     done(
@@ -138,7 +138,7 @@ def test_weights_count_in_the_validation(n_networks: int) -> None:
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_weights_count_in_the_training() -> None:
+def test_training_uses_sample_weights() -> None:
     rows = [{**row, "w": 0.02 if row["outcome"] == "no" else 1} for row in people(200)]
     write("people.csv", rows, [*COLUMNS, "w"])
     done("train", "people.csv", *QUICK, "--weight", "w", "--out", "weighted", "-q")
@@ -164,7 +164,7 @@ def test_rows_are_split_by_groups_and_by_time(option: str, column: str) -> None:
     assert words[option] in page
 
 
-def test_standard_input_compressed_files_and_parquet() -> None:
+def test_standard_input_gzip_and_parquet_give_the_same_results() -> None:
     content = write("people.csv", ROWS).read_bytes()
     Path("packed.csv.gz").write_bytes(gzip.compress(content, mtime=0))
     polars.read_csv("people.csv", try_parse_dates=True, null_values=["", "NA"]).write_parquet("p.parquet")
@@ -177,20 +177,20 @@ def test_standard_input_compressed_files_and_parquet() -> None:
     assert len(set(found)) == 1
 
 
-def test_a_run_is_repeated_with_another_setting_of_its_data() -> None:
+def test_a_run_is_repeated_with_other_options_of_its_table() -> None:
     write("people.csv", ROWS)
     done("train", "people.csv", *QUICK, "--out", "run", "-q")
     done("train", "--config", "run/settings.toml", "--drop", "age", "--test", 0.3, "--out", "other", "-q")
     assert "age" not in twolayer.load_encoder("other").get_feature_names_out()
 
 
-def test_names_that_a_file_of_settings_cannot_hold_are_refused_before() -> None:
+def test_names_with_unprintable_characters_are_refused() -> None:
     write("people.csv", ROWS)
     line = refused("train", "people.csv", "--label", "out\ncome", code=2)
     assert "--label must hold printable characters only" in line
 
 
-def test_after_ctrl_c_the_networks_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_importances_keeps_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def shuffled(*arguments: object, **more: object) -> object:
@@ -208,7 +208,7 @@ def test_after_ctrl_c_the_networks_are_kept(monkeypatch: pytest.MonkeyPatch) -> 
     done("report", "run")
 
 
-def test_a_training_on_a_table_is_resumed() -> None:
+def test_a_resumed_training_on_a_table_keeps_its_encoder() -> None:
     write("people.csv", ROWS)
     done("train", "people.csv", *QUICK, "--out", "whole", "-q")
     done("train", "people.csv", *QUICK[:2], "--epochs", 4, "--hidden", 8, "--out", "parts", "-q")
@@ -217,7 +217,7 @@ def test_a_training_on_a_table_is_resumed() -> None:
     assert encoders[0] == encoders[1]
 
 
-def test_dates_as_parts() -> None:
+def test_dates_are_encoded_as_parts() -> None:
     write("people.csv", ROWS)
     done("train", "people.csv", *QUICK, "--dates", "parts", "--out", "run", "-q")
     names = twolayer.load_encoder("run").get_feature_names_out()
@@ -225,7 +225,7 @@ def test_dates_as_parts() -> None:
     assert settings_in("run")["dates"] == "parts"
 
 
-def test_a_sweep_on_a_table() -> None:
+def test_a_sweep_reads_a_table() -> None:
     write("people.csv", ROWS)
     options = ("--reg", "1e-3,1e-2", "--dropout", 0, "--seeds", 2)
     output = done("sweep", "people.csv", *QUICK, *options, "--out", "run")
@@ -257,7 +257,7 @@ def test_columns_are_found_by_their_names(run: Path) -> None:
     assert [row["yes"] for row in predicted("q.csv")] == [row["yes"] for row in found]
 
 
-def test_ids_stay_the_texts_that_they_are(run: Path) -> None:
+def test_ids_are_written_unchanged(run: Path) -> None:
     ids = [
         "000299",
         "12345678901234567890",
@@ -274,7 +274,7 @@ def test_ids_stay_the_texts_that_they_are(run: Path) -> None:
     assert [row["customer"] for row in predicted("p.csv")] == ids
 
 
-def test_ids_of_the_test_rows_stay_texts() -> None:
+def test_ids_of_the_test_rows_stay_strings() -> None:
     write("people.csv", [{**row, "customer": f"{i:07d}"} for i, row in enumerate(ROWS)])
     with pytest.warns(UserWarning, match=r"columns left out: customer"):
         data = twolayer.datasets.load_table("people.csv", label="outcome")
@@ -284,8 +284,8 @@ def test_ids_of_the_test_rows_stay_texts() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json", ".npz"])
-def test_predictions_in_other_files(run: Path, suffix: str) -> None:
-    path = f"p[1]{suffix}"  # which is no pattern
+def test_predictions_are_written_in_other_formats(run: Path, suffix: str) -> None:
+    path = f"p[1]{suffix}"  # a name, not a pattern
     done("predict", run, "people.csv", "--id-columns", "customer,age", "--output", path, "-q")
     if suffix == ".parquet":
         frame = polars.read_parquet(path, glob=False)
@@ -299,13 +299,13 @@ def test_predictions_in_other_files(run: Path, suffix: str) -> None:
         with np.load(path) as stored:
             assert stored["probabilities"].shape == (400, 2)
             assert stored["ids"][:, 0].tolist() == [row["customer"] for row in ROWS]
-    done("predict", run, "people.csv", "--output", path, "-q")  # it replaces its own file
+    done("predict", run, "people.csv", "--output", path, "-q")  # predict replaces a file that it wrote
     if suffix == ".parquet":
         frame[["age"]].write_parquet(path)
         assert "--overwrite replaces it" in refused("predict", run, "people.csv", "--output", path)
 
 
-def test_tables_of_one_row_and_of_gaps(run: Path) -> None:
+def test_tables_of_one_row_or_of_missing_values_are_predicted(run: Path) -> None:
     empty = dict.fromkeys(COLUMNS, "")
     for rows in ([people(1, seed=3)[0]], [empty], [empty | {"age": "NA", "since": "2021-05-01"}]):
         write("new.csv", rows, COLUMNS[:-1])
@@ -313,10 +313,11 @@ def test_tables_of_one_row_and_of_gaps(run: Path) -> None:
 
 
 def without(column: str) -> list[str]:
+    """The names of all columns but one."""
     return [name for name in COLUMNS if name != column]
 
 
-def test_what_does_not_fit_is_refused_by_name(run: Path) -> None:
+def test_columns_and_files_that_do_not_fit_are_refused(run: Path) -> None:
     write("new.csv", ROWS, without("state"))
     assert "must have the columns state; it has customer, age" in refused("predict", run, "new.csv")
     write("new.csv", [{**row, "age": "old"} for row in ROWS])
@@ -330,17 +331,17 @@ def test_what_does_not_fit_is_refused_by_name(run: Path) -> None:
     assert "must be one table, one .npz or .npy file, or image files only" in line
 
 
-# Judged
+# Evaluation
 
 
-def test_of_the_table_of_the_training_the_test_rows_judge(run: Path) -> None:
+def test_the_test_rows_of_the_training_table_are_evaluated(run: Path) -> None:
     _, data, _ = answered("evaluate", run, "people.csv")
     results = json.loads((run / "results.json").read_text())
     assert (data["split"], data["n_samples"]) == ("test", results["samples"]["test"])
     assert data["accuracy"] == results["test"]["accuracy"]
 
 
-def test_of_another_table_all_rows_judge(run: Path) -> None:
+def test_all_rows_of_another_table_are_evaluated(run: Path) -> None:
     new = people(100, seed=2)
     write("new.csv", new, reversed(COLUMNS))
     _, data, _ = answered("evaluate", run, "new.csv")
@@ -360,8 +361,8 @@ def test_of_another_table_all_rows_judge(run: Path) -> None:
 
 
 @pytest.mark.parametrize(("no", "maybe", "yes"), [("false", "maybe", "true"), ("FALSE", "MAYBE", "TRUE")])
-def test_a_table_with_some_of_the_classes_judges(no: str, maybe: str, yes: str) -> None:
-    """Its labels look like another kind of values."""
+def test_a_table_with_some_of_the_classes_is_evaluated(no: str, maybe: str, yes: str) -> None:
+    """Without `maybe`, the labels look like booleans."""
     kinds = {"yes": yes, "no": no}
     rows = [{**row, "outcome": maybe if i % 9 == 0 else kinds[row["outcome"]]} for i, row in enumerate(ROWS)]
     done("train", write("people.csv", rows), *QUICK, "--out", "run", "-q")
@@ -371,14 +372,14 @@ def test_a_table_with_some_of_the_classes_judges(no: str, maybe: str, yes: str) 
     assert data["classes"] == [no, maybe, yes]
 
 
-def test_the_options_of_the_split_are_those_of_the_training() -> None:
+def test_evaluate_has_no_options_of_the_split() -> None:
     assert "No such option" in refused("evaluate", "run", "people.csv", "--test", 0.5, code=2)
 
 
-# Shown
+# The page
 
 
-def test_the_page_of_a_table(run: Path) -> None:
+def test_the_page_describes_a_table(run: Path) -> None:
     done("report", run)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert 'class="plain">The network predicted the right class for ' in page
@@ -394,7 +395,7 @@ def test_the_page_of_a_table(run: Path) -> None:
     assert "<td><bdi>C00" in wrong
 
 
-def test_the_page_says_where_the_network_is_not_clearly_better() -> None:
+def test_the_page_states_that_a_network_is_not_clearly_better() -> None:
     rows = [{**row, "outcome": "yes" if i % 3 else "no"} for i, row in enumerate(people(200, seed=7))]
     done("train", write("people.csv", rows), *QUICK, "--out", "run", "-q")
     done("report", "run")
@@ -410,7 +411,8 @@ def test_the_page_names_standard_input() -> None:
     assert "Training on <bdi>standard input</bdi>" in Path("run/report.html").read_text(encoding="utf-8")
 
 
-def test_a_table_of_very_many_columns_has_no_importances(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_importances_that_would_take_long_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both computations now count as too long.
     monkeypatch.setattr("twolayer.cli.table_results._MOST_OPERATIONS", 1.0)
     monkeypatch.setattr("twolayer.report.baselines._MOST_OPERATIONS", 1.0)
     done("train", write("people.csv", ROWS), *QUICK, "--out", "run", "-q")
@@ -420,10 +422,10 @@ def test_a_table_of_very_many_columns_has_no_importances(monkeypatch: pytest.Mon
     assert "logistic regression" not in page
 
 
-# Exported
+# Export
 
 
-def test_the_exported_model_takes_columns(run: Path) -> None:
+def test_the_exported_model_has_an_input_for_each_column(run: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="the exported model is run by onnxruntime")
     output = done("export", run)
     assert "Input: the columns of the table, (N, 1) each: age (float64), income (float64), " in output
@@ -448,7 +450,7 @@ def test_the_exported_model_takes_columns(run: Path) -> None:
     assert "must be left out where `encoder` is given" in refused("export", run, "--input", "float32")
 
 
-def test_the_states_are_the_categories() -> None:
+def test_each_state_is_a_category() -> None:
     data = twolayer.datasets.load_table(write("people.csv", ROWS), label="outcome", drop=["customer"])
     assert data.encoder is not None
     assert [name for name in data.encoder.get_feature_names_out() if name.startswith("state_")] == [

@@ -1,4 +1,4 @@
-"""``twolayer train``: the files that it leaves, their folder, and errors while it runs."""
+"""``twolayer train``: the files of a run, their folder, and errors during training."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_train_writes_a_whole_run(pictures: None) -> None:
     assert "\x1b" not in output
 
 
-def test_the_network_takes_raw_pixels_and_knows_what_it_is(run: Path) -> None:
+def test_the_saved_network_accepts_raw_pixels_and_has_metadata(run: Path) -> None:
     net, metadata = storage.load("run/network.safetensors"), storage.load_metadata("run/network.safetensors")
     digits = datasets.load_digits()
     results = read("run/results.json")
@@ -76,7 +76,7 @@ def test_the_network_takes_raw_pixels_and_knows_what_it_is(run: Path) -> None:
     assert "data" not in information["settings"]
 
 
-def test_train_is_what_the_library_does() -> None:
+def test_train_gives_the_network_of_the_library() -> None:
     done(
         *("train", "--epochs", 3, "--hidden", 7, "--learning-rate", 0.2, "--reg", 0.01, "--batch-size", 40),
         *("--weight-scale", "he", "--learning-rate-decay", 0.9, "--decay-every", 10, "--judge", "last"),
@@ -106,16 +106,14 @@ def test_train_is_what_the_library_does() -> None:
     assert read("run/results.json")["validation_accuracy"] == run.validation_accuracy
 
 
-def test_steps_take_the_place_of_epochs_and_a_decay_of_1_leaves_the_learning_rate() -> None:
+def test_steps_replace_epochs_and_a_decay_of_1_keeps_the_learning_rate() -> None:
     done("train", "--steps", 30, "--learning-rate-decay", 1, "--out", "run", "-q")
     assert read("run/results.json")["n_steps"] == 30
     assert "epochs" not in settings_in("run")
     assert {row["learning_rate"] for row in rows_of("run/history.csv")} == {"0.5"}
 
 
-def test_a_file_without_images_and_splits_gets_splits_and_no_picture_of_weights(
-    pictures: None, npz: Path
-) -> None:
+def test_a_file_of_features_gets_splits_and_no_picture_of_weights(pictures: None, npz: Path) -> None:
     output = done("train", npz, "--epochs", 3, "--out", "run")
     assert files_in("run") == TRAIN_FILES - {"weights.png"}
     assert "6 features, 3 classes" in output
@@ -131,7 +129,7 @@ def test_the_best_epoch_is_marked() -> None:
     assert f"The best network, of step {step:,}" in output
 
 
-def test_a_run_that_diverges_says_so_and_keeps_no_network(pictures: None) -> None:
+def test_a_run_that_diverges_fails_and_saves_no_network(pictures: None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", twolayer.DivergenceWarning)
         code, data, lines = answered("train", "--epochs", 2, "--learning-rate", 1e6, "--out", "run")
@@ -146,7 +144,7 @@ def test_a_run_that_diverges_says_so_and_keeps_no_network(pictures: None) -> Non
 
 
 def far_from_0(*shape: int) -> str:
-    """A file of three classes, whose samples differ in less than float32 can tell there."""
+    """Write samples of three classes, too far from 0 for float32 to resolve their differences."""
     rng = np.random.default_rng(0)
     y = np.arange(300) % 3
     X = 1e9 + y.reshape(-1, *(1 for _ in shape)) + 0.1 * rng.normal(size=(300, *shape))
@@ -154,7 +152,7 @@ def far_from_0(*shape: int) -> str:
     return "far.npz"
 
 
-def test_a_network_for_features_too_far_from_0_for_float32_is_saved_in_float64(
+def test_a_network_for_features_far_from_0_is_saved_in_float64(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = ("train", far_from_0(4), "--epochs", 30)
@@ -166,7 +164,7 @@ def test_a_network_for_features_too_far_from_0_for_float32_is_saved_in_float64(
     assert answered("evaluate", "run32", "far.npz", "--split", "all")[1]["accuracy"] > 0.99
     done(*arguments, "--dtype", "float64", "--out", "run64")
     assert read("run64/results.json")["test"]["accuracy"] == 1.0
-    # As on a device without float64:
+    # Simulate a device without float64.
     monkeypatch.setattr(job, "has_float", lambda name, **place: False)
     output = done(*arguments, "--out", "lost")
     assert (
@@ -198,31 +196,31 @@ def test_images_too_far_from_0_for_float32_are_augmented_in_float64(
         (np.zeros((30, 16), np.uint8), None),
     ],
 )
-def test_what_is_white_is_known_of_images(X: np.ndarray, white: float | None) -> None:
+def test_the_value_of_white_is_stored_for_images_of_known_range(X: np.ndarray, white: float | None) -> None:
     np.savez("images.npz", X=X, y=np.arange(30) % 2)
     done("train", "images.npz", *QUICK, "--out", "run")
     assert storage.load_metadata("run/network.safetensors").information["white"] == white
 
 
-def test_a_file_named_like_a_data_set_is_not_taken_for_it() -> None:
+def test_a_file_named_like_a_data_set_is_read_as_a_file() -> None:
     np.savez("digits.npz", X=np.zeros((30, 4, 4), np.uint8), y=np.arange(30) % 2)
     done("train", "digits.npz", *QUICK, "--out", "run")
     information = storage.load_metadata("run/network.safetensors").information
     assert (information["dataset"], information["white"]) == ("digits.npz", 255)
-    assert "digits: 4 test samples" in done("evaluate", "run")  # of the file
+    assert "digits: 4 test samples" in done("evaluate", "run")  # of the file, not of load_digits
 
 
 # The folder of the results
 
 
-def test_a_fresh_folder_is_found_where_none_is_named() -> None:
+def test_each_run_gets_a_new_folder_by_default() -> None:
     for _ in range(2):
         done("train", *QUICK)
     done("sweep", *QUICK, "--learning-rate", 0.1, "--reg", 0)
     assert files_in("runs") == {"digits-train-001", "digits-train-002", "digits-sweep-001"}
 
 
-def test_a_run_is_not_overwritten_unasked(run: Path) -> None:
+def test_a_run_is_not_overwritten_by_default(run: Path) -> None:
     before = (run / "network.safetensors").read_bytes()
     line = refused("train", *QUICK, "--seed", 1, "--out", "run")
     assert "`--out` must be a new or an empty folder; run holds a run" in line
@@ -253,7 +251,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused(command: str, out: str,
 
 def test_an_output_folder_that_cannot_be_written_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def deny(path: Any, flags: int, mode: int = 0o777, **more: Any) -> int:
-        if flags & os.O_EXCL:
+        if flags & os.O_EXCL:  # set when a new file is created
             raise PermissionError(13, "Permission denied")
         return usual(path, flags, mode, **more)
 
@@ -264,12 +262,12 @@ def test_an_output_folder_that_cannot_be_written_is_refused(monkeypatch: pytest.
     assert "cannot write into the folder of settings.toml (Permission denied): run" in line
 
 
-# Failures within a training
+# Errors during training
 
 
 @pytest.fixture
 def fail(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Have trainings and sweeps raise an error."""
+    """A function that makes trainings and sweeps raise an error."""
 
     def arrange(error: Exception) -> None:
         def raise_it(*args: Any, **more: Any) -> Any:
@@ -288,7 +286,7 @@ def test_a_run_that_fails_at_once_leaves_no_folder(fail: Any) -> None:
 
 
 @pytest.mark.parametrize("module", ["torch", "jax.errors", "jaxlib._jax", "cupy_backends.cuda.api.runtime"])
-def test_an_error_of_the_device_is_a_line(fail: Any, module: str) -> None:
+def test_an_error_of_the_device_is_one_line_with_a_hint(fail: Any, module: str) -> None:
     error = type("DeviceError", (Exception,), {"__module__": module})
     fail(error("CUDA out of memory. Tried to allocate 9 GiB.\nMore, of no use."))
     hints = "; try a smaller --batch-size, or another --device"
@@ -297,7 +295,7 @@ def test_an_error_of_the_device_is_a_line(fail: Any, module: str) -> None:
     assert more in refused("sweep", *QUICK)
 
 
-def test_a_plain_error_of_cuda_is_a_line_and_any_other_is_not(fail: Any) -> None:
+def test_a_cuda_error_is_one_line_and_other_errors_propagate(fail: Any) -> None:
     fail(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"))
     assert "Error: CUDA error: CUBLAS_STATUS_ALLOC_FAILED; try " in refused("train", *QUICK)
     fail(RuntimeError("a fault of the program"))
@@ -305,7 +303,7 @@ def test_a_plain_error_of_cuda_is_a_line_and_any_other_is_not(fail: Any) -> None
         cli("train", *QUICK)
 
 
-def test_a_closed_pipe_is_no_error_of_the_user(fail: Any) -> None:
+def test_a_closed_pipe_prints_no_error(fail: Any) -> None:
     fail(BrokenPipeError(32, "Broken pipe"))
     result = cli("train", *QUICK)
     assert result.exit_code == 1

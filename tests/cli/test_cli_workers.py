@@ -1,4 +1,4 @@
-"""``twolayer sweep`` with workers, and what it goes on from."""
+"""``twolayer sweep`` with workers, resumed sweeps, and overwritten runs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ HALVED = ("--halving", 2, "--learning-rate", "0.1,0.2,0.3,0.4", "--reg", 0)
 RESULTS = ("network.safetensors", "results.csv", "runs.csv", "history.json", "settings.toml")
 
 
-def same_results(*names: str, of: Path = Path("run"), whole: Path = Path("whole")) -> None:
-    for name in names or RESULTS:
-        assert (of / name).read_bytes() == (whole / name).read_bytes(), name
+def assert_same_results(whole: str = "whole") -> None:
+    """Assert that the results of the run `run` and of another are equal byte by byte."""
+    for name in RESULTS:
+        assert Path("run", name).read_bytes() == Path(whole, name).read_bytes(), name
 
 
 def columns(rows: list[dict[str, str]], *names: str) -> list[list[str]]:
+    """The values of some columns, row by row."""
     return [[row[name] for name in names] for row in rows]
 
 
 @pytest.fixture
 def whole(made: Callable[..., Path], elsewhere: Path) -> Path:
-    """A sweep of two seeds that was left alone."""
+    """The folder of an uninterrupted sweep of two seeds."""
     return shutil.copytree(made("sweep", *QUICK, *GRID, "--seeds", 2), "whole")
 
 
@@ -43,32 +45,32 @@ def whole(made: Callable[..., Path], elsewhere: Path) -> Path:
 def test_workers_change_no_result(how: tuple[object, ...]) -> None:
     done("sweep", *QUICK, *how, "--seeds", 2, "--out", "whole")
     output = done("sweep", *QUICK, *how, "--seeds", 2, "--out", "run", "--workers", 2)
-    same_results()
+    assert_same_results()
     assert "Warning" not in output
 
 
-def test_fewer_parts_than_workers_are_worth_a_warning(whole: Path) -> None:
+def test_fewer_parts_than_workers_cause_a_warning(whole: Path) -> None:
     output = done("sweep", *QUICK, *GRID, "--seeds", 2, "--out", "run", "--workers", 3)
     assert (
         "Warning: the sweep has 2 parts for 3 workers; more seeds or a smaller --max-networks make more parts"
         in output
     )
-    same_results()
+    assert_same_results()
     output = done("sweep", *QUICK, *GRID, "--seeds", 2, "--out", "other", "--workers", 2)
     assert "Warning" not in output
 
 
-def test_on_a_dask_cluster(whole: Path) -> None:
+def test_a_dask_cluster_changes_no_result(whole: Path) -> None:
     distributed = pytest.importorskip("distributed", reason="needs Dask")
     where = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with distributed.LocalCluster(**where, silence_logs=60) as cluster:
         address = cluster.scheduler_address
         done("sweep", *QUICK, *GRID, "--seeds", 2, "--out", "run", "--scheduler", address)
-    same_results()
+    assert_same_results()
     assert "scheduler" not in settings_in("run")
 
 
-def test_workers_or_a_scheduler() -> None:
+def test_workers_together_with_a_scheduler_are_refused() -> None:
     line = refused("sweep", *QUICK, "--workers", 2, "--scheduler", "tcp://127.0.0.1:1", code=2)
     assert "--workers or --scheduler must be given, not both; got both" in line
     for number in (0, -1, "many"):
@@ -76,7 +78,7 @@ def test_workers_or_a_scheduler() -> None:
     assert not Path("runs").exists()
 
 
-def test_dask_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_without_dask_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     line = refused("sweep", *QUICK, *GRID, "--scheduler", "tcp://127.0.0.1:1", "--out", "run")
     assert "--scheduler" in line
@@ -85,12 +87,12 @@ def test_dask_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Resumed
+# Resume
 
 
 @pytest.mark.parametrize(("step", "stage"), [(3, 1), (30, 1), (5, 2), (43, 2)])
 @pytest.mark.parametrize("workers", [(), ("--workers", 2)])
-def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(
+def test_a_resumed_sweep_equals_an_uninterrupted_one(
     send: Any, whole: Path, step: int, stage: int, workers: tuple[object, ...]
 ) -> None:
     send(step, signal.SIGINT, stage=stage)
@@ -98,18 +100,18 @@ def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(
     assert result.exit_code == 130
     assert "`twolayer sweep --resume run` continues from there" in result.output
     done("sweep", "--resume", "run", *workers)
-    same_results()
+    assert_same_results()
     assert read("run/results.json")["complete"] is True
 
 
-def test_the_command_that_goes_on_can_be_pasted(send: Any) -> None:
+def test_the_command_to_resume_can_be_pasted_into_a_shell(send: Any) -> None:
     send(5, signal.SIGINT)
     result = cli("sweep", *QUICK, *GRID, "--out", "my run")
     assert "`twolayer sweep --resume 'my run'` continues from there" in result.output
 
 
-def test_interrupted_with_workers(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the first sign of life of a worker."""
+def test_a_sweep_interrupted_with_workers_is_resumed(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C arrives at the first progress of a worker."""
     original, pending = console.Watch.__call__, [signal.SIGINT]
 
     def call(self: console.Watch, progress: Any) -> None:
@@ -126,20 +128,20 @@ def test_interrupted_with_workers(whole: Path, monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 130
     assert "`twolayer sweep --resume run` continues from there" in result.output
     done("sweep", "--resume", "run")
-    same_results()
+    assert_same_results()
 
 
-def test_a_sweep_that_was_killed_before_its_first_checkpoint_begins_anew(whole: Path) -> None:
+def test_a_sweep_killed_before_its_first_checkpoint_starts_again(whole: Path) -> None:
     for names in (("settings.toml",), ("settings.toml", "parts/plan.json")):
         Path("run/parts").mkdir(parents=True)
         for name in names:
             shutil.copy(f"whole/{name}", f"run/{name}")
         done("sweep", "--resume", "run")
-        same_results()
+        assert_same_results()
         shutil.rmtree("run")
 
 
-def test_a_finished_sweep_has_nothing_left_to_train(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_a_finished_sweep_trains_nothing(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree("whole", "run")
 
     def refuse(*_: object) -> None:
@@ -147,16 +149,16 @@ def test_a_finished_sweep_has_nothing_left_to_train(whole: Path, monkeypatch: py
 
     monkeypatch.setattr(console.Watch, "__call__", refuse)
     done("sweep", "--resume", "run")
-    same_results()
+    assert_same_results()
 
 
-def test_a_finished_sweep_gets_more_seeds(whole: Path) -> None:
-    """And goes on with those alone: the parts of the others stay."""
+def test_resume_adds_seeds_to_a_finished_sweep(whole: Path) -> None:
+    """Only the new seeds are trained: the parts of the old ones stay unchanged."""
     shutil.copytree("whole", "run")
     before = {path.name: path.read_bytes() for path in Path("run/parts").glob("*.safetensors")}
     assert "2 candidates × 4 seeds" in done("sweep", "--resume", "run", "--seeds", 4)
     done("sweep", *QUICK, *GRID, "--seeds", 4, "--out", "more")
-    same_results(whole=Path("more"))
+    assert_same_results("more")
     after = {path.name: path.read_bytes() for path in Path("run/parts").glob("*.safetensors")}
     assert len(after) == 4
     assert before.items() <= after.items()
@@ -165,7 +167,7 @@ def test_a_finished_sweep_gets_more_seeds(whole: Path) -> None:
 @pytest.mark.parametrize(
     "more", [("--learning-rate", "0.1,0.3,1"), ("--hidden", "8,9"), ("--seeds", "5,0,1")], ids=str
 )
-def test_a_finished_sweep_gets_more_candidates(whole: Path, more: tuple[str, str]) -> None:
+def test_resume_adds_candidates_to_a_finished_sweep(whole: Path, more: tuple[str, str]) -> None:
     shutil.copytree("whole", "run")
     done("sweep", "--resume", "run", *more)
     options = dict(zip((*QUICK[:-1], *GRID)[::2], (*QUICK[:-1], *GRID)[1::2], strict=True))
@@ -177,7 +179,7 @@ def test_a_finished_sweep_gets_more_candidates(whole: Path, more: tuple[str, str
     assert settings_in("run") == settings_in("more")
 
 
-def test_more_candidates_drawn_at_random() -> None:
+def test_resume_draws_more_candidates_at_random() -> None:
     grid = (*QUICK, "--learning-rate", "0.01..1", "--reg", 0)
     done("sweep", *grid, "--candidates", 2, "--out", "run")
     first = rows_of("run/runs.csv")
@@ -199,8 +201,8 @@ REFUSED: dict[str, tuple[tuple[object, ...], str, int]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_changes_nothing(whole: Path, case: str) -> None:
-    """The settings and the plan stay as they were."""
+def test_a_refused_resume_changes_nothing(whole: Path, case: str) -> None:
+    """The settings, the plan and the results stay as they were."""
     options, message, code = REFUSED[case]
     shutil.copytree("whole", "run")
     assert message in refused("sweep", "--resume", "run", *options, code=code).replace("\\", "/")
@@ -228,8 +230,8 @@ def test_only_the_folder_of_a_sweep_with_parts_can_be_resumed(run: Path, whole: 
     )
 
 
-def test_what_has_not_begun_may_be_left_out_again(whole: Path) -> None:
-    """A resume that fails before it trains changes the settings at most."""
+def test_seeds_that_have_not_started_may_be_removed_again(whole: Path) -> None:
+    """A resume that fails before it trains changes no more than the settings."""
     pytest.importorskip("distributed", reason="an extra")
     more = ("sweep", "--resume", "whole", "--seeds", 4)
     before = Path("whole/settings.toml").read_bytes()
@@ -260,11 +262,11 @@ def test_a_damaged_plan_is_refused(whole: Path, content: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Overwritten
+# Overwrite
 
 
-def test_an_interrupted_sweep_that_is_to_replace_another(send: Any, whole: Path) -> None:
-    """It stays within the folder of the other until its end."""
+def test_an_interrupted_sweep_does_not_yet_replace_another(send: Any, whole: Path) -> None:
+    """Until it ends, it is stored within the folder of the other sweep."""
     done("sweep", *QUICK, *GRID, "--out", "run")
     kept = {name: Path("run", name).read_bytes() for name in RESULTS}
     send(5, signal.SIGINT, stage=2)
@@ -274,14 +276,14 @@ def test_an_interrupted_sweep_that_is_to_replace_another(send: Any, whole: Path)
     assert {name: Path("run", name).read_bytes() for name in RESULTS} == kept
     output = done("sweep", "--resume", "run")
     assert "2 candidates" in output
-    same_results()
+    assert_same_results()
     assert len(list(Path("run/parts").glob("*.safetensors"))) == 2
     assert {name for name in files_in("run") if name.startswith(".")} <= {".twolayer.lock"}
     done("sweep", "--resume", "run", "--seeds", 3)  # with the parts that were moved
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
-def test_the_files_of_a_user_survive(whole: Path, command: str) -> None:
+def test_overwrite_keeps_the_files_of_a_user(whole: Path, command: str) -> None:
     own = {"notes.txt": "mine", "weights.safetensors": "too", "0123456789abcdef.txt": "and this"}
     for name, text in own.items():
         Path("whole/parts", name).write_text(text)
@@ -294,8 +296,8 @@ def test_the_files_of_a_user_survive(whole: Path, command: str) -> None:
     assert ("plan.json" in files_in("whole/parts")) == (command == "sweep")
 
 
-def test_a_file_in_place_of_the_parts(run: Path) -> None:
-    """It is found before anything is trained."""
+def test_a_sweep_refuses_a_file_in_place_of_the_folder_parts(run: Path) -> None:
+    """It is refused before anything is trained."""
     Path("run/parts").write_text("mine")
     before = Path("run/network.safetensors").read_bytes()
     line = refused("sweep", *QUICK, *GRID, "--out", "run", "--overwrite")
@@ -316,7 +318,7 @@ def test_a_sweep_that_fails_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) ->
     assert not Path("run").exists()
 
 
-def test_a_part_that_is_given_up_is_told_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_is_given_up_is_one_line_of_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def give_up(*_: object, **__: object) -> None:
         raise BrokenExecutor("part 1 of 2 is given up")
 
@@ -324,7 +326,7 @@ def test_a_part_that_is_given_up_is_told_in_a_line(monkeypatch: pytest.MonkeyPat
     assert refused("sweep", *QUICK, *GRID, "--workers", 1) == "Error: part 1 of 2 is given up"
 
 
-def test_as_json(whole: Path) -> None:
+def test_json_of_a_resumed_sweep_has_all_runs(whole: Path) -> None:
     shutil.copytree("whole", "run")
     output = done("sweep", "--resume", "run", "--seeds", 3, "--json", "--workers", 2)
     data = json.loads(output[output.index("{") :])

@@ -1,4 +1,4 @@
-"""The examples of docs/command-line.md are run by a shell, in order; its tables are what the code says."""
+"""docs/command-line.md: its examples, run in order by a shell, and its tables, compared with the code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def run_blocks(text: str, folder: Path) -> str:
-    """Run a page's blocks of Python and of shell in a folder; fail at the first command that fails."""
+    """Run a page's Python and shell blocks in a folder; return the shell's output. Fail at an error."""
     command = folder / "bin" / "twolayer"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m twolayer "$@"\n', encoding="utf-8")
@@ -64,10 +64,10 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     shown = run_blocks(TEXT, tmp_path)
     for command in app.commands:
-        assert f"\n  {command} " in shown  # of the help
-    of_settings = {"grid", "wider", "again", "smaller", "wine", "longer"}
-    of_sweeps = {"calibrated", "random", "more", "folds", "halved", "apart"}
-    assert {"first", "rates", *of_settings, *of_sweeps} == {
+        assert f"\n  {command} " in shown  # in the output of --help
+    runs_of_settings = {"grid", "wider", "again", "smaller", "wine", "longer"}
+    runs_of_sweeps = {"calibrated", "random", "more", "folds", "halved", "apart"}
+    assert {"first", "rates", *runs_of_settings, *runs_of_sweeps} == {
         path.name for path in (tmp_path / "runs").iterdir()
     }
     assert re.search(r"scans/4\.png +\d +0\.\d{4}", shown)
@@ -76,26 +76,26 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @needs_bash
-def test_an_example_that_fails_is_noticed(tmp_path: Path) -> None:
+def test_a_failing_example_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="No such command 'trian'"):
         run_blocks("```sh\ntwolayer trian\ntwolayer --version\n```\n", tmp_path)
 
 
-def test_every_command_is_told_of() -> None:
+def test_the_table_lists_every_command() -> None:
     table = TEXT.partition("| command | what it does |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `([a-z]+)` \|", table, re.MULTILINE) == list(app.commands)
 
 
-def test_the_exit_codes_are_all_there() -> None:
+def test_the_table_has_every_exit_code() -> None:
     table = TEXT.partition("## Exit codes")[2].partition("##")[0]
-    told = dict(re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE))
-    assert set(map(int, told)) == set(errors.EXIT_CODES)
+    documented = dict(re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE))
+    assert set(map(int, documented)) == set(errors.EXIT_CODES)
     for code, meaning in errors.EXIT_CODES.items():
         start = meaning.partition(";")[0]
-        assert told[str(code)].startswith(start)
+        assert documented[str(code)].startswith(start)
 
 
-def test_the_keys_of_the_answers_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_keys_of_json_answers_are_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnx", reason="comes with the extra `onnx`")
     monkeypatch.chdir(tmp_path)
     np.save("X.npy", np.ones((2, 64)))

@@ -1,4 +1,4 @@
-"""Texts from others on the page and in pictures: shown, but not obeyed."""
+"""Untrusted texts on the page and in pictures: shown, but never interpreted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def filled(value: Any, evil: str) -> Any:
-    """JSON in which each text is this one, but those that must be one of a few."""
+    """JSON with each text replaced by this one, except those that must have certain values."""
     if isinstance(value, dict):
         kept = ("command", "true", "predicted", "counts")
         return {key: one if key in kept else filled(one, evil) for key, one in value.items()}
@@ -49,7 +49,7 @@ def filled(value: Any, evil: str) -> Any:
 
 
 def forged(runs: Path, kind: str, evil: str) -> Path:
-    """The folder of a run in whose results and settings others have written."""
+    """A copy of the folder of a run, with a hostile text throughout its results and settings."""
     folder = Path(shutil.copytree(runs / kind, Path(kind), dirs_exist_ok=True))
     results = folder / "results.json"
     stored = filled(json.loads(results.read_text(encoding="utf-8")), evil)
@@ -68,13 +68,13 @@ def forged(runs: Path, kind: str, evil: str) -> Path:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no pictures drawn, which takes most of the time."""
+    """Draw no pictures, which would take most of the time."""
     monkeypatch.setattr(pictures, "_encoded", lambda figure, suffix: "data:,")
 
 
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 @pytest.mark.parametrize("evil", [*EVIL, "\x00", "\ufffe"])
-def test_a_page_is_whole_whatever_is_in_the_files(runs: Path, undrawn: None, kind: str, evil: str) -> None:
+def test_a_page_is_valid_whatever_is_in_the_files(runs: Path, undrawn: None, kind: str, evil: str) -> None:
     folder = forged(runs, kind, evil)
     assert_harmless(done("report", folder))
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -84,7 +84,7 @@ def test_a_page_is_whole_whatever_is_in_the_files(runs: Path, undrawn: None, kin
 
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 @pytest.mark.parametrize("text", ["".join(EVIL), "\ufffe\x00", "</text><script>1</script>]]> -->"])
-def test_pictures_are_whole_whatever_is_in_the_files(runs: Path, kind: str, text: str) -> None:
+def test_pictures_are_valid_whatever_is_in_the_files(runs: Path, kind: str, text: str) -> None:
     folder = forged(runs, kind, text)
     done("report", folder)
     assert_harmless(done("plot", folder, "--format", "svg"))
@@ -95,14 +95,14 @@ def test_pictures_are_whole_whatever_is_in_the_files(runs: Path, kind: str, text
     assert len(drawn) > 5
     for svg in drawn:
         assert_harmless(svg)
-        found: Any = ElementTree.fromstring(svg)  # our own
+        found: Any = ElementTree.fromstring(svg)  # safe: the SVG is our own
         tags = [one.tag.rpartition("}")[2] for one in found.iter()]
         assert not {"script", "a", "foreignObject", "animate", "set"} & set(tags)
         assert not any(name.startswith("on") for one in found.iter() for name in one.attrib)
 
 
-def test_names_that_are_written_from_the_right_turn_nothing_else(undrawn: None) -> None:
-    """On the page each stands in an element that has a direction of its own."""
+def test_right_to_left_names_reorder_nothing_else(undrawn: None) -> None:
+    """On the page each such name is in a `bdi` element, which isolates its direction."""
     name = "שלום 12.npz"
     data = clusters(Path(name))
     done("train", data, "--epochs", 2, "--hidden", 4, "-q", "--out", "run")

@@ -1,4 +1,4 @@
-"""Texts from others on the terminal, in tables and in networks: shown, but not obeyed."""
+"""Untrusted texts on the terminal, in tables and in networks: shown, but never interpreted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def shown(text: str) -> str:
-    """A text as it is to be shown."""
+    """A text as it must be shown: with escapes for unprintable characters."""
     return "".join(one if is_printable(one) else one.encode("unicode_escape").decode() for one in text)
 
 
@@ -72,7 +72,7 @@ def test_a_console_shows_any_text_in_one_line(
 
 
 def write_network(tensors: Mapping[str, Any], **about: str) -> None:
-    """Write a network by hand, with tensors that it should not have."""
+    """Write the file of a network with more or other tensors and metadata."""
     net = twolayer.TwoLayerNet.initialize(6, 4, 3, rng=0)
     about |= {"n_features": "6", "n_hidden": "4", "n_classes": "3", "twolayer_version": "1"}
     about |= {"format": "twolayer", "format_version": "1"}
@@ -91,7 +91,7 @@ def save_settings(**entries: int | str) -> None:
     Path("bad.toml").write_text(tomli_w.dumps(entries), encoding="utf-8")
 
 
-# Functions that write a file with what others chose, which is EVIL in the command.
+# Functions that write a hostile text to a file, and commands that read it. EVIL in a command is the text.
 WAYS: dict[str, tuple[Callable[[str], object], str]] = {
     "tensors": (lambda evil: write_network({evil: np.ones(2)}), "evaluate bad.safetensors digits"),
     "classes of a network": (
@@ -115,14 +115,14 @@ WAYS: dict[str, tuple[Callable[[str], object], str]] = {
     "missing network": (str, "evaluate none/EVIL digits"),
     "option": (str, "train --optimizer EVIL"),
     "word too many": (str, "train digits EVIL"),
-    "command": (str, "trainEVIL"),  # what begins with a sign is an option to older versions of click
+    "command": (str, "trainEVIL"),  # older versions of click read a word that begins with a sign as an option
     "flag": (str, "train --EVIL"),
 }
 
 
 @pytest.mark.parametrize(("write", "command"), WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("evil", EVIL)
-def test_errors_show_what_others_wrote_in_one_line(
+def test_errors_show_hostile_texts_in_one_line(
     write: Callable[[str], object], command: str, evil: str
 ) -> None:
     save()
@@ -134,7 +134,7 @@ def test_errors_show_what_others_wrote_in_one_line(
     assert result.output.endswith(f"{line}\n")
 
 
-def test_near_names_are_shown_escaped() -> None:
+def test_suggested_names_are_escaped() -> None:
     Path("seven\x1b[2J.npz").touch()
     line = refused("train", "seven.npz")
     assert line.endswith(r"did you mean seven\x1b[2J.npz?")
@@ -143,7 +143,7 @@ def test_near_names_are_shown_escaped() -> None:
 @pytest.mark.parametrize(
     "command", [["evaluate", "bad.safetensors", "digits"], ["train", "bad.npz"], ["train", "x" * 9000]]
 )
-def test_messages_have_a_length(command: list[str]) -> None:
+def test_messages_have_a_maximum_length(command: list[str]) -> None:
     names = [f"tensor{i}" for i in range(20_000)]
     write_network(dict.fromkeys(names, np.ones(1)))
     np.savez("bad.npz", **dict.fromkeys(names[:2000], np.ones(1)))
@@ -189,7 +189,7 @@ def test_images_of_any_name_are_used_as_they_are_and_shown_escaped(folder: str, 
 
 @posix
 @pytest.mark.parametrize("evil", [*EVIL[:6], "caf\udce9", "$(touch PWNED)"])
-def test_a_run_in_a_folder_of_any_name(evil: str) -> None:
+def test_a_run_in_a_folder_of_any_name_prints_harmless_text(evil: str) -> None:
     evil = evil.replace("/", "")
     data = clusters(Path(f"{evil}.npz"))
     assert_harmless(done("train", data, "--epochs", 1, "--hidden", 4, "--out", evil))
@@ -201,8 +201,8 @@ def test_a_run_in_a_folder_of_any_name(evil: str) -> None:
     assert not Path("PWNED").exists()
 
 
-def test_hints_of_commands_stay_one_word() -> None:
-    """What is shown as a command has its escapes inside of quotes, so that a shell runs nothing in it."""
+def test_a_name_in_a_suggested_command_is_one_word() -> None:
+    """A suggested command has its escapes inside quotes, so that a shell runs nothing in them."""
     evil = "$(touch PWNED)\x1b'; touch PWNED #"
     output = done("train", clusters(Path("mine.npz")), "--epochs", 1, "--out", evil)
     (hint,) = re.findall(r"`twolayer report (.*)` writes an HTML page about it", output)
@@ -211,11 +211,11 @@ def test_hints_of_commands_stay_one_word() -> None:
     assert not Path("PWNED").exists()
 
 
-# What a network that is passed on says of where it was made
+# The metadata of a network that is passed on
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
-def test_a_network_holds_no_path_and_no_address(
+def test_a_network_contains_no_path_and_no_address(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     where = elsewhere / "secretly"
@@ -255,7 +255,7 @@ def test_a_password_in_an_address_is_neither_shown_nor_stored(
     }[way]
     save()
     Path("mine.toml").write_text(f'dataset = "cifar10"\nurl = "{SECRET}"\n', encoding="utf-8")
-    if way == "resume":  # of an earlier version, which took it
+    if way == "resume":  # a run of an earlier version, which accepted the address
         data = small_cifar10(elsewhere / "cifar-10-batches-bin", monkeypatch)
         done("train", "cifar10", "--data", data, "--epochs", 1, "--out", "old", "-q")
         path = Path("old", "settings.toml")

@@ -1,4 +1,4 @@
-"""The presets: complete, unchangeable, and what they say they are."""
+"""The presets: complete, read-only, and equal to the protocol of the coursework."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ OF_DATA = {
 )
 def test_settings_are_complete(command: str, dataset: str, name: str | None) -> None:
     wanted = KEYS | OF_DATA[dataset]
-    of_sweep = {"seeds", "candidates", "folds", "halving", "max_networks"}
-    wanted |= of_sweep if command == "sweep" else {"networks"}
+    sweep_only = {"seeds", "candidates", "folds", "halving", "max_networks"}
+    wanted |= sweep_only if command == "sweep" else {"networks"}
     settings = presets.settings_for(command, dataset, name)
     assert set(settings) == wanted
     assert (settings["epochs"] is None) != (settings["steps"] is None)
@@ -97,7 +97,7 @@ def test_the_assignment_is_the_protocol_of_the_coursework() -> None:
         settings["learning_rate_decay"], every=settings["decay_every"], first=settings["decay_first"]
     )
     factors = decay(np.arange(200), steps_per_epoch=95, steps=2_000)
-    # Step 1 has the whole rate; it falls after steps 1, 96 and 191.
+    # Step 1 has the full rate, which falls after steps 1, 96 and 191.
     changes = np.flatnonzero(factors[1:] != factors[:-1]) + 1
     assert changes.tolist() == [1, 96, 191]
     assert factors[[0, 1, 96, 191]] == pytest.approx([1, 0.95, 0.95**2, 0.95**3])

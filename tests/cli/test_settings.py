@@ -1,4 +1,4 @@
-"""The table of settings: its rows fit together, and everything that handles settings agrees with it."""
+"""The table of settings: its rows, and the presets, options and parameters that must agree with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_row_fits_the_others(setting: Setting) -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
-def test_presets_name_settings_of_their_command_with_values_that_they_may_have(command: str) -> None:
+def test_presets_have_settings_of_their_command_with_valid_values(command: str) -> None:
     tables = {"train": presets.TRAIN, "sweep": presets.SWEEP}[command]
     for found in (*tables.values(), *(getattr(one, command) for one in presets.PRESETS.values())):
         for name, value in found.items():
@@ -51,14 +51,14 @@ def test_every_setting_with_a_help_text_has_an_option(command: str) -> None:
     assert not set(others) & set(options)
 
 
-def test_train_and_sweep_have_the_parameters_that_the_table_says() -> None:
+def test_train_and_sweep_have_the_parameters_of_the_table() -> None:
     of_train, of_sweep = (set(inspect.signature(one).parameters) for one in (train, sweep))
     assert set(ARGUMENTS) <= of_train & of_sweep
     assert set(VARIED) - {"n_hidden", "weight_scale"} <= of_train
     assert not set(VARIED) & of_sweep  # they are in the grid
 
 
-def test_labels() -> None:
+def test_a_label_is_the_name_for_a_reader() -> None:
     assert label("n_hidden") == "hidden units"
     assert label("learning_rate") == "learning rate"
     assert label("train_accuracy") == "training accuracy"

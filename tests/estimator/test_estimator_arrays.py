@@ -1,4 +1,4 @@
-"""Estimators on arrays of other libraries, which scikit-learn leaves there."""
+"""The estimator with arrays of other libraries, by scikit-learn's array API dispatch."""
 
 from __future__ import annotations
 
@@ -25,92 +25,92 @@ def pytest_generate_tests(metafunc):
     chosen = [name for name in chosen_libraries(metafunc.config) if name in DISPATCHED]
     if "library" in metafunc.fixturenames:
         metafunc.parametrize("library", chosen)
-    if "indexable_library" in metafunc.fixturenames:  # by NumPy's arrays, as scikit-learn does it
+    if "indexable_library" in metafunc.fixturenames:  # with NumPy's arrays, as scikit-learn does
         metafunc.parametrize("indexable_library", [name for name in chosen if name != "strict"])
 
 
 @pytest.fixture
 def dispatch():
-    """scikit-learn leaves arrays in their library."""
+    """Enable scikit-learn's array API dispatch, which leaves arrays in their library."""
     with sklearn.config_context(array_api_dispatch=True):
         yield
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_everything_stays_in_its_library(library, dtype, libraries, dispatch):
+def test_results_stay_in_the_library_of_the_samples(library, dtype, libraries, dispatch):
     X, y = problem(dtype=dtype)
     host = quick(max_iter=20).fit(X, y, sample_weight=np.linspace(0, 1, 60))
-    there, labels, weights = (place(a, library) for a in (X, y, np.linspace(0, 1, 60)))
+    placed, labels, weights = (place(a, library) for a in (X, y, np.linspace(0, 1, 60)))
     for y_given, weights_given in ((labels, weights), (y, np.linspace(0, 1, 60))):
-        model = quick(max_iter=20).fit(there, y_given, sample_weight=weights_given)
-        for array in (*model.net_, model.classes_, model.predict(there), model.predict_log_proba(there)):
-            assert array_namespace(array) is array_namespace(there)
+        model = quick(max_iter=20).fit(placed, y_given, sample_weight=weights_given)
+        for array in (*model.net_, model.classes_, model.predict(placed), model.predict_log_proba(placed)):
+            assert array_namespace(array) is array_namespace(placed)
         for method in ("predict_proba", "decision_function"):
-            found = getattr(model, method)(there)
-            assert array_namespace(found) is array_namespace(there)
+            found = getattr(model, method)(placed)
+            assert array_namespace(found) is array_namespace(placed)
             assert dtype_name(found.dtype) == dtype
             rtol = 1e-8 if dtype == "float64" else 1e-2
             assert_allclose(to_host(found), getattr(host, method)(X), rtol=rtol, atol=rtol / 10)
-        assert_array_equal(to_host(model.predict(there)), host.predict(X))
-        # PyTorch's mean is one of float32.
-        assert model.score(there, labels) == pytest.approx(host.score(X, y), abs=1e-7)
+        assert_array_equal(to_host(model.predict(placed)), host.predict(X))
+        # PyTorch computes this mean in float32.
+        assert model.score(placed, labels) == pytest.approx(host.score(X, y), abs=1e-7)
 
 
-def test_integers_become_the_widest_dtype_of_the_device(library, libraries, dispatch):
+def test_integers_become_the_widest_float_dtype_of_the_device(library, libraries, dispatch):
     X, y = problem()
-    there = place(np.round(10 * X).astype(np.int64), library)
-    assert dtype_name(quick().fit(there, place(y, library)).net_.W1.dtype) == "float64"
+    placed = place(np.round(10 * X).astype(np.int64), library)
+    assert dtype_name(quick().fit(placed, place(y, library)).net_.W1.dtype) == "float64"
     if library == "strict":
-        there = place(np.round(10 * X).astype(np.int64), library, "no_float64")
-        model = quick().fit(there, y)
+        placed = place(np.round(10 * X).astype(np.int64), library, "no_float64")
+        model = quick().fit(placed, y)
         assert dtype_name(model.net_.W1.dtype) == "float32"
-        assert device(model.predict(there)) == device(there)
+        assert device(model.predict(placed)) == device(placed)
 
 
-def test_names_come_out_on_the_host(library, libraries, dispatch):
+def test_labels_that_are_texts_are_predicted_on_the_host(library, libraries, dispatch):
     X, y = problem()
     names = np.array(["a", "b", "c"])
-    there = place(X, library)
-    model = quick(max_iter=20).fit(there, names[y])
-    assert_array_equal(model.predict(there), quick(max_iter=20).fit(X, names[y]).predict(X), strict=True)
+    placed = place(X, library)
+    model = quick(max_iter=20).fit(placed, names[y])
+    assert_array_equal(model.predict(placed), quick(max_iter=20).fit(X, names[y]).predict(X), strict=True)
     assert isinstance(model.classes_, np.ndarray)
 
 
-def test_labels_of_a_dtype_that_the_device_lacks_stay_on_the_host(dispatch):
+def test_labels_of_a_dtype_missing_on_the_device_stay_on_the_host(dispatch):
     X, y = problem(dtype="float32")
-    there = place(X, "strict", "no_float64")
-    model = quick().fit(there, y.astype("float64"))
-    assert model.predict(there).dtype == np.float64
+    placed = place(X, "strict", "no_float64")
+    model = quick().fit(placed, y.astype("float64"))
+    assert model.predict(placed).dtype == np.float64
     assert isinstance(model.classes_, np.ndarray)
 
 
-def test_early_stopping_and_partial_fits_there(library, libraries, dispatch):
+def test_early_stopping_and_partial_fit_agree_with_numpy(library, libraries, dispatch):
     X, y = problem()
-    there, labels = place(X, library), place(y, library)
-    for options in (dict(), dict(X_val=there, y_val=labels)):
+    placed, labels = place(X, library), place(y, library)
+    for options in (dict(), dict(X_val=placed, y_val=labels)):
         host = {key: to_host(array) for key, array in options.items()}
-        model = quick(early_stopping=True, class_weight="balanced").fit(there, labels, **options)
+        model = quick(early_stopping=True, class_weight="balanced").fit(placed, labels, **options)
         other = quick(early_stopping=True, class_weight="balanced").fit(X, y, **host)
         assert_allclose(to_host(model.net_.W1), other.net_.W1, rtol=1e-9)
         assert model.validation_scores_ == pytest.approx(other.validation_scores_, abs=1e-12)
     model, other = quick(), quick()
     for rows in (slice(0, 20), slice(20, 60)):
-        model.partial_fit(there[rows, :], labels[rows], classes=place([0, 1, 2], library))
+        model.partial_fit(placed[rows, :], labels[rows], classes=place([0, 1, 2], library))
         other.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
     assert_allclose(to_host(model.net_.W1), other.net_.W1, rtol=1e-9)
-    warm = model.set_params(warm_start=True).fit(there, labels)
+    warm = model.set_params(warm_start=True).fit(placed, labels)
     assert_allclose(to_host(warm.net_.W1), other.set_params(warm_start=True).fit(X, y).net_.W1, rtol=1e-9)
 
 
-def test_cross_validation_there(indexable_library, libraries, dispatch):
+def test_cross_validation_agrees_with_numpy(indexable_library, libraries, dispatch):
     X, y = problem(n_classes=2)
-    there = place(X, indexable_library), place(y, indexable_library)
-    scores = cross_val_score(quick(max_iter=30), *there, cv=3)
+    placed = place(X, indexable_library), place(y, indexable_library)
+    scores = cross_val_score(quick(max_iter=30), *placed, cv=3)
     assert_allclose(scores, cross_val_score(quick(max_iter=30), X, y, cv=3), atol=1e-7)
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba", "decision_function"])
-def test_samples_from_elsewhere_are_refused(method, dispatch):
+def test_samples_of_another_library_or_device_are_refused(method, dispatch):
     X, y = problem()
     model = quick().fit(place(X, "strict", "device1"), y)
     message = (
@@ -131,7 +131,7 @@ def test_samples_from_elsewhere_are_refused(method, dispatch):
 
 @pytest.fixture
 def move(dispatch):
-    """scikit-learn's function that moves an estimator to a library."""
+    """A function that moves an estimator to the library and device of an array, with scikit-learn."""
     arrays = importlib.import_module("sklearn.utils._array_api")
     if not hasattr(arrays, "move_estimator_to"):
         pytest.skip("estimators can be moved from scikit-learn 1.9 on")
@@ -143,22 +143,22 @@ def move(dispatch):
 
 
 @pytest.mark.parametrize("names", [None, np.array(["a", "b", "c"])], ids=["integers", "texts"])
-def test_moved_to_the_host_and_back_it_predicts_the_same(library, libraries, move, names):
+def test_an_estimator_moved_to_the_host_and_back_predicts_the_same(library, libraries, move, names):
     X, y = problem()
     labels = y if names is None else names[y]
-    there = place(X, library)
-    model = quick(early_stopping=True).fit(there, labels if names is not None else place(y, library))
+    placed = place(X, library)
+    model = quick(early_stopping=True).fit(placed, labels if names is not None else place(y, library))
     host = move(model, X)
-    back = move(host, there)
+    back = move(host, placed)
     assert {type(array) for array in host.net_} == {np.ndarray}
     assert isinstance(host.classes_, np.ndarray)
-    assert array_namespace(back.net_.W1) is array_namespace(there)
+    assert array_namespace(back.net_.W1) is array_namespace(placed)
     if names is None:
-        assert array_namespace(back.classes_) is array_namespace(there)
-        assert array_namespace(model.classes_) is array_namespace(there)  # as it was
+        assert array_namespace(back.classes_) is array_namespace(placed)
+        assert array_namespace(model.classes_) is array_namespace(placed)  # unchanged
     for method in ("predict", "predict_proba"):
-        found = to_host(getattr(model, method)(there))
-        assert_array_equal(to_host(getattr(back, method)(there)), found, strict=True)
+        found = to_host(getattr(model, method)(placed))
+        assert_array_equal(to_host(getattr(back, method)(placed)), found, strict=True)
         if method == "predict":
             assert_array_equal(host.predict(X), found, strict=True)
         else:
@@ -167,31 +167,31 @@ def test_moved_to_the_host_and_back_it_predicts_the_same(library, libraries, mov
     assert host.get_params() == model.get_params()
 
 
-def test_a_moved_estimator_goes_on_with_its_moments(library, libraries, move):
+def test_a_moved_estimator_keeps_its_moments(library, libraries, move):
     X, y = problem()
-    there = place(X, library)
+    placed = place(X, library)
     model = quick().partial_fit(X, y, classes=[0, 1, 2])
-    moved = move(model, there)
+    moved = move(model, placed)
     for rows in (slice(None), slice(0, 30)):
         model.partial_fit(X[rows], y[rows])
-        moved.partial_fit(there[rows, :], y[rows])
-        assert array_namespace(moved.net_.W1) is array_namespace(there)
+        moved.partial_fit(placed[rows, :], y[rows])
+        assert array_namespace(moved.net_.W1) is array_namespace(placed)
         assert_allclose(to_host(moved.net_.W1), model.net_.W1, rtol=1e-9)
     assert moved.n_iter_ == 3
-    warm = move(model.set_params(warm_start=True).fit(X, y), there)
-    assert_allclose(to_host(warm.fit(there, y).net_.W1), model.fit(X, y).net_.W1, rtol=1e-9)
+    warm = move(model.set_params(warm_start=True).fit(X, y), placed)
+    assert_allclose(to_host(warm.fit(placed, y).net_.W1), model.fit(X, y).net_.W1, rtol=1e-9)
 
 
-def test_pipelines_and_estimators_that_are_not_fitted_are_moved(library, libraries, move):
+def test_pipelines_and_unfitted_estimators_can_be_moved(library, libraries, move):
     X, y = problem()
-    there = place(X, library)
-    model = make_pipeline(MaxAbsScaler(), quick()).fit(there, place(y, library))
-    assert_array_equal(move(model, X).predict(X), to_host(model.predict(there)))
-    assert move(quick(reg=0.5), there).get_params() == quick(reg=0.5).get_params()
+    placed = place(X, library)
+    model = make_pipeline(MaxAbsScaler(), quick()).fit(placed, place(y, library))
+    assert_array_equal(move(model, X).predict(X), to_host(model.predict(placed)))
+    assert move(quick(reg=0.5), placed).get_params() == quick(reg=0.5).get_params()
 
 
-def test_names_of_features_are_not_moved(library, libraries, move):
-    pandas = pytest.importorskip("pandas", reason="names of features are those of pandas' columns")
+def test_feature_names_are_not_moved(library, libraries, move):
+    pandas = pytest.importorskip("pandas", reason="feature names come from the columns of pandas")
     X, y = problem()
     model = quick().fit(pandas.DataFrame(X, columns=list("abcde")), y)
     moved = move(model, place(X, library))
@@ -199,9 +199,9 @@ def test_names_of_features_are_not_moved(library, libraries, move):
     assert array_namespace(moved.net_.W1) is array_namespace(place(X, library))
 
 
-def test_without_dispatch_arrays_become_numpys(library, libraries):
+def test_without_dispatch_arrays_are_converted_to_numpy(library, libraries):
     X, y = problem()
-    if library == "cupy":  # which copies nothing to the host unasked
+    if library == "cupy":  # it refuses implicit copies to the host
         with refusal("TypeError: …NumPy…"):
             quick().fit(place(X, library), place(y, library))
         return

@@ -1,4 +1,4 @@
-"""The callbacks of scikit-learn 1.9, on the estimator and on its search."""
+"""The callbacks of scikit-learn 1.9 on the estimator and on its search."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def callback():
 
 
 class Recorder:
-    """A callback that keeps what its hooks are given, as a list of (hook, estimator, context, more)."""
+    """A callback that records the calls of its hooks as tuples (hook, estimator, context, more)."""
 
     def __init__(self):
         self.calls = []
@@ -57,7 +57,7 @@ class Recorder:
 
 
 class Propagated(Recorder):
-    """A callback that a search gives to its estimators."""
+    """A callback that a search passes on to its estimators."""
 
     max_propagation_depth = None
 
@@ -74,14 +74,16 @@ class Stop(Recorder):
 
 
 class StopAll(Stop):
+    """The same callback, which a search passes on to its estimators."""
+
     max_propagation_depth = None
 
 
 def assert_well_formed(recorder, owner):
-    """The hooks were called as scikit-learn's page for developers describes it.
+    """Assert that the hooks were called as scikit-learn's documentation for developers describes.
 
-    All tasks have one root; a callback is set up once and torn down once; each task begins once and ends
-    once, within the task that it is a part of.
+    All tasks have the same root. A callback is set up once and torn down once. Each task begins once and
+    ends once, while its parent runs.
     """
     roots = [call[2] for call in recorder.calls if call[2].parent is None]
     assert len({root.root_uuid for root in roots}) == len({id(root) for root in roots}) == 1
@@ -98,7 +100,7 @@ def assert_well_formed(recorder, owner):
         else:
             assert any(context is one for one in begun)
             assert not any(context is one for one in ended)
-            # The parts of a fit that are not this callback's to see never begin.
+            # Parts of a fit that this callback does not see never begin.
             parts = [part for part in context if any(part is one for one in begun) and part is not context]
             assert all(any(part is one for one in ended) for part in parts)
             ended.append(context)
@@ -139,7 +141,7 @@ def test_every_epoch_is_a_task(name, callback):
 
 
 @pytest.mark.parametrize("name", ["usual", "early stopping", "batches"])
-def test_the_estimator_of_an_epoch_is_that_of_a_fit_which_ends_there(name, callback):
+def test_the_estimator_of_an_epoch_equals_that_of_a_shorter_fit(name, callback):
     X, y = problem()
     options = dict(learning_rate="constant", random_state=1) | OPTIONS[name]
     recorder = Recorder()
@@ -156,7 +158,7 @@ def test_the_estimator_of_an_epoch_is_that_of_a_fit_which_ends_there(name, callb
     assert i == 5
 
 
-def test_a_warm_start_and_a_partial_fit_have_tasks_too(callback):
+def test_warm_starts_and_partial_fits_have_tasks_too(callback):
     X, y = problem()
     recorder = Recorder()
     model = quick(warm_start=True).fit(X, y).set_callbacks(recorder).fit(X, y)
@@ -173,7 +175,7 @@ def test_a_warm_start_and_a_partial_fit_have_tasks_too(callback):
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_callback_may_end_the_fit(early_stopping, callback):
+def test_a_callback_can_end_a_fit(early_stopping, callback):
     X, y = problem()
     options = dict(learning_rate="constant", early_stopping=early_stopping)
     stopped = quick(**options).set_callbacks(Stop(2)).fit(X, y)
@@ -181,14 +183,14 @@ def test_a_callback_may_end_the_fit(early_stopping, callback):
     same_net(stopped.net_, quick(max_iter=2, **options).fit(X, y).net_)
 
 
-def test_a_fit_that_fails_tears_its_callbacks_down(callback):
+def test_callbacks_of_a_fit_that_fails_are_torn_down(callback):
     X, y = problem()
     recorder = Recorder()
     model = quick(solver="sgd", learning_rate="constant", learning_rate_init=1e200, max_iter=60)
     with refusal("ValueError: `learning_rate_init` must be low enough…"):
         model.set_callbacks(recorder).fit(X, y)
     assert len(recorder.named("setup")) == len(recorder.named("teardown")) == 1
-    # A network that diverged can predict nothing, so no callback is given it.
+    # A diverged network cannot predict, so no callback receives it.
     assert [call[2].task_name for call in recorder.named("begin")] == ["fit", "epoch"]
     assert recorder.named("end") == []
     recorder.calls.clear()
@@ -201,7 +203,7 @@ def test_a_fit_that_fails_tears_its_callbacks_down(callback):
     assert recorder.calls == []
 
 
-def test_a_callback_that_asks_for_no_network_costs_no_copy_of_it(callback, monkeypatch):
+def test_a_callback_without_fitted_estimator_causes_no_copy(callback, monkeypatch):
     X, y = problem()
     results, histories, parts = [], [], []
     result, history = Trainer.result, Trainer.history
@@ -219,7 +221,7 @@ def test_a_callback_that_asks_for_no_network_costs_no_copy_of_it(callback, monke
         assert len(parts) == (5 if callbacks else 0)
 
 
-def test_clones_and_pickles(callback):
+def test_clones_keep_callbacks_and_fits_without_them_can_be_pickled(callback):
     X, y = problem()
     recorder = Recorder()
     model = quick().set_callbacks(recorder)
@@ -259,7 +261,7 @@ def test_callbacks_of_a_search_see_every_fit(refit, callback):
         found = search.cv_results_["mean_test_score"]
         assert_array_equal(found, search.set_callbacks().fit(X, y).cv_results_["mean_test_score"])
     epochs = [call for call in own.named("end", "epoch") if call[1] is stacked]
-    assert [call[2].task_id for call in epochs] == list(range(5))  # those of the stack of all fits
+    assert [call[2].task_id for call in epochs] == list(range(5))  # of the single stack of all fits
     assert epochs[0][2].parent.max_subtasks == 5
 
 
@@ -279,7 +281,7 @@ def test_callbacks_of_the_estimator_see_every_epoch_of_a_search(callback):
         stacked.set_params(error_score="raise", estimator=quick().set_callbacks(Propagated())).fit(X, y)
 
 
-def test_a_callback_may_end_the_stacks_of_a_search(callback):
+def test_a_callback_can_end_the_stacks_of_a_search(callback):
     X, y = problem(90)
     plain, stacked = searches()
     for search in (plain, stacked):
@@ -288,7 +290,7 @@ def test_a_callback_may_end_the_stacks_of_a_search(callback):
     assert_array_equal(stacked.cv_results_["mean_test_score"], plain.cv_results_["mean_test_score"])
 
 
-def test_progress_bars(callback, capsys, monkeypatch):
+def test_progress_bars_show_fits_stacks_and_epochs(callback, capsys, monkeypatch):
     pytest.importorskip("rich", reason="scikit-learn's progress bars need rich")
     monkeypatch.setenv("COLUMNS", "200")
     X, y = problem()
@@ -314,7 +316,7 @@ def test_progress_bars(callback, capsys, monkeypatch):
         assert tasks.count("epoch") == n_epochs
 
 
-def test_the_scoring_monitor(callback):
+def test_the_scoring_monitor_logs_every_epoch(callback):
     X, y = problem()
     weights = np.linspace(0.5, 1.5, 60)
     monitor = callback.ScoringMonitor(scoring=["accuracy", "neg_log_loss"])
@@ -325,7 +327,7 @@ def test_the_scoring_monitor(callback):
     assert len({row["neg_log_loss"] for row in rows[1:]}) == 5
 
 
-def test_without_callbacks_in_scikit_learn_all_else_is_the_same(monkeypatch):
+def test_the_estimator_works_without_scikit_learns_callbacks(monkeypatch):
     X, y = problem(90)
     names = [
         name for name in sys.modules if f"{name}.".startswith(("sklearn.callback.", "twolayer.sklearn."))
@@ -333,7 +335,7 @@ def test_without_callbacks_in_scikit_learn_all_else_is_the_same(monkeypatch):
     for name in names:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "sklearn.callback", None)
-    monkeypatch.setattr(twolayer, "sklearn", None)  # and so restored
+    monkeypatch.setattr(twolayer, "sklearn", None)  # so that monkeypatch restores the attribute
     older = importlib.import_module("twolayer.sklearn")
     assert not hasattr(older.TwoLayerClassifier(), "set_callbacks")
     model = older.TwoLayerClassifier(7, max_iter=5, random_state=0).fit(X, y)

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of an estimator, and its company."""
+"""scikit-learn's own checks of the estimator, and the estimator with scikit-learn's other tools."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ def libraries_of(check):
 
 
 def runs_on(check, chosen):
-    """Whether a check is about the chosen libraries, beside those always there, on devices of theirs."""
-    there = {DISPATCHED[name] for name in chosen}
+    """Return whether a check uses a chosen library, no others but NumPy and strict, and existing devices."""
+    available = {DISPATCHED[name] for name in chosen}
     wanted = libraries_of(check)
     names = {name for name, _ in wanted}
-    if not names & there or names - there - {"numpy", "array_api_strict"}:
+    if not names & available or names - available - {"numpy", "array_api_strict"}:
         return False
     return all(name != "torch" or has_torch_device(where) for name, where in wanted)
 
@@ -79,21 +79,21 @@ def has_torch_device(name):
     return name in (None, "cpu")
 
 
-# Of labels that are infinite, when scikit-learn looks what kind they are.
+# scikit-learn casts infinite labels to integers to determine their type.
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
-def test_check(estimator, check):
+def test_a_check_of_scikit_learn_passes(estimator, check):
     check(estimator)
 
 
-def test_it_says_that_it_dispatches():
+def test_the_tags_declare_array_api_support():
     assert sklearn.utils.get_tags(TwoLayerClassifier()).array_api_support
 
 
-def test_check_of_an_array_library(estimator, check, libraries):
+def test_a_check_of_scikit_learn_for_an_array_library_passes(estimator, check, libraries):
     check(estimator)
 
 
-def test_in_pipelines_searches_and_calibration():
+def test_the_estimator_works_in_pipelines_searches_and_calibration():
     X, y = load_iris(return_X_y=True)
     names = np.array(["setosa", "versicolor", "virginica"])[y]
     model = make_pipeline(StandardScaler(), TwoLayerClassifier(max_iter=60, random_state=0))
@@ -111,7 +111,7 @@ def test_in_pipelines_searches_and_calibration():
 
 
 @pytest.mark.parametrize("fit", ["fit", "partial_fit"])
-def test_pickled_it_is_the_same_and_goes_on_the_same(fit):
+def test_a_pickled_estimator_predicts_and_continues_the_same(fit):
     X, y = problem()
     model = quick(solver=optimizers.AdamW(), learning_rate=schedules.Step(0.5))
     getattr(model, fit)(X, y, **({} if fit == "fit" else {"classes": [0, 1, 2]}))
@@ -121,7 +121,7 @@ def test_pickled_it_is_the_same_and_goes_on_the_same(fit):
     same_net(again.partial_fit(X, y).net_, model.partial_fit(X, y).net_)
 
 
-def test_a_clone_has_the_parameters_alone():
+def test_a_clone_has_only_the_parameters():
     X, y = problem()
     parameters = dict(solver=optimizers.AdamW(), learning_rate=schedules.Step(0.5), class_weight={0: 2.0})
     model = quick(**parameters).fit(X, y)
@@ -131,8 +131,8 @@ def test_a_clone_has_the_parameters_alone():
     same_net(copy.fit(X, y).net_, model.net_)
 
 
-def test_names_of_features():
-    pandas = pytest.importorskip("pandas", reason="names of features are those of pandas' columns")
+def test_feature_names_are_stored_and_checked():
+    pandas = pytest.importorskip("pandas", reason="feature names come from the columns of pandas")
     X, y = problem()
     frame = pandas.DataFrame(X, columns=list("abcde"))
     model = quick().fit(frame, pandas.Series(y))
@@ -153,7 +153,7 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float64", "int64", "int32"])
 @pytest.mark.parametrize("mean", [0.0, 128.0, 1e9, -1.7e9])
-def test_features_are_standardized_as_by_scikit_learn(mean, dtype):
+def test_standardized_features_equal_those_of_scikit_learn(mean, dtype):
     rng = np.random.default_rng(0)
     X = np.rint(np.stack([mean + rng.normal(0, 3, 200), rng.normal(0, 90, 200)], axis=1)).astype(dtype)
     found = Standardizer.fit(X, scale="feature").apply(X)

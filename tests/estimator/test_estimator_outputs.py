@@ -1,4 +1,4 @@
-"""What an estimator returns, and labels of any kind."""
+"""Outputs of the estimator, and labels of any type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from twolayer.sklearn.parameters import SOLVERS
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_outputs(n_classes):
+def test_outputs_are_those_of_the_network(n_classes):
     X, y = problem(n_classes=n_classes)
     model = quick().fit(X, y)
     logits = model.net_.logits(X)
@@ -39,7 +39,7 @@ def test_outputs(n_classes):
     assert model.score(X, y) == model.net_.accuracy(X, y)
 
 
-def test_the_logarithm_is_exact_where_a_probability_is_0():
+def test_the_log_probability_is_exact_if_the_probability_is_0():
     X, y = problem(n_classes=2)
     model = quick().fit(X, y)
     far = 1e6 * X
@@ -66,7 +66,7 @@ def test_outputs_have_the_dtype_of_the_samples(fitted, given, n_classes):
     assert model.predict(X).dtype == y.dtype
 
 
-def test_samples_of_another_dtype_are_trained_on_in_float64():
+def test_integers_and_lists_are_trained_on_in_float64():
     X, y = problem()
     X = np.round(10 * X).astype(np.int16)
     same_net(quick().fit(X, y).net_, quick().fit(X.astype("float64"), y).net_)
@@ -92,7 +92,7 @@ def test_labels_of_any_type(names):
     found = model.predict(X)
     assert found.dtype == names.dtype
     assert model.score(X, names[y]) == np.mean(found == names[y]) > 0.8
-    # A column of probabilities is of the class in its place.
+    # The columns of the probabilities are in the order of `classes_`.
     assert_array_equal(model.classes_[model.predict_proba(X).argmax(axis=1)], found)
     with refusal("ValueError: `y` must hold at least two classes; got one class"):
         model.fit(X, names[np.zeros_like(y)])
@@ -100,7 +100,7 @@ def test_labels_of_any_type(names):
 
 @pytest.mark.parametrize("how", ["raise", "warn"])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_numpys_floating_point_errors_of_the_caller_change_nothing(how, solver):
+def test_numpys_error_settings_of_the_caller_change_nothing(how, solver):
     rng = np.random.default_rng(0)
     X, y = 1e4 * rng.normal(size=(60, 5)), np.arange(60) % 3
     weight = np.geomspace(1e-60, 1.0, 60)
@@ -125,7 +125,7 @@ def test_numpys_floating_point_errors_of_the_caller_change_nothing(how, solver):
 
 
 class Nullable:
-    """A column of a table whose integers or truth values may be missing, as pandas and polars have it."""
+    """A column of integers or booleans that may be missing, as in pandas and polars."""
 
     def __init__(self, values):
         self.values = values
@@ -144,7 +144,7 @@ class Nullable:
 
 
 def columns_of(values):
-    """The values as columns that may be nullable, of the tables that are installed too."""
+    """Yield the values as nullable columns: our own, and those of pandas if it is installed."""
     yield Nullable(values)
     if importlib.util.find_spec("pandas"):
         pandas = importlib.import_module("pandas")
@@ -154,24 +154,24 @@ def columns_of(values):
                     yield pandas.Series(values, dtype=dtype)
 
 
-INTEGERS, TRUTHS, TEXTS = [7, 0, 200] * 8, [True, False] * 12, ["fig", "apple", "pear"] * 8
+INTEGERS, BOOLEANS, TEXTS = [7, 0, 200] * 8, [True, False] * 12, ["fig", "apple", "pear"] * 8
 COLUMNS = {
     "pandas": [
         (INTEGERS, "Int64", "int64"),
         (INTEGERS, "UInt8", "uint8"),
         (INTEGERS, "uint8[pyarrow]", "uint8"),
-        (TRUTHS, "boolean", "bool"),
-        (TRUTHS, "bool[pyarrow]", "bool"),
+        (BOOLEANS, "boolean", "bool"),
+        (BOOLEANS, "bool[pyarrow]", "bool"),
         (TEXTS, "string", "object"),
         (TEXTS, "category", "object"),
         (INTEGERS, "category", "int64"),
         (np.asarray(INTEGERS, np.int16), "category", "int16"),
-        (TRUTHS, "category", "bool"),
+        (BOOLEANS, "category", "bool"),
     ],
     "polars": [
         (INTEGERS, "Int64", "int64"),
         (INTEGERS, "UInt8", "uint8"),
-        (TRUTHS, "Boolean", "bool"),
+        (BOOLEANS, "Boolean", "bool"),
         (TEXTS, "Categorical", "object"),
     ],
 }
@@ -182,13 +182,13 @@ COLUMNS = {
     [(library, *row) for library, rows in COLUMNS.items() for row in rows],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_predictions_have_the_dtype_of_a_columns_labels(library, values, kind, dtype):
+def test_predictions_have_the_dtype_of_the_labels_of_a_column(library, values, kind, dtype):
     tables = pytest.importorskip(library, reason=f"columns of {library} need {library}")
     if library == "polars":
         y = tables.Series(values, dtype=getattr(tables, kind))
     elif "pyarrow" in kind and not importlib.util.find_spec("pyarrow"):
         pytest.skip("columns of Arrow need pyarrow")
-    else:  # a category is one of the values' own dtype
+    else:  # categories have the dtype of the values
         y = tables.Series(values).astype(kind)
     X = np.random.default_rng(0).normal(size=(24, 3))
     part = TwoLayerClassifier(5, random_state=0).partial_fit(X, y, classes=y)
@@ -232,7 +232,7 @@ def test_nullable_labels_keep_their_values(labels):
     ],
     ids=["texts", "nan", "integers", "array of texts", "array with nan", "nullable"],
 )
-def test_a_missing_label_is_a_value_error_that_says_where(labels):
+def test_a_missing_label_is_refused_with_its_row(labels):
     X = np.random.default_rng(0).normal(size=(3, 2))
     known = ["a", "b", "c"] if "a" in np.asarray(labels, dtype=object) else [0, 1, 2]
     message = r"`{}` must hold no missing label; got one, first in row 1 \(counted from 0\)$"
@@ -248,7 +248,7 @@ def test_a_missing_label_is_a_value_error_that_says_where(labels):
             call()
 
 
-def test_missing_labels_of_pandas():
+def test_missing_labels_of_pandas_are_refused():
     pandas = pytest.importorskip("pandas", reason="columns of pandas need pandas")
     X = np.random.default_rng(0).normal(size=(3, 2))
     for values, dtype in (

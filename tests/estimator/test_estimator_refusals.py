@@ -1,4 +1,4 @@
-"""Parameters, samples, labels and weights that an estimator refuses."""
+"""Parameters, samples, labels and weights that the estimator refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import scipy
 from support.estimators import problem, quick
 
 X, y = problem()
-AT_ONCE = "ValueError: `X_val` and `y_val` must be given together; got one of them"
+NOT_TOGETHER = "ValueError: `X_val` and `y_val` must be given together; got one of them"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ AT_ONCE = "ValueError: `X_val` and `y_val` must be given together; got one of th
         (dict(random_state="a"), "ValueError: 'a' cannot be used to seed a …"),
     ],
 )
-def test_parameters_that_are_refused(parameters, refused):
+def test_invalid_parameters_are_refused(parameters, refused):
     with refusal(refused):
         quick(**parameters).fit(X, y)
 
@@ -71,8 +71,8 @@ def test_parameters_that_are_refused(parameters, refused):
         (dict(sample_weight=y - 2), "ValueError: `sample_weight` must be …; got a weight of -2"),
         (dict(sample_weight=np.full(60, np.nan)), "ValueError: Input sample_weight contains NaN…"),
         (dict(sample_weight=np.full(60, np.inf)), "ValueError: Input sample_weight contains infinity…"),
-        (dict(X_val=X), AT_ONCE),
-        (dict(y_val=y), AT_ONCE),
+        (dict(X_val=X), NOT_TOGETHER),
+        (dict(y_val=y), NOT_TOGETHER),
         (dict(X_val=X, y_val=y + 7), "ValueError: `y_val` must hold labels that are in the classes; got …"),
         (dict(X_val=X[:, 1:], y_val=y), "ValueError: X has 4 features, but … expecting 5 features as input…"),
         (
@@ -87,7 +87,7 @@ def test_parameters_that_are_refused(parameters, refused):
         (dict(y=np.zeros(60)), "ValueError: `y` must hold at least two classes; got one class"),
     ],
 )
-def test_fit_refuses(given, refused):
+def test_fit_refuses_invalid_data(given, refused):
     with refusal(refused):
         quick(early_stopping=True).fit(**{"X": X, "y": y, **given})
 
@@ -115,12 +115,12 @@ def test_validation_samples_need_early_stopping():
         ),
     ],
 )
-def test_partial_fit_refuses(parameters, classes, refused):
+def test_partial_fit_refuses_invalid_arguments(parameters, classes, refused):
     with refusal(refused):
         quick(**parameters).partial_fit(X, y, classes=classes)
 
 
-def test_later_calls_refuse_what_is_no_continuation():
+def test_later_calls_refuse_other_classes_features_and_sizes():
     model = quick(warm_start=True).partial_fit(X, y, classes=[2, 1, 0, 0])
     model.partial_fit(X, y, classes=[0, 1, 2])
     with refusal("ValueError: `classes` must hold the labels of the first call, or be left out; got others"):
@@ -133,8 +133,8 @@ def test_later_calls_refuse_what_is_no_continuation():
         model.set_params(hidden_layer_size=8).fit(X, y)
 
 
-def test_values_that_the_networks_dtype_does_not_have_are_refused():
-    """In their rows of what was given, though samples of weight 0 are left out."""
+def test_values_beyond_the_range_of_the_networks_dtype_are_refused():
+    """The message counts all given rows, although samples of weight 0 are left out."""
     X, y = problem()
     far = X.copy()
     far[50, 3] = -1e39
@@ -149,10 +149,10 @@ def test_values_that_the_networks_dtype_does_not_have_are_refused():
             use(far)
     with pytest.raises(ValueError, match="`X` " + message):
         quick().fit(X.astype("f4"), y).partial_fit(far, y, sample_weight=np.arange(60) % 2)
-    quick().fit(X, y).predict(far)  # float64 has it
+    quick().fit(X, y).predict(far)  # float64 can represent it
 
 
-def test_what_comes_of_a_value_as_nan_is_refused():
+def test_samples_whose_outputs_are_nan_are_refused():
     X, y = problem(dtype="float32")
     model = quick().fit(X, y)
     far = X.copy()

@@ -1,4 +1,4 @@
-"""Weights and validation samples on their way through scikit-learn's metadata routing."""
+"""Weights and validation samples passed by scikit-learn's metadata routing."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SPLITS = list(KFold(3).split(X))
 
 @pytest.fixture(autouse=True)
 def routing():
-    """scikit-learn hands over what was asked for, and nothing else."""
+    """Enable scikit-learn's metadata routing, which passes only the requested arguments."""
     with sklearn.config_context(enable_metadata_routing=True):
         yield
 
 
-def asking():
-    """An estimator that asks for all that it takes."""
+def requesting():
+    """An estimator that requests every argument it accepts."""
     return (
         quick(early_stopping=True)
         .set_fit_request(**dict.fromkeys(GIVEN, True))
@@ -47,7 +47,7 @@ def asking():
 
 
 def fitted(rows=slice(None), **changes):
-    """An estimator to which all of it was given by hand, for some of the samples."""
+    """An estimator fitted to some rows, with all arguments passed directly."""
     given = GIVEN | {"sample_weight": WEIGHTS[rows]} | changes
     return quick(early_stopping=True).fit(X[rows], Y[rows], **given)
 
@@ -56,7 +56,7 @@ def weighted_accuracy(model, rows):
     return np.average(model.predict(X[rows]) == Y[rows], weights=WEIGHTS[rows])
 
 
-def test_what_is_given_matters():
+def test_each_routed_argument_changes_the_scores():
     for name in GIVEN:
         if name != "X_val":
             other = fitted(**{name: GIVEN[name][::-1]})
@@ -66,7 +66,7 @@ def test_what_is_given_matters():
 
 def test_a_pipeline_transforms_validation_samples():
     scaler = StandardScaler().set_fit_request(sample_weight=True)
-    model = make_pipeline(scaler, asking(), transform_input=["X_val"]).fit(5 * X + 3, Y, **GIVEN)
+    model = make_pipeline(scaler, requesting(), transform_input=["X_val"]).fit(5 * X + 3, Y, **GIVEN)
     alone = StandardScaler().fit(5 * X + 3, sample_weight=WEIGHTS)
     given = GIVEN | {"X_val": alone.transform(X_VAL)}
     expected = quick(early_stopping=True).fit(alone.transform(5 * X + 3), Y, **given)
@@ -75,23 +75,23 @@ def test_a_pipeline_transforms_validation_samples():
 
 
 def test_cross_validation_fits_and_scores_with_weights():
-    found = cross_validate(asking(), X, Y, cv=SPLITS, params=GIVEN, return_estimator=True)
+    found = cross_validate(requesting(), X, Y, cv=SPLITS, params=GIVEN, return_estimator=True)
     for score, model, (train, test) in zip(found["test_score"], found["estimator"], SPLITS, strict=True):
         expected = fitted(train)
         same_net(model.net_, expected.net_)
         assert score == pytest.approx(weighted_accuracy(expected, test))
 
 
-@pytest.mark.parametrize("one", [GridSearchCV, TwoLayerSearchCV])
-def test_searches_fit_and_score_with_weights_and_validation_samples(one, monkeypatch):
+@pytest.mark.parametrize("kind", [GridSearchCV, TwoLayerSearchCV])
+def test_searches_fit_and_score_with_weights_and_validation_samples(kind, monkeypatch):
     stacks, run = [], search._run
     monkeypatch.setattr(search, "_run", lambda nets, *more: stacks.append(nets) or run(nets, *more))
-    found = one(asking(), {"max_iter": [5]}, cv=SPLITS).fit(X, Y, **GIVEN)
+    found = kind(requesting(), {"max_iter": [5]}, cv=SPLITS).fit(X, Y, **GIVEN)
     for i, (train, test) in enumerate(SPLITS):
         score = found.cv_results_[f"split{i}_test_score"][0]
         assert score == pytest.approx(weighted_accuracy(fitted(train), test))
     same_net(found.best_estimator_.net_, fitted().net_)
-    assert stacks == []
+    assert stacks == []  # with validation samples, each candidate is trained alone
 
 
 def test_a_stack_of_a_search_trains_with_weights(monkeypatch):
@@ -109,7 +109,7 @@ def test_a_stack_of_a_search_trains_with_weights(monkeypatch):
     assert (plain.cv_results_["mean_test_score"] != found.cv_results_["mean_test_score"]).any()
 
 
-def test_partial_fits():
+def test_partial_fits_receive_weights():
     model = quick().set_partial_fit_request(sample_weight=True, classes=False)
     found = OneVsRestClassifier(model).partial_fit(X, Y, classes=[0, 1, 2], sample_weight=WEIGHTS)
     for code, one in enumerate(found.estimators_):

@@ -1,4 +1,4 @@
-"""The search that trains candidates and folds in stacks, held against that of scikit-learn."""
+"""The search that trains candidates and folds in stacks, compared with scikit-learn's searches."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pytest_generate_tests(metafunc):
 
 
 class Watcher:
-    """Minus the log loss, as a scorer that keeps the networks it is asked to judge."""
+    """A scorer that returns minus the log loss, and keeps the estimators it scores."""
 
     def __init__(self):
         self.models = []
@@ -66,12 +66,12 @@ class Watcher:
 
 
 def both(model, X, y, grid=GRID, fit=None, **options):
-    """The search of this library and that of scikit-learn, each fitted to the same."""
+    """Return the search of this library and that of scikit-learn, fitted to the same data."""
     return [one(model, grid, **options).fit(X, y, **(fit or {})) for one in (TwoLayerSearchCV, GridSearchCV)]
 
 
 def assert_same(found, expected, X, rtol=1e-7):
-    """What a search found is the same, up to rounding."""
+    """Assert that two searches have the same results, up to rounding."""
     ours, theirs = found.cv_results_, expected.cv_results_
     assert set(ours) == set(theirs)
     assert ours["params"] == theirs["params"]
@@ -94,7 +94,7 @@ def assert_same(found, expected, X, rtol=1e-7):
 
 
 def assert_same_model(found, expected, X, rtol=1e-7):
-    """Two fitted networks are the same, up to rounding, and so is how they came to be."""
+    """Assert that two estimators have the same outputs, losses and scores, up to rounding."""
     assert_array_equal(found.classes_, expected.classes_)
     assert found.n_iter_ == expected.n_iter_ == len(found.loss_curve_)
     assert found.loss_ == found.loss_curve_[-1]
@@ -108,7 +108,7 @@ def assert_same_model(found, expected, X, rtol=1e-7):
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """The networks that were trained by themselves, and the sizes of the stacks."""
+    """The number of samples of each network trained alone, and the number of networks of each stack."""
     alone, stacks = [], []
     train, run = classifier.train, search._run
 
@@ -125,13 +125,13 @@ def trainings(monkeypatch):
     return alone, stacks
 
 
-# The same as by scikit-learn, with batches of all samples
+# With batches of all samples, results equal those of scikit-learn
 
 
 MODELS = {
     "usual": {},
     "sgd": dict(solver="sgd", learning_rate="constant"),
-    "an optimizer": dict(solver=optimizers.AdamW(weight_decay=0.1), learning_rate=schedules.Step(0.5)),
+    "optimizer": dict(solver=optimizers.AdamW(weight_decay=0.1), learning_rate=schedules.Step(0.5)),
     "tol": dict(max_iter=30, tol=0.03, n_iter_no_change=1),
     "early stopping": dict(max_iter=30, early_stopping=True, validation_fraction=0.3, n_iter_no_change=3),
     "early stopping by the loss": dict(
@@ -141,21 +141,21 @@ MODELS = {
     "balanced": dict(class_weight="balanced"),
     "balanced, early stopping": dict(class_weight="balanced", early_stopping=True, validation_fraction=0.3),
     "smoothing": dict(label_smoothing=0.1),
-    "a RandomState": dict(random_state=np.random.RandomState(5), early_stopping=True),
-    "one batch of many": dict(batch_size=10**6, hidden_layer_size=np.int64(3)),
+    "RandomState": dict(random_state=np.random.RandomState(5), early_stopping=True),
+    "large batch": dict(batch_size=10**6, hidden_layer_size=np.int64(3)),
 }
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["", "weights"])
 @pytest.mark.parametrize("name", MODELS)
-def test_each_network_is_that_of_scikit_learns_search(name, weights, trainings):
+def test_each_network_equals_that_of_scikit_learns_search(name, weights, trainings):
     X, y = problem(90)
     fit = {} if weights is None else {"sample_weight": weights}
     model = quick(**{"max_iter": 8, **MODELS[name]})
     alone, stacks = trainings
     watcher = Watcher()
     found = TwoLayerSearchCV(model, GRID, cv=3, scoring=watcher).fit(X, NAMES[y], **fit)
-    assert (len(alone), stacks) == (1, [18])  # the best one, on all samples
+    assert (len(alone), stacks) == (1, [18])  # only the refit is trained alone
     other = Watcher()
     expected = GridSearchCV(model, GRID, cv=3, scoring=other).fit(X, NAMES[y], **fit)
     assert len(alone) == 1 + 19
@@ -165,14 +165,14 @@ def test_each_network_is_that_of_scikit_learns_search(name, weights, trainings):
         assert one.get_params().keys() == like.get_params().keys()
     lengths = {one.n_iter_ for one in watcher.models}
     if "tol" in MODELS[name] or name.startswith("early stopping"):
-        assert len(lengths) > 2  # else no network would end before another
+        assert len(lengths) > 2  # otherwise no network would stop before another
         assert min(lengths) < 30
     else:
         assert lengths == {8}
     assert len({one.loss_ for one in watcher.models}) == 18
 
 
-def test_a_network_of_a_stack_is_its_own():
+def test_networks_of_a_stack_are_independent():
     X, y = problem(90)
     watcher = Watcher()
     TwoLayerSearchCV(quick(early_stopping=True), GRID, cv=3, scoring=watcher).fit(X, y)
@@ -181,13 +181,13 @@ def test_a_network_of_a_stack_is_its_own():
     for array in first.net_:
         array += 1.0
     assert_array_equal(second.decision_function(X), logits)
-    again = clone(first).fit(X[:60], y[:60])  # by itself, once the search is over
-    same_net(again.net_, quick(early_stopping=True, **GRID_OF_FIRST).fit(X[:60], y[:60]).net_)
+    again = clone(first).fit(X[:60], y[:60])  # trained alone after the search
+    same_net(again.net_, quick(early_stopping=True, **FIRST_CANDIDATE).fit(X[:60], y[:60]).net_)
     parts = second.set_params(early_stopping=False).partial_fit(X, y)
     assert parts.n_iter_ == 6
 
 
-GRID_OF_FIRST = {name: values[0] for name, values in GRID.items()}
+FIRST_CANDIDATE = {name: values[0] for name, values in GRID.items()}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ GRID_OF_FIRST = {name: values[0] for name, values in GRID.items()}
         ({}, [3]),
     ],
 )
-def test_candidates_that_differ_in_more_are_stacks_of_their_own(grid, stacks, trainings):
+def test_candidates_with_other_sizes_or_solvers_have_separate_stacks(grid, stacks, trainings):
     X, y = problem(90)
     found, expected = both(quick(), X, y, grid, cv=3, scoring="neg_log_loss", return_train_score=True)
     assert_same(found, expected, X)
@@ -211,7 +211,7 @@ def test_candidates_that_differ_in_more_are_stacks_of_their_own(grid, stacks, tr
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
-def test_samples_of_another_dtype(dtype):
+def test_samples_of_other_dtypes_give_the_same_results(dtype):
     X, y = problem(90)
     X = (X if dtype == "float32" else np.round(3 * X)).astype(dtype)
     found, expected = both(quick(), X, y, cv=3, scoring="neg_log_loss")
@@ -229,7 +229,7 @@ def test_samples_of_another_dtype(dtype):
     ],
 )
 @pytest.mark.parametrize("state", [3, np.random.RandomState(3)], ids=["int", "RandomState"])
-def test_the_same_candidates_are_drawn(distributions, state):
+def test_the_candidates_drawn_equal_those_of_scikit_learn(distributions, state):
     X, y = problem(90)
     options = dict(param_distributions=distributions, n_iter=6, cv=3)
     found, expected = (
@@ -264,7 +264,7 @@ def worst(results):
         (2, dict(scoring=lambda model, X, y: {"x": model.score(X, y), "y": 1.0}, refit="x")),
     ],
 )
-def test_scores(n_classes, options, trainings):
+def test_scores_equal_those_of_scikit_learn(n_classes, options, trainings):
     X, y = problem(90, n_classes)
     found, expected = both(quick(max_iter=8), X, y, cv=3, **options)
     assert_same(found, expected, X)
@@ -292,26 +292,26 @@ def shuffled(seed, n=60):
 
 
 SPLITS = {
-    "an int": (lambda: 4, 8),
-    "a splitter": (lambda: ShuffleSplit(3, test_size=0.3, random_state=0), 6),
+    "integer": (lambda: 4, 8),
+    "splitter": (lambda: ShuffleSplit(3, test_size=0.3, random_state=0), 6),
     "repeated": (lambda: RepeatedStratifiedKFold(n_splits=2, n_repeats=2, random_state=0), 8),
     "groups": (lambda: GroupKFold(3), 6),
     "pairs": (lambda: [(~third, np.flatnonzero(third)) for third in THIRD], 6),
-    "a generator": (lambda: ((np.flatnonzero(~third), third) for third in THIRD), 6),
+    "generator": (lambda: ((np.flatnonzero(~third), third) for third in THIRD), 6),
     "rows in any order": (lambda: [(shuffled(i), shuffled(i)[::-1][:50]) for i in range(2)], 4),
     "rows from the end": (lambda: [(np.arange(-90, -30), list(range(-30, 0)))], 2),
-    "rows that no fold has": (lambda: [(range(40), [80]), (range(20, 60), [81, 82])], 4),
+    "rows in no fold": (lambda: [(range(40), [80]), (range(20, 60), [81, 82])], 4),
 }
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("name", SPLITS)
-def test_folds_of_every_kind(name, early_stopping, trainings):
+def test_folds_of_every_kind_give_the_same_results(name, early_stopping, trainings):
     X, y = problem(90)
     cv, size = SPLITS[name]
     fit = {"sample_weight": WEIGHTS} | ({"groups": GROUPS} if name == "groups" else {})
     model = quick(early_stopping=early_stopping, validation_fraction=0.3)
-    scoring = "accuracy" if name == "rows that no fold has" else "neg_log_loss"
+    scoring = "accuracy" if name == "rows in no fold" else "neg_log_loss"
     found, expected = (
         one(model, SMALL, cv=cv(), scoring=scoring).fit(X, y, **fit)
         for one in (TwoLayerSearchCV, GridSearchCV)
@@ -321,7 +321,7 @@ def test_folds_of_every_kind(name, early_stopping, trainings):
     assert len(trainings[0]) == 1 + size + 1
 
 
-def test_a_row_that_comes_twice_counts_twice(trainings):
+def test_a_row_repeated_in_a_fold_counts_each_time(trainings):
     X, y = problem(90)
     rng = np.random.default_rng(0)
     cv = [(rng.integers(0, 60, 60), np.arange(60, 90)), (np.arange(60), np.arange(60, 90))]
@@ -331,7 +331,7 @@ def test_a_row_that_comes_twice_counts_twice(trainings):
     assert len(trainings[0]) == 2 + 1 + 5
 
 
-def test_a_fold_without_a_class_is_fitted_by_itself(trainings):
+def test_a_fold_without_a_class_is_trained_alone(trainings):
     X, y = problem(90)
     cv = [(np.flatnonzero(y != 2), np.flatnonzero(y == 2)), (np.arange(0, 60), np.arange(60, 90))]
     found, expected = both(quick(), X, NAMES[y], SMALL, cv=cv, return_train_score=True)
@@ -340,7 +340,7 @@ def test_a_fold_without_a_class_is_fitted_by_itself(trainings):
     assert_array_equal(found.cv_results_["split0_test_score"], 0.0)
     assert trainings[1] == [2]
     assert len(trainings[0]) == 2 + 1 + 5
-    # The same of a class whose samples have weight 0 in a fold: its network has an output for it.
+    # The same for a class whose samples have weight 0 in a fold; the network still has an output for it.
     alone = len(trainings[0])
     weights = np.where((y == 1) & (np.arange(90) < 60), 0.0, 1.0)
     cv = [(np.arange(60), np.arange(60, 90)), (np.arange(30, 90), np.arange(30))]
@@ -351,7 +351,7 @@ def test_a_fold_without_a_class_is_fitted_by_itself(trainings):
     assert len(trainings[0]) == alone + 2 + 1 + 5
 
 
-def test_a_fold_that_has_too_few_samples_to_set_aside_is_fitted_by_itself(trainings):
+def test_a_fold_with_too_few_samples_to_hold_out_is_trained_alone(trainings):
     X, y = problem(90)
     few = np.concatenate([np.flatnonzero(y == code)[: 1 + 20 * (code > 0)] for code in range(3)])
     cv = [(few, np.arange(60, 90)), (np.arange(60), np.arange(60, 90))]
@@ -364,14 +364,14 @@ def test_a_fold_that_has_too_few_samples_to_set_aside_is_fitted_by_itself(traini
     assert trainings[1] == [6]
 
 
-# What cannot be trained
+# Candidates that cannot be trained
 
 
 ENDLESS = dict(solver="sgd", learning_rate="constant", n_iter_no_change=math.inf)
 
 
 def failing(one, *more, **options):
-    """A search whose candidates fail, and the kinds of its warnings."""
+    """Fit a search whose candidates fail; return it and the sorted names of the warnings' classes."""
     X, y = problem(90)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -393,11 +393,11 @@ def failing(one, *more, **options):
         ({"solver": ["adam", "lbfgs", 3]}, [1, 2]),
     ],
 )
-def test_candidates_that_fail_have_the_score_of_an_error(grid, failed, score):
+def test_candidates_that_fail_have_the_error_score(grid, failed, score):
     (found, ours), (expected, theirs) = (
         failing(one, grid, error_score=score) for one in (TwoLayerSearchCV, GridSearchCV)
     )
-    if "dropout" in grid:  # by chance, others: so the best is all there is to compare
+    if "dropout" in grid:  # the masks differ, so only the best candidate is compared
         assert found.best_index_ == expected.best_index_ == 0
     else:
         assert_same(found, expected, problem()[0])
@@ -419,16 +419,16 @@ def test_candidates_that_fail_have_the_score_of_an_error(grid, failed, score):
         ({"class_weight": [None, {0: -1.0}]}, "ValueError: `class_weight` must…"),
     ],
 )
-def test_an_error_of_a_candidate_may_end_the_search(grid, message):
-    said = []
+def test_an_error_of_a_candidate_can_end_the_search(grid, message):
+    messages = []
     for one in (TwoLayerSearchCV, GridSearchCV):
         with refusal(message) as raised:
             failing(one, grid, error_score="raise")
-        said.append(str(raised.value))
-    assert said[0] == said[1]
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
 
 
-def test_a_network_that_diverges_leaves_the_others_as_they_are():
+def test_a_network_that_diverges_does_not_change_the_others():
     X, y = problem(90)
     model = quick(solver="sgd", learning_rate="constant")
     alone = TwoLayerSearchCV(model, {"reg": [0.0, 0.1]}, cv=3, scoring="neg_log_loss").fit(X, y)
@@ -441,12 +441,12 @@ def test_a_network_that_diverges_leaves_the_others_as_they_are():
     assert np.isnan(scores[2:]).all()
 
 
-def test_where_all_fail_the_error_says_why():
+def test_the_error_gives_the_reason_if_all_fits_fail():
     with refusal("ValueError: …All the 3 fits failed…`reg` must…"):
         failing(TwoLayerSearchCV, {"reg": [-1.0]})
 
 
-def test_refusals():
+def test_invalid_arguments_and_samples_are_refused():
     X, y = problem()
     one_of_them = "ValueError: `param_grid` or `param_distributions` must be given, not both; got "
     with refusal(one_of_them + "neither"):
@@ -486,14 +486,14 @@ def test_a_failed_search_can_be_fitted_again():
         one.fit(X, y)
     fitted = one.set_params(param_grid={"reg": [0.0]}).fit(X, y)
     assert fitted.best_params_ == {"reg": 0.0}
-    # Runs that were trained for a search are for no other estimator.
+    # Another estimator does not use the runs that were trained for the search.
     same_net(quick(reg=0.0).fit(X, y).net_, fitted.best_estimator_.net_)
 
 
-# The company of scikit-learn
+# With sweeps and scikit-learn's other tools
 
 
-def test_small_batches_are_those_of_a_sweep():
+def test_with_small_batches_the_scores_equal_those_of_a_sweep():
     X, y = problem(90)
     folds = list(ShuffleSplit(3, test_size=0.4, random_state=0).split(X))
     grid = {"dropout": [0.0, 0.3], "learning_rate_init": [0.01, 0.1]}
@@ -515,24 +515,24 @@ def test_small_batches_are_those_of_a_sweep():
 def test_with_small_batches_the_means_over_seeds_agree():
     X, y = problem(120, seed=3)
     X = X + np.random.default_rng(4).normal(0, 1.5, X.shape)
-    # What so few steps reach depends on their number, and on the samples that each has.
+    # After so few steps, scores depend on the number of steps and on the samples of each step.
     grid = [
         {"solver": ["sgd"], "learning_rate_init": [0.02], "learning_rate": ["constant"]},
         {"solver": ["adam"], "learning_rate_init": [0.05], "dropout": [0.4]},
     ]
     scoring = ["accuracy", "neg_log_loss"]
-    differences = []  # in pairs of one start, which are surer than the means apart
+    differences = []  # paired by seed, because differences vary less than scores
     for seed in range(20):
         model = quick(batch_size=16, max_iter=4, random_state=seed)
         pair = both(model, X, y, grid, cv=3, scoring=scoring, refit=False)
         scores = [[one.cv_results_[f"mean_test_{name}"] for name in scoring] for one in pair]
         differences.append(np.subtract(*scores))
     mean, error = np.mean(differences, axis=0), np.std(differences, axis=0, ddof=1) / math.sqrt(20)
-    assert (np.abs(mean) > 1e-12).all()  # the batches are others
+    assert (np.abs(mean) > 1e-12).all()  # the batches differ
     assert (np.abs(mean) < 3.5 * error).all(), (mean / error).round(2)
 
 
-def test_without_a_seed_all_candidates_have_one_of_chance(trainings):
+def test_without_a_seed_all_candidates_share_a_random_seed(trainings):
     X, y = problem(90)
     grid = {"reg": [0.0, 0.0], "early_stopping": [False, True]}
     options = dict(cv=3, scoring="neg_log_loss", refit=False)
@@ -544,7 +544,7 @@ def test_without_a_seed_all_candidates_have_one_of_chance(trainings):
     assert trainings == ([], [6] * 4)
 
 
-def test_in_a_pipeline_and_in_cross_validation():
+def test_a_search_works_in_a_pipeline_and_in_cross_validation():
     X, y = problem(90)
     X = 7 + 3 * X
     pair = [
@@ -564,7 +564,7 @@ def test_in_a_pipeline_and_in_cross_validation():
     assert scores[0][0] != scores[0][1]
 
 
-def test_parameters_clones_and_pickles():
+def test_clones_and_pickles_keep_the_parameters_of_a_search():
     X, y = problem(90)
     model = TwoLayerSearchCV(quick(), GRID, cv=3, scoring=["accuracy", "neg_log_loss"], refit="neg_log_loss")
     assert model.get_params()["estimator__reg"] == 3e-3
@@ -583,8 +583,8 @@ def test_parameters_clones_and_pickles():
     assert "_given" not in vars(model)
 
 
-def test_names_of_features():
-    pandas = pytest.importorskip("pandas", reason="names of features are those of pandas' columns")
+def test_feature_names_are_stored_and_checked():
+    pandas = pytest.importorskip("pandas", reason="feature names come from the columns of pandas")
     X, y = problem(90)
     frame = pandas.DataFrame(X, columns=list("abcde"), index=np.arange(90)[::-1] + 7)
     labels, weights = pandas.Series(NAMES[y], index=frame.index), pandas.Series(WEIGHTS)
@@ -598,7 +598,7 @@ def test_names_of_features():
         found.predict(frame[list("edcba")])
 
 
-def test_validation_samples_that_are_given_are_those_that_count():
+def test_validation_samples_that_are_given_are_used():
     X, y = problem(90)
     fit = {"X_val": X[::3], "y_val": y[::3]}
     found, expected = both(quick(early_stopping=True), X, y, SMALL, cv=3, scoring="neg_log_loss", fit=fit)
@@ -606,7 +606,7 @@ def test_validation_samples_that_are_given_are_those_that_count():
 
 
 @pytest.mark.parametrize("scored", [False, True])
-def test_with_metadata_routing(scored):
+def test_metadata_routing_passes_weights_and_groups(scored):
     X, y = problem(90)
     with sklearn.config_context(enable_metadata_routing=True):
         model = quick().set_fit_request(sample_weight=True).set_score_request(sample_weight=scored)
@@ -614,7 +614,7 @@ def test_with_metadata_routing(scored):
         assert_same(found, expected, X)
         groups = both(model, X, y, SMALL, cv=GroupKFold(3), fit={"sample_weight": WEIGHTS, "groups": GROUPS})
         assert_same(*groups, X)
-        for one in (TwoLayerSearchCV, GridSearchCV):  # unless it was asked for, a weight is an error
+        for one in (TwoLayerSearchCV, GridSearchCV):  # a weight that was not requested is an error
             with pytest.raises(ValueError, match=r"\[sample_weight\] are passed but are not explicitly set"):
                 one(quick(), SMALL, cv=3).fit(X, y, sample_weight=WEIGHTS)
     plain = TwoLayerSearchCV(quick(), SMALL, cv=3).fit(X, y, sample_weight=WEIGHTS)
@@ -622,7 +622,7 @@ def test_with_metadata_routing(scored):
 
 
 @pytest.mark.parametrize("workers", ["threading", "loky"])
-def test_workers_do_not_part_a_run_from_its_network(workers, trainings):
+def test_joblib_workers_give_the_same_results(workers, trainings):
     X, y = problem(90)
     plain = TwoLayerSearchCV(quick(), SMALL, cv=3, scoring="neg_log_loss").fit(X, y)
     with joblib.parallel_config(backend=workers, n_jobs=2):
@@ -639,13 +639,13 @@ def test_workers_do_not_part_a_run_from_its_network(workers, trainings):
 def test_samples_stay_in_their_library(library, libraries):
     X, y = problem(90)
     plain = TwoLayerSearchCV(quick(), GRID, cv=3).fit(X, y, sample_weight=WEIGHTS)
-    there, labels, weights = (place(array, library) for array in (X, y, WEIGHTS))
+    placed, labels, weights = (place(array, library) for array in (X, y, WEIGHTS))
     with sklearn.config_context(array_api_dispatch=True):
-        found = TwoLayerSearchCV(quick(), GRID, cv=3).fit(there, labels, sample_weight=weights)
-        for array in (*found.best_estimator_.net_, found.predict(there)):
-            assert array_namespace(array) is array_namespace(there)
-            assert device(array) == device(there)
-        assert_allclose(to_host(found.predict_proba(there)), plain.predict_proba(X), rtol=1e-7, atol=1e-9)
+        found = TwoLayerSearchCV(quick(), GRID, cv=3).fit(placed, labels, sample_weight=weights)
+        for array in (*found.best_estimator_.net_, found.predict(placed)):
+            assert array_namespace(array) is array_namespace(placed)
+            assert device(array) == device(placed)
+        assert_allclose(to_host(found.predict_proba(placed)), plain.predict_proba(X), rtol=1e-7, atol=1e-9)
     assert found.best_params_ == plain.best_params_
     for name, values in plain.cv_results_.items():
         if "score" in name and "time" not in name:

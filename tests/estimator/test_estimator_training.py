@@ -1,4 +1,4 @@
-"""How an estimator is trained: as by `train`, how long, and piece by piece."""
+"""Training of the estimator: agreement with `train`, stopping, warm starts and `partial_fit`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from twolayer.sklearn.parameters import SOLVERS
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_it_is_train(dtype):
+def test_fit_agrees_with_train(dtype):
     X, y = problem(dtype=dtype)
     model = quick(
         solver="sgd", reg=0.01, dropout=0.3, label_smoothing=0.1, batch_size=25, max_iter=4, random_state=3
@@ -63,14 +63,14 @@ def test_it_is_train(dtype):
         ),
     ],
 )
-def test_solvers_and_schedules(given, meant):
+def test_solvers_and_schedules_agree_with_train(given, meant):
     X, y = problem()
     model = quick(learning_rate_init=0.05, reg=0.0, **given).fit(X, y)
     net = TwoLayerNet.initialize(5, 7, 3, rng=0, dtype="float64")
     same_net(model.net_, train(net, X, y, learning_rate=0.05, epochs=5, rng=0, **meant).net)
 
 
-def test_defaults_are_good():
+def test_the_defaults_reach_a_good_accuracy():
     for load, least in ((load_digits, 0.96), (load_iris, 0.93)):
         X, y = load(return_X_y=True)
         assert cross_val_score(TwoLayerClassifier(random_state=0), X, y, cv=3).mean() > least - 0.05
@@ -79,12 +79,12 @@ def test_defaults_are_good():
 
 
 @pytest.mark.parametrize("n_samples", [40, 500])
-def test_a_batch_is_as_mlpclassifiers_unless_told_otherwise(n_samples):
+def test_the_default_batch_size_is_that_of_mlpclassifier(n_samples):
     X, y = problem(n_samples)
     same_net(quick().fit(X, y).net_, quick(batch_size=min(200, n_samples)).fit(X, y).net_)
 
 
-def test_random_states():
+def test_the_random_state_determines_the_network():
     X, y = problem()
     one, other = (
         quick(random_state=state).fit(X, y).net_
@@ -99,7 +99,7 @@ def test_random_states():
     assert not np.array_equal(nets[0].W1, nets[1].W1)
 
 
-def test_a_step_is_mlpclassifiers_at_the_reg_that_its_alpha_is():
+def test_a_step_agrees_with_mlpclassifier_at_the_same_penalty():
     X, y = problem(50)
     alpha, batch_size = 3.0, 50
     sgd = dict(solver="sgd", momentum=0.0, nesterovs_momentum=False, learning_rate_init=0.1)
@@ -122,7 +122,7 @@ def test_a_step_is_mlpclassifiers_at_the_reg_that_its_alpha_is():
     assert_allclose(model.loss_, mlp.loss_, rtol=1e-12)
 
 
-def test_a_training_that_diverges_is_an_error_without_the_warning_of_train():
+def test_a_training_that_diverges_raises_an_error_and_no_warning():
     X, y = problem(dtype="float32")
     model = quick(solver="sgd", learning_rate_init=1e6, reg=1.0, max_iter=100)
     with warnings.catch_warnings():
@@ -135,7 +135,7 @@ def test_a_training_that_diverges_is_an_error_without_the_warning_of_train():
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("n", [1, 4])
-def test_it_ends_where_mlpclassifier_does_when_nothing_becomes_better_enough(n, early_stopping):
+def test_fit_stops_at_the_epoch_of_mlpclassifier_without_improvement(n, early_stopping):
     X, y = problem()
     parameters = dict(tol=1e9, n_iter_no_change=n, max_iter=30, early_stopping=early_stopping)
     model = quick(**parameters).fit(X, y)
@@ -143,7 +143,7 @@ def test_it_ends_where_mlpclassifier_does_when_nothing_becomes_better_enough(n, 
     assert len(model.loss_curve_) == model.n_iter_
 
 
-def test_it_waits_from_the_last_epoch_that_became_better_enough():
+def test_patience_counts_from_the_last_sufficient_improvement():
     X, y = problem(200)
     settings = dict(max_iter=80, batch_size=20, learning_rate_init=0.05, reg=1e-4)
     whole = quick(n_iter_no_change=math.inf, **settings).fit(X, y)
@@ -160,7 +160,7 @@ def test_it_waits_from_the_last_epoch_that_became_better_enough():
         assert ended.loss_curve_ == whole.loss_curve_[:expected]
 
 
-def test_no_worse_is_good_enough_where_tol_is_0():
+def test_an_equal_score_counts_as_improvement_if_tol_is_0():
     X, y = problem()
     never_right = dict(X_val=X[y == 0], y_val=np.full(np.sum(y == 0), 3))
     y = np.where(np.arange(60) == 0, 3, y)
@@ -170,7 +170,7 @@ def test_no_worse_is_good_enough_where_tol_is_0():
         assert len(set(model.validation_scores_)) == 1
 
 
-def test_warm_start_goes_on_from_the_network():
+def test_warm_start_continues_from_the_network():
     X, y = problem()
     model = quick(warm_start=True, batch_size=20, learning_rate="constant").fit(X, y)
     first, losses = model.net_, model.loss_curve_
@@ -180,7 +180,7 @@ def test_warm_start_goes_on_from_the_network():
     seed = int(np.random.default_rng([0, 5]).integers(2**63))
     constant = dict(optimizer=optimizers.Adam(), schedule=schedules.Constant())
     same_net(model.net_, train(first, X, y, batch_size=20, epochs=3, reg=3e-3, rng=seed, **constant).net)
-    # float32 samples make it a float32 network.
+    # With float32 samples, the network becomes float32.
     model.fit(X.astype("float32"), y)
     assert model.net_.W1.dtype == "float32"
     cold = model.set_params(warm_start=False, max_iter=5).fit(X, y)
@@ -200,7 +200,7 @@ def test_warm_start_goes_on_from_the_network():
         ),
     ],
 )
-def test_partial_fits_of_the_same_samples_are_one_run(given, meant):
+def test_partial_fits_of_the_same_samples_equal_one_run(given, meant):
     X, y = problem()
     model = quick(batch_size=25, **given)
     for _ in range(4):
@@ -213,9 +213,9 @@ def test_partial_fits_of_the_same_samples_are_one_run(given, meant):
 
 
 @pytest.mark.parametrize("sizes", [(60, 10, 35, 60), (10, 60), (1, 1, 60), (35, 60)])
-def test_every_partial_fit_takes_each_of_its_samples_once(sizes):
+def test_every_partial_fit_uses_each_of_its_samples_once(sizes):
     X, y = problem()
-    # It hardly moves: the mean loss of the batches is that of the samples if each was in one of them.
+    # The network hardly changes, so the mean batch loss is the loss of all samples if each was used once.
     model = quick(batch_size=10, learning_rate_init=1e-14, reg=0.0)
     for i, n in enumerate(sizes):
         model.partial_fit(X[:n], y[:n], classes=[0, 1, 2])
@@ -223,7 +223,7 @@ def test_every_partial_fit_takes_each_of_its_samples_once(sizes):
         assert model.n_iter_ == len(model.loss_curve_) == i + 1
 
 
-def test_moments_go_on_over_samples_of_any_number():
+def test_moments_continue_over_calls_of_different_sizes():
     X, y = problem()
     sgd = quick(solver=optimizers.SGD(momentum=0.9), learning_rate_init=0.1, batch_size=100, reg=0.0)
     sgd.partial_fit(X[:20], y[:20], classes=[0, 1, 2])
@@ -235,7 +235,7 @@ def test_moments_go_on_over_samples_of_any_number():
         assert_allclose(after, W - 0.1 * (0.9 * v + dW), rtol=1e-12, atol=1e-14)
 
 
-def test_partial_fit_goes_on_from_fit_and_fit_starts_anew():
+def test_partial_fit_continues_from_fit_and_fit_starts_again():
     X, y = problem()
     model = quick().fit(X, y)
     net = model.net_
@@ -248,7 +248,7 @@ def test_partial_fit_goes_on_from_fit_and_fit_starts_anew():
     same_net(model.net_, train(net, X[:30], y[:30], epochs=1, reg=3e-3, rng=0, **constant).net)
 
 
-def test_another_solver_starts_its_moments_anew():
+def test_another_solver_starts_with_new_moments():
     X, y = problem()
     model = quick().partial_fit(X, y, classes=[0, 1, 2])
     net = model.net_
@@ -281,14 +281,14 @@ def test_the_history_is_that_of_the_last_fit():
     assert found.fit(X, y).cv_results_["mean_test_score"].tolist() == [5, 5]
 
 
-def test_a_network_that_learnt_nothing_is_a_warning_with_what_scales_its_features():
+def test_a_network_that_learnt_nothing_warns_and_suggests_a_scaler():
     X, y = problem()
     how = dict(batch_size=20, max_iter=5, learning_rate_init=1e-9, random_state=0)  # 15 steps
     same = np.ones_like(X) * [1e-3, 1.0, 1.0, 1.0, 1e3]
     expected = "0.333 of the training samples are right.*sizes from 0.001 to 1e.03: a `StandardScaler` before"
     with pytest.warns(NothingLearntWarning, match=expected) as found:
         TwoLayerClassifier(5, **how).fit(same, y)
-    assert [one.filename for one in found] == [__file__]
+    assert [warning.filename for warning in found] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         quick(max_iter=40).fit(X, y)

@@ -1,4 +1,4 @@
-"""Weights of samples and classes, and the samples that are set aside."""
+"""Weights of samples and classes, and held-out validation samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.estimators import problem, quick, same_net
 from twolayer.sklearn import TwoLayerClassifier
 
 
-def test_weight_2_is_a_sample_twice_and_weight_0_none():
+def test_integer_weights_equal_repeated_samples():
     X, y = problem()
     weights = np.arange(60) % 3
     weighted = quick(class_weight="balanced").fit(X, y, sample_weight=weights)
@@ -27,7 +27,7 @@ def test_weight_2_is_a_sample_twice_and_weight_0_none():
     assert np.abs(weighted.predict_proba(X) - quick().fit(X, y).predict_proba(X)).max() > 1e-3
 
 
-def test_a_sample_of_weight_0_is_as_if_it_were_not_there():
+def test_a_sample_of_weight_0_has_no_effect():
     X, y = problem()
     weights = np.where(np.arange(60) % 4 == 1, 0.0, 1.5)
     kept = weights > 0
@@ -38,7 +38,7 @@ def test_a_sample_of_weight_0_is_as_if_it_were_not_there():
         assert model.loss_curve_ == other.loss_curve_
 
 
-def test_kinds_of_weights():
+def test_weights_may_be_a_number_a_list_or_an_array():
     X, y = problem()
     net = quick(batch_size=20).fit(X, y, sample_weight=np.full(60, 0.5)).net_
     for weights in (0.5, [0.5] * 60, np.full(60, 0.5, dtype="float32")):
@@ -50,7 +50,7 @@ def test_kinds_of_weights():
 @pytest.mark.parametrize(
     "options", [{}, {"class_weight": "balanced"}, {"early_stopping": True, "validation_fraction": 0.3}]
 )
-def test_weights_have_no_scale(scale, dtype, options):
+def test_the_scale_of_weights_has_no_effect(scale, dtype, options):
     X, y = problem(dtype=dtype)
     weights = np.linspace(0.0, 2.0, 60)
     expected, model = (quick(**options).fit(X, y, sample_weight=factor * weights) for factor in (1, scale))
@@ -67,7 +67,7 @@ def test_weights_have_no_scale(scale, dtype, options):
     assert_allclose(other.predict_proba(X), partial.predict_proba(X), rtol=1e-3, atol=1e-6)
 
 
-def test_weights_in_partial_fit():
+def test_partial_fit_uses_weights_as_fit_does():
     X, y = problem()
     weights = np.linspace(0.0, 2.0, 60)
     model = quick(batch_size=20).partial_fit(X, y, classes=[0, 1, 2], sample_weight=weights)
@@ -91,7 +91,7 @@ def test_class_weights_multiply_sample_weights():
     )
 
 
-def test_balanced_is_by_the_weights_of_the_classes():
+def test_balanced_class_weights_include_sample_weights():
     X, y = problem()
     own = np.linspace(0.5, 1.0, 60) * (y != 1)
     each = own.sum() / (3 * np.bincount(y, weights=own, minlength=3).clip(1e-300))
@@ -101,7 +101,7 @@ def test_balanced_is_by_the_weights_of_the_classes():
     assert model.classes_.tolist() == [0, 1, 2]
 
 
-def test_early_stopping_keeps_the_best():
+def test_early_stopping_keeps_the_best_network():
     X, y = problem(200)
     X_val, y_val = problem(100, seed=1)
     names = np.array(["a", "b", "c"])
@@ -111,7 +111,7 @@ def test_early_stopping_keeps_the_best():
     assert model.best_validation_score_ == max(model.validation_scores_)
     assert model.score(X_val, names[y_val]) == pytest.approx(model.best_validation_score_, abs=1e-12)
     assert model.validation_scores_[-1] < model.best_validation_score_
-    # It ends by the accuracy, not by the loss.
+    # Training stops by the accuracy, not by the loss.
     best, waited = -math.inf, 0
     for score in model.validation_scores_:
         waited = waited + 1 if score < best + 1e-4 else 0
@@ -119,7 +119,7 @@ def test_early_stopping_keeps_the_best():
     assert waited == 11
 
 
-def test_early_stopping_sets_a_share_of_every_class_aside():
+def test_early_stopping_holds_out_a_share_of_every_class():
     X, y = problem(90)[0], np.arange(90) % 3
     samples = np.concatenate([X, np.arange(90.0)[:, None]], axis=1)
     taken = []
@@ -134,13 +134,13 @@ def test_early_stopping_sets_a_share_of_every_class_aside():
     assert taken[0].tolist() == [20, 20, 20]
     again = Watched(random_state=1, **options).fit(samples, y, sample_weight=np.linspace(1, 2, 90))
     same_net(model.net_, again.net_)
-    # A third of 90, exactly, is what the accuracies are shares of.
+    # Exactly 30 of the 90 samples are held out, so each accuracy is a multiple of 1/30.
     shares = np.array(clone(model).fit(samples, y).validation_scores_) * 30
     assert_allclose(shares, np.round(shares), atol=1e-9)
 
 
 @pytest.mark.parametrize("own", [False, True])
-def test_validation_samples_count_by_their_weights(own):
+def test_validation_accuracies_use_sample_weights(own):
     X, y = problem()
     X = X + 3.0 * np.random.default_rng(1).standard_normal(X.shape)
     weight = np.random.default_rng(2).integers(1, 5, 60).astype(float)
@@ -165,10 +165,10 @@ def test_validation_samples_count_by_their_weights(own):
     right = model.predict(X_val) == y[rows]
     best = np.average(right, weights=weight[rows])
     assert model.best_validation_score_ == pytest.approx(best)
-    assert best != pytest.approx(right.mean())  # else the weights would not show
+    assert best != pytest.approx(right.mean())  # otherwise the weights would have no effect
 
 
-def test_the_samples_set_aside_are_not_trained_on():
+def test_held_out_samples_are_not_trained_on():
     X, y = problem(60, n_classes=2)
     y = np.sort(y)
     model = quick(early_stopping=True, validation_fraction=0.5, max_iter=3)

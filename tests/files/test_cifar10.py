@@ -1,4 +1,4 @@
-"""CIFAR-10 from the official layout, in files that are made here: a true format, and random pixels."""
+"""CIFAR-10 in its official layout, from files made here with the true format and random pixels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from support.memory import at_most
 
 from twolayer.datasets import cifar10, load_cifar10
 
-OFFICIAL_ORDER = [  # of the members in the archive
+OFFICIAL_ORDER = [  # the order of the members in the archive
     "data_batch_1.bin",
     "batches.meta.txt",
     "data_batch_3.bin",
@@ -49,6 +49,7 @@ def write_archive(archive, folder, *, inside="cifar-10-batches-bin", names=OFFIC
 
 @pytest.fixture
 def few(monkeypatch):
+    """Make every file hold FEW records in place of 10,000."""
     monkeypatch.setattr(cifar10, "_RECORDS", FEW)
 
 
@@ -70,15 +71,17 @@ def loaded(source=None, **changes):
 
 
 def refused(message, source=None, error=ValueError, **changes):
+    """Assert that loading raises an error with this message; return the whole message."""
     with pytest.raises(error, match=message) as caught:
         loaded(source, **changes)
     found = str(caught.value)
-    del caught  # it would keep the sockets of a download open, in a circle with this frame
+    del caught  # a reference cycle with this frame would keep the sockets of a download open
     return found
 
 
-def made_of(folder, **how):
-    return write_archive(folder.parent / "made.tar.gz", folder, **how)
+def archive_of(folder, **options):
+    """An archive of the files in a folder."""
+    return write_archive(folder.parent / "made.tar.gz", folder, **options)
 
 
 def splits(data):
@@ -89,7 +92,7 @@ def same(first, second):
     return splits(first) == splits(second)
 
 
-# What is read
+# Reading
 
 
 def test_every_pixel_and_label_is_where_the_format_says(tmp_path, few):
@@ -101,12 +104,12 @@ def test_every_pixel_and_label_is_where_the_format_says(tmp_path, few):
     y = np.concatenate([data.train.y, data.validation.y, data.test.y])
     assert y.tolist() == records[:, 0].tolist()
     for sample, row, column, channel in ((0, 0, 0, 0), (5, 31, 0, 1), (11, 7, 30, 2), (23, 31, 31, 2)):
-        there = 1 + 1024 * channel + 32 * row + column
-        assert X[sample, row, column, channel] == records[sample, there]
+        place = 1 + 1024 * channel + 32 * row + column
+        assert X[sample, row, column, channel] == records[sample, place]
     assert X.tobytes() == records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1).tobytes()
 
 
-def test_shapes_dtypes_and_names(folder):
+def test_the_data_set_has_the_documented_shapes_dtypes_and_names(folder):
     data = loaded(folder)
     assert (data.name, data.classes) == ("cifar10", NAMES)
     assert (data.image_shape, data.n_features) == ((32, 32, 3), 3072)
@@ -115,7 +118,7 @@ def test_shapes_dtypes_and_names(folder):
         assert (split.y.shape, split.y.dtype) == ((n,), np.int64)
 
 
-def test_full_size_files_and_the_split_of_the_coursework(tmp_path):
+def test_full_size_files_are_split_as_in_the_coursework(tmp_path):
     written = write_folder(tmp_path / "full", 10_000, files=(*FILES[:2], "test_batch.bin"))
     data = load_cifar10(tmp_path / "full", n_train=19_000, n_validation=1_000, n_test=1_000)
     labels = np.concatenate([written[name][:, 0] for name in FILES[:2]])
@@ -125,7 +128,7 @@ def test_full_size_files_and_the_split_of_the_coursework(tmp_path):
     assert data.validation.X[999, 31, 31, 2] == written["data_batch_2.bin"][9_999, 3072]
 
 
-def test_by_default_the_last_tenth_of_the_training_images_validates(tmp_path):
+def test_the_last_tenth_of_the_training_images_validates_by_default(tmp_path):
     for name in FILES:
         with (tmp_path / name).open("wb") as file:
             file.truncate(30_730_000)  # all zeros
@@ -140,7 +143,7 @@ def test_by_default_the_last_tenth_of_the_training_images_validates(tmp_path):
 
 
 @pytest.mark.parametrize("given_as", ["folder", "parent", "archive", "folder with the archive", "str"])
-def test_each_way_to_say_where_it_is(folder, given_as):
+def test_every_form_of_source_gives_the_same_data(folder, given_as):
     expected = loaded(folder)
     source = {"folder": folder, "parent": folder.parent, "str": str(folder)}.get(given_as)
     if source is None:
@@ -151,7 +154,7 @@ def test_each_way_to_say_where_it_is(folder, given_as):
     assert same(loaded(source), expected)
 
 
-def test_an_archive_of_any_name_and_order_will_do(folder):
+def test_an_archive_may_have_any_name_and_order_of_members(folder):
     made = write_archive(folder.parent / "mirror.bin", folder, names=sorted(OFFICIAL_ORDER, reverse=True))
     assert same(loaded(made), loaded(folder))
 
@@ -161,7 +164,7 @@ def test_nothing_is_unpacked_to_disk(archive):
     assert list(archive.parent.iterdir()) == [archive]
 
 
-def test_only_the_files_that_are_needed_have_to_be_there(folder):
+def test_only_the_files_that_are_needed_must_exist(folder):
     for name in ("batches.meta.txt", *FILES[2:]):
         (folder / name).unlink()
     data = loaded(folder, n_train=2 * FEW - 1, n_validation=1, n_test=0)
@@ -169,7 +172,7 @@ def test_only_the_files_that_are_needed_have_to_be_there(folder):
 
 
 @given(st.integers(1, 5 * FEW), st.integers(0, 5 * FEW), st.integers(0, FEW), st.booleans())
-def test_any_split_is_that_part_of_the_whole(few_sources, n_train, n_validation, n_test, from_archive):
+def test_any_split_is_a_slice_of_the_whole_data(few_sources, n_train, n_validation, n_test, from_archive):
     folder, archive, whole = few_sources
     n_validation = min(n_validation, 5 * FEW - n_train)
     source = archive if from_archive else folder
@@ -179,12 +182,14 @@ def test_any_split_is_that_part_of_the_whole(few_sources, n_train, n_validation,
     stop = n_train + n_validation
     assert np.array_equal(data.train.X, whole.train.X[:n_train])
     assert np.array_equal(data.train.y, whole.train.y[:n_train])
-    for split, of, rows in (
+    for split, source_split, rows in (
         (data.validation, whole.train, slice(n_train, stop)),
         (data.test, whole.test, slice(n_test)),
     ):
-        assert (split is None) == (len(of.y[rows]) == 0)
-        assert split is None or (np.array_equal(split.X, of.X[rows]) and np.array_equal(split.y, of.y[rows]))
+        assert (split is None) == (len(source_split.y[rows]) == 0)
+        if split is not None:
+            assert np.array_equal(split.X, source_split.X[rows])
+            assert np.array_equal(split.y, source_split.y[rows])
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +203,7 @@ def few_sources(tmp_path_factory):
     return folder, archive, whole
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(
@@ -212,12 +217,12 @@ def few_sources(tmp_path_factory):
         ({"n_test": 10.0}, TypeError, "`n_test` must be an integer; got float"),
     ],
 )
-def test_refuses_more_images_than_there_are(tmp_path, counts, error, message):
+def test_invalid_numbers_of_images_are_refused(tmp_path, counts, error, message):
     with pytest.raises(error, match=message):
         load_cifar10(tmp_path, **counts)
 
 
-def test_refuses_a_folder_that_does_not_exist_or_holds_no_such_files(tmp_path):
+def test_refuses_a_missing_folder_and_a_folder_without_the_files(tmp_path):
     message = r"must be a folder or an archive that exists; got .*nowhere"
     refused(message, tmp_path / "nowhere", FileNotFoundError)
     message = r"must hold data_batch_1\.bin .*; found none of them in"
@@ -239,7 +244,7 @@ N_BYTES = 3073 * FEW
         ("data_batch_4", lambda old: old[:-1], f"have {FEW} records of 3073 bytes; got {N_BYTES - 1}"),
         ("data_batch_4", lambda old: old + b"x", f"have {FEW} records of 3073 bytes; got {N_BYTES + 1}"),
         ("data_batch_2", lambda old: b"\xff" + old[1:], r"in \[0, 10\); got a label of 255 in record 0"),
-        # A record that is not asked for.
+        # Record 3 is not requested, as `n_test` is 1, but it is checked too.
         ("test_batch", lambda old: old[:9219] + b"\n" + old[9220:], "got a label of 10 in record 3"),
         ("batches.meta", lambda _: b"beaver\ndolphin\n", "name the classes of CIFAR-10: airplane, .* tru"),
         ("batches.meta", lambda _: b"", "name the classes of CIFAR-10"),
@@ -251,11 +256,11 @@ def test_refuses_a_wrong_file_in_a_folder_and_in_an_archive(folder, name, change
     (path,) = folder.glob(f"{name}.[bt]*")
     path.write_bytes(change(path.read_bytes()))
     refused(rf"{re.escape(path.name)} must .*{message}", folder, n_test=1)
-    refused(rf"{re.escape(path.name)} in .*made\.tar\.gz must .*{message}", made_of(folder), n_test=1)
+    refused(rf"{re.escape(path.name)} in .*made\.tar\.gz must .*{message}", archive_of(folder), n_test=1)
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_takes_names_of_classes_as_programs_on_windows_write_them(folder, mark):
+def test_class_names_written_on_windows_are_read(folder, mark):
     (folder / "batches.meta.txt").write_bytes(mark + "\r\n".join(NAMES).encode())
     assert loaded(folder).classes == NAMES
 
@@ -263,8 +268,8 @@ def test_takes_names_of_classes_as_programs_on_windows_write_them(folder, mark):
 @pytest.mark.parametrize(
     "name", ["cifar-10-python.tar.gz", "cifar-10-batches-py", "data_batch_1", "test_batch"]
 )
-def test_refuses_the_pickled_version_unopened(tmp_path, name):
-    # Folders under these names: opening one would be another error.
+def test_refuses_the_pickled_version_without_opening_it(tmp_path, name):
+    # These are folders, so that opening one would raise another error.
     (tmp_path / name).mkdir()
     message = "must be the binary version .* can run any code .*: get cifar-10-binary"
     refused(rf"{name} {message}\.tar\.gz \(https://", tmp_path)
@@ -282,7 +287,7 @@ def test_refuses_the_pickled_archive_by_its_name_and_by_its_content(tmp_path):
     refused(message, tmp_path / "cifar-10-python.tar.gz")
 
 
-def test_the_binary_version_is_read_where_both_are(folder):
+def test_the_binary_version_is_read_if_both_versions_exist(folder):
     (folder.parent / "cifar-10-python.tar.gz").write_bytes(b"")
     (folder / "data_batch_1").write_bytes(b"")
     loaded(folder)
@@ -293,24 +298,24 @@ def test_refuses_an_archive_without_one_of_the_files(folder):
     names = [name for name in OFFICIAL_ORDER if name not in ("data_batch_2.bin", "test_batch.bin")]
     inside = r"cifar-10-batches-bin/"
     missing = rf"{inside}data_batch_2\.bin, {inside}test_batch\.bin; found no such member"
-    refused(rf"made\.tar\.gz must hold {missing}", made_of(folder, names=names))
-    refused("found no such member", made_of(folder, inside="../cifar-10-batches-bin"))
+    refused(rf"made\.tar\.gz must hold {missing}", archive_of(folder, names=names))
+    refused("found no such member", archive_of(folder, inside="../cifar-10-batches-bin"))
 
 
 @pytest.mark.parametrize("name", ["/tmp/planted", "../planted", "cifar-10-batches-bin/../planted", "planted"])
-def test_other_members_are_unpacked_nowhere(archive, tmp_path, name, monkeypatch):
+def test_other_members_are_not_unpacked(archive, tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     member = tarfile.TarInfo(name)
     member.size = 512
     unpacked = gzip.decompress(archive.read_bytes())
-    unpacked_to(archive, [member.tobuf(), b"x" * 512, unpacked])
+    write_gzip(archive, [member.tobuf(), b"x" * 512, unpacked])
     before = set(tmp_path.rglob("*"))
     assert len(loaded(archive).train.y) == 4 * FEW
     assert set(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
-def test_refuses_a_member_that_is_no_regular_file(tmp_path, few, kind):
+def test_refuses_a_member_that_is_not_a_regular_file(tmp_path, few, kind):
     made = tmp_path / "made.tar.gz"
     with tarfile.open(made, "w:gz") as tar:
         member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
@@ -320,23 +325,23 @@ def test_refuses_a_member_that_is_no_regular_file(tmp_path, few, kind):
 
 
 def test_refuses_a_member_of_the_wrong_size_before_reading_it(tmp_path, few):
-    # The header claims a terabyte; reading it would fail in another way, as nothing follows.
+    # The header claims a terabyte. Nothing follows it, so that reading would raise another error.
     member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
     member.size = 2**40
-    made = unpacked_to(tmp_path / "made.tar.gz", [member.tobuf(tarfile.GNU_FORMAT)])
+    made = write_gzip(tmp_path / "made.tar.gz", [member.tobuf(tarfile.GNU_FORMAT)])
     refused(rf"have {FEW} records of 3073 bytes; got {2**40} bytes", made)
 
 
-def unpacked_to(path, parts):
-    """An archive of a few kB that unpacks to these parts."""
+def write_gzip(path, parts):
+    """Write a gzip file that unpacks to these parts; return its path."""
     with gzip.open(path, "wb", compresslevel=1) as file:
         for part in parts:
             file.write(part)
     return path
 
 
-def header_of_header(kind, size):
-    """What stands before a member whose name, or whose other fields, have as many bytes."""
+def long_header(kind, size):
+    """The tar header before `size` bytes of a long name, or of other fields, of the next member."""
     member = tarfile.TarInfo("././@LongLink")
     member.type, member.size = kind, size
     return member.tobuf(tarfile.GNU_FORMAT)
@@ -346,28 +351,28 @@ def header_of_header(kind, size):
 @pytest.mark.parametrize(
     "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE]
 )
-def test_headers_of_gigabytes_are_refused_early(tmp_path, few, monkeypatch, kind, size):
-    """tarfile reads such a header whole, whatever its length."""
+def test_a_long_header_is_refused_before_it_fills_the_memory(tmp_path, few, monkeypatch, kind, size):
+    """tarfile alone would read the whole name or fields, whatever their size."""
     monkeypatch.setattr(cifar10, "_UNPACKED_BYTES", 5 * 2**20)
     zeros = itertools.repeat(bytes(2**20), 100)
-    made = unpacked_to(tmp_path / "made.tar.gz", [header_of_header(kind, size), *zeros])
+    made = write_gzip(tmp_path / "made.tar.gz", [long_header(kind, size), *zeros])
     with at_most(20 * 2**20):
         refused(r"made\.tar\.gz must be the archive .*\(it unpacks to more than 5,242,880 bytes\)", made)
 
 
 @pytest.mark.parametrize("where", ["before", "behind"])
-def test_what_unpacks_to_more_than_the_archive_is_refused(archive, monkeypatch, where):
+def test_an_archive_that_unpacks_to_too_many_bytes_is_refused(archive, monkeypatch, where):
     unpacked = gzip.decompress(archive.read_bytes())
     monkeypatch.setattr(cifar10, "_UNPACKED_BYTES", len(unpacked))
     assert len(loaded(archive).train.y) == 4 * FEW
     other = tarfile.TarInfo("other")
     other.size = 10 * 2**20
     more = other.tobuf() + bytes(other.size)
-    unpacked_to(archive, [more, unpacked] if where == "before" else [unpacked, more])
+    write_gzip(archive, [more, unpacked] if where == "before" else [unpacked, more])
     refused(r"\(it unpacks to more than [\d,]+ bytes\)", archive)
 
 
-def test_the_official_archive_is_within_its_bounds():
+def test_the_limits_fit_the_official_archive():
     files = len(FILES) * 10_000 * 3073
     assert files + 2**20 < cifar10._UNPACKED_BYTES < 1.1 * files
     assert cifar10._ARCHIVE_BYTES == 170_052_171
@@ -376,9 +381,10 @@ def test_the_official_archive_is_within_its_bounds():
 @pytest.mark.parametrize(
     "content",
     [b"", b"not an archive", b"PK\x03\x04", gzip.compress(b""), gzip.compress(b"x" * 5000)],
-    ids=["empty", "text", "zip", "gzip of nothing", "gzip of something else"],  # gzip tells the time
+    # gzip stores the time, so that ids from the content would vary.
+    ids=["empty", "text", "zip", "gzip of nothing", "gzip of something else"],
 )
-def test_refuses_a_file_that_is_no_archive(tmp_path, content):
+def test_refuses_a_file_that_is_not_an_archive(tmp_path, content):
     path = tmp_path / "cifar-10-binary.tar.gz"
     path.write_bytes(content)
     refused(r"cifar-10-binary\.tar\.gz must be the archive cifar-10-binary\.tar\.gz", path)
@@ -387,11 +393,11 @@ def test_refuses_a_file_that_is_no_archive(tmp_path, content):
 def test_refuses_an_archive_that_ends_within_a_file(tmp_path, few):
     member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
     member.size = N_BYTES
-    made = unpacked_to(tmp_path / "made.tar.gz", [member.tobuf(), bytes(3073)])
+    made = write_gzip(tmp_path / "made.tar.gz", [member.tobuf(), bytes(3073)])
     refused(r"made\.tar\.gz must be the archive .* it is truncated, damaged", made)
 
 
-def test_damage_behind_the_last_file_is_noticed(archive):
+def test_damage_after_the_last_file_is_refused(archive):
     unpacked = gzip.decompress(archive.read_bytes()) + b"\0" * 3 * 2**20
     content = gzip.compress(unpacked)
     archive.write_bytes(content)
@@ -407,11 +413,11 @@ def test_damage_behind_the_last_file_is_noticed(archive):
         refused(rf"truncated, damaged or something else \({reason}", archive)
 
 
-def test_damage_that_cannot_be_unpacked_is_noticed(folder):
+def test_damage_to_the_compressed_files_is_refused(folder):
     rng = np.random.default_rng(0)
-    for name in FILES:  # such that they can be compressed, as random pixels cannot
+    for name in FILES:  # bytes below 10 can be compressed, random pixels cannot
         (folder / name).write_bytes(rng.integers(0, 10, 3073 * FEW, dtype=np.uint8).tobytes())
-    made = made_of(folder)
+    made = archive_of(folder)
     content = made.read_bytes()
     assert len(loaded(made).train.y) == 4 * FEW
     for place in range(100, len(content), 1000):
@@ -433,12 +439,15 @@ def test_an_archive_truncated_anywhere_is_refused(few_sources, tmp_path_factory,
 @given(st.data(), st.booleans())
 @settings(max_examples=300)
 def test_an_archive_damaged_anywhere_is_refused_or_harmless(few_sources, data, inside):
-    """A byte changed in the file gives an error or right data; one changed before packing, no stray error."""
+    """A byte changed in the file gives a ValueError or the right data.
+
+    A byte changed before compression, with `inside`, may change the data, but gives no other error.
+    """
     folder, archive, _ = few_sources
     content = bytearray(archive.read_bytes())
     if inside:
         content = bytearray(gzip.decompress(content))
-    # A header is where damage has most ways to go.
+    # Damage to the first header has the most varied effects.
     place = data.draw(st.integers(0, len(content) - 1) | st.integers(0, 600))
     content[place] ^= data.draw(st.integers(1, 255))
     damaged = archive.with_name("damaged.tar.gz")
@@ -454,16 +463,18 @@ def test_an_archive_damaged_anywhere_is_refused_or_harmless(few_sources, data, i
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    """Sends `content` as the archive; any other path is not found."""
+
     def __init__(self, content, *args):
         self.content = content
         super().__init__(*args)
 
     def do_GET(self):
-        there = self.path == "/cifar-10-binary.tar.gz"
-        self.send_response(200 if there else 404)
-        self.send_header("Content-Length", str(len(self.content) if there else 0))
+        is_archive = self.path == "/cifar-10-binary.tar.gz"
+        self.send_response(200 if is_archive else 404)
+        self.send_header("Content-Length", str(len(self.content) if is_archive else 0))
         self.end_headers()
-        if there:
+        if is_archive:
             self.wfile.write(self.content)
 
     def log_message(self, *args):
@@ -472,6 +483,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
+    """The folder where pooch stores downloads. No proxy is used for the local server."""
     import pooch
 
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache" / name)
@@ -482,7 +494,7 @@ def cache(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def served(handler):
-    """Yield the address of a server."""
+    """Run a server; yield the address of the archive on it."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -495,7 +507,7 @@ def served(handler):
 
 @pytest.fixture
 def mirror(archive, cache, monkeypatch):
-    """The address of a server that has the archive; its hash is taken for the official one."""
+    """The address of a server with the archive, whose hash replaces the official one."""
     content = archive.read_bytes()
     monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256(content).hexdigest())
     with served(functools.partial(Handler, content)) as url:
@@ -503,11 +515,14 @@ def mirror(archive, cache, monkeypatch):
 
 
 def unreachable():
+    """An address where no server answers any more."""
     with served(Handler) as url:
         return url
 
 
 class Bar:
+    """A progress bar with the methods that pooch calls."""
+
     total = None
 
     def __init__(self):
@@ -524,7 +539,7 @@ class Bar:
         self.calls.append(("closed", self.done))
 
 
-def test_downloads_to_the_cache_and_next_time_needs_no_network(archive, mirror, cache, capfd):
+def test_a_download_is_cached_and_then_needs_no_network(archive, mirror, cache, capfd):
     expected = loaded(archive)
     assert same(loaded(url=mirror), expected)
     assert [path.name for path in cache.iterdir()] == ["cifar-10-binary.tar.gz"]
@@ -532,7 +547,7 @@ def test_downloads_to_the_cache_and_next_time_needs_no_network(archive, mirror, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_home_of_the_data_is_asked_by_default(mirror, monkeypatch):
+def test_the_official_address_is_used_by_default(mirror, monkeypatch):
     monkeypatch.setattr(cifar10, "URL", mirror)
     assert len(loaded().train.y) == 4 * FEW
 
@@ -542,7 +557,7 @@ def test_the_address_and_the_hash_are_the_official_ones():
     assert cifar10.SHA256 == "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 
 
-def test_progress_is_told(archive, mirror):
+def test_the_progress_of_a_download_is_reported(archive, mirror):
     bar = Bar()
     loaded(url=mirror, progress=bar)
     assert bar.total == len(archive.read_bytes())
@@ -558,7 +573,7 @@ def test_a_wrong_file_from_a_mirror_is_refused_and_not_kept(mirror, cache, monke
     assert list(cache.iterdir()) == []
 
 
-def test_a_download_ends_where_the_archive_would(archive, mirror, cache, monkeypatch):
+def test_a_download_stops_at_the_size_of_the_archive(archive, mirror, cache, monkeypatch):
     n_bytes = len(archive.read_bytes())
     monkeypatch.setattr(cifar10, "_ARCHIVE_BYTES", n_bytes)
     assert len(loaded(url=mirror).train.y) == 4 * FEW
@@ -568,17 +583,17 @@ def test_a_download_ends_where_the_archive_would(archive, mirror, cache, monkeyp
     assert list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize("tells_length", [True, False])
-def test_a_download_without_end_is_not_stored(cache, monkeypatch, tells_length):
+@pytest.mark.parametrize("sends_length", [True, False])
+def test_an_endless_download_is_not_stored(cache, monkeypatch, sends_length):
     sent = []
 
     class Endless(Handler):
         def do_GET(self):
             self.send_response(200)
-            if tells_length:
+            if sends_length:
                 self.send_header("Content-Length", str(2**40))
             self.end_headers()
-            with contextlib.suppress(OSError):  # the other side hangs up
+            with contextlib.suppress(OSError):  # the client closes the connection
                 while len(sent) < 1000:
                     self.wfile.write(bytes(2**20))
                     sent.append(2**20)
@@ -590,8 +605,8 @@ def test_a_download_without_end_is_not_stored(cache, monkeypatch, tells_length):
     assert list(cache.iterdir()) == []
 
 
-def test_an_address_that_leads_to_a_file_of_this_machine_is_refused(archive, cache, monkeypatch):
-    class Leading(Handler):
+def test_a_redirect_to_a_local_file_is_refused(archive, cache, monkeypatch):
+    class Redirecting(Handler):
         def do_GET(self):
             self.send_response(302)
             self.send_header("Location", archive.as_uri())
@@ -599,7 +614,7 @@ def test_an_address_that_leads_to_a_file_of_this_machine_is_refused(archive, cac
             self.end_headers()
 
     monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
-    with served(functools.partial(Leading, b"")) as url:
+    with served(functools.partial(Redirecting, b"")) as url:
         refused("http://127", url=url, error=(OSError, ValueError))
     assert not list(cache.glob("*"))
 
@@ -611,25 +626,25 @@ def test_a_damaged_file_in_the_cache_is_replaced(archive, mirror, cache):
 
 
 @pytest.mark.parametrize("why", ["no such page", "no server"])
-def test_without_a_network_the_error_says_what_else_to_give(mirror, why):
+def test_the_error_of_a_failed_download_names_the_alternatives(mirror, why):
     url = mirror + "nowhere" if why == "no such page" else unreachable()
     message = r"could not be downloaded from http://.*; without a network, give `folder`.*give `url`"
     assert url in refused(message, url=url, error=OSError)
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_pooch_says_nothing_and_may_speak_again_afterwards(mirror, cache, monkeypatch, there):
+@pytest.mark.parametrize("reachable", [True, False])
+def test_pooch_logs_nothing_and_its_log_level_is_restored(mirror, cache, monkeypatch, reachable):
     import pooch
 
-    class Ear(logging.Handler):
+    class FailingHandler(logging.Handler):
         def emit(self, record):
             raise AssertionError(record.getMessage())
 
     logger = pooch.get_logger()
-    monkeypatch.setattr(logger, "handlers", [Ear()])
+    monkeypatch.setattr(logger, "handlers", [FailingHandler()])
     monkeypatch.setattr(logger, "level", logging.DEBUG)
-    with contextlib.nullcontext() if there else pytest.raises(OSError, match="could not be downloaded"):
-        loaded(url=mirror if there else unreachable())
+    with contextlib.nullcontext() if reachable else pytest.raises(OSError, match="could not be downloaded"):
+        loaded(url=mirror if reachable else unreachable())
     assert logger.level == logging.DEBUG
 
 
@@ -642,7 +657,7 @@ def test_pooch_says_nothing_and_may_speak_again_afterwards(mirror, cache, monkey
         ("https://a/\x1b[2J", r"`url` must hold printable .*; got 'https://a/\\x1b\[2J'"),
     ],
 )
-def test_refuses_an_address_that_is_not_of_the_web(cache, url, message):
+def test_refuses_an_invalid_address(cache, url, message):
     refused(message, url=url)
 
 
@@ -651,7 +666,7 @@ def test_refuses_both_a_folder_and_an_address(folder):
     refused(message, folder, url="https://example.org/")
 
 
-def test_without_pooch_the_error_names_the_extra(monkeypatch):
+def test_the_error_names_the_extra_if_pooch_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(ImportError, match=r'downloading CIFAR-10 needs pooch, .*"twolayer\[data\]"'):
         load_cifar10()
@@ -677,7 +692,7 @@ def test_an_address_with_a_password_is_refused_and_not_shown(cache, monkeypatch,
 
 
 def test_a_password_is_read_from_netrc(mirror, tmp_path, monkeypatch):
-    """As the error says, and as `requests` does for pooch."""
+    """The error above recommends it; pooch downloads with `requests`, which reads the file."""
     found = []
     get = Handler.do_GET
 

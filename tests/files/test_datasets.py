@@ -1,4 +1,4 @@
-"""The type that data sets come in, and the digits."""
+"""The class of data sets, and the digits."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from twolayer.datasets import Dataset, Split, load_digits
 
 
 def dataset(**changes) -> Dataset:
+    """A small data set, with these fields changed."""
     split = Split(np.full((6, 4, 5, 3), 77, np.uint8), np.full(6, 1, np.int64))
     fields = {
         "name": "mine",
@@ -24,7 +25,7 @@ def dataset(**changes) -> Dataset:
     return Dataset(**fields | changes)
 
 
-def test_sizes_and_splits_that_are_pairs():
+def test_a_data_set_has_sizes_and_its_splits_unpack():
     assert (dataset().n_features, dataset().n_classes) == (60, 3)
     X, y = dataset().train
     assert (X.shape, y.shape) == ((6, 4, 5, 3), (6,))
@@ -46,7 +47,7 @@ def test_a_dataset_is_frozen_and_compared_by_identity():
     assert len({one, other}) == 2
 
 
-def test_digits_have_their_shapes():
+def test_the_digits_have_the_documented_shapes_and_values():
     digits = load_digits()
     assert (digits.name, digits.image_shape, digits.n_features) == ("digits", (8, 8), 64)
     assert digits.classes == tuple("0123456789")
@@ -58,7 +59,7 @@ def test_digits_have_their_shapes():
 
 
 def test_the_split_of_the_digits_never_changes():
-    # The digests of digits.txt: pixels and labels in the order of the file.
+    # The SHA-256 of the images and of the labels, as digits.txt lists them.
     digits = load_digits()
     splits = (digits.train, digits.validation, digits.test)
     X, y = (np.concatenate(arrays).astype(np.uint8) for arrays in zip(*splits, strict=True))
@@ -68,11 +69,11 @@ def test_the_split_of_the_digits_never_changes():
     assert hashlib.sha256(y.tobytes()).hexdigest() == (
         "99c3fa75ee18cae97ff47da2ffc12fc2b86fb210c20b266cdf6a1fad9496e10b"
     )
-    # How many of each digit the UCI page counts in the set these are from.
+    # The count of each digit on the UCI page of the set that these images are from.
     assert np.bincount(y).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
 
 
-def test_each_load_gives_arrays_of_its_own():
+def test_each_load_returns_new_arrays():
     first = load_digits()
     first.train.X[:] = 0
     assert load_digits().train.X.any()

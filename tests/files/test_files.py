@@ -1,3 +1,5 @@
+"""Files that are written whole or not at all."""
+
 from __future__ import annotations
 
 import errno
@@ -23,6 +25,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no files
 
 
 def write(path, content=b"new", error=None):
+    """Write a file with `written_whole`, and raise `error`, if given, at the end of its block."""
     with written_whole(path) as file:
         file.write(content)
         if error is not None:
@@ -30,7 +33,7 @@ def write(path, content=b"new", error=None):
 
 
 def refused(path, error, message):
-    """Have a path refused before the block begins; return the error."""
+    """Assert that a path is refused before the block runs; return the error."""
     with pytest.raises(error, match=message) as caught, written_whole(path):
         raise AssertionError  # pragma: no cover
     return caught.value
@@ -38,32 +41,32 @@ def refused(path, error, message):
 
 @pytest.fixture
 def old(tmp_path):
-    """A file that stands there already."""
+    """An existing file."""
     path = tmp_path / "net.csv"
     path.write_text("old")
     return path
 
 
-@pytest.mark.parametrize("stands", [False, True])
-def test_the_file_appears_when_the_block_ends(old, stands):
-    if not stands:
+@pytest.mark.parametrize("exists", [False, True])
+def test_the_file_appears_when_the_block_ends(old, exists):
+    if not exists:
         old.unlink()
     with written_whole(old) as file:
         assert Path(file.name).parent == old.parent
         assert Path(file.name) != old
         file.write(b"whole")
-        assert old.read_text() == "old" if stands else not old.exists()
+        assert old.read_text() == "old" if exists else not old.exists()
     assert old.read_bytes() == b"whole"
     assert list(old.parent.iterdir()) == [old]
 
 
-def test_a_path_may_be_text_and_relative(tmp_path, monkeypatch):
+def test_a_path_may_be_a_relative_string(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("plain", b"text")
     assert (tmp_path / "plain").read_text() == "text"
 
 
-def test_a_file_is_on_the_disk_before_it_takes_its_place(old, monkeypatch):
+def test_a_file_is_flushed_to_disk_before_it_replaces_the_old_one(old, monkeypatch):
     flushed = []
 
     def fsync(descriptor: int) -> None:
@@ -76,7 +79,7 @@ def test_a_file_is_on_the_disk_before_it_takes_its_place(old, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.EINVAL])
-def test_a_disk_that_fails_is_told_and_one_that_cannot_be_asked_is_not(old, monkeypatch, number):
+def test_an_error_of_fsync_is_raised_unless_fsync_is_unsupported(old, monkeypatch, number):
     def fsync(descriptor: int) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -89,21 +92,21 @@ def test_a_disk_that_fails_is_told_and_one_that_cannot_be_asked_is_not(old, monk
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_stood_there_stays_where_the_block_raises(old, error):
+def test_the_old_file_is_kept_if_the_block_raises(old, error):
     with pytest.raises(error, match="in the middle"):
         write(old, b"half", error("in the middle"))
     assert old.read_text() == "old"
     assert list(old.parent.iterdir()) == [old]
 
 
-def test_nothing_is_left_where_the_file_cannot_be_moved_to_its_place(tmp_path):
+def test_no_partial_file_is_left_if_the_path_is_a_folder(tmp_path):
     path = tmp_path / "taken"
     path.mkdir()
     refused(path, OSError, "taken")
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_folder_is_named(tmp_path):
     path = tmp_path / "nowhere" / "net.safetensors"
     message = r"cannot write into the folder of net\.safetensors .*nowhere"
     error = refused(path, FileNotFoundError, message)
@@ -118,7 +121,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     refused(tmp_path / "net.csv", PermissionError, r"cannot write .* net\.csv \(Permission denied\): ")
 
 
-def test_the_first_error_is_told_where_the_partial_file_is_gone_too(tmp_path):
+def test_the_error_of_the_block_is_raised_if_the_partial_file_is_gone(tmp_path):
     def lose() -> None:
         with written_whole(tmp_path / "net.csv") as file:
             Path(file.name).unlink()
@@ -130,13 +133,13 @@ def test_the_first_error_is_told_where_the_partial_file_is_gone_too(tmp_path):
 
 def test_no_file_is_left_open(tmp_path, monkeypatch):
     handles = []
-    usual = os.open
+    original = os.open
 
-    def noted(*arguments: object) -> int:
-        handles.append(usual(*arguments))
+    def recorded(*arguments: object) -> int:
+        handles.append(original(*arguments))
         return handles[-1]
 
-    monkeypatch.setattr(os, "open", noted)
+    monkeypatch.setattr(os, "open", recorded)
     with written_whole(tmp_path / "net.csv"):
         (handle,) = handles
         os.fstat(handle)
@@ -144,16 +147,16 @@ def test_no_file_is_left_open(tmp_path, monkeypatch):
         os.fstat(handle)
 
 
-# Files that stand there already
+# Modes, links, pipes and devices
 
 
 @posix
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_the_mode_is_that_of_any_new_file(tmp_path, monkeypatch, umask):
+def test_a_new_file_has_the_mode_that_the_umask_gives(tmp_path, monkeypatch, umask):
     before = os.umask(umask)
     try:
         with monkeypatch.context() as patch:
-            # Other threads make files meanwhile, with the mask of the whole process.
+            # The process has one umask: changing it would affect files of other threads.
             patch.setattr(os, "umask", None)
             write(tmp_path / "net.csv")
     finally:
@@ -163,7 +166,7 @@ def test_the_mode_is_that_of_any_new_file(tmp_path, monkeypatch, umask):
 
 @posix
 @given(mode=st.integers(0, 0o777))
-def test_the_mode_and_the_owner_are_those_of_the_file_before(tmp_path_factory, mode):
+def test_the_mode_and_the_owner_of_the_old_file_are_kept(tmp_path_factory, mode):
     path = tmp_path_factory.mktemp("modes") / "net.csv"
     path.write_text("old")
     if os.getuid() == 0:
@@ -171,7 +174,7 @@ def test_the_mode_and_the_owner_are_those_of_the_file_before(tmp_path_factory, m
     path.chmod(mode)
     before = path.stat()
     with written_whole(path) as file:
-        # What is private is so from the beginning.
+        # Others cannot read a private file while it is written.
         assert stat.S_IMODE(Path(file.name).stat().st_mode) == 0o600
         file.write(b"new")
     after = path.stat()
@@ -181,13 +184,13 @@ def test_the_mode_and_the_owner_are_those_of_the_file_before(tmp_path_factory, m
 
 
 @posix
-@pytest.mark.parametrize("stands", [False, True])
+@pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize("links", [["store/net.csv"], ["{}/store/net.csv"], ["other", "store/net.csv"]])
-def test_links_are_followed(tmp_path, monkeypatch, links, stands):
+def test_links_are_followed(tmp_path, monkeypatch, links, exists):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "store").mkdir()
     path = target = tmp_path / "store" / "net.csv"
-    if stands:
+    if exists:
         target.write_text("old")
     for name, to in zip(["net.csv", "other"], links, strict=False):
         (tmp_path / name).symlink_to(to.format(tmp_path))
@@ -203,7 +206,7 @@ def test_links_are_followed(tmp_path, monkeypatch, links, stands):
 
 
 @posix
-def test_a_link_that_leads_nowhere_is_refused_before_the_work(tmp_path):
+def test_a_link_to_itself_is_refused_before_the_block_runs(tmp_path):
     path = tmp_path / "net.csv"
     path.symlink_to("net.csv")
     refused(path, OSError, r"net\.csv")
@@ -211,7 +214,7 @@ def test_a_link_that_leads_nowhere_is_refused_before_the_work(tmp_path):
 
 
 def read_from(path):
-    """Read what is written into a pipe, in a thread of its own; return where it comes."""
+    """Read a pipe in a thread; return the list that will hold its content, and the thread."""
     found = []
     reader = threading.Thread(target=lambda: found.append(path.read_bytes()), daemon=True)
     reader.start()
@@ -235,7 +238,7 @@ def test_a_pipe_is_written_into(tmp_path, through_link):
 
 
 @posix
-def test_a_pipe_gets_nothing_where_the_block_raises(tmp_path):
+def test_a_pipe_gets_nothing_if_the_block_raises(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
@@ -259,20 +262,20 @@ def test_a_device_is_written_into():
 
 
 @posix
-def test_a_descriptor_of_a_file_that_is_gone_is_written_into(tmp_path):
+def test_the_descriptor_of_a_deleted_file_is_written_into(tmp_path):
     file = tmp_path / "net.csv"
     with file.open("wb+") as stream:
         file.unlink()
         path = Path(f"/dev/fd/{stream.fileno()}")
         if not path.exists():
-            pytest.skip("this system has no /dev/fd of files")
+            pytest.skip("this system has no /dev/fd for files")
         write(path, b"whole")
         assert stream.read() == b"whole"
     assert list(tmp_path.iterdir()) == []
 
 
 @posix
-def test_a_pipe_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+def test_a_pipe_that_cannot_be_written_is_refused_before_the_block_runs(tmp_path, monkeypatch):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
@@ -280,7 +283,7 @@ def test_a_pipe_that_cannot_be_written_is_refused_before_the_work(tmp_path, monk
 
 
 @posix
-def test_a_socket_is_refused_before_the_work(tmp_path, monkeypatch):
+def test_a_socket_is_refused_before_the_block_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the name of a socket must be short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("net.csv")
@@ -303,15 +306,15 @@ def test_a_name_of_any_length_can_be_written(tmp_path_factory, name):
     assume(len(os.fsencode(name)) <= 255 and path.name == name and name.strip(". "))
     with written_whole(path) as file:
         file.write(b"whole")
-        half = Path(file.name)
-        assert len(os.fsencode(half.name)) <= 143
+        partial = Path(file.name)
+        assert len(os.fsencode(partial.name)) <= 143  # the limit of some file systems
     assert list(folder.iterdir()) == [path]
-    half.write_text("half")
+    partial.write_text("half")
     remove_partial(path)
     assert list(folder.iterdir()) == [path]
 
 
-def test_half_written_files_of_another_long_name_are_left_alone(tmp_path):
+def test_partial_files_of_another_long_name_are_kept(tmp_path):
     names = [f"{'x' * 200}{number}.csv" for number in (1, 2)]
     with written_whole(tmp_path / names[0]) as file:
         file.write(b"whole")
@@ -320,7 +323,7 @@ def test_half_written_files_of_another_long_name_are_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO])
-def test_an_error_of_the_disk_names_the_file(tmp_path, number):
+def test_a_disk_error_names_the_file(tmp_path, number):
     path = tmp_path / "net.csv"
     with pytest.raises(OSError, match=r"net\.csv'$") as caught:
         write(path, b"half", OSError(number, os.strerror(number)))
@@ -330,7 +333,7 @@ def test_an_error_of_the_disk_names_the_file(tmp_path, number):
 
 @posix
 @pytest.mark.parametrize("name", ["net.safetensors", "run.csv", "run.json", "net.onnx"])
-def test_a_file_that_is_too_large_is_named(tmp_path, name):
+def test_a_file_beyond_the_size_limit_is_named(tmp_path, name):
     import resource
 
     pytest.importorskip("onnx")
@@ -354,8 +357,11 @@ def test_a_file_that_is_too_large_is_named(tmp_path, name):
 
 
 @pytest.fixture
-def held(monkeypatch):
-    """A file that another program holds for a while, as Windows has it; yields how often a move was tried."""
+def held_open(monkeypatch):
+    """Return a function that makes the next moves fail, as on Windows while a program has the file open.
+
+    Its argument is the number of moves that fail. It returns the list of the moves that are tried.
+    """
     replace, tried = Path.replace, []
 
     def hold(times):
@@ -372,28 +378,28 @@ def held(monkeypatch):
     return hold
 
 
-def test_windows_is_asked_again_while_a_file_is_held(old, monkeypatch, held):
+def test_a_move_is_retried_on_windows_while_the_file_is_open(old, monkeypatch, held_open):
     monkeypatch.setattr(_files.sys, "platform", "win32")
-    tried = held(3)
+    tried = held_open(3)
     write(old)
     assert len(tried) == 4
     assert old.read_text() == "new"
     assert list(old.parent.iterdir()) == [old]
 
 
-@pytest.mark.parametrize(("system", "once"), [("win32", False), ("linux", True)])
-def test_no_system_is_asked_for_ever(old, monkeypatch, held, system, once):
+@pytest.mark.parametrize(("system", "tries_once"), [("win32", False), ("linux", True)])
+def test_a_move_that_keeps_failing_is_given_up(old, monkeypatch, held_open, system, tries_once):
     monkeypatch.setattr(_files.sys, "platform", system)
     monkeypatch.setattr(_files, "_PATIENCE_SECONDS", 0.01)
-    tried = held(10**9)
+    tried = held_open(10**9)
     with pytest.raises(PermissionError, match="Access is denied"):
         write(old)
-    assert (len(tried) == 1) == once
+    assert (len(tried) == 1) == tries_once
     assert old.read_text() == "old"
     assert list(old.parent.iterdir()) == [old]
 
 
-def test_what_was_left_half_written_is_removed(old, tmp_path):
+def test_only_the_partial_files_of_the_path_are_removed(old, tmp_path):
     others = ("net.csv.bak", ".net.csv.swp", ".net.csv.mybackup", ".other.csv.0123abcd", "x.net.csv.0123abcd")
     for name in (".net.csv.fedc9876", ".net.csv.0123abcd", *others):
         (tmp_path / name).write_text("half")

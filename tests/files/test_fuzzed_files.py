@@ -1,6 +1,7 @@
-"""Every reader, fed what is no such file, half of one, or one that lies: a clear error, and nothing else.
+"""Fuzzed files: every reader accepts a file or refuses it with a clear error.
 
-A few examples in the ordinary tests; ``nox -s fuzz`` takes as many as TWOLAYER_FUZZ says.
+The files are random bytes, damaged files, or well-formed files with false content. Most tests use 40
+examples; ``nox -s fuzz`` uses 2,000, or the number in TWOLAYER_FUZZ.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ from twolayer.storage import load_metadata
 from twolayer.training.optimizers import Adam
 
 EXAMPLES = int(os.environ.get("TWOLAYER_FUZZ", "40"))
-often = settings(max_examples=EXAMPLES)
+many_examples = settings(max_examples=EXAMPLES)
 
 NUMBERS = st.sampled_from([0, -1, 1, 2, 3, 2**31, 2**63, 10**30, 0.5, -0.0, 1e308, 1e-320])
 JSON = st.recursive(
@@ -62,12 +63,12 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
-# What json.dumps would not write.
-NO_JSON = st.sampled_from(["", "{", "nul", "[" * 10_000, "9" * 5_000, '"\\ud800"', "1e999", "NaN", "\x00"])
+# Malformed JSON, and JSON that is hard to read: deep nesting, long numbers, and lone surrogates.
+BAD_JSON = st.sampled_from(["", "{", "nul", "[" * 10_000, "9" * 5_000, '"\\ud800"', "1e999", "NaN", "\x00"])
 
 
 def damaged(content: bytes) -> st.SearchStrategy[bytes]:
-    """What is no such file at all, only the beginning of one, or one with a few bytes changed."""
+    """Random bytes, or the content cut short, with a few bytes changed, or with bytes inserted."""
 
     def changed(edits: list[tuple[int, int]]) -> bytes:
         edited = bytearray(content)
@@ -75,7 +76,7 @@ def damaged(content: bytes) -> st.SearchStrategy[bytes]:
             edited[place] = byte
         return bytes(edited)
 
-    # In the first bytes damage has most ways to go.
+    # Damage to the first bytes has the most varied effects.
     places = st.integers(0, len(content) - 1) | st.integers(0, min(len(content), 300) - 1)
     return st.one_of(
         st.binary(max_size=300),
@@ -88,12 +89,12 @@ def damaged(content: bytes) -> st.SearchStrategy[bytes]:
 
 
 def read_or_refused(read: Callable[[Path], Any], path: Path, content: bytes) -> Any:
-    """What is read, or None where it is refused in words that name the file."""
+    """Return what `read` returns, or None if it raises an error that names the file."""
     path.write_bytes(content)
     try:
         return read(path)
     except (ValueError, TypeError) as error:
-        assert path.name in str(error)  # noqa: PT017  # there may be none
+        assert path.name in str(error)  # noqa: PT017  # there may be no error
         assert len(str(error)) < 1000  # noqa: PT017
         return None
 
@@ -101,9 +102,9 @@ def read_or_refused(read: Callable[[Path], Any], path: Path, content: bytes) -> 
 def fuzz(
     contents: st.SearchStrategy[bytes], read: Callable[[Path], Any], path: Path, check: Callable[[Any], None]
 ) -> None:
-    """Read a file of each of these contents, and check whatever is accepted."""
+    """Read files of these contents, and check every result that is accepted."""
 
-    @often
+    @many_examples
     @given(contents)
     def run(content: bytes) -> None:
         found = read_or_refused(read, path, content)
@@ -125,21 +126,22 @@ SIZES = {
 
 
 def header_of(content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header and the data of a safetensors file."""
     start = 8 + struct.unpack("<Q", content[:8])[0]
     return json.loads(content[8:start]), content[start:]
 
 
 @st.composite
-def lying(draw: Any, content: bytes, inner: str | None = None) -> bytes:
-    """A well-formed safetensors file that says something else than it should, in up to three places.
+def falsified(draw: Any, content: bytes, inner: str | None = None) -> bytes:
+    """A well-formed safetensors file with up to three false entries.
 
-    ``inner`` is a key of its metadata that holds JSON of its own.
+    ``inner`` is a key of the metadata whose value is JSON.
     """
     header, data = header_of(content)
     metadata = header.pop("__metadata__")
     tensors = {
-        name: (one["dtype"], tuple(one["shape"]), data[slice(*one["data_offsets"])])
-        for name, one in header.items()
+        name: (tensor["dtype"], tuple(tensor["shape"]), data[slice(*tensor["data_offsets"])])
+        for name, tensor in header.items()
     }
     shift = 0
     for _ in range(draw(st.integers(1, 3))):
@@ -165,7 +167,7 @@ def lying(draw: Any, content: bytes, inner: str | None = None) -> bytes:
         elif edit == "metadata":
             key = draw(st.sampled_from(sorted(metadata)) | st.text(max_size=5))
             if draw(st.integers(0, 5)):
-                metadata[key] = draw(JSON.map(json.dumps) | NO_JSON | st.text(max_size=8))
+                metadata[key] = draw(JSON.map(json.dumps) | BAD_JSON | st.text(max_size=8))
             else:
                 metadata.pop(key, None)
         elif edit == "inner" and inner in metadata:
@@ -173,7 +175,7 @@ def lying(draw: Any, content: bytes, inner: str | None = None) -> bytes:
                 stored = json.loads(metadata[inner])
                 stored[draw(st.sampled_from(sorted(stored)))] = draw(JSON)
             except (ValueError, TypeError, IndexError, RecursionError):
-                continue  # it is no object any more
+                continue  # an earlier edit left no JSON object
             metadata[inner] = json.dumps(stored)
         elif edit == "offsets":
             shift = draw(st.sampled_from([-1, 1, 8, 2**62, 2**64]))
@@ -192,6 +194,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def saved_network(path: Path, stacked: bool) -> bytes:
+    """Save a network or a stack of two; return the bytes of the file."""
     net = make_task(2 if stacked else None).net
     about = {"preprocessing": {"mean": 0.5}, "information": {"reg": 0.1, "dataset": "digits"}}
     save(net, path, classes=("a", "b", "c"), image_shape=(2, 2), **about)
@@ -199,16 +202,16 @@ def saved_network(path: Path, stacked: bool) -> bytes:
 
 
 def check_network(net: TwoLayerNet) -> None:
-    """A network that was accepted is one."""
+    """Assert that an accepted network is finite and computes logits of the right shape."""
     assert all(np.isfinite(array).all() for array in net)
     X = np.zeros((2, net.n_features), net.W1.dtype)
     stack = () if net.n_networks is None else (net.n_networks,)
     assert net.logits(X).shape == (*stack, 2, net.n_classes)
 
 
-@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("well_formed", [False, True])
 @pytest.mark.parametrize("stacked", [False, True])
-def test_networks(folder: Path, stacked: bool, lies: bool) -> None:
+def test_fuzzed_networks_are_loaded_or_refused(folder: Path, stacked: bool, well_formed: bool) -> None:
     path = folder / "net.safetensors"
     content = saved_network(path, stacked)
 
@@ -222,36 +225,41 @@ def test_networks(folder: Path, stacked: bool, lies: bool) -> None:
         read_or_refused(load_metadata, path, path.read_bytes())
         return load(path)
 
-    fuzz(lying(content, "information") if lies else damaged(content), read, path, check)
+    fuzz(falsified(content, "information") if well_formed else damaged(content), read, path, check)
 
 
-HOW: dict[str, Any] = {"batch_size": 5, "optimizer": Adam(), "ema_decay": 0.9, "learning_rate": 0.01}
+TRAIN_ARGUMENTS: dict[str, Any] = {
+    "batch_size": 5,
+    "optimizer": Adam(),
+    "ema_decay": 0.9,
+    "learning_rate": 0.01,
+}
 
 
 def checkpointed(path: Path, stacked: bool) -> tuple[bytes, Callable[[Run], Run]]:
-    """A checkpoint's bytes, and what goes on with it."""
+    """The bytes of a checkpoint, and a function that resumes its run."""
     task = make_task(2 if stacked else None)
-    how = HOW | {"validation": task.validation, "preprocessing": Standardizer.fit(task.X)}
-    save_run(train(task.net, task.X, task.y, epochs=2, rng=1, **how), path)
-    return path.read_bytes(), lambda run: train(run, task.X, task.y, steps=11, **how)
+    arguments = TRAIN_ARGUMENTS | {"validation": task.validation, "preprocessing": Standardizer.fit(task.X)}
+    save_run(train(task.net, task.X, task.y, epochs=2, rng=1, **arguments), path)
+    return path.read_bytes(), lambda run: train(run, task.X, task.y, steps=11, **arguments)
 
 
-@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("well_formed", [False, True])
 @pytest.mark.parametrize("stacked", [False, True])
-def test_checkpoints(folder: Path, stacked: bool, lies: bool) -> None:
+def test_fuzzed_checkpoints_are_resumed_or_refused(folder: Path, stacked: bool, well_formed: bool) -> None:
     path = folder / "run.safetensors"
-    content, go_on = checkpointed(path, stacked)
+    content, resume = checkpointed(path, stacked)
 
     def check(run: Run) -> None:
         assert "Run(" in repr(run)
         save_run(run, path)
         assert load_run(path).n_steps == run.n_steps
         try:
-            go_on(run)
+            resume(run)
         except ValueError as error:
             assert "must be the run's" in str(error) or "must be the new total" in str(error)  # noqa: PT017
 
-    fuzz(lying(content, "run") if lies else damaged(content), load_run, path, check)
+    fuzz(falsified(content, "run") if well_formed else damaged(content), load_run, path, check)
 
 
 # Data sets
@@ -262,10 +270,12 @@ FEW = 3
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every file of CIFAR-10 hold FEW records in place of 10,000."""
     monkeypatch.setattr(cifar10, "_RECORDS", FEW)
 
 
 def records(seed: int) -> bytes:
+    """The bytes of a file of FEW random records."""
     rng = np.random.default_rng(seed)
     found = rng.integers(0, 256, (FEW, 3073), dtype=np.uint8)
     found[:, 0] %= 10
@@ -277,6 +287,7 @@ def load_few(path: Path) -> Any:
 
 
 def check_dataset(data: Any) -> None:
+    """Assert that an accepted data set has a valid label for each sample."""
     for split in (data.train, data.validation, data.test):
         if split is not None:
             assert split.y.dtype == np.int64
@@ -286,19 +297,19 @@ def check_dataset(data: Any) -> None:
     assert data.n_features >= 1
 
 
-def test_cifar10_files(folder: Path, few: None) -> None:
-    there = folder / "cifar-10-batches-bin"
-    there.mkdir(exist_ok=True)
+def test_fuzzed_cifar10_files_are_loaded_or_refused(folder: Path, few: None) -> None:
+    batches = folder / "cifar-10-batches-bin"
+    batches.mkdir(exist_ok=True)
     names = ["batches.meta.txt", "data_batch_1.bin", "test_batch.bin"]
     contents = ["\n".join(cifar10.CLASSES).encode(), records(0), records(1)]
 
-    @often
+    @many_examples
     @given(st.data(), st.sampled_from([0, 1, 2]))
     def check(data: st.DataObject, which: int) -> None:
         for name, content in zip(names, contents, strict=True):
-            (there / name).write_bytes(content)
+            (batches / name).write_bytes(content)
         changed = data.draw(damaged(contents[which]))
-        found = read_or_refused(lambda _: load_few(there), there / names[which], changed)
+        found = read_or_refused(lambda _: load_few(batches), batches / names[which], changed)
         if found is not None:
             check_dataset(found)
 
@@ -306,7 +317,7 @@ def test_cifar10_files(folder: Path, few: None) -> None:
 
 
 def packed(members: list[tuple[dict[str, Any], bytes]]) -> bytes:
-    """A tar of members with these fields."""
+    """The bytes of a tar archive of members with these fields and contents."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for fields, content in members:
@@ -319,8 +330,8 @@ def packed(members: list[tuple[dict[str, Any], bytes]]) -> bytes:
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_cifar10_archives(folder: Path, few: None, inside: bool) -> None:
-    """Damage to the packed archive, and to what is in one whose checksum is right."""
+def test_fuzzed_cifar10_archives_are_loaded_or_refused(folder: Path, few: None, inside: bool) -> None:
+    """The damage is to the compressed archive or, with a right checksum, to the tar archive inside it."""
     path = folder / "cifar-10-binary.tar.gz"
     files = ("data_batch_1.bin", "batches.meta.txt", "test_batch.bin")
     names = [f"cifar-10-batches-bin/{name}" for name in files]
@@ -329,8 +340,8 @@ def test_cifar10_archives(folder: Path, few: None, inside: bool) -> None:
     headers = [i for i in range(0, len(tar), 512) if tar[i : i + 5] == b"cifar"]
 
     @st.composite
-    def lying_headers(draw: Any) -> bytes:
-        """A tar whose headers say something else, and have the right checksums."""
+    def falsified_headers(draw: Any) -> bytes:
+        """A tar archive whose headers have false fields and right checksums."""
         edited = bytearray(tar)
         for _ in range(draw(st.integers(1, 2))):
             start = draw(st.sampled_from(headers))
@@ -347,7 +358,7 @@ def test_cifar10_archives(folder: Path, few: None, inside: bool) -> None:
     def zipped(content: bytes) -> bytes:
         return gzip.compress(content, 1, mtime=0)
 
-    inner = (damaged(tar) | lying_headers()).map(zipped)
+    inner = (damaged(tar) | falsified_headers()).map(zipped)
     fuzz(inner if inside else damaged(zipped(tar)), load_few, path, check_dataset)
 
 
@@ -367,12 +378,11 @@ DTYPES: st.SearchStrategy[np.dtype[Any]] = st.one_of(
 
 
 def saved(array: np.ndarray, dtype: Any = None) -> bytes:
-    """An array in a file, in another dtype: its values where the dtype takes them, else zeros."""
+    """The bytes of an .npy file, with the array cast to a dtype, or zeros if it cannot be cast."""
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # numbers may overflow or lose a part, fields have names of any letters
+        # Numbers may overflow or lose an imaginary part, and names of fields may hold any characters.
+        warnings.simplefilter("ignore")
         if dtype is not None:
             try:
                 array = array.astype(dtype)
@@ -384,7 +394,7 @@ def saved(array: np.ndarray, dtype: Any = None) -> bytes:
 
 @st.composite
 def npy(draw: Any, array: np.ndarray) -> bytes:
-    """An array in a file, of another dtype or with a header that lies."""
+    """The bytes of an .npy file, with the array in another dtype or with a false header."""
     if draw(st.booleans()):
         return saved(array, draw(DTYPES))
     content = saved(array)
@@ -416,32 +426,32 @@ ARRAYS = {
 
 
 @st.composite
-def lying_npz(draw: Any, arrays: dict[str, np.ndarray] = ARRAYS) -> bytes:
-    """A whole zip file whose arrays, or their names, are not what they should be."""
-    liars = draw(st.lists(st.sampled_from(sorted(arrays)), min_size=1, max_size=2, unique=True))
+def falsified_npz(draw: Any, arrays: dict[str, np.ndarray] = ARRAYS) -> bytes:
+    """An intact zip file in which one or two arrays, or their names, are false."""
+    falsified_names = draw(st.lists(st.sampled_from(sorted(arrays)), min_size=1, max_size=2, unique=True))
     stream = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(stream, "w") as file:
-        warnings.simplefilter("ignore")  # two members of one name are a lie too
+        warnings.simplefilter("ignore")  # two members may have the same name
         for name, array in arrays.items():
-            content = draw(npy(array)) if name in liars else saved(array)
-            if name in liars and draw(st.integers(0, 9)) == 0:
+            content = draw(npy(array)) if name in falsified_names else saved(array)
+            if name in falsified_names and draw(st.integers(0, 9)) == 0:
                 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=6)
                 name = draw(texts)
             file.writestr(name + draw(st.sampled_from([".npy", ".npy", ".npy", ""])), content)
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("lies", [False, True])
+@pytest.mark.parametrize("well_formed", [False, True])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_npz_files(folder: Path, compressed: bool, lies: bool) -> None:
+def test_fuzzed_npz_files_are_loaded_or_refused(folder: Path, compressed: bool, well_formed: bool) -> None:
     path = folder / "mine.npz"
     (np.savez_compressed if compressed else np.savez)(path, **ARRAYS)
 
-    fuzz(lying_npz() if lies else damaged(path.read_bytes()), load_npz, path, check_dataset)
+    fuzz(falsified_npz() if well_formed else damaged(path.read_bytes()), load_npz, path, check_dataset)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".npy"])
-def test_samples_to_predict(folder: Path, suffix: str) -> None:
+def test_fuzzed_samples_to_predict_are_loaded_or_refused(folder: Path, suffix: str) -> None:
     path = folder / f"samples{suffix}"
     X = {"X": ARRAYS["X"]}
 
@@ -450,7 +460,7 @@ def test_samples_to_predict(folder: Path, suffix: str) -> None:
             return inputs._array(path, 2)
         except ValueError as error:
             if re.fullmatch("`INPUT` must have 2 features .*; got \\d+", str(error)):
-                return None  # it is the only input, so it has no name there
+                return None  # the message has no name, as there is only one input
             raise
 
     def check(found: Any) -> None:
@@ -458,12 +468,12 @@ def test_samples_to_predict(folder: Path, suffix: str) -> None:
         assert found.ndim >= 2
         assert found.size
 
-    fuzz(lying_npz(X) | damaged(saved(X["X"])) | npy(X["X"]), read, path, check)
+    fuzz(falsified_npz(X) | damaged(saved(X["X"])) | npy(X["X"]), read, path, check)
 
 
 # Images
 
-# How Pillow writes the formats that are read, in as many ways as its readers have branches.
+# The formats that are read, in variants that reach the branches of Pillow's readers.
 IMAGES: list[tuple[str, str, dict[str, Any]]] = [
     *(("PNG", mode, {}) for mode in ("1", "L", "P", "RGB", "RGBA", "LA", "I;16")),
     ("JPEG", "L", {}),
@@ -481,28 +491,29 @@ IMAGES: list[tuple[str, str, dict[str, Any]]] = [
 OTHER_IMAGES = ("DDS", "DIB", "EPS", "ICO", "JPEG2000", "PCX", "PPM", "SGI", "TGA")
 
 
-def written_image(form: str, mode: str, how: dict[str, Any]) -> bytes:
+def written_image(form: str, mode: str, options: dict[str, Any]) -> bytes:
+    """The bytes of an image of 4 rows of 6 random pixels."""
     stream = io.BytesIO()
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     made = PIL.Image.fromarray(pixels)
     made = made.convert("L").convert("I;16") if mode == "I;16" else made.convert(mode)
-    made.save(stream, form, **how)
+    made.save(stream, form, **options)
     return stream.getvalue()
 
 
 @pytest.mark.parametrize("resize", [False, True])
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "others"])
-def test_images(
+def test_fuzzed_images_are_loaded_or_refused(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     form: str,
     resize: bool,
 ) -> None:
-    """Pixels or a refusal; no program is started, and Python writes nothing on stderr (libtiff may)."""
+    """No program is started, and Python writes nothing to stderr (libtiff may)."""
     path = folder / "image.png"
-    how = [(other, "RGB", {}) for other in OTHER_IMAGES] if form == "others" else []
-    contents = [written_image(*one) for one in how or IMAGES if how or one[0] == form]
+    others = [(other, "RGB", {}) for other in OTHER_IMAGES] if form == "others" else []
+    contents = [written_image(*image) for image in others or IMAGES if others or image[0] == form]
     saved_network(folder / "of_images.safetensors", False)
     about = load_metadata(folder / "of_images.safetensors")
     about = dataclasses.replace(about, image_shape=(4, 6), information={"white": 1.0})
@@ -515,19 +526,19 @@ def test_images(
         assert pixels.shape == (4, 6)
         assert 0 <= pixels.min() <= pixels.max() <= 1
 
-    fuzz(st.sampled_from(contents).flatmap(lambda one: st.just(one) | damaged(one)), read, path, check)
+    fuzz(st.sampled_from(contents).flatmap(lambda image: st.just(image) | damaged(image)), read, path, check)
     assert (started, capsys.readouterr().err) == ([], "")
 
 
-# What the command line reads back
+# Files that the command line reads back
 
 
 @st.composite
 def edited_json(draw: Any, stored: Any) -> bytes:
-    """JSON that differs in up to three places, at any depth, or is none."""
+    """JSON that differs in up to three places, at any depth, or any other or malformed JSON."""
     kind = draw(st.integers(0, 9))
     if kind == 0:
-        return draw(NO_JSON.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=50))
+        return draw(BAD_JSON.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=50))
     if kind == 1:
         return json.dumps(draw(JSON)).encode()
     edited = json.loads(json.dumps(stored))
@@ -549,9 +560,9 @@ def edited_json(draw: Any, stored: Any) -> bytes:
     return json.dumps(edited).encode()
 
 
-def said(*arguments: object) -> str:
-    """Run a command, which must end well or say in one line what is wrong."""
-    result = CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+def error_of(*arguments: object) -> str:
+    """Run a command; return its error, which must be one line, or an empty string if it succeeds."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code in (0, 1, 2), result.output
     if result.exit_code:
         errors = [line for line in result.output.splitlines() if line.startswith("Error: ")]
@@ -569,28 +580,28 @@ TRAINED = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was stopped in its middle."""
+    """A folder with the folder of a training run and that of a sweep."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
-        where = tmp_path_factory.mktemp("trained")
+        root = tmp_path_factory.mktemp("trained")
         for name, words in TRAINED.items():
-            said(*words.split(), "-q", "--out", where / name)
-    return where
+            error_of(*words.split(), "-q", "--out", root / name)
+    return root
 
 
 def without_null(value: Any) -> Any:
-    """What of JSON's values TOML can hold."""
+    """The value without nulls and lone surrogates, which TOML cannot hold."""
     if isinstance(value, dict):
-        return {key: without_null(one) for key, one in value.items() if one is not None}
+        return {key: without_null(part) for key, part in value.items() if part is not None}
     if isinstance(value, list | tuple):
-        return [without_null(one) for one in value if one is not None]
-    # Halves of a character have no place in UTF-8.
+        return [without_null(part) for part in value if part is not None]
+    # UTF-8 cannot encode lone surrogates.
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 @st.composite
 def edited_toml(draw: Any, stored: dict[str, Any]) -> bytes:
-    """TOML that differs in up to three places, or is none."""
+    """TOML that differs in up to three settings, or damaged TOML, or random bytes."""
     if not draw(st.integers(0, 4)):
         return draw(damaged(tomli_w.dumps(stored).encode()) | st.binary(max_size=50))
     edited = dict(stored)
@@ -602,42 +613,46 @@ def edited_toml(draw: Any, stored: dict[str, Any]) -> bytes:
     return tomli_w.dumps(without_null(edited)).encode()
 
 
-@pytest.mark.parametrize(("kind", "way"), [("run", "resume"), ("run", "config"), ("sweep", "config")])
-def test_settings(trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, way: str) -> None:
+@pytest.mark.parametrize(("kind", "option"), [("run", "resume"), ("run", "config"), ("sweep", "config")])
+def test_fuzzed_settings_are_accepted_or_refused(
+    trained: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, option: str
+) -> None:
     command = "train" if kind == "run" else "sweep"
-    path = (trained / kind if way == "resume" else folder) / "settings.toml"
-    given_as = ("--resume", path.parent) if way == "resume" else ("--config", path)
+    path = (trained / kind if option == "resume" else folder) / "settings.toml"
+    given_as = ("--resume", path.parent) if option == "resume" else ("--config", path)
     whole = (trained / kind / "settings.toml").read_text(encoding="utf-8")
     stored = tomllib.loads(whole)
-    if way == "resume":
+    if option == "resume":
         stored |= {"steps": 40}
-    begun: list[Any] = []
-    # What it would train: by settings that were accepted, as long and as wide as they may say.
-    monkeypatch.setattr("twolayer.cli.train._train", lambda job, folder, **more: begun.append(job.settings))
-    monkeypatch.setattr(commands, "run_train", lambda settings, console, **more: begun.append(settings))
-    monkeypatch.setattr(commands, "run_sweep", lambda settings, console, **more: begun.append(settings))
+    recorded: list[Any] = []
+    # Record the settings instead of training, which could take any time and memory.
+    monkeypatch.setattr(
+        "twolayer.cli.train._train", lambda job, folder, **more: recorded.append(job.settings)
+    )
+    monkeypatch.setattr(commands, "run_train", lambda settings, console, **more: recorded.append(settings))
+    monkeypatch.setattr(commands, "run_sweep", lambda settings, console, **more: recorded.append(settings))
 
-    @often
+    @many_examples
     @given(edited_toml(stored))
     def check(content: bytes) -> None:
         path.write_bytes(content)
-        begun.clear()
-        error = said(command, *given_as)
+        recorded.clear()
+        error = error_of(command, *given_as)
         assert len(error) < 2000
         if not error:
-            (found,) = begun
-            several = (lambda value: value[0]) if kind == "sweep" else lambda value: value
-            assert type(several(found["batch_size"])) is int
-            assert type(several(found["learning_rate"])) is float
+            (found,) = recorded
+            first = (lambda value: value[0]) if kind == "sweep" else lambda value: value
+            assert type(first(found["batch_size"])) is int
+            assert type(first(found["learning_rate"])) is float
             assert found["optimizer"] in ("nesterov", "momentum", "sgd", "adam", "adamw")
 
     path.write_text(tomli_w.dumps(stored), encoding="utf-8")
-    assert said(command, *given_as) == ""
-    (found,) = begun
+    assert error_of(command, *given_as) == ""
+    (found,) = recorded
     assert without_null({**found, "data_sha256": ""}).items() >= (stored | {"data_sha256": ""}).items()
     try:
         check()
-    finally:  # for the tests that come after it
+    finally:  # other tests read this file
         (trained / kind / "settings.toml").write_text(whole, encoding="utf-8")
 
 
@@ -646,7 +661,7 @@ READERS: dict[str, Callable[[Path], Any]] = {"results.json": read_results, "hist
 
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 @pytest.mark.parametrize("name", READERS)
-def test_results(trained: Path, folder: Path, kind: str, name: str) -> None:
+def test_fuzzed_results_are_loaded_or_refused(trained: Path, folder: Path, kind: str, name: str) -> None:
     path = folder / name
     stored = json.loads((trained / kind / name).read_text(encoding="utf-8"))
 
@@ -656,10 +671,10 @@ def test_results(trained: Path, folder: Path, kind: str, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 @pytest.mark.parametrize("name", READERS)
-def test_pictures(
+def test_fuzzed_results_are_plotted_or_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
 ) -> None:
-    """What was accepted can be drawn; a tenth of the examples, as drawing takes long."""
+    """Accepted results can be plotted. Plotting is slow, so that only a tenth of the examples is used."""
     drawn: list[Path] = []
 
     def savefig(self: Any, file: Path, **more: Any) -> None:
@@ -670,20 +685,20 @@ def test_pictures(
     (tmp_path / "results.json").write_text("{}", encoding="utf-8")
     path.write_bytes((trained / kind / name).read_bytes())
     stored = json.loads(path.read_text(encoding="utf-8"))
-    said("plot", tmp_path)
+    error_of("plot", tmp_path)
     assert drawn
 
     @settings(max_examples=max(5, EXAMPLES // 10))
     @given(edited_json(stored))
     def check(content: bytes) -> None:
         path.write_bytes(content)
-        assert len(said("plot", tmp_path)) < 2000
+        assert len(error_of("plot", tmp_path)) < 2000
 
     check()
 
 
-@pytest.mark.parametrize("lies", [False, True])
-def test_predictions(folder: Path, lies: bool) -> None:
+@pytest.mark.parametrize("well_formed", [False, True])
+def test_fuzzed_predictions_are_loaded_or_refused(folder: Path, well_formed: bool) -> None:
     path = folder / "predictions.npz"
     probs = np.random.default_rng(0).dirichlet([1, 1, 1], 12).astype(np.float32)
     arrays = {"y": np.arange(12) % 3, "probabilities": probs, "images": np.arange(8).reshape(2, 2, 2)}
@@ -701,13 +716,15 @@ def test_predictions(folder: Path, lies: bool) -> None:
         assert (found.images is None) == (found.rows is None)
 
     assert read_or_refused(read, path, whole) is not None
-    fuzz(lying_npz(arrays) if lies else damaged(whole), read, path, check)
+    fuzz(falsified_npz(arrays) if well_formed else damaged(whole), read, path, check)
 
 
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 @pytest.mark.parametrize("name", ["results.json", "settings.toml"])
-def test_pages(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str) -> None:
-    """What was accepted gives a page, whose pictures are left out as they take long."""
+def test_fuzzed_files_give_a_page_or_are_refused(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    """Accepted files give a page. Its plots are left out, as they are slow."""
     monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
     for file in ("results.json", "settings.toml", "predictions.npz", "network.safetensors"):
         (tmp_path / file).write_bytes((trained / kind / file).read_bytes())
@@ -715,13 +732,13 @@ def test_pages(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k
     text = path.read_text(encoding="utf-8")
     edited = edited_json(json.loads(text)) if path.suffix == ".json" else edited_toml(tomllib.loads(text))
 
-    @often
+    @many_examples
     @given(edited)
     def check(content: bytes) -> None:
         path.write_bytes(content)
-        assert len(said("report", tmp_path)) < 2000
+        assert len(error_of("report", tmp_path)) < 2000
 
-    assert said("report", tmp_path) == ""
+    assert error_of("report", tmp_path) == ""
     check()
 
 
@@ -731,21 +748,21 @@ PARTS = ("candidates", "course", "classes", "calibration", "weights")
 # Names of classes
 
 
-sound_texts = st.text("aé健ש🙂\u200d\u0301=+-@<&>\"',;{}$\\ ", max_size=9)
-names_of_classes = st.lists(any_texts, min_size=2, max_size=4) | st.lists(
-    sound_texts, min_size=2, max_size=4, unique=True
+printable_texts = st.text("aé健ש🙂\u200d\u0301=+-@<&>\"',;{}$\\ ", max_size=9)
+class_names = st.lists(any_texts, min_size=2, max_size=4) | st.lists(
+    printable_texts, min_size=2, max_size=4, unique=True
 )
 
 
 @pytest.mark.parametrize("kind", ["network", "data"])
-def test_names_of_classes_in_files(folder: Path, kind: str) -> None:
-    """Writers refuse them if they are equal or unprintable, readers of networks if they are equal."""
+def test_class_names_in_files_are_checked(folder: Path, kind: str) -> None:
+    """Names must be different and printable. A network's file with unprintable names can still be read."""
     path = folder / ("names.safetensors" if kind == "network" else "names.npz")
 
-    @often
-    @given(names_of_classes)
+    @many_examples
+    @given(class_names)
     def check(names: list[str]) -> None:
-        sound = all(map(is_printable, names)) and len(set(names)) == len(names)
+        valid = all(map(is_printable, names)) and len(set(names)) == len(names)
         net = TwoLayerNet.initialize(2, 2, len(names), rng=0)
         if kind == "network":
             save(net, path, classes=[str(i) for i in range(len(names))])
@@ -755,34 +772,36 @@ def test_names_of_classes_in_files(folder: Path, kind: str) -> None:
             found = read_or_refused(load_metadata, path, struct.pack("<Q", len(text)) + text + data)
             try:
                 save(net, path, classes=names)
-                assert sound
+                assert valid
             except ValueError as error:
-                assert not sound
+                assert not valid
                 assert_harmless(str(error))
-            sound = len(set(names)) == len(names)
+            valid = len(set(names)) == len(names)
         else:
             y = np.arange(3 * len(names)) % len(names)
             np.savez(path, X=np.ones((len(y), 2)), y=y, classes=np.array(names))
-            # NumPy's texts end before a NUL, so names may become equal, or sound.
+            # NumPy strips NULs at the end of a text, so that names may become equal, or valid.
             names = np.array(names).tolist()
-            sound = all(map(is_printable, names)) and len(set(names)) == len(names)
+            valid = all(map(is_printable, names)) and len(set(names)) == len(names)
             found = read_or_refused(load_npz, path, path.read_bytes())
-        assert (found is not None) == sound
+        assert (found is not None) == valid
         assert found is None or found.classes == tuple(names)
 
     check()
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
-def test_names_of_classes_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """They are refused before any work, or all that the run leaves is whole; pictures have a test below."""
+def test_class_names_are_refused_or_give_well_formed_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Names are refused before any work, or every output is well-formed. Plots have a test below."""
     monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
     data, out, table = tmp_path / "names.npz", tmp_path / "run", tmp_path / "predicted.csv"
     quick = ("--epochs", 1, "--hidden", 2, *(("--seeds", 1) if command == "sweep" else ()))
 
     @settings(max_examples=max(5, EXAMPLES // 10))
-    @given(names_of_classes.map(lambda names: np.array(names).tolist()), st.booleans())
+    @given(class_names.map(lambda names: np.array(names).tolist()), st.booleans())
     @example(["a", "=1+1", "\"健,\" 'ש' <b>&"], True)
     @example(["a\u200d", "{{ 7 * 7 }}\\"], False)
     def check(names: list[str], named: bool) -> None:
@@ -790,7 +809,7 @@ def test_names_of_classes_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         y = np.arange(8 * len(names)) % len(names)
         labels = {"y": y, "classes": np.array(names)} if named else {"y": np.array(names)[y]}
         np.savez(data, X=np.random.default_rng(0).normal(size=(len(y), 2)), **labels)
-        error = said(command, data, *quick, "--out", out)
+        error = error_of(command, data, *quick, "--out", out)
         assert_harmless(error)
         if error:
             assert not all(map(is_printable, names)) or len(set(names)) < (len(names) if named else 2)
@@ -816,8 +835,8 @@ some_texts = st.lists(any_texts, min_size=13, max_size=13)
 
 
 @pytest.mark.parametrize("kind", ["run", "sweep"])
-def test_texts_in_pictures_and_on_the_page(trained: Path, tmp_path: Path, kind: str) -> None:
-    """Whatever is in results.json and settings.toml, pictures are XML and the page is HTML, without harm."""
+def test_any_texts_give_harmless_plots_and_pages(trained: Path, tmp_path: Path, kind: str) -> None:
+    """Plots are harmless XML and pages harmless HTML, for any text in results.json and settings.toml."""
     run = Path(shutil.copytree(trained / kind, tmp_path / kind))
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     about = tomllib.loads((run / "settings.toml").read_text(encoding="utf-8"))
@@ -834,7 +853,7 @@ def test_texts_in_pictures_and_on_the_page(trained: Path, tmp_path: Path, kind: 
         others = {"dataset": f"{dataset}.npz", "optimizer": value, "device": value}
         (run / "settings.toml").write_text(tomli_w.dumps(without_null(about | others)), encoding="utf-8")
         for words in (("report", run), ("plot", run, "--format", "svg")):
-            error = said(*words)
+            error = error_of(*words)
             assert_harmless(error)
             assert not error or "\ud800" in "".join(texts), error
         if error:
@@ -847,15 +866,15 @@ def test_texts_in_pictures_and_on_the_page(trained: Path, tmp_path: Path, kind: 
         assert len(drawn) > 4
         for svg in drawn:
             assert_harmless(svg)
-            ElementTree.fromstring(svg)  # our own
+            ElementTree.fromstring(svg)  # safe XML, which the library wrote
 
     check()
 
 
-# Commands at the same time
+# Concurrent commands
 
 
-AT_ONCE = {
+CONCURRENT = {
     "train": "train --steps 3 --hidden 5 --out run --overwrite",
     "another": "train --steps 5 --hidden 7 --out run --overwrite",
     "sweep": "sweep --steps 2 --hidden 3,4 --seeds 1 --out run --overwrite",
@@ -865,25 +884,27 @@ AT_ONCE = {
 }
 
 
-def test_two_commands_on_one_folder(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_commands_at_once_leave_a_consistent_folder(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
 
-    def ended(name: str, delay: float) -> str:
+    def error_after(name: str, delay: float) -> str:
         time.sleep(delay)
         try:
-            app.main([*AT_ONCE[name].split(), "-q"], standalone_mode=False)
+            app.main([*CONCURRENT[name].split(), "-q"], standalone_mode=False)
         except click.ClickException as error:
             return error.message
         return ""
 
     @settings(max_examples=max(5, EXAMPLES // 10))
-    @given(st.lists(st.sampled_from(sorted(AT_ONCE)), min_size=2, max_size=2), st.floats(0.0, 0.1))
+    @given(st.lists(st.sampled_from(sorted(CONCURRENT)), min_size=2, max_size=2), st.floats(0.0, 0.1))
     def check(names: list[str], delay: float) -> None:
         shutil.rmtree("run", ignore_errors=True)
         shutil.copytree(trained / "run", "run")
         with ThreadPoolExecutor(2) as pool:
-            errors = list(pool.map(ended, names, [0.0, delay]))
+            errors = list(pool.map(error_after, names, [0.0, delay]))
         for name, error in zip(names, errors, strict=True):
             refusals = ("run must not be in use; ",)
             if name == "resume":  # a sweep came first, or another `train --resume`

@@ -1,4 +1,4 @@
-"""IDX files, as MNIST and Fashion-MNIST come in."""
+"""IDX files, the format of MNIST and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ LABELS = np.arange(40, dtype=np.uint8) % 4
 
 
 def idx(array):
+    """The bytes of an IDX file of unsigned bytes."""
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 
@@ -29,6 +30,7 @@ WHOLE = {
 
 
 def write(folder, files, rename=str):
+    """Write these files, by name, into a folder; return the folder."""
     for name, content in files.items():
         (folder / rename(name)).write_bytes(content)
     return folder
@@ -36,7 +38,7 @@ def write(folder, files, rename=str):
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("dotted", [False, True])
-def test_four_files(packed, dotted, tmp_path):
+def test_the_four_files_of_a_data_set_are_loaded(packed, dotted, tmp_path):
     files = {name: gzip.compress(content) if packed else content for name, content in WHOLE.items()}
 
     def rename(name):
@@ -87,19 +89,19 @@ def test_arrays_own_their_memory_and_can_be_written(validation, packed, tmp_path
         ),
     ],
 )
-def test_files_that_are_refused(changes, message, tmp_path):
+def test_inconsistent_files_are_refused(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         load_idx(write(tmp_path, WHOLE | changes))
 
 
 @pytest.mark.parametrize("lengths", [(2**32 - 1,) * 3, (2**31, 2**20, 2**10)])
-def test_headers_that_claim_too_much(lengths, tmp_path):
+def test_a_header_that_claims_too_much_memory_is_refused(lengths, tmp_path):
     header = b"\0\0\x08\x03" + np.asarray(lengths, ">u4").tobytes()
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte must fit into memory; .* shape \("):
         load_idx(write(tmp_path, WHOLE | {TRAIN[0]: header + b"\0\0\0"}))
 
 
-def test_archives_that_are_refused(tmp_path):
+def test_damaged_gzip_files_are_refused(tmp_path):
     files = {name: gzip.compress(content) for name, content in WHOLE.items()}
     for damaged in (files[TRAIN[0]][:-9], b"\x1f\x8b" + bytes(60), files[TRAIN[0]][:60] + bytes(500)):
         write(tmp_path, files | {TRAIN[0]: damaged}, "{}.gz".format)
@@ -108,7 +110,7 @@ def test_archives_that_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_files_that_are_missing(name, tmp_path):
-    write(tmp_path, {one: content for one, content in WHOLE.items() if one != name})
+def test_each_missing_file_is_named(name, tmp_path):
+    write(tmp_path, {other: content for other, content in WHOLE.items() if other != name})
     with pytest.raises(FileNotFoundError, match=rf"must hold {name}, or {name}.gz; found no such file"):
         load_idx(tmp_path)

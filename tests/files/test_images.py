@@ -21,6 +21,7 @@ def pixels(shape=(*SIZE, 3)):
 
 
 def save(path, array, **more):
+    """Save an image, with its folder if that is missing; return its array."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path, **more)
     return array
@@ -28,7 +29,7 @@ def save(path, array, **more):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five images of each of two classes, all of them different."""
+    """A folder with five images of each of two classes, all different."""
     for name in ("cat", "dog"):
         for i in range(5):
             save(tmp_path / "pets" / name / f"{i}.png", pixels())
@@ -40,10 +41,11 @@ def read(path):
 
 
 def images_of(split):
+    """The set of a split's images, each as bytes."""
     return {image.tobytes() for image in split.X}
 
 
-def test_a_folder_for_each_class(folder):
+def test_each_subfolder_is_a_class(folder):
     data = load_images(folder, validation=2, test=2)
     assert data.name == "pets"
     assert data.classes == ("cat", "dog")
@@ -54,18 +56,18 @@ def test_a_folder_for_each_class(folder):
         wanted = {read(path).tobytes() for path in (folder / name).iterdir()}
         for split in (data.train, data.validation, data.test):
             assert images_of(split._replace(X=split.X[split.y == k])) <= wanted
-    every = [images_of(split) for split in (data.train, data.validation, data.test)]
-    assert sum(map(len, every)) == len(set.union(*every)) == 10
+    image_sets = [images_of(split) for split in (data.train, data.validation, data.test)]
+    assert sum(map(len, image_sets)) == len(set.union(*image_sets)) == 10
 
 
-def test_the_order_is_that_of_the_names(folder):
+def test_images_are_in_the_order_of_their_names(folder):
     data = load_images(folder, validation=0, test=0)
     paths = [folder / name / f"{i}.png" for name in ("cat", "dog") for i in range(5)]
     np.testing.assert_array_equal(data.train.X, [read(path) for path in paths])
     np.testing.assert_array_equal(data.train.y, [0] * 5 + [1] * 5)
 
 
-def test_folders_within_are_read_and_hidden_files_are_not(folder):
+def test_nested_folders_are_read_and_hidden_files_are_not(folder):
     save(folder / "cat" / "more" / "a.JPG", pixels(), format="jpeg")
     (folder / "cat" / "._0.png").write_bytes(b"of the system")
     (folder / "cat" / "notes.txt").write_text("not an image")
@@ -76,13 +78,13 @@ def test_folders_within_are_read_and_hidden_files_are_not(folder):
 
 
 @pytest.mark.parametrize("name", ["validation", "val", "valid"])
-def test_splits_that_the_folder_has(name, folder, tmp_path):
+def test_splits_in_the_folder_are_used(name, folder, tmp_path):
     whole = tmp_path / "whole"
     shutil.copytree(folder, whole / "train")
-    there = [save(whole / name / "dog" / "a.png", pixels()), save(whole / "test" / "cat" / "a.png", pixels())]
+    saved = [save(whole / name / "dog" / "a.png", pixels()), save(whole / "test" / "cat" / "a.png", pixels())]
     data = load_images(whole)
-    np.testing.assert_array_equal(data.validation.X[0], there[0])
-    np.testing.assert_array_equal(data.test.X[0], there[1])
+    np.testing.assert_array_equal(data.validation.X[0], saved[0])
+    np.testing.assert_array_equal(data.test.X[0], saved[1])
     assert (data.validation.y.tolist(), data.test.y.tolist(), len(data.train.y)) == ([1], [0], 10)
     shutil.rmtree(whole / "test")
     data = load_images(whole, test=2)
@@ -99,7 +101,7 @@ def test_a_class_may_be_called_test(folder):
     assert load_images(folder, validation=0, test=0).classes == ("dog", "test")
 
 
-def test_grey_images_have_no_axis_of_colours(folder):
+def test_grey_images_have_no_colour_axis(folder):
     for path in folder.rglob("*.png"):
         save(path, pixels(SIZE))
     data = load_images(folder, validation=0, test=0)
@@ -113,7 +115,7 @@ def test_grey_images_have_no_axis_of_colours(folder):
 @pytest.mark.parametrize(
     ("colours", "shape"), [([0, 0, 0, 90, 90, 90], SIZE), ([0, 0, 0, 90, 90, 91], (*SIZE, 3))]
 )
-def test_palettes(colours, shape, folder):
+def test_images_with_a_palette_of_greys_are_grey(colours, shape, folder):
     for path in folder.rglob("*.png"):
         image = Image.new("P", SIZE[::-1], 1)
         image.putpalette(colours)
@@ -123,7 +125,7 @@ def test_palettes(colours, shape, folder):
     assert data.train.X[0].reshape(-1)[0] == 90
 
 
-def test_other_sizes_are_cut_and_scaled(folder):
+def test_images_of_other_sizes_are_cropped_and_scaled(folder):
     flat = np.zeros((12, 40, 3), np.uint8)
     flat[:, 8:32] = 200
     save(folder / "cat" / "0.png", flat)
@@ -133,13 +135,14 @@ def test_other_sizes_are_cut_and_scaled(folder):
 
 
 def orientation(number):
+    """EXIF data with this orientation."""
     exif = Image.Exif()
     exif[0x0112] = number
     return exif
 
 
 def put_last(path, kind):
-    """Move a chunk of a PNG behind the pixels, where some programs write it."""
+    """Move a chunk of a PNG file after the pixels, where some programs write it."""
     content, start, chunks = path.read_bytes(), 8, []
     while start < len(content):
         end = start + 12 + struct.unpack(">I", content[start : start + 4])[0]
@@ -150,11 +153,11 @@ def put_last(path, kind):
 
 
 @pytest.mark.parametrize("suffix", ["png", "late.png", "tif", "webp"])
-def test_images_are_turned_as_the_camera_says(suffix, folder):
+def test_images_are_turned_by_their_exif_orientation(suffix, folder):
     upright = pixels()
     path = folder / "cat" / f"0.{suffix}"
     (folder / "cat" / "0.png").unlink()
-    # A quarter to the right.
+    # Orientation 6: the image must be turned a quarter to the right.
     Image.fromarray(np.rot90(upright)).save(path, exif=orientation(6), lossless=True)
     if suffix == "late.png":
         put_last(path, b"eXIf")
@@ -163,7 +166,7 @@ def test_images_are_turned_as_the_camera_says(suffix, folder):
     np.testing.assert_array_equal(load_images(folder, validation=0, test=0).train.X[0], upright)
 
 
-def test_an_orientation_that_there_is_not_turns_nothing(folder):
+def test_an_invalid_orientation_is_ignored(folder):
     upright = pixels()
     Image.fromarray(upright).save(folder / "cat" / "0.png", exif=orientation(9))
     np.testing.assert_array_equal(load_images(folder, validation=0, test=0).train.X[0], upright)
@@ -180,22 +183,22 @@ def test_arrays_own_their_memory_and_can_be_written(n_drawn, folder):
             assert array.flags.writeable
 
 
-def test_images_are_in_memory_once(folder):
+def test_each_image_is_in_memory_once(folder):
     for path in folder.rglob("*.png"):
         save(path, np.full((400, 300, 3), 7, np.uint8))
-    load_images(folder)  # It imports what it needs.
+    load_images(folder)  # so that imports do not count below
     tracemalloc.start()
     try:
         data = load_images(folder, validation=1, test=1)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    # The two that are drawn, and the one that is read, are there twice for a moment.
+    # The two drawn images and the one that is being read are in memory twice for a moment.
     image = data.train.X[0].nbytes
     assert peak < 14 * image
 
 
-def test_the_images_of_each_split_are_those_of_its_rows(folder):
+def test_rows_are_the_indices_of_the_images_of_each_split(folder):
     whole = load_images(folder, validation=0, test=0).train
     data = load_images(folder, validation=3, test=2)
     for name in ("train", "validation", "test"):
@@ -205,7 +208,7 @@ def test_the_images_of_each_split_are_those_of_its_rows(folder):
 
 
 @pytest.mark.parametrize("resize", [None, 4])
-def test_files_of_which_none_can_be_read_are_named(resize, folder):
+def test_files_are_named_if_none_can_be_read(resize, folder):
     for path in folder.rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"^10 images cannot be read: \S*0.png, .*4.png; the first: "):
@@ -217,7 +220,7 @@ def test_files_of_which_none_can_be_read_are_named(resize, folder):
         load_images(folder, resize=resize, skip_unreadable=True)
 
 
-def test_sizes_are_all_named_or_end_in_an_ellipsis(folder):
+def test_different_sizes_are_listed_up_to_a_maximum_length(folder):
     add_size(folder)
     with pytest.raises(ValueError, match=r" have 6×8 \(9\), 6×9 \(1\)$"):
         load_images(folder)
@@ -227,14 +230,14 @@ def test_sizes_are_all_named_or_end_in_an_ellipsis(folder):
         load_images(folder)
 
 
-def test_progress(folder):
+def test_progress_is_reported_for_each_image(folder):
     seen = []
     load_images(folder, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(i, 10) for i in range(1, 11)]
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "truncated"])
-def test_files_that_cannot_be_read(content, folder):
+def test_an_unreadable_file_is_refused_or_skipped(content, folder):
     path = folder / "cat" / "0.png"
     path.write_bytes(path.read_bytes()[:-60] if content is None else content)
     with pytest.raises(ValueError, match=r"0.png must be a PNG, .* it cannot be read"):
@@ -273,7 +276,7 @@ def make_splits(folder, *names):
         shutil.move(folder.parent / "whole" / name, folder / name)
 
 
-def empty_the_test(folder):
+def empty_test_split(folder):
     make_splits(folder, "train", "test")
     for path in (folder / "test").rglob("*.png"):
         path.unlink()
@@ -300,7 +303,7 @@ def flatten(folder):
             {},
             r"must hold one folder for validation; got val, valid",
         ),
-        (empty_the_test, {}, r"must hold images to train and for each split; got none for test"),
+        (empty_test_split, {}, r"must hold images to train and for each split; got none for test"),
         (flatten, {}, r"must hold a folder of images for each of .*; got 0"),
         (
             lambda folder: [shutil.rmtree(path) for path in folder.iterdir()],
@@ -338,13 +341,13 @@ def flatten(folder):
         "too many",
     ],
 )
-def test_folders_that_are_refused(change, more, message, folder):
+def test_unsuitable_folders_and_arguments_are_refused(change, more, message, folder):
     if change is not None:
         change(folder)
     with pytest.raises(ValueError, match=message):
         load_images(folder, **more)
 
 
-def test_what_is_no_folder(tmp_path):
+def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"`folder` must be a folder that exists; got .*none"):
         load_images(tmp_path / "none")

@@ -1,4 +1,4 @@
-"""A user's own data in an .npz file."""
+"""Data sets loaded from a user's own .npz file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LABELS = np.arange(20) % 4
 
 
 def numbered(n=20, shape=(2,), dtype=np.int32):
-    """Samples that hold their own number, so that a split tells which rows it has."""
+    """Samples that hold their row number, so that a split shows which rows it has."""
     return np.broadcast_to(np.arange(n).reshape(n, *(1 for _ in shape)), (n, *shape)).astype(dtype)
 
 
@@ -38,18 +38,20 @@ def shared_path(tmp_path_factory):
 
 
 def loaded(path, *, validation=0.0, test=0.0, seed=0, **arrays):
+    """Save these arrays; return the data set that is loaded from them."""
     np.savez(path, **arrays)
     return load_npz(path, validation=validation, test=test, seed=seed)
 
 
 def rows(split):
+    """The row numbers that the samples of a split hold."""
     return split.X.reshape(len(split.X), -1)[:, 0].tolist()
 
 
-# What is read
+# Reading
 
 
-def test_everything_the_file_holds(path):
+def test_every_array_of_the_file_is_read(path):
     X, y = numbered(), LABELS
     data = loaded(
         path, validation=0.5, test=0.5, X=X, y=y, X_validation=X[:3], y_validation=y[:3], X_test=X[5:7],
@@ -64,7 +66,7 @@ def test_everything_the_file_holds(path):
         assert split.y.dtype == np.int64
 
 
-def test_compressed_files_are_read_and_without_shares_there_are_no_other_sets(path):
+def test_a_compressed_file_with_shares_of_zero_has_only_a_training_set(path):
     np.savez_compressed(path, X=numbered(), y=LABELS)
     data = load_npz(str(path), validation=0, test=0)
     assert rows(data.train) == list(range(20))
@@ -85,7 +87,7 @@ def test_features_keep_their_dtype_in_the_byte_order_of_the_machine(path, dtype)
 @pytest.mark.parametrize(
     ("shape", "image_shape"), [((5,), None), ((8, 8), (8, 8)), ((4, 6, 1), (4, 6, 1)), ((4, 6, 3), (4, 6, 3))]
 )
-def test_images_are_known_by_their_axes(path, shape, image_shape):
+def test_images_are_recognised_by_their_axes(path, shape, image_shape):
     data = loaded(path, X=numbered(shape=shape), y=LABELS)
     assert data.image_shape == image_shape
     assert data.train.X.shape == (20, *shape)
@@ -102,13 +104,13 @@ def test_images_are_known_by_their_axes(path, shape, image_shape):
         (np.array(["no", "yes", "no", "été"]), ("no", "yes", "été")),
     ],
 )
-def test_classes_are_the_labels_in_order(path, y, classes):
+def test_classes_are_the_sorted_labels(path, y, classes):
     data = loaded(path, X=numbered(4), y=y)
     assert data.classes == classes
     assert [data.classes[label] for label in data.train.y] == [str(label) for label in y]
 
 
-def test_strings_are_places_among_the_classes(path):
+def test_string_labels_become_indices_into_the_classes(path):
     data = loaded(
         path, X=numbered(4), y=np.array(["b", "a", "c", "b"]), classes=np.array(["c", "b", "unused", "a"])
     )
@@ -128,18 +130,18 @@ def test_labels_keep_their_meaning(shared_path, y):
     assert len(set(data.classes)) == len(data.classes)
 
 
-# What is drawn
+# Drawing samples for validation and test
 
 
-def problem(n, n_classes, seed):
-    """Labels of n samples in up to n_classes classes, of uneven size."""
+def uneven_labels(n, n_classes, seed):
+    """Labels of n samples in at most n_classes classes of uneven sizes."""
     rng = np.random.default_rng(seed)
     return rng.choice(n_classes, n, p=rng.dirichlet(np.ones(n_classes)))
 
 
 @given(st.integers(2, 200), st.integers(2, 6), st.floats(0, 0.99), st.floats(0, 0.99), st.integers(0, 2**70))
-def test_the_draw_shares_every_class_out(shared_path, n, n_classes, validation, test, seed):
-    y = problem(n, n_classes, seed)
+def test_the_draw_takes_a_share_of_every_class(shared_path, n, n_classes, validation, test, seed):
+    y = uneven_labels(n, n_classes, seed)
     y[:2] = 0, 1
     sizes = np.bincount(y)
     n_validation, n_test = (max(1, round(share * n)) if share else 0 for share in (validation, test))
@@ -156,7 +158,8 @@ def test_the_draw_shares_every_class_out(shared_path, n, n_classes, validation, 
         assert len(found[name]) == wanted
         drawn_of_each = np.bincount(y[found[name]].astype(int), minlength=len(sizes))
         for size, drawn in zip(sizes, drawn_of_each, strict=True):
-            # One sample of each class stays; what lies together gets its share but for one sample.
+            # One sample of each class stays for training. The others are drawn evenly, so that the number
+            # from each class differs from its share by less than two samples.
             share = wanted * max(size - 1, 0) / max(n_free, 1)
             assert abs(drawn - share) < 2
     assert sorted(found["train"] + found["validation"] + found["test"]) == list(range(n))
@@ -168,12 +171,12 @@ def test_the_draw_shares_every_class_out(shared_path, n, n_classes, validation, 
             assert np.array_equal(split.y, labels[rows(split)])
 
 
-def test_the_draw_is_the_same_for_ever(path):
+def test_the_draw_never_changes(path):
     data = loaded(path, X=numbered(), y=LABELS, validation=0.15, test=0.15)
     assert (rows(data.validation), rows(data.test)) == ([1, 7, 14], [3, 9, 12])
 
 
-def test_a_data_set_knows_the_rows_of_its_splits(path):
+def test_a_data_set_contains_the_rows_of_its_splits(path):
     data = loaded(path, X=numbered(), y=LABELS, validation=0.15, test=0.15)
     assert list(data.rows) == ["train", "validation", "test"]
     for name, chosen in data.rows.items():
@@ -193,13 +196,13 @@ def test_all_samples_are_equally_likely_to_be_drawn(path, validation):
     for seed in range(n_draws):
         data = loaded(path, X=numbered(), y=LABELS, validation=validation, test=0.25, seed=seed)
         counts[rows(data.test)] += 1
-    # Each is drawn in a quarter of the draws: 75 of 300, with a standard deviation of 7.5.
+    # Each sample is drawn in a quarter of the draws: 75 of 300, with a standard deviation of 7.5.
     assert counts.sum() == 5 * n_draws
     assert np.all(np.abs(counts - 75) < 4.5 * 7.5)
 
 
 @pytest.mark.parametrize("given_set", ["validation", "test"])
-def test_a_set_that_the_file_holds_is_not_drawn(path, given_set):
+def test_a_set_that_the_file_contains_is_not_drawn(path, given_set):
     held = {f"X_{given_set}": numbered(3) + 100, f"y_{given_set}": LABELS[:3]}
     data = loaded(path, X=numbered(), y=LABELS, validation=0.2, test=0.2, **held)
     drawn = data.test if given_set == "validation" else data.validation
@@ -208,13 +211,13 @@ def test_a_set_that_the_file_holds_is_not_drawn(path, given_set):
     assert sorted(rows(data.train) + rows(drawn)) == list(range(20))
 
 
-def test_the_default_draws_fifteen_in_a_hundred_twice(path):
+def test_validation_and_test_are_15_percent_each_by_default(path):
     np.savez(path, X=numbered(100), y=np.arange(100) % 3)
     data = load_npz(path)
     assert [len(split.y) for split in (data.train, data.validation, data.test)] == [70, 15, 15]
 
 
-# What is refused
+# Refusals
 
 GOOD = {"X": numbered(), "y": LABELS}
 TEST = {"X_test": numbered(3), "y_test": LABELS[:3]}
@@ -226,7 +229,7 @@ REAL, OBJECT = (
 
 
 def refused(path, error, message, change):
-    """Have a good file with a change refused."""
+    """Assert that a valid file with this change is refused by an error that names the file."""
     arrays = {key: value for key, value in (GOOD | change).items() if value is not None}
     with pytest.raises(error, match=message) as caught:
         loaded(path, **arrays)
@@ -276,7 +279,7 @@ def refused(path, error, message, change):
         (TEST | {"X_test": numbered(3) * np.nan}, "`X_test` in .* must be finite; got nan, first in row 0"),
     ],
 )
-def test_refuses_values(path, change, message):
+def test_unsuitable_values_are_refused(path, change, message):
     refused(path, ValueError, message, change)
 
 
@@ -296,13 +299,13 @@ def test_refuses_values(path, change, message):
         (TEST | {"y": LABELS.astype(str)}, r"`y_test` .* strings, as `y` does; got dtype int64"),
     ],
 )
-def test_refuses_dtypes(path, change, message):
+def test_unsuitable_dtypes_are_refused(path, change, message):
     refused(path, TypeError, message, change)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float16", "float32", ">f8"])
-def test_refuses_features_that_are_not_finite(path, value, dtype):
+def test_features_that_are_not_finite_are_refused(path, value, dtype):
     X = numbered(dtype=dtype)
     X[3, 1] = X[7, 0] = value
     came = "nan" if np.isnan(value) else "an infinite value"
@@ -321,17 +324,18 @@ def test_refuses_features_that_are_not_finite(path, value, dtype):
         ({"validation": 0.5, "test": 0.5}, ValueError, "take 20 of the 20 samples in 4 classes .*mine.npz"),
     ],
 )
-def test_refuses_arguments(path, arguments, error, message):
+def test_invalid_arguments_are_refused(path, arguments, error, message):
     with pytest.raises(error, match=message):
         loaded(path, **GOOD, **arguments)
 
 
-def test_refuses_a_file_that_is_not_there(path):
+def test_a_missing_file_is_refused(path):
     with pytest.raises(FileNotFoundError, match=r"mine\.npz"):
         load_npz(path)
 
 
 def npy(array):
+    """The bytes of an .npy file."""
     stream = io.BytesIO()
     np.save(stream, array)
     return stream.getvalue()
@@ -340,9 +344,9 @@ def npy(array):
 @pytest.mark.parametrize(
     "content",
     [b"", b"X,y\n1,2\n", b"\x93NUMPY\x01\x00", b"PK\x03\x04", b"\x80\x04N.", npy(numbered())],
-    ids=["empty", "text", "a header", "a zip file's beginning", "a pickle", "a single array"],
+    ids=["empty", "text", "a header", "start of a zip file", "a pickle", "a single array"],
 )
-def test_refuses_a_file_of_another_kind(path, content):
+def test_a_file_of_another_kind_is_refused(path, content):
     path.write_bytes(content)
     with pytest.raises(
         ValueError, match=r"mine\.npz must be an \.npz file with arrays; it is truncated, empty or"
@@ -354,7 +358,7 @@ WHOLE = r"in .*mine\.npz must be a whole array; it cannot be read"
 
 
 @pytest.mark.parametrize("X_name", ["X", "X.npy"])
-def test_refuses_a_zip_file_of_other_things(path, X_name):
+def test_a_zip_file_without_arrays_is_refused(path, X_name):
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(X_name, "something else")
         file.writestr("y.npy", "something else")
@@ -363,7 +367,7 @@ def test_refuses_a_zip_file_of_other_things(path, X_name):
 
 
 def zip_with(path, name, start, n_zeros):
-    """An .npz file with a member that begins so and goes on with zeros, of which it stores nearly nothing."""
+    """Write an .npz file whose member `name` is `start` and then zeros, which compress to almost nothing."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open(name, "w") as member:
             member.write(start)
@@ -377,11 +381,11 @@ def zip_with(path, name, start, n_zeros):
     [
         b"no array",
         b"\x93NUMPY\x02\x00" + (90 * 10**6).to_bytes(4, "little"),  # a header of 90 MB
-        b"\x93NUMPY\x01\x00" + (2**16 - 1).to_bytes(2, "little"),
+        b"\x93NUMPY\x01\x00" + (2**16 - 1).to_bytes(2, "little"),  # a header of 64 KiB
     ],
 )
 @pytest.mark.parametrize("name", ["X", "X.npy"])
-def test_a_member_that_is_no_array_is_not_unpacked(path, name, start):
+def test_a_member_that_is_not_an_array_is_not_unpacked(path, name, start):
     zip_with(path, name, start, 100 * 10**6)
     assert path.stat().st_size < 200_000
     with at_most(5e6), pytest.raises(ValueError, match=f"`X` {WHOLE}"):
@@ -389,6 +393,7 @@ def test_a_member_that_is_no_array_is_not_unpacked(path, name, start):
 
 
 def header_of(shape, descr):
+    """The header of an .npy file for this shape and dtype."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
     return stream.getvalue()
@@ -399,7 +404,7 @@ def header_of(shape, descr):
     [((10**12,), "<i8"), ((4, 10**12), "<f8"), ((20,), "<U500000000"), ((-1,), "<i8"), ((10**27,), "<i8")],
 )
 @pytest.mark.parametrize("key", ["X", "y"])
-def test_a_header_that_lies_is_refused_at_once(path, key, shape, descr):
+def test_a_header_with_a_false_shape_or_dtype_is_refused(path, key, shape, descr):
     np.savez(path, **{name: array for name, array in GOOD.items() if name != key})
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{key}.npy", header_of(shape, descr) + bytes(1000))

@@ -1,6 +1,6 @@
-"""Networks as ONNX models: what is in the file, what runtimes make of it, and what is refused.
+"""Networks as ONNX models: contents of the file, results of runtimes, and refusals.
 
-Two runtimes run each model: onnxruntime, and the reference that comes with the package onnx.
+The runtimes are onnxruntime and the reference evaluator of the package onnx.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from twolayer import TwoLayerNet
 from twolayer.onnx import export
 
 CLASSES = ("ant", "bee", "été")
-# How far apart the probabilities of two programs may be: they take sums in different orders.
+# Largest difference between probabilities of two programs, which sum in different orders.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
 
@@ -35,7 +35,7 @@ def network(dtype="float32", sizes=(6, 4, 3), seed=0):
 
 
 def for_pixels(dtype="float32", sizes=(6, 4, 3), seed=0):
-    """A network of the size of trained ones: for pixels of 0 to 255 its logits are a few units."""
+    """A network scaled like a trained one: pixels of 0 to 255 give logits of a few units."""
     n_features, n_hidden, _ = sizes
     net = network(dtype, sizes, seed)
     W1, W2 = net.W1 / (100 * math.sqrt(n_features)), 3 * net.W2 / math.sqrt(n_hidden)
@@ -49,12 +49,15 @@ def opened(path):
 
 
 def run(path, X):
-    """Logits, probabilities and labels of samples, by onnxruntime."""
+    """Return the logits, probabilities and labels that onnxruntime computes."""
     return opened(path).run(["logits", "probabilities", "label"], {"X": X})
 
 
 def assert_same(probs, label, expected):
-    """Assert that probabilities are the expected ones but for rounding, and so are the labels they decide."""
+    """Assert that probabilities, and the labels that they decide, are as expected up to rounding.
+
+    Return which samples are decided: their two largest probabilities differ by more than the tolerance.
+    """
     tolerance = TOLERANCE[expected.dtype.name]
     assert probs.dtype == expected.dtype
     assert probs.shape == expected.shape
@@ -78,11 +81,11 @@ def shared_path(tmp_path_factory):
     return tmp_path_factory.mktemp("onnx") / "net.onnx"
 
 
-# What the model is
+# Contents of the model
 
 
 def described(values):
-    """Names, dtypes and shapes of inputs or outputs; a free axis by its name."""
+    """Names, dtypes and shapes of inputs or outputs; a free axis is given by its name."""
     found = {}
     for value in values:
         tensor = value.type.tensor_type
@@ -93,7 +96,7 @@ def described(values):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_model_is_a_gemm_a_relu_a_gemm_a_softmax_and_the_class(path, dtype):
+def test_the_model_has_the_layers_and_the_weights_of_the_network(path, dtype):
     net = network(dtype)
     export(net, path)
     model = onnx.load(path)
@@ -119,7 +122,7 @@ def test_the_model_is_a_gemm_a_relu_a_gemm_a_softmax_and_the_class(path, dtype):
         np.testing.assert_array_equal(stored[name], array)
 
 
-def test_the_model_says_what_it_is_and_what_it_needs(path):
+def test_the_model_contains_its_versions_description_and_classes(path):
     export(network(), path, classes=CLASSES)
     model = onnx.load(path)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 13)]
@@ -137,17 +140,17 @@ def test_the_model_says_what_it_is_and_what_it_needs(path):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("input_dtype", ["float32", "float64", "uint8", np.float64, np.dtype(np.uint8), None])
 @pytest.mark.parametrize("image_shape", [None, (2, 3), (1, 2, 3)])
-def test_the_model_casts_and_flattens_only_what_needs_it(path, dtype, input_dtype, image_shape):
+def test_the_model_casts_and_flattens_only_if_needed(path, dtype, input_dtype, image_shape):
     export(network(dtype), path, input_dtype=input_dtype, image_shape=image_shape)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
-    taken = dtype if input_dtype is None else np.dtype(input_dtype).name
-    assert described(model.graph.input) == {"X": (taken, ["N", *(image_shape or (6,))])}
-    before = ["Cast"] * (taken != dtype) + ["Flatten"] * (len(image_shape or (6,)) > 1)
+    expected = dtype if input_dtype is None else np.dtype(input_dtype).name
+    assert described(model.graph.input) == {"X": (expected, ["N", *(image_shape or (6,))])}
+    before = ["Cast"] * (expected != dtype) + ["Flatten"] * (len(image_shape or (6,)) > 1)
     assert [node.op_type for node in model.graph.node][:-5] == before
 
 
-def test_dtypes_of_any_library_name_the_input(backend, path):
+def test_the_input_dtype_may_be_a_dtype_of_any_library(backend, path):
     export(network(), path, input_dtype=backend.xp.uint8)
     assert described(onnx.load(path).graph.input) == {"X": ("uint8", ["N", 6])}
 
@@ -162,7 +165,7 @@ def test_arrays_of_any_library_give_the_same_bytes(backend, path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("limit", [1000, 2**31 - 1])
-def test_the_order_of_arrays_in_memory_changes_nothing(path, dtype, limit, monkeypatch):
+def test_the_memory_order_of_arrays_does_not_change_the_file(path, dtype, limit, monkeypatch):
     monkeypatch.setattr("onnx.checker.MAXIMUM_PROTOBUF", limit)
 
     def written(net):
@@ -180,12 +183,12 @@ def test_the_order_of_arrays_in_memory_changes_nothing(path, dtype, limit, monke
         assert written(other) == expected
 
 
-# What runtimes make of it
+# Results of runtimes
 
 
 @st.composite
 def problems(draw):
-    """A network, a shape of its samples, and samples of a dtype."""
+    """A network, the shape of its samples, and samples of any accepted dtype."""
     shape = draw(st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple))
     sizes = (math.prod(shape), draw(st.integers(1, 6)), draw(st.integers(1, 5)))
     net = for_pixels(draw(st.sampled_from(["float32", "float64"])), sizes, draw(st.integers(0, 99)))
@@ -196,7 +199,7 @@ def problems(draw):
 
 
 @given(problems())
-def test_two_runtimes_give_what_the_network_gives(shared_path, problem):
+def test_two_runtimes_agree_with_the_network(shared_path, problem):
     net, shape, X = problem
     export(net, shared_path, image_shape=shape if len(shape) > 1 else None, input_dtype=X.dtype)
     expected = net.predict_proba(X.reshape(len(X), -1))
@@ -210,7 +213,7 @@ def test_two_runtimes_give_what_the_network_gives(shared_path, problem):
         assert off <= TOLERANCE[logits.dtype.name] * scale
 
 
-def test_any_number_of_samples_in_one_session(path):
+def test_one_session_accepts_any_number_of_samples(path):
     net = network()
     export(net, path)
     session = opened(path)
@@ -221,7 +224,7 @@ def test_any_number_of_samples_in_one_session(path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_of_equal_logits_the_first_is_the_label(path, dtype):
+def test_the_first_of_equal_logits_is_the_label(path, dtype):
     W1, b1, W2, _ = network(dtype)
     net = TwoLayerNet(W1, b1, W2[:, [0, 1, 1, 0, 1]], np.zeros(5, dtype))
     export(net, path)
@@ -239,7 +242,7 @@ def test_logits_of_ten_thousand_give_probabilities(path, dtype):
     X = np.asarray([[1, -1], [-1, 1], [1, 1], [0, 0]], dtype)
     logits, probs, label = run(path, X)
     assert logits.max() == 1e4
-    # Some of onnxruntime's versions give the smallest number that they compute with in place of 0.
+    # Some versions of onnxruntime return the smallest number that they compute with in place of 0.
     np.testing.assert_allclose(probs, [[1, 0], [0, 1], [0.5, 0.5], [0.5, 0.5]], rtol=0, atol=1e-30)
     np.testing.assert_array_equal(label, [0, 1, 0, 0])
 
@@ -248,7 +251,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (10_000, 32, 32, 3), dtype=np
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_ten_thousand_images(path, dtype):
+def test_ten_thousand_images_are_predicted_as_by_the_network(path, dtype):
     net = for_pixels(dtype, (3072, 50, 10))
     export(net, path, image_shape=(32, 32, 3), input_dtype="uint8")
     _, probs, label = run(path, IMAGES)
@@ -259,7 +262,7 @@ def test_ten_thousand_images(path, dtype):
 
 @pytest.mark.only_on("torch")
 def test_a_saved_network_is_the_same_in_pytorch_and_in_onnxruntime(backend, path):
-    """As docs/elsewhere.md tells: the file of `save` is opened without twolayer."""
+    """The file of `save` is opened without twolayer, as in docs/elsewhere.md."""
     import torch
     from safetensors.torch import load_file
 
@@ -279,20 +282,20 @@ def test_a_saved_network_is_the_same_in_pytorch_and_in_onnxruntime(backend, path
         assert_same(*in_onnxruntime, in_torch[0])
 
 
-# More than a file of protobuf holds
+# Models beyond the size limit of protobuf
 
 
 @pytest.fixture
 def small_files(monkeypatch):
-    """Have files hold little, so that the arrays of any network go to a file of their own."""
+    """Lower the size limit, so that the arrays of any network are stored in a second file."""
     monkeypatch.setattr("onnx.checker.MAXIMUM_PROTOBUF", 1000)
 
 
 @pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_arrays_too_large_for_the_file_go_to_one_beside_it(path, dtype):
+def test_arrays_beyond_the_limit_are_stored_in_a_second_file(path, dtype):
     net = network(dtype, (40, 60, 5))
-    for _ in range(2):  # in the place of nothing, and of such files
+    for _ in range(2):  # the second export replaces the files of the first
         export(net, path, image_shape=(4, 10))
         assert {file.name for file in path.parent.iterdir()} == {"net.onnx", "net.onnx.data"}
         onnx.checker.check_model(str(path), full_check=True)
@@ -309,12 +312,12 @@ def test_arrays_too_large_for_the_file_go_to_one_beside_it(path, dtype):
 
 
 @pytest.mark.usefixtures("small_files")
-def test_both_files_stay_where_exporting_fails(path):
+def test_both_files_are_unchanged_if_exporting_fails(path):
     export(network(), path)
     before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
     assert len(before) == 2
     bad = network(seed=1)
-    bad.b2[1] = np.nan  # which is seen when the other arrays are written
+    bad.b2[1] = np.nan  # found only after the other arrays are written
     with pytest.raises(ValueError, match="`b2` must be finite; got nan"):
         export(bad, path)
     assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before
@@ -322,7 +325,7 @@ def test_both_files_stay_where_exporting_fails(path):
 
 @pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("taken", ["net.onnx", "net.onnx.data"])
-def test_neither_file_is_left_where_the_place_of_one_is_a_folder(path, taken):
+def test_no_file_is_left_if_either_path_is_a_folder(path, taken):
     path.with_name(taken).mkdir()
     with pytest.raises(OSError, match=r"directory|denied"):
         export(network(), path)
@@ -330,7 +333,7 @@ def test_neither_file_is_left_where_the_place_of_one_is_a_folder(path, taken):
     assert path.with_name(taken).is_dir()
 
 
-def test_what_fits_into_one_file_is_in_one(path, monkeypatch):
+def test_a_model_within_the_limit_is_one_file(path, monkeypatch):
     net = network()
     n_bytes = sum(array.nbytes for array in net)
     monkeypatch.setattr("onnx.checker.MAXIMUM_PROTOBUF", n_bytes + 2**20)
@@ -341,7 +344,7 @@ def test_what_fits_into_one_file_is_in_one(path, monkeypatch):
     assert len(list(path.parent.iterdir())) == 2
 
 
-# What is refused
+# Refusals
 
 
 @pytest.mark.parametrize(
@@ -357,7 +360,7 @@ def test_what_fits_into_one_file_is_in_one(path, monkeypatch):
         ({"input_dtype": "pixels"}, TypeError, "`input_dtype` must be float32, float64 or uint8; got pixels"),
     ],
 )
-def test_refuses_what_does_not_fit(path, arguments, error, message):
+def test_invalid_arguments_are_refused_and_the_file_is_kept(path, arguments, error, message):
     export(network(), path)
     before = path.read_bytes()
     with pytest.raises(error, match=message):
@@ -391,7 +394,7 @@ def test_refuses_a_network_that_diverged(path, name, value):
     ],
     ids=["a tuple", "half precision", "a stack"],
 )
-def test_refuses_what_is_no_network(path, net, error, message):
+def test_refuses_objects_that_cannot_be_exported(path, net, error, message):
     with pytest.raises(error, match=message):
         export(net, path)
     assert not path.exists()
@@ -402,14 +405,14 @@ def test_refuses_a_folder_that_does_not_exist(path):
         export(network(), path.parent / "nowhere" / path.name)
 
 
-def test_without_the_package_the_extra_is_named(path, monkeypatch):
+def test_the_error_names_the_extra_if_onnx_is_missing(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ImportError, match=r"as ONNX needs onnx, .*; the extra `onnx` brings it"):
+    with pytest.raises(ImportError, match=r"as ONNX needs onnx, .*; install it with .*\[onnx\]"):
         export(network(), path)
     assert not path.exists()
 
 
-def test_a_pickled_estimator_and_the_files_of_its_network_say_the_same(path, tmp_path):
+def test_a_pickled_estimator_and_saved_files_predict_the_same(path, tmp_path):
     import pickle
 
     from twolayer.sklearn import TwoLayerClassifier

@@ -1,4 +1,4 @@
-"""Networks in files: what is written, what is read, and what is refused."""
+"""Networks in files: saving, loading and refusals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def network(stack=(), dtype="float32", sizes=(6, 4, 3), seed=0):
 
 
 def same(first, second):
-    """Whether two networks have the same bits (NaN has none here)."""
+    """Whether two networks have the same shapes, dtypes and bits."""
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(first, second, strict=True)]
     return all(a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
 
@@ -66,11 +66,11 @@ def networks(draw):
     return TwoLayerNet(*arrays)
 
 
-# What comes back
+# Loading what was saved
 
 
 @given(networks())
-def test_a_network_comes_back_bit_for_bit(shared_path, net):
+def test_a_loaded_network_equals_the_saved_one_bit_for_bit(shared_path, net):
     save(net, shared_path)
     found = load(shared_path)
     native = TwoLayerNet(*(array.astype(array.dtype.newbyteorder("=")) for array in net))
@@ -91,7 +91,7 @@ def test_arrays_of_any_library_are_saved_and_loaded(backend, path):
             assert same([to_host(array) for array in found], network(stack, dtype))
 
 
-def test_a_library_without_the_dtype_is_told_so(backend, path):
+def test_loading_float64_is_refused_by_a_library_without_it(backend, path):
     save(network(dtype="float64"), path)
     if "float64" in backend.dtypes:
         assert to_host(load(path, backend.xp, backend.device).W1).dtype == np.float64
@@ -100,14 +100,14 @@ def test_a_library_without_the_dtype_is_told_so(backend, path):
             load(path, backend.xp, backend.device)
 
 
-def test_a_loaded_network_is_the_callers_own(path):
+def test_changing_a_loaded_network_does_not_change_the_next_load(path):
     save(network(), path)
     first = load(path)
     first.W1[...] = 0
     assert same(load(path), network())
 
 
-def test_metadata_come_back(path):
+def test_metadata_are_loaded_as_saved(path):
     save(
         network(),
         path,
@@ -135,7 +135,7 @@ def test_metadata_come_back(path):
     )
 
 
-def test_metadata_that_are_not_given_are_none(path):
+def test_omitted_metadata_are_none_or_empty(path):
     save(network((2,)), path)
     metadata = load_metadata(path)
     assert (metadata.n_networks, metadata.information) == (2, {})
@@ -151,14 +151,14 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(any_texts, JSON, max_size=4))
-def test_any_information_comes_back(shared_path, information):
+def test_any_information_is_loaded_as_saved(shared_path, information):
     save(network(), shared_path, information=information, preprocessing=information)
     metadata = load_metadata(shared_path)
     assert metadata.information == metadata.preprocessing == information
 
 
 @given(st.lists(any_texts, min_size=3, max_size=3))
-def test_any_class_names_come_back_or_are_refused(shared_path, classes):
+def test_class_names_are_loaded_as_saved_or_refused(shared_path, classes):
     if all(map(is_printable, classes)) and len(set(classes)) == 3:
         save(network(), shared_path, classes=classes)
         assert load_metadata(shared_path).classes == tuple(classes)
@@ -168,7 +168,7 @@ def test_any_class_names_come_back_or_are_refused(shared_path, classes):
         save(network(), shared_path, classes=classes)
     assert not shared_path.exists()
     write(shared_path, classes=json.dumps(classes))
-    if len(set(classes)) == 3:  # as an earlier version wrote them
+    if len(set(classes)) == 3:  # earlier versions saved unprintable names
         assert load_metadata(shared_path).classes == tuple(classes)
         return
     for read in (load, load_metadata):
@@ -178,7 +178,7 @@ def test_any_class_names_come_back_or_are_refused(shared_path, classes):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, np.float32("nan"), np.array(np.inf)])
-def test_numbers_that_json_lacks_are_none(path, value):
+def test_numbers_that_json_lacks_are_saved_as_none(path, value):
     save(network(), path, information={"accuracy": value, "all": [value, 1.0]})
     assert load_metadata(path).information == {"accuracy": None, "all": [None, 1.0]}
 
@@ -192,12 +192,12 @@ def test_the_same_network_gives_the_same_bytes(shared_path, net, information):
     assert len(contents) == 1
 
 
-# The format, which is meant to last: read here by hand, as its specification says.
+# The format, which must not change: these tests read it by hand, following its specification.
 
 
 @pytest.mark.parametrize("stack", [(), (2,)])
 @pytest.mark.parametrize(("dtype", "letter"), [("float32", "f"), ("float64", "d")])
-def test_the_file_is_as_specified(path, stack, dtype, letter):
+def test_the_file_follows_the_specification(path, stack, dtype, letter):
     net = network(stack, dtype)
     save(net, path, classes=CLASSES, image_shape=(2, 3), preprocessing={"a": 1}, information={"b": [2]})
     content = path.read_bytes()
@@ -223,11 +223,11 @@ def test_the_file_is_as_specified(path, stack, dtype, letter):
         assert list(values) == array.reshape(-1).tolist()
 
 
-# Others read it too: without twolayer, by what their library has for safetensors files.
+# Reading without twolayer, with the safetensors package and its reader for each library.
 
 
-def awkward(stack, dtype="float32"):
-    """A network whose arrays lie in memory in other orders than safetensors writes."""
+def noncontiguous(stack, dtype="float32"):
+    """A network whose arrays have other memory orders than the row-major order of the format."""
     net = network(stack, dtype)
     reversed_, doubled = net.b1[..., ::-1].copy()[..., ::-1], np.repeat(net.b2, 2, axis=-1)[..., ::2]
     return TwoLayerNet(np.asfortranarray(net.W1), reversed_, np.asfortranarray(net.W2), doubled)
@@ -266,9 +266,9 @@ def test_saving_takes_little_memory(path, order, copies):
     net = TwoLayerNet(*(np.asarray(array, order=order) for array in net))
     run = twolayer.train(net, np.ones((4, 1000)), np.arange(4), steps=1)
     run = dataclasses.replace(run, net=net, best=net, last=net)
-    save(net, path)  # what is imported or kept once
+    save(net, path)  # so that imports and caches do not count below
     for write in (save, lambda net, path: save_run(run, path)):
-        with at_most(copies * net.W1.nbytes + 2**19):  # 4 MB
+        with at_most(copies * net.W1.nbytes + 2**19):  # `W1` has 4 MB
             write(net, path)
 
 
@@ -279,11 +279,11 @@ def logits_by_hand(tensors, X, xp):
 
 @pytest.mark.parametrize("stack", [(), (2,)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_plain_safetensors_reads_it(path, stack, dtype):
+def test_the_safetensors_package_reads_the_file(path, stack, dtype):
     from safetensors import safe_open
     from safetensors.numpy import load_file
 
-    net = awkward(stack, dtype)
+    net = noncontiguous(stack, dtype)
     assert not net.W1.flags.c_contiguous
     save(net, path, classes=CLASSES, preprocessing={"mean": 0.5})
     found = load_file(path)
@@ -299,8 +299,8 @@ def test_plain_safetensors_reads_it(path, stack, dtype):
 
 
 @pytest.mark.only_on("torch", "jax")
-def test_the_plain_reader_of_a_library_reads_it(backend, path):
-    net = awkward(())
+def test_the_safetensors_reader_of_each_library_reads_the_file(backend, path):
+    net = noncontiguous(())
     save(net, path)
     name, module = {"torch": ("torch", "torch"), "jax": ("flax", "jax.numpy")}[backend.library]
     reader, xp = importlib.import_module(f"safetensors.{name}"), importlib.import_module(module)
@@ -312,8 +312,8 @@ def test_the_plain_reader_of_a_library_reads_it(backend, path):
 
 
 @pytest.mark.only_on("torch", "jax")
-def test_arrays_of_a_library_in_any_order_are_saved_as_they_are(backend, path):
-    """What is transposed or sliced there lies in another order: safetensors would write its memory."""
+def test_transposed_arrays_of_a_library_are_saved_correctly(backend, path):
+    """A transposed array has another memory order; safetensors would write its memory as it is."""
     net = network()
     arrays = [backend.array(array, "float32") for array in net]
     for i in (0, 2):
@@ -323,7 +323,7 @@ def test_arrays_of_a_library_in_any_order_are_saved_as_they_are(backend, path):
 
 
 def write(path, tensors=None, drop=(), **changes):
-    """Write a file by hand: what `save` writes, with changes."""
+    """Write a file by hand, as `save` would, with these changes."""
     net = network()
     tensors = net._asdict() if tensors is None else tensors
     metadata = {key: value for key, value in (METADATA | changes).items() if key not in drop}
@@ -349,10 +349,10 @@ def test_keys_that_a_later_release_may_add_are_ignored(path):
     assert same(load(path), network())
 
 
-# What is refused
+# Refusals
 
 
-def test_an_existing_file_is_replaced_or_stays_where_saving_fails(path):
+def test_saving_replaces_a_file_and_a_failure_leaves_it_unchanged(path):
     save(network(), path)
     before = path.read_bytes()
     net = network(seed=1)
@@ -435,12 +435,13 @@ def test_refuses_a_file_of_another_kind(path, read, content):
 
 
 def with_header(header, *, length=None, data=b""):
-    """A safetensors file of this header, which may claim to be longer than it is."""
+    """A safetensors file with this header; the length stated for the header may be false."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return (len(text) if length is None else length).to_bytes(8, "little") + text + data
 
 
 def claimed(shape, offsets=(0, 16)):
+    """A header that states this shape and these offsets for `W1`."""
     return {"W1": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}
 
 
@@ -464,7 +465,7 @@ def claimed(shape, offsets=(0, 16)):
     ],
     ids=range(11),
 )
-def test_a_header_that_lies_is_refused_before_it_takes_memory(path, read, content):
+def test_a_false_header_is_refused_before_memory_is_allocated(path, read, content):
     path.write_bytes(content)
     with at_most(5e6), pytest.raises(ValueError, match=r"net\.safetensors must be a ") as caught:
         read(path)
@@ -472,6 +473,7 @@ def test_a_header_that_lies_is_refused_before_it_takes_memory(path, read, conten
 
 
 def changed(**arrays):
+    """The arrays of a network with these changes; an array of None is left out."""
     return {name: array for name, array in (network()._asdict() | arrays).items() if array is not None}
 
 
@@ -532,7 +534,7 @@ def test_refuses_to_load_weights_that_are_not_finite(path):
         load(path)
 
 
-def test_refuses_an_array_library_that_is_none(path):
+def test_refuses_an_object_that_is_not_an_array_library(path):
     save(network(), path)
     with pytest.raises(TypeError, match="`xp` must be an array library"):
         load(path, xp=json)
@@ -550,7 +552,7 @@ def test_a_file_truncated_anywhere_is_refused(shared_path, data):
 
 @given(st.data(), st.sampled_from([(), (2,)]))
 @settings(max_examples=500)
-def test_a_file_damaged_anywhere_gives_no_other_error(shared_path, data, stack):
+def test_a_file_damaged_anywhere_is_loaded_or_refused(shared_path, data, stack):
     about = {"image_shape": (2, 3), "preprocessing": {}, "information": {"a": 1}}
     save(network(stack), shared_path, classes=CLASSES, **about)
     content = bytearray(shared_path.read_bytes())
@@ -561,5 +563,6 @@ def test_a_file_damaged_anywhere_gives_no_other_error(shared_path, data, stack):
     for read in (load, load_metadata):
         with contextlib.suppress(ValueError):
             found = read(shared_path)
+            # Damage to the header must not change the weights; damage to the data may.
             if read is load and place < header:
                 assert same(found, network(stack))

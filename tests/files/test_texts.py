@@ -1,4 +1,4 @@
-"""Texts from others: which characters are escaped where they are shown, and how long messages are."""
+"""Texts from outside the library: which characters are escaped when shown, and the length of messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.strategies import any_texts, is_dangerous, is_printable
 
 from twolayer._texts import bounded, check_printable, listed, printable
 
-NEEDED = [
+UNCHANGED = [
     *(
         "café",
         "cafe\N{COMBINING ACUTE ACCENT}",
@@ -34,34 +34,34 @@ NEEDED = [
 ]
 
 
-def test_the_characters_that_are_escaped_are_those_of_unicode() -> None:
-    every = list(map(chr, range(sys.maxunicode + 1)))
-    escaped = {character for character in every if printable(character) != character}
-    assert escaped == set(filter(is_dangerous, every))
+def test_exactly_the_dangerous_characters_are_escaped() -> None:
+    characters = list(map(chr, range(sys.maxunicode + 1)))
+    escaped = {character for character in characters if printable(character) != character}
+    assert escaped == set(filter(is_dangerous, characters))
 
 
-@pytest.mark.parametrize("text", NEEDED)
-def test_texts_of_any_script_stay_as_they_are(text: str) -> None:
+@pytest.mark.parametrize("text", UNCHANGED)
+def test_texts_in_any_script_are_unchanged(text: str) -> None:
     assert printable(text) == text
     check_printable("`name`", text)
 
 
-def test_escapes_are_those_of_python() -> None:
+def test_escapes_are_written_as_in_python() -> None:
     assert printable("a\x1b[2J\n\t\x9b\u202e\udce9é") == r"a\x1b[2J\n\t\x9b\u202e\udce9é"
 
 
 @given(any_texts)
-def test_what_is_shown_is_one_line_of_utf_8_and_of_xml(text: str) -> None:
+def test_a_shown_text_is_one_line_of_valid_utf_8_and_xml(text: str) -> None:
     shown = printable(text)
     assert shown.splitlines() in ([], [shown])
     assert is_printable(shown)
     shown.encode("utf-8")
-    ElementTree.fromstring(f"<t>{escape(shown)}</t>")  # our own
+    ElementTree.fromstring(f"<t>{escape(shown)}</t>")  # safe XML, made on this line
     assert printable(shown) == shown
 
 
 @given(any_texts)
-def test_what_is_shown_escaped_is_not_stored(text: str) -> None:
+def test_check_printable_refuses_exactly_the_texts_that_are_escaped(text: str) -> None:
     if printable(text) == text:
         check_printable("`name`", text)
         return
@@ -71,12 +71,12 @@ def test_what_is_shown_escaped_is_not_stored(text: str) -> None:
 
 
 @given(st.text(max_size=30), st.integers(1, 20))
-def test_messages_have_a_length(text: str, most: int) -> None:
+def test_bounded_cuts_a_text_to_the_given_length(text: str, most: int) -> None:
     found = bounded(text, most)
     assert len(found) <= most
     assert found == text if len(text) <= most else text.startswith(found.removesuffix("…"))
 
 
-def test_names_in_a_file_are_listed_in_a_short_line() -> None:
+def test_listed_names_are_escaped_and_cut_to_200_characters() -> None:
     assert listed(["W1", "a\x1b", 3]) == r"W1, a\x1b, 3"
     assert len(listed(f"tensor{i}" for i in range(20_000))) == 200

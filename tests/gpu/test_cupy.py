@@ -1,4 +1,4 @@
-"""Indices, scalars, streams and devices of CuPy, in which it differs from other libraries."""
+"""CuPy's indices, scalars, streams and devices, which differ from those of other libraries."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ pytestmark = [pytest.mark.only_on("cupy"), pytest.mark.usefixtures("backend")]
 
 
 def test_an_index_out_of_range_is_wrapped(cupy):
-    """CuPy itself does not refuse such an index, so labels are checked: see the next test."""
+    """CuPy does not refuse such an index, so labels are checked: see the next test."""
     assert cupy.take(cupy.arange(3), cupy.asarray([3, -1, 7])).tolist() == [0, 2, 1]
 
 
 @pytest.mark.parametrize("label", [-1, 3])
 @pytest.mark.parametrize(
-    "door",
+    "function",
     [
         lambda task, bad: task.net.loss_and_gradients(task.X, bad.y),
         lambda task, bad: trained(task._replace(y=bad.y), class_weight=[1.0, 2.0, 3.0]),
@@ -37,16 +37,16 @@ def test_an_index_out_of_range_is_wrapped(cupy):
         lambda task, bad: swept(task._replace(y_val=bad.y_val), n_classes=3),
     ],
 )
-def test_a_label_out_of_range_is_refused(here, door, label):
+def test_a_label_out_of_range_is_refused(here, function, label):
     bad = here._replace(y=here.y.copy(), y_val=here.y_val.copy())
     bad.y[-1] = bad.y_val[-1] = label
     with pytest.raises(ValueError, match=rf"y` must hold class labels in \[0, 3\); got a label of {label}$"):
-        door(here, bad)
+        function(here, bad)
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "array"])
 def test_a_setting_of_any_kind_leaves_everything_float32(cupy, here, kernels, kind):
-    """CuPy promotes a float32 array to float64 if a float64 of NumPy, or an array of no axes, joins it."""
+    """CuPy promotes float32 to float64 if it meets a float64 NumPy scalar or an array without axes."""
 
     def results(number: Any, number_or_array: Any) -> list[Any]:
         names = "reg", "dropout", "input_dropout", "label_smoothing", "learning_rate", "ema_decay"
@@ -71,8 +71,8 @@ def test_a_setting_of_any_kind_leaves_everything_float32(cupy, here, kernels, ki
 
 
 @pytest.mark.parametrize("pinned", [False, True])
-def test_a_streamed_run_leaves_the_host_arrays_free_to_be_reused(cupy, here, monkeypatch, pinned):
-    """A batch is gathered while the step before it still runs."""
+def test_host_arrays_can_be_reused_after_a_streamed_run(cupy, here, monkeypatch, pinned):
+    """Streaming gathers a batch while the previous step still runs."""
     import cupyx
 
     monkeypatch.setattr(batches, "CHUNK_BYTES", 1)  # one step at a time
@@ -87,7 +87,7 @@ def test_a_streamed_run_leaves_the_host_arrays_free_to_be_reused(cupy, here, mon
 
 
 @pytest.mark.parametrize("non_blocking", [False, True])
-def test_work_in_a_stream_of_the_users_own_is_the_same(cupy, here, non_blocking):
+def test_results_in_a_stream_of_the_user_are_the_same(cupy, here, non_blocking):
     expected = trained(here, dropout=0.25), streamed(here), here.net.loss_and_gradients(here.X, here.y)
     cupy.cuda.Device().synchronize()  # a non-blocking stream waits for no other stream
     with cupy.cuda.Stream(non_blocking=non_blocking) as stream:
@@ -101,7 +101,7 @@ def test_work_in_a_stream_of_the_users_own_is_the_same(cupy, here, non_blocking)
 
 
 @pytest.mark.two_devices
-def test_within_another_device_everything_is_as_on_the_first(cupy, here, there):
+def test_results_on_another_device_equal_those_on_the_first(cupy, here, there):
     def results(task: Task) -> list[Any]:
         run = trained(task, reg=0.1, dropout=0.25, ema_decay=0.5)
         loss, gradients = task.net.loss_and_gradients(task.X, task.y, reg=0.1)
@@ -125,7 +125,7 @@ def test_within_another_device_everything_is_as_on_the_first(cupy, here, there):
 
 @pytest.mark.two_devices
 @pytest.mark.parametrize(
-    "door",
+    "function",
     [
         lambda task: task.net.logits(task.X),
         lambda task: task.net.to(np),
@@ -139,19 +139,19 @@ def test_within_another_device_everything_is_as_on_the_first(cupy, here, there):
         lambda task: optimizers.SGD().update(task.net, task.net, (), learning_rate=0.1),
     ],
 )
-def test_arrays_that_are_not_on_the_current_device_are_refused(cupy, there, door):
+def test_arrays_that_are_not_on_the_current_device_are_refused(cupy, there, function):
     message = r"` must be on cupy's current device, <CUDA Device 0>, .*; got <CUDA Device 1>$"
     with pytest.raises(ValueError, match=message):
-        door(there)
+        function(there)
     assert cupy.cuda.Device().id == 0
 
 
 @pytest.mark.two_devices
 @pytest.mark.parametrize("name", ["X", "y", "X_val", "y_val"])
-@pytest.mark.parametrize("door", [trained, swept])
-def test_arrays_of_two_devices_are_refused_and_both_named(here, there, door, name):
+@pytest.mark.parametrize("function", [trained, swept])
+def test_arrays_on_two_devices_are_refused_and_both_are_named(here, there, function, name):
     with pytest.raises(ValueError, match=r"^`.*` must be on .*<CUDA Device 0>.*; got <CUDA Device 1>$"):
-        door(here._replace(**{name: getattr(there, name)}))
+        function(here._replace(**{name: getattr(there, name)}))
 
 
 @pytest.mark.two_devices
@@ -177,7 +177,7 @@ def test_a_run_is_resumed_on_another_device(cupy, here, there, tmp_path):
 
 
 @pytest.mark.two_devices
-def test_an_estimator_is_where_its_samples_are(cupy, here, there, classifier):
+def test_an_estimator_is_on_the_device_of_its_samples(cupy, here, there, classifier):
     model = classifier().fit(here.X, here.y)
     for call in (lambda: classifier().fit(there.X, there.y), lambda: model.predict(there.X)):
         with pytest.raises(ValueError, match=r"^`X` .* current device, <CUDA Device 0>, .* Device 1>$"):

@@ -1,4 +1,4 @@
-"""Fused kernels and memory of CuPy, and what is built upon it: the estimator, the sweep, the program."""
+"""CuPy's fused kernels and memory, and the estimator, sweeps and command line on CuPy."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ def test_a_function_is_traced_once_for_each_dtype_and_number_of_axes(cupy, kerne
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_second_run_makes_no_kernel_for_other_numbers_of_features_and_units(backend, kernels, name):
-    def made() -> int:
-        """Return the number of kernels; CuPy's newer tracer, which makes one a shape, must not be used."""
+def test_a_run_with_other_sizes_compiles_no_new_kernel(backend, kernels, name):
+    def n_kernels() -> int:
+        """Return the number of kernels. CuPy's newer tracer makes one for each shape and must not be used."""
         assert all(kernel.new_fusion is None for kernel in kernels._kernels.values())
         return sum(len(kernel._memo) for kernel in kernels._kernels.values())
 
     for n_networks in (None, 2):
         trained(make_task(n_networks, n_samples=28).on(backend, "float32"), **RUNS[name])
-        before = made()
+        before = n_kernels()
         larger = make_task(n_networks, n_samples=28, n_features=9, n_hidden=11, n_validation=5)
         trained(larger.on(backend, "float32"), **RUNS[name], learning_rate=0.2)
-        assert made() == before > 0
+        assert n_kernels() == before > 0
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_a_function_that_cannot_be_traced_is_named(cupy, kernels, function, erro
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError])
-@pytest.mark.parametrize("door", [trained, streamed])
-def test_a_run_that_fails_leaves_nothing_in_memory(cupy, pool, here, door, error):
+@pytest.mark.parametrize("function", [trained, streamed])
+def test_a_run_that_fails_leaves_nothing_in_memory(cupy, pool, here, function, error):
     how = {"reg": 0.1, "dropout": 0.25, "ema_decay": 0.5}
-    expected = door(here, **how)
+    expected = function(here, **how)
 
     def fail(progress: twolayer.Progress) -> None:
         if progress.step == 3 and error is MemoryError:
@@ -92,11 +92,11 @@ def test_a_run_that_fails_leaves_nothing_in_memory(cupy, pool, here, door, error
     gc.collect()
     before = pool.used_bytes()
     with pytest.raises(cupy.cuda.memory.OutOfMemoryError if error is MemoryError else error):
-        door(here, **how, callbacks=[fail])
+        function(here, **how, callbacks=[fail])
     gc.collect()
     assert pool.used_bytes() == before
     pool.set_limit(size=0)
-    assert_same_run(door(here, **how), expected)
+    assert_same_run(function(here, **how), expected)
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_a_run_that_fails_leaves_nothing_in_memory(cupy, pool, here, door, error
         unrolled,
     ],
 )
-def test_nothing_reads_what_was_never_written(cupy, pool, here, compute):
-    """A pool hands out memory with old data in it; new memory, which is often 0, would hide a fault."""
+def test_no_result_depends_on_memory_that_was_never_written(cupy, pool, here, compute):
+    """A pool returns memory with old data. New memory is often 0, which would hide a fault."""
 
     class Unwritten(cupy.cuda.MemoryHook):
         name, blocks = "Unwritten", 0
@@ -131,7 +131,7 @@ def test_nothing_reads_what_was_never_written(cupy, pool, here, compute):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_fitted_estimator_stays_with_cupy_and_survives_a_pickle(cupy, here, classifier):
+def test_a_fitted_estimator_keeps_cupy_arrays_and_can_be_pickled(cupy, here, classifier):
     model = classifier().fit(here.X, here.y)
     copy = pickle.loads(pickle.dumps(model))  # noqa: S301
     assert copy.get_params() == model.get_params() == classifier().get_params()
@@ -143,7 +143,7 @@ def test_a_fitted_estimator_stays_with_cupy_and_survives_a_pickle(cupy, here, cl
     assert copy.predict_proba(here.X).tolist() == model.predict_proba(here.X).tolist()
 
 
-def test_a_sweep_on_cupy_ranks_as_one_on_numpy(cupy):
+def test_a_sweep_ranks_candidates_the_same_on_cupy_and_numpy(cupy):
     how = {"grid": {**GRID, "seed": [0, 1]}, "stream": True}
     expected, found = swept(TASK, **how), swept(TASK, **how, xp=cupy, device=cupy.cuda.Device())
     assert isinstance(found.best.net.W1, cupy.ndarray)
@@ -163,7 +163,7 @@ def on_the_command_line(device: str, folder: Path) -> tuple[TwoLayerNet, str, st
 
 
 @pytest.mark.two_devices
-def test_the_command_line_works_on_the_device_that_it_is_given(cupy, pool, tmp_path):
+def test_the_command_line_runs_on_the_given_device(cupy, pool, tmp_path):
     net, *printed = on_the_command_line("cuda:1", tmp_path)
     assert total_bytes(cupy.cuda.Device(0), pool) == 0 < total_bytes(cupy.cuda.Device(1), pool)
     expected_net, *expected = on_the_command_line("0", tmp_path)
@@ -177,14 +177,14 @@ def total_bytes(device: Any, pool: Any) -> int:
 
 
 @pytest.mark.parametrize("device", ["cuda:{}", "{}", "cuda:-1", "cuda:", "cpu"])
-def test_the_command_line_refuses_a_device_that_is_not_there(cupy, device):
+def test_the_command_line_refuses_a_device_that_does_not_exist(cupy, device):
     n = cupy.cuda.runtime.getDeviceCount()
     line = refused("train", "--library", "cupy", "--device", device.format(n))
     assert f"`--device` must be the number of a GPU, in [0, {n}), for cupy; got {device.format(n)}" in line
 
 
 class Ranges:
-    """An augmentation that makes ranges as it likes, and writes to them."""
+    """An augmentation that makes ranges in two ways, and writes to one of them."""
 
     def draw(self, rng: np.random.Generator, n: int) -> np.ndarray:
         return np.zeros(n)
@@ -195,5 +195,5 @@ class Ranges:
         return X, T
 
 
-def test_ranges_of_an_augmentation_are_its_own(here):
+def test_an_augmentation_can_write_to_its_ranges(here):
     assert_same_run(trained(here, augmentation=Ranges()), trained(here), rtol=1e-6)

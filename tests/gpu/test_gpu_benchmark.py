@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: the results that it keeps when stages fail, hang, or have no time."""
+"""The results that benchmarks/gpu.py keeps if stages fail, hang, or have no time left."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from support import ROOT
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no groups of processes to end")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups")
 
 BENCHMARKS = ROOT / "benchmarks"
 
 # The output of `pytest --verbose`, with processes of xdist and with a single process.
-BESIDE = """
+WITH_XDIST = """
 [gw0] [  1%] PASSED tests/test_a.py::test_one[cupy-a name with spaces]\x20
 tests/test_a.py::test_two[cupy]\x20
 [gw1] [  2%] FAILED tests/test_a.py::test_two[cupy]\x20
@@ -28,7 +28,7 @@ tests/test_a.py::test_two[cupy]\x20
 [gw1] [ 11%] ERROR tests/test_b.py::test_five\x20
 FAILED tests/test_a.py::test_two[cupy] - AssertionError: 12% PASSED
 """
-ALONE = """
+WITHOUT_XDIST = """
 tests/test_a.py::test_one[cupy-a name with spaces] PASSED                [  1%]
 tests/test_a.py::test_two[cupy] FAILED                                   [  2%]
 tests/test_a.py::test_three SKIPPED (no such library)                    [ 10%]
@@ -46,7 +46,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def report(**stages: dict[str, Any]) -> dict[str, Any]:
-    """Return a report as the program makes it, of these stages."""
+    """Return a report on these stages, in the format of the program."""
     cupy = {"version": "14.2.0", "gpu": "A GPU", "cuda": "13.0"}
     numbers = {"steps": {"rounds": 2}, "sweeps": {"steps": 3, "rounds": 2, "looped": 1}}
     return {
@@ -60,13 +60,14 @@ def report(**stages: dict[str, Any]) -> dict[str, Any]:
         | {"data": {"samples": 100, "features": 12}, "training": {"images": 200, "hidden": 4, "epochs": 3}},
         "libraries": {"cupy": cupy, "torch": cupy | {"gpu": None, "cuda": None}, "jax": None},
         "stages": {
-            name.replace("_", "-"): {"state": "ended", "seconds": 5.0} | it for name, it in stages.items()
+            name.replace("_", "-"): {"state": "ended", "seconds": 5.0} | stage
+            for name, stage in stages.items()
         },
     }
 
 
 def program(text: str, path: Path | None = None) -> list[str]:
-    """Return Python's arguments for a stage that stores results, then runs the text."""
+    """Return Python's arguments for a stage that stores results, if there is a path, and runs the text."""
     store = (
         ""
         if path is None
@@ -81,7 +82,7 @@ STORED = {"steps": json.dumps({"results": STEPS}), "sweeps-cupy": json.dumps({"r
 
 
 class Clock:
-    """A clock at 0 until each log contains its word, which then runs from 1,990 to 2,050 seconds."""
+    """A clock that shows 0 until each log contains its word, and then runs from 1,990 to 2,050 seconds."""
 
     def __init__(self, words: dict[Path, str]) -> None:
         self.words, self.now = words, 0.0
@@ -98,8 +99,8 @@ class Clock:
         time.sleep(seconds / 5)
 
 
-@pytest.mark.parametrize("log", [BESIDE, ALONE])
-def test_tests_are_counted_as_they_are_printed(gpu: ModuleType, log: str) -> None:
+@pytest.mark.parametrize("log", [WITH_XDIST, WITHOUT_XDIST])
+def test_results_of_tests_are_counted_from_the_log(gpu: ModuleType, log: str) -> None:
     failed = ["tests/test_a.py::test_two[cupy]", "tests/test_b.py::test_five"]
     assert gpu.counts(log) == {"passed": 2, "failed": failed, "skipped": 1, "percent": 11}
     first = log.partition("test_two")[0]
@@ -111,7 +112,7 @@ def test_tests_are_counted_as_they_are_printed(gpu: ModuleType, log: str) -> Non
     "hanging",
     ["time.sleep(600)", "signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf'); time.sleep(600)"],
 )
-def test_stages_that_fail_or_hang_leave_the_results_of_the_others(
+def test_stages_that_fail_or_hang_do_not_lose_the_other_results(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hanging: str
 ) -> None:
     word = "deaf" if "deaf" in hanging else "six"
@@ -147,7 +148,7 @@ def test_stages_that_fail_or_hang_leave_the_results_of_the_others(
     assert " seconds, at 40 %." in text
 
 
-def test_time_that_a_stage_leaves_is_shared_by_the_later_ones(
+def test_time_that_a_stage_does_not_use_is_shared_by_later_stages(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, given = [7.0], []
@@ -155,20 +156,20 @@ def test_time_that_a_stage_leaves_is_shared_by_the_later_ones(
 
     def run_beside(group: Any, out: Path, seconds: float, records: Any, write: Any) -> None:
         given.append(seconds)
-        now[0] += takes.pop(0)
+        now[0] += durations.pop(0)
 
     monkeypatch.setattr(gpu, "run_beside", run_beside)
     shares = {"a": 30, "b": 10, "c": 10, "d": 50}
-    takes = [10.0, 12.0, 200.0]
+    durations = [10.0, 12.0, 200.0]
     found = report() | {"minutes": 2.0}
     gpu.run([[gpu.Stage(name, share, [])] for name, share in shares.items()], tmp_path, 7.0, found)
-    every = 120 - gpu.GRACE
-    assert given == pytest.approx([0.3 * every, (every - 10) / 7, (every - 22) / 6])
+    total = 120 - gpu.GRACE
+    assert given == pytest.approx([0.3 * total, (total - 10) / 7, (total - 22) / 6])
     assert found["stages"] == {"d": {"state": "not begun"}}
     assert "`d` was not begun" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
 
 
-def test_a_program_that_is_stopped_ends_its_stages_and_keeps_their_results(
+def test_a_stopped_program_ends_its_stages_and_keeps_their_results(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Stopped(Clock):
@@ -189,7 +190,7 @@ def test_a_program_that_is_stopped_ends_its_stages_and_keeps_their_results(
     assert stage["results"] == STEPS
 
 
-def test_the_text_has_the_results_that_there_are(gpu: ModuleType) -> None:
+def test_the_text_contains_the_available_results(gpu: ModuleType) -> None:
     steps = {
         "1024x500": {"twolayer, cupy": [2e-3, 4e-3], "PyTorch, eager": [1e-3, 2e-3]},
         "50x200": {"twolayer, cupy": [3e-6, 6e-6], "CuPy, by hand": [1.5e-6, 6e-6]},
@@ -214,7 +215,7 @@ def test_the_text_has_the_results_that_there_are(gpu: ModuleType) -> None:
     rows = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in text.splitlines()}
     assert ("CuPy, all that use an array library", "1,234", "1", "1", "5") in rows
     assert ("hidden units, batch", "50, 200", "1,024, 500") in rows
-    assert ("**twolayer on CuPy**", "4", "3,000") in rows  # 4.5 goes to the even one
+    assert ("**twolayer on CuPy**", "4", "3,000") in rows  # 4.5 is rounded to even
     assert ("× CuPy, by hand", "1.50 (1.00 to 2.00)", "") in rows
     assert ("candidates", "1", "9") in rows
     assert ("twolayer on CuPy, **as one stack**", "1.00", "1.50") in rows
@@ -223,7 +224,7 @@ def test_the_text_has_the_results_that_there_are(gpu: ModuleType) -> None:
     assert ("CuPy", "2.50", "1.50", "1,234", "0.900") in rows
     assert "`t.py::x` failed." in text
     assert text.endswith("The stage `training-torch` is running.\n")
-    assert "#" not in text  # the text is put under a heading of the page
+    assert "#" not in text  # the text goes below a heading of the page
     assert gpu.markdown(report()).count("\n") == 4  # nothing has run yet
 
 
@@ -234,7 +235,7 @@ def test_results_are_kept_when_a_table_cannot_be_made(gpu: ModuleType, tmp_path:
     assert "ValueError" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
 
 
-def test_a_folder_with_files_is_left_alone(gpu: ModuleType, tmp_path: Path) -> None:
+def test_a_folder_with_files_is_refused_and_left_unchanged(gpu: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "gpu.md").write_text("An earlier run.\n")
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "gpu.py"), str(tmp_path)],
@@ -247,7 +248,7 @@ def test_a_folder_with_files_is_left_alone(gpu: ModuleType, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["gpu.md"]
 
 
-def test_the_whole_program_on_the_processor(gpu: ModuleType, tmp_path: Path) -> None:
+def test_the_whole_program_runs_on_a_cpu(gpu: ModuleType, tmp_path: Path) -> None:
     command = [
         sys.executable,
         str(BENCHMARKS / "gpu.py"),

@@ -1,4 +1,4 @@
-"""The documented number of kernels that a step starts on CuPy, against what the command prints."""
+"""The documented number of kernels that a step starts on CuPy, compared with the command's output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The simulated CUDA device: its results, and the errors that it finds."""
+"""The simulated CUDA device: its results, and the errors that it detects."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_access_past_the_end_is_found(cupy, body, n):
     assert x.get().tolist() == [0.0] * (n - 1) + [1.0]
 
 
-def test_a_write_before_the_start_is_found_when_memory_is_given_back(cupy):
+def test_a_write_before_the_start_is_found_when_memory_is_freed(cupy):
     pointer = cupy.cuda.runtime.malloc(24)
     x = cupy.ndarray(3, memptr=cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(pointer, 24, None), 0))
     kernel(cupy, "x[0] = 1; x[-1] = 1;")((1,), (1,), (x, np.int32(3)))
@@ -57,7 +57,7 @@ def test_a_write_before_the_start_is_found_when_memory_is_given_back(cupy):
         cupy.cuda.runtime.free(pointer)
 
 
-def test_memory_that_was_given_back_cannot_be_used(cupy):
+def test_freed_memory_cannot_be_used(cupy):
     pointer = cupy.cuda.runtime.malloc(24)
     x = cupy.ndarray(3, memptr=cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(pointer, 24, None), 0))
     cupy.cuda.runtime.free(pointer)
@@ -67,7 +67,7 @@ def test_memory_that_was_given_back_cannot_be_used(cupy):
         cupy.cuda.runtime.free(pointer)
 
 
-def test_memory_of_another_device_is_out_of_reach(cupy):
+def test_memory_of_another_device_cannot_be_accessed(cupy):
     with cupy.cuda.Device(1):
         x = cupy.zeros(3)
         kernel(cupy, "x[0] = 1;")((1,), (1,), (x, np.int32(3)))
@@ -102,7 +102,7 @@ def test_host_code_that_touches_device_memory_dies(cupy):
 # ---------------------------------------------------------------------------------------------------------
 # Threads
 
-# The sum of 64 numbers, by halves.
+# The sum of 64 numbers; each round adds the second half of the numbers to the first half.
 SUM = """
     __shared__ double shared[64];
     unsigned i = threadIdx.x;
@@ -148,7 +148,7 @@ def test_threads_of_a_warp_exchange_values(cupy):
     assert (x.get().reshape(3, 32) == expected).all()
 
 
-def test_every_thread_of_every_block_is_run_once(cupy):
+def test_every_thread_of_every_block_runs_once(cupy):
     x = cupy.zeros(4 * 3 * 2 * 8 * 4 * 2)
     body = """
         int block = blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z);
@@ -159,7 +159,7 @@ def test_every_thread_of_every_block_is_run_once(cupy):
     assert (x.get() == 1).all()
 
 
-def test_a_kernel_may_have_the_name_of_a_function_of_the_c_library(cupy):
+def test_a_kernel_may_be_named_like_a_function_of_the_c_library(cupy):
     x = cupy.zeros(1)
     kernel(cupy, "x[0] = n;", name="times")((1,), (1,), (x, np.int32(7)))
     assert x.get()[0] == 7
@@ -174,7 +174,7 @@ def test_a_kernel_that_does_not_compile_raises_the_compilers_message(cupy):
 # Numbers
 
 
-def test_half_precision_is_numpys(cupy):
+def test_conversions_of_half_precision_agree_with_numpy(cupy):
     bits = np.arange(2**16, dtype=np.uint16)
     halves = bits.view(np.float16)
     np.testing.assert_array_equal(cupy.asarray(halves).astype("float32").get(), halves.astype("float32"))
@@ -184,7 +184,7 @@ def test_half_precision_is_numpys(cupy):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stack", [(), (3,)])
-def test_products_of_any_layout_are_numpys(cupy, dtype, stack):
+def test_products_of_any_layout_agree_with_numpy(cupy, dtype, stack):
     rng = np.random.default_rng(0)
     a, b = (rng.standard_normal((*stack, *shape)).astype(dtype) for shape in ((4, 5), (5, 6)))
     for left in (cupy.asarray(a), cupy.asarray(np.ascontiguousarray(a.mT)).mT):
@@ -217,7 +217,7 @@ def test_sorting_puts_nan_last(cupy):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Negative controls
+# Negative controls: the tests must detect faults in kernels
 
 FAULTS = ("factor", "index-past-the-end", "labels-in-the-wrong-layout", "no-barrier")
 
@@ -236,7 +236,8 @@ def test_a_fault_in_a_kernel_makes_a_test_fail(cupy, fault, tmp_path):
     command += ["--hypothesis-profile=few", "-p", "no:cacheprovider"]
     path = os.pathsep.join((str(TESTS), os.environ.get("PYTHONPATH", "")))
     environment = os.environ | {"PYTHONPATH": path.rstrip(os.pathsep)}
-    environment.pop("SIMULATED_CUDA_REVERSED", None)  # in reverse order a sum by halves needs no barrier
+    # In reverse order, a reduction by halves needs no barrier.
+    environment.pop("SIMULATED_CUDA_REVERSED", None)
     if fault is not None:
         command += ["-p", "simulated_cuda.faults"]
         environment |= {"SIMULATED_CUDA_FAULT": fault, "CUPY_CACHE_DIR": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""Calibration by one temperature, beside a minimum that is found another way."""
+"""Calibration by one temperature, compared with a minimum found by grids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.once_on_jax
 
 
 def log_loss(net: TwoLayerNet, X, y, temperature: float, weights=None) -> float:
-    """The mean cross-entropy of softmax(logits / T), a sample after the other."""
+    """The mean cross-entropy of softmax(logits / T), one sample at a time."""
     logits = (np.maximum(X @ net.W1 + net.b1, 0) @ net.W2 + net.b2) / temperature
     losses = []
     for row, label in zip(logits, y, strict=True):
@@ -28,7 +28,7 @@ def log_loss(net: TwoLayerNet, X, y, temperature: float, weights=None) -> float:
 
 
 def best_temperature(net: TwoLayerNet, X, y, weights=None) -> float:
-    """The least by ever finer grids; the loss falls before it and rises after it."""
+    """The temperature of least loss by ever finer grids; the loss falls before it and rises after it."""
     low, high = math.log(LEAST), math.log(MOST)
     for _ in range(12):
         grid = np.linspace(low, high, 21)
@@ -50,14 +50,14 @@ def noisy_task(n_networks: int | None = None, seed: int = 0):
 
 
 @pytest.mark.parametrize("n_elements", [2**24, 40], ids=["one block", "many blocks"])
-def test_the_temperature_is_that_of_least_loss(backend: Backend, n_elements, monkeypatch):
+def test_the_temperature_is_the_one_of_least_loss(backend: Backend, n_elements, monkeypatch):
     monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", n_elements)
     net, X, y = noisy_task()
     own = TwoLayerNet(*map(backend.array, net))
     found, (how,) = calibrated(own, backend.array(X), backend.array(y), None)
     expected = best_temperature(net, X, y)
     exact = backend.dtype == "float64"
-    assert 1.2 < expected < MOST / 2  # it was too sure
+    assert 1.2 < expected < MOST / 2  # the network is overconfident
     assert how.temperature == pytest.approx(expected, rel=1e-5 if exact else 1e-3)
     assert how.loss_before == pytest.approx(log_loss(net, X, y, 1.0), rel=1e-10 if exact else 1e-4)
     assert how.loss_after == pytest.approx(log_loss(net, X, y, expected), rel=1e-10 if exact else 1e-4)
@@ -73,7 +73,7 @@ def test_the_temperature_is_that_of_least_loss(backend: Backend, n_elements, mon
 
 @pytest.mark.filterwarnings("ignore:the samples do not determine a temperature")
 @given(problem=problems(stacked=False))
-def test_labels_stay_and_the_loss_is_not_higher(problem: Problem):
+def test_calibration_keeps_the_labels_and_does_not_raise_the_loss(problem: Problem):
     net, X, y = problem.net, problem.X, problem.y
     found, (how,) = calibrated(net, X, y, None)
     assert LEAST <= how.temperature <= MOST
@@ -81,7 +81,7 @@ def test_labels_stay_and_the_loss_is_not_higher(problem: Problem):
     np.testing.assert_array_equal(found.predict(X), net.predict(X))
 
 
-def test_each_network_of_a_stack_has_its_own(backend: Backend):
+def test_each_network_of_a_stack_has_its_own_temperature(backend: Backend):
     nets, X, y = noisy_task(3, seed=1)
     own = TwoLayerNet(*map(backend.array, nets))
     X, y = backend.array(X), backend.array(y)
@@ -91,7 +91,7 @@ def test_each_network_of_a_stack_has_its_own(backend: Backend):
         assert_same_net(found.select(k), calibrate(own.select(k), X, y))
 
 
-def test_weights_count_as_often_as_the_sample_came(backend: Backend):
+def test_weights_have_the_effect_of_repeated_samples(backend: Backend):
     net, X, y = noisy_task()
     times = np.arange(60) % 4
     own = TwoLayerNet(*map(backend.array, net))
@@ -102,20 +102,20 @@ def test_weights_count_as_often_as_the_sample_came(backend: Backend):
     assert abs(float(unweighted.W2[0, 0]) / float(weighted.W2[0, 0]) - 1) > 1e-3
 
 
-def test_probabilities_are_targets_too(backend: Backend):
+def test_targets_may_be_probabilities(backend: Backend):
     net, X, y = noisy_task()
     own = TwoLayerNet(*map(backend.array, net))
     by_label = calibrate(own, backend.array(X), backend.array(y))
     as_probabilities = backend.array(np.eye(3)[y])
     assert_same_net(calibrate(own, backend.array(X), as_probabilities), host_net(by_label), rtol=1e-7)
-    # Targets that the network gives itself need no other temperature.
+    # With the network's own probabilities as targets, the temperature is 1.
     ideal = own.predict_proba(backend.array(X))
     _, (how,) = calibrated(own, backend.array(X), ideal, None)
     assert how.temperature == pytest.approx(1.0, rel=1e-6 if backend.dtype == "float64" else 1e-3)
 
 
 @pytest.mark.parametrize("size", [1.0, 50.0], ids=["unsure", "probabilities of 1"])
-def test_a_network_that_is_right_everywhere_stays_as_it_is(size):
+def test_a_network_that_is_right_everywhere_is_unchanged(size):
     net, X, _ = noisy_task()
     net = net._replace(W2=size * net.W2, b2=size * net.b2)
     y = np.asarray(net.predict(X))
@@ -128,14 +128,14 @@ def test_a_network_that_is_right_everywhere_stays_as_it_is(size):
     assert how.loss_after == how.loss_before == pytest.approx(log_loss(net, X, y, 1.0))
 
 
-def test_a_network_that_is_wrong_everywhere_is_at_a_bound():
+def test_a_network_that_is_wrong_everywhere_gets_the_highest_temperature():
     net, X, _ = noisy_task()
     worst = np.asarray(net.logits(X)).argmin(axis=1)
     _, (wrong,) = calibrated(net, X, worst, None)
     assert wrong.temperature == pytest.approx(MOST)
 
 
-def test_a_network_that_tells_nothing_stays_as_it_is():
+def test_a_network_with_equal_logits_is_unchanged():
     net, X, y = noisy_task()
     nothing = net._replace(W2=np.zeros_like(net.W2), b2=np.zeros_like(net.b2))
     with pytest.warns(UserWarning, match="do not determine a temperature"):
@@ -145,14 +145,14 @@ def test_a_network_that_tells_nothing_stays_as_it_is():
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
-def test_logits_near_the_end_of_the_range():
+def test_logits_near_the_end_of_the_range_are_calibrated():
     net, _, y = noisy_task()
     _, (how,) = calibrated(net, np.full((60, 4), 1e308), y, None)
     assert 1.0 <= how.temperature <= MOST
     assert how.loss_after <= how.loss_before < math.inf
 
 
-def test_a_calibrated_network_is_calibrated():
+def test_a_calibrated_network_has_a_temperature_of_1():
     net, X, y = noisy_task()
     _, (how,) = calibrated(calibrate(net, X, y), X, y, None)
     assert how.temperature == pytest.approx(1.0, rel=1e-6)
@@ -167,7 +167,7 @@ def test_a_calibrated_network_is_calibrated():
         ({"X": np.full((60, 4), 1.7e308)}, "`X` must hold samples for which the network's logits are finite"),
     ],
 )
-def test_refusals(changes, message):
+def test_invalid_arguments_are_refused(changes, message):
     net, X, y = noisy_task()
     with pytest.raises(ValueError, match=message), np.errstate(all="ignore"):
         calibrate(net, **({"X": X, "y": y} | changes))
@@ -181,7 +181,7 @@ def test_a_network_of_a_stack_that_diverged_is_named():
         calibrate(nets, X, y)
 
 
-def test_nothing_is_shared_between_networks_of_one_stack():
+def test_equal_networks_of_a_stack_are_calibrated_equally():
     net, X, y = noisy_task()
     twice = calibrate(stack([net, net]), X, y)
     assert_same_net(twice.select(0), twice.select(1))

@@ -41,7 +41,7 @@ class Convolution(NamedTuple):
 
 @st.composite
 def convolutions(draw: st.DrawFn) -> Convolution:
-    """Any small one: of all regions that divide its positions, of all strides and paddings."""
+    """Any small convolution: any stride and padding, and any regions that divide its positions."""
     image_shape = draw(image_shapes())
     height, width, channels = (*image_shape, 1)[:3]
     few = strategies.few_sizes_only
@@ -61,7 +61,7 @@ def convolutions(draw: st.DrawFn) -> Convolution:
 
 
 def slow_logits(problem: Convolution) -> np.ndarray:
-    """Logits by loops over images, positions and filters; a region's mean is a mean over its list."""
+    """Logits by loops over images, positions and filters, with a list of values for each region."""
     height, width, channels = (*problem.image_shape, 1)[:3]
     high, wide, _, F = problem.filters.shape
     R, S = problem.W2.shape[:2]
@@ -85,7 +85,7 @@ def slow_logits(problem: Convolution) -> np.ndarray:
     return np.stack(logits)
 
 
-def test_the_network_has_the_convolutions_logits(backend: Backend):
+def test_the_network_has_the_logits_of_the_convolution(backend: Backend):
     @tries(backend)
     @given(problem=convolutions())
     def check(problem: Convolution) -> None:
@@ -100,7 +100,7 @@ def test_the_network_has_the_convolutions_logits(backend: Backend):
     check()
 
 
-def test_hidden_units_lie_position_by_position(backend: Backend):
+def test_hidden_units_are_ordered_by_position(backend: Backend):
     filters = backend.array(np.array([[1.0, 2.0]]).reshape(1, 1, 1, 2))
     b1, b2 = backend.array(np.array([3.0, 4.0])), backend.array(np.array([5.0]))
     W2 = backend.array(np.array([[6.0, 7.0], [8.0, 9.0]]).reshape(2, 1, 2, 1))
@@ -112,7 +112,7 @@ def test_hidden_units_lie_position_by_position(backend: Backend):
 
 
 @pytest.mark.only_on("torch")
-def test_it_is_what_pytorch_computes(backend: Backend):
+def test_the_logits_equal_those_of_pytorchs_layers(backend: Backend):
     import torch
 
     torch.manual_seed(0)
@@ -132,13 +132,13 @@ def test_it_is_what_pytorch_computes(backend: Backend):
     np.testing.assert_allclose(to_host(net.logits(X)), expected, rtol=0, atol=100 * backend.rtol)
 
 
-def test_no_memory_is_shared():
+def test_the_network_shares_no_memory_with_the_arguments():
     arrays = (np.ones((2, 2, 1, 1)), np.zeros(1), np.ones((1, 1, 1, 2)), np.zeros(2))
     net = unroll(*arrays, image_shape=(2, 2))
     assert not any(np.shares_memory(a, b) for a in net for b in arrays)
 
 
-def test_it_folds_and_symmetrizes_like_any_other():
+def test_an_unrolled_network_can_be_folded_and_symmetrized():
     rng = np.random.default_rng(0)
     X = rng.integers(0, 256, (50, 48), dtype=np.uint8)
     preprocessing = twolayer.preprocessing.Standardizer.fit(
@@ -193,7 +193,7 @@ GOOD = {
         (dict(padding=0.5), "TypeError: `padding` must be an integer; got float"),
     ],
 )
-def test_refuses(wrong: dict[str, object], refused: str):
+def test_invalid_arguments_are_refused(wrong: dict[str, object], refused: str):
     assert unroll(**GOOD).n_hidden == 36
     with refusal(refused):
         unroll(**(GOOD | wrong))

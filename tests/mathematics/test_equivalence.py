@@ -15,7 +15,7 @@ SETTINGS = {**PLAIN, "schedule": schedules.Exponential(0.95, every=50), "batch_s
 
 
 def run_on(backend: Backend | None, n_networks: int | None, dtype: str, steps: int, **changes):
-    """A run from initial weights of the library's own making, on the backend or on NumPy."""
+    """A run from weights initialized on the backend, or on NumPy if that is None."""
     place = (
         {"dtype": dtype} if backend is None else {"dtype": dtype, "xp": backend.xp, "device": backend.device}
     )
@@ -37,7 +37,7 @@ def run_on(backend: Backend | None, n_networks: int | None, dtype: str, steps: i
 
 @pytest.mark.parametrize("replacement", [False, True])
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_300_steps_in_float64(backend: Backend, n_networks, replacement):
+def test_300_steps_in_float64_are_the_same_as_on_numpy(backend: Backend, n_networks, replacement):
     if "float64" not in backend.dtypes:
         assert backend.name in ("strict-no-float64", "jax-x32")
         return
@@ -51,14 +51,14 @@ def test_300_steps_in_float64(backend: Backend, n_networks, replacement):
     np.testing.assert_array_equal(found.validation_accuracy, expected.validation_accuracy)
     for name in ("net", "best", "last"):
         assert_same_net(getattr(found, name), getattr(expected, name), rtol=1e-9)
-    # The run learns, and depends on its seed: else little would be compared.
+    # The run must learn and depend on its seed; otherwise the comparison would show little.
     assert np.all(expected.history.loss[..., -20:].mean(-1) < 0.6 * expected.history.loss[..., :20].mean(-1))
     other = run_on(None, n_networks, "float64", 300, replacement=replacement, rng=4)
     assert not np.allclose(other.history.loss, expected.history.loss, rtol=1e-3)
 
 
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_20_steps_in_float32(backend: Backend, n_networks):
+def test_20_steps_in_float32_are_the_same_as_on_numpy(backend: Backend, n_networks):
     found = run_on(backend, n_networks, "float32", 20)
     expected = run_on(None, n_networks, "float32", 20)
     exact = run_on(None, n_networks, "float64", 20)
@@ -68,7 +68,7 @@ def test_20_steps_in_float32(backend: Backend, n_networks):
     np.testing.assert_allclose(found.validation_accuracy, expected.validation_accuracy, atol=1.5 / 60)
 
 
-def test_a_sweep(backend: Backend):
+def test_a_sweep_is_the_same_as_on_numpy(backend: Backend):
     grid = {"learning_rate": [0.02, 0.1], "reg": [0.0, 1e-2], "n_hidden": [4, 8], "seed": [0, 1]}
     settings = {"grid": grid, "epochs": 3, "dtype": backend.dtype}
     there = DATA.on(backend)

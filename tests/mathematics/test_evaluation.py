@@ -1,4 +1,4 @@
-"""Predictions and evaluations: in blocks, by weights, and where a logit is not finite."""
+"""Predictions and evaluations: in blocks, with weights, and with logits that are not finite."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twolayer.network import as_targets, evaluate, pack, widest
 
 
 @pytest.mark.parametrize("stacked", [False, True])
-def test_many_samples_are_taken_in_blocks_that_change_nothing(backend: Backend, monkeypatch, stacked):
+def test_predicting_in_blocks_changes_no_result(backend: Backend, monkeypatch, stacked):
     rng = np.random.default_rng(0)
     net = TwoLayerNet.initialize(6, 5, 4, rng=0, xp=backend.xp, dtype=backend.dtype, device=backend.device)
     net = stack([net, net]) if stacked else net
@@ -38,7 +38,7 @@ def test_many_samples_are_taken_in_blocks_that_change_nothing(backend: Backend, 
 
 
 @given(problem=problems(weights=False), block=st.integers(1, 20))
-def test_evaluating_in_blocks_is_the_summed_loss_and_the_number_of_hits(backend: Backend, problem, block):
+def test_evaluating_in_blocks_sums_the_loss_and_the_correct_samples(backend: Backend, problem, block):
     net, X, y, _ = problem.on(backend)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_validation, "BLOCK_ELEMENTS", block)
@@ -60,7 +60,7 @@ def test_evaluating_in_blocks_is_the_summed_loss_and_the_number_of_hits(backend:
     assert (to_host(right) <= (own >= others - slack).sum(axis=1)).all()
 
 
-def test_blocks_of_samples_that_a_preprocessing_narrows_are_as_small_as_the_samples_are_wide(monkeypatch):
+def test_blocks_are_sized_by_the_features_before_preprocessing(monkeypatch):
     monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", 60)
     net, sizes = TwoLayerNet.initialize(2, 3, 2, rng=0, dtype="float64"), []
 
@@ -78,10 +78,8 @@ def test_blocks_of_samples_that_a_preprocessing_narrows_are_as_small_as_the_samp
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_an_evaluation_sums_over_blocks_by_the_samples_weights(
-    backend: Backend, monkeypatch, n_networks, soft
-):
-    """The sums of the probabilities differ from 1, as those of float16 would."""
+def test_evaluating_in_blocks_weights_the_samples(backend: Backend, monkeypatch, n_networks, soft):
+    """The probabilities do not quite sum to 1, as if they were rounded to float16."""
     task = make_task(n_networks, soft=soft)
     y = 0.9995 * task.y if soft else task.y
     weight = np.linspace(0.0, 2.0, len(y))
@@ -106,7 +104,7 @@ def test_an_evaluation_sums_over_blocks_by_the_samples_weights(
 @pytest.mark.parametrize(
     ("shape", "most"), [((2, 9, 3, 2), 9), ((2, 3, 9, 2), 18), ((2, 3, 4, 9), 18), ((1, 3, 2, 7), 7)]
 )
-def test_the_widest_array_of_a_forward_pass(shape, most):
+def test_widest_returns_the_most_numbers_per_sample_in_a_forward_pass(shape, most):
     K, D, H, C = shape
     params = Params(np.zeros((K, H, D)), np.zeros((K, H)), np.zeros((K, C, H)), np.zeros((K, C)))
     assert widest(params) == most
@@ -116,7 +114,7 @@ def test_a_prediction_from_an_infinite_logit_counts_in_the_accuracy(backend: Bac
     net = TwoLayerNet(*map(backend.array, (np.ones((3, 4)), np.ones(4), np.ones((4, 3)), [0.0, np.inf, 0.0])))
     X, y = backend.array(np.ones((6, 3))), backend.array([1, 1, 1, 0, 1, 2], "int32")
     assert to_host(net.predict(X)).tolist() == [1] * 6
-    with np.errstate(invalid="ignore"):  # in the cross-entropy that is computed beside it
+    with np.errstate(invalid="ignore"):  # from the cross-entropy, which is computed too
         assert float(net.accuracy(X, y)) == pytest.approx(4 / 6)
 
 
@@ -145,7 +143,7 @@ def test_a_sample_whose_logits_are_nan_has_no_class(backend: Backend, monkeypatc
 
 
 def test_only_the_network_whose_logits_are_nan_has_no_accuracy(backend: Backend):
-    """Its parameters are finite, as are the samples: it is their product that overflows."""
+    """Its parameters and the samples are finite, but their product overflows."""
     task = make_task(2, n_classes=2)
     net = TwoLayerNet(*(array.copy() for array in task.net))
     largest = float(np.finfo(backend.dtype).max)
@@ -163,8 +161,8 @@ def test_only_the_network_whose_logits_are_nan_has_no_accuracy(backend: Backend)
 
 
 @pytest.mark.only_on("torch")
-def test_predictions_within_transforms_of_torch(backend: Backend):
-    """Their values cannot be read there."""
+def test_predictions_can_be_computed_within_transforms_of_torch(backend: Backend):
+    """Values cannot be read within a transform, so NaN is not refused there."""
     import torch
 
     task = make_task().on(backend)

@@ -1,4 +1,4 @@
-"""Settings of `numpy.seterr` by the caller, which change no result; and numbers beyond a dtype."""
+"""The caller's settings of `numpy.seterr`, which change no result, and numbers beyond a dtype's range."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from twolayer.preprocessing import Standardizer, Whitener
 
 pytestmark = pytest.mark.once_on_jax
 
-# Logits so far apart that exponentials underflow; networks that overflow; values of no digits in float32.
+# Scales for which float32 lacks digits, exponentials underflow, or networks overflow.
 SCALES = (1e-44, 1e-20, 1.0, 1e3, 1e18)
 
 
@@ -31,12 +31,13 @@ def numbers(found: Any) -> list[np.ndarray]:
 
 
 def results(backend: Backend, scale: float) -> dict[str, Callable[[], Any]]:
-    """Each public function that computes, on samples of this scale."""
+    """A call of each public function that computes, on samples of this scale."""
     task = make_task().on(backend, "float32")
     X = backend.array(100 * scale * make_task().X, "float32")
     T = backend.array(np.full((23, 3), [1.0, 1e-60, 0.0]))
     net, weight = task.net, backend.array(np.geomspace(1e-60, 1.0, 23))
-    wide = backend.array(100 * max(scale, 1e-36) * make_task().X)  # a smaller spread has no scale in float32
+    # The scale of a smaller spread is beyond float32.
+    wide = backend.array(100 * max(scale, 1e-36) * make_task().X)
     standardizer, whitener = Standardizer.fit(wide), Whitener.fit(wide, epsilon=0.1)
     tiny = TwoLayerNet(*(backend.array(1e-42 * array) for array in make_task().net))
     adam = optimizers.Adam()
@@ -95,7 +96,7 @@ def test_the_callers_settings_change_no_result(backend: Backend, name: str):
 
 
 @pytest.mark.parametrize("how", ["warn", "raise", "ignore"])
-def test_an_overflow_is_warned_of_unless_the_caller_ignores_it(how: Any):
+def test_an_overflow_gives_a_warning_unless_the_caller_ignores_it(how: Any):
     net = TwoLayerNet.initialize(4, 8, 3, rng=0, dtype="float64")
     huge = net._replace(W1=1e39 * net.W1)
     X = np.random.default_rng(0).normal(size=(60, 4))
@@ -111,7 +112,7 @@ def test_an_overflow_is_warned_of_unless_the_caller_ignores_it(how: Any):
             work()
 
 
-def test_a_spread_that_has_no_scale_in_the_dtype_is_refused():
+def test_a_spread_whose_scale_is_beyond_the_dtype_is_refused():
     X = np.random.default_rng(0).normal(size=(60, 4)) * [1, 1e-42, 1, 1]
     standardizer = Standardizer.fit(X, scale="feature")
     for samples in (X, X.astype(np.float32)):

@@ -1,4 +1,4 @@
-"""Functions marked as `leaf`: what they may do, and that fused ones compute, and train, the same."""
+"""Functions marked as `leaf`: their rules, and the same results and runs if they are fused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from twolayer.training.optimizers import SGD, Adam, AdamW
 # ---------------------------------------------------------------------------------------------------------
 # Whole runs
 
-# What CuPy can trace.
+# The functions that CuPy can trace.
 TRACED = SimpleNamespace(
     exp=np.exp,
     sqrt=np.sqrt,
@@ -37,7 +37,7 @@ TRACED = SimpleNamespace(
 
 
 class Fusing(FastNamespace):
-    """NumPy, whose fused functions are given copies, and no more of NumPy than CuPy can trace."""
+    """NumPy, with fused functions that get copies of arrays and only functions that CuPy can trace."""
 
     def __init__(self) -> None:
         super().__init__(np)
@@ -48,11 +48,12 @@ class Fusing(FastNamespace):
         if function.__name__ == "product":
             return function(*arrays, xp=self, **fixed)
         given = [array for array in arrays if array is not None]
-        assert all(isinstance(array, np.ndarray | np.generic) for array in given)  # of 200 CuPy makes an int8
-        dtype = fixed.get("dtype", given[0].dtype)  # of the result
+        # No Python numbers: CuPy would turn 200 into an int8.
+        assert all(isinstance(array, np.ndarray | np.generic) for array in given)
+        dtype = fixed.get("dtype", given[0].dtype)  # the dtype of the result
         assert {array.dtype for array in given if array.dtype.kind == "f"} <= {dtype}
         np.broadcast_shapes(*(array.shape for array in given))
-        hash(tuple(fixed.items()))  # by which kernels are found again
+        hash(tuple(fixed.items()))  # the key of a kernel in the cache
         copies = (None if array is None else np.array(array) for array in arrays)
         results = function(*copies, xp=TRACED, **fixed)
         for result in results if isinstance(results, tuple) else (results,):
@@ -75,8 +76,8 @@ RUNS = {
 
 
 @pytest.fixture
-def prepared_anew() -> Iterator[None]:
-    """Keep functions that were prepared for one namespace from runs in another."""
+def empty_cache() -> Iterator[None]:
+    """Clear the cache, so that functions prepared for one namespace are not used in another."""
     execution._compiled.cache_clear()
     yield
     execution._compiled.cache_clear()
@@ -93,12 +94,12 @@ def trained(backend: Backend, networks: int, dtype: str, *, weighted: bool, **se
 
 
 @pytest.mark.only_on("numpy", "cupy")
-@pytest.mark.usefixtures("prepared_anew")
+@pytest.mark.usefixtures("empty_cache")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("networks", [1, 3])
 @pytest.mark.parametrize("name", RUNS)
-def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, name, networks, dtype):
-    """On NumPy as if it fused; on CuPy, which does, against its operations one by one."""
+def test_fused_functions_give_the_same_run(backend: Backend, monkeypatch, name, networks, dtype):
+    """NumPy imitates fusing. CuPy fuses, and is compared with its single operations."""
     settings = {"weighted": "weights" in name, **RUNS[name]}
     namespace = Fusing() if backend.library == "numpy" else fast_namespace(backend.xp)
     assert isinstance(namespace, FastNamespace)
@@ -117,7 +118,7 @@ def test_fused_functions_train_the_same_networks(backend: Backend, monkeypatch, 
 
 
 def assert_each_leaf_was_called(namespace: Fusing, settings: dict, *, steps: int) -> None:
-    """How often a leaf that is part of a step alone was called in all steps."""
+    """Assert how often each leaf was called, in all steps and in the validations."""
     optimizer, penalised = settings.get("optimizer", SGD(0.9, nesterov=True)), "reg" in settings
     scaled = optimizer == SGD()
     by_adam, by_momentum = isinstance(optimizer, Adam | AdamW), isinstance(optimizer, SGD) and not scaled
@@ -134,14 +135,14 @@ def assert_each_leaf_was_called(namespace: Fusing, settings: dict, *, steps: int
         name: calls * steps for name, calls in expected.items()
     }
     epochs = 3
-    assert (
-        namespace.calls["squares"] == 2 * epochs + 2 * steps * penalised
-    )  # whether weights are finite still
-    # Two products forward and three backward; two more in the validation after an epoch, and at the end.
+    # Two in each epoch check that the weights are finite; two in each step are for the penalty.
+    assert namespace.calls["squares"] == 2 * epochs + 2 * steps * penalised
+    # Two products forward and three backward in each step; two in each validation, after every epoch and at
+    # the end.
     assert namespace.calls["product"] == 5 * steps + 2 * (epochs + 1)
 
 
-def test_the_gradient_calls_each_leaf_of_the_page():
+def test_the_gradient_calls_each_leaf_of_the_mathematics():
     net = TwoLayerNet.initialize(6, 5, 4, rng=0, dtype="float64")
     X, T = drawn(7, 6), drawn(1, 4, 7, least=0.1)
     namespace = Fusing()
@@ -171,7 +172,7 @@ def test_a_move_calls_the_leaf_of_its_optimizer(optimizer, leaf):
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Each leaf by itself
+# Each leaf alone
 
 K, N, D, H, C = 3, 7, 5, 6, 4
 
@@ -180,13 +181,13 @@ def drawn(*shape: int, least: float = -2.0) -> np.ndarray:
     return np.random.default_rng(shape).uniform(least, 2.0, shape)
 
 
-def some(*shape: int) -> np.ndarray:
-    """Truth values, of which about a half are true."""
+def truth_values(*shape: int) -> np.ndarray:
+    """Random truth values, of which about a half are true."""
     return drawn(*shape) > 0
 
 
 LOGITS, HIDDEN, W1 = (K, C, N), (K, H, N), (K, H, D)
-OF_EACH = drawn(K, 1, 1, least=0.1)
+PER_NETWORK = drawn(K, 1, 1, least=0.1)
 POSITIVE = drawn(*W1, least=0.1)
 ERRORS = drawn(*LOGITS, least=0.1), drawn(K, 1, N, least=1.0)
 
@@ -205,32 +206,36 @@ CALLS = {
         for axis, X in ((0, drawn(7, 5)), (1, drawn(7, 5)))
     },
     "relu": (mathematics.relu, (drawn(*HIDDEN), drawn(K, H, 1), None), {}),
-    "relu, dropout": (mathematics.relu, (drawn(*HIDDEN), drawn(K, H, 1), some(*HIDDEN)), {}),
+    "relu, dropout": (mathematics.relu, (drawn(*HIDDEN), drawn(K, H, 1), truth_values(*HIDDEN)), {}),
     "through_relu": (mathematics.through_relu, (drawn(*HIDDEN), np.maximum(drawn(K, H, N), 0)), {}),
     "exp_of_difference": (mathematics.exp_of_difference, (drawn(*LOGITS), drawn(K, 1, N)), {}),
-    "softmax_gradient, labels": (mathematics.softmax_gradient, (*ERRORS, drawn(1, C, N), None, OF_EACH), {}),
-    "softmax_gradient, probabilities": (
+    "softmax_gradient, labels": (
         mathematics.softmax_gradient,
-        (*ERRORS, drawn(1, C, N), drawn(1, 1, N), OF_EACH),
+        (*ERRORS, drawn(1, C, N), None, PER_NETWORK),
         {},
     ),
-    "softmax_gradient, everything of each": (
+    "softmax_gradient, probabilities": (
+        mathematics.softmax_gradient,
+        (*ERRORS, drawn(1, C, N), drawn(1, 1, N), PER_NETWORK),
+        {},
+    ),
+    "softmax_gradient, all arrays of each network": (
         mathematics.softmax_gradient,
         (*ERRORS, drawn(K, C, N), drawn(K, 1, N), drawn(K, 1, N)),
         {},
     ),
-    "penalised": (step.penalised, (drawn(*W1), drawn(*W1), OF_EACH), {}),
+    "penalised": (step.penalised, (drawn(*W1), drawn(*W1), PER_NETWORK), {}),
     "squares": (mathematics.squares, (drawn(*W1),), {}),
     "squares, one network": (mathematics.squares, (drawn(1, H, D),), {}),
     "one_hot": (mathematics.one_hot, (drawn(1, 4, 1) > 0, drawn(1, 1, 5) > 0), {"dtype": np.float32}),
     "subtract_update": (step.subtract_update, (drawn(*W1), drawn(*W1), None), {}),
-    "subtract_update, decay": (step.subtract_update, (drawn(*W1), drawn(*W1), OF_EACH), {}),
+    "subtract_update, decay": (step.subtract_update, (drawn(*W1), drawn(*W1), PER_NETWORK), {}),
     "mixed": (step.mixed, (drawn(*W1), drawn(*W1), drawn(1)[0]), {}),
-    "_sgd": (optimizers._sgd, (drawn(*W1), drawn(*W1), OF_EACH), {}),
+    "_sgd": (optimizers._sgd, (drawn(*W1), drawn(*W1), PER_NETWORK), {}),
     **{
         f"_sgd_with_momentum, {nesterov}": (
             optimizers._sgd_with_momentum,
-            (drawn(*W1), drawn(*W1), drawn(*W1), OF_EACH),
+            (drawn(*W1), drawn(*W1), drawn(*W1), PER_NETWORK),
             {"momentum": 0.9, "nesterov": nesterov},
         )
         for nesterov in (False, True)
@@ -238,7 +243,7 @@ CALLS = {
     **{
         f"_adam, {decay}": (
             optimizers._adam,
-            (drawn(*W1), drawn(*W1), drawn(*W1), POSITIVE, OF_EACH, drawn(1)[0], np.float64(1e-3)),
+            (drawn(*W1), drawn(*W1), drawn(*W1), POSITIVE, PER_NETWORK, drawn(1)[0], np.float64(1e-3)),
             {"beta1": 0.9, "beta2": 0.99, "decay": decay},
         )
         for decay in (0.0, 0.1)
@@ -249,14 +254,14 @@ CALLS = {
 @pytest.mark.only_on("numpy", "torch", "cupy")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", CALLS)
-def test_the_fast_form_of_a_leaf_is_what_the_page_says(backend: Backend, name, dtype):
-    """The arrays may lie in any order, and a kernel leaves them alone."""
+def test_the_fast_form_of_a_leaf_computes_the_same(backend: Backend, name, dtype):
+    """The arrays may have any memory order, and a kernel does not change them."""
     function, arrays, fixed = CALLS[name]
     if "dtype" in fixed:
         fixed = fixed | {"dtype": getattr(backend.xp, dtype)}
 
     def given(order: str) -> list:
-        """The arrays in the order of their axes, or the last two the other way round in memory."""
+        """The arrays in row-major order, or with the last two axes swapped in memory."""
         made = []
         for array in arrays:
             if array is None:
@@ -277,7 +282,7 @@ def test_the_fast_form_of_a_leaf_is_what_the_page_says(backend: Backend, name, d
                 np.testing.assert_array_equal(to_host(array), to_host(was))
         assert isinstance(found, tuple) == isinstance(plain, tuple)
         every = (found, plain) if isinstance(found, tuple) else ((found,), (plain,))
-        if function is mathematics.squares:  # what each number is the sum of, is up to the library
+        if function is mathematics.squares:  # libraries differ in which squares they sum
             every = [[backend.xp.sum(sums, axis=1)] for (sums,) in every]
         for one, other in zip(*every, strict=True):
             assert backend.owns(one)
@@ -287,7 +292,7 @@ def test_the_fast_form_of_a_leaf_is_what_the_page_says(backend: Backend, name, d
             np.testing.assert_allclose(to_host(one), to_host(other), rtol=rtol, atol=rtol)
 
 
-def test_no_leaf_is_left_out() -> None:
+def test_every_leaf_has_a_call() -> None:
     package = Path(twolayer.__file__).parent
     marked = {
         function.name
@@ -309,13 +314,13 @@ def shifted(a, b, *, xp, factor):
     return a if b is None else a + b
 
 
-def test_a_leaf_is_a_plain_function_elsewhere(backend: Backend):
+def test_a_leaf_is_a_plain_function_in_other_namespaces(backend: Backend):
     a, b = backend.array(np.arange(3.0)), backend.array(np.ones(3))
     assert to_host(shifted(a, b, xp=backend.xp, factor=2.0)).tolist() == [1.0, 3.0, 5.0]
 
 
 @pytest.mark.only_on("cupy")
-def test_a_fused_function_is_one_kernel_and_leaves_its_arguments_alone(backend: Backend):
+def test_a_fused_function_is_one_kernel_and_changes_no_argument(backend: Backend):
     xp = fast_namespace(backend.xp)
     a, b = backend.array(np.arange(6.0).reshape(2, 3)), backend.array(np.ones(3))
     for _ in range(2):

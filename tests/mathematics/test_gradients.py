@@ -1,4 +1,4 @@
-"""The gradient is the gradient of the loss that is reported: four independent witnesses."""
+"""Four independent checks that the gradients are those of the reported loss."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from twolayer.mathematics import Params, forward, shares, targets
 from twolayer.network import pack
 
 NAMES = TwoLayerNet._fields
-FINE = 3e-6  # Drawn activations reach 45: their cube, the third derivative, costs 1e-7 at 1e-5.
+# Drawn activations reach 45. The third derivative grows with their cube, so a step of 1e-5 would err by 1e-7.
+FINE_STEP = 3e-6
 
 
 def far_from_kinks(problem: Problem) -> bool:
-    """Whether no hidden unit is so near 0 that a difference would step over its kink."""
+    """Whether every hidden unit is so far from 0 that no difference steps over its kink."""
     return all(np.min(np.abs(problem.X @ net.W1 + net.b1)) > 1e-3 for net in networks(problem.net))
 
 
 @pytest.mark.parametrize("reg", [0.0, 0.05, 0.1])
 @pytest.mark.parametrize("name", NAMES)
-def test_toy_network_gradient_check(name, reg):
+def test_the_toy_network_passes_the_gradient_check(name, reg):
     net, X, y = toy()
     _, gradients = net.loss_and_gradients(X, y, reg=reg)
     numerical = numerical_gradients(lambda n: float(n.loss(X, y, reg=reg)), net)
@@ -36,7 +37,7 @@ def test_toy_network_gradient_check(name, reg):
 
 
 @pytest.mark.parametrize("name", ["W1", "W2"])
-def test_the_checker_sees_a_penalty_whose_gradient_lacks_the_factor_two(name):
+def test_the_check_finds_a_penalty_gradient_without_the_factor_two(name):
     """The coursework's mistake: it reports reg·‖W‖² and steps along reg·W."""
     net, X, y = toy()
     _, gradients = net.loss_and_gradients(X, y, reg=0.1)
@@ -45,7 +46,7 @@ def test_the_checker_sees_a_penalty_whose_gradient_lacks_the_factor_two(name):
     assert relative_error(wrong, getattr(numerical, name)) > 1e-2
 
 
-def test_the_checker_sees_a_coarse_step():
+def test_the_check_finds_a_coarse_step():
     net, X, y = toy()
     _, gradients = net.loss_and_gradients(X, y, reg=0.1)
     numerical = numerical_gradients(lambda n: float(n.loss(X, y, reg=0.1)), net, h=0.1)
@@ -54,7 +55,7 @@ def test_the_checker_sees_a_coarse_step():
 
 @given(problem=problems(), off=st.just(0.0) | st.floats(-9e-4, 9e-4), data=st.data())
 def test_gradients_are_the_central_differences_of_the_loss(problem: Problem, off: float, data: st.DataObject):
-    """With smoothed targets too, and probabilities that do not quite sum to 1."""
+    """Targets may be smoothed, and probabilities may not quite sum to 1."""
     assume(far_from_kinks(problem))
     net, X, y, weight, reg = problem
     y = y * (1.0 + off) if problem.probabilities else y
@@ -63,13 +64,13 @@ def test_gradients_are_the_central_differences_of_the_loss(problem: Problem, off
     loss, gradients = net.loss_and_gradients(X, y, **arguments)
     np.testing.assert_array_equal(loss, net.loss(X, y, **arguments))
     # The members of a stack do not touch each other, so the sum of their losses has all their gradients.
-    numerical = numerical_gradients(lambda n: float(np.sum(n.loss(X, y, **arguments))), net, h=FINE)
+    numerical = numerical_gradients(lambda n: float(np.sum(n.loss(X, y, **arguments))), net, h=FINE_STEP)
     for name, found, expected in zip(NAMES, gradients, numerical, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
 @pytest.mark.parametrize("n_networks", [None, 3])
-def test_directional_derivative_of_a_larger_network(n_networks):
+def test_gradients_of_a_larger_network_give_a_directional_derivative(n_networks):
     rng = np.random.default_rng(5)
     nets = [TwoLayerNet.initialize(60, 40, 10, rng=k, dtype="float64") for k in range(n_networks or 1)]
     net = nets[0] if n_networks is None else stack(nets)
@@ -87,7 +88,7 @@ def test_directional_derivative_of_a_larger_network(n_networks):
 
 
 @given(problem=problems(stacked=False), smoothing=st.sampled_from([None, 0.0, 0.1, 1.0]))
-def test_complex_step_of_the_loss(problem: Problem, smoothing: float | None):
+def test_gradients_are_the_complex_step_derivatives_of_the_loss(problem: Problem, smoothing: float | None):
     """f'(x) = Im f(x + ih) / h, without the rounding of a difference. NumPy orders complex by real parts."""
     assume(far_from_kinks(problem))
     net, X, y, weight, reg = problem
@@ -112,10 +113,10 @@ def test_complex_step_of_the_loss(problem: Problem, smoothing: float | None):
 
 
 @given(problem=problems())
-def test_float32_gradients_follow_float64(backend: Backend, problem: Problem):
+def test_float32_gradients_agree_with_float64(backend: Backend, problem: Problem):
     net, X, y, weight, reg = problem
     loss, gradients = net.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
-    assume(far_from_kinks(problem))  # rounding may put a unit on the other side
+    assume(far_from_kinks(problem))  # rounding may move a unit across its kink
     there, X, y, weight = problem.on(backend, "float32")
     loss32, gradients32 = there.loss_and_gradients(X, y, reg=reg, sample_weight=weight)
     tolerance = 4 * float(np.sqrt(np.finfo(np.float32).eps))
@@ -128,7 +129,9 @@ def test_float32_gradients_follow_float64(backend: Backend, problem: Problem):
 
 @pytest.mark.only_on("torch", "jax")
 @given(problem=problems(), data=st.data())
-def test_automatic_differentiation_agrees(backend: Backend, problem: Problem, data: st.DataObject):
+def test_automatic_differentiation_gives_the_same_gradients(
+    backend: Backend, problem: Problem, data: st.DataObject
+):
     """PyTorch's autograd and jax.grad of this library's own loss."""
     assume(far_from_kinks(problem))
     reg = problem.reg
@@ -153,6 +156,7 @@ def test_automatic_differentiation_agrees(backend: Backend, problem: Problem, da
 
 @st.composite
 def with_dropout(draw: st.DrawFn) -> tuple[Sizes, Params, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sizes, parameters, samples, labels, and each network's dropout p and kept units."""
     drawn = K, N, D, H, C = draw(sizes())
     shapes = (K, H, D), (K, H), (K, C, H), (K, C)
     params = Params(*(draw(floats(shape)) for shape in shapes))
@@ -164,13 +168,13 @@ def with_dropout(draw: st.DrawFn) -> tuple[Sizes, Params, np.ndarray, np.ndarray
 
 @given(drawn=with_dropout())
 def test_gradients_with_dropout_are_the_central_differences(drawn):
-    """Each network has its own p: units are left out, and the rest is scaled by 1 / (1 - p)."""
+    """Each network has its own p. Its kept units are scaled by 1 / (1 - p)."""
     (_, N, _, _, C), params, X, y, p, kept = drawn
     scale = (1.0 / (1.0 - p))[:, None, None]
     T, sums = targets(y, C, dtype=np.float64, xp=np)
 
     def data_loss(other: Params) -> float:
-        """From the formula of inverted dropout, which scales the activations."""
+        """The data loss by the formula of inverted dropout, which scales the activations."""
         H1 = np.maximum(other.W1 @ X.T + other.b1[:, :, None], 0.0) * kept * scale
         logits = other.W2 @ H1 + other.b2[:, :, None]
         Z, _, total = mathematics.softmax(logits, xp=np)
@@ -183,6 +187,6 @@ def test_gradients_with_dropout_are_the_central_differences(drawn):
     _, *parts = mathematics.softmax(logits, xp=np)
     dlogits = mathematics.softmax_gradient(*parts, T, sums, 1.0 / N, xp=np)
     gradients = mathematics.backward(params, X, H1, dlogits, scale, xp=np)
-    numerical = numerical_gradients(data_loss, params, h=FINE)
+    numerical = numerical_gradients(data_loss, params, h=FINE_STEP)
     for name, found, expected in zip(Params._fields, gradients, numerical, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=name)

@@ -1,4 +1,4 @@
-"""Permutation importance, beside the same by hand."""
+"""Permutation importance, compared with a computation by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.once_on_jax
 
 
 def by_hand(net, X, y, columns, n_repeats, seed):
-    """Accuracy minus that with a column permuted, (M, n_repeats), one sample after the other."""
+    """Accuracy minus the accuracy with a group of columns permuted, (groups, n_repeats)."""
 
     def accuracy(samples):
         return np.mean(np.argmax(np.maximum(samples @ net.W1 + net.b1, 0) @ net.W2 + net.b2, axis=1) == y)
@@ -32,7 +32,7 @@ def by_hand(net, X, y, columns, n_repeats, seed):
 
 
 @pytest.mark.parametrize("n_elements", [2**24, 20], ids=["one block", "many blocks"])
-def test_as_by_hand(backend: Backend, n_elements, monkeypatch):
+def test_importances_equal_those_computed_by_hand(backend: Backend, n_elements, monkeypatch):
     monkeypatch.setattr(_validation, "BLOCK_ELEMENTS", n_elements)
     rng = np.random.default_rng(3)
     X, y = rng.normal(size=(50, 4)), rng.integers(3, size=50)
@@ -52,7 +52,7 @@ def test_as_by_hand(backend: Backend, n_elements, monkeypatch):
 
 
 @given(problem=problems(stacked=True))
-def test_each_network_of_a_stack(backend: Backend, problem: Problem):
+def test_importances_of_a_stack_equal_those_of_each_network(backend: Backend, problem: Problem):
     nets = TwoLayerNet(*map(backend.array, problem.net))
     X, y = backend.array(problem.X), backend.array(problem.y)
     together = permutation_importance(nets, X, y, n_repeats=2, rng=1)
@@ -64,7 +64,7 @@ def test_each_network_of_a_stack(backend: Backend, problem: Problem):
         np.testing.assert_array_equal(together.importances[k], alone.importances)
 
 
-def test_columns_that_do_not_matter_have_none():
+def test_columns_without_influence_have_no_importance():
     encoder = TableEncoder(())
     assert encoder.groups() == {}
     net = TwoLayerNet.initialize(3, 5, 2, rng=0)
@@ -114,7 +114,7 @@ def test_columns_that_do_not_matter_have_none():
         *("texts", "nested", "floats", "none", "seed", "features", "label", "net"),
     ],
 )
-def test_what_is_refused(more, error, message):
+def test_invalid_arguments_are_refused(more, error, message):
     net = TwoLayerNet.initialize(3, 5, 2, rng=0)
     arguments = {"net": net, "X": np.ones((2, 3), "float32"), "y": np.asarray([0, 1])} | more
     with pytest.raises(error, match=message):

@@ -1,4 +1,4 @@
-"""The page of the mathematics, function by function: on any logits, targets, weights and shares."""
+"""Each function of the mathematics, for any logits, targets, weights and shares."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_log_softmax_is_finite_for_huge_logits(backend: Backend, size):
 
 @pytest.mark.parametrize("size", [1e4, 1e30])
 def test_the_loss_and_its_gradient_are_finite_for_huge_logits(backend: Backend, size):
-    """A probability of 0 costs nothing, and what is not the label's is one."""
+    """A target probability of 0, as for every class but the label, adds nothing to the loss."""
     logits = backend.array(np.array([[[size, -size], [-size, size]]]))
     for labels, expected, slope in (([0, 1], 0.0, 0.0), ([1, 0], 2 * size, 0.5)):
         hard = backend.array(np.array(labels, np.int32))
@@ -94,10 +94,8 @@ def test_the_loss_and_its_gradient_are_finite_for_huge_logits(backend: Backend, 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("label", [0, 1])
-def test_a_logit_that_is_not_finite_makes_its_samples_loss_so_and_no_other(
-    backend: Backend, value, soft, label
-):
-    """Whichever class it is of, so that a run that diverged is seen to: no 0 · inf is left out."""
+def test_a_logit_that_is_not_finite_affects_the_loss_of_its_sample_only(backend: Backend, value, soft, label):
+    """This holds for a logit of any class, so that divergence is found: 0 · inf is not left out."""
     logits = np.array([[[value, 1.0], [0.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]])
     y = np.array([label, 0], np.int32)
     with np.errstate(invalid="ignore"):
@@ -111,8 +109,8 @@ def test_a_logit_that_is_not_finite_makes_its_samples_loss_so_and_no_other(
 
 
 @given(drawn=logits_and_labels(), data=st.data())
-def test_the_gradient_is_that_of_each_sample_times_its_share(backend: Backend, drawn, data):
-    """A share may be one for all samples, each network's, each sample's, or both: whatever broadcasts."""
+def test_the_gradient_of_each_sample_is_multiplied_by_its_share(backend: Backend, drawn, data):
+    """A share may be one number, or one per network, per sample or for both, in any shape that broadcasts."""
     logits, y = drawn
     K, C, N = logits.shape
     T, _ = mathematics.targets(backend.array(y), C, dtype=getattr(backend.xp, backend.dtype), xp=backend.xp)
@@ -124,18 +122,16 @@ def test_the_gradient_is_that_of_each_sample_times_its_share(backend: Backend, d
     found = mathematics.softmax_gradient(*parts, T, None, backend.array(share), xp=backend.xp)
     assert backend.owns(found)
     np.testing.assert_allclose(to_host(found), share * to_host(each), rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(to_host(there), logits.astype(backend.dtype))  # what is given stays
+    np.testing.assert_array_equal(to_host(there), logits.astype(backend.dtype))  # the input is unchanged
 
 
 @given(drawn=logits_and_labels(), soft=st.booleans(), weighted=st.booleans(), data=st.data())
-def test_smoothed_targets_are_those_mixed_with_equal_probabilities(
-    backend: Backend, drawn, soft, weighted, data
-):
-    """Each network by its own share ε: as if it had been given (1 - ε) T + ε / C."""
+def test_smoothed_targets_are_mixed_with_equal_probabilities(backend: Backend, drawn, soft, weighted, data):
+    """Each network has its own share ε and computes as for targets of (1 - ε) T + ε / C."""
     logits, y = drawn
     K, C, N = logits.shape
-    of_classes = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=16))
-    smoothing = data.draw(hnp.arrays(np.float64, (K,), elements=of_classes), label="smoothing")
+    epsilons = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1, width=16))
+    smoothing = data.draw(hnp.arrays(np.float64, (K,), elements=epsilons), label="smoothing")
     T = np.eye(C)[y]
     if soft:
         y = T = T * 0.75 + np.roll(T, 1, axis=1) * 0.25
@@ -178,7 +174,7 @@ def test_columns_of_dlogits_sum_to_zero_and_the_loss_is_not_negative(
 
 @pytest.mark.only_on("torch")
 @given(drawn=logits_and_labels(), smoothing=st.floats(0, 1), soft=st.booleans())
-def test_smoothing_is_pytorchs(backend: Backend, drawn, smoothing, soft):
+def test_smoothing_agrees_with_pytorch(backend: Backend, drawn, smoothing, soft):
     torch = sys.modules["torch"]
     logits, y = drawn
     targets = np.eye(logits.shape[1])[y] if soft else y.astype(np.int64)
@@ -212,8 +208,8 @@ def test_targets_of_labels_are_one_hot_on_their_device_and_need_no_sums(backend:
 
 
 @given(data=st.data(), drawn=sizes(), smoothed=st.booleans())
-def test_sums_of_targets_are_their_sums_over_the_classes(backend: Backend, data, drawn, smoothed):
-    """They need not be 1, as a caller's probabilities are rounded; smoothing mixes them with 1."""
+def test_sums_of_targets_are_taken_over_the_classes(backend: Backend, data, drawn, smoothed):
+    """The sums need not be 1, as a caller's probabilities are rounded; smoothing mixes them with 1."""
     K, N, _, _, C = drawn
     y = np.abs(data.draw(floats((N, C)), label="y"))
     smoothing = np.linspace(0.0, 1.0, K)
@@ -235,8 +231,8 @@ def test_sums_of_targets_are_their_sums_over_the_classes(backend: Backend, data,
 
 
 @given(data=st.data(), drawn=sizes())
-def test_shares_are_proportional_to_the_weights_and_zero_where_there_is_none(backend: Backend, data, drawn):
-    """Over the last axis of any number."""
+def test_shares_are_proportional_to_the_weights_or_all_zero(backend: Backend, data, drawn):
+    """Weights are summed over their last axis, for any number of axes."""
     K, N, *_ = drawn
     weights = data.draw(hnp.arrays(np.float64, (K, 1, N), elements=st.floats(0, 4, width=16)))
     found = mathematics.shares(backend.array(weights), xp=backend.xp)
@@ -248,7 +244,7 @@ def test_shares_are_proportional_to_the_weights_and_zero_where_there_is_none(bac
 
 
 @given(data=st.data(), n_batches=st.integers(1, 3), weighted=st.booleans())
-def test_means_of_several_batches_at_once_are_those_of_each(backend: Backend, data, n_batches, weighted):
+def test_means_of_several_batches_equal_the_mean_of_each_alone(backend: Backend, data, n_batches, weighted):
     K, N, *_ = data.draw(sizes(), label="sizes")
     values = data.draw(floats((K, n_batches * N)), label="values")
     weights = data.draw(hnp.arrays(np.float64, (n_batches, N), elements=st.floats(0, 4, width=16)))
@@ -259,8 +255,8 @@ def test_means_of_several_batches_at_once_are_those_of_each(backend: Backend, da
     for i in range(n_batches):
         part = slice(i * N, (i + 1) * N)
         total = weights[i].sum()
-        of_each = np.full(N, 1 / N) if not weighted else weights[i] / (total if total > 0 else 1.0)
-        np.testing.assert_allclose(to_host(found)[i], values[:, part] @ of_each, rtol=1e-4, atol=1e-5)
+        shares = np.full(N, 1 / N) if not weighted else weights[i] / (total if total > 0 else 1.0)
+        np.testing.assert_allclose(to_host(found)[i], values[:, part] @ shares, rtol=1e-4, atol=1e-5)
 
 
 @given(data=st.data(), drawn=sizes())
@@ -271,7 +267,7 @@ def test_the_penalty_is_reg_times_the_sums_of_squares_of_each_network(backend: B
     losses = backend.array(np.ones((K, 1, N)))
     # Biases are not penalised.
     params = Params(*map(backend.array, (W1, np.full((K, H), 9.0), W2, np.full((K, C), 9.0))))
-    # No sample counts: what is left is the penalty.
+    # Shares of 0 remove the losses of the samples and leave the penalty.
     found = mathematics.loss(params, losses, 0.0, backend.array(reg), xp=backend.xp)
     expected = reg * ((W1**2).sum(axis=(1, 2)) + (W2**2).sum(axis=(1, 2)))
     np.testing.assert_allclose(to_host(found), expected, rtol=1e-5, atol=1e-6)
@@ -280,12 +276,12 @@ def test_the_penalty_is_reg_times_the_sums_of_squares_of_each_network(backend: B
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Samples that are correct
+# Correct samples
 
 
 @given(data=st.data(), drawn=sizes(), soft=st.booleans())
-def test_is_correct_where_the_first_of_the_largest_logits_is_the_labels(backend: Backend, data, drawn, soft):
-    """As `argmax` has it; of few values many are equal."""
+def test_a_sample_is_correct_if_its_first_largest_logit_is_the_labels(backend: Backend, data, drawn, soft):
+    """This is the rule of `argmax`. Few different values are drawn, so that many logits are equal."""
     K, N, _, _, C = drawn
     values = st.sampled_from([-np.inf, -1.0, 0.0, 2.0, np.inf])
     logits = data.draw(hnp.arrays(np.float64, (K, C, N), elements=values), label="logits")
@@ -302,7 +298,7 @@ def test_is_correct_where_the_first_of_the_largest_logits_is_the_labels(backend:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("label", [0, 1, 2])
-def test_a_sample_with_a_nan_among_its_logits_is_never_right(backend: Backend, place, label):
+def test_a_sample_with_a_nan_among_its_logits_is_never_correct(backend: Backend, place, label):
     logits = np.zeros((2, 3, 2))
     logits[0, place, 0] = np.nan
     logits[:, label, 1] = 1.0
@@ -312,12 +308,12 @@ def test_a_sample_with_a_nan_among_its_logits_is_never_right(backend: Backend, p
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Each network by itself
+# Each network alone
 
 
 @st.composite
 def with_own_shares(draw: st.DrawFn) -> tuple[Problem, np.ndarray]:
-    """A stack, and weights of the samples that are each network's own (K, N)."""
+    """A stack, and weights of the samples for each network (K, N)."""
     problem = draw(problems(stacked=True, weights=False))
     shape = problem.net.n_networks, len(problem.X)
     entries = st.one_of(st.just(0.0), st.floats(0.125, 4, width=16))
@@ -327,8 +323,8 @@ def with_own_shares(draw: st.DrawFn) -> tuple[Problem, np.ndarray]:
 
 
 @given(drawn=with_own_shares(), smoothed=st.booleans())
-def test_shares_of_each_networks_own_are_those_of_single_networks(backend: Backend, drawn, smoothed):
-    """(K, 1, N): as a batch, fold or bootstrap of its own would have it, on one batch for all."""
+def test_shares_for_each_network_act_as_on_each_network_alone(backend: Backend, drawn, smoothed):
+    """Shares (K, 1, N) could give each network its own batch, fold or bootstrap of one batch."""
     problem, weights = drawn
     K, xp = problem.net.n_networks, backend.xp
     net = TwoLayerNet(*map(backend.array, problem.net))

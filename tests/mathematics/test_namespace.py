@@ -1,3 +1,5 @@
+"""Array libraries: their names and dtypes, and copies to and from the host."""
+
 from __future__ import annotations
 
 import math
@@ -12,7 +14,7 @@ from twolayer import _namespace as ns
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "uint8", "bool"])
-def test_host_arrays_survive_the_round_trip_and_share_no_memory(backend: Backend, dtype):
+def test_host_arrays_are_copied_to_a_library_and_back(backend: Backend, dtype):
     host = (np.arange(12).reshape(3, 4) % 5).astype(dtype)
     host.flags.writeable = False
     for array in (host, host[:, ::-1], host.T, host[1], host[:0], host[0, 0]):
@@ -26,7 +28,7 @@ def test_host_arrays_survive_the_round_trip_and_share_no_memory(backend: Backend
         assert not np.shares_memory(back, array)
 
 
-def test_numpy_round_trip_copies_each_way():
+def test_numpy_arrays_are_copied_each_way():
     host = np.zeros(3)
     there = ns.from_host(host, xp=np, device=None)
     back = ns.to_host(there)
@@ -36,7 +38,7 @@ def test_numpy_round_trip_copies_each_way():
 
 
 @pytest.mark.only_on("torch")
-def test_a_tensor_that_requires_grad_comes_to_the_host(backend: Backend):
+def test_a_tensor_that_requires_grad_is_copied_to_the_host(backend: Backend):
     import torch
 
     assert ns.to_host(torch.ones(2, requires_grad=True)).tolist() == [1.0, 1.0]
@@ -48,7 +50,7 @@ def test_dtypes_have_one_name_everywhere(backend: Backend):
         assert ns.dtype_name(name) == name
 
 
-def test_float_dtype_takes_names_and_dtypes(backend: Backend):
+def test_float_dtype_accepts_names_and_dtypes(backend: Backend):
     for name in backend.dtypes:
         own = getattr(backend.xp, name)
         for dtype in (name, own, np.dtype(name)):
@@ -58,7 +60,7 @@ def test_float_dtype_takes_names_and_dtypes(backend: Backend):
 
 
 @pytest.mark.only_on("jax")
-def test_jax_without_float64_says_how_to_get_it(backend: Backend):
+def test_the_error_for_jax_without_float64_names_the_setting(backend: Backend):
     if backend.dtype == "float64":
         assert ns.dtype_name(ns.float_dtype("float64", xp=backend.xp, device=None)) == "float64"
     else:
@@ -66,21 +68,21 @@ def test_jax_without_float64_says_how_to_get_it(backend: Backend):
             ns.float_dtype("float64", xp=backend.xp, device=None)
 
 
-def test_library_names(backend: Backend):
+def test_library_name_returns_the_name_of_the_module(backend: Backend):
     expected = {"strict": "array_api_strict"}.get(backend.library, backend.library)
     assert ns.library_name(backend.xp) == expected
     assert ns.library_name(ns.array_namespace(backend.array(np.zeros(1)))) == expected
 
 
 @pytest.mark.only_on("jax")
-def test_the_package_jax_stands_for_its_namespace(backend: Backend):
+def test_the_package_jax_is_replaced_by_its_namespace(backend: Backend):
     import jax
     import jax.numpy
 
     assert ns.standard_namespace(jax) is jax.numpy
 
 
-def test_standard_namespace_is_the_one_that_arrays_have(backend: Backend):
+def test_standard_namespace_returns_the_namespace_of_arrays(backend: Backend):
     import importlib
 
     xp = ns.standard_namespace(importlib.import_module(backend.module))
@@ -91,12 +93,12 @@ def test_standard_namespace_is_the_one_that_arrays_have(backend: Backend):
 @pytest.mark.parametrize(
     ("xp", "shown"), [(math, "math"), ("numpy", "str"), (None, "NoneType"), (np.zeros(1), "ndarray")]
 )
-def test_standard_namespace_refuses_what_is_none(xp, shown):
+def test_standard_namespace_refuses_other_objects(xp, shown):
     with refusal(f"TypeError: `xp` must be an array library such as numpy, …; got {shown}"):
         ns.standard_namespace(xp)
 
 
-def test_values_are_there_unless_under_a_tracer(backend: Backend):
+def test_only_traced_arrays_have_no_values(backend: Backend):
     assert ns.has_values(backend.array(np.zeros(1)))
     if backend.library == "jax":
         import jax
@@ -106,7 +108,7 @@ def test_values_are_there_unless_under_a_tracer(backend: Backend):
         assert seen == [False]
 
 
-def test_a_backend_that_was_asked_for_and_cannot_run_is_an_error(monkeypatch, pytestconfig):
+def test_a_requested_backend_that_cannot_run_is_an_error(monkeypatch, pytestconfig):
     conftest = pytestconfig.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
 
     def fail(self: Backend) -> None:
@@ -123,7 +125,7 @@ def test_a_backend_that_was_asked_for_and_cannot_run_is_an_error(monkeypatch, py
         conftest.pytest_configure(Config())
 
 
-def test_every_backend_has_a_name_of_its_own():
+def test_backends_have_different_names():
     names = [backend.name for backend in BACKENDS]
     assert len(set(names)) == len(names)
     assert {"numpy", "strict", "torch", "jax", "cupy"} == {backend.library for backend in BACKENDS}

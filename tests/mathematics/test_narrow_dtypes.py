@@ -1,4 +1,4 @@
-"""Dtypes that a library has and NumPy lacks, bfloat16 above all, and half precision."""
+"""Half precision, and dtypes that NumPy lacks, such as bfloat16."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ SAMPLES = hnp.arrays(np.float32, (12, 4), elements=st.floats(-100, 100, width=16
 @pytest.mark.only_on("torch", "jax")
 @pytest.mark.parametrize("dtype", NARROW)
 @given(values=SAMPLES, seed=st.integers(0, 99))
-def test_narrow_samples_train_as_the_same_values_in_float32(backend, dtype, values, seed):
+def test_narrow_samples_give_the_same_run_as_in_float32(backend, dtype, values, seed):
     rng = np.random.default_rng(seed)
     net, y = net_of(backend), backend.array(np.arange(12) % 3)
-    both = narrowed(backend, values, dtype)
+    samples = narrowed(backend, values, dtype)
     weights = narrowed(backend, rng.uniform(0.5, 3, 12), dtype)
-    of_class = narrowed(backend, rng.uniform(0.5, 3, 3), dtype)
-    rate = narrowed(backend, rng.uniform(0.001, 0.1), dtype)
+    class_weights = narrowed(backend, rng.uniform(0.5, 3, 3), dtype)
+    rates = narrowed(backend, rng.uniform(0.001, 0.1), dtype)
     runs = [
         train(
             net,
@@ -71,7 +71,7 @@ def test_narrow_samples_train_as_the_same_values_in_float32(backend, dtype, valu
             batch_size=5,
             rng=0,
         )
-        for X, weight, class_weight, learning_rate in zip(both, weights, of_class, rate, strict=True)
+        for X, weight, class_weight, learning_rate in zip(samples, weights, class_weights, rates, strict=True)
     ]
     for narrow, wide in zip(*map(arrays_of, runs), strict=True):
         assert_array_equal(narrow, wide)
@@ -80,7 +80,7 @@ def test_narrow_samples_train_as_the_same_values_in_float32(backend, dtype, valu
 @pytest.mark.only_on("torch", "jax")
 @pytest.mark.parametrize("dtype", NARROW)
 @given(values=SAMPLES)
-def test_narrow_samples_give_what_the_same_values_give_in_float32(backend, dtype, values):
+def test_narrow_samples_give_the_same_results_as_in_float32(backend, dtype, values):
     net, y = net_of(backend), backend.array(np.arange(12) % 3)
     narrow, wide = narrowed(backend, values, dtype)
     weight, weight_wide = narrowed(backend, np.arange(12) % 3 + 0.1, dtype)
@@ -100,14 +100,14 @@ def test_narrow_samples_give_what_the_same_values_give_in_float32(backend, dtype
 @pytest.mark.only_on("torch", "jax")
 @pytest.mark.parametrize("dtype", NARROW)
 @given(logits=hnp.arrays(np.float32, (12, 3), elements=st.floats(-9, 9, width=16)))
-def test_probabilities_that_were_rounded_to_narrow_dtypes_are_taken(backend, dtype, logits):
+def test_probabilities_rounded_to_narrow_dtypes_are_accepted(backend, dtype, logits):
     exp = np.exp(logits - logits.max(axis=1, keepdims=True))
     narrow, wide = narrowed(backend, exp / exp.sum(axis=1, keepdims=True), dtype)
     net, X = net_of(backend), backend.array(np.ones((12, 4)), "float32")
     loss = float(net.loss(X, narrow))
     run = train(net, X, narrow, class_weight="balanced", epochs=1, rng=0)
     assert np.isfinite(run.history.loss).all()
-    if dtype == "float16":  # in float32 what bfloat16 has lost is too much
+    if dtype == "float16":  # for float32, the sums of values rounded to bfloat16 are too far from 1
         assert loss == float(net.loss(X, wide))
     with pytest.raises(ValueError, match="must hold class probabilities that sum to 1"):
         net.loss(X, narrow + 0.1)
@@ -115,7 +115,7 @@ def test_probabilities_that_were_rounded_to_narrow_dtypes_are_taken(backend, dty
 
 @pytest.mark.only_on("torch", "jax")
 @pytest.mark.parametrize("dtype", NARROW)
-def test_a_sweep_of_narrow_samples(backend, dtype):
+def test_narrow_samples_give_the_same_sweep_as_in_float32(backend, dtype):
     y = backend.array(np.arange(12) % 3)
     tables = []
     for X in narrowed(backend, np.random.default_rng(0).normal(size=(12, 4)), dtype):
@@ -135,7 +135,7 @@ def test_copies_on_the_host_hold_every_value(backend, dtype, values):
 
 
 @pytest.mark.only_on("jax")
-def test_short_integers_are_copied_as_integers(backend):
+def test_integers_of_4_bits_are_copied_to_the_host_as_int8(backend):
     jnp = importlib.import_module("jax.numpy")
     for dtype in (jnp.int4, jnp.uint4):
         host = to_host(jnp.asarray([0, 3, 7], dtype=dtype))
@@ -145,7 +145,7 @@ def test_short_integers_are_copied_as_integers(backend):
 
 @pytest.mark.only_on("torch")
 @pytest.mark.parametrize("dtype", ONLY_STORED)
-def test_what_pytorch_only_stores_is_refused(backend, dtype):
+def test_dtypes_that_pytorch_only_stores_are_refused(backend, dtype):
     net, X, y = net_of(backend), backend.array(np.ones((12, 4)), "float32"), backend.array(np.arange(12) % 3)
     kind = dtype_of(backend, dtype)
     example = "float32" if dtype.startswith("float") else "int64"

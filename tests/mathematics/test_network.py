@@ -1,4 +1,4 @@
-"""Values of the network and what they do not depend on."""
+"""Values of the network, and the changes that leave them the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_published_toy_network_has_the_published_logits_and_loss():
 
 
 @given(problem=problems(), data=st.data())
-def test_loss_and_logits_are_those_of_slow_loops(backend: Backend, problem: Problem, data):
+def test_loss_and_logits_equal_those_of_slow_loops(backend: Backend, problem: Problem, data):
     net, X, y, weight = problem.on(backend)
     logits = net.logits(X)
     smoothing = data.draw(st.just(0.0) | smoothings(problem), label="smoothing")
@@ -53,7 +53,7 @@ def test_loss_and_logits_are_those_of_slow_loops(backend: Backend, problem: Prob
 
 
 @given(problem=problems(), data=st.data())
-def test_gradients_are_those_of_numpy(backend: Backend, problem: Problem, data):
+def test_gradients_equal_those_of_numpy(backend: Backend, problem: Problem, data):
     net, X, y, weight = problem.on(backend)
     assume(all(np.min(np.abs(problem.X @ n.W1 + n.b1)) > 1e-3 for n in networks(problem.net)))
     shared = {
@@ -73,9 +73,7 @@ def test_gradients_are_those_of_numpy(backend: Backend, problem: Problem, data):
 
 
 @given(problem=problems())
-def test_results_keep_library_device_dtype_and_shape_and_inputs_are_untouched(
-    backend: Backend, problem: Problem
-):
+def test_results_keep_library_device_and_dtype_and_inputs_are_unchanged(backend: Backend, problem: Problem):
     for dtype in backend.dtypes:
         net, X, y, weight = problem.on(backend, dtype)
         given_arrays = [*net, X, y, *([] if weight is None else [weight])]
@@ -103,7 +101,7 @@ def test_results_keep_library_device_dtype_and_shape_and_inputs_are_untouched(
 
 
 @given(problem=problems())
-def test_the_parts_of_a_prediction_agree(backend: Backend, problem: Problem):
+def test_logits_probabilities_labels_and_accuracy_agree(backend: Backend, problem: Problem):
     net, X, y, _ = problem.on(backend)
     logits, probs = to_host(net.logits(X)), to_host(net.predict_proba(X))
     labels = to_host(net.predict(X))
@@ -116,14 +114,14 @@ def test_the_parts_of_a_prediction_agree(backend: Backend, problem: Problem):
 
 
 def rows_of(problem: Problem, rows: np.ndarray) -> Problem:
-    """Some of the problem's samples, each as often as its row is given."""
+    """The problem with the samples of these rows only; a row may be repeated."""
     weight = problem.sample_weight
     kept = None if weight is None else weight[rows]
     return problem._replace(X=problem.X[rows], y=problem.y[rows], sample_weight=kept)
 
 
 def one_counted_twice(problem: Problem, rng: np.random.Generator) -> tuple[Problem, Problem]:
-    """A sample of double weight, and the same sample twice."""
+    """The problem with one sample of double weight, and with that sample twice."""
     rows = np.arange(len(problem.y))
     chosen = rng.choice(rows)
     weight = np.ones(len(rows)) if problem.sample_weight is None else problem.sample_weight
@@ -132,12 +130,12 @@ def one_counted_twice(problem: Problem, rng: np.random.Generator) -> tuple[Probl
 
 
 def scaled_weights(problem: Problem, rng: np.random.Generator) -> tuple[Problem, Problem]:
-    """Weights of the same proportions."""
+    """The problem, and the problem with all weights multiplied by one factor."""
     weight = np.ones(len(problem.y)) if problem.sample_weight is None else problem.sample_weight
     return problem, problem._replace(sample_weight=rng.choice([0.25, 4.0, 1024.0]) * weight)
 
 
-SAME = {
+EQUIVALENT = {
     "permuted": lambda p, rng: (p, rows_of(p, rng.permutation(len(p.y)))),
     "a batch twice": lambda p, rng: (p, rows_of(p, np.tile(np.arange(len(p.y)), 2))),
     "a weight of two": one_counted_twice,
@@ -146,10 +144,10 @@ SAME = {
 }
 
 
-@pytest.mark.parametrize("pair", SAME.values(), ids=SAME)
+@pytest.mark.parametrize("pair", EQUIVALENT.values(), ids=EQUIVALENT)
 @given(problem=problems(), seed=st.integers(0, 100))
-def test_what_changes_neither_loss_nor_gradients(backend: Backend, pair, problem: Problem, seed):
-    same_loss_and_gradients(*pair(problem, np.random.default_rng(seed)), backend)
+def test_equivalent_problems_have_the_same_loss_and_gradients(backend: Backend, pair, problem: Problem, seed):
+    assert_same_loss_and_gradients(*pair(problem, np.random.default_rng(seed)), backend)
 
 
 @given(problem=problems(), seed=st.integers(0, 100))
@@ -161,10 +159,12 @@ def test_permuting_hidden_units_permutes_the_gradients(backend: Backend, problem
     def reorder(g: TwoLayerNet) -> TwoLayerNet:
         return TwoLayerNet(g.W1[..., order], g.b1[..., order], g.W2[..., order, :], g.b2)
 
-    same_loss_and_gradients(problem, permuted, backend, reorder)
+    assert_same_loss_and_gradients(problem, permuted, backend, reorder)
 
 
-def same_loss_and_gradients(one: Problem, other: Problem, backend: Backend, change=lambda g: g) -> None:
+def assert_same_loss_and_gradients(
+    one: Problem, other: Problem, backend: Backend, change=lambda g: g
+) -> None:
     (loss, gradients), (other_loss, other_gradients) = (
         net.loss_and_gradients(X, y, reg=p.reg, sample_weight=weight)
         for p, (net, X, y, weight) in ((p, p.on(backend)) for p in (one, other))
@@ -196,7 +196,7 @@ def test_the_loss_is_affine_in_reg_and_biases_are_not_penalised(backend: Backend
 
 
 @given(problem=problems(stacked=True))
-def test_a_stack_is_its_networks(backend: Backend, problem: Problem):
+def test_a_stack_computes_the_same_as_its_networks_alone(backend: Backend, problem: Problem):
     net, X, y, weight = problem.on(backend)
     loss, gradients = net.loss_and_gradients(X, y, reg=problem.reg, sample_weight=weight)
     regs = np.broadcast_to(problem.reg, net.n_networks)
@@ -213,7 +213,7 @@ def test_a_stack_is_its_networks(backend: Backend, problem: Problem):
             )
 
 
-def test_a_smoothing_of_zero_is_none_and_may_be_of_any_kind(backend: Backend):
+def test_label_smoothing_may_have_any_form_and_zero_changes_nothing(backend: Backend):
     host = TwoLayerNet.initialize(3, 4, 2, rng=0, dtype=backend.dtype)
     X, y = backend.array(np.linspace(-1.0, 1.0, 15).reshape(5, 3)), backend.array(np.arange(5) % 2)
     one, pair = host.to(backend.xp, backend.device), stack([host, host]).to(backend.xp, backend.device)
@@ -232,7 +232,7 @@ def test_a_smoothing_of_zero_is_none_and_may_be_of_any_kind(backend: Backend):
 
 
 @pytest.mark.only_on("jax")
-def test_a_smoothing_may_be_traced(backend: Backend):
+def test_label_smoothing_may_be_traced(backend: Backend):
     jax = sys.modules["jax"]
     net = TwoLayerNet.initialize(3, 4, 2, rng=0, xp=backend.xp, dtype=backend.dtype, device=backend.device)
     X, y = backend.array(np.ones((5, 3))), backend.array(np.arange(5) % 2)

@@ -1,4 +1,4 @@
-"""The arrays of a network: what goes in and out, how they are made and moved, and a tuple's habits."""
+"""The arrays of a network: inputs, initial weights, copies, and operations of tuples that are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_samples_of_any_real_dtype_and_rank_are_cast_and_flattened(backend: Back
     assert_close(found, expected)
 
 
-def test_read_only_and_non_contiguous_arrays_are_taken():
+def test_read_only_and_non_contiguous_arrays_are_accepted():
     rng = np.random.default_rng(0)
     net = TwoLayerNet.initialize(3, 4, 2, rng=0, dtype="float64")
     X, y = rng.standard_normal((6, 3)), np.array([0, 1, 0, 1, 1, 0])
@@ -48,7 +48,7 @@ def test_read_only_and_non_contiguous_arrays_are_taken():
 
 
 @pytest.mark.only_on("jax")
-def test_it_is_a_pytree_and_runs_compiled(backend: Backend):
+def test_a_network_is_a_pytree_and_its_methods_can_be_compiled(backend: Backend):
     jax = sys.modules["jax"]
     rng = np.random.default_rng(0)
     net = TwoLayerNet.initialize(4, 5, 3, rng=0, xp=backend.xp, dtype=backend.dtype)
@@ -63,7 +63,7 @@ def test_it_is_a_pytree_and_runs_compiled(backend: Backend):
             strict=True,
         ):
             np.testing.assert_allclose(to_host(found), to_host(expected), rtol=1e-5, atol=1e-7)
-        # labels that have values under a tracer of something else; reg as a tracer; weights and soft targets
+        # `reg` may be traced while labels have values; weights and soft targets may be traced too.
         by_reg = jax.jit(lambda r, n=n: n.loss(X, y, reg=r, sample_weight=backend.array(np.ones(7))))(0.1)
         np.testing.assert_allclose(to_host(by_reg), to_host(eager[0]), rtol=1e-5)
         probs = jax.jit(lambda n, X: n.predict_proba(X))(n, X)
@@ -116,25 +116,25 @@ def test_packing_copies_nothing(stacked):
     net = stack([net, net]) if stacked else net
     params = pack(net, xp=np)
     assert all(np.shares_memory(a, b) for a, b in zip(params, net, strict=True))
-    # And so back, as what was packed lies row by row again.
+    # Unpacking copies nothing either, as it gives the row-major arrays back.
     assert all(
         np.shares_memory(a, b) for a, b in zip(unpack(params, stacked=stacked, xp=np), net, strict=True)
     )
 
 
-def test_initial_weights_are_the_same_numbers_everywhere(backend: Backend):
+def test_initial_weights_are_the_same_in_every_library(backend: Backend):
     host = TwoLayerNet.initialize(7, 5, 3, rng=42, dtype="float64")
     for dtype in backend.dtypes:
         there = TwoLayerNet.initialize(7, 5, 3, rng=42, xp=backend.xp, dtype=dtype, device=backend.device)
         for a, b in zip(there, host, strict=True):
             assert backend.owns(a)
             np.testing.assert_array_equal(to_host(a), b.astype(dtype))
-    # What seed 42 means: a change of this number breaks everyone's reproducible runs.
+    # The first weight of seed 42. If it changed, no earlier run could be reproduced.
     assert float(host.W1[0, 0]) == pytest.approx(-0.7028103647425157, rel=1e-15)
 
 
 @pytest.mark.parametrize("weight_scale", ["he", 0.5])
-def test_initial_weights_have_the_scale_that_was_asked_for(weight_scale):
+def test_initial_weights_have_the_requested_scale(weight_scale):
     net = TwoLayerNet.initialize(400, 300, 200, rng=0, weight_scale=weight_scale, dtype="float64")
     for W, fan_in in ((net.W1, 400), (net.W2, 300)):
         expected = math.sqrt(2 / fan_in) if weight_scale == "he" else weight_scale
@@ -146,7 +146,7 @@ def test_initial_weights_have_the_scale_that_was_asked_for(weight_scale):
     assert net.b2.shape == (200,)
 
 
-def test_initial_weights_follow_rng():
+def test_initial_weights_depend_on_rng():
     def first(rng):
         return float(TwoLayerNet.initialize(2, 2, 2, rng=rng, dtype="float64").W1[0, 0])
 
@@ -157,7 +157,7 @@ def test_initial_weights_follow_rng():
     assert first(np.random.default_rng(0)) == first(np.random.default_rng(0))
 
 
-def test_to_and_astype_give_copies_of_the_same_values(backend: Backend):
+def test_to_and_astype_return_copies_of_the_same_values(backend: Backend):
     host = TwoLayerNet.initialize(3, 4, 2, rng=0)
     for net in (host, stack([host, host])):
         there = net.to(backend.xp, backend.device)
@@ -174,7 +174,7 @@ def test_to_and_astype_give_copies_of_the_same_values(backend: Backend):
     assert not any(np.shares_memory(a, b) for a, b in zip(same, host, strict=True))
 
 
-def test_float64_is_refused_where_there_is_none(backend: Backend):
+def test_float64_is_refused_for_a_library_without_it(backend: Backend):
     net = TwoLayerNet.initialize(2, 2, 2, rng=0, xp=backend.xp, device=backend.device)
     if "float64" in backend.dtypes:
         assert dtype_name(net.astype("float64").W1.dtype) == "float64"
@@ -188,7 +188,7 @@ def test_float64_is_refused_where_there_is_none(backend: Backend):
             call()
 
 
-def test_select_gives_a_copy_and_counts_from_the_end_too(backend: Backend):
+def test_select_returns_a_copy_and_accepts_negative_indices(backend: Backend):
     nets = [TwoLayerNet.initialize(3, 4, 2, rng=k, xp=backend.xp, device=backend.device) for k in range(3)]
     stacked = stack(nets)
     for k in (0, 1, 2, -1, -3):
@@ -199,7 +199,7 @@ def test_select_gives_a_copy_and_counts_from_the_end_too(backend: Backend):
     assert not np.shares_memory(host.select(1).W1, host.W1)
 
 
-def test_it_copies_and_pickles_whole():
+def test_a_network_can_be_copied_and_pickled():
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
     for other in (copy.copy(net), copy.deepcopy(net), pickle.loads(pickle.dumps(net)), net._replace()):  # noqa: S301  # our own bytes
         assert isinstance(other, TwoLayerNet)
@@ -223,7 +223,7 @@ def test_it_copies_and_pickles_whole():
         lambda n: n >= n,
     ],
 )
-def test_a_tuples_habits_are_refused(use):
+def test_operations_of_tuples_are_refused(use):
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
     message = (
         "networks cannot be compared or computed with as tuples; use their arrays, such as "
@@ -233,7 +233,7 @@ def test_a_tuples_habits_are_refused(use):
         use(net)
 
 
-def test_it_has_no_hash():
+def test_a_network_has_no_hash():
     with refusal("TypeError: unhashable type: 'TwoLayerNet'"):
         hash(TwoLayerNet.initialize(3, 4, 2, rng=0))
 

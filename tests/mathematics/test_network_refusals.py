@@ -22,8 +22,8 @@ initialize = partial(TwoLayerNet.initialize, n_features=3, n_hidden=4, n_classes
 
 USES = [lambda n: n.logits(X), lambda n: n.loss(X, y), lambda n: n.to(np), lambda n: n.astype("float64")]
 LOSSES = NET.loss, NET.loss_and_gradients
-# Everything that takes an argument of this name.
-DOORS = {
+# Every call that accepts this argument.
+CALLS = {
     "network": [partial(lambda use, arrays: use(NET._replace(**arrays)), use) for use in USES],
     "stack": [lambda arrays: PAIR._replace(**arrays).logits(X)],
     "X": [
@@ -174,22 +174,22 @@ REFUSED = {
     ("argument", "value", "refused"),
     [(argument, *row) for argument, rows in REFUSED.items() for row in rows],
 )
-def test_what_does_not_fit_is_refused(argument, value, refused):
-    for call in DOORS[argument]:
+def test_invalid_arguments_are_refused(argument, value, refused):
+    for call in CALLS[argument]:
         with refusal(refused):
             call(value)
 
 
-def test_initial_weights_beyond_float32_are_taken_in_float64():
+def test_initial_weights_beyond_float32_are_accepted_in_float64():
     assert np.isfinite(initialize(rng=0, weight_scale=1e39, dtype="float64").W1).all()
 
 
-def test_one_network_has_none_to_select():
+def test_select_is_refused_for_one_network():
     with refusal("ValueError: `select` needs a stack of networks; got one network"):
         NET.select(0)
 
 
-def test_mixed_libraries_and_devices():
+def test_mixed_libraries_and_devices_are_refused():
     there, strict_net = strict.asarray(X), NET.to(strict)
     library = "must be an array of the library of"
     for call, refused in (

@@ -1,4 +1,4 @@
-"""Arrays with more to them than their numbers (a mask, fields, sparse storage) are refused at every door."""
+"""Masked, structured and sparse arrays, and tables, which public functions refuse."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def axes() -> Any:
     return Figure().add_subplot()
 
 
-# Each door: what the message calls the argument, an ordinary value, and the call.
-DOORS: dict[str, tuple[str, Any, Any]] = {
+# For each use of an array: the name of the argument in the message, a valid value, and the call.
+USES: dict[str, tuple[str, Any, Any]] = {
     "logits": ("X", X, net.logits),
     "predict": ("X", X, net.predict),
     "predict_proba": ("X", X, net.predict_proba),
@@ -159,12 +159,12 @@ DOORS: dict[str, tuple[str, Any, Any]] = {
     "score y": ("y", y, lambda y: fitted.score(X, y)),
     "score sample_weight": ("sample_weight", w, lambda w: fitted.score(X, y, w)),
 }
-# Arguments that are used on the host, and so may be whatever NumPy makes an array of.
+# Arguments that are used on the host: anything that NumPy can turn into an array is accepted.
 ON_THE_HOST = ("reg", "class_weight", "learning_rate", "y_true", "y_pred", "confusion", "probs")
 
 
 def kinds_of(value: np.ndarray) -> dict[str, Any]:
-    """The same numbers as arrays of each kind that NumPy has, so far as their shape allows it."""
+    """The same numbers as a masked array, a record array and, if the shape allows it, a matrix."""
     kinds = {
         "MaskedArray": np.ma.masked_array(value, mask=np.arange(value.size).reshape(value.shape) == 0),
         "recarray": value.view(np.recarray),
@@ -175,10 +175,10 @@ def kinds_of(value: np.ndarray) -> dict[str, Any]:
     return kinds
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_what_numpy_has(door, tmp_path, monkeypatch):
+@pytest.mark.parametrize("use", USES)
+def test_numpy_arrays_that_are_not_plain_are_refused(use, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    name, value, call = DOORS[door]
+    name, value, call = USES[use]
     call(value)
     for kind, array in kinds_of(value).items():
         with refusal(f"TypeError: `{name}` must be a plain array; got {kind}; use `…`"):
@@ -191,21 +191,21 @@ def test_what_numpy_has(door, tmp_path, monkeypatch):
     ),
     data=st.data(),
 )
-def test_whatever_is_masked_and_the_cure(values, data):
+def test_masked_arrays_are_refused_and_the_suggested_fix_works(values, data):
     mask = data.draw(hnp.arrays(bool, values.shape) | st.just(np.ma.nomask))
     with refusal("TypeError: `validation X` must be …; got MaskedArray; use `X.filled(value)`…"):
         host_values("validation X", np.ma.masked_array(values, mask))
     for kind in kinds_of(values).values():
         with pytest.raises(TypeError) as raised:
             check_plain("X", kind)
-        cure = re.search("; use `(.*)`$", str(raised.value))
-        assert cure is not None
-        cured = eval(cure[1], {"X": kind, "numpy": np, "value": 1})  # what a user would do
-        check_plain("X", cured)
-        assert type(cured) is np.ndarray
+        fix = re.search("; use `(.*)`$", str(raised.value))
+        assert fix is not None
+        fixed = eval(fix[1], {"X": kind, "numpy": np, "value": 1})  # as a user would
+        check_plain("X", fixed)
+        assert type(fixed) is np.ndarray
 
 
-def test_fields_of_several_kinds_of_values():
+def test_structured_arrays_are_refused_and_the_suggested_fix_works():
     table = np.rec.fromarrays([np.arange(3.0), np.arange(3)], names="a,b")
     for array in (table, np.asarray(table)):
         with refusal("TypeError: `X` must be a plain array; got structured array;…") as raised:
@@ -216,7 +216,7 @@ def test_fields_of_several_kinds_of_values():
         assert_array_equal(eval(found[1], {"X": array, "numpy": np}), [[0, 0], [1, 1], [2, 2]])
 
 
-def test_subclasses_that_are_plain_arrays_are_taken(tmp_path):
+def test_subclasses_that_are_plain_arrays_are_accepted(tmp_path):
     X.tofile(tmp_path / "X")
     mapped = np.memmap(tmp_path / "X", dtype="f4", shape=X.shape, mode="r")
     assert_array_equal(net.logits(mapped), net.logits(X))
@@ -224,7 +224,7 @@ def test_subclasses_that_are_plain_arrays_are_taken(tmp_path):
 
 
 class Table:
-    """As a table of pandas or polars, or an array of xarray, looks from without."""
+    """An object with the attributes of a table of pandas or polars, or of an array of xarray."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
@@ -244,7 +244,7 @@ class Table:
 
 
 class Sparse:
-    """As SciPy's sparse arrays look from without."""
+    """An object with the attributes of a sparse array of SciPy."""
 
     shape, ndim, dtype = (12, 4), 2, np.dtype("f4")
 
@@ -252,27 +252,27 @@ class Sparse:
         return X
 
 
-ARRAY_DOORS = [
-    door
-    for door, (name, _, call) in DOORS.items()
+ARRAY_USES = [
+    use
+    for use, (name, _, call) in USES.items()
     if name not in (*ON_THE_HOST, "mean", "scale", "classes")
-    and not door.startswith(("fit", "partial_fit", "score", "estimator", "most", "expected", "plot", "calib"))
+    and not use.startswith(("fit", "partial_fit", "score", "estimator", "most", "expected", "plot", "calib"))
 ]
 
 
-@pytest.mark.parametrize("door", ARRAY_DOORS)
-def test_tables_are_refused_with_what_to_call(door, tmp_path, monkeypatch):
+@pytest.mark.parametrize("use", ARRAY_USES)
+def test_tables_are_refused_with_the_method_to_call(use, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    name, value, call = DOORS[door]
+    name, value, call = USES[use]
     wanted = "a NumPy array if samples are streamed; got Table"
-    if door != "train streamed":
+    if use != "train streamed":
         variable = name.rpartition(" ")[2]
         wanted = f"an array of an array-API library …; got Table; use `{variable}.to_numpy()`"
     with refusal(f"TypeError: `{name}` must be {wanted}"):
         call(Table(value))
 
 
-def test_tables_that_are_installed():
+def test_tables_of_pandas_are_refused():
     pandas = pytest.importorskip("pandas", reason="a table of pandas needs pandas")
     with refusal("TypeError: …got DataFrame; use `X.to_numpy()`…"):
         net.logits(pandas.DataFrame(X))
@@ -280,7 +280,7 @@ def test_tables_that_are_installed():
         trained(y=pandas.Series(y))
 
 
-def test_what_scipy_stores_sparsely():
+def test_sparse_arrays_of_scipy_are_refused():
     with refusal("TypeError: …got Sparse; use `X.toarray()`…"):
         net.logits(Sparse())
 
@@ -288,7 +288,7 @@ def test_what_scipy_stores_sparsely():
 @pytest.mark.only_on("torch")
 @pytest.mark.filterwarnings("ignore:The PyTorch API of (MaskedTensors|nested tensors):UserWarning")
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
-def test_what_pytorch_stores_in_another_way(backend: Backend):
+def test_tensors_of_pytorch_with_other_layouts_are_refused(backend: Backend):
     import torch
 
     values = backend.array(X)
@@ -312,16 +312,16 @@ def test_what_pytorch_stores_in_another_way(backend: Backend):
         ):
             with refusal(f"TypeError: `X` must be a plain array; got {kind}; use `…`") as raised:
                 call(array)
-        cure = re.search("; use `(.*)`$", str(raised.value))
-        assert cure is not None
-        cured = eval(cure[1], {"X": array, "value": 0.0})
-        assert backend.owns(there.logits(cured))
-    weight = torch.nn.Parameter(backend.array(net.W1, "float32"))  # of a subclass, but plain
+        fix = re.search("; use `(.*)`$", str(raised.value))
+        assert fix is not None
+        fixed = eval(fix[1], {"X": array, "value": 0.0})
+        assert backend.owns(there.logits(fixed))
+    weight = torch.nn.Parameter(backend.array(net.W1, "float32"))  # a subclass, but a plain array
     assert_array_equal(to_host(there._replace(W1=weight).logits(values)), to_host(there.logits(values)))
 
 
 @pytest.mark.only_on("jax")
-def test_what_jax_stores_sparsely(backend: Backend):
+def test_sparse_arrays_of_jax_are_refused(backend: Backend):
     from jax.experimental import sparse
 
     there = net.to(backend.xp)

@@ -1,3 +1,5 @@
+"""Stacked, merged and symmetrized networks."""
+
 from __future__ import annotations
 
 import sys
@@ -38,7 +40,7 @@ def test_a_merged_stacks_logits_are_the_mean_of_its_networks_logits(backend: Bac
     )
 
 
-def test_stacking_puts_networks_side_by_side_in_their_order(backend: Backend):
+def test_a_stack_contains_the_networks_in_their_order(backend: Backend):
     nets = [TwoLayerNet.initialize(3, 4, 2, rng=k, xp=backend.xp, device=backend.device) for k in range(3)]
     for given_nets in (nets, tuple(nets), iter(nets)):
         stacked = stack(given_nets)
@@ -49,7 +51,7 @@ def test_stacking_puts_networks_side_by_side_in_their_order(backend: Backend):
                 np.testing.assert_array_equal(to_host(together)[k], to_host(alone))
 
 
-def test_results_share_no_memory_with_what_was_given():
+def test_results_share_no_memory_with_the_arguments():
     net = TwoLayerNet.initialize(3, 4, 2, rng=0)
     one = stack([net])
     assert not any(np.shares_memory(a, b) for a, b in zip(one, net, strict=True))
@@ -76,7 +78,7 @@ ELSEWHERE = NET.to(array_api_strict, array_api_strict.Device("device1"))
         ([STRICT, NET], "TypeError: `nets[1]` must be an array of the library of `nets[0]`, …; got … numpy"),
     ],
 )
-def test_stack_refuses(nets, refused):
+def test_stack_refuses_unsuitable_networks(nets, refused):
     with refusal(refused):
         stack(nets)
 
@@ -87,11 +89,11 @@ def test_merge_refuses_one_network():
 
 
 # ---------------------------------------------------------------------------------------------------------
-# Symmetrized networks.
+# Symmetrized networks
 
 
 class Images(NamedTuple):
-    """A network or stack for images, a batch of them, and what to symmetrize over; host arrays."""
+    """A network or stack for images, a batch of images, and arguments of `symmetrize`; arrays on the host."""
 
     net: TwoLayerNet
     X: np.ndarray
@@ -102,7 +104,7 @@ class Images(NamedTuple):
 
     @property
     def variants(self) -> list[tuple[int, int, int]]:
-        """All (flip, dy, dx)."""
+        """All variants (flip, dy, dx)."""
         pairs = self.shifts
         if isinstance(pairs, int):
             each = range(-pairs, pairs + 1)
@@ -110,7 +112,7 @@ class Images(NamedTuple):
         return [(flip, dy, dx) for flip in ([0, 1] if self.flip else [0]) for dy, dx in pairs]
 
     def on(self, backend: Backend) -> tuple[TwoLayerNet, object]:
-        """The network and the images as the backend's."""
+        """The network and the images as arrays of the backend."""
         return TwoLayerNet(*(backend.array(array) for array in self.net)), backend.array(self.X)
 
     def symmetrized(self, net: TwoLayerNet) -> TwoLayerNet:
@@ -119,7 +121,7 @@ class Images(NamedTuple):
 
 @st.composite
 def images(draw: st.DrawFn, *, stacked: bool | None = None, flip: bool | None = None) -> Images:
-    """Any small network for images, with a few of them."""
+    """Any small network or stack for images, with a few images."""
     image_shape = draw(image_shapes())
     K, N, H, C = (2, 3, 4, 3) if strategies.few_sizes_only else (draw(st.integers(1, 3)) for _ in range(4))
     D = int(np.prod(image_shape))
@@ -211,7 +213,7 @@ def test_merging_and_symmetrizing_commute(backend: Backend):
     check()
 
 
-def test_hidden_units_lie_variant_by_variant(backend: Backend):
+def test_hidden_units_are_ordered_by_variant(backend: Backend):
     net = TwoLayerNet.initialize(6, 4, 2, rng=0, xp=backend.xp, device=backend.device)
     W1, b1, W2, b2 = (to_host(array) for array in net)
     found = symmetrize(net, (3, 2), shifts=[(0, 0), (1, 0)], border="zero")
@@ -226,7 +228,7 @@ def test_hidden_units_lie_variant_by_variant(backend: Backend):
     np.testing.assert_array_equal(to_host(found.b2), b2)
 
 
-def test_a_number_stands_for_all_shifts_up_to_it_and_none_for_the_network_itself(backend: Backend):
+def test_a_number_of_shifts_means_all_shifts_up_to_it(backend: Backend):
     net = TwoLayerNet.initialize(24, 2, 2, rng=0, xp=backend.xp, device=backend.device)
     one = symmetrize(net, (3, 4, 2), shifts=1)
     each = (-1, 0, 1)
@@ -244,8 +246,8 @@ def test_a_symmetrized_network_shares_no_memory():
     assert not any(np.shares_memory(a, b) for a, b in zip(found, net, strict=True))
 
 
-def test_infinite_weights_stay_where_they_belong(backend: Backend):
-    """A product with a matrix of 0 and 1 would make nan of all others."""
+def test_an_infinite_weight_does_not_affect_other_weights(backend: Backend):
+    """A product with a matrix of 0 and 1 would turn other weights into NaN."""
     net = TwoLayerNet.initialize(4, 1, 2, rng=0, xp=backend.xp, device=backend.device)
     W1 = backend.array(np.array([[np.inf], [1.0], [2.0], [3.0]]), "float32")
     found = symmetrize(net._replace(W1=W1), (2, 2), shifts=[(1, 0)])
@@ -290,14 +292,14 @@ FORMS = "(height, width) or (height, width, channels)"
         (dict(shifts=[(0, True)]), "TypeError: `shifts[0]` must be an integer; got bool"),
     ],
 )
-def test_symmetrize_refuses(settings, refused):
+def test_symmetrize_refuses_invalid_settings(settings, refused):
     net = TwoLayerNet.initialize(12, 4, 2, rng=0)
     with refusal(refused):
         symmetrize(**{"net": net, "image_shape": (3, 4), **settings})
 
 
 @pytest.mark.only_on("torch")
-def test_autograd_follows_what_networks_are_made_into(backend: Backend):
+def test_autograd_works_through_stack_merge_and_symmetrize(backend: Backend):
     nets = [
         TwoLayerNet(
             *(array.requires_grad_() for array in TwoLayerNet.initialize(4, 3, 2, rng=k, xp=backend.xp))

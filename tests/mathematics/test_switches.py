@@ -1,4 +1,4 @@
-"""Switches of an array library that a caller has set change no result."""
+"""Switches of PyTorch that the caller has set, which change no result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SWITCHES = ("autocast bfloat16", "autocast float16", "default float64", "default
 
 
 def flat(value: Any) -> list[np.ndarray]:
-    """Every array of nested tuples and of runs, on the host."""
+    """Every array of nested tuples and lists, on the host."""
     if isinstance(value, tuple | list):
         return [array for part in value for array in flat(part)]
     return [value] if isinstance(value, np.ndarray) else [to_host(value)]
@@ -67,7 +67,7 @@ def assert_unchanged(call: Any, switch: str) -> None:
 @pytest.mark.parametrize("switch", SWITCHES)
 @settings(max_examples=15)
 @given(problem=problems())
-def test_public_methods(backend, switch, problem: Problem):
+def test_a_switch_changes_no_result_of_a_public_method(backend, switch, problem: Problem):
     net, X, y, weight = problem.on(backend, "float32")
     arguments = {"reg": problem.reg, "sample_weight": weight}
     for call in (
@@ -85,7 +85,7 @@ def test_public_methods(backend, switch, problem: Problem):
 @pytest.mark.parametrize("switch", SWITCHES)
 @settings(max_examples=3)
 @given(seed=st.integers(0, 99), soft=st.booleans())
-def test_trainings(backend, switch, seed, soft):
+def test_a_switch_changes_no_training(backend, switch, seed, soft):
     rng = np.random.default_rng(seed)
     X = backend.array(rng.normal(size=(40, 9)), "float32")
     labels = rng.integers(3, size=40)
@@ -126,7 +126,7 @@ def test_trainings(backend, switch, seed, soft):
     assert_unchanged(searched, switch)
 
 
-def test_a_training_goes_on_inside_autocast_as_outside(backend):
+def test_a_run_is_resumed_inside_autocast_as_outside(backend):
     X, y = backend.array(np.random.default_rng(0).normal(size=(40, 9)), "float32"), None
     y = backend.array(np.arange(40) % 3)
     net = TwoLayerNet.initialize(9, 40, 3, rng=0, xp=backend.xp, device=backend.device)
@@ -137,7 +137,7 @@ def test_a_training_goes_on_inside_autocast_as_outside(backend):
     assert_array_equal(to_host(rest.net.W1), to_host(whole.net.W1))
 
 
-def test_autograd_through_a_loss_that_was_taken_inside_autocast(backend):
+def test_autograd_works_for_a_loss_computed_inside_autocast(backend):
     net = TwoLayerNet.initialize(9, 40, 3, rng=0, xp=backend.xp, device=backend.device)
     X, y = backend.array(np.random.default_rng(0).normal(size=(40, 9)), "float32"), None
     y = backend.array(np.arange(40) % 3)
@@ -151,7 +151,7 @@ def test_autograd_through_a_loss_that_was_taken_inside_autocast(backend):
         np.testing.assert_allclose(to_host(array.grad), to_host(gradient), rtol=1e-4, atol=1e-6)
 
 
-def test_the_callers_switch_is_as_it_was(backend):
+def test_the_callers_switch_stays_set(backend):
     import torch
 
     net = TwoLayerNet.initialize(9, 40, 3, rng=0, xp=backend.xp, device=backend.device)

@@ -1,4 +1,4 @@
-"""Checks of arguments by themselves, and what leads from an error to its cure."""
+"""Checks of arguments, and the fixes that their errors suggest."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NUMBERED = (
 )
 
 
-@pytest.mark.only_on("numpy", "torch", "jax", "cupy")  # those of the methods of arrays that all of them have
+@pytest.mark.only_on("numpy", "torch", "jax", "cupy")  # libraries with the suggested methods
 @given(labels=st.lists(st.integers(0, 3), min_size=1, max_size=6), one_hot=st.booleans())
-def test_the_hints_for_columns_and_one_hot_integers_lead_to_the_labels(backend, labels, one_hot):
+def test_the_hints_for_columns_and_one_hot_integers_give_the_labels(backend, labels, one_hot):
     net = TwoLayerNet.initialize(3, 4, 4, rng=0, xp=backend.xp, device=backend.device)
     samples = backend.array(np.ones((len(labels), 3)), "float32")
     host = np.asarray(labels)
@@ -39,14 +39,14 @@ def test_the_hints_for_columns_and_one_hot_integers_lead_to_the_labels(backend, 
     ):
         with refusal(f"TypeError: `{name}` must have a real floating dtype…") as raised:
             call(given_y)
-    cure = re.search(r"`(y\.[^`]*)`", str(raised.value))
-    assert cure is not None
-    found = eval(cure[1], {"y": given_y})  # what a user would do
+    fix = re.search(r"`(y\.[^`]*)`", str(raised.value))
+    assert fix is not None
+    found = eval(fix[1], {"y": given_y})  # as a user would
     assert to_host(found).tolist() == labels
 
 
 @given(label=st.integers(-(2**31), 2**31 - 1), place=st.integers(0, 4))
-def test_a_label_out_of_range_is_found_wherever_it_is(label, place):
+def test_a_label_out_of_range_is_found_at_any_place(label, place):
     labels = y.copy()
     labels[place] = label
     if 0 <= label < 2:
@@ -57,27 +57,27 @@ def test_a_label_out_of_range_is_found_wherever_it_is(label, place):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "uint64"])
-def test_labels_of_any_integer_dtype_are_taken(dtype):
-    # More classes than an int8 label can name, or wrap around to.
+def test_labels_of_any_integer_dtype_are_accepted(dtype):
+    # 300 classes are more than an int8 or uint8 label can number.
     net = TwoLayerNet.initialize(3, 4, 300, rng=0)
     labels = y * min(299, np.iinfo(dtype).max)
     assert net.loss(X, labels.astype(dtype)) == pytest.approx(float(net.loss(X, np.eye(300)[labels])))
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_probabilities_that_were_rounded_are_taken(dtype):
+def test_rounded_probabilities_are_accepted(dtype):
     targets = np.array([[1 / 3, 2 / 3]] * 5).astype(dtype)
     assert NET.loss(X, targets) == pytest.approx(float(NET.loss(X, np.array([[1 / 3, 2 / 3]] * 5))), rel=1e-3)
 
 
-def test_integer_weights_are_taken():
+def test_integer_weights_are_accepted():
     weight = np.array([1, 2, 0, 1, 1])
     assert NET.loss(X, y, sample_weight=weight) == NET.loss(X, y, sample_weight=weight.astype(np.float32))
 
 
 @pytest.mark.parametrize("name", ["reg", "learning_rate"])
 @pytest.mark.parametrize("n_networks", [None, 2])
-def test_a_number_that_the_networks_dtype_does_not_have(name, n_networks):
+def test_a_number_beyond_the_range_of_the_networks_dtype_is_refused(name, n_networks):
     net, value = (NET, 1e39) if n_networks is None else (stack([NET] * n_networks), [0.0, 1e39])
     wide = net.astype("float64")
     refused = f"ValueError: `{name}` must be within the range of float32, the network's dtype; got 1e+39"
@@ -91,7 +91,7 @@ def test_a_number_that_the_networks_dtype_does_not_have(name, n_networks):
         assert np.isfinite(wide.loss(X, y, reg=value)).all()
 
 
-def test_one_number_or_one_for_each_network_in_any_form(backend: Backend):
+def test_reg_may_be_a_number_or_one_per_network_in_any_form(backend: Backend):
     net = TwoLayerNet.initialize(3, 4, 2, rng=0, xp=backend.xp, device=backend.device)
     stacked = stack([net, net])
     samples, labels = backend.array(X, "float32"), backend.array(y)
@@ -131,7 +131,7 @@ def test_a_value_that_is_not_finite_is_found_in_its_block(backend: Backend, monk
     _validation.check_finite(backend.array(np.ones((3, 2), np.uint8)))
 
 
-def test_numbers_and_choices():
+def test_numbers_and_choices_are_checked():
     assert _validation.check_number("a", 2, least=0.0) == 2.0
     assert isinstance(_validation.check_number("a", np.float32(2), above=0.0), float)
     assert _validation.check_number("a", 0, least=0.0) == 0.0
@@ -154,7 +154,7 @@ def test_numbers_and_choices():
         _validation.check_choice("judge", "first", ("best", "last"))
 
 
-def test_a_network_beside_the_current_device_is_refused(monkeypatch):
+def test_a_network_off_the_current_device_is_refused(monkeypatch):
     """CuPy creates every result on its current device, wherever the arrays are."""
     monkeypatch.setattr(_places, "current_device", lambda xp: "GPU 0")
     with refusal("ValueError: `W1` must be on numpy's current device, GPU 0, …; got cpu"):
@@ -166,7 +166,7 @@ def test_a_network_beside_the_current_device_is_refused(monkeypatch):
     [*(np.where(y, "a", "b").astype(dtype) for dtype in (object, str, "S1")), y + 1.0, y > 0],
     ids=lambda labels: labels.dtype.name,
 )
-def test_the_error_for_labels_of_another_dtype_says_how_to_number_them(labels: np.ndarray) -> None:
+def test_the_error_for_labels_of_another_dtype_shows_how_to_number_them(labels: np.ndarray) -> None:
     refused = f"TypeError: `y` must have an integer dtype for class labels; got …; {NUMBERED}"
     for call in (
         lambda: NET.loss(X, labels),
@@ -176,17 +176,17 @@ def test_the_error_for_labels_of_another_dtype_says_how_to_number_them(labels: n
         with refusal(refused):
             call()
     found: dict[str, np.ndarray] = {"y": labels, "numpy": np}
-    exec(re.search("`(classes, y = .*?)`", NUMBERED)[1], found)  # what a user would do
+    exec(re.search("`(classes, y = .*?)`", NUMBERED)[1], found)  # as a user would
     assert set(found["y"].tolist()) == {0, 1}
     assert math.isfinite(NET.loss(X, found["y"]))
 
 
-def test_the_error_for_labels_from_1_says_how_to_number_them_from_0() -> None:
+def test_the_error_for_labels_from_1_shows_how_to_number_them_from_0() -> None:
     refused = "ValueError: `y` must hold class labels in [0, 2); got a label of 2"
     for call in (lambda: NET.loss(X, y + 1), lambda: train(NET, X, y + 1, epochs=1)):
         with refusal(f"{refused}; {NUMBERED}"):
             call()
-    with refusal(refused):  # these are of more classes than the network has
+    with refusal(refused):  # labels with a 0 do not count from 1, so there is no hint
         NET.loss(X, y * 2)
 
 
@@ -197,7 +197,7 @@ def test_the_error_for_labels_from_1_says_how_to_number_them_from_0() -> None:
     value=st.floats(3.4028236e38) | st.floats(None, -3.4028236e38) | st.just(np.nan),
     block=st.integers(1, 40),
 )
-def test_a_value_that_a_dtype_does_not_have_is_found_in_its_block(n_rows, row, column, value, block):
+def test_a_value_beyond_the_range_of_a_dtype_is_found_in_its_block(n_rows, row, column, value, block):
     X = np.full((n_rows, 3), float(np.finfo(np.float32).max))
     row = row % n_rows
     X[0, 0] *= -1
@@ -221,7 +221,7 @@ def test_a_value_that_a_dtype_does_not_have_is_found_in_its_block(n_rows, row, c
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "int64", "uint8"])
-def test_what_fits_any_dtype_is_finite_in_each(dtype):
+def test_finite_values_of_any_dtype_are_accepted(dtype):
     X = np.ones((4, 2), dtype)
     _validation.check_finite(X, dtype="float32")
     _validation.check_finite(X, dtype="float64")
@@ -231,7 +231,7 @@ def test_what_fits_any_dtype_is_finite_in_each(dtype):
             _validation.check_finite(X, dtype="float32")
 
 
-def test_the_sample_of_predictions_that_are_nan_is_named(backend: Backend):
+def test_the_first_sample_with_nan_predictions_is_named(backend: Backend):
     host = np.zeros((2, 5, 3))
     for sound in (host, host[0], np.full((5, 3), np.inf)):
         _validation.check_predictions(backend.array(sound))

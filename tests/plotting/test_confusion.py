@@ -1,4 +1,4 @@
-"""The confusion matrix by its cells that are not zero: in results.json, on the page, as a picture."""
+"""The confusion matrix by its non-zero cells: in results.json, on the page, and as a picture."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from twolayer.report.metrics import Confusion, classification_summary, confusion
 
 @st.composite
 def labelled(draw: st.DrawFn) -> tuple[int, np.ndarray, np.ndarray]:
+    """A number of classes, and the true and predicted labels of some samples."""
     n_classes = draw(st.integers(1, 12))
     labels = st.integers(0, n_classes - 1)
     pairs = draw(st.lists(st.tuples(labels, labels), max_size=40))
@@ -28,7 +29,7 @@ def labelled(draw: st.DrawFn) -> tuple[int, np.ndarray, np.ndarray]:
 
 
 @given(labelled())
-def test_the_cells_are_those_of_the_matrix(case: tuple[int, np.ndarray, np.ndarray]) -> None:
+def test_the_cells_agree_with_the_full_matrix(case: tuple[int, np.ndarray, np.ndarray]) -> None:
     n_classes, true, predicted = case
     matrix = confusion_matrix(true, predicted, n_classes)
     found = Confusion.of_labels(true, predicted, n_classes)
@@ -49,7 +50,7 @@ def test_the_cells_are_those_of_the_matrix(case: tuple[int, np.ndarray, np.ndarr
 
 @settings(max_examples=40)
 @given(labelled())
-def test_cells_and_the_matrices_of_earlier_versions_are_read_alike(
+def test_cells_and_full_matrices_of_earlier_versions_are_read_alike(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[int, np.ndarray, np.ndarray]
 ) -> None:
     n_classes, true, predicted = case
@@ -80,7 +81,7 @@ def test_cells_and_the_matrices_of_earlier_versions_are_read_alike(
         "none",
     ],
 )
-def test_cells_that_are_none_are_refused(tmp_path: Path, cells: Any) -> None:
+def test_invalid_cells_are_refused(tmp_path: Path, cells: Any) -> None:
     path = tmp_path / "results.json"
     write_json(path, {"classes": ["a", "b"], "test": {"n_samples": 1, "confusion": cells}})
     message = "`confusion` in .* must be the cells of a matrix of 2 classes, or 2 lists of 2 counts"
@@ -90,7 +91,7 @@ def test_cells_that_are_none_are_refused(tmp_path: Path, cells: Any) -> None:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of a training on 1,200 classes."""
+    """The folder of a training run on 1,200 classes."""
     folder = tmp_path_factory.mktemp("many")
     y = np.arange(3600) % 1200
     X = np.random.default_rng(0).random((3600, 4), dtype=np.float32)
@@ -100,14 +101,15 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_results_of_many_classes_are_as_small_as_what_there_is(many: Path) -> None:
+def test_results_of_many_classes_are_stored_without_zero_counts(many: Path) -> None:
     text = (many / "results.json").read_text(encoding="utf-8")
     test = json.loads(text)["test"]
     assert len(test["confusion"]["counts"]) <= test["n_samples"]
+    # At most 60 characters for each class and each sample; the full matrix has 1.44 million cells.
     assert len(text) < 60 * (1200 + test["n_samples"])
 
 
-def test_a_picture_of_many_classes_is_not_drawn_and_that_is_said(many: Path) -> None:
+def test_a_matrix_of_too_many_classes_gives_a_warning_and_no_picture(many: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
     reason = "the confusion matrix is not drawn: "
     reason += "it would have 1,200 classes, and a picture has room for 1,000"

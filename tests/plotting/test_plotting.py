@@ -1,4 +1,4 @@
-"""What holds of all pictures: each is drawn on one axes, leaves everything else alone, and can be read."""
+"""Properties of all pictures: each is drawn on one axes, changes nothing else, and can be read."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from twolayer.plotting._matplotlib import load_matplotlib
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 load_matplotlib()
 
-LIVED = history_of(np.geomspace(3, 0.01, 50), validation_accuracy=[0.2, 0.4, 0.5, 0.4])
-LOST = history_of([*np.geomspace(3, 9, 30), *[np.nan] * 20])
+CONVERGED = history_of(np.geomspace(3, 0.01, 50), validation_accuracy=[0.2, 0.4, 0.5, 0.4])
+DIVERGED = history_of([*np.geomspace(3, 9, 30), *[np.nan] * 20])
 GRID = [*table_of()[1:], diverged(candidate(1e-2, 0.5, 0.5))]
 PROBS = np.array([[0.25, 0.75], [0.125, 0.875], [0.5, 0.5], [0.75, 0.25]])
 
 PICTURES = {
-    "loss": (plotting.plot_loss, LIVED),
-    "diverged loss": (plotting.plot_loss, LOST),
-    "losses": (plotting.plot_loss, {"lived": LIVED, "lost": LOST}),
-    "accuracy": (plotting.plot_accuracy, LIVED),
-    "accuracies": (plotting.plot_accuracy, {"lived": LIVED, "lost": LOST}),
+    "loss": (plotting.plot_loss, CONVERGED),
+    "diverged loss": (plotting.plot_loss, DIVERGED),
+    "losses": (plotting.plot_loss, {"converged": CONVERGED, "diverged": DIVERGED}),
+    "accuracy": (plotting.plot_accuracy, CONVERGED),
+    "accuracies": (plotting.plot_accuracy, {"converged": CONVERGED, "diverged": DIVERGED}),
     "heat map": (plotting.plot_heat_map, GRID),
     "best over others": (plotting.plot_heat_map, [*GRID, candidate(1e-2, 0.3, 0.9, n_hidden=5)]),
     "line": (plotting.plot_heat_map, table_of(regs=[0.1])),
@@ -55,7 +55,7 @@ PICTURES = {
 WITH_COLOUR_BAR = {"heat map", "best over others", "plane"}
 
 HOUSE = {
-    "curves": ("curves", LIVED),
+    "curves": ("curves", CONVERGED),
     "grid": ("grid", GRID),
     "panels": ("grid", [*GRID, *table_of(n_hidden=5)]),
     "plane": ("grid", random_search(20)),
@@ -64,7 +64,7 @@ HOUSE = {
 }
 
 
-# On axes of the user's
+# On the user's axes
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -85,14 +85,14 @@ def test_drawing_on_axes_leaves_everything_else_alone(name):
     assert state() == before
     added = figure.axes[3:]
     assert len(added) == (name in WITH_COLOUR_BAR)
-    # A colour bar takes its room from the axes, not from their neighbours.
+    # A colour bar takes its space from the axes, not from their neighbours.
     assert all(bar.get_position().x1 < right.get_position().x0 for bar in added)
     rendered(figure)
     assert dict(matplotlib.rcParams) == settings
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_subfigures_have_room_for_pictures(name):
+def test_pictures_can_be_drawn_in_a_subfigure(name):
     figure = matplotlib.figure.Figure(layout="constrained")
     upper, lower = figure.subfigures(2, 1)
     plot, *arguments = PICTURES[name]
@@ -105,24 +105,24 @@ def test_subfigures_have_room_for_pictures(name):
 
 @pytest.mark.parametrize("style", ["default", "dark_background", "ggplot"])
 @pytest.mark.parametrize("name", PICTURES)
-def test_words_can_be_read_in_the_users_style(name, style):
+def test_text_can_be_read_in_the_users_style(name, style):
     plot, *arguments = PICTURES[name]
     with matplotlib.style.context(style):
         ax = drawn(plot, *arguments)
         figure = ax.get_figure()
-        rendered(figure)  # ticks have texts once they are drawn
+        rendered(figure)  # tick labels are empty until they are drawn
         behind = figure.get_facecolor() if name in ("weights", "mistakes") else ax.get_facecolor()
         texts = [ax.xaxis.label, ax.yaxis.label, ax.title, ax._left_title, *ax.get_xticklabels()]
         if ax.get_legend():
             texts += ax.get_legend().get_texts()
         texts += [bar.yaxis.label for bar in figure.axes[1:]]
-        # What stands on a cell of its own colour is tested with the cells.
+        # Text on coloured cells has its own test.
         texts += [] if name in (*WITH_COLOUR_BAR, "confusion") else ax.texts
         assert all(contrast(text.get_color(), behind) > 3 for text in texts if text.get_text())
 
 
 @pytest.mark.parametrize("name", ["heat map", "confusion"])
-def test_words_on_cells_can_be_read_on_dark_paper(name):
+def test_text_on_cells_can_be_read_with_a_dark_background(name):
     plot, *arguments = PICTURES[name]
     with matplotlib.style.context("dark_background"):
         ax = drawn(plot, *arguments)
@@ -140,7 +140,7 @@ def test_words_on_cells_can_be_read_on_dark_paper(name):
 
 
 def contrast(one, other):
-    """WCAG's contrast ratio."""
+    """The contrast ratio of two colours, as WCAG 2 defines it."""
 
     def luminance(colour):
         channels = np.array(matplotlib.colors.to_rgb(colour))
@@ -151,17 +151,17 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_ink_is_that_of_the_axes_after_their_style_has_ended():
+def test_text_colours_fit_the_axes_after_their_style_has_ended():
     with matplotlib.style.context("dark_background"):
         ax = matplotlib.figure.Figure().subplots()
-    plotting.plot_accuracy(LIVED, ax=ax)
+    plotting.plot_accuracy(CONVERGED, ax=ax)
     assert all(contrast(text.get_color(), "black") > 20 for text in ax.get_legend().get_texts())
 
 
 @pytest.mark.parametrize("style", ["default", "dark_background"])
-def test_the_first_curves_stand_out_from_the_paper(style):
+def test_the_first_curves_stand_out_from_the_background(style):
     with matplotlib.style.context(style):
-        ax = drawn(plotting.plot_accuracy, LIVED)
+        ax = drawn(plotting.plot_accuracy, CONVERGED)
     assert all(contrast(line.get_color(), ax.get_facecolor()) > 3 for line in ax.lines)
 
 
@@ -219,7 +219,7 @@ for plot, *arguments in test_plotting.PICTURES.values():
 """
 
 
-def test_pyplot_is_imported_for_new_figures_alone():
+def test_pyplot_is_imported_only_for_new_figures():
     command = [sys.executable, "-c", PYPLOT, str(Path(__file__).parent), str(TESTS)]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -239,12 +239,12 @@ def test_without_matplotlib_the_error_names_the_extra(name, monkeypatch):
         plot(*arguments)
 
 
-# The house's style
+# The house style
 
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("name", HOUSE)
-def test_the_houses_pictures_do_not_depend_on_the_users_style(name, dark):
+def test_pictures_in_the_house_style_do_not_depend_on_the_users_style(name, dark):
     before = dict(matplotlib.rcParams)
     picture = *HOUSE[name], "a heading"
     expected = drawn_in_house_style(*picture, dark=dark)
@@ -261,23 +261,23 @@ def test_the_houses_pictures_do_not_depend_on_the_users_style(name, dark):
 
 @pytest.mark.parametrize("kind", ["pdf", "svg"])
 @pytest.mark.parametrize("name", HOUSE)
-def test_the_houses_pictures_can_be_saved_as_vectors(name, kind):
+def test_pictures_in_the_house_style_can_be_saved_as_vector_graphics(name, kind):
     buffer = io.BytesIO()
     in_house_style(*HOUSE[name]).savefig(buffer, format=kind)
     assert len(buffer.getvalue()) > 1000
 
 
-def test_a_dark_figure_is_transparent_and_its_words_are_light():
+def test_a_dark_figure_is_transparent_and_its_text_is_light():
     with _style.house_style(dark=True):
         figure = _style.new_figure(4, 3, "a heading")
-        ax = plotting.plot_loss(LIVED, ax=figure.subplots())
+        ax = plotting.plot_loss(CONVERGED, ax=figure.subplots())
     assert tuple(figure.get_size_inches()) == pytest.approx((4, 3.3))
     assert figure.get_facecolor()[3] == ax.get_facecolor()[3] == 0
     words = [figure._suptitle, ax.xaxis.label, *ax.get_legend().get_texts(), *ax.get_xticklabels()]
     assert all(contrast(text.get_color(), "#202020") > 7 for text in words)
 
 
-def test_a_mosaic_in_an_svg_is_one_small_image():
+def test_the_weights_in_an_svg_are_one_small_image():
     buffer = io.BytesIO()
     net = net_of(np.random.default_rng(0).normal(size=(64, 100)))
     in_house_style("weights", net, (8, 8)).savefig(buffer, format="svg")

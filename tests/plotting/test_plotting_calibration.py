@@ -29,11 +29,11 @@ def test_each_bin_with_samples_is_a_point_with_its_gap_and_its_count(n_bins):
     np.testing.assert_array_equal(points.get_offsets(), expected)
     ranks = [np.argsort(sizes, kind="stable") for sizes in (points.get_sizes(), bins.n_samples[filled])]
     np.testing.assert_array_equal(*ranks)
-    # From the diagonal to the point.
+    # Each gap extends from the diagonal to the point.
     np.testing.assert_array_equal(gaps.get_segments(), np.stack([expected[:, [0, 0]], expected], axis=1))
     heights = np.array([bar.get_height() for bar in ax.patches])
     np.testing.assert_allclose(heights / heights.max(), bins.n_samples / bins.n_samples.max())
-    # Below the diagram, which begins at 0.
+    # The bars are below the diagram, which begins at 0.
     assert max(bar.get_y() + bar.get_height() for bar in ax.patches) < 0
     counts = [] if n_bins == 30 else [str(n) for n in bins.n_samples[filled]]
     *numbers, words = texts(ax)
@@ -47,6 +47,6 @@ def test_each_bin_with_samples_is_a_point_with_its_gap_and_its_count(n_bins):
     ]
 
 
-def test_one_sample():
+def test_a_single_sample_can_be_drawn():
     ax = calibration_of([1], [[0.0, 1.0]])
     assert texts(ax)[-1] == "ECE 0.000\naccuracy 1.000\nmean confidence 1.000\n1 sample"

@@ -22,11 +22,11 @@ def test_confusion_shows_counts_and_leaves_zeros_blank():
     red, _, blue = np.moveaxis(colours, -1, 0)
     assert (blue > red)[[0, 1], [0, 1]].all()
     assert (red > blue)[[0, 1], [2, 0]].all()
-    # The larger share of errors is the darker: 2 of 42 against 1 of 51.
+    # The larger share of errors is darker: 2 of 42 against 1 of 51.
     assert colours[1, 0].sum() < colours[0, 2].sum()
 
 
-def test_confusion_in_percentages():
+def test_percentages_are_shares_of_the_true_class():
     axes = drawn(plotting.plot_confusion, [[999, 1], [25, 75]], ["grey cats", "old dogs"], percentages=True)
     assert cell_texts(axes) == {(0, 0): "100", (1, 0): "<1", (0, 1): "25", (1, 1): "75"}
     assert axes.get_xlabel() == "predicted class (% of the true class)"
@@ -37,10 +37,10 @@ def test_confusion_of_many_classes_is_drawn_without_numbers():
     names = [str(i) for i in range(60)]
     axes = drawn(plotting.plot_confusion, np.eye(60, dtype=int), names)
     assert not texts(axes)
-    assert axes.get_ylabel() == "true class, by its place"  # whose numbers are no names
+    assert axes.get_ylabel() == "true class, by its place"  # the ticks are indices, not names
     assert not [*axes.get_xticks(minor=True), *axes.get_yticks(minor=True)]
     assert max(in_house_style("confusion", np.eye(60, dtype=int), names).get_size_inches()) < 10
 
 
-def test_a_picture_has_room_for_a_thousand_classes():
+def test_a_confusion_matrix_of_a_thousand_classes_can_be_drawn():
     drawn(plotting.plot_confusion, np.eye(1000, dtype=int), [str(i) for i in range(1000)])

@@ -35,7 +35,7 @@ def corners(ax):
 
 
 def tile(ax, index, shape):
-    """A tile's colours, one for each of its pixels, read off the page."""
+    """The colours of a tile: one for each pixel of its image."""
     page = ax.images[0].get_array()
     left, top = corners(ax)[index]
     factor = math.ceil(32 / max(shape))
@@ -51,7 +51,7 @@ def rows_and_columns(ax):
 
 
 def lightest(ax):
-    """The place of the lightest pixel in each tile, from images of 2 by 2 pixels."""
+    """The index of the lightest pixel of each tile; the images have 2 by 2 pixels."""
     return [int(tile(ax, i, (2, 2)).sum(axis=-1).argmax()) for i in range(len(corners(ax)))]
 
 
@@ -74,7 +74,7 @@ def test_weights_of_grey_images_are_dark_and_light(shape):
     np.testing.assert_allclose(colours, np.stack([expected] * 3, axis=1), atol=1 / 255)
 
 
-def test_units_are_ordered_by_what_they_contribute():
+def test_units_are_ordered_by_their_contribution():
     net = net_of(np.diag([3.0, 1.0, 2.0, 1.0]), [[1, 0], [0, 8], [1, 1], [0, 1]])
     assert lightest(weights_of(net, (2, 2), columns=4)) == [1, 0, 2, 3]
     ax = weights_of(net, (2, 2), max_units=2)
@@ -88,7 +88,7 @@ def test_units_are_ordered_by_what_they_contribute():
     st.none() | st.integers(1, 150),
     st.sampled_from([(2, 2), (1, 4), (4, 1, 1), (2, 6, 3)]),
 )
-def test_any_number_of_units_fits(n_hidden, columns, shape):
+def test_any_number_of_units_can_be_drawn(n_hidden, columns, shape):
     rng = np.random.default_rng(n_hidden)
     net = net_of(rng.normal(size=(math.prod(shape), n_hidden)))
     ax = weights_of(net, shape, columns=columns)
@@ -98,12 +98,12 @@ def test_any_number_of_units_fits(n_hidden, columns, shape):
     assert across == min(columns, shown) if columns else across >= rows or shown < 3
 
 
-def test_rows_are_filled():
+def test_units_are_arranged_with_few_empty_places():
     for n_hidden, rows, across in ((50, 5, 10), (64, 8, 8), (17, 3, 6), (2, 1, 2)):
         assert rows_and_columns(weights_of(net_of(np.ones((4, n_hidden))), (2, 2))) == (rows, across)
 
 
-def test_one_unit_and_dead_units():
+def test_a_single_dead_unit_is_grey():
     ax = weights_of(net_of(np.zeros((12, 1))), (2, 2, 3))
     assert caption(ax) == "1 hidden unit; grey is zero"
     assert (abs(tile(ax, 0, (2, 2)) - 0.5) < 1 / 255).all()
@@ -118,7 +118,7 @@ def test_units_that_are_not_finite_are_left_out():
 
 
 def probs_of(y_pred, confidence=0.75, n_classes=2):
-    """Probabilities of which the predicted class has ``confidence``, the others equal shares of the rest."""
+    """Probabilities: ``confidence`` for the predicted class, and equal shares of the rest for the others."""
     y_pred = np.asarray(y_pred)
     rest = (1 - np.asarray(confidence)) / (n_classes - 1)
     hits = y_pred[:, None] == np.arange(n_classes)
@@ -135,13 +135,13 @@ def test_mistakes_are_drawn_with_both_names_and_the_probability():
     np.testing.assert_allclose(tile(ax, 1, (2, 2))[..., 0], 1 - X[0].reshape(2, 2) / 4, atol=1 / 255)
 
 
-def test_the_most_wrong_are_those_of_the_largest_cross_entropy():
+def test_mistakes_are_sorted_by_cross_entropy():
     rng = np.random.default_rng(0)
     probs = rng.dirichlet(np.ones(5), 60)
     y = rng.integers(0, 5, 60)
     wrong = [i for i in range(60) if probs[i].argmax() != y[i]]
     wrong.sort(key=lambda i: math.log(probs[i, y[i]]))
-    # Images that tell which they are: a pixel of brightness i.
+    # Image i is a single pixel of brightness i, so each tile identifies its sample.
     X = np.arange(60.0)[:, None]
     ax = mistakes_of(X, y, probs, list("abcde"), (1, 1), max_images=7)
     assert caption(ax).startswith(f"7 of {len(wrong)} mistakes in 60 images")
@@ -151,20 +151,20 @@ def test_the_most_wrong_are_those_of_the_largest_cross_entropy():
     assert texts(ax) == expected
 
 
-def test_mistakes_without_any_probability_of_the_truth_come_in_order():
+def test_mistakes_with_a_true_class_of_probability_zero_come_first():
     ax = mistakes_of(np.eye(3), [0, 0, 0], np.array([[0.0, 1], [0.4, 0.6], [0, 1]]), ["a", "b"], (3, 1))
     assert [text[-4:] for text in texts(ax)] == ["1.00", "1.00", "0.60"]
 
 
 @pytest.mark.parametrize("shape", [(1500, 1), (1, 1500)])
-def test_weights_of_images_of_one_row_or_column_are_a_picture_of_usual_size(shape):
+def test_weights_of_one_row_or_column_make_a_picture_of_usual_size(shape):
     net = TwoLayerNet.initialize(1500, 30, 3, rng=0)
     assert max(in_house_style("weights", net, shape).get_size_inches()) <= 21
 
 
 @settings(max_examples=25)
 @given(st.integers(1, 100), st.integers(1, 3000), st.integers(1, 3000), st.none() | st.integers(1, 100))
-def test_the_page_has_no_more_pixels_than_a_picture_shows(n_hidden, height, width, columns):
+def test_the_page_of_tiles_has_a_bounded_number_of_pixels(n_hidden, height, width, columns):
     limit = 10**6 // n_hidden
     width = max(1, min(width, limit // height))
     W1 = np.ones((height * width, n_hidden), np.float32)
@@ -172,7 +172,7 @@ def test_the_page_has_no_more_pixels_than_a_picture_shows(n_hidden, height, widt
     ax = weights_of(net, (height, width), columns=columns)
     n_rows, n_columns = rows_and_columns(ax)
     page = ax.images[0].get_array()
-    # A tile has 32 pixels along its longer side at least; around it are a frame and a gap on each side.
+    # A tile's longer side has at least 32 pixels. Around the tile are a frame and a gap on each side.
     assert page.shape[0] <= max(4096, 32 * n_rows) * 1.1 + 3 * n_rows
     assert page.shape[1] <= max(4096, 32 * n_columns) * 1.1 + 3 * n_columns
     assert len(corners(ax)) == n_hidden
@@ -191,12 +191,12 @@ def test_tall_and_wide_images_take_little_memory(shape):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 50e6  # the weights in float64 have 0.8 MB
+    assert peak < 50e6  # the weights in float64 take 0.8 MB
 
 
 @pytest.mark.parametrize("shape", [(100_000, 1), (1, 100_000), (400, 500)])
 def test_large_images_are_thinned_out(shape):
-    """What a small file may say; and a picture, of which a page shows no more."""
+    """A small file may declare very long images: every 25th pixel is drawn. Images of 400×500 stay whole."""
     W1 = np.linspace(0, 1, math.prod(shape)).reshape(shape)
     net = TwoLayerNet(W1.reshape(-1, 1), np.zeros(1), np.ones((1, 2)), np.zeros(2))
     page = weights_of(net, shape).images[0].get_array()
@@ -231,7 +231,7 @@ def test_names_below_images_neither_overlap_nor_reach_into_the_next_image(column
         assert y + factor - 1 <= top[index] < bottom[index] <= y + height
 
 
-def test_mistakes_in_colour_are_drawn_as_they_are():
+def test_mistakes_of_colour_images_are_drawn_in_their_colours():
     X = np.zeros((2, 2, 2, 3), dtype=np.uint8)
     X[0, 0, 0] = [255, 0, 51]
     ax = mistakes_of(X, np.array([0, 0]), probs_of([1, 1]), ["a", "b"], (2, 2, 3), max_images=1)
@@ -239,7 +239,7 @@ def test_mistakes_in_colour_are_drawn_as_they_are():
     np.testing.assert_allclose(tile(ax, 0, (2, 2))[0, 0], [1, 0, 0.2])
 
 
-def test_few_or_no_mistakes():
+def test_a_single_mistake_and_no_mistakes_have_captions_of_their_own():
     given = np.ones((3, 4)), np.array([0, 0, 0])
     one = mistakes_of(*given, probs_of([1, 0, 0]), ["a", "b"], (2, 2))
     assert caption(one).startswith("1 mistake in 3 images; ")

@@ -1,4 +1,4 @@
-"""What cannot be drawn, and what is said of it."""
+"""Arguments that the plotting functions refuse, and the messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NET = net_of(np.ones((4, 3)))
 PROBS = np.array([[0.25, 0.75]] * 3)
 NAMES = [str(i) for i in range(1001)]
 
-# Of each picture, arguments that can be drawn.
+# Valid arguments of each picture.
 ARGUMENTS = {
     "loss": {"history": ONE},
     "accuracy": {"history": ONE},
@@ -104,6 +104,6 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "given", "message"), REFUSED)
-def test_what_cannot_be_drawn_is_refused(name, given, message):
+def test_invalid_arguments_are_refused(name, given, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         getattr(plotting, f"plot_{name}")(**ARGUMENTS[name] | given)

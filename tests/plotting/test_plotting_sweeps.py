@@ -1,4 +1,4 @@
-"""The pictures of a sweep: heat maps, points where they are clearer, and parallel coordinates."""
+"""The pictures of a sweep: heat maps, points, and parallel coordinates."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib,
 
 
 def heat_map(table, **keywords):
-    """The axes of a heat map, and those of its colour bar where it has one."""
+    """The axes of a heat map, followed by those of its colour bar if it has one."""
     return drawn(plotting.plot_heat_map, table, **keywords).get_figure().axes
 
 
 def places(axes, *, best=False):
-    """From (column, line) to the rectangle of the cell; or to the frames of winners."""
+    """The rectangles of the cells by (column, row), or with ``best`` the frames of the winners."""
     found = [patch for patch in axes.patches if (patch.get_label() == "best") == best]
     return {(round(patch.get_x() + 0.5), round(patch.get_y() + 0.5)): patch for patch in found}
 
@@ -53,8 +53,8 @@ def titles(panels):
     return [axes.get_title("left").replace("\n", " ") for axes in panels]
 
 
-def over_others(*settings):
-    """A table for each number of hidden units and weight scale, one after the other."""
+def joined_tables(*settings):
+    """Tables of several pairs of hidden units and weight scale, one after the other."""
     return [row for n, scale in settings for row in table_of(n_hidden=n, weight_scale=scale)]
 
 
@@ -68,14 +68,14 @@ def test_grid_is_sorted_labelled_and_annotated():
     assert cell_texts(axes) == {(i % 3, i // 3): text for i, text in enumerate(expected)}
     ((place, frame),) = places(axes, best=True).items()
     assert place == (2, 1)
-    assert not frame.get_clip_on()  # half of it lies outside
+    assert not frame.get_clip_on()  # half of the frame is outside the axes
     assert [text.get_text() for text in axes.texts if text.get_weight() == "bold"] == ["0.650"]
     assert not any(cell.get_hatch() for cell in places(axes).values())
     assert not marked(heat_map(table_of(), mark_best=False)[0])
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_best_stand_out_from_the_paper_and_texts_can_be_read_on_them(dark):
+def test_the_best_cells_stand_out_and_the_text_on_cells_can_be_read(dark):
     with matplotlib.style.context("dark_background" if dark else "default"):
         axes = heat_map(table_of(rates=np.linspace(0.001, 0.02, 8).tolist()))[0]
     shown = {tuple(map(int, text.get_position())): text for text in axes.texts}
@@ -94,14 +94,14 @@ def test_the_best_stand_out_from_the_paper_and_texts_can_be_read_on_them(dark):
         ({"n_seeds": 3, "validation_accuracy_std": 0.0125}, "0.650\n± 0.013", False, True),
         ({"validation_accuracy_std": math.nan}, "0.650", False, True),
         ({"diverged": 1, "validation_accuracy": math.nan}, "diverged", True, False),
-        # The number of a diverged candidate neither shows nor counts.
+        # The accuracy of a diverged candidate is neither shown nor compared.
         ({"diverged": 1, "validation_accuracy": 0.99}, "diverged", True, False),
-        # A candidate of which some seeds diverged comes after those of which none did.
+        # A candidate with diverged seeds ranks after candidates without.
         ({"n_seeds": 3, "diverged": 2}, "0.650\n2/3 diverged", False, False),
         ({"validation_accuracy": None}, "–", True, False),
     ],
 )
-def test_a_cell_shows_what_is_known_of_its_candidate(change, text, hatched, wins):
+def test_a_cell_shows_the_accuracy_and_divergence_of_its_candidate(change, text, hatched, wins):
     table = table_of()
     table[0] |= change
     axes, bar = heat_map(table)
@@ -111,7 +111,7 @@ def test_a_cell_shows_what_is_known_of_its_candidate(change, text, hatched, wins
     assert bar.get_ylim()[1] < 0.7
 
 
-def test_cells_of_what_diverged_everywhere_and_of_what_is_missing():
+def test_diverged_cells_are_hatched_and_missing_cells_are_blank():
     (axes,) = heat_map([diverged(row) for row in table_of()])  # without a colour bar
     assert set(cell_texts(axes).values()) == {"diverged"}
     assert all(cell.get_hatch() for cell in places(axes).values())
@@ -130,7 +130,7 @@ def test_equal_values_have_a_colour_too():
 
 
 def test_other_settings_make_small_multiples_with_one_colour_bar():
-    table = over_others(*((n_hidden, "he") for n_hidden in (50, 5, 20, 10, 30)))
+    table = joined_tables(*((n_hidden, "he") for n_hidden in (50, 5, 20, 10, 30)))
     table[-1]["validation_accuracy"] = 0.99
     *panels, bar = in_house_style("grid", table).axes
     used = [axes for axes in panels if axes.axison]
@@ -138,41 +138,41 @@ def test_other_settings_make_small_multiples_with_one_colour_bar():
     assert bar.get_ylabel() == "validation accuracy"
     assert all(len(places(axes)) == 6 for axes in used)
     assert [len(marked(axes)) for axes in used] == [0, 0, 0, 1, 0]
-    # In three columns and two rows, with labels at the rim.
+    # Three columns and two rows, with labels only at the outer edges.
     assert len(panels) == 6
     across, up = zip(*map(labels, used), strict=True)
     assert [*map(bool, up)] == [True, False, False, True, False]
     assert [*map(bool, across)] == [False, False, True, True, True]
 
 
-def test_of_very_many_combinations_the_best_are_shown():
-    table = over_others(*((n_hidden, "he") for n_hidden in range(1, 18)))
+def test_very_many_combinations_share_one_panel_of_the_best():
+    table = joined_tables(*((n_hidden, "he") for n_hidden in range(1, 18)))
     ax, _ = in_house_style("grid", table, "many").axes
     assert titles([ax]) == ["in each cell, the best over hidden units"]
     assert len(in_house_style("grid", table[:-6]).axes) == 17
 
 
 def test_each_cell_shows_the_best_over_the_other_settings():
-    table = over_others((5, "he"), (50, 0.1), (500, "he"))
+    table = joined_tables((5, "he"), (50, 0.1), (500, "he"))
     for row, accuracy in zip(table, np.linspace(0.9, 0.1, len(table)), strict=True):
         row |= {"validation_accuracy": accuracy, "train_accuracy": 1 - accuracy}
     table[1] |= {"n_seeds": 2, "diverged": 1}
-    for k in (0, 2, 8, 14):  # the first would have won in its cell
+    for k in (0, 2, 8, 14):  # without this, the first would win in its cell
         table[k] = diverged(table[k])
     ax, _ = heat_map(table)
     shown = cell_texts(ax)
     assert len(places(ax)) == 6
-    # A candidate of which some seeds diverged comes after those of which none did.
+    # A candidate with diverged seeds ranks after candidates without.
     expected = [f"{table[k]['validation_accuracy']:.3f}" for k in (6, 7)]
     assert [shown[2, 1], shown[2, 0], shown[0, 1]] == [*expected, "diverged"]
     assert titles([ax]) == ["in each cell, the best over hidden units, initial weight scale"]
-    # Of another column, the same candidates.
+    # Another column is shown for the same candidates.
     other = cell_texts(heat_map(table, value="train_accuracy")[0])
     assert other[2, 1] == f"{table[6]['train_accuracy']:.3f}"
 
 
-def test_panels_are_the_combinations_that_there_are_and_seeds():
-    *panels, _ = in_house_style("grid", over_others((5, "he"), (5, 0.1), (10, "he"))).axes
+def test_each_existing_combination_and_each_seed_has_a_panel():
+    *panels, _ = in_house_style("grid", joined_tables((5, "he"), (5, 0.1), (10, "he"))).axes
     expected = [(5, "0.1"), (5, "he"), (10, "he")]
     assert titles(panels) == [f"hidden units = {n}, initial weight scale = {scale}" for n, scale in expected]
     runs = [{**row, "seed": seed, "diverged": None} for seed in (0, 1) for row in table_of()]
@@ -184,7 +184,7 @@ def test_panels_are_the_combinations_that_there_are_and_seeds():
     assert [cell_texts(axes)[2, 1] for axes in panels] == ["diverged", "0.650"]
 
 
-def test_an_axis_that_does_not_vary_gives_way():
+def test_a_setting_that_varies_replaces_an_axis_that_does_not():
     table = [candidate(0.1, reg, 0.5, n_hidden=n) for reg in (0.1, 0.2) for n in (5, 10)]
     assert labels(heat_map(table)[0]) == ("hidden units", "reg (L2 penalty)")
     table = [candidate(rate, 0.1, 0.5, n_hidden=n) for rate in (0.1, 0.2) for n in (5, 10)]
@@ -193,7 +193,7 @@ def test_an_axis_that_does_not_vary_gives_way():
     assert labels(axes) == ("hidden units", "learning rate")
 
 
-def test_another_value_is_drawn_but_the_winner_stays():
+def test_drawing_another_value_does_not_change_the_winner():
     axes, bar = heat_map(table_of(), value="train_accuracy")
     assert bar.get_ylabel() == "training accuracy"
     assert cell_texts(axes)[2, 1] == "0.350"
@@ -216,10 +216,10 @@ def test_large_grids_are_drawn_without_numbers():
         ([1e-2, 1e-4, 1e-3], "log", ["1e-4", "1e-3", "1e-2"]),
         ([0.3, 0.4, 0.5], "linear", ["0.3", "0.4", "0.5"]),
         ([0.0, 0.1, 0.01], "linear", ["0", "0.01", "0.1"]),
-        ([0.5], "linear", ["0.1"]),  # of the learning rate, which has one value too
+        ([0.5], "linear", ["0.1"]),  # the tick of the learning rate, which has one value too
     ],
 )
-def test_one_setting_that_varies_makes_points(values, scale, ticks):
+def test_a_single_setting_that_varies_is_drawn_as_points(values, scale, ticks):
     table = [candidate(0.1, reg, 0.5 + reg, n_seeds=2, validation_accuracy_std=0.01) for reg in values]
     (axes,) = heat_map(table)
     across = "learning rate" if len(values) == 1 else "reg (L2 penalty)"
@@ -235,12 +235,12 @@ def test_one_setting_that_varies_makes_points(values, scale, ticks):
     np.testing.assert_allclose(bars[0][:, 1], [heights[0] - 0.01, heights[0] + 0.01])
 
 
-def test_a_single_value_has_its_tick_however_large_it_is():
+def test_a_single_large_value_has_a_tick():
     (axes,) = heat_map([candidate(500.0, 0.1, 0.5)])
     assert tick_texts(axes.xaxis) == ["500"]
 
 
-def test_points_that_diverged_are_named():
+def test_points_that_diverged_are_labelled():
     table = [candidate(0.1, 0.1, 0.5), diverged(candidate(1.0, 0.1, 0.5)), candidate(0.01, 0.1, 0.4)]
     (axes,) = heat_map(table)
     assert texts(axes) == ["0.500", "× diverged"]
@@ -264,7 +264,7 @@ def test_a_random_search_is_drawn_as_points_on_a_plane():
     assert bar.get_ylabel() == "validation accuracy"
 
 
-def test_a_cell_whose_candidates_all_left_shows_the_best_of_them():
+def test_a_cell_whose_candidates_all_left_early_shows_the_best_of_them():
     rows = [
         candidate(rate, reg, rate + n_hidden / 100, n_hidden=n_hidden, rung=rung)
         for (rate, rung), reg in itertools.product(((0.1, 1), (0.2, None), (0.3, 1)), (0.1, 0.2))
@@ -289,15 +289,17 @@ def test_points_on_a_plane_are_smaller_the_earlier_they_left():
     table = [row | {"rung": rung} for row, rung in zip(random_search(30), rungs, strict=True)]
     axes, _ = heat_map(table)
     (points,) = [one for one in axes.collections if one.get_label() == "validation accuracy"]
-    place = {row["learning_rate"]: row["rung"] for row in table}
-    sizes = {place[x]: size for (x, _), size in zip(points.get_offsets(), points.get_sizes(), strict=True)}
+    rungs_by_rate = {row["learning_rate"]: row["rung"] for row in table}
+    sizes = {
+        rungs_by_rate[x]: size for (x, _), size in zip(points.get_offsets(), points.get_sizes(), strict=True)
+    }
     assert len(set(points.get_sizes())) == 3
     assert sizes[1] < sizes[2] < sizes[None]
     assert legend_texts(axes) == ["left at rung 1", "left at rung 2"]
-    of_legend = {
+    legend_sizes = {
         one.get_label(): one.get_sizes()[0] for one in axes.collections if not len(one.get_offsets())
     }
-    assert of_legend == {"left at rung 1": sizes[1], "left at rung 2": sizes[2]}
+    assert legend_sizes == {"left at rung 1": sizes[1], "left at rung 2": sizes[2]}
 
 
 def test_points_over_one_setting_that_left_at_a_rung_are_hollow():
@@ -309,7 +311,7 @@ def test_points_over_one_setting_that_left_at_a_rung_are_hollow():
     assert "left at a rung" in legend_texts(axes)
 
 
-def test_the_networks_of_folds_and_their_mean():
+def test_the_picture_of_folds_shows_each_network_and_the_mean():
     folds, seeds = (0, 1, 2, 0), (5, 5, 5, 7)
     runs = [
         {"fold": fold, "seed": seed, "validation_accuracy": 0.5 + fold / 10}
@@ -324,7 +326,7 @@ def test_the_networks_of_folds_and_their_mean():
     np.testing.assert_allclose(mean.get_ydata(), 0.575)
 
 
-def test_random_searches_over_three_settings_with_zeros_or_all_diverged_are_planes():
+def test_random_searches_of_all_kinds_are_drawn_on_a_plane():
     table = random_search(30)
     axes, _ = heat_map([{**row, "n_hidden": 5 + i} for i, row in enumerate(table)])
     assert len(axes.collections[0].get_offsets()) == 30
@@ -337,7 +339,7 @@ def test_random_searches_over_three_settings_with_zeros_or_all_diverged_are_plan
     assert len(heat_map([diverged(row) for row in table])) == 1
 
 
-def test_grid_of_a_real_sweep_and_of_what_is_read_back(tmp_path):
+def test_the_table_of_a_sweep_and_its_json_copy_are_drawn_alike(tmp_path):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 4))
     y = (X[:, 0] > 0).astype(np.int64) + (X[:, 1] > 0)
@@ -362,7 +364,7 @@ def parallel(table, **keywords):
 
 
 def bundles(ax):
-    """The lines of the diverged and of the others, as arrays (lines, axes, 2)."""
+    """The lines of the diverged candidates, and of the others, as arrays of shape (lines, axes, 2)."""
     return [np.array(collection.get_segments()) for collection in ax.collections]
 
 
@@ -383,7 +385,7 @@ def test_each_candidate_is_a_line_through_its_settings_to_its_value():
         order = np.argsort([row[name] for row in ranked])
         assert (np.diff(lines[order, index, 1]) > 0).all()
         assert 0 <= lines[:, index, 1].min() < lines[:, index, 1].max() <= 1
-    # Logarithmic: equal factors are equal distances.
+    # The axis is logarithmic, so equal factors are equal distances.
     rates = np.log10([row["learning_rate"] for row in ranked])
     np.testing.assert_allclose(np.corrcoef(rates, lines[:, names.index("learning_rate"), 1])[0, 1], 1)
     (best,) = labelled(ax, "best")
@@ -391,8 +393,8 @@ def test_each_candidate_is_a_line_through_its_settings_to_its_value():
     assert f"best {ranked[-1]['validation_accuracy']:.3f}" in texts(ax)
 
 
-def test_candidates_that_share_settings_are_spread_around_them_by_their_value():
-    table = over_others((50, "he"), (50, 0.1))
+def test_candidates_that_share_a_setting_are_spread_in_order_of_value():
+    table = joined_tables((50, "he"), (50, 0.1))
     for row, accuracy in zip(table, np.linspace(0.9, 0.1, len(table)), strict=True):
         row["validation_accuracy"] = accuracy
     ax = parallel(table, mark_best=False)
@@ -424,12 +426,12 @@ def test_diverged_candidates_are_dashed_and_end_below_the_values():
     assert not ax.images
 
 
-def test_equal_values_end_at_one_height():
+def test_equal_values_end_at_the_same_height():
     _, lines = bundles(parallel([candidate(rate, 0.1, 0.5) for rate in (1, 2, 3)]))
     assert (lines[:, -1, 1] == 0.5).all()
 
 
-def test_a_hundred_candidates_of_a_narrow_logarithmic_range_have_few_ticks():
+def test_a_narrow_logarithmic_range_has_few_ticks():
     ax = parallel([candidate(rate, 0.1, rate / 2) for rate in np.geomspace(0.02, 0.9, 100).tolist()])
     first = [text.get_text() for text in ax.texts if text.xy[0] == 0]
     assert first == ["0.02", "0.05", "0.1", "0.2", "0.5"]

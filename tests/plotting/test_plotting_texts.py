@@ -1,4 +1,4 @@
-"""Users' texts in pictures: they are drawn as they are written, and nothing leaves the figure."""
+"""Users' texts in pictures: they are drawn as written, and stay inside the figure."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from twolayer.plotting import _style, _texts
 
 matplotlib = pytest.importorskip("matplotlib", reason="pictures need matplotlib, the extra `plots`")
 
-# Boxes stand for characters that the fonts of a machine lack.
+# Matplotlib draws boxes for characters that the machine's fonts lack.
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph .* missing from font:UserWarning")
 
-LIVED = history_of(np.geomspace(3, 0.01, 50), validation_accuracy=[0.2, 0.4, 0.5, 0.4])
-UNJUDGED = history_of(np.geomspace(3, 0.01, 50))
-LOST = history_of([*np.geomspace(3, 9, 30), *[np.nan] * 20])
-HISTORIES = (LIVED, UNJUDGED, LOST)
+CONVERGED = history_of(np.geomspace(3, 0.01, 50), validation_accuracy=[0.2, 0.4, 0.5, 0.4])
+UNVALIDATED = history_of(np.geomspace(3, 0.01, 50))
+DIVERGED = history_of([*np.geomspace(3, 9, 30), *[np.nan] * 20])
+HISTORIES = (CONVERGED, UNVALIDATED, DIVERGED)
 
 NAMES = ["$lr_0^$", "_base", "US$ 5 to US$ 9", "{\\frac}", "\"quoted\", 'twice'", "two\nlines", "健康对照"]
 NAMES += ["שלום עולם", "العربية", "100 %", "#1 & ~2^3"]
-texts_of_users = st.text(
+users_texts = st.text(
     st.sampled_from("aW_$\\{}^%#&~\"'<> \n\tä健ש🙂\u200b\x07\udce9"), min_size=1, max_size=70
 )
-# Each example draws a dozen pictures.
+# Shrinking would take long, as each example draws a dozen pictures.
 NO_SHRINKING = (Phase.explicit, Phase.reuse, Phase.generate)
-several = st.lists(texts_of_users, min_size=2, max_size=5, unique=True)
+several_names = st.lists(users_texts, min_size=2, max_size=5, unique=True)
 drawing = settings(
     max_examples=6, phases=NO_SHRINKING, deadline=None, suppress_health_check=list(HealthCheck)
 )
@@ -57,11 +57,12 @@ def no_windows():
 
 
 def by_names(names):
+    """A history for each name."""
     return dict(zip(names, itertools.cycle(HISTORIES), strict=False))
 
 
 def drawn_texts(ax):
-    """The texts of a picture that are to be seen."""
+    """The visible texts of a picture."""
     figure = ax.get_figure()
     figure.draw_without_rendering()
     every_axis = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if axes.axison]
@@ -72,7 +73,7 @@ def drawn_texts(ax):
 
 
 def assert_inside(ax, *, margin=3.0):
-    """Nothing that is written leaves the figure, by more than this many points."""
+    """Assert that no text leaves the figure by more than ``margin`` points."""
     figure = ax.get_figure()
     for text in drawn_texts(ax):
         box = text.get_window_extent()
@@ -80,36 +81,36 @@ def assert_inside(ax, *, margin=3.0):
         assert max(outside) * 72 / figure.dpi <= margin, (text.get_text(), outside)
 
 
-# As written
+# Texts as written
 
 
-def test_names_of_runs_are_in_the_legend_as_they_are_written():
-    lived, unjudged = dict.fromkeys(NAMES, LIVED), dict.fromkeys(NAMES, UNJUDGED)
+def test_the_legend_names_runs_as_written():
+    converged, unvalidated = dict.fromkeys(NAMES, CONVERGED), dict.fromkeys(NAMES, UNVALIDATED)
     for plot, histories, label, others in (
-        (plotting.plot_loss, lived, "{}", []),
-        (plotting.plot_accuracy, lived, "{}: best 0.500, epoch 3", ["training"]),
-        (plotting.plot_accuracy, unjudged, "{}: training 0.900", ["training"]),
+        (plotting.plot_loss, converged, "{}", []),
+        (plotting.plot_accuracy, converged, "{}: best 0.500, epoch 3", ["training"]),
+        (plotting.plot_accuracy, unvalidated, "{}: training 0.900", ["training"]),
     ):
         ax = plot(histories)
         assert legend_texts(ax) == [*map(label.format, NAMES), *others]
         rendered(ax.figure)
 
 
-def test_what_the_users_axes_explain_already_stays_in_the_legend():
+def test_the_legend_keeps_the_users_own_entries():
     ax = matplotlib.figure.Figure().subplots()
     ax.plot([1, 2], label="a line")
-    plotting.plot_loss({"_base": LIVED, "new": LOST}, ax=ax)
+    plotting.plot_loss({"_base": CONVERGED, "new": DIVERGED}, ax=ax)
     assert legend_texts(ax) == ["_base", "new, diverged at step 31", "a line"]
 
 
 @pytest.mark.parametrize("percentages", [False, True])
-def test_classes_are_named_as_they_are_written(percentages):
+def test_the_confusion_matrix_names_classes_as_written(percentages):
     ax = plotting.plot_confusion(np.eye(len(NAMES), dtype=int), NAMES, percentages=percentages)
     assert tick_texts(ax.xaxis) == tick_texts(ax.yaxis) == NAMES
     assert_inside(ax)
 
 
-def test_mistakes_name_classes_as_they_are_written():
+def test_mistakes_name_classes_as_written_but_in_a_line():
     n = len(NAMES)
     ax = plotting.plot_mistakes(np.ones((n, 4)), np.arange(n), np.roll(np.eye(n), 1, 1), NAMES, (2, 2))
     in_a_line = [name.replace("\n", " ") for name in NAMES]
@@ -119,7 +120,7 @@ def test_mistakes_name_classes_as_they_are_written():
 
 
 @pytest.mark.parametrize("name", ["_score", "my_score", "$a_b^$", "a\\b", "健康", 'with "quotes"'])
-def test_columns_of_the_users_own_are_named_as_they_are_written(name):
+def test_the_users_own_columns_are_named_as_written(name):
     table = [{**row, name: row["validation_accuracy"]} for row in table_of()]
     line = [{**row, name: index} for index, row in enumerate(table_of(regs=[0.1]))]
     cells = plotting.plot_heat_map(table, value=name)
@@ -132,7 +133,7 @@ def test_columns_of_the_users_own_are_named_as_they_are_written(name):
         rendered(ax.figure)
 
 
-def test_values_are_written_as_they_are():
+def test_values_of_settings_are_drawn_as_written():
     rows = [candidate(0.1, 0.1, 0.5 + i / 100, weight_scale=name) for i, name in enumerate(NAMES)]
     for ax in (plotting.plot_heat_map(rows), plotting.plot_parallel_coordinates(rows)):
         found = {text.get_text() for text in drawn_texts(ax)}
@@ -146,11 +147,11 @@ def test_values_are_written_as_they_are():
     assert_inside(ax)
 
 
-def test_texts_are_as_written_where_the_user_sets_everything_by_tex():
+def test_texts_are_drawn_as_written_when_the_user_sets_usetex():
     with matplotlib.rc_context({"text.usetex": True}):
         mistakes = plotting.plot_mistakes(np.eye(2), [0, 1], np.eye(2)[::-1], ["_a", "$b"], (1, 2))
         confusion = plotting.plot_confusion(np.eye(2, dtype=int), ["_a", "$b"])
-        histories = {"_a": LIVED}
+        histories = {"_a": CONVERGED}
         legends = [plot(histories).get_legend() for plot in (plotting.plot_loss, plotting.plot_accuracy)]
     named = [*mistakes.texts, *confusion.get_xticklabels(), *(one.get_texts()[0] for one in legends)]
     assert sum("_a" in text.get_text() for text in named) == 5
@@ -158,12 +159,12 @@ def test_texts_are_as_written_where_the_user_sets_everything_by_tex():
 
 
 @drawing
-@given(several)
+@given(several_names)
 @example(LONG)
 @example(["a\r\nb", "a\x00b", "\ud800", "\n", "\u202e"])
 @example(["\t$}%", "<\u05e9~\n\"&%\u05e9  a'\t", "\u200b &\u200bW\t\\a~_~\x07}\u05e9", "\udce9"])
 def test_any_texts_can_be_drawn_and_stay_inside(names):
-    matplotlib.pyplot.close("all")  # those of an example that failed
+    matplotlib.pyplot.close("all")  # figures left by an example that failed
     n = len(names)
     rows = [candidate(0.1, reg, 0.5 + i / 10, weight_scale=x) for i, x in enumerate(names) for reg in (0, 1)]
     column = names[0]
@@ -205,7 +206,7 @@ def test_a_matrix_keeps_its_size_beside_long_names():
     assert "…" in tick_texts(ax.yaxis)[3]
 
 
-def test_the_longest_name_makes_the_figure_as_wide_as_it_needs():
+def test_a_longer_name_makes_the_figure_wider():
     widths = [
         plotting.plot_confusion(np.eye(4, dtype=int), [name, "a", "b", "c"]).figure.get_size_inches()[0]
         for name in ("d", "a name of some length", "a name of more length than that, but for", "W" * 200)
@@ -222,9 +223,9 @@ def test_names_on_the_users_axes_leave_room_for_the_matrix():
 
 
 def test_optimizers_along_an_axis_do_not_overlap():
-    given_ones = [optimizers.SGD(momentum=0.9, nesterov=True)]
-    given_ones += [optimizers.AdamW(weight_decay=decay) for decay in (0.01, 0.1)]
-    rows = [candidate(0.1, reg, 0.5 + reg, optimizer=one) for one in given_ones for reg in (0.1, 0.2)]
+    varied = [optimizers.SGD(momentum=0.9, nesterov=True)]
+    varied += [optimizers.AdamW(weight_decay=decay) for decay in (0.01, 0.1)]
+    rows = [candidate(0.1, reg, 0.5 + reg, optimizer=one) for one in varied for reg in (0.1, 0.2)]
     ax = plotting.plot_heat_map(rows, x="optimizer", y="reg")
     assert {text.get_rotation() for text in ax.get_xticklabels()} == {45}
     assert_inside(ax)
@@ -247,7 +248,7 @@ def test_a_long_heading_widens_the_figure_and_is_then_cut():
         assert_inside(ax)
 
 
-@given(texts_of_users, st.floats(20, 300))
+@given(users_texts, st.floats(20, 300))
 @settings(max_examples=60, deadline=None)
 def test_a_text_is_cut_only_where_there_is_no_room(text, width):
     found = _texts.shortened(text, width, 10.0, most_lines=80)
@@ -269,8 +270,8 @@ def test_names_that_differ_at_their_end_differ_when_they_are_cut():
     "text", ["a" * 10**6, "ab " * 300_000, "ab\n" * 300_000], ids=["word", "words", "lines"]
 )
 @pytest.mark.parametrize("room", [30.0, 300.0])
-def test_texts_of_a_megabyte_are_measured_by_what_is_shown(monkeypatch, text, room):
-    """The longest that is measured bounds the time: whole, such a text took minutes."""
+def test_only_a_short_part_of_a_text_of_a_megabyte_is_measured(monkeypatch, text, room):
+    """The longest text that is measured bounds the time; measuring all of it took minutes."""
     measured = []
     original = _texts.width_of
 

@@ -17,12 +17,12 @@ PACKAGE = Path(twolayer.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
-def test_importing_twolayer_brings_only_numpy_and_array_api_compat() -> None:
+def test_importing_twolayer_imports_only_numpy_and_array_api_compat() -> None:
     assert third_party_after("import twolayer") == {"array_api_compat", "twolayer"}
 
 
 def test_every_module_below_the_command_line_imports_without_the_extras() -> None:
-    # What a scikit-learn estimator derives from, scikit-learn alone has.
+    # The estimator derives from classes of scikit-learn, so it cannot be imported without it.
     below = [name for name in MODULES if not name.startswith(("cli/", "__main__", "sklearn"))]
     imports = "; ".join(f"import {module_of(name)}" for name in below)
     assert third_party_after(imports) <= {"array_api_compat", "safetensors", "twolayer"}
@@ -34,7 +34,7 @@ def module_of(name: str) -> str:
 
 
 def third_party_after(statement: str) -> set[str]:
-    """Names of the packages that a statement imports in a fresh process, but for Python's own and NumPy."""
+    """Return the packages that a statement imports in a new process, except Python's own and NumPy."""
     script = (
         "import sys, numpy.random; before = set(sys.modules); "
         f"{statement}; "
@@ -45,14 +45,14 @@ def third_party_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_no_cache_is_without_an_end() -> None:
+def test_every_cache_has_a_limited_size() -> None:
     found = [
         name for name in MODULES if re.search(r"maxsize=None|@cache\b", (PACKAGE / name).read_text("utf-8"))
     ]
     assert found == []
 
 
-def test_numpy_draws_the_initial_weights_and_does_nothing_else_in_the_network() -> None:
+def test_the_network_module_uses_numpy_only_for_initial_weights() -> None:
     tree = ast.parse((PACKAGE / "network.py").read_text(encoding="utf-8"))
     drawing = next(node for node in ast.walk(tree) if getattr(node, "name", "") == "initialize")
     assert names_of_numpy(tree) - names_of_numpy(drawing) == set()
@@ -63,12 +63,12 @@ def names_of_numpy(tree: ast.AST) -> set[ast.Name]:
     return {node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in ("numpy", "np")}
 
 
-TESTS_THEMSELVES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py"))
+TEST_FILES = sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py"))
 
 
-@pytest.mark.parametrize("name", TESTS_THEMSELVES)
+@pytest.mark.parametrize("name", TEST_FILES)
 def test_no_test_file_imports_another(name: str) -> None:
     nodes = list(ast.walk(ast.parse((TESTS / name).read_text(encoding="utf-8"))))
     imported = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     imported |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    assert not imported & {Path(one).stem for one in TESTS_THEMSELVES}
+    assert not imported & {Path(one).stem for one in TEST_FILES}

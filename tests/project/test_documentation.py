@@ -30,7 +30,8 @@ import twolayer
 from twolayer import convolution, mathematics, stacks
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-OUTSIDE = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]  # of docs/
+# Pages outside docs/.
+OUTSIDE = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]
 DOCS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts]
 MARKDOWN = [*OUTSIDE, *DOCS]
 PAGES = [page for page in MARKDOWN if BLOCK.search(page.read_text(encoding="utf-8"))]
@@ -50,13 +51,17 @@ EXAMPLES = dict(docstring_examples())
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_docstring_example(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_a_docstring_print_what_they_show(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     run_examples(EXAMPLES[name])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_page(page: Path, libraries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_a_page_run(
+    page: Path, libraries: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     run_page(page.read_text(encoding="utf-8"), name=str(page), libraries=libraries)
 
@@ -94,10 +99,10 @@ def run_page(text: str, *, name: str, libraries: Collection[str]) -> None:
             exec(compile("\n" * line + source, name, "exec"), namespace)
 
 
-def test_the_recipe_of_the_tutorial_about_sweeps(
+def test_the_recipe_of_the_sweep_tutorial_prints_the_right_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Run it here, because building the page does not run a block in its text."""
+    """The recipe runs here, because building the page does not run code blocks in its text."""
     monkeypatch.chdir(tmp_path)
     grid = ("--learning-rate", "0.1,0.3,1000", "--reg", "0.03,0", "--epochs", "2", "--seeds", "3")
     done("sweep", *grid, "--out", "runs/digits-sweep-001")
@@ -105,7 +110,8 @@ def test_the_recipe_of_the_tutorial_about_sweeps(
     recipe = textwrap.dedent(text.partition(".. code-block:: python\n")[2].partition("\nA candidate")[0])
     capsys.readouterr()
     exec(compile(recipe, "sweep.py", "exec"), {})
-    *_, first, second, third, last = capsys.readouterr().out.splitlines()  # 1000 diverged
+    # Four of the six candidates are printed; those with a learning rate of 1000 diverged.
+    *_, first, second, third, last = capsys.readouterr().out.splitlines()
 
     with Path("runs/digits-sweep-001/runs.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["learning_rate"] != "1000.0"]
@@ -116,7 +122,7 @@ def test_the_recipe_of_the_tutorial_about_sweeps(
     np.testing.assert_allclose(printed, expected[expected[:, 0].argsort()], atol=1e-6)
 
 
-def test_the_readme_has_python_that_is_run() -> None:
+def test_the_python_blocks_of_the_readme_are_run() -> None:
     assert ROOT / "README.md" in PAGES
 
 
@@ -146,8 +152,8 @@ def test_the_readme_has_the_date_of_the_last_tests_on_a_gpu() -> None:
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_is_plain_markdown_with_links_that_lead_somewhere(page: Path) -> None:
-    """On a code host too, where Sphinx does not build the pages. All Python on the page is found."""
+def test_a_page_is_plain_markdown_with_valid_links(page: Path) -> None:
+    """Pages must be readable on a code host, without Sphinx. All Python on a page must be found."""
     text = page.read_text(encoding="utf-8")
     check_blocks(text)
     assert broken_links(page) == []
@@ -209,7 +215,7 @@ def functions_with_formulas() -> list[Callable[..., Any]]:
     ]
 
 
-@pytest.mark.parametrize("function", functions_with_formulas(), ids=lambda one: one.__qualname__)
+@pytest.mark.parametrize("function", functions_with_formulas(), ids=lambda function: function.__qualname__)
 def test_a_docstring_names_its_section_of_the_mathematics(function: Callable[..., Any]) -> None:
     text = " ".join(str(inspect.getdoc(function)).split())
     named = re.findall(r'[Ss]ee (?:docs/mathematics\.md, )?"([^"]+)"', text)
@@ -218,7 +224,7 @@ def test_a_docstring_names_its_section_of_the_mathematics(function: Callable[...
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """Yield the tokens of a page, and those within its lines."""
+    """Yield the tokens of a page, including inline tokens."""
     for token in MarkdownIt().enable("table").parse(text):
         yield token
         yield from token.children or ()
@@ -230,23 +236,23 @@ def test_a_block_that_raises_fails_with_its_line() -> None:
     assert caught.traceback[-1].lineno == 4  # counted from 0
 
 
-def test_blocks_share_what_they_define() -> None:
+def test_the_blocks_of_a_page_share_their_variables() -> None:
     page = "```python\nx = 1\n```\n\n```python\n>>> y = x + 1\n```\n\n```python\nassert y == {}\n```\n"
     run_page(page.format(2), name="page.md", libraries=())
     with pytest.raises(AssertionError):
         run_page(page.format(3), name="page.md", libraries=())
 
 
-def test_a_block_that_prints_something_else_fails() -> None:
+def test_a_block_that_prints_another_result_fails() -> None:
     with pytest.raises(pytest.fail.Exception, match="Expected:\n    3\nGot:\n    2"):
         run_page("```python\n>>> 1 + 1\n3\n```\n", name="page.md", libraries=())
 
 
 @pytest.mark.parametrize(("prompt", "kind"), [("", ImportError), (">>> ", pytest.fail.Exception)])
-def test_a_block_runs_on_the_libraries_that_are_tested(prompt: str, kind: type[BaseException]) -> None:
+def test_a_block_runs_only_if_its_library_is_tested(prompt: str, kind: type[BaseException]) -> None:
     page = f"```python\n{prompt}from torch import no_such_name\n```\n"
     run_page(page, name="page.md", libraries=["numpy"])
-    # The second where PyTorch is not installed.
+    # The second message comes if PyTorch is not installed.
     with pytest.raises(kind, match=r"cannot import name 'no_such_name' from 'torch'|No module named 'torch'"):
         run_page(page, name="page.md", libraries=["numpy", "torch"])
 
@@ -260,7 +266,7 @@ def test_a_block_runs_on_the_libraries_that_are_tested(prompt: str, kind: type[B
         "- In a list:\n\n  ```python\n  x = 1\n  ```",
     ],
 )
-def test_python_that_would_be_left_out_is_noticed(block: str) -> None:
+def test_python_blocks_that_would_not_run_are_found(block: str) -> None:
     check_blocks("A page.\n\n```python\nx = 1\n```\n")
     with pytest.raises(AssertionError):
         check_blocks(f"A page.\n\n{block}\n")
@@ -277,19 +283,19 @@ def test_python_that_would_be_left_out_is_noticed(block: str) -> None:
         ":::{admonition} Mind\nthis\n:::",
     ],
 )
-def test_what_only_sphinx_shows_is_noticed(raw: str) -> None:
+def test_markup_that_only_sphinx_renders_is_found(raw: str) -> None:
     page = "# A page\n\n`{0}` {1}, [x](x.py).\n\n```sh\necho {doc}`x`\n```\n"
     assert only_for_sphinx(page) == []
     assert only_for_sphinx(f"# A page\n\n{raw}\n\nMore.\n") != []
 
 
-LEADING = ["other.md", "other.md#two-words", "#a-page", "https://example.org/x#y"]
+VALID = ["other.md", "other.md#two-words", "#a-page", "https://example.org/x#y"]
 BROKEN = ["missing.md", "other.md#three", "#two-words", "missing.png"]
 
 
-@pytest.mark.parametrize("link", [*LEADING, *BROKEN])
+@pytest.mark.parametrize("link", [*VALID, *BROKEN])
 @pytest.mark.parametrize("sign", ["", "!"])
-def test_a_link_that_leads_nowhere_is_noticed(sign: str, link: str, tmp_path: Path) -> None:
+def test_broken_links_are_found(sign: str, link: str, tmp_path: Path) -> None:
     (tmp_path / "other.md").write_text("# One\n\n## Two `words`\n")
     (tmp_path / "page.md").write_text(f"# A page\n\n| a | b |\n| - | - |\n| 1 | {sign}[link]({link}) |\n")
     assert broken_links(tmp_path / "page.md") == [link] * (link in BROKEN)

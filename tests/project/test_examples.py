@@ -1,4 +1,4 @@
-"""The programs of examples/, run as a user would, on very little data."""
+"""The programs of examples/, run as a user would run them, on very little data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.only_on("torch")
-def test_an_unrolled_convolution(backend: Backend, cifar: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_convolution_example_stores_the_network_that_it_reports(
+    backend: Backend, cifar: Path, capsys: pytest.CaptureFixture[str]
+):
     program = example("convolution")
     options = (
         "--filters 2 --patch 8 --stride 3 --padding 0 --pool 3 --epochs 2 --batch-size 4 --learning-rate 0.01"
@@ -50,7 +52,7 @@ def test_an_unrolled_convolution(backend: Backend, cifar: Path, capsys: pytest.C
     assert results["settings"]["filters"] == 2
     data = cifar10.load_cifar10(cifar, n_train=4 * FEW, n_validation=FEW, n_test=FEW)
     assert float(net.accuracy(*data.validation)) == accuracy
-    # It is symmetrized: an image and its mirror image are the same to it.
+    # The network is symmetrized, so an image and its mirror image have the same logits.
     np.testing.assert_allclose(
         net.logits(data.test.X), net.logits(data.test.X[:, :, ::-1]), rtol=1e-4, atol=1e-4
     )
@@ -73,7 +75,9 @@ def test_the_example_trains_the_convolution_that_it_unrolls(backend: Backend, ci
 
 
 @pytest.mark.only_on("torch")
-def test_distillation(backend: Backend, cifar: Path, capsys: pytest.CaptureFixture[str]):
+def test_the_distillation_example_stores_its_network_and_resumes(
+    backend: Backend, cifar: Path, capsys: pytest.CaptureFixture[str]
+):
     program, out = example("distillation"), cifar.parent / "out"
     teacher = "--width 2 --teacher-epochs 2 --teacher-batch 4"
     student = "--networks 2 --components 4 --hidden 8 --epochs 2 --batch-size 4 --shift 1 --library torch"
@@ -90,7 +94,7 @@ def test_distillation(backend: Backend, cifar: Path, capsys: pytest.CaptureFixtu
     data = cifar10.load_cifar10(cifar, n_train=4 * FEW, n_validation=FEW, n_test=FEW)
     assert float(net.accuracy(*data.validation)) == accuracy
 
-    # Given again, it does what is left.
+    # The same command again makes only the missing files.
     (out / "network.safetensors").unlink()
     (out / "teacher" / "logits" / "flip 1, shift 0 1.npy").unlink()
     assert program.main(given) == accuracy
@@ -101,7 +105,7 @@ def test_distillation(backend: Backend, cifar: Path, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit, match=r"out was made with --seed 0: give"):
         program.main([*given, "--seed", "1"])
 
-    # Another student of the same teacher, and one of none.
+    # Another student of the same teacher, and a student without a teacher.
     other = [str(cifar.parent / "other"), *given[1:], "--hidden", "6", "--teacher", str(out / "teacher")]
     program.main(other)
     assert "teacher, epoch" not in capsys.readouterr().out
@@ -113,7 +117,7 @@ def test_distillation(backend: Backend, cifar: Path, capsys: pytest.CaptureFixtu
     assert json.loads((alone / "results.json").read_text())["parts"].keys() == {"student"}
 
 
-def test_cifar10_from_python(
+def test_the_cifar10_example_stores_its_network_and_pictures(
     cifar: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     few = {"n_train": 4 * FEW, "n_validation": FEW, "n_test": FEW}
@@ -133,7 +137,7 @@ def test_cifar10_from_python(
     assert float(net.accuracy(*data.test)) == pytest.approx(accuracy)
 
 
-def test_the_notebook_is_kept_without_outputs_and_run_by_a_session() -> None:
+def test_the_notebook_has_no_outputs_and_is_run_by_a_nox_session() -> None:
     (path,) = EXAMPLES.rglob("*.ipynb")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     for cell in cells:
@@ -146,7 +150,7 @@ def test_the_notebook_is_kept_without_outputs_and_run_by_a_session() -> None:
 
 
 def test_every_example_is_run() -> None:
-    """By a test here, by a session of its own, or where the documentation is built."""
+    """Each example is run by a test here, by a nox session, or by the build of the documentation."""
     here = {"cifar10.py", "convolution.py", "distillation.py"}
     noxfile, conf = (ROOT / name for name in ("noxfile.py", "docs/conf.py"))
     programs = {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} - here

@@ -1,3 +1,5 @@
+"""Imports of optional packages, and the errors if they are missing or broken."""
+
 from __future__ import annotations
 
 import subprocess
@@ -9,15 +11,15 @@ from support.refusals import refusal
 from twolayer._optional import require
 
 
-def test_a_module_that_is_there_is_returned():
+def test_require_returns_an_installed_module():
     assert require("json", extra="plots", purpose="Drawing") is sys.modules["json"]
     assert require("importlib.util", extra="plots", purpose="Drawing") is sys.modules["importlib.util"]
 
 
-def test_a_missing_package_names_the_purpose_the_package_and_the_extra():
+def test_the_error_of_a_missing_package_names_its_purpose_and_extra():
     with refusal(
         "ImportError: Drawing needs no_such_package_here, which could not be imported (No module named "
-        "'no_such_package_here'); the extra `plots` brings it: "
+        "'no_such_package_here'); install it with "
         '`python -m pip install "twolayer[plots]"`'
     ) as caught:
         require("no_such_package_here.pyplot", extra="plots", purpose="Drawing")
@@ -37,7 +39,7 @@ RAISED = ["RuntimeError", "ValueError", "OSError", "AttributeError", "SyntaxErro
         ),
     ],
 )
-def test_a_package_that_is_broken_says_why(package, text, message, tmp_path, monkeypatch):
+def test_the_error_of_a_broken_package_gives_the_reason(package, text, message, tmp_path, monkeypatch):
     (tmp_path / f"{package}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     with refusal(f"ImportError: Downloading needs {package}, wh…{message}") as caught:
@@ -45,7 +47,7 @@ def test_a_package_that_is_broken_says_why(package, text, message, tmp_path, mon
     assert type(caught.value.__cause__).__name__ in ("ModuleNotFoundError", package.removeprefix("of_"))
 
 
-def test_a_scikit_learn_whose_import_fails_is_named(tmp_path):
+def test_the_error_of_a_broken_scikit_learn_gives_the_reason(tmp_path):
     (tmp_path / "sklearn").mkdir()
     (tmp_path / "sklearn" / "__init__.py").write_text("raise ValueError('numpy.dtype size changed')\n")
     script = "import sys; sys.path.insert(0, sys.argv[1]); import twolayer.sklearn"

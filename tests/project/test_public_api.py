@@ -1,4 +1,4 @@
-"""What a user may rely on: the public names, how they are called, and that they are documented."""
+"""The public API: its names, signatures, fields, docstrings and reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support import ROOT
 
 import twolayer
 
-# A change here is a change that users see: it belongs in CHANGELOG.md too.
+# Users see each change here, so it must be in CHANGELOG.md too.
 NAMES = {
     "DivergenceWarning",
     "History",
@@ -181,7 +181,7 @@ SIGNATURES = dict(
     for call in re.split(r"\n(?=\S)", CALLS.strip())
 )
 
-# What is read, not called.
+# Fields and properties.
 FIELDS = {
     "History": "loss batch_accuracy step learning_rate train_accuracy validation_loss validation_accuracy",
     "Run": "net best last average history diverged stopped train_accuracy validation_accuracy best_step seed "
@@ -223,7 +223,7 @@ LATER = ["callbacks", "checkpoints", "plotting", "sklearn"]
 
 
 @pytest.mark.parametrize("name", LATER)
-def test_modules_that_are_imported_when_they_are_asked_for(name: str) -> None:
+def test_a_lazy_module_is_imported_on_first_use(name: str) -> None:
     code = (
         f"import sys, twolayer; assert 'twolayer.{name}' not in sys.modules; "
         f"assert twolayer.{name} is sys.modules['twolayer.{name}']"
@@ -232,7 +232,7 @@ def test_modules_that_are_imported_when_they_are_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["optimizers", "schedules"])
-def test_modules_of_training_are_modules_of_the_package_too(name: str) -> None:
+def test_modules_of_training_are_also_modules_of_the_package(name: str) -> None:
     public = importlib.import_module(f"twolayer.{name}")
     own = importlib.import_module(f"twolayer.training.{name}")
     assert getattr(twolayer, name) is public
@@ -245,12 +245,12 @@ def test_modules_of_training_are_modules_of_the_package_too(name: str) -> None:
         assert getattr(public, key) is getattr(own, key)
 
 
-def test_there_are_no_others() -> None:
+def test_an_unknown_attribute_raises_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match=r"^module 'twolayer' has no attribute 'keras'$"):
         _ = twolayer.keras
 
 
-def test_public_names() -> None:
+def test_the_public_names_are_those_listed() -> None:
     assert set(twolayer.__all__) == NAMES
     assert set(dir(twolayer)) >= NAMES
 
@@ -264,7 +264,7 @@ def test_modules_are_listed_before_they_are_imported() -> None:
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_signature(name: str) -> None:
+def test_a_signature_is_that_listed(name: str) -> None:
     signature = inspect.signature(named(name))
     parameters = [p.replace(annotation=p.empty) for p in signature.parameters.values() if p.name != "self"]
     bare = str(signature.replace(parameters=parameters, return_annotation=signature.empty))
@@ -272,7 +272,7 @@ def test_signature(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_fields(name: str) -> None:
+def test_the_fields_of_a_class_are_those_listed(name: str) -> None:
     kind = named(name)
     fields = getattr(kind, "_fields", None) or [field.name for field in dataclasses.fields(kind)]
     properties = [key for key, value in vars(kind).items() if isinstance(value, property)]
@@ -280,7 +280,7 @@ def test_fields(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES, *SIGNATURES, *FIELDS}))
-def test_docstring(name: str) -> None:
+def test_a_docstring_begins_with_a_sentence(name: str) -> None:
     assert (inspect.getdoc(named(name)) or "").partition("\n")[0].endswith(".")
 
 
@@ -313,7 +313,7 @@ def test_the_api_reference_becomes_directives(api: Any) -> None:
     ]
 
 
-def test_one_version() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     assert importlib.metadata.version("twolayer") == twolayer.__version__
     assert re.search(r"^version: (.*)$", page("CITATION.cff"), re.MULTILINE)[1] == twolayer.__version__
     assert f"## [{twolayer.__version__}] - 20" in page("CHANGELOG.md")  # and its date

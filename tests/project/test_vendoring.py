@@ -1,4 +1,4 @@
-"""The package under another name, copied into somebody else's."""
+"""A copy of the package inside another package."""
 
 from __future__ import annotations
 

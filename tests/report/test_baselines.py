@@ -1,4 +1,4 @@
-"""Simple classifiers to compare with, against scikit-learn's."""
+"""Baseline classifiers, compared with scikit-learn."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from twolayer.report import baselines
 from twolayer.report.baselines import commonest_class_accuracy, logistic_regression_accuracy
 
 
-def test_the_commonest_class_is_that_of_the_training() -> None:
+def test_the_commonest_class_is_that_of_the_training_samples() -> None:
     train = Split(np.zeros((5, 1)), np.array([0, 2, 2, 1, 2]))
     assert commonest_class_accuracy(train, Split(np.zeros((4, 1)), np.array([2, 0, 0, 0]))) == 0.25
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
-def test_logistic_regression_is_scikit_learns(name: str) -> None:
+def test_logistic_regression_agrees_with_scikit_learn(name: str) -> None:
     datasets = pytest.importorskip("sklearn.datasets", reason="compared with scikit-learn")
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -27,10 +27,11 @@ def test_logistic_regression_is_scikit_learns(name: str) -> None:
     train, test = (Split(X[part], y[part]) for part in np.split(rows, [2 * len(y) // 3]))
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000, tol=1e-8)).fit(*train)
     found = logistic_regression_accuracy(train, test, len(np.unique(y)))
+    # A sample at the decision boundary may get another class.
     assert found == pytest.approx(model.score(*test), abs=1.5 / len(test.y))
 
 
-def test_where_it_would_take_long_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_logistic_regression_that_would_take_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "_MOST_OPERATIONS", 1e6)
     data = load_digits()
     assert data.test is not None

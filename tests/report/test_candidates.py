@@ -26,14 +26,14 @@ from twolayer.training.history import History
 
 
 def history_of(loss, step, **columns):
-    """A history of one network whose other columns are nan, or those that are given."""
+    """A history of one network. Columns that are not given are NaN."""
     empty = np.full(len(step), math.nan)
     columns = {name: np.asarray(columns.get(name, empty), dtype=np.float64) for name in History._fields[3:]}
     loss = np.asarray(loss, dtype=np.float64)
     return History(loss, np.zeros_like(loss), np.asarray(step, dtype=np.int64), **columns)
 
 
-def test_history_rows():
+def test_history_rows_hold_the_mean_loss_of_each_epoch():
     history = history_of(
         [4.0, 2.0, 1.0, math.nan, 1.0],
         [2, 3, 5],
@@ -59,17 +59,17 @@ def test_history_rows():
     assert math.isnan(rows[2]["validation_accuracy"])
 
 
-def test_mean_of_losses_near_or_beyond_the_largest_number():
+def test_the_mean_of_losses_near_the_largest_float_does_not_overflow():
     rows = history_rows(history_of([1.6e308, 1.7e308, math.inf, 1.0], [2, 4]))
     assert rows[0]["loss"] == pytest.approx(1.65e308)
     assert math.isnan(rows[1]["loss"])
 
 
-def test_history_rows_of_a_run_that_was_stopped_in_its_first_epoch():
+def test_a_run_that_was_stopped_in_its_first_epoch_has_no_history_rows():
     assert history_rows(history_of([1.0, 2.0], [])) == []
 
 
-def test_step_rows():
+def test_step_rows_hold_the_loss_and_the_batch_accuracy():
     history = history_of([4.0, 2.0], [2])._replace(batch_accuracy=np.array([0.25, 0.5]))
     assert step_rows(history) == [
         {"step": 1, "loss": 4.0, "batch_accuracy": 0.25},
@@ -88,7 +88,7 @@ def test_rows_of_a_stack_are_refused(rows):
 
 
 def shown(table, runs=()):
-    """The table of a sweep as people see it: texts by their headings, the best first."""
+    """The texts of a sweep's columns by heading, as they are printed, with the best candidate first."""
     return {column.heading: column.texts for column in sweep_columns(ranked(table), runs)}
 
 
@@ -124,7 +124,7 @@ def test_columns_of_a_sweep_with_several_seeds():
     assert legend(table) == ["means of 3 seeds; SD: their standard deviation"]
 
 
-def test_the_runs_of_a_candidate_are_those_of_its_settings():
+def test_the_diverged_runs_of_a_candidate_are_found_by_its_settings():
     runs = [
         {"learning_rate": 1.0, "reg": reg, "diverged": step}
         for reg, step in [(0.0, 3), (0.5, 9), (0.5, None)]
@@ -140,7 +140,7 @@ def test_columns_of_a_single_candidate_are_its_rate_and_reg():
     assert columns["validation accuracy"] == ["0.500"]
 
 
-def test_columns_say_how_far_candidates_are_behind_the_best():
+def test_columns_show_how_far_candidates_are_behind_the_best():
     lost = candidate(9.0, math.nan, diverged=3, n_seeds=3) | {"difference": math.nan, "within_noise": None}
     ahead = compared(0.3, 0.0002, 0.01, True) | {"diverged": 1}
     table = [lost, BEHIND, ahead, BEST, CLOSE]
@@ -149,14 +149,16 @@ def test_columns_say_how_far_candidates_are_behind_the_best():
     assert columns["behind the best ± 95 % margin"] == differences
     assert columns["note"] == ["best", "≈ best", "", "≈ best", ""]
     assert legend(table)[1] == "behind the best: mean difference in pairs of a seed; ≈ best: may be as good"
-    one = [candidate(rate, score) | {"difference": score - 0.5} for rate, score in ((0.1, 0.5), (0.2, 0.4))]
-    assert shown(one)["behind the best"] == ["", "−0.100"]
-    for alone in (
+    without_margin = [
+        candidate(rate, score) | {"difference": score - 0.5} for rate, score in ((0.1, 0.5), (0.2, 0.4))
+    ]
+    assert shown(without_margin)["behind the best"] == ["", "−0.100"]
+    for uncompared in (
         [BEST],
         [lost, {**lost, "learning_rate": 10.0}],
         [candidate(0.1, 0.5), candidate(0.2, 0.4)],
     ):
-        assert not any("behind" in heading for heading in shown(alone))
+        assert not any("behind" in heading for heading in shown(uncompared))
 
 
 def test_ranks_begin_with_the_best_and_end_with_the_diverged():
@@ -170,7 +172,7 @@ def test_ranks_begin_with_the_best_and_end_with_the_diverged():
     assert ranked([]) == []
 
 
-def test_winner_is_the_first_of_the_highest_and_steady_before_shaky():
+def test_winner_is_the_first_of_the_best_without_diverged_seeds():
     table = [
         candidate(1, 0.9, diverged=1, n_seeds=2),
         candidate(2, 0.7),
@@ -185,7 +187,7 @@ def test_winner_is_the_first_of_the_highest_and_steady_before_shaky():
     assert best["learning_rate"] == 2
 
 
-def test_those_that_left_at_a_rung_stand_after_those_trained_to_the_end():
+def test_candidates_that_left_at_a_rung_rank_after_fully_trained_ones():
     table = [
         candidate(1, 0.9) | {"rung": 1},
         candidate(2, 0.7) | {"rung": None},
@@ -226,6 +228,6 @@ def test_winner_is_the_best_of_a_real_sweep(tmp_path):
     assert means[0].startswith(f"{best['validation_accuracy']:.3f} ± ")
     assert columns["diverged"][-1].startswith("step")
 
-    # What is read back serves as well as what was written.
+    # A table that is read back from JSON has the same columns.
     write_json(tmp_path / "table.json", result.table)
     assert shown(json.loads((tmp_path / "table.json").read_text("utf-8")), result.runs) == columns

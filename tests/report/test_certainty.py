@@ -1,4 +1,4 @@
-"""Sentences about a sweep's winner: how sure it is, and whether it stands at an end of the grid."""
+"""Sentences about a sweep's winner: how certain it is, and whether it is at an end of the grid."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize(("table", "words"), VERDICTS.values(), ids=VERDICTS)
-def test_the_verdict_says_who_won_and_who_may_be_as_good(table, words):
+def test_the_verdict_names_the_winner_and_candidates_that_may_be_as_good(table, words):
     first, *others = verdict_in_words(table)
     assert first.startswith("Best: learning rate 0.4")
     assert first.endswith(": validation accuracy 0.900 (mean of 3 seeds).")
     assert " ".join(others) == words
 
 
-def test_the_verdict_of_one_seed():
+def test_the_verdict_of_one_seed_warns_about_chance():
     assert verdict_in_words(ONE_SEED) == [
         "Best: learning rate 0.4: validation accuracy 0.900 (one seed).",
         "With a single seed, real differences cannot be told from chance.",
@@ -75,7 +75,7 @@ def test_the_verdict_of_one_seed():
     ]
 
 
-def test_the_verdict_of_other_sweeps():
+def test_the_verdict_covers_losses_stopped_sweeps_folds_and_divergence():
     table = [row | {"validation_loss": loss} for row, loss in ((BEST, 0.31234), (BEHIND, 0.4))]
     assert verdict_in_words(table, "loss")[0] == (
         "Best: learning rate 0.4: validation loss 0.3123, accuracy 0.900 (mean of 3 seeds)."
@@ -96,7 +96,7 @@ def test_the_next_command_in_words():
 
 
 @pytest.mark.parametrize("table", [[BEHIND, BEST], [BEHIND, BEST, CLOSE]])
-def test_the_certainty_of_the_figures(table):
+def test_certainty_in_words_warns_about_few_samples_and_many_candidates(table):
     first, *others = certainty_in_words(table, 300)
     assert first == OF_SAMPLES
     chosen = f"Each 95 % margin is for one comparison, but the best was chosen from {len(table)} candidates"
@@ -113,16 +113,16 @@ def test_candidates_that_left_early_are_not_compared():
     ("table", "n_validation"),
     [
         ([BEST], None),
-        ([candidate(0.1, 0.5), candidate(0.2, 0.4)], None),  # from before there were comparisons
+        ([candidate(0.1, 0.5), candidate(0.2, 0.4)], None),  # from a version without comparisons
         ([candidate(0.1, math.nan, diverged=1)], 300),
     ],
     ids=["alone", "earlier", "diverged"],
 )
-def test_nothing_is_said_where_there_is_nothing_to_compare(table, n_validation):
+def test_there_is_no_sentence_without_anything_to_compare(table, n_validation):
     assert certainty_in_words(table, n_validation) == []
 
 
-def test_an_accuracy_of_one_is_not_known_exactly():
+def test_an_accuracy_of_one_is_given_an_interval():
     (sentence,) = certainty_in_words([candidate(0.1, 1.0)], 300)
     assert sentence == (
         "With 300 validation samples, an accuracy of 1.000 has a 95 % interval from 0.987 to 1.000."
@@ -130,7 +130,7 @@ def test_an_accuracy_of_one_is_not_known_exactly():
 
 
 def grid_of(best, **values):
-    """A full grid, of which the candidate ``best`` wins."""
+    """A full grid in which the candidate ``best`` wins."""
     return [
         dict(zip(values, one, strict=True))
         | {"n_seeds": 1, "diverged": 0, "validation_accuracy": 0.9 if one == best else 0.5}
@@ -145,7 +145,7 @@ def grid_of(best, **values):
         ("learning_rate", [0.08, 0.04, 0.02], 0.02, [0.01, 0.005]),
         ("learning_rate", [0.1, 0.3], 0.3, [0.9, 2.7]),
         ("learning_rate", [0.1, 0.2, 0.3], 0.3, [0.4, 0.5]),
-        ("learning_rate", [0.1, 0.2, 0.3], 0.1, []),  # the step goes to 0
+        ("learning_rate", [0.1, 0.2, 0.3], 0.1, []),  # one step lower would be 0
         ("learning_rate", [1.0, 2.0, 5.0, 10.0], 10.0, [20.0, 40.0]),
         ("learning_rate", [0.02, 0.04, 0.08], 0.04, []),
         ("learning_rate", [0.1], 0.1, []),
@@ -163,7 +163,7 @@ def grid_of(best, **values):
         ("weight_scale", [0.01, 0.1], 0.1, [1.0, 10.0]),
     ],
 )
-def test_a_winner_at_an_end_of_the_grid(name, values, best, further):
+def test_a_winner_at_an_end_of_the_grid_has_further_values_to_try(name, values, best, further):
     table = grid_of((0.5, best), label_smoothing=[0.5], **{name: values})
     found = grid_ends(table)
     assert [one["try"] for one in found] == ([further] if further else [])
@@ -173,18 +173,18 @@ def test_a_winner_at_an_end_of_the_grid(name, values, best, further):
         assert all(type(value) is type(best) for value in further)
 
 
-def test_several_ends_in_words():
+def test_each_end_of_the_grid_has_a_sentence_with_values_to_try():
     table = grid_of((0.4, 1e-4), learning_rate=[0.1, 0.2, 0.4], reg=[1e-4, 1e-3])
     assert [grid_end_in_words(end) for end in grid_ends(table)] == [
         "The best is at the upper end of learning rate, 0.4: try 0.8, 1.6 too.",
         "The best is at the lower end of reg, 1e-4: try 1e-5, 1e-6 too.",
     ]
-    # What diverged is of the grid too: the best is not at its end.
+    # Diverged candidates belong to the grid too, so here the best is not at its end.
     grid = grid_of((0.4,), learning_rate=[0.2, 0.4, 0.8])
     assert grid_ends([{**row, "diverged": int(row["learning_rate"] == 0.8)} for row in grid]) == []
 
 
-def test_of_what_is_no_whole_grid_the_ends_are_not_known():
+def test_an_incomplete_grid_or_one_without_a_winner_has_no_ends():
     table = grid_of((0.4, 1e-4), learning_rate=[0.1, 0.2, 0.4], reg=[1e-4, 1e-3])
     assert grid_ends([row for row in table if row is not table[0]]) == []
     assert grid_ends([]) == []

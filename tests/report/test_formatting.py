@@ -70,7 +70,7 @@ def test_format_numbers(values, expected):
 
 
 @given(st.lists(st.floats(1e-12, 1e12), max_size=6))
-def test_numbers_that_differ_look_different_and_mean_what_they_are(values):
+def test_format_numbers_keeps_different_numbers_distinct_and_accurate(values):
     texts = format_numbers(values)
     assert len(set(texts)) == len(set(values))
     assert [float(number) for number in texts] == pytest.approx(values, rel=5.1e-3)

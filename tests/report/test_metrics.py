@@ -42,13 +42,13 @@ def test_summary_agrees_with_its_definition(case):
     assert [row["class"] for row in rows] == names
     for i, row in enumerate(rows):
         right = sum(a == b == i for a, b in pairs)
-        of_class, taken_for = sum(a == i for a, _ in pairs), sum(b == i for _, b in pairs)
-        assert row["support"] == of_class
+        n_true, n_predicted = sum(a == i for a, _ in pairs), sum(b == i for _, b in pairs)
+        assert row["support"] == n_true
         assert type(row["support"]) is int
         expected = {
-            "recall": right / of_class if of_class else math.nan,
-            "precision": right / taken_for if taken_for else math.nan,
-            "f1": right / ((of_class + taken_for) / 2) if of_class + taken_for else math.nan,
+            "recall": right / n_true if n_true else math.nan,
+            "precision": right / n_predicted if n_predicted else math.nan,
+            "f1": right / ((n_true + n_predicted) / 2) if n_true + n_predicted else math.nan,
         }
         for name, value in expected.items():
             assert row[name] == pytest.approx(value, nan_ok=True), name
@@ -64,7 +64,7 @@ def test_summary_agrees_with_its_definition(case):
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_wilson_interval_as_published(n_right, n_samples, low, high):
+def test_wilson_interval_agrees_with_published_values(n_right, n_samples, low, high):
     assert wilson_interval(n_right, n_samples) == pytest.approx((low, high), abs=5e-5)
 
 
@@ -74,7 +74,7 @@ def test_wilson_interval_is_where_the_score_test_does_not_reject(case):
     low, high = wilson_interval(n_right, n_samples)
     assert 0 <= low <= n_right / n_samples <= high <= 1
     for end in (low, high):
-        # By its definition; at 0 and at 1 there is nothing beyond.
+        # The definition of the interval. The score is not defined at 0 and at 1.
         if 0 < end < 1:
             score = abs(n_right / n_samples - end) / math.sqrt(end * (1 - end) / n_samples)
             assert score == pytest.approx(1.959963984540054, rel=1e-6)
@@ -82,15 +82,15 @@ def test_wilson_interval_is_where_the_score_test_does_not_reject(case):
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
 
 
-def test_wilson_interval_of_all_and_of_none():
+def test_wilson_interval_reaches_0_without_and_1_with_only_right_samples():
     assert wilson_interval(0, 10)[0] == 0
     assert wilson_interval(10, 10)[1] == 1
 
 
-def test_the_most_wrong_come_first_and_the_right_not_at_all():
+def test_most_wrong_lists_only_wrong_samples_with_the_most_wrong_first():
     probs = [[0.6, 0.4, 0.0], [0.9, 0.1, 0.0], [0.2, 0.2, 0.6], [0.6, 0.4, 0.0], [0.5, 0.1, 0.4]]
     assert most_wrong([1, 1, 2, 1, 2], probs).tolist() == [1, 0, 3, 4]
-    assert most_wrong([0], [[0.5, 0.5]]).tolist() == []  # the first of equal ones is predicted
+    assert most_wrong([0], [[0.5, 0.5]]).tolist() == []  # of equal probabilities, the first is the prediction
     assert most_wrong([0], [[0.5, 0.5]]).dtype == np.int64
 
 
@@ -139,8 +139,8 @@ def test_calibration_of_one_bin_is_the_gap_of_the_means():
     assert expected_calibration_error([0, 1, 1], probs, 1) == pytest.approx(2.2 / 3 - 2 / 3)
 
 
-def test_calibration_takes_rounded_probabilities():
-    rounded = np.array([[0.33349609375] * 3], dtype=np.float16)
+def test_calibration_accepts_rounded_probabilities():
+    rounded = np.array([[0.33349609375] * 3], dtype=np.float16)  # their sum is 1.0005
     assert calibration_bins([0], rounded).n_samples[3] == 1
     over = np.array([[1.0000001, 0]], dtype=np.float32)
     assert calibration_bins([0], over).n_samples[9] == 1
@@ -183,6 +183,6 @@ REFUSED = [(ValueError, *one) for one in VALUES] + [(TypeError, *one) for one in
 
 
 @pytest.mark.parametrize(("error", "function", "arguments", "message"), REFUSED, ids=range(len(REFUSED)))
-def test_what_does_not_fit_is_refused(error, function, arguments, message):
+def test_invalid_arguments_are_refused(error, function, arguments, message):
     with pytest.raises(error, match=re.escape(message)):
         function(*arguments)

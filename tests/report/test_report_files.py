@@ -22,7 +22,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    """A file of its own, which each test writes anew."""
+    """The path of a file that each test writes anew."""
     return tmp_path_factory.mktemp("report") / "file"
 
 
@@ -33,15 +33,19 @@ def path(tmp_path_factory):
         max_leaves=20,
     )
 )
-def test_json_gives_back_what_it_was_given(path, data):
+def test_data_are_unchanged_after_writing_and_reading_json(path, data):
     write_json(path, data)
     assert read_json(path) == data
 
 
-@given(data=st.dictionaries(text, text | finite, max_size=4), marked=st.booleans(), windows=st.booleans())
-def test_json_as_programs_on_windows_write_it(path, data, marked, windows):
+@given(
+    data=st.dictionaries(text, text | finite, max_size=4),
+    byte_order_mark=st.booleans(),
+    windows=st.booleans(),
+)
+def test_json_with_a_byte_order_mark_or_windows_line_ends_can_be_read(path, data, byte_order_mark, windows):
     written = format_json(data).replace("\n", "\r\n" if windows else "\n")
-    path.write_bytes(written.encode("utf-8-sig" if marked else "utf-8"))
+    path.write_bytes(written.encode("utf-8-sig" if byte_order_mark else "utf-8"))
     assert read_json(path) == json.loads(written)
 
 
@@ -68,7 +72,7 @@ def test_json_is_utf8_sorted_indented_and_ends_in_a_newline(path, data):
         ({1: "x", None: "y"}, {"1": "x", "None": "y"}),
     ],
 )
-def test_json_of_other_types(path, value, expected):
+def test_json_converts_other_types(path, value, expected):
     write_json(path, value)
     found = read_json(path)
     assert found == expected
@@ -76,7 +80,7 @@ def test_json_of_other_types(path, value, expected):
 
 
 @pytest.mark.parametrize("content", [b'{"a": ', b"\xff\xfe"])
-def test_a_file_that_is_not_json_is_named(path, content):
+def test_a_file_that_is_not_json_is_refused_with_its_name(path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"file must be a JSON file in UTF-8; "):
         read_json(path)
@@ -95,7 +99,7 @@ def read_csv(path):
         )
     )
 )
-def test_csv_gives_back_what_it_was_given(path, rows):
+def test_rows_are_unchanged_after_writing_and_reading_csv(path, rows):
     write_csv(path, rows)
     found = read_csv(path)
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -115,7 +119,7 @@ def test_csv_gives_back_what_it_was_given(path, rows):
     ],
     ids=["union", "empty"],
 )
-def test_csv_is_written_so(path, rows, written):
+def test_csv_has_a_column_for_each_key_and_quotes_text(path, rows, written):
     write_csv(path, rows)
     assert path.read_bytes() == written
 
@@ -132,13 +136,13 @@ def test_csv_is_written_so(path, rows, written):
         (np.str_("he"), "he"),
     ],
 )
-def test_csv_of_other_types(path, value, expected):
+def test_csv_converts_other_types(path, value, expected):
     write_csv(path, [{"a": value, "b": 0}])
     assert read_csv(path) == [{"a": expected, "b": "0"}]
 
 
 @pytest.mark.parametrize("value", ["a\rb", "a\nb", "a\r\nb", 'a"b', "a,b", "", " a "])
-def test_csv_keeps_text_that_could_be_taken_for_its_own_marks(path, value):
+def test_csv_keeps_text_with_separators_quotes_and_line_ends(path, value):
     write_csv(path, [{value: value}, {value: value}])
     assert read_csv(path) == [{value: value}] * 2
 
@@ -157,7 +161,7 @@ def test_csv_keeps_text_that_could_be_taken_for_its_own_marks(path, value):
     ],
     ids=["set", "keys", "list"],
 )
-def test_what_cannot_be_written_leaves_the_file_as_it_was(tmp_path, write, data, error, message):
+def test_data_that_cannot_be_written_leave_the_file_unchanged(tmp_path, write, data, error, message):
     path = tmp_path / "data"
     path.write_text("before")
     with pytest.raises(error, match=re.escape(message)):

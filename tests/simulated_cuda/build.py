@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SOURCES = Path(__file__).parent
-# A compiler that fortifies by default refuses to jump between the stacks of threads.
+# Some compilers fortify by default; fortified code refuses to jump between the stacks of threads.
 COMPILE = ("g++", "-std=c++17", "-O2", "-Wall", "-Wextra", "-fPIC", "-U_FORTIFY_SOURCE", f"-I{SOURCES}")
-# Options for kernels; a product is rounded before it is added, not fused with the addition.
+# Options for kernels: a product is rounded before it is added, instead of fused with the addition.
 KERNEL = ("-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-exceptions")
 
 # Modules of CuPy that contain functions to simulate, and patterns of those functions' names.
@@ -30,7 +30,7 @@ REDIRECTED = {
 
 
 def build(folder: Path) -> None:
-    """Compile the device into the folder, if it is not there already."""
+    """Compile the device into the folder, unless the folder contains this version already."""
     missing = [tool for tool in ("g++", "nm") if shutil.which(tool) is None]
     if importlib.util.find_spec("cupy") is None:
         missing.append("CuPy (`pip install cupy-cuda13x==14.2.0`)")
@@ -43,7 +43,7 @@ def build(folder: Path) -> None:
     version = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     built = folder / "version"
     with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be building it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be building the device
         if not built.is_file() or built.read_text(encoding="utf-8") != version:
             compile_all(folder, version)
             built.write_text(version, encoding="utf-8")
@@ -65,7 +65,7 @@ def compile_all(folder: Path, version: str) -> None:
     linked = (folder / "libcuda.so.1", "-Xlinker", f"--version-script={versions}", "-Wl,-rpath,$ORIGIN")
     library(folder, "libcublas.so.13", "cublas.cpp", cublas, options=linked)
     library(folder, "libcublasLt.so.13")  # CuPy looks for it together with cuBLAS
-    # Every kernel includes this header: with it compiled beforehand, a kernel takes a third of the time.
+    # Every kernel includes this header. If it is precompiled, a kernel compiles in a third of the time.
     header, includes = folder / "simulated_cuda.h", (f"-I{folder}", f"-I{packages / 'cupy/_core/include'}")
     run("g++", *KERNEL, *includes, "-x", "c++-header", header, "-o", f"{header}.gch")
 
@@ -76,7 +76,7 @@ def library(folder: Path, name: str, *sources: str | Path, options: tuple[str | 
 
 
 def write_redirections(path: Path, packages: Path) -> Path:
-    """Write the addresses of the functions to redirect, and stubs of those that are not simulated."""
+    """Write the addresses of the functions to redirect, and stubs for functions that are not simulated."""
     functions, rows = set(), []
     for module, pattern in REDIRECTED.items():
         (binary,) = packages.glob(f"{module}.*.so")
@@ -110,7 +110,7 @@ def symbols(*arguments: str | Path) -> list[str]:
 
 
 def stubs(names: Iterable[str], *, status: int) -> str:
-    """Return functions that print that they are missing; simulated functions of the same names win."""
+    """Return weak functions that print that they are missing; the linker prefers simulated functions."""
     lines = ['extern "C" void simulated_missing(const char *name);']
     for name in sorted(names):
         body = f'{{ simulated_missing("{name}"); return {status}; }}'
@@ -129,7 +129,7 @@ def environment(folder: Path) -> dict[str, str]:
         "LD_PRELOAD": "libcuda.so.1",  # found in LD_LIBRARY_PATH; a path may contain no space here
         "CUDA_PATH": str(folder),  # so that no installed CUDA is found
         "CUPY_CACHE_DIR": str(folder / "kernels"),
-        "CUPY_ACCELERATORS": "",  # without CUB, whose kernels are for NVIDIA's devices alone
+        "CUPY_ACCELERATORS": "",  # without CUB, whose kernels run only on NVIDIA's devices
     }
 
 

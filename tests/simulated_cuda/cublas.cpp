@@ -1,4 +1,4 @@
-// cuBLAS, by plain loops. As in cuBLAS, matrices are stored column by column.
+// cuBLAS, implemented with plain loops. As in cuBLAS, matrices are stored column by column.
 #include "device.h"
 
 #include <cstdint>

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-// CUDA's numbers of errors.
+// CUDA's error codes.
 enum Status {
   SUCCESS = 0,
   INVALID_VALUE = 1,
@@ -12,7 +12,7 @@ enum Status {
   INVALID_IMAGE = 200,
   NOT_FOUND = 500,
   ILLEGAL_ADDRESS = 700,
-  LAUNCH_TIMEOUT = 702,  // some threads wait at a barrier for ever
+  LAUNCH_TIMEOUT = 702,  // some threads wait at a barrier forever
   NOT_SUPPORTED = 801,
 };
 
@@ -22,8 +22,8 @@ struct Launch {
   void **parameters;
   unsigned shared_bytes;
   bool reversed;  // blocks and threads are run from the last to the first
-  // Runs body(0), ..., body(n - 1) in turn, each up to its next barrier, until all have ended.
-  // Returns false if some wait at a barrier that others never reach.
+  // Runs body(0), ..., body(n - 1) in turn, each up to its next barrier, until all threads have ended.
+  // Returns false if some threads wait at a barrier that others never reach.
   bool (*run_threads)(unsigned n, bool reversed, void (*body)(unsigned, void *), void *data);
   void (*barrier)(bool of_block);  // true: of the block; false: of the warp
 };

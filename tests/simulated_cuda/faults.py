@@ -1,4 +1,4 @@
-"""Faults to plant into CuPy's kernels, each of which must make a test fail: a plugin for pytest.
+"""A pytest plugin that inserts a fault into CuPy's kernels; each fault must make a test fail.
 
 Usage: PYTHONPATH=tests SIMULATED_CUDA_FAULT=factor CUPY_CACHE_DIR=FOLDER pytest -p simulated_cuda.faults
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from cupy.cuda import compiler
 
-# A pattern to replace in the source of every kernel, and its replacement.
+# For each fault, a pattern to replace in the source of every kernel, and its replacement.
 FAULTS = {
     "factor": (r"\bexp\(", "1.01 * exp("),
     "index-past-the-end": (r"CUPY_FOR\(i, _ind\.size\(\)\)", "CUPY_FOR(i, _ind.size() + 1)"),
@@ -24,12 +24,12 @@ FAULTS = {
     "no-barrier": (r"__sync(threads|warp)\(\)", ""),
 }
 
-really_compile = compiler._compile_using_nvrtc_no_warning
+compile_unchanged = compiler._compile_using_nvrtc_no_warning
 pattern, replacement = FAULTS[os.environ["SIMULATED_CUDA_FAULT"]]
 
 
 def compile_with_the_fault(source: str, *args: Any, **options: Any) -> Any:
-    return really_compile(re.sub(pattern, replacement, source), *args, **options)
+    return compile_unchanged(re.sub(pattern, replacement, source), *args, **options)
 
 
 compiler._compile_using_nvrtc_no_warning = compile_with_the_fault

@@ -1,7 +1,7 @@
-// Device memory: pages that only code that runs on the device can access.
+// Device memory: pages that only code on the device can access.
 //
 // Each allocation is followed by a page that is never accessible, and is filled with a pattern that reads as nan.
-// While no code runs on the device, no page can be read or written, so host code that uses a device's pointer dies.
+// While no code runs on the device, no page can be read or written, so host code that uses a device pointer crashes.
 // Code on the device faults at its first access to an allocation, which is then accessible until that code ends.
 #include "device.h"
 
@@ -33,7 +33,7 @@ std::recursive_mutex lock;
 size_t used_bytes[device::COUNT];
 thread_local int current_device = 0;
 
-// The state of the code on the device: one piece of code runs at a time.
+// The state of the code on the device, of which one piece runs at a time.
 thread_local bool running;
 thread_local sigjmp_buf illegal_access;
 int running_device;
@@ -53,7 +53,7 @@ void protect(const Allocation &allocation, int protection) {
 struct sigaction before_segv, before_bus;
 
 void on_fault(int signal, siginfo_t *info, void *) {
-  if (!running) {  // host code touched device memory: let it die as it would have
+  if (!running) {  // host code accessed device memory: restore the previous handler, which ends it
     sigaction(signal, signal == SIGSEGV ? &before_segv : &before_bus, nullptr);
     return;
   }
@@ -62,7 +62,7 @@ void on_fault(int signal, siginfo_t *info, void *) {
     siglongjmp(illegal_access, 1);
   found->second.open = true;
   protect(found->second, PROT_READ | PROT_WRITE);
-  opened.push_back(&found->second);  // space is reserved: a signal handler must not allocate
+  opened.push_back(&found->second);  // the space is reserved, because a signal handler must not allocate
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// NVRTC, by the machine's C++ compiler, which makes a shared library of each kernel's source.
+// NVRTC, implemented with the machine's C++ compiler, which makes a shared library from each kernel's source.
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -112,7 +112,7 @@ Result nvrtcCompileProgram(Program *program, int n, const char *const *options) 
              shell_word(folder / "log");
   int status = system(command.c_str());
   if (WIFSIGNALED(status) ? WTERMSIG(status) == SIGINT : WEXITSTATUS(status) == 128 + SIGINT)
-    raise(SIGINT);  // which this process ignored meanwhile
+    raise(SIGINT);  // system() made this process ignore the signal
   bool compiled = status == 0;
   program->log = contents(folder / "log");
   if (compiled) {
@@ -129,7 +129,7 @@ Result nvrtcGetCUBIN(Program *program, char *image) {
   memcpy(image, program->image.data(), program->image.size());
   return SUCCESS;
 }
-// The keys of CuPy's cache depend on this text, so another compiler or device compiles the kernels again.
+// The keys of CuPy's cache depend on this text, so kernels are compiled again after the compiler or device changes.
 static const char PTX[] = "// simulated CUDA " BUILD ", g++ " __VERSION__ "\n";
 Result nvrtcGetPTXSize(Program *, size_t *size) { *size = sizeof PTX; return SUCCESS; }
 Result nvrtcGetPTX(Program *, char *text) { memcpy(text, PTX, sizeof PTX); return SUCCESS; }

@@ -1,4 +1,4 @@
-// CUDA's runtime and driver, as far as CuPy calls them.
+// The parts of CUDA's runtime and driver that CuPy calls.
 //
 // CuPy's wheel contains the runtime inside one of its modules (cupy_backends.cuda.api.runtime). This library is
 // therefore preloaded, and when that module is loaded, each of its runtime functions is redirected to the function
@@ -52,12 +52,12 @@ struct PointerAttributes {
 constexpr size_t PROPERTIES = 1008;  // bytes of a cudaDeviceProp
 
 const bool reversed = getenv("SIMULATED_CUDA_REVERSED") && !strcmp(getenv("SIMULATED_CUDA_REVERSED"), "1");
-std::map<std::string, long> launches;  // how often each kernel was started
+std::map<std::string, long> launches;  // the number of launches of each kernel
 long products;
 std::mutex counting;
 
 Status load(const char *image, Module **module) {
-  // The format is that of nvrtc.cpp: a word, the size, and a shared library.
+  // nvrtc.cpp writes this format: a word, the size, and a shared library.
   uint64_t size;
   if (memcmp(image, "SIMUCUDA", 8) != 0) return INVALID_IMAGE;
   memcpy(&size, image + 8, 8);
@@ -86,7 +86,7 @@ void simulated_count_product() {
   products++;
 }
 long simulated_products() { return products; }
-// Writes a line for each kernel, with the number of its starts and its name, as far as the size allows.
+// Writes a line for each kernel, with its number of launches and its name, truncated to the size.
 // Returns the length of all lines.
 size_t simulated_launches(char *text, size_t size) {
   std::lock_guard<std::mutex> held(counting);
@@ -167,7 +167,7 @@ Status cudaPointerGetAttributes(PointerAttributes *attributes, const void *point
   }
   return SUCCESS;
 }
-// Copies with the given device as the current one; -1 keeps the thread's.
+// Copies with the given device as the current one; -1 keeps the current device of the thread.
 static Status copy(int device, void *to, const void *from, size_t size) {
   struct Copy {
     void *to;
@@ -206,7 +206,7 @@ Status cudaMemset(void *pointer, int value, size_t size) {
 }
 Status cudaMemsetAsync(void *pointer, int value, size_t size, Stream *) { return cudaMemset(pointer, value, size); }
 
-// Streams and events: all work of a call is done when it returns.
+// Streams and events: all work of a call is complete when it returns.
 
 Status cudaStreamCreateWithFlags(Stream **stream, unsigned flags) { *stream = new Stream{flags}; return SUCCESS; }
 Status cudaStreamCreate(Stream **stream) { return cudaStreamCreateWithFlags(stream, 0); }
@@ -299,7 +299,7 @@ struct Redirection {
   uintptr_t offset;
   void *replacement;
 };
-extern const Redirection simulated_redirections[];  // written by build.py; the last has no module
+extern const Redirection simulated_redirections[];  // written by build.py; the last row has no module
 
 static void redirect(void *library, const Redirection &redirection) {
   link_map *map;
@@ -316,9 +316,9 @@ static void redirect(void *library, const Redirection &redirection) {
 
 // Python loads modules with this function.
 extern "C" void *dlopen(const char *path, int mode) {
-  static auto *really = reinterpret_cast<void *(*)(const char *, int)>(dlsym(RTLD_NEXT, "dlopen"));
-  void *library = really(path, mode);
-  for (const Redirection *one = simulated_redirections; library && path && one->module; one++)
-    if (strstr(path, one->module)) redirect(library, *one);
+  static auto *original = reinterpret_cast<void *(*)(const char *, int)>(dlsym(RTLD_NEXT, "dlopen"));
+  void *library = original(path, mode);
+  for (const Redirection *row = simulated_redirections; library && path && row->module; row++)
+    if (strstr(path, row->module)) redirect(library, *row);
   return library;
 }

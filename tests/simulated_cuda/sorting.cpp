@@ -1,4 +1,4 @@
-// Sorting. CuPy's wheel contains it in a module of its own (cupy.cuda.thrust), compiled for NVIDIA's devices.
+// Sorting. CuPy's wheel contains it in a separate module (cupy.cuda.thrust), compiled for NVIDIA's devices.
 #include "device.h"
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace {
 
-// CuPy's numbers of dtypes (type_dispatcher.cuh).
+// CuPy's dtype numbers (type_dispatcher.cuh).
 enum { INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64, FLOAT16, FLOAT32, FLOAT64 };
 
 struct Rows {

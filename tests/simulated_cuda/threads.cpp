@@ -1,4 +1,4 @@
-// The threads of a block: they run in turn, each on a stack of its own and up to its next barrier.
+// The threads of a block, which run in turn, each on its own stack and up to its next barrier.
 #include "device.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ enum State { READY, AT_WARP, AT_BLOCK, ENDED };
 
 struct Thread {
   ucontext_t start;
-  jmp_buf barrier;  // where it waits
+  jmp_buf barrier;  // where the thread waits
   bool begun = false;
   State state = READY;
 };
@@ -36,7 +36,7 @@ void wait(State state) {
   if (!_setjmp(threads[running].barrier)) _longjmp(scheduler, 1);
 }
 
-// A stack serves one thread after another, of any kernel: making a stack takes longer than most kernels.
+// Stacks are reused by the threads of all kernels, because making a stack takes longer than most kernels.
 void run_bodies() {
   for (;;) {
     thread_body(running, thread_data);
@@ -65,7 +65,7 @@ void resume(unsigned i) {
   swapcontext(&beginning, &threads[i].start);
 }
 
-// Releases the threads of a range if all that have not ended are at the barrier. Returns whether it released any.
+// Releases the threads of a range if each is at the barrier or has ended. Returns whether it released any.
 bool release(unsigned first, unsigned end, State barrier) {
   bool any = false;
   for (unsigned i = first; i < end; i++) {
@@ -82,7 +82,7 @@ bool release(unsigned first, unsigned end, State barrier) {
 namespace device {
 
 void barrier(bool of_block) {
-  if (!active) abort();  // nvrtc.cpp saw no barrier in the kernel's source
+  if (!active) abort();  // nvrtc.cpp found no barrier in the kernel's source
   wait(of_block ? AT_BLOCK : AT_WARP);
 }
 

@@ -1,4 +1,4 @@
-"""Tables from files and data frames: what is read, which column is the label, and what is refused."""
+"""Tables loaded from files and data frames: formats, labels, weights, groups, times and refusals."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def assert_same(data, expected):
         np.testing.assert_array_equal(data.rows[name], expected.rows[name])
 
 
-def test_what_a_data_set_has(expected):
+def test_a_data_set_contains_encoded_rows_labels_and_classes(expected):
     assert expected.name == "table"
     assert expected.classes == ("no", "yes")
     assert expected.image_shape is None
@@ -62,7 +62,7 @@ def test_what_a_data_set_has(expected):
     )
 
 
-def test_the_encoder_knows_training_rows_alone():
+def test_the_encoder_is_fitted_to_the_training_rows_only():
     values = np.zeros(N)
     frame = polars.DataFrame({"a": values, "label": COLUMNS["label"]})
     rows = load_table(frame.with_columns(a=polars.Series(RNG.normal(size=N)))).rows
@@ -74,7 +74,7 @@ def test_the_encoder_knows_training_rows_alone():
 @pytest.mark.parametrize(
     "make", [pandas.DataFrame, polars.DataFrame, pyarrow.table], ids=["pandas", "polars", "pyarrow"]
 )
-def test_data_frames(make, expected):
+def test_data_frames_of_all_libraries_give_the_same_data(make, expected):
     assert_same(load_table(make(COLUMNS)), expected)
 
 
@@ -97,19 +97,19 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_text_files(name, tmp_path, expected):
+def test_text_files_give_the_same_data(name, tmp_path, expected):
     (tmp_path / name).write_bytes(FILES[name])
     data = load_table(tmp_path / name)
     assert data.name == name.partition(".")[0]
     assert_same(data, expected)
 
 
-def test_parquet_files(tmp_path, expected):
+def test_parquet_files_give_the_same_data(tmp_path, expected):
     TABLE.write_parquet(tmp_path / "a.parquet")
     assert_same(load_table(str(tmp_path / "a.parquet")), expected)
 
 
-def test_standard_input(monkeypatch, expected):
+def test_standard_input_gives_the_same_data(monkeypatch, expected):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(as_csv())))
     data = load_table("-")
     assert data.name == "table"
@@ -126,27 +126,27 @@ def features_of(path, **more):
     return load_table(path, validation=0, test=0, **more).encoder.get_feature_names_out()
 
 
-def test_texts_that_mean_a_gap(tmp_path):
+def test_texts_can_be_declared_as_gaps(tmp_path):
     path = write(tmp_path, "a,s,y\n1,x,0\nunknown,unknown,1\n4,z,0\n2,x,1\n")
     names = features_of(path, missing=["unknown"])
     assert names == ["a", "missingindicator_a", "s_x", "s_z", "s_None"]
 
 
-def test_numbers_that_are_names(tmp_path):
+def test_numbers_can_be_declared_as_categories(tmp_path):
     path = write(tmp_path, "zip,a,y\n10,1,0\n20,2,1\n30,3,0\n")
     assert features_of(path, categorical=["zip"]) == ["zip_10", "zip_20", "zip_30", "a"]
     assert features_of(path) == ["zip", "a"]
-    path = write(tmp_path, "zip,a,y\n01,1,0\n02,2,1\n1,3,0\n")  # which no numbers are written like
+    path = write(tmp_path, "zip,a,y\n01,1,0\n02,2,1\n1,3,0\n")  # numbers have no leading zeros
     assert features_of(path) == ["zip_01", "zip_02", "zip_1", "a"]
 
 
 @pytest.mark.parametrize("name", ["label", "target", "class", "y", "Class"])
-def test_the_label_by_its_usual_names(name, tmp_path):
+def test_the_label_is_found_by_its_usual_names(name, tmp_path):
     path = write(tmp_path, f"a,{name},b\n1,u,3\n2,v,4\n5,u,9\n")
     assert features_of(path) == ["a", "b"]
 
 
-def test_the_label_by_its_name(tmp_path):
+def test_the_label_can_be_chosen_by_name(tmp_path):
     path = write(tmp_path, "state,y,b\nu,1,3\nv,2,4\nu,3,9\n")
     data = load_table(path, label="state", drop=["b"], validation=0, test=0)
     assert data.classes == ("u", "v")
@@ -165,9 +165,9 @@ def test_the_label_by_its_name(tmp_path):
             ("2024-01-01", "2024-01-02"),
         ),
     ],
-    ids=["integers", "whole", "booleans", "texts", "dates"],
+    ids=["integers", "whole floats", "booleans", "texts", "dates"],
 )
-def test_kinds_of_labels(labels, classes):
+def test_labels_of_each_kind_are_read(labels, classes):
     data = load_table(pandas.DataFrame({"a": [1.0, 2.0, 4.0], "y": labels}), validation=0, test=0)
     assert data.classes == classes
     np.testing.assert_array_equal(data.train.y, [1, 0, 1])
@@ -182,7 +182,7 @@ def test_rows_without_a_label_are_left_out():
     assert sorted(rows) == [i for i in range(N) if i % 3 != 1]
 
 
-def test_weights_go_with_their_rows():
+def test_weights_stay_with_their_rows():
     weights = [0.5 + i for i in range(N)]
     data = load_table(TABLE.with_columns(w=polars.Series(weights)), weight="w")
     assert "w" not in data.encoder.groups()
@@ -190,7 +190,7 @@ def test_weights_go_with_their_rows():
         np.testing.assert_array_equal(data.sample_weight[name], np.asarray(weights)[rows])
 
 
-def test_groups_are_no_features_but_times_are():
+def test_groups_are_not_features_but_times_are():
     frame = TABLE.with_columns(patient=polars.Series(np.arange(N) // 4))
     data = load_table(frame, group="patient")
     assert "patient" not in data.encoder.groups()
@@ -201,14 +201,14 @@ def test_groups_are_no_features_but_times_are():
     assert "since" in data.encoder.groups()
 
 
-def test_warnings_are_of_the_line_that_loads(tmp_path):
+def test_warnings_point_to_the_line_that_loads(tmp_path):
     frame = TABLE.with_columns(one=polars.lit(1), label=polars.Series([None, *COLUMNS["label"][1:]]))
     with pytest.warns(UserWarning, match="left out") as warned:
         load_table(frame)
-    assert [one.filename for one in warned] == [__file__] * 2
+    assert [warning.filename for warning in warned] == [__file__] * 2
     with pytest.warns(UserWarning, match=r"columns left out: one") as warned:
         TableEncoder.fit(frame)
-    assert [one.filename for one in warned] == [__file__]
+    assert [warning.filename for warning in warned] == [__file__]
 
 
 # Refusals
@@ -255,25 +255,25 @@ ROWS = "a,y\n1,0\n2,1\n"
     ],
     ids=range(21),
 )
-def test_tables_that_are_refused(text, more, message, tmp_path):
+def test_invalid_tables_and_options_are_refused(text, more, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         load_table(write(tmp_path, text), **{"validation": 0, "test": 0} | more)
 
 
 @pytest.mark.parametrize("name", ["drop", "categorical", "missing"])
-def test_one_text_is_no_collection_of_texts(name):
+def test_a_single_string_is_not_a_collection_of_strings(name):
     with pytest.raises(TypeError, match=rf"`{name}` must be a collection of strings; got the string 'age'"):
         load_table(TABLE, **{name: "age"})
 
 
-def test_blanks_about_fields_are_refused(tmp_path):
+def test_blanks_around_fields_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"own.csv must have no blanks around its fields.* got the column ' y'"
     ):
         load_table(write(tmp_path, "a, y\n1, 2\n3, 4\n"))
 
 
-def test_long_headers_are_read_whole(tmp_path):
+def test_long_headers_are_read_in_full(tmp_path):
     names = [f"{'x' * 22}_{i}" for i in range(3000)]
     text = (
         ",".join([*names, "y"])
@@ -283,14 +283,14 @@ def test_long_headers_are_read_whole(tmp_path):
     assert load_table(write(tmp_path, text), validation=0, test=0).n_features == 3000
 
 
-def test_headers_are_utf_8(tmp_path):
+def test_a_header_that_is_not_utf_8_is_refused(tmp_path):
     (tmp_path / "a.csv").write_bytes("größe,y\n1,0\n2,1\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"a.csv must be a table in UTF-8; it cannot be read"):
         load_table(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("more", [{"time": "t"}, {"group": "g", "seed": 2}])
-def test_each_class_has_rows_to_train_on(more):
+def test_a_class_without_training_rows_is_refused(more):
     columns = {
         "x": [i % 7 for i in range(40)],
         "t": [i // 2 for i in range(40)],
@@ -303,7 +303,7 @@ def test_each_class_has_rows_to_train_on(more):
 
 
 @pytest.mark.parametrize("name", ["weight", "time"])
-def test_rows_are_counted_as_in_the_table(name):
+def test_errors_count_rows_as_in_the_table(name):
     labels = [None] * 5 + ["a", "b"] * 18
     values = [None if i == 10 else i % 9 for i in range(41)]
     frame = polars.DataFrame({"x": [i % 7 for i in range(41)], "values": values, "label": labels})
@@ -315,7 +315,7 @@ def test_rows_are_counted_as_in_the_table(name):
 
 
 @pytest.mark.parametrize("values", [["1/13/2024"] * 40, [[1]] * 40])
-def test_times_are_dates_or_numbers(values):
+def test_times_must_be_dates_or_numbers(values):
     frame = polars.DataFrame({"x": [i % 7 for i in range(40)], "t": values, "label": ["a", "b"] * 20})
     with pytest.raises((ValueError, TypeError), match=r"column 't' .*must hold .*date"):
         load_table(frame, time="t")
@@ -335,26 +335,26 @@ MOMENT = datetime.datetime(2024, 1, 1)
     ],
     ids=["mixed", "objects", "lists", "records", "dates"],
 )
-def test_labels_that_are_refused(make, labels, message):
+def test_labels_of_mixed_or_other_kinds_are_refused(make, labels, message):
     frame = make({"a": range(20), "y": labels * 10})
     with pytest.raises(TypeError, match=message):
         load_table(frame)
 
 
-def test_groups_that_are_refused():
+def test_groups_of_lists_are_refused():
     frame = polars.DataFrame({"a": range(20), "y": [0, 1] * 10, "g": [[1], [2]] * 10})
     with pytest.raises(TypeError, match=r"`group` must name a column of table of texts or numbers"):
         load_table(frame, group="g")
 
 
-def test_one_time_leaves_no_rows_to_train_on():
+def test_equal_times_in_all_rows_are_refused():
     frame = polars.DataFrame({"a": range(20), "y": [0, 1] * 10, "t": [5] * 20})
     message = r"`time` must leave rows to train on; 20 of the 20 rows of table have the same earliest time$"
     with pytest.raises(ValueError, match=message):
         load_table(frame, time="t")
 
 
-def test_a_number_for_each_row_is_no_class(tmp_path):
+def test_a_different_number_in_each_row_is_not_a_class(tmp_path):
     text = "a,y\n" + "".join(f"{i % 7},{i}\n" for i in range(5000))
     with pytest.raises(
         ValueError, match=r"got 5,000 different numbers, which look like values for regression"
@@ -376,13 +376,13 @@ def test_a_number_for_each_row_is_no_class(tmp_path):
     ],
     ids=["suffix", "parquet", "gzip"],
 )
-def test_files_that_are_refused(name, content, error, message, tmp_path):
+def test_unsupported_and_damaged_files_are_refused(name, content, error, message, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(error, match=message):
         load_table(tmp_path / name)
 
 
-def test_what_is_no_table(tmp_path, monkeypatch):
+def test_a_source_that_is_not_a_table_is_refused(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError):
         load_table(tmp_path / "none.csv")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Tables that are read for an encoder, and what texts of a CSV file are found to be."""
+"""Tables read for an encoder, and the types detected in the texts of a CSV file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def written(tmp_path, text, name="new.csv"):
     return path
 
 
-def test_the_rows_of_training(encoder, tmp_path):
+def test_the_training_table_from_a_file_is_encoded_the_same(encoder, tmp_path):
     TRAINING.write_csv(tmp_path / "a.csv")
     TRAINING.write_parquet(tmp_path / "a.parquet")
     wanted = encoder.apply(TRAINING)
@@ -55,18 +55,18 @@ def test_the_rows_of_training(encoder, tmp_path):
 
 
 @pytest.mark.parametrize("row", range(len(TRAINING)))
-def test_a_single_row(row, encoder, tmp_path):
-    one = TRAINING[[row]]
-    one.write_csv(tmp_path / "a.csv")
+def test_a_single_row_from_a_file_is_encoded_the_same(row, encoder, tmp_path):
+    table = TRAINING[[row]]
+    table.write_csv(tmp_path / "a.csv")
     np.testing.assert_array_equal(
-        encoder.apply(read_table(tmp_path / "a.csv", encoder=encoder)), encoder.apply(one)
+        encoder.apply(read_table(tmp_path / "a.csv", encoder=encoder)), encoder.apply(table)
     )
 
 
 @pytest.mark.parametrize("gap", ["", "NA", "?", "none", "unknown"])
 @pytest.mark.parametrize("name", ["age", "n", "ok", "day", "at", "time", "rank"])
-def test_columns_of_gaps(name, gap, encoder, tmp_path):
-    """Alone, and beside a value."""
+def test_a_gap_in_any_column_is_encoded_as_a_gap(name, gap, encoder, tmp_path):
+    """The gap is the only value of its column, or follows another value."""
     for rows in (TRAINING[:1], TRAINING[[0, 0]]):
         texts = [*rows[:1].write_csv(include_header=False).strip().split(",")]
         without = list(texts)
@@ -80,7 +80,7 @@ def test_columns_of_gaps(name, gap, encoder, tmp_path):
         np.testing.assert_array_equal(found, encoder.apply(wanted))
 
 
-def test_texts_stay_texts(encoder, tmp_path):
+def test_text_columns_of_an_encoder_are_read_as_texts(encoder, tmp_path):
     for text in ("true", "1", "2024-01-01", "NA"):
         path = written(tmp_path, f"zip,code\n01,{text}\n")
         frame = read_table(path, encoder=encoder)
@@ -92,13 +92,13 @@ def test_texts_stay_texts(encoder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "came"),
+    ("name", "text", "got"),
     [("age", "old", "texts"), ("n", "true", "booleans"), ("day", "5", "numbers"), ("ok", "1", "numbers")],
 )
-def test_other_kinds_are_refused_by_the_encoder(name, text, came, encoder, tmp_path):
+def test_other_kinds_are_refused_by_the_encoder(name, text, got, encoder, tmp_path):
     TRAINING.with_columns(polars.lit(text).alias(name)).write_csv(tmp_path / "a.csv")
     frame = read_table(tmp_path / "a.csv", encoder=encoder)
-    with pytest.raises(TypeError, match=rf"'{name}' must hold .*, as in training; got {came}"):
+    with pytest.raises(TypeError, match=rf"'{name}' must hold .*, as in training; got {got}"):
         encoder.apply(frame)
 
 
@@ -120,12 +120,12 @@ def test_a_data_frame_is_returned_as_it_is(make, encoder):
         ({"source": "a.txt"}, ValueError, r"`source` must end in .csv, .tsv"),
     ],
 )
-def test_what_cannot_be_read(more, error, message):
+def test_invalid_arguments_are_refused(more, error, message):
     with pytest.raises(error, match=message):
         read_table(**{"source": polars.DataFrame({"zip": ["1"]})} | more)
 
 
-# What texts are found to be
+# Types detected in texts
 
 DATE = datetime.date
 MOMENT = datetime.datetime
@@ -157,28 +157,28 @@ MOMENT = datetime.datetime
         (["NA", "?"], ["NA", "?"]),
         (["1,5", "2"], ["1,5", "2"]),
     ],
-    ids=lambda one: one[0][:12] if isinstance(one[0], str) else "",
+    ids=lambda values: values[0][:12] if isinstance(values[0], str) else "",
 )
-def test_what_texts_are(texts, values, tmp_path):
+def test_the_type_of_a_column_is_detected_from_its_texts(texts, values, tmp_path):
     path = written(tmp_path, "i,a\n" + "".join(f'{i},"{text}"\n' for i, text in enumerate(texts)))
     assert read_table(path)["a"].to_list() == values
 
 
-def test_decimal_commas_are_those_of_a_whole_file(tmp_path):
+def test_decimal_commas_are_detected_for_the_whole_file(tmp_path):
     path = written(tmp_path, "a;b;c;d\n1,5;1.500;NA;3\n2;7;0,5;4\n")
     assert read_table(path).rows() == [(1.5, "1.500", None, 3), (2.0, "7", 0.5, 4)]
     path = written(tmp_path, "a;b\n1,5;1.500\n2;7\n")
     assert read_table(path, categorical=["a"]).rows() == [("1,5", 1.5), ("2", 7.0)]
 
 
-def test_long_integers_need_not_be_dropped(tmp_path):
+def test_integers_that_are_too_long_are_read_as_texts(tmp_path):
     text = "".join(f"{i % 7},{(i % 5 + 1) * 10**39},{i % 2}\n" for i in range(40))
     path = written(tmp_path, "a,n,y\n" + text)
     assert load_table(path, drop=["n"]).encoder.get_feature_names_out() == ["a"]
-    assert len(load_table(path).encoder.get_feature_names_out()) == 1 + 5  # texts, of which there are five
+    assert len(load_table(path).encoder.get_feature_names_out()) == 1 + 5  # five different texts
 
 
-def test_damaged_archives(tmp_path):
+def test_a_damaged_gzip_file_is_refused(tmp_path):
     packed = bytearray(gzip.compress(b"a,y\n" + b"1,2\n" * 1000, mtime=0))
     packed[20:40] = b"\xff" * 20
     with pytest.raises(ValueError, match=r"a.csv.gz must be a table; it cannot be read"):
@@ -189,7 +189,7 @@ def test_damaged_archives(tmp_path):
 
 
 @pytest.mark.parametrize("n_elements", [2**24, 1], ids=["one block", "many blocks"])
-def test_blocks_of_columns(n_elements, tmp_path, monkeypatch):
+def test_parquet_read_in_blocks_gives_the_same_data(n_elements, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     some = TRAINING.drop("time")[rng.integers(0, 4, 60).tolist()]  # polars 1.20 reads times as integers here
     frame = some.with_columns(
@@ -207,30 +207,30 @@ def test_blocks_of_columns(n_elements, tmp_path, monkeypatch):
         np.testing.assert_array_equal(found.sample_weight[name], wanted.sample_weight[name])
 
 
-def test_columns_that_are_dropped_are_not_read(tmp_path, monkeypatch):
+def test_dropped_columns_are_not_read(tmp_path, monkeypatch):
     frame = polars.DataFrame({"a": range(40), "b": [i % 3 for i in range(40)], "y": ["u", "v"] * 20})
     frame.write_parquet(tmp_path / "a.parquet")
     read = []
     collect = polars.LazyFrame.collect
 
-    def noting(lazy, *args, **more):
+    def recording(lazy, *args, **more):
         frame = collect(lazy, *args, **more)
         read.extend(getattr(frame, "columns", []))
         return frame
 
-    monkeypatch.setattr(polars.LazyFrame, "collect", noting)
+    monkeypatch.setattr(polars.LazyFrame, "collect", recording)
     load_table(tmp_path / "a.parquet", drop=["a"])
     assert {"a", "b", "y"} & {*read} == {"b", "y"}
 
 
-def test_names_of_files_are_no_patterns(tmp_path):
+def test_file_names_are_not_patterns(tmp_path):
     TRAINING.write_parquet(tmp_path / "a[1].parquet")
     assert read_table(tmp_path / "a[1].parquet").equals(TRAINING)
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "*.parquet")
 
 
-def test_parquet_that_is_damaged_in_its_columns(tmp_path):
+def test_parquet_with_damaged_columns_is_refused(tmp_path):
     path = tmp_path / "a.parquet"
     polars.DataFrame({"a": [float(i % 97) for i in range(5000)], "y": [0, 1] * 2500}).write_parquet(path)
     content = bytearray(path.read_bytes())
@@ -244,13 +244,15 @@ def test_parquet_that_is_damaged_in_its_columns(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["n.a.", "12%", " 7"])
-def test_a_few_values_that_are_no_numbers_are_warned_of(text, tmp_path):
+def test_a_few_texts_among_numbers_cause_a_warning(text, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{i},x\n" for i in range(19)) + f"{text},y\n")
     with pytest.warns(UserWarning, match=rf"'a' .* 1 of its 20 values are not numbers, first '{text}'"):
         assert read_table(path)["a"].dtype == polars.String
     assert read_table(path, missing=[text])["a"].dtype == polars.Int64
-    assert read_table(path, categorical=["a"])["a"].dtype == polars.String  # which is no mistake
+    assert (
+        read_table(path, categorical=["a"])["a"].dtype == polars.String
+    )  # chosen by the user, so no warning
 
 
 @pytest.mark.parametrize("read", [read_table, load_table])
@@ -262,19 +264,19 @@ def test_the_warning_points_to_the_call(read, tmp_path):
     assert caught[0].filename == __file__
 
 
-def test_texts_with_some_numbers_are_not_warned_of(tmp_path):
+def test_texts_with_some_numbers_cause_no_warning(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{i},x\nw{i},x\n" for i in range(10)))
     assert read_table(path)["a"].dtype == polars.String
 
 
-def test_a_similar_column_is_named(tmp_path):
+def test_an_unknown_column_suggests_a_similar_name(tmp_path):
     (tmp_path / "t.csv").write_text("Visits,b\n1,2\n")
     with pytest.raises(ValueError, match=r"must have the columns visits; .*; did you mean Visits\?"):
         read_table(tmp_path / "t.csv", categorical=["visits"])
 
 
-def test_digits_that_a_number_would_lose_stay_texts(tmp_path):
+def test_texts_whose_digits_a_number_would_lose_stay_texts(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("zip,long,plain,share\n01234,1234567890123456789,10,0.5\n55555,3,20,-0.25\n")
     table = read_table(path)
@@ -283,7 +285,7 @@ def test_digits_that_a_number_would_lose_stay_texts(tmp_path):
     assert (table["plain"].to_list(), table["share"].to_list()) == ([10, 20], [0.5, -0.25])
 
 
-def test_names_with_quotes_and_line_ends(tmp_path):
+def test_column_names_may_contain_quotes_and_line_ends(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(b'"he""y","two\nlines",c\n1,2,x\n')
     assert read_table(path).columns == ['he"y', "two\nlines", "c"]
@@ -292,13 +294,13 @@ def test_names_with_quotes_and_line_ends(tmp_path):
         read_table(path)
 
 
-def test_lines_that_end_as_on_old_macs(tmp_path):
+def test_a_carriage_return_alone_ends_a_line(tmp_path):
     path = tmp_path / "t.csv"
     path.write_bytes(b"a,b\r1,x\r2,y\r")
     assert read_table(path).rows() == [(1, "x"), (2, "y")]
 
 
-def test_commas_that_divide_thousands_are_no_decimal_commas(tmp_path):
+def test_thousands_separators_are_not_decimal_commas(tmp_path):
     path = tmp_path / "t.tsv"
     path.write_text("price\ty\n950\ta\n1,200\tb\n12,500\tb\n")
     assert read_table(path)["price"].to_list() == ["950", "1,200", "12,500"]
@@ -306,7 +308,7 @@ def test_commas_that_divide_thousands_are_no_decimal_commas(tmp_path):
     assert read_table(path)["price"].to_list() == [950.0, 1.25, 12.5]
 
 
-def test_columns_without_a_name(tmp_path):
+def test_columns_without_a_name_are_read(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(",column_0\n0,1\n1,2\n")
     assert read_table(path).columns == ["", "column_0"]

@@ -1,4 +1,4 @@
-"""Encoders in the files of networks, and in ONNX models."""
+"""Table encoders in network files and in ONNX models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def with_gaps(values, share=0.1):
 
 
 def table(letters):
-    """Rows with a column of each kind, with gaps."""
+    """A table with a column of each kind, all with gaps."""
     days = RNG.integers(-20_000, 40_000, N).tolist()
     seconds = RNG.integers(0, 3 * 10**9, N).tolist()
     return polars.DataFrame(
@@ -37,7 +37,7 @@ def table(letters):
             "age": with_gaps(RNG.normal(40, 10, N).tolist()),
             "state": with_gaps(RNG.choice(list(letters), N).tolist()),
             "zip": with_gaps(RNG.integers(1000, 1000 + len(letters), N).tolist()),
-            "ok": with_gaps([bool(one) for one in RNG.integers(0, 2, N)]),
+            "ok": with_gaps([bool(value) for value in RNG.integers(0, 2, N)]),
             "born": with_gaps([EPOCH + datetime.timedelta(days=day) for day in days]),
             "seen": with_gaps(
                 [datetime.datetime(1950, 1, 1) + datetime.timedelta(seconds=s) for s in seconds]
@@ -57,12 +57,12 @@ def encoder(request):
 
 @pytest.fixture(scope="module")
 def net(encoder):
-    """A network whose scaling is folded into it, so that it takes dates in seconds."""
+    """A network with its scaling folded in, so that its inputs are the encoder's own features."""
     scaler = Standardizer.fit(encoder.apply(TRAINING), scale="feature")
     return scaler.fold(twolayer.TwoLayerNet.initialize(encoder.n_outputs, 20, 3, rng=0, dtype="float64"))
 
 
-def test_stored_with_a_network(encoder, net, tmp_path):
+def test_an_encoder_is_stored_with_a_network(encoder, net, tmp_path):
     path = tmp_path / "network.safetensors"
     twolayer.save(net, path, encoder=encoder)
     assert twolayer.load_encoder(path) == encoder
@@ -100,16 +100,16 @@ def test_an_encoder_that_does_not_fit_is_refused(encoder, net, tmp_path):
             twolayer.load(path)
 
 
-def fed(frame):
-    """The columns as the ONNX model takes them."""
+def inputs_of(frame):
+    """The columns of a table as inputs of the ONNX model."""
     inputs = {}
     for column in frame.iter_columns():
         if column.dtype == polars.String:
-            values = [["" if one is None else one] for one in column]
+            values = [["" if text is None else text] for text in column]
             inputs[column.name] = np.asarray(values, dtype=object)
         elif column.dtype in (polars.Date, polars.Datetime):
             moments = column.cast(polars.Datetime("us")).dt.timestamp("us").to_list()
-            inputs[column.name] = np.asarray([[GAP if one is None else one] for one in moments])
+            inputs[column.name] = np.asarray([[GAP if moment is None else moment] for moment in moments])
         else:
             if column.dtype == polars.Duration:
                 column = column.dt.total_milliseconds() / 1000
@@ -117,23 +117,23 @@ def fed(frame):
     return inputs
 
 
-def test_a_model_takes_the_columns(encoder, net, tmp_path):
+def test_an_onnx_model_reads_columns_and_predicts_the_same(encoder, net, tmp_path):
     path = tmp_path / "table.onnx"
     classes = ["x", "y", "z"]
     twolayer.onnx.export(net, path, classes=classes, encoder=encoder)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(path)
-    assert [one.name for one in session.get_inputs()] == TRAINING.columns
+    assert [model_input.name for model_input in session.get_inputs()] == TRAINING.columns
     for frame in (TRAINING, NEW):
-        probabilities, label = session.run(["probabilities", "label"], fed(frame))
+        probabilities, label = session.run(["probabilities", "label"], inputs_of(frame))
         X = encoder.apply(frame)
         np.testing.assert_allclose(probabilities, net.predict_proba(X), atol=1e-9)
         np.testing.assert_array_equal(label, net.predict(X))
     assert encoder.unseen(NEW)["state"] > 100
 
 
-def test_what_a_model_of_a_table_cannot_be(encoder, net, tmp_path):
+def test_export_refuses_options_and_columns_that_conflict(encoder, net, tmp_path):
     path = tmp_path / "table.onnx"
     for more in ({"input_dtype": "float64"}, {"image_shape": (1, net.n_features)}):
         with pytest.raises(ValueError, match=r"must be left out where `encoder` is given"):

@@ -118,7 +118,7 @@ def test_rich_is_not_needed_without_a_terminal(stream: Any, monkeypatch: pytest.
 
 def test_a_terminal_without_rich_is_refused(terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich.progress", None)
-    with refusal("ImportError: ProgressBar in a terminal needs rich, …; the extra `cli` brings it: …"):
+    with refusal("ImportError: ProgressBar in a terminal needs rich, …; install it with …"):
         bar_of(terminal, monkeypatch)
 
 

@@ -17,7 +17,7 @@ def main() -> None:
     except ImportError as error:
         sys.exit(
             f"Error: the command line needs click and rich ({error}); "
-            f"the extra `cli` brings them: {how_to_install('cli')}"
+            f"install them with {how_to_install('cli')}"
         )
     del _click, _rich
     from .commands import app

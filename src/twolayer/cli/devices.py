@@ -101,7 +101,7 @@ def _cupy(device: str | None, dtype: str) -> tuple[ModuleType, Any]:
     except Exception as error:  # a broken installation may raise anything
         raise ImportError(
             f"`--library cupy` needs CuPy, which could not be imported ({first_line(error)}); "
-            f"the extra `cuda12` brings it, or `cuda13` for CUDA 13: {how_to_install('cuda12')}"
+            f"install it with {how_to_install('cuda12')}, or with the extra `cuda13` for CUDA 13"
         ) from error
     n_devices, why = count_gpus(cupy)
     if not n_devices:

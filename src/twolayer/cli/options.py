@@ -45,19 +45,21 @@ def _console(ctx: click.Context, param: click.Parameter, quiet: bool) -> Console
 def defaults_text(command: str, key: str) -> str | None:
     """Return the default of a setting, for each data set if they differ; None if it has no default."""
     datasets: dict[str, list[str]] = {}
-    for dataset in presets.TRAIN:
-        value = presets.settings_for(command, dataset).get(key)
+    settings = {dataset: presets.settings_for(command, dataset) for dataset in presets.TRAIN}
+    with_setting = [dataset for dataset in settings if key in settings[dataset]]
+    for dataset in with_setting:
+        value = settings[dataset][key]
         if value is None:
             continue
         if isinstance(value, bool):
             value = key.replace("_", "-") if value else f"no-{key}".replace("_", "-")
         datasets.setdefault(",".join(format_numbers(values_of(value))), []).append(dataset)
-    if len(datasets) <= 1:
-        return next(iter(datasets), None)
+    if list(datasets.values()) == [with_setting]:  # one default for all of them
+        return next(iter(datasets))
     words = {
         text: "your own" if names == [*presets.OWN] else ", ".join(names) for text, names in datasets.items()
     }
-    return "; ".join(f"{names} {text}" for text, names in words.items())
+    return "; ".join(f"{names} {text}" for text, names in words.items()) or None
 
 
 def number_type(setting: Setting, command: str) -> NumberType:

@@ -1,4 +1,4 @@
-"""A folder with data, and a run on these data."""
+"""A working folder that contains a data file, and a run on these data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from support.folders import QUICK
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a new folder that contains `mine.npz`, and draw no pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
     clusters(Path("mine.npz"))
@@ -19,5 +20,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run() -> Path:
+    """The folder of a finished training run on `mine.npz`."""
     done("train", "mine.npz", *QUICK, "--out", "run")
     return Path("run")

@@ -1,4 +1,4 @@
-"""Files that the user names, and files for which there is no room."""
+"""Output files that the user names, and writing to a full disk."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from support.folders import QUICK, contents, raising, without_room
         ("plot", ""),
     ],
 )
-def test_an_empty_text_is_wrong_usage(run: Path, arguments) -> None:
+def test_an_empty_argument_is_a_usage_error(run: Path, arguments) -> None:
     before = contents(Path(), "**/*")
     result = cli(*arguments)
     assert result.exit_code == 2
     assert contents(Path(), "**/*") == before
 
 
-def test_an_output_is_never_an_input(run: Path) -> None:
+def test_an_output_that_is_also_an_input_is_refused(run: Path) -> None:
     before = Path("mine.npz").read_bytes()
     Path("link.npz").symlink_to("mine.npz")
     os.link("mine.npz", "hard.npz")
@@ -50,7 +50,7 @@ def test_an_output_is_never_an_input(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["predictions.npz", "results.csv", "results.json", "history.json"])
-def test_a_file_of_a_run_is_written_under_no_other_command(run: Path, name: str) -> None:
+def test_predict_refuses_to_replace_a_file_of_a_run(run: Path, name: str) -> None:
     before = contents(run)
     Path("link" + Path(name).suffix).symlink_to(run / name)
     for output in (run / name, f"link{Path(name).suffix}"):
@@ -60,12 +60,13 @@ def test_a_file_of_a_run_is_written_under_no_other_command(run: Path, name: str)
 
 
 @pytest.mark.parametrize("name", ["network.safetensors", "results.json", "page.pdf", "page"])
-def test_a_page_is_an_html_file(run: Path, name: str) -> None:
+def test_the_path_of_a_page_must_end_in_html(run: Path, name: str) -> None:
     before = contents(run)
     assert f"`--out` must end in .html; got {run / name}" in refused("report", run, "--out", run / name)
     assert contents(run) == before
 
 
+# For each file, a command that writes it; the name follows as the last argument.
 FOREIGN = {
     "p.csv": ("predict", "run", "mine.npz", "--output"),
     "p.json": ("predict", "run", "mine.npz", "--output"),
@@ -76,7 +77,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_of_another_program_is_replaced_if_the_user_says_so(run: Path, name: str) -> None:
+def test_a_file_of_another_program_is_replaced_only_with_overwrite(run: Path, name: str) -> None:
     path = Path(name)
     if name == "p.npz":
         np.savez(path, X=np.zeros((3, 3)), y=np.zeros(3))
@@ -88,14 +89,14 @@ def test_a_file_of_another_program_is_replaced_if_the_user_says_so(run: Path, na
     assert path.read_bytes() == before
     done(*FOREIGN[name], name, "--overwrite")
     assert path.read_bytes() != before
-    done(*FOREIGN[name], name)  # as it is now one of ours
+    done(*FOREIGN[name], name)  # twolayer wrote this file itself
     path.write_bytes(b"")
-    done(*FOREIGN[name], name)  # as mktemp leaves it
+    done(*FOREIGN[name], name)  # an empty file, as mktemp creates, is replaced too
     assert path.stat().st_size > 0
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.json", "p.npz", "p.onnx"])
-def test_what_only_looks_like_a_file_of_ours_is_not_replaced(run: Path, name: str) -> None:
+def test_a_file_that_only_resembles_one_of_ours_is_not_replaced(run: Path, name: str) -> None:
     path = Path(name)
     if name == "p.npz":
         np.savez(path, subsample=np.zeros(3))
@@ -110,7 +111,7 @@ def test_what_only_looks_like_a_file_of_ours_is_not_replaced(run: Path, name: st
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/stdin")
-def test_standard_input_is_an_input_too(run: Path) -> None:
+def test_an_output_that_is_also_standard_input_is_refused(run: Path) -> None:
     before = Path("mine.npz").read_bytes()
     arguments = (sys.executable, "-m", "twolayer", "predict", run, "-", "--output", "mine.npz", "--overwrite")
     with Path("mine.npz").open("rb") as file:
@@ -121,7 +122,7 @@ def test_standard_input_is_an_input_too(run: Path) -> None:
     assert Path("mine.npz").read_bytes() == before
 
 
-def test_export_leaves_the_model_that_another_program_put_beside_the_network() -> None:
+def test_export_does_not_replace_the_model_of_another_program() -> None:
     Path("hf").mkdir()
     done("train", "mine.npz", *QUICK, "--out", "run")
     shutil.copy("run/network.safetensors", "hf/model.safetensors")
@@ -138,16 +139,16 @@ def test_export_never_replaces_the_network_that_it_reads(run: Path) -> None:
         line = refused("export", "net.safetensors", "--out", "link.onnx", *more)
         assert "`--out` must not be a file that the command reads; got link.onnx" in line
     done("export", run, "--out", "other.onnx")
-    Path("other.onnx").write_bytes(before)  # whose header says twolayer too
+    Path("other.onnx").write_bytes(before)  # its header contains "twolayer" too
     assert "other.onnx is neither" in refused("export", run, "--out", "other.onnx")
     assert Path("net.safetensors").read_bytes() == Path("other.onnx").read_bytes() == before
 
 
-# Without room
+# Full disks
 
 
 @pytest.mark.parametrize("fails", ["network.safetensors", "results.json", "results.csv", "history.json"])
-def test_a_sweep_that_cannot_write_all_shows_its_table_and_writes_the_rest(
+def test_a_sweep_that_cannot_write_one_file_writes_the_others(
     monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     done("sweep", "mine.npz", *QUICK, "--out", "whole")
@@ -156,11 +157,11 @@ def test_a_sweep_that_cannot_write_all_shows_its_table_and_writes_the_rest(
     assert result.exit_code == 1
     assert f"Error: No space left on device: {Path('full') / fails}" in result.output
     assert "← best" in result.output or "Candidates" in result.output
-    held = contents(Path("whole")).keys() - {fails, "history.csv", "steps.csv"}
-    assert held <= contents(Path("full")).keys()
+    expected = contents(Path("whole")).keys() - {fails, "history.csv", "steps.csv"}
+    assert expected <= contents(Path("full")).keys()
 
 
-def test_a_sweep_whose_table_nobody_reads_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sweep_is_written_when_standard_output_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = BrokenPipeError(32, "Broken pipe", "standard output")
     monkeypatch.setattr("twolayer.cli.sweep._show_table", raising(broken))
     cli("sweep", "mine.npz", *QUICK, "--out", "unread")

@@ -1,4 +1,4 @@
-"""Folders of runs: how a new run takes the place of an old one, also where a process is killed."""
+"""Run folders: how a new run replaces an old one, even when a process is killed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_new_run_that_fails_leaves_the_old_one(run: Path, monkeypatch, error, 
     assert not folders_in(run)
 
 
-def test_a_new_run_takes_the_place_of_the_old_one_whole(run: Path) -> None:
+def test_a_new_run_replaces_all_files_of_the_old_one(run: Path) -> None:
     (run / "notes.txt").write_text("mine")
     done("report", run)
     (run / "network.onnx").write_text("of the old network")
@@ -59,11 +59,11 @@ def test_a_new_run_that_diverges_leaves_the_old_one(run: Path, command: str) -> 
     assert cli(command, "mine.npz", *QUICK, *arguments).exit_code == 3
     assert (run / ".new-run" / "results.json").is_file()
     assert contents(run) == before
-    done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")  # which takes its place
+    done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")  # replaces both runs
     assert not folders_in(run)
 
 
-def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_go_on(run: Path, monkeypatch) -> None:
+def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_be_resumed(run: Path, monkeypatch) -> None:
     before = contents(run)
 
     def stopping(*arguments: Any, callbacks: Any, **more: Any) -> Any:
@@ -79,7 +79,7 @@ def test_a_new_run_that_is_stopped_leaves_the_old_one_and_can_go_on(run: Path, m
     assert not folders_in(run)
 
 
-def test_a_sweep_that_was_killed_does_not_stop_the_old_training_from_going_on(run: Path) -> None:
+def test_the_old_training_can_be_resumed_after_a_sweep_was_killed(run: Path) -> None:
     (run / ".new-run").mkdir()
     shutil.copy(run / "settings.toml", run / ".new-run")
     done("train", "--resume", run, "--epochs", 3)
@@ -87,9 +87,7 @@ def test_a_sweep_that_was_killed_does_not_stop_the_old_training_from_going_on(ru
 
 
 @pytest.mark.parametrize("fails", ["network.safetensors", "predictions.npz"])
-def test_a_sweep_without_room_leaves_the_old_run_even_to_later_commands(
-    run: Path, monkeypatch, fails
-) -> None:
+def test_a_sweep_on_a_full_disk_and_later_commands_leave_the_old_run(run: Path, monkeypatch, fails) -> None:
     before = contents(run)
     with monkeypatch.context() as patch:
         without_room(patch, fails)
@@ -100,19 +98,20 @@ def test_a_sweep_without_room_leaves_the_old_run_even_to_later_commands(
 
 
 @pytest.mark.parametrize("name", [".new-run", ".whole-run", ".moving-run"])
-def test_folders_within_the_folder_of_a_run_are_not_named(run: Path, name: str) -> None:
+def test_train_refuses_a_folder_within_the_folder_of_a_run(run: Path, name: str) -> None:
     for arguments in (("mine.npz", *QUICK, "--out", run / name, "--overwrite"), ("--resume", run / name)):
         assert f"{run / name} is within one: give {run}" in refused("train", *arguments)
 
 
-OWN = ("results.csv", "report.html", "settings.toml", "network.onnx", "history.json", "curves.png")
+# Files of the user that have the names of files of a run.
+USERS_FILES = ("results.csv", "report.html", "settings.toml", "network.onnx", "history.json", "curves.png")
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])
 def test_a_folder_that_holds_no_run_is_left_alone(command) -> None:
     project = Path("project")
     project.mkdir()
-    for name in OWN:
+    for name in USERS_FILES:
         (project / name).write_text("epochs = 3\n" if name == "settings.toml" else "mine")
     before = contents(project)
     arguments = (command, "mine.npz", "--config", project / "settings.toml", "--out", project, "--overwrite")
@@ -132,7 +131,7 @@ def test_a_run_does_not_replace_its_own_data(run: Path) -> None:
     assert contents(run)["predictions.npz"] == before["predictions.npz"]
 
 
-def test_a_folder_in_the_way_is_seen_before_anything_is_removed(run: Path) -> None:
+def test_a_folder_named_like_a_file_is_refused_before_files_are_removed(run: Path) -> None:
     (run / "curves.png").mkdir()
     before = contents(run)
     line = refused("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
@@ -149,9 +148,10 @@ def started(*arguments: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def waited_for(holds: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds, for up to two minutes."""
     until = time.monotonic() + 120
-    while not holds():
+    while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
 
@@ -161,17 +161,17 @@ LONG = ("--epochs", 100000, "--hidden", 6, "--checkpoint-steps", 1, "-q")
 
 @pytest.fixture
 def long_training(run: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A training that is to replace a run, and has a checkpoint."""
+    """The process of a training that will replace a run and has written a checkpoint."""
     process = started("train", "mine.npz", *LONG, "--out", run, "--overwrite")
     try:
-        waited_for((run / ".new-run" / "checkpoint.safetensors").exists)
+        wait_for((run / ".new-run" / "checkpoint.safetensors").exists)
         yield process
     finally:
         process.kill()
         process.wait()
 
 
-def test_a_new_run_that_is_killed_leaves_the_old_one_and_can_go_on(run: Path, long_training) -> None:
+def test_a_new_run_that_is_killed_leaves_the_old_one_and_can_be_resumed(run: Path, long_training) -> None:
     before = {path: path.read_bytes() for path in run.iterdir() if not path.name.startswith(".")}
     long_training.kill()
     long_training.wait()
@@ -185,7 +185,7 @@ def test_a_new_run_that_is_killed_leaves_the_old_one_and_can_go_on(run: Path, lo
     assert not [path for path in run.iterdir() if path.name.startswith(".")]
 
 
-def test_the_next_new_run_replaces_one_that_was_killed(run: Path, long_training) -> None:
+def test_a_new_run_replaces_one_that_was_killed(run: Path, long_training) -> None:
     long_training.kill()
     long_training.wait()
     done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
@@ -193,17 +193,17 @@ def test_the_next_new_run_replaces_one_that_was_killed(run: Path, long_training)
     assert not folders_in(run)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other modes")
-def test_a_new_run_has_the_modes_of_the_old_one(run: Path) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no POSIX file modes")
+def test_a_new_run_keeps_the_file_modes_of_the_old_one(run: Path) -> None:
     for path in run.iterdir():
         path.chmod(0o600)
     done("train", "mine.npz", *QUICK, "--out", run, "--overwrite")
     assert {path.stat().st_mode & 0o777 for path in run.iterdir()} == {0o600}
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has links for administrators only")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows allows only administrators to create links")
 @pytest.mark.parametrize("name", [run_folder.LOCK, ".new-run", ".whole-run", ".moving-run"])
-def test_a_link_in_a_folder_leads_nowhere(run: Path, name: str) -> None:
+def test_a_link_in_the_folder_of_a_run_is_not_followed(run: Path, name: str) -> None:
     Path("mine").mkdir()
     for other in ("results.json", "settings.toml", "notes.txt"):
         Path("mine", other).write_text("mine")
@@ -215,7 +215,7 @@ def test_a_link_in_a_folder_leads_nowhere(run: Path, name: str) -> None:
 
 
 @given(stops=st.integers(0, 60))
-def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_next(stops: int) -> None:
+def test_the_next_process_finishes_a_replacement_that_was_killed(stops: int) -> None:
     shutil.rmtree("a", ignore_errors=True)
     old, new = Path("a"), Path("a/.new-run")
     new.mkdir(parents=True)
@@ -224,11 +224,12 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
     for name in ("settings.toml", "results.json", "history.json"):
         (new / name).write_text("new")
 
-    left = itertools.count(stops, -1)
+    # Simulate the kill by an error at one of the changes to files and folders.
+    remaining = itertools.count(stops, -1)
 
     def counted(change: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **more: Any) -> Any:
-            if next(left) <= 0:
+            if next(remaining) <= 0:
                 raise KeyboardInterrupt
             return change(*arguments, **more)
 
@@ -240,12 +241,12 @@ def test_a_process_that_is_killed_while_it_takes_the_place_is_finished_by_the_ne
         with suppress(KeyboardInterrupt):
             run_folder.take_place(new)
         patch.undo()
-        if new.exists():  # it was killed before it began
+        if new.exists():  # killed before the replacement began
             run_folder.take_place(new)
     run_folder.settle(old)
     names = ("settings.toml", "results.json", "history.json")
     assert contents(old) == {**dict.fromkeys(names, b"new"), "notes.txt": b"old"}
-    run_folder.settle(old)
+    run_folder.settle(old)  # a second time, when nothing is left to do
     assert not folders_in(old)
 
 
@@ -272,7 +273,7 @@ def test_no_other_process_writes_in_a_folder_in_use(
     assert f"{run} must not be in use; process {long_training.pid} on " in line
     assert "is writing in it" in line
     assert long_training.poll() is None
-    assert answered("evaluate", run, "mine.npz").code == 0  # which only reads
+    assert answered("evaluate", run, "mine.npz").code == 0  # evaluate only reads
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -284,7 +285,7 @@ def test_a_lock_ends_with_its_process(run: Path, long_training) -> None:
     assert not (run / run_folder.LOCK).exists()
 
 
-def test_a_file_system_without_locks_is_written_to_all_the_same(run: Path, monkeypatch) -> None:
+def test_plot_works_on_a_file_system_without_locks(run: Path, monkeypatch) -> None:
     import fcntl
 
     monkeypatch.setattr(fcntl, "flock", raising(OSError(95, "Operation not supported")))
@@ -292,8 +293,8 @@ def test_a_file_system_without_locks_is_written_to_all_the_same(run: Path, monke
     assert not (run / run_folder.LOCK).exists()
 
 
-def test_a_lock_that_is_being_removed_is_no_lock(run: Path) -> None:
+def test_a_lock_whose_file_was_removed_does_not_block(run: Path) -> None:
     with run_folder.locked(run):
         (run / run_folder.LOCK).unlink()
-        with run_folder.locked(run):  # of a new file, as the old one has no name
+        with run_folder.locked(run):  # locks a new file, as the old one has no name any more
             assert (run / run_folder.LOCK).exists()

@@ -1,4 +1,4 @@
-"""What the page of a run says."""
+"""The contents of a run's page."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def results_of(folder: Path) -> Results:
     return read_results(folder / "results.json")
 
 
-def test_the_command_says_where_the_page_is(runs: Path, undrawn: None, tmp_path: Path) -> None:
+def test_report_prints_the_path_of_the_page(runs: Path, undrawn: None, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     assert done("report", runs / "weird", "--out", file) == f"{file}\n"
-    assert 'href="results.json"' not in file.read_text(encoding="utf-8")  # which lies elsewhere
+    assert 'href="results.json"' not in file.read_text(encoding="utf-8")  # results.json is in another folder
     assert "results.json" in file.read_text(encoding="utf-8")
     code, data, _ = answered("report", runs / "weird", "--out", file)
     assert (code, data) == (0, {"folder": str(runs / "weird"), "file": str(file)})
 
 
-def test_a_training(runs: Path) -> None:
+def test_the_page_of_a_training_gives_its_results(runs: Path) -> None:
     page, results = Page(runs / "train"), results_of(runs / "train")
     assert results.test is not None
     assert words(page.root.find(".//h1")) == "Training on digits"
@@ -62,13 +62,13 @@ def test_a_training(runs: Path) -> None:
     assert page.notices == []
 
 
-def test_a_random_search(undrawn: None, tmp_path: Path) -> None:
+def test_the_page_of_a_random_search_gives_its_range_and_candidates(undrawn: None, tmp_path: Path) -> None:
     grid = ("--learning-rate", "1e-3..0.1", "--reg", 0, "--candidates", 5, "--seeds", 1)
     done("sweep", *QUICK, *grid, "--out", tmp_path / "run")
     done("report", tmp_path / "run")
     page = Page(tmp_path / "run")
     assert words(page.root.find(".//h1")) == "Sweep on digits over learning rate"
-    assert page.notices == []  # the best is at no end of what may be drawn
+    assert page.notices == []  # the best is at no end of the range
     settings = page.said("settings")
     assert "learning rate 1e-3..0.1 given in place of 0.1, 0.3, 1, 3" in settings
     assert "candidates 5 given" in settings
@@ -78,7 +78,7 @@ def test_a_random_search(undrawn: None, tmp_path: Path) -> None:
     assert all(len(text) <= 7 for row in rows for text in row)
 
 
-def test_a_sweep(runs: Path) -> None:
+def test_the_page_of_a_sweep_gives_its_verdict_and_ranks_candidates(runs: Path) -> None:
     page, results = Page(runs / "sweep"), results_of(runs / "sweep")
     best, second, *_ = ranked(results.table)
     assert words(page.root.find(".//h1")) == "Sweep on digits over learning rate and reg"
@@ -113,7 +113,7 @@ def test_a_sweep(runs: Path) -> None:
     assert "best" in words(marked)
 
 
-def test_every_cell_of_a_sortable_table_says_what_it_is_sorted_by(runs: Path) -> None:
+def test_every_cell_of_a_sortable_table_has_a_sort_key(runs: Path) -> None:
     page, rows = Page(runs / "sweep"), ranked(results_of(runs / "sweep").table)
     tables = page.all("table", **{"class": "sortable"})
     assert len(tables) == 2
@@ -123,12 +123,12 @@ def test_every_cell_of_a_sortable_table_says_what_it_is_sorted_by(runs: Path) ->
     keys = [[cell.get("data-key") for cell in row] for row in tables[0].iterfind("tbody/tr")]
     assert [key[2] for key in keys] == [repr(row["reg"]) for row in rows]
     assert keys[0][4] == repr(rows[0]["validation_accuracy"])
-    assert [key[4] for key in keys[2:]] == ["", ""]  # of those that diverged
+    assert [key[4] for key in keys[2:]] == ["", ""]  # the diverged candidates
     assert [key[5] for key in keys] == ["0.0", repr(rows[1]["difference"]), "", ""]
     assert [key[6] for key in keys] == ["", "", "2", "2"]
 
 
-def test_the_classes_and_what_was_taken_for_what(runs: Path) -> None:
+def test_the_page_shows_the_results_of_each_class_and_the_confusions(runs: Path) -> None:
     page, results = Page(runs / "train"), results_of(runs / "train")
     assert results.test is not None
     counts, names = results.test.confusion.matrix(), results.classes
@@ -150,7 +150,7 @@ def test_the_classes_and_what_was_taken_for_what(runs: Path) -> None:
     assert share == f"{wrong.max() / counts[names.index(true)].sum():.1%}"
 
 
-def test_the_images_most_wrong(runs: Path) -> None:
+def test_the_page_shows_the_images_most_wrong(runs: Path) -> None:
     results = results_of(runs / "train")
     assert results.test is not None
     found = read_predictions(runs / "train" / "predictions.npz", results.test, results.image_shape)
@@ -159,10 +159,10 @@ def test_the_images_most_wrong(runs: Path) -> None:
     assert found.images is not None
     np.testing.assert_array_equal(found.y, test.y)
     np.testing.assert_array_equal(found.images, test.X[found.rows].reshape(-1, 8, 8), strict=True)
-    of_true = found.probabilities[found.rows, found.y[found.rows]]
-    assert list(of_true) == sorted(of_true)
+    true_probabilities = found.probabilities[found.rows, found.y[found.rows]]
+    assert list(true_probabilities) == sorted(true_probabilities)
     others = np.setdiff1d(np.flatnonzero(found.probabilities.argmax(axis=1) != found.y), found.rows)
-    assert found.probabilities[others, found.y[others]].min(initial=1) >= of_true[-1]
+    assert found.probabilities[others, found.y[others]].min(initial=1) >= true_probabilities[-1]
 
     section = Page(runs / "train").section("mistakes")
     n_wrong = 400 - results.test.confusion.n_right
@@ -178,15 +178,15 @@ def test_the_images_most_wrong(runs: Path) -> None:
         np.testing.assert_array_equal(pixels, np.rint(test.X[row].reshape(8, 8) / 16 * 255))
 
 
-def test_samples_that_are_no_images(runs: Path) -> None:
+def test_wrong_samples_that_are_not_images_are_listed_in_a_table(runs: Path) -> None:
     page, name = Page(runs / "weird"), "weird &lt; 'more'.npz"
     assert page.said("weights").endswith("The weights are not drawn, as the samples are not images.")
     sentence = "".join(page.section("mistakes").itertext())
     assert f"numbered from 0, as in NumPy, by their rows of X in {name}." in sentence
     heading, *rows = page.table("mistakes", "The test samples most wrong")
-    of = "probability of the"
-    assert heading == [f"row of {name}", "true", f"{of} true", "predicted", f"{of} predicted"]
-    numbers, true, of_true, predicted, _ = zip(*rows, strict=True)
+    prefix = "probability of the"
+    assert heading == [f"row of {name}", "true", f"{prefix} true", "predicted", f"{prefix} predicted"]
+    numbers, true, true_probabilities, predicted, _ = zip(*rows, strict=True)
     with np.load(runs / name) as stored:
         assert [NAMES[stored["y"][int(number)]] for number in numbers] == [*true]
     in_file = datasets.load_npz(runs / name).rows
@@ -194,10 +194,10 @@ def test_samples_that_are_no_images(runs: Path) -> None:
     assert {*map(int, numbers)} <= {*in_file["test"].tolist()}
     assert len(rows) > 1
     assert all(one in NAMES and one != other for one, other in zip(predicted, true, strict=True))
-    assert [*of_true] == sorted(of_true, key=float)
+    assert [*true_probabilities] == sorted(true_probabilities, key=float)
 
 
-def test_several_networks(runs: Path) -> None:
+def test_the_page_of_several_networks_describes_the_merged_one(runs: Path) -> None:
     page = Page(runs / "several")
     assert "2 networks with 8 hidden units each were trained on" in page.summary
     assert "They were merged into one network with 16 hidden units." in page.summary
@@ -209,6 +209,8 @@ def test_several_networks(runs: Path) -> None:
 
 
 def one_seed_diverged(folder: Path) -> None:
+    """Change the results of a sweep as if one of four seeds of each candidate had diverged."""
+
     def change(stored: Any) -> None:
         stored["table"] = [row | {"n_seeds": 4, "diverged": 1} for row in stored["table"]]
 
@@ -216,7 +218,7 @@ def one_seed_diverged(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "text"),
     [
         (
             "train",
@@ -227,23 +229,23 @@ def one_seed_diverged(folder: Path) -> None:
     ],
     ids=["averaged", "seeds"],
 )
-def test_figures_say_what_they_are_of(
-    copied: Callable[[str], Path], undrawn: None, name: str, change: Callable[[Path], None], said: str
+def test_accuracies_are_shown_with_the_network_or_seeds_they_belong_to(
+    copied: Callable[[str], Path], undrawn: None, name: str, change: Callable[[Path], None], text: str
 ) -> None:
     folder = copied(name)
     change(folder)
-    assert said in reported(folder).said("figures")
+    assert text in reported(folder).said("figures")
 
 
-def test_every_picture_says_in_figures_what_it_shows(runs: Path) -> None:
+def test_every_picture_has_its_main_numbers_as_alternative_text(runs: Path) -> None:
     page = Page(runs / "sweep")
     best = ranked(results_of(runs / "sweep").table)[0]
     alts = [one.get("alt", "") for one in page.all("img") if one.get("class") != "pixels"]
     heat_map, parallel, loss, accuracies, calibration, weights = alts
     reg, accuracy = format_number(best["reg"]), format_accuracy(best["validation_accuracy"])
-    told = f"The best, learning rate 0.3, reg {reg}, has {accuracy}."
-    assert told in heat_map
-    assert told in parallel
+    sentence = f"The best, learning rate 0.3, reg {reg}, has {accuracy}."
+    assert sentence in heat_map
+    assert sentence in parallel
     assert "2 candidates diverged." in heat_map
     assert re.match(r"Loss of each step: from [\d.]+ at step 1 to [\d.]+ at step 66\.$", loss)
     assert "validation from 0." in accuracies
@@ -258,7 +260,7 @@ def test_every_picture_says_in_figures_what_it_shows(runs: Path) -> None:
             assert content[:8] == b"\x89PNG\r\n\x1a\n" or ElementTree.fromstring(content).tag.endswith("svg")
 
 
-def test_the_confusions_of_many_classes_are_a_picture(
+def test_the_confusions_of_many_classes_are_shown_as_a_picture(
     copied: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, undrawn: None
 ) -> None:
     for module in ("tables", "pictures"):
@@ -271,36 +273,38 @@ def test_the_confusions_of_many_classes_are_a_picture(
     assert image.get("alt") == f"Confusion matrix of 10 classes. {most}"
 
 
-# What is not there, and why
+# Missing parts, and the reasons that the page gives
 
 
-def test_a_training_that_diverged(runs: Path) -> None:
+def test_the_page_of_a_diverged_training_gives_the_step_and_no_results(runs: Path) -> None:
     page, step = Page(runs / "diverged"), results_of(runs / "diverged").diverged
     assert page.notices[0].startswith(f"Diverged. The network diverged at step {step:,}")
-    lost = "no network was kept"
-    assert f"Test accuracy – {lost} Validation accuracy – {lost}" in page.said("figures")
+    reason = "no network was kept"
+    assert f"Test accuracy – {reason} Validation accuracy – {reason}" in page.said("figures")
     for name in ("classes", "calibration", "mistakes", "weights"):
         assert page.said(name).endswith("No network was kept.")
     assert any(f"from step {step} on it is not finite" in one.get("alt", "") for one in page.all("img"))
 
 
-def test_a_sweep_of_which_every_candidate_diverged(runs: Path) -> None:
-    page = Page(runs / "lost")
+def test_the_page_of_a_sweep_that_all_diverged_has_no_best_candidate(runs: Path) -> None:
+    page = Page(runs / "all-diverged")
     assert "Every candidate diverged" in page.notices[0]
     assert page.said("course").endswith("No network was kept, so there is no history.")
     assert "Test accuracy – no network was kept" in page.said("figures")
     assert all("best" not in row for row in page.table("candidates", "3 candidates"))
 
 
-def test_data_without_validation_and_test_samples(runs: Path) -> None:
-    page = Page(runs / "alone")
+def test_the_page_states_that_data_have_no_validation_or_test_samples(runs: Path) -> None:
+    page = Page(runs / "training-only")
     for split in ("test", "validation"):
         assert f"{split.capitalize()} accuracy – the data have no {split} samples" in page.said("figures")
     assert page.said("mistakes").endswith("The data have no test samples.")
-    assert not (runs / "alone" / "predictions.npz").exists()
+    assert not (runs / "training-only" / "predictions.npz").exists()
 
 
-def test_a_run_of_an_earlier_version(copied: Callable[[str], Path], undrawn: None) -> None:
+def test_the_page_of_an_earlier_versions_run_states_what_is_missing(
+    copied: Callable[[str], Path], undrawn: None
+) -> None:
     folder = copied("train")
     (folder / "predictions.npz").unlink()
     new = ("samples", "image_shape", "n_features")
@@ -319,21 +323,23 @@ def test_a_run_of_an_earlier_version(copied: Callable[[str], Path], undrawn: Non
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "text"),
     [
         ("history.json", "The folder holds no history.json."),
         ("settings.toml", "No settings. The folder holds no settings.toml, so the page shows less."),
         ("network.safetensors", "No network was kept."),
     ],
 )
-def test_a_file_that_is_missing(copied: Callable[[str], Path], undrawn: None, name: str, said: str) -> None:
+def test_the_page_states_the_lack_of_a_missing_file(
+    copied: Callable[[str], Path], undrawn: None, name: str, text: str
+) -> None:
     folder = copied("train")
     (folder / name).unlink()
-    assert said in words(reported(folder).root.find("body"))
+    assert text in words(reported(folder).root.find("body"))
 
 
 def interrupted(patch: pytest.MonkeyPatch, command: str, folder: Path, step: int) -> Page:
-    """The page of a run that is interrupted after a step."""
+    """Interrupt a command after a step, and return the page of its run."""
     original = console.Watch.__call__
 
     def call(self: Any, progress: Any) -> None:
@@ -346,15 +352,17 @@ def interrupted(patch: pytest.MonkeyPatch, command: str, folder: Path, step: int
     return reported(folder)
 
 
-def test_an_interrupted_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undrawn: None) -> None:
+def test_the_page_of_an_interrupted_training_is_removed_on_resume(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undrawn: None
+) -> None:
     page = interrupted(monkeypatch, "train", tmp_path / "run", 30)
     assert page.notices[0].startswith("Interrupted. The training stopped at step 30. ")
     done("train", "--resume", tmp_path / "run")
-    assert not (tmp_path / "run" / "report.html").exists()  # it told of what was then
+    assert not (tmp_path / "run" / "report.html").exists()  # that page is out of date
     assert reported(tmp_path / "run").notices == []
 
 
-def test_a_sweep_that_was_interrupted_at_once(
+def test_the_page_of_a_sweep_interrupted_at_once_names_the_resume_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, undrawn: None
 ) -> None:
     page = interrupted(monkeypatch, "sweep", tmp_path / "run", 1)

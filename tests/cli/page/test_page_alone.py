@@ -1,4 +1,4 @@
-"""A page needs nothing else, lets nothing in, and can be read by everybody."""
+"""Self-contained, safe and accessible pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.pages import NAMES, Page, edit_results, edit_settings, reported, wo
 
 from twolayer.cli.page import writing
 
-KINDS = ("alone", "diverged", "lost", "several", "sweep", "train", "weird")
+KINDS = ("all-diverged", "diverged", "several", "sweep", "train", "training-only", "weird")
 PARTS = ("figures", "course", "classes", "calibration", "mistakes", "weights", "settings", "files")
 STYLE = writing._resource("page.css")
 LIGHT, DARK = re.findall(r":root \{(.*?)\}", STYLE, re.S)
@@ -26,7 +26,7 @@ def test_there_are_runs_of_every_kind(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pages_load_nothing(runs: Path, kind: str) -> None:
+def test_pages_load_no_other_files(runs: Path, kind: str) -> None:
     page, names = Page(runs / kind), {path.name for path in (runs / kind).iterdir()}
     for element in page.root.iter():
         assert element.tag not in ("link", "iframe", "object", "embed")
@@ -40,7 +40,7 @@ def test_pages_load_nothing(runs: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_policy_allows_the_one_style_and_the_one_script(runs: Path, kind: str) -> None:
+def test_the_security_policy_allows_only_the_pages_style_and_script(runs: Path, kind: str) -> None:
     page = Page(runs / kind)
     (meta,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
     policy = meta.get("content", "")
@@ -51,7 +51,7 @@ def test_the_policy_allows_the_one_style_and_the_one_script(runs: Path, kind: st
         assert f"{tag}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
 
 
-def test_names_are_text(runs: Path) -> None:
+def test_names_with_markup_are_shown_as_text(runs: Path) -> None:
     page = Page(runs / "weird")
     assert "alert(1)" in page.text
     assert "<script>alert" not in page.text
@@ -62,7 +62,7 @@ def test_names_are_text(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["dataset", "optimizer", "preset", "version"])
-def test_nothing_that_is_read_becomes_markup(
+def test_text_from_the_files_of_a_run_never_becomes_markup(
     copied: Callable[[str], Path], undrawn: None, place: str
 ) -> None:
     evil = "</title></style></script><img src=x onerror=alert(1)>\"'&amp;"
@@ -76,7 +76,7 @@ def test_nothing_that_is_read_becomes_markup(
     assert "onerror=alert(1)&gt;" in page.text
 
 
-def test_a_folder_of_any_name(copied: Callable[[str], Path], undrawn: None, tmp_path: Path) -> None:
+def test_a_folder_may_have_any_name(copied: Callable[[str], Path], undrawn: None, tmp_path: Path) -> None:
     name = "&lt;b&gt; 'قطة' 😀 {{ 7 * 7 }}"
     page = reported(copied("train").rename(tmp_path / name))
     assert words(page.root.find(".//title")) == f"{name} – Training on digits"
@@ -90,11 +90,11 @@ def test_the_same_run_gives_the_same_page(runs: Path, name: str) -> None:
     assert (runs / name / "report.html").read_bytes() == before
 
 
-# Accessible
+# Accessibility
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_landmarks_headings_and_tables(runs: Path, kind: str) -> None:
+def test_pages_have_landmarks_ordered_headings_and_table_captions(runs: Path, kind: str) -> None:
     page = Page(runs / kind)
     assert page.root.get("lang") == "en"
     for landmark in ("h1", "header", "nav", "main", "footer"):
@@ -113,7 +113,7 @@ def test_landmarks_headings_and_tables(runs: Path, kind: str) -> None:
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast of two colours as WCAG 2 has it."""
+    """The contrast ratio of two colours, as WCAG 2 defines it."""
 
     def luminance(colour: str) -> float:
         parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
@@ -124,7 +124,7 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_contrast_is_that_of_wcag() -> None:
+def test_contrast_agrees_with_known_ratios() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
 
@@ -139,13 +139,13 @@ def test_contrast_is_that_of_wcag() -> None:
         ("warn-ink", ["warn"]),
     ],
 )
-def test_texts_can_be_read_in_both_themes(theme: str, ink: str, papers: list[str]) -> None:
+def test_text_has_enough_contrast_in_both_themes(theme: str, ink: str, papers: list[str]) -> None:
     found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", theme))
     for paper in papers:
         assert contrast(found[ink], found[paper]) >= 4.5, paper
 
 
-def test_both_themes_name_every_colour() -> None:
+def test_both_themes_define_every_colour() -> None:
     names = re.findall(r"--[\w-]+(?=:)", LIGHT)
     assert re.findall(r"--[\w-]+(?=:)", DARK) == names
     assert set(re.findall(r"var\((--[\w-]+)\)", STYLE)) == set(names)

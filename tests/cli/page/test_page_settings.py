@@ -1,4 +1,4 @@
-"""The settings on a page, and the command that does it again."""
+"""The settings on a page, and the command that repeats the run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("text", COMMANDS)
-def test_the_command_that_does_it_again_does_it_again(text: str, tmp_path: Path) -> None:
+def test_the_command_on_the_page_gives_the_same_settings(text: str, tmp_path: Path) -> None:
     settings = settings_of(f"twolayer {text}", tmp_path)
     again = command_line(settings)
     assert again is not None
@@ -82,7 +82,7 @@ def settings_of(text: str, folder: Path) -> dict[str, Any]:
         {"command": "train", "dataset": "digits", "preset": "none"},
         {"command": "predict", "dataset": "digits"},
     ],
-    ids=["none", "file", "preset", "command"],
+    ids=["empty", "file", "preset", "command"],
 )
-def test_there_is_no_command_where_the_settings_are_of_no_known_kind(settings: dict[str, Any]) -> None:
+def test_settings_of_an_unknown_kind_give_no_command(settings: dict[str, Any]) -> None:
     assert command_line(settings) is None

@@ -1,4 +1,4 @@
-"""Files of a run that were edited or damaged, and are refused."""
+"""Edited or damaged files of a run, and their refusal."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from twolayer.cli import read_run, run_folder
 from twolayer.cli.read_run import Results, read_predictions, read_results
 
 
-def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert "must be the folder of a run; it holds no results.json" in refused("report", tmp_path)
     assert "does not exist" in refused("report", tmp_path / "none", code=2)
 
 
-def test_a_place_that_cannot_be_written(runs: Path, tmp_path: Path, undrawn: None) -> None:
+def test_a_page_in_a_missing_folder_is_refused(runs: Path, tmp_path: Path, undrawn: None) -> None:
     error = refused("report", runs / "weird", "--out", tmp_path / "none" / "page.html")
     assert "cannot write into the folder of page.html (No such file or directory)" in error
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"command": "predict"}, "`command` in .* must be train or sweep; got 'predict'"),
         ({"complete": 1}, "`complete` in .* must be true or false; got 1"),
@@ -54,13 +54,15 @@ def test_a_place_that_cannot_be_written(runs: Path, tmp_path: Path, undrawn: Non
         ({"test": {"confusion": []}, "classes": []}, "`test` in .* must have `n_samples`; it is missing"),
     ],
 )
-def test_results_that_lie(copied: Callable[[str], Path], changed: dict[str, Any], said: str) -> None:
+def test_invalid_results_are_refused(
+    copied: Callable[[str], Path], changed: dict[str, Any], message: str
+) -> None:
     folder = copied("weird")
     edit_results(folder, lambda stored: stored.update(changed))
-    assert re.search(said, refused("report", folder))
+    assert re.search(message, refused("report", folder))
 
 
-def test_settings_that_are_none(copied: Callable[[str], Path]) -> None:
+def test_invalid_settings_are_refused(copied: Callable[[str], Path]) -> None:
     folder = copied("weird")
     edit_settings(folder, {"reg": {"a": 1}})
     error = refused("report", folder)
@@ -68,7 +70,7 @@ def test_settings_that_are_none(copied: Callable[[str], Path]) -> None:
 
 
 def stored_arrays(folder: Path) -> dict[str, np.ndarray]:
-    """The predictions of a run."""
+    """The arrays in a run's predictions.npz, with row numbers for its 400 test samples."""
     with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
         return {**stored, "rows_in_file": np.arange(400)}
 
@@ -80,7 +82,7 @@ def results(runs: Path) -> Results:
 
 @pytest.fixture(scope="module")
 def tested(results: Results) -> read_run.Tested:
-    """The test of the network whose predictions are changed."""
+    """The test results that the predictions belong to."""
     assert results.test is not None
     return results.test
 
@@ -91,7 +93,7 @@ PROBABILITIES = "`probabilities` in .* must hold probabilities of 10 classes for
 ROWS = r"`rows` in .* must hold different places in \[0, 400\), at most 24; got"
 IMAGES = r"`images` in .* must hold \d+ images of 8×8 pixels; got other values, of shape"
 OTHERS = "must belong to the run of results.json; got other samples or another network"
-LIES: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
+INVALID: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
     (lambda a: {"y": None}, KEYS),
     (lambda a: {"rows": None}, KEYS),
     (lambda a: {"y": a["y"] + 1}, LABELS),
@@ -111,20 +113,20 @@ LIES: list[tuple[Callable[[dict[str, Any]], dict[str, Any]], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), LIES, ids=range(len(LIES)))
-def test_predictions_that_lie(
-    copied: Callable[[str], Path], change: Callable[[dict[str, Any]], dict[str, Any]], said: str
+@pytest.mark.parametrize(("change", "message"), INVALID, ids=range(len(INVALID)))
+def test_invalid_predictions_are_refused(
+    copied: Callable[[str], Path], change: Callable[[dict[str, Any]], dict[str, Any]], message: str
 ) -> None:
     folder = copied("train")
     arrays = stored_arrays(folder)
     changed = {name: array for name, array in (arrays | change(arrays)).items() if array is not None}
     np.savez(folder / "predictions.npz", **changed)
-    assert re.search(said, refused("report", folder))
+    assert re.search(message, refused("report", folder))
 
 
 @pytest.mark.parametrize("dtype", ["O", "U8", "S8", "m8[s]", "M8[s]", "c8", "V4", [("a", "f4")]], ids=str)
 @pytest.mark.parametrize("key", ["y", "probabilities", "rows", "images", "rows_in_file"])
-def test_predictions_of_another_dtype(
+def test_predictions_of_another_dtype_are_refused(
     runs: Path, results: Results, tested: read_run.Tested, tmp_path: Path, key: str, dtype: Any
 ) -> None:
     arrays = stored_arrays(runs / "train")
@@ -134,7 +136,7 @@ def test_predictions_of_another_dtype(
         read_predictions(path, tested, results.image_shape)
 
 
-def test_labels_that_are_floats(
+def test_labels_that_are_floats_are_refused(
     runs: Path, results: Results, tested: read_run.Tested, tmp_path: Path
 ) -> None:
     arrays = stored_arrays(runs / "train")
@@ -148,7 +150,7 @@ def test_labels_that_are_floats(
     st.sampled_from(["y", "probabilities", "rows", "images", "rows_in_file"]),
     st.lists(st.integers(0, 10**6), min_size=1, max_size=4).map(tuple),
 )
-def test_predictions_are_refused_by_their_headers(
+def test_a_wrong_shape_is_refused_without_reading_the_values(
     runs: Path,
     results: Results,
     tested: read_run.Tested,
@@ -156,10 +158,10 @@ def test_predictions_are_refused_by_their_headers(
     key: str,
     shape: tuple[int, ...],
 ) -> None:
-    """Their values, which a small file may have gigabytes of, are not read: here there are none."""
+    """The values are not read, as a small file may declare gigabytes of them; here the file has no values."""
     arrays = stored_arrays(runs / "train")
     assume(shape != arrays[key].shape and (key != "rows" or len(shape) > 1 or shape[0] > 24))
-    path = tmp_path_factory.mktemp("lies") / "predictions.npz"
+    path = tmp_path_factory.mktemp("invalid") / "predictions.npz"
     header = {"descr": arrays.pop(key).dtype.str, "fortran_order": False, "shape": shape}
     np.savez(path, **arrays)
     with zipfile.ZipFile(path, "a") as archive, archive.open(f"{key}.npy", "w") as member:
@@ -169,21 +171,21 @@ def test_predictions_are_refused_by_their_headers(
         read_predictions(path, tested, results.image_shape)
 
 
-def test_images_of_samples_that_are_none_are_not_read(runs: Path, tested: read_run.Tested) -> None:
+def test_images_are_not_read_for_samples_that_are_not_images(runs: Path, tested: read_run.Tested) -> None:
     found = read_predictions(runs / "train" / "predictions.npz", tested, None)
     assert found.images is found.rows is None
 
 
-def test_predictions_that_are_no_npz_file(copied: Callable[[str], Path]) -> None:
+def test_a_truncated_file_of_predictions_is_refused(copied: Callable[[str], Path]) -> None:
     path = copied("train") / "predictions.npz"
     path.write_bytes(path.read_bytes()[:100])
     assert f"{path} must be an .npz file with arrays; it is truncated" in refused("report", path.parent)
 
 
-def test_classes_that_are_as_probable_may_change_places(
+def test_classes_that_are_almost_equally_probable_may_change_places(
     runs: Path, results: Results, tested: read_run.Tested, tmp_path: Path
 ) -> None:
-    """In float32 a sample may have two classes of one probability of which its logits told one."""
+    """In float32, rounding may give two classes the same probability although their logits differ."""
     arrays = stored_arrays(runs / "train")
     y, probabilities = arrays["y"], arrays["probabilities"]
     right = int(np.flatnonzero(probabilities.argmax(axis=1) == y)[0])
@@ -194,7 +196,7 @@ def test_classes_that_are_as_probable_may_change_places(
     assert len(read_predictions(tmp_path / "predictions.npz", tested, results.image_shape).y) == 400
 
 
-def test_a_run_that_is_overwritten_leaves_no_page(copied: Callable[[str], Path]) -> None:
+def test_overwriting_a_run_removes_its_page(copied: Callable[[str], Path]) -> None:
     folder = copied("train")
     assert {"report.html", "predictions.npz"} <= set(run_folder.written_in(folder))
     with run_folder.fresh_folder(str(folder), "x", overwrite=True, dataset="digits") as new:

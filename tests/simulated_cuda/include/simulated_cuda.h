@@ -1,4 +1,4 @@
-// CUDA C++, as far as CuPy's kernels use it: included before the first line of a kernel's source.
+// The parts of CUDA C++ that CuPy's kernels use. Each kernel includes this header before its first line.
 #pragma once
 
 #include <cassert>
@@ -24,7 +24,7 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __constant__ static
-// In one section, which is overwritten before each block runs.
+// Shared variables are in one section, which is overwritten before each block runs.
 #define __shared__ static __attribute__((section("simulated_shared")))
 
 struct dim3 {
@@ -131,7 +131,7 @@ inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 inline int __clzll(long long x) { return x ? __builtin_clzll(x) : 64; }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 
-// Half precision, by the compiler's _Float16
+// Half precision, with the compiler's _Float16
 
 inline unsigned short __float2half_rn(float x) {
   _Float16 half = x;
@@ -161,7 +161,7 @@ inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
 inline float rsqrt(float x) { return rsqrtf(x); }
 template <class T> inline T __ldg(const T *x) { return *x; }
 
-// Threads take turns, so an atomic operation of a device is an ordinary operation here.
+// Threads run in turn, so atomic operations are ordinary operations here.
 
 template <class T, class F> inline T simulated_atomic(T *address, F next) {
   T old = *address;
