@@ -12,7 +12,7 @@ import numpy as np
 
 from ._namespace import HostArray
 from ._optional import require
-from ._texts import did_you_mean, listed
+from ._texts import did_you_mean, is_numeric, listed, printable
 
 Frame: TypeAlias = Any  # narwhals.DataFrame
 Series: TypeAlias = Any  # narwhals.Series
@@ -63,14 +63,16 @@ def _in_known_types(frame: Frame) -> Any:
     return native
 
 
-def check_columns(columns: Sequence[str], needed: Collection[str], *, name: str = "frame") -> None:
-    """Raise a ValueError unless a table has the needed columns."""
+def check_columns(
+    columns: Sequence[str], needed: Collection[str], *, name: str = "frame", hint: str = ""
+) -> None:
+    """Raise a ValueError, which ends with ``hint``, unless a table has the needed columns."""
     there = {*columns}
     missing = [one for one in needed if one not in there]
     if missing:
         raise ValueError(
             f"`{name}` must have the columns {listed(missing)}; it has {listed(columns)}"
-            f"{did_you_mean(missing[0], columns)}"
+            f"{did_you_mean(missing[0], columns)}{hint}"
         )
 
 
@@ -160,3 +162,16 @@ def _as_number(value: Any) -> float:
 
 def _narwhals() -> Any:
     return require("narwhals", extra="tables", purpose="reading tables")
+
+
+def not_numbers(series: Series) -> str:
+    """Return words for the texts of a column that are not numbers; "" if all are numbers."""
+    texts = [(row, text) for row, text in enumerate(values_of(series)) if text is not None]
+    others = [(row, text) for row, text in texts if not is_numeric(text)]
+    if not others:
+        return ""
+    row, text = others[0]
+    return (
+        f": {len(others):,} of its {len(texts):,} values are not numbers, first {printable(text)!r:.40} "
+        f"in row {row} (counted from 0)"
+    )

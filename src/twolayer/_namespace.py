@@ -24,6 +24,8 @@ from array_api_compat import is_numpy_namespace as is_numpy_namespace
 from array_api_compat import is_torch_namespace as is_torch_namespace
 from array_api_compat import to_device as to_device
 
+from ._texts import bounded
+
 Array: TypeAlias = Any  # an array of any library that follows the array API standard
 HostArray: TypeAlias = npt.NDArray[Any]
 P = ParamSpec("P")
@@ -103,6 +105,8 @@ def standard_namespace(xp: ModuleType) -> ModuleType:
         xp = __import__("jax.numpy", fromlist=["asarray"])
     if not (isinstance(xp, ModuleType) and hasattr(xp, "asarray") and hasattr(xp, "matmul")):
         shown = name or type(xp).__name__
+        if isinstance(xp, str) or shown == "device":  # as for PyTorch's `module.to("cpu")`
+            shown = f"{xp!r}; pass the module, or a device as `device=`"
         raise TypeError(f"`xp` must be an array library such as numpy, cupy, torch or jax.numpy; got {shown}")
     return xp
 
@@ -210,11 +214,22 @@ def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
     ------
     TypeError
         If ``dtype`` is neither float32 nor float64, or is not available on the device.
+    ValueError
+        If the library has no such device.
     """
     name, device = dtype_name(dtype), unsharded(device)
     if name not in ("float32", "float64"):
         raise TypeError(f"`dtype` must be float32 or float64; got {name}")
-    if not has_float(name, xp=xp, device=device):
+    try:
+        found = has_float(name, xp=xp, device=device)
+        if not found:
+            xp.empty(0, dtype=xp.uint8, device=device)  # fails if the device is missing, not only the dtype
+    except Exception as error:
+        why = bounded((str(error).strip() or type(error).__name__).splitlines()[0], 200)
+        raise ValueError(
+            f"`device` must be one that {library_name(xp)} has here; got {shown_device(device)} ({why})"
+        ) from error
+    if not found:
         where = library_name(xp) if device is None else f"{library_name(xp)} on {shown_device(device)}"
         hint = " (JAX has it after jax.config.update('jax_enable_x64', True))" if is_jax_namespace(xp) else ""
         raise TypeError(f"`dtype` must be one that {where} has{hint}; got {name}")

@@ -30,10 +30,25 @@ def listed(names: Iterable[object]) -> str:
     return bounded(printable(", ".join(map(str, names))), 200)
 
 
+def size_in_words(shape: Sequence[int]) -> str:
+    """Return "width×height", or "width×height×channels", of an image of shape (height, width, …)."""
+    height, width, *channels = shape
+    return "×".join(map(str, (width, height, *channels)))
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a hint for the end of an error, with the most similar of the names; "" if no name is similar."""
     near = difflib.get_close_matches(name, [*names], n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def is_numeric(text: str) -> bool:
+    """Return whether a text is a number, without blanks and thousands separators, as in a CSV file."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text and text == text.strip()
 
 
 def check_printable(name: str, text: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ._hints import conversion, one_sample
 from ._namespace import (
     Array,
     HostArray,
@@ -62,12 +63,9 @@ def check_array(name: str, array: Any) -> None:
     """Raise unless ``array`` is a plain array of an array library, on a device where the library computes."""
     check_plain(name, array)
     if not is_array_api_obj(array):
-        # Methods of data frames, of SciPy's sparse arrays, and of JAX's.
-        makes = [method for method in ("to_numpy", "toarray", "todense") if hasattr(array, method)]
-        hint = f"; use `{variable_of(name)}.{makes[0]}()`" if makes else ""
         raise TypeError(
             f"`{name}` must be an array of an array-API library (numpy, cupy, torch, jax); "
-            f"got {type(array).__name__}{hint}"
+            f"got {type(array).__name__}{conversion(name, array)}"
         )
     check_current_device(name, array)
     check_axes(name, array)
@@ -152,13 +150,14 @@ def check_features(X: Any, n_features: int | None = None, W1: Array = None, *, n
     if len(shape) < 2:
         raise ValueError(
             f"`{name}` must have a first axis of samples and at least one more of features; got shape {shape}"
+            f"{one_sample(name, shape, n_features)}"
         )
     if min(shape) < 1:
         raise ValueError(f"`{name}` must hold at least one sample; got shape {shape}")
     if n_features not in (None, came := math.prod(shape[1:])):
         raise ValueError(
             f"`{name}` must have {n_features} features per sample to fit the network; "
-            f"got shape {shape}, which is {came}"
+            f"got shape {shape}, which is {came}{one_sample(name, shape, n_features)}"
         )
 
 
@@ -380,8 +379,12 @@ def check_number(
 def check_form(name: str, value: Any, attributes: Sequence[str], wanted: str) -> None:
     """Raise unless ``value`` is an object, not a class, that has the attributes; ``wanted`` describes it."""
     if isinstance(value, type) or not all(hasattr(value, attribute) for attribute in attributes):
-        came = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-        raise TypeError(f"`{name}` must be {wanted}; got {came}")
+        kind = value if isinstance(value, type) else type(value)
+        came = kind.__name__
+        # Another library may have a class of the same name, such as PyTorch's SGD.
+        if came in wanted and not kind.__module__.startswith(f"{__package__}."):
+            came = f"{kind.__module__}.{came}"
+        raise TypeError(f"`{name}` must be {wanted}; got {'the class ' if kind is value else ''}{came}")
 
 
 def check_choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -28,7 +28,7 @@ from ._validation import (
     row_blocks,
     warn_outside,
 )
-from .mathematics import cross_entropy, shares, softmax, targets
+from .mathematics import cross_entropy, shares, softmax_parts, targets
 from .network import TwoLayerNet, as_targets, rescaled
 
 LEAST, MOST = 0.05, 20.0  # bounds of the temperature
@@ -148,12 +148,12 @@ def _calibration(logits: HostArray, T: HostArray, sums: HostArray | None, share:
     centred = logits - np.sum(T * logits, axis=1, keepdims=True) / mass
 
     def loss(inverse: float) -> float:
-        Z, _, total = softmax(inverse * logits, xp=host)
+        Z, _, total = softmax_parts(inverse * logits, xp=host)
         return float(np.sum(cross_entropy(Z, total, T, sums, xp=host) * share))
 
     def slope(inverse: float) -> float:
         """Return the derivative of the loss, which is convex in 1 / T."""
-        _, exp_Z, total = softmax(inverse * logits, xp=host)
+        _, exp_Z, total = softmax_parts(inverse * logits, xp=host)
         return float(np.sum(exp_Z / total * centred * mass * share))
 
     before, low, high = loss(1.0), 1 / MOST, 1 / LEAST

@@ -33,7 +33,7 @@ def unroll(
 
     The result has one hidden unit for each filter at each position. Its logits are the same up to rounding.
     The convolution is a cross-correlation, as is usual in this field: filters are not mirrored.
-    See docs/mathematics.md, "And a small convolution".
+    See docs/mathematics.md, "A small convolution is a two-layer network".
 
     Parameters
     ----------

@@ -21,6 +21,7 @@ from ._frames import (
     check_columns,
     check_names,
     kind_of,
+    not_numbers,
     numbers_of,
     values_of,
 )
@@ -38,18 +39,23 @@ from ._records import (
     is_plain,
     is_text,
 )
-from ._texts import listed
+from ._texts import is_numeric, listed
 from ._validation import check_choice, check_integer, warn_outside
 
 VERSION = 1  # version of the JSON format
 _FEW_ROWS = 20  # in so few rows, values that all differ may still be measurements or categories
 _MAX_CATEGORIES = 30
 # Reasons to leave out a column that identifies the rows. `load_table` uses such columns as `test_ids`.
-ID_REASONS = _DIFFERENT, _IN_ORDER, _IDENTIFIERS = (
+# Texts that are almost all numbers may be measurements, but also identifiers such as 4711 and C4711.
+ID_REASONS = _DIFFERENT, _IN_ORDER, _IDENTIFIERS, _NUMBERS_AS_TEXT = (
     "different in most rows",
     "row numbers",
     "identifiers",
+    "text, as some values are not numbers",
 )
+# Strings that programs write for a gap. In a column of numbers they cannot mean anything else.
+GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
+MOSTLY = 0.9  # from this share of numbers in a column on, other texts in it may be a mistake
 _INFREQUENT = "infrequent_sklearn"  # as scikit-learn's OneHotEncoder names it
 DATES_AS = ("seconds", "parts")
 _DATE_PARTS = ("year", "month", "day", "weekday", "hour")
@@ -275,8 +281,10 @@ class TableEncoder:
             series = frame[column.name]
             kind = kind_of(series)
             if kind not in (column.kind, NOTHING):
+                which = not_numbers(series) if (column.kind, kind) == (NUMBERS, TEXTS) else ""
                 raise TypeError(
-                    f"the column {column.name!r:.80} must hold {column.kind}, as in training; got {kind}"
+                    f"the column {column.name!r:.80} must hold {column.kind}, as in training; got "
+                    f"{kind}{which}"
                 )
             features = column.features(series)
             X[:, start : start + features.shape[1]] = features
@@ -482,6 +490,9 @@ def _reason_against(series: Series, kind: str) -> str:
         values = [value for value in values_of(series) if value is not None]
         if len(set(values)) <= max(_FEW_ROWS, len(values) / 2):
             return ""
+        texts = [value for value in values if value not in GAPS]
+        if MOSTLY * len(texts) <= sum(map(is_numeric, texts)) < len(texts):
+            return _NUMBERS_AS_TEXT
         n_words = sum(len(value.split()) for value in values) / len(values)
         return "free text" if n_words > 2 else _DIFFERENT
     if kind != NUMBERS or not series.dtype.is_integer() or len(series) <= _FEW_ROWS or series.null_count():

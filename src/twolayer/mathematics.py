@@ -5,7 +5,8 @@
 
 Sample i has the target T_i and the weight share_i. D features, H hidden units, C classes; weights (out, in).
 Arrays other than X (N, D) and y begin with a network axis (K, or 1 if shared); samples are the last axis.
-A `leaf` has fast forms on some libraries. Arguments are not checked. "See" points to docs/mathematics.md.
+Arguments are not checked. "See" points to docs/mathematics.md. A `@leaf` function also has faster forms for
+some libraries, which compute the same; only these forms may write to arguments where a docstring allows it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def forward(
 
 @leaf
 def product(A: Array, B: Array, *, axis: int | None = None, xp: ModuleType) -> Array:
-    """A B of each network; with B = X (N, D), A Xᵀ (axis 1) or A X (axis 0). See "Many networks as one"."""
+    """A B of each network. If B is X (N, D): A Xᵀ (axis 1) or A X (axis 0). See "Many networks as one"."""
     return A @ B if axis is None else xp.tensordot(A, B, axes=((2,), (axis,)))
 
 
@@ -54,8 +55,11 @@ def relu(W1X: Array, b1: Array, kept: Array | None, *, xp: ModuleType) -> Array:
     return H1 if kept is None else H1 * xp.astype(kept, H1.dtype)
 
 
-def softmax(logits: Array, *, axis: int = 1, xp: ModuleType) -> tuple[Array, Array, Array]:
-    """Z = logits - max, exp(Z), total: softmax = exp(Z) / total. See "A softmax that does not overflow"."""
+def softmax_parts(logits: Array, *, axis: int = 1, xp: ModuleType) -> tuple[Array, Array, Array]:
+    """Z = logits - max, exp(Z), and its sum, total. The softmax is exp(Z) / total.
+
+    See "A softmax that does not overflow".
+    """
     Z, exp_Z = exp_of_difference(logits, xp.max(logits, axis=axis, keepdims=True), xp=xp)
     return Z, exp_Z, xp.sum(exp_Z, axis=axis, keepdims=True)
 
@@ -69,7 +73,7 @@ def exp_of_difference(a: Array, b: Array, *, xp: ModuleType) -> tuple[Array, Arr
 
 def log_softmax(logits: Array, *, axis: int, xp: ModuleType) -> Array:
     """Logarithm of the softmax. See "A softmax that does not overflow"."""
-    Z, _, total = softmax(logits, axis=axis, xp=xp)
+    Z, _, total = softmax_parts(logits, axis=axis, xp=xp)
     return Z - xp.log(total)
 
 
@@ -170,7 +174,7 @@ def loss_and_gradients(
 ) -> tuple[Array, Params]:
     """Loss (K,) and its gradients; the penalty's are 2 reg W1 and 2 reg W2. See "The gradient"."""
     H1, logits = forward(params, X, xp=xp)
-    Z, exp_Z, total = softmax(logits, xp=xp)
+    Z, exp_Z, total = softmax_parts(logits, xp=xp)
     losses = cross_entropy(Z, total, T, sums, xp=xp)
     dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     dW1, db1, dW2, db2 = backward(params, X, H1, dlogits, xp=xp)

@@ -55,7 +55,7 @@ from .mathematics import (
     loss,
     loss_and_gradients,
     shares,
-    softmax,
+    softmax_parts,
     targets,
 )
 from .settings import SETTINGS
@@ -229,7 +229,7 @@ class TwoLayerNet(NamedTuple):
             If an argument has the wrong type, or ``xp`` does not have the dtype on the device.
         ValueError
             If a size is below 1, ``rng`` is negative, ``weight_scale`` is neither ``"he"`` nor a number above
-            0, or it is so large that a weight is out of the dtype's range.
+            0, or is so large that a weight is out of the dtype's range, or ``xp`` has no such device.
 
         References
         ----------
@@ -428,7 +428,7 @@ class TwoLayerNet(NamedTuple):
         arguments, xp = self._arguments(X, y, reg, sample_weight, label_smoothing)
         params, X, T, sums, share, reg = arguments
         _, logits = forward(params, X, xp=xp)
-        Z, _, total = softmax(logits, xp=xp)
+        Z, _, total = softmax_parts(logits, xp=xp)
         losses = cross_entropy(Z, total, T, sums, xp=xp)
         return self._own(loss(params, losses, share, reg, xp=xp))
 
@@ -493,13 +493,14 @@ class TwoLayerNet(NamedTuple):
         k = check_index(k, self.n_networks)
         return TwoLayerNet(*(copied(array[k, ...], xp=xp) for array in self))
 
-    def to(self, xp: ModuleType, device: Any = None) -> TwoLayerNet:
+    def to(self, xp: ModuleType | None = None, device: Any = None) -> TwoLayerNet:
         """Return a copy in another library or on another device.
 
         Parameters
         ----------
-        xp : module
-            The array library: numpy, cupy, torch, jax.numpy, or any array-API namespace.
+        xp : module, optional
+            The array library: numpy, cupy, torch, jax.numpy, or any array-API namespace. By default, the
+            network's own library.
         device : device of ``xp``, optional
             By default, the library's default device. A JAX sharding is used as in `initialize`.
 
@@ -512,9 +513,11 @@ class TwoLayerNet(NamedTuple):
         ------
         TypeError
             If ``xp`` is not an array library, or does not have the network's dtype on the device.
+        ValueError
+            If ``xp`` has no such device.
         """
-        check_network(self)
-        xp = standard_namespace(xp)
+        own = check_network(self)
+        xp = own if xp is None else standard_namespace(xp)
         float_dtype(self.W1.dtype, xp=xp, device=device)
         return TwoLayerNet(*(from_host(to_host(array), xp=xp, device=device) for array in self))
 
@@ -631,7 +634,7 @@ def evaluate(
         block = X[rows, :] if divide is None else divide(X[rows, :])
         block = block if transform is None else transform(block, arrays, xp=xp)
         _, logits = forward(params, cast(block, dtype, xp=xp), xp=xp)
-        Z, _, total = softmax(logits, xp=xp)
+        Z, _, total = softmax_parts(logits, xp=xp)
         T, sums = targets(y[rows, ...], n_classes, dtype=dtype, xp=xp)
         losses = cross_entropy(Z, total, T, sums, xp=xp)[:, 0, :]
         right = is_correct(logits, y[rows, ...], xp=xp)

@@ -247,6 +247,10 @@ class _Fitted:
             b2=copied(net.b2, xp=xp),
         )
 
+    def __repr__(self: Any) -> str:
+        shapes = ", ".join(f"{name}: {np.shape(array)}" for name, array in self._asdict().items())
+        return f"{type(self).__name__}({shapes})"
+
     def host_arrays(self: Any) -> tuple[HostArray, ...]:
         """Return the arrays of the map; raise unless they are plain, because users may have set them."""
         for name, array in self._asdict().items():

@@ -102,7 +102,7 @@ def symmetrize(
     A flipped and shifted image is x R, which is linear in the image x, so (x R) W1 is x (R W1). The hidden
     units of the V variants lie side by side, as those of networks in `merge`: W1 is [R_1 W1 … R_V W1], and W2
     contains W2 / V for each variant. This is exact up to rounding. With ``flip``, an image and its mirror
-    image have the same logits. See docs/mathematics.md, "So do flips and shifts".
+    image have the same logits. See docs/mathematics.md, "Flips and shifts fold into it too".
 
     Parameters
     ----------

@@ -52,8 +52,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -118,6 +119,13 @@ class NetworkMetadata:
     format_version: int
     twolayer_version: str
     encoder: TableEncoder | None = None
+
+    def __repr__(self) -> str:
+        """Return all fields, with only the first entries of long lists, such as the mean of the images."""
+        short = reprlib.Repr()
+        short.maxlist, short.maxtuple, short.maxdict, short.maxstring, short.maxother = 6, 20, 100, 100, 100
+        shown = (f"{field.name}={short.repr(getattr(self, field.name))}" for field in fields(self))
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def save(
@@ -315,9 +323,10 @@ def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadat
     """Read the header; raise unless the metadata and the tensors follow the format."""
     stored: dict[str, str] = file.metadata() or {}
     if stored.get("format") != _FORMAT:
-        raise ValueError(
-            f"{path} must be a network saved by twolayer; it is a safetensors file of another kind"
-        )
+        kind = "a safetensors file of another kind"
+        if stored.get("format") == "twolayer checkpoint":
+            kind = "a run's checkpoint, which `twolayer.checkpoints.load_run` loads"
+        raise ValueError(f"{path} must be a network saved by twolayer; it is {kind}")
     place = f"the metadata of {path}"
     read = partial(checked, stored, place=place, as_json=True)
     # Check the version first, because a newer format may have other keys.

@@ -109,7 +109,9 @@ def test_predict_gives_classes_and_probabilities(run: Path, samples: np.ndarray)
     probs = storage.load("run/network.safetensors").predict_proba(samples)
     np.savez("some.npz", X=samples)
     output = done("predict", "run", "some.npy")
-    assert "and 10 more; --output FILE writes all" in output
+    assert "probability of class" in output
+    for shown in (output, done("predict", "run", "some.npy", "--quiet")):
+        assert "and 10 more; --output FILE writes all" in shown
     lines = [line.split() for line in output.splitlines() if re.match(r"^  \d", line)]
     assert [int(line[1]) for line in lines] == probs[:20].argmax(axis=1).tolist()
     assert [float(line[2]) for line in lines] == pytest.approx(probs[:20].max(axis=1), abs=1e-4)

@@ -107,3 +107,13 @@ def test_characters_outside_the_encoding_become_question_marks() -> None:
     found = started("train", "--epochs", 1, environment={"PYTHONIOENCODING": "ascii"})
     assert found.returncode == 0, found.stderr
     assert "8?8 pixels" in found.stdout
+
+
+def test_warnings_of_python_are_shown_as_those_of_the_command() -> None:
+    script = (
+        "import sys, warnings, twolayer.cli.commands as commands;"
+        "commands.show_information = lambda console: warnings.warn('an odd\\nfile');"
+        "sys.argv = ['twolayer', 'info'];"
+        "import twolayer.cli; twolayer.cli.main()"
+    )
+    assert started(script=script).stderr == "Warning: an odd\\nfile\n"

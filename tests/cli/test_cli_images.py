@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from support import ROOT
 from support.command_line import answered, done, refused, settings_in
 
 import twolayer
@@ -41,7 +43,8 @@ def results(folder: str) -> dict[str, object]:
 
 
 def test_a_folder_of_images_trains_and_evaluates_a_network() -> None:
-    done("train", photos("photos"), "--resize", 8, *QUICK, "--out", "run")
+    output = done("train", photos("photos"), "--resize", 8, *QUICK, "--out", "run")
+    assert "simple classifiers: always predicting the commonest class 0.500\n" in output
     metadata = twolayer.storage.load_metadata("run")
     assert (metadata.classes, metadata.image_shape) == (("bright", "dark"), (8, 8, 3))
     assert settings_in("run")["resize"] == 8
@@ -86,6 +89,23 @@ def test_predict_reads_images_as_train_does() -> None:
         assert np.allclose(stored["probabilities"], probs[data.train.y == 0], atol=1e-6)
 
 
+def test_the_recipe_for_one_photo_gives_the_probabilities_of_predict() -> None:
+    done("train", photos("photos"), "--resize", 8, *QUICK, "--out", "run")
+    section = (
+        (ROOT / "docs" / "tables.md").read_text(encoding="utf-8").partition("\n## A folder of images\n")[2]
+    )
+    recipe: dict[str, Any] = {}
+    exec(section.partition("```python\n")[2].partition("```")[0], recipe)
+    exif = pillow.Exif()
+    exif[0x0112] = 6  # the orientation of a photo that must be turned by 90°
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 50, 3)).astype(np.uint8)
+    pillow.fromarray(pixels).save("new.jpg", exif=exif)
+    _, data, _ = answered("predict", "run", "new.jpg", "--resize")
+    found = recipe["classify"]("new.jpg", "run")
+    assert [*found] == data["classes"]
+    assert np.allclose([*found.values()], data["predictions"][0]["probabilities"], rtol=1e-6, atol=0)
+
+
 def test_grey_images_have_no_axis_of_colours() -> None:
     done("train", photos("photos", size=(8, 8)), "--grey", *QUICK, "--out", "run")
     assert twolayer.storage.load_metadata("run").image_shape == (8, 8)
@@ -102,10 +122,12 @@ def test_splits_of_a_folder_are_kept() -> None:
 
 def test_mixed_sizes_and_unreadable_files_are_refused_or_skipped() -> None:
     photos("photos")
-    assert "`resize` must be given where images differ in size" in refused("train", "photos", *QUICK)
+    line = refused("train", "photos", *QUICK)
+    assert "`--resize` must be given if images differ in size, for example `--resize 32`; " in line
     Path("photos/dark/broken.png").write_bytes(b"no image")
     line = refused("train", "photos", "--resize", 8, *QUICK)
     assert "broken.png" in line
+    assert line.endswith("; `--skip-unreadable` skips such files")
     output = done("train", "photos", "--resize", 8, "--skip-unreadable", *QUICK[:-1], "--out", "run")
     assert "Warning: " in output
     assert "broken.png" in output
@@ -142,6 +164,12 @@ def test_idx_files_train_and_evaluate_a_network() -> None:
     assert (data["split"], data["n_samples"]) == ("test", 20)
     assert "`--test` must be left out except for" in refused("train", "mnist", "--test", 5, code=2)
     done("report", "run")
+
+
+def test_a_missing_folder_is_refused_with_a_similar_name() -> None:
+    photos("photos", n=1)
+    line = refused("train", "photo", "--resize", 8, code=2)
+    assert "got 'photo', which does not exist; did you mean photos? (see" in line
 
 
 def test_a_folder_of_cifar10_gets_a_hint() -> None:

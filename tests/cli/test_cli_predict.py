@@ -372,9 +372,20 @@ def test_invalid_input_is_refused(net: TwoLayerNet) -> None:
         Path(name).touch()
     picture("a.png")
     np.save("X.npy", np.ones((2, 24)))
+    np.save("one.npy", np.ones((4, 6)))
     for arguments, message in (
         (("raw.npz",), "`X` in raw.npz must be a whole array; it cannot be read (it is not an array)"),
         (("X.npy", "--resize"), "`--resize` must be left out except for image files"),
+        (("scan", "--resize"), "No such file or directory: scan; did you mean scans?$"),
+        (
+            ("a.png", "--resize", 6),
+            "must be a file or folder that exists; got 6; here, `--resize` takes no number",
+        ),
+        (("a.png", "--resize", 6, "--output", "p.csv"), "here, `--resize` takes no number"),
+        (
+            ("one.npy",),
+            "features per sample to fit the network; got 6; one sample needs a first axis: `X[None]`$",
+        ),
         (("a.png", "X.npy"), "got several files"),
         (("empty",), "`INPUT` must be a folder with images; empty contains no image (.png, .jpg, "),
         (("empty",), ".webp)$"),

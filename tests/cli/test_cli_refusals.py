@@ -103,6 +103,7 @@ FAILURES = {
     "predict none a.png": "No such file or directory: none",
     "predict run any.png": "the network was not trained on images of a known range",
     "predict run a.svg": "`INPUT` must be a table, an .npz or .npy file, image files or folders of images; got a.svg",
+    "predict run none.csv": "No such file or directory: none.csv",
     "predict run new.csv": "got new.csv; the network was not trained on a table",
     "predict run X.npy X.npy": "got several files",
     "predict run X.npy --invert": "`--invert` must be left out except for image files",
@@ -119,6 +120,8 @@ def shelf(elsewhere: Path, run_of_npz: Path) -> set[str]:
     Path("old/settings.json").write_text("{}")
     Path("sweep/settings.toml").write_text('command = "sweep"')
     Path("any.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    for name in ("a.svg", "new.csv"):
+        Path(name).touch()
     Path("foreign.npz").write_text("X,y\n1,2\n")
     Path("cut.npz").write_bytes(b"PK\x03\x04 and no more")
     Path("cut.safetensors").write_bytes(b"short")

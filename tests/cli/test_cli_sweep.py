@@ -57,6 +57,7 @@ def test_sweep_writes_a_whole_run(pictures: None) -> None:
     (marked,) = [line for line in output.splitlines() if "← best" in line]
     assert float(marked.split()[0]) == best["learning_rate"]
     assert re.search(r"test +400 +0\.\d\d\d", output)
+    assert "simple classifiers: always predicting the commonest class 0." in output
 
 
 def test_a_sweep_reports_the_uncertainty_of_its_ranking() -> None:

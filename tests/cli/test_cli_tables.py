@@ -77,9 +77,19 @@ def test_rows_and_columns_left_out_and_importances_are_reported() -> None:
     output = done("train", write("people.csv", rows), *QUICK)
     assert "Warning: 7 of 200 rows have no outcome, and are left out" in output
     assert "Warning: columns left out: customer (different in most rows)" in output
-    assert "Test accuracy of simple classifiers: commonest class 0." in output
-    assert "Accuracy lost when a column is shuffled (± SD), the largest losses: age 0." in output
+    assert "Test accuracy of simple classifiers: always predicting the commonest class 0." in output
+    assert "(± SD; a value below zero is chance), the largest losses: age 0." in output
     assert "people-train-001" in output
+
+
+def test_numbers_with_separators_and_unused_texts_of_gaps_are_reported() -> None:
+    """As on the command line, --missing=1,177.09 is two texts."""
+    rows = [{**row, "age": "1,177.09" if i == 9 else row["age"]} for i, row in enumerate(people(200))]
+    output = done("train", write("people.csv", rows), *QUICK, "--missing=-9,177.09", "--out", "run")
+    assert "people.csv contains '-9', '177.09', which are in `missing`" in output
+    assert "if they are numbers, remove thousands separators and units from the file" in output
+    done("train", "people.csv", *QUICK, "--missing", '"1,177.09"', "--out", "other")
+    assert "age" in twolayer.load_encoder("other").get_feature_names_out()
 
 
 def test_by_default_a_column_with_a_usual_name_has_the_labels() -> None:
@@ -199,7 +209,7 @@ def test_ctrl_c_during_importances_keeps_the_results(monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
         return twolayer.permutation_importance(*arguments, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("twolayer.cli.table_results.permutation_importance", shuffled)
+    monkeypatch.setattr("twolayer.cli.comparisons.permutation_importance", shuffled)
     write("people.csv", ROWS)
     output = done("train", "people.csv", *QUICK, "--out", "run")
     assert "Warning: interrupted: the importance of some columns was not computed" in output
@@ -321,7 +331,9 @@ def test_columns_and_files_that_do_not_fit_are_refused(run: Path) -> None:
     write("new.csv", ROWS, without("state"))
     assert "must have the columns state; it has customer, age" in refused("predict", run, "new.csv")
     write("new.csv", [{**row, "age": "old"} for row in ROWS])
-    assert "the column 'age' must hold numbers" in refused("predict", run, "new.csv")
+    line = refused("predict", run, "new.csv")
+    assert "the column 'age' must hold numbers" in line
+    assert line.endswith("400 of its 400 values are not numbers, first 'old' in row 0 (counted from 0)")
     line = refused("predict", run, "people.csv", "--id-columns", "nothing")
     assert "people.csv` must have the columns nothing" in line
     assert "`--resize` must be left out except for image files" in refused(
@@ -356,6 +368,9 @@ def test_all_rows_of_another_table_are_evaluated(run: Path) -> None:
     line = refused("evaluate", run, "new.csv")
     assert "must hold labels of the network's classes, no, yes; got a label of perhaps" in line
     write("new.csv", [{**row, "result": row["outcome"]} for row in new], [*without("outcome"), "result"])
+    line = refused("evaluate", run, "new.csv")
+    assert "must have the columns outcome; it has" in line
+    assert line.endswith("; `twolayer predict` needs no labels")
     _, data, _ = answered("evaluate", run, "new.csv", "--label", "result")
     assert data["accuracy"] == pytest.approx(np.mean(right))
 
@@ -384,6 +399,10 @@ def test_the_page_describes_a_table(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     assert 'class="plain">The network predicted the right class for ' in page
     assert "always predicting the commonest class is right for " in page
+    assert "; in a CSV file with one line for each row, row N is line N + 2." in page
+    assert "<dt>Area under the ROC curve</dt>" in page
+    assert "without the penalty; always predicting the class shares has 0." in page
+    assert "; logistic regression has 0." in page
     assert (
         "Columns that are left out, as they cannot help: <bdi>customer</bdi> (different in most rows)."
         in page
@@ -413,7 +432,7 @@ def test_the_page_names_standard_input() -> None:
 
 def test_importances_that_would_take_long_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     # Both computations now count as too long.
-    monkeypatch.setattr("twolayer.cli.table_results._MOST_OPERATIONS", 1.0)
+    monkeypatch.setattr("twolayer.cli.comparisons._MOST_OPERATIONS", 1.0)
     monkeypatch.setattr("twolayer.report.baselines._MOST_OPERATIONS", 1.0)
     done("train", write("people.csv", ROWS), *QUICK, "--out", "run", "-q")
     done("report", "run")

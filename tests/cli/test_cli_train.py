@@ -49,6 +49,7 @@ def test_train_writes_a_whole_run(pictures: None) -> None:
     (row,) = rows_of("run/results.csv")
     assert float(row["test_accuracy"]) == results["test"]["accuracy"] > 0.8
     assert "8×8 pixels, 10 classes" in output
+    assert "Loss and accuracy (loss and training accuracy: means over the epoch)" in output
     accuracy = results["test"]["accuracy"]
     error = (accuracy * (1 - accuracy) / 400) ** 0.5
     assert re.search(r"samples +number +accuracy +standard error", output)

@@ -454,7 +454,7 @@ def test_invalid_arguments_and_samples_are_refused():
     with refusal(one_of_them + "both"):
         TwoLayerSearchCV(quick(), GRID, param_distributions=GRID).fit(X, y)
     for other in (LogisticRegression(), make_pipeline(StandardScaler(), quick()), TwoLayerClassifier, None):
-        with refusal(f"TypeError: `estimator` must be a TwoLayerClassifier; got {type(other).__name__}"):
+        with refusal(f"TypeError: `estimator` must be a TwoLayerClassifier; got {type(other).__name__}; …"):
             TwoLayerSearchCV(other, GRID).fit(X, y)
     with refusal("ValueError: Invalid parameter 'alpha' for estimator TwoLayerClassifier…"):
         TwoLayerSearchCV(quick(), {"alpha": [1.0]}).fit(X, y)

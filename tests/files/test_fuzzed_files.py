@@ -725,7 +725,7 @@ def test_fuzzed_files_give_a_page_or_are_refused(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
 ) -> None:
     """Accepted files give a page. Its plots are left out, as they are slow."""
-    monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
+    monkeypatch.setattr(pictures, "drawn", lambda *_: {part: [] for part in PARTS})
     for file in ("results.json", "settings.toml", "predictions.npz", "network.safetensors"):
         (tmp_path / file).write_bytes((trained / kind / file).read_bytes())
     path = tmp_path / name
@@ -796,7 +796,7 @@ def test_class_names_are_refused_or_give_well_formed_output(
 ) -> None:
     """Names are refused before any work, or every output is well-formed. Plots have a test below."""
     monkeypatch.setattr("twolayer.cli.figure_files.draw", lambda *_, **__: [])
-    monkeypatch.setattr(pictures, "drawn", lambda found: {part: [] for part in PARTS})
+    monkeypatch.setattr(pictures, "drawn", lambda *_: {part: [] for part in PARTS})
     data, out, table = tmp_path / "names.npz", tmp_path / "run", tmp_path / "predicted.csv"
     quick = ("--epochs", 1, "--hidden", 2, *(("--seeds", 1) if command == "sweep" else ()))
 

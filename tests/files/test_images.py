@@ -175,7 +175,7 @@ def test_an_invalid_orientation_is_ignored(folder):
 @pytest.mark.parametrize("n_drawn", [0, 2])
 def test_arrays_own_their_memory_and_can_be_written(n_drawn, folder):
     (folder / "cat" / "1.png").write_bytes((folder / "cat" / "1.png").read_bytes()[:-60])
-    with pytest.warns(UserWarning, match=r"1.png; they are left out"):
+    with pytest.warns(UserWarning, match=r"1.png must be .*; such files are skipped$"):
         data = load_images(folder, skip_unreadable=True, validation=n_drawn, test=n_drawn)
     for split in filter(None, (data.train, data.validation, data.test)):
         for array in split:
@@ -211,10 +211,10 @@ def test_rows_are_the_indices_of_the_images_of_each_split(folder):
 def test_files_are_named_if_none_can_be_read(resize, folder):
     for path in folder.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"^10 images cannot be read: \S*0.png, .*4.png; the first: "):
+    with pytest.raises(ValueError, match=r"^10 images cannot be used: \S*0.png, .*4.png; the first: "):
         load_images(folder, resize=resize)
     with (
-        pytest.warns(UserWarning, match=r"^10 images cannot be read: \S*0.png, "),
+        pytest.warns(UserWarning, match=r"^10 images cannot be used: \S*0.png, "),
         pytest.raises(ValueError, match=r"must hold images to train and for each split; got none for train"),
     ):
         load_images(folder, resize=resize, skip_unreadable=True)
@@ -222,11 +222,11 @@ def test_files_are_named_if_none_can_be_read(resize, folder):
 
 def test_different_sizes_are_listed_up_to_a_maximum_length(folder):
     add_size(folder)
-    with pytest.raises(ValueError, match=r" have 6×8 \(9\), 6×9 \(1\)$"):
+    with pytest.raises(ValueError, match=r"\(width×height\) 8×6 \(9\), 9×6 \(1\)$"):
         load_images(folder)
     for i in range(40):
         save(folder / "cat" / f"more{i}.png", pixels((7, 1 + i, 3)))
-    with pytest.raises(ValueError, match=r" have 6×8 \(9\), 6×9 \(1\), 7×1 \(1\), .*…$"):
+    with pytest.raises(ValueError, match=r" 8×6 \(9\), 9×6 \(1\), 1×7 \(1\), .*…$"):
         load_images(folder)
 
 
@@ -242,9 +242,25 @@ def test_an_unreadable_file_is_refused_or_skipped(content, folder):
     path.write_bytes(path.read_bytes()[:-60] if content is None else content)
     with pytest.raises(ValueError, match=r"0.png must be a PNG, .* it cannot be read"):
         load_images(folder)
-    with pytest.warns(UserWarning, match=r"^1 image cannot be read: .*0.png; they are left out$"):
+    with pytest.warns(UserWarning, match=r"0.png must be a PNG, .*\); such files are skipped$"):
         data = load_images(folder, skip_unreadable=True, validation=0, test=0)
     assert np.bincount(data.train.y).tolist() == [4, 5]
+
+
+def test_each_reason_is_given_once_with_its_first_image(folder):
+    for name in ("1.png", "2.png"):
+        (folder / "dog" / name).write_bytes((folder / "dog" / name).read_bytes()[: -60 - int(name[0])])
+    add_transparency(folder)
+    with pytest.raises(ValueError, match=r"^3 images cannot be used") as caught:
+        load_images(folder)
+    reasons = str(caught.value).partition("; the first for each reason: ")[2]
+    assert [reasons.count(name) for name in ("0.png", "1.png", "2.png")] == [1, 1, 0]
+    assert "transparency; got mode RGBA" in reasons
+    assert reasons.endswith("; `skip_unreadable=True` skips such files")
+    with pytest.warns(
+        UserWarning, match=r"^3 images cannot be used: .* got mode RGBA; .*such files are skipped$"
+    ):
+        assert load_images(folder, skip_unreadable=True).n_classes == 2
 
 
 def add_depth(folder):
@@ -312,7 +328,7 @@ def flatten(folder):
         ),
         (add_depth, {}, r"0.png must be an 8-bit .* without transparency; got mode I;16"),
         (add_transparency, {}, r"0.png must be an 8-bit .* without transparency; got mode RGBA"),
-        (add_size, {}, r"`resize` must be given where images differ in size; .* 6×8 \(9\), 6×9 \(1\)"),
+        (add_size, {}, r"`resize` must be given if images differ in size, .* 8×6 \(9\), 9×6 \(1\)"),
         (add_unknown_class, {}, r"test must hold folders of the classes of train; got cow"),
         (
             lambda folder: shutil.rmtree(folder / "cat"),

@@ -135,6 +135,15 @@ def test_metadata_are_loaded_as_saved(path):
     )
 
 
+def test_long_lists_in_metadata_are_shown_shortened(path):
+    save(network(), path, classes=CLASSES, preprocessing={"mean": np.zeros(3072), "scale": 0.123456789})
+    shown = repr(load_metadata(path))
+    assert shown.startswith(
+        f"NetworkMetadata(n_features=6, n_hidden=4, n_classes=3, n_networks=None, classes={CLASSES}"
+    )
+    assert "'mean': [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, ...], 'scale': 0.123456789}" in shown
+
+
 def test_omitted_metadata_are_none_or_empty(path):
     save(network((2,)), path)
     metadata = load_metadata(path)
@@ -482,6 +491,7 @@ def changed(**arrays):
     ("change", "message"),
     [
         ({"drop": ["format"]}, r"must be a network saved by twolayer; it is a safetensors file of another"),
+        ({"format": "twolayer checkpoint"}, "a run's checkpoint, which `twolayer.ch.*load_run` loads$"),
         ({"format": "pt"}, "must be a network saved by twolayer; it is a safetensors file of another kind"),
         ({"format_version": "2"}, "of format version 1; got version 2, .*: upgrade twolayer to read it"),
         ({"format_version": "one"}, "`format_version` in .* must be an integer of at least 1; got 'one'"),

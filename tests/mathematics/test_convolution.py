@@ -171,8 +171,11 @@ GOOD = {
 @pytest.mark.parametrize(
     ("wrong", "refused"),
     [
-        (dict(filters=[[1.0]]), "TypeError: `filters` must be an array of an array-API library …; got list"),
-        (dict(b1=[0.0] * 4), "TypeError: `b1` must be an array of an array-API library …; got list"),
+        (
+            dict(filters=[[1.0]]),
+            "TypeError: `filters` must be an array of an array-API library …; got list; use …",
+        ),
+        (dict(b1=[0.0] * 4), "TypeError: `b1` must be an array of an array-API library …; got list; use …"),
         (
             dict(filters=np.zeros(4, int)),
             "TypeError: `filters` must have dtype float32 or float64; got int64",

@@ -106,7 +106,7 @@ def test_gradients_are_the_complex_step_derivatives_of_the_loss(problem: Problem
             moved[index] += 1j * h
             there = params._replace(**{name: moved})
             _, logits = forward(there, X.astype(complex), xp=np)
-            Z, _, total = mathematics.softmax(logits, xp=np)
+            Z, _, total = mathematics.softmax_parts(logits, xp=np)
             losses = mathematics.cross_entropy(Z, total, T, sums, xp=np)
             loss = mathematics.loss(there, losses, share, np.array([reg]), xp=np)
             assert loss[0].imag / h == pytest.approx(gradient[index], rel=1e-12, abs=1e-13)
@@ -177,14 +177,14 @@ def test_gradients_with_dropout_are_the_central_differences(drawn):
         """The data loss by the formula of inverted dropout, which scales the activations."""
         H1 = np.maximum(other.W1 @ X.T + other.b1[:, :, None], 0.0) * kept * scale
         logits = other.W2 @ H1 + other.b2[:, :, None]
-        Z, _, total = mathematics.softmax(logits, xp=np)
+        Z, _, total = mathematics.softmax_parts(logits, xp=np)
         return float(np.sum(mathematics.cross_entropy(Z, total, T, sums, xp=np)) / N)
 
     Z1 = params.W1 @ X.T + params.b1[:, :, None]
     assume(np.min(np.abs(Z1)) > 1e-3)  # no difference steps over a kink
     H1, logits = forward(params, X, kept, scale, xp=np)
     assert H1.shape == kept.shape
-    _, *parts = mathematics.softmax(logits, xp=np)
+    _, *parts = mathematics.softmax_parts(logits, xp=np)
     dlogits = mathematics.softmax_gradient(*parts, T, sums, 1.0 / N, xp=np)
     gradients = mathematics.backward(params, X, H1, dlogits, scale, xp=np)
     numerical = numerical_gradients(data_loss, params, h=FINE_STEP)

@@ -27,7 +27,7 @@ def loss_and_gradient(
     K, C, N = logits.shape
     T, sums = mathematics.targets(y, C, smoothing, dtype=logits.dtype, xp=xp)
     share = 1.0 / N if weight is None else mathematics.shares(weight, xp=xp)[None, None, :]
-    Z, exp_Z, total = mathematics.softmax(logits, xp=xp)
+    Z, exp_Z, total = mathematics.softmax_parts(logits, xp=xp)
     losses = mathematics.cross_entropy(Z, total, T, sums, xp=xp)
     dlogits = mathematics.softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     shapes = (K, 1, 1), (K, 1), (K, C, 1), (K, C)
@@ -38,7 +38,7 @@ def loss_and_gradient(
 def cross_entropy(logits: Any, y: Any, smoothing: Any = None, *, xp: Any) -> Any:
     """Cross-entropy of each sample (K, 1, N), from a caller's labels or probabilities."""
     T, sums = mathematics.targets(y, logits.shape[1], smoothing, dtype=logits.dtype, xp=xp)
-    Z, _, total = mathematics.softmax(logits, xp=xp)
+    Z, _, total = mathematics.softmax_parts(logits, xp=xp)
     return mathematics.cross_entropy(Z, total, T, sums, xp=xp)
 
 
@@ -115,7 +115,7 @@ def test_the_gradient_of_each_sample_is_multiplied_by_its_share(backend: Backend
     K, C, N = logits.shape
     T, _ = mathematics.targets(backend.array(y), C, dtype=getattr(backend.xp, backend.dtype), xp=backend.xp)
     there = backend.array(logits)
-    _, *parts = mathematics.softmax(there, xp=backend.xp)
+    _, *parts = mathematics.softmax_parts(there, xp=backend.xp)
     each = mathematics.softmax_gradient(*parts, T, None, 1.0, xp=backend.xp)
     shape = data.draw(st.sampled_from([(1, 1, 1), (K, 1, 1), (1, 1, N), (K, 1, N)]), label="shape")
     share = data.draw(floats(shape, bound=4.0), label="share")

@@ -164,6 +164,7 @@ def test_to_and_astype_return_copies_of_the_same_values(backend: Backend):
         for a, b in zip(there, net, strict=True):
             assert backend.owns(a)
             np.testing.assert_array_equal(to_host(a), b)
+        assert all(backend.owns(a) for a in there.to(device=backend.device))
         back = there.to(np)
         assert not any(np.shares_memory(a, b) for a, b in zip(back, net, strict=True))
         for dtype in backend.dtypes:

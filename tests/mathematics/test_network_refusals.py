@@ -43,10 +43,14 @@ HINTS = {
     "column": "; `y.ravel()` takes the column",
     "rows": "; `y.argmax(axis=1)` makes labels of one-hot rows",
 }
+ONE = "; one sample needs a first axis: `X[None]`"
 OUTSIDE = (-0.1, 1.5, math.nan, math.inf)
 REFUSED = {
     "network": [
-        (dict(W1=[[1.0]]), "TypeError: `W1` must be an array of an array-API … (numpy, …); got list"),
+        (
+            dict(W1=[[1.0]]),
+            "TypeError: `W1` must be an array of an array-API … (numpy, …); got list; use …",
+        ),
         (dict(b1=None), "TypeError: `b1` must be an array of an array-API library …; got NoneType"),
         (dict(W1=np.ones((3, 4), int)), "TypeError: `W1` must have dtype float32 or float64; got int64"),
         (dict(b2=np.ones(2, complex)), "TypeError: `b2` must have dtype …; got complex128"),
@@ -68,8 +72,12 @@ REFUSED = {
         (dict(b2=PAIR.b2[:1]), "ValueError: `b2` must have shape (2, 2); got (1, 2)"),
     ],
     "X": [
-        ([[1.0, 2.0, 3.0]], "TypeError: `X` must be an array of an array-API library …; got list"),
-        (X[0], "ValueError: `X` must have a first axis of samples and …; got shape (3,)"),
+        ([[1.0, 2.0, 3.0]], "TypeError: `X` must be an array …; got list; use `numpy.asarray(X)`"),
+        ((1.0, 2.0), "TypeError: `X` must be an array …; got tuple; use `numpy.asarray(X)`"),
+        (memoryview(b"abc"), "TypeError: `X` must be an array …; got memoryview"),
+        ("a.png", "TypeError: `X` must be an array …; got str; read the file into an array first"),
+        (X[0], f"ValueError: `X` must have a first axis of samples and …; got shape (3,){ONE}"),
+        (X[:1].T, f"ValueError: `X` must have 3 features …; got shape (3, 1), which is 1{ONE}"),
         (np.float32(1.0), "ValueError: `X` must have a first axis of samples …; got shape ()"),
         (X[:0], "ValueError: `X` must hold at least one sample; got shape (0, 3)"),
         (X[:, :0], "ValueError: `X` must hold at least one sample; got shape (5, 0)"),
@@ -80,7 +88,7 @@ REFUSED = {
         (X.astype(str), "TypeError: `X` must have a real dtype; got str…; `X.astype('float32')` …"),
     ],
     "y": [
-        ([0, 1, 0, 1, 1], "TypeError: `y` must be an array of an array-API library …; got list"),
+        ([0, 1, 0, 1, 1], "TypeError: `y` must be an array …; got list; use `numpy.asarray(y)`"),
         (
             y.astype(float),
             "TypeError: `y` must have an integer dtype for class labels; got float64; …unique(y, …",
@@ -108,7 +116,7 @@ REFUSED = {
         (np.full((5, 2), np.inf), "ValueError: `y` must hold … that sum to 1 …; got a sum … off by inf"),
     ],
     "weight": [
-        ([1.0] * 5, "TypeError: `sample_weight` must be an array of an array-API library …; got list"),
+        ([1.0] * 5, "TypeError: `sample_weight` must be an array …; got list; use …"),
         (np.ones(5, bool), "TypeError: `sample_weight` must have a real dtype; got bool"),
         (np.ones(4), "ValueError: `sample_weight` must have shape (5,); got (4,)"),
         (np.ones((5, 1)), "ValueError: `sample_weight` must have shape (5,); got (5, 1)"),
@@ -156,7 +164,8 @@ REFUSED = {
         (dict(weight_scale=1e39), "ValueError: `W1` must hold values within … of float32, …, first in row …"),
         (dict(dtype="int32"), "TypeError: `dtype` must be float32 or float64; got int32"),
         (dict(xp=math), "TypeError: `xp` must be an array library …; got math"),
-        (dict(xp="numpy"), "TypeError: `xp` must be an array library …; got str"),
+        (dict(xp="cpu"), "TypeError: `xp` must be …; got 'cpu'; pass the module, or a device as `device=`"),
+        (dict(device="far"), "ValueError: `device` must be one that numpy has here; got far (…)"),
         (dict(rng=-1), "ValueError: `rng` must be non-negative if it is an int; got -1"),
         (dict(rng="0"), "TypeError: `rng` must be an int, a numpy.random.Generator or None; got str"),
     ],

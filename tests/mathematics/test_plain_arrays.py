@@ -264,11 +264,11 @@ ARRAY_USES = [
 def test_tables_are_refused_with_the_method_to_call(use, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     name, value, call = USES[use]
-    wanted = "a NumPy array if samples are streamed; got Table"
-    if use != "train streamed":
-        variable = name.rpartition(" ")[2]
-        wanted = f"an array of an array-API library …; got Table; use `{variable}.to_numpy()`"
-    with refusal(f"TypeError: `{name}` must be {wanted}"):
+    variable = name.rpartition(" ")[2]
+    kind = (
+        "a NumPy array if samples are streamed" if use == "train streamed" else "an array of an array-API …"
+    )
+    with refusal(f"TypeError: `{name}` must be {kind}; got Table; use `{variable}.to_numpy()`"):
         call(Table(value))
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twolayer.report.metrics import (
+    area_under_roc,
     calibration_bins,
     classification_summary,
     confusion_matrix,
@@ -92,6 +93,14 @@ def test_most_wrong_lists_only_wrong_samples_with_the_most_wrong_first():
     assert most_wrong([1, 1, 2, 1, 2], probs).tolist() == [1, 0, 3, 4]
     assert most_wrong([0], [[0.5, 0.5]]).tolist() == []  # of equal probabilities, the first is the prediction
     assert most_wrong([0], [[0.5, 0.5]]).dtype == np.int64
+
+
+def test_the_area_under_the_roc_curve_counts_pairs():
+    rng = np.random.default_rng(0)
+    y, scores = rng.integers(0, 2, 60), rng.integers(0, 9, 60) / 8
+    gaps = scores[y == 1][:, None] - scores[y == 0]
+    assert area_under_roc(y, scores) == pytest.approx(np.mean((gaps > 0) + 0.5 * (gaps == 0)))
+    assert area_under_roc(np.array([0, 1]), np.array([0.2, 0.7])) == 1
 
 
 def test_small_integer_labels_do_not_overflow():

@@ -44,6 +44,11 @@ class Page:
         return words(*self.all("p", **{"class": "summary"}))
 
     @property
+    def plain(self) -> str:
+        """The page's first paragraph."""
+        return words(*self.all("p", **{"class": "plain"}))
+
+    @property
     def notices(self) -> list[str]:
         return [words(one) for one in self.all("p", **{"class": "notice"})]
 

@@ -247,7 +247,9 @@ def test_parquet_with_damaged_columns_is_refused(tmp_path):
 def test_a_few_texts_among_numbers_cause_a_warning(text, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{i},x\n" for i in range(19)) + f"{text},y\n")
-    with pytest.warns(UserWarning, match=rf"'a' .* 1 of its 20 values are not numbers, first '{text}'"):
+    advice = r"; if they are gaps, list them in `missing`; if they are numbers, remove thousands separators"
+    message = rf"'a' .* 1 of its 20 values are not numbers, first '{text}'{advice}"
+    with pytest.warns(UserWarning, match=message):
         assert read_table(path)["a"].dtype == polars.String
     assert read_table(path, missing=[text])["a"].dtype == polars.Int64
     assert (
@@ -262,6 +264,23 @@ def test_the_warning_points_to_the_call(read, tmp_path):
     with pytest.warns(UserWarning, match="are not numbers") as caught:
         read(path)
     assert caught[0].filename == __file__
+
+
+def test_texts_of_gaps_that_no_column_contains_cause_a_warning(encoder, tmp_path):
+    path = written(tmp_path, "a,b\n1,x\n2,NA\n-999,\n")
+    message = r"^no column of .*new\.csv contains '177\.09', 'none', which are in `missing`$"
+    with pytest.warns(UserWarning, match=message) as caught:
+        assert read_table(path, missing=["1", "177.09", "NA", "", "none"])["a"].to_list() == [None, 2, -999]
+    assert len(caught) == 1
+    # New rows may lack the gaps of the training rows.
+    TRAINING.write_csv(tmp_path / "a.csv")
+    read_table(tmp_path / "a.csv", missing=["177.09"], encoder=encoder)
+
+
+def test_columns_that_an_encoder_does_not_use_cause_no_warning(encoder, tmp_path):
+    more = polars.Series("spend", ["5"] * 39 + ["12%"])
+    TRAINING[[0] * 40].with_columns(more).write_csv(tmp_path / "a.csv")
+    assert read_table(tmp_path / "a.csv", encoder=encoder)["spend"].dtype == polars.String
 
 
 def test_texts_with_some_numbers_cause_no_warning(tmp_path):

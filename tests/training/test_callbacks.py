@@ -27,6 +27,13 @@ pytestmark = pytest.mark.once_on_jax
 STACKED = pytest.mark.parametrize("n_networks", [None, 2])
 
 
+def test_the_repr_of_a_progress_is_its_numbers() -> None:
+    watcher = Watcher()
+    trained(make_task(), callbacks=[watcher])
+    numbers = "step=1, steps=15, epoch=0, epochs=3, epoch_ended=False, stage=1, stages=1"
+    assert repr(watcher.seen[0]) == f"Progress({numbers})"
+
+
 @pytest.mark.usefixtures("each_step")
 @STACKED
 def test_callbacks_are_called_after_each_step_and_each_entry(backend: Backend, n_networks):

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from support.backends import Backend
 from support.small_runs import assert_same_net, assert_same_run, make_task, stopping
 
-from twolayer import Run, schedules, train
+from twolayer import Run, save, schedules, train
 from twolayer.augmentation import Mixup
 from twolayer.checkpoints import Checkpointer, load_run, save_run
 from twolayer.training.optimizers import SGD, Adam
@@ -294,6 +294,9 @@ def test_a_truncated_foreign_or_missing_file_is_refused(checkpoint: Path, tmp_pa
         load_run(checkpoint)
     save_file({"a": np.ones(3)}, checkpoint)
     with pytest.raises(ValueError, match=r"must be a checkpoint of a run; it is a safetensors file of"):
+        load_run(checkpoint)
+    save(make_task().net, checkpoint)
+    with pytest.raises(ValueError, match=r"it is a network, which `twolayer\.load` loads$"):
         load_run(checkpoint)
     with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         load_run(tmp_path / "none.safetensors")

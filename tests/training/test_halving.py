@@ -122,7 +122,8 @@ def test_the_worst_candidates_of_all_stacks_leave(backend: Backend, how, judge):
             scores = history.validation_accuracy if monitor == "accuracy" else -history.validation_loss
             place = np.argmax(scores) if judge == "best" else -1
             assert row["validation_accuracy"] == history.validation_accuracy[place]
-            assert row["validation_loss"] == history.validation_loss[place]
+            # A run measures its networks again at its end, where the stack may have another size.
+            np.testing.assert_allclose(row["validation_loss"], history.validation_loss[place], rtol=rtol)
             assert row["best_step"] == history.step[np.argmax(scores)]
     for row in result.table:
         assert row["rung"] == left.get(candidate_of(row))

@@ -473,7 +473,10 @@ def test_an_invalid_network_is_refused():
     refused(ValueError, "`b1` must have shape (4,); got (3,)", net=misfit)
 
 
-NO_ARRAY = "W2` must be an array of an array-API library (numpy, cupy, torch, jax); got list"
+NO_ARRAY = (
+    "W2` must be an array of an array-API library (numpy, cupy, torch, jax); "
+    "got list; use `numpy.asarray(PLACE.W2)`"
+)
 UNLIKE = {
     "W1-shape": (dict(W1=NET.W1.T), ValueError, "W1` must have the shape of `W1`, (3, 4); got (4, 3)"),
     "W2-rank": (dict(W2=NET.W2[None]), ValueError, "W2` must have the shape of `W2`, (4, 2); got (1, 4, 2)"),
@@ -487,10 +490,11 @@ UNLIKE = {
 def test_gradients_and_moments_must_be_like_the_network(case):
     changes, error, message = UNLIKE[case]
     other = NET._replace(**changes)
-    refused(error, f"`gradients.{message}", gradients=other)
+    refused(error, f"`gradients.{message}".replace("PLACE", "gradients"), gradients=other)
     for i in range(2):
         moments = tuple(other if i == j else NET for j in range(2))
-        refused(error, f"`state.moments[{i}].{message}", state=OptimizerState(0, moments))
+        place = f"state.moments[{i}]"
+        refused(error, f"`{place}.{message}".replace("PLACE", place), state=OptimizerState(0, moments))
 
 
 NO_STEP = "`state.step` must be an integer; got "

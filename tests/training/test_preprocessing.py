@@ -36,6 +36,11 @@ def assert_close(
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
+def test_the_repr_has_shapes_instead_of_numbers() -> None:
+    assert repr(Standardizer(np.zeros(3), np.ones(3))) == "Standardizer(mean: (3,), scale: (3,))"
+    assert repr(Whitener(np.zeros(3), np.ones((3, 2)))) == "Whitener(mean: (3,), matrix: (3, 2))"
+
+
 # ---------------------------------------------------------------------------------------------------------
 # Standardizer.fit
 
@@ -496,7 +501,9 @@ NO_CHANNELS = (
     "`n_channels` must be given where `center` or `scale` is 'channel' and the samples are not images "
     "of 2 or 3 axes; got None with `X` of shape "
 )
-NO_ARRAY = "`X` must be an array of an array-API library (numpy, cupy, torch, jax); got list"
+NO_ARRAY = (
+    "`X` must be an array of an array-API library (numpy, cupy, torch, jax); got list; use `numpy.asarray(X)`"
+)
 
 
 def standardize(**changes: Any) -> None:

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from support import TESTS
 from support.backends import Backend
-from support.small_runs import assert_same_history, assert_same_net, make_task
+from support.small_runs import assert_same_history, assert_same_net, make_task, stopping
 
 from twolayer import Run, TwoLayerNet, augmentation, optimizers, schedules, train
 from twolayer.checkpoints import Checkpointer, load_run, save_run
 from twolayer.preprocessing import Standardizer, Whitener
+from twolayer.training import checkpoint
 from twolayer.training.fingerprint import SAMPLED_VALUES, described, described_array
 
 TASK = make_task(2)
@@ -447,6 +448,42 @@ def test_the_checkpoint_of_an_epochs_last_step_contains_its_entry(tmp_path: Path
 
     begun(callbacks=[Checkpointer(path, steps=5), look])
     assert found == [[5], [5, 10]]
+
+
+@pytest.mark.parametrize("step", [2, 5, 7, 10])  # of 5 steps an epoch
+@pytest.mark.parametrize("keeper_first", [True, False])
+def test_a_run_that_a_callback_stops_is_saved_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, keeper_first: bool
+) -> None:
+    path, written = tmp_path / "run.safetensors", []
+    monkeypatch.setattr(
+        checkpoint, "save_run", lambda run, *a, **b: written.append(run) or save_run(run, *a, **b)
+    )
+    callbacks: list[Any] = [Checkpointer(path, seconds=1e6), stopping(step)]
+    run = begun(callbacks=callbacks if keeper_first else callbacks[::-1])
+    assert len(written) == 1
+    assert load_run(path).n_steps == run.n_steps == step
+    assert_same_net(resumed_run(path, epochs=2).last, begun().last)
+
+
+def test_a_run_that_patience_ends_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    how = HOW | {"learning_rate": 0.0, "patience": 1, "epochs": 9}
+    run = train(TASK.net, TASK.X, TASK.y, rng=3, callbacks=[Checkpointer(path, seconds=1e6)], **how)
+    assert load_run(path).n_steps == run.n_steps == 10
+
+
+def test_an_error_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+
+    def interrupt(progress: Any) -> None:
+        if progress.step == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        begun(callbacks=[Checkpointer(path, steps=3), interrupt])
+    assert load_run(path).n_steps == 6
+    assert_same_net(resumed_run(path, epochs=2).last, begun().last)
 
 
 @pytest.mark.parametrize("steps", [5, 7, 10])  # of 5 steps an epoch

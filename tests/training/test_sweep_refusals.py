@@ -37,8 +37,8 @@ class Fussy(SGD):
 
 
 BAD_GRIDS = {
-    "unknown": ({"lr": [0.1]}, ValueError, f"`grid` must name settings among {KEYS}; got 'lr'"),
-    "unknown-setting": ([{"lr": 0.1}], ValueError, f"`grid` must name settings among {KEYS}; got 'lr'"),
+    "unknown": ({"lr": [0.1]}, ValueError, f"`grid` must name settings among {KEYS}; got 'lr'; `lr` is `learning_rate` here: see docs/names.md"),
+    "unknown-setting": ([{"lr": 0.1}], ValueError, f"`grid` must name settings among {KEYS}; got 'lr'; `lr` is `learning_rate` here: see docs/names.md"),
     "none": ([], ValueError, "`grid` must hold at least one candidate; got none"),
     "no-values": ({"reg": [], "n_hidden": [3]}, ValueError, "`grid` must hold at least one candidate; got none"),
     "twice": ({"reg": [0.1, 0.2, 0.1]}, ValueError, "`grid` must name each candidate once; got {'reg': 0.1} twice"),

@@ -162,9 +162,28 @@ def test_lists_are_refused(name):
     fields = {**make_task()._asdict(), "sample_weight": np.ones(23)}
     fields[name] = fields[name].tolist()
     *arrays, weight = fields.values()
-    message = f"`{shown(name)}` must be an array of an array-API library (numpy, cupy, torch, jax); got list"
+    place, variable = shown(name), shown(name).rpartition(" ")[2]
+    message = (
+        f"`{place}` must be an array of an array-API library (numpy, cupy, torch, jax); got list; "
+        f"use `numpy.asarray({variable})`"
+    )
     with pytest.raises(TypeError, match=exactly(message)):
         train_on(*arrays, sample_weight=weight)
+
+
+class DataLoader:
+    """An iterator of batches, as PyTorch's."""
+
+    dataset = ()
+
+
+def test_a_data_loader_is_refused_with_a_pointer():
+    task = make_task()
+    message = "got DataLoader; docs/tutorials/arrays.md has a loop for a DataLoader"
+    for how, stream in (("of an array-API library (numpy, cupy, torch, jax)", False), ("", True)):
+        with pytest.raises(TypeError, match=re.escape(message) + "$") as caught:
+            train(task.net, DataLoader(), task.y, stream=stream)
+        assert how in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ARRAYS)
@@ -174,7 +193,11 @@ def test_streamed_samples_must_be_on_the_host(backend: Backend, name):
     fields[name] = fields[name].tolist() if backend.library == "numpy" else backend.array(fields[name])
     kind = type(fields[name]).__name__
     *arrays, weight = fields.values()
-    message = f"`{shown(name)}` must be a NumPy array if samples are streamed; got {kind}"
+    variable = name.removesuffix("_val")
+    hint = f"; use `numpy.asarray({variable})`" if backend.library == "numpy" else ""
+    if hasattr(fields[name], "numpy"):
+        hint = f"; use `{variable}.numpy()`"
+    message = f"`{shown(name)}` must be a NumPy array if samples are streamed; got {kind}{hint}"
     with pytest.raises(TypeError, match=exactly(message)):
         train_on(*arrays, sample_weight=weight, stream=True)
 
@@ -216,7 +239,7 @@ BAD_SETTINGS = {
     "rng-float": ({"rng": 0.5}, TypeError, "`rng` must be an int, a numpy.random.Generator or None; got float"),
     "validation-none-pair": ({"validation": 3}, TypeError, "`validation` must be (X, y) or (X, y, sample_weight); got int"),
     "validation-array": ({"validation": np.zeros((2, 4))}, TypeError, "`validation` must be (X, y) or (X, y, sample_weight); got ndarray"),
-    "validation-lists": ({"validation": ([[1.0]], [0])}, TypeError, "`validation X` must be an array of an array-API library (numpy, cupy, torch, jax); got list"),
+    "validation-lists": ({"validation": ([[1.0]], [0])}, TypeError, "`validation X` must be an array of an array-API library (numpy, cupy, torch, jax); got list; use `numpy.asarray(X)`"),
     "dropout-one": ({"dropout": 1.0}, ValueError, "`dropout` must be in [0, 1); got 1"),
     "dropout-negative": ({"dropout": [0.1, -0.1]}, ValueError, "`dropout` must be in [0, 1); got -0.1"),
     "input-one": ({"input_dropout": 1}, ValueError, "`input_dropout` must be in [0, 1); got 1"),
@@ -233,6 +256,7 @@ BAD_SETTINGS = {
     "preprocessing-class": ({"preprocessing": Standardizer}, TypeError, "`preprocessing` must be a preprocessing, such as twolayer.preprocessing.Standardizer.fit(X); got the class Standardizer"),
     "augmentation-class": ({"augmentation": Mixup}, TypeError, "`augmentation` must be an augmentation, such as twolayer.augmentation.Mixup(0.2); got the class Mixup"),
     "optimizer-class": ({"optimizer": SGD}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got the class SGD"),
+    "optimizer-elsewhere": ({"optimizer": type("SGD", (), {"__module__": "elsewhere"})()}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got elsewhere.SGD"),
     "optimizer-none": ({"optimizer": None}, TypeError, "`optimizer` must be an optimizer, such as twolayer.optimizers.SGD(momentum=0.9); got NoneType"),
     "optimizer-check": ({"optimizer": Fussy()}, ValueError, "`own` must be otherwise"),
     "schedule-class": ({"schedule": schedules.Cosine}, TypeError, "`schedule` must be a schedule, such as twolayer.schedules.Exponential(0.95); got the class Cosine"),

@@ -304,7 +304,7 @@ def report(folder: str, out: str | None, overwrite: bool, console: Console) -> D
       twolayer report runs/digits-sweep-001
       twolayer report runs/digits-sweep-001 --out sweep.html
     """
-    path = write_page(Path(folder), None if out is None else Path(out), overwrite=overwrite)
+    path = write_page(Path(folder), None if out is None else Path(out), console, overwrite=overwrite)
     console.result(str(path))
     return {"folder": folder, "file": str(path)}
 

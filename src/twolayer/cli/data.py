@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._namespace import HostArray
-from .._texts import did_you_mean, listed
+from .._texts import did_you_mean, listed, size_in_words
 from .._validation import check_finite
 from ..datasets import Dataset, Split, load_cifar10, load_digits, load_idx, load_images, load_npz, load_table
 from ..datasets.cifar10 import is_cifar10
@@ -78,10 +78,19 @@ def kind_of(dataset: str) -> str:
         hint = f"; {COMMAS}"
     elif dataset.startswith("cifar-10-") or Path(dataset).is_dir():
         hint = f"; did you mean cifar10 --data {dataset}?"
+    elif not hint and not Path(dataset).exists():
+        hint = f", which does not exist{similar_file(Path(dataset))}"
     raise ValueError(
         "`DATASET` must be digits, cifar10, the path of a .csv, .tsv, .parquet or .npz file, or a folder of "
         f"images or IDX files; got {dataset!r}{hint}"
     )
+
+
+def similar_file(path: Path) -> str:
+    """Return a hint for the end of an error, with a file of a similar name in the same folder, if any."""
+    if not path.parent.is_dir():
+        return ""
+    return did_you_mean(path.name, (one.name for one in path.parent.iterdir() if one.suffix == path.suffix))
 
 
 def is_number(text: str) -> bool:
@@ -212,7 +221,7 @@ def brightness(dataset: Dataset, name: str) -> dict[str, float | None]:
 def describe(dataset: Dataset) -> str:
     """Return a line with the sizes of a data set."""
     sizes = [f"{len(split.y):,} {SPLITS[name]}" for name, split in splits_of(dataset).items()]
-    shape = "×".join(map(str, dataset.image_shape)) + " pixels" if dataset.image_shape else None
+    shape = f"{size_in_words(dataset.image_shape)} pixels" if dataset.image_shape else None
     return (
         f"{dataset.name}: {', '.join(sizes)} samples; "
         f"{shape or f'{dataset.n_features} features'}, {dataset.n_classes} classes"

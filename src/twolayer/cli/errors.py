@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
-from .._texts import bounded, did_you_mean, printable
+from .._texts import bounded, printable
 from .console import Console
-from .data import COMMAS, is_number
+from .data import COMMAS, is_number, similar_file
 from .devices import first_line
 
 FAILED = 1
@@ -34,7 +34,14 @@ EXIT_CODES = {
 }
 
 # The options that stand for parameters of the library.
-_OPTIONS = {"folder": "--data", "url": "--url", "preset": "--preset"}
+_OPTIONS = {
+    "folder": "--data",
+    "url": "--url",
+    "preset": "--preset",
+    "resize": "--resize",
+    "resize=32": "--resize 32",
+    "skip_unreadable=True": "--skip-unreadable",
+}
 # Packages whose errors come from the device, for example from its full memory, not from this program.
 _DEVICE_PACKAGES = ("cupy", "cupy_backends", "jax", "jaxlib", "torch")
 # Options that may help if a device fails or its memory is full.
@@ -123,7 +130,8 @@ def failure_of(
 def message_of(error: BaseException) -> str:
     """Return the message of an exception, with options in place of the library's parameters."""
     if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {error.filename}{_near(error)}"
+        near = similar_file(Path(str(error.filename))) if isinstance(error, FileNotFoundError) else ""
+        return f"{error.strerror}: {error.filename}{near}"
     if isinstance(error, MemoryError):
         return f"there is not enough memory ({error})"
     message = str(error) or type(error).__name__
@@ -135,14 +143,6 @@ def message_of(error: BaseException) -> str:
 
 def _flags(command: click.Command) -> list[str]:
     return [flag for parameter in command.params for flag in parameter.opts]
-
-
-def _near(error: OSError) -> str:
-    """Return a hint at an existing file that the user may have meant, if the error is a missing file."""
-    path = Path(str(error.filename))
-    if not isinstance(error, FileNotFoundError) or not path.parent.is_dir():
-        return ""
-    return did_you_mean(path.name, (one.name for one in path.parent.iterdir() if one.suffix == path.suffix))
 
 
 def _wrong_usage(error: click.UsageError) -> Failure:

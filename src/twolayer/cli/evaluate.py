@@ -19,7 +19,7 @@ from ..datasets import Dataset, Split, load_npz
 from ..datasets._dataset import places_of
 from ..datasets.npz import load_labelled
 from ..datasets.tables import load_labelled_table
-from ..mathematics import cross_entropy, softmax, targets
+from ..mathematics import cross_entropy, softmax_parts, targets
 from ..network import TwoLayerNet
 from ..report.formatting import format_accuracy
 from ..report.metrics import Confusion
@@ -75,7 +75,7 @@ def evaluate(net: TwoLayerNet, split: Split, library: Library) -> Evaluation:
         logits, y = net.logits(library.put_samples(split.X[rows])), library.put_labels(split.y[rows])
         has_nan |= bool(xp.isnan(xp.max(logits)))
         predicted.append(to_host(xp.argmax(logits, axis=-1)))
-        Z, exp_Z, total = softmax(xp.matrix_transpose(logits)[None, :, :], xp=xp)
+        Z, exp_Z, total = softmax_parts(xp.matrix_transpose(logits)[None, :, :], xp=xp)
         probabilities.append(to_host((exp_Z / total)[0, :, :]).T.astype(np.float32))
         T, sums = targets(y, net.n_classes, dtype=logits.dtype, xp=xp)
         losses.append(to_host(cross_entropy(Z, total, T, sums, xp=xp))[0, 0, :].astype(np.float64))

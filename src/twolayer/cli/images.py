@@ -19,8 +19,11 @@ STANDARD_INPUT = Path(data.STANDARD_INPUT)
 _LEAN = 0.1  # least distance of a dark or bright image's mean from middle grey, as a share of white
 
 
-def found_at(name: str) -> list[Path]:
-    """Return the files that a name stands for: a file, images in a folder, or the matches of a pattern."""
+def found_at(name: str, *, resize: bool = False) -> list[Path]:
+    """Return the files that a name stands for: a file, images in a folder, or the matches of a pattern.
+
+    If nothing has this name, raise an error. It explains ``--resize 32`` if ``resize``, the option, is given.
+    """
     path = Path(name)
     if path.is_dir():
         images = images_in(path, "*")
@@ -38,6 +41,13 @@ def found_at(name: str) -> list[Path]:
         if not files:
             raise ValueError(f"`INPUT` must be a pattern that matches a file; {name} matches none")
         return files
+    if path != STANDARD_INPUT and not path.exists():
+        if resize and data.is_number(name):
+            raise ValueError(
+                f"`INPUT` must be a file or folder that exists; got {name}; here, `--resize` takes "
+                "no number, because the network determines the size"
+            )
+        path.stat()  # raises FileNotFoundError
     return [path]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from .._files import StoredArray, opened_npz
 from .._frames import as_frame, check_columns, values_of
+from .._hints import one_sample
 from .._namespace import HostArray
 from .._texts import listed
 from .._validation import check_finite, row_blocks
@@ -46,7 +47,7 @@ def samples_for(
     resize: bool,
 ) -> Samples:
     """Return the samples that the inputs name, as the network takes them."""
-    paths = [path for name in inputs for path in found_at(name)]
+    paths = [path for name in inputs for path in found_at(name, resize=resize)]
     is_of_images = all(map(is_image, paths))
     is_of_table = saved.metadata.encoder is not None and any(is_table(str(path)) for path in paths)
     for flag, given, fits, kind in (
@@ -159,5 +160,6 @@ def _read(array: StoredArray, n_features: int) -> HostArray:
     if found != n_features:
         raise ValueError(
             f"`INPUT` must have {n_features} features per sample to fit the network; got {found}"
+            f"{one_sample('X', shape, n_features)}"
         )
     return array.read()

@@ -29,13 +29,13 @@ from ..stacks import merge
 from ..training.folds import accuracy_error
 from . import build, data, figure_files, run_folder
 from .calibrated import calibrated_by_validation
+from .comparisons import BASELINES, comparisons
 from .config import write_settings
 from .console import Console, Watch
 from .devices import Library, open_library
 from .errors import OF_SIGNALS, Failure
 from .evaluate import Evaluation, evaluate
 from .read_run import MOST_IMAGES, read_object
-from .table_results import results_of_table
 
 FIGURES = ("train_accuracy", "validation_accuracy", "validation_loss")
 
@@ -51,7 +51,7 @@ class Kept(NamedTuple):
     net: TwoLayerNet  # for raw samples
     figures: dict[str, float]  # by the names in FIGURES
     test: Evaluation | None
-    of_table: Mapping[str, Any]  # for results.json: more results for a table; empty for other data
+    compared: Mapping[str, Any]  # for results.json, as `comparisons` returns it
     calibration: Mapping[str, float]  # for results.json; empty without --calibrate
 
 
@@ -173,8 +173,8 @@ class Job:
                 figures = figures | {"validation_loss": calibration["validation_loss_after"]}
             except ValueError as error:  # a sample is too far from the others
                 self.console.warn(f"the network is not calibrated: {error}")
-        of_table = results_of_table(folded, self.dataset, library, self.console)
-        return Kept(folded, figures, test, of_table, calibration)
+        compared = comparisons(folded, self.dataset, library, self.console)
+        return Kept(folded, figures, test, compared, calibration)
 
     def save(self, folder: Path, kept: Kept, settings: Mapping[str, Any]) -> None:
         """Save the network of a run, with its metadata and figures."""
@@ -209,7 +209,7 @@ class Job:
             "samples": dict.fromkeys(data.SPLITS, 0) | n_samples | held_out,
             "n_features": dataset.n_features,
             "image_shape": dataset.image_shape,
-            **(kept.of_table if kept else {}),
+            **(kept.compared if kept else {}),
             **({"calibration": kept.calibration} if kept and kept.calibration else {}),
             "versions": {
                 "twolayer": __version__,
@@ -259,17 +259,18 @@ class Job:
         self.console.table(columns, rows, title=title, left=("samples",))
         if kept.calibration:
             self.console.result(f"Calibrated: {calibration_in_words(kept.calibration)}")
-        baselines = kept.of_table.get("baselines", {})
+        baselines = kept.compared.get("baselines", {})
         if baselines:
-            words = (f"{name} {format_accuracy(accuracy)}" for name, accuracy in baselines.items())
+            words = (f"{BASELINES[name]} {format_accuracy(baselines[name])}" for name in baselines)
             self.console.result(f"Test accuracy of simple classifiers: {', '.join(words)}")
-        lost = [row for row in kept.of_table.get("columns", []) if is_finite(row["lost"])]
+        lost = [row for row in kept.compared.get("columns", []) if is_finite(row["lost"])]
         if lost:
             words = (
                 f"{row['column']:.40} {row['lost']:.3f} ± {row['spread']:.3f}" for row in lost[:_MOST_NAMED]
             )
             self.console.result(
-                f"Accuracy lost when a column is shuffled (± SD), the largest losses: {', '.join(words)}"
+                "Accuracy lost when a column is shuffled (± SD; a value below zero is chance), "
+                f"the largest losses: {', '.join(words)}"
             )
 
     def interrupted(self, what: str, folder: Path, watch: Watch) -> Failure:

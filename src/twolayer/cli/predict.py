@@ -48,7 +48,7 @@ def predict_with_network(
     Return a function that returns the data for --json.
     """
     if output is not None:
-        read = [Path(network), *(path for name in inputs for path in found_at(name))]
+        read = [Path(network), *(path for name in inputs for path in found_at(name, resize=resize))]
         if STANDARD_INPUT in read:  # it may be a file that --output names too
             read.append(Path("/dev/stdin"))
         check_output("--output", Path(output), _OUTPUTS, overwrite=overwrite, inputs=read)
@@ -66,7 +66,7 @@ def predict_with_network(
         _write(Path(output), names, ids, probs, classes)
     labels = zip(names, *([*map(str, column)] for column in ids.values()), strict=True)
     console.table(
-        ("sample", *ids, "class", "probability"),
+        ("sample", *ids, "class", "probability of class"),
         [
             (*(label if place == 0 else [""] * len(label)), classes[k], f"{row[k]:.4f}")
             for label, row, places in zip(islice(labels, _MOST_SHOWN), probs, order, strict=False)
@@ -76,7 +76,7 @@ def predict_with_network(
     )
     if len(names) > _MOST_SHOWN:
         where = "" if output else "; --output FILE writes all"
-        console.say(f"and {len(names) - _MOST_SHOWN:,} more{where}")
+        console.result(f"and {len(names) - _MOST_SHOWN:,} more{where}")
     if output is not None:
         console.say(f"In {output}: the probabilities of {len(names):,} samples")
 

@@ -30,7 +30,7 @@ from .._records import (
     is_text,
     read_json_object,
 )
-from .._texts import listed, printable
+from .._texts import listed, printable, size_in_words
 from .._validation import shown
 from ..report.metrics import Confusion
 from ..training import History
@@ -79,8 +79,9 @@ class Results(NamedTuple):
     samples: Mapping[str, int] = _NOTHING
     n_features: int | None = None
     image_shape: Sequence[int] | None = None
-    # A table also has:
     baselines: Mapping[str, float | None] = _NOTHING
+    baseline_losses: Mapping[str, float | None] = _NOTHING
+    # A table also has:
     columns: Sequence[Mapping[str, Any]] = ()
     left_out: Mapping[str, str] = _NOTHING
     calibration: Mapping[str, float] = _NOTHING
@@ -250,6 +251,7 @@ _RESULTS = {
     "baselines": Kind("accuracies by names", lambda value: is_mapping(value, _is_share)),
     "columns": Kind("a list of columns with numbers", lambda value: is_list(value, _is_column)),
     "left_out": Kind("reasons by names", lambda value: is_mapping(value, is_text)),
+    "baseline_losses": Kind("numbers by names", lambda value: is_mapping(value, _is_measured)),
     "calibration": Kind("numbers by names", lambda value: is_mapping(value, _is_measured)),
     "test": OBJECT,
     "command": Kind("train or sweep", lambda value: value in ("train", "sweep")),
@@ -334,7 +336,7 @@ def read_predictions(path: Path, test: Tested, image_shape: Sequence[int] | None
             n_images = min(math.prod(stored["rows"].header()[0]), MOST_IMAGES)
             what = f"different places in [0, {n_samples}), at most {MOST_IMAGES}"
             rows = read("rows", what, "iu", (n_images,), lambda rows: _are_different(rows, n_samples))
-            what = f"{n_images} images of {'×'.join(map(str, image_shape))} pixels"
+            what = f"{n_images} images of {size_in_words(image_shape)} pixels"
             images = read("images", what, "biuf", (n_images, *image_shape), _are_images)
         if "rows_in_file" in stored:
             what = f"different rows of a file, ({n_samples},)"

@@ -248,6 +248,6 @@ def _show_epochs(history: History, best_step: int | None, console: Console) -> N
             )
             for row in shown
         ],
-        title="Loss and accuracy",
+        title="Loss and accuracy (loss and training accuracy: means over the epoch)",
         best=next((i for i, row in enumerate(shown) if row["step"] == best_step), None),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 
 from .._namespace import HostArray
 from .._optional import require
-from .._texts import checked_classes, listed, printable
+from .._texts import checked_classes, listed, printable, size_in_words
 from .._validation import check_integer, warn_outside
 from ._dataset import Dataset, Split, in_splits
 from .splitting import split_rows
@@ -76,7 +77,8 @@ def load_images(
         Whether to convert images to greyscale. If False, this is done only if no image has colours.
     skip_unreadable : bool
         Whether to leave out files that cannot be used, with a warning: files that are not readable images,
-        and images with transparency or more than 8 bits per channel. If False, such a file is an error.
+        and images with transparent pixels, more than 8 bits per channel or CMYK colours. If False, such a
+        file is an error.
     validation, test : float or int
         Share of the images, in [0, 1), or number of images to draw.
     seed : int
@@ -291,9 +293,10 @@ def _common_size(sizes: Iterable[tuple[int, int]], folder: Path) -> tuple[int, i
     """Return the common size of all images, (0, 0) without images, or raise if sizes differ."""
     counts = Counter(sizes).most_common()
     if len(counts) > 1:
-        named = listed(f"{height}×{width} ({n:,})" for (height, width), n in counts)
+        named = listed(f"{size_in_words(size)} ({n:,})" for size, n in counts)
         raise ValueError(
-            f"`resize` must be given where images differ in size; those in {folder} have {named}"
+            f"`resize` must be given if images differ in size, for example `resize=32`; those in {folder} "
+            f"are of (width×height) {named}"
         )
     return counts[0][0] if counts else (0, 0)
 
@@ -302,12 +305,18 @@ def _regard_unreadable(unreadable: Mapping[Path, str], *, skip: bool) -> None:
     """Raise or warn about files that cannot be used; do nothing if there are none."""
     if not unreadable:
         return
-    first = next(iter(unreadable.values()))
-    named = ", ".join(str(path) for path in [*unreadable][:_MOST_NAMED])
-    text = f"{len(unreadable):,} {'image' if len(unreadable) == 1 else 'images'} cannot be read: {named}"
+    first: dict[str, str] = {}  # the first error of each kind
+    for path, error in unreadable.items():
+        # The same error has another path, and other numbers of bytes, for another file.
+        first.setdefault(re.sub(r"\d+", "", error.replace(str(path), "")), error)
+    text = "; ".join([*first.values()][:_MOST_NAMED])
+    if len(unreadable) > 1:
+        named = ", ".join(str(path) for path in [*unreadable][:_MOST_NAMED])
+        which = "the first" if len(first) == 1 else "the first for each reason"
+        text = f"{len(unreadable):,} images cannot be used: {named}; {which}: {text}"
     if not skip:
-        raise ValueError(first if len(unreadable) == 1 else f"{text}; the first: {first}")
-    warn_outside(f"{text}; they are left out")
+        raise ValueError(f"{text}; `skip_unreadable=True` skips such files")
+    warn_outside(f"{text}; such files are skipped")
 
 
 def _keep_rows(X: HostArray, rows: HostArray) -> None:

@@ -18,16 +18,13 @@ from .._frames import TEXTS, Frame, as_frame, check_columns, check_names
 from .._optional import require
 from .._texts import listed
 from .._validation import warn_outside
-from ..encoding import TableEncoder
+from ..encoding import GAPS, MOSTLY, TableEncoder
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
-# Strings that programs write for a gap. In a column of numbers they cannot mean anything else.
-_GAPS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "none", "-", "?", ".")
 # Numbers with leading zeros or more than 18 digits, which a number could not preserve.
 _IDENTIFIER = r"^[+-]?(?:0\d+|\d{19,})$"
 _THOUSANDS = r"^[+-]?\d{1,3}(?:,\d{3})*$"
 _BOOLEANS = {"true": True, "false": False}
-_MOSTLY = 0.9  # from this share of numbers in a column on, other strings in it may be a mistake
 _SAMPLE = 2**16  # bytes at the beginning of a file in which its delimiter is detected
 
 
@@ -75,7 +72,8 @@ def read_table(
     Warns
     -----
     UserWarning
-        If a column of numbers is read as text because of a few other values.
+        Without an encoder, if a column of numbers is read as text because of a few other values, or no column
+        of a CSV file contains a text of ``missing``.
 
     Examples
     --------
@@ -138,7 +136,7 @@ def open_table(
     with reading():
         if not suffix.endswith(".parquet"):
             wanted = {**kinds, **dict.fromkeys(categorical, TEXTS)}
-            frame = as_frame(_read_csv(_content(source), place, missing, wanted, polars))
+            frame = as_frame(_read_csv(_content(source), place, missing, wanted, polars, warns=not kinds))
             return Table(place, frame.columns, frame.select)
         Path(source).open("rb").close()  # so that a missing file, for example, raises Python's own error
         scanned = polars.scan_parquet(source, glob=False, hive_partitioning=False)
@@ -157,7 +155,13 @@ def _content(source: str | os.PathLike[str]) -> bytes:
 
 
 def _read_csv(
-    content: bytes, place: str, missing: Collection[str], kinds: Mapping[str, str], polars: Any
+    content: bytes,
+    place: str,
+    missing: Collection[str],
+    kinds: Mapping[str, str],
+    polars: Any,
+    *,
+    warns: bool,
 ) -> Any:
     """Read a CSV file as strings, and infer the types of its columns.
 
@@ -179,7 +183,7 @@ def _read_csv(
             io.BytesIO(content),
             separator=delimiter,
             columns=[i for i, name in enumerate(names) if name in chosen],
-            null_values=["", *missing, *gaps],
+            null_values=["", *gaps],
             infer_schema=False,
         )
         table.columns = [name for name in names if name in chosen]
@@ -189,9 +193,15 @@ def _read_csv(
         texts = column.str.replace_many([",", "."], [".", ","]) if swapped else column
         return texts.cast(polars.Float64, strict=False)
 
-    known = read(_GAPS, {*names})
+    known = read([*missing, *GAPS], {*names})
     if not len(known):
         raise ValueError(f"{place} must have at least one row below the names of its columns; got none")
+    if missing and warns:
+        # A misspelt text, or one that the command line has split at a comma, would silently do nothing.
+        raw = read((), {*names})
+        unused = [text for text in missing if text and not any((column == text).any() for column in raw)]
+        if unused:
+            warn_outside(f"no column of {place} contains {listed(map(repr, unused))}, which are in `missing`")
     # If the delimiter is not a comma, numbers may have decimal commas. One column that is numeric only with
     # decimal commas decides for all, unless its commas may be thousands separators.
     has_commas = delimiter != "," and any(
@@ -229,21 +239,21 @@ def _read_csv(
         """Warn if a few other values, or blanks around numbers, make a column of numbers text."""
         n_numbers = floats(column.str.strip_chars(), swapped=has_commas).count()
         others = column.filter(floats(column, swapped=has_commas).is_null() & column.is_not_null())
-        if n_numbers < _MOSTLY * column.count() or not len(others):
+        if n_numbers < MOSTLY * column.count() or not len(others):
             return
         warn_outside(
             f"the column {column.name!r:.80} of {place} is read as text: {len(others):,} of its "
             f"{column.count():,} values are not numbers, first {others[0]!r:.40}; if they are gaps, list "
-            "them in `missing`"
+            "them in `missing`; if they are numbers, remove thousands separators and units from the file"
         )
 
     columns = {column.name: typed(column) for column in known}
     texts = [name for name, column in columns.items() if column is None]
     for name in texts:
-        if name not in kinds:
+        if warns and name not in kinds:
             warn_of_texts(known[name])
     if texts:  # read them again, because strings such as NA are gaps only in other columns
-        columns |= {column.name: column for column in read((), {*texts})}
+        columns |= {column.name: column for column in read(missing, {*texts})}
     return polars.DataFrame(columns)
 
 

@@ -108,8 +108,8 @@ def load_table(
     Warns
     -----
     UserWarning
-        If rows have no label, columns are left out, or a column of numbers is read as text because of a few
-        other values.
+        If rows have no label, columns are left out, a column of numbers is read as text because of a few
+        other values, or no column of a CSV file contains a text of ``missing``.
 
     Examples
     --------
@@ -216,8 +216,9 @@ def load_labelled_table(
         All labelled samples, with labels that are indices of ``classes``.
     """
     frame = as_frame(read_table(source, missing=missing, encoder=encoder))
-    label = _label_column(frame.columns, str(source)) if label is None else label
-    check_columns(frame.columns, [label], name=str(source))
+    hint = "; `twolayer predict` needs no labels"
+    label = _label_column(frame.columns, str(source), hint) if label is None else label
+    check_columns(frame.columns, [label], name=str(source), hint=hint)
     name = f"the column {label!r:.80} of {source}"
     rows, labels = _labelled(frame[label], name)
     # Match labels in other cases too. A file with only some of the classes may get another type than the
@@ -240,13 +241,13 @@ def _texts(frame: Frame) -> dict[str, HostArray]:
     }
 
 
-def _label_column(columns: Sequence[str], place: str) -> str:
+def _label_column(columns: Sequence[str], place: str, hint: str = "") -> str:
     """Return the column to predict, found by its usual names."""
     found = [name for name in columns if name.lower() in LABELS]
     if len(found) != 1:
         raise ValueError(
             f"`label` must name the column of {place} to predict, as it has {len(found) or 'none'} of the "
-            f"names {', '.join(LABELS)}; it has the columns {listed(columns)}"
+            f"names {', '.join(LABELS)}; it has the columns {listed(columns)}{hint}"
         )
     return found[0]
 

@@ -174,7 +174,10 @@ class TwoLayerSearchCV(BaseSearchCV):  # type: ignore[misc]
             ``param_distributions`` is given.
         """
         if not isinstance(self.estimator, TwoLayerClassifier):
-            raise TypeError(f"`estimator` must be a TwoLayerClassifier; got {type(self.estimator).__name__}")
+            raise TypeError(
+                f"`estimator` must be a TwoLayerClassifier; got {type(self.estimator).__name__}; in a "
+                "pipeline, the search itself is the last step"
+            )
         self._given = X, y, params
         cv: Any = self.cv
         self.cv: Any = check_cv(cv, y, classifier=True)  # stores the splits of a generator, to use them twice

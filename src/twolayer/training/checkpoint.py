@@ -188,7 +188,10 @@ def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
 def _checked_run(metadata: dict[str, str], path: _Path) -> dict[str, Any]:
     """Return the run's entries in the metadata; raise unless each has the right type."""
     if metadata.get("format") != _FORMAT:
-        raise ValueError(f"{path} must be a checkpoint of a run; it is a safetensors file of another kind")
+        kind = "a safetensors file of another kind"
+        if metadata.get("format") == "twolayer":
+            kind = "a network, which `twolayer.load` loads"
+        raise ValueError(f"{path} must be a checkpoint of a run; it is {kind}")
     if metadata.get("format_version") != str(FORMAT_VERSION):
         raise ValueError(
             f"{path} must be a checkpoint of version {FORMAT_VERSION}; "
@@ -293,8 +296,9 @@ class Checkpointer:
     """A callback of `train` that saves the run regularly, so that a process that is killed loses little.
 
     Each checkpoint copies the networks to the host and writes a file several times their size. The run is
-    always saved at the end of its last epoch. The file is complete at all times, as each checkpoint replaces
-    it in one operation. Only one process at a time may write to it.
+    also saved when it ends, even if a callback or ``patience`` stopped it. After an error or Ctrl-C, the file
+    is the last checkpoint. It is complete at all times, as each checkpoint replaces it in one operation. Only
+    one process at a time may write to it.
 
     Parameters
     ----------
@@ -359,5 +363,13 @@ class Checkpointer:
         # A checkpoint at the last step of an epoch was saved before the epoch's entry: save it again with it.
         due = due or (progress.epoch_ended and progress.step in (progress.steps, self._saved_step))
         if due:
-            save_run(progress.snapshot(), self._path, preprocessing=self._preprocessing)
-            self._saved_at, self._saved_step = self._clock(), progress.step
+            self._save(progress.snapshot())
+
+    def _finish(self, run: Run) -> None:
+        """Save a run that has ended, unless it was saved after its last step."""
+        if self._saved_step is not None and self._saved_step < run.n_steps:
+            self._save(run)
+
+    def _save(self, run: Run) -> None:
+        save_run(run, self._path, preprocessing=self._preprocessing)
+        self._saved_at, self._saved_step = self._clock(), run.n_steps

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._hints import conversion
 from .._namespace import (
     Array,
     HostArray,
@@ -63,7 +64,7 @@ def check_on_host(of: str, X: Any, y: Any, sample_weight: Any) -> None:
     """Raise unless the arrays are NumPy arrays; ``of`` is a prefix for their names in the message."""
     for name, array in (("X", X), ("y", y), ("sample_weight", sample_weight)):
         if not isinstance(array, np.ndarray | None):
-            came = type(array).__name__
+            came = f"{type(array).__name__}{conversion(name, array)}"
             raise TypeError(f"`{of}{name}` must be a NumPy array if samples are streamed; got {came}")
 
 

@@ -61,9 +61,19 @@ from .trees import tree_map
 # Each network of a stack may have its own value of these settings; all networks share the others.
 PER_NETWORK = ("reg", "learning_rate", "dropout", "label_smoothing")
 EPOCHS = 10  # if neither `epochs` nor `steps` is given
-# With these, the settings that a resumed run must share with its beginning.
-_OF_STEPS = ("input_dropout", "optimizer", "schedule", "batch_size", "replacement", "augmentation")
-_OF_CHOICE = ("ema_decay", "monitor", "temperature", "teacher_weight")
+# With `PER_NETWORK`, the settings that a resumed run must share with its beginning.
+_OF_STACK = (
+    "input_dropout",
+    "optimizer",
+    "schedule",
+    "batch_size",
+    "replacement",
+    "augmentation",
+    "ema_decay",
+    "monitor",
+    "temperature",
+    "teacher_weight",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,7 +353,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     # A resumed run must have the same fingerprint, so `epochs`, `patience` and `judge` are not in it.
     fingerprint = {
         "net": described_network(net),
-        **{name: described(_alone(checked[name])) for name in (*PER_NETWORK, *_OF_STEPS, *_OF_CHOICE)},
+        **{name: described(_alone(checked[name])) for name in (*PER_NETWORK, *_OF_STACK)},
         **data.fingerprint,
     }
     arrays, host_mean = arrays_of(net, data, settings.preprocessing, settings.augmentation)

@@ -53,11 +53,11 @@ class Progress:
     epoch: int
     epochs: int
     epoch_ended: bool
-    history: Callable[[], History]
-    net: Callable[[], TwoLayerNet]
-    run: Callable[[], Run]
-    snapshot: Callable[[], Run]
-    stop: Callable[[], None]
+    history: Callable[[], History] = field(repr=False)
+    net: Callable[[], TwoLayerNet] = field(repr=False)
+    run: Callable[[], Run] = field(repr=False)
+    snapshot: Callable[[], Run] = field(repr=False)
+    stop: Callable[[], None] = field(repr=False)
     stage: int = 1
     stages: int = 1
 

@@ -21,8 +21,8 @@ from ..mathematics import (
     forward,
     is_correct,
     shares,
-    softmax,
     softmax_gradient,
+    softmax_parts,
     squares,
     targets,
 )
@@ -126,7 +126,7 @@ def step(
     share = varying.share[:, None, None]
     if weighted is not None:  # times N, because `varying.share` contains the 1 / N of equal weights
         share = share * (weighted * X.shape[0])[:, None, :]
-    Z, exp_Z, total = softmax(logits, xp=xp)
+    Z, exp_Z, total = softmax_parts(logits, xp=xp)
     dlogits = softmax_gradient(exp_Z, total, T, sums, share, xp=xp)
     gradients = backward(params, X, H1, dlogits, scale, xp=xp)
     # The norms are computed here because the update reads W1 next, and then finds it in the cache.

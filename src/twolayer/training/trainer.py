@@ -19,6 +19,7 @@ from .._namespace import Array, HostArray, array_namespace, device, from_host, o
 from ..mathematics import Params
 from ..network import TwoLayerNet, pack, unpack
 from .batches import Draws, prefetch
+from .checkpoint import Checkpointer
 from .execution import Steps, compiled, dividing, running, steps_at_once
 from .history import History, Recorder, monitored, no_history, validated_at
 from .judging import Judge
@@ -46,7 +47,12 @@ def carry_out(net: TwoLayerNet, plan: Plan, earlier: Run | None = None, *, until
     with running(array_namespace(net.W1)), own_dtypes(net.W1), ending(plan.callbacks):
         trainer = Trainer(plan, earlier or begun(net, plan))
         trainer.run(until)
-        return trainer.result()
+        run = trainer.result()
+        # Not in `on_end`: that is called after Ctrl-C too, which may leave half of a step in the state.
+        for callback in plan.callbacks:
+            if isinstance(callback, Checkpointer):
+                callback._finish(run)
+        return run
 
 
 def begun(net: TwoLayerNet, plan: Plan) -> Run:

@@ -62,6 +62,46 @@ def test_the_page_of_a_training_gives_its_results(runs: Path) -> None:
     assert page.notices == []
 
 
+@pytest.mark.parametrize(
+    ("share", "ratio", "first", "better"),
+    [
+        (0.1, 2.0, "", "better"),
+        (0.1, 1.02, "", "not clearly better"),
+        (None, 0.99, "By accuracy, the network is not better than {}. ", "not better"),
+        (1.0, 0.99, "By accuracy, the network is worse than {}. ", "not better"),
+    ],
+)
+def test_the_page_compares_a_network_with_the_commonest_class_and_the_class_shares(
+    copied: Callable[[str], Path], undrawn: None, share: float | None, ratio: float, first: str, better: str
+) -> None:
+    folder = copied("train")
+    test = results_of(folder).test
+    assert test is not None
+    assert test.loss is not None
+    share = test.confusion.n_right / 400 if share is None else share
+    changed = {
+        "baselines": {"commonest class": share},
+        "baseline_losses": {"class shares": ratio * test.loss},
+    }
+    edit_results(folder, lambda stored: stored.update(changed))
+    page, commonest = reported(folder), "always predicting the commonest class"
+    assert page.plain.startswith(first.format(commonest) + "The network predicted the right class for ")
+    assert f"On the same samples, {commonest} is right for {share:.1%}." in page.plain
+    begin = f"probabilities are {better} than always predicting the class shares of the training samples: "
+    assert f"{begin}{test.loss:.3f} against {ratio * test.loss:.3f}." in page.plain
+    assert f"always predicting the class shares has {ratio * test.loss:.4f}" in page.said("figures")
+    assert "not clearly better than always predicting the commonest" not in page.plain
+
+
+def test_report_shows_its_progress(
+    copied: Callable[[str], Path], undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "_LINE_SECONDS", 0.0)
+    result = cli("report", folder := copied("weird"))
+    assert result.stderr.startswith("Drawing pictures: 1 of 3")
+    assert result.stdout == f"{folder / 'report.html'}\n"
+
+
 def test_the_page_of_a_random_search_gives_its_range_and_candidates(undrawn: None, tmp_path: Path) -> None:
     grid = ("--learning-rate", "1e-3..0.1", "--reg", 0, "--candidates", 5, "--seeds", 1)
     done("sweep", *QUICK, *grid, "--out", tmp_path / "run")
@@ -250,6 +290,7 @@ def test_every_picture_has_its_main_numbers_as_alternative_text(runs: Path) -> N
     assert re.match(r"Loss of each step: from [\d.]+ at step 1 to [\d.]+ at step 66\.$", loss)
     assert "validation from 0." in accuracies
     assert "expected calibration error 0." in calibration
+    assert "look like noise are usual with few training images" in page.said("weights")
     assert weights == "The first-layer weights of 8 hidden units as images of 8×8 pixels, side by side."
     for picture in page.all("picture"):
         source, image = picture

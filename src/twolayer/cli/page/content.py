@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..._texts import size_in_words
 from ...plotting.confusion import MOST_DRAWN, too_many
 from ...report.formatting import (
     calibration_in_words,
@@ -15,11 +15,12 @@ from ...report.formatting import (
     is_finite,
     settings_in_words,
 )
-from ...report.metrics import wilson_interval
+from ...report.metrics import area_under_roc, wilson_interval
 from ...report.tables import Row, repeats_in_words, varying
 from ...settings import label
 from ...training.folds import n_networks
 from .. import run_folder
+from ..comparisons import BASELINES
 from ..stored_run import StoredRun
 
 _OPTIMIZERS = {
@@ -56,44 +57,6 @@ def summary(run: StoredRun) -> str:
     if isinstance(optimizer, str):
         sentence += f" of {_OPTIMIZERS.get(optimizer, optimizer)}"
     return f"{sentence}. {_best(run) if run.is_sweep else _kept(run)}".rstrip() + _split(run)
-
-
-def plain(run: StoredRun) -> str:
-    """Return how good a table's network is, without statistical terms; empty for other data."""
-    results, test = run.results, run.results.test
-    if test is None or not test.confusion.n_samples or not results.columns:
-        return ""
-    n_right, n_samples = test.confusion.n_right, test.confusion.n_samples
-    accuracy = n_right / n_samples
-    sentences = [
-        f"The network predicted the right class for {n_right:,} of {count(n_samples, 'row')} that it had "
-        f"never seen: {accuracy:.1%}."
-    ]
-    others = {
-        "commonest class": "always predicting the commonest class",
-        "logistic regression": "logistic regression, a simpler method,",
-    }
-    known = {others.get(name, name): it for name, it in results.baselines.items() if is_finite(it)}
-    if known:
-        words = listed([f"{name} is right for {baseline:.1%}" for name, baseline in known.items()])
-        sentences.append(f"On the same rows, {words}.")
-        # Two equally good classifiers differ by more than this in at most one case of twenty.
-        chance = 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / n_samples)
-        best = max(known, key=lambda name: known[name])
-        if accuracy - known[best] < -chance:
-            sentences.append(f"The network is worse than {best.partition(',')[0]}.")
-        elif accuracy - known[best] <= chance:
-            sentences.append(
-                f"A difference of up to {100 * chance:.1f} percentage points may be chance on "
-                f"{count(n_samples, 'row')}: the network is not clearly better than {best.partition(',')[0]}."
-            )
-    first = results.columns[0]
-    if is_finite(first["lost"]) and first["lost"] > 0:
-        sentences.append(
-            f"The most important column is {first['column']}: with its values shuffled among the rows, the "
-            f"network is right for {accuracy - first['lost']:.1%}."
-        )
-    return " ".join(sentences)
 
 
 def _split(run: StoredRun) -> str:
@@ -137,7 +100,7 @@ def _samples(run: StoredRun) -> str:
     n_samples = results.samples.get("train")
     details = []
     if run.image_shape is not None:
-        details.append(f"images of {'×'.join(map(str, run.image_shape))} pixels")
+        details.append(f"images of {size_in_words(run.image_shape)} pixels")
     elif results.n_features:
         columns = [count(len(results.columns), "column")] if results.columns else []
         details.append(" as ".join([*columns, count(results.n_features, "feature")]))
@@ -241,7 +204,13 @@ def figures(run: StoredRun) -> Iterator[tuple[str, str, str]]:
         if is_finite(baseline):
             yield f"{name[:1].upper()}{name[1:]}", format_accuracy(baseline), "test accuracy, for comparison"
     if test is not None and is_finite(test.loss):
-        yield "Test loss", f"{test.loss:.4f}", "mean cross-entropy, without the penalty"
+        others = {name: loss for name, loss in run.results.baseline_losses.items() if is_finite(loss)}
+        words = (f"; {BASELINES.get(name, name)} has {loss:.4f}" for name, loss in others.items())
+        yield "Test loss", f"{test.loss:.4f}", "mean cross-entropy, without the penalty" + "".join(words)
+    support = [] if test is None else test.confusion.support.tolist()
+    if run.predictions is not None and len(support) == 2 and all(support):
+        area = area_under_roc(run.predictions.y, run.predictions.probabilities[:, 1])
+        yield "Area under the ROC curve", f"{area:.3f}", "0.5 is guessing, 1 is perfect"
     if "temperature" in run.results.calibration:
         temperature, _, detail = calibration_in_words(run.results.calibration).partition("; ")
         yield "Temperature", temperature.removeprefix("temperature "), detail

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ... import plotting
+from ..._texts import size_in_words
 from ...plotting import _matplotlib, run_figures
 from ...plotting._style import house_style
 from ...plotting._texts import missing_characters
@@ -19,6 +20,7 @@ from ...report.formatting import count, format_accuracy, is_finite, settings_in_
 from ...report.metrics import expected_calibration_error
 from ...report.tables import Row, has_diverged, varying, winner
 from ...settings import label
+from ..console import Console
 from ..stored_run import StoredRun
 from .content import listed
 from .tables import MOST_CLASSES, data_uri, pairs
@@ -41,11 +43,12 @@ class Picture(NamedTuple):
     alt: str
 
 
-def drawn(run: StoredRun) -> dict[str, list[Picture]]:
-    """Return the pictures of a run, by the parts of the page."""
+def drawn(run: StoredRun, console: Console) -> dict[str, list[Picture]]:
+    """Return the pictures of a run, by the parts of the page; show the progress."""
     _matplotlib.load_without_backend()
     parts: dict[str, list[Picture]] = defaultdict(list)
-    for part, draw, alt in _drawings(run):
+    drawings = [*_drawings(run)]
+    for part, draw, alt in console.counted("Drawing pictures", drawings, len(drawings)):
         kind = "png" if part == "weights" else "svg"
         with house_style(dark=True):
             dark = _encoded(draw(), kind)
@@ -87,7 +90,7 @@ def _drawings(run: StoredRun) -> Iterator[tuple[str, Callable[..., Figure], str]
             f"{expected_calibration_error(y, probs):.3f}.",
         )
     if run.net is not None and run.image_shape is not None:
-        n_hidden, size = run.net.n_hidden, "×".join(map(str, run.image_shape[:2]))
+        n_hidden, size = run.net.n_hidden, size_in_words(run.image_shape[:2])
         units = count(n_hidden, "hidden unit") if n_hidden <= 100 else f"100 of {n_hidden:,} hidden units"
         alt = f"The first-layer weights of {units} as images of {size} pixels, side by side."
         yield "weights", partial(run_figures.weights, run.net, run.image_shape), alt

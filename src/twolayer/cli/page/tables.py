@@ -118,7 +118,9 @@ def mistakes(run: StoredRun) -> dict[str, Any] | None:
         return None
     y, probs, numbers = predictions.y, predictions.probabilities, predictions.rows_in_file
     noun, column = "row", f"row of {run.dataset}"
-    order = f"rows {'' if run.results.columns else 'of X '}in {run.dataset}"
+    order = f"rows of X in {run.dataset}"
+    if run.results.columns:  # a table, whose first line has the names of the columns
+        order = f"rows in {run.dataset}; in a CSV file with one line for each row, row N is line N + 2"
     if numbers is None:
         numbers = np.arange(len(y))
         noun, column, order = "sample", "test sample", "order among the test samples"

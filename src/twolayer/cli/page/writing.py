@@ -12,12 +12,14 @@ from ..._optional import require
 from ..._texts import printable
 from ..._version import __version__
 from .. import run_folder
+from ..console import Console
 from ..outputs import check_output
 from ..stored_run import StoredRun
 from . import content, pictures, settings, tables
+from .plain_words import in_plain_words
 
 
-def write_page(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
+def write_page(folder: Path, out: Path | None, console: Console, *, overwrite: bool) -> Path:
     """Write the page of a run, complete or not at all, and return its path.
 
     Parameters
@@ -26,6 +28,8 @@ def write_page(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
         The folder of the run.
     out : Path, optional
         The file to write. The default is report.html in the folder.
+    console : Console
+        Where the progress is shown.
     overwrite : bool
         Replace a file that another program wrote.
 
@@ -42,13 +46,13 @@ def write_page(folder: Path, out: Path | None, *, overwrite: bool) -> Path:
     """
     path = folder / run_folder.PAGE if out is None else out
     check_output("--out", path, (".html",), overwrite=overwrite)
-    text = render(StoredRun(folder), linked=path.resolve().parent == folder.resolve())
+    text = render(StoredRun(folder), console, linked=path.resolve().parent == folder.resolve())
     with run_folder.locked_if_run(path.parent), written_whole(path) as file:
         file.write(text.encode())
     return path
 
 
-def render(run: StoredRun, *, linked: bool) -> str:
+def render(run: StoredRun, console: Console, *, linked: bool) -> str:
     """Return the page of a run. If ``linked`` is true, it has links to the files of the run beside it."""
     jinja2 = require("jinja2", extra="cli", purpose="A report")
     environment = jinja2.Environment(
@@ -69,13 +73,13 @@ def render(run: StoredRun, *, linked: bool) -> str:
         dataset=run.dataset,
         sweeps=run.is_sweep,
         heading=content.heading(run),
-        plain=content.plain(run),
+        plain=in_plain_words(run),
         summary=content.summary(run),
         notices=content.notices(run),
         figures=content.figures(run),
         candidates=tables.candidates(run),
         course=content.course(run),
-        pictures=pictures.drawn(run),
+        pictures=pictures.drawn(run, console),
         missing=content.missing(run),
         class_names=run.results.classes,
         classes=tables.classes(run),
