@@ -29,6 +29,10 @@ from numpy.lib import format as npy_format
 from ._namespace import Array, dtype_name, on_host
 from ._texts import listed
 
+# The `format` in the metadata of the safetensors files.
+NETWORK = "twolayer"
+CHECKPOINT = "twolayer checkpoint"
+
 # How long to wait for another program that has the file open. Only Windows refuses to replace an open file.
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
 from typing import Any
 
 from ._texts import variable_of
@@ -19,10 +18,9 @@ _ELSEWHERE = {
 }
 
 
-def names_here(names: Iterable[str]) -> str:
-    """Return a hint for the end of an error with names of other libraries; "" without such a name."""
-    found = [f"`{name}` is {_ELSEWHERE[name]} here" for name in names if name in _ELSEWHERE]
-    return f"; {', '.join(found)}: see docs/names.md" if found else ""
+def name_here(name: str) -> str:
+    """Return a hint for the end of an error if the name is that of another library; else ""."""
+    return f"; `{name}` is {_ELSEWHERE[name]} here: see docs/names.md" if name in _ELSEWHERE else ""
 
 
 def conversion(name: str, value: Any) -> str:

@@ -24,7 +24,7 @@ from array_api_compat import is_numpy_namespace as is_numpy_namespace
 from array_api_compat import is_torch_namespace as is_torch_namespace
 from array_api_compat import to_device as to_device
 
-from ._texts import bounded
+from ._texts import bounded, first_line
 
 Array: TypeAlias = Any  # an array of any library that follows the array API standard
 HostArray: TypeAlias = npt.NDArray[Any]
@@ -224,8 +224,8 @@ def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
         found = has_float(name, xp=xp, device=device)
         if not found:
             xp.empty(0, dtype=xp.uint8, device=device)  # fails if the device is missing, not only the dtype
-    except Exception as error:
-        why = bounded((str(error).strip() or type(error).__name__).splitlines()[0], 200)
+    except Exception as error:  # each library raises another type for a missing device
+        why = bounded(first_line(error), 200)
         raise ValueError(
             f"`device` must be one that {library_name(xp)} has here; got {shown_device(device)} ({why})"
         ) from error

@@ -30,6 +30,11 @@ def listed(names: Iterable[object]) -> str:
     return bounded(printable(", ".join(map(str, names))), 200)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def size_in_words(shape: Sequence[int]) -> str:
     """Return "width×height", or "width×height×channels", of an image of shape (height, width, …)."""
     height, width, *channels = shape

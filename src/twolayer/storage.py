@@ -62,7 +62,15 @@ from typing import Any
 
 import numpy as np
 
-from ._files import check_tensors, float_dtype_in, network_shapes, opened_safetensors, write_safetensors
+from ._files import (
+    CHECKPOINT,
+    NETWORK,
+    check_tensors,
+    float_dtype_in,
+    network_shapes,
+    opened_safetensors,
+    write_safetensors,
+)
 from ._image_shifts import check_image_shape
 from ._namespace import HostArray
 from ._records import OBJECT, SIZE, Kind, checked, is_list, is_size, plain
@@ -77,7 +85,6 @@ FORMAT_VERSION = 1
 FILE_NAME = "network.safetensors"
 """The name of a network's file in the folder of a run."""
 
-_FORMAT = "twolayer"
 _NAMES = TwoLayerNet._fields
 _SIZES = ("n_features", "n_hidden", "n_classes")
 
@@ -184,7 +191,7 @@ def save(
     for name, array in net._asdict().items():
         check_finite(array, name=name)
     metadata = {
-        "format": _FORMAT,
+        "format": NETWORK,
         "format_version": str(FORMAT_VERSION),
         **{name: str(getattr(net, name)) for name in _SIZES},
         "twolayer_version": __version__,
@@ -322,9 +329,9 @@ def file_at(path: str | os.PathLike[str]) -> Path:
 def _checked_metadata(file: Any, path: str | os.PathLike[str]) -> NetworkMetadata:
     """Read the header; raise unless the metadata and the tensors follow the format."""
     stored: dict[str, str] = file.metadata() or {}
-    if stored.get("format") != _FORMAT:
+    if stored.get("format") != NETWORK:
         kind = "a safetensors file of another kind"
-        if stored.get("format") == "twolayer checkpoint":
+        if stored.get("format") == CHECKPOINT:
             kind = "a run's checkpoint, which `twolayer.checkpoints.load_run` loads"
         raise ValueError(f"{path} must be a network saved by twolayer; it is {kind}")
     place = f"the metadata of {path}"

@@ -466,6 +466,15 @@ def test_a_run_that_a_callback_stops_is_saved_once(
     assert_same_net(resumed_run(path, epochs=2).last, begun().last)
 
 
+def test_a_checkpointer_saves_two_runs_that_stop_at_the_same_step(tmp_path: Path) -> None:
+    path = tmp_path / "run.safetensors"
+    keeper = Checkpointer(path, seconds=1e6)
+    for _ in range(2):
+        begun(callbacks=[keeper, stopping(1)])
+        assert load_run(path).n_steps == 1
+        path.unlink()
+
+
 def test_a_run_that_patience_ends_is_saved(tmp_path: Path) -> None:
     path = tmp_path / "run.safetensors"
     how = HOW | {"learning_rate": 0.0, "patience": 1, "epochs": 9}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._namespace import HostArray
-from .._texts import did_you_mean, listed, size_in_words
+from .._texts import did_you_mean, is_numeric, listed, size_in_words
 from .._validation import check_finite
 from ..datasets import Dataset, Split, load_cifar10, load_digits, load_idx, load_images, load_npz, load_table
 from ..datasets.cifar10 import is_cifar10
@@ -74,7 +74,7 @@ def kind_of(dataset: str) -> str:
         hint = "; save the table as a .csv or .parquet file"
     elif Path(f"{dataset}.npz").is_file():
         hint = f"; did you mean {dataset}.npz?"
-    elif is_number(dataset):
+    elif is_numeric(dataset):
         hint = f"; {COMMAS}"
     elif dataset.startswith("cifar-10-") or Path(dataset).is_dir():
         hint = f"; did you mean cifar10 --data {dataset}?"
@@ -91,15 +91,6 @@ def similar_file(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
     return did_you_mean(path.name, (one.name for one in path.parent.iterdir() if one.suffix == path.suffix))
-
-
-def is_number(text: str) -> bool:
-    """Return whether a text is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def load_data(

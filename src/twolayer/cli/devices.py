@@ -10,6 +10,7 @@ import numpy as np
 
 from .._namespace import Array, HostArray, float_dtype, from_host, standard_namespace
 from .._optional import how_to_install, require
+from .._texts import first_line
 from .._validation import check_choice
 from ..settings import LIBRARIES
 
@@ -123,8 +124,3 @@ def count_gpus(cupy: Any) -> tuple[int, str]:
     except (RuntimeError, OSError) as error:
         return 0, first_line(error)
     return n_devices, "" if n_devices else "CuPy finds no GPU"
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

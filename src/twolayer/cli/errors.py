@@ -11,10 +11,9 @@ from typing import Any
 
 import click
 
-from .._texts import bounded, printable
+from .._texts import bounded, first_line, is_numeric, printable
 from .console import Console
-from .data import COMMAS, is_number, similar_file
-from .devices import first_line
+from .data import COMMAS, similar_file
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -155,6 +154,6 @@ def _wrong_usage(error: click.UsageError) -> Failure:
                 message = f"No such option '{error.option_name}'. Did you mean '{meant}'?"
     extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)\.?", message)
     # For example: --learning-rate 0.1 0.2
-    if extra and all(map(is_number, extra[1].split())):
+    if extra and all(map(is_numeric, extra[1].split())):
         message = f"{message.rstrip('.')}; {COMMAS}"
     return Failure(message.rstrip(".").replace("\n", " ") + where, WRONG_USAGE)

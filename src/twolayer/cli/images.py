@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from .._namespace import HostArray
+from .._texts import is_numeric
 from .._validation import shown
 from ..datasets.images import SUFFIXES, ImageSizeError, images_in, read_image
 from ..storage import NetworkMetadata
@@ -42,7 +43,7 @@ def found_at(name: str, *, resize: bool = False) -> list[Path]:
             raise ValueError(f"`INPUT` must be a pattern that matches a file; {name} matches none")
         return files
     if path != STANDARD_INPUT and not path.exists():
-        if resize and data.is_number(name):
+        if resize and is_numeric(name):
             raise ValueError(
                 f"`INPUT` must be a file or folder that exists; got {name}; here, `--resize` takes "
                 "no number, because the network determines the size"

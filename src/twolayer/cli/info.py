@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from .._optional import how_to_install, require
+from .._texts import first_line
 from .._version import __version__
 from ..settings import LIBRARIES
 from .console import Console
-from .devices import count_gpus, first_line
+from .devices import count_gpus
 
 # Kernels of OpenBLAS with vectors of at most 256 bits; a processor with AVX-512 has vectors of 512.
 _NARROW = ("haswell", "zen", "sandybridge", "nehalem", "prescott", "core2")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from .. import presets
 from .._optional import require
+from .._texts import first_line
 from ..report import tables
 from ..report.certainty import certainty_in_words, next_in_words, verdict_in_words
 from ..report.files import write_csv, write_json
@@ -32,7 +33,6 @@ from . import run_folder
 from .build import channels_for, preprocessing_for
 from .config import grid_of, write_settings
 from .console import Console, Watch
-from .devices import first_line
 from .errors import DIVERGED, Failure
 from .job import FIGURES, Job, Kept, length_in_words, open_job
 from .next_command import ends_to_try, next_command

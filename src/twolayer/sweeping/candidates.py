@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._hints import names_here
+from .._hints import name_here
 from .._numbers import NOT_NEGATIVE
 from .._setting import APART, TOGETHER
 from .._streams import Stream, stream
@@ -104,7 +104,7 @@ def candidates_of(grid: Any, shared: Settings, *, default_seed: int, n_drawn: in
         for key in one:
             if key not in names:
                 listed = ", ".join(names)
-                raise ValueError(f"`grid` must name settings among {listed}; got {key!r}{names_here([key])}")
+                raise ValueError(f"`grid` must name settings among {listed}; got {key!r}{name_here(key)}")
         full = {**DEFAULTS, **varied, "seed": default_seed, **one}
         for name, kind in kinds.items():
             full[name] = kind.check(name, full[name])

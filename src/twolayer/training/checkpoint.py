@@ -54,7 +54,6 @@ FORMAT_VERSION = 3
 
 _Path: TypeAlias = str | os.PathLike[str]
 
-_FORMAT = "twolayer checkpoint"
 _MOST_MOMENTS = 16  # a damaged or hostile file must not make the reader work without limit
 _MOST_DIGITS = 4000  # of a seed; by default Python refuses to read integers of more than 4300 digits
 _PREPROCESSING: dict[str, type[Standardizer | Whitener]] = {
@@ -104,7 +103,7 @@ def save_run(run: Run, path: _Path, *, preprocessing: Preprocessing | None = Non
             for name, array in preprocessing._asdict().items()
         }
     metadata = {
-        "format": _FORMAT,
+        "format": _files.CHECKPOINT,
         "format_version": str(FORMAT_VERSION),
         # The seed is text because JSON readers may read a large integer as a float and round it.
         "run": json.dumps(
@@ -187,9 +186,9 @@ def load_run(path: _Path, xp: ModuleType = np, device: Any = None) -> Run:
 
 def _checked_run(metadata: dict[str, str], path: _Path) -> dict[str, Any]:
     """Return the run's entries in the metadata; raise unless each has the right type."""
-    if metadata.get("format") != _FORMAT:
+    if metadata.get("format") != _files.CHECKPOINT:
         kind = "a safetensors file of another kind"
-        if metadata.get("format") == "twolayer":
+        if metadata.get("format") == _files.NETWORK:
             kind = "a network, which `twolayer.load` loads"
         raise ValueError(f"{path} must be a checkpoint of a run; it is {kind}")
     if metadata.get("format_version") != str(FORMAT_VERSION):
@@ -366,9 +365,10 @@ class Checkpointer:
             self._save(progress.snapshot())
 
     def _finish(self, run: Run) -> None:
-        """Save a run that has ended, unless it was saved after its last step."""
+        """Save a run that has ended, unless it was saved after its last step; then be ready for another."""
         if self._saved_step is not None and self._saved_step < run.n_steps:
             self._save(run)
+        self._saved_step = None
 
     def _save(self, run: Run) -> None:
         save_run(run, self._path, preprocessing=self._preprocessing)

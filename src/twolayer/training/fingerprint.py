@@ -32,6 +32,12 @@ _OF_RUN = (
 )
 
 
+def described_setting(value: Any) -> str:
+    """Describe a setting; a number has the same description if it is given once or for each network."""
+    is_repeated = isinstance(value, np.ndarray) and len(set(value.tolist())) == 1
+    return described(value[0] if is_repeated else value)
+
+
 def described_array(array: Array | None, *, dtype: Any = None) -> str:
     """Describe an array by its dtype, its shape, and a hash of rows of it.
 

@@ -48,6 +48,7 @@ from .fingerprint import (
     described_array,
     described_network,
     described_preprocessing,
+    described_setting,
 )
 from .folds import Folds
 from .history import MONITORS
@@ -309,7 +310,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     check_augmentation(settings.augmentation, X.shape[1])
 
     def numbers(name: str, n_networks: int | None = None) -> HostArray:
-        # The bounds are those of the settings' table, which the command line checks too.
+        # The upper bounds are those of the settings' table; the lower bound is 0.
         kind = SETTINGS[name].kind
         assert isinstance(kind, Number)
         value = getattr(settings, name)
@@ -353,7 +354,7 @@ def planned(net: TwoLayerNet, data: Data, settings: Settings) -> Plan:
     # A resumed run must have the same fingerprint, so `epochs`, `patience` and `judge` are not in it.
     fingerprint = {
         "net": described_network(net),
-        **{name: described(_alone(checked[name])) for name in (*PER_NETWORK, *_OF_STACK)},
+        **{name: described_setting(checked[name]) for name in (*PER_NETWORK, *_OF_STACK)},
         **data.fingerprint,
     }
     arrays, host_mean = arrays_of(net, data, settings.preprocessing, settings.augmentation)
@@ -378,11 +379,3 @@ def dropout_threshold(probability: HostArray) -> HostArray:
     """
     rounded = np.clip(np.rint(256.0 * probability), 1.0, 255.0)
     return np.where(probability > 0, rounded, 0.0).astype(np.int64)
-
-
-def _alone(value: Any) -> Any:
-    """Return the number of an array whose numbers are all the same; else the value as it is.
-
-    So a setting has the same fingerprint if it is given once or for each network.
-    """
-    return value[0] if isinstance(value, np.ndarray) and len(set(value.tolist())) == 1 else value

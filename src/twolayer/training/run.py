@@ -145,7 +145,7 @@ class Run:
     validation_loss: Any = math.nan
     _train_loss: Any = math.nan  # mean cross-entropy of `net` on all training samples; nan if not measured
     teacher_seconds: float = 0.0
-    # What else a resumed run needs. There is no random state: the seed and the number of steps determine it.
+    # The rest is for a resumed run. There is no random state: the seed and the number of steps determine it.
     _moments: tuple[TwoLayerNet, ...] = ()  # of the optimizer
     _fingerprint: Fingerprint = field(default_factory=dict)  # of the settings and data
 
