@@ -53,9 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> float:
         net, options.out / "network.safetensors", classes=data.classes, image_shape=data.image_shape
     )
 
-    probs = net.predict_proba(data.test.X)
-    accuracy = float((probs.argmax(axis=1) == data.test.y).mean())
-    print(f"{run.validation_accuracy:.3f} of the validation images right, {accuracy:.3f} of the test images")
+    validated, accuracy = (float(net.accuracy(*split)) for split in (data.validation, data.test))
+    print(f"{validated:.3f} of the validation images right, {accuracy:.3f} of the test images")
 
     curves = Figure(figsize=(10, 4), layout="constrained")
     left, right = curves.subplots(1, 2)
@@ -67,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> float:
     plotting.plot_weights(run.folded, data.image_shape, max_units=60, columns=12, ax=weights.subplots())
     weights.savefig(options.out / "weights.png")
 
+    probs = net.predict_proba(data.test.X)
     confusion = confusion_matrix(data.test.y, probs.argmax(axis=1), data.n_classes)
     classes = Figure(figsize=(7, 6), layout="constrained")
     plotting.plot_confusion(confusion, data.classes, ax=classes.subplots())

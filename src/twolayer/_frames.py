@@ -12,7 +12,7 @@ import numpy as np
 
 from ._namespace import HostArray
 from ._optional import require
-from ._texts import did_you_mean, is_numeric, listed, printable
+from ._texts import are_numeric, did_you_mean, is_numeric, listed, printable
 
 Frame: TypeAlias = Any  # narwhals.DataFrame
 Series: TypeAlias = Any  # narwhals.Series
@@ -164,14 +164,16 @@ def _narwhals() -> Any:
     return require("narwhals", extra="tables", purpose="reading tables")
 
 
-def not_numbers(series: Series) -> str:
-    """Return words for the texts of a column that are not numbers; "" if all are numbers."""
-    texts = [(row, text) for row, text in enumerate(values_of(series)) if text is not None]
-    others = [(row, text) for row, text in texts if not is_numeric(text)]
+def not_numbers(series: Series, gaps: Collection[str]) -> str:
+    """Return words for the texts of a column that are not numbers; "" if all but ``gaps`` are numbers."""
+    texts = {row: text for row, text in enumerate(values_of(series)) if text not in (None, *gaps)}
+    found = are_numeric([*texts.values()])
+    if all(found):  # with decimal commas, which only `read_table` converts
+        found = [*map(is_numeric, texts.values())]
+    others = [row for row, is_number in zip(texts, found, strict=True) if not is_number]
     if not others:
         return ""
-    row, text = others[0]
     return (
-        f": {len(others):,} of its {len(texts):,} values are not numbers, first {printable(text)!r:.40} "
-        f"in row {row} (counted from 0)"
+        f": {len(others):,} of its {len(texts):,} values are not numbers, first "
+        f"{printable(texts[others[0]])!r:.40} in row {others[0]} (counted from 0)"
     )

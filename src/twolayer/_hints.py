@@ -17,6 +17,15 @@ _ELSEWHERE = {
     "seeds": "`seed` in `grid`",
 }
 
+# Attributes by which objects are recognized, and the call that converts them.
+_CONVERSIONS = {
+    "to_numpy": "to_numpy()",  # data frames
+    "toarray": "toarray()",  # SciPy's sparse arrays
+    "todense": "todense()",  # JAX's sparse arrays
+    "detach": "numpy(force=True)",  # PyTorch's tensors, also on a GPU or with gradients
+    "numpy": "numpy()",  # TensorFlow's tensors
+}
+
 
 def name_here(name: str) -> str:
     """Return a hint for the end of an error if the name is that of another library; else ""."""
@@ -25,14 +34,13 @@ def name_here(name: str) -> str:
 
 def conversion(name: str, value: Any) -> str:
     """Return a hint for the end of an error: how to make an array of the value; "" if no way is known."""
-    if hasattr(value, "dataset"):  # a DataLoader of PyTorch
-        return "; docs/tutorials/arrays.md has a loop for a DataLoader"
     if isinstance(value, str | os.PathLike):
         return "; read the file into an array first"
-    # Methods of data frames, of SciPy's sparse arrays, of JAX's, and of PyTorch's tensors.
-    for method in ("to_numpy", "toarray", "todense", "numpy"):
-        if hasattr(value, method):
-            return f"; use `{variable_of(name)}.{method}()`"
+    for attribute, call in _CONVERSIONS.items():
+        if hasattr(value, attribute):
+            return f"; use `{variable_of(name)}.{call}`"
+    if hasattr(value, "dataset"):  # a DataLoader of PyTorch, not a data frame with such a column
+        return "; docs/tutorials/arrays.md has a loop for a DataLoader"
     makes_array = isinstance(value, list | tuple) or hasattr(value, "__array_interface__")
     return f"; use `numpy.asarray({variable_of(name)})`" if makes_array else ""
 

@@ -105,7 +105,7 @@ def standard_namespace(xp: ModuleType) -> ModuleType:
         xp = __import__("jax.numpy", fromlist=["asarray"])
     if not (isinstance(xp, ModuleType) and hasattr(xp, "asarray") and hasattr(xp, "matmul")):
         shown = name or type(xp).__name__
-        if isinstance(xp, str) or shown == "device":  # as for PyTorch's `module.to("cpu")`
+        if isinstance(xp, str) or shown in ("device", "Device"):  # as for PyTorch's `module.to("cpu")`
             shown = f"{xp!r}; pass the module, or a device as `device=`"
         raise TypeError(f"`xp` must be an array library such as numpy, cupy, torch or jax.numpy; got {shown}")
     return xp
@@ -226,6 +226,8 @@ def float_dtype(dtype: Any, *, xp: ModuleType, device: Any) -> Any:
             xp.empty(0, dtype=xp.uint8, device=device)  # fails if the device is missing, not only the dtype
     except Exception as error:  # each library raises another type for a missing device
         why = bounded(first_line(error), 200)
+        if is_jax_namespace(xp) and isinstance(device, str):
+            why = "JAX takes a device object, such as jax.devices('cpu')[0]"
         raise ValueError(
             f"`device` must be one that {library_name(xp)} has here; got {shown_device(device)} ({why})"
         ) from error

@@ -13,6 +13,9 @@ UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 _LONGEST = 2000  # characters in a message
+_SWAPPED = str.maketrans(",.", ".,")  # decimal commas and points
+# Numbers with either decimal sign, perhaps with thousands separators: 1234.5, 1234,5, 1,234.5 and 1.234,5.
+MAYBE_GROUPED = r"^[+-]?(?:(?:\d+|\d{1,3}(?:,\d{3})+)(?:\.\d+)?|(?:\d+|\d{1,3}(?:\.\d{3})+)(?:,\d+)?)$"
 
 
 def printable(text: object) -> str:
@@ -54,6 +57,18 @@ def is_numeric(text: str) -> bool:
     except ValueError:
         return False
     return text.isascii() and "_" not in text and text == text.strip()
+
+
+def looks_numeric(text: str) -> bool:
+    """Return whether a text is a number, perhaps with decimal commas or thousands separators."""
+    return is_numeric(text) or re.match(MAYBE_GROUPED, text) is not None
+
+
+def are_numeric(texts: Sequence[str]) -> list[bool]:
+    """Return which texts are numbers: with decimal points or with decimal commas, as fits more of them."""
+    points = [is_numeric(text) for text in texts]
+    commas = [is_numeric(text.translate(_SWAPPED)) for text in texts]
+    return max(points, commas, key=sum)
 
 
 def check_printable(name: str, text: str) -> None:

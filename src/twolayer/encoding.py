@@ -39,7 +39,7 @@ from ._records import (
     is_plain,
     is_text,
 )
-from ._texts import is_numeric, listed
+from ._texts import is_numeric, listed, looks_numeric
 from ._validation import check_choice, check_integer, warn_outside
 
 VERSION = 1  # version of the JSON format
@@ -281,7 +281,7 @@ class TableEncoder:
             series = frame[column.name]
             kind = kind_of(series)
             if kind not in (column.kind, NOTHING):
-                which = not_numbers(series) if (column.kind, kind) == (NUMBERS, TEXTS) else ""
+                which = not_numbers(series, GAPS) if (column.kind, kind) == (NUMBERS, TEXTS) else ""
                 raise TypeError(
                     f"the column {column.name!r:.80} must hold {column.kind}, as in training; got "
                     f"{kind}{which}"
@@ -433,7 +433,7 @@ def encoder_of(fitted: Mapping[str, list[Column] | str]) -> TableEncoder:
     encoder = TableEncoder(
         tuple(one for found in fitted.values() if not isinstance(found, str) for one in found), left_out
     )
-    reasons = "; ".join(f"{name} ({reason})" for name, reason in left_out.items())
+    reasons = "; ".join(f"{name or repr(name)} ({reason})" for name, reason in left_out.items())
     names = Counter(encoder.get_feature_names_out())
     if not names:
         raise ValueError(
@@ -491,7 +491,7 @@ def _reason_against(series: Series, kind: str) -> str:
         if len(set(values)) <= max(_FEW_ROWS, len(values) / 2):
             return ""
         texts = [value for value in values if value not in GAPS]
-        if MOSTLY * len(texts) <= sum(map(is_numeric, texts)) < len(texts):
+        if MOSTLY * len(texts) <= sum(map(looks_numeric, texts)) and not all(map(is_numeric, texts)):
             return _NUMBERS_AS_TEXT
         n_words = sum(len(value.split()) for value in values) / len(values)
         return "free text" if n_words > 2 else _DIFFERENT

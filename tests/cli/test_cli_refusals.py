@@ -64,6 +64,7 @@ USAGE = {
     "sweep --seed 1 --seeds 1,2": "--seed must be left out if --seeds lists the seeds; got both",
     "sweep --epochs 2 --steps 2": "--epochs or --steps must be given, not both; got both",
     "sweep --learning-rate 0.1 0.2": "to give a sweep several values, separate them with commas",
+    "sweep --learning-rate 0.1 0.2,0.3": "to give a sweep several values, separate them with commas",
     "sweep --preset homework": "`--preset` must be one of cpu, no-augmentation, record, assignment; got 'homework'",
     "sweep digits --preset assignment": "`--preset` assignment must be used with cifar10; got digits",
     "train --resume run --epochs 3 --steps 4": "--epochs or --steps must be given, not both; got both",

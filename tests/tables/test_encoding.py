@@ -245,9 +245,24 @@ def test_object_columns_of_pandas_are_encoded_by_their_values():
             [f"{i * 1.5}" for i in range(20)] + ["NA"] * 9 + ["1,177.09"],
             "text, as some values are not numbers",
         ),
+        (
+            [f"{i}.{i:03},5" for i in range(20)] + [f"{i},5" for i in range(10)],
+            "text, as some values are not numbers",
+        ),
         ([f"{i:05}" for i in range(29, -1, -1)], "different in most rows"),
     ],
-    ids=["one number", "one text", "gaps", "rising", "falling", "names", "sentences", "numbers", "digits"],
+    ids=[
+        "one number",
+        "one text",
+        "gaps",
+        "rising",
+        "falling",
+        "names",
+        "sentences",
+        "numbers",
+        "thousands",
+        "digits",
+    ],
 )
 def test_columns_that_cannot_help_are_left_out(column, reason, make):
     frame = make({"odd": column, "a": [float(i % 7) for i in range(30)]})
@@ -343,10 +358,21 @@ def test_fit_refuses_invalid_tables_and_options(columns, more, error, message):
             r"'a' must hold numbers, as in training; got texts$",
         ),
         (
-            {"a": ["1.0", None, "€ 384.82", "-2e3", " 7"], "s": ["x"] * 5},
+            {"a": ["1.0", None, "€ 384.82", "-2e3", " 7", "NA"], "s": ["x"] * 6},
             TypeError,
             r"'a' must hold numbers, as in training; got texts: 2 of its 4 values are not numbers, first "
             r"'€ 384\.82' in row 2 \(counted from 0\)$",
+        ),
+        (
+            {"a": ["1,5", "2,5"], "s": ["x"] * 2},
+            TypeError,
+            r"'a' must hold numbers, as in training; got texts: 2 of its 2 values are not numbers",
+        ),
+        (
+            {"a": ["0,94", "1000,5", "12 kg", "?"], "s": ["x"] * 4},
+            TypeError,
+            r"'a' must hold numbers, as in training; got texts: 1 of its 3 values are not numbers, first "
+            r"'12 kg' in row 2 \(counted from 0\)$",
         ),
         (
             {"a": [1.0], "s": [1]},
@@ -355,7 +381,7 @@ def test_fit_refuses_invalid_tables_and_options(columns, more, error, message):
         ),
         ({"a": [-np.inf], "s": ["x"]}, ValueError, r"'a' must hold finite numbers; got -inf$"),
     ],
-    ids=["missing", "texts", "some texts", "numbers", "infinite"],
+    ids=["missing", "texts", "some texts", "decimal commas", "commas and others", "numbers", "infinite"],
 )
 def test_apply_refuses_tables_unlike_the_training_table(columns, error, message, make):
     with pytest.raises(error, match=message):

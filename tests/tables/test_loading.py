@@ -231,7 +231,11 @@ ROWS = "a,y\n1,0\n2,1\n"
         (ROWS, {"drop": ["b"]}, r"must have the columns b; it has a, y"),
         ("a,a,y\n1,2,0\n", {}, r"must have different column names; got a twice"),
         ("a,y\n1,0\n2,1,3\n", {}, r"must be a table; it cannot be read \(found more fields"),
-        ("a,y\n1,é\n".encode("latin-1"), {}, r"must be a table in UTF-8; it cannot be read"),
+        (
+            "a,y\n1,é\n".encode("latin-1"),
+            {},
+            r"must be a table in UTF-8; it cannot be read .*; in Excel, save it as",
+        ),
         ("a,y\n1,0\ninf,1\n", {}, r"'a' must hold finite numbers; got inf$"),
         ("a,y\n1,0\n2,0\n", {}, r"'y' of .* must hold at least two classes; got one"),
         ("a,y\n1,\n2,\n", {}, r"'y' of .* must hold labels; got none"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import warnings
 
 import numpy as np
 import pandas
@@ -155,7 +156,6 @@ MOMENT = datetime.datetime
         (["2024-02-29", "soon"], ["2024-02-29", "soon"]),
         (["true", "1"], ["true", "1"]),
         (["NA", "?"], ["NA", "?"]),
-        (["1,5", "2"], ["1,5", "2"]),
     ],
     ids=lambda values: values[0][:12] if isinstance(values[0], str) else "",
 )
@@ -166,8 +166,9 @@ def test_the_type_of_a_column_is_detected_from_its_texts(texts, values, tmp_path
 
 def test_decimal_commas_are_detected_for_the_whole_file(tmp_path):
     path = written(tmp_path, "a;b;c;d\n1,5;1.500;NA;3\n2;7;0,5;4\n")
-    assert read_table(path).rows() == [(1.5, "1.500", None, 3), (2.0, "7", 0.5, 4)]
-    path = written(tmp_path, "a;b\n1,5;1.500\n2;7\n")
+    with pytest.warns(UserWarning, match=r"'b' .* first '1\.500'; .* write them with decimal commas, and"):
+        assert read_table(path).rows() == [(1.5, "1.500", None, 3), (2.0, "7", 0.5, 4)]
+    path = written(tmp_path, "a;b\n1,5;1.50\n2;7\n")
     assert read_table(path, categorical=["a"]).rows() == [("1,5", 1.5), ("2", 7.0)]
 
 
@@ -247,7 +248,7 @@ def test_parquet_with_damaged_columns_is_refused(tmp_path):
 def test_a_few_texts_among_numbers_cause_a_warning(text, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n" + "".join(f"{i},x\n" for i in range(19)) + f"{text},y\n")
-    advice = r"; if they are gaps, list them in `missing`; if they are numbers, remove thousands separators"
+    advice = r"; if they are gaps, list them in `missing`; if they are numbers, write them with decimal"
     message = rf"'a' .* 1 of its 20 values are not numbers, first '{text}'{advice}"
     with pytest.warns(UserWarning, match=message):
         assert read_table(path)["a"].dtype == polars.String
@@ -255,6 +256,72 @@ def test_a_few_texts_among_numbers_cause_a_warning(text, tmp_path):
     assert (
         read_table(path, categorical=["a"])["a"].dtype == polars.String
     )  # chosen by the user, so no warning
+
+
+def test_numbers_with_three_decimals_and_a_comma_are_numbers(tmp_path):
+    """A thousands separator never follows a leading zero."""
+    path = tmp_path / "t.csv"
+    path.write_text("a;b\n0,942;x\n-1,397;y\n-0,024;x\n")
+    assert read_table(path)["a"].to_list() == [0.942, -1.397, -0.024]
+
+
+def test_decimal_commas_are_found_beside_a_few_texts(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a;b;c\n" + "".join(f"{i},25;{i},5;{i}\n" for i in range(19)) + "12 kg;0,5;7\n")
+    with pytest.warns(UserWarning, match=r"'a' .* 1 of its 20 values are not numbers, first '12 kg'"):
+        table = read_table(path)
+    assert table["a"].dtype == polars.String
+    assert table["b"].to_list() == [i + 0.5 for i in range(19)] + [0.5]
+    # Three digits behind each comma may be thousands, also beside other texts.
+    path.write_text("a;b\n" + "".join(f"{i},250;{i}\n" for i in range(1, 20)) + "12 kg;7\n")
+    with pytest.warns(UserWarning, match=r"'a' .* 20 of its 20 values are not numbers, first '1,250'"):
+        assert read_table(path)["a"].to_list()[0] == "1,250"
+    # One value among texts does not decide for the whole file, nor do codes.
+    path.write_text("a;b\n3;0.5\n1,2;1.5\nmany;2.5\n")
+    assert read_table(path)["b"].to_list() == [0.5, 1.5, 2.5]
+    path.write_text("a;b\n" + "001,002;0.5\n007;1.5\n")
+    assert read_table(path, categorical=["a"])["b"].to_list() == [0.5, 1.5]
+    with pytest.warns(UserWarning, match=r"'a' .* 1 of its 2 values are not numbers, first '001,002'"):
+        assert read_table(path).rows() == [("001,002", 0.5), ("007", 1.5)]
+    # A comma-separated file has no decimal commas.
+    path.write_text('a,b\n"1,5",x\n2,y\n')
+    with pytest.warns(UserWarning, match=r"'a' .* first '1,5'; .* write them with decimal points, and"):
+        assert read_table(path)["a"].to_list() == ["1,5", "2"]
+
+
+def test_numbers_with_thousands_separators_cause_a_warning(tmp_path):
+    """Also if most values of the column have none."""
+    path = tmp_path / "t.csv"
+    path.write_text("a;b\n" + "".join(f"{300 * i},25;{i},5\n" for i in range(4)) + "1.459,30;0,5\n" * 4)
+    with pytest.warns(UserWarning, match=r"'a' .* 4 of its 8 values are not numbers, first '1\.459,30'"):
+        assert read_table(path)["a"].dtype == polars.String
+    path.write_text("a;b\n" + "1,459;0.5\n874;0.25\n" * 4)
+    with pytest.warns(UserWarning, match=r"'a' .* first '1,459'; .* without thousands separators and units"):
+        read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "warns"),
+    [
+        (["874", "1.459", "12.345.678"], False),  # text
+        (["874", "1.459", "0", "-12.000"], True),
+        (["1.500", "2.250"], False),  # three decimals in every row
+        (["874", "0.125"], False),
+        (["874", "1.45"], False),
+        (["874", "12"], False),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [";", ","])
+def test_points_that_may_be_thousands_separators_cause_a_warning(values, warns, delimiter, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(f"a{delimiter}b\n" + "".join(f"{value}{delimiter}x\n" for value in values))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_table(path)
+    shown = [
+        one for one in caught if "such as 1.459, whose point is read as a decimal point" in str(one.message)
+    ]
+    assert len(shown) == (warns and delimiter == ";")
 
 
 @pytest.mark.parametrize("read", [read_table, load_table])
@@ -322,7 +389,8 @@ def test_a_carriage_return_alone_ends_a_line(tmp_path):
 def test_thousands_separators_are_not_decimal_commas(tmp_path):
     path = tmp_path / "t.tsv"
     path.write_text("price\ty\n950\ta\n1,200\tb\n12,500\tb\n")
-    assert read_table(path)["price"].to_list() == ["950", "1,200", "12,500"]
+    with pytest.warns(UserWarning, match=r"'price' .* first '1,200'; .* and without thousands separators"):
+        assert read_table(path)["price"].to_list() == ["950", "1,200", "12,500"]
     path.write_text("price\ty\n950\ta\n1,250\tb\n12,5\tb\n")
     assert read_table(path)["price"].to_list() == [950.0, 1.25, 12.5]
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from support.backends import BACKENDS, Backend, to_host
 from support.small_runs import SETTINGS, Watcher, make_task, other_backend, trained
@@ -171,6 +172,12 @@ def test_lists_are_refused(name):
         train_on(*arrays, sample_weight=weight)
 
 
+def test_a_data_frame_with_a_column_dataset_is_no_data_loader():
+    task = make_task()
+    with pytest.raises(TypeError, match=re.escape("got DataFrame; use `X.to_numpy()`") + "$"):
+        train(task.net, pandas.DataFrame({"dataset": [1.0]}), task.y)
+
+
 class DataLoader:
     """An iterator of batches, as PyTorch's."""
 
@@ -196,7 +203,7 @@ def test_streamed_samples_must_be_on_the_host(backend: Backend, name):
     variable = name.removesuffix("_val")
     hint = f"; use `numpy.asarray({variable})`" if backend.library == "numpy" else ""
     if hasattr(fields[name], "numpy"):
-        hint = f"; use `{variable}.numpy()`"
+        hint = f"; use `{variable}.numpy(force=True)`"
     message = f"`{shown(name)}` must be a NumPy array if samples are streamed; got {kind}{hint}"
     with pytest.raises(TypeError, match=exactly(message)):
         train_on(*arrays, sample_weight=weight, stream=True)

@@ -64,12 +64,12 @@ class Console:
         self._line(f"Warning: {text}", style="yellow")
 
     @contextmanager
-    def warnings_shown(self) -> Iterator[None]:
-        """Write the messages of Python's warnings, once the block has ended without an error."""
+    def warnings_shown(self, *, shown: bool = True) -> Iterator[None]:
+        """Write the messages of Python's warnings, or none, once the block has ended without an error."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
-        for one in caught:
+        for one in caught if shown else ():
             self.warn(str(one.message))
 
     def error(self, text: str) -> None:

@@ -70,11 +70,13 @@ def kind_of(dataset: str) -> str:
     if Path(dataset).is_dir() and not is_cifar10(Path(dataset)):
         return "idx" if is_idx_folder(Path(dataset)) else "images"
     hint = did_you_mean(dataset.lower(), _NAMED)
+    with_suffixes = (f"{dataset}{suffix}" for suffix in (".npz", *SUFFIXES))
+    named_so = [name for name in with_suffixes if Path(name).is_file()]
     if Path(dataset).suffix.lower() in _OTHER_TABLES:
         hint = "; save the table as a .csv or .parquet file"
-    elif Path(f"{dataset}.npz").is_file():
-        hint = f"; did you mean {dataset}.npz?"
-    elif is_numeric(dataset):
+    elif named_so:
+        hint = f"; did you mean {named_so[0]}?"
+    elif all(map(is_numeric, dataset.split(","))):
         hint = f"; {COMMAS}"
     elif dataset.startswith("cifar-10-") or Path(dataset).is_dir():
         hint = f"; did you mean cifar10 --data {dataset}?"
@@ -94,9 +96,15 @@ def similar_file(path: Path) -> str:
 
 
 def load_data(
-    dataset: str, folder: str | None, url: str | None, settings: Mapping[str, Any], console: Console
+    dataset: str,
+    folder: str | None,
+    url: str | None,
+    settings: Mapping[str, Any],
+    console: Console,
+    *,
+    warns: bool = True,
 ) -> Dataset:
-    """Load a data set by its name; show the progress and the warnings.
+    """Load a data set by its name; show the progress, and the warnings if ``warns``.
 
     Parameters
     ----------
@@ -121,7 +129,7 @@ def load_data(
             if folder is None:
                 arguments["progress"] = stack.enter_context(console.download("CIFAR-10"))
             return load_cifar10(folder, url=url, **arguments)
-        stack.enter_context(console.warnings_shown())
+        stack.enter_context(console.warnings_shown(shown=warns))
         if kind == "images":
             arguments["progress"] = stack.enter_context(console.counter("Reading images"))
         return _LOADERS[kind](dataset, **arguments)

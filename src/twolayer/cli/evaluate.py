@@ -183,7 +183,8 @@ def _own_samples(
     # Nothing can be trained on some data that can be evaluated, and standard input can be read only once.
     with suppress(ValueError, TypeError):
         if known is not None and name != STANDARD_INPUT:
-            found = load_data(name, None, None, settings, console)
+            # Warnings about images come again when all of them are read.
+            found = load_data(name, None, None, settings, console, warns=kind not in ("images", "idx"))
     is_known = found is not None and fingerprint(found) == known
     if must_be_known and not is_known:
         raise ValueError(f"`DATASET` must be given: {name} has changed since the training")

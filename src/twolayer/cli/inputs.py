@@ -154,7 +154,8 @@ def _read(array: StoredArray, n_features: int) -> HostArray:
         return array.read(cure="X.astype('float64')")  # This raises: objects are never read.
     if dtype.kind not in "biuf" or len(shape) < 2 or min(shape) < 1:
         raise ValueError(
-            f"{array.name} must hold numbers, of shape (N, D) or (N, …); got {dtype!s:.80} of shape {shape}"
+            f"{array.name} must hold numbers, of shape (N, D) or (N, …); got {dtype!s:.80} of shape "
+            f"{shape}{one_sample('X', shape, n_features)}"
         )
     found = math.prod(shape[1:])
     if found != n_features:

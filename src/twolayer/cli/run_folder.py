@@ -147,7 +147,8 @@ def reopened_folder(path: Path, command: str) -> Iterator[Path]:
         If another process writes in it.
     """
     if not _checked(path, "--resume").is_dir():
-        raise FileNotFoundError(f"`--resume` must be the folder of a run; {path} does not exist")
+        why = "is a file" if path.exists() else "does not exist"
+        raise FileNotFoundError(f"`--resume` must be the folder of a run; {path} {why}")
     with locked(path):
         settle(path)
         new = path / _NEW

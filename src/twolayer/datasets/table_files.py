@@ -16,14 +16,16 @@ from typing import Any, NamedTuple
 
 from .._frames import TEXTS, Frame, as_frame, check_columns, check_names
 from .._optional import require
-from .._texts import listed
+from .._texts import MAYBE_GROUPED, listed
 from .._validation import warn_outside
 from ..encoding import GAPS, MOSTLY, TableEncoder
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 # Numbers with leading zeros or more than 18 digits, which a number could not preserve.
 _IDENTIFIER = r"^[+-]?(?:0\d+|\d{19,})$"
-_THOUSANDS = r"^[+-]?\d{1,3}(?:,\d{3})*$"
+# 1,234 and codes such as 001,002, but not 0,125.
+_THOUSANDS = r"^[+-]?(?:0|(?:[1-9]|\d{2,3})(?:,\d{3})*)$"
+_THOUSANDS_POINTS = r"^[+-]?(?:0|[1-9]\d{0,2}(?:\.\d{3})*)$"
 _BOOLEANS = {"true": True, "false": False}
 _SAMPLE = 2**16  # bytes at the beginning of a file in which its delimiter is detected
 
@@ -202,6 +204,7 @@ def _read_csv(
         unused = [text for text in missing if text and not any((column == text).any() for column in raw)]
         if unused:
             warn_outside(f"no column of {place} contains {listed(map(repr, unused))}, which are in `missing`")
+
     # If the delimiter is not a comma, numbers may have decimal commas. One column that is numeric only with
     # decimal commas decides for all, unless its commas may be thousands separators.
     has_commas = delimiter != "," and any(
@@ -237,17 +240,33 @@ def _read_csv(
 
     def warn_of_texts(column: Any) -> None:
         """Warn if a few other values, or blanks around numbers, make a column of numbers text."""
-        n_numbers = floats(column.str.strip_chars(), swapped=has_commas).count()
+        stripped = column.str.strip_chars()
+        is_number = floats(stripped, swapped=has_commas).is_not_null() | stripped.str.contains(MAYBE_GROUPED)
+        n_numbers = is_number.sum()
         others = column.filter(floats(column, swapped=has_commas).is_null() & column.is_not_null())
         if n_numbers < MOSTLY * column.count() or not len(others):
             return
+        decimal = "decimal commas" if has_commas else "decimal points"
         warn_outside(
             f"the column {column.name!r:.80} of {place} is read as text: {len(others):,} of its "
             f"{column.count():,} values are not numbers, first {others[0]!r:.40}; if they are gaps, list "
-            "them in `missing`; if they are numbers, remove thousands separators and units from the file"
+            f"them in `missing`; if they are numbers, write them with {decimal}, and without thousands "
+            "separators and units"
         )
 
+    def warn_of_points(column: Any) -> None:
+        """Warn of a column such as 874 and 1.459, whose points may be thousands separators."""
+        with_point = column.filter(column.str.contains(".", literal=True))
+        if 0 < len(with_point) < column.count() and column.drop_nulls().str.contains(_THOUSANDS_POINTS).all():
+            warn_outside(
+                f"the column {column.name!r:.80} of {place} has numbers such as {with_point[0]}, whose point "
+                "is read as a decimal point; if it is a thousands separator, remove it from the file"
+            )
+
     columns = {column.name: typed(column) for column in known}
+    for one in known if warns and delimiter != "," and not has_commas else ():
+        if columns[one.name] is not None:
+            warn_of_points(one)
     texts = [name for name, column in columns.items() if column is None]
     for name in texts:
         if warns and name not in kinds:
@@ -263,7 +282,10 @@ def _names_of_columns(content: bytes, delimiter: str, place: str) -> list[str]:
         text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
         names = next(csv.reader(text, delimiter=delimiter), [])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{place} must be a table in UTF-8; it cannot be read ({error!s:.200})") from error
+        raise ValueError(
+            f"{place} must be a table in UTF-8; it cannot be read ({error!s:.200}); "
+            'in Excel, save it as "CSV UTF-8"'
+        ) from error
     spaced = [one for one in names if one != one.strip()]
     if spaced:
         raise ValueError(

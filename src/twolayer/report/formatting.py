@@ -90,6 +90,11 @@ def format_accuracy(value: Any, spread: Any = None) -> str:
     return f"{value:.3f} ± {spread:.3f}" if is_finite(spread) else f"{value:.3f}"
 
 
+def format_percent(share: float) -> str:
+    """Return a share as a percentage, rounded like `format_accuracy`: 98.3% where the accuracy is 0.983."""
+    return f"{round(share, 3):.1%}"
+
+
 def is_finite(value: Any) -> TypeGuard[float]:
     """Return whether ``value`` is a finite number. None, which stands for nan in JSON, is not."""
     return value is not None and math.isfinite(value)

@@ -93,13 +93,52 @@ def test_the_page_compares_a_network_with_the_commonest_class_and_the_class_shar
     assert "not clearly better than always predicting the commonest" not in page.plain
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"class_weight": "balanced"}, "balanced class weights, which usually lower the accuracy and raise"),
+        ({"weight": "hours"}, "trained on weighted rows, but rows of the test all count the same here."),
+        ({}, None),
+    ],
+)
+def test_the_page_names_weights_as_a_cause_of_a_low_accuracy(
+    copied: Callable[[str], Path], undrawn: None, settings: dict[str, str], said: str | None
+) -> None:
+    folder = copied("train")
+    edit_settings(folder, settings)
+    edit_results(folder, lambda stored: stored.update(baselines={"commonest class": 1.0}))
+    plain = reported(folder).plain
+    assert "By accuracy, the network is worse than" in plain
+    assert ("weight" in plain) == (said is not None)
+    assert said is None or f"It was {said}" in plain or f"with {said}" in plain
+    edit_results(folder, lambda stored: stored.update(baselines={"commonest class": 0.0}))
+    assert "weight" not in reported(folder).plain
+
+
+def test_the_page_of_a_perfect_network_leaves_room_for_chance(
+    copied: Callable[[str], Path], undrawn: None
+) -> None:
+    folder = copied("train")
+
+    def perfect(stored: dict[str, Any]) -> None:
+        cells = {"true": [*range(10)], "predicted": [*range(10)], "counts": [40] * 10}
+        stored["test"].update(confusion=cells, accuracy=1.0)
+        stored["baselines"] = {"commonest class": 0.1, "logistic regression": 0.995}
+
+    (folder / "predictions.npz").unlink()  # of the run before it was edited
+    edit_results(folder, perfect)
+    plain = reported(folder).plain
+    may = "A difference of up to 1.0 percentage points may be chance on 400 samples: the network is not "
+    assert f"{may}clearly better than logistic regression." in plain
+
+
 def test_report_shows_its_progress(
     copied: Callable[[str], Path], undrawn: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(console, "_LINE_SECONDS", 0.0)
     result = cli("report", folder := copied("weird"))
-    assert result.stderr.startswith("Drawing pictures: 1 of 3")
-    assert result.stdout == f"{folder / 'report.html'}\n"
+    assert result.output.startswith("Drawing pictures: 1 of 3")
+    assert result.output.endswith(f"\n{folder / 'report.html'}\n")
 
 
 def test_the_page_of_a_random_search_gives_its_range_and_candidates(undrawn: None, tmp_path: Path) -> None:

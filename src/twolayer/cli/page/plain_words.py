@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...report.formatting import count, is_finite
+from ...report.formatting import count, format_percent, is_finite
 from ..comparisons import BASELINES
 from ..stored_run import StoredRun
 from .content import listed
@@ -20,27 +20,33 @@ def in_plain_words(run: StoredRun) -> str:
     accuracy = n_right / n_samples
     sentences = [
         f"The network predicted the right class for {n_right:,} of {count(n_samples, noun)} that it had "
-        f"never seen: {accuracy:.1%}."
+        f"never seen: {format_percent(accuracy)}."
     ]
     constant = BASELINES["commonest class"]
     others = {**BASELINES, "logistic regression": "logistic regression, a simpler method,"}
     known = {others.get(name, name): it for name, it in results.baselines.items() if is_finite(it)}
     if known:
-        words = listed([f"{name} is right for {baseline:.1%}" for name, baseline in known.items()])
+        words = listed(
+            [f"{name} is right for {format_percent(baseline)}" for name, baseline in known.items()]
+        )
         sentences.append(f"On the same {noun}s, {words}.")
-        # Two equally good classifiers differ by more than this in at most one case of twenty.
-        chance = 1.96 * math.sqrt(2 * accuracy * (1 - accuracy) / n_samples)
+        # Two equally good classifiers differ by more than this in at most one case of twenty. As in Agresti's
+        # and Coull's interval, two more right and two wrong: otherwise, no chance would be left at 100 %.
+        smoothed = (n_right + 2) / (n_samples + 4)
+        chance = min(1.96 * math.sqrt(2 * smoothed * (1 - smoothed) / n_samples), 1.0)
         if accuracy <= known.get(constant, -1.0):
             how = "worse" if accuracy - known.pop(constant) < -chance else "not better"
             sentences.insert(0, f"By accuracy, the network is {how} than {constant}.")
+            sentences.extend(_effect_of_weights(run))
         best = max(known, key=lambda name: known[name], default=constant)
         gain = accuracy - known.get(best, -1.0)
         if gain < -chance:
             sentences.append(f"The network is worse than {best.partition(',')[0]}.")
         elif gain <= chance:
+            how = "not clearly better" if gain > 0 else "not better"
             sentences.append(
                 f"A difference of up to {100 * chance:.1f} percentage points may be chance on "
-                f"{count(n_samples, noun)}: the network is not clearly better than {best.partition(',')[0]}."
+                f"{count(n_samples, noun)}: the network is {how} than {best.partition(',')[0]}."
             )
     loss, constant_loss = test.loss, results.baseline_losses.get("class shares")
     if is_finite(loss) and is_finite(constant_loss):
@@ -56,6 +62,18 @@ def in_plain_words(run: StoredRun) -> str:
     if is_finite(first["lost"]) and first["lost"] > 0:
         sentences.append(
             f"The most important column is {first['column']}: with its values shuffled among the rows, the "
-            f"network is right for {accuracy - first['lost']:.1%}."
+            f"network is right for {format_percent(accuracy - first['lost'])}."
         )
     return " ".join(sentences)
+
+
+def _effect_of_weights(run: StoredRun) -> list[str]:
+    """Return a sentence if weights in the training may have lowered the accuracy; else nothing."""
+    if run.setting("class_weight") == "balanced":
+        return [
+            "It was trained with balanced class weights, which usually lower the accuracy and raise the "
+            "recall of rare classes: compare the recall of each class."
+        ]
+    if run.setting("weight") is not None:
+        return ["It was trained on weighted rows, but rows of the test all count the same here."]
+    return []

@@ -12,7 +12,7 @@ import numpy as np
 from ..._namespace import HostArray
 from ..._optional import require
 from ...report.certainty import certainty_in_words, verdict_in_words
-from ...report.formatting import count, format_accuracy
+from ...report.formatting import count, format_accuracy, format_percent
 from ...report.metrics import most_wrong
 from ...report.tables import legend, ranked, sweep_columns
 from .. import run_folder
@@ -91,7 +91,7 @@ def pairs(run: StoredRun) -> list[dict[str, str]]:
     wrong, totals = counts.wrong(), counts.support
     cells = zip(wrong.true.tolist(), wrong.predicted.tolist(), wrong.counts.tolist(), strict=True)
     return [
-        {"true": names[i], "predicted": names[j], "count": f"{n:,}", "share": f"{n / totals[i]:.1%}"}
+        {"true": names[i], "predicted": names[j], "count": f"{n:,}", "share": format_percent(n / totals[i])}
         for i, j, n in itertools.islice(cells, _MOST_PAIRS)
     ]
 
